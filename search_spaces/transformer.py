@@ -1,6 +1,6 @@
 """A pretrained text encoder of KerasHub, fine-tuned: `--preset` names it. The warm-up is from
 Howard and Ruder (2018), "Universal Language Model Fine-tuning for Text Classification"; the default
-encoder is from Devlin et al. (2019), "BERT".
+encoder and the three epochs of the starting point are from Devlin et al. (2019), "BERT".
 """
 
 import keras
@@ -13,6 +13,8 @@ from tuning.models import fit_schedule, transformer_classifier
 
 class Transformer(keras_tuner.HyperModel):
     """A pretrained encoder, which needs one to three epochs."""
+
+    starting_points = ({"max_epochs": 3, "sequence_length": 256},)
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         # A BERT of 4 layers, 29 million parameters, 110 MB. KerasHub downloads it once.

@@ -23,8 +23,9 @@ from tuning.kernels import adam, recurrent_numba, recurrent_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
 from tuning.models.words import is_word, mean_over_words
+from tuning.padding import rules
 from tuning.spaces.ranges import Values
-from tuning.training import loops, padding_rules
+from tuning.training import loops
 from tuning.training.architecture import ignores_padding
 from tuning.training.batching import View, WordView
 from tuning.training.fit import fit
@@ -767,10 +768,10 @@ def test_fit_unmasked_always_sees_sequence_length_columns() -> None:
 
 def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    monkeypatch.setitem(padding_rules.RULES, Widths, padding_rules.RULES[layers.Dropout])
+    monkeypatch.setitem(rules.RULES, Widths, rules.RULES[layers.Dropout])
     short = make_texts(16, longest=4)
     run(
-        lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D(), masked=True),
+        lambda hp: stacked(Widths(seen.add), layers.LSTM(2), masked=True),
         train=short,
         validation=short,
         epochs=1,

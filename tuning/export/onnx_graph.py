@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from tuning.padding.rules import RECURRENT
+
 # onnxruntime 1.13 and later read these versions.
 OPSET, IR_VERSION = 17, 8
 ACTIVATIONS = {
@@ -23,7 +25,6 @@ ACTIVATIONS = {
     "relu": "Relu",
     "softmax": "Softmax",
 }
-RECURRENT = (keras.layers.LSTM, keras.layers.GRU)
 IDENTITIES = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.SpatialDropout1D)
 
 

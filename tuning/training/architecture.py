@@ -4,6 +4,7 @@ layers as a functional model.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from typing import Any
@@ -13,8 +14,9 @@ import numpy as np
 from keras.src.models.functional import Functional
 
 from tuning.errors import SpaceBug
+from tuning.padding import check
+from tuning.padding.packing import packed
 from tuning.spaces.texts import takes_texts
-from tuning.training import padding
 
 # Models whose layers form a graph. They are compared by `type`, because a subclass may do anything
 # in its own `call`.
@@ -94,7 +96,7 @@ def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
     if all(layer.built for layer in model._flatten_layers()):
         return
     if type(model) is keras.Sequential and not model.built:
-        any_length = not takes_texts(model) and padding.takes_any_length(model.layers)
+        any_length = not takes_texts(model) and check.takes_any_length(model.layers)
         _add_input(model, None if any_length else sequence_length)
     else:
         output_of(model, sequence_length=sequence_length)
@@ -141,13 +143,28 @@ def ignores_padding(model: keras.Model) -> bool:
     """Return whether a model's output is independent of the padding after a text.
 
     The result is True only for a `Sequential` or functional model whose inputs have no fixed
-    length, and of which every operation is known to skip the padding (`padding.is_ignored`).
+    length, and of which every operation is known to skip the padding (`check.is_ignored`).
     """
     if type(model) not in GRAPHS or any(ids.shape[1:] != (None,) for ids in model.inputs):
         return False
     if len(model.inputs) != len(input_names(model)):
         return False
-    return padding.is_ignored(model._functional if type(model) is keras.Sequential else model)
+    return check.is_ignored(_graph_of(model))
+
+
+def _graph_of(model: keras.Model) -> Functional:
+    """Return the graph of a model whose type is in `GRAPHS`."""
+    return model._functional if type(model) is keras.Sequential else model
+
+
+def without_padding(model: keras.Model) -> contextlib.AbstractContextManager[bool]:
+    """Return a context in which a model's training does not compute the padding of its token ids,
+    if its output does not depend on it (`packing.packed`). The context's value is whether it does.
+    """
+    roles = [role_of(name) for name in input_names(model)]
+    if IDS not in roles or model.jit_compile is True or not ignores_padding(model):
+        return contextlib.nullcontext(False)
+    return packed(_graph_of(model), roles.index(IDS))
 
 
 def is_stock(model: keras.Model) -> bool:

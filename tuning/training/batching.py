@@ -2,11 +2,11 @@
 n-grams of the texts, the tokens of a preset, and the texts themselves, in batches.
 
 The texts of a training batch are drawn at random. If the model masks the padding, each batch is
-padded to its own longest text and sorted with the longest text first, and the kernel skips the
-padding (`kernels.recurrent_numba`). Batches of texts of similar length would contain little padding
-without a kernel, but they lower the accuracy: by 0.0025 ± 0.0011, 0.0088 ± 0.0029 and -0.0009 ±
-0.0013 for a `sequence_length` of 200, 160 and 100 (mean and standard error of six seeds, the best
-of three epochs, Amazon reviews). Any other model gets batches of `sequence_length` columns.
+padded to its own longest text and sorted with the longest text first, and the padding is not
+computed (`kernels.recurrent_numba`, `padding.packing`). Batches of texts of similar length would
+contain little padding, but they lower the accuracy: by 0.0025 ± 0.0011, 0.0088 ± 0.0029 and
+-0.0009 ± 0.0013 for a `sequence_length` of 200, 160 and 100 (mean and standard error of six seeds,
+the best of three epochs, Amazon reviews). Other models get batches of `sequence_length` columns.
 """
 
 from collections.abc import Mapping

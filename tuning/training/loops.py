@@ -23,7 +23,7 @@ from tuning.outcomes import FailureReason
 from tuning.raw_text.vectorization import placeholder_vocabularies
 from tuning.spaces.discovery import run_user_code
 from tuning.spaces.loading import check_declared, has_own_fit
-from tuning.training.architecture import TEXT, ensure_built
+from tuning.training.architecture import TEXT, ensure_built, without_padding
 from tuning.training.batching import Rows, View, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.callback import EvaluationCallback
@@ -48,17 +48,19 @@ def train_epochs(
     train: EncodedSplit,
     validation: EncodedSplit | None,
 ) -> None:
-    """Train a model until its last epoch, or until the callback stops the training. Layers for
-    which this package has kernels run with them, unless the model takes texts, because its own
-    vectorization decides where the padding is.
+    """Train a model until its last epoch, or until the callback stops the training.
+
+    Layers for which this program has kernels run with them, and padding that can't change the
+    output is not computed, unless the model takes texts: its own vectorization decides where the
+    padding is.
 
     Raises:
         SpaceBug: the hypermodel's own `fit` raises, or reads a hyperparameter that is not declared.
     """
-    takes_texts = TEXT in train.view.inputs
-    with (
-        contextlib.nullcontext(0) if takes_texts else fused(built.model)
-    ) as built.result.n_fused_layers:
+    with contextlib.ExitStack() as stack:
+        if TEXT not in train.view.inputs:
+            built.result.n_fused_layers = stack.enter_context(fused(built.model))
+            stack.enter_context(without_padding(built.model))
         if has_own_fit(built.hypermodel):
             _hypermodel_fit(built, callback, train=train, validation=validation)
         else:

@@ -1,7 +1,7 @@
 """A check whether the output of a graph of Keras operations is independent of the padding.
 
 The operations are followed from the token ids to the output: the rule of each operation
-(`padding_rules`) gives the known facts of its output. An operation that has no rule may read the
+(`rules`) gives the known facts of its output. An operation that has no rule may read the
 padding, and the result is then no.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from keras.src.models.functional import Functional
 
-from tuning.training.padding_rules import (
+from tuning.padding.rules import (
     RECURRENT,
     RULES,
     Call,

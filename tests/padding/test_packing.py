@@ -1,0 +1,263 @@
+"""Training without the padding: the same outputs, gradients and weights as with it."""
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.padding.graphs import IDS, PADDING_IS_IGNORED, PADDING_IS_READ, POOLS, ROWS, STEPS, over
+from tuning.models import cnn_features, mean_features, wide_deep_classifier, words_classifier
+from tuning.models.words import mean_over_words, zero_padding
+from tuning.padding.packing import LENGTHS_PER_OCTAVE, join
+from tuning.training.architecture import ignores_padding, without_padding
+
+layers, ops = keras.layers, keras.ops
+
+# Graphs that draw words at random, or that have a recurrent layer.
+DRAWN = {"mean with dropped words"}
+RECURRENT = {"maximum of an LSTM", "LSTM after dropped words", "states of an LSTM"}
+
+
+def texts(n: int, length: int, *, shortest: int = 0) -> npt.NDArray[np.int32]:
+    """Return ids (n, length) of texts, one of which has `shortest` words."""
+    rng = np.random.default_rng(n)
+    lengths = np.append(rng.integers(shortest, length + 1, n - 1), shortest)
+    ids = rng.integers(1, ROWS, (n, length))
+    ids[np.arange(length) >= lengths[:, None]] = 0
+    return ids.astype(np.int32)
+
+
+def run(model: keras.Model, inputs: Any) -> list[npt.NDArray[Any]]:
+    """Return the outputs of a model in training, and the gradients of a sum of their squares."""
+    with tf.GradientTape() as tape:
+        outputs = model(inputs, training=True)
+        loss = tf.reduce_sum(tf.square(outputs))
+    gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+    return [np.asarray(outputs), *(np.asarray(tf.convert_to_tensor(g)) for g in gradients)]
+
+
+def assert_same(model: keras.Model, inputs: Any) -> None:
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(rng.normal(0.1, 0.5, weight.shape))
+    expected = run(model, inputs)
+    with without_padding(model) as is_packed:
+        assert is_packed
+        actual = run(model, inputs)
+    for value, other in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(value, other, rtol=2e-4, atol=2e-5)
+
+
+def sequential(*stack: keras.layers.Layer) -> keras.Model:
+    return keras.Sequential(
+        [keras.Input((None,), dtype="int32"), layers.Embedding(ROWS, 6, mask_zero=True), *stack]
+    )
+
+
+@pytest.mark.parametrize("name", sorted(PADDING_IS_IGNORED.keys() - DRAWN - RECURRENT))
+def test_graphs_give_the_same_outputs_and_gradients(name: str) -> None:
+    assert_same(PADDING_IS_IGNORED[name](), IDS)
+
+
+MODELS: dict[str, Callable[[], keras.Model]] = {
+    "cnn": lambda: words_classifier(
+        partial(cnn_features, vocab_size=ROWS, embedding_dim=6, filters=5, dropout=0.0)
+    ),
+    "cnn of five classes": lambda: words_classifier(
+        partial(cnn_features, vocab_size=ROWS, filters=5, widths=(1, 7), dropout=0.0), n_classes=5
+    ),
+    "mean embedding": lambda: words_classifier(
+        partial(mean_features, vocab_size=ROWS, embedding_dim=6, dropout=0.0)
+    ),
+    "keras' average": lambda: sequential(
+        layers.Dense(4, activation="tanh"),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(1, activation="sigmoid"),
+    ),
+    "dilated and causal convolutions": lambda: over(
+        lambda x, w: mean_over_words(
+            layers.Conv1D(4, 3, padding="causal", dilation_rate=4)(
+                zero_padding(layers.Conv1D(4, 2, padding="same")(zero_padding(x, w)), w)
+            ),
+            w,
+        )
+    ),
+    "sums and maxima that keep the axis": lambda: over(
+        lambda x, w: layers.Concatenate()(
+            [
+                ops.sum(zero_padding(x, w), axis=1, keepdims=True) * 1.0,
+                ops.max(ops.where(w, ops.maximum(x, -0.5), -0.5), axis=1, keepdims=True) * 1.0,
+            ]
+        )
+    ),
+    "number of words": lambda: over(
+        lambda x, w: ops.cast(ops.sum(w, axis=1), "float32") * 1.0,
+    ),
+    "maximum with an initial value": lambda: over(
+        lambda x, w: ops.max(ops.where(w, ops.maximum(x, -9.0), -9.0), axis=1, initial=0.1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 8), (2, 1), (17, 30)])
+def test_models_give_the_same_outputs_and_gradients(name: str, shape: tuple[int, int]) -> None:
+    # Keras' average of no words is not a number.
+    assert_same(MODELS[name](), texts(*shape, shortest=int(name == "keras' average")))
+
+
+@pytest.mark.parametrize("deep", [cnn_features, mean_features])
+def test_ngrams_beside_words_give_the_same(deep: Callable[..., Any]) -> None:
+    model = wide_deep_classifier(
+        partial(deep, vocab_size=ROWS, embedding_dim=4, dropout=0.0), ngram_vocab_size=ROWS
+    )
+    assert_same(model, {"ids": texts(9, 20), "ngrams": texts(9, 5)})
+    other_order = keras.Model(list(reversed(model.inputs)), model.outputs)
+    assert_same(other_order, [texts(9, 5), texts(9, 20)])
+
+
+def test_trained_weights_are_the_same() -> None:
+    ids, labels = texts(200, 30), np.arange(200) % 2
+    weights = []
+    for packs in (False, True):
+        keras.utils.set_random_seed(0)
+        model = MODELS["cnn"]()
+        with without_padding(model) if packs else contextlib.nullcontext():
+            model.fit(ids, labels, batch_size=32, epochs=3, shuffle=False, verbose=0)
+        weights.append([np.asarray(weight) for weight in model.weights])
+    for value, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(value, other, atol=2e-5)
+
+
+def test_only_a_training_call_is_packed_and_only_in_the_context(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    joined: list[int] = []
+
+    def counted(ids: tf.Tensor, gap: int) -> Any:
+        joined.append(len(ids))
+        return join(ids, gap)
+
+    monkeypatch.setattr("tuning.padding.packing.join", counted)
+    model = MODELS["keras' average"]()
+    with without_padding(model):
+        model(IDS[:3])
+        model.predict(IDS[:3], verbose=0)
+        assert not joined
+        model(IDS[:3], training=True)
+        assert joined == [3]
+    model(IDS[:3], training=True)
+    assert joined == [3]
+
+
+@pytest.mark.parametrize("name", sorted(RECURRENT))
+def test_recurrent_graph_is_not_packed(name: str) -> None:
+    model = PADDING_IS_IGNORED[name]()
+    assert ignores_padding(model)
+    with without_padding(model) as is_packed:
+        assert not is_packed
+
+
+@pytest.mark.parametrize("name", sorted(PADDING_IS_READ))
+def test_graph_that_reads_the_padding_is_not_packed(name: str) -> None:
+    with without_padding(PADDING_IS_READ[name]()) as is_packed:
+        assert not is_packed
+
+
+def test_model_for_xla_is_not_packed() -> None:
+    model = MODELS["cnn"]()
+    model.compile(loss="binary_crossentropy", jit_compile=True)
+    with without_padding(model) as is_packed:
+        assert not is_packed
+
+
+def test_model_of_ngrams_alone_is_not_packed() -> None:
+    ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+    x = layers.Embedding(ROWS, 2, mask_zero=True)(ngrams)
+    model = keras.Model(ngrams, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
+    with without_padding(model) as is_packed:
+        assert not is_packed
+
+
+def test_spatial_dropout_drops_the_same_columns_of_all_words_of_a_text() -> None:
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32")
+    ones = layers.Embedding(ROWS, 64, mask_zero=True, embeddings_initializer="ones")(ids)
+    x = layers.GlobalAveragePooling1D()(layers.SpatialDropout1D(0.5)(ones))
+    model = keras.Model(ids, x)
+    with without_padding(model) as is_packed:
+        assert is_packed
+        means = np.asarray(model(texts(20, 9, shortest=1), training=True))
+    assert set(np.unique(means)) == {0.0, 2.0}
+    assert len(np.unique(means, axis=0)) == 20
+    assert 0.4 < (means == 0).mean() < 0.6
+
+
+def test_dropped_words_are_drawn_again_for_each_word() -> None:
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32")
+    ones = layers.Embedding(ROWS, 64, mask_zero=True, embeddings_initializer="ones")(ids)
+    model = keras.Model(ids, layers.GlobalAveragePooling1D()(layers.Dropout(0.5)(ones)))
+    with without_padding(model):
+        means = np.asarray(model(np.full((20, 100), 3, np.int32), training=True))
+    assert 0.97 < means.mean() < 1.03
+    assert 0.08 < means.std() < 0.12  # of 100 draws
+
+
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=30),
+    gap=st.integers(1, 5),
+    n_more=st.integers(0, 5),
+)
+@settings(deadline=None)
+def test_row_contains_the_words_of_each_text_and_the_gap(
+    lengths: list[int], gap: int, n_more: int
+) -> None:
+    ids = np.zeros((len(lengths), max(lengths) + n_more), np.int32)
+    for text, length in enumerate(lengths):
+        ids[text, :length] = text + 1
+    row, (numbers, n_texts) = join(tf.constant(ids), gap)
+    row, numbers = np.asarray(row), np.asarray(numbers)
+    assert n_texts == len(lengths)
+    assert row.shape == (1, len(numbers))
+    assert (np.diff(numbers) >= 0).all()
+    for text, length in enumerate(lengths):
+        assert row[0, numbers == text].tolist() == [text + 1] * length + [0] * gap
+    assert not row[0, numbers == n_texts].any()
+    n_kept = sum(lengths) + gap * len(lengths)
+    assert n_kept <= len(numbers) <= n_kept * (1 + 1 / LENGTHS_PER_OCTAVE) + 1
+
+
+def test_rows_have_few_lengths() -> None:
+    widths = {
+        int(join(tf.ones((1, length), tf.int32), 1)[0].shape[1]) for length in range(1023, 2047)
+    }
+    assert len(widths) == LENGTHS_PER_OCTAVE + 1
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    steps=st.lists(st.sampled_from(sorted(STEPS.keys() - {"dropout"})), max_size=5),
+    pool=st.sampled_from(sorted(POOLS)),
+)
+def test_random_graph_gives_the_same_outputs(steps: list[str], pool: str) -> None:
+    def body(x: Any, words: Any) -> Any:
+        for step in steps:
+            x = STEPS[step](x, words)
+        return POOLS[pool](x, words)
+
+    model = over(body)
+    if ignores_padding(model):
+        expected = np.asarray(model(IDS, training=True))
+        with without_padding(model) as is_packed:
+            assert is_packed
+            np.testing.assert_allclose(model(IDS, training=True), expected, atol=1e-5)

@@ -1,0 +1,200 @@
+"""Training without the padding: the texts of a batch become one long text.
+
+In a graph whose output does not depend on the padding (`check.is_ignored`), an operation computes
+each word by itself, or is a convolution, or reduces over the words of a text. So the texts of a
+batch are joined to one row, with so many zeros between them that no convolution reads two texts.
+Keras' own layers compute this row like a batch of one text. Only the operations that reduce over a
+text are replaced, by the same operations over segments of the row.
+
+A graph with a recurrent layer is not packed: a recurrent layer would take the words of all texts
+one after the other. Its kernel skips the padding (`kernels.recurrent_numba`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from keras.src.models.functional import Functional, operation_fn, unpack_singleton
+from keras.src.ops import numpy
+
+from tuning.padding.rules import RECURRENT
+
+# The length of a row is rounded up, to one of so many lengths between two powers of two, because
+# oneDNN compiles code for each length.
+LENGTHS_PER_OCTAVE = 8
+
+
+@contextlib.contextmanager
+def packed(graph: Functional, input_number: int) -> Iterator[bool]:
+    """Train a graph without the padding inside this context, whose value is whether the graph can
+    be packed. Calls that do not train compute the padding. XLA, which needs fixed shapes, must not
+    compile the training.
+
+    Args:
+        graph: a graph whose output does not depend on the padding.
+        input_number: which input of the graph is the token ids (batch, length), 0 after each text.
+            Its other inputs are not packed.
+    """
+    if not _is_packable(graph):
+        yield False
+        return
+    own_call, run = graph.call, _PackedGraph(graph, input_number)
+
+    def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if not training or mask is not None:
+            return own_call(inputs, training=training, mask=mask)
+        return run(graph._standardize_inputs(inputs))
+
+    graph.call = call
+    try:
+        yield True
+    finally:
+        del graph.call
+
+
+def _is_packable(graph: Functional) -> bool:
+    """Return whether a graph runs on the CPU and has no recurrent layer."""
+    recurrent = (*RECURRENT, keras.layers.Bidirectional)
+    return not tf.config.list_physical_devices("GPU") and not any(
+        isinstance(layer, recurrent) for layer in graph.layers
+    )
+
+
+class Segments(NamedTuple):
+    """The texts in a row.
+
+    Attributes:
+        numbers: int32 (length of the row,), the number of each column's text, ascending. The
+            columns after the last text have the number `n_texts`.
+        n_texts: number of texts.
+    """
+
+    numbers: tf.Tensor
+    n_texts: tf.Tensor
+
+
+def join(ids: tf.Tensor, gap: int) -> tuple[tf.Tensor, Segments]:
+    """Return the texts of a batch as one row.
+
+    Args:
+        ids: (batch, length), 0 after each text.
+        gap: number of zeros after each text, at least 1.
+
+    Returns:
+        The row (1, length of the row), which ends with more zeros up to a rounded length, and the
+        texts in it.
+    """
+    ids = tf.pad(ids, [[0, 0], [0, gap]])
+    n_texts, length = tf.unstack(tf.shape(ids))
+    ends = tf.range(1, length + 1)
+    n_words = tf.reduce_max(tf.where(ids != 0, ends, 0), axis=1)
+    is_kept = ends <= n_words[:, None] + gap
+    numbers = tf.cast(tf.where(is_kept)[:, 0], tf.int32)
+    n_more = _rounded(tf.size(numbers)) - tf.size(numbers)
+    row = tf.pad(tf.boolean_mask(ids, is_kept), [[0, n_more]])
+    return row[None], Segments(tf.pad(numbers, [[0, n_more]], constant_values=n_texts), n_texts)
+
+
+def _rounded(n: tf.Tensor) -> tf.Tensor:
+    """Return the smallest rounded length (`LENGTHS_PER_OCTAVE`) that is not less than n."""
+    powers = 2 ** tf.range(31)
+    step = tf.reduce_max(tf.where(powers <= n, powers, 1)) // LENGTHS_PER_OCTAVE
+    step = tf.maximum(step, 1)
+    return -(-n // step) * step
+
+
+class _PackedGraph:
+    """A graph that computes one of its inputs as a row."""
+
+    def __init__(self, graph: Functional, input_number: int) -> None:
+        self._graph, self._input_number = graph, input_number
+        by_depth = graph._nodes_by_depth
+        self._nodes = [
+            node
+            for depth in sorted(by_depth, reverse=True)
+            for node in by_depth[depth]
+            if not node.is_input
+        ]
+        self._gap = max([1, *map(_reach, graph.layers)])
+
+    def __call__(self, inputs: list[tf.Tensor]) -> Any:
+        """Return the outputs of the graph in training."""
+        row, segments = join(inputs[self._input_number], self._gap)
+        inputs[self._input_number] = row
+        graph = self._graph
+        values = dict(zip(map(id, graph.inputs), inputs, strict=True))
+        rows = {id(graph.inputs[self._input_number])}
+        for node in self._nodes:
+            arguments, options = node.arguments.fill_in(values)
+            run = operation_fn(node.operation, training=True)
+            is_row = any(id(tensor) in rows for tensor in node.input_tensors)
+            of_segments = _OF_SEGMENTS.get(type(node.operation)) if is_row else None
+            if of_segments is None:
+                outputs = run(*arguments, **options)
+            else:
+                outputs = of_segments(node.operation, run, segments, *arguments, **options)
+            values |= zip(map(id, node.outputs), keras.tree.flatten(outputs), strict=True)
+            if is_row and type(node.operation) not in _REDUCTIONS:
+                rows |= set(map(id, node.outputs))
+        outputs = [values[id(output)] for output in graph.outputs]
+        return unpack_singleton(keras.tree.pack_sequence_as(graph._outputs_struct, outputs))
+
+
+def _reach(layer: keras.layers.Layer) -> int:
+    """Return how many columns away from its own a layer reads at most, on either side."""
+    if not isinstance(layer, keras.layers.Conv1D):
+        return 0
+    return int((layer.kernel_size[0] - 1) * layer.dilation_rate[0])
+
+
+def _sum(operation: Any, _: Any, segments: Segments, row: tf.Tensor) -> tf.Tensor:
+    row = tf.cast(row, tf.int32) if row.dtype == tf.bool else row
+    return _by_text(tf.math.segment_sum, row, segments, keeps=operation.keepdims)
+
+
+def _maximum(operation: Any, _: Any, segments: Segments, row: tf.Tensor) -> tf.Tensor:
+    numbers = tf.cast(row, tf.int32) if row.dtype == tf.bool else row
+    values = _by_text(tf.math.segment_max, numbers, segments, keeps=operation.keepdims)
+    if operation.initial is not None:
+        values = tf.maximum(values, tf.cast(operation.initial, values.dtype))
+    return tf.cast(values, row.dtype)
+
+
+def _average(layer: Any, _: Any, segments: Segments, row: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    is_word = tf.cast(mask, row.dtype)[:, :, None]
+    total, n_words = (
+        _by_text(tf.math.segment_sum, part, segments, keeps=layer.keepdims)
+        for part in (row * is_word, is_word)
+    )
+    return total / n_words
+
+
+def _spatial_dropout(
+    _: Any, run: Callable[..., Any], segments: Segments, row: tf.Tensor, **options: Any
+) -> tf.Tensor:
+    """Drop the same columns of all words of a text."""
+    factors = run(tf.ones((segments.n_texts + 1, 1, row.shape[2]), row.dtype), **options)
+    return row * tf.gather(factors[:, 0], segments.numbers)[None]
+
+
+def _by_text(
+    reduce: Callable[..., tf.Tensor], row: tf.Tensor, segments: Segments, *, keeps: bool
+) -> tf.Tensor:
+    """Return a reduction of the columns of each text, (batch, …), or (batch, 1, …) if it keeps the
+    axis.
+    """
+    values = reduce(row[0], segments.numbers)[: segments.n_texts]
+    values = tf.ensure_shape(values, [None, *row.shape[2:]])
+    return values[:, None] if keeps else values
+
+
+_REDUCTIONS: dict[type, Callable[..., tf.Tensor]] = {
+    numpy.Sum: _sum,
+    numpy.Max: _maximum,
+    keras.layers.GlobalAveragePooling1D: _average,
+}
+_OF_SEGMENTS = _REDUCTIONS | {keras.layers.SpatialDropout1D: _spatial_dropout}
