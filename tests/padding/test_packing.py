@@ -1,7 +1,7 @@
 """Training without the padding: the same outputs, gradients and weights as with it."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -44,14 +44,29 @@ def run(model: keras.Model, inputs: Any) -> list[npt.NDArray[Any]]:
     return [np.asarray(outputs), *(np.asarray(tf.convert_to_tensor(g)) for g in gradients)]
 
 
+@contextlib.contextmanager
+def counted_rows() -> Iterator[list[int | None]]:
+    """Collect the number of texts of each batch that is joined to a row."""
+    numbers: list[int | None] = []
+
+    def counted(ids: tf.Tensor, gap: int) -> Any:
+        numbers.append(ids.shape[0])
+        return join(ids, gap)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tuning.padding.packing.join", counted)
+        yield numbers
+
+
 def assert_same(model: keras.Model, inputs: Any) -> None:
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign(rng.normal(0.1, 0.5, weight.shape))
     expected = run(model, inputs)
-    with without_padding(model) as is_packed:
+    with without_padding(model) as is_packed, counted_rows() as n_rows:
         assert is_packed
         actual = run(model, inputs)
+    assert len(n_rows) == 1
     for value, other in zip(actual, expected, strict=True):
         np.testing.assert_allclose(value, other, rtol=2e-4, atol=2e-5)
 
@@ -124,38 +139,41 @@ def test_ngrams_beside_words_give_the_same(deep: Callable[..., Any]) -> None:
     assert_same(other_order, [texts(9, 5), texts(9, 20)])
 
 
-def test_trained_weights_are_the_same() -> None:
+@pytest.mark.parametrize("has_ngrams", [False, True])
+def test_trained_weights_are_the_same(has_ngrams: bool) -> None:
     ids, labels = texts(200, 30), np.arange(200) % 2
+    inputs = {"ids": ids, "ngrams": ids[:, :4]} if has_ngrams else ids
+    features = partial(cnn_features, vocab_size=ROWS, embedding_dim=6, filters=5, dropout=0.5)
     weights = []
     for packs in (False, True):
         keras.utils.set_random_seed(0)
-        model = MODELS["cnn"]()
-        with without_padding(model) if packs else contextlib.nullcontext():
-            model.fit(ids, labels, batch_size=32, epochs=3, shuffle=False, verbose=0)
+        model = (
+            wide_deep_classifier(features, ngram_vocab_size=ROWS, ngram_dropout=0.5)
+            if has_ngrams
+            else words_classifier(features)
+        )
+        with (
+            without_padding(model) if packs else contextlib.nullcontext(),
+            counted_rows() as joined,
+        ):
+            model.fit(inputs, labels, batch_size=32, epochs=3, shuffle=False, verbose=0)
+        assert bool(joined) == packs
         weights.append([np.asarray(weight) for weight in model.weights])
     for value, other in zip(*weights, strict=True):
         np.testing.assert_allclose(value, other, atol=2e-5)
 
 
-def test_only_a_training_call_is_packed_and_only_in_the_context(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    joined: list[int] = []
-
-    def counted(ids: tf.Tensor, gap: int) -> Any:
-        joined.append(len(ids))
-        return join(ids, gap)
-
-    monkeypatch.setattr("tuning.padding.packing.join", counted)
+def test_only_a_training_call_is_packed_and_only_in_the_context() -> None:
     model = MODELS["keras' average"]()
-    with without_padding(model):
-        model(IDS[:3])
-        model.predict(IDS[:3], verbose=0)
-        assert not joined
+    with counted_rows() as joined:
+        with without_padding(model):
+            model(IDS[:3])
+            model.predict(IDS[:3], verbose=0)
+            assert not joined
+            model(IDS[:3], training=True)
+            assert joined == [3]
         model(IDS[:3], training=True)
         assert joined == [3]
-    model(IDS[:3], training=True)
-    assert joined == [3]
 
 
 @pytest.mark.parametrize("name", sorted(RECURRENT))

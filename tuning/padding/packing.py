@@ -45,7 +45,9 @@ def packed(graph: Functional, input_number: int) -> Iterator[bool]:
     own_call, run = graph.call, _PackedGraph(graph, input_number)
 
     def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        if not training or mask is not None:
+        # A graph of several inputs gets a mask for each, or None.
+        is_masked = any(part is not None for part in keras.tree.flatten(mask))
+        if not training or is_masked:
             return own_call(inputs, training=training, mask=mask)
         return run(graph._standardize_inputs(inputs))
 
