@@ -19,6 +19,8 @@ POOL    ?=
 RAY_ADDRESS ?=
 SEED    ?=
 METRIC  ?=
+SAMPLER ?=
+PRUNER  ?=
 STORAGE ?=
 PORT    ?=
 HOST    ?=
@@ -84,6 +86,7 @@ search_flags  = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) \
                 $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
                 $(call flag,EPOCHS,--epochs) $(call flag,MIN_TEXTS,--min-texts) $(pool_flags) \
                 $(call flag,METRIC,--metric) $(call flag,OBJECTIVES,--objectives) \
+                $(call flag,SAMPLER,--sampler) $(call flag,PRUNER,--pruner) \
                 $(call flag,MAX_PARAMETERS,--max-parameters) \
                 $(call flag,MAX_LATENCY_MS,--max-latency-ms)
 confirm_flags = $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) \

@@ -27,6 +27,8 @@ VARIABLES = {
     "WORKERS": ("tune", "--workers"),
     "SEED": ("tune", "--seed"),
     "METRIC": ("tune", "--metric"),
+    "SAMPLER": ("tune", "--sampler"),
+    "PRUNER": ("tune", "--pruner"),
     "PORT": ("dashboard", "--port"),
     "HOST": ("dashboard", "--host"),
     "FILE": ("predict", "--file"),

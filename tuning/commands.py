@@ -23,8 +23,20 @@ MAKE_FLAGS = frozenset(
         *("amazon", "as-finished", "data", "dir", "drop-stars", "ensemble", "epochs", "file"),
         *("from", "host", "join", "label-column", "log-to", "max-latency-ms", "max-parameters"),
         *("metric", "min-texts", "minutes", "n-trials", "name", "objectives", "output", "pool"),
-        *("port", "positive-from", "preset", "pruned", "ray-address", "repeats", "seed", "seeds"),
-        *("sequence-length", "share", "slice", "space", "spaces", "storage", "study", "text"),
+        *("port", "positive-from", "preset", "pruned", "pruner", "ray-address", "repeats"),
+        *(
+            "sampler",
+            "seed",
+            "seeds",
+            "sequence-length",
+            "share",
+            "slice",
+            "space",
+            "spaces",
+            "storage",
+            "study",
+            "text",
+        ),
         *("text-column", "timeout-seconds", "top", "trial", "vocab-size", "workers", "yes"),
     ]
 )

@@ -1,48 +1,21 @@
-"""The remaining time of a search, estimated from the cost of its trials."""
+"""The remaining time of a search, estimated from the times of its trials."""
 
-import numpy as np
 import optuna
 import pytest
-from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuning.search.progress import TimeLeft
-from tuning.spaces.loading import SearchSpace
-from tuning.spaces.ranges import Hyperparameter
-
-LENGTHS = np.full(1000, 100)
-RANGE = {"low": 1, "high": 1000, "step": 1}
-SPACE = SearchSpace(
-    "s",
-    (
-        Hyperparameter(name="vocab_size", kind="fixed", default=50),
-        Hyperparameter(name="sequence_length", kind="int", default=50, **RANGE),
-        Hyperparameter(name="lstm_units", kind="int", default=5, **RANGE),
-    ),
-)
+from tuning.search.progress import MIN_EPOCHS_LEFT, seconds_left
+from tuning.training.result import Epoch
 
 
-def seconds_of(length: int, units: int) -> float:
-    """Return the seconds of an epoch, which follow the formula of the estimate exactly."""
-    tokens = 1000 * min(length, 100)
-    return 0.5 + 1e-5 * tokens + 1e-6 * tokens * units
-
-
-def trial(length: int, units: int, *, n_epochs: int | None = 2) -> FrozenTrial:
-    params = {"sequence_length": length, "lstm_units": units}
-    attributes = (
-        {"n_epochs": n_epochs, "seconds": {"train": n_epochs * seconds_of(length, units)}}
-        if n_epochs
-        else {}
-    )
-    state = TrialState.COMPLETE if n_epochs else TrialState.RUNNING
-    distributions = {name: IntDistribution(1, 1000) for name in params}
+def trial(seconds: float, *, n_epochs: int = 2) -> FrozenTrial:
     return create_trial(
-        state=state,
-        value=0.5 if n_epochs else None,
-        params=params,
-        distributions=distributions,
-        user_attrs=attributes,
+        state=TrialState.COMPLETE,
+        value=0.5,
+        user_attrs={
+            "n_epochs": n_epochs,
+            "seconds": {"build": 0.25 * seconds, "train": 0.75 * seconds},
+        },
     )
 
 
@@ -52,40 +25,42 @@ def stored(*trials: FrozenTrial) -> list[FrozenTrial]:
     return study.get_trials()
 
 
-def left(
-    trials: list[FrozenTrial], running: dict[int, int], *, n_new: int, n_workers: int = 1
-) -> float | None:
-    return TimeLeft(SPACE, epochs=5, lengths=LENGTHS).seconds(
-        trials, running, n_new=n_new, n_workers=n_workers
-    )
+def epochs(n: int, seconds: float) -> list[Epoch]:
+    return [Epoch(number, {}, seconds) for number in range(1, n + 1)]
 
 
-DONE = [(20, 4), (40, 8), (60, 16), (80, 64)]
+DONE = [trial(1), trial(2, n_epochs=5), trial(90), trial(7, n_epochs=1)]
 
 
 def test_nothing_is_said_before_three_trials_are_timed() -> None:
-    assert left(stored(*(trial(*done) for done in DONE[:2])), {}, n_new=5) is None
+    assert seconds_left(stored(*DONE[:2]), [], n_new=5, n_workers=1) is None
 
 
 def test_nothing_left_is_0() -> None:
-    assert left([], {}, n_new=0) == 0
+    assert seconds_left([], [], n_new=0, n_workers=2) == 0
 
 
-def test_new_trials_cost_what_the_others_did() -> None:
-    trials = stored(*(trial(*done) for done in DONE))
-    mean = np.mean([2 * seconds_of(*done) for done in DONE])
-    assert left(trials, {}, n_new=10) == pytest.approx(10 * mean)
-    assert left(trials, {}, n_new=10, n_workers=2) == pytest.approx(5 * mean)
+def test_new_trials_take_as_long_as_the_others_did() -> None:
+    trials = stored(*DONE)
+    assert seconds_left(trials, [], n_new=10, n_workers=1) == pytest.approx(250)
+    assert seconds_left(trials, [], n_new=10, n_workers=2) == pytest.approx(125)
 
 
-def test_running_trial_costs_what_its_own_values_say() -> None:
-    trials = stored(*(trial(*done) for done in DONE), trial(100, 500, n_epochs=None))
-    assert left(trials, {4: 0}, n_new=0) == pytest.approx(2 * seconds_of(100, 500))
-    assert left(trials, {4: 1}, n_new=0) == pytest.approx(seconds_of(100, 500))
-
-
-def test_length_beyond_the_longest_text_costs_no_more() -> None:
-    trials = stored(
-        *(trial(*done) for done in DONE), trial(100, 8, n_epochs=None), trial(900, 8, n_epochs=None)
+def test_running_trial_goes_on_as_fast_as_before() -> None:
+    trials = stored(*DONE)  # 2.5 epochs on average
+    assert seconds_left(trials, [epochs(1, 30.0)], n_new=0, n_workers=1) == pytest.approx(45)
+    assert seconds_left(trials, [epochs(2, 30.0)], n_new=0, n_workers=1) == pytest.approx(15)
+    assert seconds_left(trials, [epochs(4, 30.0)], n_new=0, n_workers=1) == pytest.approx(
+        MIN_EPOCHS_LEFT * 30
     )
-    assert left(trials, {4: 0}, n_new=0) == left(trials, {5: 0}, n_new=0)
+
+
+def test_running_trial_without_an_epoch_takes_as_long_as_the_others() -> None:
+    trials = stored(*DONE)
+    assert seconds_left(trials, [[], []], n_new=0, n_workers=1) == pytest.approx(50)
+
+
+def test_running_trial_within_its_first_epoch_is_extrapolated() -> None:
+    trials = stored(*DONE)
+    part = [Epoch(0.25, {}, 3.0), Epoch(0.5, {}, 3.0)]
+    assert seconds_left(trials, [part], n_new=0, n_workers=1) == pytest.approx(2 * 12)

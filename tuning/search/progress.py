@@ -1,27 +1,24 @@
-"""The progress of a search, and its remaining seconds by a cost model of its trials."""
+"""The progress of a search, and its remaining seconds by the times of its trials."""
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-import numpy.typing as npt
 from optuna.trial import FrozenTrial
-from scipy.optimize import nnls
 
 from tuning.search.open_trials import OpenTrials
 from tuning.search.session import Session
-from tuning.spaces.hyperparameters import from_params
-from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of
+from tuning.training.result import Epoch
 
-# Minimum number of trials to fit the cost model to.
+# Minimum number of timed trials for an estimate.
 MIN_TIMED = 3
-# Maximum number of trials to fit: the newest ones are enough, and a study may have thousands.
+# Maximum number of timed trials: the newest ones are enough, and a study may have thousands.
 MAX_TIMED = 64
 # Expected remaining epochs of a running trial that has reached the mean number of epochs.
 MIN_EPOCHS_LEFT = 0.5
@@ -54,8 +51,6 @@ class ProgressReporter:
     def __init__(self, session: Session, on_change: Callable[[Progressed], None]) -> None:
         self._epochs, self._on_change = session.config.train.epochs, on_change
         self._started = time.monotonic()
-        lengths = session.corpus.split("train").texts.lengths
-        self._time_left = TimeLeft(session.space, epochs=self._epochs, lengths=lengths)
 
     def report(
         self,
@@ -72,8 +67,13 @@ class ProgressReporter:
         monotonic time at which the call ends.
         """
         now = time.monotonic()
-        running = {opened.number: opened.n_epochs for opened in trials.dispatcher.running}
-        left = self._time_left.seconds(summary.trials, running, n_new=n_new, n_workers=n_workers)
+        running = trials.dispatcher.running
+        left = seconds_left(
+            summary.trials,
+            [opened.history for opened in running],
+            n_new=n_new,
+            n_workers=n_workers,
+        )
         if deadline is not None:
             until_deadline = max(deadline - now, 0.0)
             left = until_deadline if left is None else min(left, until_deadline)
@@ -82,14 +82,14 @@ class ProgressReporter:
                 summary=summary,
                 n_trials=n_trials,
                 epochs=self._epochs,
-                running=running,
+                running={opened.number: opened.n_epochs for opened in running},
                 values={
                     opened.number: [
                         epoch.metrics[summary.metric]
                         for epoch in opened.history
                         if epoch.number >= 1
                     ]
-                    for opened in trials.dispatcher.running
+                    for opened in running
                 },
                 n_paused=len(trials.paused),
                 elapsed_seconds=now - self._started,
@@ -99,78 +99,44 @@ class ProgressReporter:
         )
 
 
-class TimeLeft:
-    """The estimate of the remaining seconds of a search.
+def seconds_left(
+    trials: Sequence[FrozenTrial],
+    running: Iterable[Sequence[Epoch]],
+    *,
+    n_new: int,
+    n_workers: int,
+) -> float | None:
+    """Return the expected seconds until the running trials and `n_new` new trials are finished;
+    None before `MIN_TIMED` trials have been timed.
 
-    An epoch takes a + b · tokens + c · tokens · units seconds, with a, b, c ≥ 0 fitted to the
-    relative error over the newest trials. A new trial is expected to have the mean cost and the
-    mean number of epochs of these trials.
+    A new trial is expected to take as long as the mean of the newest `MAX_TIMED` trials, with its
+    start and its pauses. A running trial is expected to train for the mean number of epochs of
+    these trials, each as long as its epochs so far.
 
     Args:
-        epochs: maximum number of epochs of a trial.
-        lengths: number of tokens of each training text.
+        trials: the trials of the study.
+        running: the epochs of each running trial.
+        n_new: number of trials that have not started.
+        n_workers: number of workers.
     """
-
-    def __init__(self, space: SearchSpace, *, epochs: int, lengths: npt.NDArray[np.int64]) -> None:
-        self._space, self._epochs, self._lengths = space, epochs, lengths
-        self._n_tokens: dict[int, float] = {}  # sequence length → tokens of an epoch
-        self._features: dict[int, tuple[float, float, float]] = {}  # trial number → features
-
-    def seconds(
-        self,
-        trials: Sequence[FrozenTrial],
-        running: Mapping[int, float],
-        *,
-        n_new: int,
-        n_workers: int,
-    ) -> float | None:
-        """Return the seconds until `n_new` new trials and the running trials are finished; None
-        before `MIN_TIMED` trials have been timed.
-
-        Args:
-            running: trial number → finished epochs.
-        """
-        if not n_new and not running:
-            return 0.0
-        has_times = (
-            trial
-            for trial in reversed(trials)
-            if attributes_of(trial).get("n_epochs") and attributes_of(trial).get("seconds")
-        )
-        timed = list(islice(has_times, MAX_TIMED))
-        if len(timed) < MIN_TIMED:
-            return None
-        table = np.array([self._features_of(t) for t in timed])
-        n_epochs = np.array([attributes_of(t)["n_epochs"] for t in timed], dtype=float)
-        seconds = np.array([sum(attributes_of(t)["seconds"].values()) for t in timed]) / n_epochs
-        weights, _ = nnls(table / seconds[:, None], np.ones(len(timed)))
-        usual_epochs = min(float(n_epochs.mean()), self._epochs)
-        total = n_new * usual_epochs * float((table @ weights).mean())
-        # The newest running trials may not be among `trials` yet.
-        for trial in (trials[number] for number in running if number < len(trials)):
-            if trial.params:
-                epoch_seconds = float(np.array(self._features_of(trial)) @ weights)
-                total += max(usual_epochs - running[trial.number], MIN_EPOCHS_LEFT) * epoch_seconds
-        return total / n_workers
-
-    def _features_of(self, trial: FrozenTrial) -> tuple[float, float, float]:
-        """Return (1, tokens of an epoch, tokens × units). Units are the sum of all numeric
-        hyperparameters with "units" in their name.
-        """
-        if trial.number not in self._features:
-            values = from_params(trial.params, self._space.hyperparameters)
-            # A model that takes n-grams only reads all tokens.
-            length = int(values.get("sequence_length", self._lengths.max(initial=1)))
-            if length not in self._n_tokens:
-                self._n_tokens[length] = float(np.minimum(self._lengths, length).sum())
-            units = sum(
-                float(value)
-                for name, value in values.items()
-                if "units" in name and isinstance(value, int | float)
-            )
-            self._features[trial.number] = (
-                1.0,
-                self._n_tokens[length],
-                self._n_tokens[length] * units,
-            )
-        return self._features[trial.number]
+    epochs_of_running = list(running)
+    if not n_new and not epochs_of_running:
+        return 0.0
+    has_times = (
+        trial
+        for trial in reversed(trials)
+        if attributes_of(trial).get("n_epochs") and attributes_of(trial).get("seconds")
+    )
+    timed = [attributes_of(trial) for trial in islice(has_times, MAX_TIMED)]
+    if len(timed) < MIN_TIMED:
+        return None
+    usual_seconds = statistics.fmean(sum(trial["seconds"].values()) for trial in timed)
+    usual_epochs = statistics.fmean(trial["n_epochs"] for trial in timed)
+    total = n_new * usual_seconds
+    for epochs in epochs_of_running:
+        if epochs:
+            seconds_per_epoch = sum(epoch.seconds for epoch in epochs) / epochs[-1].number
+            total += max(usual_epochs - epochs[-1].number, MIN_EPOCHS_LEFT) * seconds_per_epoch
+        else:
+            total += usual_seconds
+    return total / n_workers
