@@ -13,7 +13,7 @@ from tuning.models import (
     TrainingOptions,
     bilstm_features,
     cnn_features,
-    fit_ratios,
+    fit_linear_model,
     gru_features,
     lstm_classifier,
     mean_features,
@@ -52,14 +52,15 @@ class Reviews(keras_tuner.HyperModel):
             hp.Int("lstm_units", 8, 64, sampling="log", default=32)
         with hp.conditional_scope("architecture", NGRAMS):
             hp.Int("ngrams", 1, 3, default=3)
-            hp.Int("ngram_vocab_size", 20_000, 500_000, sampling="log", default=350_000)
+            hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
+            hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=30.0)
             hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)
         with hp.conditional_scope("architecture", ["ngrams"]):
             hp.Float("learning_rate", 1e-3, 2e-2, sampling="log", default=5e-3)
             hp.Choice("batch_size", [32, 64, 128], default=64)
         with hp.conditional_scope("architecture", ["wide_deep"]):
             hp.Choice("deep", ["mean_embedding", "cnn"], default="cnn")
-            hp.Float("ngram_rate", 1.0, 20.0, sampling="log", default=5.0)
+            hp.Float("ngram_rate", 0.1, 20.0, sampling="log", default=1.0)
         with hp.conditional_scope("architecture", WORDS):
             hp.Int("vocab_size", 5_000, 60_000, sampling="log", default=30_000)
             hp.Int("sequence_length", 64, 512, step=32, default=256)
@@ -119,7 +120,14 @@ class Reviews(keras_tuner.HyperModel):
         y: np.ndarray,
     ) -> None:
         if hp.get("architecture") in NGRAMS:
-            fit_ratios(model, x.as_numpy_iterator(), y, n_classes=hp.get("n_classes"))
+            fit_linear_model(
+                model,
+                x.as_numpy_iterator(),
+                y,
+                c=hp.get("ngram_c"),
+                rate=1.0 if hp.get("architecture") == "ngrams" else hp.get("ngram_rate"),
+                n_classes=hp.get("n_classes"),
+            )
 
 
 hypermodel = Reviews(name="reviews")

@@ -13,7 +13,7 @@ from tuning.models import (
     TrainingOptions,
     bilstm_features,
     cnn_features,
-    fit_ratios,
+    fit_linear_model,
     mean_features,
     wide_deep_classifier,
 )
@@ -25,9 +25,10 @@ class WideDeep(keras_tuner.HyperModel):
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         hp.Choice("deep", ["mean_embedding", "cnn", "bilstm_pooling"], default="cnn")
         hp.Int("ngrams", 1, 3, default=3)
-        hp.Int("ngram_vocab_size", 20_000, 500_000, sampling="log", default=350_000)
+        hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
+        hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=30.0)
         hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)
-        hp.Float("ngram_rate", 1.0, 20.0, sampling="log", default=5.0)
+        hp.Float("ngram_rate", 0.1, 20.0, sampling="log", default=1.0)
         hp.Int("vocab_size", 2_000, 60_000, sampling="log", default=30_000)
         hp.Int("sequence_length", 64, 512, step=32, default=256)
         hp.Int("embedding_dim", 16, 128, sampling="log", default=64)
@@ -66,7 +67,14 @@ class WideDeep(keras_tuner.HyperModel):
         x: tf.data.Dataset,
         y: np.ndarray,
     ) -> None:
-        fit_ratios(model, x.as_numpy_iterator(), y, n_classes=hp.get("n_classes"))
+        fit_linear_model(
+            model,
+            x.as_numpy_iterator(),
+            y,
+            c=hp.get("ngram_c"),
+            rate=hp.get("ngram_rate"),
+            n_classes=hp.get("n_classes"),
+        )
 
 
 hypermodel = WideDeep(name="wide_deep")

@@ -145,7 +145,7 @@ def test_commands_of_a_message_are_make_s_under_make(monkeypatch: pytest.MonkeyP
             "type `tune --study s`, or --study NAME",
             "type `tune --study s`, or --study (STUDY=) NAME",
         ),
-        ("--sampler is no variable", "--sampler is no variable"),
+        ("--data-dir is no variable", "--data-dir is no variable"),
         ("received the text '--data is good'", "received the text '--data is good'"),
     ],
 )

@@ -1,12 +1,22 @@
-"""The n-gram model: its logits, and its log-count ratios."""
+"""The n-gram model: its logits, its log-count ratios, and the linear model that it starts at."""
+
+from functools import partial
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sklearn.linear_model import LogisticRegression
 
-from tuning.models import fit_ratios, ngram_classifier
-from tuning.models.ngrams import RATIOS
+from tuning.models import (
+    fit_linear_model,
+    fit_ratios,
+    mean_features,
+    ngram_classifier,
+    wide_deep_classifier,
+)
+from tuning.models import ngrams as module
+from tuning.models.ngrams import LOGITS, RATIOS, WEIGHTS
 
 ROWS = 7
 NGRAMS = np.array(
@@ -70,3 +80,77 @@ def test_ratios_are_not_trained_and_the_factors_are() -> None:
         for new in [model.get_layer(name).get_weights()]
     }
     assert same == {RATIOS: True, "ngram_weights": False, "ngram_logits": False}
+
+
+def random_texts(n: int, *, n_classes: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the n-grams of texts, and classes that depend on them."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, n_classes, n)
+    texts = np.zeros((n, 9), np.int32)
+    for row, label in enumerate(labels):
+        ids = np.union1d(rng.choice(np.arange(2, 40), 6), 2 + label)
+        texts[row, : len(ids)] = ids
+    return texts, labels
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_model_starts_as_the_linear_model(n_classes: int) -> None:
+    texts, labels = random_texts(200, n_classes=n_classes)
+    model = ngram_classifier(vocab_size=40, n_classes=n_classes)
+    fit_linear_model(model, [texts[:70], texts[70:]], labels, c=10.0, n_classes=n_classes)
+    (ratios,) = model.get_layer(RATIOS).get_weights()
+    expected = []
+    for column, label in enumerate([1] if n_classes == 2 else range(n_classes)):
+        terms = np.zeros((200, 40))
+        for row, ids in enumerate(texts):
+            kept = ids[ids != 0]
+            terms[row, kept] = ratios[kept, column] / np.sqrt(len(kept))
+        exact = LogisticRegression(C=10.0, tol=1e-8, max_iter=10_000, solver="liblinear", dual=True)
+        expected.append(exact.fit(terms, labels == label).decision_function(terms))
+    logits = keras.Model(model.inputs, model.get_layer(LOGITS).output).predict_on_batch(texts)
+    np.testing.assert_allclose(logits, np.stack(expected, axis=1), atol=0.3)
+    assert np.abs(logits).mean() > 1
+
+
+def test_a_faster_rate_gives_the_same_start() -> None:
+    texts, labels = random_texts(100, n_classes=2)
+    features = partial(mean_features, vocab_size=40, embedding_dim=4)
+    outputs = []
+    for rate in (1.0, 7.0):
+        keras.utils.set_random_seed(0)
+        model = wide_deep_classifier(features, ngram_vocab_size=40, ngram_rate=rate)
+        fit_linear_model(model, [{"ids": texts, "ngrams": texts}], labels, c=10.0, rate=rate)
+        outputs.append(model.predict_on_batch({"ids": texts, "ngrams": texts}))
+    np.testing.assert_allclose(*outputs, atol=1e-5)
+
+
+def test_larger_c_fits_the_training_texts_better() -> None:
+    texts, labels = random_texts(100, n_classes=2)
+    losses = []
+    for c in (0.01, 1.0, 100.0):
+        model = ngram_classifier(vocab_size=40)
+        fit_linear_model(model, [texts], labels, c=c)
+        losses.append(model.evaluate(texts, labels[:, None].astype(np.float32), verbose=0)[0])
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_class_without_texts_starts_at_its_ratios() -> None:
+    model = ngram_classifier(vocab_size=ROWS, n_classes=3)
+    fit_linear_model(model, [NGRAMS], LABELS % 2, c=10.0, n_classes=3)
+    (weights,) = model.get_layer(WEIGHTS).get_weights()
+    assert weights[:, :2].any()
+    assert not weights[:, 2].any()
+
+
+def test_regression_reads_a_random_part_of_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FITTED_TEXTS", 30)
+    texts, labels = random_texts(300, n_classes=2)
+    order = np.argsort(labels, kind="stable")  # the first 30 texts are of one class
+    model = ngram_classifier(vocab_size=40)
+    fit_linear_model(model, [texts[order][:100], texts[order][100:]], labels[order], c=10.0)
+    (weights,) = model.get_layer(WEIGHTS).get_weights()
+    assert weights[2:4].any()
+    (ratios,) = model.get_layer(RATIOS).get_weights()
+    whole = ngram_classifier(vocab_size=40)
+    fit_ratios(whole, [texts], labels)
+    np.testing.assert_allclose(ratios, whole.get_layer(RATIOS).get_weights()[0])

@@ -1,7 +1,7 @@
 """Model builders: functions from numbers to a compiled Keras model, or to the features that a
 classifier reads.
 
-Imports Keras alone: neither `hp` nor `trial` is an argument.
+Imports Keras and scikit-learn alone: neither `hp` nor `trial` is an argument.
 """
 
 from tuning.models.bilstm_pooling import bilstm_features
@@ -10,7 +10,7 @@ from tuning.models.cnn import cnn_features
 from tuning.models.gru import gru_features
 from tuning.models.lstm import lstm_classifier
 from tuning.models.mean_embedding import mean_features
-from tuning.models.ngrams import fit_ratios, ngram_classifier
+from tuning.models.ngrams import fit_linear_model, fit_ratios, ngram_classifier
 from tuning.models.transformer import fit_schedule, transformer_classifier
 from tuning.models.wide_deep import wide_deep_classifier
 
@@ -18,6 +18,7 @@ __all__ = [
     "TrainingOptions",
     "bilstm_features",
     "cnn_features",
+    "fit_linear_model",
     "fit_ratios",
     "fit_schedule",
     "gru_features",

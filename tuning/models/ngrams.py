@@ -5,15 +5,24 @@ Classification". In the source, the weight of an n-gram is a trained factor time
 ratio.
 """
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 
 from tuning.models.classifier import TrainingOptions, class_activation, compile_classifier
 
-RATIOS = "log_count_ratios"
+RATIOS, WEIGHTS, LOGITS = "log_count_ratios", "ngram_weights", "ngram_logits"
+# Maximum number of texts that `fit_linear_model` reads; a text has some 300 n-grams, each of which
+# needs 30 bytes.
+MAX_FITTED_TEXTS = 50_000
+# liblinear's tolerance. With 0.1, fitting 18,000 texts takes 0.3 s.
+TOLERANCE = 0.1
 # With a learning rate of 0.001 the model is not trained after five epochs.
 DEFAULT_NGRAM_TRAINING = TrainingOptions(learning_rate=5e-3)
 
@@ -29,7 +38,7 @@ def ngram_logits(
     """Return the sum of the weights of a text's n-grams over the square root of their number.
 
     The weight of an n-gram is its log-count ratio, which `fit_ratios` sets and which starts at 1,
-    times 1 + `rate` × a trained number, which starts at 0.
+    times 1 + `rate` × a trained number, which starts at 0 or where `fit_linear_model` sets it.
 
     Args:
         ngrams: int32 ids of the distinct n-grams of each text, (batch, n); 0 is padding.
@@ -46,7 +55,7 @@ def ngram_logits(
         vocab_size, n_outputs, embeddings_initializer="ones", trainable=False, name=RATIOS
     )(ngrams)
     trained = keras.layers.Embedding(
-        vocab_size, n_outputs, embeddings_initializer="zeros", name="ngram_weights"
+        vocab_size, n_outputs, embeddings_initializer="zeros", name=WEIGHTS
     )(ngrams)
     present = ops.expand_dims(ops.cast(ops.not_equal(ngrams, 0), "float32"), -1)
     number = ops.maximum(ops.sum(present, axis=1), 1.0)
@@ -59,9 +68,7 @@ def ngram_logits(
 
 def scaled(logits: keras.KerasTensor) -> keras.KerasTensor:
     """Return the logits times trained numbers that start at 1, plus a bias, (batch, n_outputs)."""
-    return keras.layers.Dense(logits.shape[-1], kernel_initializer="identity", name="ngram_logits")(
-        logits
-    )
+    return keras.layers.Dense(logits.shape[-1], kernel_initializer="identity", name=LOGITS)(logits)
 
 
 def ngram_classifier(
@@ -122,6 +129,85 @@ def fit_ratios(
     classes = [1] if n_classes == 2 else range(n_classes)
     ratios = np.stack([_log_count_ratio(counts, label) for label in classes], axis=1)
     layer.set_weights([ratios.astype(np.float32)])
+
+
+def fit_linear_model(
+    model: keras.Model,
+    batches: Iterable[npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]],
+    labels: npt.NDArray[np.int64],
+    *,
+    c: float,
+    rate: float = 1.0,
+    n_classes: int = 2,
+) -> None:
+    """Set the log-count ratios as `fit_ratios` does, and the weights of the n-grams to those of a
+    logistic regression: the training begins at the linear model of the source.
+
+    With more than two classes, one regression is fitted for each class, against the rest. A class
+    without a text keeps the ratios as its weights.
+
+    Args:
+        model: a model that has `ngram_logits` and `scaled`.
+        batches: as for `fit_ratios`. The regression reads `MAX_FITTED_TEXTS` texts at most, drawn
+            at random.
+        labels: class numbers, int64 (n_texts,).
+        c: the inverse strength of the regularization, scikit-learn's C.
+        rate: the model's `rate`.
+        n_classes: number of classes.
+    """
+    is_kept = np.zeros(len(labels), np.bool_)
+    chosen = np.random.default_rng(0).permutation(len(labels))[:MAX_FITTED_TEXTS]
+    is_kept[chosen] = True
+    kept: list[npt.NDArray[np.int32]] = []
+    fit_ratios(model, _keeping(batches, is_kept, kept), labels, n_classes=n_classes)
+    ratios, weights = (model.get_layer(name).get_weights()[0] for name in (RATIOS, WEIGHTS))
+    kernel, bias = model.get_layer(LOGITS).get_weights()
+    for column, label in enumerate([1] if n_classes == 2 else range(n_classes)):
+        is_positive = labels[is_kept] == label
+        if is_positive.any() and not is_positive.all():
+            regression = _regression(kept, ratios[:, column], is_positive, c=c)
+            weights[:, column] = (regression.coef_[0] - 1) / rate
+            bias[column] = regression.intercept_[0]
+    model.get_layer(WEIGHTS).set_weights([weights])
+    model.get_layer(LOGITS).set_weights([kernel, bias])
+
+
+def _keeping(
+    batches: Iterable[npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]],
+    is_kept: npt.NDArray[np.bool_],
+    kept: list[npt.NDArray[np.int32]],
+) -> Iterator[npt.NDArray[np.int32]]:
+    """Yield the n-grams of batches, and append the n-grams of each kept text to `kept`."""
+    first = 0
+    for batch in batches:
+        ngrams = batch["ngrams"] if isinstance(batch, dict) else batch
+        kept += [row[row != 0] for row in ngrams[is_kept[first : first + len(ngrams)]]]
+        first += len(ngrams)
+        yield ngrams
+
+
+def _regression(
+    texts: list[npt.NDArray[np.int32]],
+    ratios: npt.NDArray[np.float32],
+    is_positive: npt.NDArray[np.bool_],
+    *,
+    c: float,
+) -> LogisticRegression:
+    """Return a logistic regression on the terms of `ngram_logits`: the ratio of each n-gram of a
+    text over the square root of their number.
+    """
+    lengths = np.array([len(text) for text in texts])
+    ids = np.concatenate(texts)
+    terms = ratios[ids] / np.repeat(np.sqrt(np.maximum(lengths, 1)), lengths)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    matrix = sparse.csr_matrix((terms, ids, starts), shape=(len(texts), len(ratios)))
+    regression = LogisticRegression(
+        C=c, solver="liblinear", dual=True, tol=TOLERANCE, random_state=0
+    )
+    with warnings.catch_warnings():
+        # The training goes on from here, so that a better optimum has no use.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return regression.fit(matrix, is_positive)
 
 
 def _log_count_ratio(counts: npt.NDArray[np.float64], label: int) -> npt.NDArray[np.float64]:

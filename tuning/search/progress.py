@@ -68,12 +68,8 @@ class ProgressReporter:
         """
         now = time.monotonic()
         running = trials.dispatcher.running
-        left = seconds_left(
-            summary.trials,
-            [opened.history for opened in running],
-            n_new=n_new,
-            n_workers=n_workers,
-        )
+        histories = [opened.history for opened in running]
+        left = seconds_left(summary.trials, histories, n_new=n_new, n_workers=n_workers)
         if deadline is not None:
             until_deadline = max(deadline - now, 0.0)
             left = until_deadline if left is None else min(left, until_deadline)
