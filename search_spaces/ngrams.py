@@ -17,7 +17,7 @@ class Ngrams(keras_tuner.HyperModel):
         hp.Int("ngrams", 1, 3, default=3)
         # 18,000 Amazon reviews have 360,000 n-grams that occur twice, 23,000 film reviews 700,000.
         hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
-        hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=30.0)
+        hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=10.0)
         hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)
         hp.Float("learning_rate", 1e-3, 2e-2, sampling="log", default=5e-3)
         hp.Choice("batch_size", [32, 64, 128, 256], default=64)

@@ -22,9 +22,11 @@ BEST = TRAININGS[-1].value
 def test_distance_is_0_to_itself_and_infinite_to_another_architecture(
     training: replay.Training,
 ) -> None:
-    distances = [replay.distance(training.values, other, SPACE) for other in TRAININGS]
-    assert distances.pop(training.number) == 0
-    assert all(map(math.isinf, distances))
+    for number, other in enumerate(TRAININGS):
+        distance = replay.distance(training.values, other, SPACE)
+        is_same_kind = other.values["architecture"] == training.values["architecture"]
+        assert math.isfinite(distance) == is_same_kind
+        assert (distance == 0) == (number == training.number)
 
 
 def test_distance_is_in_shares_of_the_ranges() -> None:

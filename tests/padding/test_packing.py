@@ -1,7 +1,7 @@
 """Training without the padding: the same outputs, gradients and weights as with it."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,13 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras.src.ops import core, numpy
 
 from tests.padding.graphs import IDS, PADDING_IS_IGNORED, PADDING_IS_READ, POOLS, ROWS, STEPS, over
 from tuning.models import cnn_features, mean_features, wide_deep_classifier, words_classifier
 from tuning.models.words import mean_over_words, zero_padding
-from tuning.padding.packing import LENGTHS_PER_OCTAVE, join
+from tuning.padding.packing import LENGTHS_PER_OCTAVE, OF_SEGMENTS, join
+from tuning.padding.rules import RULES
 from tuning.training.architecture import ignores_padding, without_padding
 
 layers, ops = keras.layers, keras.ops
@@ -33,6 +35,13 @@ def texts(n: int, length: int, *, shortest: int = 0) -> npt.NDArray[np.int32]:
     ids = rng.integers(1, ROWS, (n, length))
     ids[np.arange(length) >= lengths[:, None]] = 0
     return ids.astype(np.int32)
+
+
+def packing(
+    model: keras.Model, lengths: Sequence[int] = (1, 100)
+) -> contextlib.AbstractContextManager[bool]:
+    """Return the context of a training on texts of these numbers of words."""
+    return without_padding(model, np.array(lengths))
 
 
 def run(model: keras.Model, inputs: Any) -> list[npt.NDArray[Any]]:
@@ -63,7 +72,7 @@ def assert_same(model: keras.Model, inputs: Any) -> None:
     for weight in model.trainable_weights:
         weight.assign(rng.normal(0.1, 0.5, weight.shape))
     expected = run(model, inputs)
-    with without_padding(model) as is_packed, counted_rows() as n_rows:
+    with packing(model) as is_packed, counted_rows() as n_rows:
         assert is_packed
         actual = run(model, inputs)
     assert len(n_rows) == 1
@@ -153,7 +162,7 @@ def test_trained_weights_are_the_same(has_ngrams: bool) -> None:
             else words_classifier(features)
         )
         with (
-            without_padding(model) if packs else contextlib.nullcontext(),
+            packing(model) if packs else contextlib.nullcontext(),
             counted_rows() as joined,
         ):
             model.fit(inputs, labels, batch_size=32, epochs=3, shuffle=False, verbose=0)
@@ -166,7 +175,7 @@ def test_trained_weights_are_the_same(has_ngrams: bool) -> None:
 def test_only_a_training_call_is_packed_and_only_in_the_context() -> None:
     model = MODELS["keras' average"]()
     with counted_rows() as joined:
-        with without_padding(model):
+        with packing(model):
             model(IDS[:3])
             model.predict(IDS[:3], verbose=0)
             assert not joined
@@ -180,28 +189,84 @@ def test_only_a_training_call_is_packed_and_only_in_the_context() -> None:
 def test_recurrent_graph_is_not_packed(name: str) -> None:
     model = PADDING_IS_IGNORED[name]()
     assert ignores_padding(model)
-    with without_padding(model) as is_packed:
+    with packing(model) as is_packed:
         assert not is_packed
 
 
 @pytest.mark.parametrize("name", sorted(PADDING_IS_READ))
 def test_graph_that_reads_the_padding_is_not_packed(name: str) -> None:
-    with without_padding(PADDING_IS_READ[name]()) as is_packed:
+    with packing(PADDING_IS_READ[name]()) as is_packed:
         assert not is_packed
 
 
 def test_model_for_xla_is_not_packed() -> None:
     model = MODELS["cnn"]()
     model.compile(loss="binary_crossentropy", jit_compile=True)
-    with without_padding(model) as is_packed:
+    with packing(model) as is_packed:
         assert not is_packed
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_bfloat16"])
+def test_model_in_half_precision_is_not_packed(dtype: str) -> None:
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(ROWS, 2, mask_zero=True, dtype=dtype)(ids)
+    x = layers.SpatialDropout1D(0.1)(x)
+    model = keras.Model(ids, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
+    with packing(model) as is_packed:
+        assert not is_packed
+
+
+@pytest.mark.parametrize(
+    ("lengths", "dilation", "expected"),
+    [((20, 100), 1, True), ((99, 100), 1, False), ((20, 100), 30, False)],
+)
+def test_row_that_would_be_as_long_as_the_batch_is_not_used(
+    lengths: tuple[int, int], dilation: int, expected: bool
+) -> None:
+    model = over(
+        lambda x, w: mean_over_words(
+            layers.Conv1D(4, 3, padding="same", dilation_rate=dilation)(zero_padding(x, w)), w
+        )
+    )
+    with packing(model, lengths) as is_packed:
+        assert is_packed == expected
+
+
+def test_call_that_the_user_has_set_is_kept() -> None:
+    model = MODELS["cnn"]()
+    own, calls = model.call, []
+    model.call = lambda *arguments, **options: calls.append(1) or own(*arguments, **options)
+    with packing(model) as is_packed:
+        assert not is_packed
+        model(IDS, training=True)
+    assert calls
+    assert "call" in vars(model)
+
+
+def test_ids_are_a_mask() -> None:
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(ROWS, 3)(ids)
+    model = keras.Model(ids, layers.Dense(2)(layers.GlobalAveragePooling1D()(x, mask=ids)))
+    assert_same(model, texts(9, 20, shortest=1))
+
+
+def test_every_rule_says_how_its_operation_is_packed() -> None:
+    by_word = {
+        *(layers.Embedding, layers.Dropout, layers.Dense, layers.Activation, layers.Conv1D),
+        *(layers.Concatenate, layers.Multiply, layers.Add, layers.Average),
+        *(core.Cast, numpy.ExpandDims, numpy.NotEqual, numpy.Greater, numpy.Where),
+        *(numpy.Multiply, numpy.Minimum, numpy.Maximum, numpy.Add, numpy.Divide, numpy.Sqrt),
+        numpy.Concatenate,
+    }
+    recurrent = {layers.LSTM, layers.GRU, layers.Bidirectional}
+    assert set(RULES) == by_word | recurrent | set(OF_SEGMENTS)
 
 
 def test_model_of_ngrams_alone_is_not_packed() -> None:
     ngrams = keras.Input((None,), dtype="int32", name="ngrams")
     x = layers.Embedding(ROWS, 2, mask_zero=True)(ngrams)
     model = keras.Model(ngrams, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
-    with without_padding(model) as is_packed:
+    with packing(model) as is_packed:
         assert not is_packed
 
 
@@ -211,7 +276,7 @@ def test_spatial_dropout_drops_the_same_columns_of_all_words_of_a_text() -> None
     ones = layers.Embedding(ROWS, 64, mask_zero=True, embeddings_initializer="ones")(ids)
     x = layers.GlobalAveragePooling1D()(layers.SpatialDropout1D(0.5)(ones))
     model = keras.Model(ids, x)
-    with without_padding(model) as is_packed:
+    with packing(model) as is_packed:
         assert is_packed
         means = np.asarray(model(texts(20, 9, shortest=1), training=True))
     assert set(np.unique(means)) == {0.0, 2.0}
@@ -224,7 +289,7 @@ def test_dropped_words_are_drawn_again_for_each_word() -> None:
     ids = keras.Input((None,), dtype="int32")
     ones = layers.Embedding(ROWS, 64, mask_zero=True, embeddings_initializer="ones")(ids)
     model = keras.Model(ids, layers.GlobalAveragePooling1D()(layers.Dropout(0.5)(ones)))
-    with without_padding(model):
+    with packing(model):
         means = np.asarray(model(np.full((20, 100), 3, np.int32), training=True))
     assert 0.97 < means.mean() < 1.03
     assert 0.08 < means.std() < 0.12  # of 100 draws
@@ -276,6 +341,6 @@ def test_random_graph_gives_the_same_outputs(steps: list[str], pool: str) -> Non
     model = over(body)
     if ignores_padding(model):
         expected = np.asarray(model(IDS, training=True))
-        with without_padding(model) as is_packed:
+        with packing(model) as is_packed:
             assert is_packed
             np.testing.assert_allclose(model(IDS, training=True), expected, atol=1e-5)

@@ -64,3 +64,9 @@ def test_running_trial_within_its_first_epoch_is_extrapolated() -> None:
     trials = stored(*DONE)
     part = [Epoch(0.25, {}, 3.0), Epoch(0.5, {}, 3.0)]
     assert seconds_left(trials, [part], n_new=0, n_workers=1) == pytest.approx(2 * 12)
+
+
+def test_a_trial_runs_on_one_worker() -> None:
+    trials = stored(*DONE)
+    assert seconds_left(trials, [epochs(1, 160.0)], n_new=0, n_workers=8) == pytest.approx(240)
+    assert seconds_left(trials, [], n_new=1, n_workers=8) == pytest.approx(25)

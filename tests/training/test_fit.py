@@ -23,7 +23,7 @@ from tuning.kernels import adam, recurrent_numba, recurrent_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
 from tuning.models.words import is_word, mean_over_words
-from tuning.padding import rules
+from tuning.padding import packing, rules
 from tuning.spaces.ranges import Values
 from tuning.training import loops
 from tuning.training.architecture import ignores_padding
@@ -478,6 +478,27 @@ class OwnFit(Hyper):
     ) -> Any:
         self.given = {"hp": hp, "args": args, **kwargs}
         return model.fit(*args, batch_size=self._batch_size, **kwargs)
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_only_keras_own_fit_leaves_out_the_padding(
+    is_own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    join = packing.join
+
+    def counted(ids: Any, gap: int) -> Any:
+        batches.append(len(ids))
+        return join(ids, gap)
+
+    monkeypatch.setattr(packing, "join", counted)
+    monkeypatch.setattr(packing, "WORTHWHILE", 2)  # the texts have similar lengths
+
+    def make(hp: Any) -> keras.Model:
+        return mean(masked=True)
+
+    run(OwnFit(make) if is_own else make, epochs=1)
+    assert batches == ([] if is_own else [24, 24])
 
 
 def test_own_fit_gets_arrays_and_validation_data() -> None:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from keras.src.models.functional import Functional, operation_fn, unpack_singleton
 from keras.src.ops import numpy
@@ -26,29 +28,34 @@ from tuning.padding.rules import RECURRENT
 # The length of a row is rounded up, to one of so many lengths between two powers of two, because
 # oneDNN compiles code for each length.
 LENGTHS_PER_OCTAVE = 8
+# A graph is packed if the mean text with its gap is at most this part of the longest text.
+WORTHWHILE = 0.8
 
 
 @contextlib.contextmanager
-def packed(graph: Functional, input_number: int) -> Iterator[bool]:
-    """Train a graph without the padding inside this context, whose value is whether the graph can
-    be packed. Calls that do not train compute the padding. XLA, which needs fixed shapes, must not
+def packed(graph: Functional, input_number: int, lengths: npt.NDArray[np.int64]) -> Iterator[bool]:
+    """Train a graph without the padding inside this context, whose value is whether the graph is
+    packed. Calls that do not train compute the padding. XLA has no sums of segments, so it must not
     compile the training.
 
     Args:
         graph: a graph whose output does not depend on the padding.
         input_number: which input of the graph is the token ids (batch, length), 0 after each text.
             Its other inputs are not packed.
+        lengths: number of tokens of the texts. A graph for which the row would hardly be shorter
+            than the padded batch is not packed.
     """
-    if not _is_packable(graph):
+    gap = max([1, *map(_reach, graph.layers)])
+    if not _is_packable(graph) or lengths.mean() + gap > WORTHWHILE * lengths.max():
         yield False
         return
-    own_call, run = graph.call, _PackedGraph(graph, input_number)
+    own_call, run = graph.call, _PackedGraph(graph, input_number, gap)
 
-    def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def call(inputs: Any, training: bool | None = None, mask: Any = None, **options: Any) -> Any:
         # A graph of several inputs gets a mask for each, or None.
         is_masked = any(part is not None for part in keras.tree.flatten(mask))
-        if not training or is_masked:
-            return own_call(inputs, training=training, mask=mask)
+        if not training or is_masked or options:
+            return own_call(inputs, training=training, mask=mask, **options)
         return run(graph._standardize_inputs(inputs))
 
     graph.call = call
@@ -59,10 +66,16 @@ def packed(graph: Functional, input_number: int) -> Iterator[bool]:
 
 
 def _is_packable(graph: Functional) -> bool:
-    """Return whether a graph runs on the CPU and has no recurrent layer."""
+    """Return whether a graph runs on the CPU, with Keras' own `call` and in one precision, and has
+    no recurrent layer. TensorFlow's sums of segments are not precise enough in float16.
+    """
+    layers = [layer for layer in graph.layers if not isinstance(layer, keras.layers.InputLayer)]
     recurrent = (*RECURRENT, keras.layers.Bidirectional)
-    return not tf.config.list_physical_devices("GPU") and not any(
-        isinstance(layer, recurrent) for layer in graph.layers
+    return (
+        not tf.config.list_physical_devices("GPU")
+        and "call" not in vars(graph)
+        and {layer.compute_dtype for layer in layers} in ({"float32"}, {"float64"})
+        and not any(isinstance(layer, recurrent) for layer in layers)
     )
 
 
@@ -112,8 +125,8 @@ def _rounded(n: tf.Tensor) -> tf.Tensor:
 class _PackedGraph:
     """A graph that computes one of its inputs as a row."""
 
-    def __init__(self, graph: Functional, input_number: int) -> None:
-        self._graph, self._input_number = graph, input_number
+    def __init__(self, graph: Functional, input_number: int, gap: int) -> None:
+        self._graph, self._input_number, self._gap = graph, input_number, gap
         by_depth = graph._nodes_by_depth
         self._nodes = [
             node
@@ -121,7 +134,6 @@ class _PackedGraph:
             for node in by_depth[depth]
             if not node.is_input
         ]
-        self._gap = max([1, *map(_reach, graph.layers)])
 
     def __call__(self, inputs: list[tf.Tensor]) -> Any:
         """Return the outputs of the graph in training."""
@@ -134,7 +146,7 @@ class _PackedGraph:
             arguments, options = node.arguments.fill_in(values)
             run = operation_fn(node.operation, training=True)
             is_row = any(id(tensor) in rows for tensor in node.input_tensors)
-            of_segments = _OF_SEGMENTS.get(type(node.operation)) if is_row else None
+            of_segments = OF_SEGMENTS.get(type(node.operation)) if is_row else None
             if of_segments is None:
                 outputs = run(*arguments, **options)
             else:
@@ -150,7 +162,8 @@ def _reach(layer: keras.layers.Layer) -> int:
     """Return how many columns away from its own a layer reads at most, on either side."""
     if not isinstance(layer, keras.layers.Conv1D):
         return 0
-    return int((layer.kernel_size[0] - 1) * layer.dilation_rate[0])
+    span = int((layer.kernel_size[0] - 1) * layer.dilation_rate[0])
+    return span if layer.padding == "causal" else span - span // 2
 
 
 def _sum(operation: Any, _: Any, segments: Segments, row: tf.Tensor) -> tf.Tensor:
@@ -167,10 +180,10 @@ def _maximum(operation: Any, _: Any, segments: Segments, row: tf.Tensor) -> tf.T
 
 
 def _average(layer: Any, _: Any, segments: Segments, row: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    is_word = tf.cast(mask, row.dtype)[:, :, None]
+    is_word = tf.cast(mask, tf.bool)[:, :, None]
     total, n_words = (
         _by_text(tf.math.segment_sum, part, segments, keeps=layer.keepdims)
-        for part in (row * is_word, is_word)
+        for part in (tf.where(is_word, row, 0.0), tf.cast(is_word, row.dtype))
     )
     return total / n_words
 
@@ -199,4 +212,4 @@ _REDUCTIONS: dict[type, Callable[..., tf.Tensor]] = {
     numpy.Max: _maximum,
     keras.layers.GlobalAveragePooling1D: _average,
 }
-_OF_SEGMENTS = _REDUCTIONS | {keras.layers.SpatialDropout1D: _spatial_dropout}
+OF_SEGMENTS = _REDUCTIONS | {keras.layers.SpatialDropout1D: _spatial_dropout}

@@ -105,9 +105,9 @@ def seconds_left(
     """Return the expected seconds until the running trials and `n_new` new trials are finished;
     None before `MIN_TIMED` trials have been timed.
 
-    A new trial is expected to take as long as the mean of the newest `MAX_TIMED` trials, with its
-    start and its pauses. A running trial is expected to train for the mean number of epochs of
-    these trials, each as long as its epochs so far.
+    A new trial is expected to take as long as the mean of the newest `MAX_TIMED` trials. A running
+    trial is expected to train for the mean number of epochs of these trials, each as long as its
+    epochs so far.
 
     Args:
         trials: the trials of the study.
@@ -128,11 +128,13 @@ def seconds_left(
         return None
     usual_seconds = statistics.fmean(sum(trial["seconds"].values()) for trial in timed)
     usual_epochs = statistics.fmean(trial["n_epochs"] for trial in timed)
-    total = n_new * usual_seconds
+    of_running = []
     for epochs in epochs_of_running:
         if epochs:
             seconds_per_epoch = sum(epoch.seconds for epoch in epochs) / epochs[-1].number
-            total += max(usual_epochs - epochs[-1].number, MIN_EPOCHS_LEFT) * seconds_per_epoch
+            n_left = max(usual_epochs - epochs[-1].number, MIN_EPOCHS_LEFT)
+            of_running.append(n_left * seconds_per_epoch)
         else:
-            total += usual_seconds
-    return total / n_workers
+            of_running.append(usual_seconds)
+    total = n_new * usual_seconds + sum(of_running)
+    return max(total / n_workers, *of_running, usual_seconds if n_new else 0.0)

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from keras.src.models.functional import Functional
 
 from tuning.errors import SpaceBug
@@ -157,14 +158,20 @@ def _graph_of(model: keras.Model) -> Functional:
     return model._functional if type(model) is keras.Sequential else model
 
 
-def without_padding(model: keras.Model) -> contextlib.AbstractContextManager[bool]:
+def without_padding(
+    model: keras.Model, lengths: npt.NDArray[np.int64]
+) -> contextlib.AbstractContextManager[bool]:
     """Return a context in which a model's training does not compute the padding of its token ids,
     if its output does not depend on it (`packing.packed`). The context's value is whether it does.
+
+    Args:
+        model: a model that Keras' own `fit` trains.
+        lengths: number of tokens of the training texts, at most the `sequence_length`.
     """
     roles = [role_of(name) for name in input_names(model)]
     if IDS not in roles or model.jit_compile is True or not ignores_padding(model):
         return contextlib.nullcontext(False)
-    return packed(_graph_of(model), roles.index(IDS))
+    return packed(_graph_of(model), roles.index(IDS), lengths)
 
 
 def is_stock(model: keras.Model) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tuning.errors import SpaceError
@@ -24,7 +25,7 @@ from tuning.raw_text.vectorization import placeholder_vocabularies
 from tuning.spaces.discovery import run_user_code
 from tuning.spaces.loading import check_declared, has_own_fit
 from tuning.training.architecture import TEXT, ensure_built, without_padding
-from tuning.training.batching import Rows, View, training_batches
+from tuning.training.batching import Rows, View, WordView, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.callback import EvaluationCallback
 from tuning.training.prediction import dataset, example_input, without_objects
@@ -50,21 +51,29 @@ def train_epochs(
 ) -> None:
     """Train a model until its last epoch, or until the callback stops the training.
 
-    Layers for which this program has kernels run with them, and padding that can't change the
-    output is not computed, unless the model takes texts: its own vectorization decides where the
-    padding is.
+    Layers for which this program has kernels run with them, and Keras' own `fit` does not compute
+    padding that can't change the output, unless the model takes texts: its own vectorization
+    decides where the padding is.
 
     Raises:
         SpaceBug: the hypermodel's own `fit` raises, or reads a hyperparameter that is not declared.
     """
+    takes_texts = TEXT in train.view.inputs
     with contextlib.ExitStack() as stack:
-        if TEXT not in train.view.inputs:
+        if not takes_texts:
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
-            stack.enter_context(without_padding(built.model))
         if has_own_fit(built.hypermodel):
             _hypermodel_fit(built, callback, train=train, validation=validation)
-        else:
-            _keras_fit(built, callback, train=train)
+            return
+        if not takes_texts:
+            stack.enter_context(without_padding(built.model, _lengths_of_words(train.view)))
+        _keras_fit(built, callback, train=train)
+
+
+def _lengths_of_words(view: View) -> npt.NDArray[np.int64]:
+    """Return the number of tokens of each text, or of n-grams in a view without tokens."""
+    words = [part for part in view.inputs.values() if isinstance(part, WordView)]
+    return words[0].lengths if words else view.lengths
 
 
 def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: EncodedSplit) -> None:
