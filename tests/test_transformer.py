@@ -35,6 +35,8 @@ from search_spaces.transformer import Transformer
 
 
 class Narrow(Transformer):
+    starting_points = ()
+
     def declare_hyperparameters(self, hp):
         hp.Fixed("sequence_length", 32)
         hp.Fixed("max_epochs", 1)
