@@ -1,12 +1,18 @@
-"""Graphs of operations that ignore the padding, graphs that read it, and parts of random graphs."""
+"""Graphs of operations that ignore the padding, graphs that read it, random graphs, and a count of
+the batches that are packed.
+"""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
+import tensorflow as tf
 
 from tuning.models.words import drop_words, is_word, max_over_words, mean_over_words, zero_padding
+from tuning.padding.packing import join
 
 layers, ops = keras.layers, keras.ops
 ROWS, WIDTH = 9, 3
@@ -136,3 +142,28 @@ POOLS: dict[str, Callable[[Any, Any], Any]] = {
     "max": lambda x, w: ops.max(x, axis=1),
     "mean": mean_over_words,
 }
+
+
+def random_graph(steps: Sequence[str], pool: str) -> keras.Model:
+    """Return a model of these steps (`STEPS`), one after the other, and a reduction (`POOLS`)."""
+
+    def body(x: Any, words: Any) -> Any:
+        for step in steps:
+            x = STEPS[step](x, words)
+        return POOLS[pool](x, words)
+
+    return over(body)
+
+
+@contextlib.contextmanager
+def counted_rows() -> Iterator[list[int | None]]:
+    """Collect the number of texts of each batch that is joined to a row."""
+    numbers: list[int | None] = []
+
+    def counted(ids: tf.Tensor, gap: int) -> Any:
+        numbers.append(ids.shape[0])
+        return join(ids, gap)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tuning.padding.packing.join", counted)
+        yield numbers

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.padding.graphs import IDS, PADDING_IS_IGNORED, PADDING_IS_READ, POOLS, STEPS, over
+from tests.padding.graphs import (
+    IDS,
+    PADDING_IS_IGNORED,
+    PADDING_IS_READ,
+    POOLS,
+    STEPS,
+    random_graph,
+)
 from tuning.training.architecture import ignores_padding
 
 
@@ -54,11 +61,6 @@ def test_loaded_model_is_recognized_like_the_saved_one(tmp_path: Any) -> None:
     steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=5), pool=st.sampled_from(sorted(POOLS))
 )
 def test_random_graph_that_is_said_to_ignore_padding_does(steps: list[str], pool: str) -> None:
-    def body(x: Any, words: Any) -> Any:
-        for step in steps:
-            x = STEPS[step](x, words)
-        return POOLS[pool](x, words)
-
-    model = over(body)
+    model = random_graph(steps, pool)
     if ignores_padding(model):
         assert difference(model) < 1e-5

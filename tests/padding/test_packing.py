@@ -1,7 +1,7 @@
 """Training without the padding: the same outputs, gradients and weights as with it."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.src.ops import core, numpy
 
-from tests.padding.graphs import IDS, PADDING_IS_IGNORED, PADDING_IS_READ, POOLS, ROWS, STEPS, over
+from tests.padding.graphs import (
+    IDS,
+    PADDING_IS_IGNORED,
+    PADDING_IS_READ,
+    POOLS,
+    ROWS,
+    STEPS,
+    counted_rows,
+    over,
+    random_graph,
+)
 from tuning.models import cnn_features, mean_features, wide_deep_classifier, words_classifier
 from tuning.models.words import mean_over_words, zero_padding
 from tuning.padding.packing import LENGTHS_PER_OCTAVE, OF_SEGMENTS, join
@@ -51,20 +61,6 @@ def run(model: keras.Model, inputs: Any) -> list[npt.NDArray[Any]]:
         loss = tf.reduce_sum(tf.square(outputs))
     gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
     return [np.asarray(outputs), *(np.asarray(tf.convert_to_tensor(g)) for g in gradients)]
-
-
-@contextlib.contextmanager
-def counted_rows() -> Iterator[list[int | None]]:
-    """Collect the number of texts of each batch that is joined to a row."""
-    numbers: list[int | None] = []
-
-    def counted(ids: tf.Tensor, gap: int) -> Any:
-        numbers.append(ids.shape[0])
-        return join(ids, gap)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tuning.padding.packing.join", counted)
-        yield numbers
 
 
 def assert_same(model: keras.Model, inputs: Any) -> None:
@@ -333,12 +329,7 @@ def test_rows_have_few_lengths() -> None:
     pool=st.sampled_from(sorted(POOLS)),
 )
 def test_random_graph_gives_the_same_outputs(steps: list[str], pool: str) -> None:
-    def body(x: Any, words: Any) -> Any:
-        for step in steps:
-            x = STEPS[step](x, words)
-        return POOLS[pool](x, words)
-
-    model = over(body)
+    model = random_graph(steps, pool)
     if ignores_padding(model):
         expected = np.asarray(model(IDS, training=True))
         with packing(model) as is_packed:

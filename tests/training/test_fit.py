@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from numba.core.dispatcher import Dispatcher
 
+from tests.padding.graphs import counted_rows
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import SpaceBug
@@ -484,20 +485,13 @@ class OwnFit(Hyper):
 def test_only_keras_own_fit_leaves_out_the_padding(
     is_own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches: list[int] = []
-    join = packing.join
-
-    def counted(ids: Any, gap: int) -> Any:
-        batches.append(len(ids))
-        return join(ids, gap)
-
-    monkeypatch.setattr(packing, "join", counted)
     monkeypatch.setattr(packing, "WORTHWHILE", 2)  # the texts have similar lengths
 
     def make(hp: Any) -> keras.Model:
         return mean(masked=True)
 
-    run(OwnFit(make) if is_own else make, epochs=1)
+    with counted_rows() as batches:
+        run(OwnFit(make) if is_own else make, epochs=1)
     assert batches == ([] if is_own else [24, 24])
 
 

@@ -120,14 +120,13 @@ def fit_ratios(
     counts = np.ones((n_classes, layer.input_dim))
     first = 0
     for batch in batches:
-        ngrams = batch["ngrams"] if isinstance(batch, dict) else batch
+        ngrams = _ngrams_of(batch)
         of_batch = labels[first : first + len(ngrams)]
         first += len(ngrams)
         for label in range(n_classes):
             ids = ngrams[of_batch == label].ravel()
             counts[label] += np.bincount(ids, minlength=layer.input_dim)
-    classes = [1] if n_classes == 2 else range(n_classes)
-    ratios = np.stack([_log_count_ratio(counts, label) for label in classes], axis=1)
+    ratios = np.stack([_log_count_ratio(counts, k) for k in _classes(n_classes)], axis=1)
     layer.set_weights([ratios.astype(np.float32)])
 
 
@@ -162,7 +161,7 @@ def fit_linear_model(
     fit_ratios(model, _keeping(batches, is_kept, kept), labels, n_classes=n_classes)
     ratios, weights = (model.get_layer(name).get_weights()[0] for name in (RATIOS, WEIGHTS))
     kernel, bias = model.get_layer(LOGITS).get_weights()
-    for column, label in enumerate([1] if n_classes == 2 else range(n_classes)):
+    for column, label in enumerate(_classes(n_classes)):
         is_positive = labels[is_kept] == label
         if is_positive.any() and not is_positive.all():
             regression = _regression(kept, ratios[:, column], is_positive, c=c)
@@ -170,6 +169,17 @@ def fit_linear_model(
             bias[column] = regression.intercept_[0]
     model.get_layer(WEIGHTS).set_weights([weights])
     model.get_layer(LOGITS).set_weights([kernel, bias])
+
+
+def _classes(n_classes: int) -> range:
+    """Return the class of each output: class 1 alone for two classes."""
+    return range(1, 2) if n_classes == 2 else range(n_classes)
+
+
+def _ngrams_of(
+    batch: npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]],
+) -> npt.NDArray[np.int32]:
+    return batch["ngrams"] if isinstance(batch, dict) else batch
 
 
 def _keeping(
@@ -180,7 +190,7 @@ def _keeping(
     """Yield the n-grams of batches, and append the n-grams of each kept text to `kept`."""
     first = 0
     for batch in batches:
-        ngrams = batch["ngrams"] if isinstance(batch, dict) else batch
+        ngrams = _ngrams_of(batch)
         kept += [row[row != 0] for row in ngrams[is_kept[first : first + len(ngrams)]]]
         first += len(ngrams)
         yield ngrams
