@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.finalist import Finalist
+from tuning.confirmation.rounds import Confirmation
 
 SEEDS = [1, 2, 3, 4, 5]
 

@@ -24,7 +24,8 @@ from tests.stored_documents import (
     wrong_values,
 )
 from tuning.comparison.document import ComparedReference, ComparedSpace, Comparison
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.finalist import Finalist
+from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard, PresetCard
 from tuning.data.tfds import Message
 from tuning.documents import read, structure, unstructure, write

@@ -157,6 +157,7 @@ SEARCHED = {
     "one_hot_two_classes": "dim optimizer",
     "own_f1": "filters kernel",
     "own_fit": "dim batch_size",
+    "own_fit_of_arrays": "dim batch_size",
     "sequential_lstm": "embedding dropout units",
     "several_convolutions": "filters_2 filters_3 dropout learning_rate",
     "subclassed": "dim heads",
@@ -178,7 +179,8 @@ def test_hypermodel_is_declared_with_the_sizes_of_its_model(place: Path) -> None
     if space.takes_texts:
         assert (fixed, space.notes) == ({"n_classes": n_classes}, ())
         return
-    has_length = place.stem in ("conditional_cells", "several_convolutions")
+    of_length = ("conditional_cells", "several_convolutions", "own_fit_of_arrays")
+    has_length = place.stem in of_length
     assert fixed == {
         "n_classes": n_classes,
         "vocab_size": 30,
@@ -226,6 +228,17 @@ def test_hypermodel_trains_under_keras_tuner_and_here_with_the_same_result(
     theirs, ours = (np.asarray(m.predict_on_batch(x)) for m in (under.model, model))
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
     assert len(result.history) == EPOCHS
+
+
+@pytest.mark.parametrize("stem", ["own_fit", "own_fit_of_arrays"])
+def test_own_fit_is_retrained_without_a_validation_split(stem: str) -> None:
+    """An export trains on both splits; a `fit` that needs validation data gets rows of them."""
+    values = {"vocab_size": 30, "sequence_length": 10, "dim": 4, "batch_size": 8}
+    hypermodel = Eager(load_hypermodel(FOLDER / f"{stem}.py"))
+    train = make_texts(24, n_classes=2, seed=1)
+    _, result = fit(hypermodel, job_of(values, n_classes=2), train=train, validation=None)
+    assert result.n_epochs == EPOCHS
+    assert not [name for epoch in result.history for name in epoch.metrics if "val" in name]
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ TESTED_THROUGH_CALLERS = {
     "": "__main__ outcomes processes templates text",
     "api": "optuna_trials search study_view",
     "cli": "confirm data exports options search_options studies tracking tune",
-    "confirmation": "estimates plan",
+    "confirmation": "estimates finalist",
     "data": "data_card tables",
     "display": "logs running tables",
     "evaluation": "scores",

@@ -21,6 +21,11 @@ class FailureReason(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+# Reasons that lie in the configuration and its seed: the same training fails again in the same way.
+# Any other reason may be the machine's, a limit's or the code's of the call.
+LASTING = (FailureReason.NAN_LOSS, FailureReason.NO_EPOCH, FailureReason.NO_METRIC)
+
+
 class StopReason(StrEnum):
     """The reason why a training stops before its last epoch."""
 

@@ -101,7 +101,7 @@ class StudyDir:
         return self.path / "trials" / f"{number:04d}" / "checkpoint.npz"
 
     def repeat_path(self, number: int, seed: int) -> Path:
-        """Return the path of the model that a confirmation trained for a trial on a seed."""
+        """Return the path of the predictions of a trial's repeat on a seed."""
         return self.path / "repeats" / f"{number:04d}-{seed}.npz"
 
     def confusion_path(self, number: int) -> Path:

@@ -87,6 +87,7 @@ def test_command_makes_the_comparison_again() -> None:
         ("--spaces", "baseline_lstm masked_lstm cnn wide_deep reviews"),
         ("--minutes", "10"),
         ("--seed", "0"),
+        ("--epochs", "5"),
         ("--data", "my reviews.csv"),
         ("--text-column", "body"),
         ("--positive-from", "4"),

@@ -80,11 +80,14 @@ class Searches:
         hooks.on_change(progressed({0: [0.5, 0.75]}))
         ended = SearchEnd.INTERRUPTED if name in self.stops else SearchEnd.TIMEOUT
         summary = Summary.of(config.study, config.metric, [create_trial(value=0.75)])
-        session: Any = SimpleNamespace(config=config, study=None)
+        session: Any = SimpleNamespace(config=config, study=None, space=None)
         hooks.then(session, SimpleNamespace(ended=ended, summary=summary))  # type: ignore[arg-type]
 
     def set_n_trials(self, study: Any, n_trials: int) -> None:
         self.n_trials.append(n_trials)
+
+
+BEST = create_trial(value=0.75)
 
 
 @pytest.fixture
@@ -100,7 +103,8 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> Searches:
     for name, value in {
         "set_n_trials": fakes.set_n_trials,
         "confirm_within": lambda *arguments, **options: over,
-        "best_values": lambda session, confirmation: {},
+        "best_trial": lambda session, confirmation: BEST,
+        "values_of": lambda trial, space: {},
         "measured_latency": lambda session, values: 1.5,
         "time": fakes.clock,
     }.items():
@@ -127,9 +131,10 @@ def test_every_space_gets_the_same_minutes(folder: StudyDir, searches: Searches)
     assert comparison.unfinished == []
     assert searches.n_trials == [1, 1]
     assert comparison == Comparison.load(folder)
-    assert [(space.seconds, space.curve, space.latency_ms) for space in comparison.spaces] == [
-        (120.0, [(120.0, 0.75)], 1.5)
-    ] * 2
+    assert [
+        (space.seconds, space.curve, space.latency_ms, space.measured_trial)
+        for space in comparison.spaces
+    ] == [(120.0, [(120.0, 0.75)], 1.5, BEST.number)] * 2
 
 
 def test_finished_comparison_searches_nothing_again(folder: StudyDir, searches: Searches) -> None:

@@ -183,6 +183,9 @@ def test_confirmed_best_stands_for_the_study(
     )
     assert space_standing.repeats == {1: 0.7, 2: 0.8, 3: 0.9}
     assert space_standing.accuracy is not None
+    # A later `make confirm` has found another best, whose latency is not known.
+    other = replace(space, measured_trial=7)
+    assert standing_of(other, results, storage_url=results.storage_url(None)).latency_ms is None
     unfinished = replace(space, is_over=False)
     again = standing_of(unfinished, results, storage_url=results.storage_url(None))
     assert again.accuracy is None

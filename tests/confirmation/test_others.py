@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.others import due_others, other_architectures, trained_of
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.rounds import Confirmation
 
 
 def finalist(trial: int, value: float, **values: str | int) -> Finalist:

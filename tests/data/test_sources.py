@@ -526,14 +526,19 @@ def test_labels_without_a_missing_value_report_none() -> None:
     assert classes(["a", "b"]).dropped == {}
 
 
-def test_minus_one_beside_zero_and_one_is_no_label() -> None:
+def test_minus_one_beside_zero_and_one_is_a_class_of_a_file() -> None:
+    """Negative, neutral and positive texts are often labeled so."""
     labels = classes(["-1", "0", "1", "-1"])
+    assert (labels.codes.tolist(), labels.class_names) == ([0, 1, 2, 0], ("-1", "0", "1"))
+    assert labels.dropped == {}
+
+
+def test_minus_one_beside_zero_and_one_is_no_label_of_tfds() -> None:
+    labels = classes(["-1", "0", "1", "-1"], minus_one_is_missing=True)
     assert (labels.codes.tolist(), labels.class_names) == ([-1, 0, 1, -1], ("negative", "positive"))
     assert labels.dropped == {"without a label": 2}
-
-
-def test_minus_one_and_missing_labels_are_counted_together() -> None:
-    assert classes(["-1", "0", "1", ""]).dropped == {"without a label": 2}
+    mixed = classes(["-1", "0", "1", ""], minus_one_is_missing=True)
+    assert mixed.dropped == {"without a label": 2}
 
 
 def test_minus_one_beside_other_numbers_is_a_class() -> None:

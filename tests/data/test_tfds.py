@@ -232,7 +232,8 @@ def test_number_of_minus_one_is_no_label(stored: Read) -> None:
     assert n_negative == len(range(0, N_TRAIN, 3)) + len(range(0, N_TEST, 3)) + len(
         range(0, N_UNLABELED, 3)
     )
-    assert to_classes(codes, column="code").dropped == {"without a label": n_negative}
+    labels = to_classes(codes, column="code", minus_one_is_missing=True)
+    assert labels.dropped == {"without a label": n_negative}
 
 
 def test_features_that_are_no_scalars_are_left_out(stored: Read) -> None:

@@ -41,7 +41,7 @@ from tuning.inference.runtimes import FORMATS
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
 from tuning.search.confirm import ConfirmHooks, confirm
-from tuning.search.finalists import Terms, trim_repeats
+from tuning.search.finalists import Terms
 from tuning.search.tune import Outcome
 from tuning.spaces.ranges import Values, value_text
 from tuning.study.prepare import prepare_corpus
@@ -282,6 +282,11 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     assert len(manifest.test_looks) == 1
     size, alone = manifest.ensemble.size, manifest.ensemble.size_of_best
     assert size.n_parameters > alone.n_parameters
+    assert manifest.scores["best"].epochs == sum(member.epochs for member in members)
+    assert all(
+        member.epochs == next(f.epochs for f in confirmation.finalists if f.trial == member.trial)
+        for member in members
+    )
     # The folder predicts without the study, and the pages name the members.
     assert full_manifest(copied.folder.best_dir) == manifest
     assert len(list(classify(copied.folder.best_dir, ["great lovely", "bad"]))) == 2
@@ -302,10 +307,10 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_kept_models_give_the_values_of_the_confirmation(
+def test_kept_predictions_give_the_values_of_the_confirmation(
     confirmed: tuple[Setting, Confirmation],
 ) -> None:
-    """A kept model is the model that the repeat measured: its accuracy is the repeat's value."""
+    """The accuracy of the predictions is the repeat's value."""
     copied, confirmation = confirmed
     corpus, _ = prepare_corpus(copied.config, results=copied.results)
     labels = corpus.split("validation").labels
@@ -317,22 +322,6 @@ def test_kept_models_give_the_values_of_the_confirmation(
             assert np.mean(probabilities.argmax(axis=1) == labels) == pytest.approx(value)
             n_kept += 1
     assert n_kept >= 4
-
-
-@pytest.mark.slow
-def test_models_beyond_the_limit_are_removed_and_the_best_stay(
-    confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copied, confirmation = confirmed
-    best = max((f for f in confirmation.finalists), key=lambda f: np.mean(f.repeat_values))
-    paths = sorted((copied.folder.path / "repeats").glob("*.npz"))
-    limit = max(path.stat().st_size for path in paths) * 2
-    monkeypatch.setattr("tuning.search.finalists.MAX_CHECKPOINT_BYTES", limit)
-    trim_repeats(copied.folder, confirmation)
-    kept = sorted((copied.folder.path / "repeats").glob("*.npz"))
-    assert 1 <= len(kept) < len(paths)
-    assert sum(path.stat().st_size for path in kept) <= limit
-    assert copied.folder.repeat_path(best.trial, min(best.repeats)) in kept
 
 
 @pytest.mark.parametrize("size", ["1", "0", "21", "-2", "two", "1.5", "", "²"])
@@ -352,53 +341,19 @@ def test_ensemble_without_a_confirmation_is_refused(copied: Setting) -> None:
 
 
 @pytest.mark.slow
-def test_ensemble_of_repeats_whose_models_were_removed_is_refused(
+def test_ensemble_of_repeats_whose_predictions_were_removed_is_refused(
     confirmed: tuple[Setting, Confirmation],
 ) -> None:
     copied, _ = confirmed
     for path in (copied.folder.path / "repeats").glob("*.npz"):
         path.unlink()
-    with pytest.raises(StudyError, match=r"kept 0 models.*make confirm SEEDS=3"):
+    with pytest.raises(StudyError, match=r"those of 0 repeats.*make confirm SEEDS=3"):
         export(copied, "auto")
 
 
 @pytest.mark.slow
-def test_kept_model_of_another_search_space_file_is_refused(
-    confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The ranges are those of the search, so that a single model could be exported."""
-    copied, confirmation = confirmed
-    (trial, seed), *_ = choose(monkeypatch, confirmation)
-    source = Path(copied.config.space).read_text()
-    for edit in ("arguments['lstm_units'] += 1", "arguments['masked'] = True"):
-        Path(copied.config.space).write_text(source)
-        copied.edit_space(
-            "hypermodel = Tiny()",
-            "made = lstm_classifier\n\n\ndef lstm_classifier(**arguments):\n"
-            f"    {edit}\n    return made(**arguments)\n\n\nhypermodel = Tiny()",
-        )
-        with pytest.raises(StudyError, match=rf"{trial:04d}-{seed}\.npz .* Restore the search"):
-            export(copied, "4")
-
-
-@pytest.mark.slow
-def test_damaged_kept_model_is_refused(
-    confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copied, confirmation = confirmed
-    (trial, seed), *_ = choose(monkeypatch, confirmation)
-    path = copied.folder.repeat_path(trial, seed)
-    data = bytearray(path.read_bytes())
-    data[200] ^= 8  # A weight of the first layer.
-    path.write_bytes(data)
-    assert read_probabilities(path) is not None
-    with pytest.raises(StudyError, match=rf"{path.name} is damaged"):
-        export(copied, "4")
-
-
-@pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_kept_models_with_other_classes_are_left_out_with_a_sentence(
+def test_repeats_with_other_classes_are_left_out_with_a_sentence(
     confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied, confirmation = confirmed
@@ -417,12 +372,12 @@ def test_kept_models_with_other_classes_are_left_out_with_a_sentence(
 
 
 @pytest.mark.slow
-def test_confirmation_goes_on_if_no_model_can_be_kept(copied: Setting) -> None:
+def test_confirmation_goes_on_if_no_predictions_can_be_kept(copied: Setting) -> None:
     (copied.folder.path / "repeats").write_text("a file in the place of the folder")
     confirmation = confirm_study(copied)
     assert all(len(finalist.repeat_values) == 2 for finalist in confirmation.finalists[:2])
     assert not any(finalist.failures for finalist in confirmation.finalists)
-    with pytest.raises(StudyError, match="kept 0 models"):
+    with pytest.raises(StudyError, match="kept those of 0 repeats"):
         export(copied, "auto")
 
 

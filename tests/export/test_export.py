@@ -17,7 +17,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from optuna.trial import FrozenTrial
 
 from tests.commands import Ran
 from tests.paths import ROOT
@@ -34,7 +33,7 @@ from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, retraining
 from tuning.export.export import DataNow
 from tuning.export.formats import HOSTILE_TEXTS
-from tuning.export.retraining import retrain
+from tuning.export.retraining import Retraining, retrain
 from tuning.inference.load import classify, load
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
@@ -415,7 +414,7 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(
     best.user_attrs["best_epoch"] = 5
     shares: list[float] = []
     (trained,) = retrain(
-        [best],
+        [Retraining.of(best, seed=config.seed)],
         config,
         outcome.space,
         space_path=find_space(config.space),
@@ -428,16 +427,24 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(
 
 
 @pytest.mark.slow
-def test_best_and_baseline_are_retrained_side_by_side_and_load_as_they_were_trained(
-    finished: tuple[ResultsDir, Outcome],
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_models_load_as_they_were_retrained(
+    n_workers: int, finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Members of an ensemble have seeds of their own; there may be fewer workers than models."""
+    monkeypatch.setattr(retraining, "default_workers", lambda: n_workers)
     results, outcome = finished
     config = recorded_config(results.study("s"))
     corpus = prepare_corpus(config, results=results)[0]
-    trials = outcome.summary.ranked[:2]
+    first, second = outcome.summary.ranked[:2]
+    retrainings = [
+        Retraining.of(first, seed=config.seed),
+        Retraining.of(second, seed=config.seed),
+        Retraining(first, epochs=1, seed=8),
+    ]
     doing: set[str] = set()
     retrained = retrain(
-        trials,
+        retrainings,
         config,
         outcome.space,
         space_path=find_space(config.space),
@@ -445,18 +452,19 @@ def test_best_and_baseline_are_retrained_side_by_side_and_load_as_they_were_trai
         log_path=results.study("s").log_path,
         progress=lambda text, share: doing.add(text),
     )
-    assert doing == {f"training trials {trials[0].number} and {trials[1].number} again"}
+    assert doing == {f"training trials {first.number} and {second.number} again"}
     hypermodel = load_hypermodel(find_space(config.space))
     texts = corpus.split("train") + corpus.split("validation")
-    for trial, trained in zip(trials, retrained, strict=True):
+    for wanted, trained in zip(retrainings, retrained, strict=True):
         job = TrainingJob(
             values=trained.values,
             n_classes=2,
-            train=replace(config.train, epochs=trained.epochs),
-            seed=config.seed,
+            train=replace(config.train, epochs=wanted.epochs),
+            seed=wanted.seed,
         )
         alone, _ = fit.fit(hypermodel, job, train=texts, validation=None)
-        assert trained.trial is trial
+        assert trained.trial is wanted.trial
+        assert trained.epochs == wanted.epochs
         for here, there in zip(alone.get_weights(), trained.model.get_weights(), strict=True):
             np.testing.assert_allclose(here, there, atol=1e-5)
 
@@ -490,7 +498,7 @@ def test_retraining_that_does_not_train_as_the_search_did_is_refused(
     monkeypatch.setattr(retraining.Dispatcher, "events", lambda self, seconds: ended(self, message))
     with pytest.raises(ExportError, match=expected):
         retrain(
-            [best],
+            [Retraining.of(best, seed=config.seed)],
             config,
             outcome.space,
             space_path=find_space(config.space),
@@ -500,12 +508,12 @@ def test_retraining_that_does_not_train_as_the_search_did_is_refused(
 
 
 def ended(
-    dispatcher: Dispatcher[FrozenTrial], message: Ending
-) -> Iterator[tuple[FrozenTrial, Ending]]:
+    dispatcher: Dispatcher[Retraining], message: Ending
+) -> Iterator[tuple[Retraining, Ending]]:
     """Make every job of a dispatcher end with this message."""
-    for trial in dispatcher.running:
-        dispatcher.release(trial)
-        yield trial, message
+    for job in dispatcher.running:
+        dispatcher.release(job)
+        yield job, message
 
 
 PUBLIC_STYLE = """

@@ -35,15 +35,22 @@ def ratios_of(labels: npt.NDArray[np.int64], label: int) -> npt.NDArray[np.float
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_ratios_are_those_of_wang_and_manning(n_classes: int) -> None:
+    """The vocabulary may have more ids than the texts have n-grams."""
     labels = LABELS % n_classes
-    model = ngram_classifier(vocab_size=ROWS, n_classes=n_classes)
+    model = ngram_classifier(vocab_size=ROWS + 50, n_classes=n_classes)
     # The widths of batches differ, because each is padded to its own longest text.
     fit_ratios(model, [NGRAMS[:2], NGRAMS[2:, :3]], labels, n_classes=n_classes)
     (ratios,) = model.get_layer(RATIOS).get_weights()
     classes = [1] if n_classes == 2 else range(n_classes)
     for column, label in enumerate(classes):
-        np.testing.assert_allclose(ratios[2:, column], ratios_of(labels, label), rtol=1e-6)
-    assert not ratios[:2].any()
+        np.testing.assert_allclose(ratios[2:ROWS, column], ratios_of(labels, label), rtol=1e-6)
+    assert not ratios[:2].any() and not ratios[ROWS:].any()
+
+
+def test_ratios_of_texts_without_ngrams_are_zero() -> None:
+    model = ngram_classifier(vocab_size=ROWS)
+    fit_ratios(model, [np.zeros((4, 2), np.int32)], np.array([0, 1, 0, 1]))
+    assert not np.any(model.get_layer(RATIOS).get_weights())
 
 
 def test_logit_is_the_sum_of_the_weights_over_the_root_of_their_number() -> None:

@@ -227,6 +227,18 @@ def test_finalist_that_was_given_up_is_shown_with_its_last_seed() -> None:
     ]
 
 
+def test_finalist_that_the_budget_does_not_pay_for_is_shown_with_the_seed_that_it_lacks() -> None:
+    confirmation, done = play(
+        begin(0.9, 0.8, 0.7, 0.5, budget=8.0), lambda trial, seed: 0.9 - trial / 100
+    )
+    rows = table_of(confirmation)
+    given_up = {row["trial"]: row["given up"] for row in rows if row["given up"]}
+    assert any(text.startswith("before") for text in given_up.values())
+    for trial, text in given_up.items():
+        word, _, seed = text.split()
+        assert ((int(trial), int(seed)) in done) == (word == "after")
+
+
 def test_column_in_which_nothing_stands_is_left_out() -> None:
     confirmation, _ = play(begin(0.9, 0.5), lambda trial, seed: 0.9)
     assert "given up" not in table_of(confirmation)[0]

@@ -9,7 +9,8 @@ import pytest
 
 from tests.stored_documents import TEST_SCORES
 from tests.studies import Setting
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.finalist import Finalist
+from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference

@@ -18,9 +18,11 @@ from tests.studies import Setting, workers_of
 from tests.texts import substitute
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.finalist import Finalist
+from tuning.confirmation.rounds import Confirmation
 from tuning.errors import SpaceError, StudyError
 from tuning.export.description import best_trial
+from tuning.results import StudyDir
 from tuning.search import confirm as confirming
 from tuning.search.confirm import ConfirmHooks, confirm, confirm_within
 from tuning.search.finalists import Terms, finalists_of, require_finished, with_others
@@ -292,20 +294,36 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     }
     few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
     assert [finalist.trial for finalist in few] == [1, 0]
+    # The trials that were imported have no times, so they get those of the others.
+    assert {finalist.seconds for finalist in finalists} == {0.0}
+    add(0.1, 40, seconds={"train": 6.0, "idle": 9.0}, n_epochs=3)
+    again = finalists_of(summarize(study, metric="val_accuracy"), space, top=9)
+    assert {finalist.seconds for finalist in again} == {2.0}
     # Another program finished this trial.
     study.add_trial(create_trial(value=0.99, params={}, distributions={}))
     few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
     assert [finalist.trial for finalist in few] == [1, 0]
 
 
-def test_study_that_another_program_has_trained_can_not_be_confirmed() -> None:
+def test_study_that_another_program_has_trained_can_not_be_confirmed(tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize")
     for number in range(4):
         study.add_trial(create_trial(value=0.5, user_attrs={"baseline": number == 0}))
     summary = summarize(study, metric="val_accuracy")
     assert finalists_of(summary, SearchSpace("x", ()), top=5) == []
     with pytest.raises(StudyError, match="must have 3 completed trials"):
-        require_finished(summary)
+        require_finished(summary, StudyDir(tmp_path))
+
+
+def test_search_that_has_a_confirmation_needs_one_completed_trial(tmp_path: Path) -> None:
+    """A comparison confirms a slow search space with a single completed trial."""
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(create_trial(value=0.5, user_attrs={"best_epoch": 1}))
+    summary, folder = summarize(study, metric="val_accuracy"), StudyDir(tmp_path)
+    with pytest.raises(StudyError, match="must have 3 completed trials"):
+        require_finished(summary, folder)
+    folder.confirmation_path.write_text("{}")
+    require_finished(summary, folder)
 
 
 @pytest.mark.slow

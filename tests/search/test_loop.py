@@ -423,6 +423,22 @@ def test_oldest_paused_trial_makes_room_for_the_checkpoints_of_others(
     assert run.states() == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
 
 
+def test_duplicate_does_not_end_the_search_for_paused_trials(make: Make) -> None:
+    """With one worker, nothing trains while a duplicate gets the result of its first trial."""
+    run = make(by_value([0.9, 0.8, 0.3, 0.2]), pruner="asha")
+    events: list[str] = []
+
+    def on_change(progressed: Progressed) -> None:
+        events.append(progressed.event)
+        if progressed.event.startswith("trial 1 starts"):
+            run.session.study.enqueue_trial({"vocab_size": 10}, skip_if_exists=False)
+
+    run.on_change = on_change
+    assert run.go(5) is SearchEnd.FINISHED
+    assert run.trials[2].user_attrs["same_as"] == 0
+    assert "trial 1 goes on after epoch 1" in events
+
+
 def interrupting(run: Run, *, after: int) -> None:
     """Interrupt the search as a user does, after this number of epochs."""
     n_epochs = 0
@@ -615,7 +631,10 @@ def test_grid_searches_each_starting_point_once(make: Make) -> None:
         starting_points=POINTS,
     )
     run = make(trains, space=space, config={"sampler": "grid"})
+    left: list[float | None] = []
+    run.on_change = lambda progressed: left.append(progressed.seconds_left)
     assert run.go(20) is SearchEnd.EXHAUSTED
+    assert left[-1] == 0.0
     assert vocab_sizes(run) == [10, 20, 30, 40]
     assert numbers(run) == [None, 1, 2, None]
 

@@ -1,9 +1,18 @@
-"""Configurations that a study has already recorded."""
+"""Configurations that a study has already recorded, and trials that are paused."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.search.open_trials import Configurations
+from tests.fake_workers import epoch
+from tuning.results import StudyDir
+from tuning.search import open_trials
+from tuning.search.asha import Rungs
+from tuning.search.open_trials import Configurations, OpenTrial, OpenTrials
 
 values = st.fixed_dictionaries(
     {
@@ -39,3 +48,37 @@ def test_order_of_the_values_does_not_matter() -> None:
     known = Configurations()
     known.add(2, {"vocab_size": 5, "units": 3})
     assert known.first({"units": 3, "vocab_size": 5}) == 2
+
+
+def paused(folder: StudyDir, *, values: list[float]) -> OpenTrials:
+    """Return trials that are paused after one epoch with these values; trial 0 is the baseline."""
+    dispatcher: Any = SimpleNamespace(running=[])
+    trials = OpenTrials(dispatcher, Rungs((1, 2), 1, n_trials=len(values)), folder, epochs=4)
+    for number, value in enumerate(values):
+        trials.rungs.record(number, 1, value)
+        trial = SimpleNamespace(number=number, user_attrs={"baseline": number == 0})
+        trials.pause(OpenTrial(cast("Any", trial), {}, history=[epoch(1, value)]))
+        checkpoint = folder.checkpoint_path(number)
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(bytes(100))
+    return trials
+
+
+def test_paused_baseline_goes_on_at_any_rank(tmp_path: Path) -> None:
+    """A call that Ctrl-C or its time limit ends pauses the baseline too."""
+    trials = paused(StudyDir(tmp_path), values=[0.1, 0.9, 0.8, 0.7])
+    assert trials.promotable() is trials.paused[0]
+    assert 0 not in [opened.number for opened in trials.beyond_promotion()]
+    assert 3 in [opened.number for opened in trials.beyond_promotion()]
+    trials.resume(trials.paused[0])
+    assert trials.promotable() is trials.paused[0]
+    assert trials.paused[0].number == 1
+
+
+@pytest.mark.parametrize(("max_bytes", "pruned"), [(400, []), (399, [1]), (200, [1, 2])])
+def test_baseline_keeps_its_checkpoint(
+    max_bytes: int, pruned: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_trials, "MAX_CHECKPOINT_BYTES", max_bytes)
+    trials = paused(StudyDir(tmp_path), values=[0.1, 0.9, 0.8, 0.7])
+    assert [opened.number for opened in trials.beyond_room()] == pruned

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from optuna.trial import create_trial
 
 from tests.commands import Ran
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.finalist import Finalist
+from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import read_card
 from tuning.report import dashboard
 from tuning.report.figures import baseline_against_best, learning_curves
@@ -112,6 +114,17 @@ def test_best_of_is_a_newer_best_of_the_search(confirmed: Confirmed) -> None:
         confirmed.summary.ranked[0],
         False,
     )
+
+
+def test_best_of_is_no_trial_that_another_program_has_finished(confirmed: Confirmed) -> None:
+    confirmed.repeat(3)
+    foreign = create_trial(value=0.99)
+    foreign.number = len(confirmed.summary.trials)
+    summary = Summary.of("s", "val_accuracy", [*confirmed.summary.trials, foreign])
+    best = best_of(summary, confirmed.confirmation)
+    assert best is not None and (best.trial.number, best.is_confirmed) == (confirmed.winner, True)
+    alone = best_of(Summary.of("s", "val_accuracy", [foreign]), None)
+    assert alone is not None and alone.trial is foreign
 
 
 def test_verdict_says_that_a_newer_best_of_the_search_has_no_repeats(confirmed: Confirmed) -> None:

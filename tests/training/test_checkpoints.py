@@ -2,8 +2,7 @@
 training without a pause.
 """
 
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
 from tuning.evaluation.metrics import score
-from tuning.evaluation.predictions import read_probabilities
+from tuning.evaluation.predictions import read_probabilities, write_probabilities
 from tuning.models import (
     TrainingOptions,
     bilstm_features,
@@ -376,12 +375,12 @@ class RestoresTheFirstEpoch(Plain):
         *(Style(style, masked=True) for style in STYLES),
     ],
 )
-def test_kept_model_gives_the_probabilities_that_were_kept_with_it(
+def test_saved_model_gives_the_probabilities_that_were_saved(
     hypermodel: keras_tuner.HyperModel, tmp_path: Path
 ) -> None:
-    path = tmp_path / "0007-3.npz"
-    _, result = train(hypermodel=hypermodel, weights=str(path))
-    job = TrainingJob(values=VALUES, n_classes=2, train=CONFIG, seed=3, weights=str(path))
+    path, weights = tmp_path / "0007-3.npz", str(tmp_path / "weights.npz")
+    _, result = train(hypermodel=hypermodel, weights=weights, predictions=str(path))
+    job = TrainingJob(values=VALUES, n_classes=2, train=CONFIG, seed=3, weights=weights)
     model = load_trained(hypermodel, job)
     split = texts(21)
     view = prediction.make_view(model, VALUES, split.texts)
@@ -395,29 +394,41 @@ def test_kept_model_gives_the_probabilities_that_were_kept_with_it(
     )
 
 
-def test_file_of_a_trained_model_with_any_damage_is_read_as_none_or_unchanged(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "0007-1.npz"
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    probabilities = np.random.default_rng(0).random((20, 2)).astype(np.float32)
-    checkpoints.save_trained(path, model, probabilities)
-    data = path.read_bytes()
-    damaged = [data[:n] for n in range(0, len(data), 50)]
+def damaged_forms(data: bytes) -> Iterator[bytes]:
+    """Yield a file's content cut off, or with one bit changed."""
+    for n in range(0, len(data), 50):
+        yield data[:n]
     for place in range(0, len(data), 5):
         for bit in (1, 128):
             changed = bytearray(data)
             changed[place] ^= bit
-            damaged.append(bytes(changed))
-    n_none = 0
-    for content in damaged:
+            yield bytes(changed)
+
+
+def test_predictions_with_any_damage_are_read_as_none_or_unchanged(tmp_path: Path) -> None:
+    path = tmp_path / "0007-1.npz"
+    probabilities = np.random.default_rng(0).random((20, 2)).astype(np.float32)
+    write_probabilities(path, probabilities)
+    stored = []
+    for content in damaged_forms(path.read_bytes()):
         path.write_bytes(content)
-        stored_probabilities = read_probabilities(path)
-        n_none += stored_probabilities is None
-        assert stored_probabilities is None or np.array_equal(stored_probabilities, probabilities)
-        with contextlib.suppress(ValueError):
+        stored.append(read_probabilities(path))
+    assert all(read is None or np.array_equal(read, probabilities) for read in stored)
+    assert sum(read is None for read in stored) > 60
+
+
+def test_damaged_file_of_a_trained_model_raises_a_value_error(tmp_path: Path) -> None:
+    path = tmp_path / "0.npz"
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    checkpoints.save_trained(path, model)
+    n_refused = 0
+    for content in damaged_forms(path.read_bytes()):
+        path.write_bytes(content)
+        try:
             checkpoints.load_trained(path, model)
-    assert n_none > 100
+        except ValueError as error:
+            n_refused += "missing, damaged or of another model" in str(error)
+    assert n_refused > 60
 
 
 def test_file_with_a_single_array_is_no_trained_model(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ JOB = TrainingJob(
     checkpoint="/results/s/trials/0001/checkpoint.npz",
     resume=True,
     with_validation=True,
-    weights="/results/s/repeats/0001-5.npz",
+    weights="/tmp/0.npz",
+    predictions="/results/s/repeats/0001-5.npz",
 )
 EPOCH = Epoch(0.25, {"loss": 0.5, "val_accuracy": 0.75}, 1.5)
 RESULT = FitResult(

@@ -130,8 +130,8 @@ class Study(StudyView):
         Args:
             path: a new folder for a copy; None: the export is in the study's folder alone.
             trial: number of a completed trial (default: the best).
-            ensemble: "auto", or how many times a trained model of the confirmation is chosen, 2 to
-                20, for a mean of several models (default: a single model).
+            ensemble: "auto", or how many times a repeat of the confirmation is chosen, 2 to 20, for
+                a mean of several models (default: a single model).
             slice_column: column of the data by whose values the accuracy is split.
             data, data_dir: the place of the study's data, if they have been moved.
 

@@ -57,9 +57,9 @@ def export_best(
         typer.Option(
             "--ensemble",
             help=(
-                "Export the mean of several trained models of the confirmation instead of a single"
-                " model: auto, or how many times a model is chosen, 2 to 20 (default: a single"
-                " model)."
+                "Export the mean of several models instead of a single model; they are chosen among"
+                " the repeats of the confirmation: auto, or how many times a repeat is chosen, 2 to"
+                " 20 (default: a single model)."
             ),
         ),
     ] = None,

@@ -47,6 +47,7 @@ class ComparedSpace:
         is_searched: whether the search is over.
         is_over: whether the best configuration of the search is confirmed.
         latency_ms: latency of the best model for a single text; None if it was not measured.
+        measured_trial: number of the trial whose model was measured; None in older documents.
         failure: the reason why the search or its confirmation failed; None without a failure.
     """
 
@@ -59,6 +60,7 @@ class ComparedSpace:
     is_searched: bool = False
     is_over: bool = False
     latency_ms: float | None = None
+    measured_trial: int | None = field(default=None, metadata=OMIT_DEFAULT)
     failure: str | None = None
 
     @property

@@ -188,4 +188,5 @@ def command(comparison: Comparison, *, name: str) -> str:
     words = ["python", "-m", "tuning", "compare", "--study", name]
     words += ["--spaces", " ".join(space.space for space in comparison.spaces)]
     words += ["--minutes", f"{comparison.minutes:g}", "--seed", str(comparison.seed)]
+    words += ["--epochs", str(comparison.epochs)]
     return shlex.join([*words, *flags_of(vars(comparison.data))])

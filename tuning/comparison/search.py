@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from optuna.trial import FrozenTrial
+
 from tuning.comparison.document import ComparedSpace
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.files import Progress
@@ -100,9 +102,17 @@ class SpaceSearch:
             hooks=ConfirmHooks(on_change=lambda event, _: self._show(event)),
         )
         if confirmation.is_over:
-            latency = measured_latency(session, best_values(session, confirmation))
+            trial = best_trial(session, confirmation)
+            latency = measured_latency(session, values_of(trial, session.space))
             # Without a latency the user has interrupted its measurement.
-            self._keep(replace(self.space, is_over=latency is not None, latency_ms=latency))
+            self._keep(
+                replace(
+                    self.space,
+                    is_over=latency is not None,
+                    latency_ms=latency,
+                    measured_trial=trial.number,
+                )
+            )
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started
@@ -126,16 +136,15 @@ def best_value(progressed: Progressed) -> float | None:
     return max(values, default=None)
 
 
-def best_values(session: Session, confirmation: Confirmation) -> Values:
-    """Return the configuration of a study's best trial.
+def best_trial(session: Session, confirmation: Confirmation) -> FrozenTrial:
+    """Return a study's best trial.
 
     Raises:
         StudyError: no trial is complete.
     """
     summary = summarize(session.study, metric=session.config.metric)
     best = best_of(summary, confirmation)
-    trial = best.trial if best else summary.require_complete("a comparison")
-    return values_of(trial, session.space)
+    return best.trial if best else summary.require_complete("a comparison")
 
 
 def measured_latency(session: Session, values: Values) -> float | None:

@@ -145,7 +145,7 @@ def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) 
         trial=number,
         search_value=value_of(best),
         n_parameters=attributes_of(trial).get("n_parameters"),
-        latency_ms=space.latency_ms,
+        latency_ms=space.latency_ms if space.measured_trial in (None, number) else None,
         values=trial.params,
     )
     if estimates is None or finalist is None:

@@ -29,7 +29,7 @@ Rows = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Repeat:
-    """A repeat whose trained model was kept.
+    """A repeat whose predictions were kept.
 
     Attributes:
         trial: number of the finalist's trial.

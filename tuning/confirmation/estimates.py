@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from tuning.config import sign
-from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
+from tuning.confirmation.finalist import Finalist
+from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation
 from tuning.evaluation.statistics import Interval, dunnett_critical_value, pareto_front
 
 RESOLUTION = 0.01  # half-width of the interval for which `seeds_to_resolve` is computed

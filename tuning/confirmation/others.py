@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 
 from tuning.config import sign
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.finalist import Finalist
+from tuning.confirmation.rounds import Confirmation
 
 
 def other_architectures(
@@ -48,5 +49,5 @@ def due_others(confirmation: Confirmation) -> tuple[Confirmation, list[tuple[Fin
 
 
 def trained_of(confirmation: Confirmation) -> list[Finalist]:
-    """Return the configurations whose trained models may have been kept."""
+    """Return the configurations whose predictions may have been kept."""
     return [*confirmation.finalists, *confirmation.others]

@@ -1,15 +1,14 @@
-"""The plan of a confirmation: its finalists within the budget, and its expected cost."""
+"""The plan of a confirmation: its finalists within the budget with their earlier repeats, and its
+expected cost.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tuning.config import sign
-from tuning.confirmation.rounds import (
-    DEFAULT_SHARE,
-    MIN_ROUNDS,
-    Confirmation,
-    Finalist,
-    missing_seconds,
-)
+from tuning.confirmation.finalist import Finalist, missing_seconds
+from tuning.confirmation.rounds import DEFAULT_SHARE, MIN_ROUNDS, Confirmation
 
 
 def plan_confirmation(
@@ -85,3 +84,35 @@ def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, f
         seconds += sum(f.seconds for f, _ in due) / min(n_workers, len(due))
         planned, due = planned.advance()
     return n_trainings, seconds
+
+
+def with_repeats(finalists: list[Finalist], earlier: list[Finalist]) -> list[Finalist]:
+    """Return the finalists with their repeats from an earlier confirmation, and the other finalists
+    of the earlier confirmation that have repeats. Repeats that another call may train are left out.
+    """
+    earlier = [old.retried() for old in earlier]
+    of_trial = {number: old for old in earlier for number in (old.trial, *old.same)}
+    taken_over = [
+        replace(finalist, repeats=old.repeats, failures=old.failures)
+        if (old := of_trial.get(finalist.trial))
+        else finalist
+        for finalist in finalists
+    ]
+    numbers = {number for finalist in finalists for number in (finalist.trial, *finalist.same)}
+    others = [
+        replace(old, dropped_in=0)
+        for old in earlier
+        if old.repeats and old.trial not in numbers and not old.is_baseline
+    ]
+    return [*taken_over, *others]
+
+
+def covers(old: Confirmation, new: Confirmation) -> bool:
+    """Return whether an earlier confirmation has the seeds, finalists, pruned trials and budget of
+    a new confirmation, and no repeat that another call may train.
+    """
+    budgets = new.budget_seconds <= old.budget_seconds and new.n_guaranteed <= old.n_guaranteed
+    is_larger = budgets and len(new.seeds) <= len(old.seeds)
+    numbers = [{f.trial for f in (*each.finalists, *each.pruned)} for each in (new, old)]
+    can_be_retried = any(f != f.retried() for f in (*old.finalists, *old.pruned))
+    return is_larger and numbers[0] <= numbers[1] and not can_be_retried

@@ -1,5 +1,4 @@
-"""The repeats of a search's best configurations on fresh seeds: the finalists, their repeats, and
-the repeats that are due next.
+"""The repeats of a search's best configurations on fresh seeds, and the repeats that are due next.
 
 The best value of a search is partly luck, so it is too good (the optimism, or winner's curse).
 Repeats on seeds that the search has not used do not have this bias. After each round one
@@ -21,6 +20,7 @@ from typing import ClassVar, Self
 
 from tuning import documents
 from tuning.config import sign
+from tuning.confirmation.finalist import Finalist, missing_seconds
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StudyError
 from tuning.outcomes import FailureReason
@@ -30,65 +30,6 @@ from tuning.results import StudyDir
 MIN_ROUNDS = 3
 # Default budget of a confirmation, as a share of the search's worker seconds.
 DEFAULT_SHARE = 0.25
-
-
-@dataclass(frozen=True)
-class Finalist:
-    """A configuration that is trained again on fresh seeds.
-
-    Attributes:
-        trial: number of the trial that the configuration comes from.
-        values: hyperparameters by name.
-        search_value: the trial's value in the search.
-        seconds: expected worker seconds of one repeat.
-        is_baseline: whether the configuration is the defaults of the search space.
-        starting_point: number of the search space's starting point that the trial trained; None for
-            any other trial.
-        is_over_limit: whether the model exceeds a limit of the study. Such a finalist is a
-            reference to compare with, and is never chosen.
-        costs: values of the study's other objectives, which do not depend on the seed.
-        epochs: number of epochs of a repeat: the trial's best epoch, as in an export.
-        same: numbers of other trials with the same configuration.
-        repeats: value after the last epoch by seed; None where the training failed.
-        failures: reason of failure by seed.
-        dropped_in: the round after which the finalist was given up; 0 for other finalists.
-    """
-
-    refuses_unknown_keys: ClassVar[bool] = True
-
-    trial: int
-    values: dict[str, bool | int | float | str]
-    search_value: float
-    seconds: float
-    is_baseline: bool = False
-    starting_point: int | None = field(default=None, metadata=OMIT_DEFAULT)
-    is_over_limit: bool = False
-    costs: list[float] = field(default_factory=list)
-    epochs: int = 1
-    same: list[int] = field(default_factory=list)
-    repeats: dict[int, float | None] = field(default_factory=dict)
-    failures: dict[int, FailureReason] = field(default_factory=dict)
-    dropped_in: int = 0
-
-    @property
-    def repeat_values(self) -> list[float]:
-        """The values of the repeats that did not fail."""
-        return [value for value in self.repeats.values() if value is not None]
-
-    @property
-    def is_remaining(self) -> bool:
-        """Whether the finalist is neither given up nor failed."""
-        return not self.dropped_in and not self.failures
-
-    def with_repeat(
-        self, seed: int, value: float | None, failure: FailureReason | None = None
-    ) -> Self:
-        """Return the finalist with a further repeat. A repeat without a value has failed."""
-        return replace(
-            self,
-            repeats={**self.repeats, seed: value},
-            failures=self.failures if failure is None else {**self.failures, seed: failure},
-        )
 
 
 @dataclass(frozen=True)
@@ -293,8 +234,3 @@ class Confirmation:
             error=StudyError,
             remedy="Remove the file and type `make confirm` to confirm the study anew.",
         )
-
-
-def missing_seconds(finalists: Sequence[Finalist], seeds: Sequence[int]) -> float:
-    """Return the worker seconds of the repeats that the finalists still lack on these seeds."""
-    return sum(f.seconds for f in finalists for seed in seeds if seed not in f.repeats)

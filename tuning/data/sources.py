@@ -94,6 +94,7 @@ def load_reviews(
         column=label_column,
         positive_from=config.positive_from,
         drop_stars=config.drop_stars,
+        minus_one_is_missing=config.data.startswith("tfds:"),
     )
     texts = clean(table.frame[text_column])
     # A row without a label is already counted in `labels.dropped`.
@@ -126,6 +127,7 @@ def to_classes(
     column: str,
     positive_from: float = DEFAULT_POSITIVE_FROM,
     drop_stars: tuple[float, ...] = (),
+    minus_one_is_missing: bool = False,
 ) -> Labels:
     """Convert a label column to classes.
 
@@ -144,6 +146,7 @@ def to_classes(
         column: its name.
         positive_from: minimum number of stars of a positive review; 0 for a class for each number.
         drop_stars: numbers of stars without a class, such as 3 for neutral reviews.
+        minus_one_is_missing: whether -1 beside 0 and 1 is no class: TFDS marks a missing label so.
 
     Raises:
         DataError: the column has fewer than 2 or more than 100 classes, `positive_from` or
@@ -151,6 +154,8 @@ def to_classes(
             a few other values.
     """
     text, numbers, present = _parsed(values)
+    if minus_one_is_missing and numbers is not None and set(numbers[present]) == {-1.0, 0.0, 1.0}:
+        present = present & (numbers != -1).to_numpy()
     dropped = {"without a label": int((~present).sum())}
     stars = _stars(column, text[present], numbers)
     if stars is not None:
@@ -193,12 +198,8 @@ def _parsed(values: pd.Series) -> tuple[pd.Series, pd.Series | None, npt.NDArray
     if words.any() and set(text[words].unique()) <= MISSING:
         present = present & ~words
     numbers = pd.to_numeric(text.where(present), errors="coerce")
-    if not numbers[present].notna().all():
-        return text, None, present
-    unlabeled = present & (numbers == -1).to_numpy()  # TFDS marks a missing label by -1.
-    if unlabeled.any() and set(numbers[present].unique()) == {-1.0, 0.0, 1.0}:
-        present = present & ~unlabeled
-    return text, numbers, present
+    has_words = not numbers[present].notna().all()
+    return text, None if has_words else numbers, present
 
 
 def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Series | None:

@@ -73,14 +73,14 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
 
 def _can_be_confirmed(outcome: Outcome) -> bool:
     """Return whether a search is ready for its confirmation; if not, print the reason."""
-    from tuning.search.finalists import MIN_COMPLETE
+    from tuning.search.finalists import MIN_COMPLETE, n_confirmable
 
     if outcome.ended == SearchEnd.INTERRUPTED:
         return False
     if outcome.summary.counts["running"] > outcome.summary.n_paused:
         console.print("Not confirmed: trials of the study are running on other machines.")
         return False
-    if outcome.summary.counts["complete"] < MIN_COMPLETE:
+    if n_confirmable(outcome.summary) < MIN_COMPLETE:
         console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
         return False
     return True

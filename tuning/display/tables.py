@@ -65,7 +65,7 @@ def print_confirmation(confirmation: Confirmation) -> None:
     estimates = estimate(confirmation)
     if estimates is None:
         if confirmation.is_over:
-            console.print(_budget_too_small(confirmation))
+            console.print(escape(_nothing_confirmed(confirmation)))
         return
     header, cells = finalist_rows(confirmation, estimates)
     table = Table(title="The confirmation: fresh seeds, the same splits", title_justify="left")
@@ -87,7 +87,18 @@ def warn_if_behind(reference: LinearReference | None, confirmation: Confirmation
         warn(sentence)
 
 
-def _budget_too_small(confirmation: Confirmation) -> str:
+def _nothing_confirmed(confirmation: Confirmation) -> str:
+    failed = [
+        f"trial {finalist.trial}: {', '.join(finalist.failures.values())}"
+        for finalist in confirmation.finalists
+        if finalist.failures
+    ]
+    if failed:
+        return (
+            "Nothing is confirmed: no seed has been trained by all finalists, because trainings"
+            f" failed ({'; '.join(failed)}). `{typed('confirm')}` trains them again where the cause"
+            " may be gone, such as a time limit or too little memory."
+        )
     shortest = min(finalist.seconds for finalist in confirmation.finalists)
     return (
         "Nothing is confirmed yet: no seed has been trained by all finalists. One training takes"

@@ -1,8 +1,7 @@
 """The probabilities of a model for the texts of a split, from which figures are drawn, as one file.
 
 `test.npz` is written with the scores of an export, so no figure needs a further evaluation on the
-test split. The probabilities of a confirmation's repeats for the validation split are in the files
-of the trained models.
+test split. A confirmation writes those of each repeat for the validation split.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tuning.data.splits import SplitReviews
 from tuning.evaluation.metrics import Array, Labels
 from tuning.text import visible
 
-# Name of the array of probabilities in `test.npz` and in the file of a trained model.
+# Name of the array of probabilities in `test.npz` and in the file of a repeat.
 PROBABILITIES = "probabilities"
 # Errors of NumPy for a file that is missing, damaged or of another kind. A `RuntimeError` comes
 # from flags of the ZIP format, a `TypeError` from a file with a single array.
@@ -171,9 +170,21 @@ def read_predictions(path: Path) -> Predictions | None:
         return None
 
 
+def write_probabilities(path: Path, probabilities: Array) -> None:
+    """Write the probabilities of a repeat for the validation split, (n_texts, n_classes), as
+    float32, either whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or the folder is read-only.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{PROBABILITIES: probabilities.astype(np.float32)})
+    write_bytes(path, buffer.getvalue())
+
+
 def read_probabilities(path: Path) -> Array | None:
-    """Return the probabilities in the file of a trained model, float32 (n_texts, n_classes); None
-    if the file is missing, is damaged or has none.
+    """Return the probabilities in the file of a repeat, float32 (n_texts, n_classes); None if the
+    file is missing, is damaged or has none.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:

@@ -1,4 +1,6 @@
-"""The contents of an export's manifest: the search, the training of the model, and its scores."""
+"""The contents of an export's manifest: the search, the training of the model, and its scores. Also
+the files of the test split beside the export.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,21 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial
 
+from tuning import documents
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
 from tuning.errors import StudyError
 from tuning.evaluation.ngram_tuning import NgramReference
+from tuning.evaluation.predictions import Predictions, write_predictions
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (
     EnsembleFacts,
     ReferenceScores,
     ScoreInterval,
     SplitScores,
+    TestDocument,
 )
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluations_of
 from tuning.export.formats import model_input
@@ -194,3 +199,26 @@ def describe_export(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         search=describe_search(chosen),
     )
+
+
+@dataclass(frozen=True)
+class ScoredTest:
+    """The texts of the test split, the predictions of the exported model for them, the scores of
+    all models, and the same scores with the mistakes, which are texts that an export must not
+    contain.
+    """
+
+    texts: list[str]
+    seen: Predictions
+    scores: SplitScores
+    document: TestDocument
+
+    def stage(self, folder: StudyDir) -> dict[Path, Path]:
+        """Write `test.npz` and `test.json` under temporary names. Return the temporary path of
+        each.
+        """
+        paths = (folder.test_predictions_path, folder.test_path)
+        staged = {path: path.with_name(f"{path.name}.tmp") for path in paths}
+        write_predictions(staged[folder.test_predictions_path], self.seen)
+        documents.write(staged[folder.test_path], self.document)
+        return staged

@@ -1,23 +1,18 @@
-"""The ensemble of an export: the choice of its members among the kept repeats of the confirmation,
-its model, and its description.
+"""The ensemble of an export: the choice of its members among the repeats of the confirmation, its
+model, and its description.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-import keras
-import keras_tuner
-import numpy as np
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tuning.config import exceeded
 from tuning.confirmation.ensemble import Ensemble, Repeat, choose_ensemble
 from tuning.confirmation.estimates import estimate
+from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.others import trained_of
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.predictions import read_probabilities
@@ -25,26 +20,20 @@ from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelScores,
 from tuning.export.description import ChosenTrial
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
 from tuning.export.formats import model_input
-from tuning.export.retraining import Trained
+from tuning.export.retraining import Retraining, Trained
 from tuning.results import StudyDir
-from tuning.spaces.loading import SearchSpace, load_hypermodel
 from tuning.spaces.ranges import Value
 from tuning.study.summary import Summary
-from tuning.training import fit, prediction
-from tuning.training.result import TrainingJob
-from tuning.workers.messages import train_request
+from tuning.training import prediction
 
 AUTO = "auto"
 MIN_STEPS, MAX_STEPS = 2, 20
-# Maximum difference between a probability of a kept model and the probability that was stored with
-# it. A GPU and a CPU may differ by 1e-3.
-MAX_DIFFERENCE = 0.01
 
 
 @dataclass(frozen=True)
 class TrainedEnsemble(Trained):
-    """An ensemble of trained models. `trial` is the confirmed best, and `epochs` the number of
-    epochs of all members together; no member is trained again, so `seconds` is 0.
+    """An ensemble of retrained models. `trial` is the confirmed best; `epochs` and `seconds` are
+    those of all members together.
     """
 
     def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
@@ -114,13 +103,13 @@ def confirmed_trial(folder: StudyDir) -> int:
 def choose_members(
     chosen: ChosenTrial, corpus: Corpus, *, size: str, warn: Callable[[str], None]
 ) -> Ensemble | None:
-    """Choose the members of an ensemble from the kept repeats of a study's confirmation.
+    """Choose the members of an ensemble from the repeats of a study's confirmation.
 
     Args:
         chosen: the confirmed best, with which the ensemble is compared.
         corpus: the tokenized data.
         size: number of steps of the choice, or "auto".
-        warn: called with a sentence if the ensemble adds nothing, or if kept models are left out.
+        warn: called with a sentence if the ensemble adds nothing, or if repeats are left out.
 
     Returns:
         The ensemble. None if a single repeat was chosen, or if the size is "auto" and the ensemble
@@ -128,7 +117,7 @@ def choose_members(
 
     Raises:
         ArgumentError: `size` is not valid.
-        StudyError: no trained model of the confirmed best was kept.
+        StudyError: no predictions of the confirmed best were kept.
     """
     n_steps, number = parse_size(size), chosen.trial.number
     labels = corpus.split("validation").labels
@@ -136,9 +125,10 @@ def choose_members(
     if not any(repeat.trial == number for repeat in repeats):
         n_seeds = len(chosen.required_confirmation().seeds)
         raise StudyError(
-            "An ensemble must have trained models of the confirmed best; the confirmation of"
-            f" {chosen.folder.name!r} has kept {len(repeats)} models, and none of trial {number}."
-            f" Type `make confirm SEEDS={n_seeds + 1}` to train one more seed and keep its models."
+            "An ensemble must have predictions of the confirmed best; the confirmation of"
+            f" {chosen.folder.name!r} has kept those of {len(repeats)} repeats, and none of trial"
+            f" {number}. Type `make confirm SEEDS={n_seeds + 1}` to train one more seed and keep"
+            " its predictions."
         )
     ensemble = choose_ensemble(
         repeats, labels, best_trial=number, n_steps=n_steps, seed=chosen.config.seed
@@ -157,95 +147,69 @@ def choose_members(
     return ensemble
 
 
-def load_ensemble(
-    chosen: ChosenTrial, ensemble: Ensemble, space: SearchSpace, *, space_path: Path, corpus: Corpus
-) -> tuple[TrainedEnsemble, list[EnsembleMember]]:
-    """Return an ensemble as one model, made of the trained models that the confirmation has kept,
-    and its members.
-
-    Raises:
-        StudyError: a kept model is damaged, or is not a model of the present search space file.
+def retrainings_of(chosen: ChosenTrial, ensemble: Ensemble) -> list[Retraining]:
+    """Return the retrainings of an ensemble's members, in the order of `ensemble.members`. A member
+    has the seed and the number of epochs of its repeat.
     """
-    finalists = {
-        finalist.trial: finalist for finalist in trained_of(chosen.required_confirmation())
-    }
-    hypermodel = load_hypermodel(space_path)
-    members, models = [], []
-    for member in ensemble.members:
-        finalist = finalists[member.trial]
-        request = train_request(
-            chosen.config, finalist.values, space=space, space_path=space_path, corpus=corpus
+    trials = {trial.number: trial for trial in chosen.summary.trials}
+    epochs = {f.trial: f.epochs for f in trained_of(chosen.required_confirmation())}
+    return [
+        Retraining(trials[member.trial], epochs=epochs[member.trial], seed=member.seed)
+        for member in ensemble.members
+    ]
+
+
+def join(
+    chosen: ChosenTrial, ensemble: Ensemble, trained: Sequence[Trained], *, corpus: Corpus
+) -> TrainedEnsemble:
+    """Return an ensemble as one model. `trained`: the retrained members, in the order of
+    `ensemble.members`.
+    """
+    models = [
+        WeightedModel(
+            own.model,
+            model_input(own.model, own.values),
+            member.weight,
+            f"trial_{member.trial}_seed_{member.seed}",
         )
-        path = chosen.folder.repeat_path(member.trial, member.seed)
-        job = replace(request.job, seed=member.seed, weights=str(path))
-        model = _load_kept(hypermodel, job, corpus=corpus)
-        name = f"trial_{member.trial}_seed_{member.seed}"
-        models.append(
-            WeightedModel(model, model_input(model, finalist.values), member.weight, name)
-        )
-        members.append(
-            EnsembleMember(**vars(member), epochs=finalist.epochs, hyperparameters=finalist.values)
-        )
+        for member, own in zip(ensemble.members, trained, strict=True)
+    ]
     common = common_input([item.inputs for item in models], corpus)
-    trained = TrainedEnsemble(
+    return TrainedEnsemble(
         chosen.trial,
         values_of_input(common),
-        epochs=sum(member.epochs for member in members),
+        epochs=sum(own.epochs for own in trained),
         model=average(models, common, corpus),
-        seconds=0.0,
+        seconds=sum(own.seconds for own in trained),
     )
-    return trained, members
-
-
-def _load_kept(
-    hypermodel: keras_tuner.HyperModel, job: TrainingJob, *, corpus: Corpus
-) -> keras.Model:
-    """Return a kept model after a check that its probabilities are the stored probabilities.
-
-    Raises:
-        StudyError: the file is damaged, or the search space builds another model.
-    """
-    path = Path(job.weights or "")
-    refusal = (
-        "A kept model must give the probabilities that it gave in the confirmation; {path} {fault}."
-        " Restore the search space of the confirmation, or delete {path} to choose among the other"
-        " models."
-    )
-    try:
-        model = fit.load_trained(hypermodel, job)
-    except ValueError as error:
-        fault = "is damaged, or the search space now builds another model"
-        raise StudyError(refusal.format(path=path, fault=fault)) from error
-    texts = corpus.split("validation").texts
-    view = prediction.make_view(model, job.values, texts)
-    probabilities = prediction.predict(model, view, n_classes=job.n_classes)
-    kept = read_probabilities(path)
-    difference = math.inf if kept is None else float(np.abs(probabilities - kept).max())
-    if not difference <= MAX_DIFFERENCE:
-        fault = f"gives probabilities that differ by up to {difference:.3f}"
-        raise StudyError(refusal.format(path=path, fault=fault))
-    return model
 
 
 def describe_ensemble(
     chosen: ChosenTrial,
     ensemble: Ensemble,
-    members: list[EnsembleMember],
+    trained: Sequence[Trained],
+    joined: TrainedEnsemble,
     *,
-    trained: TrainedEnsemble,
     single: Trained,
 ) -> EnsembleFacts:
     """Return the description of an ensemble for the manifest.
 
+    Args:
+        trained: the retrained members, in the order of `ensemble.members`.
+        joined: the ensemble as one model.
+        single: the confirmed best, with whose size the ensemble's is compared.
+
     Raises:
         StudyError: the ensemble is larger or slower than the study's limits allow.
     """
+    # A model of n-grams alone is timed with as many tokens as the ensemble takes.
+    length = {k: value for k, value in joined.values.items() if k == "sequence_length"}
     size, size_of_best = (
         ModelSize(
             n_parameters=int(model.model.count_params()),
-            latency_ms=round(prediction.latency_ms(model.model, model.values), 3),
+            latency_ms=round(prediction.latency_ms(model.model, {**length, **model.values}), 3),
         )
-        for model in (trained, single)
+        for model in (joined, single)
     )
     over = exceeded(chosen.config.limits, vars(size))
     if over:
@@ -256,7 +220,10 @@ def describe_ensemble(
             " alone."
         )
     return EnsembleFacts(
-        members=members,
+        members=[
+            EnsembleMember(**vars(member), epochs=own.epochs, hyperparameters=own.values)
+            for member, own in zip(ensemble.members, trained, strict=True)
+        ],
         validation_difference=ensemble.difference,
         size=size,
         size_of_best=size_of_best,
@@ -266,7 +233,7 @@ def describe_ensemble(
 def _kept_repeats(
     chosen: ChosenTrial, *, shape: tuple[int, int], warn: Callable[[str], None]
 ) -> list[Repeat]:
-    """Return the repeats whose trained model was kept, with probabilities of this shape (n_texts,
+    """Return the repeats whose predictions were kept, with probabilities of this shape (n_texts,
     n_classes).
 
     Finalists over a limit of the study are left out, and those that do not take the same tokens of
@@ -286,7 +253,7 @@ def _kept_repeats(
     repeats = [repeat for repeat in kept if repeat.probabilities.shape == shape]
     if len(repeats) < len(kept):
         n = f"{len(kept) - len(repeats)} of {len(kept)}"
-        warn(f"The ensemble leaves out {n} kept models, which have other classes or texts.")
+        warn(f"The ensemble leaves out {n} repeats, which have other classes or texts.")
     return repeats
 
 

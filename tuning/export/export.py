@@ -18,14 +18,14 @@ from tuning.confirmation.ensemble import Ensemble
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
-from tuning.evaluation.metrics import Labels
 from tuning.evaluation.ngram_tuning import NgramReference, all_references
-from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
+from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.references import Reference
-from tuning.evaluation.scores import EnsembleFacts, SplitScores, TestDocument
+from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluate_on_test_split
 from tuning.export.description import (
     ChosenTrial,
+    ScoredTest,
     best_trial,
     describe_export,
     describe_scores,
@@ -36,12 +36,13 @@ from tuning.export.ensemble import (
     choose_members,
     confirmed_trial,
     describe_ensemble,
-    load_ensemble,
+    join,
+    retrainings_of,
 )
 from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
-from tuning.export.retraining import Trained, retrain
+from tuning.export.retraining import Retraining, Trained, retrain
 from tuning.export.versions import empty_folder, next_number, publish, recover
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.results import ResultsDir, StudyDir
@@ -92,7 +93,7 @@ def export_best(
     Raises:
         DataError: if the data have no slice column of this name.
         StudyError: if no trial is complete, if the data or the search space changed after the
-            search, or if the confirmation has kept no trained models for an ensemble.
+            search, or if the confirmation has kept no predictions for an ensemble.
         ExportError: if a format that takes raw text can't be loaded, or if its probabilities differ
             from the trained model's probabilities.
     """
@@ -142,23 +143,22 @@ def _export(
     # The worker that ends first leaves a core free, which the references use.
     with ThreadPoolExecutor(1) as beside:
         fitted = beside.submit(all_references, splits, corpus, test_texts)
-        trained = _retrain(chosen, space, corpus, progress=progress)
+        trained, of_members = _retrain(chosen, members, space, corpus, progress=progress)
         if progress:
             progress("training the reference models", 0.0)
     compared, facts = fitted.result(), None
     if members:
-        trained, facts = _with_ensemble(chosen, members, space, trained, corpus=corpus)
+        joined = join(chosen, members, of_members, corpus=corpus)
+        trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
+        facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
     evaluation = _evaluate(
         chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
     )
     scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
-    test = test_texts, evaluation.predictions.labels
-    manifest = _write(chosen, trained, corpus, scores, test=test, progress=progress)
-    # The mistakes are texts of the data, which an export must not contain.
+    document = TestDocument(**vars(scores), mistakes=evaluation.mistakes)
     seen = _with_column(evaluation.predictions, slice_column, splits)
-    write_predictions(folder.test_predictions_path, seen)
-    documents.write(folder.test_path, TestDocument(**vars(scores), mistakes=evaluation.mistakes))
-    return manifest
+    test = ScoredTest(test_texts, seen, scores, document)
+    return _write(chosen, trained, corpus, test, progress=progress)
 
 
 def _with_column(seen: Predictions, name: str | None, splits: SplitReviews) -> Predictions:
@@ -171,12 +171,13 @@ def _write(
     chosen: ChosenTrial,
     trained: dict[str, Trained],
     corpus: Corpus,
-    scores: SplitScores,
+    test: ScoredTest,
     *,
-    test: tuple[list[str], Labels],
     progress: Progress | None,
 ) -> FullManifest:
-    """Write and check every format, and replace the earlier export by the new export."""
+    """Write and check every format, and replace the earlier export by the new export. A disk that
+    is full leaves the earlier export and its scores as they were.
+    """
     best_dir = chosen.folder.best_dir
     temporary = empty_folder(best_dir.with_name("best.tmp"))
     formats = write_formats(
@@ -184,33 +185,46 @@ def _write(
         trained[BEST].model,
         trained[BEST].values,
         corpus,
-        test_texts=test[0],
-        test_labels=test[1],
+        test_texts=test.texts,
+        test_labels=test.seen.labels,
         progress=progress,
     )
     number = next_number(best_dir)
     manifest = describe_export(
-        chosen, trained, corpus.card, number=number, scores=scores, formats=formats
+        chosen, trained, corpus.card, number=number, scores=test.scores, formats=formats
     )
     write_text(temporary / CARD, model_card(manifest))
     manifest = replace(manifest, files=digests(temporary))
     documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
+    staged = test.stage(chosen.folder)
     publish(temporary, best_dir, number=number)
+    for path, temporary_path in staged.items():
+        temporary_path.replace(path)
     return manifest
 
 
 def _retrain(
-    chosen: ChosenTrial, space: SearchSpace, corpus: Corpus, *, progress: Progress | None
-) -> dict[str, Trained]:
-    """Retrain the chosen trial and the baseline; if both are the same trial, retrain it once."""
+    chosen: ChosenTrial,
+    members: Ensemble | None,
+    space: SearchSpace,
+    corpus: Corpus,
+    *,
+    progress: Progress | None,
+) -> tuple[dict[str, Trained], list[Trained]]:
+    """Retrain the chosen trial, the baseline and the members of an ensemble. If chosen trial and
+    baseline are the same trial, it is retrained once.
+    """
     space_path = find_space(chosen.config.space)
     _same_space(space_path, space, chosen.config, corpus)
     trials = {BEST: chosen.trial}
     baseline = chosen.summary.baseline
     if baseline is not None and was_trained(baseline):
         trials["baseline"] = baseline
+    single = {
+        trial.number: Retraining.of(trial, seed=chosen.config.seed) for trial in trials.values()
+    }
     retrained = retrain(
-        [*{trial.number: trial for trial in trials.values()}.values()],
+        [*single.values(), *(retrainings_of(chosen, members) if members else [])],
         chosen.config,
         space,
         space_path=space_path,
@@ -218,27 +232,9 @@ def _retrain(
         log_path=chosen.folder.log_path,
         progress=progress,
     )
-    by_number = {model.trial.number: model for model in retrained}
-    return {name: by_number[trial.number] for name, trial in trials.items()}
-
-
-def _with_ensemble(
-    chosen: ChosenTrial,
-    members: Ensemble,
-    space: SearchSpace,
-    trained: dict[str, Trained],
-    *,
-    corpus: Corpus,
-) -> tuple[dict[str, Trained], EnsembleFacts]:
-    """Return the retrained models with the ensemble as the exported model, and the ensemble's
-    description.
-    """
-    single = trained.pop(BEST)
-    ensemble, described = load_ensemble(
-        chosen, members, space, space_path=find_space(chosen.config.space), corpus=corpus
-    )
-    facts = describe_ensemble(chosen, members, described, trained=ensemble, single=single)
-    return {BEST: ensemble, SINGLE: single, **trained}, facts
+    by_number = dict(zip(single, retrained, strict=False))
+    by_role = {role: by_number[trial.number] for role, trial in trials.items()}
+    return by_role, retrained[len(single) :]
 
 
 def _evaluate(

@@ -1,13 +1,15 @@
-"""Retraining of the best configuration and the baseline on the train and validation splits."""
+"""Retraining of the best configuration, the baseline and the members of an ensemble on the train
+and validation splits.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 from optuna.trial import FrozenTrial
@@ -35,7 +37,34 @@ from tuning.workers.messages import (
     train_request,
 )
 from tuning.workers.pool import Pool
+from tuning.workers.pools import default_workers
 from tuning.workers.worker import raise_error
+
+
+@dataclass(frozen=True, eq=False)
+class Retraining:
+    """A trial whose configuration is trained on the train and validation splits, and the number of
+    epochs and the seed of that training.
+    """
+
+    trial: FrozenTrial
+    epochs: int
+    seed: int
+
+    @classmethod
+    def of(cls, trial: FrozenTrial, *, seed: int) -> Self:
+        """Return the retraining of a trial for its best number of epochs.
+
+        Raises:
+            ExportError: another program has finished the trial.
+        """
+        if not was_trained(trial):
+            raise ExportError(
+                f"A trial to export must have been trained here; trial {trial.number} was finished"
+                " by another program. Name another one with --trial, or queue its configuration"
+                " with `make enqueue`."
+            )
+        return cls(trial, epochs=int(attributes_of(trial)["best_epoch"]), seed=seed)
 
 
 @dataclass(frozen=True)
@@ -68,7 +97,7 @@ class Trained:
 
 
 def retrain(
-    trials: Sequence[FrozenTrial],
+    retrainings: Sequence[Retraining],
     config: StudyConfig,
     space: SearchSpace,
     *,
@@ -79,59 +108,49 @@ def retrain(
 ) -> list[Trained]:
     """Retrain the configurations of trials on the train and validation splits.
 
-    Each configuration is trained for the trial's best number of epochs, in a worker of its own; all
-    workers train at the same time. A hypermodel with its own `fit` may train another number of
-    epochs.
+    As many trainings as this machine has GPUs or cores for run at the same time, each in a worker.
+    A hypermodel with its own `fit` may train another number of epochs.
 
     Raises:
         ExportError: if a training failed, or if the number of trained epochs is wrong.
         SpaceBug: if the search space's code raised an error.
     """
     with tempfile.TemporaryDirectory() as folder:
-        requests = [
-            _request(
-                trial,
+        requests = {
+            retraining: _request(
+                retraining,
                 train_request(
                     config,
-                    values_of(trial, space),
+                    values_of(retraining.trial, space),
                     space=space,
                     space_path=space_path,
                     corpus=corpus,
                 ),
-                weights=Path(folder) / f"{trial.number}.npz",
+                weights=Path(folder) / f"{number}.npz",
             )
-            for trial in trials
-        ]
-        results = _train(trials, requests, log_path=log_path, progress=progress)
+            for number, retraining in enumerate(retrainings)
+        }
+        results = _train(requests, log_path=log_path, progress=progress)
         hypermodel = load_hypermodel(space_path)
         trained = []
-        for trial, request, (result, seconds) in zip(trials, requests, results, strict=True):
-            epochs, wanted = int(result.n_epochs), request.job.train.epochs
-            if epochs != wanted and not has_own_fit(hypermodel):
+        for retraining, request in requests.items():
+            result, seconds = results[retraining]
+            epochs, trial = int(result.n_epochs), retraining.trial
+            if epochs != retraining.epochs and not has_own_fit(hypermodel):
                 raise ExportError(
                     f"Trial {trial.number} must be trained again for its best number of epochs,"
-                    f" {wanted}; the number of trained epochs is {epochs}."
+                    f" {retraining.epochs}; the number of trained epochs is {epochs}."
                 )
             model = fit.load_trained(hypermodel, request.job)
             trained.append(Trained(trial, request.job.values, epochs, model, seconds))
     return trained
 
 
-def _request(trial: FrozenTrial, request: Train, *, weights: Path) -> Train:
-    """Return a request to train on both splits for the trial's best number of epochs.
-
-    Raises:
-        ExportError: another program has finished the trial.
-    """
-    if not was_trained(trial):
-        raise ExportError(
-            f"A trial to export must have been trained here; trial {trial.number} was finished by"
-            " another program. Name another one with --trial, or queue its configuration with"
-            " `make enqueue`."
-        )
+def _request(retraining: Retraining, request: Train, *, weights: Path) -> Train:
     job = replace(
         request.job,
-        train=replace(request.job.train, epochs=int(attributes_of(trial)["best_epoch"])),
+        train=replace(request.job.train, epochs=retraining.epochs),
+        seed=retraining.seed,
         with_validation=True,
         weights=str(weights),
     )
@@ -139,35 +158,40 @@ def _request(trial: FrozenTrial, request: Train, *, weights: Path) -> Train:
 
 
 def _train(
-    trials: Sequence[FrozenTrial],
-    requests: Sequence[Train],
-    *,
-    log_path: Path,
-    progress: Progress | None,
-) -> list[tuple[FitResult, float]]:
-    """Train each request in a worker of its own; return each result and its seconds."""
-    numbers = " and ".join(str(trial.number) for trial in trials)
-    doing = f"training trial{'s' if len(trials) > 1 else ''} {numbers} again"
-    n_epochs = sum(request.job.train.epochs for request in requests)
-    done = dict.fromkeys((trial.number for trial in trials), 0.0)
-    results: dict[int, tuple[FitResult, float]] = {}
-    limits = with_memory(TrialLimits(), n_workers=len(trials))
-    started = time.monotonic()
-    with Pool(len(trials), log_path=log_path, memory_mb=limits.memory_mb) as pool:
-        dispatcher: Dispatcher[FrozenTrial] = Dispatcher(pool, limits)
-        for worker, trial, request in zip(dispatcher.free(), trials, requests, strict=True):
-            dispatcher.start(worker, trial, request)
-        while dispatcher.running:
+    requests: Mapping[Retraining, Train], *, log_path: Path, progress: Progress | None
+) -> dict[Retraining, tuple[FitResult, float]]:
+    """Train each request; return each result and the seconds of its training."""
+    doing = _sentence([retraining.trial.number for retraining in requests])
+    n_epochs = sum(retraining.epochs for retraining in requests)
+    done = dict.fromkeys(requests, 0.0)
+    started: dict[Retraining, float] = {}
+    results: dict[Retraining, tuple[FitResult, float]] = {}
+    waiting, n_workers = [*requests], min(len(requests), default_workers())
+    limits = with_memory(TrialLimits(), n_workers=n_workers)
+    with Pool(n_workers, log_path=log_path, memory_mb=limits.memory_mb) as pool:
+        dispatcher: Dispatcher[Retraining] = Dispatcher(pool, limits)
+        while waiting or dispatcher.running:
+            for worker in dispatcher.free()[: len(waiting)]:
+                retraining = waiting.pop(0)
+                started[retraining] = time.monotonic()
+                dispatcher.start(worker, retraining, requests[retraining])
             if progress:
                 progress(doing, min(sum(done.values()) / n_epochs, 1.0))
-            for trial, message in dispatcher.events(TICK_SECONDS):
+            for retraining, message in dispatcher.events(TICK_SECONDS):
                 if isinstance(message, EpochEnded):
-                    done[trial.number] = message.epoch.number
-                    dispatcher.reply(trial, Answer.GO_ON)
+                    done[retraining] = message.epoch.number
+                    dispatcher.reply(retraining, Answer.GO_ON)
                 else:
-                    result = _result_of(trial, message)
-                    results[trial.number] = result, time.monotonic() - started
-    return [results[trial.number] for trial in trials]
+                    result = _result_of(retraining.trial, message)
+                    results[retraining] = result, time.monotonic() - started[retraining]
+    return results
+
+
+def _sentence(numbers: Sequence[int]) -> str:
+    *others, last = dict.fromkeys(map(str, numbers))
+    if not others:
+        return f"training trial {last} again"
+    return f"training trials {', '.join(others)} and {last} again"
 
 
 def _result_of(trial: FrozenTrial, message: Ending) -> FitResult:

@@ -224,10 +224,13 @@ def _log_count_ratio(counts: npt.NDArray[np.float64], label: int) -> npt.NDArray
     """Return the ratio of each id, float64 (n_ids,), from the counts of each class, (n_classes,
     n_ids).
 
-    Padding and unknown n-grams have the ratio 0.
+    Padding, unknown n-grams and ids that no text has have the ratio 0. The sums of the definition
+    are over the other ids.
     """
-    counts = counts[:, 2:]
-    p = counts[label]
-    q = counts.sum(axis=0) - p - (len(counts) - 2)  # 1 + the number of the other classes' texts
-    ratio = np.log(p / p.sum()) - np.log(q / q.sum())
-    return np.concatenate([np.zeros(2), ratio])
+    ratios = np.zeros(counts.shape[1])
+    seen = np.flatnonzero((counts[:, 2:] > 1).any(axis=0)) + 2
+    p = counts[label, seen]
+    # 1 + the number of the other classes' texts
+    q = counts[:, seen].sum(axis=0) - p - (len(counts) - 2)
+    ratios[seen] = np.log(p / p.sum()) - np.log(q / q.sum())
+    return ratios

@@ -9,8 +9,9 @@ from scipy import stats
 from tuning.commands import typed
 from tuning.config import sign
 from tuning.confirmation.estimates import RESOLUTION, Estimates
+from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.plan import expected_cost
-from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
+from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation
 from tuning.evaluation.statistics import LEVEL, Interval
 
 DIGITS = 4  # Number of decimal digits of the values in sentences.
@@ -240,11 +241,12 @@ def _costs(finalist: Finalist) -> str:
 
 
 def _end(finalist: Finalist, seeds: list[int]) -> str:
-    """Return the seed after which a finalist was given up, or the reason of its failure; empty if
-    the finalist remains.
+    """Return the seed after which a finalist was given up, or before which the budget was too small
+    for it, or the reason of its failure; empty if the finalist remains.
     """
     if finalist.dropped_in:
-        return f"after seed {seeds[finalist.dropped_in - 1]}"
+        seed = seeds[finalist.dropped_in - 1]
+        return f"{'after' if seed in finalist.repeats else 'before'} seed {seed}"
     return ", ".join(finalist.failures.values())
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.others import due_others
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.rounds import Confirmation
 from tuning.data.files import Progress
 from tuning.errors import SpaceBug
 from tuning.outcomes import FailureReason
@@ -22,7 +23,6 @@ from tuning.search.finalists import (
     Terms,
     begin,
     require_finished,
-    trim_repeats,
     with_others,
 )
 from tuning.search.session import (
@@ -102,7 +102,7 @@ def confirm(
     config, space = recorded_config(folder), recorded_space(folder)
     study = load_study(results, folder, storage_url=storage_url)
     try:
-        require_finished(summarize(study, metric=config.metric))
+        require_finished(summarize(study, metric=config.metric), folder)
         with study_lock(folder):
             start_early(workers.pool)
             corpus = searched_corpus(config, space, results, hooks.progress)
@@ -146,14 +146,14 @@ def confirm_within(
     """
     hooks = hooks or ConfirmHooks()
     summary = summarize(session.study, metric=session.config.metric)
-    require_finished(summary, min_complete=min_complete)
+    require_finished(summary, session.folder, min_complete=min_complete)
     confirmation = begin(summary, session, terms)
     hooks.on_start(confirmation, len(session.pool.workers))
     return _Repeats(session, confirmation, hooks.on_change).run()
 
 
 def train_others(session: Session, *, hooks: ConfirmHooks) -> Confirmation:
-    """Train the best trial of each architecture that no finalist has, and keep the models."""
+    """Train the best trial of each architecture that no finalist has, and keep its predictions."""
     confirmation = Confirmation.load(session.folder)
     assert confirmation is not None  # for mypy: a study without a confirmation is not trained here
     summary = summarize(session.study, metric=session.config.metric)
@@ -226,7 +226,7 @@ class _Repeats:
             job = replace(
                 job,
                 train=replace(job.train, epochs=epochs, patience=epochs),
-                weights=str(path.absolute()),
+                predictions=str(path.absolute()),
             )
         return replace(request, job=job)
 
@@ -262,7 +262,6 @@ class _Repeats:
         else:
             event = self._fail(repeat, FailureReason.BUG)
         self._save()
-        trim_repeats(self._session.folder, self._confirmation)
         logger.info(event)
         self._on_change(event, self._confirmation)
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.atomic_io import translated
 from tuning.config import sign
-from tuning.confirmation.others import other_architectures, trained_of
-from tuning.confirmation.plan import plan_confirmation
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.finalist import Finalist
+from tuning.confirmation.others import other_architectures
+from tuning.confirmation.plan import covers, plan_confirmation, with_repeats
+from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, StudyError
 from tuning.results import StudyDir
-from tuning.search.open_trials import MAX_CHECKPOINT_BYTES, key
+from tuning.search.open_trials import key
 from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import Summary
@@ -76,15 +76,25 @@ class Terms:
 DEFAULT_TERMS = Terms()
 
 
-def require_finished(summary: Summary, *, min_complete: int = MIN_COMPLETE) -> None:
-    """Check that a search can be confirmed.
+def n_confirmable(summary: Summary) -> int:
+    """Return the number of trials that are complete and were trained here."""
+    complete = (t for t in summary.trials if t.state == TrialState.COMPLETE)
+    return sum(was_trained(trial) for trial in complete)
+
+
+def require_finished(
+    summary: Summary, folder: StudyDir, *, min_complete: int = MIN_COMPLETE
+) -> None:
+    """Check that a search can be confirmed. A search that has a confirmation, for example that of a
+    comparison, needs one completed trial.
 
     Raises:
         StudyError: the search has fewer than `min_complete` completed trials, or a trial that is
             running.
     """
-    complete = (t for t in summary.trials if t.state == TrialState.COMPLETE)
-    n_complete = sum(was_trained(trial) for trial in complete)
+    if folder.confirmation_path.exists():
+        min_complete = 1
+    n_complete = n_confirmable(summary)
     if n_complete < min_complete:
         raise StudyError(
             f"A confirmation must have {min_complete} completed trials or more to choose from;"
@@ -100,13 +110,14 @@ def require_finished(summary: Summary, *, min_complete: int = MIN_COMPLETE) -> N
 
 def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
     """Return the confirmation in the study's folder if it covers the terms; otherwise a new
-    confirmation with the repeats of the stored one.
+    confirmation with the repeats of the stored one. Repeats that failed for a reason that this call
+    may not have are trained again.
     """
     seed, epochs = session.config.seed, session.config.train.epochs
     old = Confirmation.load(session.folder)
     seeds = [(seed + number) % 2**31 for number in range(1, terms.n_seeds + 1)]
     planned = plan_confirmation(
-        _with_repeats(
+        with_repeats(
             finalists_of(summary, session.space, top=terms.top), old.finalists if old else []
         ),
         metric=summary.metric,
@@ -117,46 +128,14 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
     )
     new = replace(
         planned,
-        pruned=_with_repeats(
+        pruned=with_repeats(
             pruned_sample(summary, session.space, n=terms.n_pruned, epochs=epochs, seed=seed),
             old.pruned if old else [],
         ),
         search_seed=seed,
         others=old.others if old else [],
     )
-    return old if old and _has_all(old, new) else new
-
-
-def _with_repeats(finalists: list[Finalist], earlier: list[Finalist]) -> list[Finalist]:
-    """Return the finalists with their repeats from an earlier confirmation, and the other finalists
-    of the earlier confirmation that have repeats.
-    """
-    of_trial = {number: old for old in earlier for number in (old.trial, *old.same)}
-    taken_over = [
-        replace(finalist, repeats=old.repeats, failures=old.failures)
-        if (old := of_trial.get(finalist.trial))
-        else finalist
-        for finalist in finalists
-    ]
-    numbers = {number for finalist in finalists for number in (finalist.trial, *finalist.same)}
-    others = [
-        replace(old, dropped_in=0)
-        for old in earlier
-        if old.repeats and old.trial not in numbers and not old.is_baseline
-    ]
-    return [*taken_over, *others]
-
-
-def _has_all(old: Confirmation, new: Confirmation) -> bool:
-    """Return whether an earlier confirmation covers the seeds, finalists, pruned trials and budget
-    of a new confirmation.
-    """
-    budgets = new.budget_seconds <= old.budget_seconds and new.n_guaranteed <= old.n_guaranteed
-    return budgets and len(new.seeds) <= len(old.seeds) and _numbers(new) <= _numbers(old)
-
-
-def _numbers(confirmation: Confirmation) -> set[int]:
-    return {finalist.trial for finalist in (*confirmation.finalists, *confirmation.pruned)}
+    return old if old and covers(old, new) else new
 
 
 def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
@@ -179,15 +158,16 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
         for members in groups.values()
         if baseline not in members and (not summary.has_costs or members[0] in summary.front)
     ]
+    usual = _seconds_per_epoch(summary)
     chosen = [
-        _finalist(members[0], members, space)
+        _finalist(members[0], members, space, usual=usual)
         for members in (_spread(others, top) if summary.has_costs else others[:top])
     ]
     if baseline is not None:
         same = next((members for members in groups.values() if baseline in members), [baseline])
         chosen.append(
             replace(
-                _finalist(baseline, same, space),
+                _finalist(baseline, same, space, usual=usual),
                 is_baseline=True,
                 is_over_limit=is_over_limit(baseline),
             )
@@ -201,14 +181,30 @@ def _spread(front: list[list[FrozenTrial]], top: int) -> list[list[FrozenTrial]]
     return [front[number] for number in sorted({round(place) for place in places})]
 
 
-def _finalist(trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace) -> Finalist:
+def _seconds_per_epoch(summary: Summary) -> float:
+    """Return the mean worker seconds of an epoch over all trials; 0 if no trial has times."""
+    times = [
+        busy_seconds(seconds_of(trial)) / attributes_of(trial)["n_epochs"]
+        for trial in summary.trials
+        if seconds_of(trial) and attributes_of(trial).get("n_epochs")
+    ]
+    return statistics.fmean(times) if times else 0.0
+
+
+def _finalist(
+    trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace, *, usual: float
+) -> Finalist:
+    """Return a trial as a finalist. `usual`: seconds of an epoch of a trial without times, which
+    was imported.
+    """
     attributes = attributes_of(trial)
     best_epoch, n_epochs = int(attributes["best_epoch"]), attributes["n_epochs"]
+    seconds = busy_seconds(attributes["seconds"]) / n_epochs if attributes["seconds"] else usual
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),
         search_value=value_of(trial),
-        seconds=busy_seconds(attributes["seconds"]) * best_epoch / n_epochs,
+        seconds=seconds * best_epoch,
         epochs=best_epoch,
         costs=[*costs_of(trial)],
         starting_point=attributes.get("starting_point"),
@@ -253,7 +249,7 @@ def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace
         deciding=deciding,
         metric=summary.metric,
     )
-    return replace(confirmation, others=_with_repeats(others, confirmation.others))
+    return replace(confirmation, others=with_repeats(others, confirmation.others))
 
 
 def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Finalist | None:
@@ -273,28 +269,3 @@ def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Final
         seconds=busy_seconds(attributes["seconds"]) * epochs / attributes["n_epochs"],
         epochs=epochs,
     )
-
-
-def trim_repeats(folder: StudyDir, confirmation: Confirmation) -> None:
-    """Remove trained models of repeats until the others take at most `MAX_CHECKPOINT_BYTES`. The
-    models of the finalist with the worst mean are removed first, the latest seed first.
-
-    Raises:
-        StorageError: the study's folder is read-only.
-    """
-    towards = sign(confirmation.metric)
-    repeated = [finalist for finalist in trained_of(confirmation) if finalist.repeat_values]
-    ranked = sorted(repeated, key=lambda f: towards * statistics.mean(f.repeat_values))
-    sizes = {
-        path: path.stat().st_size
-        for finalist in ranked
-        for seed in reversed([*finalist.repeats])
-        if (path := folder.repeat_path(finalist.trial, seed)).exists()
-    }
-    total = sum(sizes.values())
-    for path, n_bytes in sizes.items():
-        if total <= MAX_CHECKPOINT_BYTES:
-            return
-        total -= n_bytes
-        with translated(path):
-            path.unlink()

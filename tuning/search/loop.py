@@ -24,7 +24,7 @@ from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
 from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
-from tuning.study.coordinators import Coordinators, is_at_work
+from tuning.study.coordinators import Coordinators
 from tuning.study.trials import starting_point_text, values_of
 from tuning.training.result import Epoch
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
@@ -80,7 +80,7 @@ class Search:
             while not self._session.interrupt.requested:
                 self._follow_other_coordinators()
                 has_asked = self._dispatch()
-                ended = self._ended()
+                ended = None if has_asked else self._ended()
                 if ended:
                     return ended
                 self._notify()
@@ -125,20 +125,21 @@ class Search:
         """
         if self._dispatcher.running or not self._has_nothing_to_wait_for():
             return None
-        if self._time_is_up() and self._writer.summary.n_finished < self.n_trials:
+        is_finished = self._writer.summary.n_finished >= self.n_trials
+        if self._time_is_up() and (not is_finished or self._open.paused_baseline):
             if self._ends_paused:
                 self._ends.prune_paused("because the time is up")
             return SearchEnd.TIMEOUT
+        at_work = self._writer.others_at_work()
         if self._coordinators.has_others:
-            self._coordinators.read_heartbeats()
-        self._writer.refresh()
-        others = self._writer.running_elsewhere()
-        if any(is_at_work(t) and not self._coordinators.is_abandoned(t) for t in others):
+            self._read_trials()  # The last values of the others may let a paused trial go on.
+        if at_work or (self._open.promotable() and not self._time_is_up()):
             return None
         self._ends.prune_paused("with all trials at its rung")
         if self._writer.summary.n_finished >= self.n_trials:
             return SearchEnd.FINISHED
-        if take_over(self._writer, paused=True) or others:  # the others prune their paused trials
+        # Other coordinators prune their paused trials.
+        if take_over(self._writer, paused=True) or self._writer.running_elsewhere():
             return None
         return SearchEnd.EXHAUSTED if self._proposals.is_exhausted else None
 
@@ -289,7 +290,7 @@ class Search:
             self._writer.summary,
             self._open,
             n_trials=self.n_trials,
-            n_new=max(self._n_wanted(), 0),
+            n_new=self._proposals.n_new(self._n_wanted()),
             n_workers=self._coordinators.n_workers,
             deadline=self._deadline,
             event=event,

@@ -20,8 +20,8 @@ from tuning.workers.dispatcher import Dispatcher
 
 # States of a trial that takes a slot of the study.
 TAKEN = (*ENDED, TrialState.RUNNING)
-# Maximum total size of the checkpoints of all paused trials, and of the trained models of a
-# confirmation. An embedding of 30,000 words in 64 dimensions takes 23 MB with Adam's state.
+# Maximum total size of the checkpoints of all paused trials. An embedding of 30,000 words in 64
+# dimensions takes 23 MB with Adam's state.
 MAX_CHECKPOINT_BYTES = 2 * 2**30
 
 
@@ -171,8 +171,15 @@ class OpenTrials:
                 taken.append(trial)
         return taken
 
+    @property
+    def paused_baseline(self) -> OpenTrial | None:
+        """The baseline, if an earlier call has paused it at its end: it goes on at any rank."""
+        return next((opened for opened in self._paused.values() if opened.is_baseline), None)
+
     def promotable(self) -> OpenTrial | None:
         """Return the paused trial that goes on next; None where no paused trial may go on."""
+        if self.paused_baseline:
+            return self.paused_baseline
         waiting = {number: opened.n_epochs for number, opened in self._paused.items()}
         number = self.rungs.promotable(waiting)
         return None if number is None else self._paused[number]
@@ -183,20 +190,21 @@ class OpenTrials:
             opened
             for opened in self._paused.values()
             if self.rungs.is_beyond_promotion(opened.number, opened.n_epochs)
+            and not opened.is_baseline
         ]
 
     def beyond_room(self) -> list[OpenTrial]:
         """Return the trials that have been paused longest, so many that the checkpoints of the
-        other paused trials take at most `MAX_CHECKPOINT_BYTES`.
+        other paused trials take at most `MAX_CHECKPOINT_BYTES`. The baseline stays.
         """
         sizes = {
             number: self._folder.checkpoint_path(number).stat().st_size for number in self._paused
         }
-        beyond = []
-        while sum(sizes.values()) > MAX_CHECKPOINT_BYTES:
-            oldest = next(iter(sizes))
-            del sizes[oldest]
-            beyond.append(self._paused[oldest])
+        total, beyond = sum(sizes.values()), []
+        for opened in self._paused.values():
+            if total > MAX_CHECKPOINT_BYTES and not opened.is_baseline:
+                total -= sizes[opened.number]
+                beyond.append(opened)
         return beyond
 
     def stop_reason(self, opened: OpenTrial, epoch: float, *, prune: bool) -> StopReason | None:

@@ -43,6 +43,14 @@ class Proposals:
         """Whether all points of a grid have a trial, and no failed point is queued again."""
         return self._has_no_point and not self._writer.summary.counts["waiting"]
 
+    def n_new(self, n_wanted: int) -> int:
+        """Return how many of `n_wanted` new trials there will be: a grid may have fewer points."""
+        if self._config.sampler == "grid":
+            counts = self._writer.summary.counts
+            n_taken = sum(counts[state.name.lower()] for state in TAKEN)
+            n_wanted = min(n_wanted, len(self._grid) - n_taken)
+        return max(n_wanted, 0)
+
     def ask(self, *, n_trials: int) -> OpenTrial | None:
         """Return the next trial; None where no slot of the study's `n_trials` is free, or all
         points of a grid have a trial (`is_exhausted`).

@@ -19,7 +19,7 @@ from tuning.search.session import Session
 from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values, value_text
-from tuning.study.coordinators import Coordinators, requested_n_trials
+from tuning.study.coordinators import Coordinators, is_at_work, requested_n_trials
 from tuning.study.optuna_internals import read_trial, set_intermediate_value
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import (
@@ -79,6 +79,14 @@ class StudyWriter:
         is_own = self.coordinators.is_own
         trials = self.summary.trials if self.coordinators.has_others else ()
         return [t for t in trials if t.state == TrialState.RUNNING and not is_own(t)]
+
+    def others_at_work(self) -> bool:
+        """Read the heartbeats and the study, and return whether another coordinator trains."""
+        if self.coordinators.has_others:
+            self.coordinators.read_heartbeats()
+        self.refresh()
+        is_abandoned = self.coordinators.is_abandoned
+        return any(is_at_work(t) and not is_abandoned(t) for t in self.running_elsewhere())
 
     def report(self, opened: OpenTrial, epoch: Epoch) -> bool:
         """Write an epoch's metrics; return whether Optuna's pruner would stop the trial."""

@@ -140,6 +140,9 @@ def declare(
     run_user_code(lambda: hypermodel.declare_hyperparameters(hp), doing="declaring hyperparameters")
     models: list[ModelSizes] = []
     build_once = partial(_build_once, hypermodel, models=models)
+    if try_fit and sizes:
+        usual_length = sizes.sequence_length or sizes.usual_length
+        try_fit = partial(try_fit, sequence_length=usual_length)
     if len(hp.space) == 1:
         explore(partial(build_once, try_fit=try_fit), hp, vary=build_once)
     space = SearchSpace(short_name(path), declared(hp), source_sha256(path))
@@ -177,6 +180,8 @@ def _build_once(
     models.append(sizes_of_model(model))
     if try_fit and has_own_fit(hypermodel):
         doing = "trying its fit() on a few rows"
+        if models[-1].sequence_length:  # the length of the model's input
+            try_fit = partial(try_fit, sequence_length=models[-1].sequence_length)
         run_user_code(partial(try_fit, hypermodel, hp, model), doing=doing)
 
 

@@ -33,6 +33,7 @@ from tuning.study.trials import (
     rank,
     seconds_of,
     value_of,
+    was_trained,
 )
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
@@ -177,9 +178,10 @@ def best_of(summary: Summary, confirmation: Confirmation | None) -> Best | None:
     """Return the best trial of a study; None where no trial is complete.
 
     The best trial of the search is returned while no trial is confirmed, and where that trial is
-    not among the finalists, because it is newer than the confirmation.
+    not among the finalists, because it is newer than the confirmation. A trial that another program
+    has finished is the best only if no other trial is complete.
     """
-    of_search = summary.best
+    of_search = next(filter(was_trained, summary.ranked), summary.best)
     if of_search is None:
         return None
     estimates = estimate(confirmation) if confirmation else None

@@ -94,7 +94,13 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.timings.lap("train")
         part, parts = epoch + 1, self._validation.parts
         number = epochs_at(part, parts)
-        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        # A metric may have a value for each class: KerasTuner uses their mean too. Without a
+        # validation split, an own `fit` has measured training texts as its validation data.
+        metrics = {
+            name: float(np.mean(value))
+            for name, value in (logs or {}).items()
+            if self._validation.view is not None or not name.startswith("val_")
+        }
         if not math.isfinite(metrics.get("loss", 0.0)):
             raise Infeasible(
                 FailureReason.NAN_LOSS,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tuning.atomic_io import write_bytes
 from tuning.documents import structure, unstructure
 from tuning.evaluation.metrics import Array
-from tuning.evaluation.predictions import DAMAGED, PROBABILITIES
+from tuning.evaluation.predictions import DAMAGED
 from tuning.raw_text.vectorization import assign_lookups, lookup_state
 from tuning.training.result import Epoch, FitResult
 
@@ -71,17 +71,13 @@ def load(path: Path, model: keras.Model) -> FitResult:
         return structure(json.loads(saved[RESULT].tobytes()), FitResult)
 
 
-def save_trained(path: Path, model: keras.Model, probabilities: Array | None) -> None:
-    """Write the variables of a trained model, without its optimizer, and its probabilities for the
-    validation split, (n_texts, n_classes), as float32.
+def save_trained(path: Path, model: keras.Model) -> None:
+    """Write the variables of a trained model, without its optimizer.
 
     Raises:
         StorageError: the disk is full or the folder is read-only.
     """
-    state = {**_numbered(model.variables), **lookup_state(model)}
-    if probabilities is not None:
-        state[PROBABILITIES] = probabilities.astype(np.float32)
-    _write(path, state)
+    _write(path, {**_numbered(model.variables), **lookup_state(model)})
 
 
 def load_trained(path: Path, model: keras.Model) -> None:

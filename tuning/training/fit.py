@@ -22,6 +22,7 @@ from tuning.config import exceeded
 from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import NAN_REMEDY, Array
+from tuning.evaluation.predictions import write_probabilities
 from tuning.hardware import peak_memory_mb, reset_peak_memory, return_memory
 from tuning.outcomes import FailureReason
 from tuning.pretrained.view import TokenView
@@ -89,7 +90,9 @@ def fit(
     if built.result.paused:
         built.result.paused = _save_checkpoint(built, callback.state)
     if job.weights:
-        _save_trained(built, validation_split, callback.probabilities)
+        checkpoints.save_trained(Path(job.weights), built.model)
+    if job.predictions and validation_split:
+        _save_predictions(built, validation_split, callback.probabilities)
     return built.model, built.result
 
 
@@ -195,25 +198,21 @@ def _save_checkpoint(built: BuiltModel, state: dict[str, Array]) -> bool:
     return True
 
 
-def _save_trained(
-    built: BuiltModel, validation: EncodedSplit | None, probabilities: Array | None
+def _save_predictions(
+    built: BuiltModel, validation: EncodedSplit, probabilities: Array | None
 ) -> None:
-    """Save the trained model in `job.weights`, with the probabilities of its last evaluation. A
-    hypermodel's own `fit` may have changed the weights since, so its model predicts again.
+    """Save the probabilities of the last evaluation. A hypermodel's own `fit` may have changed the
+    weights since, so its model predicts again.
 
-    If the disk has no space for a model that was trained to be evaluated, the model is not kept.
+    If the disk has no space, the probabilities are not kept.
     """
-    path = Path(built.job.weights or "")
-    if validation is None:
-        checkpoints.save_trained(path, built.model, None)
-        return
-    if has_own_fit(built.hypermodel):
+    if probabilities is None or has_own_fit(built.hypermodel):
         n_classes = built.job.n_classes
         probabilities = prediction.predict(built.model, validation.view, n_classes=n_classes)
     try:
-        checkpoints.save_trained(path, built.model, probabilities)
+        write_probabilities(Path(built.job.predictions or ""), probabilities)
     except StorageError as error:
-        logger.warning("A trained model was not kept: %s", error)
+        logger.warning("The predictions of a repeat were not kept: %s", error)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import functools
 import inspect
 import itertools
 import logging
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,9 @@ logger = logging.getLogger(__name__)
 STEPS_PER_EXECUTION = 32
 # Size of the arrays for a search space's own fit() from which a warning is logged.
 LARGE_BYTES = 256 * 2**20
+# A retraining has no validation split; this part of its rows, one of so many, is given to an own
+# `fit` in its place.
+RETRAINING_PART = 10
 # Number of rows of ones with which `try_fit` trains.
 N_TRIAL_ROWS = 32
 
@@ -134,12 +138,17 @@ def _hypermodel_fit(
 ) -> None:
     """Train a model with the hypermodel's own `fit`. The arguments are those of a call of
     `keras_tuner.Tuner.search(x, y, validation_data=…, epochs=…)`. Texts are a tensor of strings.
+
+    A retraining has no validation split, and `fit` may need one: it gets the last
+    `1 / RETRAINING_PART` of the rows that it trains on.
     """
     _require_memory([split.view for split in (train, validation) if split])
-    validation_data = (
-        (without_objects(validation.view.array()), validation.targets) if validation else None
-    )
     x, y = without_objects(train.view.array()), train.targets
+    if validation:
+        validation_data = without_objects(validation.view.array()), validation.targets
+    else:
+        rows = slice(-math.ceil(len(y) / RETRAINING_PART), None)
+        validation_data = tf.nest.map_structure(lambda array: array[rows], x), y[rows]
     with _quiet(built.model):
         run_user_code(
             lambda: built.hypermodel.fit(
@@ -204,14 +213,18 @@ def _require_memory(views: list[View]) -> None:
         logger.warning("%s.", needs)
 
 
-def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> None:
+def try_fit(
+    hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model, *, sequence_length: int = 8
+) -> None:
     """Run a hypermodel's own `fit` for one epoch on a few rows of ones. The hyperparameters that
     `fit` declares are added to `hp`.
+
+    `sequence_length`: number of tokens of a text for a space that declares none.
 
     Raises:
         SpaceError: `fit` gives its own number of epochs, or does not use its callbacks.
     """
-    values = {"sequence_length": 8, **hp.values}
+    values = {"sequence_length": sequence_length, **hp.values}
     length, n_classes = int(values["sequence_length"]), int(hp.get("n_classes"))
     ensure_built(model, sequence_length=length)
     x = without_objects(example_input(model, values, n_rows=N_TRIAL_ROWS))

@@ -60,8 +60,9 @@ class TrainingJob:
         resume: whether the training starts from `checkpoint`.
         with_validation: whether to train on the training and the validation split together. In
             that case no epoch is evaluated, and every epoch is trained.
-        weights: path of the file in which the trained model's variables are saved, with its
-            probabilities for the validation split.
+        weights: path of the file in which the trained model's variables are saved.
+        predictions: path of the file in which the trained model's probabilities for the validation
+            split are saved.
     """
 
     values: Values
@@ -76,6 +77,7 @@ class TrainingJob:
     resume: bool = False
     with_validation: bool = False
     weights: str | None = None
+    predictions: str | None = None
 
 
 @dataclass(frozen=True)

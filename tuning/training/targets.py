@@ -139,10 +139,12 @@ def _first_that_fits(
             return encoder
     if len(problems) == len(encoders):
         raise problems[-1]
+    tried = "class numbers nor with one-hot labels" if len(encoders) > 1 else "one column of labels"
     raise SpaceBug(
         f"A loss must be lower for right predictions than for wrong predictions; {_name(loss)} is"
-        " not, neither with class numbers nor with one-hot labels. Use binary_crossentropy,"
-        " categorical_crossentropy or sparse_categorical_crossentropy.",
+        f" not{', neither' if len(encoders) > 1 else ''} with {tried}. Use binary_crossentropy for"
+        " one output, and categorical_crossentropy or sparse_categorical_crossentropy for one"
+        " output for each class.",
         traceback="",
     )
 

@@ -93,7 +93,7 @@ class RayWorker:
         self.pid: int | None = None
         self.failure = ""
         self._ray, self._files = ray, files
-        # The coordinator's file for the checkpoint or for the trained model.
+        # The coordinator's file for the checkpoint or for the predictions.
         self._checkpoint: Path | None = None
         self._usage: Usage | None = None
         self._measuring: Any = None
@@ -133,7 +133,7 @@ class RayWorker:
             # The usage of the previous trial must not count for this trial.
             self._usage = self._measuring = None
             corpus = self._files.corpus(message.corpus)
-            path = message.job.checkpoint or message.job.weights
+            path = message.job.checkpoint or message.job.predictions
             self._checkpoint = Path(path) if path else None
             if self._checkpoint and message.job.resume:
                 checkpoint = self._checkpoint.read_bytes()
@@ -223,7 +223,7 @@ class RayWorker:
         self.failure, self.awaited = one_line(error), {}
 
     def _unpack(self, text: str, checkpoint: bytes | None) -> Response:
-        """Return a message, and write the checkpoint or the trained model that came with it.
+        """Return a message, and write the checkpoint or the predictions that came with it.
 
         If the disk has no space for the checkpoint, `paused` of the message's result becomes False.
         """

@@ -135,11 +135,11 @@ class Actor:
             message = replace(message, path=self._write_source(message.path, source))
         elif isinstance(message, Train) and source is not None:
             job = message.job
-            # A training has either a checkpoint or the file of its trained model.
+            # A training has either a checkpoint or the file of its predictions.
             if job.checkpoint:
                 job = replace(job, checkpoint=str(self._checkpoint))
-            elif job.weights:
-                job = replace(job, weights=str(self._checkpoint))
+            elif job.predictions:
+                job = replace(job, predictions=str(self._checkpoint))
             space_path = self._write_source(message.space_path, source)
             message = replace(message, space_path=space_path, job=job)
         if checkpoint is not None:
@@ -150,7 +150,7 @@ class Actor:
 
     def get(self) -> tuple[str, bytes | None]:
         """Wait for the worker's next message. Return it as JSON, with the checkpoint of a trial
-        that is paused, or the file of a trained model that is kept.
+        that is paused, or the file of the predictions that are kept.
         """
         return self._outbox.get()
 
