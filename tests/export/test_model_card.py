@@ -132,7 +132,7 @@ def test_front_matter_holds_any_name(manifest: FullManifest, data: str) -> None:
         "| baseline, trial 0 | 0.7000 [0.6000, 0.8000] |",
         "| majority class | 0.5000",
         "Only the last 80 words of a longer text are used.",
-        "The vocabulary has 5,000 words, the most frequent of the training split",
+        "The vocabulary has at most 5,000 words, the most frequent of the training split",
         "sampler `tpe` and the pruner `asha`, seed 5",
         "12 are complete, 8 pruned, 1 failed",
         "Trial 7 had val_accuracy 0.8123.",
@@ -159,7 +159,7 @@ def test_card_describes_the_input_of_a_model(manifest: FullManifest, ngrams: int
     inputs = ModelInput(vocab_size=12, sequence_length=9, truncating="middle", **sizes)
     card = prose(replace(manifest, input=inputs))
     assert "Only the first and the last words, in all 9 words, of a longer text are used" in card
-    assert "The vocabulary has 10 words" in card
+    assert "The vocabulary has at most 10 words" in card
     assert ("words, pairs and triples of words a text contains, at most the 1,000" in card) is (
         ngrams == 3
     )
@@ -202,7 +202,7 @@ def test_card_has_no_snippet_of_a_format_that_was_left_out(manifest: FullManifes
 
 def test_card_counts_the_evaluations_on_the_test_split(manifest: FullManifest) -> None:
     card = prose(replace(manifest, test_looks=manifest.test_looks * 3))
-    assert "This is evaluation number 3 on the test split" in card
+    assert "This is evaluation number 3 on the test split by this study" in card
 
 
 def test_rows_have_the_columns_of_the_table(manifest: FullManifest) -> None:

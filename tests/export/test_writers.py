@@ -28,6 +28,7 @@ from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import ENCODER_TOLERANCE, FORMATS, format_of
 from tuning.models import transformer_classifier
 from tuning.pretrained.tokens import build_tokens
+from tuning.templates import templates_of
 
 INPUT = ModelInput(vocab_size=0, sequence_length=24, truncating="middle", preset="tiny")
 
@@ -127,6 +128,13 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
         probabilities = load_unverified(tmp_path, name, inputs=inputs, n_classes=2)(texts)
         tolerance = 0.05 if known.tolerance is None else ENCODER_TOLERANCE
         np.testing.assert_allclose(probabilities, expected, atol=tolerance, err_msg=name)
+    described(tmp_path, tuned)
+    snippets = templates_of("tuning.export").get_template("snippets.md").module
+    for name in ("litert", "litert_int8"):
+        code = snippets.litert(FORMATS[name].path)
+        command = [sys.executable, "-W", "ignore", "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert len(done.stdout.splitlines()) == 2  # the probabilities of two texts
 
 
 @pytest.mark.slow
@@ -166,5 +174,7 @@ def test_tokenizer_of_the_export_pads_to_the_longest_text(tuned: Tuned, tmp_path
     tokenize = module["load_tokenizer"](tmp_path)
     assert [len(row) for row in tokenize(["great phone", ""])["tokens"]] == [4, 4]
     assert tokenize([""])["tokens"] == [[3, 4]]
+    fixed = module["load_tokenizer"](tmp_path, fixed_length=True)(["great phone", ""])["tokens"]
+    assert [len(row) for row in fixed] == [24, 24]
     (row,) = tokenize(["great " * 100])["tokens"]
     assert (len(row), row[0], row[-1]) == (24, 3, 4)

@@ -446,7 +446,7 @@ def test_trying_a_fit_leaves_a_shared_layer_without_a_vocabulary(
     hypermodel = load_hypermodel(write(tmp_path, OWN_FIT))
     hp = keras_tuner.HyperParameters()
     hp.Fixed("n_classes", 2)
-    try_fit(hypermodel, hp, hypermodel.build(hp))
+    try_fit(hypermodel, hp, hypermodel.build(hp), sequence_length=8)
     values: Values = {"dim": 2, "rounds": 1}
     model, _ = fit(hypermodel, replace(JOB, values=values), train=splits[0], validation=splits[1])
     assert "unknown" not in vectorization_of(model).get_vocabulary()

@@ -153,9 +153,7 @@ def to_classes(
             `drop_stars` is given for a column that does not contain stars, or a column of stars has
             a few other values.
     """
-    text, numbers, present = _parsed(values)
-    if minus_one_is_missing and numbers is not None and set(numbers[present]) == {-1.0, 0.0, 1.0}:
-        present = present & (numbers != -1).to_numpy()
+    text, numbers, present = _parsed(values, minus_one_is_missing=minus_one_is_missing)
     dropped = {"without a label": int((~present).sum())}
     stars = _stars(column, text[present], numbers)
     if stars is not None:
@@ -188,7 +186,9 @@ def to_classes(
     return Labels(codes, names, {reason: n for reason, n in dropped.items() if n}, rule)
 
 
-def _parsed(values: pd.Series) -> tuple[pd.Series, pd.Series | None, npt.NDArray[np.bool_]]:
+def _parsed(
+    values: pd.Series, *, minus_one_is_missing: bool
+) -> tuple[pd.Series, pd.Series | None, npt.NDArray[np.bool_]]:
     """Return a label column as text, as numbers if all its values are numbers, and a mask of the
     rows that have a label.
     """
@@ -198,8 +198,11 @@ def _parsed(values: pd.Series) -> tuple[pd.Series, pd.Series | None, npt.NDArray
     if words.any() and set(text[words].unique()) <= MISSING:
         present = present & ~words
     numbers = pd.to_numeric(text.where(present), errors="coerce")
-    has_words = not numbers[present].notna().all()
-    return text, None if has_words else numbers, present
+    if not numbers[present].notna().all():
+        return text, None, present
+    if minus_one_is_missing and set(numbers[present]) == {-1.0, 0.0, 1.0}:
+        present = present & (numbers != -1).to_numpy()
+    return text, numbers, present
 
 
 def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Series | None:

@@ -28,11 +28,12 @@ _T = TypeVar("_T")
 
 
 def load_tokenizer(
-    folder: str | Path,
+    folder: str | Path, *, fixed_length: bool = False
 ) -> Callable[[Sequence[str]], dict[str, list[list[int]]]]:
     """Return the tokenizer of an export: a function from texts to rows of ids, by the name of the
     model's input. "ids" has `sequence_length` columns, "ngrams" one more than the maximum number of
-    n-grams of a text, "tokens" as many as the longest text.
+    n-grams of a text, "tokens" as many as the longest text, or `sequence_length` if `fixed_length`
+    is true, which LiteRT needs.
     """
     inputs = json.loads((Path(folder) / "export.json").read_text(encoding="utf-8"))["input"]
     encoders = make_encoders(Path(folder), **inputs)
@@ -40,8 +41,9 @@ def load_tokenizer(
     def tokenize(texts: Sequence[str]) -> dict[str, list[list[int]]]:
         rows = {name: [encode(text) for text in texts] for name, encode in encoders.items()}
         widths = {name: width(name, rows[name]) for name in rows}
-        if "ids" in widths:
-            widths["ids"] = int(inputs["sequence_length"])
+        for name in ("ids", "tokens") if fixed_length else ("ids",):
+            if name in widths:
+                widths[name] = int(inputs["sequence_length"])
         return {name: [padded(row, widths[name]) for row in rows[name]] for name in rows}
 
     return tokenize

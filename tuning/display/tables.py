@@ -140,8 +140,9 @@ def print_test_scores(manifest: FullManifest) -> None:
     if len(manifest.test_looks) > 1:
         earlier = ", ".join(evaluation.when for evaluation in manifest.test_looks[:-1])
         console.print(
-            f"This is evaluation number {len(manifest.test_looks)} on the test split. Choosing"
-            f" after repeated evaluations makes the scores too good; earlier: {earlier}."
+            f"This is evaluation number {len(manifest.test_looks)} on the test split by this study."
+            " Choosing after repeated evaluations makes the scores too good; earlier:"
+            f" {earlier}."
         )
 
 

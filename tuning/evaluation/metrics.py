@@ -19,6 +19,8 @@ N_CALIBRATION_BINS = 15  # as Guo et al. (ICML 2017)
 def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
     """Return a model's outputs as probabilities of all classes, float64 (n, n_classes).
 
+    The outputs of several sigmoids, which do not sum to 1, are divided by their sum.
+
     Args:
         outputs: (n, 1) or (n,), the probability of class 1, for two classes; or (n, n_classes).
         n_classes: the number of classes in the data.
@@ -43,7 +45,10 @@ def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
             f"The model must give probabilities; it gives numbers from {finite.min():.3g} to"
             f" {finite.max():.3g}. End it with a sigmoid or softmax."
         )
-    return outputs
+    clipped = np.clip(outputs, 1e-7, None)
+    sums = clipped.sum(axis=1, keepdims=True)
+    normalized: Array = np.where(np.abs(sums - 1) > 1e-3, clipped / sums, outputs)
+    return normalized
 
 
 def score(labels: Labels, probabilities: Array) -> dict[str, float]:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     import keras
     import keras_tuner
 
+# Number of tokens of a text with which an own `fit` is tried before the data are known.
+N_TRIED_TOKENS = 8
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -114,7 +117,7 @@ def declare(
     n_classes: int,
     preset: str | None = None,
     sizes: Sizes | None = None,
-    try_fit: Callable[[keras_tuner.HyperModel, Any, keras.Model], None] | None = None,
+    try_fit: Callable[..., None] | None = None,
 ) -> SearchSpace:
     """Read the hyperparameters that a space declares.
 
@@ -139,10 +142,7 @@ def declare(
     hp.Fixed("n_classes", n_classes)
     run_user_code(lambda: hypermodel.declare_hyperparameters(hp), doing="declaring hyperparameters")
     models: list[ModelSizes] = []
-    build_once = partial(_build_once, hypermodel, models=models)
-    if try_fit and sizes:
-        usual_length = sizes.sequence_length or sizes.usual_length
-        try_fit = partial(try_fit, sequence_length=usual_length)
+    build_once = partial(_build_once, hypermodel, sizes=sizes, models=models)
     if len(hp.space) == 1:
         explore(partial(build_once, try_fit=try_fit), hp, vary=build_once)
     space = SearchSpace(short_name(path), declared(hp), source_sha256(path))
@@ -170,6 +170,7 @@ def _build_once(
     hypermodel: keras_tuner.HyperModel,
     hp: Any,
     *,
+    sizes: Sizes | None,
     models: list[ModelSizes],
     try_fit: Callable[..., None] | None = None,
 ) -> None:
@@ -180,9 +181,9 @@ def _build_once(
     models.append(sizes_of_model(model))
     if try_fit and has_own_fit(hypermodel):
         doing = "trying its fit() on a few rows"
-        if models[-1].sequence_length:  # the length of the model's input
-            try_fit = partial(try_fit, sequence_length=models[-1].sequence_length)
-        run_user_code(partial(try_fit, hypermodel, hp, model), doing=doing)
+        of_data = (sizes.sequence_length or sizes.usual_length) if sizes else N_TRIED_TOKENS
+        length = models[-1].sequence_length or of_data
+        run_user_code(partial(try_fit, hypermodel, hp, model, sequence_length=length), doing=doing)
 
 
 def _with_preset(space: SearchSpace, preset: str) -> SearchSpace:

@@ -40,7 +40,7 @@ class TextClassifier(PythonModel):
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Return a data frame with a row for each text and the columns text, label and probability,
-        which is the probability of the label.
+        which is the probability of the label. A text for which the model gives NaN has no label.
         """
         texts = [_clean(text) for text in model_input]
         rows = []
@@ -51,7 +51,8 @@ class TextClassifier(PythonModel):
                 outputs = np.hstack([1 - outputs, outputs])
             for text, row in zip(batch, outputs, strict=True):
                 winner = int(row.argmax())
-                rows.append((text, self._names[winner], float(row[winner])))
+                label = None if np.isnan(row).any() else self._names[winner]
+                rows.append((text, label, float(row[winner])))
         return pd.DataFrame(rows, columns=["text", "label", "probability"])
 
 

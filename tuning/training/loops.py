@@ -214,7 +214,7 @@ def _require_memory(views: list[View]) -> None:
 
 
 def try_fit(
-    hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model, *, sequence_length: int = 8
+    hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model, *, sequence_length: int
 ) -> None:
     """Run a hypermodel's own `fit` for one epoch on a few rows of ones. The hyperparameters that
     `fit` declares are added to `hp`.
