@@ -104,3 +104,12 @@ def test_more_than_two_classes() -> None:
     repeats = [Repeat(n, 1, p / p.sum(axis=1, keepdims=True)) for n, p in enumerate(noisy)]
     ensemble = choose_ensemble(repeats, labels, best_trial=0, n_steps=None, seed=0)
     assert len(ensemble.members) > 1
+
+
+def test_copies_of_a_text_are_in_the_same_half() -> None:
+    """A model that knows texts by heart would otherwise be measured on what it was chosen on."""
+    probabilities, labels = made_up(4, signal=0.5, n=60)
+    codes = np.repeat(np.arange(60), 3)
+    once = cross_fitted(probabilities, labels, n_steps=3, seed=0)
+    copied = cross_fitted(probabilities[:, codes], labels[codes], n_steps=3, seed=0, codes=codes)
+    np.testing.assert_allclose(copied, once[codes])

@@ -72,6 +72,7 @@ def choose_ensemble(
     best_trial: int,
     n_steps: int | None,
     seed: int,
+    codes: Labels | None = None,
 ) -> Ensemble:
     """Choose the members of an ensemble, and estimate its gain over the best configuration.
 
@@ -86,16 +87,19 @@ def choose_ensemble(
         n_steps: number of times that a repeat is chosen. None: the number up to `N_AUTO_STEPS` that
             gives the lowest cross-entropy.
         seed: seed of the halves and of the interval.
+        codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
+            copies of a text are in the same half.
     """
     stacked = np.stack([repeat.probabilities for repeat in repeats]).astype(np.float64)
     chosen = choose(stacked, labels, n_steps=n_steps)
-    held_out = cross_fitted(stacked, labels, n_steps=n_steps, seed=seed)
+    held_out = cross_fitted(stacked, labels, n_steps=n_steps, seed=seed, codes=codes)
     of_best = stacked[[repeat.trial == best_trial for repeat in repeats]]
     members = tuple(
         Member(repeats[index].trial, repeats[index].seed, count / len(chosen))
         for index, count in Counter(chosen).most_common()
     )
-    return Ensemble(members, accuracy_difference(labels, held_out, of_best, seed=seed))
+    difference = accuracy_difference(labels, held_out, of_best, codes=codes, seed=seed)
+    return Ensemble(members, difference)
 
 
 def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list[int]:
@@ -123,20 +127,30 @@ def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list
     return chosen if n_steps else chosen[: int(np.argmin(losses)) + 1]
 
 
-def cross_fitted(probabilities: Array, labels: Labels, *, n_steps: int | None, seed: int) -> Array:
+def cross_fitted(
+    probabilities: Array,
+    labels: Labels,
+    *,
+    n_steps: int | None,
+    seed: int,
+    codes: Labels | None = None,
+) -> Array:
     """Return the probabilities of ensembles for texts that their members were not chosen on,
     (n_texts, n_classes).
     """
     mean = np.empty(probabilities.shape[1:])
-    halves = _halves(labels, seed=seed)
+    halves = _halves(labels, codes, seed=seed)
     for chosen_on, measured_on in (halves, halves[::-1]):
         chosen = choose(probabilities[:, chosen_on], labels[chosen_on], n_steps=n_steps)
         mean[measured_on] = probabilities[chosen][:, measured_on].mean(axis=0)
     return mean
 
 
-def _halves(labels: Labels, *, seed: int) -> tuple[Rows, Rows]:
-    """Return two random halves of the texts; each has half of the texts of each class."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    return order[::2], order[1::2]
+def _halves(labels: Labels, codes: Labels | None, *, seed: int) -> tuple[Rows, Rows]:
+    """Return two random halves of the texts; each has half of the distinct texts of each class."""
+    codes = np.arange(len(labels)) if codes is None else codes
+    of_distinct = labels[np.unique(codes, return_index=True)[1]]
+    order = np.random.default_rng(seed).permutation(len(of_distinct))
+    order = order[np.argsort(of_distinct[order], kind="stable")]
+    is_first = np.isin(codes, order[::2])
+    return np.flatnonzero(is_first), np.flatnonzero(~is_first)

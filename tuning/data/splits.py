@@ -113,10 +113,7 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     Raises:
         DataError: a class has fewer than 10 distinct texts.
     """
-    digests = [
-        digest for chunk in split_up(reviews.frame["text"]) for digest in folded_digests(chunk)
-    ]
-    codes, distinct = pd.factorize(np.array(digests, dtype=object))
+    codes = distinct_codes(reviews.frame["text"])
     first_rows = np.unique(codes, return_index=True)[1]
     strata = reviews.labels[first_rows]
     counts = np.bincount(strata, minlength=len(reviews.class_names))
@@ -140,7 +137,7 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     return SplitReviews(
         frames,
         reviews.class_names,
-        len(reviews.frame) - len(distinct),
+        len(reviews.frame) - len(first_rows),
         _fingerprint(frames, reviews.class_names),
     )
 
@@ -175,6 +172,13 @@ def identity(text: str) -> str:
     The key is the folded text, or the text itself if the folded text is empty: 👍 and 👎 differ.
     """
     return fold(text) or " ".join(text.split())
+
+
+def distinct_codes(texts: pd.Series) -> npt.NDArray[np.int64]:
+    """Return a number for the `identity` of each text, int64 (n,), in order of first occurrence."""
+    digests = [digest for chunk in split_up(texts) for digest in folded_digests(chunk)]
+    codes: npt.NDArray[np.int64] = pd.factorize(np.array(digests, dtype=object))[0]
+    return codes
 
 
 def folded_digests(texts: pd.Series) -> list[bytes]:

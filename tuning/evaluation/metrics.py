@@ -14,6 +14,7 @@ NAN_REMEDY = (
     " these texts from the data."
 )
 N_CALIBRATION_BINS = 15  # as Guo et al. (ICML 2017)
+CALIBRATION_ERROR = "expected_calibration_error"  # the name of the score
 
 
 def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
@@ -148,7 +149,7 @@ def weighted_scores(
         "balanced_accuracy": np.nanmean(np.where(of_class > 0, recall, np.nan), axis=1),
         "f1": f1[:, 1] if n_classes == 2 else f1.mean(axis=1),
         "auc": areas[:, 1] if n_classes == 2 else areas.mean(axis=1),
-        "expected_calibration_error": np.abs(gaps).sum(axis=1) / total,
+        CALIBRATION_ERROR: np.abs(gaps).sum(axis=1) / total,
         **{f"f1_{c}": f1[:, c] for c in range(n_classes)},
     }
 

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tuning.evaluation.metrics import N_CALIBRATION_BINS, calibration_bins, weighted_scores
+from tuning.evaluation.metrics import (
+    CALIBRATION_ERROR,
+    N_CALIBRATION_BINS,
+    calibration_bins,
+    weighted_scores,
+)
 from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.statistics import Interval, wilson_interval
 
@@ -89,7 +94,7 @@ def calibration_error(predictions: Predictions) -> float:
     """Return the expected calibration error."""
     labels = predictions.labels
     scores = weighted_scores(labels, predictions.probabilities, np.ones((1, len(labels))))
-    return float(scores["expected_calibration_error"][0])
+    return float(scores[CALIBRATION_ERROR][0])
 
 
 def _slices(

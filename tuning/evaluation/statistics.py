@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special, stats
 
-from tuning.evaluation.metrics import Array, Labels, weighted_scores
+from tuning.evaluation.metrics import CALIBRATION_ERROR, Array, Labels, weighted_scores
 
 T = TypeVar("T")
 LEVEL = 0.95
@@ -114,32 +114,57 @@ def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> f
 
 
 def score_intervals(
-    labels: Labels, probabilities: Array, *, seed: int, n_resamples: int = N_RESAMPLES
+    labels: Labels,
+    probabilities: Array,
+    *,
+    seed: int,
+    codes: Labels | None = None,
+    n_resamples: int = N_RESAMPLES,
 ) -> dict[str, Interval]:
     """Return each score of `weighted_scores` with its interval: the percentile bootstrap over texts
     (Efron and Tibshirani, 1993).
 
     If a class is missing in a resample, a score may be undefined there; its interval leaves the
-    resample out.
+    resample out. The calibration error has no bounds: its absolute gaps are larger in resamples, so
+    that the interval may not contain its own value.
+
+    Args:
+        labels: int64 (n,).
+        probabilities: (n, n_classes).
+        seed: seed of the resamples.
+        codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
+            copies of a text are drawn together, because they are one observation.
+        n_resamples: number of resamples.
     """
     n = len(labels)
+    codes = np.arange(n) if codes is None else codes
+    n_distinct = int(codes.max()) + 1
 
-    def scores(rows: npt.NDArray[np.int64], axis: int) -> Array:
-        """Return the scores of resamples, (n_scores, n_resamples), for rows (n_resamples, n)."""
-        draws = [np.bincount(resample, minlength=n) for resample in np.atleast_2d(rows)]
-        weights = np.array(draws, dtype=np.float64)
+    def scores(drawn: npt.NDArray[np.int64], axis: int) -> Array:
+        """Return the scores of resamples, (n_scores, n_resamples), for distinct texts
+        (n_resamples, n_distinct).
+        """
+        counts = [np.bincount(resample, minlength=n_distinct) for resample in np.atleast_2d(drawn)]
+        weights = np.array(counts, dtype=np.float64)[:, codes]
         return np.stack([*weighted_scores(labels, probabilities, weights).values()])
 
     values = weighted_scores(labels, probabilities, np.ones((1, n)))
-    resampled = _bootstrap(np.arange(n), scores, seed=seed, n_resamples=n_resamples)
-    return {
-        name: Interval(float(value[0]), *bootstrap_bounds(of_score))
-        for (name, value), of_score in zip(values.items(), resampled, strict=True)
+    resampled = _bootstrap(np.arange(n_distinct), scores, seed=seed, n_resamples=n_resamples)
+    bounds = {
+        name: bootstrap_bounds(of_score) for name, of_score in zip(values, resampled, strict=True)
     }
+    bounds[CALIBRATION_ERROR] = math.nan, math.nan
+    return {name: Interval(float(value[0]), *bounds[name]) for name, value in values.items()}
 
 
 def accuracy_difference(
-    labels: Labels, first: Array, second: Array, *, seed: int, n_resamples: int = N_RESAMPLES
+    labels: Labels,
+    first: Array,
+    second: Array,
+    *,
+    seed: int,
+    codes: Labels | None = None,
+    n_resamples: int = N_RESAMPLES,
 ) -> Interval:
     """Return the accuracy of the first classifier minus the accuracy of the second on the same
     texts, with the interval of the paired percentile bootstrap.
@@ -150,11 +175,19 @@ def accuracy_difference(
         second: (n, n_classes), the probabilities of the second classifier; or (n_models, n,
             n_classes), of several classifiers whose mean accuracy is subtracted.
         seed: seed of the resamples.
+        codes: the number of each distinct text, as for `score_intervals`.
         n_resamples: number of resamples.
     """
     seconds = second.reshape(-1, *first.shape)
     change = _correct(labels, first) - _correct(labels, seconds).mean(axis=0)
-    resampled = _bootstrap(change, np.mean, seed=seed, n_resamples=n_resamples)
+    codes = np.arange(len(labels)) if codes is None else codes
+    sums, sizes = np.bincount(codes, weights=change), np.bincount(codes)
+
+    def mean(drawn: npt.NDArray[np.int64], axis: int) -> Array:
+        resampled: Array = sums[drawn].sum(axis) / sizes[drawn].sum(axis)
+        return resampled
+
+    resampled = _bootstrap(np.arange(len(sums)), mean, seed=seed, n_resamples=n_resamples)
     return Interval(float(change.mean()), *bootstrap_bounds(resampled))
 
 
@@ -173,9 +206,12 @@ class McNemar:
     p_value: float
 
 
-def mcnemar(labels: Labels, first: Array, second: Array) -> McNemar:
-    """Return McNemar's exact test (1947) of two classifiers on the same texts."""
-    is_right, other_right = _correct(labels, first), _correct(labels, second)
+def mcnemar(labels: Labels, first: Array, second: Array, *, codes: Labels | None = None) -> McNemar:
+    """Return McNemar's exact test (1947) of two classifiers on the same texts. With `codes`, as for
+    `score_intervals`, the first copy of each text counts.
+    """
+    rows = slice(None) if codes is None else np.unique(codes, return_index=True)[1]
+    is_right, other_right = _correct(labels, first)[rows], _correct(labels, second)[rows]
     only_first = int((is_right & ~other_right).sum())
     only_second = int((other_right & ~is_right).sum())
     n = only_first + only_second

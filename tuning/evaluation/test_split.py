@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 import optuna
+import pandas as pd
 
 from tuning.data.corpus import Corpus, TokenizedTexts
+from tuning.data.splits import distinct_codes
 from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, StudyError
 from tuning.evaluation.metrics import NAN_REMEDY, Array, Labels, confusion
@@ -175,15 +177,18 @@ def evaluate_on_test_split(
     when = datetime.now(UTC).isoformat(timespec="seconds")
     evaluations = [*evaluations_of(study), PastEvaluation(when=when, trials=dict(trials))]
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
+    codes = distinct_codes(pd.Series(test_texts, dtype=object))
     entries = {
-        name: describe(test.labels, probabilities, class_names, seed=seed)
+        name: describe(test.labels, probabilities, class_names, codes=codes, seed=seed)
         for name, probabilities in predictions.items()
     }
     best = predictions[BEST]
     comparisons = {
         name: Comparison(
-            accuracy_difference=accuracy_difference(test.labels, best, probabilities, seed=seed),
-            **vars(mcnemar(test.labels, best, probabilities)),
+            accuracy_difference=accuracy_difference(
+                test.labels, best, probabilities, codes=codes, seed=seed
+            ),
+            **vars(mcnemar(test.labels, best, probabilities, codes=codes)),
         )
         for name, probabilities in predictions.items()
         if classifiers[name] is not classifiers[BEST]
@@ -210,12 +215,19 @@ def _require_numbers(name: str, probabilities: Array, texts: Sequence[str]) -> N
 
 
 def describe(
-    labels: Labels, probabilities: Array, class_names: Sequence[str], *, seed: int
+    labels: Labels,
+    probabilities: Array,
+    class_names: Sequence[str],
+    *,
+    seed: int,
+    codes: Labels | None = None,
 ) -> Scores:
-    """Return a model's scores with their intervals; undefined scores are None."""
+    """Return a model's scores with their intervals; undefined scores are None. `codes`: as for
+    `score_intervals`.
+    """
     intervals = {
         name: ScoreInterval.of(interval)
-        for name, interval in score_intervals(labels, probabilities, seed=seed).items()
+        for name, interval in score_intervals(labels, probabilities, codes=codes, seed=seed).items()
     }
     by_class = {name: intervals.pop(f"f1_{number}") for number, name in enumerate(class_names)}
     return Scores(

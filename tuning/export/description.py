@@ -139,7 +139,6 @@ def describe_search(chosen: ChosenTrial) -> SearchFacts:
     trial, summary, config = chosen.trial, chosen.summary, chosen.config
     confirmation = chosen.confirmation
     estimates = estimate(confirmation) if confirmation else None
-    best = best_of(summary, confirmation)
     finalists = confirmation.finalists if confirmation else []
     finalist = next((finalist for finalist in finalists if finalist.trial == trial.number), None)
     mean = estimates.means.get(trial.number) if estimates else None
@@ -150,7 +149,9 @@ def describe_search(chosen: ChosenTrial) -> SearchFacts:
         value=value_of(trial),
         is_baseline=summary.baseline is trial,
         is_confirmed_best=(
-            best is not None and best.is_confirmed and best.trial.number == trial.number
+            estimates is not None
+            and estimates.is_confirmed
+            and estimates.best.trial == trial.number
         ),
         n_shared_seeds=estimates.n_shared if estimates else 0,
         repeats={str(seed): value for seed, value in finalist.repeats.items()} if finalist else {},

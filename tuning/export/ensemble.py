@@ -15,6 +15,7 @@ from tuning.confirmation.others import trained_of
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.errors import ArgumentError, StudyError
+from tuning.evaluation.metrics import Labels
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelScores, ModelSize, Scores
 from tuning.export.description import ChosenTrial
@@ -101,7 +102,12 @@ def confirmed_trial(folder: StudyDir) -> int:
 
 
 def choose_members(
-    chosen: ChosenTrial, corpus: Corpus, *, size: str, warn: Callable[[str], None]
+    chosen: ChosenTrial,
+    corpus: Corpus,
+    *,
+    size: str,
+    codes: Labels,
+    warn: Callable[[str], None],
 ) -> Ensemble | None:
     """Choose the members of an ensemble from the repeats of a study's confirmation.
 
@@ -109,6 +115,7 @@ def choose_members(
         chosen: the confirmed best, with which the ensemble is compared.
         corpus: the tokenized data.
         size: number of steps of the choice, or "auto".
+        codes: the number of each distinct text of the validation split.
         warn: called with a sentence if the ensemble adds nothing, or if repeats are left out.
 
     Returns:
@@ -131,7 +138,7 @@ def choose_members(
             " its predictions."
         )
     ensemble = choose_ensemble(
-        repeats, labels, best_trial=number, n_steps=n_steps, seed=chosen.config.seed
+        repeats, labels, best_trial=number, n_steps=n_steps, seed=chosen.config.seed, codes=codes
     )
     reason = ""
     if len(ensemble.members) == 1:

@@ -17,7 +17,7 @@ from tuning.config import StudyConfig
 from tuning.confirmation.ensemble import Ensemble
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
-from tuning.data.splits import SplitReviews
+from tuning.data.splits import SplitReviews, distinct_codes
 from tuning.evaluation.ngram_tuning import NgramReference, all_references
 from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.references import Reference
@@ -138,7 +138,10 @@ def _export(
     fingerprint = read_record(folder).data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="An export")
     prepare_views(corpus, space, config, progress=progress)
-    members = choose_members(chosen, corpus, size=ensemble, warn=warn) if ensemble else None
+    members = None
+    if ensemble:
+        codes = distinct_codes(splits.frames["validation"]["text"])
+        members = choose_members(chosen, corpus, size=ensemble, codes=codes, warn=warn)
     test_texts = splits.frames["test"]["text"].tolist()
     # The worker that ends first leaves a core free, which the references use.
     with ThreadPoolExecutor(1) as beside:
