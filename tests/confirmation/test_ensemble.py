@@ -113,3 +113,17 @@ def test_copies_of_a_text_are_in_the_same_half() -> None:
     once = cross_fitted(probabilities, labels, n_steps=3, seed=0)
     copied = cross_fitted(probabilities[:, codes], labels[codes], n_steps=3, seed=0, codes=codes)
     np.testing.assert_allclose(copied, once[codes])
+
+
+def test_outputs_of_several_sigmoids_are_no_likelihoods() -> None:
+    """A model whose outputs are all near 1 is not sure of anything."""
+    probabilities, labels = made_up(1, signal=1.0)
+    sure = np.full_like(probabilities[0], 0.98)
+    ensemble = choose_ensemble(
+        [Repeat(1, 1, probabilities[0]), Repeat(2, 1, sure)],
+        labels,
+        best_trial=1,
+        n_steps=None,
+        seed=0,
+    )
+    assert [member.trial for member in ensemble.members] == [1]

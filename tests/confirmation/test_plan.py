@@ -29,8 +29,9 @@ def test_repeat_is_trained_again_unless_its_configuration_is_the_cause(
     reason: FailureReason,
 ) -> None:
     old = failing(reason)
-    new = replace(begin(0.9, 0.8, 0.5), finalists=with_repeats(begin(0.9, 0.8, 0.5).finalists, []))
-    new = replace(new, finalists=with_repeats(new.finalists, old.finalists))
+    earlier = [finalist.retried() for finalist in old.finalists]
+    new = begin(0.9, 0.8, 0.5)
+    new = replace(new, finalists=with_repeats(new.finalists, earlier))
     is_lasting = reason in LASTING
     assert covers(old, new) == is_lasting
     first = next(finalist for finalist in new.finalists if finalist.trial == 1)

@@ -520,3 +520,13 @@ def test_second_call_adds_a_finalist_only_if_it_is_one_of_the_two_best() -> None
     better, worse = Finalist(7, {}, 0.85, 1.0), Finalist(8, {}, 0.75, 1.0)
     assert [f.trial for f in planned_again(done, [*made, better]).finalists] == [1, 7, 2, 0]
     assert [f.trial for f in planned_again(done, [*made, worse]).finalists] == [1, 2, 0]
+
+
+def test_trial_may_be_pruned_and_another_architecture_s_best() -> None:
+    """It is trained to its last epoch on the seed of the search, and to its best on a fresh one."""
+    pruned, other = (Finalist(7, {}, 0.4, 1.0, epochs=epochs) for epochs in (5, 1))
+    confirmation = replace(begin(0.9, 0.5), pruned=[pruned], others=[other])
+    fresh = confirmation.with_repeat(7, confirmation.seeds[0], 0.6, seconds=1.0)
+    assert [fresh.pruned[0].repeats, fresh.others[0].repeats] == [{}, {1: 0.6}]
+    both = fresh.with_repeat(7, confirmation.search_seed, 0.5, seconds=1.0)
+    assert [both.pruned[0].repeats, both.others[0].repeats] == [{0: 0.5}, {1: 0.6}]

@@ -86,12 +86,17 @@ def test_interval_of_the_accuracy_is_the_binomial_one() -> None:
     assert interval.high == pytest.approx(interval.value + 1.96 * error, abs=0.003)
 
 
+def bounds_of(intervals: dict[str, Interval]) -> dict[str, tuple[float, float]]:
+    """Return the bounds of the scores that have bounds."""
+    return {name: (i.low, i.high) for name, i in intervals.items() if not math.isnan(i.low)}
+
+
 def test_score_intervals_repeat_themselves_and_hold_their_value() -> None:
     labels, probabilities = sample(300, n_classes=3)
     first, second = (
         score_intervals(labels, probabilities, seed=1, n_resamples=200) for _ in range(2)
     )
-    assert first == second
+    assert bounds_of(first) == bounds_of(second)
     assert all(
         interval.low <= interval.value <= interval.high
         for name, interval in first.items()
@@ -99,7 +104,8 @@ def test_score_intervals_repeat_themselves_and_hold_their_value() -> None:
     )
     # Its bootstrap is biased, so it has no interval.
     assert math.isnan(first["expected_calibration_error"].low)
-    assert first != score_intervals(labels, probabilities, seed=2, n_resamples=200)
+    other = score_intervals(labels, probabilities, seed=2, n_resamples=200)
+    assert bounds_of(first) != bounds_of(other)
 
 
 def test_score_that_is_not_defined_has_no_interval() -> None:
@@ -114,7 +120,8 @@ def test_interval_of_a_part_of_the_resamples_at_a_time_is_the_same(
     labels, probabilities = sample(50)
     whole = score_intervals(labels, probabilities, seed=0, n_resamples=100)
     monkeypatch.setattr("tuning.evaluation.statistics.MAX_WEIGHTS", 50 * 7)
-    assert score_intervals(labels, probabilities, seed=0, n_resamples=100) == whole
+    part = score_intervals(labels, probabilities, seed=0, n_resamples=100)
+    assert bounds_of(part) == bounds_of(whole)
 
 
 def test_mean_interval_is_scipy_s() -> None:
@@ -169,7 +176,7 @@ def test_copies_of_texts_are_one_observation(n_copies: int) -> None:
     copied = labels[codes], first[codes], second[codes]
     for name, interval in score_intervals(copied[0], copied[1], codes=codes, seed=4).items():
         expected = score_intervals(labels, first, seed=4)[name]
-        assert vars(interval) == pytest.approx(vars(expected)), name
+        assert vars(interval) == pytest.approx(vars(expected), nan_ok=True), name
     difference = accuracy_difference(*copied, codes=codes, seed=4)
     assert vars(difference) == pytest.approx(
         vars(accuracy_difference(labels, first, second, seed=4))

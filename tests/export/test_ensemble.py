@@ -61,6 +61,17 @@ def words(kind: str, *, vocab_size: int, length: int, truncating: str) -> Make:
     return make
 
 
+def sigmoids() -> tuple[keras.Model, Values]:
+    """Return a model of two classes whose outputs do not sum to 1."""
+    layers = [
+        keras.Input((LENGTH,), dtype="int32"),
+        keras.layers.Embedding(ROWS, 4),
+        keras.layers.GlobalMaxPooling1D(),
+        keras.layers.Dense(2, activation="sigmoid"),
+    ]
+    return spread(keras.Sequential(layers)), {"vocab_size": ROWS, "sequence_length": LENGTH}
+
+
 def ngrams(kind: str, *, order: int, rows: int) -> Make:
     def make() -> tuple[keras.Model, Values]:
         words: Values = {"vocab_size": ROWS, "sequence_length": LENGTH} if "words" in kind else {}
@@ -78,6 +89,10 @@ MEMBERS: dict[str, list[Make]] = {
         words("masked", vocab_size=ROWS, length=5, truncating="pre"),
         words("baseline", vocab_size=25, length=LENGTH, truncating="post"),
         words("bidirectional", vocab_size=ROWS, length=7, truncating="middle"),
+    ],
+    "several sigmoids": [
+        words("masked", vocab_size=40, length=LENGTH, truncating="pre"),
+        sigmoids,
     ],
     "middles": [
         words("masked", vocab_size=ROWS, length=5, truncating="middle"),
@@ -109,13 +124,12 @@ def members_of(kinds: list[Make]) -> tuple[list[WeightedModel], list[Values]]:
 
 def expected_of(models: list[WeightedModel], values: list[Values], reviews: Reviews) -> Any:
     """Return the weighted mean of the members' probabilities, each with its own view."""
-    return sum(
-        item.weight
-        * pipeline_probabilities(
-            Source.of(item.model, item.inputs, reviews.corpus), own, reviews.texts
-        )
-        for item, own in zip(models, values, strict=True)
-    )
+    total = 0.0
+    for item, own in zip(models, values, strict=True):
+        source = Source.of(item.model, item.inputs, reviews.corpus)
+        outputs = pipeline_probabilities(source, own, reviews.texts)
+        total += item.weight * outputs / outputs.sum(axis=1, keepdims=True)
+    return total
 
 
 @pytest.mark.parametrize("kind", MEMBERS)
@@ -196,7 +210,7 @@ INPUT = model_input(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ends of a text", "words beside n-grams"])
+@pytest.mark.parametrize("kind", ["ends of a text", "several sigmoids", "words beside n-grams"])
 def test_every_format_carries_an_ensemble(kind: str, reviews: Reviews, tmp_path: Path) -> None:
     models, _ = members_of(MEMBERS[kind])
     common = common_input([item.inputs for item in models], reviews.corpus)

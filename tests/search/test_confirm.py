@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -34,6 +35,7 @@ from tuning.study.study import load_study, recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
+from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import Ending
 
 TERMS = {field.name for field in fields(Terms)}
@@ -324,6 +326,16 @@ def test_search_that_has_a_confirmation_needs_one_completed_trial(tmp_path: Path
         require_finished(summary, folder)
     folder.confirmation_path.write_text("{}")
     require_finished(summary, folder)
+
+
+def test_pruned_trial_is_repeated_for_the_epochs_of_its_role() -> None:
+    """The best trial of an architecture may be in the sample of pruned trials too."""
+    pruned, other = (Finalist(7, {}, 0.4, 1.0, epochs=epochs) for epochs in (5, 1))
+    confirmation = Confirmation("val_accuracy", [1], 9.0, 9.0, [], pruned=[pruned], others=[other])
+    session: Any = SimpleNamespace(pool=SimpleNamespace(workers=[]), limits=TrialLimits())
+    repeats = confirming._Repeats(session, confirmation, lambda event, now: None)
+    assert repeats._finalist(confirming._Repeat(7, seed=1)) is other
+    assert repeats._finalist(confirming._Repeat(7, seed=0)) is pruned
 
 
 @pytest.mark.slow

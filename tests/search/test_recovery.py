@@ -107,6 +107,26 @@ def test_configuration_at_work_in_every_death_is_given_up(
     assert following is not None and following.values != tried[0]
 
 
+def test_values_are_queued_once_if_the_coordinator_dies_before_the_failure_is_written(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, _ = machine.start()
+    open_trial = ask(writer)
+    assert open_trial is not None
+
+    def killed(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer, "_tell", killed)
+    with pytest.raises(KeyboardInterrupt):
+        writer.fail(open_trial, FailureReason.INTERRUPTED, "stopped")
+    assert machine.states() == [TrialState.RUNNING, TrialState.WAITING]
+    writer, _ = machine.start()
+    assert machine.states() == [TrialState.FAIL, TrialState.WAITING]
+    again = ask(writer)
+    assert again is not None and again.is_baseline and again.values == open_trial.values
+
+
 def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(
     machine: Machine,
 ) -> None:

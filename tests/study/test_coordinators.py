@@ -259,9 +259,9 @@ def taken_over(writer: StudyWriter) -> bool:
 def test_last_call_sets_the_number_of_trials(shared: Shared) -> None:
     first, second = shared.writer(), shared.writer("a")
     coordinators.set_n_trials(shared.opened[0], 20)
-    assert second.requested_n_trials() == 20
+    assert coordinators.requested_n_trials(second.study) == 20
     coordinators.set_n_trials(shared.opened[1], 30)
-    assert first.requested_n_trials() == 30
+    assert coordinators.requested_n_trials(first.study) == 30
 
 
 def test_slot_of_a_coordinator_that_died_before_it_wrote_its_name_is_free_again(

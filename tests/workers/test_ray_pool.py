@@ -92,7 +92,7 @@ def test_study_is_the_same_over_both_pools(
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_trained_models_of_a_confirmation_are_kept_on_the_coordinators_disk(
+def test_predictions_of_a_confirmation_are_kept_on_the_coordinators_disk(
     copied: Setting, over_ray: dict[str, Any]
 ) -> None:
     confirmation = confirm(

@@ -88,9 +88,8 @@ def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, f
 
 def with_repeats(finalists: list[Finalist], earlier: list[Finalist]) -> list[Finalist]:
     """Return the finalists with their repeats from an earlier confirmation, and the other finalists
-    of the earlier confirmation that have repeats. Repeats that another call may train are left out.
+    of the earlier confirmation that have repeats.
     """
-    earlier = [old.retried() for old in earlier]
     of_trial = {number: old for old in earlier for number in (old.trial, *old.same)}
     taken_over = [
         replace(finalist, repeats=old.repeats, failures=old.failures)

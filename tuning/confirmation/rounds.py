@@ -46,7 +46,7 @@ class Confirmation:
         n_guaranteed: number of rounds of the two best finalists and the baseline that are trained
             at any cost; `budget_seconds` bounds all other repeats.
         others: the best trial of each architecture that no finalist has. Each gets one repeat,
-            whose model may become a member of an ensemble.
+            so that its configuration may become a member of an ensemble.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -129,12 +129,15 @@ class Confirmation:
         def repeated(items: list[Finalist]) -> list[Finalist]:
             return [f.with_repeat(seed, value, failure) if f.trial == trial else f for f in items]
 
+        spent_seconds = self.spent_seconds + seconds
+        # A trial may be in `pruned` and in `others`, with different numbers of epochs.
+        if seed not in self.seeds:
+            return replace(self, pruned=repeated(self.pruned), spent_seconds=spent_seconds)
         return replace(
             self,
             finalists=repeated(self.finalists),
-            pruned=repeated(self.pruned),
             others=repeated(self.others),
-            spent_seconds=self.spent_seconds + seconds,
+            spent_seconds=spent_seconds,
         )
 
     def _due_pruned(self) -> list[tuple[Finalist, int]]:

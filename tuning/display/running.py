@@ -81,7 +81,9 @@ def _can_be_confirmed(outcome: Outcome) -> bool:
         console.print("Not confirmed: trials of the study are running on other machines.")
         return False
     if n_confirmable(outcome.summary) < MIN_COMPLETE:
-        console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
+        console.print(
+            f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete and were trained here."
+        )
         return False
     return True
 

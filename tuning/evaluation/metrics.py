@@ -18,9 +18,8 @@ CALIBRATION_ERROR = "expected_calibration_error"  # the name of the score
 
 
 def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
-    """Return a model's outputs as probabilities of all classes, float64 (n, n_classes).
-
-    The outputs of several sigmoids, which do not sum to 1, are divided by their sum.
+    """Return a model's outputs as probabilities of all classes, float64 (n, n_classes). The outputs
+    of several sigmoids stay as they are: they do not sum to 1.
 
     Args:
         outputs: (n, 1) or (n,), the probability of class 1, for two classes; or (n, n_classes).
@@ -46,10 +45,7 @@ def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
             f"The model must give probabilities; it gives numbers from {finite.min():.3g} to"
             f" {finite.max():.3g}. End it with a sigmoid or softmax."
         )
-    clipped = np.clip(outputs, 1e-7, None)
-    sums = clipped.sum(axis=1, keepdims=True)
-    normalized: Array = np.where(np.abs(sums - 1) > 1e-3, clipped / sums, outputs)
-    return normalized
+    return outputs
 
 
 def score(labels: Labels, probabilities: Array) -> dict[str, float]:

@@ -111,7 +111,7 @@ class Mistake:
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleMember:
-    """A model of an ensemble: the repeat of a trial on a seed, trained for `epochs` epochs, and its
+    """A model of an ensemble: a trial that was retrained with a seed for `epochs` epochs, and its
     weight in the mean.
     """
 

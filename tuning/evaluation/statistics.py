@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -149,7 +149,8 @@ def score_intervals(
         return np.stack([*weighted_scores(labels, probabilities, weights).values()])
 
     values = weighted_scores(labels, probabilities, np.ones((1, n)))
-    resampled = _bootstrap(np.arange(n_distinct), scores, seed=seed, n_resamples=n_resamples)
+    batch = max(MAX_WEIGHTS // n, 1)
+    resampled = _bootstrap(n_distinct, scores, seed=seed, n_resamples=n_resamples, batch=batch)
     bounds = {
         name: bootstrap_bounds(of_score) for name, of_score in zip(values, resampled, strict=True)
     }
@@ -187,7 +188,8 @@ def accuracy_difference(
         resampled: Array = sums[drawn].sum(axis) / sizes[drawn].sum(axis)
         return resampled
 
-    resampled = _bootstrap(np.arange(len(sums)), mean, seed=seed, n_resamples=n_resamples)
+    batch = max(MAX_WEIGHTS // len(sums), 1)
+    resampled = _bootstrap(len(sums), mean, seed=seed, n_resamples=n_resamples, batch=batch)
     return Interval(float(change.mean()), *bootstrap_bounds(resampled))
 
 
@@ -225,9 +227,10 @@ def _correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:
 
 
 def _bootstrap(
-    data: npt.NDArray[Any], statistic: Callable[..., Array], *, seed: int, n_resamples: int
+    n: int, statistic: Callable[..., Array], *, seed: int, n_resamples: int, batch: int
 ) -> Array:
-    """Return the bootstrap distribution of a statistic, (…, n_resamples).
+    """Return the bootstrap distribution of a statistic of n observations, (…, n_resamples). The
+    statistic gets the numbers of the observations in `batch` resamples at a time, (batch, n).
 
     SciPy's own interval is not used: it is NaN, with a warning, as soon as the statistic of one
     resample is NaN.
@@ -235,10 +238,10 @@ def _bootstrap(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         result = stats.bootstrap(
-            (data,),
+            (np.arange(n),),
             statistic,
             n_resamples=n_resamples,
-            batch=max(MAX_WEIGHTS // len(data), 1),
+            batch=batch,
             vectorized=True,
             method="percentile",
             rng=np.random.default_rng(seed),

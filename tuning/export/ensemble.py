@@ -14,8 +14,8 @@ from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.others import trained_of
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
+from tuning.data.splits import SplitReviews, distinct_codes
 from tuning.errors import ArgumentError, StudyError
-from tuning.evaluation.metrics import Labels
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelScores, ModelSize, Scores
 from tuning.export.description import ChosenTrial
@@ -40,7 +40,10 @@ class TrainedEnsemble(Trained):
     def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
         """Return the scores on the test split. The search has no value of an ensemble."""
         return ModelScores(
-            **vars(scores), trial=self.trial.number, epochs=self.epochs, seconds=self.seconds
+            **vars(scores),
+            trial=self.trial.number,
+            epochs=self.epochs,
+            seconds=round(self.seconds, 1),
         )
 
 
@@ -104,9 +107,9 @@ def confirmed_trial(folder: StudyDir) -> int:
 def choose_members(
     chosen: ChosenTrial,
     corpus: Corpus,
+    splits: SplitReviews,
     *,
     size: str,
-    codes: Labels,
     warn: Callable[[str], None],
 ) -> Ensemble | None:
     """Choose the members of an ensemble from the repeats of a study's confirmation.
@@ -114,8 +117,8 @@ def choose_members(
     Args:
         chosen: the confirmed best, with which the ensemble is compared.
         corpus: the tokenized data.
+        splits: the data as they were read.
         size: number of steps of the choice, or "auto".
-        codes: the number of each distinct text of the validation split.
         warn: called with a sentence if the ensemble adds nothing, or if repeats are left out.
 
     Returns:
@@ -138,7 +141,12 @@ def choose_members(
             " its predictions."
         )
     ensemble = choose_ensemble(
-        repeats, labels, best_trial=number, n_steps=n_steps, seed=chosen.config.seed, codes=codes
+        repeats,
+        labels,
+        best_trial=number,
+        n_steps=n_steps,
+        seed=chosen.config.seed,
+        codes=distinct_codes(splits.frames["validation"]["text"]),
     )
     reason = ""
     if len(ensemble.members) == 1:

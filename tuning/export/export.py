@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tuning import documents
-from tuning.atomic_io import write_text
+from tuning.atomic_io import translated, write_text
 from tuning.config import StudyConfig
 from tuning.confirmation.ensemble import Ensemble
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
-from tuning.data.splits import SplitReviews, distinct_codes
+from tuning.data.splits import SplitReviews
 from tuning.evaluation.ngram_tuning import NgramReference, all_references
 from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.references import Reference
@@ -138,12 +138,9 @@ def _export(
     fingerprint = read_record(folder).data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="An export")
     prepare_views(corpus, space, config, progress=progress)
-    members = None
-    if ensemble:
-        codes = distinct_codes(splits.frames["validation"]["text"])
-        members = choose_members(chosen, corpus, size=ensemble, codes=codes, warn=warn)
+    members = choose_members(chosen, corpus, splits, size=ensemble, warn=warn) if ensemble else None
     test_texts = splits.frames["test"]["text"].tolist()
-    # The worker that ends first leaves a core free, which the references use.
+    # The workers that end first leave a core free, which the references use.
     with ThreadPoolExecutor(1) as beside:
         fitted = beside.submit(all_references, splits, corpus, test_texts)
         trained, of_members = _retrain(chosen, members, space, corpus, progress=progress)
@@ -198,11 +195,12 @@ def _write(
     )
     write_text(temporary / CARD, model_card(manifest))
     manifest = replace(manifest, files=digests(temporary))
-    documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     staged = test.stage(chosen.folder)
+    documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     publish(temporary, best_dir, number=number)
-    for path, temporary_path in staged.items():
-        temporary_path.replace(path)
+    with translated(best_dir):
+        for path, temporary_path in staged.items():
+            temporary_path.replace(path)
     return manifest
 
 
@@ -282,6 +280,6 @@ def _same_space(path: Path, recorded: SearchSpace, config: StudyConfig, corpus: 
     if now.source_sha256 != recorded.source_sha256:
         logger.warning(
             "The search space file %s has changed since the search, but its ranges have not; the"
-            " export uses the present file.",
+            " export uses the present file, also for models that were chosen with the earlier one.",
             path.name,
         )

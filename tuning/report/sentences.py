@@ -125,7 +125,7 @@ def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
             f" It is newer than the confirmation, whose best is trial {estimates.best.trial}:"
             f" `{typed('confirm')}` repeats it."
         )
-    best, baseline = summary.best, summary.baseline
+    best, baseline = chosen.trial if chosen else None, summary.baseline
     if best is None:
         over = (
             f" {summary.n_over_limit} are over a limit: raise it, or search smaller models."

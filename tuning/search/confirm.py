@@ -232,8 +232,8 @@ class _Repeats:
 
     def _finalist(self, repeat: _Repeat) -> Finalist:
         now = self._confirmation
-        every = (*now.finalists, *now.pruned, *now.others)
-        return next(finalist for finalist in every if finalist.trial == repeat.trial)
+        items = [*now.finalists, *now.others] if self._is_fresh(repeat) else now.pruned
+        return next(finalist for finalist in items if finalist.trial == repeat.trial)
 
     def _is_fresh(self, repeat: _Repeat) -> bool:
         """Return whether a training is a repeat on a fresh seed. A training on the search's seed

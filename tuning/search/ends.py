@@ -4,6 +4,7 @@ the trials that wait for its result.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -239,12 +240,12 @@ def fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -
     The trial's values are queued again, unless the trial seems to be the cause of `n_deaths` deaths
     of its coordinators. A trial that its coordinator has finished after all is left as it is.
     """
+    trial = reopen_trial(writer.study, frozen.number)
     try:
-        trial = reopen_trial(writer.study, frozen.number)
         set_attributes(trial, {"reason": FailureReason.LOST.value})
-        fail_trial(trial)
     except UpdateFinishedTrialError:
         return
+    # The values are queued before the trial fails, as in `StudyWriter.fail`.
     if n_deaths < DEATH_LIMIT:
         # A trial without all its values draws them again, at the same draw index of the seed
         # stream.
@@ -264,4 +265,6 @@ def fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -
         logger.warning(detail)
         values = from_params(frozen.params, writer.space.hyperparameters)
         writer.write_error(frozen.number, values, reason=FailureReason.LOST, detail=detail)
+    with contextlib.suppress(UpdateFinishedTrialError):
+        fail_trial(trial)
     writer.remove_checkpoint(frozen.number)

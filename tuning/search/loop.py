@@ -24,7 +24,7 @@ from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
 from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
-from tuning.study.coordinators import Coordinators
+from tuning.study.coordinators import Coordinators, requested_n_trials
 from tuning.study.trials import starting_point_text, values_of
 from tuning.training.result import Epoch
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
@@ -102,7 +102,7 @@ class Search:
         self._writer.refresh()
         take_over(self._writer, paused=False)
         self.n_trials = self._open.rungs.n_trials = (
-            self._writer.requested_n_trials() or self.n_trials
+            requested_n_trials(self._session.study) or self.n_trials
         )
         trials = self._writer.summary.trials
         for opened in self._open.paused:

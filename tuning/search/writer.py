@@ -19,7 +19,7 @@ from tuning.search.session import Session
 from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values, value_text
-from tuning.study.coordinators import Coordinators, is_at_work, requested_n_trials
+from tuning.study.coordinators import Coordinators, is_at_work
 from tuning.study.optuna_internals import read_trial, set_intermediate_value
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import (
@@ -58,10 +58,6 @@ class StudyWriter:
         self.folder = session.folder
         self.summary: Summary = summarize(self.study, metric=self.config.metric)
 
-    def requested_n_trials(self) -> int | None:
-        """Return the number of trials that the newest call of any coordinator asked for."""
-        return requested_n_trials(self.study)
-
     def refresh(self) -> None:
         """Read the study again."""
         self.summary = summarize(self.study, metric=self.config.metric)
@@ -76,17 +72,18 @@ class StudyWriter:
 
     def running_elsewhere(self) -> list[FrozenTrial]:
         """Return the trials that other coordinators train or have paused, by the last read."""
-        is_own = self.coordinators.is_own
-        trials = self.summary.trials if self.coordinators.has_others else ()
-        return [t for t in trials if t.state == TrialState.RUNNING and not is_own(t)]
+        if not self.coordinators.has_others:
+            return []
+        running = (t for t in self.summary.trials if t.state == TrialState.RUNNING)
+        return [t for t in running if not self.coordinators.is_own(t)]
 
     def others_at_work(self) -> bool:
         """Read the heartbeats and the study, and return whether another coordinator trains."""
         if self.coordinators.has_others:
             self.coordinators.read_heartbeats()
         self.refresh()
-        is_abandoned = self.coordinators.is_abandoned
-        return any(is_at_work(t) and not is_abandoned(t) for t in self.running_elsewhere())
+        working = filter(is_at_work, self.running_elsewhere())
+        return not all(map(self.coordinators.is_abandoned, working))
 
     def report(self, opened: OpenTrial, epoch: Epoch) -> bool:
         """Write an epoch's metrics; return whether Optuna's pruner would stop the trial."""
@@ -183,11 +180,11 @@ class StudyWriter:
         trial = opened.trial
         set_attributes(trial, {"reason": reason.value})
         self.write_error(trial.number, opened.values, reason=reason, detail=detail)
-        # The lock keeps other coordinators from taking the free slot before the values are queued.
+        # The lock keeps others from taking the slot. After a kill here, the values are queued.
         with self.coordinators.slot_lock():
-            self._tell(opened, state=TrialState.FAIL)
             if queue_again:
                 self.queue_again(trial.number, trial.params, trial.user_attrs, reason=reason)
+            self._tell(opened, state=TrialState.FAIL)
         self.refresh()
 
     def write_error(
@@ -209,13 +206,16 @@ class StudyWriter:
         *,
         reason: FailureReason,
     ) -> None:
-        """Queue the values of a failed trial again, where the reason is temporary."""
+        """Queue the values of a trial again that fails for a temporary reason, and only once."""
         n_lost = int(attributes.get("n_lost", 0)) + (reason in COUNTED)
         if reason not in RETRIED or n_lost >= LOST_LIMIT:
             return
         names = ("baseline", "starting_point", "n_deaths", "furthest_epoch")
         kept = {name: attributes[name] for name in names if attributes.get(name)}
         retry_of = attributes.get("retry_of", number)
+        later = self.summary.trials[number + 1 :]
+        if any(attributes_of(trial).get("retry_of") == retry_of for trial in later):
+            return  # A coordinator queued them before it was killed.
         self.study.enqueue_trial(
             params, user_attrs={**kept, "n_lost": n_lost, "retry_of": retry_of}
         )
