@@ -43,6 +43,19 @@ def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("r.csv", b"\ntext,n\ngood,1\nfine,2\n"),
+        ("r.csv", b"sep=;\n\n\ntext;n\ngood;1\nfine;2\n"),
+        ("r.tsv", b"\ntext\tn\ngood\t1\nfine\t2\n"),
+    ],
+)
+def test_empty_lines_before_the_header_are_skipped(name: str, data: bytes, tmp_path: Path) -> None:
+    """Pandas, which reads the same files for a search, skips them too."""
+    assert rows_of(write(tmp_path / name, data)) == [(1, "good", ""), (2, "fine", "")]
+
+
+@pytest.mark.parametrize(
     ("name", "data", "expected"),
     [
         ("r.csv", b"text,n\ngood,1\nbad\nfine,2\n", "line 3: 1 fields, not 2"),
