@@ -314,10 +314,10 @@ def test_own_fit_stops_where_it_should_pause(tmp_path: Path) -> None:
 def test_checkpoint_that_can_not_be_written_stops_the_training_instead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, arrays: object) -> None:
         raise StorageError("no space")
 
-    monkeypatch.setattr(checkpoints, "write_bytes", full)
+    monkeypatch.setattr(checkpoints, "write_arrays", full)
     path = tmp_path / "checkpoint.npz"
     _, result = train(pause_at(2), hypermodel=Plain(), checkpoint=path)
     assert (result.paused, result.stopped) == (False, True)

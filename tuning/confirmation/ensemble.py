@@ -91,7 +91,8 @@ def choose_ensemble(
             copies of a text are in the same half.
     """
     stacked = np.stack([repeat.probabilities for repeat in repeats]).astype(np.float64)
-    # As in the model of the ensemble; the outputs of several sigmoids do not sum to 1.
+    # A model that ends with a sigmoid for each class has outputs that do not sum to 1. They are
+    # divided by their sum here and in the exported ensemble (`ensemble_graph.average`).
     stacked /= np.maximum(stacked.sum(axis=2, keepdims=True), 1e-7)
     chosen = choose(stacked, labels, n_steps=n_steps)
     held_out = cross_fitted(stacked, labels, n_steps=n_steps, seed=seed, codes=codes)

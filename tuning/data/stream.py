@@ -204,7 +204,7 @@ def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
     """Return the names of the columns, and the index of the text column."""
     try:
-        header = next((row for row in rows if row not in ([], [""])), [])  # as in pandas
+        header = next((row for row in rows if row not in ([], [""])), [])  # Skip empty lines.
     except csv.Error as error:
         raise DataError(
             f"{path} must begin with a header line; reading it gave: {error}."

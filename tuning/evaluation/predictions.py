@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -135,17 +136,16 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             "codes": column.codes,
         }
     )
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        allow_pickle=False,
-        labels=predictions.labels,
-        lengths=predictions.lengths,
-        when=np.array(predictions.when),
-        **{PROBABILITIES: predictions.probabilities.astype(np.float32)},
-        **of_column,
+    write_arrays(
+        path,
+        {
+            "labels": predictions.labels,
+            "lengths": predictions.lengths,
+            "when": np.array(predictions.when),
+            PROBABILITIES: predictions.probabilities.astype(np.float32),
+            **of_column,
+        },
     )
-    write_bytes(path, buffer.getvalue())
 
 
 def read_predictions(path: Path) -> Predictions | None:
@@ -177,8 +177,17 @@ def write_probabilities(path: Path, probabilities: Array) -> None:
     Raises:
         StorageError: the disk is full or the folder is read-only.
     """
+    write_arrays(path, {PROBABILITIES: probabilities.astype(np.float32)})
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays as a file of NumPy's format `.npz`, either whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or the folder is read-only.
+    """
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{PROBABILITIES: probabilities.astype(np.float32)})
+    np.savez(buffer, allow_pickle=False, **arrays)
     write_bytes(path, buffer.getvalue())
 
 

@@ -23,6 +23,7 @@ from tuning.evaluation.predictions import Predictions, write_predictions
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (
     EnsembleFacts,
+    Mistake,
     ReferenceScores,
     ScoreInterval,
     SplitScores,
@@ -205,14 +206,13 @@ def describe_export(
 @dataclass(frozen=True)
 class ScoredTest:
     """The texts of the test split, the predictions of the exported model for them, the scores of
-    all models, and the same scores with the mistakes, which are texts that an export must not
-    contain.
+    all models, and the mistakes, which are texts that an export must not contain.
     """
 
     texts: list[str]
     seen: Predictions
     scores: SplitScores
-    document: TestDocument
+    mistakes: list[Mistake]
 
     def stage(self, folder: StudyDir) -> dict[Path, Path]:
         """Write `test.npz` and `test.json` under temporary names. Return the temporary path of
@@ -221,5 +221,6 @@ class ScoredTest:
         paths = (folder.test_predictions_path, folder.test_path)
         staged = {path: path.with_name(f"{path.name}.tmp") for path in paths}
         write_predictions(staged[folder.test_predictions_path], self.seen)
-        documents.write(staged[folder.test_path], self.document)
+        document = TestDocument(**vars(self.scores), mistakes=self.mistakes)
+        documents.write(staged[folder.test_path], document)
         return staged

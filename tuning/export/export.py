@@ -21,7 +21,6 @@ from tuning.data.splits import SplitReviews
 from tuning.evaluation.ngram_tuning import NgramReference, all_references
 from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.references import Reference
-from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluate_on_test_split
 from tuning.export.description import (
     ChosenTrial,
@@ -155,9 +154,8 @@ def _export(
         chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
     )
     scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
-    document = TestDocument(**vars(scores), mistakes=evaluation.mistakes)
     seen = _with_column(evaluation.predictions, slice_column, splits)
-    test = ScoredTest(test_texts, seen, scores, document)
+    test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
     return _write(chosen, trained, corpus, test, progress=progress)
 
 

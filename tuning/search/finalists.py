@@ -115,13 +115,12 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
     """
     seed, epochs = session.config.seed, session.config.train.epochs
     old = Confirmation.load(session.folder)
-    finalists, pruned = (
-        [finalist.retried() for finalist in items]
-        for items in ((old.finalists, old.pruned) if old else ([], []))
-    )
     seeds = [(seed + number) % 2**31 for number in range(1, terms.n_seeds + 1)]
     planned = plan_confirmation(
-        with_repeats(finalists_of(summary, session.space, top=terms.top), finalists),
+        with_repeats(
+            finalists_of(summary, session.space, top=terms.top),
+            [finalist.retried() for finalist in old.finalists] if old else [],
+        ),
         metric=summary.metric,
         seeds=max(seeds, old.seeds if old else [], key=len),  # both begin with the same seeds
         search_seconds=sum(busy_seconds(seconds_of(trial)) for trial in summary.trials),
@@ -132,7 +131,7 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
         planned,
         pruned=with_repeats(
             pruned_sample(summary, session.space, n=terms.n_pruned, epochs=epochs, seed=seed),
-            pruned,
+            [trial.retried() for trial in old.pruned] if old else [],
         ),
         search_seed=seed,
         others=old.others if old else [],

@@ -173,7 +173,7 @@ class OpenTrials:
 
     @property
     def paused_baseline(self) -> OpenTrial | None:
-        """The baseline, if an earlier call has paused it at its end: it goes on at any rank."""
+        """The baseline, if Ctrl-C or a time limit has paused it: it goes on at any rank."""
         return next((opened for opened in self._paused.values() if opened.is_baseline), None)
 
     def promotable(self) -> OpenTrial | None:

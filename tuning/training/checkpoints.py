@@ -4,19 +4,16 @@ optimizer, the random states and the result so far. Also the files of trained mo
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from tuning.atomic_io import write_bytes
 from tuning.documents import structure, unstructure
 from tuning.evaluation.metrics import Array
-from tuning.evaluation.predictions import DAMAGED
+from tuning.evaluation.predictions import DAMAGED, write_arrays
 from tuning.raw_text.vectorization import assign_lookups, lookup_state
 from tuning.training.result import Epoch, FitResult
 
@@ -41,13 +38,7 @@ def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
         StorageError: the disk is full or the folder is read-only.
     """
     result_json = np.frombuffer(json.dumps(unstructure(result)).encode(), dtype=np.uint8)
-    _write(path, {RESULT: result_json, **state})
-
-
-def _write(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
+    write_arrays(path, {RESULT: result_json, **state})
 
 
 def load(path: Path, model: keras.Model) -> FitResult:
@@ -77,7 +68,7 @@ def save_trained(path: Path, model: keras.Model) -> None:
     Raises:
         StorageError: the disk is full or the folder is read-only.
     """
-    _write(path, {**_numbered(model.variables), **lookup_state(model)})
+    write_arrays(path, {**_numbered(model.variables), **lookup_state(model)})
 
 
 def load_trained(path: Path, model: keras.Model) -> None:
