@@ -1,5 +1,6 @@
 """The tiny corpus of the tests of the formats."""
 
+import keras
 import pytest
 
 from tests.export.models import Reviews
@@ -19,3 +20,9 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Reviews:
     corpus = build_corpus(folder / splits.fingerprint, splits)
     build_ngrams(corpus)
     return Reviews(splits, corpus)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Draw the same weights each time: what int8 weights change depends on them."""
+    keras.utils.set_random_seed(0)

@@ -489,6 +489,18 @@ def test_change_of_accuracy_is_stated_and_bounded() -> None:
         accuracy_change(labels, changed, model)
 
 
+@pytest.mark.parametrize("n_texts", [8, 36, 49])
+def test_a_single_text_is_no_reason_to_leave_a_format_out(n_texts: int) -> None:
+    labels = np.arange(n_texts) % 2
+    model = np.eye(2)[labels]
+    changed = model.copy()
+    changed[0] = 1 - model[0]
+    assert accuracy_change(labels, changed, model).change == pytest.approx(-1 / n_texts)
+    changed[1] = 1 - model[1]
+    with pytest.raises(ExportError, match="at most"):
+        accuracy_change(labels, changed, model)
+
+
 def test_disk_that_is_full_is_no_reason_to_leave_a_format_out(
     reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
