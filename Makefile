@@ -1,4 +1,5 @@
-# Every recipe is one command. If a variable is empty, the command uses its own default.
+# Every recipe is one command. If a variable is empty, the command uses its own default. Variables
+# with `=` are not taken from the environment, where other programs set them.
 STUDY   ?=
 SPACE   ?=
 SPACES  ?=
@@ -22,8 +23,8 @@ METRIC  ?=
 SAMPLER ?=
 PRUNER  ?=
 STORAGE ?=
-PORT    ?=
-HOST    ?=
+PORT    =
+HOST    =
 FILE    ?=
 OUTPUT  ?=
 MINUTES ?=
@@ -39,7 +40,7 @@ SLICE   ?=
 YES     ?=
 DIR     ?=
 FROM    ?=
-NAME    ?=
+NAME    =
 AS_FINISHED ?=
 JOIN    ?=
 LOG_TO  ?=
@@ -48,12 +49,12 @@ MAX_PARAMETERS ?=
 MAX_LATENCY_MS ?=
 
 BOOTSTRAP ?= python3
-VENV      ?= .venv
+VENV      = .venv
 PYTHON    := $(VENV)/bin/python
 
 # A misspelled variable would be ignored, and the default data searched. A make that calls this one
 # hands its own variables over.
-known   := $(shell sed -n 's/^\([A-Z_]*\) *?=.*/\1/p' '$(lastword $(MAKEFILE_LIST))')
+known   := $(shell sed -n 's/^\([A-Z_]*\) *?*= *.*/\1/p' '$(lastword $(MAKEFILE_LIST))')
 unknown := $(filter-out $(known) PYTHON SHELL,$(foreach name,$(.VARIABLES),\
              $(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 ifneq ($(and $(known),$(filter 0,$(MAKELEVEL)),$(strip $(unknown))),)

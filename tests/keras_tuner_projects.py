@@ -8,7 +8,7 @@ import keras_tuner
 
 from tuning.spaces.ranges import Values
 
-HIGHER = {"val_accuracy", "val_auc"}
+HIGHER = {"val_accuracy", "val_auc", "val_binary_accuracy"}
 
 
 def write_project(

@@ -45,6 +45,18 @@ def test_write_text_replaces_lone_surrogates(tmp_path: Path) -> None:
     assert (tmp_path / "c.txt").read_text(encoding="utf-8") == "a?é"
 
 
+def test_write_text_renames_what_the_disk_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a loss of power, a new name may otherwise have no bytes."""
+    calls: list[str] = []
+    rename = Path.replace
+    monkeypatch.setattr(os, "fsync", lambda number: calls.append("fsync"))
+    monkeypatch.setattr(Path, "replace", lambda *paths: [calls.append("rename"), rename(*paths)][1])
+    write_text(tmp_path / "c.txt", "x")
+    assert calls == ["fsync", "rename"]
+
+
 def test_write_text_that_fails_in_the_middle_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

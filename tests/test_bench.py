@@ -113,8 +113,8 @@ def test_figure_contains_its_goal() -> None:
     figures_by_name = figures({"ratio_kerastuner_random": 11.2, "ratio_floor": 1.61})
     assert figures_by_name["ratio_kerastuner_random"] == {
         "value": 11.2,
-        "goal": 10,
-        "moonshot": 20,
+        "goal": 5,
+        "moonshot": 10,
         "sign": "≥",
         "reached": True,
     }

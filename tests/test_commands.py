@@ -65,6 +65,12 @@ def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
         ("report", {"study": "…"}, "study.report()"),
         ("track", {"study": "s", "log_to": "wandb:w"}, 'study.log_to("wandb:w")'),
         ("tune", {"n_trials": "N"}, "tuning.tune(…, n_trials=N)"),
+        (
+            "tune",
+            {"study": "IMDB", "n_trials": 3},
+            'tuning.tune(…, study="IMDB", n_trials=3)',
+        ),
+        ("tune", {"study": "2024"}, 'tuning.tune(…, study="2024")'),
         ("compare", {}, "tuning.compare(…)"),
         ("dashboard", {}, "python -m tuning dashboard"),
     ],

@@ -34,7 +34,7 @@ from tuning.spaces.loading import declare, load_hypermodel
 
 DESIGN, COMMANDS = ROOT / "docs" / "design.md", ROOT / "docs" / "commands.md"
 MAKEFILE = (ROOT / "Makefile").read_text()
-VARIABLES = set(re.findall(r"^([A-Z_]+) +\?=$", MAKEFILE, re.MULTILINE))
+VARIABLES = set(re.findall(r"^([A-Z_]+) +\??=$", MAKEFILE, re.MULTILINE))
 COMMAND_LINE = typer.main.get_command(app)
 # Flags of kubectl, ray and scancel, of typer, and of MLflow and TensorBoard.
 FOREIGN_FLAGS = {"--from-file", "--generate", "--signal", "--install-completion"}

@@ -180,13 +180,17 @@ def test_hypermodel_is_declared_with_the_sizes_of_its_model(place: Path) -> None
         assert (fixed, space.notes) == ({"n_classes": n_classes}, ())
         return
     of_length = ("conditional_cells", "several_convolutions", "own_fit_of_arrays")
-    has_length = place.stem in of_length
+    has_length = place.stem in (*of_length, "sequential_lstm")  # The last gives `input_length`.
     assert fixed == {
         "n_classes": n_classes,
         "vocab_size": 30,
         "sequence_length": 10 if has_length else SIZES.usual_length,
     }
-    assert len(space.notes) == 2
+    reads_padding = names_of(place) in (
+        *("one_hot_three_classes", "one_hot_two_classes"),
+        *("sequential_lstm", "two_models:recurrent_model"),
+    )
+    assert len(space.notes) == 2 + reads_padding
 
 
 # The search of KerasTuner needs tensorboard, which the slow tests install.

@@ -107,6 +107,26 @@ def test_variable_becomes_its_flag(name: str) -> None:
     assert arguments_of(target, f"{name}={value}")[-2:] == [flag, value]
 
 
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("HOST", "serve"), ("PORT", "serve"), ("NAME", "import-optuna"), ("VENV", "clean")],
+)
+def test_variable_that_other_programs_set_is_not_taken_from_the_environment(
+    name: str, target: str
+) -> None:
+    """csh and conda export HOST; `make clean` removes the folder VENV."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", name: "elsewhere"},
+    )
+    assert "elsewhere" not in done.stdout
+    assert ".venv" in done.stdout
+
+
 def test_stars_to_drop_are_a_flag_each() -> None:
     assert arguments_of("tune", "DROP_STARS=2 3")[-4:] == ["--drop-stars", "2", "--drop-stars", "3"]
 

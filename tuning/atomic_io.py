@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file. After an error the old file is unchanged.
 
-    The bytes are written to `name.tmp`, which is then renamed.
+    The bytes are written to `name.tmp`, which is renamed as soon as the disk has them: after a loss
+    of power, a file system may otherwise have the new name without the bytes.
 
     Raises:
         StorageError: if the folder is full or read-only, or can't be created.
@@ -43,7 +45,10 @@ def write_bytes(path: Path, data: bytes) -> None:
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(data)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)

@@ -115,7 +115,8 @@ def _call(function: str, values: dict[str, object]) -> str:
         if name == "study" and is_method:
             continue
         text = str(value)
-        shown = text if text.isdigit() or text.isupper() else f'"{text}"'
+        is_text = name == "study" or not (text.isdigit() or text == "N")
+        shown = f'"{text}"' if is_text else text
         parameter = {"slice": "slice_column"}.get(name, name)
         arguments.append(shown if name == "log_to" else f"{parameter}={shown}")
     return f"{function}({', '.join(arguments)})"

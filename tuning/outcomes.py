@@ -11,6 +11,7 @@ class FailureReason(StrEnum):
     NAN_LOSS = "NaN loss"
     NO_EPOCH = "no epoch"
     NO_METRIC = "no metric"
+    REFUSED = "refused by the space"
     OUT_OF_MEMORY = "out of memory"
     OVER_A_LIMIT = "over a limit"
     TOO_LONG = "too long"
@@ -23,7 +24,15 @@ class FailureReason(StrEnum):
 
 # Reasons that lie in the configuration and its seed: the same training fails again in the same way.
 # Any other reason may be the machine's, a limit's or the code's of the call.
-LASTING = (FailureReason.NAN_LOSS, FailureReason.NO_EPOCH, FailureReason.NO_METRIC)
+LASTING = (
+    *(FailureReason.NAN_LOSS, FailureReason.NO_EPOCH, FailureReason.NO_METRIC),
+    FailureReason.REFUSED,
+)
+
+# Reasons that lie in the worker, which ended unexpectedly or sent no message. The same training is
+# started again, until it has failed in this way `MAX_LOST` times.
+LOST_REASONS = (FailureReason.LOST, FailureReason.SILENT)
+MAX_LOST = 2
 
 
 class StopReason(StrEnum):

@@ -151,7 +151,7 @@ class ResultsDir:
         return StudyDir(self.path / name)
 
     def latest(self) -> StudyDir:
-        """Return the folder of the study that was tuned last.
+        """Return the folder of the study that was used last.
 
         Raises:
             StudyError: if the folder contains no study.
@@ -167,7 +167,7 @@ class ResultsDir:
         )
 
     def existing(self, name: str | None) -> StudyDir:
-        """Return the folder of the named study, or of the study that was tuned last if the name is
+        """Return the folder of the named study, or of the study that was used last if the name is
         None.
 
         Raises:

@@ -1,5 +1,6 @@
 """Hypermodels that are written into a file from the source that a notebook or a script has."""
 
+import functools
 import linecache
 from pathlib import Path
 from types import ModuleType
@@ -7,6 +8,7 @@ from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 import pytest
 
 from tests.texts import make_reviews, substituted
@@ -189,3 +191,116 @@ def test_function_of_a_module_is_written_with_what_it_uses() -> None:
     assert "import pandas as pd" in source
     assert source.index("GOOD = (") < source.index("def make_reviews(")
     assert source.endswith("build = make_reviews\n")
+
+
+TWICE = """
+def units(hp):
+    return 1
+
+
+def my_model(hp):
+    return hp.Int("units", 1, units(hp))
+
+
+def units(hp):
+    return 2
+
+
+def my_model(hp):
+    return hp.Int("units", 2, units(hp))
+"""
+
+
+def test_last_definition_of_a_name_is_written() -> None:
+    """As Python uses it: an exported notebook may define a function twice."""
+    item = notebook(TWICE)["my_model"]
+    namespace: dict[str, Any] = {}
+    exec(source_of(item), namespace)
+    assert namespace["build"](keras_tuner.HyperParameters()) == 2
+
+
+def test_definition_that_was_kept_is_written() -> None:
+    kept = TWICE.replace("def units(hp):\n    return 2", "kept = my_model")
+    text = source_of(notebook(kept)["kept"])
+    assert 'hp.Int("units", 1, units(hp))' in text and "return 1" in text
+
+
+def test_names_of_python_may_be_defined_and_imported() -> None:
+    cell = """
+from math import fsum as sum
+
+
+def compile(size):
+    return size + 1
+
+
+def my_model(hp):
+    return sum([len("ab"), compile(2)])
+"""
+    text = source_of(notebook(cell)["my_model"])
+    namespace: dict[str, Any] = {}
+    exec(text, namespace)
+    assert isinstance(namespace["build"](None), float)
+    assert "import len" not in text and "builtins" not in text
+
+
+def test_open_of_a_notebook_is_python_s_own() -> None:
+    """IPython puts a function of its own in the place of `open`."""
+    cells = notebook("def my_model(hp):\n    return open(hp)\n")
+    cells["open"] = functools.wraps(open)(lambda *paths: None)
+    assert "import" not in source_of(cells["my_model"])
+
+
+def test_annotations_that_are_not_evaluated_stay_so() -> None:
+    cell = """
+from __future__ import annotations
+
+import keras
+
+if False:
+    import keras_tuner
+
+
+def my_model(hp: keras_tuner.HyperParameters) -> keras.Model:
+    return keras.Sequential()
+"""
+    text = source_of(notebook(cell)["my_model"])
+    assert text.startswith("from __future__ import annotations\nimport keras\n")
+    exec(text, {})
+
+
+def test_numbers_of_numpy_in_a_dict_are_written_as_numbers() -> None:
+    """Such as those of scikit-learn's `compute_class_weight`."""
+    cell = "def my_model(hp):\n    return weights, pair\n"
+    cells = notebook(cell)
+    cells["weights"] = {np.int64(0): np.float64(1.5), 1: [np.float32(0.5)]}
+    cells["pair"] = (np.int64(2), "a")
+    namespace: dict[str, Any] = {}
+    exec(source_of(cells["my_model"]), namespace)
+    assert namespace["build"](None) == ({0: 1.5, 1: [0.5]}, (2, "a"))
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (np.zeros((3, 2)), r"such as n = len\(data\), and use that"),
+        (keras.layers.TextVectorization(), r"Make it in build\(hp\)"),
+    ],
+    ids=["array", "layer"],
+)
+def test_value_that_can_not_be_written_has_a_remedy(value: Any, remedy: str) -> None:
+    cells = notebook("def my_model(hp):\n    return data\n")
+    cells["data"] = value
+    with pytest.raises(SpaceError, match=f"it uses data, a .*{remedy}"):
+        source_of(cells["my_model"])
+
+
+def test_lambda_and_function_of_a_function_have_a_remedy() -> None:
+    cells = notebook(
+        "def made(size):\n    def build(hp):\n        return size\n    return build\n",
+        "short = lambda hp: made(hp)\n",
+    )
+    with pytest.raises(SpaceError, match=r"Write def build\(hp\): return …"):
+        source_of(cells["short"])
+    with pytest.raises(SpaceError, match=r"It uses size of the function that made it"):
+        source_of(cells["made"](3))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.texts import make_reviews
-from tuning.api.inputs import frame_of, frame_of_lists
+from tuning.api.inputs import column_names, frame_of, frame_of_lists
 from tuning.config import DataConfig
 from tuning.data.sources import load_reviews
 from tuning.errors import ArgumentError, DataError
@@ -44,7 +44,7 @@ def test_columns_may_be_numbers(tmp_path: Path) -> None:
     """As `pd.read_csv(header=None)` names them."""
     reviews = make_reviews()
     numbered = reviews[["review_body", "star_rating"]].set_axis([0, 1], axis=1)
-    frame = frame_of(numbered, text_column=0, label_column=1)  # type: ignore[arg-type]
+    frame = frame_of(numbered, **column_names(text_column=0, label_column=1))
     assert frame.stem == frame_of(numbered, text_column="0", label_column="1").stem
     assert {*pd.read_parquet(frame.write(StudyDir(tmp_path / "s")))} == {"0", "1"}
 
@@ -138,3 +138,31 @@ def test_texts_and_labels_must_have_the_same_length(
 ) -> None:
     with pytest.raises(ArgumentError, match=received):
         frame_of_lists(texts, labels)
+
+
+def test_texts_with_lone_surrogates_are_written(tmp_path: Path) -> None:
+    """JSON may contain half of an emoji; the readers of files put a question mark there."""
+    frame = pd.DataFrame(
+        {
+            "text": pd.Series(["good \ud83d", "bad"], dtype=object),
+            "label": pd.Series(["\ud83d", "b"], dtype=object),
+            "note": pd.Series(["\ud83d", None], dtype=object),
+        }
+    )
+    for given in (frame, frame_of_lists([*frame["text"]], [*frame["label"]])):
+        read = pd.read_parquet(frame_of(given).write(StudyDir(tmp_path / f"s{given.shape[1]}")))
+        assert (read["text"][0], read["label"][0]) == ("good ?", "?")
+
+
+def test_labels_that_are_intervals_are_refused_in_a_sentence() -> None:
+    frame = make_reviews()
+    frame["star_rating"] = pd.cut(frame["star_rating"], 3)
+    with pytest.raises(DataError, match="all texts or all numbers"):
+        frame_of(frame)
+
+
+def test_lists_may_be_iterators_and_have_one_value_for_each_row() -> None:
+    frame = frame_of_lists((text for text in "ab"), iter([0, 1]))  # type: ignore[arg-type]
+    assert frame["text"].to_list() == ["a", "b"]
+    with pytest.raises(ArgumentError, match=r"received a row \[0, 1\].*argmax of one-hot"):
+        frame_of_lists(["a", "b"], [[0, 1], [1, 0]])

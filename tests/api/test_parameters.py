@@ -1,5 +1,7 @@
 """Errors of the Python interface: their messages name parameters, and no flags of the commands."""
 
+from __future__ import annotations
+
 import inspect
 import re
 from collections.abc import Callable
@@ -7,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner
+import numpy as np
 import pandas as pd
 import pytest
 
 import tuning
 from tests.studies import Setting
-from tuning.api.parameters import parameters_in_messages, with_parameters
+from tuning.api.parameters import parameters_in_messages, public_function, with_parameters
 from tuning.api.study import Study
 from tuning.cli.confirm import confirm
 from tuning.cli.studies import compare
 from tuning.cli.tune import tune
-from tuning.errors import ArgumentError, ExportError, SpaceBug, StudyError, TuningError
+from tuning.errors import ArgumentError, ExportError, SpaceBug, SpaceError, StudyError, TuningError
 
 FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
 
@@ -178,3 +181,53 @@ def check(call: Callable[[], object], kind: type[TuningError], message: str) -> 
         call()
     assert message in str(raised.value)
     assert not re.search(r"(?<!`)--[a-z]", str(raised.value))
+
+
+@public_function
+def taken(
+    epochs: int | None = None, share: float = 1.0, name: str = "", *, most: int = 1
+) -> tuple[object, ...]:
+    return epochs, share, name, most
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, (None, 1.0, "", 1)),
+        ({"epochs": 1e6}, (1_000_000, 1.0, "", 1)),
+        ({"epochs": np.int64(3), "share": np.float32(0.5)}, (3, 0.5, "", 1)),
+        ({"most": np.array(4), "share": 2, "name": "x"}, (None, 2, "x", 4)),
+    ],
+)
+def test_numbers_of_numpy_and_whole_floats_are_converted(
+    arguments: dict[str, Any], expected: tuple[object, ...]
+) -> None:
+    values = taken(**arguments)
+    assert values == expected
+    assert [type(value) for value in values] == [type(value) for value in expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 2.5}, "epochs must be a whole number; received 2.5"),
+        ({"epochs": "5"}, "epochs must be a whole number; received '5'"),
+        ({"epochs": float("nan")}, "epochs must be a whole number; received nan"),
+        ({"share": True}, "share must be a number; received True"),
+        ({"most": np.array([1, 2])}, "most must be a whole number"),
+    ],
+)
+def test_values_that_are_no_numbers_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        taken(**arguments)
+
+
+def test_call_with_an_unknown_argument_raises_as_python_does() -> None:
+    with pytest.raises(TypeError, match=r"taken\(\) got an unexpected keyword argument 'trials'"):
+        taken(trials=3)  # type: ignore[call-arg]
+
+
+def test_space_that_does_not_exist_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="'typo'"):
+        tuning.tune(FRAME, space="typo", results=tmp_path)
+    assert not [*tmp_path.iterdir()]

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tuning.config import DataConfig
 from tuning.data import tables
 from tuning.data.files import FORMATS, find_files
+from tuning.data.sources import load_reviews
 from tuning.data.tables import Table, read_files
 from tuning.errors import DataError
 
@@ -498,7 +500,8 @@ def test_file_that_is_not_utf_8_is_refused(tmp_path: Path, ending: str, encoding
     )
     message = refusal(save(tmp_path / f"a{ending}", content.decode().encode(encoding)))
     assert message.startswith(f"{tmp_path / f'a{ending}'} must be UTF-8; ")
-    assert message.endswith("or convert it: `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`.")
+    named = "UTF-16" if encoding == "utf-16" else "WINDOWS-1252"
+    assert message.endswith(f"or convert it: `iconv -f {named} -t UTF-8 OLD > NEW`.")
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
@@ -519,10 +522,52 @@ def test_file_that_is_not_parquet_is_refused(tmp_path: Path, content: bytes) -> 
     assert "a.parquet must be" in refusal(save(tmp_path / "a.parquet", content))
 
 
-def test_parquet_with_bytes_that_are_not_utf_8_is_refused(tmp_path: Path) -> None:
-    assert "must be UTF-8" in refusal(
-        save(tmp_path / "a.parquet", parquet_bytes([{"text": b"\xff"}]))
-    )  # type: ignore[dict-item]
+@pytest.mark.parametrize(
+    "other",
+    [
+        pyarrow.array([b"\xff", None]),
+        pyarrow.array([253_402_300_800, None], pyarrow.timestamp("s")),  # the year 10000
+    ],
+    ids=["bytes", "date"],
+)
+def test_column_of_a_parquet_file_that_can_t_be_text_is_left_out(
+    tmp_path: Path, other: pyarrow.Array
+) -> None:
+    table = pyarrow.table({"text": [b"good", b"bad"], "other": other, "label": [1, 0]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    read = read_files(str(tmp_path / "a.parquet"))
+    assert [*read.frame.columns] == ["text", "label"] and read.left_out == ("other",)
+    assert read.frame["text"].to_list() == ["good", "bad"]
+
+
+def test_column_that_was_left_out_and_is_needed_is_named(tmp_path: Path) -> None:
+    rows = pyarrow.table({"text": [b"caf\xe9"] * 60, "label": [0, 1] * 30})
+    pyarrow.parquet.write_table(rows, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"are not UTF-8 texts, numbers or dates .* out: text"):
+        load_reviews(DataConfig(data=str(tmp_path / "a.parquet")))
+
+
+def test_missing_values_of_json_are_no_texts(tmp_path: Path) -> None:
+    """`json.dumps` writes NaN for the missing values of a data frame."""
+    path = save(
+        tmp_path / "a.jsonl", '{"text": NaN, "label": "pos"}\n{"text": "x", "label": NaN}\n'
+    )
+    assert read_files(path).frame.to_dict("list") == {"text": ["", "x"], "label": ["pos", ""]}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+def test_files_may_have_their_columns_in_another_order(tmp_path: Path, ending: str) -> None:
+    save(tmp_path / f"a{ending}", WRITERS[ending]([{"text": "x", "label": "1"}]))
+    save(tmp_path / f"b{ending}", WRITERS[ending]([{"label": "0", "text": "y"}]))
+    frame = read_files(str(tmp_path / f"*{ending}")).frame
+    assert frame.to_dict("list") == {"text": ["x", "y"], "label": ["1", "0"]}
+
+
+def test_empty_lines_before_the_header_of_a_tsv_file_are_no_header(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tsv", "\n\ntext\tlabel\nx\t1\nonly\n")
+    table = read_files(path)
+    assert table.frame.to_dict("list") == {"text": ["x"], "label": ["1"]}
+    assert table.broken == ("a.tsv line 5 (1 fields, not 2)",)
 
 
 def test_files_with_different_columns_show_both(tmp_path: Path) -> None:

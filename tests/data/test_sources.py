@@ -585,9 +585,21 @@ def test_star_rule_for_a_column_without_stars_is_refused(rule: dict) -> None:
         to_classes(pd.Series(["0", "1", "0"]), column="label", **rule)
 
 
-def test_words_for_missing_in_a_column_of_numbers_are_counted() -> None:
-    labels = to_classes(pd.Series(["5", "NA", "1", "nan"]), column="star_rating")
+@pytest.mark.parametrize("word", ["NA", "nan", "NULL", "null", "<NA>", "\\N", "None", "#N/A"])
+def test_words_for_missing_in_a_column_of_numbers_are_counted(word: str) -> None:
+    labels = to_classes(pd.Series(["5", word, "1", "NA"]), column="star_rating")
     assert (labels.codes.tolist(), labels.dropped) == ([1, -1, 0, -1], {"without a label": 2})
+    assert to_classes(pd.Series(["1", word, "0"]), column="y").class_names == (
+        "negative",
+        "positive",
+    )
+
+
+def test_words_in_a_column_that_is_mostly_stars_are_refused() -> None:
+    message = label_refusal(["5", "4", "1", "five", "unknown"], "stars")
+    assert "'stars' also has 'five' (1), 'unknown' (1)." in message
+    # Most numbers of a scale from 1 to 10 may be small.
+    assert len(classes(["5", "4", "1", "3", "10", "7"], "rating").class_names) == 6
 
 
 def test_words_for_missing_in_a_column_of_words_are_classes() -> None:

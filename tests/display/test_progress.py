@@ -2,12 +2,16 @@
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.trial import create_trial
 
 from tests.confirmations import with_repeats
 from tests.texts import make_reviews
+from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.data.splits import SplitReviews
@@ -15,9 +19,13 @@ from tuning.display import progress
 from tuning.display.console import FILE_WIDTH, PlainConsole
 from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
 from tuning.display.progress import LinearDisplay
-from tuning.display.tables import warn_if_behind
+from tuning.display.running import run_confirmation
+from tuning.display.tables import best_table, warn_if_behind
 from tuning.documents import write
 from tuning.evaluation.linear_reference import BackgroundFit, LinearReference
+from tuning.search.confirm import ConfirmHooks
+from tuning.spaces.loading import SearchSpace
+from tuning.study.summary import summarize
 
 REFERENCE = LinearReference(about="words", scores={"accuracy": 0.889}, seconds=1.0)
 BAR = "A linear model (logistic regression on words) has a validation accuracy of 0.8890"
@@ -104,7 +112,7 @@ def test_search_does_not_wait_forever(corpus: Corpus, monkeypatch: pytest.Monkey
 def test_warning_is_printed_where_the_confirmed_best_is_behind(
     value: float, warning: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    warn_if_behind(REFERENCE, with_repeats({3: [value] * 3, 0: [0.5] * 3}))
+    warn_if_behind(REFERENCE, with_repeats({3: [value] * 3, 0: [0.5] * 3}), study="s")
     err = capsys.readouterr().err
     assert err.partition(" the linear model")[0] == warning
 
@@ -136,3 +144,40 @@ def test_long_lines_are_broken_in_a_notebook_alone(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
     notebook = PlainConsole()
     assert (notebook.soft_wrap, notebook.width) == (False, N_COLUMNS)
+
+
+def test_confirmation_whose_budget_is_used_up_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    done = replace(with_repeats({3: [0.9] * 3, 0: [0.5] * 3}), rounds=3, budget_seconds=90.0)
+
+    def nothing(hooks: ConfirmHooks) -> Confirmation:
+        hooks.on_start(done, 2)
+        return done
+
+    run_confirmation(nothing, study="s")
+    words = "Nothing was trained: the budget is used up. `make confirm STUDY=s SHARE=1` trains"
+    assert words in " ".join(capsys.readouterr().out.split())
+    run_confirmation(lambda hooks: done, study="s")
+    assert "Nothing was trained" not in capsys.readouterr().out
+
+
+def test_progress_of_a_confirmation_without_a_budget() -> None:
+    """No trial has times if all were imported."""
+    done = replace(with_repeats({3: [0.9] * 3, 0: [0.5] * 3}), budget_seconds=0.0)
+
+    def trained(hooks: ConfirmHooks) -> Confirmation:
+        hooks.on_change("trial 3, seed 1", done)
+        return done
+
+    assert run_confirmation(trained, study="s") is done
+
+
+def test_table_of_a_large_front_has_five_columns() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for number in range(16):
+        study.add_trial(
+            create_trial(values=[0.5 + number / 100, float(number)], user_attrs={"n_epochs": 1})
+        )
+    summary = summarize(study, metric="val_accuracy")
+    table = best_table(summary, SearchSpace("x", ()))
+    assert len(table.columns) == 6
+    assert str(table.title).startswith("5 of the 16 trials on the Pareto front")

@@ -65,6 +65,18 @@ def test_weights_are_repetitions(n: int, n_classes: int, seed: int) -> None:
         assert value[0] == pytest.approx(repeated[name][0], abs=1e-9), name
 
 
+def test_intervals_of_many_small_classes_contain_their_values() -> None:
+    """A class that is neither drawn nor predicted has no F1; it must not count as 0."""
+    labels = np.repeat(np.arange(100), 2)
+    probabilities = np.full((200, 100), 1e-3)
+    wrong = np.random.default_rng(0).random(200) < 0.3
+    probabilities[np.arange(200), np.where(wrong, (labels + 1) % 100, labels)] = 0.9
+    intervals = score_intervals(labels, probabilities, seed=0, n_resamples=200)
+    for name in ("f1", "balanced_accuracy", "accuracy"):
+        interval = intervals[name]
+        assert interval.low < interval.value < interval.high, name
+
+
 def test_calibration_error_of_an_honest_model_is_small_and_of_a_sure_one_is_its_error() -> None:
     rng = np.random.default_rng(0)
     chance = rng.uniform(0.5, 1, 20_000)

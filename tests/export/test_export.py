@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -49,7 +50,7 @@ from tuning.study.study import recorded_config
 from tuning.training import fit
 from tuning.training.result import Epoch, FitResult, TrainingJob
 from tuning.workers.dispatcher import Dispatcher
-from tuning.workers.messages import Ending, TrainingEnded, TrainingFailed
+from tuning.workers.messages import Ending, Train, TrainingEnded, TrainingFailed
 
 
 def export_study(results: ResultsDir, name: str = "s") -> dict:
@@ -471,6 +472,32 @@ def test_models_load_as_they_were_retrained(
             np.testing.assert_allclose(here, there, atol=1e-5)
 
 
+def test_retraining_whose_worker_is_killed_is_started_again(
+    finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, outcome = finished
+    config, best = recorded_config(results.study("s")), outcome.summary.ranked[0]
+    start, started = Dispatcher.start, []
+
+    def killing(self: Dispatcher[Retraining], worker: Any, job: Retraining, request: Train) -> None:
+        started.append(worker.pid)
+        if len(started) == 1:
+            os.kill(worker.pid, signal.SIGKILL)
+        start(self, worker, job, request)
+
+    monkeypatch.setattr(Dispatcher, "start", killing)
+    (trained,) = retrain(
+        [Retraining.of(best, seed=config.seed)],
+        config,
+        outcome.space,
+        space_path=find_space(config.space),
+        corpus=prepare_corpus(config, results=results)[0],
+        log_path=results.study("s").log_path,
+    )
+    assert len(set(started)) == 2
+    assert trained.epochs == best.user_attrs["best_epoch"]
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
@@ -485,8 +512,12 @@ def test_models_load_as_they_were_retrained(
             TrainingFailed(FailureReason.OUT_OF_MEMORY, "a table of 9 GB"),
             r"Trial \d must be trained again for an export; .* 'out of memory': a table of 9 GB",
         ),
+        (
+            TrainingFailed(FailureReason.LOST, "its worker was killed"),
+            r"Trial \d must be trained again for an export; .* 'lost': its worker was killed",
+        ),
     ],
-    ids=["early", "failed"],
+    ids=["early", "failed", "lost twice"],
 )
 def test_retraining_that_does_not_train_as_the_search_did_is_refused(
     message: Ending,

@@ -276,6 +276,23 @@ def test_layers_without_a_graph_of_ours_go_through_tf2onnx(
     assert result.left_out == {}
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_probability_of_class_0_is_computed_in_single_precision(
+    policy: str, reviews: Reviews
+) -> None:
+    """1 - p has fewer digits than p in half precision."""
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(ROWS, WIDTH)(ids))
+    model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid", dtype=policy)(x))
+    source = Source.of(spread(model), INPUT, reviews.corpus)
+    output = model(np.arange(4 * LENGTH, dtype=np.int32).reshape(4, LENGTH))
+    probabilities = np.asarray(source.probabilities(output))
+    assert probabilities.dtype == np.float32
+    np.testing.assert_array_equal(
+        probabilities[:, 0], 1 - np.asarray(output).astype(np.float32)[:, 0]
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("style", "masked"), [(style, place % 2 > 0) for place, style in enumerate(STYLES)]

@@ -156,6 +156,16 @@ def test_functional_chain_is_the_chain_of_its_layers() -> None:
     ]
 
 
+def test_layer_with_a_mask_of_its_own_is_in_no_chain() -> None:
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(ROWS, 4)(ids)
+    mean = layers.GlobalAveragePooling1D()(x, mask=keras.ops.not_equal(ids, 0))
+    assert chain(keras.Model(ids, layers.Dense(1)(mean))) is None
+    masked = layers.Embedding(ROWS, 4, mask_zero=True)(ids)
+    mean = layers.GlobalAveragePooling1D()(masked)
+    assert len(chain(keras.Model(ids, layers.Dense(1)(mean))) or []) == 3
+
+
 def test_branching_model_is_no_chain() -> None:
     ids = keras.Input((None,), dtype="int32")
     x = layers.Embedding(ROWS, 4)(ids)

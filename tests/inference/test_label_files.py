@@ -5,8 +5,10 @@ grow with the file.
 import csv
 import gzip
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -141,6 +143,45 @@ def test_output_that_can_t_be_written_is_reported(tmp_path: Path) -> None:
         streaming.whole_file(tmp_path / "none" / "p.csv"),
     ):
         pytest.fail("opened")
+
+
+def test_output_may_be_a_pipe_or_a_link(tmp_path: Path) -> None:
+    """Such as /dev/stdout; a rename would put a file in the place of the device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[str] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()))
+    reader.start()
+    with streaming.whole_file(pipe) as file:
+        file.write("rows")
+    reader.join(10)
+    assert received == ["rows"] and pipe.is_fifo()
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_text("earlier")
+    link.symlink_to(target)
+    with streaming.whole_file(link) as file:
+        file.write("rows")
+        file.flush()
+        assert target.read_text() == "earlier"
+    assert link.is_symlink() and target.read_text() == "rows"
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "target.csv", "link.csv"}
+
+
+def test_output_to_standard_output_goes_through_a_redirection(tmp_path: Path) -> None:
+    code = (
+        "import pathlib; from tuning.inference.label_files import whole_file\n"
+        "with whole_file(pathlib.Path('/dev/stdout')) as file: file.write('rows')"
+    )
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True, cwd=ROOT)
+    assert (tmp_path / "out").read_text() == "rows"
+
+
+def test_output_must_not_be_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("text\ngood\n")
+    for folder in (tmp_path, Path()):
+        with pytest.raises(DataError, match="is a folder"):
+            streaming.check_output(folder, str(tmp_path / "*.csv"))
 
 
 def test_output_must_not_be_the_input(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The fused Adam, whose weights and state must equal those of Keras' own."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -140,6 +141,26 @@ def test_gathered_variable_of_any_rank_is_trained_as_keras_does(row: tuple[int, 
         assert all(np.abs(a - b).max() > 0.01 for a, b in zip(weights[-1], before, strict=True))
     for stock, ours in zip(*weights, strict=True):
         np.testing.assert_allclose(ours, stock, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_embedding_in_half_precision_trains_as_in_keras(dtype: str) -> None:
+    weights = []
+    for fused in (False, True):
+        keras.utils.set_random_seed(0)
+        parts = [
+            keras.Input((7,), dtype="int32"),
+            keras.layers.Embedding(50, 4, dtype=dtype),
+            keras.layers.Flatten(dtype="float32"),
+            keras.layers.Dense(1),
+        ]
+        model = keras.Sequential(parts)
+        model.compile(keras.optimizers.Adam(0.01), "mse")
+        with fused_kernels(model) if fused else contextlib.nullcontext():
+            fit(model, fused=False)
+        weights.append([w.astype(np.float32) for w in model.get_weights()])
+    for stock, ours in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, stock, atol=1e-2)
 
 
 @pytest.mark.slow

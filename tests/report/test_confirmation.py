@@ -18,7 +18,10 @@ from tuning.report.confirmation import finalist_rows, missed_sentences, plan, se
     ("repeats", "words"),
     [
         ({1: [0.90, 0.91, 0.90], 0: [0.80, 0.81, 0.80]}, "better than the baseline by 0.1000 ["),
-        ({1: [0.80, 0.85, 0.82], 0: [0.81, 0.82, 0.83]}, "more seeds would resolve 0.01"),
+        (
+            {1: [0.80, 0.85, 0.82], 0: [0.81, 0.82, 0.83]},
+            "more seeds would narrow the interval to ± 0.01",
+        ),
         ({1: [0.90], 0: [0.80]}, "too few to say"),
         ({1: [0.70, 0.71, 0.70], 0: [0.80, 0.81, 0.80]}, "nothing that was tried is better"),
         ({1: [0.90, 0.91], 0: [None]}, "no repeat to compare with"),
@@ -30,14 +33,14 @@ def test_best_is_compared_with_the_baseline(
     confirmation = with_repeats(repeats)
     estimates = estimate(confirmation)
     assert estimates is not None
-    assert words in " ".join(sentences(confirmation, estimates))
+    assert words in " ".join(sentences(confirmation, estimates, study="s"))
 
 
 def test_less_loss_is_better() -> None:
     confirmation = with_repeats({1: [0.40, 0.41, 0.40], 0: [0.50, 0.51, 0.50]}, metric="val_loss")
     estimates = estimate(confirmation)
     assert estimates is not None
-    assert "better than the baseline by 0.1000" in sentences(confirmation, estimates)[0]
+    assert "better than the baseline by 0.1000" in sentences(confirmation, estimates, study="s")[0]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_best_is_called_confirmed_from_three_shared_seeds_on(n: int, head: str) 
     )
     estimates = estimate(confirmation)
     assert estimates is not None
-    text = " ".join(sentences(confirmation, estimates))
+    text = " ".join(sentences(confirmation, estimates, study="s"))
     assert text.startswith(head)
     assert ("is better than the baseline" in text) is (n == 3)
     assert ("Nothing is confirmed with fewer than 3 seeds." in text) is (n < 3)
@@ -77,7 +80,7 @@ def test_best_with_a_lower_corrected_mean_than_the_baseline_is_named() -> None:
     assert estimates.means[1].value < estimates.means[0].value
     assert (
         "Its corrected mean is worse than the baseline's, 0.8000"
-        in sentences(confirmation, estimates)[0]
+        in sentences(confirmation, estimates, study="s")[0]
     )
 
 
@@ -99,7 +102,7 @@ def test_digits_that_are_shown_are_compared(
     confirmation = with_repeats(repeats, metric=metric)
     estimates = estimate(confirmation)
     assert estimates is not None
-    text = " ".join(sentences(confirmation, estimates))
+    text = " ".join(sentences(confirmation, estimates, study="s"))
     assert words in text
     assert "by 0.0000" not in text and "-0.0000" not in text
 
@@ -110,7 +113,7 @@ def test_lower_mean_is_lower_by_the_digits_that_are_shown(baseline: float, is_lo
     estimates = estimate(confirmation)
     assert estimates is not None
     means = {trial: Interval(mean, 0.7, 0.9) for trial, mean in ((1, 0.80001), (0, baseline))}
-    text = sentences(confirmation, replace(estimates, means=means))[0]
+    text = sentences(confirmation, replace(estimates, means=means), study="s")[0]
     assert ("Its corrected mean is worse than the baseline's" in text) is is_lower
 
 
@@ -123,7 +126,7 @@ def test_front_is_named() -> None:
     assert estimates is not None
     assert (
         "On the confirmed Pareto front: trial 1 (0.9000), trial 2 (0.7000). `make export-best"
-        in " ".join(sentences(confirmation, estimates))
+        in " ".join(sentences(confirmation, estimates, study="s"))
     )
 
 
@@ -194,7 +197,7 @@ def test_finalists_as_good_as_the_baseline_are_seldom_called_better(
         confirmation = null_confirmation(rng, n=n)
         estimates = estimate(confirmation)
         assert estimates is not None
-        texts.append(sentences(confirmation, estimates)[0])
+        texts.append(sentences(confirmation, estimates, study="s")[0])
     assert sum("is better than the baseline" in text for text in texts) / len(texts) <= limit
 
 

@@ -147,7 +147,7 @@ def test_dashboard_opens_at_the_named_study(
     results = finished[0]
     url = results.storage_url(None)
     study_id = optuna.load_study(study_name="s", storage=url)._study_id
-    for name in ("s", None):  # The study that was tuned last is "s", too.
+    for name in ("s", None):  # The study that was used last is "s", too.
         assert page_of(results, name, storage_url=url) == f"/dashboard/studies/{study_id}"
     assert "<html" in get(f"{served}{page_of(results, 's', storage_url=url)}")
     with pytest.raises(StudyError, match=r"'t' must be in the storage; it has .*s"):

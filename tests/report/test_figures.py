@@ -11,7 +11,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.studies import MANY_SPACE, many_trials
-from tuning.report.figures import learning_curves, slices
+from tuning.report import figures, plots
+from tuning.report.figures import learning_curves, parallel_coordinates, slices
+from tuning.report.html_parts import plain
 from tuning.report.plots import report_figures
 from tuning.report.tables import trial_rows
 from tuning.spaces.loading import SearchSpace
@@ -210,3 +212,34 @@ def test_curves_of_at_most_100_pruned_trials_are_drawn() -> None:
         t for t in many_trials(400).trials if t.state == TrialState.PRUNED
     ][-100:]
     assert list(ends.y) == [t.intermediate_values[1] for t in newest]
+
+
+def test_parallel_coordinates_are_those_of_the_best_trials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Optuna draws each trial as a trace of its own."""
+    study = many_trials(60)
+    summary = summarize(study, metric="val_accuracy")
+    names = ["dropout", "lstm_units"]
+    n_traces = len(parallel_coordinates(study, summary, params=names).data)
+    for module in (figures, plots):
+        monkeypatch.setattr(module, "N_LINES", 10)
+    assert len(summary.ranked) == 30
+    assert len(parallel_coordinates(study, summary, params=names).data) == n_traces - 20
+    sentences = {
+        title: sentence for title, sentence, _ in report_figures(study, summary, MANY_SPACE)
+    }
+    assert "a completed trial of the best 10;" in sentences["Parallel coordinates"]
+
+
+@pytest.mark.parametrize(("n_epochs", "tick"), [(5, 1), (21, None)])
+def test_each_of_a_few_epochs_has_a_tick(n_epochs: int, tick: int | None) -> None:
+    study = optuna.create_study(direction="maximize")
+    values = {epoch: epoch / 100 for epoch in range(1, n_epochs + 1)}
+    study.add_trial(create_trial(value=0.5, intermediate_values=values))
+    figure = learning_curves(summarize(study, metric="val_accuracy"))
+    assert figure.layout.xaxis.dtick == tick
+
+
+def test_quotes_in_a_figure_are_quotes() -> None:
+    assert plain('5" <b>disk</b> & more') == '5" &lt;b&gt;disk&lt;/b&gt; &amp; more'

@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.browser import Browser
@@ -36,7 +36,13 @@ from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
 from tuning.fidelity import parts_per_epoch
 from tuning.report.figures import slices
-from tuning.report.next_ranges import dead_ranges, declarations, near_bounds, trade_offs
+from tuning.report.next_ranges import (
+    bounds,
+    dead_ranges,
+    declarations,
+    near_bounds,
+    trade_offs,
+)
 from tuning.report.page import Measured, write_report
 from tuning.report.page import page as page_of
 from tuning.report.plots import report_figures
@@ -164,6 +170,44 @@ def test_text_that_looks_like_a_formula_is_none_in_the_table() -> None:
     assert table["kind"].tolist() == ["'=1+1", "lstm"]
     assert table["note"].tolist() == ["'@SUM(A1)"] * 2
     assert table["value"].tolist() == [-0.5, -0.5]
+
+
+def test_hyperparameter_with_the_name_of_a_metric_is_in_the_table() -> None:
+    study = optuna.create_study()
+    losses = CategoricalDistribution(["focal", "plain"])
+    study.add_trial(
+        create_trial(
+            value=0.5,
+            params={"loss": "focal"},
+            distributions={"loss": losses},
+            user_attrs={"loss": 0.123},
+        )
+    )
+    table = trials_table(summarize(study, metric="val_loss"))
+    assert table["loss"].tolist() == ["focal"]
+
+
+def test_table_of_all_trials_has_the_values_of_names_with_several_ranges() -> None:
+    kinds = Hyperparameter(name="kind", kind="choice", default="a", choices=("a", "b"))
+    units = (
+        Hyperparameter(
+            name="units",
+            kind="int",
+            default=2,
+            low=1,
+            high=9,
+            conditions=(("kind", (kind,)),),
+        )
+        for kind in "ab"
+    )
+    space = SearchSpace("x", (kinds, *units))
+    study = optuna.create_study()
+    for _ in range(2):
+        suggest(study.ask(), space.hyperparameters)
+    summary = summarize(study, metric="val_loss")
+    header, rows = trial_rows(summary, space)
+    assert header[3:5] == ["kind", "units"]
+    assert all(row[4] for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -295,6 +339,36 @@ def test_ranges_that_the_data_can_not_fill_are_named() -> None:
     assert dead_ranges(space, replace(CARD, n_words=50_000, length_percentiles={"99": 500})) == []
 
 
+def test_bound_that_the_data_can_not_fill_is_not_raised() -> None:
+    item = Hyperparameter(
+        name="vocab_size", kind="int", default=9_000, low=1_000, high=20_000, log=True
+    )
+    study = optuna.create_study(direction="maximize")
+    distribution = IntDistribution(1_000, 20_000, log=True)
+    for number, value in enumerate((9_000, 20_000)):
+        study.add_trial(
+            create_trial(
+                value=0.5 + number / 10,
+                params={"vocab_size": value},
+                distributions={"vocab_size": distribution},
+                user_attrs={"baseline": number == 0},
+            )
+        )
+    summary, space = summarize(study, metric="val_accuracy"), SearchSpace("x", (item,))
+    (raised,) = bounds(summary, space, replace(CARD, n_words=90_000))
+    assert "raise it" in raised.sentence
+    (lowered,) = bounds(summary, space, replace(CARD, n_words=3_000))
+    assert "lower the bound" in lowered.sentence
+
+
+def test_length_in_tokens_of_a_preset_is_not_compared_with_words() -> None:
+    length = Hyperparameter(name="sequence_length", kind="int", default=64, low=16, high=512)
+    card = replace(CARD, length_percentiles={"99": 133})
+    assert len(dead_ranges(SearchSpace("x", (length,)), card)) == 1
+    preset = Hyperparameter(name="preset", kind="fixed", default="bert")
+    assert dead_ranges(SearchSpace("x", (preset, length)), card) == []
+
+
 @pytest.mark.slow
 def test_page_of_500_trials_stays_below_8_megabytes(
     finished: tuple[ResultsDir, Outcome], tmp_path: Path
@@ -312,7 +386,7 @@ def test_page_of_500_trials_stays_below_8_megabytes(
         card=card,
     )
     assert "of the 50 best trials" in text
-    assert "Pruning saved up to" in text and "make confirm PRUNED=5" in text
+    assert "Pruning saved up to" in text and "PRUNED=5 SHARE=1" in text
     assert len(text.encode()) < 8_000_000
 
 

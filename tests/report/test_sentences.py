@@ -16,12 +16,14 @@ from tests.confirmations import with_repeats
 from tests.stored_documents import TEST_SCORES
 from tests.studies import many_trials
 from tuning.atomic_io import read_json
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import MAJORITY, TestDocument
 from tuning.evaluation.statistics import Interval
+from tuning.report.confirmation import lower_mean
 from tuning.report.page import write_report
 from tuning.report.sentences import (
     answer,
@@ -64,31 +66,31 @@ def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
 
 
 def test_confirmed_best_behind_the_linear_model_is_a_warning_with_both_values() -> None:
-    sentence = behind_linear(reference(0.889), confirmed(0.8))
+    sentence = behind_linear(reference(0.889), confirmed(0.8), study="s")
     assert re.search(r"trial 3, is behind .* val_accuracy 0\.8000 against 0\.8890\.", sentence)
-    assert "make tune TRIALS=N" in sentence and "make spaces" in sentence
+    assert "make tune STUDY=s TRIALS=N" in sentence and "make spaces" in sentence
 
 
 @pytest.mark.parametrize(
     ("value", "n_seeds"), [(0.9, 3), (0.889, 3), (0.8, 2)], ids=["ahead", "equal", "too few seeds"]
 )
 def test_no_warning(value: float, n_seeds: int) -> None:
-    assert behind_linear(reference(0.889), confirmed(value, n_seeds)) == ""
+    assert behind_linear(reference(0.889), confirmed(value, n_seeds), study="s") == ""
 
 
 def test_no_warning_without_a_confirmation_or_a_linear_model() -> None:
-    assert behind_linear(reference(0.889), None) == ""
-    assert behind_linear(None, confirmed(0.8)) == ""
+    assert behind_linear(reference(0.889), None, study="s") == ""
+    assert behind_linear(None, confirmed(0.8), study="s") == ""
 
 
 @pytest.mark.parametrize(("value", "is_behind"), [(0.4, True), (0.2, False)])
 def test_lower_loss_is_ahead(value: float, is_behind: bool) -> None:
-    warning = behind_linear(reference(0.3, "loss"), confirmed(value, metric="val_loss"))
+    warning = behind_linear(reference(0.3, "loss"), confirmed(value, metric="val_loss"), study="s")
     assert ("is behind" in warning) is is_behind
 
 
 def test_other_metric_is_not_compared() -> None:
-    assert behind_linear(reference(0.9), confirmed(0.1, metric="val_auc")) == ""
+    assert behind_linear(reference(0.9), confirmed(0.1, metric="val_auc"), study="s") == ""
 
 
 def first_section(results: ResultsDir) -> str:
@@ -208,7 +210,7 @@ def test_answer_after_an_export(baseline: float, linear: float, words: list[str]
 def test_linear_model_after_an_export(change: float, words: str, advice: str) -> None:
     test = compared(baseline=(0.02, 0.01, 0.03), linear=(change, change - 0.01, change + 0.01))
     first, second = linear_sentences(
-        reference(0.95), confirmed(0.8), metric="val_accuracy", test=test
+        reference(0.95), confirmed(0.8), metric="val_accuracy", test=test, study="s"
     )
     assert first.startswith("The best linear model on the test split, TF-IDF + logistic regression")
     assert first.endswith("has an accuracy of 0.9722 [0.9160, 1.0000].")
@@ -217,12 +219,12 @@ def test_linear_model_after_an_export(change: float, words: str, advice: str) ->
 
 
 def test_linear_model_that_was_not_compared_on_the_test_split_has_no_verdict() -> None:
-    (sentence,) = linear_sentences(None, None, metric="val_accuracy", test=compared())
+    (sentence,) = linear_sentences(None, None, metric="val_accuracy", test=compared(), study="s")
     assert sentence.startswith("The best linear model on the test split, TF-IDF")
     test = compared()
     majority = replace(test, references={MAJORITY: test.references[MAJORITY]})
     (sentence,) = linear_sentences(
-        reference(0.95), confirmed(0.8), metric="val_accuracy", test=majority
+        reference(0.95), confirmed(0.8), metric="val_accuracy", test=majority, study="s"
     )
     assert sentence == reference(0.95).sentence("val_accuracy")
 
@@ -277,3 +279,32 @@ def test_answer_before_a_confirmation_states_that_nothing_is_confirmed() -> None
     sentence = answer(summary, None, None, None)
     assert sentence.startswith(f"Trial {summary.best.number} leads with val_accuracy ")
     assert sentence.endswith("each value is of one training, and nothing is confirmed yet.")
+
+
+def test_answer_advises_against_a_best_whose_mean_is_below_the_baseline_s() -> None:
+    summary = summary_of()
+    first, second, third = [t.number for t in summary.ranked if t is not summary.baseline][:3]
+    confirmation = with_repeats(
+        {
+            0: [0.880, 0.880, 0.881],
+            first: [0.895, 0.871, 0.879],
+            second: [0.80, 0.85, 0.86],
+            third: [0.79, 0.84, 0.85],
+        }
+    )
+    estimates = estimate(confirmation)
+    assert estimates is not None and lower_mean(confirmation, estimates) == pytest.approx(0.8803)
+    sentence = answer(summary, confirmation, None, None)
+    assert sentence.startswith(f"Do not use trial {first} yet, the confirmed best")
+    assert "the baseline (" in sentence and sentence.endswith(", whose mean is 0.8803.")
+
+
+def test_answer_names_the_confirmation_before_a_newer_trial() -> None:
+    study = optuna.create_study(direction="maximize")
+    for number, value in enumerate((0.8, 0.85, 0.9)):
+        study.add_trial(create_trial(value=value, user_attrs={"baseline": number == 0}))
+    summary = summarize(study, metric="val_accuracy")
+    confirmation = with_repeats({0: [0.8, 0.8, 0.8], 1: [0.85, 0.86, 0.85]})
+    sentence = answer(summary, confirmation, None, None)
+    assert sentence.startswith("Trial 2 leads with val_accuracy 0.9000")
+    assert sentence.endswith("it is newer than the confirmation, whose best is trial 1.")

@@ -21,7 +21,7 @@ from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.rounds import Confirmation
-from tuning.errors import SpaceError, StudyError
+from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.export.description import best_trial
 from tuning.results import StudyDir
 from tuning.search import confirm as confirming
@@ -94,6 +94,17 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     job = TrainingJob(values=baseline.values, n_classes=2, train=config, seed=2, known=known)
     _, alone = fit(hypermodel, job, **splits)
     assert alone.history[-1].metrics["val_accuracy"] == pytest.approx(baseline.repeats[2], abs=1e-6)
+
+
+def test_failure_of_the_storage_is_one_sentence(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise optuna.exceptions.StorageInternalError("database is locked")
+
+    monkeypatch.setattr(confirming, "summarize", fail)
+    with pytest.raises(StorageError, match=r"must stay reachable and writable; .*locked"):
+        run(setting)
 
 
 @pytest.mark.slow
@@ -393,7 +404,7 @@ def test_tune_confirms_at_its_end(
         ran.out,
     )
     assert "is the confirmed best" in ran.out
-    assert "The repeats cost" in ran.out
+    assert "The worker time of the repeats was" in ran.out
     again = run_cli("tune", *flags)
     assert again.code == 0 and "is the confirmed best" in again.out
     # All repeats were trained before.

@@ -99,7 +99,7 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
     estimates = estimate(confirmation)
     assert estimates is not None and not estimates.best.is_baseline
     assert "worse than the baseline (which is over a limit)" in " ".join(
-        sentences(confirmation, estimates)
+        sentences(confirmation, estimates, study="s")
     )
     assert (
         best_trial(summarize(setting.study(), metric="val_accuracy"), setting.folder).number

@@ -472,6 +472,45 @@ def test_interrupted_trial_is_paused_or_queued_again(can_pause: bool, make: Make
     assert run.states().count("COMPLETE") == 3
 
 
+def test_interrupted_trial_is_paused_however_large_its_checkpoint_is(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only trials that wait at a rung make room for the checkpoints of others."""
+    monkeypatch.setattr(open_trials, "MAX_CHECKPOINT_BYTES", 0)
+    run = make(after_the_baseline(trains), interrupt=Interrupt())
+    interrupting(run, after=EPOCHS + 2)
+    assert run.go(3) is SearchEnd.INTERRUPTED
+    assert run.states() == ["COMPLETE", "RUNNING"]
+
+
+def test_values_that_another_coordinator_queues_again_are_trained(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trial has been read while it was running, and fails before the next heartbeat."""
+    monkeypatch.setattr(Alone, "has_others", True)
+    monkeypatch.setattr(Alone, "exchange_heartbeats", lambda self: False)
+    monkeypatch.setattr(Alone, "read_heartbeats", lambda self: None)
+    run = make(trains)
+    study = run.session.study
+
+    def on_change(progressed: Progressed) -> None:
+        if not progressed.event.startswith("trial 0 starts"):
+            return
+        study.enqueue_trial({"vocab_size": 77})
+        theirs = study.ask()
+        theirs.suggest_int("vocab_size", 10, 100_000)
+        theirs.set_user_attr("coordinator", "other")
+        run.search._writer.refresh()
+        run.search._read_trials()
+        study.tell(theirs, state=TrialState.FAIL)
+        study.enqueue_trial({"vocab_size": 77}, user_attrs={"starting_point": 1})
+
+    run.on_change = on_change
+    assert run.go(3) is SearchEnd.FINISHED
+    assert run.states() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert run.trials[2].params == {"vocab_size": 77}
+
+
 def end_the_time(run: Run, monkeypatch: pytest.MonkeyPatch, *, after: str) -> None:
     """Make 1,001 seconds pass after the event that begins with `after`."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)

@@ -200,8 +200,10 @@ def test_configuration_that_was_at_work_in_two_deaths_is_tried_alone(machine: Ma
     first = ask(writer)
     assert first is not None
     assert ask(writer) is None
-    # The first trial completes an epoch, so it did not end the coordinator.
+    # The first trial completes an epoch, and may still end the coordinator in a later one.
     writer.report(first, EPOCH)
+    assert ask(writer) is None
+    writer.fail(first, FailureReason.INTERRUPTED, "stopped")
     second = ask(writer)
     assert second is not None and second.values != first.values
     assert ask(writer) is None
@@ -210,7 +212,23 @@ def test_configuration_that_was_at_work_in_two_deaths_is_tried_alone(machine: Ma
     assert machine.states().count(TrialState.WAITING) == 1
     again = ask(writer)
     assert again is not None and again.values == first.values
+    assert ask(writer) is None
+    writer.report(again, EPOCH)
     assert ask(writer) is not None
+
+
+def test_no_paused_trial_goes_on_beside_a_configuration_on_its_last_try(machine: Machine) -> None:
+    for _ in range(DEATH_LIMIT - 1):
+        writer, _ = machine.start()
+        assert ask(writer) is not None
+    writer, _ = machine.start()
+    opened = ask(writer)
+    assert opened is not None
+    proposals = Proposals(writer)
+    assert proposals.has_suspect([opened]) and not proposals.has_suspect([])
+    writer.report(opened, EPOCH)
+    writer.refresh()
+    assert not proposals.has_suspect([opened])
 
 
 def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from tests.commands import start, tune_command, wait_for
 from tests.studies import Setting
-from tuning.atomic_io import read_history, read_json
+from tuning.atomic_io import read_history, read_json, write_json
 from tuning.config import DataConfig, TrainConfig
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import unstructure
@@ -162,7 +162,11 @@ def test_trials_are_compared_at_parts_of_the_first_epoch(setting: Setting) -> No
         for trial in trials
         if trial.state == TrialState.COMPLETE
     )
-    with pytest.raises(StudyError, match=r"parts_per_epoch: the study has 4, this command has 2"):
+    refusal = (
+        r"parts_per_epoch: the study has 4, this command has 2 \(parts_per_epoch follows from"
+        r" --min-texts\)"
+    )
+    with pytest.raises(StudyError, match=refusal):
         setting.tune(7, config=config, min_texts=80)
     assert setting.tune(7, config=config).summary.n_finished == 7
 
@@ -482,6 +486,13 @@ def test_refused_process_leaves_the_lock_of_a_study_that_is_being_created(settin
             with pytest.raises(StudyError, match="Only one process may work"):
                 setting.tune(1)
         assert setting.folder.lock_path.exists()
+
+
+def test_name_of_a_comparison_is_no_name_of_a_study(tmp_path: Path) -> None:
+    folder = ResultsDir(tmp_path).study("compare-reviews")
+    write_json(folder.comparison_path, {})
+    with pytest.raises(StudyError, match="'compare-reviews' is a comparison, which `make compare"):
+        configure("compare-reviews", {}, folder)
 
 
 def test_configure_takes_the_study_s_own_values_and_the_call_s_flags(copied: Setting) -> None:

@@ -81,7 +81,8 @@ def labeled(browser: Browser, folder: Path, content: bytes, name: str = "new.csv
     browser.wait_for("!document.querySelector('#file-answer').hidden")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
     browser.press_enter("#download")
-    path = folder / f"{name.rpartition('.')[0]}.predictions.csv"
+    stem, _, ending = name.rpartition(".")
+    path = folder / f"{stem}.predictions.{'tsv' if ending == 'tsv' else 'csv'}"
     until = time.monotonic() + 20
     while not path.exists() and time.monotonic() < until:
         time.sleep(0.05)

@@ -44,6 +44,12 @@ def test_read_project_of_a_minimized_objective_gives_the_lowest_first(tmp_path: 
     assert [score for _, score in read(folder, "val_loss", -1)] == [0.6, 0.7, 0.9]
 
 
+def test_metrics_that_measure_accuracy_are_accuracy(tmp_path: Path) -> None:
+    """`metrics=[BinaryAccuracy()]` is logged under a name of its own."""
+    folder = write_project(tmp_path, TRIALS, objective="val_binary_accuracy")
+    assert [score for _, score in read(folder)] == [0.9, 0.7, 0.6]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

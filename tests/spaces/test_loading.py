@@ -1060,3 +1060,95 @@ def test_modules_that_the_process_imports_itself_stay(
     for _ in range(2):
         assert units_and_rows(path) == (3, 70)
     assert sys.modules["own_late"] is own
+
+
+RECURRENT = """
+
+def build(hp):
+    layers = keras.layers
+    made = keras.Sequential([
+        layers.Embedding(30, 2, input_length=25), layers.Bidirectional(layers.LSTM(2)),
+        layers.Dense(1, "sigmoid"),
+    ])
+    made.compile("sgd", "binary_crossentropy")
+    return made
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Argument `input_length` is deprecated")
+def test_layer_that_reads_the_padding_is_noted(tmp_path: Path) -> None:
+    """Padding stands before the text in most code, and follows it here."""
+    (note,) = declare(write(tmp_path, RECURRENT), n_classes=2).notes
+    assert note.startswith("The LSTM reads the padding, which follows each text here")
+    masked = substituted(RECURRENT, "input_length=25", "mask_zero=True")
+    assert declare(write(tmp_path, masked), n_classes=2).notes == ()
+
+
+@pytest.mark.filterwarnings("ignore:Argument `input_length` is deprecated")
+def test_length_of_an_embedding_is_the_length_of_the_texts(tmp_path: Path) -> None:
+    """Keras 3 ignores `input_length`, which most code gives in the place of an input."""
+    space = declare(write(tmp_path, RECURRENT), n_classes=2, sizes=SIZES)
+    assert sizes_in(space) == {"vocab_size": 30, "sequence_length": 25}
+    assert space.notes[1].endswith("it is 25, the input_length of the model's Embedding.")
+    fixed = replace(SIZES, sequence_length=9)
+    space = declare(write(tmp_path, RECURRENT), n_classes=2, sizes=fixed)
+    assert sizes_in(space)["sequence_length"] == 9
+    several = substituted(RECURRENT, "input_length=25", 'input_length=hp.Choice("n", [25, 30])')
+    space = declare(write(tmp_path, several), n_classes=2, sizes=SIZES)
+    assert sizes_in(space)["sequence_length"] == SIZES.usual_length
+
+
+DENSE = """
+
+def build(hp):
+    made = keras.Sequential([
+        keras.Input((100,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1, "sigmoid"),
+    ])
+    made.compile("sgd", "binary_crossentropy")
+    return made
+"""
+
+
+def test_dense_layer_that_takes_ids_is_noted(tmp_path: Path) -> None:
+    (note,) = declare(write(tmp_path, DENSE), n_classes=2).notes
+    assert note.startswith("The Dense layer takes token ids as if they were quantities")
+    assert declare(write(tmp_path, BUILD), n_classes=2).notes == ()
+
+
+def test_input_of_vectors_is_refused_before_the_search(tmp_path: Path) -> None:
+    vectors = substituted(DENSE, "keras.Input((100,))", "keras.Input((300, 100))")
+    with pytest.raises(SpaceError, match=r"this model's input has the shape \(300, 100\)"):
+        declare(write(tmp_path, vectors), n_classes=2)
+
+
+def test_combination_of_values_without_a_model_is_no_reason_to_refuse_a_space(
+    tmp_path: Path,
+) -> None:
+    text = """
+
+def build(hp):
+    if hp.Choice("heads", ["one", "many"]) == "many" and hp.Int("units", 2, 8) % 4:
+        raise ValueError("the units must be a multiple of 4")
+    return model()
+"""
+    assert declared_names(write(tmp_path, text)) == ["n_classes", "heads", "units"]
+
+
+def test_function_that_needs_more_than_hp_is_named(tmp_path: Path) -> None:
+    text = "\n\ndef model_builder(hp, encoder):\n    return model()\n"
+    remedy = r"it has neither\. Add def build\(hp\): return model_builder\(hp, encoder\)\."
+    with pytest.raises(SpaceError, match=remedy):
+        load_hypermodel(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("import no_such_package", "Install it beside this program, or set PYTHONPATH"),
+        ("from ..metrics import f1", "Write an absolute import"),
+        ("n = len(word_index)", "does not exist here: write the number into"),
+    ],
+)
+def test_error_that_is_usual_in_files_has_a_remedy(line: str, remedy: str, tmp_path: Path) -> None:
+    with pytest.raises(SpaceBug, match=rf"Error: .*\. .*{remedy}"):
+        load_hypermodel(write(tmp_path, f"\n\n{line}\n"))

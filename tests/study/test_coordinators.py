@@ -25,10 +25,10 @@ from tests.paths import ROOT
 from tests.postgresql import PASSWORD
 from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
 from tuning.atomic_io import read_json
+from tuning.cli.studies import coordinator_sentences
 from tuning.config import StudyConfig
 from tuning.errors import StorageError, StudyError, TuningError
 from tuning.outcomes import FailureReason
-from tuning.report.sentences import coordinator_sentences
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import proposals
 from tuning.search.open_trials import OpenTrial
@@ -45,7 +45,13 @@ from tuning.study.coordinators import (
     identify,
 )
 from tuning.study.storage import close_study
-from tuning.study.study import fetch_study, load_study, open_study, recorded_config
+from tuning.study.study import (
+    fetch_study,
+    load_study,
+    open_study,
+    recorded_config,
+    recorded_space,
+)
 from tuning.study.summary import status_of
 
 N_PARAMS = 4  # of the tiny space
@@ -389,6 +395,33 @@ def test_trial_that_another_program_finished_is_released(shared: Shared) -> None
     load_study_of(shared).tell(trial.number, state=TrialState.FAIL)
     with pytest.raises(UpdateFinishedTrialError):
         writer.prune(trial)
+
+
+def test_machines_join_with_the_corrected_file_of_the_creator(shared: Shared) -> None:
+    """The creator continues with a corrected file, whose hyperparameters are the same."""
+    shared.writer()
+    joined = ResultsDir(shared.folder / "b").study(shared.config.study)
+    fetch_study(joined, storage_url=shared.url, moved={})
+    creator = ResultsDir(shared.folder / FIRST_COORDINATOR)
+    corrected = replace(SPACE, source_sha256="f" * 64)
+    study = open_study(
+        creator, shared.config, corrected, data_fingerprint="d0", storage_url=shared.url
+    )
+    shared.opened.append(study)
+    assert recorded_space(joined).source_sha256 == SPACE.source_sha256
+    for folder in (joined, ResultsDir(shared.folder / "c").study(shared.config.study)):
+        fetch_study(folder, storage_url=shared.url, moved={})
+        assert recorded_space(folder) == corrected
+    # A machine that joined does not write its own file's hash.
+    study = open_study(
+        ResultsDir(shared.folder / "b"),
+        shared.config,
+        SPACE,
+        data_fingerprint="d0",
+        storage_url=shared.url,
+    )
+    shared.opened.append(study)
+    assert study.user_attrs["search_space"]["source_sha256"] == "f" * 64
 
 
 def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:

@@ -226,6 +226,17 @@ def test_tpe_fits_the_pareto_front_of_several_objectives() -> None:
     assert max(np.diff([n for n in few if n < 40])) == 2
 
 
+def test_tpe_leaves_out_pruned_trials_of_several_objectives() -> None:
+    """Another program may prune a trial; TPE compares its epochs by the study's only direction."""
+    trials = [finished(number, [0.5, float(number)]) for number in range(12)]
+    pruned = finished(12, [], TrialState.PRUNED)
+    pruned.intermediate_values = {1: 0.4}
+    beyond = finished(13, [], TrialState.PRUNED)
+    beyond.set_constraint("n_parameters", 1.0)
+    fitted = fitted_trials([*trials, pruned, beyond], metric="val_accuracy")
+    assert [trial.number for trial in fitted] == [*range(12), 13]
+
+
 def test_tpe_fits_the_newest_of_many_trials_that_wait_at_a_rung() -> None:
     trials = [finished(number, [], TrialState.RUNNING) for number in range(80)]
     assert [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=50)] == [

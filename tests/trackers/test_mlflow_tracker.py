@@ -17,6 +17,20 @@ pytestmark = pytest.mark.slow
 TEXTS = ["good good film", "bad bad", "", "\ud800 unknown"]
 
 
+def test_text_whose_probabilities_are_not_numbers_has_no_label() -> None:
+    from tuning.trackers.mlflow_model import TextClassifier
+
+    model = TextClassifier()
+    model._names = ["negative", "positive"]
+    model._run = lambda texts: [[0.2, 0.8], [float("nan")] * 2]
+    rows = model.predict(None, ["good", "?"])
+    assert [label if isinstance(label, str) else None for label in rows["label"]] == [
+        "positive",
+        None,
+    ]
+    assert rows["probability"].isna().tolist() == [False, True]
+
+
 def test_study_is_written_once_with_an_export_that_mlflow_loads(
     copied: Setting, onnx_export: Path, tmp_path: Path
 ) -> None:

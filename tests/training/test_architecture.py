@@ -259,6 +259,34 @@ def test_stock_model_has_no_function_of_the_user_s_own(
     assert is_stock(over_ids(layers.LSTM(3), part())) is expected
 
 
+class Forgetful(layers.Layer):
+    """A layer whose `get_config` reads an attribute that is never set, as in many copies."""
+
+    def __init__(self, rate: float = 0.1) -> None:
+        super().__init__()
+
+    def call(self, x: Any) -> Any:
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate}
+
+
+def test_layer_that_can_not_be_written_is_the_user_s_own() -> None:
+    assert not is_stock(over_ids(layers.LSTM(3), Forgetful()))
+
+
+@pytest.mark.parametrize("module", ["keras_layers", "keras_self_attention.layers"])
+def test_module_whose_name_begins_with_keras_is_the_user_s_own(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Same(layers.Dense):
+        pass
+
+    monkeypatch.setattr(Same, "__module__", module)
+    assert not is_stock(over_ids(layers.LSTM(3), Same(3)))
+
+
 def test_subclass_of_a_graph_keeps_its_own_call() -> None:
     model = Reads(*ends(over_ids(layers.LSTM(3))))
     ids = np.ones((2, LENGTH), np.int32)

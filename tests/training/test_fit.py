@@ -17,7 +17,7 @@ from numba.core.dispatcher import Dispatcher
 
 from tests.padding.graphs import counted_rows
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabeledTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, NgramTexts, TokenizedTexts
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import score
 from tuning.kernels import adam, recurrent_numba, recurrent_sequence
@@ -321,12 +321,12 @@ def test_fit_batch_size_is_the_hyperparameter_where_there_is_one(
     assert int(model.optimizer.iterations) == 2 * n_steps
 
 
-@pytest.mark.parametrize(
-    ("answer", "stopped"), [(Answer.PAUSE, False), (Answer.STOP, True), (Answer.GO_ON, False)]
-)
+@pytest.mark.parametrize("answer", Answer)
 def test_training_whose_patience_is_over_ends_instead_of_pausing(
-    answer: Answer, stopped: bool, tmp_path: Path
+    answer: Answer, tmp_path: Path
 ) -> None:
+    """A trial that has trained to its end is complete, whatever the pruner says."""
+
     def on_epoch(epoch: Epoch) -> Answer:
         return answer if epoch.number == 3 else Answer.GO_ON
 
@@ -337,7 +337,7 @@ def test_training_whose_patience_is_over_ends_instead_of_pausing(
         on_epoch=on_epoch,
         checkpoint=str(tmp_path / "checkpoint.npz"),
     )
-    assert (len(result.history), result.paused, result.stopped) == (3, False, stopped)
+    assert (len(result.history), result.paused, result.stopped) == (3, False, False)
     assert not (tmp_path / "checkpoint.npz").exists()
 
 
@@ -551,6 +551,37 @@ def test_own_fit_may_change_its_model_and_compile_it_again() -> None:
 def test_own_fit_is_stopped_by_on_epoch() -> None:
     _, result = run(OwnFit(), epochs=9, on_epoch=lambda epoch: Answer.STOP)
     assert (len(result.history), result.stopped) == (1, True)
+
+
+def test_loop_of_an_own_fit_can_read_that_it_must_end() -> None:
+    """The built model may be a part of the model that is trained."""
+
+    class Loop(Hyper):
+        def fit(
+            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+        ) -> None:
+            wrapped = keras.Sequential([model])
+            wrapped.compile("sgd", "binary_crossentropy")
+            (callback,) = kwargs["callbacks"]
+            callback.set_model(wrapped)
+            for epoch in range(kwargs["epochs"]):
+                wrapped.fit(*args, epochs=1, verbose=0)
+                callback.on_epoch_end(epoch, {"loss": 0.5})
+                if wrapped.stop_training:
+                    break
+
+    _, result = run(Loop(lambda hp: mean()), epochs=9, on_epoch=lambda epoch: Answer.STOP)
+    assert (len(result.history), result.stopped) == (1, True)
+
+
+def test_trial_that_a_space_gives_up_is_infeasible() -> None:
+    """As KerasTuner's guide does for a model that is too large."""
+
+    def give_up(hp: keras_tuner.HyperParameters) -> keras.Model:
+        raise keras_tuner.errors.FailedTrialError("the model is too large")
+
+    with pytest.raises(Infeasible, match="refused by the space: the model is too large"):
+        run(give_up)
 
 
 def test_own_fit_nan_loss_is_infeasible() -> None:
@@ -1016,6 +1047,74 @@ def test_fit_model_for_xla_trains() -> None:
         return model
 
     assert len(run(make, epochs=1)[1].history) == 1
+
+
+@pytest.mark.slow
+def test_model_for_xla_gets_batches_of_one_width_and_no_xla_for_others() -> None:
+    """XLA compiles a step again for each width."""
+
+    def make(hp: Any) -> keras.Model:
+        model = mean(masked=True, eager=False)
+        model.compile("adam", "binary_crossentropy", jit_compile=True)
+        return model
+
+    model, result = run(make, epochs=1)
+    assert len(result.history) == 1 and model.jit_compile is True
+    assert not make_view(model, VALUES, TRAIN.texts).trims
+
+    def of_ngrams(hp: Any) -> keras.Model:
+        parts = [
+            keras.Input((None,), dtype="int32", name="ngrams"),
+            layers.Embedding(VOCAB_SIZE, 3, mask_zero=True),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(1, "sigmoid"),
+        ]
+        model = keras.Sequential(parts)
+        model.compile("adam", "binary_crossentropy", jit_compile=True)
+        return model
+
+    values = {"ngrams": 1, "ngram_vocab_size": VOCAB_SIZE}
+    train, validation = (with_ngrams(labeled) for labeled in (TRAIN, VALIDATION))
+    model, result = run(of_ngrams, values=values, train=train, validation=validation, epochs=1)
+    assert len(result.history) == 1 and model.jit_compile is False
+
+
+def with_ngrams(labeled: LabeledTexts) -> LabeledTexts:
+    """Return texts whose n-grams are their words."""
+    texts, orders = labeled.texts, np.ones(VOCAB_SIZE + 5, np.uint8)
+    orders[:2] = 0  # padding and unknown
+    ngrams = NgramTexts(texts.ids, texts.offsets, orders)
+    return replace(labeled, texts=replace(texts, ngrams=ngrams))
+
+
+def test_metrics_of_a_model_that_runs_eagerly_may_need_numbers() -> None:
+    """As public notebooks compute the scores of scikit-learn; symbolic tensors have no numbers."""
+
+    def agreement(y_true: Any, y_pred: Any) -> float:
+        return float(np.mean((y_pred.numpy() > 0.5) == y_true.numpy().reshape(-1, 1)))
+
+    def make(hp: Any) -> keras.Model:
+        model = mean()
+        model.compile("sgd", "binary_crossentropy", metrics=[agreement], run_eagerly=True)
+        return model
+
+    _, result = run(make, epochs=1)
+    assert 0 <= result.history[0].metrics["agreement"] <= 1
+
+
+@pytest.mark.parametrize("kind", [dict, list])
+def test_single_output_may_be_in_a_dictionary_or_a_list(kind: type) -> None:
+    def make(hp: Any) -> keras.Model:
+        plain = mean(eager=False)
+        output = plain.outputs[0]
+        model = keras.Model(plain.inputs, {"label": output} if kind is dict else [output])
+        loss: Any = {"label": "binary_crossentropy"} if kind is dict else "binary_crossentropy"
+        model.compile(keras.optimizers.SGD(0.05), loss)
+        return model
+
+    expected = run(lambda hp: mean(eager=False), epochs=1)[1].history[0].metrics
+    metrics = run(make, epochs=1)[1].history[0].metrics
+    assert metrics["val_loss"] == pytest.approx(expected["val_loss"], abs=1e-6)
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -6,6 +6,7 @@ the hypermodel uses, the imports, and the plain values.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import builtins
@@ -68,7 +69,9 @@ def source_of(hypermodel: Any) -> str:
     parts.add(hypermodel)
     name = "hypermodel" if isinstance(hypermodel, type) else "build"
     last = "" if hypermodel.__name__ == name else f"\n\n{name} = {hypermodel.__name__}\n"
-    imports = "".join(f"{line}\n" for line in sorted(parts.imports))
+    # The only import that changes how the rest of a file is read comes first.
+    future = "from __future__ import annotations\n" if parts.has_future_annotations else ""
+    imports = future + "".join(f"{line}\n" for line in sorted(parts.imports))
     values = "".join(f"{line}\n" for line in parts.values)
     return "\n\n".join(filter(None, [imports, values, *parts.definitions])) + last
 
@@ -95,6 +98,7 @@ class _Parts:
         self.imports: set[str] = set()
         self.values: list[str] = []
         self.definitions: list[str] = []
+        self.has_future_annotations = False
         self._seen: set[str] = set()
 
     def add(self, item: Callable[..., Any]) -> None:
@@ -104,16 +108,18 @@ class _Parts:
         self._seen.add(item.__name__)
         function = _function_of(item)
         text = _source(item, function)
+        flags, annotations = function.__code__.co_flags, __future__.annotations.compiler_flag
+        self.has_future_annotations |= bool(flags & annotations)
+        values = function.__globals__
         for name in _global_names(text):
-            if name in function.__globals__ and name not in self._seen:
+            if name in values and name not in self._seen and not _is_of_ipython(name, values[name]):
                 self._seen.add(name)
-                self._add_value(name, function.__globals__[name], user=item, module=item.__module__)
+                self._add_value(name, values[name], user=item, module=item.__module__)
         self.definitions.append(text + "\n")
 
     def _add_value(self, name: str, value: Any, *, user: Any, module: str) -> None:
         """Add the meaning of a name: an import, a definition, or a plain value."""
-        if isinstance(value, np.generic):
-            value = value.item()
+        value = _with_plain_numbers(value)
         alias = "" if getattr(value, "__name__", name) == name else f" as {name}"
         if isinstance(value, types.ModuleType):
             self.imports.add(f"import {value.__name__}{alias}")
@@ -129,8 +135,32 @@ class _Parts:
         else:
             raise SpaceError(
                 f"{user.__name__} must use nothing but what a file can define; it uses {name}, a"
-                f" {type(value).__name__}. {REMEDY}"
+                f" {type(value).__name__}. {_remedy_for_value(name, value)}"
             )
+
+
+def _with_plain_numbers(value: Any) -> Any:
+    """Return a value in which numbers of NumPy are Python's own, as in a dict of class weights."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {_with_plain_numbers(key): _with_plain_numbers(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_with_plain_numbers, value))
+    return value
+
+
+def _remedy_for_value(name: str, value: Any) -> str:
+    """Return what a definition can use instead of a value that can't be written as source."""
+    if hasattr(value, "get_config"):
+        return (
+            "Make it in build(hp). A TextVectorization without a vocabulary is adapted to the"
+            " training texts."
+        )
+    return (
+        f"Assign the numbers or texts that you need of it to a variable, such as n = len({name}),"
+        f" and use that. Or: {REMEDY}"
+    )
 
 
 def _function_of(item: Callable[..., Any]) -> types.FunctionType:
@@ -161,18 +191,32 @@ def _source(item: Callable[..., Any], function: types.FunctionType) -> str:
         body = ast.parse("".join(lines)).body
     except SyntaxError:
         body = []
-    for node in body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == item.__name__:
-            first = min([node.lineno, *(line.lineno for line in node.decorator_list)])
-            return "".join(lines[first - 1 : node.end_lineno]).rstrip("\n")
+    places = [
+        (min([node.lineno, *(line.lineno for line in node.decorator_list)]), node.end_lineno or 0)
+        for node in body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == item.__name__
+    ]
+    # A name may be defined twice, and Python uses the last definition unless `item` was kept.
+    line = function.__code__.co_firstlineno
+    own = [place for place in places if place[0] <= line <= place[1]]
+    if places:
+        first, last = (own or places)[-1]
+        return "".join(lines[first - 1 : last]).rstrip("\n")
+    further = function.__code__.co_freevars
+    remedy = REMEDY
+    if item.__name__ == "<lambda>" or further:
+        uses = f" It uses {', '.join(further)} of the function that made it." if further else ""
+        remedy = f"Write def build(hp): return …, at the top of a cell or a module.{uses}"
     raise SpaceError(
         f"{item.__name__} must be defined at the top of a cell or a module, in source that Python"
-        f" has kept; its source was not found. {REMEDY}"
+        f" has kept; its source was not found. {remedy}"
     )
 
 
 def _global_names(text: str) -> list[str]:
-    """Return the global names that a definition reads and that are not Python's own, sorted."""
+    """Return the global names that a definition reads, sorted, without names such as `__name__`
+    that every module has.
+    """
     names: set[str] = set()
     tables = [symtable.symtable(text, "space", "exec")]
     while tables:
@@ -184,7 +228,14 @@ def _global_names(text: str) -> list[str]:
             for symbol in table.get_symbols()
             if symbol.is_referenced() and (is_module or symbol.is_global())
         }
-    return sorted(name for name in names if not hasattr(builtins, name))
+    own = {name for name in dir(builtins) if name.startswith("__")}
+    return sorted(names - own)
+
+
+def _is_of_ipython(name: str, value: Any) -> bool:
+    """Return whether IPython has put a value in the place of Python's own, as it does `open`."""
+    own, wrapped = getattr(builtins, name, None), getattr(value, "__wrapped__", None)
+    return own is not None and (value is own or wrapped is own)
 
 
 def _is_plain(value: Any) -> bool:

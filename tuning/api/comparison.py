@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.api import trainings
 from tuning.api.cells import space_place
-from tuning.api.inputs import data_stem, rows_of, source_of
+from tuning.api.inputs import column_names, data_stem, rows_of, source_of
 from tuning.api.parameters import (
     chosen_workers,
     data_settings,
-    parameters_in_messages,
     public,
+    public_function,
 )
 from tuning.api.study import Study
 from tuning.display.console import end_script
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError, StudyError
 from tuning.results import ResultsDir, StudyDir
+from tuning.spaces.files import find_space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +145,7 @@ def _row(standing: Standing) -> dict[str, Any]:
     }
 
 
-@parameters_in_messages()
+@public_function
 def compare(
     spaces: Sequence[Any] = (),
     data: str | Path | pd.DataFrame | None = None,
@@ -211,10 +212,13 @@ def compare(
     if isinstance(spaces, str | Path) or callable(spaces):
         raise ArgumentError(f"spaces must be a list of search spaces; received {spaces!r}.")
     chosen = chosen_workers(workers, pool=pool, ray_address=ray_address)
-    columns = {"text_column": text_column, "label_column": label_column}
+    columns = column_names(text_column=text_column, label_column=label_column)
     rows = rows_of(data, texts=texts, labels=labels, columns=columns)
     source = rows.stem if rows else source_of(data)
-    root = ResultsDir(Path(results))
+    for space in spaces:
+        if isinstance(space, str | Path):
+            find_space(str(space), flag="--spaces")  # Before anything is written.
+    root = ResultsDir(Path(results).expanduser())
     folder = root.study(study or comparison_name(source))
     require_no_study(folder)
     request = Request(
@@ -241,7 +245,7 @@ def comparison_name(data: str | None) -> str:
     return f"compare-{data_stem(data)}"[:60]
 
 
-@parameters_in_messages()
+@public_function
 def load_comparison(
     name: str, *, results: str | Path = "results", storage: str | None = None
 ) -> Comparison:
@@ -260,7 +264,7 @@ def load_comparison(
         >>> comparison.spaces_dataframe()
     """
     import_optuna()
-    root = ResultsDir(Path(results))
+    root = ResultsDir(Path(results).expanduser())
     folder = root.study(name)
     if not folder.comparison_path.exists():
         names = sorted(

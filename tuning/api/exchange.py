@@ -129,7 +129,7 @@ def enqueue(target: Target, configurations: Any) -> WarmStart:
     """
     items = target.space.hyperparameters
     if isinstance(configurations, str | Path):
-        path = Path(configurations)
+        path = Path(configurations).expanduser()
         trials, left_out = read_rows(path, items)
         return add(target, trials, source=path.name, left_out=left_out)
     trials, left_out = read_records(_records_of(configurations), items)

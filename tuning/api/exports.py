@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.api.parameters import parameters_in_messages, public
+from tuning.api.parameters import public, public_function
 from tuning.errors import ArgumentError, ExportError, StorageError
 from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, REMEDY, Manifest, read_manifest
 
@@ -43,7 +43,7 @@ class Export:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.manifest: Manifest = read_manifest(self.path)
         self._model: Probabilities | None = None
 
@@ -171,7 +171,7 @@ def _checked(texts: object) -> list[str]:
     return values
 
 
-@parameters_in_messages()
+@public_function
 def load_export(path: str | Path) -> Export:
     """Return the export in a folder.
 

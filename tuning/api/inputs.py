@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.atomic_io import write_bytes
 from tuning.config import DataConfig, StudyConfig
+from tuning.data.files import utf8
 from tuning.errors import ArgumentError, DataError
 from tuning.results import StudyDir, safe_name
 from tuning.spaces.files import short_name
@@ -107,7 +108,6 @@ def frame_of(
     from tuning.data.tables import choose_column
 
     data = data.set_axis([str(name) for name in data.columns], axis=1)
-    text_column, label_column = (c if c is None else str(c) for c in (text_column, label_column))
     texts = choose_column(data.columns, text_column, TEXT_COLUMNS, "text")
     labels = choose_column(data.columns, label_column, LABEL_COLUMNS, "label")
     if texts == labels or any([*data.columns].count(name) > 1 for name in (texts, labels)):
@@ -119,9 +119,15 @@ def frame_of(
     if wrong is not None:
         raise DataError(f"The column {texts!r} must have texts; it has {wrong!r}.")
     rows = data.reset_index(drop=True)
+    rows[texts] = _encodable(rows[texts])
+    rows[labels] = _encodable(rows[labels])
     try:
         content = _parquet(rows[[texts, labels]])
-    except (TypeError, ValueError) as error:  # Errors of pyarrow are ValueErrors.
+    except (
+        TypeError,
+        ValueError,
+        NotImplementedError,
+    ) as error:  # Those of pyarrow are among them.
         raise DataError(
             f"The labels in the column {labels!r} must be all texts or all numbers; pyarrow says:"
             f" {error}."
@@ -132,6 +138,13 @@ def frame_of(
         content_name("data", _canonical(rows[texts], rows[labels])),
         _parquet(rows[[texts, labels]].assign(**kept)) if kept else content,
     )
+
+
+def _encodable(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column whose texts can be encoded in UTF-8, as `clean` reads those of files."""
+    if column.dtype != object or not any(isinstance(value, str) for value in column):
+        return column
+    return column.map(lambda value: utf8(value) if isinstance(value, str) else value)
 
 
 def _canonical(texts: pd.Series[Any], labels: pd.Series[Any]) -> bytes:
@@ -165,7 +178,7 @@ def _as_texts(column: pd.Series[Any] | pd.DataFrame) -> pd.Series[str] | None:
     if not isinstance(column, pd.Series) or "." in str(column.name):
         return None
     values = column.astype(object).where(column.notna(), None)
-    texts = values.map(lambda value: None if value is None else str(value))
+    texts = values.map(lambda value: None if value is None else utf8(str(value)))
     return texts if texts.str.len().mean() <= MAX_MEAN_LENGTH else None
 
 
@@ -185,6 +198,20 @@ def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) ->
                 f"{name} must have one value for each row; received an array of shape {shape}."
                 " Choose one column, or the argmax of one-hot labels."
             )
+    texts, labels = (
+        None if part is None else [utf8(v) if isinstance(v, str) else v for v in part]
+        for part in (texts, labels)
+    )
+    for name, values in (("texts", texts), ("labels", labels)):
+        several = next(
+            (v for v in values or () if isinstance(v, Sized) and not isinstance(v, str | bytes)),
+            None,
+        )
+        if several is not None:
+            raise ArgumentError(
+                f"{name} must have one value for each row; received a row {several!r}. Choose one"
+                " of the values, or the argmax of one-hot labels."
+            )
     if texts is None or labels is None or len(texts) != len(labels):
         n_texts, n_labels = (None if part is None else len(part) for part in (texts, labels))
         raise ArgumentError(
@@ -192,7 +219,14 @@ def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) ->
             f" {'no' if n_texts is None else n_texts} texts and"
             f" {'no' if n_labels is None else n_labels} labels."
         )
-    return pd.DataFrame({TEXT: list(texts), LABEL: list(labels)})
+    return pd.DataFrame({TEXT: texts, LABEL: labels})
+
+
+def column_names(**columns: object) -> dict[str, str | None]:
+    """Return the names of columns as texts, as `frame_of` names them: a data frame may have numbers
+    and tuples for names.
+    """
+    return {name: None if value is None else str(value) for name, value in columns.items()}
 
 
 def rows_of(

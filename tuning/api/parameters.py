@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from tuning.commands import with_commands, with_names
 from tuning.config import given, parse_objectives
@@ -22,6 +22,7 @@ from tuning.errors import ArgumentError, TuningError
 if TYPE_CHECKING:
     from tuning.search.session import Workers
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # Parameters whose names differ from the names of their flags.
@@ -73,11 +74,50 @@ def _public_functions(kind: type) -> dict[str, FunctionType]:
     }
 
 
+def public_function(function: Callable[P, T]) -> Callable[P, T]:
+    """Apply `parameters_in_messages` to a function, and give it Python's own numbers: a number of
+    NumPy is converted, and so is a float such as 1e6 that is given for an integer.
+
+    The function raises an `ArgumentError` for another value that is given for a number.
+    """
+    signature = inspect.signature(function)
+    kinds = {
+        name: str(parameter.annotation).removesuffix(" | None")
+        for name, parameter in signature.parameters.items()
+    }
+
+    @functools.wraps(function)
+    @parameters_in_messages()
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:  # The call itself raises it too, with Python's own words.
+            return function(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            if kinds[name] in ("int", "float") and value is not None:
+                bound.arguments[name] = _plain_number(name, value, is_whole=kinds[name] == "int")
+        return function(*bound.args, **bound.kwargs)
+
+    return called
+
+
+def _plain_number(name: str, value: Any, *, is_whole: bool) -> float:
+    plain = value.item() if hasattr(value, "item") and not getattr(value, "ndim", 0) else value
+    is_number = isinstance(plain, int | float) and not isinstance(plain, bool)
+    if not is_number or (is_whole and not float(plain).is_integer()):
+        kind = "a whole number" if is_whole else "a number"
+        raise ArgumentError(f"{name} must be {kind}; received {value!r}.")
+    number: float = int(plain) if is_whole else plain
+    return number
+
+
 def public(kind: type[T]) -> type[T]:
-    """Apply `parameters_in_messages` to the public methods and properties of a class."""
-    decorate = parameters_in_messages()
+    """Apply `public_function` to the public methods of a class, and `parameters_in_messages` to its
+    properties.
+    """
     for name, method in _public_functions(kind).items():
-        setattr(kind, name, decorate(method))
+        setattr(kind, name, public_function(method))
+    decorate = parameters_in_messages()
     for name, member in [*vars(kind).items()]:
         if isinstance(member, property) and member.fget:
             setattr(kind, name, property(decorate(member.fget), doc=member.__doc__))
@@ -104,7 +144,7 @@ def data_settings(
         data=data,
         text_column=text_column,
         label_column=label_column,
-        data_dir=None if data_dir is None else str(data_dir),
+        data_dir=None if data_dir is None else str(Path(data_dir).expanduser()),
         positive_from=positive_from,
         drop_stars=None if drop_stars is None else [*drop_stars] or None,
     )

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.api import cells
-from tuning.api.inputs import default_study, rows_of, source_of
+from tuning.api.inputs import column_names, default_study, rows_of, source_of
 from tuning.api.parameters import (
     chosen_workers,
     data_settings,
     objective_settings,
-    parameters_in_messages,
     preset_place,
+    public_function,
 )
 from tuning.api.study import Study
 from tuning.api.tracking import Tracking
@@ -23,6 +23,7 @@ from tuning.config import given
 from tuning.display.console import end_script
 from tuning.display.logs import import_optuna, logging_to
 from tuning.results import ResultsDir, StudyDir
+from tuning.spaces.files import find_space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,7 @@ def search(
         )
 
 
-@parameters_in_messages()
+@public_function
 def tune(
     data: str | Path | pd.DataFrame | None = None,
     *,
@@ -153,7 +154,8 @@ def tune(
         timeout_seconds: maximum duration of this call's search.
         epochs: maximum number of epochs of a trial (default 5).
         min_texts: minimum number of texts that a trial trains before it is compared with others.
-        vocab_size, sequence_length: sizes of the data for a space that does not declare them.
+        vocab_size, sequence_length: vocabulary and length of all trials, which replace the ranges
+            that the space declares.
         metric: the metric that decides (default "val_accuracy").
         objectives: the metric, then "n_params", "latency_ms" or both, for a Pareto front.
         max_parameters, max_latency_ms: maximum size, and latency for one text, of the best model.
@@ -203,10 +205,12 @@ def tune(
         log_to=log_to,
         failures=FailurePolicy(keep_going=keep_going),
     )
-    columns = {"text_column": text_column, "label_column": label_column}
+    columns = column_names(text_column=text_column, label_column=label_column)
     rows = rows_of(data, texts=texts, labels=labels, columns=columns)
     source = rows.stem if rows else source_of(data)
-    root = ResultsDir(Path(results))
+    if isinstance(space, str | Path):
+        find_space(str(space))  # Before anything is written.
+    root = ResultsDir(Path(results).expanduser())
     folder = root.study(study or default_study(_space_name(space), source))
     settings = given(metric=metric, sampler=sampler, pruner=pruner, seed=seed)
     settings |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tuning.api.parameters import chosen_workers, parameters_in_messages, public
+from tuning.api.parameters import chosen_workers, public, public_function
 from tuning.api.study_view import StudyView
 from tuning.config import given
 from tuning.display.console import end_script
@@ -142,7 +142,7 @@ class Study(StudyView):
         from tuning.api import trainings
         from tuning.api.exports import Export, copy_export, require_free
 
-        target = None if path is None else Path(path)
+        target = None if path is None else Path(path).expanduser()
         if target:
             require_free(target)
         trainings.export_best(
@@ -152,7 +152,9 @@ class Study(StudyView):
             number=trial,
             ensemble=None if ensemble is None else str(ensemble),
             slice_column=slice_column,
-            moved=given(data=data and str(data), data_dir=data_dir and str(data_dir)),
+            moved=given(
+                data=data and str(data), data_dir=data_dir and str(Path(data_dir).expanduser())
+            ),
         )
         if target is None:
             return Export(self._folder.best_dir)
@@ -185,7 +187,9 @@ class Study(StudyView):
         from tuning.api import exchange
 
         with self._opened() as target:
-            return exchange.import_kerastuner(target, Path(project), as_finished=as_finished)
+            return exchange.import_kerastuner(
+                target, Path(project).expanduser(), as_finished=as_finished
+            )
 
     def import_optuna(
         self,
@@ -239,7 +243,7 @@ class Study(StudyView):
         from tuning.api.exchange import write_best_values
 
         place, url = (self._results, self._folder), self._storage_url
-        return write_best_values(*place, storage_url=url, output=Path(output))[1]
+        return write_best_values(*place, storage_url=url, output=Path(output).expanduser())[1]
 
     def _opened(self) -> AbstractContextManager[Target]:
         from tuning.api.exchange import opened
@@ -247,14 +251,14 @@ class Study(StudyView):
         return opened(self._results, self._folder, storage_url=self._storage_url)
 
 
-@parameters_in_messages()
+@public_function
 def load_study(
     name: str | None = None, *, results: str | Path = "results", storage: str | None = None
 ) -> Study:
     """Open a study that `make tune` or `tuning.tune` created.
 
     Args:
-        name: name of the study; None: the study that was tuned last.
+        name: name of the study; None: the study that was used last.
         results: the folder of all studies.
         storage: URL of the Optuna storage; None: the file optuna.db in `results`.
 
@@ -269,5 +273,5 @@ def load_study(
     if name == "":
         raise ArgumentError("name must be the name of a study; received an empty text.")
     import_optuna()
-    root = ResultsDir(Path(results))
+    root = ResultsDir(Path(results).expanduser())
     return Study(root.existing(name), root, storage=storage)

@@ -56,10 +56,11 @@ def confirm(
                 terms=terms,
                 workers=workers,
                 hooks=hooks,
-            )
+            ),
+            study=folder.name,
         )
         corpus_dir = results.cache_dir(read_record(folder).data_fingerprint)
-        warn_if_behind(read_linear_reference(corpus_dir), confirmation)
+        warn_if_behind(read_linear_reference(corpus_dir), confirmation, study=folder.name)
     return confirmation
 
 

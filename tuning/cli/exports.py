@@ -211,8 +211,9 @@ def _predict_file(
             label_files.whole_file(output) if output else contextlib.nullcontext(sys.stdout)
         ) as file:
             counts = write(labeled, file, lambda counts: progress.show(counts.n_rows))
-    # Without an output file the rows are on standard output, which must contain nothing else.
-    summary_console = console if output else error_console
+    # Rows on standard output, which may be the output file too, must have nothing between them.
+    is_file = output is not None and not label_files.is_device(output)
+    summary_console = console if is_file else error_console
     summary_console.print(escape(printable(label_files.sentence(counts), 1_000)))
     if output:
         summary_console.print(escape(f"Predictions: {output}"))

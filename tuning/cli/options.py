@@ -19,7 +19,7 @@ Results = Annotated[
 ]
 Study = Annotated[
     str | None,
-    typer.Option("--study", help="Name of the study (default: the study that was tuned last)."),
+    typer.Option("--study", help="Name of the study (default: the study that was used last)."),
 ]
 Export = Annotated[
     Path | None,

@@ -38,7 +38,7 @@ from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
     from tuning.spaces.loading import SearchSpace
-    from tuning.study.summary import Status, Summary
+    from tuning.study.summary import CoordinatorStatus, Status, Summary
 
 DEFAULT_PORT = 8080
 
@@ -205,7 +205,7 @@ def status(
 
 def _print_status(facts: Status, summary: Summary, space: SearchSpace, *, folder: StudyDir) -> None:
     from tuning.confirmation.rounds import Confirmation
-    from tuning.report.sentences import coordinator_sentences, verdict
+    from tuning.report.sentences import verdict
     from tuning.report.tables import counts_sentence, timings_sentence
 
     console.print(f"[bold]{folder.name}[/]  {escape(counts_sentence(summary))}")
@@ -218,6 +218,17 @@ def _print_status(facts: Status, summary: Summary, space: SearchSpace, *, folder
         console.print(escape(printable(sentence, 200)))
 
 
+def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
+    """Return a sentence per coordinator of a study, if it had more than one."""
+    if len(coordinators) < 2:
+        return []
+    return [
+        f"Coordinator {entry.coordinator}, process {entry.pid} on {entry.host},"
+        f" {entry.n_workers} workers: {'left' if entry.left else 'last heartbeat'} {entry.at}"
+        for entry in coordinators
+    ]
+
+
 def _print_linear(corpus_dir: Path, folder: StudyDir, metric: str) -> None:
     """Print sentences about the linear model of a study's data."""
     from tuning.confirmation.rounds import Confirmation
@@ -227,7 +238,9 @@ def _print_linear(corpus_dir: Path, folder: StudyDir, metric: str) -> None:
 
     reference, test = read_linear_reference(corpus_dir), read_test_scores(folder.test_path)
     confirmation = Confirmation.load(folder)
-    for sentence in linear_sentences(reference, confirmation, metric=metric, test=test):
+    for sentence in linear_sentences(
+        reference, confirmation, study=folder.name, metric=metric, test=test
+    ):
         console.print(escape(sentence))
 
 

@@ -51,6 +51,7 @@ from tuning.cli.search_options import (
     Workers,
 )
 from tuning.cli.tracking import LogTo
+from tuning.commands import with_commands
 from tuning.config import given
 from tuning.display.console import console
 from tuning.display.tables import print_next
@@ -157,8 +158,10 @@ def tune(
         raise typer.Exit(INTERRUPTED)
     if join:
         console.print(
-            "Only the machine that created the study confirms its best: type the same `make tune`"
-            " there, or `make confirm`."
+            with_commands(
+                "Only the machine that created the study confirms its best: type the same"
+                f" `make tune` there, or `make confirm STUDY={folder.name}`."
+            )
         )
     print_next(folder)
 

@@ -249,7 +249,7 @@ def _tied_sentence(ranking: Ranking) -> str:
     far = [entry for entry in ranking.tied if entry not in ranking.choices]
     if far:
         studies = _list(
-            f"`{typed('confirm', study=entry.space.study, seeds=10)}`"
+            f"`{typed('confirm', study=entry.space.study, seeds=10, share=1)}`"
             for entry in (ranking.best, *far)
         )
         text += (

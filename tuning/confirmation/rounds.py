@@ -75,6 +75,11 @@ class Confirmation:
         return self.spent_seconds / self.search_seconds if self.search_seconds else 0.0
 
     @property
+    def is_short(self) -> bool:
+        """Whether the confirmation ended before its last seed, because of its budget."""
+        return self.is_over and self.rounds < len(self.seeds) and self.search_seconds > 0
+
+    @property
     def baseline(self) -> Finalist | None:
         """The finalist with the default hyperparameters; None without such a finalist."""
         return next((f for f in self.finalists if f.is_baseline), None)

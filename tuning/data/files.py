@@ -1,10 +1,12 @@
 """Find data files, and open them, plain or `.gz`, up to a stated size."""
 
+import codecs
 import contextlib
 import csv
 import glob
 import gzip
 import io
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -129,10 +131,13 @@ def utf8(text: str) -> str:
 
 
 def plain(value: object) -> str:
-    """Return a value of JSON or Parquet as text: a bool as 0 or 1, None as an empty text."""
+    """Return a value of JSON or Parquet as text: a bool as 0 or 1, and a missing value, which is
+    None or NaN, as an empty text.
+    """
     if isinstance(value, bool):
         return str(int(value))
-    return "" if value is None else utf8(str(value))
+    is_missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if is_missing else utf8(str(value))
 
 
 def _first_bad_byte(path: Path, *, default: int) -> int:
@@ -204,14 +209,12 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
             f"{path} {DECOMPRESSION_BOMB_MESSAGE} If you trust the file, unpack it yourself."
         ) from error
     except UnicodeDecodeError as error:
-        place = (
-            error.start
-            if file_format(path) == ".parquet"
-            else _first_bad_byte(path, default=error.start)
-        )
+        place = _first_bad_byte(path, default=error.start)
+        is_utf_16 = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding = "UTF-16" if place == 0 and is_utf_16 else "WINDOWS-1252"
         raise DataError(
             f"{path} must be UTF-8; {error.reason} at byte {place}. Save it in Excel as 'CSV UTF-8'"
-            " or convert it: `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`."
+            f" or convert it: `iconv -f {encoding} -t UTF-8 OLD > NEW`."
         ) from error
     except (EOFError, zlib.error) as error:
         raise _unreadable(path, error) from error

@@ -20,10 +20,12 @@ from tuning.errors import DataError
 TEXT_COLUMNS = ("review_body", "text", "review", "sentence", "content", "body")
 LABEL_COLUMNS = ("star_rating", "rating", "stars", "sentiment", "label")
 STAR_COLUMNS = frozenset({"star_rating", "rating", "stars"})
-# Values that mean a missing label in a column of numbers.
-MISSING = frozenset({"NA", "N/A", "n/a", "#N/A", "nan", "NaN", "null", "None"})
+# Values that mean a missing label in a column of numbers, in lower case: those of pandas, and \N of
+# MySQL.
+MISSING = frozenset({"na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "\\n"})
 # Minimum share of stars in a column that is named after them, but has other values too: the others
-# are mistakes, and classes of their own would be none of the user's.
+# are mistakes, and classes of their own would be none of the user's. If all others are words, half
+# is enough: a column of more than five stars has only numbers.
 MIN_STARS_SHARE = 0.95
 MAX_CLASSES = 100  # A column with more distinct values is an identifier or a free text.
 MIN_ROWS = 50
@@ -87,8 +89,8 @@ def load_reviews(
             classes, or fewer than 50 rows are left.
     """
     table = _read(config, progress)
-    text_column = choose_column(table.frame.columns, config.text_column, TEXT_COLUMNS, "text")
-    label_column = choose_column(table.frame.columns, config.label_column, LABEL_COLUMNS, "label")
+    text_column = _column(table, config.text_column, TEXT_COLUMNS, "text")
+    label_column = _column(table, config.label_column, LABEL_COLUMNS, "label")
     labels = to_classes(
         table.frame[label_column],
         column=label_column,
@@ -121,6 +123,18 @@ def load_reviews(
     )
 
 
+def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -> str:
+    try:
+        return choose_column(table.frame.columns, name, known, role)
+    except DataError as error:
+        if not table.left_out:
+            raise
+        raise DataError(
+            f"{error} Columns whose values are not UTF-8 texts, numbers or dates are left out:"
+            f" {', '.join(table.left_out)}."
+        ) from error
+
+
 def to_classes(
     values: pd.Series,
     *,
@@ -138,8 +152,8 @@ def to_classes(
     | 0 and 1 | negative, positive |
     | any other | its distinct values, numbers in ascending, words in alphabetical order |
 
-    Empty values have no class; in a column of numbers, NA, #N/A, NaN, null and None have no class
-    either.
+    Empty values have no class; in a column of numbers, the words in `MISSING`, such as NA and NULL,
+    have no class either.
 
     Args:
         values: the column.
@@ -195,7 +209,7 @@ def _parsed(
     text = values.astype(str).str.strip()
     present = (text != "").to_numpy() & values.notna().to_numpy()
     words = present & pd.to_numeric(text.where(present), errors="coerce").isna().to_numpy()
-    if words.any() and set(text[words].unique()) <= MISSING:
+    if words.any() and set(text[words].str.lower().unique()) <= MISSING:
         present = present & ~words
     numbers = pd.to_numeric(text.where(present), errors="coerce")
     if not numbers[present].notna().all():
@@ -215,7 +229,11 @@ def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Seri
     if column.rsplit("/", 1)[-1].lower() not in STAR_COLUMNS:
         return None
     are_stars = pd.to_numeric(labels, errors="coerce").between(1, 5)
-    if are_stars.mean() >= MIN_STARS_SHARE and not are_stars.all():
+    are_words = pd.to_numeric(labels, errors="coerce").isna()
+    is_mostly = are_stars.mean() >= MIN_STARS_SHARE or (
+        are_stars.mean() > 0.5 and are_words[~are_stars].all()
+    )
+    if is_mostly and not are_stars.all():
         counts = labels[~are_stars].value_counts()
         others = ", ".join(f"{value!r} ({n:,})" for value, n in counts.head(5).items())
         raise DataError(

@@ -190,9 +190,10 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     """Read Amazon's own format: tabs without quoting."""
-    rows = (line.rstrip("\r\n").split("\t") for line in _lines(data, newline="\n"))
-    header, index = _header(rows, path, choose)
-    for number, fields in enumerate(rows, start=2):
+    lines = enumerate(_lines(data, newline="\n"), start=1)
+    rows = ((number, line.rstrip("\r\n").split("\t")) for number, line in lines)
+    header, index = _header((fields for _, fields in rows), path, choose)
+    for number, fields in rows:
         is_whole = len(fields) == len(header)
         yield (
             (fields[index], "")
@@ -203,14 +204,13 @@ def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
     """Return the names of the columns, and the index of the text column."""
+    rule = f"{path} must begin with a header line"
     try:
         header = next((row for row in rows if row not in ([], [""])), [])  # Skip empty lines.
     except csv.Error as error:
-        raise DataError(
-            f"{path} must begin with a header line; reading it gave: {error}."
-        ) from error
+        raise DataError(f"{rule}; reading it gave: {error}.") from error
     if header in ([], [""], [_END]):
-        raise DataError(f"{path} must begin with a header line; it is empty.")
+        raise DataError(f"{rule}; it is empty.")
     if not all(_is_utf8(name) and "\0" not in name for name in header):
         raise DataError(f"{path} must be UTF-8; its header line is not. Save it as 'CSV UTF-8'.")
     return header, header.index(choose(header))

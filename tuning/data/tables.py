@@ -41,10 +41,13 @@ PART_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a source, all as text, and the places of lines that could not be read."""
+    """The rows of a source, all as text, the places of lines that could not be read, and the
+    columns of a Parquet file that were left out because a value can't be text.
+    """
 
     frame: pd.DataFrame
     broken: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def read_files(pattern: str, *, progress: Progress | None = None, flag: str = "--data") -> Table:
@@ -57,18 +60,22 @@ def read_files(pattern: str, *, progress: Progress | None = None, flag: str = "-
     tables = [(path, _read_file(path, progress)) for path in find_files(pattern, flag=flag)]
     first_path, first = tables[0]
     for path, table in tables[1:]:
-        if list(table.frame.columns) != list(first.frame.columns):
+        if set(table.frame.columns) != set(first.frame.columns):
+            left_out = sorted({*first.left_out, *table.left_out})
+            why = f". Columns that can't be text are left out: {left_out}" if left_out else ""
             raise DataError(
                 f"Files read together must have the same columns; {first_path.name} has"
                 f" {', '.join(first.frame.columns)}, {path.name} has"
-                f" {', '.join(table.frame.columns)}."
+                f" {', '.join(table.frame.columns)}{why}."
             )
     frame = (
         pd.concat([table.frame for _, table in tables], ignore_index=True)
         if len(tables) > 1
         else first.frame
     )
-    return Table(frame, tuple(place for _, table in tables for place in table.broken))
+    return Table(
+        frame, tuple(place for _, table in tables for place in table.broken), first.left_out
+    )
 
 
 def _read_file(path: Path, progress: Progress | None) -> Table:
@@ -122,8 +129,9 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
     """Read Amazon's own format: tabs without quoting. A line with another number of fields is left
     out, and its place is recorded.
     """
-    lines = _text(data, newline="\n")
-    header = next(lines, "").rstrip("\r\n").split("\t")
+    lines = enumerate(_text(data, newline="\n"), start=1)
+    first = next((line for _, line in lines if line.rstrip("\r\n")), "")
+    header = first.rstrip("\r\n").split("\t")
     if header == [""]:
         raise DataError(f"{name} must be tab-separated with a header line; it is empty.")
     twice = sorted({column for column in header if header.count(column) > 1})
@@ -139,9 +147,9 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
 
 
 def _tsv_rows(
-    lines: Iterable[str], n_fields: int, name: str, broken: list[str]
+    lines: Iterable[tuple[int, str]], n_fields: int, name: str, broken: list[str]
 ) -> Iterator[list[str]]:
-    for number, line in enumerate(lines, start=2):
+    for number, line in lines:
         fields = line.rstrip("\r\n").split("\t")
         if len(fields) == n_fields:
             yield fields
@@ -187,6 +195,7 @@ def _frame(
 
 def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
     columns: list[str] = []
+    left_out: set[str] = set()
 
     def choose_all(flat: list[str]) -> list[str]:
         columns.extend(flat)
@@ -199,9 +208,7 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
         batches = read_batches(file.name, choose_all, n_rows=PART_ROWS, max_bytes=max_bytes)
         try:
             with contextlib.closing(batches):
-                parts = [_text_frame(batch) for batch in batches]
-        except UnicodeDecodeError:  # `opened` explains this ValueError.
-            raise
+                parts = [_text_frame(batch, left_out) for batch in batches]
         except DecompressionBomb as error:
             raise DataError(
                 f"{name} {DECOMPRESSION_BOMB_MESSAGE} If you trust the file, write it as CSV."
@@ -209,14 +216,21 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
         except (ValueError, OverflowError) as error:
             raise DataError(f"{name} must be a Parquet file; reading it gave: {error}.") from error
     empty = pd.DataFrame(columns=columns, dtype=str)
-    return Table(pd.concat(parts, ignore_index=True) if parts else empty)
+    frame = pd.concat(parts, ignore_index=True) if parts else empty
+    return Table(frame.drop(columns=[*left_out], errors="ignore"), left_out=(*sorted(left_out),))
 
 
-def _text_frame(batch: pyarrow.RecordBatch) -> pd.DataFrame:
-    columns = zip(batch.schema.names, batch.columns, strict=True)
-    return pd.DataFrame(
-        {name: map(_decoded, values.to_pylist()) for name, values in columns}, dtype=str
-    )
+def _text_frame(batch: pyarrow.RecordBatch, left_out: set[str]) -> pd.DataFrame:
+    """Return a batch as texts. The names of columns with a value that can't be text, such as an
+    image or a date after the year 9999, are added to `left_out`.
+    """
+    columns = {}
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            columns[name] = [_decoded(value) for value in values.to_pylist()]
+        except (ValueError, OverflowError):
+            left_out.add(name)
+    return pd.DataFrame(columns, index=pd.RangeIndex(batch.num_rows), dtype=str)
 
 
 def _decoded(value: object) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from tuning.commands import repeated
+from tuning.commands import repeated, typed
 from tuning.display.console import console
 from tuning.display.progress import LinearDisplay, SearchDisplay, steps
 from tuning.display.tables import print_confirmation, print_outcome, warn_if_behind
@@ -53,12 +55,13 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
         def then(session: Session, outcome: Outcome) -> None:
             shown.close()
             linear.train()
-            print_outcome(outcome, Confirmation.load(session.folder))
+            print_outcome(outcome, session.corpus.card, Confirmation.load(session.folder))
             if confirms and _can_be_confirmed(outcome):
-                confirmation = run_confirmation(lambda hooks: confirm_within(session, hooks=hooks))
+                name, confirm = session.folder.name, partial(confirm_within, session)
+                confirmation = run_confirmation(lambda hooks: confirm(hooks=hooks), study=name)
                 confirmations.append(confirmation)
                 linear.wait(lambda: session.interrupt.requested)
-                warn_if_behind(linear.reference, confirmation)
+                warn_if_behind(linear.reference, confirmation, study=name)
 
         hooks = TuneHooks(
             progress=display.prepare,
@@ -82,35 +85,46 @@ def _can_be_confirmed(outcome: Outcome) -> bool:
         return False
     if n_confirmable(outcome.summary) < MIN_COMPLETE:
         console.print(
-            f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete and were trained here."
+            f"Not confirmed: a confirmation needs {MIN_COMPLETE} completed trials that were trained"
+            " here. Continue the search with more trials."
         )
         return False
     return True
 
 
-def run_confirmation(confirm: Callable[[ConfirmHooks], Confirmation]) -> Confirmation:
-    """Run a confirmation, show its progress, and print its result."""
+def run_confirmation(
+    confirm: Callable[[ConfirmHooks], Confirmation], *, study: str
+) -> Confirmation:
+    """Run the confirmation of a study, show its progress, and print its result."""
     from tuning.report.confirmation import plan
     from tuning.report.dashboard import DashboardDrawing
     from tuning.search.confirm import ConfirmHooks
 
+    spent: list[float] = []
     with steps() as progress:
 
         def start(confirmation: Confirmation, n_workers: int) -> None:
+            spent.append(confirmation.spent_seconds)
             text = plan(confirmation, n_workers=n_workers)
             if text:
                 console.print(escape(text))
 
         def change(event: str, confirmation: Confirmation) -> None:
-            share = confirmation.spent_seconds / confirmation.budget_seconds
-            progress(event, min(share, 1.0))
+            budget = confirmation.budget_seconds  # 0 if no trial of the study has times.
+            progress(event, min(confirmation.spent_seconds / budget, 1.0) if budget else 1.0)
 
         progress("confirming the best on fresh seeds", 0.0)
         hooks = ConfirmHooks(
             progress=progress, on_start=start, on_change=change, drawing=DashboardDrawing()
         )
         confirmation = confirm(hooks)
-    print_confirmation(confirmation)
+    print_confirmation(confirmation, study=study)
     if not confirmation.is_over:
         console.print(f"Interrupted; {repeated()} continues the confirmation.")
+    elif confirmation.is_short and confirmation.rounds and confirmation.spent_seconds in spent:
+        used = confirmation.budget_seconds / confirmation.search_seconds
+        larger = typed("confirm", study=study, share=math.floor(used) + 1)
+        console.print(
+            escape(f"Nothing was trained: the budget is used up. `{larger}` trains further seeds.")
+        )
     return confirmation

@@ -34,12 +34,14 @@ CARD_ONLY_COLUMNS = ("input", "needs")
 N_ROWS = 20
 
 
-def print_outcome(outcome: Outcome, confirmation: Confirmation | None = None) -> None:
-    """Print the end of a search, its best trials, and the ranges to widen next.
+def print_outcome(
+    outcome: Outcome, card: DataCard, confirmation: Confirmation | None = None
+) -> None:
+    """Print the end of a search, its best trials, and the bounds to change next.
 
     `confirmation` is the confirmation of an earlier call, whose best trial is marked.
     """
-    from tuning.report.next_ranges import near_bounds
+    from tuning.report.next_ranges import bounds
     from tuning.report.sentences import verdict
 
     summary = outcome.summary
@@ -53,19 +55,19 @@ def print_outcome(outcome: Outcome, confirmation: Confirmation | None = None) ->
     if summary.best is not None:
         console.print(best_table(summary, outcome.space, confirmation))
     console.print(escape(verdict(summary)))
-    for advice in near_bounds(summary, outcome.space, confirmation):
+    for advice in bounds(summary, outcome.space, card, confirmation):
         console.print(escape(advice.sentence))
 
 
-def print_confirmation(confirmation: Confirmation) -> None:
-    """Print the finalists with their repeats, and the verdict."""
+def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
+    """Print the finalists of a study with their repeats, and the verdict."""
     from tuning.confirmation.estimates import estimate
     from tuning.report.confirmation import finalist_rows, sentences
 
     estimates = estimate(confirmation)
     if estimates is None:
         if confirmation.is_over:
-            console.print(escape(_nothing_confirmed(confirmation)))
+            console.print(escape(_nothing_confirmed(confirmation, study)))
         return
     header, cells = finalist_rows(confirmation, estimates)
     table = Table(title="The confirmation: fresh seeds, the same splits", title_justify="left")
@@ -74,20 +76,22 @@ def print_confirmation(confirmation: Confirmation) -> None:
     for row in cells:
         table.add_row(*map(escape, row))
     console.print(table)
-    for line in sentences(confirmation, estimates):
+    for line in sentences(confirmation, estimates, study=study):
         console.print(escape(line))
 
 
-def warn_if_behind(reference: LinearReference | None, confirmation: Confirmation) -> None:
-    """Print a warning if the confirmed best is behind the linear model."""
+def warn_if_behind(
+    reference: LinearReference | None, confirmation: Confirmation, *, study: str
+) -> None:
+    """Print a warning if the confirmed best of a study is behind the linear model."""
     from tuning.report.sentences import behind_linear
 
-    sentence = behind_linear(reference, confirmation)
+    sentence = behind_linear(reference, confirmation, study=study)
     if sentence:
         warn(sentence)
 
 
-def _nothing_confirmed(confirmation: Confirmation) -> str:
+def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
     failed = [
         f"trial {finalist.trial}: {', '.join(finalist.failures.values())}"
         for finalist in confirmation.finalists
@@ -96,15 +100,15 @@ def _nothing_confirmed(confirmation: Confirmation) -> str:
     if failed:
         return (
             "Nothing is confirmed: no seed has been trained by all finalists, because trainings"
-            f" failed ({'; '.join(failed)}). `{typed('confirm')}` trains them again where the cause"
-            " may be gone, such as a time limit or too little memory."
+            f" failed ({'; '.join(failed)}). `{typed('confirm', study=study)}` trains them again"
+            " where the cause may be gone, such as a time limit or too little memory."
         )
     shortest = min(finalist.seconds for finalist in confirmation.finalists)
     return (
         "Nothing is confirmed yet: no seed has been trained by all finalists. One training takes"
         f" at least {duration(shortest)} of worker time, and the budget is"
-        f" {duration(confirmation.budget_seconds)}. Type `{typed('confirm', share=1)}` for a larger"
-        " budget."
+        f" {duration(confirmation.budget_seconds)}. Type"
+        f" `{typed('confirm', study=study, share=1)}` for a larger budget."
     )
 
 
@@ -207,11 +211,14 @@ def best_table(
     """Return a table of the best trials and the baseline, one column for each trial: a terminal has
     room for five trials with any number of hyperparameters.
     """
-    from tuning.report.tables import best_rows
+    from tuning.report.tables import N_TABLE, best_rows
 
-    header, rows = best_rows(summary, space, confirmation)
+    header, rows = best_rows(summary, space, confirmation, n_front=N_TABLE)
+    n_front = len(summary.front) if summary.has_costs else 0
+    front = f"{N_TABLE} of the {n_front} trials on the Pareto front"
+    which = front if n_front > N_TABLE else "The best of the search"
     table = Table(
-        title=f"The best of the search, of {summary.n_finished} finished trials",
+        title=f"{which}, of {summary.n_finished} finished trials",
         title_justify="left",
     )
     table.add_column(header[0], no_wrap=True)

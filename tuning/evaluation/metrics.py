@@ -119,7 +119,9 @@ def weighted_scores(
 
     Returns:
         An array (n_weightings,) for each metric, NaN where the metric is undefined because a class
-        has no weight.
+        has no weight. The mean F1 of more than two classes leaves out the classes with neither
+        texts nor guesses of any weight, as scikit-learn's macro average does; the F1 of two
+        classes is 0 without texts and guesses of class 1.
     """
     n_classes = probabilities.shape[1]
     predicted = probabilities.argmax(axis=1)
@@ -131,7 +133,7 @@ def weighted_scores(
     ranked = probabilities if n_classes == 2 else normalized
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = right / of_class
-        f1 = np.where(of_class + guessed > 0, 2 * right / (of_class + guessed), 0.0)
+        f1 = 2 * right / (of_class + guessed)  # NaN where a class has neither texts nor guesses.
         areas = np.stack(
             [_weighted_auc(truth[:, c], ranked[:, c], weights) for c in range(n_classes)], axis=1
         )
@@ -143,7 +145,7 @@ def weighted_scores(
         "loss": weights @ losses / total,
         "accuracy": right.sum(axis=1) / total,
         "balanced_accuracy": np.nanmean(np.where(of_class > 0, recall, np.nan), axis=1),
-        "f1": f1[:, 1] if n_classes == 2 else f1.mean(axis=1),
+        "f1": np.nan_to_num(f1[:, 1]) if n_classes == 2 else np.nanmean(f1, axis=1),
         "auc": areas[:, 1] if n_classes == 2 else areas.mean(axis=1),
         CALIBRATION_ERROR: np.abs(gaps).sum(axis=1) / total,
         **{f"f1_{c}": f1[:, c] for c in range(n_classes)},

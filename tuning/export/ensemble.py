@@ -58,8 +58,8 @@ def parse_size(text: str) -> int | None:
     if text.isascii() and text.isdigit() and MIN_STEPS <= int(text) <= MAX_STEPS:
         return int(text)
     raise ArgumentError(
-        f"--ensemble must be auto or a whole number from {MIN_STEPS} to {MAX_STEPS} (make:"
-        f" ENSEMBLE=); received {text!r}. An export without --ensemble is a single model."
+        f"--ensemble must be auto or a whole number from {MIN_STEPS} to {MAX_STEPS}; received"
+        f" {text!r}. An export without --ensemble is a single model."
     )
 
 

@@ -33,27 +33,25 @@ class Unsupported(Exception):
 
 
 def chain(model: keras.Model) -> list[keras.layers.Layer] | None:
-    """Return the layers of a model that is a single chain from one input to one output.
-
-    The input layer is not included. The result is None if the layers are not a single chain.
+    """Return the layers after the input of a model that is a single chain from one input to one
+    output; None for other models, and if a layer has a mask of its own.
     """
     if type(model) is keras.Sequential:
         return list(model.layers)
-    if (
-        not getattr(model, "_is_graph_network", True)
-        or len(getattr(model, "outputs", None) or ()) != 1
-        or len(model.inputs) != 1
-    ):
+    is_graph = getattr(model, "_is_graph_network", True) and getattr(model, "outputs", None)
+    if not is_graph or len(model.outputs) != 1 or len(model.inputs) != 1:
         return None
     layers: list[keras.layers.Layer] = []
     tensor = model.outputs[0]
     while not isinstance(tensor._keras_history[0], keras.layers.InputLayer):
         operation, place, _ = tensor._keras_history
-        arguments = operation._inbound_nodes[place].arguments.args
+        called = operation._inbound_nodes[place].arguments
+        arguments, mask = called.args, called.kwargs.get("mask")
         if (
             not isinstance(operation, keras.layers.Layer)
             or len(arguments) != 1
             or not hasattr(arguments[0], "_keras_history")
+            or (mask is not None and mask is not getattr(arguments[0], "_keras_mask", None))
         ):
             return None
         layers.insert(0, operation)

@@ -46,7 +46,7 @@ class Performance:
     Attributes:
         first_answer_seconds: time of the first prediction, including the import of the runtime.
         latency_ms: time of a single text.
-        texts_per_second: number of texts per second in one batch.
+        texts_per_second: number of texts per second in batches.
     """
 
     first_answer_seconds: float
@@ -76,7 +76,7 @@ class ParityRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ParityAnswer:
-    """The output of the new process: class probabilities of all texts in one batch, class
+    """The output of the new process: class probabilities of all texts in batches, class
     probabilities of the texts that were predicted alone, and the performance.
     """
 
@@ -91,7 +91,7 @@ def check_parity(
     """Return a format's probabilities for the texts, float64 (n_texts, n_classes), and its
     measurements.
 
-    All texts are predicted in one batch. The texts of `rows_alone` are also predicted alone,
+    All texts are predicted in batches. The texts of `rows_alone` are also predicted alone,
     because the two predictions of a model that reads the padding may differ.
 
     Raises:

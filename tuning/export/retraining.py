@@ -160,7 +160,9 @@ def _request(retraining: Retraining, request: Train, *, weights: Path) -> Train:
 def _train(
     requests: Mapping[Retraining, Train], *, log_path: Path, progress: Progress | None
 ) -> dict[Retraining, tuple[FitResult, float]]:
-    """Train each request; return each result and the seconds of its training."""
+    """Train each request, again if its worker is lost; return each result and the seconds of its
+    training.
+    """
     doing = _sentence([retraining.trial.number for retraining in requests])
     n_epochs = sum(retraining.epochs for retraining in requests)
     done = dict.fromkeys(requests, 0.0)
@@ -181,6 +183,8 @@ def _train(
                 if isinstance(message, EpochEnded):
                     done[retraining] = message.epoch.number
                     dispatcher.reply(retraining, Answer.GO_ON)
+                elif dispatcher.starts_again(retraining, message):
+                    waiting.append(retraining)
                 else:
                     result = _result_of(retraining.trial, message)
                     results[retraining] = result, time.monotonic() - started[retraining]

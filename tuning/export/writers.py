@@ -82,7 +82,8 @@ class Source:
         return [tf.TensorSpec((n_rows, n), tf.int32, name=name) for name, n in widths.items()]
 
     def probabilities(self, output: Any) -> Any:
-        """Return the model's output with a column for each class, of shape (batch, n_classes)."""
+        """Return the model's output as float32 of shape (batch, n_classes)."""
+        output = keras.ops.cast(output, "float32")
         alone = len(self.class_names) == 2 and output.shape[-1] == 1
         return keras.ops.concatenate([1 - output, output], axis=1) if alone else output
 

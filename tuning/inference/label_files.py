@@ -22,6 +22,8 @@ from tuning.text import json_line, no_formula
 
 # Maximum size of a chunk, so that the memory does not grow with the file.
 CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000
+# Folders in which the system has links to the files of processes.
+SYSTEM_FOLDERS = ("dev", "proc")
 HEADER = ("file", "row", "label", "probability", "problem")
 
 Labeled = list[tuple[Row, Prediction | None]]
@@ -160,15 +162,21 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     """Open a text file that appears at `path` only when it is complete.
 
     The text is written to a temporary file, which is renamed at the end, or removed after an error.
+    A device or a pipe, such as `/dev/stdout`, can't be replaced and gets the text directly; so does
+    the file that a link of the system leads to.
 
     Raises:
         StorageError: if the file can't be written.
     """
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    is_replaced = not is_device(path)
+    final = path.resolve() if is_replaced else path
+    temporary = final.with_name(f"{final.name}.{secrets.token_hex(4)}.tmp")
+    written = temporary if is_replaced else path
     try:
-        with temporary.open("w", encoding="utf-8", errors="replace", newline="") as file:
+        with written.open("a", encoding="utf-8", errors="replace", newline="") as file:
             yield file
-        temporary.replace(path)
+        if is_replaced:
+            temporary.replace(final)
     except OSError as error:
         raise StorageError(
             f"--output must name a file that can be written; writing {path} gave"
@@ -176,6 +184,15 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_device(path: Path) -> bool:
+    """Return whether a path is a device or a pipe, or a link of the system to a file, such as
+    `/dev/stdout` of a command whose output goes to a file.
+    """
+    place = path.absolute()
+    is_of_system = place.is_symlink() and place.parts[1:2] in [(name,) for name in SYSTEM_FOLDERS]
+    return place.exists() and (not place.is_file() or is_of_system)
 
 
 def default_output(pattern: str) -> Path:
@@ -189,11 +206,13 @@ def default_output(pattern: str) -> Path:
 
 
 def check_output(output: Path | None, pattern: str) -> None:
-    """Check that the output does not replace a file that is read.
+    """Check that the output is not a folder, and does not replace a file that is read.
 
     Raises:
-        DataError: if the output is one of the files of the pattern.
+        DataError: if the output is a folder, or one of the files of the pattern.
     """
+    if output is not None and output.is_dir():
+        raise DataError(f"--output must be a file; {str(output)!r} is a folder. Add a file name.")
     if (
         output is not None
         and output.exists()

@@ -47,6 +47,9 @@ def _update_step(
     with the bias corrections in the learning rate).
     """
     dtype = variable.dtype
+    if dtype not in (tf.float32, tf.float64):  # Numba has no half precision.
+        type(optimizer).update_step(optimizer, gradient, variable, learning_rate)
+        return
     step = tf.cast(optimizer.iterations + 1, dtype)
     beta_1, beta_2 = tf.cast(optimizer.beta_1, dtype), tf.cast(optimizer.beta_2, dtype)
     index = optimizer._get_variable_index(variable)

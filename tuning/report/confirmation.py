@@ -58,15 +58,20 @@ def as_shown(interval: Interval) -> Interval:
     return Interval(*(round(number, DIGITS) + 0.0 for number in numbers))
 
 
-def sentences(confirmation: Confirmation, estimates: Estimates) -> list[str]:
-    """Return the result of a confirmation: the best configuration compared with the baseline, the
-    optimism of the search, and the cost of the repeats.
+def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -> list[str]:
+    """Return the result of the confirmation of a study: the best configuration compared with the
+    baseline, the optimism of the search, and the duration of the repeats.
     """
     best = [
         _confirmed_best(confirmation, estimates),
         _against_the_baseline(confirmation, estimates),
-        *_lower_mean(confirmation, estimates),
     ]
+    lower = lower_mean(confirmation, estimates)
+    if lower is not None:
+        best.append(
+            f"Its corrected mean is worse than the baseline's, {lower:.4f}: its lead on the shared"
+            " seeds may be luck."
+        )
     lines = [" ".join(best), *_optimism(confirmation, estimates)]
     if confirmation.has_costs:
         front = ", ".join(
@@ -74,10 +79,10 @@ def sentences(confirmation: Confirmation, estimates: Estimates) -> list[str]:
             for finalist in estimates.front
         )
         name = "confirmed Pareto front" if estimates.is_confirmed else "Pareto front so far"
-        command = typed("export-best", trial="N")
+        command = typed("export-best", study=study, trial="N")
         lines.append(f"On the {name}: {front}. `{command}` takes one of them.")
     lines += missed_sentences(confirmation, estimates)
-    lines.append(f"The repeats cost {confirmation.share:.0%} of the search.")
+    lines.append(f"The worker time of the repeats was {confirmation.share:.0%} of the search's.")
     return lines
 
 
@@ -123,7 +128,7 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
             f" {high:.4f}] {seeds}."
         )
     more = (
-        f"; {estimates.seeds_to_resolve} more seeds would resolve {RESOLUTION:g}"
+        f"; {estimates.seeds_to_resolve} more seeds would narrow the interval to ± {RESOLUTION:g}"
         if estimates.seeds_to_resolve
         else ""
     )
@@ -133,9 +138,9 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
     return f"It is not distinguishable from the baseline{over} on these data: {interval}{more}."
 
 
-def _lower_mean(confirmation: Confirmation, estimates: Estimates) -> list[str]:
-    """Return a warning if the baseline has a better corrected mean than the best configuration,
-    which is chosen by its mean over the shared seeds.
+def lower_mean(confirmation: Confirmation, estimates: Estimates) -> float | None:
+    """Return the baseline's corrected mean if it is better than that of the best configuration,
+    which is chosen by its mean over the shared seeds; else None.
     """
     baseline, towards = confirmation.baseline, sign(confirmation.metric)
     if (
@@ -144,15 +149,10 @@ def _lower_mean(confirmation: Confirmation, estimates: Estimates) -> list[str]:
         or baseline.is_over_limit
         or baseline.trial not in estimates.means
     ):
-        return []
+        return None
     own = as_shown(estimates.means[estimates.best.trial]).value
     other = as_shown(estimates.means[baseline.trial]).value
-    if towards * own >= towards * other:
-        return []
-    return [
-        f"Its corrected mean is worse than the baseline's, {other:.4f}: that it is ahead on the"
-        " shared seeds may be luck."
-    ]
+    return other if towards * own < towards * other else None
 
 
 def _optimism(confirmation: Confirmation, estimates: Estimates) -> list[str]:

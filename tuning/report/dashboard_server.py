@@ -63,7 +63,7 @@ def make_server(
 
 def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
     """Return the path of a study's page in the Dashboard: of the named study, else of the study
-    that was tuned last. If the results folder has no study, or the storage does not contain the
+    that was used last. If the results folder has no study, or the storage does not contain the
     last study, return the path of the list of studies.
 
     Raises:
@@ -86,7 +86,7 @@ def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
 
 
 def _newest(results: ResultsDir) -> str | None:
-    """Return the name of the study that was tuned last; None if this folder has no study."""
+    """Return the name of the study that was used last; None if this folder has no study."""
     try:
         return results.latest().name
     except StudyError:

@@ -23,6 +23,8 @@ N_CURVES = 12  # Maximum number of curves: readers can't distinguish more lines.
 # The newest pruned trials are drawn. The number is limited because Optuna Dashboard keeps the
 # figure in the storage.
 N_PRUNED_CURVES = 100
+N_LINES = 200  # Maximum number of lines of the parallel coordinates.
+MAX_TICKS = 20  # Maximum number of epochs of which each has a tick.
 PRUNED_MARKER = {"symbol": "x", "size": 8, "color": "#8a94a0"}
 LAYOUT = {
     "template": "plotly_white",
@@ -50,7 +52,8 @@ def learning_curves(summary: Summary, confirmation: Confirmation | None = None) 
             line={"dash": "dash", "color": "gray"} if is_baseline else {},
         )
     _add_pruned_curves(figure, pruned_trials(summary)[-N_PRUNED_CURVES:])
-    figure.update_xaxes(title="epoch", dtick=1)
+    n_epochs = max((max(epoch_values(t), default=0) for t in summary.trials), default=0)
+    figure.update_xaxes(title="epoch", dtick=1 if n_epochs <= MAX_TICKS else None)
     figure.update_yaxes(title=summary.metric)
     return figure
 
@@ -206,8 +209,11 @@ def slices(
 
 
 def parallel_coordinates(study: optuna.Study, summary: Summary, *, params: list[str]) -> go.Figure:
-    """Draw each completed trial as a line over all hyperparameters."""
-    return optuna.visualization.plot_parallel_coordinate(study, params=params, **_target(summary))
+    """Draw each of the best `N_LINES` completed trials as a line over all hyperparameters. Optuna
+    draws each line as a trace of its own, which makes a page of thousands slow.
+    """
+    shown = study if len(summary.ranked) <= N_LINES else study_of(summary.ranked[:N_LINES], summary)
+    return optuna.visualization.plot_parallel_coordinate(shown, params=params, **_target(summary))
 
 
 def contours(trials: Sequence[FrozenTrial], summary: Summary, *, params: list[str]) -> go.Figure:

@@ -17,7 +17,7 @@ from tuning.data.data_card import DataCard
 from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, value_text
-from tuning.spaces.required import MAX_ORDER, NGRAMS
+from tuning.spaces.required import MAX_ORDER, NGRAMS, PRESET
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import is_named, values_of
 
@@ -52,11 +52,26 @@ def advise(
     confirmation: Confirmation | None = None,
 ) -> list[Advice]:
     """Return all advice on a study's ranges; `card` is the data card."""
-    ranges = [*near_bounds(summary, space, confirmation), *dead_ranges(space, card)]
+    ranges = bounds(summary, space, card, confirmation)
     names = {advice.item.name for advice in ranges}
     return ranges + [
         advice for advice in trade_offs(summary, space) if advice.item.name not in names
     ]
+
+
+def bounds(
+    summary: Summary,
+    space: SearchSpace,
+    card: DataCard,
+    confirmation: Confirmation | None = None,
+) -> list[Advice]:
+    """Return the advice on bounds: that of `near_bounds` and `dead_ranges`. A bound that the data
+    can't fill is not raised.
+    """
+    dead = dead_ranges(space, card)
+    beyond = {advice.item for advice in dead}
+    near = near_bounds(summary, space, confirmation)
+    return [*(a for a in near if a.item not in beyond or a.high == a.item.high), *dead]
 
 
 def near_bounds(
@@ -110,6 +125,8 @@ def dead_ranges(space: SearchSpace, card: DataCard) -> list[Advice]:
             "tokens in 99 % of the texts",
         ),
     }
+    if any(item.name == PRESET for item in space.hyperparameters):
+        del limits["sequence_length"]  # A preset splits words into more tokens.
     advice = []
     for item in space.searched:
         limit, what = limits.get(item.name, (0, ""))

@@ -137,7 +137,7 @@ def page(
     measured: Measured = Measured(),
 ) -> str:
     """Return the whole page as HTML."""
-    config = record.config
+    config, linear, name = record.config, measured.linear, folder.name
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
     *plots, cost_plot = _plots(study, summary, space, confirmation)
     advice = advise(summary, space, card, confirmation)
@@ -147,10 +147,10 @@ def page(
         study=summary.study,
         space=space.name,
         config=config,
-        answer=answer(summary, confirmation, test, measured.linear),
-        points=_points(summary, confirmation, test, measured.linear),
+        answer=answer(summary, confirmation, test, linear),
+        points=_points(summary, confirmation, test, linear),
         verdict=verdict(summary, confirmation),
-        linear=linear_sentences(measured.linear, confirmation, metric=config.metric, test=test),
+        linear=linear_sentences(linear, confirmation, test, study=name, metric=config.metric),
         quality=_quality(measured.predictions) if measured.predictions else None,
         costs=costs.cost_plots(summary, confirmation),
         architectures=costs.architecture_parts(summary),
@@ -174,7 +174,7 @@ def _search(
     """Return the tables of trials, and the sentences about all trials."""
     names = list(dict.fromkeys(item.name for item in space.searched))
     return {
-        "n_best": min(N_TABLE, len(summary.ranked)),
+        "n_best": 0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
         "best": table(*narrow(*best_rows(summary, space, confirmation), names)),
         "counts": counts_sentence(summary),
         "timings": timings_sentence(summary),
@@ -259,7 +259,7 @@ def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int
     missed = missed_sentences(confirmation, estimates) if confirmation and estimates else []
     unknown = (
         "Whether pruning stopped a better trial is not known: no pruned trial was trained to its"
-        f" last epoch (`{typed('confirm', pruned=5, share=1)}` does)."
+        f" last epoch (`{typed('confirm', study=summary.study, pruned=5, share=1)}` does)."
     )
     return f"{saved} {' '.join(missed) or unknown}"
 

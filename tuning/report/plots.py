@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
 from tuning.report import figures
-from tuning.report.figures import LAYOUT, N_PRUNED_CURVES, pruned_trials
+from tuning.report.figures import LAYOUT, N_LINES, N_PRUNED_CURVES, pruned_trials
 from tuning.spaces.loading import SearchSpace
 from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances
 from tuning.study.summary import Summary, best_of
@@ -61,6 +61,7 @@ def report_figures(
         (item.name for item in space.searched if not item.conditions),
         key=lambda name: -importance_of[name].value if name in importance_of else 0.0,
     )
+    so_far = "" if summary.has_costs else ", and the best value so far"
     plots = [
         Plot(
             "Baseline against best",
@@ -70,7 +71,7 @@ def report_figures(
         *_front_plots(study, summary),
         Plot(
             "Optimization history",
-            f"The objective of each completed trial, and the best value so far.{_crosses(summary)}",
+            f"The objective of each completed trial{so_far}.{_crosses(summary)}",
             lambda: figures.history(study, summary),
             2,
             "a single trial has no history",
@@ -204,6 +205,7 @@ def _slice_plots(
         else f" {N_SLICES} of {len(varied)} hyperparameters are shown."
     )
     varied = varied[:N_SLICES]
+    best = f" of the best {N_LINES}" if len(summary.ranked) > N_LINES else ""
     sentence = (
         f"The objective of completed trials over each hyperparameter alone.{_crosses(summary)}"
         f" Diamonds are corrected means over fresh seeds, if the study has any.{shown}"
@@ -219,8 +221,8 @@ def _slice_plots(
         ),
         Plot(
             "Parallel coordinates",
-            "Each line is a completed trial; pruned trials are left out, because their values are"
-            f" of fewer epochs.{shown}",
+            f"Each line is a completed trial{best}; pruned trials are left out, because their"
+            f" values are of fewer epochs.{shown}",
             lambda: figures.parallel_coordinates(study, summary, params=varied),
             MIN_SLICE_TRIALS,
             why,

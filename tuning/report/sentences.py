@@ -1,5 +1,5 @@
 """The results of a study in sentences: the search, the evaluation on the test split, the linear
-model, what pruning saved, and the coordinators.
+model, and what pruning saved.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
 from tuning.evaluation.statistics import Interval, interval_text
 from tuning.evaluation.test_split import BEST, exported_name
-from tuning.report.confirmation import DIGITS, as_shown, sentences
-from tuning.study.summary import Best, CoordinatorStatus, Summary, best_of
+from tuning.report.confirmation import DIGITS, as_shown, lower_mean, sentences
+from tuning.study.summary import Best, Summary, best_of
 from tuning.study.trials import (
     attributes_of,
     busy_seconds,
@@ -43,10 +43,16 @@ def answer(
     best = best_of(summary, confirmation)
     estimates = estimate(confirmation) if confirmation else None
     if best is None or estimates is None or not best.is_confirmed or best.mean is None:
-        return _unconfirmed(summary, best)
+        state = "nothing is confirmed yet"
+        if estimates and estimates.is_confirmed:
+            state = f"it is newer than the confirmation, whose best is trial {estimates.best.trial}"
+        return _unconfirmed(summary, best, state)
     number = best.trial.number
     bar = linear.value(summary.metric) if linear else None
-    is_behind = linear is not None and linear.is_ahead_of(best.mean.value, summary.metric)
+    lower = lower_mean(confirmation, estimates) if confirmation else None
+    is_behind = lower is not None or (
+        linear is not None and linear.is_ahead_of(best.mean.value, summary.metric)
+    )
     use = f"{'Do not use' if is_behind else 'Use'} trial {number}{' yet' if is_behind else ''}"
     text = (
         f"{use}, the confirmed best: its mean {summary.metric} over"
@@ -56,6 +62,7 @@ def answer(
         text += "; it is the baseline, and nothing that was tried is better"
     elif estimates.difference is not None:
         text += f", {_against('baseline', estimates.difference, sign(summary.metric))}"
+        text += f", whose mean is {lower:.4f}" if lower is not None else ""
     return text + ("." if bar is None else f"; the linear model has {bar:.4f}.")
 
 
@@ -94,7 +101,7 @@ def _signed(change: Interval) -> str:
     return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
 
 
-def _unconfirmed(summary: Summary, best: Best | None) -> str:
+def _unconfirmed(summary: Summary, best: Best | None, state: str) -> str:
     if best is None:
         return "No trial is complete yet."
     baseline, value, against = summary.baseline, f"{value_of(best.trial):.4f}", ""
@@ -107,7 +114,7 @@ def _unconfirmed(summary: Summary, best: Best | None) -> str:
             against = ", which the baseline has too"
     return (
         f"Trial {best.trial.number} leads with {summary.metric} {value}{against}, but each value is"
-        " of one training, and nothing is confirmed yet."
+        f" of one training, and {state}."
     )
 
 
@@ -120,10 +127,10 @@ def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
     newer = ""
     if confirmation and estimates:
         if chosen is None or chosen.is_confirmed or not estimates.is_confirmed:
-            return " ".join(sentences(confirmation, estimates))
+            return " ".join(sentences(confirmation, estimates, study=summary.study))
         newer = (
             f" It is newer than the confirmation, whose best is trial {estimates.best.trial}:"
-            f" `{typed('confirm')}` repeats it."
+            f" `{typed('confirm', study=summary.study)}` repeats it."
         )
     best, baseline = chosen.trial if chosen else None, summary.baseline
     if best is None:
@@ -171,7 +178,7 @@ def _front_sentence(summary: Summary) -> str:
     if not summary.has_costs:
         return ""
     numbers = ", ".join(str(trial.number) for trial in summary.front)
-    command = typed("export-best", trial="N")
+    command = typed("export-best", study=summary.study, trial="N")
     return f" On the Pareto front: trials {numbers}. `{command}` takes one of them."
 
 
@@ -193,9 +200,10 @@ def comparison(name: str, result: Comparison, *, exported: str) -> str:
 def linear_sentences(
     reference: LinearReference | None,
     confirmation: Confirmation | None,
-    *,
-    metric: str,
     test: TestDocument | None = None,
+    *,
+    study: str,
+    metric: str,
 ) -> list[str]:
     """Return sentences about the linear model of a study's data.
 
@@ -205,10 +213,10 @@ def linear_sentences(
     """
     name = _best_linear(test) if test else None
     if test and name:
-        return _linear_on_test(test, name)
+        return _linear_on_test(test, name, study=study)
     if reference is None:
         return []
-    behind = "" if test else behind_linear(reference, confirmation)
+    behind = "" if test else behind_linear(reference, confirmation, study=study)
     return [reference.sentence(metric), *([behind] if behind else [])]
 
 
@@ -218,7 +226,7 @@ def _best_linear(test: TestDocument) -> str | None:
     return max(names, key=lambda name: test.references[name].test["accuracy"] or 0.0, default=None)
 
 
-def _linear_on_test(test: TestDocument, name: str) -> list[str]:
+def _linear_on_test(test: TestDocument, name: str, *, study: str) -> list[str]:
     """Return sentences about a linear reference: its accuracy on the test split, and the difference
     of the exported model to it, if the two were compared.
     """
@@ -233,7 +241,7 @@ def _linear_on_test(test: TestDocument, name: str) -> list[str]:
     if change.low > 0:
         return [first, f"{exported} is ahead of it: {_signed(change)}."]
     if change.high < 0:
-        return [first, f"{exported} is behind it: {_signed(change)}. {_behind_remedy()}"]
+        return [first, f"{exported} is behind it: {_signed(change)}. {_behind_remedy(study)}"]
     return [
         first,
         f"{exported} can't be distinguished from it: {_signed(change)}. The test split does not"
@@ -241,17 +249,20 @@ def _linear_on_test(test: TestDocument, name: str) -> list[str]:
     ]
 
 
-def _behind_remedy() -> str:
+def _behind_remedy(study: str) -> str:
     """Return what a user can do whose best model is behind the linear model."""
+    further, spaces = typed("tune", study=study, n_trials="N"), typed("spaces")
     return (
-        f"Continue the search with more trials (`{typed('tune', n_trials='N')}`), or search another"
-        f" space (`{typed('spaces')}` lists them): `ngrams` is a linear model that can be exported."
+        f"Continue the search with more trials (`{further}`), or search another space (`{spaces}`"
+        " lists them): `ngrams` is a linear model that can be exported."
     )
 
 
-def behind_linear(reference: LinearReference | None, confirmation: Confirmation | None) -> str:
-    """Return a warning if the confirmed best is behind the linear model on the validation split;
-    empty if not, or if nothing is confirmed.
+def behind_linear(
+    reference: LinearReference | None, confirmation: Confirmation | None, *, study: str
+) -> str:
+    """Return a warning if the confirmed best of a study is behind the linear model on the
+    validation split; empty if not, or if nothing is confirmed.
     """
     estimates = estimate(confirmation) if confirmation else None
     if reference is None or confirmation is None or estimates is None:
@@ -262,7 +273,8 @@ def behind_linear(reference: LinearReference | None, confirmation: Confirmation 
         return ""
     return (
         f"The confirmed best, trial {best}, is behind the linear model on the validation split:"
-        f" {metric} {mean:.4f} against {reference.value(metric):.4f}. {_behind_remedy()}"
+        f" {metric} {mean:.4f} against {reference.value(metric):.4f}."
+        f" {_behind_remedy(study)}"
     )
 
 
@@ -281,18 +293,8 @@ def saved_sentence(summary: Summary, *, epochs: int) -> str:
         for trial in pruned
     )
     spent = sum(busy_seconds(seconds_of(trial)) for trial in summary.trials)
+    share = saved / (saved + spent)
     return (
-        f"Pruning saved up to {saved:.0f} s of the workers, {saved / (saved + spent):.0%} of what"
-        f" the search would have cost without it ({len(pruned)} trials)."
+        f"Pruning saved up to {saved:.0f} s of worker time, {share:.0%} of a search without pruning"
+        f" ({len(pruned)} trials)."
     )
-
-
-def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
-    """Return a sentence per coordinator of a study, if it had more than one."""
-    if len(coordinators) < 2:
-        return []
-    return [
-        f"Coordinator {entry.coordinator}, process {entry.pid} on {entry.host},"
-        f" {entry.n_workers} workers: {'left' if entry.left else 'last heartbeat'} {entry.at}"
-        for entry in coordinators
-    ]

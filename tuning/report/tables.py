@@ -16,6 +16,7 @@ from tuning.config import MIN_TEXTS, SPLITS, StudyConfig, given
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
 from tuning.fidelity import parts_per_epoch
+from tuning.spaces.hyperparameters import optuna_names
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
 from tuning.study.record import StudyRecord
@@ -25,6 +26,7 @@ from tuning.study.trials import (
     epoch_values,
     is_pruned_early,
     seconds_of,
+    spread,
     starting_point_text,
     value_of,
     values_of,
@@ -44,7 +46,9 @@ def trials_table(summary: Summary) -> pd.DataFrame:
     """
     rows = []
     for trial in summary.trials:
-        attributes = {k: v for k, v in trial.user_attrs.items() if k != "seconds"}
+        # A hyperparameter may have the name of a metric.
+        hidden = {"seconds", *trial.params}
+        attributes = {k: v for k, v in trial.user_attrs.items() if k not in hidden}
         seconds = {f"{phase}_seconds": seconds_of(trial).get(phase) for phase in PHASES}
         value = trial.values[0] if trial.values else None
         rows.append(
@@ -87,9 +91,14 @@ def with_best(
 
 
 def best_rows(
-    summary: Summary, space: SearchSpace, confirmation: Confirmation | None = None
+    summary: Summary,
+    space: SearchSpace,
+    confirmation: Confirmation | None = None,
+    *,
+    n_front: int | None = None,
 ) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the best `N_TABLE` trials of the search, or of the Pareto front.
+    """Return header and rows of the best `N_TABLE` trials of the search, or of the Pareto front, at
+    most `n_front` members at equal distances; None: all members.
 
     The confirmed best and the baseline are added at the end if they are not among these trials. The
     table has the number of parameters and the latency if the study limits or minimizes a cost.
@@ -101,9 +110,10 @@ def best_rows(
         else []
     )
     best = best_of(summary, confirmation)
-    shown = with_best(
-        summary.front if summary.has_costs else summary.ranked[:N_TABLE], summary, best
-    )
+    chosen = summary.ranked[:N_TABLE]
+    if summary.has_costs:
+        chosen = spread(summary.front, n_front or len(summary.front))
+    shown = with_best(chosen, summary, best)
     rows = []
     for trial in shown:
         label = trial_label(trial, summary, best).removeprefix("trial ")
@@ -120,14 +130,8 @@ def best_rows(
                 f"{trial_seconds(trial):.0f}",
             ]
         )
-    return [
-        "trial",
-        summary.metric,
-        *(SIZES[name] for name in sizes),
-        *names,
-        "best epoch",
-        "seconds",
-    ], rows
+    costs = [SIZES[name] for name in sizes]
+    return ["trial", summary.metric, *costs, *names, "best epoch", "seconds"], rows
 
 
 def size_text(name: str, value: float | None) -> str:
@@ -138,26 +142,23 @@ def size_text(name: str, value: float | None) -> str:
 def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of all trials, in order of number."""
     names = list(dict.fromkeys(item.name for item in space.searched))
+    # A trial may lack parameters, so they are read by themselves: `vocab_size[architecture=cnn]`.
+    items = zip(optuna_names(space.hyperparameters), space.hyperparameters, strict=True)
+    name_of = {own: item.name for own, item in items}
     rows = []
     for trial in summary.trials:
+        params = {name_of.get(own, own): value for own, value in trial.params.items()}
         value = f"{trial.values[0]:.4f}" if trial.values else ""
-        reason = attributes_of(trial).get(
-            "reason", "unknown" if trial.state == TrialState.FAIL else ""
-        )
-        why = (
-            f" ({reason})"
-            if reason
-            else (
-                f" (same as {attributes_of(trial)['same_as']})"
-                if "same_as" in attributes_of(trial)
-                else ""
-            )
-        )
+        attributes = attributes_of(trial)
+        reason = attributes.get("reason", "unknown" if trial.state == TrialState.FAIL else "")
+        why = f" ({reason})" if reason else ""
+        if not reason and "same_as" in attributes:
+            why = f" (same as {attributes['same_as']})"
         if is_pruned_early(trial) and trial.intermediate_values:
             why = f" after epoch {max(epoch_values(trial)):g}"
         role = starting_point_text(trial)
         why += f" ({role})" if role else ""
-        values = [trial.params.get(name) for name in names]
+        values = [params.get(name) for name in names]
         cells = ["" if value is None else value_text(value) for value in values]
         rows.append(
             [

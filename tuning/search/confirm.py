@@ -4,8 +4,8 @@ trained again on fresh seeds.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,9 +34,9 @@ from tuning.search.session import (
     searched_corpus,
     signals,
 )
-from tuning.search.writer import COUNTED, describe
+from tuning.search.writer import describe
 from tuning.study.lock import study_lock
-from tuning.study.storage import close_study
+from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import summarize
 from tuning.study.trials import busy_seconds
@@ -53,9 +53,6 @@ from tuning.workers.messages import (
 from tuning.workers.pools import start_early
 
 logger = logging.getLogger(__name__)
-
-# A repeat whose worker ended unexpectedly or sent no message this many times fails.
-MAX_LOST = 2
 
 # A confirmation, and the trainings that it needs next: pairs of finalist and seed.
 Due = tuple[Confirmation, list[tuple[Finalist, int]]]
@@ -102,26 +99,29 @@ def confirm(
     config, space = recorded_config(folder), recorded_space(folder)
     study = load_study(results, folder, storage_url=storage_url)
     try:
-        require_finished(summarize(study, metric=config.metric), folder)
-        with study_lock(folder):
+        with storage_errors(storage_url), contextlib.ExitStack() as stack:
+            require_finished(summarize(study, metric=config.metric), folder)
+            stack.enter_context(study_lock(folder))
             start_early(workers.pool)
             corpus = searched_corpus(config, space, results, hooks.progress)
-            with workers.open(folder.log_path) as (pool, limits), signals() as interrupt:
-                session = Session(
-                    study=study,
-                    config=config,
-                    space=space,
-                    space_path=same_space(pool, config, space, corpus),
-                    results=results,
-                    corpus=corpus,
-                    pool=pool,
-                    limits=limits,
-                    interrupt=interrupt,
-                    drawing=hooks.drawing,
-                )
-                within = train or partial(confirm_within, terms=terms)
-                confirmation = within(session, hooks=hooks)
-                session.drawing.annotate(session, summarize(study, metric=config.metric))
+            pool, limits = stack.enter_context(workers.open(folder.log_path))
+            interrupt = stack.enter_context(signals())
+            space_path = same_space(pool, config, space, corpus)
+            session = Session(
+                study=study,
+                config=config,
+                space=space,
+                space_path=space_path,
+                results=results,
+                corpus=corpus,
+                pool=pool,
+                limits=limits,
+                interrupt=interrupt,
+                drawing=hooks.drawing,
+            )
+            within = train or partial(confirm_within, terms=terms)
+            confirmation = within(session, hooks=hooks)
+            session.drawing.annotate(session, summarize(study, metric=config.metric))
     finally:
         close_study(study)
     return confirmation
@@ -185,7 +185,6 @@ class _Repeats:
         self._session, self._confirmation, self._on_change = session, confirmation, on_change
         self._next = advance
         self._dispatcher: Dispatcher[_Repeat] = Dispatcher(session.pool, session.limits)
-        self._n_lost: Counter[_Repeat] = Counter()
 
     def run(self) -> Confirmation:
         """Train until the confirmation is over or the user interrupts it, and return it."""
@@ -211,7 +210,7 @@ class _Repeats:
             for repeat, message in self._dispatcher.events(TICK_SECONDS):
                 if isinstance(message, EpochEnded):
                     self._dispatcher.reply(repeat, Answer.GO_ON)
-                elif self._is_lost(repeat, message):
+                elif self._dispatcher.starts_again(repeat, message):
                     waiting.append(repeat)
                 else:
                     self._record(repeat, message)
@@ -240,13 +239,6 @@ class _Repeats:
         trains a pruned trial to its end.
         """
         return repeat.seed != self._confirmation.search_seed
-
-    def _is_lost(self, repeat: _Repeat, message: Ending) -> bool:
-        """Return whether a training was lost with its worker and is started again."""
-        if not isinstance(message, TrainingFailed) or message.reason not in COUNTED:
-            return False
-        self._n_lost[repeat] += 1
-        return self._n_lost[repeat] < MAX_LOST
 
     def _record(self, repeat: _Repeat, message: Ending) -> None:
         if isinstance(message, TrainingEnded):

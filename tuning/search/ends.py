@@ -165,8 +165,9 @@ class TrialEnds:
             return
         self._open.pause(opened)
         self._notify(f"trial {opened.number} pauses after epoch {opened.n_epochs:g}")
-        for oldest in self._open.beyond_room():
-            self.prune(oldest, "its checkpoint made room for others")
+        if opened.stop is StopReason.PAUSED:  # A trial that is paused at the end of a call goes on.
+            for oldest in self._open.beyond_room():
+                self.prune(oldest, "its checkpoint made room for others")
 
     def prune(self, opened: OpenTrial, why: str) -> None:
         """Prune a paused trial."""

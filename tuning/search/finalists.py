@@ -29,6 +29,7 @@ from tuning.study.trials import (
     is_over_limit,
     is_pruned_early,
     seconds_of,
+    spread,
     value_of,
     values_of,
     was_trained,
@@ -98,13 +99,14 @@ def require_finished(
     if n_complete < min_complete:
         raise StudyError(
             f"A confirmation must have {min_complete} completed trials or more to choose from;"
-            f" {summary.study!r} has {n_complete}. Type `make tune` to go on."
+            f" {summary.study!r} has {n_complete}. Type"
+            f" `make tune STUDY={summary.study}` to go on."
         )
     n_running = summary.counts["running"] - summary.n_paused
     if n_running:
         raise StudyError(
             f"A confirmation must follow a search; {n_running} trials of {summary.study!r} are"
-            " running. Type `make tune` to continue them."
+            f" running. Type `make tune STUDY={summary.study}` to continue them."
         )
 
 
@@ -162,7 +164,7 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
     usual = _seconds_per_epoch(summary)
     chosen = [
         _finalist(members[0], members, space, usual=usual)
-        for members in (_spread(others, top) if summary.has_costs else others[:top])
+        for members in (spread(others, top) if summary.has_costs else others[:top])
     ]
     if baseline is not None:
         same = next((members for members in groups.values() if baseline in members), [baseline])
@@ -174,12 +176,6 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
             )
         )
     return sorted(chosen, key=lambda finalist: -sign(summary.metric) * finalist.search_value)
-
-
-def _spread(front: list[list[FrozenTrial]], top: int) -> list[list[FrozenTrial]]:
-    """Return `top` members of a front at equal distances, with both of its ends."""
-    places = np.linspace(0, len(front) - 1, min(top, len(front)))
-    return [front[number] for number in sorted({round(place) for place in places})]
 
 
 def _seconds_per_epoch(summary: Summary) -> float:

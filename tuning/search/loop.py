@@ -184,8 +184,10 @@ class Search:
         for worker in self._dispatcher.free():
             if self._time_is_up():
                 return False
-            opened = self._open.promotable()
-            if opened is not None:
+            running, opened = self._dispatcher.running, self._open.promotable()
+            if opened and running and self._proposals.has_suspect([opened, *running]):
+                return False  # It trains alone until it gets further.
+            if opened:
                 self._resume(worker, opened)
             elif (
                 self._n_wanted() > 0
@@ -205,8 +207,7 @@ class Search:
     def _ask(self, worker: AnyWorker) -> bool:
         """Ask for a trial and start its training; return whether another trial may be asked for.
 
-        A trial with the configuration of another trial is not trained. It ends with the result of
-        the other trial, as soon as the other trial has ended.
+        A trial with the configuration of another trial is not trained, and ends with its result.
         """
         try:
             opened = self._proposals.ask(n_trials=self.n_trials)
@@ -216,8 +217,10 @@ class Search:
         if opened is None:  # another coordinator has taken the last slot
             self._writer.refresh()
             return False
+        if self._coordinators.has_others:
+            self._read_trials()  # A failed trial of another coordinator is no first trial.
         first = self._open.configurations.first(opened.values)
-        if first is None:
+        if first in (None, opened.number):
             self._open.configurations.add(opened.number, opened.values)
             self._train(worker, opened, resume=False)
             values = describe(opened.values, self._space)

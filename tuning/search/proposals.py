@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -119,15 +119,19 @@ class Proposals:
         can then have no other trial as its cause.
         """
         trials, coordinators = self._writer.summary.trials, self._writer.coordinators
-        own = [
-            trial
-            for trial in trials
-            if is_at_work(trial) and coordinators.is_own(trial) and is_unproven(trial)
-        ]
+        own = [trial for trial in trials if is_at_work(trial) and coordinators.is_own(trial)]
         queued = [trial for trial in trials if trial.state == TrialState.WAITING][:1]
-        return bool(own) and any(
-            attributes_of(trial).get("n_deaths", 0) >= DEATH_LIMIT - 1 for trial in (*own, *queued)
-        )
+        if own and any(map(_is_on_last_try, queued)):
+            return True
+        return any(_is_on_last_try(trial) and is_unproven(trial) for trial in own)
+
+    def has_suspect(self, running: Iterable[OpenTrial]) -> bool:
+        """Return whether one of these trials is on its last try, has trained no further epoch, and
+        must train alone.
+        """
+        trials = self._writer.summary.trials
+        own = (trials[opened.number] for opened in running)
+        return any(_is_on_last_try(trial) and is_unproven(trial) for trial in own)
 
     def _draw(self, trial_id: int, trials: Sequence[FrozenTrial]) -> OpenTrial:
         study, coordinators = self._writer.study, self._writer.coordinators
@@ -151,3 +155,8 @@ class Proposals:
             logger.warning("trial %d fails: %s", trial.number, error)
             fail_trial(trial)
             raise UpdateFinishedTrialError(str(error)) from error
+
+
+def _is_on_last_try(trial: FrozenTrial) -> bool:
+    """Return whether coordinators died so often during a configuration that it has one more try."""
+    return bool(attributes_of(trial).get("n_deaths", 0) >= DEATH_LIMIT - 1)

@@ -282,7 +282,13 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
 
     Raises:
         ArgumentError: a value out of range, or an unknown metric, sampler or pruner.
+        StudyError: the name is that of a comparison.
     """
+    if folder.comparison_path.exists():
+        raise StudyError(
+            f"A study must have a name of its own; {study!r} is a comparison, which `make compare"
+            f" STUDY={study}` continues. Its studies are named {study}-SPACE."
+        )
     base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
     values = {
         name: replace(getattr(base, name), **value) if isinstance(value, dict) else value

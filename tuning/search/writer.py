@@ -13,7 +13,7 @@ from tuning.atomic_io import write_csv, write_text
 from tuning.config import COSTS, exceeded
 from tuning.errors import SpaceError
 from tuning.fidelity import part_at
-from tuning.outcomes import FailureReason
+from tuning.outcomes import LOST_REASONS, MAX_LOST, FailureReason
 from tuning.search.open_trials import OpenTrial
 from tuning.search.session import Session
 from tuning.spaces.hyperparameters import from_params
@@ -35,15 +35,9 @@ from tuning.training.result import Epoch, FitResult
 RETRIED = (
     FailureReason.INTERRUPTED,
     FailureReason.TIMEOUT,
-    FailureReason.LOST,
-    FailureReason.SILENT,
+    *LOST_REASONS,
     FailureReason.BUG,
 )
-# Reasons that count towards `LOST_LIMIT`.
-COUNTED = (FailureReason.LOST, FailureReason.SILENT)
-# A configuration whose worker ended unexpectedly or sent no message this many times is not queued
-# again.
-LOST_LIMIT = 2
 # Number of deaths after which a configuration is given up. A coordinator may also die because the
 # power fails, so the last try of a configuration trains alone.
 DEATH_LIMIT = 3
@@ -207,8 +201,8 @@ class StudyWriter:
         reason: FailureReason,
     ) -> None:
         """Queue the values of a trial again that fails for a temporary reason, and only once."""
-        n_lost = int(attributes.get("n_lost", 0)) + (reason in COUNTED)
-        if reason not in RETRIED or n_lost >= LOST_LIMIT:
+        n_lost = int(attributes.get("n_lost", 0)) + (reason in LOST_REASONS)
+        if reason not in RETRIED or n_lost >= MAX_LOST:
             return
         names = ("baseline", "starting_point", "n_deaths", "furthest_epoch")
         kept = {name: attributes[name] for name in names if attributes.get(name)}

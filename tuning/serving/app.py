@@ -134,7 +134,7 @@ def _add_explain(
     )
     async def explain(request: Request) -> JSONResponse:
         """Label a text, and give the effect of each word on the label: the model predicts the text
-        again without the word, for up to 200 different words of its input.
+        again without the word, for up to 200 different words of its input (fewer in a long text).
         """
         body = await _parsed(request, adapter, shape='{"text": "…"}')
         hidden = hide_words(body.text, model_input)

@@ -1,14 +1,26 @@
 """The files of search spaces: `search_spaces/<name>.py`, or a path that a user names, as in
-`file.py` or `file.py:Name` for one of several hypermodels in a file.
+`file.py` or `file.py:Name` for one of several hypermodels in a file. The code of a file is run
+here, and may import the modules beside the file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
+import importlib.util
 import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
 
-from tuning.errors import SpaceError
+from tuning.errors import SpaceBug, SpaceError
+
+_T = TypeVar("_T")
 
 
 def spaces_dirs() -> list[Path]:
@@ -67,3 +79,143 @@ def find_space(name: str, *, flag: str = "--space") -> Path:
 def source_sha256(path: Path) -> str:
     """Return the SHA-256 of a space's file, without executing the file."""
     return hashlib.sha256(split_place(path)[0].read_bytes()).hexdigest()
+
+
+class _Neighbours:
+    """The modules in the folder of the file that was loaded last. The code of the file imports them
+    as under `python`: the folder is the first entry of `sys.path` while the code runs.
+    """
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._names: set[str] = set()  # Modules that the code has imported from the folder.
+
+    def move_to(self, folder: Path) -> None:
+        """Import from another folder, and forget the modules that were imported from the folder
+        before: modules in both folders may have the same name, and a file may have changed.
+        """
+        for name in [*sys.modules]:
+            if name.partition(".")[0] in self._names:
+                del sys.modules[name]
+        self._folder, self._names = folder, set()
+        importlib.invalidate_caches()
+
+    @contextlib.contextmanager
+    def importable(self) -> Iterator[None]:
+        """Return a context in which the modules of the folder can be imported. Their bytecode is
+        not written, for the reason that `_execute` gives.
+        """
+        if (folder := self._folder) is None:
+            yield
+            return
+        before, writes_no_bytecode = [*sys.modules], sys.dont_write_bytecode
+        sys.path.insert(0, str(folder))
+        sys.dont_write_bytecode = True
+        try:
+            yield
+        finally:
+            sys.dont_write_bytecode = writes_no_bytecode
+            with contextlib.suppress(ValueError):  # The code may have changed the path itself.
+                sys.path.remove(str(folder))
+            if (after := [*sys.modules]) != before:
+                tops = {name.partition(".")[0] for name in {*after}.difference(before)}
+                new = tops.difference(before)
+                self._names |= {name for name in new if _lies_in(folder, sys.modules.get(name))}
+
+
+_NEIGHBOURS = _Neighbours()
+
+
+def _lies_in(folder: Path, module: ModuleType | None) -> bool:
+    """Return whether a module or a package lies directly in a folder."""
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any(Path(place).parent.resolve() == folder for place in places if place)
+
+
+def load_module(path: Path) -> ModuleType:
+    """Execute the file of a search space and return its module. The modules beside the file that it
+    imports are executed again, even if an earlier file has imported them.
+
+    Raises:
+        SpaceBug: the file raises.
+        SpaceError: the file makes a tuner of KerasTuner.
+    """
+    spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
+    assert spec  # for mypy: only a file with another ending than .py has no spec
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # `dataclass` searches for the module here
+    _NEIGHBOURS.move_to(path.resolve().parent)
+    with _tuners_refused(path):
+        run_user_code(partial(_execute, path, module), doing=f"loading {path.name}")
+    return module
+
+
+@contextlib.contextmanager
+def _tuners_refused(path: Path) -> Iterator[None]:
+    """Return a context in which making a tuner of KerasTuner is an error: with `overwrite=True` the
+    tuner deletes the trials in its folder, and its search would run in each worker.
+    """
+    import keras_tuner
+    from keras_tuner.engine.base_tuner import BaseTuner
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise SpaceError(
+            f"{path.name} must not make a tuner when it is loaded. Put the tuner and its search"
+            ' under `if __name__ == "__main__":`.'
+        )
+
+    made = {kind: kind.__init__ for kind in (keras_tuner.Tuner, BaseTuner)}
+    for kind in made:
+        kind.__init__ = refuse
+    try:
+        yield
+    finally:
+        for kind, make in made.items():
+            kind.__init__ = make
+
+
+def _execute(path: Path, module: ModuleType) -> None:
+    """Execute a file as a module. The bytecode that Python keeps in `__pycache__` isn't used: it is
+    that of another version of the file if both have one size and were written in one second.
+    """
+    code = compile(path.read_bytes(), str(path), "exec")
+    exec(code, vars(module))  # noqa: S102 (the search space is the user's own code)
+
+
+def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
+    """Call code of the search space that was loaded last.
+
+    Raises:
+        SpaceBug: the code raised anything but a `SpaceError`, `MemoryError` or `KeyboardInterrupt`,
+            or called `sys.exit`.
+    """
+    try:
+        with _NEIGHBOURS.importable():
+            return function()
+    except (SpaceError, MemoryError, KeyboardInterrupt):
+        raise
+    except SystemExit as error:
+        raise SpaceBug(
+            f"The search space ended the program while {doing}. Put argparse and sys.exit under"
+            ' `if __name__ == "__main__":`.',
+            traceback=traceback.format_exc(),
+        ) from error
+    except Exception as error:
+        raise SpaceBug(
+            f"The search space failed while {doing}: {type(error).__name__}: {error}{_hint(error)}",
+            traceback=traceback.format_exc(),
+        ) from error
+
+
+def _hint(error: Exception) -> str:
+    """Return what to do about an error that is usual in files of other programs; empty if none."""
+    if isinstance(error, ModuleNotFoundError):
+        return ". Install it beside this program, or set PYTHONPATH to the folder that contains it"
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        return ". Write an absolute import: modules beside the file can be imported by their names"
+    if type(error) is NameError:
+        return (
+            '. What the file makes under `if __name__ == "__main__":` does not exist here: write'
+            " the number into build(hp), or declare it with hp.Fixed"
+        )
+    return ""

@@ -15,6 +15,13 @@ from tuning.spaces.foreign_trials import ForeignTrial
 from tuning.spaces.ranges import Hyperparameter, Value
 
 ORACLE = "oracle.json"
+# Metrics that KerasTuner may have as its objective → that measure the same here.
+SAME = {
+    "val_accuracy": (
+        *("val_accuracy", "val_acc", "val_binary_accuracy"),
+        *("val_categorical_accuracy", "val_sparse_categorical_accuracy"),
+    )
+}
 LAYOUT = "KerasTuner 1.4 writes oracle.json and trial_*/trial.json into the folder of a project"
 
 
@@ -98,6 +105,7 @@ def _trial(stored: Any, name: str, *, metric: str, sign: int) -> ForeignTrial:
     if stored["status"] != "COMPLETED" or score is None or not math.isfinite(score):
         raise _Unusable(f"its status is {stored['status']}, and its score is {score}")
     direction = "max" if sign > 0 else "min"
+    metric = next((name for name in SAME.get(metric, ()) if name in metrics), metric)
     if metric not in metrics or metrics[metric]["direction"] != direction:
         raise _Unusable(f"it has no {metric} to {direction}imize, but {', '.join(metrics)}")
     by_step = {

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import SpaceBug, SpaceError
-from tuning.spaces.discovery import (
-    as_hypermodel,
-    find_hypermodel,
+from tuning.spaces.discovery import as_hypermodel, find_hypermodel
+from tuning.spaces.exploring import explore, shifted
+from tuning.spaces.files import (
     load_module,
     run_user_code,
+    short_name,
+    source_sha256,
+    split_place,
 )
-from tuning.spaces.exploring import explore, shifted
-from tuning.spaces.files import short_name, source_sha256, split_place
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.spaces.required import NGRAMS, PRESET, check
@@ -32,6 +33,7 @@ from tuning.spaces.sizes import (
     Sizes,
     lacks_sizes,
     sizes_of_model,
+    stated_lengths,
     with_sizes,
 )
 from tuning.spaces.starting_points import adopt_points, points_of, resolve_points
@@ -51,7 +53,7 @@ class SearchSpace:
 
     `source_sha256` is the hash of the file, which may change although the hyperparameters do not.
     `starting_points` contains the values of all active hyperparameters for each starting point.
-    `notes` contains a sentence for each size that the space does not declare, with its source.
+    `notes` contains sentences about sizes that the space does not declare, and about its models.
     `takes_texts` is true if a model of the space takes the texts themselves.
     """
 
@@ -143,8 +145,13 @@ def declare(
     run_user_code(lambda: hypermodel.declare_hyperparameters(hp), doing="declaring hyperparameters")
     models: list[ModelSizes] = []
     build_once = partial(_build_once, hypermodel, sizes=sizes, models=models)
+
+    def try_build(hp: Any) -> None:
+        with contextlib.suppress(SpaceBug):  # The code need not take every combination of values.
+            build_once(hp)
+
     if len(hp.space) == 1:
-        explore(partial(build_once, try_fit=try_fit), hp, vary=build_once)
+        explore(partial(build_once, try_fit=try_fit), hp, vary=try_build)
     space = SearchSpace(short_name(path), declared(hp), source_sha256(path))
     if preset is not None:
         space = _with_preset(space, preset)
@@ -153,12 +160,12 @@ def declare(
     ):
         build_once(hp)
     if sizes is not None and models and lacks_sizes(space.hyperparameters):
-        with contextlib.suppress(SpaceBug):  # The code need not take every combination of values.
-            build_once(replay(shifted(hp)))
-    space = replace(space, takes_texts=any(model.takes_texts for model in models))
+        try_build(replay(shifted(hp)))
+    notes = tuple(dict.fromkeys(note for model in models for note in model.notes))
+    space = replace(space, takes_texts=any(model.takes_texts for model in models), notes=notes)
     if sizes is not None:
-        items, notes = with_sizes(space.hyperparameters, sizes, models, space=space.name)
-        space = replace(space, hyperparameters=items, notes=notes)
+        items, of_sizes = with_sizes(space.hyperparameters, sizes, models, space=space.name)
+        space = replace(space, hyperparameters=items, notes=(*of_sizes, *notes))
     check(space)
     points = run_user_code(lambda: points_of(hypermodel), doing="reading its starting points")
     points = sizes.without_fixed(points) if sizes else points
@@ -176,9 +183,11 @@ def _build_once(
 ) -> None:
     """Build a model to read its hyperparameters, and add its sizes to `models`."""
     doing = "building the model to read its hyperparameters"
-    model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
+    with stated_lengths() as lengths:
+        model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
     _refuse_logits(model)
-    models.append(sizes_of_model(model))
+    stated = lengths.pop() if len(lengths) == 1 else None
+    models.append(replace(sizes_of_model(model), stated_length=stated))
     if try_fit and has_own_fit(hypermodel):
         doing = "trying its fit() on a few rows"
         of_data = (sizes.sequence_length or sizes.usual_length) if sizes else N_TRIED_TOKENS

@@ -4,6 +4,7 @@ fixes from outside.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,18 +52,24 @@ class ModelSizes:
     """The sizes of the texts that a model takes: the rows of the embedding of its token ids, and
     the length of its input. A size that the model does not have is None. A model that takes the
     texts themselves has no such sizes.
+
+    `stated_length` is the `input_length` of the model's embeddings, which Keras 3 ignores. `notes`
+    contains a sentence for each way in which the model reads its input otherwise than users expect.
     """
 
     vocab_size: int | None
     sequence_length: int | None
     takes_texts: bool = False
+    stated_length: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def sizes_of_model(model: Any) -> ModelSizes:
     """Return the sizes of a model; both are None for an object that is not a Keras model.
 
     Raises:
-        SpaceError: the model takes texts, but not as a single input of one text in a row.
+        SpaceError: the model takes texts, but not as a single input of one text in a row, or its
+            input has more than two dimensions.
     """
     import keras
 
@@ -70,9 +77,69 @@ def sizes_of_model(model: Any) -> ModelSizes:
         return ModelSizes(None, None)
     if takes_texts(model):
         return ModelSizes(None, None, takes_texts=True)
-    inputs = [tensor for tensor in getattr(model, "inputs", None) or [] if len(tensor.shape) == 2]
+    tensors = getattr(model, "inputs", None) or []
+    large = next((tensor for tensor in tensors if len(tensor.shape) > 2), None)
+    if large is not None:
+        raise SpaceError(
+            "The input of a model must be token ids of shape (length,), or one text; this model's"
+            f" input has the shape {large.shape[1:]}. Let an Embedding give the vectors."
+        )
+    inputs = [tensor for tensor in tensors if len(tensor.shape) == 2]
     length = inputs[0].shape[1] if len(inputs) == 1 else None
-    return ModelSizes(rows_of(model), length)
+    return ModelSizes(rows_of(model), length, notes=_notes(model))
+
+
+def _notes(model: keras.Model) -> tuple[str, ...]:
+    """Return sentences about a recurrent layer that reads the padding, and about a dense layer that
+    takes token ids. In a graph, a recurrent layer may get a mask of its own.
+    """
+    import keras
+
+    layers = list(model._flatten_layers(include_self=False))
+    if any(not type(layer).__module__.startswith("keras.") for layer in layers):
+        return ()  # A layer of the user may make a mask, or anything else of the ids.
+    notes = []
+    recurrent = [layer for layer in layers if isinstance(layer, keras.layers.RNN)]
+    masks = [
+        getattr(layer, "mask_zero", isinstance(layer, keras.layers.Masking)) for layer in layers
+    ]
+    if recurrent and not any(masks) and type(model) is keras.Sequential:
+        notes.append(
+            f"The {type(recurrent[0]).__name__} reads the padding, which follows each text here:"
+            " give the Embedding mask_zero=True."
+        )
+    inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
+    first = [layer for layer in layers if inputs & set(_inputs_of(layer))]
+    if not first and type(model) is keras.Sequential:
+        first = layers[:1]
+    if any(isinstance(layer, keras.layers.Dense) for layer in first):
+        notes.append(
+            "The Dense layer takes token ids as if they were quantities. For counts of words, let"
+            ' the model take the texts, with TextVectorization(output_mode="multi_hot").'
+        )
+    return tuple(notes)
+
+
+@contextlib.contextmanager
+def stated_lengths() -> Iterator[set[int]]:
+    """Return a context in which models are built, with the set of the `input_length` of their
+    embeddings: Keras 3 takes this argument and ignores it.
+    """
+    import keras
+
+    lengths: set[int] = set()
+    original = keras.layers.Embedding.__init__
+
+    def recording(self: keras.layers.Embedding, *args: Any, **kwargs: Any) -> None:
+        if isinstance(kwargs.get("input_length"), int):
+            lengths.add(kwargs["input_length"])
+        original(self, *args, **kwargs)
+
+    keras.layers.Embedding.__init__ = recording
+    try:
+        yield lengths
+    finally:
+        keras.layers.Embedding.__init__ = original
 
 
 def rows_of(model: keras.Model) -> int | None:
@@ -171,11 +238,12 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
             if in_models
             else (sizes.all_rows, "the rows for all words of the training texts")
         )
-    return (
-        (in_models.pop(), "the length of the model's input")
-        if in_models
-        else (sizes.usual_length, "the 95th percentile of the training texts' lengths")
-    )
+    if in_models:
+        return in_models.pop(), "the length of the model's input"
+    stated = {model.stated_length for model in models} - {None}
+    if len(stated) == 1 and (length := stated.pop()):
+        return length, "the input_length of the model's Embedding"
+    return sizes.usual_length, "the 95th percentile of the training texts' lengths"
 
 
 def _flag(name: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from tuning import documents
-from tuning.config import StudyConfig
+from tuning.config import StudyConfig, differences
 from tuning.errors import StudyError
 from tuning.results import StudyDir
 
@@ -84,3 +84,32 @@ def record_in_storage(values: object, name: str) -> StudyRecord:
             f" {error}. Use the version that created the study, or start another study with"
             " --study NAME."
         ) from error
+
+
+def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
+    """Check that the requested settings are those in `study.json`.
+
+    Raises:
+        StudyError: the settings differ; the message shows both values of each difference.
+    """
+    recorded = read_record(folder)
+    # `asdict` keeps the defaults, which a document leaves out.
+    old, new = (
+        {name: value for name, value in asdict(record).items() if hasattr(requested, name)}
+        for record in (recorded, requested)
+    )
+    # Equal fingerprints mean equal texts and labels, so their path may differ.
+    if recorded.data_fingerprint == requested.data_fingerprint:
+        for values in (old, new):
+            del values["config"]["data"]
+    lines = differences(old, new)
+    if lines:
+        is_other_file = any(line.startswith("config.space:") for line in lines)
+        is_part = any(line.startswith("config.train.parts_per_epoch:") for line in lines)
+        raise StudyError(
+            f"Study {folder.name!r} must be continued with the settings it was created with; "
+            + "; ".join(lines)
+            + (" (parts_per_epoch follows from --min-texts)" if is_part else "")
+            + (". A class that was changed is another search space" if is_other_file else "")
+            + ". Use the same values, or start another study with --study NAME."
+        )

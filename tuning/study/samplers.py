@@ -17,7 +17,7 @@ from tuning.fidelity import part_at
 from tuning.spaces.hyperparameters import distributions, grid
 from tuning.spaces.loading import SearchSpace
 from tuning.study.optuna_internals import fixed_params_of, view_of
-from tuning.study.trials import ENDED, attributes_of, costs_of, is_over_limit, rank
+from tuning.study.trials import ENDED, attributes_of, costs_of, is_over_limit, rank, spread
 
 # Number of trials that are drawn at random before TPE has a model. It is Optuna's default.
 STARTUP_TRIALS = 10
@@ -110,8 +110,13 @@ def fitted_trials(
 
     `benchmarks.scale_out` measures the effect on the result, for one objective and without a
     pruner. `n_max` must be 50 or more.
+
+    With several objectives, a pruned trial within the limits is left out: another program has
+    pruned it, and TPE raises an error for its intermediate values.
     """
     ended = [t for t in trials if t.state in ENDED]
+    if any(t.values and len(t.values) > 1 for t in ended):
+        ended = [t for t in ended if t.state == TrialState.COMPLETE or is_over_limit(t)]
     running = [t for t in trials if t.state == TrialState.RUNNING]
     if len(ended) > n_max:
         complete = (t for t in ended if t.state == TrialState.COMPLETE and not is_over_limit(t))
@@ -125,9 +130,7 @@ def _best_fitted(ranked: list[FrozenTrial], *, n_max: int) -> list[FrozenTrial]:
     """Return the trials that `fitted_trials` keeps for their values."""
     if not ranked or not costs_of(ranked[0]):
         return ranked[:N_BEST_FITTED]
-    front = pareto_front(ranked, costs_of)
-    indices = np.linspace(0, len(front) - 1, min(len(front), n_max // 2)).round().astype(int)
-    return [front[i] for i in indices]
+    return spread(pareto_front(ranked, costs_of), n_max // 2)
 
 
 class FittedTPE(optuna.samplers.TPESampler):

@@ -1,7 +1,7 @@
 """The creation of a study, and the checks of a call that resumes or joins the study.
 
 The trials are in Optuna's storage alone. `study.json` and `search_space.json` in the study's folder
-are written once and never change; the storage has a copy of both.
+are written once; the storage has a copy of both.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ import optuna
 
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
-from tuning.config import StudyConfig, differences
+from tuning.config import StudyConfig
 from tuning.documents import unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import identify
+from tuning.study.coordinators import FIRST_COORDINATOR, identify
 from tuning.study.record import (
     REMEDY,
     StudyIdentity,
     StudyRecord,
     read_record,
     record_in_storage,
+    refuse_differences,
     require_directions,
 )
 from tuning.study.samplers import make_pruner
@@ -137,12 +138,15 @@ def open_study(
             )
             write_json(folder.space_path, {**unstructure(space), "fingerprint": space.fingerprint})
             documents.write(folder.config_path, record)
-        _copy_to_storage(study, folder, storage_url=storage_url)
+        _copy_to_storage(study, folder, space, storage_url=storage_url)
     return study
 
 
-def _copy_to_storage(study: optuna.Study, folder: StudyDir, *, storage_url: str) -> None:
-    """Copy the files of the study's folder to the storage, for machines that join the study.
+def _copy_to_storage(
+    study: optuna.Study, folder: StudyDir, space: SearchSpace, *, storage_url: str
+) -> None:
+    """Copy the files of the study's folder to the storage, for machines that join the study, and
+    the hash of the space's file whenever the machine that created the study has another one.
 
     Raises:
         StudyError: the folder belongs to another study with this name.
@@ -162,6 +166,12 @@ def _copy_to_storage(study: optuna.Study, folder: StudyDir, *, storage_url: str)
             f" {stored.created}. Name another folder with --results, or another study with"
             " --study."
         )
+    files = study.user_attrs[SPACE]
+    if (
+        identify(folder) == FIRST_COORDINATOR
+        and files.get("source_sha256", "") != space.source_sha256
+    ):
+        study.set_user_attr(SPACE, {**files, "source_sha256": space.source_sha256})
 
 
 def _refuse_incomplete(
@@ -198,7 +208,8 @@ def _refuse_incomplete(
 
 def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any]) -> None:
     """Create the folder of a study that another machine has created, from the copy in the storage.
-    An existing folder is not changed.
+    Of an existing folder that has joined, only the copy of the search space is written again: the
+    machine that created the study may have corrected the file.
 
     Args:
         moved: the paths on this machine of the search space (`space`) and of the data (`data`:
@@ -208,39 +219,28 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
         StudyError: the storage does not contain the study or its copy of the files.
         StorageError: the storage or the results folder can't be written.
     """
-    if folder.config_path.exists():
+    is_known = folder.config_path.exists()
+    if is_known and identify(folder) == FIRST_COORDINATOR:
         return
-    missing = missing_file(storage_url)
-    if missing:
+    if missing := missing_file(storage_url):
         raise StudyError(
             f"A study to join must be in the storage; the file {missing} does not exist."
         )
     storage = open_storage(storage_url)
     try:
         with storage_errors(storage_url):
-            names = [s.study_name for s in storage.get_all_studies()]
-            if folder.name not in names:
-                contents = (
-                    f"it contains {', '.join(sorted(names))}" if names else "it contains none"
-                )
-                raise StudyError(
-                    f"A study to join must be in the storage; {folder.name!r} is not in"
-                    f" {hide_password(storage_url)}, {contents}."
-                )
-            attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(folder.name))
-            if RECORD not in attributes:
-                raise StudyError(
-                    f"A study to join must have its settings in the storage; {folder.name!r} has"
-                    " none: another process is still creating it (wait a moment), or another"
-                    " program did (choose another --study, and `make import-optuna`)."
-                )
+            attributes = _files_in_storage(storage, folder.name, storage_url=storage_url)
+            stored = record_in_storage(attributes[RECORD], folder.name)
+            if is_known:
+                if read_record(folder).created == stored.created:
+                    write_json(folder.space_path, attributes[SPACE])
+                return  # `open_study` refuses a study of another machine.
             identify(folder, joins=True)
             write_json(folder.space_path, attributes[SPACE])
-            config = record_in_storage(attributes[RECORD], folder.name).config
             here = replace(
-                config,
-                space=moved.get("space", config.space),
-                data=replace(config.data, **moved.get("data", {})),
+                stored.config,
+                space=moved.get("space", stored.config.space),
+                data=replace(stored.config.data, **moved.get("data", {})),
             )
             # Keys that a newer version has written stay in the record.
             write_json(folder.config_path, {**attributes[RECORD], "config": unstructure(here)})
@@ -248,30 +248,30 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
         storage.engine.dispose()
 
 
-def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
-    """Check that the requested settings are those in `study.json`.
+def _files_in_storage(
+    storage: optuna.storages.BaseStorage, name: str, *, storage_url: str
+) -> Mapping[str, Any]:
+    """Return the attributes of a study, which contain the copies of its files.
 
     Raises:
-        StudyError: the settings differ; the message shows both values of each difference.
+        StudyError: the storage does not contain the study or its copy of the files.
     """
-    recorded = read_record(folder)
-    old, new = (
-        {name: value for name, value in unstructure(record).items() if hasattr(requested, name)}
-        for record in (recorded, requested)
-    )
-    # Equal fingerprints mean equal texts and labels, so their path may differ.
-    if recorded.data_fingerprint == requested.data_fingerprint:
-        for values in (old, new):
-            del values["config"]["data"]
-    lines = differences(old, new)
-    if lines:
-        is_other_file = any(line.startswith("config.space:") for line in lines)
+    names = [study.study_name for study in storage.get_all_studies()]
+    if name not in names:
+        contents = f"it contains {', '.join(sorted(names))}" if names else "it contains none"
         raise StudyError(
-            f"Study {folder.name!r} must be continued with the settings it was created with; "
-            + "; ".join(lines)
-            + (". A class that was changed is another search space" if is_other_file else "")
-            + ". Use the same values, or start another study with --study NAME."
+            f"A study to join must be in the storage; {name!r} is not in"
+            f" {hide_password(storage_url)}, {contents}."
         )
+    number = storage.get_study_id_from_name(name)
+    attributes: Mapping[str, Any] = storage.get_study_user_attrs(number)
+    if RECORD not in attributes:
+        raise StudyError(
+            f"A study to join must have its settings in the storage; {name!r} has none: another"
+            " process is still creating it (wait a moment), or another program did (choose another"
+            " --study, and `make import-optuna`)."
+        )
+    return attributes
 
 
 def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> optuna.Study:

@@ -150,7 +150,8 @@ class Summary:
         if self.best is None:
             raise StudyError(
                 f"A study must have a completed trial before {purpose}; {self.study!r} has none"
-                f" among its {len(self.trials)} trials. Type `make tune` to continue the search."
+                f" among its {len(self.trials)} trials. Type"
+                f" `make tune STUDY={self.study}` to continue the search."
             )
         return self.best
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TypedDict, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict, TypeVar, cast
 
+import numpy as np
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning.config import sign
@@ -12,6 +13,8 @@ from tuning.fidelity import epochs_at
 from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
+
+T = TypeVar("T")
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 # Attributes that a duplicate does not take over from the trial of the same configuration.
@@ -172,3 +175,9 @@ def rank(complete: Iterable[FrozenTrial], metric: str) -> list[FrozenTrial]:
     """Sort completed trials, best first: by the metric, then by their costs, then by number."""
     towards = sign(metric)
     return sorted(complete, key=lambda t: (-towards * value_of(t), costs_of(t), t.number))
+
+
+def spread(items: Sequence[T], n: int) -> list[T]:
+    """Return `n` items at equal distances, with both ends; all items if there are at most `n`."""
+    places = np.linspace(0, len(items) - 1, min(n, len(items)))
+    return [items[number] for number in sorted({round(place) for place in places})]

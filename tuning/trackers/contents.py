@@ -125,7 +125,7 @@ def tracked_study(record: StudyRecord, summary: Summary, folder: StudyDir) -> Tr
     numbers: dict[str, float] = {f"n_{state}": n for state, n in summary.counts.items()}
     if best is not None:
         numbers |= {"best_trial": best.trial.number, "best_value": value_of(best.trial)}
-        if best.mean:
+        if best.is_confirmed and best.mean:
             named = {"mean": best.mean.value, "low": best.mean.low, "high": best.mean.high}
             numbers |= {f"confirmed_{name}": value for name, value in named.items()}
     if baseline is not None:

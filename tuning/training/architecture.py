@@ -182,7 +182,7 @@ def is_stock(model: keras.Model) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras emits a warning for each lambda.
             return _is_stock_config(keras.saving.serialize_keras_object(model))
-    except (NotImplementedError, TypeError, ValueError):  # Keras can't write this model's config.
+    except Exception:  # noqa: BLE001 - Keras or a `get_config` of the user can't write the config.
         return False
 
 
@@ -195,7 +195,9 @@ def _is_stock_config(config: Any) -> bool:
     if isinstance(config, dict):
         is_function = config.get("class_name") in ("function", "__lambda__", "Lambda")
         is_lambda = set(config) == {"value"}
-        is_of_keras = str(config.get("module") or "keras").startswith("keras")
+        # A module of the user may be called keras_layers.
+        package = str(config.get("module") or "keras").split(".")[0]
+        is_of_keras = package in ("keras", "keras_hub")
         is_stock_object = is_of_keras and not is_function and not is_lambda
         return is_stock_object and all(map(_is_stock_config, config.values()))
     return all(map(_is_stock_config, config)) if isinstance(config, list | tuple) else True
@@ -213,8 +215,8 @@ def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
         return keras.Model(model.inputs, model.outputs, name=model.name)
     inputs = _input_of(model, sequence_length)
     try:
-        outputs = model.call(inputs, **_inference_arguments(model))
-        graph = keras.Model(inputs, outputs, name=model.name)
+        outputs = keras.tree.flatten(model.call(inputs, **_inference_arguments(model)))
+        graph = keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name)
     # The user's code may raise any exception for symbolic tensors.
     except Exception:  # noqa: BLE001
         return model

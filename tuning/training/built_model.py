@@ -17,7 +17,7 @@ from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels
 from tuning.raw_text.vectorization import adapt_to_texts
 from tuning.raw_text.view import TextView
-from tuning.spaces.discovery import run_user_code
+from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import build, check_declared, has_own_fit
 from tuning.training import checkpoints, prediction
 from tuning.training.architecture import TEXT, ensure_built

@@ -152,13 +152,15 @@ class EvaluationCallback(keras.callbacks.Callback):
             epoch.number - result.best_epoch >= validation.patience
             or epoch.number >= validation.n_epochs
         )
-        # Such a training ends here; a pause would have nothing to resume.
+        # Such a training ends here: a pause would have nothing to resume, and nothing is pruned.
         result.paused = answer is Answer.PAUSE and not is_over
-        result.stopped = result.paused or answer is Answer.STOP
+        result.stopped = result.paused or (answer is Answer.STOP and not is_over)
         if result.paused:
             self.state = checkpoints.state_of(self._trained)
         if result.stopped or is_over:
             self._trained.stop_training = True
+            if self.model is not None:  # An own `fit` may train another model around the built one.
+                self.model.stop_training = True
 
     def _is_best(self, number: float, value: float) -> bool:
         """Return whether an epoch is the best so far: a whole epoch is better than any fraction.

@@ -218,7 +218,8 @@ def _save_predictions(
 @contextlib.contextmanager
 def _infeasible_errors() -> Iterator[None]:
     """Raise `Infeasible` in the place of TensorFlow's and Python's errors for a lack of memory, and
-    in the place of a `SpaceBug` that was caused by one of them or by an `Infeasible`.
+    in the place of a `SpaceBug` that was caused by one of them, by an `Infeasible`, or by the error
+    with which a space gives a trial up under KerasTuner.
     """
     try:
         yield
@@ -229,6 +230,8 @@ def _infeasible_errors() -> Iterator[None]:
             raise bug.__cause__ from None
         if isinstance(bug.__cause__, tf.errors.ResourceExhaustedError):
             raise _out_of_memory(bug.__cause__) from bug
+        if isinstance(bug.__cause__, keras_tuner.errors.FailedTrialError):
+            raise Infeasible(FailureReason.REFUSED, str(bug.__cause__)) from bug
         raise
 
 

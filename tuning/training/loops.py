@@ -23,7 +23,7 @@ from tuning.hardware import memory_left
 from tuning.kernels.fuse import fused
 from tuning.outcomes import FailureReason
 from tuning.raw_text.vectorization import placeholder_vocabularies
-from tuning.spaces.discovery import run_user_code
+from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import check_declared, has_own_fit
 from tuning.training.architecture import TEXT, ensure_built, without_padding
 from tuning.training.batching import Rows, View, WordView, training_batches
@@ -85,6 +85,8 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     counts each part of an epoch as one epoch.
     """
     model, parts = built.model, built.parts
+    if model.jit_compile is True and train.view.trims:
+        model.jit_compile = False  # XLA would compile the step again for each width of a batch.
     n_trained = part_at(callback.result.n_epochs, parts)
 
     @functools.lru_cache(maxsize=1)  # The parts of an epoch share its batches.
@@ -102,9 +104,11 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
         lambda: iter(batches_of(next(numbers))), train.view, train.targets, n_batches=n_batches
     )
     # Without this call, Keras creates the variables of the optimizer and the metrics while it
-    # traces a step, and must trace the step once more. This takes 0.15 s for each trial.
-    inputs = without_objects(train.view.batch(np.arange(2)))
-    model._symbolic_build(data_batch=(inputs, train.targets[:2]))
+    # traces a step, and must trace the step once more. This takes 0.15 s for each trial. Metrics of
+    # a model that runs eagerly may need numbers, which symbolic tensors do not have.
+    if not model.run_eagerly:
+        inputs = without_objects(train.view.batch(np.arange(2)))
+        model._symbolic_build(data_batch=(inputs, train.targets[:2]))
     if model.steps_per_execution == 1 and not model.run_eagerly:
         model.steps_per_execution = STEPS_PER_EXECUTION
         _trace_step(model, data.element_spec)

@@ -19,7 +19,7 @@ from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.pretrained.view import TokenView
 from tuning.raw_text.view import TextView
-from tuning.spaces.discovery import run_user_code
+from tuning.spaces.files import run_user_code
 from tuning.spaces.required import PRESET
 from tuning.training.architecture import NGRAMS, TEXT, TOKENS, ignores_padding, input_names
 from tuning.training.batching import (
@@ -93,7 +93,7 @@ def _word_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTe
         vocab_size=int(values["vocab_size"]),
         sequence_length=int(values["sequence_length"]),
         truncating=str(values.get("truncating", "pre")),
-        trims=ignores_padding(model),
+        trims=ignores_padding(model) and model.jit_compile is not True,
     )
 
 
@@ -245,11 +245,13 @@ class Predictor:
             self._step = self._traced(view)
         step = self._step
         parts = [step(tf.nest.map_structure(tf.constant, view.batch(batch))) for batch in batches]
-        outputs = np.asarray(
+        outputs = tf.nest.flatten(
             tf.nest.map_structure(lambda *of_batch: np.concatenate(of_batch), *parts)
         )
+        # A single output may be in a list or a dictionary.
+        output = np.asarray(outputs[0] if len(outputs) == 1 else outputs)
         probabilities = run_user_code(
-            lambda: class_probabilities(outputs, n_classes=n_classes),
+            lambda: class_probabilities(output, n_classes=n_classes),
             doing="reading the model's output",
         )
         ordered: Array = probabilities[np.argsort(np.concatenate(batches))]

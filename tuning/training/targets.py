@@ -15,7 +15,7 @@ from keras.src.trainers.compile_utils import get_loss
 
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
-from tuning.spaces.discovery import run_user_code
+from tuning.spaces.files import run_user_code
 from tuning.training.architecture import TEXT, input_names, output_of
 
 # Values of the predictions with which a loss is tried. The loss also differs between them if it

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar, cast
 
-from tuning.outcomes import FailureReason
+from tuning.outcomes import LOST_REASONS, MAX_LOST, FailureReason
 from tuning.training.result import Answer
 from tuning.workers.limits import TrialLimits, WorkerLimits
 from tuning.workers.messages import Ending, EpochEnded, Reply, Train, TrainingFailed
@@ -33,6 +33,7 @@ class Dispatcher(Generic[Job]):
         self._jobs: dict[AnyWorker, Job] = {}
         # Number of trainings that each worker has ended since its start.
         self._n_trainings: Counter[AnyWorker] = Counter()
+        self._n_lost: Counter[Job] = Counter()  # Number of times that each job was lost.
         self._next = 0  # Index of the worker that comes first in `free`.
 
     @property
@@ -99,6 +100,15 @@ class Dispatcher(Generic[Job]):
         for worker, reason, detail in self._limits.exceeded():
             self._replace(worker)
             yield self._drop(worker), TrainingFailed(reason, f"{detail}, and was replaced")
+
+    def starts_again(self, job: Job, message: Ending) -> bool:
+        """Return whether a caller that repeats lost trainings must start a job again: its worker
+        was lost, and this happened fewer than `MAX_LOST` times.
+        """
+        if not isinstance(message, TrainingFailed) or message.reason not in LOST_REASONS:
+            return False
+        self._n_lost[job] += 1
+        return self._n_lost[job] < MAX_LOST
 
     def _worker_of(self, job: Job) -> AnyWorker:
         return next(worker for worker, its_job in self._jobs.items() if its_job is job)

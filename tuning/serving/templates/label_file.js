@@ -167,7 +167,7 @@ function showFile({ delimiter, header, isTsv, name, rows }) {
   const content = lines.map((line) => writtenLine(line) + "\n").join("");
   URL.revokeObjectURL(at("download").href);
   at("download").href = URL.createObjectURL(new Blob([content], { type: "text/csv" }));
-  at("download").download = name.replace(/(\.[^.]*)?$/, ".predictions.csv");
+  at("download").download = name.replace(/(\.[^.]*)?$/, `.predictions.${isTsv ? "tsv" : "csv"}`);
   const counts = new Map();
   for (const row of rows) counts.set(row.added[0], (counts.get(row.added[0]) ?? 0) + 1);
   const labeled = [...counts].filter(([label]) => label).sort();
