@@ -1,11 +1,13 @@
 """Which space is best, which are tied with it, and the words of what to choose."""
 
+import copy
 from dataclasses import replace
 
 import pytest
 
 from tests.comparisons import REFERENCES, comparison_of, standing, standings, unconfirmed
 from tests.confirmations import with_repeats
+from tuning.comparison import standings as standings_module
 from tuning.comparison.document import ComparedSpace
 from tuning.comparison.standings import (
     Ranking,
@@ -18,6 +20,8 @@ from tuning.comparison.standings import (
 from tuning.evaluation.statistics import mean_interval
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
+from tuning.spaces.hyperparameters import optuna_names
+from tuning.study.summary import Summary
 
 SMALL = [0.001, -0.001, 0.0, 0.0, 0.0]
 
@@ -164,6 +168,29 @@ def test_standing_is_read_from_the_study(finished: tuple[ResultsDir, Outcome]) -
     )
     assert space_standing.n_parameters == best.user_attrs["n_parameters"]
     assert space_standing.state == "not confirmed"
+    assert space_standing.values == best.params
+
+
+def test_values_of_a_standing_have_the_names_of_the_space(
+    finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna's names contain the condition if a name has several ranges."""
+    results, outcome = finished
+    declared, (units, *_) = outcome.space, outcome.space.searched
+    twice = [replace(units, conditions=(("n_classes", (n,)),)) for n in (2, 3)]
+    others = [item for item in declared.hyperparameters if item is not units]
+    n_classes = next(item for item in others if item.name == "n_classes")
+    others.remove(n_classes)
+    space = replace(declared, hyperparameters=(n_classes, *others, *twice))
+    trial = copy.deepcopy(outcome.summary.ranked[0])
+    own = optuna_names(space.hyperparameters)[-2]
+    trial._params[own] = trial._params.pop(units.name)
+    summary = Summary.of("s", "val_accuracy", [trial])
+    monkeypatch.setattr(standings_module, "recorded_space", lambda folder: space)
+    monkeypatch.setattr(standings_module, "read_summary", lambda *places, **url: summary)
+    compared = ComparedSpace(space="tiny.py", study="s", seconds=9.0, is_over=True)
+    values = standing_of(compared, results, storage_url="").values
+    assert values[units.name] == trial.params[own] and own not in values
 
 
 def test_confirmed_best_stands_for_the_study(

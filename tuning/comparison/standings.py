@@ -17,8 +17,9 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval, mean_interval
 from tuning.results import ResultsDir
 from tuning.spaces.ranges import Values
+from tuning.study.study import recorded_space
 from tuning.study.summary import read_summary
-from tuning.study.trials import attributes_of, value_of
+from tuning.study.trials import attributes_of, value_of, values_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +97,7 @@ class Ranking:
     def choices(self) -> list[Standing]:
         """The best, and the tied spaces that are at most `RESOLUTION` behind it by their mean.
 
-        A tied space that is further behind has too few or too different repeats to count as equally
-        good.
+        A tied space that is further behind has too few repeats, or too different ones.
         """
         near = [entry for entry in self.tied if self.behind[entry.space.study].value <= RESOLUTION]
         return [self.best, *near]
@@ -139,6 +139,8 @@ def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) 
     finalist = estimates.best if estimates and is_confirmed else None
     number = finalist.trial if finalist else best.number
     trial = next(t for t in summary.trials if t.number == number)
+    declared = recorded_space(folder)
+    own = values_of(trial, declared)
     searched = Standing(
         space=space,
         n_trials=summary.n_finished,
@@ -146,7 +148,7 @@ def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) 
         search_value=value_of(best),
         n_parameters=attributes_of(trial).get("n_parameters"),
         latency_ms=space.latency_ms if space.measured_trial in (None, number) else None,
-        values=trial.params,
+        values={item.name: own[item.name] for item in declared.searched if item.name in own},
     )
     if estimates is None or finalist is None:
         return searched
