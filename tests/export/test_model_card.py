@@ -184,6 +184,12 @@ def test_card_states_that_nothing_was_confirmed(manifest: FullManifest) -> None:
     assert "This trial is the baseline" in card
 
 
+def test_card_states_that_a_starting_point_was_not_drawn(manifest: FullManifest) -> None:
+    assert "no sampler has drawn it" not in prose(manifest)
+    card = prose(replace(manifest, search=replace(manifest.search, starting_point=2)))
+    assert "This trial is starting point 2 of the search space" in card
+
+
 def test_card_has_no_snippet_of_a_format_that_was_left_out(manifest: FullManifest) -> None:
     left_out = ("model.h5", "model_int8.tflite")
     manifest = replace(

@@ -5,10 +5,12 @@ from typing import cast
 
 import pytest
 
+from tests.texts import make_reviews
 from tuning.config import DataConfig, StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import PresetCard
-from tuning.errors import SpaceError
+from tuning.errors import DataError, SpaceError
+from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study import prepare
@@ -56,18 +58,26 @@ def test_lengths_beyond_the_preset_are_refused(length: Hyperparameter) -> None:
         prepared(length)
 
 
-def test_texts_are_read_again_only_for_new_tokens(
-    reviews_csv: Path, monkeypatch: pytest.MonkeyPatch
+def test_tokens_are_not_built_of_data_that_have_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    n_texts: dict[str, int] = {}
-
-    def build(corpus: Corpus, preset: str, *, texts: object, **options: object) -> PresetCard:
-        assert callable(texts)
-        n_texts.update({name: len(of_split) for name, of_split in texts().items()})
-        return PresetCard(preset, "", "BertBackbone", None, [], [])
-
-    monkeypatch.setattr(prepare, "build_tokens", build)
-    config = StudyConfig(study="s", data=DataConfig(data=str(reviews_csv)))
-    length = Hyperparameter(name="sequence_length", kind="fixed", default=10_000)
-    prepare.prepare_views(CORPUS, SearchSpace("mine", (PRESET, length)), config)
-    assert n_texts == {"train": 168, "validation": 36, "test": 36}
+    """The texts are read again for a preset, which may be downloaded before for minutes."""
+    path = tmp_path / "reviews.csv"
+    make_reviews().to_csv(path, index=False)
+    config = StudyConfig(study="s", data=DataConfig(data=str(path)))
+    corpus, _ = prepare.prepare_corpus(config, results=ResultsDir(tmp_path / "results"))
+    read: list[dict[str, list[str]]] = []
+    card = PresetCard("p", "", "BertBackbone", 128, [2], [3])
+    monkeypatch.setattr(
+        prepare, "build_tokens", lambda *_, texts, progress: [read.append(texts()), card][1]
+    )
+    length = Hyperparameter(name="sequence_length", kind="fixed", default=64)
+    space = SearchSpace("mine", (PRESET, length))
+    prepare.prepare_views(corpus, space, config)
+    for texts in read:
+        n_texts = {name: len(of_split) for name, of_split in texts.items()}
+        assert n_texts == {"train": 168, "validation": 36, "test": 36}
+    assert len(read) == 2
+    make_reviews().iloc[1:].to_csv(path, index=False)
+    with pytest.raises(DataError, match="must not change while they are read"):
+        prepare.prepare_views(corpus, space, config)

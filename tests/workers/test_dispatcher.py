@@ -1,5 +1,8 @@
 """The dispatcher, with fake workers that send the messages of a script."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from tests.fake_workers import FakePool, Script, epoch, result_of, trains
@@ -10,6 +13,7 @@ from tuning.workers import limits
 from tuning.workers.dispatcher import Dispatcher
 from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import EpochEnded, ErrorRaised, Train, TrainingEnded, TrainingFailed
+from tuning.workers.pool import AnyWorker
 
 JOB = TrainingJob(values={"units": 2}, n_classes=2, train=TrainConfig(epochs=2), seed=0)
 REQUEST = Train("space.py", "corpus", JOB)
@@ -167,3 +171,24 @@ def test_worker_that_has_not_started_gets_no_job() -> None:
     assert dispatcher.has_ready_worker
     pool.workers[1].is_ready = False
     assert not dispatcher.has_ready_worker
+
+
+def test_time_in_which_the_coordinator_was_stopped_is_no_time_of_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by Ctrl-Z and fg, or in a container that was paused."""
+    clock = SimpleNamespace(now=1_000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(limits, "time", clock)
+    watched = limits.WorkerLimits(TrialLimits(seconds=90.0, silent_seconds=60.0))
+    (worker,) = FakePool(trains).workers
+    watched.begin(cast("AnyWorker", worker))
+    clock.now += 1.0
+    assert watched.exceeded() == []
+    clock.now += 3_600.0
+    assert watched.exceeded() == []
+    for _ in range(30):
+        clock.now += 2.0
+        assert watched.exceeded() == []
+    clock.now += 2.0
+    ((_, reason, _),) = watched.exceeded()
+    assert reason is FailureReason.SILENT

@@ -10,8 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 
 from tests.paths import ROOT
@@ -24,6 +27,7 @@ from tuning.spaces.loading import SearchSpace, declare
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.prepare import prepare_corpus
 from tuning.training.result import Answer, FitResult, TrainingJob
+from tuning.workers import pool as pool_module
 from tuning.workers.messages import (
     Declare,
     EpochEnded,
@@ -38,7 +42,7 @@ from tuning.workers.pool import AnyPool, AnyWorker, Pool, declared_space
 from tuning.workers.ray_cluster import Shares, join_cluster
 from tuning.workers.ray_pool import RayPool
 from tuning.workers.server import start_server
-from tuning.workers.worker import raise_error
+from tuning.workers.worker import raise_error, usage_of
 
 # A worker that has not answered after this time is assumed to hang.
 ANSWER_SECONDS = 60.0
@@ -614,3 +618,31 @@ app.app(["tune", "--results", {str(tmp_path)!r}])
 """
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert ran.returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("visible", "n_gpus"),
+    [(None, 4), ("", 0), ("-1", 0), ("2", 1), ("0, 1,-1,3", 2), ("GPU-89-d7,GPU-1", 2)],
+)
+def test_visible_gpus_are_those_of_cuda(
+    visible: str | None, n_gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(pool_module.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(pool_module, "Path", lambda path: SimpleNamespace(glob=lambda _: range(4)))
+    assert pool_module.available_gpus() == n_gpus
+
+
+def test_memory_that_workers_share_is_not_their_own(tmp_path: Path) -> None:
+    """Data are memory-mapped, and all workers map the same pages."""
+    size = 64 * 2**20
+    np.zeros(size, np.uint8).tofile(tmp_path / "data")
+    before = usage_of(psutil.Process()).memory_mb
+    mapped = np.memmap(tmp_path / "data", np.uint8, mode="r")
+    assert int(mapped.sum()) == 0
+    assert usage_of(psutil.Process()).memory_mb - before < 32
+    own = np.ones(size, np.uint8)
+    assert int(own.sum()) == size
+    assert usage_of(psutil.Process()).memory_mb - before > 32

@@ -46,6 +46,18 @@ class SplitReviews:
     n_duplicates: int
     fingerprint: str
 
+    def require_fingerprint(self, fingerprint: str) -> None:
+        """Check that data that were read again have the fingerprint of their corpus.
+
+        Raises:
+            DataError: the data have changed since the corpus was built.
+        """
+        if self.fingerprint != fingerprint:
+            raise DataError(
+                "The data must not change while they are read: their fingerprint was"
+                f" {fingerprint}, and is {self.fingerprint} now. Run the command again."
+            )
+
 
 @dataclass(frozen=True)
 class SplitTexts:

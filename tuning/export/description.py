@@ -37,7 +37,7 @@ from tuning.results import StudyDir
 from tuning.study.record import read_record
 from tuning.study.study import describe_versions, git_commit
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import value_of
+from tuning.study.trials import attributes_of, value_of
 
 # Number of trials that the message of an unknown trial names.
 N_NAMED = 10
@@ -149,6 +149,7 @@ def describe_search(chosen: ChosenTrial) -> SearchFacts:
         n_trials=summary.counts,
         value=value_of(trial),
         is_baseline=summary.baseline is trial,
+        starting_point=attributes_of(trial).get("starting_point"),
         is_confirmed_best=(
             estimates is not None
             and estimates.is_confirmed

@@ -60,6 +60,7 @@ class SearchFacts:
     n_trials: dict[str, int]
     value: float
     is_baseline: bool
+    starting_point: int | None = field(default=None, metadata=OMIT_DEFAULT)
     is_confirmed_best: bool
     # Version 0.1.0 did not write this field.
     n_shared_seeds: int = 0

@@ -15,7 +15,6 @@ from tuning.data.data_card import passes
 from tuning.data.files import Progress
 from tuning.data.ngrams import CHECKSUMS, files_checksums
 from tuning.data.splits import SplitReviews, write_texts
-from tuning.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +44,7 @@ def build_texts(
         temporary = folder.with_name(folder.name + ".tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         read = splits()
-        if read.fingerprint != corpus.fingerprint:
-            raise DataError(
-                "The data must not change while they are read: their fingerprint was"
-                f" {corpus.fingerprint}, and is {read.fingerprint} now. Run the command again."
-            )
+        read.require_fingerprint(corpus.fingerprint)
         temporary.mkdir()
         for number, name in enumerate(SPLITS):
             if progress:

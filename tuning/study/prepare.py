@@ -79,6 +79,7 @@ def prepare_views(
     and for the copy.
 
     Raises:
+        DataError: the data have changed since the corpus was built.
         SpaceError: a preset can't be used, or not with the lengths of the space.
         StorageError: the results folder is full or read-only.
     """
@@ -86,7 +87,7 @@ def prepare_views(
         build_ngrams(corpus, progress=progress)
     for preset in space.presets:
         card = build_tokens(
-            corpus, preset, texts=lambda: _texts(config, progress), progress=progress
+            corpus, preset, texts=lambda: _texts(corpus, config, progress), progress=progress
         )
         _check_lengths(space, card)
     if space.takes_texts:
@@ -107,10 +108,15 @@ def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
     )
 
 
-def _texts(config: StudyConfig, progress: Progress | None) -> dict[str, list[str]]:
-    """Return the texts of each split."""
-    frames = _splits(config, progress).frames
-    return {name: frame["text"].tolist() for name, frame in frames.items()}
+def _texts(corpus: Corpus, config: StudyConfig, progress: Progress | None) -> dict[str, list[str]]:
+    """Return the texts of each split of a corpus.
+
+    Raises:
+        DataError: the data have changed since the corpus was built.
+    """
+    splits = _splits(config, progress)
+    splits.require_fingerprint(corpus.fingerprint)
+    return {name: frame["text"].tolist() for name, frame in splits.frames.items()}
 
 
 def _splits(config: StudyConfig, progress: Progress | None) -> SplitReviews:

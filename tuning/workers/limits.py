@@ -20,6 +20,8 @@ SILENT_SECONDS = 60.0
 BUSY_SECONDS = 0.5
 # Minimum interval between two measurements of the workers.
 CHECK_SECONDS = 0.5
+# A longer time without a measurement is one in which the coordinator was stopped or blocked.
+MAX_UNSEEN_SECONDS = 5.0
 # Minimum of the default memory limit. A worker that has just started uses
 # 500 MB, most of which is shared with the other workers.
 MIN_MEMORY_MB = 2048.0
@@ -80,7 +82,7 @@ class WorkerLimits:
     def __init__(self, limits: TrialLimits) -> None:
         self._limits = limits
         self._watched: dict[AnyWorker, _Activity] = {}
-        self._measured_at = 0.0
+        self._measured_at = time.monotonic()
 
     def begin(self, worker: AnyWorker) -> None:
         """Start to measure a worker that was given a trial."""
@@ -100,12 +102,17 @@ class WorkerLimits:
         """Return the workers that exceed a limit, each with the reason and the text of the failure.
 
         A call within `CHECK_SECONDS` of the previous measurement returns an empty list. Workers
-        that have ended are reported by `AnyPool.wait`.
+        that have ended are reported by `AnyPool.wait`. Time in which the coordinator itself was
+        stopped, by Ctrl-Z or a paused container, is no time of the workers.
         """
         now = time.monotonic()
         if now - self._measured_at < CHECK_SECONDS:
             return []
-        self._measured_at = now
+        unseen, self._measured_at = now - self._measured_at, now
+        if unseen > MAX_UNSEEN_SECONDS:
+            for activity in self._watched.values():
+                activity.started = min(activity.started + unseen, now)
+                activity.last_active = now
         reasons = {
             worker: self._reason(activity, worker.measure())
             for worker, activity in self._watched.items()

@@ -287,10 +287,10 @@ def available_gpus() -> int:
     if not importlib.util.find_spec("nvidia"):
         return 0
     n_gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return n_gpus
-    return min(n_gpus, len([name for name in visible.split(",") if name.strip()]))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(n_gpus))))
+    # CUDA ignores all devices from the first negative number on.
+    names = f",{visible}".replace(" ", "").partition(",-")[0].split(",")
+    return min(n_gpus, len([name for name in names if name]))
 
 
 def _receive(connection: Any) -> Response | None:

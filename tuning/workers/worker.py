@@ -75,7 +75,7 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class Usage:
-    """The usage of a worker's process: CPU seconds since its start, and resident memory in MB."""
+    """The usage of a worker's process: CPU seconds since its start, and its own memory in MB."""
 
     cpu_seconds: float
     memory_mb: float
@@ -89,7 +89,8 @@ def usage_of(process: psutil.Process) -> Usage:
     """
     with process.oneshot():
         times, memory = process.cpu_times(), process.memory_info()
-    return Usage(times.user + times.system, memory.rss / 2**20)
+    shared = getattr(memory, "shared", 0)  # Data that all workers map into their memory.
+    return Usage(times.user + times.system, (memory.rss - shared) / 2**20)
 
 
 def send(channel: Channel, message: Message) -> None:
