@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 TEXTS = ["good good film", "bad bad", "", "\ud800 unknown"]
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
 def test_text_whose_probabilities_are_not_numbers_has_no_label() -> None:
     from tuning.trackers.mlflow_model import TextClassifier
 
