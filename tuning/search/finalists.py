@@ -100,7 +100,7 @@ def require_finished(
         raise StudyError(
             f"A confirmation must have {min_complete} completed trials or more to choose from;"
             f" {summary.study!r} has {n_complete}. Type"
-            f" `make tune STUDY={summary.study}` to go on."
+            f" `make tune STUDY={summary.study} TRIALS=N` with a larger number."
         )
     n_running = summary.counts["running"] - summary.n_paused
     if n_running:
