@@ -25,7 +25,9 @@ from tests.stored_documents import full_manifest
 from tests.studies import Setting, copy_study
 from tests.texts import make_reviews, substitute
 from tuning.atomic_io import read_json
+from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus
+from tuning.data.files import Progress
 from tuning.data.ngrams import build_ngrams
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
 from tuning.evaluation.predictions import read_predictions
@@ -34,7 +36,7 @@ from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, retraining
 from tuning.export.export import DataNow
 from tuning.export.formats import HOSTILE_TEXTS
-from tuning.export.retraining import Retraining, retrain
+from tuning.export.retraining import Retraining, Trained, retrain
 from tuning.inference.load import classify, load
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
@@ -405,6 +407,26 @@ def test_export_takes_the_data_from_where_they_lie_now(copied: Setting, tmp_path
     assert manifest.text_column == "review_body"
 
 
+def retrained_of(
+    finished: tuple[ResultsDir, Outcome],
+    retrainings: list[Retraining],
+    config: StudyConfig,
+    *,
+    progress: Progress | None = None,
+) -> list[Trained]:
+    """Retrain configurations of the study "s"."""
+    results, outcome = finished
+    return retrain(
+        retrainings,
+        config,
+        outcome.space,
+        space_path=find_space(config.space),
+        corpus=prepare_corpus(config, results=results)[0],
+        log_path=results.study("s").log_path,
+        progress=progress,
+    )
+
+
 @pytest.mark.parametrize(
     "metric", [pytest.param("val_loss", marks=pytest.mark.slow), "val_accuracy"]
 )
@@ -416,13 +438,10 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(
     best = copy.deepcopy(outcome.summary.ranked[0])
     best.user_attrs["best_epoch"] = 5
     shares: list[float] = []
-    (trained,) = retrain(
+    (trained,) = retrained_of(
+        finished,
         [Retraining.of(best, seed=config.seed)],
         config,
-        outcome.space,
-        space_path=find_space(config.space),
-        corpus=prepare_corpus(config, results=results)[0],
-        log_path=results.study("s").log_path,
         progress=lambda text, share: shares.append(share),
     )
     assert trained.epochs == 5
@@ -446,14 +465,8 @@ def test_models_load_as_they_were_retrained(
         Retraining(first, epochs=1, seed=8),
     ]
     doing: set[str] = set()
-    retrained = retrain(
-        retrainings,
-        config,
-        outcome.space,
-        space_path=find_space(config.space),
-        corpus=corpus,
-        log_path=results.study("s").log_path,
-        progress=lambda text, share: doing.add(text),
+    retrained = retrained_of(
+        finished, retrainings, config, progress=lambda text, share: doing.add(text)
     )
     assert doing == {f"training trials {first.number} and {second.number} again"}
     hypermodel = load_hypermodel(find_space(config.space))
@@ -486,14 +499,7 @@ def test_retraining_whose_worker_is_killed_is_started_again(
         start(self, worker, job, request)
 
     monkeypatch.setattr(Dispatcher, "start", killing)
-    (trained,) = retrain(
-        [Retraining.of(best, seed=config.seed)],
-        config,
-        outcome.space,
-        space_path=find_space(config.space),
-        corpus=prepare_corpus(config, results=results)[0],
-        log_path=results.study("s").log_path,
-    )
+    (trained,) = retrained_of(finished, [Retraining.of(best, seed=config.seed)], config)
     assert len(set(started)) == 2
     assert trained.epochs == best.user_attrs["best_epoch"]
 
@@ -530,14 +536,7 @@ def test_retraining_that_does_not_train_as_the_search_did_is_refused(
     best.user_attrs["best_epoch"] = 4
     monkeypatch.setattr(retraining.Dispatcher, "events", lambda self, seconds: ended(self, message))
     with pytest.raises(ExportError, match=expected):
-        retrain(
-            [Retraining.of(best, seed=config.seed)],
-            config,
-            outcome.space,
-            space_path=find_space(config.space),
-            corpus=prepare_corpus(config, results=results)[0],
-            log_path=results.study("s").log_path,
-        )
+        retrained_of(finished, [Retraining.of(best, seed=config.seed)], config)
 
 
 def ended(

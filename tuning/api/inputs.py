@@ -127,7 +127,7 @@ def frame_of(
         TypeError,
         ValueError,
         NotImplementedError,
-    ) as error:  # Those of pyarrow are among them.
+    ) as error:  # The classes of pyarrow's errors.
         raise DataError(
             f"The labels in the column {labels!r} must be all texts or all numbers; pyarrow says:"
             f" {error}."

@@ -5,6 +5,7 @@ comparison.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -49,13 +50,13 @@ def confirm(
 
     with logging_to(folder):
         confirmation = run_confirmation(
-            lambda hooks: confirming.confirm(
+            partial(
+                confirming.confirm,
                 results,
                 folder,
                 storage_url=storage_url,
                 terms=terms,
                 workers=workers,
-                hooks=hooks,
             ),
             study=folder.name,
         )

@@ -228,10 +228,10 @@ def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Seri
     """
     if column.rsplit("/", 1)[-1].lower() not in STAR_COLUMNS:
         return None
-    are_stars = pd.to_numeric(labels, errors="coerce").between(1, 5)
-    are_words = pd.to_numeric(labels, errors="coerce").isna()
+    of_labels = pd.to_numeric(labels, errors="coerce")
+    are_stars = of_labels.between(1, 5)
     is_mostly = are_stars.mean() >= MIN_STARS_SHARE or (
-        are_stars.mean() > 0.5 and are_words[~are_stars].all()
+        are_stars.mean() > 0.5 and of_labels[~are_stars].isna().all()  # All others are words.
     )
     if is_mostly and not are_stars.all():
         counts = labels[~are_stars].value_counts()

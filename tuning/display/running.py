@@ -19,7 +19,6 @@ from tuning.outcomes import SearchEnd
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
     from tuning.data.corpus import Corpus
-    from tuning.search.confirm import ConfirmHooks
     from tuning.search.progress import Progressed
     from tuning.search.session import Session
     from tuning.search.tune import Outcome
@@ -57,8 +56,8 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
             linear.train()
             print_outcome(outcome, session.corpus.card, Confirmation.load(session.folder))
             if confirms and _can_be_confirmed(outcome):
-                name, confirm = session.folder.name, partial(confirm_within, session)
-                confirmation = run_confirmation(lambda hooks: confirm(hooks=hooks), study=name)
+                name = session.folder.name
+                confirmation = run_confirmation(partial(confirm_within, session), study=name)
                 confirmations.append(confirmation)
                 linear.wait(lambda: session.interrupt.requested)
                 warn_if_behind(linear.reference, confirmation, study=name)
@@ -92,10 +91,12 @@ def _can_be_confirmed(outcome: Outcome) -> bool:
     return True
 
 
-def run_confirmation(
-    confirm: Callable[[ConfirmHooks], Confirmation], *, study: str
-) -> Confirmation:
-    """Run the confirmation of a study, show its progress, and print its result."""
+def run_confirmation(confirm: Callable[..., Confirmation], *, study: str) -> Confirmation:
+    """Run the confirmation of a study, show its progress, and print its result.
+
+    Args:
+        confirm: runs the confirmation with the keyword argument `hooks`, a `ConfirmHooks`.
+    """
     from tuning.report.confirmation import plan
     from tuning.report.dashboard import DashboardDrawing
     from tuning.search.confirm import ConfirmHooks
@@ -117,7 +118,7 @@ def run_confirmation(
         hooks = ConfirmHooks(
             progress=progress, on_start=start, on_change=change, drawing=DashboardDrawing()
         )
-        confirmation = confirm(hooks)
+        confirmation = confirm(hooks=hooks)
     print_confirmation(confirmation, study=study)
     if not confirmation.is_over:
         console.print(f"Interrupted; {repeated()} continues the confirmation.")

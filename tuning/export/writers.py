@@ -83,7 +83,7 @@ class Source:
 
     def probabilities(self, output: Any) -> Any:
         """Return the model's output as float32 of shape (batch, n_classes)."""
-        output = keras.ops.cast(output, "float32")
+        output = keras.ops.cast(output, "float32")  # In half precision, 1 - p has fewer digits.
         alone = len(self.class_names) == 2 and output.shape[-1] == 1
         return keras.ops.concatenate([1 - output, output], axis=1) if alone else output
 

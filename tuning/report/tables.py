@@ -142,7 +142,7 @@ def size_text(name: str, value: float | None) -> str:
 def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of all trials, in order of number."""
     names = list(dict.fromkeys(item.name for item in space.searched))
-    # A trial may lack parameters, so they are read by themselves: `vocab_size[architecture=cnn]`.
+    # Optuna's name of a parameter may contain a condition: `vocab_size[architecture=cnn]`.
     items = zip(optuna_names(space.hyperparameters), space.hyperparameters, strict=True)
     name_of = {own: item.name for own, item in items}
     rows = []

@@ -186,7 +186,7 @@ class Search:
                 return False
             running, opened = self._dispatcher.running, self._open.promotable()
             if opened and running and self._proposals.has_suspect([opened, *running]):
-                return False  # It trains alone until it gets further.
+                return False  # A configuration on its last try trains alone.
             if opened:
                 self._resume(worker, opened)
             elif (
