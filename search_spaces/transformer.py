@@ -1,6 +1,7 @@
 """A pretrained text encoder of KerasHub, fine-tuned: `--preset` names it. The warm-up is from
 Howard and Ruder (2018), "Universal Language Model Fine-tuning for Text Classification"; the default
-encoder and the three epochs of the starting point are from Devlin et al. (2019), "BERT".
+encoder and three epochs are from Devlin et al. (2019), "BERT". A linear model of n-grams may vote
+beside the encoder, which finds what one of the two does not.
 """
 
 import keras
@@ -8,13 +9,18 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from tuning.models import fit_schedule, transformer_classifier
+from tuning.models import fit_linear_model, fit_schedule, transformer_classifier
+
+NGRAM_SHARES = [0.3, 0.5, 0.7]
 
 
 class Transformer(keras_tuner.HyperModel):
     """A pretrained encoder, which needs one to three epochs."""
 
-    starting_points = ({"max_epochs": 3, "sequence_length": 256},)
+    starting_points = (
+        {"ngram_share": 0.5},
+        {"ngram_share": 0.5, "max_epochs": 3, "sequence_length": 256},
+    )
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         # A BERT of 4 layers, 29 million parameters, 110 MB. KerasHub downloads it once.
@@ -28,6 +34,11 @@ class Transformer(keras_tuner.HyperModel):
         hp.Choice("weight_decay", [0.0, 0.01, 0.1], default=0.01)
         hp.Choice("batch_size", [16, 32], default=32)
         hp.Choice("truncating", ["pre", "post", "middle"], default="middle")
+        hp.Choice("ngram_share", [0.0, *NGRAM_SHARES], default=0.0)
+        with hp.conditional_scope("ngram_share", NGRAM_SHARES):
+            hp.Int("ngrams", 1, 3, default=3)
+            hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
+            hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=10.0)
         hp.Fixed("n_classes", 2)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -39,6 +50,8 @@ class Transformer(keras_tuner.HyperModel):
             weight_decay=hp.get("weight_decay"),
             dropout=hp.get("dropout"),
             frozen_share=hp.get("frozen_share"),
+            ngram_vocab_size=hp.get("ngram_vocab_size") if hp.get("ngram_share") else 0,
+            ngram_share=hp.get("ngram_share"),
             n_classes=hp.get("n_classes"),
         )
 
@@ -50,6 +63,10 @@ class Transformer(keras_tuner.HyperModel):
         y: np.ndarray,
     ) -> None:
         fit_schedule(model, n_texts=len(y), batch_size=hp.get("batch_size"))
+        if hp.get("ngram_share"):
+            fit_linear_model(
+                model, x.as_numpy_iterator(), y, c=hp.get("ngram_c"), n_classes=hp.get("n_classes")
+            )
 
 
 hypermodel = Transformer(name="transformer")

@@ -91,6 +91,17 @@ def available_cores() -> int:
     return n_cores if quota is None else max(min(n_cores, int(quota)), 1)
 
 
+def has_bfloat16() -> bool:
+    """Return whether the processor has instructions for products of bfloat16 numbers (AVX512_BF16
+    or AMX). False on systems other than Linux, which are not examined.
+    """
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next((line.split() for line in lines if line.startswith("flags")), [])
+        return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+    return False
+
+
 def return_memory() -> None:
     """Return the memory that previous trainings have freed to the system, if the C library can do
     that (glibc). Without this call a process would keep 40 MB after 200 trials.

@@ -251,15 +251,17 @@ def _kept_repeats(
     """Return the repeats whose predictions were kept, with probabilities of this shape (n_texts,
     n_classes).
 
-    Finalists over a limit of the study are left out, and those that do not take the same tokens of
-    a preset as the chosen trial: the cuts at different lengths can't be made from one input.
+    Finalists over a limit of the study are left out, and those that read other words or tokens than
+    the chosen trial (`_reading`). If the chosen trial takes n-grams alone, the first finalist that
+    does not counts in its place.
     """
     folder, finalists = chosen.folder, trained_of(chosen.required_confirmation())
-    best = next(f for f in finalists if f.trial == chosen.trial.number)
+    ranked = sorted(finalists, key=lambda finalist: finalist.trial != chosen.trial.number)
+    reading = next((_reading(finalist) for finalist in ranked if _reading(finalist)), None)
     kept = [
         Repeat(finalist.trial, seed, probabilities)
         for finalist in finalists
-        if not finalist.is_over_limit and _tokens(finalist) == _tokens(best)
+        if not finalist.is_over_limit and _reading(finalist) in (None, reading)
         for seed, value in finalist.repeats.items()
         if value is not None
         and (probabilities := read_probabilities(folder.repeat_path(finalist.trial, seed)))
@@ -272,7 +274,12 @@ def _kept_repeats(
     return repeats
 
 
-def _tokens(finalist: Finalist) -> tuple[Value | None, ...]:
-    """Return which tokens of a preset a finalist takes; empty if it takes none."""
-    names = ("preset", "sequence_length", "truncating") if "preset" in finalist.values else ()
-    return tuple(finalist.values.get(name) for name in names)
+def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
+    """Return what a finalist reads beside n-grams: words, or the tokens of a preset at one length;
+    None if it reads nothing else. An ensemble has one of these inputs: the tokens of a preset at
+    one length can't be cut out of those at another length.
+    """
+    values = finalist.values
+    if "preset" in values:
+        return tuple(values.get(name) for name in ("preset", "sequence_length", "truncating"))
+    return ("words",) if "vocab_size" in values else None

@@ -37,8 +37,8 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     The vocabulary is the largest one. If the inputs drop the same part of a long text, the length
     is the largest one. Otherwise the middle is dropped, and either end is as long as the longest
     input. N-grams have the largest order, and as many rows as contain all n-grams of each input.
-    Models that take the tokens of a preset, and models that take texts, have the same input, which
-    is returned.
+    Models that take the tokens of a preset take the same tokens, and have n-grams beside them at
+    most. Models that take texts have the same input, which is returned.
 
     Raises:
         StudyError: some of the models take texts, and some do not.
@@ -48,9 +48,10 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
             "The members of an ensemble must all take texts, or none of them; these are models of"
             " both kinds. Export the confirmed best alone."
         )
-    if inputs[0].preset or inputs[0].takes_texts:
+    if inputs[0].takes_texts:
         return inputs[0]
-    of_words = [item for item in inputs if item.vocab_size]
+    # The tokens of a preset have one length and one truncation, as the words of one model have.
+    of_words = [item for item in inputs if item.vocab_size or item.preset]
     of_ngrams = [item for item in inputs if item.ngrams]
     parts = {item.truncating for item in of_words}
     length = max((item.sequence_length for item in of_words), default=0)
@@ -62,32 +63,27 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
         truncating="middle" if len(parts) > 1 else next(iter(parts), "pre"),
         ngrams=order,
         ngram_vocab_size=max((_n_rows(orders, item) for item in of_ngrams), default=0),
+        preset=max(item.preset for item in inputs),
     )
 
 
 def values_of_input(inputs: ModelInput) -> Values:
     """Return an input as the hyperparameters that describe a model's input."""
-    if inputs.preset:
-        return {
-            "preset": inputs.preset,
-            "sequence_length": inputs.sequence_length,
-            "truncating": inputs.truncating,
-        }
-    words: Values = {
-        "vocab_size": inputs.vocab_size,
-        "sequence_length": inputs.sequence_length,
-        "truncating": inputs.truncating,
-    }
+    vocabulary: Values = (
+        {"preset": inputs.preset} if inputs.preset else {"vocab_size": inputs.vocab_size}
+    )
+    cut: Values = {"sequence_length": inputs.sequence_length, "truncating": inputs.truncating}
+    words = {**vocabulary, **cut} if inputs.vocab_size or inputs.preset else {}
     ngrams: Values = {"ngrams": inputs.ngrams, "ngram_vocab_size": inputs.ngram_vocab_size}
-    return {**(words if inputs.vocab_size else {}), **(ngrams if inputs.ngrams else {})}
+    return {**words, **(ngrams if inputs.ngrams else {})}
 
 
 def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus) -> keras.Model:
     """Return a model whose output is the weighted mean of the class probabilities of these models,
     (batch, n_classes).
 
-    Its inputs are the inputs of `common`: "ids", int32 (batch, sequence_length), and "ngrams",
-    int32 (batch, n_ngrams), or "tokens", int32 (batch, n_tokens), or "text", strings (batch,).
+    Its inputs are the inputs of `common`: "ids", int32 (batch, sequence_length), or "tokens", int32
+    (batch, n_tokens), and "ngrams", int32 (batch, n_ngrams); or "text", strings (batch,).
     """
     arrays = {}
     if common.preset:
@@ -103,7 +99,9 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
     for item in models:
         source = Source.of(item.model, item.inputs, corpus)
         source.graph.name = item.name  # The layers of a Keras model need different names.
-        own = {role: arrays[role] for role in (TOKENS, TEXT) if role in arrays}
+        own = {TEXT: arrays[TEXT]} if item.inputs.takes_texts else {}
+        if item.inputs.preset:
+            own[TOKENS] = arrays[TOKENS]
         if item.inputs.vocab_size:
             own[IDS] = _own_ids(arrays[IDS], common, item.inputs)
         if item.inputs.ngrams:

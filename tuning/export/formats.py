@@ -39,7 +39,7 @@ from tuning.pretrained.tokens import encode_tokens
 from tuning.raw_text.vectorization import keep_in_config
 from tuning.spaces.ranges import Values
 from tuning.training import prediction
-from tuning.training.architecture import NGRAMS, TEXT, TOKENS, input_names, is_stock
+from tuning.training.architecture import IDS, NGRAMS, TOKENS, input_names, is_stock, role_of
 
 # Number of texts of the test split in a parity check. The hostile texts are checked as well.
 N_PARITY_TEXTS = 2_000
@@ -147,9 +147,8 @@ def _nan_limits(texts: list[str], expected: Array) -> list[str]:
 
 def model_input(model: keras.Model, values: Values) -> ModelInput:
     """Return the description of the input of a model with these hyperparameters."""
-    names = input_names(model)
-    takes_tokens, takes_ngrams = names == (TOKENS,), NGRAMS in names
-    takes_ids = names not in ((NGRAMS,), (TEXT,)) and not takes_tokens
+    roles = {role_of(name) for name in input_names(model)}
+    takes_ids, takes_tokens, takes_ngrams = IDS in roles, TOKENS in roles, NGRAMS in roles
     return ModelInput(
         vocab_size=int(values["vocab_size"]) if takes_ids else 0,
         sequence_length=int(values["sequence_length"]) if takes_ids or takes_tokens else 0,

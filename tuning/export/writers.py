@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,8 @@ def write_format(format_name: str, source: Source, path: Path) -> None:
         "saved_model": _write_saved_model,
         "h5": _write_h5,
         "onnx": _write_onnx,
-        "litert": lambda source, path: _write_litert(source, path, optimizations=[]),
-        "litert_int8": lambda source, path: _write_litert(
-            source, path, optimizations=[tf.lite.Optimize.DEFAULT]
-        ),
+        "litert": _write_litert,
+        "litert_int8": partial(_write_litert, optimizations=[tf.lite.Optimize.DEFAULT]),
     }
     try:
         with warnings.catch_warnings():
@@ -186,7 +184,7 @@ def without_excess(ids: Any, sequence_length: int, truncating: str) -> Any:
 
 
 def _write_saved_model(source: Source, path: Path) -> None:
-    """Write a SavedModel with two signatures, whose input is strings `text` (batch,), or `tokens`.
+    """Write a SavedModel with two signatures for strings `text` (batch,), or for `Source.specs`.
 
     `serving_default` returns `probabilities` (batch, n_classes). `classify` returns `label`, a
     string, and its `probability`, both of shape (batch,).
@@ -195,11 +193,13 @@ def _write_saved_model(source: Source, path: Path) -> None:
     specs = [tf.TensorSpec((None,), tf.string, name="text")]
     specs = source.specs(None, length=None) if source.inputs.preset else specs
 
-    def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": source.probabilities(raw(inputs, training=False))}
+    def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        if source.inputs.preset:
+            return _served(source, specs)(*inputs)
+        return {"probabilities": source.probabilities(raw(*inputs, training=False))}
 
-    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = serve(inputs)["probabilities"]
+    def classify(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = serve(*inputs)["probabilities"]
         return {
             "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
             "probability": tf.reduce_max(probabilities, axis=1),
@@ -273,7 +273,7 @@ def _write_onnx(source: Source, path: Path) -> None:
     path.write_bytes(graph.SerializeToString())
 
 
-def _write_litert(source: Source, path: Path, *, optimizations: list[Any]) -> None:
+def _write_litert(source: Source, path: Path, *, optimizations: Sequence[Any] = ()) -> None:
     """Write LiteRT for one text at a time, with a fixed number of token ids. With any other shape
     the conversion needs TensorFlow's own operations, which LiteRT does not have.
     """
@@ -286,7 +286,7 @@ def _write_litert(source: Source, path: Path, *, optimizations: list[Any]) -> No
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.experimental_enable_resource_variables = True
-        converter.optimizations = optimizations
+        converter.optimizations = list(optimizations)
         path.write_bytes(converter.convert())
 
 

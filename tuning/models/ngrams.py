@@ -66,9 +66,12 @@ def ngram_logits(
     return ops.divide(ops.add(start, ops.multiply(change, rate)), ops.sqrt(number))
 
 
-def scaled(logits: keras.KerasTensor) -> keras.KerasTensor:
-    """Return the logits times trained numbers that start at 1, plus a bias, (batch, n_outputs)."""
-    return keras.layers.Dense(logits.shape[-1], kernel_initializer="identity", name=LOGITS)(logits)
+def scaled(logits: keras.KerasTensor, *, start: str = "identity") -> keras.KerasTensor:
+    """Return the logits times trained numbers that start at 1, plus a bias, (batch, n_outputs).
+
+    With `start="zeros"`, the result is 0 until `fit_linear_model` sets the weights.
+    """
+    return keras.layers.Dense(logits.shape[-1], kernel_initializer=start, name=LOGITS)(logits)
 
 
 def ngram_classifier(
@@ -160,7 +163,7 @@ def fit_linear_model(
     kept: list[npt.NDArray[np.int32]] = []
     fit_ratios(model, _keeping(batches, is_kept, kept), labels, n_classes=n_classes)
     ratios, weights = (model.get_layer(name).get_weights()[0] for name in (RATIOS, WEIGHTS))
-    kernel, bias = model.get_layer(LOGITS).get_weights()
+    _, bias = model.get_layer(LOGITS).get_weights()
     for column, label in enumerate(_classes(n_classes)):
         is_positive = labels[is_kept] == label
         if is_positive.any() and not is_positive.all():
@@ -168,7 +171,7 @@ def fit_linear_model(
             weights[:, column] = (regression.coef_[0] - 1) / rate
             bias[column] = regression.intercept_[0]
     model.get_layer(WEIGHTS).set_weights([weights])
-    model.get_layer(LOGITS).set_weights([kernel, bias])
+    model.get_layer(LOGITS).set_weights([np.eye(len(bias)), bias])
 
 
 def _classes(n_classes: int) -> range:

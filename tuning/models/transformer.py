@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from tuning.errors import SpaceError
-from tuning.models.classifier import class_layer, loss_of
+from tuning.models.classifier import class_activation, loss_of
+from tuning.models.ngrams import LOGITS, WEIGHTS, ngram_logits, scaled
 from tuning.models.words import mean_over_words
 
 # KerasHub numbers the layers of an encoder: transformer_layer_0, …
@@ -59,6 +60,8 @@ def transformer_classifier(
     weight_decay: float = 0.01,
     dropout: float = 0.1,
     frozen_share: float = 0.0,
+    ngram_vocab_size: int = 0,
+    ngram_share: float = 0.5,
     n_classes: int = 2,
 ) -> keras.Model:
     """Return a compiled classifier of the mean of the tokens of a pretrained encoder.
@@ -66,6 +69,13 @@ def transformer_classifier(
     The model's input "tokens" is int32 (batch, length): the ids of the preset's tokenizer, each
     plus one, and 0 for padding. Its output is that of `lstm_classifier`. It does not depend on the
     padding.
+
+    With `ngram_vocab_size`, the logits of a prediction are the weighted mean of the encoder's and
+    of `ngram_logits` (Mesnil et al. 2014, "Ensemble of Generative and Discriminative Techniques for
+    Sentiment Analysis of Movie Reviews"). The weights of the n-grams are those that
+    `fit_linear_model` sets, and the training trains the encoder as if it were alone: beside n-grams
+    that fit the training texts, its gradients would be small. Without `fit_linear_model`, the
+    n-grams say nothing. The second input is "ngrams", int32 (batch, n), as for `ngram_classifier`.
 
     Args:
         preset: a folder, an address, or a name in KerasHub's list.
@@ -77,6 +87,9 @@ def transformer_classifier(
         dropout: share of the mean's columns that is dropped in training. The encoder has its own.
         frozen_share: share of the encoder's layers, from the lowest, that are not trained. With
             such a layer, the embeddings are not trained either.
+        ngram_vocab_size: number of n-gram ids, padding and unknown included; 0 for a model without
+            n-grams.
+        ngram_share: weight of the logits of the n-grams, from 0 to 1.
         n_classes: number of classes.
 
     Raises:
@@ -87,12 +100,23 @@ def transformer_classifier(
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     is_token = keras.ops.not_equal(tokens, 0)
     ids = keras.ops.maximum(keras.ops.subtract(tokens, 1), 0)
-    inputs = {"token_ids": ids, "padding_mask": keras.ops.cast(is_token, "int32")}
+    of_encoder = {"token_ids": ids, "padding_mask": keras.ops.cast(is_token, "int32")}
     if "segment_ids" in encoder.input:
-        inputs["segment_ids"] = keras.ops.zeros_like(ids)
-    features = mean_over_words(encoder(inputs), keras.ops.expand_dims(is_token, -1))
+        of_encoder["segment_ids"] = keras.ops.zeros_like(ids)
+    features = mean_over_words(encoder(of_encoder), keras.ops.expand_dims(is_token, -1))
     features = keras.layers.Dropout(dropout)(features)
-    model = keras.Model(tokens, class_layer(n_classes)(features), name="transformer")
+    inputs, logits = tokens, keras.layers.Dense(1 if n_classes == 2 else n_classes)(features)
+    if ngram_vocab_size:
+        ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+        wide = ngram_logits(ngrams, vocab_size=ngram_vocab_size, n_outputs=logits.shape[-1])
+        wide = scaled(wide, start="zeros")
+        change = keras.ops.multiply(keras.ops.subtract(wide, logits), ngram_share)
+        # This dropout leaves nothing in training, and everything in a prediction.
+        logits = keras.ops.add(logits, keras.layers.Dropout(1.0)(change))
+        inputs = [tokens, ngrams]
+    model = keras.Model(inputs, class_activation(n_classes)(logits), name="transformer")
+    for name in (WEIGHTS, LOGITS) if ngram_vocab_size else ():
+        model.get_layer(name).trainable = False
     schedule = WarmUp(learning_rate, epochs=epochs, warm_up=warm_up)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)
     # The optimizer tracks the variable, so that a checkpoint contains it.

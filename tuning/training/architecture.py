@@ -42,13 +42,12 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     with a dictionary of inputs, the names are its keys.
 
     A model whose layers form a graph and that has an input named "ngrams" takes the n-grams of a
-    text, and may take its token ids as a second input. A model with a single input named "tokens"
-    takes the tokens of a preset. A model whose input is strings takes the texts. Every other model
-    takes token ids.
+    text, and may take its token ids, or the tokens of a preset, as a second input. A model with an
+    input named "tokens" takes the tokens of a preset. A model whose input is strings takes the
+    texts. Every other model takes token ids.
 
     Raises:
-        SpaceBug: the model has more inputs than token ids and n-grams, or takes a fixed number of
-            n-grams or tokens.
+        SpaceBug: the model has other inputs, or takes a fixed number of n-grams or tokens.
     """
     if takes_texts(model):
         return (TEXT,)
@@ -64,8 +63,9 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     )
     if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
         raise SpaceBug(
-            "A model must take token ids, n-grams (an input named 'ngrams') or both, or the tokens"
-            f" of a preset; this model has the inputs {', '.join(map(repr, names))}.",
+            "A model must take token ids or the tokens of a preset (an input named 'tokens'),"
+            " n-grams (an input named 'ngrams'), or n-grams and one of the others; this model has"
+            f" the inputs {', '.join(map(repr, names))}.",
             traceback="",
         )
     for name in (NGRAMS, TOKENS):

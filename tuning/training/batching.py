@@ -194,11 +194,13 @@ class View:
 
     @property
     def _first(self) -> WordView | NgramView | TokenView | TextView:
-        return next(iter(self.inputs.values()))
+        """The tokens of a preset if the model takes them, otherwise the first input."""
+        views = list(self.inputs.values())
+        return next((view for view in views if isinstance(view, TokenView)), views[0])
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Number of ids of each text in the first input, int64 array of shape (n_texts,)."""
+        """Number of tokens of a preset, or of ids in the first input, int64 (n_texts,)."""
         return self._first.lengths
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:

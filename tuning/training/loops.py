@@ -22,10 +22,11 @@ from tuning.fidelity import part_at, part_of
 from tuning.hardware import memory_left
 from tuning.kernels.fuse import fused
 from tuning.outcomes import FailureReason
+from tuning.pretrained.products import fast_products
 from tuning.raw_text.vectorization import placeholder_vocabularies
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import check_declared, has_own_fit
-from tuning.training.architecture import TEXT, ensure_built, without_padding
+from tuning.training.architecture import TEXT, TOKENS, ensure_built, without_padding
 from tuning.training.batching import Rows, View, WordView, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.callback import EvaluationCallback
@@ -57,7 +58,7 @@ def train_epochs(
 
     Layers for which this program has kernels run with them, and Keras' own `fit` does not compute
     padding that can't change the output, unless the model takes texts: its own vectorization
-    decides where the padding is.
+    decides where the padding is. A pretrained encoder trains with faster matrix products.
 
     Raises:
         SpaceBug: the hypermodel's own `fit` raises, or reads a hyperparameter that is not declared.
@@ -66,6 +67,8 @@ def train_epochs(
     with contextlib.ExitStack() as stack:
         if not takes_texts:
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
+        if TOKENS in train.view.inputs:
+            stack.enter_context(fast_products(built.model))
         if has_own_fit(built.hypermodel):
             _hypermodel_fit(built, callback, train=train, validation=validation)
             return

@@ -1,0 +1,146 @@
+"""The products of an encoder's training equal Keras' own."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tuning.hardware import has_bfloat16
+from tuning.models import transformer_classifier
+from tuning.pretrained import products
+from tuning.pretrained.products import OPTION, fast_products, n_contracted
+
+TOKENS = np.array([[3, 20, 25, 30, 4], [3, 4, 0, 0, 0], [3, 40, 4, 0, 0]], dtype=np.int32)
+LABELS = np.array([[0.0], [1.0], [1.0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("equation", "n"),
+    [
+        ("abc,cde->abde", 1),
+        ("abcd,cde->abe", 2),
+        ("ab,bc->ac", 1),
+        ("...x,xy->...y", 1),
+        ("abc,bcd->abd", 0),  # the weights belong to a place in the text
+        ("abc,cde->abed", 0),
+        ("abc,dc->abd", 0),
+    ],
+)
+def test_equation_of_one_product(equation: str, n: int) -> None:
+    assert n_contracted(equation) == n
+
+
+@pytest.mark.parametrize(
+    ("equation", "shape", "bias_axes"),
+    [
+        ("abc,cde->abde", (None, 2, 3), None),
+        ("abc,cde->abde", (None, 2, 3), "de"),
+        ("abc,cde->abde", (None, 2, 3), "e"),
+        ("abcd,cde->abe", (None, 5), "e"),
+        ("abc,cd->abd", (None, 4), "d"),
+    ],
+)
+def test_layer_gives_the_outputs_and_gradients_of_keras(
+    equation: str, shape: tuple[int | None, ...], bias_axes: str | None
+) -> None:
+    n_axes = len(equation.split(",", maxsplit=1)[0]) - 1
+    inputs = keras.Input((None, *range(3, 2 + n_axes)))
+    layer = keras.layers.EinsumDense(
+        equation, shape, bias_axes=bias_axes, activation="tanh", bias_initializer="normal"
+    )
+    model = keras.Model(inputs, layer(inputs))
+    x = tf.random.stateless_normal((4, 6, *range(3, 2 + n_axes)), seed=(0, 1))
+
+    def run() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = model(x)
+            loss = tf.reduce_sum(y * tf.cos(tf.cast(tf.range(tf.shape(y)[-1]), tf.float32)))
+        return [y, *tape.gradient(loss, [x, *model.trainable_variables])]
+
+    expected = run()
+    with fast_products(model) as n_layers:
+        assert n_layers == 1
+        found = run()
+    for own, keras_own in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own, keras_own, rtol=1e-5, atol=1e-5)
+    assert "call" not in vars(layer)
+
+
+def test_other_layers_are_left_as_they_are() -> None:
+    class Own(keras.layers.EinsumDense):
+        def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+            return super().call(inputs) + 1
+
+    inputs = keras.Input((None, 4))
+    adapted = keras.layers.EinsumDense("abc,cd->abd", (None, 4))
+    model = keras.Model(inputs, adapted(Own("abc,cd->abd", (None, 4))(inputs)))
+    adapted.enable_lora(2)
+    with fast_products(model) as n_layers:
+        assert n_layers == 0
+
+
+def test_model_with_xla_is_left_as_it_is(tiny_preset: Path) -> None:
+    model = transformer_classifier(str(tiny_preset))
+    model.jit_compile = True
+    with fast_products(model) as n_layers:
+        assert n_layers == 0
+        assert "make_train_function" not in vars(model)
+
+
+@pytest.mark.parametrize("has_instructions", [False, True])
+def test_training_is_that_of_keras(
+    tiny_preset: Path, has_instructions: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queries, keys, values and outputs of two layers are computed in another way."""
+    monkeypatch.setattr(products, "has_bfloat16", lambda: has_instructions)
+    outputs = []
+    for is_fast in (False, True):
+        keras.utils.set_random_seed(0)
+        model = transformer_classifier(str(tiny_preset), dropout=0.0, learning_rate=1e-3)
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+        model.steps_per_execution = 3
+        if is_fast:
+            with fast_products(model) as n_layers:
+                assert n_layers == 8
+                model.fit(TOKENS, LABELS, batch_size=1, epochs=3, verbose=0)
+        else:
+            model.fit(TOKENS, LABELS, batch_size=1, epochs=3, verbose=0)
+        outputs.append(model.predict_on_batch(TOKENS))
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=2e-2 if has_instructions else 1e-5)
+    difference = np.abs(outputs[1] - outputs[0]).max()
+    assert difference > 1e-5 or not (has_instructions and has_bfloat16())
+
+
+def test_only_training_is_rounded(tiny_preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "has_bfloat16", lambda: True)
+    model = transformer_classifier(str(tiny_preset))
+    is_rounded: list[bool] = []
+
+    def record() -> None:
+        is_rounded.append(tf.config.optimizer.get_experimental_options().get(OPTION, False))
+
+    class Recording(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+            record()
+
+    def data() -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensors((TOKENS, LABELS))
+
+    with fast_products(model):
+        model.make_train_function()
+        train = model.train_function
+        model.fit(data(), epochs=1, shuffle=False, verbose=0, callbacks=[Recording()])
+        assert model.train_function is train
+        monkeypatch.setattr(model, "train_step", lambda data: record() or {"loss": tf.zeros(())})
+        model.run_eagerly = True
+        model.make_train_function(force=True)
+        model.fit(data(), epochs=1, shuffle=False, verbose=0)
+    record()
+    assert is_rounded == [False, True, False]
+    assert model.train_function is None
+    assert "make_train_function" not in vars(model)

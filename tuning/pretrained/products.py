@@ -1,0 +1,105 @@
+"""Faster matrix products for the training of a pretrained encoder on a CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tuning.hardware import has_bfloat16
+
+# TensorFlow's rewriting of a graph for the bfloat16 instructions of a processor.
+OPTION = "auto_mixed_precision_onednn_bfloat16"
+
+
+@contextlib.contextmanager
+def fast_products(model: keras.Model) -> Iterator[int]:
+    """Train an encoder faster inside this context, whose value is the number of layers that are
+    computed in another way.
+
+    Keras computes the queries, keys and values of an encoder (`EinsumDense`) as one product for
+    each text; here they are one product for a batch. The sums are the same, and rounded in another
+    order. Layers with adapters (LoRA) or quantized weights are left as they are. If the processor
+    has instructions for bfloat16, `fit` rounds the factors of all matrix products to it. Sums,
+    normalizations, the loss, the weights and the predictions keep their precision.
+
+    Nothing changes for a model with XLA, or on a GPU.
+    """
+    if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
+        yield 0
+        return
+    layers = list(dict.fromkeys(filter(_is_flat, model._flatten_layers())))
+    for layer in layers:
+        layer.call = partial(_call, layer)
+    if has_bfloat16():
+        model.make_train_function = partial(_make_train_function, model)
+    try:
+        yield len(layers)
+    finally:
+        for layer in layers:
+            del layer.call
+        if "make_train_function" in vars(model):
+            del model.make_train_function
+            model.train_function = None
+
+
+def n_contracted(equation: str) -> int:
+    """Return the number of axes over which the equation of an `EinsumDense` layer sums, if it
+    multiplies the last axes of the input by the first axes of the weights; otherwise 0.
+    """
+    terms, output = equation.split("->")
+    inputs, weights = terms.split(",")
+    return next(
+        (
+            n
+            for n in range(1, min(len(inputs), len(weights)))
+            if inputs[-n:] == weights[:n] and output == inputs[:-n] + weights[n:]
+        ),
+        0,
+    )
+
+
+def _is_flat(layer: keras.layers.Layer) -> bool:
+    return (
+        type(layer) is keras.layers.EinsumDense
+        and layer.quantization_mode is None
+        and not layer.lora_enabled
+        and n_contracted(layer.equation) > 0
+    )
+
+
+def _call(layer: keras.layers.EinsumDense, inputs: Any, training: Any = None) -> Any:
+    """Return the output of the layer's own `call`."""
+    ops, n = keras.ops, n_contracted(layer.equation)
+    kernel = ops.convert_to_tensor(layer.kernel)
+    columns = kernel.shape[n:]
+    rows = ops.reshape(inputs, (-1, math.prod(kernel.shape[:n])))
+    products = ops.matmul(rows, ops.reshape(kernel, (-1, math.prod(columns))))
+    if layer.bias is not None:
+        products = ops.add(products, ops.reshape(ops.broadcast_to(layer.bias, columns), (-1,)))
+    outputs = ops.reshape(products, (*ops.shape(inputs)[:-n], *columns))
+    return outputs if layer.activation is None else layer.activation(outputs)
+
+
+def _make_train_function(model: keras.Model, force: bool = False) -> None:
+    """Do what the model's own method does, with a function whose products are in bfloat16."""
+    if model.train_function is not None and not force:
+        return
+    type(model).make_train_function(model, force)
+    train = model.train_function
+
+    def train_in_bfloat16(iterator: Any) -> Any:
+        # TensorFlow compiles a function once for each set of options.
+        before = tf.config.optimizer.get_experimental_options().get(OPTION, False)
+        tf.config.optimizer.set_experimental_options({OPTION: True})
+        try:
+            return train(iterator)
+        finally:
+            tf.config.optimizer.set_experimental_options({OPTION: before})
+
+    model.train_function = train_in_bfloat16
