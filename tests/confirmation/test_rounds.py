@@ -15,6 +15,7 @@ from tuning.confirmation.estimates import RESOLUTION, estimate
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation
+from tuning.report.confirmation import sentences
 from tuning.results import StudyDir
 
 
@@ -530,3 +531,58 @@ def test_trial_may_be_pruned_and_another_architecture_s_best() -> None:
     assert [fresh.pruned[0].repeats, fresh.others[0].repeats] == [{}, {1: 0.6}]
     both = fresh.with_repeat(7, confirmation.search_seed, 0.5, seconds=1.0)
     assert [both.pruned[0].repeats, both.others[0].repeats] == [{0: 0.5}, {1: 0.6}]
+
+
+def test_finalist_that_was_given_up_is_taken_back_if_all_others_fail() -> None:
+    """Trial 1 leads and fails on seed 4; without trial 2, the baseline would be the best."""
+    values = {1: 0.9, 2: 0.89, 3: 0.7, 0: 0.5}
+    confirmation, done = play(
+        begin(0.9, 0.89, 0.88, 0.5),
+        lambda trial, seed: None if (trial, seed) == (1, 4) else values[trial],
+    )
+    assert [seed for trial, seed in done if trial == 2] == SEEDS
+    assert confirmation.is_over and confirmation.rounds == len(SEEDS)
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.is_confirmed
+    assert estimates.best.trial == 2
+
+
+def test_failure_on_the_last_seed_takes_the_next_finalist_back() -> None:
+    values = {1: 0.9, 2: 0.89, 0: 0.5}
+    confirmation, done = play(
+        begin(0.9, 0.89, 0.5),
+        lambda trial, seed: None if (trial, seed) == (1, SEEDS[-1]) else values[trial],
+    )
+    assert [seed for trial, seed in done if trial == 2] == SEEDS
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.best.trial == 2
+
+
+def test_baseline_is_not_called_the_best_of_what_was_tried_if_all_others_failed() -> None:
+    confirmation, _ = play(
+        begin(0.9, 0.89, 0.5), lambda trial, seed: 0.5 if trial == 0 else None
+    )
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.best.is_baseline
+    text = " ".join(sentences(confirmation, estimates, study="s"))
+    assert "a training of every other configuration has failed" in text
+    assert "nothing that was tried" not in text
+
+
+def test_confirmation_with_a_new_finalist_keeps_its_best_until_the_first_repeat() -> None:
+    confirmation, _ = play(begin(0.9, 0.5), lambda trial, seed: {1: 0.9, 0: 0.5}[trial])
+    new = replace(finalists(0.9, 0.89, 0.5)[1], trial=7)
+    estimates = estimate(replace(confirmation, finalists=[*confirmation.finalists, new]))
+    assert estimates is not None and estimates.is_confirmed and estimates.best.trial == 1
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_further_seeds_are_named_only_if_the_interval_is_wider(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    values = {trial: list(0.8 + draw.normal(0, 0.006, 5)) for trial in range(6)}
+    estimates = estimate(with_repeats(values))
+    if estimates is None or estimates.difference is None:
+        return
+    half = (estimates.difference.high - estimates.difference.low) / 2
+    assert (estimates.seeds_to_resolve == 0) is bool(half <= RESOLUTION)

@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tuning.evaluation.bootstrap import accuracy_difference, score_difference, score_intervals
 from tuning.evaluation.metrics import score, weighted_scores
 from tuning.evaluation.statistics import (
     Interval,
-    accuracy_difference,
     dunnett_critical_value,
     mcnemar,
     mean_interval,
-    score_intervals,
     wilson_interval,
 )
 
@@ -131,7 +130,7 @@ def test_interval_of_a_part_of_the_resamples_at_a_time_is_the_same(
 ) -> None:
     labels, probabilities = sample(50)
     whole = score_intervals(labels, probabilities, seed=0, n_resamples=100)
-    monkeypatch.setattr("tuning.evaluation.statistics.MAX_WEIGHTS", 50 * 7)
+    monkeypatch.setattr("tuning.evaluation.bootstrap.MAX_WEIGHTS", 50 * 7)
     part = score_intervals(labels, probabilities, seed=0, n_resamples=100)
     assert bounds_of(part) == bounds_of(whole)
 
@@ -166,6 +165,27 @@ def test_difference_of_a_model_to_itself_is_zero_and_to_a_better_one_negative() 
     assert difference.value == pytest.approx(
         score(labels, worse)["accuracy"] - score(labels, better)["accuracy"]
     )
+
+
+@pytest.mark.parametrize("has_copies", [False, True])
+def test_difference_of_any_score_is_paired(has_copies: bool) -> None:
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, 300)
+    first, second = draw.dirichlet([1, 1], (2, 300))
+    codes = np.arange(300) // 2 if has_copies else None
+    own = score_difference("accuracy", labels, first, second, seed=1, codes=codes)
+    expected = accuracy_difference(labels, first, second, seed=1, codes=codes)
+    assert vars(own) == pytest.approx(vars(expected))
+    for name in ("balanced_accuracy", "f1", "auc", "loss"):
+        change = score_difference(name, labels, first, second, seed=1)
+        values = [score(labels, probabilities)[name] for probabilities in (first, second)]
+        assert change.value == pytest.approx(values[0] - values[1])
+        assert change.low < change.value < change.high
+        assert vars(score_difference(name, labels, first, first, seed=1)) == {
+            "value": 0,
+            "low": 0,
+            "high": 0,
+        }
 
 
 def test_mcnemar_counts_where_only_one_is_right() -> None:

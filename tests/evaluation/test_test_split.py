@@ -15,7 +15,8 @@ LABELS = np.array([1, 0, 1, 0])
 
 
 CORPUS = SimpleNamespace(
-    split=lambda name: LabeledTexts(TokenizedTexts(np.array([2, 3, 2, 3]), np.arange(5)), LABELS)
+    split=lambda name: LabeledTexts(TokenizedTexts(np.array([2, 3, 2, 3]), np.arange(5)), LABELS),
+    card=SimpleNamespace(class_names=["negative", "positive"]),
 )
 
 
@@ -29,9 +30,14 @@ def broken(texts: TokenizedTexts) -> np.ndarray:
 
 def evaluate_with(study: optuna.Study, reference: object) -> None:
     classifiers = {BEST: right, "reference": reference}
-    names = ["negative", "positive"]
     evaluate_on_test_split(
-        study, CORPUS, classifiers, trials={BEST: 3}, test_texts=TEXTS, class_names=names, seed=0
+        study,
+        CORPUS,
+        classifiers,
+        trials={BEST: 3},
+        test_texts=TEXTS,
+        metric="val_f1",
+        seed=0,
     )
 
 

@@ -1,10 +1,10 @@
-"""Exports of a fine-tuned encoder: the tokenizer travels with the model."""
+"""Exports of an encoder, alone and beside n-grams: the tokenizer travels with the model."""
 
 import json
 import runpy
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,23 @@ from tests.paths import ROOT
 from tests.texts import make_reviews
 from tuning.config import DataConfig
 from tuning.data.corpus import Corpus, build_corpus
+from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import ExportError
+from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
 from tuning.export.formats import HOSTILE_TEXTS, model_input, pipeline_probabilities, write_formats
 from tuning.export.writers import Source
 from tuning.inference import runtimes
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import ENCODER_TOLERANCE, FORMATS, format_of
-from tuning.models import transformer_classifier
+from tuning.models import ngram_classifier, transformer_classifier
 from tuning.pretrained.tokens import build_tokens
+from tuning.spaces.ranges import Values
 from tuning.templates import templates_of
 
+NGRAMS = {"ngrams": 2, "ngram_vocab_size": 80}
 INPUT = ModelInput(vocab_size=0, sequence_length=24, truncating="middle", preset="tiny")
 
 # This code predicts with an export in a process without Keras and without the study.
@@ -71,19 +75,40 @@ class Tuned:
         )
 
 
-@pytest.fixture(scope="module")
-def tuned(tiny_preset: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+@pytest.fixture(scope="module", params=["alone", "beside n-grams"])
+def tuned(
+    request: pytest.FixtureRequest, tiny_preset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Tuned:
     folder = tmp_path_factory.mktemp("corpus")
     make_reviews().to_csv(folder / "r.csv", index=False)
     splits = split_reviews(load_reviews(DataConfig(data=str(folder / "r.csv"))), seed=0)
     corpus = build_corpus(folder / splits.fingerprint, splits)
     texts = {name: frame["text"].tolist() for name, frame in splits.frames.items()}
     build_tokens(corpus, str(tiny_preset), texts=lambda: texts)
+    build_ngrams(corpus)
+    values = {"preset": str(tiny_preset), "sequence_length": 24, "truncating": "middle"}
+    if request.param == "beside n-grams":
+        values |= NGRAMS
+    return Tuned(encoder(tiny_preset, values), values, corpus, splits)
+
+
+def encoder(preset: Path, values: Values) -> keras.Model:
+    """Return an encoder, with n-grams if the configuration has them."""
     # With these initial weights the probabilities of the texts differ by more than 0.8.
     keras.utils.set_random_seed(4)
-    model = spread(transformer_classifier(str(tiny_preset)))
-    values = {"preset": str(tiny_preset), "sequence_length": 24, "truncating": "middle"}
-    return Tuned(model, values, corpus, splits)
+    rows = int(values.get("ngram_vocab_size", 0))
+    model = spread(transformer_classifier(str(preset), ngram_vocab_size=rows))
+    if rows:
+        weigh_ngrams(model)
+    return model
+
+
+def weigh_ngrams(model: keras.Model) -> None:
+    """Set the weights of n-grams as `fit_linear_model` would."""
+    (weights,) = model.get_layer("ngram_weights").get_weights()
+    draw = np.random.default_rng(1).normal(0, 2, weights.shape)
+    model.get_layer("ngram_weights").set_weights([draw])
+    model.get_layer("ngram_logits").set_weights([np.ones((1, 1)), np.zeros(1)])
 
 
 def described(folder: Path, tuned: Tuned) -> None:
@@ -141,7 +166,11 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
 def test_input_of_a_fine_tuned_encoder_names_its_preset(tuned: Tuned) -> None:
     inputs = model_input(tuned.model, tuned.values)
     assert inputs == ModelInput(
-        vocab_size=0, sequence_length=24, truncating="middle", preset=tuned.values["preset"]
+        vocab_size=0,
+        sequence_length=24,
+        truncating="middle",
+        preset=tuned.values["preset"],
+        **(NGRAMS if "ngrams" in tuned.values else {}),
     )
 
 
@@ -170,6 +199,7 @@ def test_tokenizer_of_the_export_pads_to_the_longest_text(tuned: Tuned, tmp_path
     described(tmp_path, tuned)
     source = Source.of(tuned.model, model_input(tuned.model, tuned.values), tuned.corpus)
     (tmp_path / "tokenizer.json").write_bytes(source.tokenizer.read_bytes())
+    (tmp_path / "ngrams.txt").write_bytes("\n".join(source.ngrams).encode())
     module = runpy.run_path(str(ROOT / "tuning" / "data" / "tokenizer.py"))
     tokenize = module["load_tokenizer"](tmp_path)
     assert [len(row) for row in tokenize(["great phone", ""])["tokens"]] == [4, 4]
@@ -178,3 +208,36 @@ def test_tokenizer_of_the_export_pads_to_the_longest_text(tuned: Tuned, tmp_path
     assert [len(row) for row in fixed] == [24, 24]
     (row,) = tokenize(["great " * 100])["tokens"]
     assert (len(row), row[0], row[-1]) == (24, 3, 4)
+
+
+@pytest.mark.slow
+def test_every_format_carries_an_ensemble_of_encoders_and_ngrams(
+    tuned: Tuned, tmp_path: Path
+) -> None:
+    """The members take the tokens of one preset, n-grams of unlike orders, or both."""
+    alone = {name: value for name, value in tuned.values.items() if name not in NGRAMS}
+    ngrams: Values = {"ngrams": 3, "ngram_vocab_size": 120}
+    linear = spread(ngram_classifier(vocab_size=120))
+    preset = Path(str(alone["preset"]))
+    made = [(encoder(preset, alone), alone), (linear, ngrams), (tuned.model, tuned.values)]
+    members = [
+        WeightedModel(model, model_input(model, values), weight, f"member_{number}")
+        for number, ((model, values), weight) in enumerate(zip(made, (0.5, 0.3, 0.2), strict=True))
+    ]
+    expected = sum(
+        item.weight
+        * pipeline_probabilities(
+            Source.of(item.model, item.inputs, tuned.corpus), values, tuned.test_texts
+        )
+        for item, (_, values) in zip(members, made, strict=True)
+    )
+    common = common_input([item.inputs for item in members], tuned.corpus)
+    values = values_of_input(common)
+    joined = average(members, common, tuned.corpus)
+    assert model_input(joined, values) == common
+    source = Source.of(joined, common, tuned.corpus)
+    np.testing.assert_allclose(
+        pipeline_probabilities(source, values, tuned.test_texts), expected, atol=1e-5
+    )
+    written = replace(tuned, model=joined, values=values).write(tmp_path)
+    assert set(written.forms) == {known.path for known in FORMATS.values()}, written.left_out

@@ -8,7 +8,7 @@ import pytest
 
 from tests.models.classifiers import padded, spread
 from tuning.errors import SpaceError
-from tuning.models import fit_schedule, transformer_classifier
+from tuning.models import fit_linear_model, fit_schedule, transformer_classifier
 from tuning.models.transformer import WarmUp, load_encoder
 
 pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
@@ -81,6 +81,58 @@ def test_frozen_layers_are_not_changed_by_training(tiny_preset: Path) -> None:
     }
     assert any("transformer_layer_1" in path for path in changed)
     assert not [path for path in changed if "layer_0" in path or "embedding" in path]
+
+
+def logits_of(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(probabilities) - np.log(1 - probabilities)
+
+
+NGRAM_IDS = np.array([[2, 3, 0], [4, 0, 0], [2, 5, 6]], dtype=np.int32)
+
+
+def test_ngrams_vote_in_predictions_and_do_not_change_the_training(tiny_preset: Path) -> None:
+    trained = []
+    for rows in (0, 9):
+        keras.utils.set_random_seed(0)
+        model = transformer_classifier(
+            str(tiny_preset), ngram_vocab_size=rows, ngram_share=0.3, learning_rate=0.01
+        )
+        x: dict[str, np.ndarray] | np.ndarray = TOKENS
+        if rows:
+            fit_linear_model(model, [NGRAM_IDS], np.array([1, 0, 1]), c=10.0)
+            x = {"tokens": TOKENS, "ngrams": NGRAM_IDS}
+        model.fit(x, np.array([[1.0], [0.0], [1.0]]), epochs=2, shuffle=False, verbose=0)
+        trained.append((model, x))
+    (alone, tokens), (beside, both) = trained
+    (encoder_alone, encoder_beside) = (
+        next(layer for layer in model.layers if "backbone" in layer.name)
+        for model in (alone, beside)
+    )
+    for own, other in zip(encoder_beside.weights, encoder_alone.weights, strict=True):
+        if "seed" not in own.path:
+            np.testing.assert_array_equal(own, other)
+    linear = keras.Model(beside.inputs, beside.get_layer("ngram_logits").output)
+    found = logits_of(beside.predict_on_batch(both))
+    deep = logits_of(alone.predict_on_batch(tokens))
+    np.testing.assert_allclose(found, 0.7 * deep + 0.3 * linear(both).numpy(), atol=1e-4)
+    assert np.ptp(linear(both)) > 0.5
+
+
+def test_ngrams_that_are_not_adapted_say_nothing(tiny_preset: Path) -> None:
+    keras.utils.set_random_seed(0)
+    model = transformer_classifier(str(tiny_preset), ngram_vocab_size=9)
+    one, other = (
+        model.predict_on_batch({"tokens": TOKENS, "ngrams": ids})
+        for ids in (NGRAM_IDS, NGRAM_IDS[::-1])
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_ngrams_beside_an_encoder_of_several_classes(tiny_preset: Path) -> None:
+    model = transformer_classifier(str(tiny_preset), ngram_vocab_size=9, n_classes=3)
+    fit_linear_model(model, [NGRAM_IDS], np.array([0, 1, 2]), c=10.0, n_classes=3)
+    outputs = model.predict_on_batch({"tokens": TOKENS, "ngrams": NGRAM_IDS})
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-6)
 
 
 def rates(schedule: WarmUp, n: int) -> list[float]:

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from tuning.data.corpus import PresetTexts
+from tuning.data.corpus import NgramTexts, PresetTexts
 from tuning.data.tokenizer import truncated
 from tuning.pretrained.view import GROUP_BATCHES, TokenView, by_length
-from tuning.training.batching import View, evaluation_batches, training_batches
+from tuning.training.batching import NgramView, View, evaluation_batches, training_batches
 from tuning.training.fit import padding_share
 
 ROWS = [[11, 12, 13, 14, 15], [21], [], [31, 32, 33]]
@@ -45,9 +45,18 @@ def texts_of_lengths(lengths: np.ndarray) -> PresetTexts:
     return PresetTexts(np.ones(offsets[-1], np.int32), offsets, (3,), (4,))
 
 
-def test_training_batches_have_every_row_once_and_little_padding() -> None:
+@pytest.mark.parametrize("has_ngrams", [False, True])
+def test_training_batches_have_every_row_once_and_little_padding(has_ngrams: bool) -> None:
     lengths = np.random.default_rng(0).integers(1, 100, 3_000)
-    view = View({"tokens": TokenView(texts_of_lengths(lengths), 128)})
+    # Keras orders the inputs of a dictionary by their names.
+    ngrams = NgramTexts(np.full(3_000, 2, np.int32), np.arange(3_001), np.ones(3, np.uint8))
+    view = View(
+        {
+            **({"ngrams": NgramView(ngrams, order=1, vocab_size=3)} if has_ngrams else {}),
+            "tokens": TokenView(texts_of_lengths(lengths), 128),
+        }
+    )
+    assert view.evaluation_batch_size == 64
     batches = training_batches(view, batch_size=16, seed=0, epoch=1)
     assert sorted(np.concatenate(batches).tolist()) == list(range(3_000))
     assert len(batches) == 188

@@ -24,13 +24,13 @@ from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import MAJORITY, TestDocument
 from tuning.evaluation.statistics import Interval
 from tuning.report.confirmation import lower_mean
+from tuning.report.costs import saved_sentence
 from tuning.report.page import write_report
 from tuning.report.sentences import (
     answer,
     behind_linear,
     comparison,
     linear_sentences,
-    saved_sentence,
     verdict,
 )
 from tuning.results import ResultsDir
@@ -212,15 +212,15 @@ def test_linear_model_after_an_export(change: float, words: str, advice: str) ->
     first, second = linear_sentences(
         reference(0.95), confirmed(0.8), metric="val_accuracy", test=test, study="s"
     )
-    assert first.startswith("The best linear model on the test split, TF-IDF + logistic regression")
-    assert first.endswith("has an accuracy of 0.9722 [0.9160, 1.0000].")
+    assert first.startswith("The best linear model on the test split is TF-IDF + logistic")
+    assert first.endswith(", with accuracy 0.9722 [0.9160, 1.0000].")
     assert second.startswith(f"The exported model (trial 2) {words}")
     assert answer(summary_of(), None, test, None).startswith(advice)
 
 
 def test_linear_model_that_was_not_compared_on_the_test_split_has_no_verdict() -> None:
     (sentence,) = linear_sentences(None, None, metric="val_accuracy", test=compared(), study="s")
-    assert sentence.startswith("The best linear model on the test split, TF-IDF")
+    assert sentence.startswith("The best linear model on the test split is TF-IDF")
     test = compared()
     majority = replace(test, references={MAJORITY: test.references[MAJORITY]})
     (sentence,) = linear_sentences(
@@ -308,3 +308,49 @@ def test_answer_names_the_confirmation_before_a_newer_trial() -> None:
     sentence = answer(summary, confirmation, None, None)
     assert sentence.startswith("Trial 2 leads with val_accuracy 0.9000")
     assert sentence.endswith("it is newer than the confirmation, whose best is trial 1.")
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "lead"),
+    [
+        ("val_balanced_accuracy", (0.3, 0.2, 0.4), "Use the exported model"),
+        ("val_balanced_accuracy", (-0.3, -0.4, -0.2), "Do not use the exported model"),
+        ("val_loss", (-0.3, -0.4, -0.2), "Use the exported model"),
+        ("val_loss", (0.3, 0.2, 0.4), "Do not use the exported model"),
+    ],
+)
+def test_answer_after_an_export_is_by_the_study_s_metric(
+    metric: str, change: tuple[float, float, float], lead: str
+) -> None:
+    """A baseline that predicts the most frequent class has the higher accuracy."""
+    test = compared(baseline=(-0.05, -0.07, -0.03), linear=(-0.05, -0.07, -0.03))
+    test = replace(
+        test,
+        comparisons={
+            name: replace(item, metric_difference=Interval(*change))
+            for name, item in test.comparisons.items()
+        },
+    )
+    summary = summarize(many_trials(8), metric=metric)
+    sentence = answer(summary, None, test, None)
+    assert sentence.startswith(lead)
+    assert f"its {metric[4:].replace('_', ' ')} on 36 test texts" in sentence
+    _, second = linear_sentences(None, None, test=test, study="s", metric=metric)
+    assert ("is ahead of it" in second) is (lead == "Use the exported model")
+
+
+def test_document_without_the_study_s_metric_gives_no_advice_by_accuracy() -> None:
+    test = compared(baseline=(-0.05, -0.07, -0.03))
+    sentence = answer(summarize(many_trials(8), metric="val_f1"), None, test, None)
+    assert sentence.startswith("Use the exported model") and "baseline" not in sentence
+
+
+def test_baseline_over_a_limit_is_no_reason_against_the_exported_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    test = compared(baseline=(-0.03, -0.04, -0.02))
+    assert answer(summary_of(), None, test, None).startswith("Do not use")
+    monkeypatch.setattr("tuning.report.sentences.is_over_limit", lambda trial: trial.number == 0)
+    sentence = answer(summary_of(), None, test, None)
+    assert sentence.startswith("Use the exported model")
+    assert "worse than the baseline (which is over a limit) (-0.0300" in sentence

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tuning.evaluation.bootstrap import accuracy_difference
 from tuning.evaluation.metrics import Array, Labels
-from tuning.evaluation.statistics import Interval, accuracy_difference
+from tuning.evaluation.statistics import Interval
 
 # Maximum number of steps of an ensemble whose size is not given. Caruana et al. found most of the
 # gain in the first steps; each further member makes the model larger and slower.

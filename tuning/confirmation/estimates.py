@@ -100,6 +100,9 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
 
     With a probability of 0.95, the K intervals contain all K true differences.
 
+    Finalists of a later confirmation that have no repeat yet are left out if the others share
+    `MIN_ROUNDS` seeds.
+
     Returns:
         The estimates; None while the remaining finalists share no seed.
     """
@@ -107,7 +110,10 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     repeated = [f for f in confirmation.finalists if f.repeat_values and not f.failures]
     eligible = [f for f in confirmation.finalists if not f.failures and not f.is_over_limit]
     remaining = [f for f in eligible if f.is_remaining] or [f for f in eligible if f.repeat_values]
-    seeds = set.intersection(*(set(_known(f.repeats)) for f in remaining)) if remaining else set()
+    seeds = _shared(remaining)
+    begun = [f for f in remaining if f.repeat_values]
+    if not seeds and len(_shared(begun)) >= MIN_ROUNDS:
+        remaining, seeds = begun, _shared(begun)
     if not seeds:
         return None
     highest = 1.0 if towards > 0 else math.inf
@@ -153,7 +159,13 @@ def _difference_to_baseline(
     )
     if not fit.degrees:
         return difference, n_pairs, None
-    return difference, n_pairs, _seeds_to_resolve(fit.variance, n_pairs, n_compared=n_compared)
+    return difference, n_pairs, _seeds_to_resolve(fit, n_pairs, n_compared=n_compared)
+
+
+def _shared(finalists: Sequence[Finalist]) -> set[int]:
+    """Return the seeds on which all of these finalists have a repeat."""
+    seeds = [set(_known(finalist.repeats)) for finalist in finalists]
+    return set.intersection(*seeds) if seeds else set()
 
 
 def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:
@@ -262,13 +274,15 @@ def _interval(
     return Interval(mean, mean - half, mean + half)
 
 
-def _seeds_to_resolve(variance: float, n_pairs: int, *, n_compared: int) -> int | None:
+def _seeds_to_resolve(fit: _TwoWayFit, n_pairs: int, *, n_compared: int) -> int | None:
     """Return the number of further pairs that narrow the interval of their mean to ± `RESOLUTION`;
-    None where `MAX_SEEDS` pairs are too few.
+    None where `MAX_SEEDS` pairs are too few. The degrees of freedom grow with the pairs.
     """
 
     def resolves(n: int) -> bool:
-        return dunnett_critical_value(n_compared, n - 1) * math.sqrt(variance / n) <= RESOLUTION
+        degrees = round(fit.degrees * (n - 1) / max(n_pairs - 1, 1), 3)
+        half = dunnett_critical_value(n_compared, degrees) * math.sqrt(fit.variance / n)
+        return half <= RESOLUTION
 
     # An interval narrows with every pair, so the first `n` that resolves can be bisected.
     n = bisect.bisect_left(range(MAX_SEEDS), True, lo=max(n_pairs, 2), key=resolves)

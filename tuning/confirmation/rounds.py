@@ -90,14 +90,15 @@ class Confirmation:
 
         Finalists whose repeats exceed the budget are given up before. After the last round, the
         list has the repeats of pruned trials. The list is empty when the confirmation is over. The
-        baseline and the best other finalist stay, because the comparison needs both.
+        baseline and the best other finalist stay, because the comparison needs both. If trainings
+        of all other remaining finalists fail, the best that was given up is taken back.
         """
-        now = self
+        now = self._taken_back()
         while not now.is_over and now.rounds < len(now.seeds):
             seed = now.seeds[now.rounds]
             missing = [f for f in now._remaining() if seed not in f.repeats]
             if not missing:
-                now = now._end_round()
+                now = now._end_round()._taken_back()
                 continue
             needed = now.spent_seconds + sum(f.seconds for f in missing)
             if needed + now._reserve() <= now.budget_seconds or now._is_guaranteed(missing):
@@ -182,6 +183,21 @@ class Confirmation:
         )
         worst = ended._worst(among=ended.finalists) if gives_up else None
         return ended._give_up(worst, in_round=ended.rounds) if worst else ended
+
+    def _taken_back(self) -> Self:
+        """Return the confirmation with the best finalist that was given up, if no other finalist
+        beside the baseline remains.
+        """
+        given_up = [
+            f for f in self.finalists if f.dropped_in and not f.failures and not f.is_baseline
+        ]
+        if self.is_over or self._ranked_others() or not given_up:
+            return self
+        best = max(given_up, key=lambda f: (self._signed_mean(f), -f.trial))
+        known = [seed in best.repeats for seed in self.seeds[: self.rounds]]
+        rounds = known.index(False) if False in known else self.rounds
+        finalists = [replace(f, dropped_in=0) if f is best else f for f in self.finalists]
+        return replace(self, finalists=finalists, rounds=rounds)
 
     def _ranked_others(self) -> list[Finalist]:
         """Return the remaining finalists beside the baseline, best first; of equal finalists, the

@@ -89,6 +89,15 @@ def score(labels: Labels, probabilities: Array) -> dict[str, float]:
     }
 
 
+def is_correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:
+    """Return whether the class with the highest probability is the label, bool (…, n).
+
+    `probabilities`: (…, n, n_classes).
+    """
+    correct: npt.NDArray[np.bool_] = probabilities.argmax(axis=-1) == labels
+    return correct
+
+
 def confusion(labels: Labels, probabilities: Array) -> list[list[int]]:
     """Return the number of texts by true class (rows) and predicted class (columns)."""
     from sklearn.metrics import confusion_matrix

@@ -13,6 +13,7 @@ from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, McNemar
 
+ACCURACY = "val_accuracy"
 MAJORITY = "majority class"  # the name of the reference that predicts the most frequent class
 # The keys of the models in the order in which the models are shown. The linear references, which
 # are not listed here, follow.
@@ -82,11 +83,18 @@ class ReferenceScores(Scores):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(McNemar):
-    """The exported model against another model on the same texts: McNemar's test, and the
-    difference of their accuracies.
+    """The exported model against another model on the same texts: McNemar's test, the difference
+    of their accuracies, and that of the study's metric if it is another one.
     """
 
     accuracy_difference: Interval
+    metric_difference: Interval | None = field(default=None, metadata=OMIT_DEFAULT)
+
+    def difference(self, metric: str) -> Interval | None:
+        """Return the difference in a study's metric, such as "val_f1"; None if the document was
+        written by a version that did not compute it.
+        """
+        return self.accuracy_difference if metric == ACCURACY else self.metric_difference
 
 
 @dataclass(frozen=True, kw_only=True)

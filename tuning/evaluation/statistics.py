@@ -1,24 +1,21 @@
-"""Confidence intervals and paired tests of trainings and of scores."""
+"""Confidence intervals of means and shares, and tests of two classifiers."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, special, stats
 
-from tuning.evaluation.metrics import CALIBRATION_ERROR, Array, Labels, weighted_scores
+from tuning.evaluation.metrics import Array, Labels, is_correct
 
 T = TypeVar("T")
 LEVEL = 0.95
-N_RESAMPLES = 1000
-MAX_WEIGHTS = 4_000_000  # maximum number of weights in memory at a time: 32 MB
+DIGITS = 4  # Number of decimal digits of the values in sentences.
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,15 @@ def interval_text(value: float | None, low: float | None, high: float | None) ->
         if low is None or high is None or math.isnan(low)
         else f"{value:.4f} [{low:.4f}, {high:.4f}]"
     )
+
+
+def as_shown(interval: Interval) -> Interval:
+    """Return an interval rounded to the digits that sentences show, with 0.0 in place of -0.0.
+
+    A sentence compares rounded numbers, because the reader compares the numbers that are shown.
+    """
+    numbers = (interval.value, interval.low, interval.high)
+    return Interval(*(round(number, DIGITS) + 0.0 for number in numbers))
 
 
 def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
@@ -113,86 +119,6 @@ def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> f
     )
 
 
-def score_intervals(
-    labels: Labels,
-    probabilities: Array,
-    *,
-    seed: int,
-    codes: Labels | None = None,
-    n_resamples: int = N_RESAMPLES,
-) -> dict[str, Interval]:
-    """Return each score of `weighted_scores` with its interval: the percentile bootstrap over texts
-    (Efron and Tibshirani, 1993).
-
-    If a class is missing in a resample, a score may be undefined there; its interval leaves the
-    resample out. The calibration error has no bounds: its absolute gaps are larger in resamples, so
-    that the interval may not contain its own value.
-
-    Args:
-        labels: int64 (n,).
-        probabilities: (n, n_classes).
-        seed: seed of the resamples.
-        codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
-            copies of a text are drawn together, because they are one observation.
-        n_resamples: number of resamples.
-    """
-    n = len(labels)
-    codes = np.arange(n) if codes is None else codes
-    n_distinct = int(codes.max()) + 1
-
-    def scores(drawn: npt.NDArray[np.int64], axis: int) -> Array:
-        """Return the scores of resamples, (n_scores, n_resamples), for distinct texts
-        (n_resamples, n_distinct).
-        """
-        counts = [np.bincount(resample, minlength=n_distinct) for resample in np.atleast_2d(drawn)]
-        weights = np.array(counts, dtype=np.float64)[:, codes]
-        return np.stack([*weighted_scores(labels, probabilities, weights).values()])
-
-    values = weighted_scores(labels, probabilities, np.ones((1, n)))
-    batch = max(MAX_WEIGHTS // n, 1)
-    resampled = _bootstrap(n_distinct, scores, seed=seed, n_resamples=n_resamples, batch=batch)
-    bounds = {
-        name: bootstrap_bounds(of_score) for name, of_score in zip(values, resampled, strict=True)
-    }
-    bounds[CALIBRATION_ERROR] = math.nan, math.nan
-    return {name: Interval(float(value[0]), *bounds[name]) for name, value in values.items()}
-
-
-def accuracy_difference(
-    labels: Labels,
-    first: Array,
-    second: Array,
-    *,
-    seed: int,
-    codes: Labels | None = None,
-    n_resamples: int = N_RESAMPLES,
-) -> Interval:
-    """Return the accuracy of the first classifier minus the accuracy of the second on the same
-    texts, with the interval of the paired percentile bootstrap.
-
-    Args:
-        labels: int64 (n,).
-        first: (n, n_classes), the probabilities of the first classifier.
-        second: (n, n_classes), the probabilities of the second classifier; or (n_models, n,
-            n_classes), of several classifiers whose mean accuracy is subtracted.
-        seed: seed of the resamples.
-        codes: the number of each distinct text, as for `score_intervals`.
-        n_resamples: number of resamples.
-    """
-    seconds = second.reshape(-1, *first.shape)
-    change = _correct(labels, first) - _correct(labels, seconds).mean(axis=0)
-    codes = np.arange(len(labels)) if codes is None else codes
-    sums, sizes = np.bincount(codes, weights=change), np.bincount(codes)
-
-    def mean(drawn: npt.NDArray[np.int64], axis: int) -> Array:
-        resampled: Array = sums[drawn].sum(axis) / sizes[drawn].sum(axis)
-        return resampled
-
-    batch = max(MAX_WEIGHTS // len(sums), 1)
-    resampled = _bootstrap(len(sums), mean, seed=seed, n_resamples=n_resamples, batch=batch)
-    return Interval(float(change.mean()), *bootstrap_bounds(resampled))
-
-
 @dataclass(frozen=True, kw_only=True)
 class McNemar:
     """McNemar's test of two classifiers on the same texts.
@@ -213,52 +139,12 @@ def mcnemar(labels: Labels, first: Array, second: Array, *, codes: Labels | None
     `score_intervals`, the first copy of each text counts.
     """
     rows = slice(None) if codes is None else np.unique(codes, return_index=True)[1]
-    is_right, other_right = _correct(labels, first)[rows], _correct(labels, second)[rows]
+    is_right, other_right = is_correct(labels, first)[rows], is_correct(labels, second)[rows]
     only_first = int((is_right & ~other_right).sum())
     only_second = int((other_right & ~is_right).sum())
     n = only_first + only_second
     p = float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
     return McNemar(only_first_right=only_first, only_second_right=only_second, p_value=p)
-
-
-def _correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:
-    correct: npt.NDArray[np.bool_] = probabilities.argmax(axis=-1) == labels
-    return correct
-
-
-def _bootstrap(
-    n: int, statistic: Callable[..., Array], *, seed: int, n_resamples: int, batch: int
-) -> Array:
-    """Return the bootstrap distribution of a statistic of n observations, (…, n_resamples). The
-    statistic gets the numbers of the observations in `batch` resamples at a time, (batch, n).
-
-    SciPy's own interval is not used: it is NaN, with a warning, as soon as the statistic of one
-    resample is NaN.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        result = stats.bootstrap(
-            (np.arange(n),),
-            statistic,
-            n_resamples=n_resamples,
-            batch=batch,
-            vectorized=True,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
-    distribution: Array = result.bootstrap_distribution
-    return distribution
-
-
-def bootstrap_bounds(values: Array) -> tuple[float, float]:
-    """Return the bounds of a percentile bootstrap's interval of level `LEVEL`, from the resampled
-    values (n_resamples,). Values that are not finite are left out.
-    """
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def pareto_front(ordered: Iterable[T], costs: Callable[[T], Sequence[float]]) -> list[T]:

@@ -18,9 +18,11 @@ from tuning.data.corpus import Corpus, TokenizedTexts
 from tuning.data.splits import distinct_codes
 from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, StudyError
+from tuning.evaluation.bootstrap import accuracy_difference, score_difference, score_intervals
 from tuning.evaluation.metrics import NAN_REMEDY, Array, Labels, confusion
 from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.scores import (
+    ACCURACY,
     Comparison,
     EnsembleFacts,
     Mistake,
@@ -29,7 +31,7 @@ from tuning.evaluation.scores import (
     Scores,
     SplitScores,
 )
-from tuning.evaluation.statistics import accuracy_difference, mcnemar, score_intervals
+from tuning.evaluation.statistics import as_shown, mcnemar
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
 N_MISTAKES = 200  # number of mistakes that `test.json` keeps, with their texts
@@ -117,7 +119,8 @@ def ensemble_sentences(document: SplitScores) -> list[str]:
         f"trial {member.trial} with seed {member.seed} ({member.weight:.0%})"
         for member in facts.members
     )
-    change, size, size_of_best = facts.validation_difference, facts.size, facts.size_of_best
+    size, size_of_best = facts.size, facts.size_of_best
+    change = as_shown(facts.validation_difference)
     interval = f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
     if change.low > 0:
         result = f"is better than trial {best_trial} alone by {interval} accuracy"
@@ -147,7 +150,7 @@ def evaluate_on_test_split(
     *,
     trials: Mapping[str, int],
     test_texts: Sequence[str],
-    class_names: Sequence[str],
+    metric: str,
     seed: int,
 ) -> TestEvaluation:
     """Evaluate several models on the test split.
@@ -163,13 +166,13 @@ def evaluate_on_test_split(
             function.
         trials: the numbers of the models that are trials, by name.
         test_texts: the split's texts, for `mistakes`.
-        class_names: the names of the classes.
+        metric: the study's metric, in which the models are compared beside their accuracy.
         seed: seed of the intervals.
 
     Raises:
         ExportError: a model gives NaN for a text.
     """
-    test = corpus.split("test")
+    test, class_names = corpus.split("test"), corpus.card.class_names
     by_classifier = {id(classify): classify(test.texts) for classify in classifiers.values()}
     predictions = {name: by_classifier[id(classify)] for name, classify in classifiers.items()}
     for name, probabilities in predictions.items():
@@ -187,6 +190,16 @@ def evaluate_on_test_split(
         name: Comparison(
             accuracy_difference=accuracy_difference(
                 test.labels, best, probabilities, codes=codes, seed=seed
+            ),
+            metric_difference=None
+            if metric == ACCURACY
+            else score_difference(
+                metric.removeprefix("val_"),
+                test.labels,
+                best,
+                probabilities,
+                codes=codes,
+                seed=seed,
             ),
             **vars(mcnemar(test.labels, best, probabilities, codes=codes)),
         )

@@ -248,9 +248,7 @@ def _evaluate(
     """Evaluate all models and references on the test split, which is read once."""
     if progress:
         progress("evaluating the models on the test split", 0.0)
-    class_names = corpus.card.class_names
-    n_classes = len(class_names)
-
+    n_classes = len(corpus.card.class_names)
     of_models = {id(model): model.classifier(n_classes) for model in trained.values()}
     classifiers = {role: of_models[id(model)] for role, model in trained.items()} | {
         name: reference.classify for name, reference in compared.items()
@@ -261,7 +259,7 @@ def _evaluate(
         classifiers,
         trials={role: model.trial.number for role, model in trained.items()},
         test_texts=test_texts,
-        class_names=class_names,
+        metric=chosen.config.metric,
         seed=chosen.config.seed,
     )
 

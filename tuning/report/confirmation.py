@@ -12,9 +12,7 @@ from tuning.confirmation.estimates import RESOLUTION, Estimates
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.plan import expected_cost
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation
-from tuning.evaluation.statistics import LEVEL, Interval
-
-DIGITS = 4  # Number of decimal digits of the values in sentences.
+from tuning.evaluation.statistics import DIGITS, LEVEL, as_shown
 
 
 def plan(confirmation: Confirmation, *, n_workers: int) -> str:
@@ -34,28 +32,19 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
     budget = ""
     if confirmation.search_seconds:
         share = confirmation.budget_seconds / confirmation.search_seconds
-        budget = f"budget: {share:.0%} of the search's worker seconds"
+        budget = f" (budget: {share:.0%} of the search's worker seconds)"
     trainings = (
         f"about {counted(n_trainings, 'training')}, {time} with {counted(n_workers, 'worker')}"
     )
     return (
         f"Confirming {names} on up to {counted(len(confirmation.seeds), 'fresh seed')}: {trainings}"
-        f" ({budget})."
+        f"{budget}."
     )
 
 
 def counted(n: int, noun: str) -> str:
     """Return a number with its noun, which is in the plural unless the number is 1."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def as_shown(interval: Interval) -> Interval:
-    """Return an interval rounded to the digits that sentences show, with 0.0 in place of -0.0.
-
-    A sentence compares rounded numbers, because the reader compares the numbers that are shown.
-    """
-    numbers = (interval.value, interval.low, interval.high)
-    return Interval(*(round(number, DIGITS) + 0.0 for number in numbers))
 
 
 def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -> list[str]:
@@ -82,7 +71,10 @@ def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -
         command = typed("export-best", study=study, trial="N")
         lines.append(f"On the {name}: {front}. `{command}` takes one of them.")
     lines += missed_sentences(confirmation, estimates)
-    lines.append(f"The worker time of the repeats was {confirmation.share:.0%} of the search's.")
+    if confirmation.search_seconds:
+        lines.append(
+            f"The worker time of the repeats was {confirmation.share:.0%} of the search's."
+        )
     return lines
 
 
@@ -99,10 +91,7 @@ def _confirmed_best(confirmation: Confirmation, estimates: Estimates) -> str:
 
 def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> str:
     if estimates.best.is_baseline:
-        return (
-            "It is the baseline: nothing that was tried is"
-            f" {'better' if estimates.is_confirmed else 'ahead of it'}."
-        )
+        return f"It is the baseline: {nothing_better(confirmation, estimates)}."
     over = (
         " (which is over a limit)"
         if confirmation.baseline and confirmation.baseline.is_over_limit
@@ -128,7 +117,8 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
             f" {high:.4f}] {seeds}."
         )
     more = (
-        f"; {estimates.seeds_to_resolve} more seeds would narrow the interval to ± {RESOLUTION:g}"
+        f"; {counted(estimates.seeds_to_resolve, 'more seed')} would narrow the interval to ±"
+        f" {RESOLUTION:g}"
         if estimates.seeds_to_resolve
         else ""
     )
@@ -136,6 +126,14 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
     if change.excludes_zero:
         return f"Against the baseline{over} it has {interval}{more}."
     return f"It is not distinguishable from the baseline{over} on these data: {interval}{more}."
+
+
+def nothing_better(confirmation: Confirmation, estimates: Estimates) -> str:
+    """Return a clause that says why the baseline is the best configuration."""
+    others = [finalist for finalist in confirmation.finalists if not finalist.is_baseline]
+    if others and all(finalist.failures for finalist in others):
+        return "a training of every other configuration has failed"
+    return f"nothing that was tried is {'better' if estimates.is_confirmed else 'ahead of it'}"
 
 
 def lower_mean(confirmation: Confirmation, estimates: Estimates) -> float | None:

@@ -1,5 +1,5 @@
-"""Figures of the costs of accuracy: the metric of each trial over its training time, its size and
-its latency; and the trials by architecture.
+"""Figures of the metric of each trial over its training time, its size and its latency; the trials
+by architecture; and the time that pruning saved.
 """
 
 from __future__ import annotations
@@ -22,13 +22,18 @@ from tuning.report.html_parts import plain, plot_html, table
 from tuning.report.quality import BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR
 from tuning.report.tables import trial_label, trial_seconds
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import busy_seconds, seconds_of, value_of
+from tuning.study.trials import (
+    attributes_of,
+    busy_seconds,
+    is_pruned_early,
+    seconds_of,
+    value_of,
+)
 
 ARCHITECTURE = "architecture"  # Name of the hyperparameter that chooses between kinds of models.
 MARGIN = 1.25  # Factor between the outermost values and the ends of a logarithmic axis.
 MIN_TICKS = 3
-# Minimum number of trials in a figure: two trials always appear to trade off, or not to.
-MIN_COST_TRIALS = 3
+MIN_COST_TRIALS = 3  # Two trials always appear to trade off, or not to.
 
 
 @dataclass(frozen=True)
@@ -271,3 +276,25 @@ def architecture_figure(groups: Sequence[Architecture], metric: str) -> go.Figur
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, automargin=True)
     figure.update_xaxes(title=metric, nticks=6)
     return figure
+
+
+def saved_sentence(summary: Summary, *, epochs: int) -> str:
+    """Return the time that pruning saved, compared with a search whose trials all train for
+    `epochs` epochs; empty if no trial was pruned.
+
+    A pruned trial of n epochs saved its busy seconds * (epochs / n - 1). The seconds of a trial
+    that was paused, and pruned after its worker had died, are not known and count as 0.
+    """
+    pruned = [trial for trial in summary.trials if is_pruned_early(trial)]
+    if not pruned:
+        return ""
+    saved = sum(
+        busy_seconds(seconds_of(trial)) * (epochs / attributes_of(trial)["n_epochs"] - 1)
+        for trial in pruned
+    )
+    spent = sum(busy_seconds(seconds_of(trial)) for trial in summary.trials)
+    share = saved / (saved + spent)
+    return (
+        f"Pruning saved up to {saved:.0f} s of worker time, {share:.0%} of a search without pruning"
+        f" ({len(pruned)} trials)."
+    )

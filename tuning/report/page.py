@@ -34,7 +34,6 @@ from tuning.report.sentences import (
     answer,
     comparison,
     linear_sentences,
-    saved_sentence,
     verdict,
 )
 from tuning.report.tables import (
@@ -252,7 +251,7 @@ def _finalists(confirmation: Confirmation | None) -> str | None:
 
 def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int) -> str:
     """Return sentences about the effects of pruning; empty if no trial was pruned."""
-    saved = saved_sentence(summary, epochs=epochs)
+    saved = costs.saved_sentence(summary, epochs=epochs)
     if not saved:
         return ""
     estimates = estimate(confirmation) if confirmation else None

@@ -1,5 +1,5 @@
-"""The results of a study in sentences: the search, the evaluation on the test split, the linear
-model, and what pruning saved.
+"""The results of a study in sentences: the search, the evaluation on the test split, and the
+linear model.
 """
 
 from __future__ import annotations
@@ -14,16 +14,12 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
-from tuning.evaluation.statistics import Interval, interval_text
+from tuning.evaluation.statistics import DIGITS, Interval, as_shown, interval_text
 from tuning.evaluation.test_split import BEST, exported_name
-from tuning.report.confirmation import DIGITS, as_shown, lower_mean, sentences
+from tuning.report.confirmation import lower_mean, nothing_better, sentences
 from tuning.study.summary import Best, Summary, best_of
 from tuning.study.trials import (
-    attributes_of,
-    busy_seconds,
     is_over_limit,
-    is_pruned_early,
-    seconds_of,
     starting_point_text,
     value_of,
 )
@@ -39,7 +35,7 @@ def answer(
     is compared with: on the test split, or on the validation split before an export.
     """
     if test is not None:
-        return _answer_on_test(test)
+        return _answer_on_test(test, summary)
     best = best_of(summary, confirmation)
     estimates = estimate(confirmation) if confirmation else None
     if best is None or estimates is None or not best.is_confirmed or best.mean is None:
@@ -58,31 +54,50 @@ def answer(
         f"{use}, the confirmed best: its mean {summary.metric} over"
         f" {estimates.n_shared} fresh seeds on the validation split is {best.mean}"
     )
-    if best.trial is summary.baseline:
-        text += "; it is the baseline, and nothing that was tried is better"
+    if best.trial is summary.baseline and confirmation:
+        text += f"; it is the baseline, and {nothing_better(confirmation, estimates)}"
     elif estimates.difference is not None:
-        text += f", {_against('baseline', estimates.difference, sign(summary.metric))}"
+        other = _baseline_name(summary)
+        text += f", {_against(other, estimates.difference, sign(summary.metric))}"
         text += f", whose mean is {lower:.4f}" if lower is not None else ""
     return text + ("." if bar is None else f"; the linear model has {bar:.4f}.")
 
 
-def _answer_on_test(test: TestDocument) -> str:
-    """Compare the exported model with the baseline and with the best linear reference."""
-    compared = {
-        name: as_shown(test.comparisons[name].accuracy_difference)
-        for name in filter(None, ("baseline", _best_linear(test)))
-        if name in test.comparisons
-    }
+def _answer_on_test(test: TestDocument, summary: Summary) -> str:
+    """Compare the exported model with the baseline and with the best linear reference, in the
+    study's metric.
+
+    A baseline over a limit can't be chosen, so it is no reason against the exported model. With
+    several objectives, a lower value may be what a lower cost is worth.
+    """
+    towards, metric = sign(summary.metric), summary.metric.removeprefix("val_")
+    clauses, is_behind = [], False
+    for other in filter(None, ("baseline", _best_linear(test, summary.metric))):
+        result = test.comparisons.get(other)
+        change = result.difference(summary.metric) if result else None
+        if change is None:
+            continue
+        shown = _baseline_name(summary) if other == "baseline" else other
+        clauses.append(_against(shown, change, towards))
+        is_over = other == "baseline" and _is_baseline_over_limit(summary)
+        is_behind |= not is_over and clauses[-1].startswith("worse")
     name, exported = exported_name(test), test.scores[BEST]
+    model = f"{name[0].lower()}{name[1:]}"
+    lead = f"Do not use {model} yet" if is_behind else f"Use {model}"
+    if is_behind and summary.has_costs:
+        lead = f"Compare the costs before you use {model}"
     n_texts = sum(map(sum, exported.test_confusion_matrix))
-    is_behind = any(change.high < 0 for change in compared.values())
-    accuracy = interval_text(*exported.interval("accuracy"))
-    clauses = " and ".join(_against(other, change, 1) for other, change in compared.items())
-    return (
-        f"{'Do not use' if is_behind else 'Use'} {name[0].lower()}{name[1:]}"
-        f"{' yet' if is_behind else ''}: its accuracy on {n_texts:,} test texts is {accuracy}"
-        f"{clauses and f', {clauses}'}."
-    )
+    value = interval_text(*exported.interval(metric))
+    compared = f", {' and '.join(clauses)}" if clauses else ""
+    return f"{lead}: its {metric.replace('_', ' ')} on {n_texts:,} test texts is {value}{compared}."
+
+
+def _is_baseline_over_limit(summary: Summary) -> bool:
+    return summary.baseline is not None and is_over_limit(summary.baseline)
+
+
+def _baseline_name(summary: Summary) -> str:
+    return f"baseline{' (which is over a limit)' if _is_baseline_over_limit(summary) else ''}"
 
 
 def _against(name: str, change: Interval, towards: int) -> str:
@@ -211,42 +226,48 @@ def linear_sentences(
     reference there. Before an export, the sentences are the linear model's value of the study's
     metric on the validation split, and a warning if the confirmed best is behind it.
     """
-    name = _best_linear(test) if test else None
+    name = _best_linear(test, metric) if test else None
     if test and name:
-        return _linear_on_test(test, name, study=study)
+        return _linear_on_test(test, name, study=study, metric=metric)
     if reference is None:
         return []
     behind = "" if test else behind_linear(reference, confirmation, study=study)
     return [reference.sentence(metric), *([behind] if behind else [])]
 
 
-def _best_linear(test: TestDocument) -> str | None:
-    """Return the name of the linear reference with the highest accuracy on the test split."""
-    names = [name for name in test.references if name != MAJORITY]
-    return max(names, key=lambda name: test.references[name].test["accuracy"] or 0.0, default=None)
-
-
-def _linear_on_test(test: TestDocument, name: str, *, study: str) -> list[str]:
-    """Return sentences about a linear reference: its accuracy on the test split, and the difference
-    of the exported model to it, if the two were compared.
+def _best_linear(test: TestDocument, metric: str) -> str | None:
+    """Return the name of the linear reference with the best value of a study's metric on the test
+    split.
     """
-    linear, exported = test.references[name], exported_name(test)
-    first = (
-        f"The best linear model on the test split, {name} ({linear.about}), has an accuracy of"
-        f" {interval_text(*linear.interval('accuracy'))}."
-    )
-    if name not in test.comparisons:
+    names = [name for name in test.references if name != MAJORITY]
+    score = metric.removeprefix("val_")
+
+    def value(name: str) -> float:
+        own = test.references[name].test[score]
+        return -math.inf if own is None else sign(metric) * own
+
+    return max(names, key=value, default=None)
+
+
+def _linear_on_test(test: TestDocument, name: str, *, study: str, metric: str) -> list[str]:
+    """Return sentences about a linear reference: its value of the study's metric on the test split,
+    and the difference of the exported model to it, if the two were compared.
+    """
+    linear, exported, score = test.references[name], exported_name(test), metric[len("val_") :]
+    value = f"{score.replace('_', ' ')} {interval_text(*linear.interval(score))}"
+    first = f"The best linear model on the test split is {name} ({linear.about}), with {value}."
+    result = test.comparisons.get(name)
+    if result is None or (change := result.difference(metric)) is None:
         return [first]
-    change = as_shown(test.comparisons[name].accuracy_difference)
-    if change.low > 0:
+    if not (change := as_shown(change)).excludes_zero:
+        return [
+            first,
+            f"{exported} can't be distinguished from it: {_signed(change)}. The test split does not"
+            " show which of the two is better.",
+        ]
+    if sign(metric) * change.value > 0:
         return [first, f"{exported} is ahead of it: {_signed(change)}."]
-    if change.high < 0:
-        return [first, f"{exported} is behind it: {_signed(change)}. {_behind_remedy(study)}"]
-    return [
-        first,
-        f"{exported} can't be distinguished from it: {_signed(change)}. The test split does not"
-        " show which of the two is better.",
-    ]
+    return [first, f"{exported} is behind it: {_signed(change)}. {_behind_remedy(study)}"]
 
 
 def _behind_remedy(study: str) -> str:
@@ -275,26 +296,4 @@ def behind_linear(
         f"The confirmed best, trial {best}, is behind the linear model on the validation split:"
         f" {metric} {mean:.4f} against {reference.value(metric):.4f}."
         f" {_behind_remedy(study)}"
-    )
-
-
-def saved_sentence(summary: Summary, *, epochs: int) -> str:
-    """Return the time that pruning saved, compared with a search whose trials all train for
-    `epochs` epochs; empty if no trial was pruned.
-
-    A pruned trial of n epochs saved its busy seconds * (epochs / n - 1). The seconds of a trial
-    that was paused, and pruned after its worker had died, are not known and count as 0.
-    """
-    pruned = [trial for trial in summary.trials if is_pruned_early(trial)]
-    if not pruned:
-        return ""
-    saved = sum(
-        busy_seconds(seconds_of(trial)) * (epochs / attributes_of(trial)["n_epochs"] - 1)
-        for trial in pruned
-    )
-    spent = sum(busy_seconds(seconds_of(trial)) for trial in summary.trials)
-    share = saved / (saved + spent)
-    return (
-        f"Pruning saved up to {saved:.0f} s of worker time, {share:.0%} of a search without pruning"
-        f" ({len(pruned)} trials)."
     )

@@ -12,7 +12,8 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
 from tuning.config import sign
-from tuning.evaluation.statistics import Interval, bootstrap_bounds
+from tuning.evaluation.bootstrap import bootstrap_bounds
+from tuning.evaluation.statistics import Interval
 from tuning.study.summary import Summary
 from tuning.study.trials import value_of
 
