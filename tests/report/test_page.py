@@ -357,8 +357,36 @@ def test_bound_that_the_data_can_not_fill_is_not_raised() -> None:
     summary, space = summarize(study, metric="val_accuracy"), SearchSpace("x", (item,))
     (raised,) = bounds(summary, space, replace(CARD, n_words=90_000))
     assert "raise it" in raised.sentence
+    assert raised.high == 40_000
     (lowered,) = bounds(summary, space, replace(CARD, n_words=3_000))
     assert "lower the bound" in lowered.sentence
+    (little,) = bounds(summary, space, replace(CARD, n_words=20_500))
+    assert little.high == 20_502
+    assert bounds(summary, space, replace(CARD, n_words=900)) == []
+
+
+def test_ranges_of_one_name_are_declared_in_their_own_scopes() -> None:
+    """The default on the steps of the first range is not on those of the second."""
+    words = Hyperparameter(
+        name="sequence_length",
+        kind="int",
+        default=256,
+        low=64,
+        high=512,
+        step=32,
+        conditions=(("architecture", ("cnn", "gru")),),
+    )
+    of_lstm = replace(
+        words, default=100, low=40, high=200, step=10, conditions=(("architecture", ("lstm",)),)
+    )
+    card = replace(CARD, length_percentiles={"99": 150})
+    lines = declarations(dead_ranges(SearchSpace("x", (of_lstm, words)), card))
+    assert lines.splitlines() == [
+        "with hp.conditional_scope(\"architecture\", ['lstm']):",
+        '    hp.Int("sequence_length", 40, 150, step=10, default=100)',
+        "with hp.conditional_scope(\"architecture\", ['cnn', 'gru']):",
+        '    hp.Int("sequence_length", 64, 160, step=32, default=160)',
+    ]
 
 
 def test_length_in_tokens_of_a_preset_is_not_compared_with_words() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scipy import stats
@@ -19,7 +19,7 @@ from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, value_text
 from tuning.spaces.required import MAX_ORDER, NGRAMS, PRESET
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import is_named, values_of
+from tuning.study.trials import is_named, values_of, without_copies
 
 # Share of a range at either end. A value in this share is near the bound.
 OUTER = 0.05
@@ -30,6 +30,7 @@ MAX_DROPOUT = 0.9
 # Minimum number of trials in the best quarter: with fewer trials a correlation can't be
 # distinguished from chance.
 MIN_BEST = 8
+INDENT = " " * 4
 SIGNIFICANCE = 0.05  # Level of significance of all pairs together.
 
 
@@ -65,13 +66,16 @@ def bounds(
     card: DataCard,
     confirmation: Confirmation | None = None,
 ) -> list[Advice]:
-    """Return the advice on bounds: that of `near_bounds` and `dead_ranges`. A bound that the data
-    can't fill is not raised.
+    """Return the advice on bounds: that of `near_bounds` and `dead_ranges`. A bound is not raised
+    beyond what the data can fill.
     """
-    dead = dead_ranges(space, card)
-    beyond = {advice.item for advice in dead}
-    near = near_bounds(summary, space, confirmation)
-    return [*(a for a in near if a.item not in beyond or a.high == a.item.high), *dead]
+    limits, near = limits_of(space, card), []
+    for entry in near_bounds(summary, space, confirmation):
+        limit, _ = limits.get(entry.item.name, (math.inf, ""))
+        high = max(min(entry.high, _upwards(entry.item, limit)), entry.item.high or entry.high)
+        if (entry.low, high) != (entry.item.low, entry.item.high):
+            near.append(replace(entry, high=high))
+    return [*near, *dead_ranges(space, card)]
 
 
 def near_bounds(
@@ -111,9 +115,9 @@ def near_bounds(
     return advice
 
 
-def dead_ranges(space: SearchSpace, card: DataCard) -> list[Advice]:
-    """Return advice on vocabularies larger than the corpus has words, and on sequences longer than
-    the 99th percentile of the texts.
+def limits_of(space: SearchSpace, card: DataCard) -> dict[str, tuple[int, str]]:
+    """Return the largest value that the data can fill and its meaning, by hyperparameter: the
+    number of words, and the 99th percentile of the lengths of the texts.
     """
     limits = {
         "vocab_size": (
@@ -127,14 +131,26 @@ def dead_ranges(space: SearchSpace, card: DataCard) -> list[Advice]:
     }
     if any(item.name == PRESET for item in space.hyperparameters):
         del limits["sequence_length"]  # A preset splits words into more tokens.
-    advice = []
+    return limits
+
+
+def _upwards(item: Hyperparameter, value: float) -> float:
+    """Return the smallest value on the item's steps that is not less than a value."""
+    if item.low is None or not item.step or math.isinf(value):
+        return value
+    return item.low + math.ceil((value - item.low) / item.step) * item.step
+
+
+def dead_ranges(space: SearchSpace, card: DataCard) -> list[Advice]:
+    """Return advice on vocabularies larger than the corpus has words, and on sequences longer than
+    the 99th percentile of the texts.
+    """
+    limits, advice = limits_of(space, card), []
     for item in space.searched:
         limit, what = limits.get(item.name, (0, ""))
         if item.low is None or item.high is None or not item.low < limit < item.high:
             continue
-        high = (
-            item.low + math.ceil((limit - item.low) / item.step) * item.step if item.step else limit
-        )
+        high = _upwards(item, limit)
         if high < item.high:
             sentence = (
                 f"{item.name} is searched up to {item.high:g}, but the data have no more than"
@@ -151,7 +167,8 @@ def trade_offs(summary: Summary, space: SearchSpace) -> list[Advice]:
     The correlation is Spearman's rank correlation, with its p-value multiplied by the number of
     pairs (Bonferroni). The second hyperparameter of a pair can be fixed at its best value.
     """
-    best = summary.ranked[: len(summary.ranked) // 4]
+    ranked = without_copies(summary.ranked)
+    best = ranked[: len(ranked) // 4]
     items = [item for item in space.searched if item.low is not None and not item.conditions]
     columns = {
         item.name: [float(values_of(trial, space)[item.name]) for trial in best] for item in items
@@ -178,16 +195,24 @@ def trade_offs(summary: Summary, space: SearchSpace) -> list[Advice]:
 
 
 def declarations(advice: list[Advice]) -> str:
-    """Return new ranges as lines for `declare_hyperparameters`, one line per hyperparameter."""
-    bounds: dict[str, tuple[Hyperparameter, float, float]] = {}
+    """Return new ranges as lines for `declare_hyperparameters`: a line for each hyperparameter, in
+    the scope in which it is active.
+    """
+    bounds: dict[Hyperparameter, tuple[float, float]] = {}
     for entry in advice:
-        item, low, high = bounds.get(entry.item.name, (entry.item, entry.low, entry.high))
-        bounds[item.name] = (
-            item,
-            (entry.low if entry.low != item.low else low),
-            (entry.high if entry.high != item.high else high),
+        item = entry.item
+        low, high = bounds.get(item, (entry.low, entry.high))
+        bounds[item] = (
+            entry.low if entry.low != item.low else low,
+            entry.high if entry.high != item.high else high,
         )
-    return "\n".join(_declaration(*arguments) for arguments in bounds.values())
+    lines = []
+    for conditions, items in itertools.groupby(bounds, key=lambda item: item.conditions):
+        for depth, (parent, values) in enumerate(conditions):
+            scope = f'hp.conditional_scope("{parent}", {list(values)!r})'
+            lines.append(f"{INDENT * depth}with {scope}:")
+        lines += [f"{INDENT * len(conditions)}{_declaration(i, *bounds[i])}" for i in items]
+    return "\n".join(lines)
 
 
 def _declaration(item: Hyperparameter, low: float, high: float) -> str:
@@ -197,6 +222,8 @@ def _declaration(item: Hyperparameter, low: float, high: float) -> str:
     if low == high:
         return f'hp.Fixed("{item.name}", {number(low)})'
     default = min(max(float(item.default), low), high)
+    if item.step:  # A default must be on the steps of the new range.
+        default = low + round((default - low) / item.step) * item.step
     words = [f'"{item.name}"', number(low), number(high)]
     words += [f"step={number(item.step)}"] if item.step else []
     words += ['sampling="log"'] if item.log else []
@@ -222,9 +249,7 @@ def _higher(item: Hyperparameter) -> float:
     linear range, and at most `MAX_DROPOUT` for a dropout rate and `MAX_ORDER` for n-grams.
     """
     assert item.low is not None and item.high is not None  # for mypy: the caller has checked this
-    if item.log:
-        return item.high * 2
-    wanted = item.high + (item.high - item.low)
+    wanted = item.high * 2 if item.log else item.high + (item.high - item.low)
     if "dropout" in item.name:
         wanted = max(min(wanted, MAX_DROPOUT), item.high)
     if item.name == NGRAMS:

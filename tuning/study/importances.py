@@ -15,7 +15,7 @@ from tuning.config import sign
 from tuning.evaluation.bootstrap import bootstrap_bounds
 from tuning.evaluation.statistics import Interval
 from tuning.study.summary import Summary
-from tuning.study.trials import value_of
+from tuning.study.trials import value_of, without_copies
 
 # PED-ANOVA compares the best tenth of the trials with all of them. In 100 simulated studies of four
 # hyperparameters, only one of which has an effect, that hyperparameter had the highest importance
@@ -38,7 +38,7 @@ def importances(summary: Summary, *, seed: int = 0) -> dict[str, Interval]:
     The intervals are from the percentile bootstrap over the completed trials. Below
     `MIN_INTERVAL_TRIALS` completed trials their bounds are NaN.
     """
-    trials = summary.ranked
+    trials = without_copies(summary.ranked)
     if len(trials) < MIN_TRIALS:
         return {}
     importance = _evaluate(trials, summary)

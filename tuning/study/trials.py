@@ -126,6 +126,11 @@ def is_over_limit(trial: FrozenTrial) -> bool:
     return any(violation > 0 for violation in trial.constraints.values())
 
 
+def without_copies(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that were trained, without those that have the result of an equal trial."""
+    return [trial for trial in trials if "same_as" not in attributes_of(trial)]
+
+
 def epoch_values(trial: FrozenTrial) -> dict[float, float]:
     """Return the metric after each evaluated epoch of a trial, by the number of epochs."""
     parts = attributes_of(trial).get("parts_per_epoch", 1)
