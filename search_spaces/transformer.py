@@ -11,15 +11,13 @@ import tensorflow as tf
 
 from tuning.models import fit_linear_model, fit_schedule, transformer_classifier
 
-NGRAM_SHARES = [0.3, 0.5, 0.7]
-
 
 class Transformer(keras_tuner.HyperModel):
-    """A pretrained encoder, which needs one to three epochs."""
+    """A pretrained encoder, which needs one to three epochs. `adapt` fits the n-grams."""
 
     starting_points = (
-        {"ngram_share": 0.5},
-        {"ngram_share": 0.5, "max_epochs": 3, "sequence_length": 256},
+        {"has_ngrams": True},
+        {"has_ngrams": True, "max_epochs": 3, "sequence_length": 256},
     )
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
@@ -34,8 +32,9 @@ class Transformer(keras_tuner.HyperModel):
         hp.Choice("weight_decay", [0.0, 0.01, 0.1], default=0.01)
         hp.Choice("batch_size", [16, 32], default=32)
         hp.Choice("truncating", ["pre", "post", "middle"], default="middle")
-        hp.Choice("ngram_share", [0.0, *NGRAM_SHARES], default=0.0)
-        with hp.conditional_scope("ngram_share", NGRAM_SHARES):
+        hp.Boolean("has_ngrams", default=False)
+        with hp.conditional_scope("has_ngrams", [True]):
+            hp.Float("ngram_share", 0.2, 0.8, step=0.1, default=0.5)
             hp.Int("ngrams", 1, 3, default=3)
             hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
             hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=10.0)
@@ -50,8 +49,8 @@ class Transformer(keras_tuner.HyperModel):
             weight_decay=hp.get("weight_decay"),
             dropout=hp.get("dropout"),
             frozen_share=hp.get("frozen_share"),
-            ngram_vocab_size=hp.get("ngram_vocab_size") if hp.get("ngram_share") else 0,
-            ngram_share=hp.get("ngram_share"),
+            ngram_vocab_size=hp.get("ngram_vocab_size") if hp.get("has_ngrams") else 0,
+            ngram_share=hp.get("ngram_share") if hp.get("has_ngrams") else 0.0,
             n_classes=hp.get("n_classes"),
         )
 
@@ -63,7 +62,7 @@ class Transformer(keras_tuner.HyperModel):
         y: np.ndarray,
     ) -> None:
         fit_schedule(model, n_texts=len(y), batch_size=hp.get("batch_size"))
-        if hp.get("ngram_share"):
+        if hp.get("has_ngrams"):
             fit_linear_model(
                 model, x.as_numpy_iterator(), y, c=hp.get("ngram_c"), n_classes=hp.get("n_classes")
             )

@@ -559,9 +559,7 @@ def test_failure_on_the_last_seed_takes_the_next_finalist_back() -> None:
 
 
 def test_baseline_is_not_called_the_best_of_what_was_tried_if_all_others_failed() -> None:
-    confirmation, _ = play(
-        begin(0.9, 0.89, 0.5), lambda trial, seed: 0.5 if trial == 0 else None
-    )
+    confirmation, _ = play(begin(0.9, 0.89, 0.5), lambda trial, seed: 0.5 if trial == 0 else None)
     estimates = estimate(confirmation)
     assert estimates is not None and estimates.best.is_baseline
     text = " ".join(sentences(confirmation, estimates, study="s"))

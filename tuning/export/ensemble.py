@@ -252,32 +252,32 @@ def _kept_repeats(
     n_classes).
 
     Finalists over a limit of the study are left out, and those that read other words or tokens than
-    the chosen trial (`_reading`). If the chosen trial takes n-grams alone, the first finalist that
-    does not counts in its place.
+    the chosen trial (`_reading`). If the chosen trial takes n-grams alone, the first finalist with
+    repeats that does not counts in its place.
     """
     folder, finalists = chosen.folder, trained_of(chosen.required_confirmation())
-    ranked = sorted(finalists, key=lambda finalist: finalist.trial != chosen.trial.number)
-    reading = next((_reading(finalist) for finalist in ranked if _reading(finalist)), None)
     kept = [
-        Repeat(finalist.trial, seed, probabilities)
-        for finalist in finalists
-        if not finalist.is_over_limit and _reading(finalist) in (None, reading)
+        (_reading(finalist), Repeat(finalist.trial, seed, probabilities))
+        for finalist in sorted(finalists, key=lambda f: f.trial != chosen.trial.number)
+        if not finalist.is_over_limit
         for seed, value in finalist.repeats.items()
         if value is not None
         and (probabilities := read_probabilities(folder.repeat_path(finalist.trial, seed)))
         is not None
     ]
-    repeats = [repeat for repeat in kept if repeat.probabilities.shape == shape]
-    if len(repeats) < len(kept):
-        n = f"{len(kept) - len(repeats)} of {len(kept)}"
+    whole = [(reading, repeat) for reading, repeat in kept if repeat.probabilities.shape == shape]
+    first = next((reading for reading, _ in whole if reading is not None), None)
+    repeats = [repeat for reading, repeat in whole if reading in (None, first)]
+    if len(whole) < len(kept):
+        n = f"{len(kept) - len(whole)} of {len(kept)}"
         warn(f"The ensemble leaves out {n} repeats, which have other classes or texts.")
     return repeats
 
 
 def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
     """Return what a finalist reads beside n-grams: words, or the tokens of a preset at one length;
-    None if it reads nothing else. An ensemble has one of these inputs: the tokens of a preset at
-    one length can't be cut out of those at another length.
+    None if it declares neither. An ensemble has one of these inputs: the tokens of a preset at one
+    length can't be cut out of those at another length.
     """
     values = finalist.values
     if "preset" in values:

@@ -41,7 +41,8 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     most. Models that take texts have the same input, which is returned.
 
     Raises:
-        StudyError: some of the models take texts, and some do not.
+        StudyError: some of the models take texts, and some do not; or models take the tokens of a
+            preset and words, or different tokens.
     """
     if len({item.takes_texts for item in inputs}) > 1:
         raise StudyError(
@@ -50,8 +51,13 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
         )
     if inputs[0].takes_texts:
         return inputs[0]
-    # The tokens of a preset have one length and one truncation, as the words of one model have.
     of_words = [item for item in inputs if item.vocab_size or item.preset]
+    read = {(item.preset, item.sequence_length, item.truncating) for item in of_words}
+    if len(read) > 1 and any(preset for preset, *_ in read):
+        raise StudyError(
+            "The members of an ensemble that read words or tokens must all take the tokens of one"
+            " preset, cut in one way, or all take words. Export the confirmed best alone."
+        )
     of_ngrams = [item for item in inputs if item.ngrams]
     parts = {item.truncating for item in of_words}
     length = max((item.sequence_length for item in of_words), default=0)

@@ -125,11 +125,13 @@ def raw_text_model(source: Source) -> keras.Model:
     """Return the model with a `TextVectorization` layer before it, made of Keras' own layers and
     operations.
 
-    The input is strings of shape (batch,). A model that takes texts is returned unchanged, and so
-    is an encoder, because Keras has no layer for its tokenizer.
+    The input is strings of shape (batch,). A model that takes texts is returned unchanged. An
+    encoder keeps its inputs, because Keras has no layer for its tokenizer.
     """
-    if source.inputs.preset or source.inputs.takes_texts:
+    if source.inputs.takes_texts:
         return source.graph
+    if source.inputs.preset:
+        return _with_inputs_by_role(source) if is_graph(source.graph) else source.graph
     text = keras.Input((), dtype="string", name="text")
     arrays = {}
     if source.inputs.vocab_size:
@@ -194,9 +196,8 @@ def _write_saved_model(source: Source, path: Path) -> None:
     specs = source.specs(None, length=None) if source.inputs.preset else specs
 
     def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        if source.inputs.preset:
-            return _served(source, specs)(*inputs)
-        return {"probabilities": source.probabilities(raw(*inputs, training=False))}
+        tensors = list(inputs) if len(inputs) > 1 else inputs[0]
+        return {"probabilities": source.probabilities(raw(tensors, training=False))}
 
     def classify(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = serve(*inputs)["probabilities"]
@@ -218,7 +219,7 @@ def _write_h5(source: Source, path: Path) -> None:
     """
     layers, model = chain(source.graph), source.graph
     if layers is not None:
-        (ids,), name = model.inputs, NGRAMS if source.inputs.ngrams else IDS
+        (ids,), name = model.inputs, source.specs(None, length=None)[0].name
         model = keras.Sequential([keras.Input(ids.shape[1:], dtype=ids.dtype, name=name), *layers])
     elif is_graph(model):
         model = _with_inputs_by_role(source)
@@ -261,7 +262,7 @@ def _write_onnx(source: Source, path: Path) -> None:
             layers,
             length=length,
             n_classes=len(source.class_names),
-            input_name=IDS if source.inputs.vocab_size else NGRAMS,
+            input_name=source.specs(None, length=length)[0].name,
         )
     except Unsupported:
         import tf2onnx

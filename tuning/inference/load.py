@@ -85,10 +85,12 @@ def _vocabularies(format_name: str, inputs: ModelInput) -> list[str]:
     """Return the names of the files that the tokenizer of a format reads."""
     if format_of(format_name, inputs).takes != TOKEN_IDS:
         return []
-    if inputs.preset:
-        return [PRESET_TOKENIZER]
-    of_words = [VOCABULARY] if inputs.vocab_size else []
-    return [*of_words, NGRAM_VOCABULARY] if inputs.ngrams else of_words
+    files = {
+        PRESET_TOKENIZER: inputs.preset,
+        VOCABULARY: inputs.vocab_size,
+        NGRAM_VOCABULARY: inputs.ngrams,
+    }
+    return [name for name, is_read in files.items() if is_read]
 
 
 def load_unverified(

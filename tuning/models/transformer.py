@@ -75,7 +75,8 @@ def transformer_classifier(
     Sentiment Analysis of Movie Reviews"). The weights of the n-grams are those that
     `fit_linear_model` sets, and the training trains the encoder as if it were alone: beside n-grams
     that fit the training texts, its gradients would be small. Without `fit_linear_model`, the
-    n-grams say nothing. The second input is "ngrams", int32 (batch, n), as for `ngram_classifier`.
+    n-grams only make the predictions less certain. The second input is "ngrams", int32 (batch, n),
+    as for `ngram_classifier`.
 
     Args:
         preset: a folder, an address, or a name in KerasHub's list.

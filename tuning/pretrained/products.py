@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -17,32 +18,44 @@ from tuning.hardware import has_bfloat16
 OPTION = "auto_mixed_precision_onednn_bfloat16"
 
 
+class FastProducts(NamedTuple):
+    """The number of layers that are computed in another way, and whether `fit` uses bfloat16."""
+
+    n_layers: int
+    in_bfloat16: bool
+
+
 @contextlib.contextmanager
-def fast_products(model: keras.Model) -> Iterator[int]:
-    """Train an encoder faster inside this context, whose value is the number of layers that are
-    computed in another way.
+def fast_products(model: keras.Model) -> Iterator[FastProducts]:
+    """Train an encoder faster inside this context, whose value says in what way.
 
     Keras computes the queries, keys and values of an encoder (`EinsumDense`) as one product for
     each text; here they are one product for a batch. The sums are the same, and rounded in another
-    order. Layers with adapters (LoRA) or quantized weights are left as they are. If the processor
-    has instructions for bfloat16, `fit` rounds the factors of all matrix products to it. Sums,
-    normalizations, the loss, the weights and the predictions keep their precision.
+    order. Layers with adapters (LoRA) or quantized weights are left as they are.
 
-    Nothing changes for a model with XLA, or on a GPU.
+    If the processor has instructions for bfloat16, TensorFlow rewrites the function that Keras'
+    `fit` calls: the matrix products, and most operations between two products, such as biases and
+    normalizations, are computed in bfloat16. The weights, the optimizer and all predictions keep
+    their precision. A loop of one's own is not rewritten. The option is one of the process, so no
+    other thread may call TensorFlow for the first time during a step.
+
+    Nothing changes for a model with XLA, or on a GPU; nor without oneDNN
+    (`TF_ENABLE_ONEDNN_OPTS=0`), which has these instructions.
     """
     if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
-        yield 0
+        yield FastProducts(0, in_bfloat16=False)
         return
     layers = list(dict.fromkeys(filter(_is_flat, model._flatten_layers())))
-    for layer in layers:
-        layer.call = partial(_call, layer)
-    if has_bfloat16():
-        model.make_train_function = partial(_make_train_function, model)
+    in_bfloat16 = has_bfloat16() and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
     try:
-        yield len(layers)
+        for layer in layers:
+            layer.call = partial(_call, layer)
+        if in_bfloat16:
+            model.make_train_function = partial(_make_train_function, model)
+        yield FastProducts(len(layers), in_bfloat16)
     finally:
         for layer in layers:
-            del layer.call
+            vars(layer).pop("call", None)
         if "make_train_function" in vars(model):
             del model.make_train_function
             model.train_function = None
@@ -65,12 +78,12 @@ def n_contracted(equation: str) -> int:
 
 
 def _is_flat(layer: keras.layers.Layer) -> bool:
-    return (
-        type(layer) is keras.layers.EinsumDense
-        and layer.quantization_mode is None
-        and not layer.lora_enabled
-        and n_contracted(layer.equation) > 0
-    )
+    if type(layer) is not keras.layers.EinsumDense or not layer.built:
+        return False
+    n, kernel = n_contracted(layer.equation), layer.kernel
+    # A bias may have an axis of the input, such as the place in a text.
+    has_flat_bias = layer.bias is None or len(layer.bias.shape) <= len(kernel.shape) - n
+    return n > 0 and has_flat_bias and layer.quantization_mode is None and not layer.lora_enabled
 
 
 def _call(layer: keras.layers.EinsumDense, inputs: Any, training: Any = None) -> Any:

@@ -4,7 +4,7 @@ wait there, and which waiting trial goes on next.
 Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020. A trial goes on past a
 rung if it is among the best 1 / `REDUCTION` of the trials that reached the rung. Any other trial
 waits, and goes on when enough worse trials have reached the rung. Optuna's own pruner ends such a
-trial at once.
+trial at once. The baseline is trained to its end, and counts at the first rung only.
 
 A reduction of 3 or 4 is for hundreds of epochs. Of 20 trials of 5 epochs (masked_lstm on 25,854
 Amazon reviews, seed 0), a reduction of 3 completed only the baseline (0.8241). A reduction of 2

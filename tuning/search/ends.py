@@ -133,6 +133,7 @@ class TrialEnds:
                 " trained again"
             )
             write = partial(self._writer.copy, duplicate, first)
+            self._failures_in_a_row = 0
             self._close(duplicate, write, event=event)
 
     def _fail_duplicate(self, duplicate: OpenTrial, first: FrozenTrial) -> None:

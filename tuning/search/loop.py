@@ -80,7 +80,7 @@ class Search:
             while not self._session.interrupt.requested:
                 self._follow_other_coordinators()
                 has_asked = self._dispatch()
-                ended = None if has_asked else self._ended()
+                ended = None if has_asked or self._session.interrupt.requested else self._ended()
                 if ended:
                     return ended
                 self._notify()
@@ -259,7 +259,7 @@ class Search:
         optuna_prunes = self._config.pruner in ("hyperband", "median")
         prune = optuna_prunes and self._write_epoch(opened, epoch)
         if opened.stop is not StopReason.FINISHED_ELSEWHERE:
-            self._open.rungs.record(opened.number, epoch.number, value)
+            self._open.record(opened.trial, epoch.number, value)
             opened.stop = self._stop_reason(opened, epoch.number, prune=prune)
         self._dispatcher.reply(opened, opened.answer)
         if not optuna_prunes:  # The worker trains while the epoch is written.

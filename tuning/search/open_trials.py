@@ -81,7 +81,14 @@ def key(values: Mapping[str, Any]) -> Hashable:
     these data: with a larger vocabulary an initializer may draw other weights for the same words,
     and a search space may use any value anywhere.
     """
-    return tuple(sorted(values.items()))
+    return tuple(sorted((name, _rounded(value)) for name, value in values.items()))
+
+
+def _rounded(value: Any) -> Any:
+    """Return a number without its last digits: a sampler draws 0.30000000000000004 on a step of
+    0.05 where a default is 0.3.
+    """
+    return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 @dataclass
@@ -166,10 +173,17 @@ class OpenTrials:
                 self._remove_values(trial.number)
                 continue
             for epoch, value in epoch_values(trial).items():
-                self.rungs.record(trial.number, epoch, value)
+                self.record(trial, epoch, value)
             if trial.state in TAKEN:
                 taken.append(trial)
         return taken
+
+    def record(self, trial: Trial | FrozenTrial, epoch: float, value: float) -> None:
+        """Record the value of a trial after an epoch. The baseline counts at the first rung alone:
+        it goes on at any rank, and at a rung that one trial may pass it would stop all others.
+        """
+        if not attributes_of(trial).get("baseline") or epoch in self.rungs.epochs[:1]:
+            self.rungs.record(trial.number, epoch, value)
 
     @property
     def paused_baseline(self) -> OpenTrial | None:
@@ -189,8 +203,8 @@ class OpenTrials:
         return [
             opened
             for opened in self._paused.values()
-            if self.rungs.is_beyond_promotion(opened.number, opened.n_epochs)
-            and not opened.is_baseline
+            if not opened.is_baseline
+            and self.rungs.is_beyond_promotion(opened.number, opened.n_epochs)
         ]
 
     def beyond_room(self) -> list[OpenTrial]:

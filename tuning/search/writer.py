@@ -239,6 +239,7 @@ class StudyWriter:
             "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
             "n_parameters": result.n_parameters,
             "n_fused_layers": result.n_fused_layers,
+            "in_bfloat16": result.in_bfloat16,
             "n_tokens": result.n_tokens,
             "padding_share": round(result.padding_share, 4),
             "ignores_padding": result.ignores_padding,

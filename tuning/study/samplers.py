@@ -72,13 +72,8 @@ def make_sampler(
     if name in ("random", "grid"):
         return optuna.samplers.RandomSampler(seed=own)
     if name == "cmaes":
-        independent = optuna.samplers.RandomSampler(seed=own)
-        return optuna.samplers.CmaEsSampler(
-            seed=own,
-            independent_sampler=independent,
-            warn_independent_sampling=False,
-            consider_pruned_trials=True,
-        )
+        always = [item for item in space.hyperparameters if not item.conditions]
+        return SpaceCMA(distributions(always), seed=own)
     if name == "qmc":
         return SpaceQMC(
             distributions(space.hyperparameters) if conditional else None,
@@ -161,6 +156,32 @@ class FittedTPE(optuna.samplers.TPESampler):
     ) -> Any:
         view = view_of(study, self._trials)
         return super().sample_independent(view, trial, param_name, param_distribution)
+
+
+class SpaceCMA(optuna.samplers.CmaEsSampler):
+    """CMA-ES over the numeric hyperparameters that every trial has. All others are random.
+
+    Optuna's own sampler takes the hyperparameters of the complete trials, and raises an error for a
+    pruned trial that lacks one of them.
+
+    Args:
+        space: the hyperparameters without a condition.
+    """
+
+    def __init__(self, space: dict[str, BaseDistribution], *, seed: int) -> None:
+        super().__init__(
+            seed=seed,
+            independent_sampler=optuna.samplers.RandomSampler(seed=seed),
+            warn_independent_sampling=False,
+            consider_pruned_trials=True,
+        )
+        self._space = space
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        known = super().infer_relative_search_space(study, trial)
+        return {name: known[name] for name in known if name in self._space}
 
 
 class SpaceQMC(optuna.samplers.QMCSampler):

@@ -57,6 +57,7 @@ class TrialAttributes(TypedDict, total=False):
     n_parameters: int
     latency_ms: float
     n_fused_layers: int
+    in_bfloat16: bool
     n_tokens: int
     padding_share: float
     peak_memory_mb: int

@@ -64,11 +64,14 @@ def train_epochs(
         SpaceBug: the hypermodel's own `fit` raises, or reads a hyperparameter that is not declared.
     """
     takes_texts = TEXT in train.view.inputs
+    if built.model.jit_compile is True and train.view.trims and not has_own_fit(built.hypermodel):
+        built.model.jit_compile = False  # XLA would compile the step again for each width.
     with contextlib.ExitStack() as stack:
         if not takes_texts:
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
         if TOKENS in train.view.inputs:
-            stack.enter_context(fast_products(built.model))
+            products = stack.enter_context(fast_products(built.model))
+            built.result.in_bfloat16 = products.in_bfloat16
         if has_own_fit(built.hypermodel):
             _hypermodel_fit(built, callback, train=train, validation=validation)
             return
@@ -78,7 +81,7 @@ def train_epochs(
 
 
 def _lengths_of_words(view: View) -> npt.NDArray[np.int64]:
-    """Return the number of tokens of each text, or of n-grams in a view without tokens."""
+    """Return the number of words of each text, or `View.lengths` in a view without words."""
     words = [part for part in view.inputs.values() if isinstance(part, WordView)]
     return words[0].lengths if words else view.lengths
 
@@ -88,8 +91,6 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     counts each part of an epoch as one epoch.
     """
     model, parts = built.model, built.parts
-    if model.jit_compile is True and train.view.trims:
-        model.jit_compile = False  # XLA would compile the step again for each width of a batch.
     n_trained = part_at(callback.result.n_epochs, parts)
 
     @functools.lru_cache(maxsize=1)  # The parts of an epoch share its batches.

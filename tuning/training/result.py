@@ -115,6 +115,7 @@ class FitResult:
         n_parameters: number of weights of the model.
         latency_ms: latency of a single review in milliseconds; None if it was not measured.
         n_fused_layers: number of layers that ran with this package's kernels.
+        in_bfloat16: whether the matrix products of the training were rounded to bfloat16.
         n_tokens: number of tokens in all epochs, without padding.
         padding_share: share of padding among the token ids of the first epoch.
         ignores_padding: whether the model's output is independent of the padding.
@@ -133,6 +134,7 @@ class FitResult:
     n_parameters: int = 0
     latency_ms: float | None = None
     n_fused_layers: int = 0
+    in_bfloat16: bool = False
     n_tokens: int = 0
     padding_share: float = 0.0
     ignores_padding: bool = False
