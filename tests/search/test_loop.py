@@ -764,3 +764,78 @@ def test_worker_s_answer_follows_from_why_a_trial_stops() -> None:
         StopReason.INTERRUPTED: "pause",
         StopReason.FINISHED_ELSEWHERE: "stop",
     }
+
+
+def with_epochs(run: Run, epochs: int) -> Run:
+    config = replace(run.session.config, train=TrainConfig(epochs=epochs, patience=epochs))
+    return Run(replace(run.session, config=config), run.pool)
+
+
+def test_good_baseline_does_not_end_every_other_trial(make: Make) -> None:
+    """There are five rungs, of which the last two let one trial of 20 pass."""
+    draw = np.random.default_rng(0)
+
+    def by_trial(job: TrainingJob) -> Script:
+        is_baseline = job.values["vocab_size"] == 10
+        return trains(job, value=0.95 if is_baseline else 0.6 + 0.2 * draw.random())
+
+    run = with_epochs(make(by_trial, n_workers=2, pruner="asha"), 32)
+    assert run.go(20) is SearchEnd.FINISHED
+    assert run.states().count("COMPLETE") >= 3
+
+
+def test_first_trial_that_is_worse_than_the_baseline_waits_at_the_first_rung(make: Make) -> None:
+    run = make(
+        lambda job: trains(job, value=0.9 if job.values["vocab_size"] == 10 else 0.1),
+        pruner="asha",
+    )
+    run.go(2)
+    assert run.states() == ["COMPLETE", "PRUNED"]
+
+
+def test_ctrl_c_while_nothing_runs_prunes_no_paused_trial(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal arrives after the loop has looked for it, and before a trial would be asked."""
+    run = make(
+        lambda job: trains(job, value=0.9 if job.values["vocab_size"] == 10 else 0.1),
+        pruner="asha",
+    )
+    follow = run.search._follow_other_coordinators
+
+    def follow_and_interrupt() -> None:
+        follow()
+        if run.progressed and run.progressed.n_paused and not run.progressed.running:
+            run.session.interrupt.requested = True
+
+    monkeypatch.setattr(run.search, "_follow_other_coordinators", follow_and_interrupt)
+    assert run.go(20) is SearchEnd.INTERRUPTED
+    assert run.states() == ["COMPLETE", "RUNNING"]
+    assert run.open.paused
+
+
+def test_failures_are_counted_anew_after_a_duplicate_has_its_result(make: Make) -> None:
+    """One value of the space fails each time that it is drawn."""
+    space = SearchSpace(
+        "small",
+        (
+            Hyperparameter(name="vocab_size", kind="int", default=10, low=10, high=40, step=10),
+            Hyperparameter(name="sequence_length", kind="fixed", default=8),
+        ),
+    )
+
+    def fails(job: TrainingJob) -> Script:
+        if job.values["vocab_size"] == 40:
+            yield TrainingFailed(FailureReason.NAN_LOSS, "")
+        yield from trains(job)
+
+    run = make(fails, space=space)
+    assert run.go(40) is SearchEnd.FINISHED
+    assert run.states().count("FAIL") > ends.MAX_FAILURES_IN_A_ROW
+
+
+def test_values_that_differ_in_their_last_digit_are_one_configuration() -> None:
+    assert open_trials.key({"dropout": 0.3, "n": 1}) == open_trials.key(
+        {"dropout": 0.1 + 0.2, "n": 1}
+    )
+    assert open_trials.key({"rate": 1e-5}) != open_trials.key({"rate": 1.0001e-5})

@@ -289,3 +289,29 @@ def test_next_draw_index_leaves_out_trials_that_are_queued_again(
         made.number = number
         trials.append(made)
     assert next_draw_index(trials) == draw_index
+
+
+def test_cma_es_draws_beside_pruned_trials_of_another_branch() -> None:
+    """The complete trials have `units` of one cell, and the pruned trials those of the other."""
+    cell = Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru"))
+    rate = Hyperparameter(name="rate", kind="float", default=0.1, low=0.0, high=1.0)
+    width = Hyperparameter(name="width", kind="int", default=3, low=1, high=9)
+    units = [
+        Hyperparameter(
+            name="units", kind="int", default=8, low=4, high=high, conditions=(("cell", (name,)),)
+        )
+        for name, high in (("lstm", 16), ("gru", 64))
+    ]
+    space = SearchSpace("conditional", (cell, rate, width, *units))
+    study = optuna.create_study()
+    for number in range(12):
+        study.sampler = make_sampler(
+            "cmaes", space=space, trials=study.trials, metric="val_loss", seed=0, draw_index=number
+        )
+        trial = study.ask()
+        values = suggest(trial, space.hyperparameters)
+        state = TrialState.PRUNED if values["cell"] == "gru" else TrialState.COMPLETE
+        trial.report(values["rate"], 1)
+        study.tell(trial, None if state == TrialState.PRUNED else values["rate"], state=state)
+    assert {trial.params["cell"] for trial in study.trials} == {"lstm", "gru"}
+    assert any("cma" in name for trial in study.trials for name in trial.system_attrs)
