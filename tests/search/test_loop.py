@@ -16,7 +16,7 @@ from tests.fake_workers import EPOCHS, FakePool, Script, epoch, result_of, train
 from tests.stored_documents import CARD
 from tests.studies import CONFIG, session_of
 from tuning.config import TrainConfig
-from tuning.errors import SpaceBug, StudyError
+from tuning.errors import SpaceBug, StorageError, StudyError
 from tuning.outcomes import FailureReason, SearchEnd, StopReason
 from tuning.results import ResultsDir
 from tuning.search import ends, loop, open_trials
@@ -839,3 +839,60 @@ def test_values_that_differ_in_their_last_digit_are_one_configuration() -> None:
         {"dropout": 0.1 + 0.2, "n": 1}
     )
     assert open_trials.key({"rate": 1e-5}) != open_trials.key({"rate": 1.0001e-5})
+
+
+@pytest.mark.parametrize(
+    ("reason", "states"),
+    [
+        (FailureReason.TOO_LONG, ["FAIL", "COMPLETE", "COMPLETE"]),
+        (FailureReason.OUT_OF_MEMORY, ["FAIL", "COMPLETE", "COMPLETE"]),
+        (FailureReason.NAN_LOSS, ["FAIL", "COMPLETE", "COMPLETE"]),
+    ],
+)
+def test_baseline_that_a_limit_has_ended_is_tried_again_by_the_next_call(
+    reason: FailureReason, states: list[str], make: Make
+) -> None:
+    is_first = [True]
+
+    def fails_once(job: TrainingJob) -> Script:
+        if is_first.pop() if is_first else False:
+            yield TrainingFailed(reason, "")
+        yield from trains(job)
+
+    run = make(fails_once)
+    assert run.go(1) is SearchEnd.FINISHED
+    assert run.states() == states[:2]
+    again = Run(run.session, run.pool)
+    assert again.go(2) is SearchEnd.FINISHED
+    assert again.states() == states
+    baselines = [trial.number for trial in again.trials if trial.user_attrs.get("baseline")]
+    assert baselines == ([0] if reason is FailureReason.NAN_LOSS else [0, 2])
+    assert Run(run.session, run.pool).go(2) is SearchEnd.FINISHED
+    assert again.states() == states
+
+
+def test_trials_after_one_that_can_not_be_written_are_set_aside(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk must not count as a death of the coordinator."""
+    run = make(lambda job: trains(job, can_pause=False), n_workers=3)
+
+    def interrupt(progressed: Progressed) -> None:
+        run.session.interrupt.requested |= len(progressed.running) == 3
+
+    run.on_change = interrupt
+    monkeypatch.setattr(loop, "STOP_SECONDS", 0.0)
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(run.search._writer, "write_error", full)
+    with pytest.raises(StorageError):
+        run.go(9)
+    reasons = {trial.user_attrs.get("reason") for trial in run.trials}
+    assert reasons == {FailureReason.INTERRUPTED}
+    for _ in range(4):
+        again = Run(run.session, run.pool)
+        run.session.interrupt.requested = True
+        again.go(9)
+    assert not any(trial.user_attrs.get("n_deaths") for trial in run.trials)

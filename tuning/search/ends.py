@@ -204,6 +204,21 @@ class TrialEnds:
         write = partial(self._writer.fail, opened, reason, detail, queue_again=queue_again)
         self._close(opened, write, event=event, has_value=False)
 
+    def suspend(self) -> None:
+        """Pause each running trial at its checkpoint, or queue it again; queue duplicates again."""
+        with contextlib.ExitStack() as stack:  # After a write that fails, the others follow.
+            for duplicate in self._open.duplicates:
+                stack.callback(self.fail, duplicate, *NOT_PAUSED[StopReason.INTERRUPTED])
+            for opened in self._open.dispatcher.running:
+                stack.callback(self._suspend_running, opened)
+                self._open.dispatcher.release(opened)
+
+    def _suspend_running(self, opened: OpenTrial) -> None:
+        if self._writer.can_go_on(opened):
+            self.write(opened, partial(self._writer.mark, opened, paused=True))
+        else:
+            self.fail(opened, *NOT_PAUSED[StopReason.INTERRUPTED])
+
     def _check_failures(self, opened: OpenTrial, reason: FailureReason) -> None:
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
@@ -244,7 +259,7 @@ def fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -
     """
     trial = reopen_trial(writer.study, frozen.number)
     try:
-        set_attributes(trial, {"reason": FailureReason.LOST.value})
+        set_attributes(trial, {"reason": FailureReason.LOST.value, "n_deaths": n_deaths})
     except UpdateFinishedTrialError:
         return
     # The values are queued before the trial fails, as in `StudyWriter.fail`.

@@ -17,7 +17,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from tuning.config import sign
 from tuning.outcomes import SearchEnd, StopReason
 from tuning.search.asha import Rungs, rungs_of
-from tuning.search.ends import NOT_PAUSED, TrialEnds
+from tuning.search.ends import TrialEnds
 from tuning.search.open_trials import OpenTrial, OpenTrials
 from tuning.search.progress import Progressed, ProgressReporter
 from tuning.search.proposals import Proposals
@@ -88,7 +88,7 @@ class Search:
             self._let_epochs_end()
         finally:
             try:
-                self._suspend()
+                self._ends.suspend()
             finally:
                 self._coordinators.leave()
         return SearchEnd.INTERRUPTED
@@ -161,18 +161,6 @@ class Search:
         deadline = time.monotonic() + STOP_SECONDS
         while self._dispatcher.running and time.monotonic() < deadline:
             self._receive(TICK_SECONDS)
-
-    def _suspend(self) -> None:
-        """Pause each running trial at its checkpoint, or queue it again; queue duplicates again."""
-        stopped = NOT_PAUSED[StopReason.INTERRUPTED]
-        for opened in self._dispatcher.running:
-            self._dispatcher.release(opened)
-            if self._writer.can_go_on(opened):
-                self._ends.write(opened, partial(self._writer.mark, opened, paused=True))
-            else:
-                self._ends.fail(opened, *stopped)
-        for duplicate in self._open.duplicates:
-            self._ends.fail(duplicate, *stopped)
 
     def _dispatch(self) -> bool:
         """Give free workers the paused trials that may go on, then give one worker a new trial.

@@ -9,13 +9,14 @@ from __future__ import annotations
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning.fidelity import part_at
+from tuning.outcomes import LASTING, FailureReason
 from tuning.search.ends import fail_abandoned
 from tuning.search.open_trials import OpenTrial
 from tuning.search.writer import DEATH_LIMIT, StudyWriter, furthest_epoch, is_unproven
 from tuning.spaces.hyperparameters import defaults, from_params, to_params
 from tuning.study.coordinators import is_at_work
 from tuning.study.optuna_internals import reopen_trial, set_intermediate_value
-from tuning.study.trials import attributes_of, set_attributes
+from tuning.study.trials import attributes_of, is_named, set_attributes
 from tuning.training import checkpoints
 
 
@@ -44,8 +45,26 @@ def start(writer: StudyWriter) -> list[OpenTrial]:
             space = writer.space.hyperparameters
             baseline = to_params(defaults(space), space)
             writer.study.enqueue_trial(baseline, user_attrs={"baseline": True})
+        _queue_named_again(writer)
     writer.refresh()
     return paused
+
+
+def _queue_named_again(writer: StudyWriter) -> None:
+    """Queue the baseline and each starting point again whose last try has failed for a reason that
+    this call may not have, such as a time limit. A configuration that seems to end its coordinator
+    is not tried again.
+    """
+    last = {
+        (attributes_of(trial).get("baseline"), attributes_of(trial).get("starting_point")): trial
+        for trial in writer.summary.trials
+        if is_named(trial)
+    }
+    for trial in last.values():
+        reason, n_deaths = (attributes_of(trial).get(name) for name in ("reason", "n_deaths"))
+        is_given_up = reason in (None, *LASTING) or (n_deaths or 0) >= DEATH_LIMIT
+        if trial.state == TrialState.FAIL and not is_given_up:
+            writer.enqueue_again(trial.number, trial.params, trial.user_attrs)
 
 
 def take_over(writer: StudyWriter, *, paused: bool) -> bool:
@@ -84,6 +103,8 @@ def _n_deaths(writer: StudyWriter, frozen: FrozenTrial) -> int:
     last trained an epoch that no earlier try had reached.
     """
     n_before = attributes_of(frozen).get("n_deaths", 0)
+    if attributes_of(frozen).get("reason") == FailureReason.INTERRUPTED:
+        return n_before  # The coordinator was ending the trial when a write failed.
     if not is_at_work(frozen) or not writer.has_all_values(frozen):
         return n_before
     return n_before + 1 if is_unproven(frozen) else 0

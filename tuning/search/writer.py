@@ -202,8 +202,13 @@ class StudyWriter:
     ) -> None:
         """Queue the values of a trial again that fails for a temporary reason, and only once."""
         n_lost = int(attributes.get("n_lost", 0)) + (reason in LOST_REASONS)
-        if reason not in RETRIED or n_lost >= MAX_LOST:
-            return
+        if reason in RETRIED and n_lost < MAX_LOST:
+            self.enqueue_again(number, params, attributes, n_lost=n_lost)
+
+    def enqueue_again(
+        self, number: int, params: dict[str, Any], attributes: Mapping[str, Any], *, n_lost: int = 0
+    ) -> None:
+        """Queue the values of a trial again, unless a later trial has them."""
         names = ("baseline", "starting_point", "n_deaths", "furthest_epoch")
         kept = {name: attributes[name] for name in names if attributes.get(name)}
         retry_of = attributes.get("retry_of", number)

@@ -87,12 +87,13 @@ def fit(
         train_epochs(built, callback, train=train_split, validation=validation_split)
     timings.lap("train")
     _complete(built, train_split, timings)
-    if built.result.paused:
-        built.result.paused = _save_checkpoint(built, callback.state)
-    if job.weights:
-        checkpoints.save_trained(Path(job.weights), built.model)
-    if job.predictions and validation_split:
-        _save_predictions(built, validation_split, callback.probabilities)
+    with _infeasible_errors():  # A file of the state needs memory of the size of the state.
+        if built.result.paused:
+            built.result.paused = _save_checkpoint(built, callback.state)
+        if job.weights:
+            checkpoints.save_trained(Path(job.weights), built.model)
+        if job.predictions and validation_split:
+            _save_predictions(built, validation_split, callback.probabilities)
     return built.model, built.result
 
 
