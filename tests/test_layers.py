@@ -32,7 +32,7 @@ TESTED_THROUGH_CALLERS = {
     "evaluation": "scores",
     "export": "description ensemble_graph manifest parity retraining",
     "kernels": "cells compiling fuse recurrent_kernel recurrent_numba recurrent_sequence tiles",
-    "raw_text": "store vectorization view",
+    "raw_text": "input_layers store vectorization view",
     "report": "dashboard_server next_ranges plots tables",
     "search": "ends finalists proposals writer",
     "serving": "guard schemas",

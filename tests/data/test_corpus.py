@@ -30,6 +30,7 @@ from tuning.data.corpus import (
     encode,
     open_corpus,
 )
+from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.documents import unstructure
 from tuning.errors import StorageError
 from tuning.study.prepare import prepare_corpus
@@ -63,7 +64,7 @@ def corpus(tmp_path: Path) -> Corpus:
     sequence_length=st.integers(1, 9),
 )
 @example(train=["b a", "a b", "c"], other=["c b a d"], vocab_size=4, sequence_length=3)
-@example(train=["a\0", "a", "\0"], other=["a\0 a \0"], vocab_size=5, sequence_length=3)
+@example(train=["a\0b", "a", "\0b"], other=["a\0b a \0b"], vocab_size=5, sequence_length=3)
 @example(
     train=["".join(map(chr, range(128)))],
     other=["".join(map(chr, range(128)))],
@@ -77,9 +78,9 @@ def test_ids_equal_those_of_text_vectorization(
     vocab_size: int,
     sequence_length: int,
 ) -> None:
-    assume(
-        len(tokenize(train).ids)
-    )  # without a word, Keras leaves its table uninitialized and can't be asked
+    words = tokenize(train).words.to_pylist()
+    assume(words)  # Without a word, Keras leaves its table uninitialized and can't be asked.
+    assume(not any(word.endswith(b"\0") for word in words))
     layer = keras.layers.TextVectorization(
         max_tokens=vocab_size, output_sequence_length=sequence_length
     )
@@ -134,7 +135,7 @@ def test_words_of_a_vocabulary_leave_out_padding_and_unknown(
 
 
 def test_words_keep_every_character(tmp_path: Path) -> None:
-    words = ["a\u2028b", "\x85", "c\x1cd", "\0", "é\xa0"]
+    words = ["a\u2028b", "\x85", "c\x1cd", "\0e", "é\xa0"]
     corpus = build_corpus(tmp_path / "abc", splits_of([" ".join(words)], [""], [""]))
     assert sorted(corpus.words(100)) == sorted(words)
 
@@ -456,3 +457,16 @@ def test_every_write_of_a_data_card_is_made_under_the_lock(
     corpus = prepare_corpus(configs[1], results=folder)[0]
     assert corpus.card.data == str(second)
     assert len(written) == 1
+
+
+def test_words_that_keras_can_not_keep_are_in_no_vocabulary(tmp_path: Path) -> None:
+    """NumPy drops NUL at the end of a word, and its rows are as wide as the longest word."""
+    blob = "x" * 5_000
+    texts = [f"good\x00 good {blob} \x00 phone number{n}" for n in range(60)]
+    corpus = build_corpus(tmp_path / "corpus", splits_of(texts, ["good"], ["good"]))
+    words = corpus.words(1_000_000)
+    assert {"good", "phone"} <= set(words)
+    assert not any(word.endswith("\x00") or len(word) > 100 for word in words)
+    ids = encode(["good\x00 good " + blob], words).ids.tolist()
+    assert ids == [UNKNOWN_ID, FIRST_WORD_ID + words.index("good"), UNKNOWN_ID]
+    keras.layers.TextVectorization(vocabulary=words)

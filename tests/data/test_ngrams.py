@@ -64,7 +64,7 @@ def keras_layer(
 )
 @example(train=TRAIN, other=OTHER, order=3, vocab_size=40)
 @example(train=["a b", "b a"], other=["a b a b a"], order=2, vocab_size=5)
-@example(train=["a\0 b", "a\0 b", "a b c"], other=["a\0 b c"], order=3, vocab_size=9)
+@example(train=["a\0d b", "a\0d b", "a b c"], other=["a\0d b c"], order=3, vocab_size=9)
 def test_ngrams_equal_those_of_text_vectorization(
     tmp_path_factory: pytest.TempPathFactory,
     train: list[str],
@@ -73,12 +73,12 @@ def test_ngrams_equal_those_of_text_vectorization(
     vocab_size: int,
 ) -> None:
     # Without a word, Keras leaves its table uninitialized and can't be asked.
-    assume(len(tokenize(train).ids))
+    words = tokenize(train).words.to_pylist()
+    assume(words and not any(word.endswith(b"\0") for word in words))
     corpus = ngram_corpus(tmp_path_factory.mktemp("corpus"), train, other)
     names, layer = keras_layer(train, order=order, vocab_size=vocab_size)
     ngrams = corpus.ngrams(order=order, vocab_size=vocab_size)
-    # NumPy's strings, in which Keras returns its vocabulary, lose NUL characters at their end.
-    assert [ngram.rstrip("\0") for ngram in ngrams] == [name.rstrip("\0") for name in names]
+    assert ngrams == names
     for split, texts in (("train", train), ("validation", other)):
         expected = [sorted(set(row) - {0, 1}) for row in np.asarray(layer(texts)).tolist()]
         batch = NgramView(ngrams_of(corpus, split), order, vocab_size).batch(np.arange(len(texts)))

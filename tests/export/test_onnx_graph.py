@@ -199,3 +199,19 @@ def test_what_has_no_graph_here_is_refused(stack: Stack, why: str) -> None:
     model = classifier(*stack(), masked=False)
     with pytest.raises(Unsupported, match=why):
         write_graph(chain(model) or [], length=LENGTH, n_classes=2)
+
+
+def test_layer_that_takes_a_state_is_in_no_chain() -> None:
+    ids = keras.Input((None,), dtype="int32")
+    words = layers.Embedding(ROWS, 4)(ids)
+    state = keras.ops.mean(words, axis=1)
+    plain = keras.Model(ids, layers.Dense(1)(layers.LSTM(4)(words)))
+    started = layers.LSTM(4)(words, initial_state=[state, state])
+    assert len(chain(plain) or []) == 3
+    assert chain(keras.Model(ids, layers.Dense(1)(started))) is None
+
+
+def test_one_of_several_outputs_of_a_layer_is_in_no_chain() -> None:
+    ids = keras.Input((None,), dtype="int32")
+    _, hidden, _ = layers.LSTM(4, return_state=True)(layers.Embedding(ROWS, 4)(ids))
+    assert chain(keras.Model(ids, layers.Dense(1)(hidden))) is None

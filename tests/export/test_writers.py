@@ -1,6 +1,7 @@
 """Exports of an encoder, alone and beside n-grams: the tokenizer travels with the model."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.export.models import Reviews
 from tests.models.classifiers import spread
 from tests.paths import ROOT
 from tests.texts import make_reviews
@@ -20,11 +22,11 @@ from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
-from tuning.errors import ExportError
+from tuning.errors import ExportError, StudyError
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
 from tuning.export.formats import HOSTILE_TEXTS, model_input, pipeline_probabilities, write_formats
 from tuning.export.writers import Source
-from tuning.inference import runtimes
+from tuning.inference import load, runtimes
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import ENCODER_TOLERANCE, FORMATS, format_of
@@ -155,11 +157,15 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
         np.testing.assert_allclose(probabilities, expected, atol=tolerance, err_msg=name)
     described(tmp_path, tuned)
     snippets = templates_of("tuning.export").get_template("snippets.md").module
-    for name in ("litert", "litert_int8"):
-        code = snippets.litert(FORMATS[name].path)
+    codes = {name: snippets.litert(FORMATS[name].path) for name in ("litert", "litert_int8")}
+    codes |= {name: snippets.h5(FORMATS[name].path) for name in ("keras", "h5")}
+    codes["saved_model"] = snippets.saved_model_of_ids(FORMATS["saved_model"].path)
+    own = pipeline_probabilities(source, tuned.values, ["I love it", "It broke after a day"])
+    for name, code in codes.items():
         command = [sys.executable, "-W", "ignore", "-c", code]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert len(done.stdout.splitlines()) == 2  # the probabilities of two texts
+        numbers = [float(number) for number in re.findall(r"\d\.\d+(?:e-\d+)?", done.stdout)]
+        assert numbers[0] == pytest.approx(own[0, -1 if name in ("keras", "h5") else 0], abs=0.05)
 
 
 @pytest.mark.slow
@@ -241,3 +247,28 @@ def test_every_format_carries_an_ensemble_of_encoders_and_ngrams(
     )
     written = replace(tuned, model=joined, values=values).write(tmp_path)
     assert set(written.forms) == {known.path for known in FORMATS.values()}, written.left_out
+
+
+@pytest.mark.slow
+def test_changed_ngrams_of_an_encoder_are_refused(tuned: Tuned, tmp_path: Path) -> None:
+    inputs = model_input(tuned.model, tuned.values)
+    names = {"ngrams.txt", "tokenizer.json"} if inputs.ngrams else {"tokenizer.json"}
+    assert set(load._vocabularies("onnx", inputs)) == names
+
+
+@pytest.mark.slow
+def test_model_of_a_dictionary_of_unnamed_inputs_is_exported(tuned: Tuned, tmp_path: Path) -> None:
+    if "ngrams" not in tuned.values:
+        pytest.skip("the model has one input")
+    tokens, ngrams = (keras.Input((None,), dtype="int32") for _ in range(2))
+    model = keras.Model({"tokens": tokens, "ngrams": ngrams}, tuned.model([tokens, ngrams]))
+    result = replace(tuned, model=model).write(tmp_path)
+    assert {"model.keras", "model.h5", "saved_model", "model.onnx"} <= set(result.forms)
+
+
+def test_tokens_of_two_presets_form_no_ensemble(reviews: Reviews) -> None:
+    other = replace(INPUT, preset="other")
+    with pytest.raises(StudyError, match="the tokens of one preset"):
+        common_input([INPUT, other], reviews.corpus)
+    with pytest.raises(StudyError, match="the tokens of one preset"):
+        common_input([INPUT, replace(INPUT, preset="", vocab_size=50)], reviews.corpus)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.servers import fake
@@ -75,3 +76,9 @@ def test_effect_is_what_the_label_loses_without_the_word() -> None:
         ("good", -0.3),
         ("but", 0.0),
     ]
+
+
+def test_word_without_which_the_model_gives_nan_has_no_effect() -> None:
+    hidden = hide_words("good phone", NINE)
+    words = effects(hidden, np.array([[0.2, 0.8], [np.nan, np.nan], [0.3, 0.7]]))
+    assert [word.word for word in words] == ["phone"]

@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 # Separator around each text of a chunk. The byte 0xff does not occur in UTF-8.
 BOUNDARY = b" \xff "
+# Maximum length of a word in a vocabulary: 500,000 rows of triples of such words take 600 MB in
+# Keras.
+MAX_WORD_BYTES = 100
 CHUNK_BYTES = 2_000_000  # the fastest size in a measurement of 0.5 to 8 million bytes
 # The rules of `tokenizer`, for many texts at once: on UTF-8 bytes, a table and a split are enough.
 _TABLE = LOWER.translate(bytes.maketrans(WHITE_SPACE, b" " * len(WHITE_SPACE)))
@@ -108,8 +111,8 @@ def number_words(
     Returns:
         The words of the vocabulary in order of their ids, from `FIRST_WORD_ID`, and for each split
         and chunk the ids of its words, int32 (n_words,). Words that the training split does not
-        contain have the id `UNKNOWN_ID`. Of equally frequent words, the greater has the smaller id,
-        as in Keras.
+        contain have the id `UNKNOWN_ID`, and so have those of `_no_words`. Of equally frequent
+        words, the greater has the smaller id, as in Keras.
     """
     every = [chunk for of_split in chunks.values() for chunk in of_split]
     merged = (
@@ -122,6 +125,7 @@ def number_words(
     counts = np.bincount(
         places[: len(in_train)], weights=in_train, minlength=len(merged.dictionary)
     )
+    counts[_no_words(merged.dictionary)] = 0
     table = pa.table({"count": counts, "word": merged.dictionary})
     order = pc.sort_indices(table, sort_keys=[("count", "descending"), ("word", "descending")])[
         : np.count_nonzero(counts)
@@ -132,6 +136,17 @@ def number_words(
     return merged.dictionary.take(order).to_pylist(), {
         name: [next(numbers) for _ in of_split] for name, of_split in chunks.items()
     }
+
+
+def _no_words(words: pa.Array) -> npt.NDArray[np.bool_]:
+    """Return which words no vocabulary contains, bool (n_words,): those that end in NUL, which
+    NumPy drops in the vocabularies of Keras, and those of more than `MAX_WORD_BYTES`, because Keras
+    keeps a vocabulary as an array whose rows are all as wide as the longest word.
+    """
+    is_long = pc.greater(pc.binary_length(words), MAX_WORD_BYTES)
+    ends_in_nul = pc.equal(pc.binary_slice(words, -1), pa.scalar(b"\0", words.type))
+    either: npt.NDArray[np.bool_] = pc.or_(is_long, ends_in_nul).to_numpy(zero_copy_only=False)
+    return either
 
 
 def map_chunks(

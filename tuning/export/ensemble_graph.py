@@ -15,8 +15,9 @@ import numpy.typing as npt
 from tuning.data.corpus import Corpus
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.errors import StudyError
-from tuning.export.writers import Source, without_excess
+from tuning.export.writers import Source
 from tuning.inference.manifest import ModelInput
+from tuning.raw_text.input_layers import without_excess
 from tuning.spaces.ranges import Values
 from tuning.training.architecture import IDS, NGRAMS, TEXT, TOKENS
 

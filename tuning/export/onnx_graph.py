@@ -45,19 +45,23 @@ def chain(model: keras.Model) -> list[keras.layers.Layer] | None:
     tensor = model.outputs[0]
     while not isinstance(tensor._keras_history[0], keras.layers.InputLayer):
         operation, place, _ = tensor._keras_history
-        called = operation._inbound_nodes[place].arguments
-        arguments, mask = called.args, called.kwargs.get("mask")
+        node = operation._inbound_nodes[place]
+        arguments, options = node.arguments.args, dict(node.arguments.kwargs)
+        mask = options.pop("mask", None)
         if (
             not isinstance(operation, keras.layers.Layer)
             or len(arguments) != 1
+            or len(node.output_tensors) != 1
             or not hasattr(arguments[0], "_keras_history")
             or (mask is not None and mask is not getattr(arguments[0], "_keras_mask", None))
+            # A state, for example; the layers alone do not say how it is computed.
+            or any(hasattr(value, "shape") for value in keras.tree.flatten(options))
         ):
             return None
         layers.insert(0, operation)
         tensor = arguments[0]
     known = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    return layers if len(layers) == len(known) else None
+    return layers if len(layers) == len(known) and set(layers) == set(known) else None
 
 
 def write_graph(

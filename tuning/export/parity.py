@@ -157,6 +157,11 @@ def _run_process(folder: Path, format_name: str, request: ParityRequest) -> Pari
             f"The parity check of {path} with {len(request.texts)} texts must end within"
             f" {MAX_SECONDS} s; the check was stopped after this time."
         ) from error
+    if done.returncode < 0:
+        raise ExportError(
+            f"The parity check of {path} must end by itself; its process was ended by signal"
+            f" {-done.returncode}, perhaps because memory ran out."
+        )
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         raise ExportError(

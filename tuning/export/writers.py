@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,16 +14,15 @@ from typing import Any
 
 import h5py
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tuning.data.corpus import Corpus
-from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import PRESET_TOKENIZER
 from tuning.pretrained.tokens import tokens_dir
+from tuning.raw_text.input_layers import ngram_ids, token_ids
 from tuning.training.architecture import (
     IDS,
     NGRAMS,
@@ -84,6 +84,8 @@ class Source:
     def probabilities(self, output: Any) -> Any:
         """Return the model's output as float32 of shape (batch, n_classes)."""
         output = keras.ops.cast(output, "float32")  # In half precision, 1 - p has fewer digits.
+        if len(output.shape) > 2:
+            output = keras.ops.reshape(output, (-1, math.prod(output.shape[1:])))
         alone = len(self.class_names) == 2 and output.shape[-1] == 1
         return keras.ops.concatenate([1 - output, output], axis=1) if alone else output
 
@@ -135,54 +137,15 @@ def raw_text_model(source: Source) -> keras.Model:
     text = keras.Input((), dtype="string", name="text")
     arrays = {}
     if source.inputs.vocab_size:
-        arrays[IDS] = _token_ids(source, text)
+        arrays[IDS] = token_ids(
+            text,
+            source.words,
+            sequence_length=source.inputs.sequence_length,
+            truncating=source.inputs.truncating,
+        )
     if source.inputs.ngrams:
-        arrays[NGRAMS] = _ngram_ids(source, text)
+        arrays[NGRAMS] = ngram_ids(text, source.ngrams, order=source.inputs.ngrams)
     return keras.Model(text, source.call(arrays), name="classifier")
-
-
-def _token_ids(source: Source, text: Any) -> Any:
-    length, truncating = source.inputs.sequence_length, source.inputs.truncating
-    ids = keras.layers.TextVectorization(
-        vocabulary=source.words,
-        output_sequence_length=length if truncating == "post" else None,
-        name="tokenize",
-    )(text)
-    return ids if truncating == "post" else without_excess(ids, length, truncating)
-
-
-def _ngram_ids(source: Source, text: Any) -> Any:
-    """Return the ids of the distinct n-grams of each text, with 0 in the place of unknown n-grams
-    and of repetitions, and at least one 0.
-    """
-    ops = keras.ops
-    ids = keras.layers.TextVectorization(
-        vocabulary=source.ngrams, ngrams=source.inputs.ngrams, name="tokenize_ngrams"
-    )(text)
-    ids = ops.sort(ops.pad(ids, [[0, 0], [2, 0]]), axis=1)
-    is_first = ops.not_equal(ids[:, 1:], ids[:, :-1])
-    is_known = ops.greater_equal(ids[:, 1:], FIRST_WORD_ID)
-    return ops.cast(ops.where(ops.logical_and(is_first, is_known), ids[:, 1:], 0), "int32")
-
-
-def without_excess(ids: Any, sequence_length: int, truncating: str) -> Any:
-    """Return at most `sequence_length` ids of each row, int32 (batch, sequence_length), padded with
-    0 after the text. `truncating` is the part of a longer text that is dropped.
-
-    The id 0 must occur in the padding only.
-    """
-    ops = keras.ops
-    n_last = {"pre": sequence_length, "middle": sequence_length // 2, "post": 0}[truncating]
-    n_first = sequence_length - n_last
-    ids = ops.pad(ids, [[0, 0], [0, sequence_length]])
-    lengths = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1, keepdims=True)
-    missing = ops.minimum(ops.subtract(sequence_length, lengths), 0)
-    columns = np.arange(sequence_length, dtype=np.int32)[None, :]
-    # The columns from `n_first` on contain the ids that follow the excess of the row.
-    later = (columns >= n_first).astype(np.int32)
-    # Keras writes a sum with a row as `BiasAdd`, which LiteRT does not have for integers.
-    positions = ops.subtract(columns, ops.multiply(missing, later))
-    return ops.cast(ops.take_along_axis(ids, positions, axis=1), "int32")
 
 
 def _write_saved_model(source: Source, path: Path) -> None:

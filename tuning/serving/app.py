@@ -143,8 +143,8 @@ def _add_explain(
         return JSONResponse(
             {
                 "prediction": prediction,
-                "words": _words(hidden, outputs),
-                "n_words_left_out": hidden.n_left_out,
+                "words": (words := _words(hidden, outputs)),
+                "n_words_left_out": hidden.n_left_out + len(hidden.words) - len(words),
                 "export": export,
             }
         )

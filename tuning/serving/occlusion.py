@@ -4,6 +4,7 @@ word hidden.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -96,7 +97,8 @@ def _without(parts: list[str], is_hidden: Array) -> list[str]:
 
 
 def effects(hidden: Hidden, probabilities: Array) -> list[Word]:
-    """Return the words with their effects, the largest effect first.
+    """Return the words with their effects, the largest effect first, without the words without
+    which the model gives NaN.
 
     `probabilities` are the class probabilities of `hidden.texts`, a float64 array of shape
     (n_texts, n_classes).
@@ -106,5 +108,6 @@ def effects(hidden: Hidden, probabilities: Array) -> list[Word]:
     words = [
         Word(word, count, effect)
         for word, count, effect in zip(hidden.words, hidden.counts, lost, strict=True)
+        if not math.isnan(effect)
     ]
     return sorted(words, key=lambda word: -abs(word.effect))

@@ -203,6 +203,14 @@ def _is_stock_config(config: Any) -> bool:
     return all(map(_is_stock_config, config)) if isinstance(config, list | tuple) else True
 
 
+def _nested_name(model: keras.Model) -> str:
+    """Return the name of a model, which may be nested beside the layers that take raw text: Keras
+    refuses two layers of one name.
+    """
+    names = ("text", "tokenize", "tokenize_ngrams")
+    return f"{model.name}_model" if model.name in names else str(model.name)
+
+
 def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
     """Return a model with the same layers as a functional model without an optimizer.
 
@@ -211,12 +219,13 @@ def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
     shape (batch,). The model itself is returned if Keras can't trace its `call`, or if it has
     weights outside its layers, because a functional model would contain those weights as constants.
     """
+    name = _nested_name(model)
     if is_graph(model):
-        return keras.Model(model.inputs, model.outputs, name=model.name)
+        return keras.Model(model.inputs, model.outputs, name=name)
     inputs = _input_of(model, sequence_length)
     try:
         outputs = keras.tree.flatten(model.call(inputs, **_inference_arguments(model)))
-        graph = keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name)
+        graph = keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
     # The user's code may raise any exception for symbolic tensors.
     except Exception:  # noqa: BLE001
         return model
