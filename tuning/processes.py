@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# The first lines of many examples, and some shells, choose another backend.
+BACKEND = {"KERAS_BACKEND": "tensorflow"}
 
 
 def python_path() -> str:
@@ -16,5 +18,7 @@ def python_path() -> str:
 
 
 def child_environment(**variables: str) -> dict[str, str]:
-    """Return the environment of this process with `PYTHONPATH` and further variables."""
-    return {**os.environ, "PYTHONPATH": python_path(), **variables}
+    """Return the environment of this process with `PYTHONPATH`, TensorFlow as the backend of Keras,
+    and further variables.
+    """
+    return {**os.environ, **BACKEND, "PYTHONPATH": python_path(), **variables}

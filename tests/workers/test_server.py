@@ -5,6 +5,7 @@ import platform
 
 import pytest
 
+from tuning.processes import child_environment
 from tuning.workers.server import ONEDNN, worker_environment
 
 
@@ -22,3 +23,13 @@ def test_workers_use_onednn_on_x86_unless_the_user_has_decided(
     with worker_environment():
         assert os.environ.get(ONEDNN) == expected
     assert os.environ.get(ONEDNN) == value
+
+
+def test_workers_run_on_tensorflow_whatever_backend_the_shell_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with worker_environment():
+        assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    assert os.environ["KERAS_BACKEND"] == "jax"
+    assert child_environment()["KERAS_BACKEND"] == "tensorflow"

@@ -24,6 +24,7 @@ from tuning.cli.tune import tune
 from tuning.commands import with_commands
 from tuning.display.console import error_console
 from tuning.errors import SpaceBug, TuningError
+from tuning.processes import BACKEND
 
 app = typer.Typer(
     help="Hyperparameter tuning for Keras text classifiers.",
@@ -45,6 +46,7 @@ def main() -> None:
     flags that can't be parsed, and 130 after Ctrl-C. Any other exception is a bug, and is raised.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.update(BACKEND)
     logging.captureWarnings(True)
     # A log that can't be written must neither stop a command nor print a traceback for each line.
     logging.raiseExceptions = False

@@ -210,6 +210,11 @@ def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
 def _hint(error: Exception) -> str:
     """Return what to do about an error that is usual in files of other programs; empty if none."""
     if isinstance(error, ModuleNotFoundError):
+        if (error.name or "").startswith(("keras.", "tensorflow.keras", "tensorflow.python.keras")):
+            return (
+                ". Keras 3 has no such module: import layers from keras.layers; texts are tokenized"
+                " by this program"
+            )
         return ". Install it beside this program, or set PYTHONPATH to the folder that contains it"
     if isinstance(error, ImportError) and "relative import" in str(error):
         return ". Write an absolute import: modules beside the file can be imported by their names"

@@ -96,6 +96,13 @@ def _notes(model: keras.Model) -> tuple[str, ...]:
     import keras
 
     layers = list(model._flatten_layers(include_self=False))
+    encoder = next((layer for layer in layers if _is_backbone(layer)), None)
+    if encoder is not None and "tokens" not in _input_names(model):
+        return (
+            f"{type(encoder).__name__} gets the word ids of this program. If its weights are"
+            f" pretrained, declare 'preset' and name the model's input 'tokens': then it gets the"
+            " tokens of its preset.",
+        )
     if any(not type(layer).__module__.startswith("keras.") for layer in layers):
         return ()  # A layer of the user may make a mask, or anything else of the ids.
     notes = []
@@ -118,6 +125,18 @@ def _notes(model: keras.Model) -> tuple[str, ...]:
             ' the model take the texts, with TextVectorization(output_mode="multi_hot").'
         )
     return tuple(notes)
+
+
+def _input_names(model: keras.Model) -> list[str]:
+    return [tensor.name for tensor in getattr(model, "inputs", None) or []]
+
+
+def _is_backbone(layer: Any) -> bool:
+    """Return whether a layer is an encoder of KerasHub, which need not be imported for this."""
+    return any(
+        base.__name__ == "Backbone" and base.__module__.startswith("keras_hub")
+        for base in type(layer).__mro__
+    )
 
 
 @contextlib.contextmanager

@@ -5,12 +5,14 @@ training is resumed.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import keras_tuner
 import numpy as np
+from keras.src.utils.rng_utils import get_random_seed
 
 from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug
@@ -24,6 +26,9 @@ from tuning.training.architecture import TEXT, ensure_built
 from tuning.training.batching import View, in_order
 from tuning.training.result import FitResult, TrainingJob
 from tuning.training.targets import LabelEncoder, label_encoder
+
+# The trainable variables of the models of this process, by their ids.
+_KNOWN: dict[int, weakref.ref[keras.Variable]] = {}
 
 
 @dataclass(frozen=True)
@@ -153,15 +158,18 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     result so far are read from the checkpoint.
 
     Raises:
-        SpaceBug: the search space's code raises.
+        SpaceBug: the search space's code raises; or its model has a trainable variable of an
+            earlier model, or a random seed of its own.
         ValueError: the checkpoint belongs to another model.
     """
     hp, model = build(hypermodel, job.values, known=job.known)
+    _require_own_seed(job.seed)
     prediction.checked_inputs(model, job.values)
     length = int(job.values.get("sequence_length", prediction.N_TOKENS))
     run_user_code(
         lambda: ensure_built(model, sequence_length=length), doing="building the model's layers"
     )
+    _require_new_variables(model)
     encoder = label_encoder(model, n_classes=job.n_classes, sequence_length=length)
     result = FitResult()
     if job.checkpoint and job.resume:
@@ -176,6 +184,39 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
         job=job,
         result=result,
     )
+
+
+def _require_own_seed(seed: int) -> None:
+    """Check that `build` has not set Keras' random seed: with one seed, all repeats of a
+    configuration would begin with the same weights. A cleared session has no seed.
+    """
+    given = get_random_seed()
+    if given not in (None, seed):
+        raise SpaceBug(
+            f"build(hp) must not set the random seed; it sets {given}, so every repeat on a fresh"
+            " seed would begin with the same weights. Remove set_random_seed: --seed is the seed of"
+            " a study.",
+            traceback="",
+        )
+
+
+def _require_new_variables(model: keras.Model) -> None:
+    """Check that no trainable variable of a model is one of an earlier model, with the values that
+    an earlier trial has given it.
+    """
+    for variable in model.trainable_variables:
+        known = _KNOWN.get(id(variable))
+        if known is not None and known() is variable:
+            raise SpaceBug(
+                "build(hp) must make its layers anew; the layer with the variable"
+                f" {variable.path} was made before, for example when the file was loaded, so a"
+                " trial would begin with the weights of the trial before it. Make this layer inside"
+                " build(hp), or give it trainable=False.",
+                traceback="",
+            )
+    for key in [key for key, known in _KNOWN.items() if known() is None]:
+        del _KNOWN[key]
+    _KNOWN.update({id(v): weakref.ref(v) for v in model.trainable_variables})
 
 
 def finalize_layers(model: keras.Model) -> None:

@@ -250,20 +250,37 @@ def try_fit(
                 " model.fit, declare hp.Int('max_epochs', …) to search it, and give --epochs the"
                 " maximum."
             ) from error
-    if not probe.is_called:
+    if not probe.epochs:
         raise SpaceError(
             "fit() must pass its callbacks to model.fit, or call their on_epoch_end after each"
             " epoch; without them no epoch can be evaluated."
         )
+    if len(set(probe.epochs)) < len(probe.epochs):
+        raise SpaceError(
+            "fit() must count its epochs on if it calls model.fit more than once; it trains epoch"
+            f" {probe.epochs[-1] + 1} twice. Give the second call initial_epoch=, or give no"
+            " callbacks to the first."
+        )
+    if probe.model is not None and not _shares_variables(probe.model, model):
+        raise SpaceError(
+            "fit() must train the model that it gets; it gives its callbacks to another model,"
+            " which would not be evaluated."
+        )
+
+
+def _shares_variables(first: keras.Model, second: keras.Model) -> bool:
+    return first is second or bool(
+        {id(variable) for variable in first.variables} & {id(v) for v in second.variables}
+    )
 
 
 class _Probe(keras.callbacks.Callback):
-    """A callback that records whether it is called after an epoch."""
+    """A callback that records the numbers of the epochs after which it is called."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_called = False
+        self.epochs: list[int] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Record the call."""
-        self.is_called = True
+        self.epochs.append(epoch)

@@ -16,7 +16,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 from tuning.atomic_io import translated
-from tuning.processes import python_path
+from tuning.processes import BACKEND, python_path
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 X86 = ("x86_64", "AMD64")
@@ -69,13 +69,13 @@ def copy_server_output(log_path: Path) -> None:
 @contextlib.contextmanager
 def worker_environment() -> Iterator[None]:
     """Set the environment variables that workers inherit: this package can be imported from every
-    working directory, TensorFlow logs errors only, and it uses oneDNN.
+    working directory, Keras runs on TensorFlow, which logs errors only and uses oneDNN.
 
     On x86, TensorFlow uses oneDNN by default only on processors with AVX512_VNNI or newer
     instructions. A training of `cnn` took a quarter of the time with oneDNN, also with AVX2 alone.
     A value of the user takes precedence.
     """
-    variables = {"PYTHONPATH": python_path()}
+    variables = {"PYTHONPATH": python_path(), **BACKEND}
     if platform.machine() in X86:
         variables[ONEDNN] = os.environ.get(ONEDNN, "1")
     old = {name: os.environ.get(name) for name in variables}
