@@ -61,8 +61,11 @@ def _queue_named_again(writer: StudyWriter) -> None:
         if is_named(trial)
     }
     for trial in last.values():
-        reason, n_deaths = (attributes_of(trial).get(name) for name in ("reason", "n_deaths"))
-        is_given_up = reason in (None, *LASTING) or (n_deaths or 0) >= DEATH_LIMIT
+        attributes = attributes_of(trial)
+        is_given_up = (
+            attributes.get("reason") in (None, *LASTING)
+            or attributes.get("n_deaths", 0) >= DEATH_LIMIT
+        )
         if trial.state == TrialState.FAIL and not is_given_up:
             writer.enqueue_again(trial.number, trial.params, trial.user_attrs)
 

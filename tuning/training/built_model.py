@@ -206,7 +206,8 @@ def _require_new_variables(model: keras.Model) -> None:
     """
     for variable in model.trainable_variables:
         known = _KNOWN.get(id(variable))
-        if known is not None and known() is variable:
+        is_known = known is not None and known() is variable
+        if is_known:
             raise SpaceBug(
                 "build(hp) must make its layers anew; the layer with the variable"
                 f" {variable.path} was made before, for example when the file was loaded, so a"
