@@ -29,7 +29,7 @@ TESTED_THROUGH_CALLERS = {
     "confirmation": "estimates finalist",
     "data": "data_card tables",
     "display": "logs running tables",
-    "evaluation": "scores",
+    "evaluation": "bootstrap scores",
     "export": "description ensemble_graph manifest parity retraining",
     "kernels": "cells compiling fuse recurrent_kernel recurrent_numba recurrent_sequence tiles",
     "raw_text": "input_layers store vectorization view",

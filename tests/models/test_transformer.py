@@ -112,20 +112,20 @@ def test_ngrams_vote_in_predictions_and_do_not_change_the_training(tiny_preset: 
         if "seed" not in own.path:
             np.testing.assert_array_equal(own, other)
     linear = keras.Model(beside.inputs, beside.get_layer("ngram_logits").output)
-    found = logits_of(beside.predict_on_batch(both))
+    outputs = logits_of(beside.predict_on_batch(both))
     deep = logits_of(alone.predict_on_batch(tokens))
-    np.testing.assert_allclose(found, 0.7 * deep + 0.3 * linear(both).numpy(), atol=1e-4)
+    np.testing.assert_allclose(outputs, 0.7 * deep + 0.3 * linear(both).numpy(), atol=1e-4)
     assert np.ptp(linear(both)) > 0.5
 
 
 def test_ngrams_that_are_not_adapted_say_nothing(tiny_preset: Path) -> None:
     keras.utils.set_random_seed(0)
     model = transformer_classifier(str(tiny_preset), ngram_vocab_size=9)
-    one, other = (
+    first, second = (
         model.predict_on_batch({"tokens": TOKENS, "ngrams": ids})
         for ids in (NGRAM_IDS, NGRAM_IDS[::-1])
     )
-    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(first, second)
 
 
 def test_ngrams_beside_an_encoder_of_several_classes(tiny_preset: Path) -> None:

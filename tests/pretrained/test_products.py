@@ -61,10 +61,10 @@ def test_layer_gives_the_outputs_and_gradients_of_keras(
         return [y, *tape.gradient(loss, [x, *model.trainable_variables])]
 
     expected = run()
-    with fast_products(model) as n_layers:
-        assert n_layers == 1
-        found = run()
-    for own, keras_own in zip(found, expected, strict=True):
+    with fast_products(model) as products_used:
+        assert products_used.n_layers == 1
+        own_values = run()
+    for own, keras_own in zip(own_values, expected, strict=True):
         np.testing.assert_allclose(own, keras_own, rtol=1e-5, atol=1e-5)
     assert "call" not in vars(layer)
 
@@ -78,15 +78,25 @@ def test_other_layers_are_left_as_they_are() -> None:
     adapted = keras.layers.EinsumDense("abc,cd->abd", (None, 4))
     model = keras.Model(inputs, adapted(Own("abc,cd->abd", (None, 4))(inputs)))
     adapted.enable_lora(2)
-    with fast_products(model) as n_layers:
-        assert n_layers == 0
+    with fast_products(model) as products_used:
+        assert products_used.n_layers == 0
+
+
+def test_bias_with_the_axis_of_the_places_is_left_as_it_is() -> None:
+    inputs = keras.Input((6, 3))
+    model = keras.Model(
+        inputs, keras.layers.EinsumDense("abc,cd->abd", (6, 4), bias_axes="bd")(inputs)
+    )
+    with fast_products(model) as products_used:
+        assert products_used.n_layers == 0
+        assert model(np.ones((2, 6, 3))).shape == (2, 6, 4)
 
 
 def test_model_with_xla_is_left_as_it_is(tiny_preset: Path) -> None:
     model = transformer_classifier(str(tiny_preset))
     model.jit_compile = True
-    with fast_products(model) as n_layers:
-        assert n_layers == 0
+    with fast_products(model) as products_used:
+        assert products_used.n_layers == 0
         assert "make_train_function" not in vars(model)
 
 
@@ -105,8 +115,8 @@ def test_training_is_that_of_keras(
                 layer.rate = 0.0
         model.steps_per_execution = 3
         if is_fast:
-            with fast_products(model) as n_layers:
-                assert n_layers == 8
+            with fast_products(model) as products_used:
+                assert products_used.n_layers == 8
                 model.fit(TOKENS, LABELS, batch_size=1, epochs=3, verbose=0)
         else:
             model.fit(TOKENS, LABELS, batch_size=1, epochs=3, verbose=0)

@@ -1152,3 +1152,30 @@ def test_function_that_needs_more_than_hp_is_named(tmp_path: Path) -> None:
 def test_error_that_is_usual_in_files_has_a_remedy(line: str, remedy: str, tmp_path: Path) -> None:
     with pytest.raises(SpaceBug, match=rf"Error: .*\. .*{remedy}"):
         load_hypermodel(write(tmp_path, f"\n\n{line}\n"))
+
+
+FIT = 'return model.fit(x, y, batch_size=hp.Choice("batch_size", [16, 32]), **options)'
+TWICE = """model.fit(x, y, **options)
+        return model.fit(x, y, batch_size=hp.Choice("batch_size", [16, 32]), **options)"""
+ON = """epochs = options.pop("epochs")
+        model.fit(x, y, epochs=epochs // 2, **options)
+        batch_size = hp.Choice("batch_size", [16, 32])
+        options |= {"initial_epoch": epochs // 2, "epochs": epochs}
+        return model.fit(x, y, batch_size=batch_size, **options)"""
+OTHER = """hp.Choice("batch_size", [16, 32])
+        return self.build(hp).fit(x, y, **options)"""
+
+
+def test_two_phases_that_both_count_from_one_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"count its epochs on .* trains epoch 1 twice"):
+        declare(write(tmp_path, substituted(OWN_FIT, FIT, TWICE)), n_classes=2, try_fit=try_fit)
+
+
+def test_two_phases_that_count_on_are_taken(tmp_path: Path) -> None:
+    declare(write(tmp_path, substituted(OWN_FIT, FIT, ON)), n_classes=2, try_fit=try_fit)
+
+
+def test_fit_of_another_model_is_refused(tmp_path: Path) -> None:
+    """The models of folds are trained, and the model that is evaluated is not."""
+    with pytest.raises(SpaceError, match="must train the model that it gets"):
+        declare(write(tmp_path, substituted(OWN_FIT, FIT, OTHER)), n_classes=2, try_fit=try_fit)

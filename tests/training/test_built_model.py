@@ -17,6 +17,7 @@ from tuning.models import fit_ratios, ngram_classifier
 from tuning.models.ngrams import RATIOS, ngram_logits
 from tuning.spaces.ranges import Values
 from tuning.training.batching import NgramView
+from tuning.training.built_model import build_model
 from tuning.training.fit import fit
 from tuning.training.prediction import make_view
 from tuning.training.result import Answer, TrainingJob
@@ -303,3 +304,61 @@ def test_ngrams_that_were_removed_are_a_sentence(
     train = replace(train, texts=replace(train.texts, ngrams=None))
     with pytest.raises(StorageError, match="must contain the n-grams, which were removed"):
         fit(Hyper(), JOB, train=train, validation=validation)
+
+
+REUSED = replace(JOB, values={"vocab_size": 9, "sequence_length": 4}, seed=3)
+
+
+class Shared(keras_tuner.HyperModel):
+    """An embedding that was made once, as an encoder is at the top of many files."""
+
+    def __init__(self, *, trainable: bool) -> None:
+        super().__init__()
+        self.embedding = keras.layers.Embedding(9, 2, trainable=trainable)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        ids = keras.Input((4,), dtype="int32")
+        mean = keras.layers.GlobalAveragePooling1D()(self.embedding(ids))
+        model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(mean))
+        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+
+def test_trained_layer_of_an_earlier_trial_is_refused() -> None:
+    hypermodel = Shared(trainable=True)
+    build_model(hypermodel, REUSED)
+    with pytest.raises(SpaceBug, match=r"must make its layers anew; .* embedding/embeddings was"):
+        build_model(hypermodel, REUSED)
+
+
+def test_frozen_layer_may_be_made_once() -> None:
+    hypermodel = Shared(trainable=False)
+    for _ in range(3):
+        build_model(hypermodel, REUSED)
+
+
+class Seeded(Shared):
+    """A builder function with a seed, as in scripts of a single training."""
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        keras.utils.set_random_seed(42)
+        return super().build(hp)
+
+
+class Cleared(Shared):
+    """KerasTuner's users clear the session in `build` to free memory."""
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        keras.backend.clear_session()
+        return super().build(hp)
+
+
+def test_seed_in_build_is_refused() -> None:
+    keras.utils.set_random_seed(REUSED.seed)
+    with pytest.raises(SpaceBug, match="must not set the random seed; it sets 42"):
+        build_model(Seeded(trainable=False), REUSED)
+
+
+def test_session_may_be_cleared_in_build() -> None:
+    keras.utils.set_random_seed(REUSED.seed)
+    assert np.isfinite(build_model(Cleared(trainable=False), REUSED).result.n_parameters)

@@ -187,28 +187,29 @@ def evaluate_on_test_split(
     }
     best = predictions[BEST]
     comparisons = {
-        name: Comparison(
-            accuracy_difference=accuracy_difference(
-                test.labels, best, probabilities, codes=codes, seed=seed
-            ),
-            metric_difference=None
-            if metric == ACCURACY
-            else score_difference(
-                metric.removeprefix("val_"),
-                test.labels,
-                best,
-                probabilities,
-                codes=codes,
-                seed=seed,
-            ),
-            **vars(mcnemar(test.labels, best, probabilities, codes=codes)),
-        )
+        name: compare(test.labels, best, probabilities, metric=metric, codes=codes, seed=seed)
         for name, probabilities in predictions.items()
         if classifiers[name] is not classifiers[BEST]
     }
     mistakes = mistakes_of(test.labels, best, test_texts, class_names)
     seen = Predictions(test.labels, test.texts.lengths, best, when=when)
     return TestEvaluation(entries, comparisons, mistakes, seen)
+
+
+def compare(
+    labels: Labels, best: Array, other: Array, *, metric: str, codes: Labels, seed: int
+) -> Comparison:
+    """Return the comparison of the exported model with another model, by their probabilities (n,
+    n_classes). `metric` is the study's metric; `codes`: as for `score_intervals`.
+    """
+    name = metric.removeprefix("val_")
+    return Comparison(
+        accuracy_difference=accuracy_difference(labels, best, other, codes=codes, seed=seed),
+        metric_difference=None
+        if metric == ACCURACY
+        else score_difference(name, labels, best, other, codes=codes, seed=seed),
+        **vars(mcnemar(labels, best, other, codes=codes)),
+    )
 
 
 def _require_numbers(name: str, probabilities: Array, texts: Sequence[str]) -> None:

@@ -50,12 +50,10 @@ def chain(model: keras.Model) -> list[keras.layers.Layer] | None:
         mask = options.pop("mask", None)
         if (
             not isinstance(operation, keras.layers.Layer)
-            or len(arguments) != 1
-            or len(node.output_tensors) != 1
+            or not len(arguments) == len(node.output_tensors) == 1
             or not hasattr(arguments[0], "_keras_history")
             or (mask is not None and mask is not getattr(arguments[0], "_keras_mask", None))
-            # A state, for example; the layers alone do not say how it is computed.
-            or any(hasattr(value, "shape") for value in keras.tree.flatten(options))
+            or any(hasattr(value, "shape") for value in keras.tree.flatten(options))  # a state
         ):
             return None
         layers.insert(0, operation)

@@ -110,11 +110,7 @@ def transformer_classifier(
     if ngram_vocab_size:
         ngrams = keras.Input((None,), dtype="int32", name="ngrams")
         wide = ngram_logits(ngrams, vocab_size=ngram_vocab_size, n_outputs=logits.shape[-1])
-        wide = scaled(wide, start="zeros")
-        change = keras.ops.multiply(keras.ops.subtract(wide, logits), ngram_share)
-        # This dropout leaves nothing in training, and everything in a prediction.
-        logits = keras.ops.add(logits, keras.layers.Dropout(1.0)(change))
-        inputs = [tokens, ngrams]
+        inputs, logits = [tokens, ngrams], _with_votes(logits, wide, share=ngram_share)
     model = keras.Model(inputs, class_activation(n_classes)(logits), name="transformer")
     for name in (WEIGHTS, LOGITS) if ngram_vocab_size else ():
         model.get_layer(name).trainable = False
@@ -125,6 +121,16 @@ def transformer_classifier(
     optimizer.exclude_from_weight_decay(var_names=["bias", "embeddings", "gamma", "beta"])
     model.compile(optimizer=optimizer, loss=loss_of(n_classes), metrics=["accuracy"])
     return model
+
+
+def _with_votes(logits: Any, wide: Any, *, share: float) -> Any:
+    """Return the logits of an encoder in training, and in a prediction their mean with the logits
+    `wide`, whose weight is `share`.
+    """
+    ops = keras.ops
+    change = ops.multiply(ops.subtract(scaled(wide, start="zeros"), logits), share)
+    # This dropout leaves nothing in training, and everything in a prediction.
+    return ops.add(logits, keras.layers.Dropout(1.0)(change))
 
 
 def fit_schedule(model: keras.Model, *, n_texts: int, batch_size: int) -> None:

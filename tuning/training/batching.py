@@ -194,9 +194,8 @@ class View:
 
     @property
     def _first(self) -> WordView | NgramView | TokenView | TextView:
-        """The tokens of a preset if the model takes them, otherwise the first input."""
-        views = list(self.inputs.values())
-        return next((view for view in views if isinstance(view, TokenView)), views[0])
+        # Keras orders the inputs of a dictionary by name, "ngrams" before "tokens".
+        return max(self.inputs.values(), key=lambda view: isinstance(view, TokenView))
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -224,9 +223,7 @@ class View:
 
     @property
     def is_grouped(self) -> bool:
-        """Whether the texts of a training batch have similar lengths: a pretrained encoder computes
-        the padding too.
-        """
+        """Whether training batches have similar lengths: an encoder computes the padding too."""
         return isinstance(self._first, TokenView)
 
     @property

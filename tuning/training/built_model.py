@@ -162,8 +162,9 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
             earlier model, or a random seed of its own.
         ValueError: the checkpoint belongs to another model.
     """
+    seed = get_random_seed()
     hp, model = build(hypermodel, job.values, known=job.known)
-    _require_own_seed(job.seed)
+    _require_seed(seed)
     prediction.checked_inputs(model, job.values)
     length = int(job.values.get("sequence_length", prediction.N_TOKENS))
     run_user_code(
@@ -186,8 +187,8 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     )
 
 
-def _require_own_seed(seed: int) -> None:
-    """Check that `build` has not set Keras' random seed: with one seed, all repeats of a
+def _require_seed(seed: int | None) -> None:
+    """Check that `build` has not set another random seed of Keras: with one seed, all repeats of a
     configuration would begin with the same weights. A cleared session has no seed.
     """
     given = get_random_seed()
