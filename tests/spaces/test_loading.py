@@ -1179,3 +1179,42 @@ def test_fit_of_another_model_is_refused(tmp_path: Path) -> None:
     """The models of folds are trained, and the model that is evaluated is not."""
     with pytest.raises(SpaceError, match="must train the model that it gets"):
         declare(write(tmp_path, substituted(OWN_FIT, FIT, OTHER)), n_classes=2, try_fit=try_fit)
+
+
+METADATA = """
+import keras
+
+
+def build(hp):
+    text, stars = keras.Input((30,), name="text_ids"), keras.Input((3,), name="stars")
+    vectors = keras.layers.Embedding(hp.Int("rows", 50, 90), 4)(text)
+    both = keras.layers.Concatenate()([keras.layers.Flatten()(vectors), stars])
+    model = keras.Model([text, stars], keras.layers.Dense(1, activation="sigmoid")(both))
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    return model
+"""
+
+
+def test_model_with_other_columns_is_refused_before_the_search(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"inputs 'text_ids', 'stars'\..*transformer_classifier"):
+        declare(write(tmp_path, METADATA), n_classes=2)
+
+
+@pytest.mark.slow
+def test_encoder_of_word_ids_is_noted(tmp_path: Path) -> None:
+    pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
+    text = """
+import keras
+import keras_hub
+
+
+def build(hp):
+    ids = keras.Input((8,), dtype="int32")
+    encoder = keras_hub.models.RobertaBackbone(50, 1, 2, 4, 8, max_sequence_length=16)
+    x = encoder({"token_ids": ids, "padding_mask": keras.ops.ones_like(ids)})
+    model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(x[:, 0]))
+    model.compile(hp.Choice("optimizer", ["adam"]), "binary_crossentropy", metrics=["accuracy"])
+    return model
+"""
+    (note, *_) = declare(write(tmp_path, text), n_classes=2).notes
+    assert note.startswith("RobertaBackbone gets the word ids of this program.")

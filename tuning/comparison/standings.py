@@ -14,7 +14,7 @@ from tuning.commands import typed
 from tuning.comparison.document import ComparedReference, ComparedSpace, Comparison
 from tuning.confirmation.estimates import RESOLUTION, estimate
 from tuning.confirmation.rounds import Confirmation
-from tuning.evaluation.statistics import Interval, mean_interval
+from tuning.evaluation.statistics import Interval, as_shown, mean_interval
 from tuning.results import ResultsDir
 from tuning.spaces.ranges import Values
 from tuning.study.study import recorded_space
@@ -117,7 +117,7 @@ class Ranking:
 
     def is_behind(self, entry: Standing) -> bool:
         """Return whether the interval of a space's distance to the best lies above 0."""
-        return self.behind[entry.space.study].low > 0
+        return as_shown(self.behind[entry.space.study]).low > 0
 
 
 def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) -> Standing:
@@ -273,7 +273,7 @@ def _gap(entry: Standing, ranking: Ranking) -> str:
     gap = ranking.behind[entry.space.study]
     if math.isnan(gap.value):
         return f"{entry.name} (no shared seed)"
-    return f"{entry.name} (behind by {gap})"
+    return f"{entry.name} (behind by {as_shown(gap)})"
 
 
 def _references_sentence(references: Sequence[ComparedReference], ranking: Ranking) -> str:
@@ -284,7 +284,7 @@ def _references_sentence(references: Sequence[ComparedReference], ranking: Ranki
     if best.low > reference.accuracy:
         return f"{bar}, below the interval of {ranking.best.name}."
     if best.high < reference.accuracy:
-        return f"{bar}: it is ahead of every space."
+        return f"{bar}, above the interval of {ranking.best.name}."
     return f"{bar}, inside the interval of {ranking.best.name}."
 
 

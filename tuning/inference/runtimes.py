@@ -163,9 +163,11 @@ def _load_keras_of_ids(path: Path, tokenizer: Tokenizer, *, preset: str) -> Outp
     if preset:
         _runtime("keras_hub")  # The import registers the classes of the encoder.
     model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
+    # An encoder computes the padding, and takes texts of any length.
+    widths = {name: None if name == "tokens" else n for name, n in tokenizer.widths.items()}
 
     def run(texts: Sequence[str]) -> Any:
-        arrays = tokenizer.batch(texts, widths=tokenizer.widths)
+        arrays = tokenizer.batch(texts, widths=widths)
         return model.predict_on_batch(arrays if len(arrays) > 1 else next(iter(arrays.values())))
 
     return run

@@ -68,8 +68,8 @@ def sizes_of_model(model: Any) -> ModelSizes:
     """Return the sizes of a model; both are None for an object that is not a Keras model.
 
     Raises:
-        SpaceError: the model takes texts, but not as a single input of one text in a row, or its
-            input has more than two dimensions.
+        SpaceError: the model takes texts, but not as a single input of one text in a row; its input
+            has more than two dimensions; or it has several inputs, one of which is not n-grams.
     """
     import keras
 
@@ -77,6 +77,7 @@ def sizes_of_model(model: Any) -> ModelSizes:
         return ModelSizes(None, None)
     if takes_texts(model):
         return ModelSizes(None, None, takes_texts=True)
+    _require_known_inputs(model)
     tensors = getattr(model, "inputs", None) or []
     large = next((tensor for tensor in tensors if len(tensor.shape) > 2), None)
     if large is not None:
@@ -128,15 +129,26 @@ def _notes(model: keras.Model) -> tuple[str, ...]:
 
 
 def _input_names(model: keras.Model) -> list[str]:
-    return [tensor.name for tensor in getattr(model, "inputs", None) or []]
+    """Return the names of a model's inputs; for a model of a dictionary of inputs, its keys."""
+    struct = getattr(model, "_inputs_struct", None)
+    tensors = getattr(model, "inputs", None) or []
+    return sorted(struct) if isinstance(struct, dict) else [tensor.name for tensor in tensors]
+
+
+def _require_known_inputs(model: keras.Model) -> None:
+    names = _input_names(model)
+    if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
+        raise SpaceError(
+            "A model must have one input, or n-grams ('ngrams') beside it; other columns can't be"
+            f" inputs. This model has the inputs {', '.join(map(repr, names))}. For a pretrained"
+            " encoder, see transformer_classifier of tuning.models."
+        )
 
 
 def _is_backbone(layer: Any) -> bool:
     """Return whether a layer is an encoder of KerasHub, which need not be imported for this."""
-    return any(
-        base.__name__ == "Backbone" and base.__module__.startswith("keras_hub")
-        for base in type(layer).__mro__
-    )
+    names = {f"{base.__module__.split('.')[0]}.{base.__name__}" for base in type(layer).__mro__}
+    return "keras_hub.Backbone" in names
 
 
 @contextlib.contextmanager
