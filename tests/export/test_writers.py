@@ -250,7 +250,7 @@ def test_every_format_carries_an_ensemble_of_encoders_and_ngrams(
 
 
 @pytest.mark.slow
-def test_changed_ngrams_of_an_encoder_are_refused(tuned: Tuned, tmp_path: Path) -> None:
+def test_vocabularies_of_an_encoder_are_verified(tuned: Tuned) -> None:
     inputs = model_input(tuned.model, tuned.values)
     names = {"ngrams.txt", "tokenizer.json"} if inputs.ngrams else {"tokenizer.json"}
     assert set(load._vocabularies("onnx", inputs)) == names

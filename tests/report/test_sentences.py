@@ -243,7 +243,9 @@ def test_difference_that_is_shown_as_zero_is_none(
     sentence = answer(summary_of(), None, test, None)
     assert sentence.startswith("Use the exported model")
     assert f"not distinguishable from the baseline ({shown})" in sentence
-    sentence = comparison("baseline", test.comparisons["baseline"], exported="The model")
+    sentence = comparison(
+        "baseline", test.comparisons["baseline"], exported="The model", metric="val_accuracy"
+    )
     words = f"The model can't be distinguished from the baseline on the test split: {shown}"
     assert sentence.startswith(words)
 

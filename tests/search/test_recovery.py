@@ -47,7 +47,7 @@ class Machine:
         coordinators.exchange_heartbeats()
         session = session_of(self.study, self._config, SPACE, self.results)
         writer = StudyWriter(session, coordinators)
-        return writer, start(writer)
+        return writer, start(writer, n_trials=99)
 
     def states(self) -> list[TrialState]:
         return [t.state for t in self.study.get_trials(deepcopy=False)]

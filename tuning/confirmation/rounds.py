@@ -186,7 +186,7 @@ class Confirmation:
 
     def _taken_back(self) -> Self:
         """Return the confirmation with the best finalist that was given up, if no other finalist
-        beside the baseline remains.
+        beside the baseline remains, and if the budget pays for its first `MIN_ROUNDS` repeats.
         """
         given_up = [
             f for f in self.finalists if f.dropped_in and not f.failures and not f.is_baseline
@@ -194,6 +194,9 @@ class Confirmation:
         if self.is_over or self._ranked_others() or not given_up:
             return self
         best = max(given_up, key=lambda f: (self._signed_mean(f), -f.trial))
+        missing = missing_seconds([best], self.seeds[:MIN_ROUNDS])
+        if missing and self.spent_seconds + missing > self.budget_seconds:
+            return self
         known = [seed in best.repeats for seed in self.seeds[: self.rounds]]
         rounds = known.index(False) if False in known else self.rounds
         finalists = [replace(f, dropped_in=0) if f is best else f for f in self.finalists]

@@ -139,8 +139,8 @@ def print_test_scores(manifest: FullManifest) -> None:
     exported = exported_name(manifest)
     for sentence in ensemble_sentences(manifest):
         console.print(escape(sentence))
-    for name, difference in manifest.comparisons.items():
-        console.print(escape(comparison(name, difference, exported=exported)))
+    for name, change in manifest.comparisons.items():
+        console.print(escape(comparison(name, change, exported=exported, metric=manifest.metric)))
     if len(manifest.test_looks) > 1:
         earlier = ", ".join(evaluation.when for evaluation in manifest.test_looks[:-1])
         console.print(

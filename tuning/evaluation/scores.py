@@ -91,8 +91,8 @@ class Comparison(McNemar):
     metric_difference: Interval | None = field(default=None, metadata=OMIT_DEFAULT)
 
     def difference(self, metric: str) -> Interval | None:
-        """Return the difference in a study's metric, such as "val_f1"; None if the document was
-        written by a version that did not compute it.
+        """Return the difference in a study's metric, such as "val_f1"; None if it has no interval,
+        or if the document was written by a version that did not compute it.
         """
         return self.accuracy_difference if metric == ACCURACY else self.metric_difference
 

@@ -6,6 +6,7 @@ each evaluation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -202,12 +203,15 @@ def compare(
     """Return the comparison of the exported model with another model, by their probabilities (n,
     n_classes). `metric` is the study's metric; `codes`: as for `score_intervals`.
     """
-    name = metric.removeprefix("val_")
+    change = None
+    if metric != ACCURACY:
+        name = metric.removeprefix("val_")
+        change = score_difference(name, labels, best, other, codes=codes, seed=seed)
+    # AUC is not defined if a class is missing in every resample; JSON has no NaN.
+    is_defined = change is not None and not math.isnan(change.value + change.low)
     return Comparison(
         accuracy_difference=accuracy_difference(labels, best, other, codes=codes, seed=seed),
-        metric_difference=None
-        if metric == ACCURACY
-        else score_difference(name, labels, best, other, codes=codes, seed=seed),
+        metric_difference=change if is_defined else None,
         **vars(mcnemar(labels, best, other, codes=codes)),
     )
 

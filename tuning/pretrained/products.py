@@ -6,8 +6,9 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,11 +19,14 @@ from tuning.hardware import has_bfloat16
 OPTION = "auto_mixed_precision_onednn_bfloat16"
 
 
-class FastProducts(NamedTuple):
-    """The number of layers that are computed in another way, and whether `fit` uses bfloat16."""
+@dataclass
+class FastProducts:
+    """The number of layers that are computed in another way, and whether a step was trained in
+    bfloat16.
+    """
 
-    n_layers: int
-    in_bfloat16: bool
+    n_layers: int = 0
+    in_bfloat16: bool = False
 
 
 @contextlib.contextmanager
@@ -36,23 +40,23 @@ def fast_products(model: keras.Model) -> Iterator[FastProducts]:
     If the processor has instructions for bfloat16, TensorFlow rewrites the function that Keras'
     `fit` calls: the matrix products, and most operations between two products, such as biases and
     normalizations, are computed in bfloat16. The weights, the optimizer and all predictions keep
-    their precision. A loop of one's own is not rewritten. The option is one of the process, so no
-    other thread may call TensorFlow for the first time during a step.
+    their precision. A loop with a `GradientTape` is not rewritten. The option is one of the
+    process, so no other thread may call TensorFlow for the first time during a step.
 
     Nothing changes for a model with XLA, or on a GPU; nor without oneDNN
     (`TF_ENABLE_ONEDNN_OPTS=0`), which has these instructions.
     """
     if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
-        yield FastProducts(0, in_bfloat16=False)
+        yield FastProducts()
         return
     layers = list(dict.fromkeys(filter(_is_flat, model._flatten_layers())))
-    in_bfloat16 = has_bfloat16() and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
+    products = FastProducts(len(layers))
     try:
         for layer in layers:
             layer.call = partial(_call, layer)
-        if in_bfloat16:
-            model.make_train_function = partial(_make_train_function, model)
-        yield FastProducts(len(layers), in_bfloat16)
+        if has_bfloat16() and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
+            model.make_train_function = partial(_make_train_function, model, products)
+        yield products
     finally:
         for layer in layers:
             vars(layer).pop("call", None)
@@ -99,7 +103,7 @@ def _call(layer: keras.layers.EinsumDense, inputs: Any, training: Any = None) ->
     return outputs if layer.activation is None else layer.activation(outputs)
 
 
-def _make_train_function(model: keras.Model, force: bool = False) -> None:
+def _make_train_function(model: keras.Model, products: FastProducts, force: bool = False) -> None:
     """Do what the model's own method does, with a function whose products are in bfloat16."""
     if model.train_function is not None and not force:
         return
@@ -108,6 +112,7 @@ def _make_train_function(model: keras.Model, force: bool = False) -> None:
 
     def train_in_bfloat16(iterator: Any) -> Any:
         # TensorFlow compiles a function once for each set of options.
+        products.in_bfloat16 = not model.run_eagerly
         before = tf.config.optimizer.get_experimental_options().get(OPTION, False)
         tf.config.optimizer.set_experimental_options({OPTION: True})
         try:

@@ -154,7 +154,7 @@ def page(
         costs=costs.cost_plots(summary, confirmation),
         architectures=costs.architecture_parts(summary),
         finalists=_finalists(confirmation),
-        test=_test(test) if test else None,
+        test=_test(test, config.metric) if test else None,
         plots=plots,
         cost_plot=cost_plot,
         advice=[entry.sentence for entry in advice],
@@ -263,7 +263,7 @@ def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int
     return f"{saved} {' '.join(missed) or unknown}"
 
 
-def _test(test: TestDocument) -> dict[str, Any]:
+def _test(test: TestDocument, metric: str) -> dict[str, Any]:
     """Return the evaluations on the test split: sentences, the table of scores, the times of the
     evaluations, and the table of the best model's most confident mistakes.
     """
@@ -281,7 +281,7 @@ def _test(test: TestDocument) -> dict[str, Any]:
         "comparisons": [
             *ensemble_sentences(test),
             *(
-                comparison(name, values, exported=exported_name(test))
+                comparison(name, values, exported=exported_name(test), metric=metric)
                 for name, values in test.comparisons.items()
             ),
         ],

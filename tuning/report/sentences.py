@@ -65,10 +65,8 @@ def answer(
 
 def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     """Compare the exported model with the baseline and with the best linear reference, in the
-    study's metric.
-
-    A baseline over a limit can't be chosen, so it is no reason against the exported model. With
-    several objectives, a lower value may be what a lower cost is worth.
+    study's metric. A baseline over a limit can't be chosen, so it is no reason against the model.
+    With several objectives, a lower value may be what a lower cost is worth.
     """
     towards, metric = sign(summary.metric), summary.metric.removeprefix("val_")
     clauses, is_behind = [], False
@@ -80,7 +78,7 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
         shown = _baseline_name(summary) if other == "baseline" else other
         clauses.append(_against(shown, change, towards))
         is_over = other == "baseline" and _is_baseline_over_limit(summary)
-        is_behind |= not is_over and clauses[-1].startswith("worse")
+        is_behind |= not is_over and _is_worse(as_shown(change), towards)
     name, exported = exported_name(test), test.scores[BEST]
     model = f"{name[0].lower()}{name[1:]}"
     lead = f"Do not use {model} yet" if is_behind else f"Use {model}"
@@ -107,8 +105,13 @@ def _against(name: str, change: Interval, towards: int) -> str:
         return f"against the {name} {change.value:+.4f}" if change.value else f"equal to the {name}"
     if not change.excludes_zero:
         return f"not distinguishable from the {name} ({_signed(change)})"
-    word = "better" if towards * change.value > 0 else "worse"
+    word = "worse" if _is_worse(change, towards) else "better"
     return f"{word} than the {name} ({_signed(change)})"
+
+
+def _is_worse(change: Interval, towards: int) -> bool:
+    """Return whether the whole interval of a difference is on the worse side of 0."""
+    return change.excludes_zero and towards * change.value < 0
 
 
 def _signed(change: Interval) -> str:
@@ -197,19 +200,17 @@ def _front_sentence(summary: Summary) -> str:
     return f" On the Pareto front: trials {numbers}. `{command}` takes one of them."
 
 
-def comparison(name: str, result: Comparison, *, exported: str) -> str:
-    """Return a sentence that compares the exported model with another model on the test split.
-
-    `result` is the comparison with the model `name`: the difference of the accuracies and the
-    p-value. `exported` is the exported model as the subject of the sentence.
+def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> str:
+    """Return a sentence that compares the model `exported` with the model `name` on the test split.
     """
-    change = as_shown(result.accuracy_difference)
-    size = f"{_signed(change)} accuracy, McNemar's p = {result.p_value:.2g}"
-    if change.low > 0:
-        return f"{exported} is ahead of the {name} on the test split: {size}."
-    if change.high < 0:
-        return f"{exported} is behind the {name} on the test split: {size}."
-    return f"{exported} can't be distinguished from the {name} on the test split: {size}."
+    known = result.difference(metric)  # An earlier version compared the accuracies alone.
+    change = as_shown(known or result.accuracy_difference)
+    score = metric[len("val_") :].replace("_", " ") if known else "accuracy"
+    size = f"{_signed(change)} {score}, McNemar's p = {result.p_value:.2g}"
+    if not change.excludes_zero:
+        return f"{exported} can't be distinguished from the {name} on the test split: {size}."
+    word = "behind" if _is_worse(change, sign(metric) if known else 1) else "ahead of"
+    return f"{exported} is {word} the {name} on the test split: {size}."
 
 
 def linear_sentences(

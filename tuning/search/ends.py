@@ -206,14 +206,18 @@ class TrialEnds:
 
     def suspend(self) -> None:
         """Pause each running trial at its checkpoint, or queue it again; queue duplicates again."""
-        with contextlib.ExitStack() as stack:  # After a write that fails, the others follow.
-            for duplicate in self._open.duplicates:
-                stack.callback(self.fail, duplicate, *NOT_PAUSED[StopReason.INTERRUPTED])
-            for opened in self._open.dispatcher.running:
+        # The last callback of a stack is called first. After a write that fails, the others follow.
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._fail_duplicates)
+            for opened in reversed(list(self._open.dispatcher.running)):
                 stack.callback(self._suspend_running, opened)
-                self._open.dispatcher.release(opened)
+
+    def _fail_duplicates(self) -> None:
+        for duplicate in self._open.duplicates:
+            self.fail(duplicate, *NOT_PAUSED[StopReason.INTERRUPTED])
 
     def _suspend_running(self, opened: OpenTrial) -> None:
+        self._open.dispatcher.release(opened)
         if self._writer.can_go_on(opened):
             self.write(opened, partial(self._writer.mark, opened, paused=True))
         else:

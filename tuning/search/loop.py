@@ -74,7 +74,7 @@ class Search:
             self._deadline = time.monotonic() + timeout_seconds
         self._coordinators.exchange_heartbeats()
         try:
-            paused = start(self._writer)
+            paused = start(self._writer, n_trials=n_trials)
             self._read_trials()
             self._open.adopt(paused)
             while not self._session.interrupt.requested:

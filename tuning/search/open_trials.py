@@ -75,7 +75,7 @@ class OpenTrial:
 
 
 def key(values: Mapping[str, Any]) -> Hashable:
-    """Return a key that is equal for equal configurations only.
+    """Return a key that is equal for equal configurations only; floats are compared by 12 digits.
 
     Configurations with different values are different, even where both give the same inputs on
     these data: with a larger vocabulary an initializer may draw other weights for the same words,

@@ -19,13 +19,18 @@ from tuning.study.optuna_internals import reopen_trial, set_intermediate_value
 from tuning.study.trials import attributes_of, is_named, set_attributes
 from tuning.training import checkpoints
 
+MAX_TRIES = 3  # Maximum number of trials of the baseline, or of a starting point.
 
-def start(writer: StudyWriter) -> list[OpenTrial]:
+
+def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
     """Recover the trials that this coordinator left when it died, and queue the baseline in a new
     study.
 
     A RUNNING trial that has a checkpoint is paused. Any other RUNNING trial is failed and queued
     again, but a configuration that was training at `DEATH_LIMIT` deaths is given up.
+
+    Args:
+        n_trials: number of trials that the study will have.
 
     Returns:
         The paused trials of this coordinator.
@@ -45,22 +50,21 @@ def start(writer: StudyWriter) -> list[OpenTrial]:
             space = writer.space.hyperparameters
             baseline = to_params(defaults(space), space)
             writer.study.enqueue_trial(baseline, user_attrs={"baseline": True})
-        _queue_named_again(writer)
+        elif writer.summary.n_finished < n_trials:
+            _queue_named_again(writer)
     writer.refresh()
     return paused
 
 
 def _queue_named_again(writer: StudyWriter) -> None:
     """Queue the baseline and each starting point again whose last try has failed for a reason that
-    this call may not have, such as a time limit. A configuration that seems to end its coordinator
-    is not tried again.
+    this call may not have, such as a time limit. After `MAX_TRIES` tries a configuration is given
+    up, and so is one that seems to end its coordinator.
     """
-    last = {
-        (attributes_of(trial).get("baseline"), attributes_of(trial).get("starting_point")): trial
-        for trial in writer.summary.trials
-        if is_named(trial)
-    }
-    for trial in last.values():
+    tries: dict[int, list[FrozenTrial]] = {}  # by the number of the starting point, 0: the baseline
+    for trial in filter(is_named, writer.summary.trials):
+        tries.setdefault(attributes_of(trial).get("starting_point", 0), []).append(trial)
+    for *_, trial in filter(lambda named: len(named) < MAX_TRIES, tries.values()):
         attributes = attributes_of(trial)
         is_given_up = (
             attributes.get("reason") in (None, *LASTING)
@@ -106,7 +110,7 @@ def _n_deaths(writer: StudyWriter, frozen: FrozenTrial) -> int:
     last trained an epoch that no earlier try had reached.
     """
     n_before = attributes_of(frozen).get("n_deaths", 0)
-    if attributes_of(frozen).get("reason") == FailureReason.INTERRUPTED:
+    if attributes_of(frozen).get("reason") not in (None, FailureReason.OVER_A_LIMIT):
         return n_before  # The coordinator was ending the trial when a write failed.
     if not is_at_work(frozen) or not writer.has_all_values(frozen):
         return n_before

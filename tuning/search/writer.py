@@ -200,7 +200,7 @@ class StudyWriter:
         *,
         reason: FailureReason,
     ) -> None:
-        """Queue the values of a trial again that fails for a temporary reason, and only once."""
+        """Queue the values of a trial again that fails for a temporary reason."""
         n_lost = int(attributes.get("n_lost", 0)) + (reason in LOST_REASONS)
         if reason in RETRIED and n_lost < MAX_LOST:
             self.enqueue_again(number, params, attributes, n_lost=n_lost)

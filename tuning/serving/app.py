@@ -140,10 +140,11 @@ def _add_explain(
         hidden = hide_words(body.text, model_input)
         outputs = await _probabilities(batcher, list(hidden.texts))
         (prediction,) = _predictions(outputs[:1], names)
+        words = _words(hidden, outputs)
         return JSONResponse(
             {
                 "prediction": prediction,
-                "words": (words := _words(hidden, outputs)),
+                "words": words,
                 "n_words_left_out": hidden.n_left_out + len(hidden.words) - len(words),
                 "export": export,
             }

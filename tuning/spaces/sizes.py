@@ -69,7 +69,7 @@ def sizes_of_model(model: Any) -> ModelSizes:
 
     Raises:
         SpaceError: the model takes texts, but not as a single input of one text in a row; its input
-            has more than two dimensions; or it has several inputs, one of which is not n-grams.
+            has more than two dimensions; or it has more inputs than one and n-grams.
     """
     import keras
 

@@ -5,14 +5,16 @@ training is resumed.
 from __future__ import annotations
 
 import contextlib
+import random
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import keras_tuner
 import numpy as np
-from keras.src.utils.rng_utils import get_random_seed
 
 from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug
@@ -162,9 +164,8 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
             earlier model, or a random seed of its own.
         ValueError: the checkpoint belongs to another model.
     """
-    seed = get_random_seed()
-    hp, model = build(hypermodel, job.values, known=job.known)
-    _require_seed(seed)
+    with _no_seeds():
+        hp, model = build(hypermodel, job.values, known=job.known)
     prediction.checked_inputs(model, job.values)
     length = int(job.values.get("sequence_length", prediction.N_TOKENS))
     run_user_code(
@@ -187,25 +188,38 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     )
 
 
-def _require_seed(seed: int | None) -> None:
-    """Check that `build` has not set another random seed of Keras: with one seed, all repeats of a
-    configuration would begin with the same weights. A cleared session has no seed.
+@contextlib.contextmanager
+def _no_seeds() -> Iterator[None]:
+    """Check that `build` sets no random seed: with one seed, all repeats of a configuration would
+    begin with the same weights. Keras draws the seeds of its initializers by Python's `random`,
+    whose seed `keras.utils.set_random_seed` sets too.
+
+    Raises:
+        SpaceBug: a seed was set.
     """
-    given = get_random_seed()
-    if given not in (None, seed):
+    seed, given = random.seed, list[Any]()
+
+    def recording(*arguments: Any, **options: Any) -> None:
+        given.extend([*arguments, *options.values()] or [None])
+        seed(*arguments, **options)
+
+    random.seed = recording
+    try:
+        yield
+    finally:
+        random.seed = seed
+    if given:
         raise SpaceBug(
-            f"build(hp) must not set the random seed; it sets {given}, so every repeat on a fresh"
-            " seed would begin with the same weights. Remove set_random_seed: --seed is the seed of"
-            " a study.",
+            f"build(hp) must not set the random seed; it sets {given[0]}, so every repeat on a"
+            " fresh seed would begin with the same weights. Remove set_random_seed or random.seed:"
+            " --seed is the seed of a study.",
             traceback="",
         )
 
 
 def _require_new_variables(model: keras.Model) -> None:
-    """Check that no trainable variable of a model is one of an earlier model, with the values that
-    an earlier trial has given it.
-    """
-    for variable in model.trainable_variables:
+    """Check that no variable of a model is one that an earlier trial has trained."""
+    for variable in model.variables:
         known = _KNOWN.get(id(variable))
         is_known = known is not None and known() is variable
         if is_known:
@@ -216,6 +230,13 @@ def _require_new_variables(model: keras.Model) -> None:
                 " build(hp), or give it trainable=False.",
                 traceback="",
             )
+    remember_trained(model)
+
+
+def remember_trained(model: keras.Model) -> None:
+    """Remember the trainable variables of a model, which no later model may have. An own `fit` may
+    have made further layers trainable.
+    """
     for key in [key for key, known in _KNOWN.items() if known() is None]:
         del _KNOWN[key]
     _KNOWN.update({id(v): weakref.ref(v) for v in model.trainable_variables})

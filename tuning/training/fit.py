@@ -29,7 +29,13 @@ from tuning.pretrained.view import TokenView
 from tuning.spaces.loading import has_own_fit
 from tuning.training import checkpoints, prediction
 from tuning.training.batching import Rows, View, WordView, training_batches
-from tuning.training.built_model import BuiltModel, EncodedSplit, build_model, finalize_layers
+from tuning.training.built_model import (
+    BuiltModel,
+    EncodedSplit,
+    build_model,
+    finalize_layers,
+    remember_trained,
+)
 from tuning.training.callback import EvaluationCallback, Timings, Validation
 from tuning.training.loops import train_epochs
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible, OverLimit, TrainingJob
@@ -84,7 +90,10 @@ def fit(
         timings.lap("view")
         evaluation = _evaluation(built, validation_split, validation, on_epoch=on_epoch)
         callback = EvaluationCallback(built.model, evaluation, built.result, timings)
-        train_epochs(built, callback, train=train_split, validation=validation_split)
+        try:
+            train_epochs(built, callback, train=train_split, validation=validation_split)
+        finally:
+            remember_trained(built.model)
     timings.lap("train")
     _complete(built, train_split, timings)
     with _infeasible_errors():  # A file of the state needs memory of the size of the state.

@@ -71,7 +71,7 @@ def train_epochs(
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
         if TOKENS in train.view.inputs:
             products = stack.enter_context(fast_products(built.model))
-            built.result.in_bfloat16 = products.in_bfloat16
+            stack.callback(lambda: setattr(built.result, "in_bfloat16", products.in_bfloat16))
         if has_own_fit(built.hypermodel):
             _hypermodel_fit(built, callback, train=train, validation=validation)
             return
