@@ -896,3 +896,42 @@ def test_trials_after_one_that_can_not_be_written_are_set_aside(
         run.session.interrupt.requested = True
         again.go(9)
     assert not any(trial.user_attrs.get("n_deaths") for trial in run.trials)
+
+
+def test_ctrl_c_fails_a_trial_and_its_duplicate_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The duplicate ends with the trial that it waits for."""
+    run = make(lambda job: trains(job, can_pause=False), n_workers=3)
+    hold_messages(run, monkeypatch, until=lambda: run.session.interrupt.requested)
+    monkeypatch.setattr(loop, "STOP_SECONDS", 0.0)
+    events: list[str] = []
+
+    def interrupt(progressed: Progressed) -> None:
+        events.append(progressed.event)
+        if progressed.event.startswith("trial 1 starts"):
+            run.session.study.enqueue_trial(run.trials[1].params)
+        run.session.interrupt.requested |= bool(run.open.duplicates)
+
+    run.on_change = interrupt
+    assert run.go(9) is SearchEnd.INTERRUPTED
+    assert not [event for event in events if "another program" in event]
+    assert "RUNNING" not in run.states()
+    assert {
+        trial.user_attrs.get("reason") for trial in run.trials if trial.state.is_finished()
+    } == {FailureReason.INTERRUPTED}
+
+
+def test_baseline_is_not_queued_again_in_a_study_that_has_no_room(make: Make) -> None:
+    def too_long(job: TrainingJob) -> Script:
+        if job.values["vocab_size"] == 10:
+            yield TrainingFailed(FailureReason.TOO_LONG, "")
+        yield from trains(job)
+
+    run = make(too_long)
+    for _ in range(2):
+        assert Run(run.session, run.pool).go(3) is SearchEnd.FINISHED
+    assert run.states() == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    for n_trials in (4, 5, 6, 7):
+        assert Run(run.session, run.pool).go(n_trials) is SearchEnd.FINISHED
+    assert sum(bool(trial.user_attrs.get("baseline")) for trial in run.trials) == 3
