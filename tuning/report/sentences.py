@@ -201,8 +201,7 @@ def _front_sentence(summary: Summary) -> str:
 
 
 def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> str:
-    """Return a sentence that compares the model `exported` with the model `name` on the test split.
-    """
+    """Return a sentence that compares the model `exported` with another one on the test split."""
     known = result.difference(metric)  # An earlier version compared the accuracies alone.
     change = as_shown(known or result.accuracy_difference)
     score = metric[len("val_") :].replace("_", " ") if known else "accuracy"
