@@ -113,7 +113,7 @@ def test_space_that_differs_too_much_to_tell_is_not_chosen() -> None:
     [
         (0.80, "has 0.8000, below the interval of a."),
         (0.90, "has 0.9000, inside the interval of a."),
-        (0.99, "has 0.9900, above the interval of "),
+        (0.99, "has 0.9900, above the interval of a."),
     ],
 )
 def test_best_linear_reference_is_the_bar(accuracy: float, words: str) -> None:

@@ -213,14 +213,14 @@ def test_trial_without_a_coordinator_is_settled_at_the_next_start(shared: Shared
     first = shared.writer()
     study = load_study_of(shared)
     study.ask()  # as by a coordinator that was killed before it could write its name
-    start(first)
+    start(first, n_trials=99)
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
 
 def test_start_leaves_the_trials_of_others_alone(shared: Shared) -> None:
     second = shared.writer("a") if shared.writer() else None
     assert second is not None and Proposals(second).ask(n_trials=3) is not None
-    start(shared.writer())
+    start(shared.writer(), n_trials=99)
     assert states(shared) == [TrialState.RUNNING]
 
 
@@ -336,8 +336,8 @@ def with_points(writer: StudyWriter) -> StudyWriter:
 
 def test_each_starting_point_is_queued_once_over_two_coordinators(shared: Shared) -> None:
     first, second = (with_points(shared.writer(own)) for own in (FIRST_COORDINATOR, "a"))
-    start(first)
-    start(second)
+    start(first, n_trials=99)
+    start(second, n_trials=99)
     open_trials = [Proposals(writer).ask(n_trials=9) for writer in (second, first) * 3]
     assert [trial and trial.values for trial in open_trials][1:5] == [*POINTS]
     trials = load_study_of(shared).trials
@@ -353,14 +353,14 @@ def test_starting_point_is_trained_once_though_its_coordinator_is_killed(
     values.
     """
     writer = with_points(shared.writer())
-    start(writer)
+    start(writer, n_trials=99)
     assert Proposals(writer).ask(n_trials=9)
     with monkeypatch.context() as patched:
         patched.delattr(proposals, killed_in)
         with pytest.raises(NameError):
             Proposals(writer).ask(n_trials=9)
     writer = with_points(shared.writer())
-    start(writer)
+    start(writer, n_trials=99)
     while Proposals(writer).ask(n_trials=6):
         pass
     trials = [t for t in load_study_of(shared).trials if t.state == TrialState.RUNNING]

@@ -76,6 +76,7 @@ RESULT = FitResult(
     n_parameters=682_937,
     latency_ms=1.25,
     n_fused_layers=2,
+    in_bfloat16=True,
     n_tokens=10_000,
     padding_share=0.125,
     ignores_padding=True,
