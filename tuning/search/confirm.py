@@ -106,7 +106,6 @@ def confirm(
             corpus = searched_corpus(config, space, results, hooks.progress)
             pool, limits = stack.enter_context(workers.open(folder.log_path))
             space_path = same_space(pool, config, space, corpus)
-            # Before, the first Ctrl-C ends the command, because loading a space may take long.
             interrupt = stack.enter_context(signals())
             session = Session(
                 study=study,
