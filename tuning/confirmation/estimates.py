@@ -110,12 +110,11 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     repeated = [f for f in confirmation.finalists if f.repeat_values and not f.failures]
     eligible = [f for f in confirmation.finalists if not f.failures and not f.is_over_limit]
     remaining = [f for f in eligible if f.is_remaining] or [f for f in eligible if f.repeat_values]
-    seeds = _shared(remaining)
     begun = [f for f in remaining if f.repeat_values]
-    if not seeds and len(_shared(begun)) >= MIN_ROUNDS:
-        remaining, seeds = begun, _shared(begun)
-    if not seeds:
+    seeds = _shared(begun)
+    if not seeds or (len(begun) < len(remaining) and len(seeds) < MIN_ROUNDS):
         return None
+    remaining = begun
     highest = 1.0 if towards > 0 else math.inf
     means: dict[int, Interval] = {}
     for is_baseline in (True, False):

@@ -83,7 +83,8 @@ class Source:
 
     def probabilities(self, output: Any) -> Any:
         """Return the model's output as float32 of shape (batch, n_classes)."""
-        output = keras.ops.cast(output, "float32")  # In half precision, 1 - p has fewer digits.
+        # The difference 1 - p would be rounded more in half precision.
+        output = keras.ops.cast(output, "float32")
         if len(output.shape) > 2:
             output = keras.ops.reshape(output, (-1, math.prod(output.shape[1:])))
         alone = len(self.class_names) == 2 and output.shape[-1] == 1

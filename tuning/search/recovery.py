@@ -61,7 +61,8 @@ def _queue_named_again(writer: StudyWriter) -> None:
     this call may not have, such as a time limit. After `MAX_TRIES` tries a configuration is given
     up, and so is one that seems to end its coordinator.
     """
-    tries: dict[int, list[FrozenTrial]] = {}  # by the number of the starting point, 0: the baseline
+    # The key is the number of the starting point, or 0 for the baseline.
+    tries: dict[int, list[FrozenTrial]] = {}
     for trial in filter(is_named, writer.summary.trials):
         tries.setdefault(attributes_of(trial).get("starting_point", 0), []).append(trial)
     for *_, trial in filter(lambda named: len(named) < MAX_TRIES, tries.values()):

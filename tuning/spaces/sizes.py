@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.errors import SpaceError
 from tuning.spaces.ranges import Hyperparameter
 from tuning.spaces.required import NGRAMS, PRESET, REQUIRED
-from tuning.spaces.texts import takes_texts
+from tuning.spaces.texts import names_of_inputs, takes_texts
 
 if TYPE_CHECKING:
     import keras
@@ -98,7 +98,7 @@ def _notes(model: keras.Model) -> tuple[str, ...]:
 
     layers = list(model._flatten_layers(include_self=False))
     encoder = next((layer for layer in layers if _is_backbone(layer)), None)
-    if encoder is not None and "tokens" not in _input_names(model):
+    if encoder is not None and "tokens" not in names_of_inputs(model):
         return (
             f"{type(encoder).__name__} gets the word ids of this program. If its weights are"
             f" pretrained, declare 'preset' and name the model's input 'tokens': then it gets the"
@@ -128,15 +128,8 @@ def _notes(model: keras.Model) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _input_names(model: keras.Model) -> list[str]:
-    """Return the names of a model's inputs; for a model of a dictionary of inputs, its keys."""
-    struct = getattr(model, "_inputs_struct", None)
-    tensors = getattr(model, "inputs", None) or []
-    return sorted(struct) if isinstance(struct, dict) else [tensor.name for tensor in tensors]
-
-
 def _require_known_inputs(model: keras.Model) -> None:
-    names = _input_names(model)
+    names = names_of_inputs(model)
     if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
         raise SpaceError(
             "A model must have one input, or n-grams ('ngrams') beside it; other columns can't be"

@@ -1,4 +1,4 @@
-"""Models that take the texts themselves instead of token ids."""
+"""The inputs of a model: their names, and whether they are the texts instead of token ids."""
 
 from __future__ import annotations
 
@@ -48,6 +48,16 @@ def takes_texts(model: keras.Model) -> bool:
             f" input has the shape {shapes[0]}."
         )
     return True
+
+
+def names_of_inputs(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of a model's inputs, in the order of `model.inputs`; for a model of a
+    dictionary of inputs, its keys.
+    """
+    struct = getattr(model, "_inputs_struct", None)  # a Sequential has none
+    if isinstance(struct, dict):
+        return tuple(sorted(struct))  # Keras orders the inputs of a dictionary by their keys.
+    return tuple(tensor.name for tensor in getattr(model, "inputs", None) or [])
 
 
 def mentions_texts(path: Path) -> bool:

@@ -17,7 +17,7 @@ from keras.src.models.functional import Functional
 from tuning.errors import SpaceBug
 from tuning.padding import check
 from tuning.padding.packing import packed
-from tuning.spaces.texts import takes_texts
+from tuning.spaces.texts import names_of_inputs, takes_texts
 
 # Models whose layers form a graph. They are compared by `type`, because a subclass may do anything
 # in its own `call`.
@@ -54,13 +54,7 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     # A Sequential without an input shape has no inputs.
     if not is_graph(model) or not getattr(model, "inputs", None):
         return (IDS,)
-    struct = getattr(model, "_inputs_struct", None)  # a Sequential has none
-    # Keras orders the inputs of a dictionary by their keys.
-    names = (
-        tuple(sorted(struct))
-        if isinstance(struct, dict)
-        else tuple(tensor.name for tensor in model.inputs)
-    )
+    names = names_of_inputs(model)
     if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
         raise SpaceBug(
             "A model must take token ids or the tokens of a preset (an input named 'tokens'),"
