@@ -423,7 +423,7 @@ def test_throughput_trains_the_same_list_on_every_side(
 def test_time_to_accuracy_ends_in_time_or_at_the_target(
     settings: Settings, splits: SplitReviews
 ) -> None:
-    measurements = time_to_accuracy.measure(replace(settings, minutes=0.25), splits, show=print)
+    measurements = time_to_accuracy.measure(replace(settings, minutes=0.12), splits, show=print)
     record = kept(settings, splits, "time-to-accuracy", measurements)
     every = record["every_epoch"]
     # On a busy machine no epoch of a peer may end in time, and nothing is compared with it then.

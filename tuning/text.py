@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from typing import Any
 
 
@@ -27,9 +28,12 @@ def escape_markdown(value: object) -> str:
 
 
 def no_formula(value: Any) -> Any:
-    """Return a value as a CSV cell: text that a spreadsheet would take for a formula gets a `'`."""
-    return (
-        f"'{value}"
-        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-        else value
+    """Return a value as a CSV cell: text that a spreadsheet would take for a formula gets a `'`. A
+    number with a sign, such as the label -1, is no formula.
+    """
+    is_formula = (
+        isinstance(value, str)
+        and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        and not re.fullmatch(r"[+-][0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", value, re.IGNORECASE)
     )
+    return f"'{value}" if is_formula else value

@@ -206,6 +206,7 @@ def test_copy_that_can_t_be_written_is_a_sentence(onnx_export: Path, tmp_path: P
 @pytest.mark.usefixtures("onnx_alone")
 def test_study_writes_its_export_and_a_copy(copied: Setting, tmp_path: Path) -> None:
     study = tuning.load_study("s", results=copied.results.path)
+    assert study.export(copied.folder.best_dir).path == copied.folder.best_dir
     export = study.export(tmp_path / "mine" / "best")
     assert export.path == tmp_path / "mine" / "best"
     assert digests(export.path) == digests(copied.folder.best_dir)

@@ -166,3 +166,10 @@ def test_lists_may_be_iterators_and_have_one_value_for_each_row() -> None:
     assert frame["text"].to_list() == ["a", "b"]
     with pytest.raises(ArgumentError, match=r"received a row \[0, 1\].*argmax of one-hot"):
         frame_of_lists(["a", "b"], [[0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize("label", [["pos"], {"pos": 1}])
+def test_label_that_is_no_value_is_refused(label: object) -> None:
+    frame = pd.DataFrame({"text": ["good", "bad"], "label": [label, label]})
+    with pytest.raises(DataError, match="'label' must have one label for each text; it has"):
+        frame_of(frame)

@@ -221,6 +221,7 @@ def test_public_names_exist_and_have_docstrings() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
 def test_examples_of_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
     monkeypatch.chdir(tmp_path)

@@ -26,11 +26,15 @@ class Fails:
 
     def __init__(self, request: Any, *, on_failure: Callable[[str], None]) -> None:
         self.place, self.n_changes, self.seconds = request.place, 0, -1.0
+        self.n_reports = 0
         Fails.made.append(self)
         on_failure("Connection refused.")
 
     def changed(self) -> None:
         self.n_changes += 1
+
+    def report(self) -> None:
+        self.n_reports += 1
 
     def close(self) -> None:
         pass
@@ -53,6 +57,7 @@ def search_of(n_changes: int) -> Callable[..., Outcome]:
         hooks.on_start(cast("Any", None), cast("Any", None))
         for _ in range(n_changes):
             hooks.on_change(cast("Any", None))
+        hooks.then(cast("Any", None), cast("Any", None))
         return cast("Outcome", SimpleNamespace(n_trials=n_changes))
 
     return search
@@ -70,9 +75,10 @@ def test_tracker_that_fails_is_one_warning_and_the_search_goes_on(
         outcome = made.followed(search_of(3))(hooks=hooks)
         assert made.ended(True)
     assert (outcome.n_trials, len(shown)) == (3, 3)
-    assert [(fails.place, fails.n_changes) for fails in Fails.made] == [
-        ("http://me:secret@host", 3),
-        ("runs", 3),
+    # The end of the search is reported before its confirmation.
+    assert [(fails.place, fails.n_changes, fails.n_reports) for fails in Fails.made] == [
+        ("http://me:secret@host", 3, 1),
+        ("runs", 3, 1),
     ]
     assert all(3 < fails.seconds <= follower.FINISH_SECONDS for fails in Fails.made)
     warnings = capsys.readouterr().err

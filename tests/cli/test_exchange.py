@@ -121,6 +121,7 @@ def test_export_hyperparameters_writes_two_files(run: Run, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
 def test_imported_best_is_confirmed_and_exported(run: Run, tmp_path: Path) -> None:
     project = write_project(tmp_path, [(VALUES, 0.99)])
     assert run("import-kerastuner", "--dir", project, "--as-finished").code == 0

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tuning.config import DataConfig
 from tuning.data import tables
-from tuning.data.files import FORMATS, find_files
+from tuning.data.files import FORMATS, find_files, text_files
 from tuning.data.sources import load_reviews
 from tuning.data.tables import Table, read_files
 from tuning.errors import DataError
@@ -429,7 +429,7 @@ def test_workbook_of_excel_is_refused_with_its_remedy(tmp_path: Path) -> None:
     assert message.endswith("Save it in Excel as 'CSV UTF-8'.")
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a", "a.gz", "a.csv.zip", "a.json", "csv"])
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.gz", "a.json", "csv"])
 def test_wrong_ending_lists_the_right_ones(tmp_path: Path, name: str) -> None:
     message = refusal(save(tmp_path / name, csv_bytes(ROWS)))
     assert (
@@ -737,3 +737,18 @@ def test_parquet_is_read_in_parts(
         read_files(save(tmp_path / "a.parquet", parquet_bytes(ROWS))).frame.to_dict("records")
         == ROWS
     )
+
+
+@pytest.mark.parametrize("name", ["a.csv.zip", "a.csv.bz2", "a.tgz", "A.XZ"])
+def test_archive_must_be_unpacked(tmp_path: Path, name: str) -> None:
+    message = refusal(save(tmp_path / name, csv_bytes(ROWS)))
+    assert message.endswith(f"received {name!r}. Unpack it, or compress it with gzip.")
+
+
+def test_pattern_of_texts_leaves_out_earlier_predictions(tmp_path: Path) -> None:
+    for name in ("a.csv", "my_predictions.csv", "a.predictions.csv", "predictions.csv"):
+        (tmp_path / name).write_text("text\ngood\n")
+    names = [path.name for path in text_files(str(tmp_path / "*.csv"))]
+    assert names == ["a.csv", "my_predictions.csv"]
+    own = tmp_path / "predictions.csv"
+    assert text_files(str(own)) == [own]

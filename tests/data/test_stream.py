@@ -237,3 +237,22 @@ def test_rows_of_a_pattern_say_which_file_they_are_of(tmp_path: Path) -> None:
 def test_lone_surrogate_that_json_spells_becomes_a_question_mark(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", json.dumps({"text": "a\ud800b"}).encode())
     assert rows_of(path) == [(1, "a?b", "")]
+
+
+@pytest.mark.parametrize("header", ["id,text", "text"])
+def test_line_of_spaces_is_no_row_as_in_training(header: str, tmp_path: Path) -> None:
+    """The row numbers join the predictions with the table."""
+    path = tmp_path / "r.csv"
+    fields = "1," if "," in header else ""
+    path.write_text(f"{header}\n{fields}good\n   \n \t\n\n{fields}bad\n")
+    rows = [(row.number, row.text) for row in stream_rows(str(path))]
+    assert rows == [(1, "good"), (2, "bad")]
+    assert pd.read_csv(path)["text"].tolist() == ["good", "bad"]
+
+
+@pytest.mark.parametrize("name", ["text", " text"])
+def test_header_with_a_space_after_the_comma_has_its_columns(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("id, text\n1,good\n")
+    assert [row.text for row in stream_rows(str(path), text_column=name)] == ["good"]
+    assert [row.text for row in stream_rows(str(path))] == ["good"]

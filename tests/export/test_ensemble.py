@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
+from tests.confirmations import with_repeats
 from tests.export.models import (
     LENGTH,
     NGRAM_MODELS,
@@ -31,7 +34,7 @@ from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import SINGLE
-from tuning.export.ensemble import ModelChoice
+from tuning.export.ensemble import ModelChoice, choose_members
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
 from tuning.export.export import export_best
 from tuning.export.formats import model_input, pipeline_probabilities, write_formats
@@ -383,6 +386,50 @@ def test_repeats_with_other_classes_are_left_out_with_a_sentence(
     warnings: list[str] = []
     export(copied, "4", warn=warnings.append)
     assert any(text.startswith("The ensemble leaves out 1 of ") for text in warnings)
+
+
+@pytest.mark.parametrize("best", [1, 3])
+def test_repeats_that_read_other_tokens_are_left_out_with_a_sentence(
+    best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trial 3 takes n-grams alone, which join the tokens of the first finalist."""
+    tokens: Values = {"preset": "p", "sequence_length": 64, "truncating": "middle"}
+    values: dict[int, Values] = {
+        0: {**tokens, "sequence_length": 32},
+        1: tokens,
+        2: {**tokens, "has_ngrams": True, "ngrams": 2},
+        3: {"ngrams": 2, "ngram_vocab_size": 50},
+    }
+    confirmation = with_repeats({trial: [0.5, 0.6] for trial in (1, 2, 3, 0)})
+    finalists = [replace(f, values=values[f.trial]) for f in confirmation.finalists]
+    labels = np.arange(40) % 2
+    noise = np.random.default_rng(0).uniform(0.1, 0.9, (4, 2, 40))
+
+    def read(path: Path) -> Any:
+        trial, seed = (int(part) for part in path.stem.split("-"))
+        right = noise[trial, seed - 1]
+        return np.where(labels[:, None] == [[0, 1]], right[:, None], 1 - right[:, None])
+
+    monkeypatch.setattr("tuning.export.ensemble.read_probabilities", read)
+    chosen = SimpleNamespace(
+        folder=SimpleNamespace(name="s", repeat_path=lambda trial, seed: Path(f"{trial}-{seed}")),
+        trial=SimpleNamespace(number=best),
+        config=SimpleNamespace(seed=0),
+        required_confirmation=lambda: replace(confirmation, finalists=finalists),
+    )
+    corpus = SimpleNamespace(
+        split=lambda name: SimpleNamespace(labels=labels),
+        card=SimpleNamespace(class_names=["a", "b"]),
+    )
+    frame = pd.DataFrame({"text": [str(n) for n in range(40)]})
+    texts = SimpleNamespace(frames={"validation": frame})
+    warnings: list[str] = []
+    ensemble = choose_members(
+        *(cast("Any", item) for item in (chosen, corpus, texts)), size="8", warn=warnings.append
+    )
+    assert ensemble is not None
+    assert {member.trial for member in ensemble.members} <= {1, 2, 3}
+    assert warnings[0].startswith("The ensemble leaves out 2 of 8 repeats, which read other tokens")
 
 
 @pytest.mark.slow

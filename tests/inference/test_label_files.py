@@ -113,6 +113,30 @@ def test_label_that_looks_like_a_formula_is_none_in_the_csv(tmp_path: Path) -> N
     assert path.read_text().splitlines()[1] == "'=r.csv,1,'=1+1,0.900000,"
 
 
+@pytest.mark.parametrize("name", ["-1", "+2.5", "-1e-05"])
+def test_label_that_is_a_number_with_a_sign_is_unchanged(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    with streaming.whole_file(path) as file:
+        streaming.write_csv_rows(
+            streaming.label([Row("r.csv", 1, "good", "")], fake, ("bad", name)), file, silent
+        )
+    assert path.read_text().splitlines()[1] == f"r.csv,1,{name},0.900000,"
+
+
+def test_file_in_the_home_folder_names_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "new.csv").touch()
+    assert streaming.default_output("~/new.csv") == Path("new.predictions.csv")
+
+
+@pytest.mark.parametrize("pattern", ["a review " * 100, "missing.csv"])
+def test_file_that_is_none_is_a_sentence(pattern: str) -> None:
+    with pytest.raises(DataError, match="--file must name a file that exists"):
+        streaming.default_output(pattern)
+
+
 def test_json_rows_hold_text_or_problem(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     with streaming.whole_file(path) as file:
@@ -200,8 +224,7 @@ def test_output_must_not_be_the_input(tmp_path: Path) -> None:
     ],
 )
 def test_output_is_called_after_its_input(name: str, expected: str, tmp_path: Path) -> None:
-    if "*" not in name:
-        (tmp_path / name).touch()
+    (tmp_path / name.replace("*", "other")).touch()
     assert str(streaming.default_output(str(tmp_path / name))) == expected
 
 

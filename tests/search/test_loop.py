@@ -511,6 +511,42 @@ def test_values_that_another_coordinator_queues_again_are_trained(
     assert run.trials[2].params == {"vocab_size": 77}
 
 
+def test_values_that_another_coordinator_leaves_are_trained_before_paused_trials_end(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their trials are queued again while this coordinator has nothing but a paused trial."""
+    monkeypatch.setattr(Alone, "has_others", True)
+    monkeypatch.setattr(Alone, "exchange_heartbeats", lambda self: False)
+    monkeypatch.setattr(Alone, "read_heartbeats", lambda self: None)
+    run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
+    study, writer = run.session.study, run.search._writer
+    theirs: list[optuna.Trial] = []
+    events: list[str] = []
+
+    def on_change(progressed: Progressed) -> None:
+        events.append(progressed.event)
+        if progressed.event.startswith("trial 2 starts"):
+            for _ in range(5):
+                theirs.append(study.ask())
+                theirs[-1].suggest_int("vocab_size", 10, 100_000)
+                theirs[-1].set_user_attr("coordinator", "other")
+            writer.refresh()
+
+    def others_at_work() -> bool:
+        for trial in theirs:
+            study.tell(trial, state=TrialState.FAIL)
+            study.enqueue_trial(trial.params)
+        theirs.clear()
+        writer.refresh()
+        return False
+
+    run.on_change = on_change
+    monkeypatch.setattr(writer, "others_at_work", others_at_work)
+    assert run.go(8) is SearchEnd.FINISHED
+    assert "trial 2 goes on after epoch 1" in events
+    assert run.states().count("FAIL") == 5
+
+
 def end_the_time(run: Run, monkeypatch: pytest.MonkeyPatch, *, after: str) -> None:
     """Make 1,001 seconds pass after the event that begins with `after`."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)

@@ -289,6 +289,51 @@ def test_copy_of_a_folder_is_refused(shared: Shared, clock: Clock) -> None:
         first.coordinators.exchange_heartbeats()
 
 
+def test_process_that_leaves_a_copied_folder_keeps_the_heartbeats_of_the_copy(
+    shared: Shared,
+) -> None:
+    first, copy = shared.writer(), shared.writer()
+    first.coordinators.leave()
+    copy.coordinators.read_heartbeats()
+    copy.coordinators.leave()
+    assert heartbeats_of(copy.study)[FIRST_COORDINATOR].left
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_copy_of_a_folder_at_work_on_another_machine_is_refused_at_its_start(
+    is_alive: bool, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is taken from the process that is at work."""
+    monkeypatch.setattr("socket.gethostname", lambda: "first")
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    first = shared.writer()
+    for name, value in (("socket.gethostname", "second"), ("os.getpid", 2)):
+        monkeypatch.setattr(name, lambda value=value: value)
+
+    def wait(seconds: float) -> None:
+        assert seconds > coordinators.DEAD_SECONDS / coordinators.HEARTBEATS
+        if is_alive:
+            first.coordinators._due = 0.0
+            first.coordinators.exchange_heartbeats()
+
+    monkeypatch.setattr(coordinators.time, "sleep", wait)
+    expected = pytest.raises(StudyError, match="copy of this folder")
+    with expected if is_alive else contextlib.nullcontext():
+        shared.writer()
+    if is_alive:
+        first.coordinators.read_heartbeats()
+
+
+def test_killed_process_of_this_machine_is_not_waited_for(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("os.getpid", lambda: 2**22 + 1)  # larger than every process id of Linux
+        shared.writer()
+    monkeypatch.setattr(coordinators.time, "sleep", lambda seconds: pytest.fail("waits"))
+    shared.writer()
+
+
 def test_folder_of_another_study_of_the_same_name_is_refused(
     shared: Shared, tmp_path: Path
 ) -> None:
@@ -437,6 +482,11 @@ def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
     )
     assert identify(joined) == own
     assert read_json(joined.coordinator_path) == {"coordinator": own}
+    # The next call corrects a path.
+    fetch_study(joined, storage_url=shared.url, moved={"space": "there.py"})
+    config = recorded_config(joined)
+    assert (config.space, config.data.data) == ("there.py", "here.csv")
+    assert identify(joined) == own
 
 
 @pytest.mark.parametrize(

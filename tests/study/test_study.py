@@ -12,7 +12,7 @@ from tuning.config import DataConfig, StudyConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
-from tuning.study.storage import hide_password, open_storage
+from tuning.study.storage import hide_password, missing_file, open_storage
 from tuning.study.study import git_commit, load_study, open_study, recorded_config, recorded_space
 
 
@@ -145,6 +145,23 @@ def test_storage_error_hides_the_password() -> None:
     with pytest.raises(StorageError) as failed:
         open_storage("postgresql+nodriver://me:secret@127.0.0.1/db")
     assert "secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://db/tuning?user=t&password=s3cret",
+        "postgresql+psycopg://t:s3cret@db/tuning?sslpassword=s3cret&sslmode=require",
+        "postgresql+psycopg://t:a@s3cret:s3cret@db:5432/tuning",
+        "postgresql+psycopg://t:a@b:s3cret/tuning",
+    ],
+)
+def test_no_message_contains_a_password(url: str) -> None:
+    assert "s3cret" not in hide_password(url)
+    assert missing_file(url) is None
+    with pytest.raises(StorageError) as refused:
+        open_storage(url)
+    assert "s3cret" not in str(refused.value)
 
 
 def test_hide_password_of_a_broken_url() -> None:

@@ -2,6 +2,8 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from optuna.trial import TrialState
@@ -92,6 +94,41 @@ def test_new_export_is_the_model_that_is_loaded(
         read = mlflow_predictions(uri, run_id, TEXTS[:1], cwd=tmp_path)
         assert read["export"] == f"export None of 2026-01-0{number}T00:00:00+00:00"
         substitute(export / "export.json", f"2026-01-0{number}", "2026-01-01")
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+def test_names_are_those_that_mlflow_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KerasTuner and Optuna accept every name. MLflow's own check refuses a name in a batch."""
+    from mlflow.utils.validation import _validate_batch_log_data
+
+    from tuning.trackers import mlflow_tracker
+    from tuning.trackers.contents import TrackedEpoch, TrackedTrial
+
+    written: dict[str, object] = {}
+
+    class Client(SimpleNamespace):
+        def log_batch(self, run_id: str, *, metrics: Any = (), params: Any = (), tags: Any = ()):
+            _validate_batch_log_data(metrics, params, tags)
+            written.update({entry.key: entry.value for entry in (*metrics, *params)})
+
+    client = Client(
+        create_run=lambda *args, **options: SimpleNamespace(info=SimpleNamespace(run_id="r")),
+        set_terminated=lambda *args, **options: None,
+    )
+    monkeypatch.setattr(mlflow_tracker, "MlflowClient", lambda **options: client)
+    trial = TrackedTrial(
+        number=9,
+        state="complete",
+        started=0.0,
+        ended=1.0,
+        parameters={"units[0]": 1, "units(0)": 2, "lr": 4},
+        epochs=[TrackedEpoch(step=1, seconds=1.0, metrics={"val_f1@1": 0.5})],
+        numbers={},
+        words={},
+    )
+    study = SimpleNamespace(name="s", identity="0")
+    mlflow_tracker.MlflowTracker("sqlite://").write_trial(cast("Any", study), trial)
+    assert written == {"units_0_": "1", "units_0__": "2", "lr": "4", "val_f1_1": 0.5}
 
 
 def test_trial_that_goes_on_gets_its_new_epochs_alone(copied: Setting, tmp_path: Path) -> None:

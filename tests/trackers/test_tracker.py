@@ -1,5 +1,6 @@
 """What a study writes to a tracker, and that it writes nothing twice."""
 
+import copy
 from collections.abc import Iterator
 
 import optuna
@@ -8,7 +9,7 @@ import pytest
 from tests.studies import Setting
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
-from tuning.trackers.contents import TrackedStudy, TrackedTrial
+from tuning.trackers.contents import TrackedStudy, TrackedTrial, tracked_trial
 from tuning.trackers.tracker import StudyWriting
 
 
@@ -124,3 +125,14 @@ def test_identity_is_that_of_one_study(copied: Setting, finished: object) -> Non
     made.write()
     made.close()
     assert first.studies[0][0].identity != second.studies[0][0].identity
+
+
+def test_duplicate_of_trial_0_names_it(finished: tuple[ResultsDir, Outcome]) -> None:
+    trial = copy.deepcopy(finished[1].summary.trials[1])
+    trial.set_user_attr("same_as", 0)
+    trial.set_user_attr("baseline", False)
+    folder = finished[0].study("s")
+    made = tracked_trial(trial, finished[1].space, folder, metric="val_accuracy")
+    assert made is not None
+    assert made.words.get("same_as") == "0"
+    assert "baseline" not in made.words

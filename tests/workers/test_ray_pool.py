@@ -323,6 +323,9 @@ def test_room_is_what_every_node_holds(
 ) -> None:
     pretend(monkeypatch, nodes)
     assert node_capacities(shares) == [(n, 8 * 1024 / n) for n in expected]
+    # A node may get all of the workers.
+    few = [(n, 8 * 1024 / min(n, 2)) for n in expected]
+    assert node_capacities(shares, n_workers=2) == few
 
 
 def test_cluster_without_room_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ class Export:
         """
         import pandas as pd
 
-        from tuning.data.sources import clean
+        from tuning.data.tables import clean
 
         cleaned = clean(pd.Series(_checked(texts), dtype=object)).tolist()
         outputs, names = self._outputs(cleaned), self.manifest.class_names

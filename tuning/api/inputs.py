@@ -118,6 +118,11 @@ def frame_of(
     wrong = next((value for value in data[texts].dropna() if not isinstance(value, str)), None)
     if wrong is not None:
         raise DataError(f"The column {texts!r} must have texts; it has {wrong!r}.")
+    wrong = next((value for value in data[labels] if isinstance(value, (list, dict, set))), None)
+    if wrong is not None:
+        raise DataError(
+            f"The column {labels!r} must have one label for each text; it has {wrong!r}."
+        )
     rows = data.reset_index(drop=True)
     rows[texts] = _encodable(rows[texts])
     rows[labels] = _encodable(rows[labels])

@@ -143,6 +143,8 @@ class Study(StudyView):
         from tuning.api.exports import Export, copy_export, require_free
 
         target = None if path is None else Path(path).expanduser()
+        if target and target.resolve() == self._folder.best_dir.resolve():
+            target = None  # The export is written there anyway.
         if target:
             require_free(target)
         trainings.export_best(

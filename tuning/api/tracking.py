@@ -84,7 +84,13 @@ class Tracking:
                 follower.changed()
             hooks.on_change(*arguments)  # type: ignore[arg-type]
 
-        return replace(hooks, on_start=start, on_change=change)
+        def then(*arguments: object) -> None:
+            # No change of the search follows, and a confirmation may take long.
+            for follower in self._followers:
+                follower.report()
+            hooks.then(*arguments)  # type: ignore[arg-type]
+
+        return replace(hooks, on_start=start, on_change=change, then=then)
 
     def _start(self) -> None:
         """Start the processes. The study must exist."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
 from tuning.data.arrow_tokenizer import ChunkWords
+from tuning.data.sources import MISSING
 from tuning.data.splits import SplitReviews
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.documents import OMIT_DEFAULT, unstructure
@@ -218,3 +219,20 @@ def passes(check: Callable[[], bool], folder: Path) -> bool:
     if not passed:
         logger.warning("the files in %s have changed; the folder is built again", folder)
     return passed
+
+
+def doubtful_names(names: Sequence[str]) -> str:
+    """Return which class names are probably the same class, or no class; "" if none is."""
+    folded: dict[str, list[str]] = {}
+    for name in names:
+        folded.setdefault(name.casefold(), []).append(name)
+    doubts = [
+        f"{' and '.join(map(repr, same))} differ in their capitals alone"
+        for same in folded.values()
+        if len(same) > 1
+    ]
+    if missing := [name for name in names if name.lower() in MISSING]:
+        is_one = "is a class, not a missing label"
+        are_some = is_one if len(missing) == 1 else "are classes, not missing labels"
+        doubts.append(f"{' and '.join(map(repr, missing))} {are_some}")
+    return "; ".join(doubts)

@@ -19,6 +19,13 @@ Progress = Callable[[str, float], None]
 """Called with a description of the work and the share of it that is done, 0 to 1."""
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+TEXT_FORMATS = (*FORMATS, ".txt")
+PREDICTIONS = "predictions.csv"  # the output of `make predict`, after `NAME.` for one file
+_IN_EXCEL, _UNPACKED = "Save it in Excel as 'CSV UTF-8'.", "Unpack it, or compress it with gzip."
+REMEDIES = {
+    **dict.fromkeys((".xlsx", ".xls"), _IN_EXCEL),
+    **dict.fromkeys((".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".rar"), _UNPACKED),
+}
 # The delimiters of CSV files: a comma, a tab, or a semicolon as in Excel's files where numbers have
 # a decimal comma. A name of a column contains a semicolon more often than a tab.
 DELIMITERS = (",", "\t", ";")
@@ -111,16 +118,23 @@ def find_files(
                 f" '{path}/*.csv'."
             )
         if file_format(path) not in formats:
-            remedy = (
-                "Save it in Excel as 'CSV UTF-8'."
-                if file_format(path) in (".xlsx", ".xls")
-                else "Rename the file after its format."
-            )
+            remedy = REMEDIES.get(file_format(path), "Rename the file after its format.")
             raise DataError(
                 f"A data file must end in {', '.join(formats)}, each also with .gz; received"
                 f" {path.name!r}. {remedy}"
             )
     return paths
+
+
+def text_files(pattern: str, *, flag: str = "--file") -> list[Path]:
+    """Return the files of a path or glob pattern; a pattern leaves out earlier predictions.
+
+    Raises:
+        DataError: no file matches, or a file has an unknown format.
+    """
+    paths = find_files(pattern, flag=flag, formats=TEXT_FORMATS)
+    others = [path for path in paths if not f".{path.name}".endswith(f".{PREDICTIONS}")]
+    return others if len(paths) > 1 and others else paths
 
 
 def utf8(text: str) -> str:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from tuning.config import DEFAULT_POSITIVE_FROM, DataConfig
-from tuning.data.files import FORMATS, Progress, utf8
-from tuning.data.tables import Table, choose_column, named_column, read_files
+from tuning.data.files import FORMATS, Progress
+from tuning.data.tables import Table, choose_column, clean, named_column, read_files
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
 
@@ -230,6 +230,8 @@ def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Seri
         return None
     of_labels = pd.to_numeric(labels, errors="coerce")
     are_stars = of_labels.between(1, 5)
+    if set(of_labels) == {0.0, 1.0}:
+        return None
     is_mostly = are_stars.mean() >= MIN_STARS_SHARE or (
         are_stars.mean() > 0.5 and of_labels[~are_stars].isna().all()  # All others are words.
     )
@@ -255,19 +257,10 @@ def _distinct(
     codes = keys.map(index).fillna(0).to_numpy().astype(np.int64)
     if distinct == [0.0, 1.0]:
         return ("negative", "positive"), codes
-    return (
-        tuple(f"{value:.15g}" if isinstance(value, float) else str(value) for value in distinct),
-        codes,
-    )
-
-
-def clean(texts: pd.Series) -> pd.Series:
-    """Return texts that can be encoded in UTF-8: missing values become empty, and lone surrogates
-    become question marks.
-    """
-    if texts.dtype == "str":  # Arrow stores these texts in UTF-8.
-        return texts.fillna("")
-    return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
+    names = [f"{value:.15g}" if isinstance(value, float) else str(value) for value in distinct]
+    if len(set(names)) < len(names):  # 0.3 and 0.30000000000000004
+        names = [repr(value) for value in distinct]
+    return tuple(names), codes
 
 
 def _read(config: DataConfig, progress: Progress | None) -> Table:

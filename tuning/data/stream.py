@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tuning.data.files import FORMATS, csv_format, file_format, find_files, opened, plain, utf8
+from tuning.data.files import csv_format, file_format, opened, plain, text_files, utf8
 from tuning.data.parquet import BATCH_BYTES, DecompressionBomb, read_batches
 from tuning.data.sources import TEXT_COLUMNS
 from tuning.data.tables import choose_column
 from tuning.errors import DataError
 
-TEXT_FORMATS = (*FORMATS, ".txt")
 MAX_CHARACTERS = 100_000  # of a text; the longest of 25,854 Amazon reviews has 31,863
 MAX_FIELD = 1_000_000  # maximum number of characters of a CSV field, which an open quote makes long
 MAX_LINE = 4_000_000  # maximum number of characters of a line
@@ -74,7 +73,7 @@ def stream_rows(
         DataError: a file is missing, has an unknown format, is a broken gzip file, or does not have
             the column.
     """
-    paths = find_files(pattern, flag=flag, formats=TEXT_FORMATS)
+    paths = text_files(pattern, flag=flag)
 
     def choose(columns: Sequence[str]) -> str:
         name = trained_on if text_column is None and trained_on in columns else text_column
@@ -182,10 +181,10 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
             return
         if fields and fields[-1].endswith(_END):
             yield "", f"lines {first} to {reader.line_num - 1}: a quote is not closed"
-        elif len(fields) == len(header):
-            yield fields[index], ""
-        elif fields:
-            yield "", f"line {first}: {len(fields)} fields, not {len(header)}"
+        elif len(fields) > 1 or (fields and fields[0].strip(" \t")):  # As pandas skips blank lines.
+            is_whole = len(fields) == len(header)
+            problem = "" if is_whole else f"line {first}: {len(fields)} fields, not {len(header)}"
+            yield fields[index] if is_whole else "", problem
 
 
 def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:

@@ -237,6 +237,15 @@ def _decoded(value: object) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else plain(value)
 
 
+def clean(texts: pd.Series) -> pd.Series:
+    """Return texts that can be encoded in UTF-8: missing values become empty, and lone surrogates
+    become question marks.
+    """
+    if texts.dtype == "str":  # Arrow stores these texts in UTF-8.
+        return texts.fillna("")
+    return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
+
+
 def choose_column(
     columns: Iterable[str], name: str | None, known: tuple[str, ...], role: str
 ) -> str:
@@ -253,7 +262,7 @@ def choose_column(
         return named_column(columns, name, flag)
     for candidate in known:
         for column in columns:
-            if column.rsplit("/", 1)[-1].lower() == candidate:
+            if column.rsplit("/", 1)[-1].strip().lower() == candidate:
                 return column
     raise DataError(
         f"The {role} column must be named, since none is called {', '.join(known)}; give {flag} one"
@@ -269,7 +278,8 @@ def named_column(columns: Iterable[str], name: str, flag: str) -> str:
     """
     columns = [str(c) for c in columns]
     matches = [c for c in columns if c == name]
-    matches += [c for c in columns if c.rsplit("/", 1)[-1] == name]
+    # A header such as `text, label` has a space before a name.
+    matches += [c for c in columns if c.rsplit("/", 1)[-1].strip() == name.strip()]
     if not matches:
         raise DataError(f"{flag} must be one of {_listed(columns)}; received {name!r}.")
     return matches[0]

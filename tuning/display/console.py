@@ -30,7 +30,9 @@ class PlainConsole(Console):
 
     def __init__(self, *, stderr: bool = False) -> None:
         stream = sys.stderr if stderr else sys.stdout
-        is_file = not stream.isatty() and "COLUMNS" not in os.environ
+        # A script's own stream may have no such method, and a service may have no stream.
+        is_terminal = getattr(stream, "isatty", lambda: False)()
+        is_file = not is_terminal and "COLUMNS" not in os.environ
         width = FILE_WIDTH if is_file else None
         super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, width=width)
         if self.is_jupyter:

@@ -22,13 +22,15 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
     with warnings.catch_warnings():
         # Optuna marks functions as experimental that have existed for years.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        root, of_optuna, of_tuning = (logging.getLogger(name) for name in ("", "optuna", "tuning"))
+        own_handlers, propagates = [*of_optuna.handlers], of_optuna.propagate
+        level = of_tuning.level
         optuna.logging.disable_default_handler()
         optuna.logging.enable_propagation()
-        root = logging.getLogger()
         handler = _LateFileHandler(folder.log_path)
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
-        logging.getLogger("tuning").setLevel(logging.INFO)
+        of_tuning.setLevel(logging.INFO)
         # If a notebook has imported TensorFlow, TensorFlow's own handler would print log lines
         # there.
         tensorflow = logging.getLogger("tensorflow")
@@ -42,6 +44,9 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
                 tensorflow.addHandler(shown)
             root.removeHandler(handler)
             handler.close()
+            # Optuna's own handler prints the trials of a study that the user makes later.
+            of_optuna.handlers[:], of_optuna.propagate = own_handlers, propagates
+            of_tuning.setLevel(level)
 
 
 def import_optuna() -> None:

@@ -271,6 +271,12 @@ def _kept_repeats(
     if len(whole) < len(kept):
         n = f"{len(kept) - len(whole)} of {len(kept)}"
         warn(f"The ensemble leaves out {n} repeats, which have other classes or texts.")
+    if len(repeats) < len(whole):
+        n = f"{len(whole) - len(repeats)} of {len(kept)}"
+        warn(
+            f"The ensemble leaves out {n} repeats, which read other tokens: its members must have"
+            " the same preset, sequence_length and truncating."
+        )
     return repeats
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from tuning.data.files import find_files
-from tuning.data.stream import TEXT_FORMATS, Row
+from tuning.data.files import PREDICTIONS, text_files
+from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
 from tuning.inference.load import Prediction, Probabilities
 from tuning.text import json_line, no_formula
@@ -199,10 +199,14 @@ def default_output(pattern: str) -> Path:
     """Return the default path of the predictions, in the working directory.
 
     The folder of the data is not used, because it is often read-only.
+
+    Raises:
+        DataError: no file matches the pattern.
     """
-    path = Path(pattern)
-    stem = path.name.removesuffix(".gz").rpartition(".")[0] if path.is_file() else ""
-    return Path(f"{stem}.predictions.csv" if stem else "predictions.csv")
+    (path, *others) = text_files(pattern)
+    is_one = not others and Path(pattern).expanduser() == path
+    stem = path.name.removesuffix(".gz").rpartition(".")[0] if is_one else ""
+    return Path(f"{stem}.{PREDICTIONS}" if stem else PREDICTIONS)
 
 
 def check_output(output: Path | None, pattern: str) -> None:
@@ -216,7 +220,7 @@ def check_output(output: Path | None, pattern: str) -> None:
     if (
         output is not None
         and output.exists()
-        and any(path.samefile(output) for path in find_files(pattern, formats=TEXT_FORMATS))
+        and any(path.samefile(output) for path in text_files(pattern))
     ):
         raise DataError(
             f"--output must not be a file that is read; received {str(output)!r}. Give another"

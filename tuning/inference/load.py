@@ -162,7 +162,7 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
     """
     import pandas as pd
 
-    from tuning.data.sources import clean
+    from tuning.data.tables import clean
 
     manifest = read_manifest(folder)
     names = manifest.class_names

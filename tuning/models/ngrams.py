@@ -126,11 +126,9 @@ def fit_ratios(
         ngrams = _ngrams_of(batch)
         of_batch = labels[first : first + len(ngrams)]
         first += len(ngrams)
-        for label in range(n_classes):
-            ids = ngrams[of_batch == label].ravel()
-            counts[label] += np.bincount(ids, minlength=layer.input_dim)
-    ratios = np.stack([_log_count_ratio(counts, k) for k in _classes(n_classes)], axis=1)
-    layer.set_weights([ratios.astype(np.float32)])
+        for label in np.unique(of_batch):
+            np.add.at(counts[label], ngrams[of_batch == label].ravel(), 1.0)
+    layer.set_weights([_log_count_ratios(counts)])
 
 
 def fit_linear_model(
@@ -223,17 +221,20 @@ def _regression(
         return regression.fit(matrix, is_positive)
 
 
-def _log_count_ratio(counts: npt.NDArray[np.float64], label: int) -> npt.NDArray[np.float64]:
-    """Return the ratio of each id, float64 (n_ids,), from the counts of each class, (n_classes,
-    n_ids).
+def _log_count_ratios(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return the ratios of each id, float32 (n_ids, n_outputs), from the counts of each class,
+    (n_classes, n_ids).
 
     Padding, unknown n-grams and ids that no text has have the ratio 0. The sums of the definition
     are over the other ids.
     """
-    ratios = np.zeros(counts.shape[1])
+    classes = _classes(len(counts))
+    ratios = np.zeros((counts.shape[1], len(classes)), np.float32)
     seen = np.flatnonzero((counts[:, 2:] > 1).any(axis=0)) + 2
-    p = counts[label, seen]
-    # 1 + the number of the other classes' texts
-    q = counts[:, seen].sum(axis=0) - p - (len(counts) - 2)
-    ratios[seen] = np.log(p / p.sum()) - np.log(q / q.sum())
+    totals = counts[:, seen].sum(axis=0)
+    for column, label in enumerate(classes):
+        p = counts[label, seen]
+        # 1 + the number of the other classes' texts
+        q = totals - p - (len(counts) - 2)
+        ratios[seen, column] = np.log(p / p.sum()) - np.log(q / q.sum())
     return ratios

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import MIN_TEXTS, SPLITS, StudyConfig, given
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.data_card import DataCard
+from tuning.data.data_card import DataCard, doubtful_names
 from tuning.fidelity import parts_per_epoch
 from tuning.spaces.hyperparameters import optuna_names
 from tuning.spaces.loading import SearchSpace
@@ -222,7 +222,9 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
                 f"{name} {n:,} ({n / n_rows:.1%})"
                 for name, n in zip(card.class_names, totals, strict=True)
             )
-            + (f"; {card.class_rule}" if card.class_rule else ""),
+            + "".join(
+                f"; {note}" for note in (card.class_rule, doubtful_names(card.class_names)) if note
+            ),
         ),
         ("left out", _left_out(card)),
         (

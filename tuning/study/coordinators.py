@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import optuna
+import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning import documents
@@ -158,6 +159,8 @@ class Coordinators:
         """
         if time.monotonic() < self._due:
             return False
+        if not self._heartbeat.beat:
+            self._require_unused_name()
         self.read_heartbeats()
         self._write_heartbeat(left=False)
         self._due = time.monotonic() + self._heartbeat.dead_seconds / HEARTBEATS
@@ -173,11 +176,7 @@ class Coordinators:
         heartbeats = heartbeats_of(self._study)
         now = time.monotonic()
         if self._heartbeat.beat and heartbeats.get(self.own) != self._heartbeat:
-            raise StudyError(
-                "A results folder must be the only one of its name in a study; another process"
-                f" works on {self._study.study_name!r} from a copy of this folder. Remove"
-                " study.json and coordinator.json from the copy, and add it with --join."
-            )
+            raise self._is_copy()
         for name, heartbeat in heartbeats.items():
             if name == self.own:
                 continue
@@ -186,8 +185,32 @@ class Coordinators:
                 self._received[name] = _Received(heartbeat, now)
 
     def leave(self) -> None:
-        """Write a last heartbeat, whose `left` shows that this coordinator has ended."""
-        self._write_heartbeat(left=True)
+        """Write a last heartbeat, whose `left` shows that this coordinator has ended; unless
+        another process writes heartbeats under this coordinator's name.
+        """
+        if self._heartbeat.beat and heartbeats_of(self._study).get(self.own) == self._heartbeat:
+            self._write_heartbeat(left=True)
+
+    def _require_unused_name(self) -> None:
+        """Check that no other process writes heartbeats under this coordinator's name. That takes
+        longer than an interval between two heartbeats if the last process of the name was killed on
+        another machine.
+        """
+        last = heartbeats_of(self._study).get(self.own)
+        if last is None or last.left or last.pid == self._heartbeat.pid:
+            return
+        if last.host == self._heartbeat.host and not psutil.pid_exists(last.pid):
+            return
+        time.sleep(1.5 * last.dead_seconds / HEARTBEATS)
+        if heartbeats_of(self._study).get(self.own) != last:
+            raise self._is_copy()
+
+    def _is_copy(self) -> StudyError:
+        return StudyError(
+            "A results folder must be the only one of its name in a study; another process works on"
+            f" {self._study.study_name!r} from a copy of this folder. Remove study.json and"
+            " coordinator.json from the copy, and add it with --join."
+        )
 
     def is_own(self, trial: FrozenTrial) -> bool:
         """Return whether this coordinator asked for a trial. True also for a trial without the name

@@ -36,6 +36,8 @@ POSTGRESQL_TIMEOUTS = {
     "tcp_user_timeout": 30_000,
 }
 
+UNPARSED = "the storage (its URL can't be parsed)"
+
 
 def open_storage(
     url: str, storage_class: type[optuna.storages.RDBStorage] = optuna.storages.RDBStorage
@@ -74,6 +76,8 @@ def open_storage(
             else ""
         )
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        if shown == UNPARSED and isinstance(error, ValueError):  # It repeats a part of the URL.
+            reason = "a wrong port, or a password whose @ or : is not written as %40 or %3A"
         raise StorageError(
             f"The storage must be reachable and writable; {shown} gave: {reason}.{hint} Check its"
             " permissions and disk space, or name another storage with --storage."
@@ -169,11 +173,14 @@ def _file_lock(url: sqlalchemy.URL, *, required: bool) -> Iterator[None]:
 
 
 def hide_password(url: str) -> str:
-    """Return a storage URL without its password, for messages and logs."""
+    """Return a storage URL without its passwords, for messages and logs."""
     try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+        address = sqlalchemy.make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):
-        return "the storage (its URL can't be parsed)"
+        return UNPARSED
+    # A driver may get passwords as parameters, such as `?password=` and `sslpassword`.
+    shown = {k: "hidden" if "password" in k.lower() else v for k, v in address.query.items()}
+    return address.set(query=shown).render_as_string(hide_password=True)
 
 
 def _prepare_sqlite(path: Path) -> None:
@@ -191,7 +198,8 @@ def missing_file(url: str) -> Path | None:
     """
     try:
         address = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError:  # `open_storage` raises the error for this URL.
+    # `open_storage` raises the error for this URL.
+    except (sqlalchemy.exc.ArgumentError, ValueError):
         return None
     path = Path(address.database or "")
     return path if address.drivername.startswith("sqlite") and not path.exists() else None

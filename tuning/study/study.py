@@ -231,19 +231,18 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
         with storage_errors(storage_url):
             attributes = _files_in_storage(storage, folder.name, storage_url=storage_url)
             stored = record_in_storage(attributes[RECORD], folder.name)
-            if is_known:
-                if read_record(folder).created == stored.created:
-                    write_json(folder.space_path, attributes[SPACE])
+            if is_known and read_record(folder).created != stored.created:
                 return  # `open_study` refuses a study of another machine.
-            identify(folder, joins=True)
+            if not is_known:
+                identify(folder, joins=True)
             write_json(folder.space_path, attributes[SPACE])
-            here = replace(
-                stored.config,
-                space=moved.get("space", stored.config.space),
-                data=replace(stored.config.data, **moved.get("data", {})),
-            )
+            # The paths of an earlier call may have been wrong.
+            config = (read_record(folder) if is_known else stored).config
+            data = replace(config.data, **moved.get("data", {}))
+            here = replace(config, space=moved.get("space", config.space), data=data)
             # Keys that a newer version has written stay in the record.
-            write_json(folder.config_path, {**attributes[RECORD], "config": unstructure(here)})
+            whole = read_json(folder.config_path) if is_known else attributes[RECORD]
+            write_json(folder.config_path, {**whole, "config": unstructure(here)})
     finally:
         storage.engine.dispose()
 

@@ -169,7 +169,12 @@ def tracked_trial(
         parameters=parameters,
         epochs=_epochs(trial, folder, metric=metric),
         numbers=_finite(numbers),
-        words={name: str(attributes[name]) for name in WORDS if attributes.get(name)},
+        # The number of a trial may be 0.
+        words={
+            name: str(attributes[name])
+            for name in WORDS
+            if attributes.get(name) is not None and attributes[name] is not False
+        },
     )
 
 

@@ -62,10 +62,13 @@ class Follower:
 
     def changed(self) -> None:
         """Report a change of the study to the process, at most once in `NEWS_SECONDS`."""
-        now = time.monotonic()
-        if now - self._reported_at >= NEWS_SECONDS:
-            self._reported_at = now
-            self._send("changed")
+        if time.monotonic() - self._reported_at >= NEWS_SECONDS:
+            self.report()
+
+    def report(self) -> None:
+        """Report a change of the study to the process."""
+        self._reported_at = time.monotonic()
+        self._send("changed")
 
     def close(self) -> None:
         """End the input of the process: the study will not change any more."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlflow
 import sqlalchemy
@@ -26,12 +27,15 @@ from tuning.trackers.contents import TrackedStudy, TrackedTrial
 STUDY, TRIAL, FINGERPRINT, EXPORT = (
     f"keras_text_tuning.{name}" for name in ("study", "trial", "fingerprint", "export")
 )
+NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")  # in names of parameters and metrics
 MODEL = "best"  # Name of the model of an export.
 # Limits of MLflow: entries of a batch, characters of a parameter and of a tag.
 N_BATCH, N_PARAMETER, N_TAG = 100, 500, 5000
 # For each state of a trial the status of its run. KILLED is MLflow's status of a run that was
 # stopped.
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
+
+T = TypeVar("T")
 
 
 class MlflowTracker:
@@ -86,7 +90,7 @@ class MlflowTracker:
         metrics = [metric for metric in _metrics(trial) if (metric.key, metric.step) not in logged]
         self._log(
             run_id,
-            params={name: str(value) for name, value in trial.parameters.items()},
+            params=_accepted({name: str(value) for name, value in trial.parameters.items()}),
             metrics=metrics,
             tags={"state": trial.state, **trial.words},
         )
@@ -208,11 +212,22 @@ def _identity(study: TrackedStudy) -> str:
     return f"{study.name} {study.identity}"
 
 
+def _accepted(values: Mapping[str, T]) -> dict[str, T]:
+    """Return values under names that MLflow accepts: other characters become `_`."""
+    accepted: dict[str, T] = {}
+    for name, value in values.items():
+        key = NOT_IN_NAMES.sub("_", name)
+        while key in accepted:  # "units[0]" and "units(0)"
+            key += "_"
+        accepted[key] = value
+    return accepted
+
+
 def _metrics(trial: TrackedTrial) -> Iterator[Metric]:
     """Yield the metrics of each epoch, and the final numbers of the trial with the last step."""
     for epoch in trial.epochs:
         at = int((trial.started + epoch.seconds) * 1000)
-        for name, value in epoch.metrics.items():
+        for name, value in _accepted(epoch.metrics).items():
             yield Metric(name, value, at, epoch.step)
     if trial.ended is not None:
         last = trial.epochs[-1].step if trial.epochs else 0

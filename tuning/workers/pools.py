@@ -111,7 +111,7 @@ def open_pool(
 
     shares = Shares(cpus=choice.cpus_per_worker or 1.0, gpus=choice.gpus_per_worker)
     with join_cluster(choice.ray_address, log_path=log_path):
-        capacities = node_capacities(shares)
+        capacities = node_capacities(shares, n_workers=n_workers)
         if limits.memory_mb is None:
             smallest = min(memory_mb for _, memory_mb in capacities)
             limits = replace(limits, memory_mb=max(smallest, MIN_MEMORY_MB))

@@ -154,9 +154,9 @@ def gpus_per_worker(shares: Shares) -> float:
     return 1.0 if load_ray(local=False).cluster_resources().get("GPU", 0) else 0.0
 
 
-def node_capacities(shares: Shares) -> list[tuple[int, float]]:
+def node_capacities(shares: Shares, *, n_workers: int | None = None) -> list[tuple[int, float]]:
     """Return the number of workers and the memory in MB for each of them, for every node that has
-    room for a worker.
+    room for a worker. A node may get all of the `n_workers` workers, if this number is given.
 
     Raises:
         PoolError: no node has room for a worker.
@@ -165,11 +165,12 @@ def node_capacities(shares: Shares) -> list[tuple[int, float]]:
     capacities = []
     for node in load_ray(local=False).nodes():
         resources: Mapping[str, float] = node["Resources"] if node["Alive"] else {}
-        n_workers = int(resources.get("CPU", 0) / shares.cpus + 1e-9)
+        room = int(resources.get("CPU", 0) / shares.cpus + 1e-9)
         if gpus:
-            n_workers = min(n_workers, int(resources.get("GPU", 0) / gpus + 1e-9))
-        if n_workers:
-            capacities.append((n_workers, resources.get("memory", 0.0) / n_workers / 2**20))
+            room = min(room, int(resources.get("GPU", 0) / gpus + 1e-9))
+        if room:
+            share = resources.get("memory", 0.0) / min(room, n_workers or room)
+            capacities.append((room, share / 2**20))
     if not capacities:
         raise PoolError(
             f"The Ray cluster must have a node with room for a worker, which takes {shares.cpus:g}"

@@ -59,7 +59,10 @@ function written(cell, delimiter, isTsv) {
 }
 
 // A spreadsheet would read a label that starts with one of these characters as a formula.
-const noFormula = (label) => (/^[=+\-@\t\r]/.test(label) ? `'${label}` : label);
+// A number with a sign, such as -1, is no formula.
+const isNumber = (label) => /^[+-][0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$/i.test(label);
+const noFormula = (label) =>
+  /^[=+\-@\t\r]/.test(label) && !isNumber(label) ? `'${label}` : label;
 
 async function read(file) {
   if (file.size > MAX_FILE_BYTES) {

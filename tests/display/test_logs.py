@@ -1,0 +1,26 @@
+"""The log file of a study, and the loggers after a call."""
+
+import logging
+from pathlib import Path
+
+import optuna
+
+from tuning.display.logs import logging_to
+from tuning.results import StudyDir
+
+
+def test_loggers_are_as_before_after_a_call(tmp_path: Path) -> None:
+    """A notebook goes on with an Optuna study of its own, whose trials Optuna prints."""
+    optuna.logging.enable_default_handler()
+    optuna.logging.disable_propagation()
+    loggers = [logging.getLogger(name) for name in ("", "optuna", "tuning", "tensorflow")]
+
+    def state() -> list[object]:
+        return [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+
+    before = state()
+    with logging_to(StudyDir(tmp_path)):
+        logging.getLogger("optuna.study").warning("a line of Optuna")
+        assert state() != before
+    assert state() == before
+    assert "a line of Optuna" in (tmp_path / "tuning.log").read_text()
