@@ -38,6 +38,14 @@ def without_network(path: Path, request: pytest.FixtureRequest) -> str | None:
     return str(request.getfixturevalue("tiny_preset")) if takes_preset else None
 
 
+def layers_of(model: keras.Model) -> list[tuple[str, dict[str, Any]]]:
+    """Return the class and the configuration of each layer, without its generated name."""
+    return [
+        (type(layer).__name__, {k: v for k, v in layer.get_config().items() if k != "name"})
+        for layer in model.layers
+    ]
+
+
 def at_end(space: tuple[Hyperparameter, ...], *, upper: bool) -> Values:
     """Return every active hyperparameter at the lower or upper end of its range, or at its first or
     last choice.
@@ -184,6 +192,41 @@ def test_space_works_with_keras_tuner_alone(path: Path, without_network: str | N
     assert {item.name for item in hp.space} == declared_names
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner.*")
+@pytest.mark.parametrize("name", ["ngrams", "wide_deep", "mean_embedding"])
+def test_keras_tuner_trains_a_space_without_adapt(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KerasTuner's own loop calls `build` and `Model.fit`. The models train from log-count ratios
+    of 1.
+    """
+    hypermodel = load_hypermodel(ROOT / "search_spaces" / f"{name}.py")
+    if hasattr(hypermodel, "adapt"):
+        monkeypatch.setattr(
+            type(hypermodel), "adapt", lambda *arguments: pytest.fail("adapt was called")
+        )
+    hp = keras_tuner.HyperParameters()
+    hp.Fixed("ngram_vocab_size", 50)
+    hp.Fixed("vocab_size", 50)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 64)
+    ids = np.where(rng.random((64, 9)) < 0.5, 2 + labels[:, None], rng.integers(4, 50, (64, 9)))
+    names = {name: ids.astype(np.int32) for name in ("ids", "ngrams")}
+    x = names if name == "wide_deep" else names["ids"]
+    tuner = keras_tuner.RandomSearch(
+        hypermodel,
+        "val_accuracy",
+        max_trials=2,
+        seed=0,
+        hyperparameters=hp,
+        directory=tmp_path,
+    )
+    tuner.search(x, labels.astype(np.float32)[:, None], epochs=8, validation_split=0.25, verbose=0)
+    best = tuner.oracle.get_best_trials(1)[0]
+    assert best.score > 0.6
+
+
 @every_file
 def test_space_builds_at_random_draws_of_keras_tuner(
     path: Path, without_network: str | None, request: pytest.FixtureRequest
@@ -229,6 +272,11 @@ def test_default_space_begins_with_the_notebooks_model_and_models_of_each_kind()
     hypermodel = load_hypermodel(folder / "reviews.py")
     _, model = build(hypermodel, defaults(own))
     assert model.count_params() == 682_957
+    _, notebook = build(load_hypermodel(folder / "baseline_lstm.py"), defaults(notebooks))
+    assert layers_of(model) == layers_of(notebook)
+    assert model.loss == notebook.loss
+    optimizers = [item.optimizer.get_config() for item in (model, notebook)]
+    assert {**optimizers[0], "name": ""} == {**optimizers[1], "name": ""}
     (kinds,) = (item.choices for item in own if item.name == "architecture")
     starts = [point["architecture"] for point in hypermodel.starting_points]
     # N-grams beside a network begin with both networks.

@@ -171,5 +171,5 @@ def test_lists_may_be_iterators_and_have_one_value_for_each_row() -> None:
 @pytest.mark.parametrize("label", [["pos"], {"pos": 1}])
 def test_label_that_is_no_value_is_refused(label: object) -> None:
     frame = pd.DataFrame({"text": ["good", "bad"], "label": [label, label]})
-    with pytest.raises(DataError, match="'label' must have one label for each text; it has"):
+    with pytest.raises(DataError, match="'label' must have one label a text; it has"):
         frame_of(frame)

@@ -3,19 +3,21 @@
 import pytest
 
 from tests.comparisons import REFERENCES, comparison_of, standing, standings, unconfirmed
-from tuning.comparison.figures import COSTS, color_of, cost_figure, learning_speed, symbol_of
+from tuning.comparison.figures import COSTS, Cost, color_of, cost_figure, learning_speed, symbol_of
 
 
-def test_front_has_the_spaces_that_no_other_beats() -> None:
+@pytest.mark.parametrize("cost", COSTS, ids=lambda cost: cost.attribute)
+def test_front_has_the_spaces_that_no_other_beats(cost: Cost) -> None:
     space_standings = [
-        standing("cheap", 0.80, [0.0, 0.001], seconds=1.0),
-        standing("beaten", 0.79, [0.0, 0.001], seconds=5.0),
-        standing("best", 0.90, [0.0, 0.001], seconds=9.0),
+        standing("cheap", 0.80, [0.0, 0.001], **{cost.attribute: 1}),
+        standing("beaten", 0.79, [0.0, 0.001], **{cost.attribute: 5}),
+        standing("best", 0.90, [0.0, 0.001], **{cost.attribute: 9}),
         unconfirmed("none"),
     ]
-    figure = cost_figure(COSTS[0], space_standings, [])
+    figure = cost_figure(cost, space_standings, [])
     front, *points = figure.data
     assert (front.name, list(front.x)) == ("front", [1.0, 9.0])
+    assert list(front.y) == pytest.approx([0.8005, 0.9005])
     assert [point.name for point in points] == ["cheap", "beaten", "best"]
     assert points[0].error_y.array[0] == pytest.approx(points[0].error_y.arrayminus[0])
 

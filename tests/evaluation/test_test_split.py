@@ -8,7 +8,15 @@ import pytest
 
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import ExportError
-from tuning.evaluation.test_split import BEST, evaluate_on_test_split, evaluations_of
+from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
+from tuning.evaluation.statistics import Interval
+from tuning.evaluation.test_split import (
+    BEST,
+    SINGLE,
+    ensemble_sentences,
+    evaluate_on_test_split,
+    evaluations_of,
+)
 
 TEXTS = ["good", "bad", "good", "bad"]
 LABELS = np.array([1, 0, 1, 0])
@@ -61,3 +69,43 @@ def test_model_that_gives_nan_is_refused_before_its_evaluation_is_recorded() -> 
     with pytest.raises(ExportError, match=r"'reference' gives NaN for 1 of 4 texts.*'bad'"):
         evaluate_with(study, lambda texts: outputs)
     assert evaluations_of(study) == []
+
+
+@pytest.mark.parametrize(
+    ("difference", "result"),
+    [
+        (
+            Interval(0.01, 0.002, 0.018),
+            "is better than trial 7 alone by +0.0100 [+0.0020, +0.0180]",
+        ),
+        (Interval(-0.01, -0.02, -0.001), "is worse than trial 7 alone: -0.0100 [-0.0200, -0.0010]"),
+        (Interval(0.01, -0.002, 0.02), "can't be distinguished from trial 7 alone: +0.0100"),
+    ],
+)
+def test_ensemble_is_described_with_its_gain_and_both_sizes(
+    difference: Interval, result: str
+) -> None:
+    members = [
+        EnsembleMember(trial=7, seed=2, weight=0.75, epochs=3, hyperparameters={}),
+        EnsembleMember(trial=4, seed=1, weight=0.25, epochs=1, hyperparameters={}),
+    ]
+    facts = EnsembleFacts(
+        members=members,
+        validation_difference=difference,
+        size=ModelSize(n_parameters=2_500_000, latency_ms=3.26),
+        size_of_best=ModelSize(n_parameters=500_000, latency_ms=1.04),
+    )
+    document = SimpleNamespace(ensemble=facts, scores={SINGLE: SimpleNamespace(trial=7)})
+    mean, gain, sizes = ensemble_sentences(document)
+    assert (
+        mean == "The ensemble is the mean of trial 7 with seed 2 (75%), trial 4 with seed 1 (25%)."
+    )
+    assert gain.startswith(f"On the validation split, such an ensemble {result}")
+    assert sizes == (
+        "It has 2,500,000 parameters and takes 3.3 ms for one text; trial 7 alone has 500,000 and"
+        " takes 1.0 ms."
+    )
+
+
+def test_single_model_is_not_described_as_an_ensemble() -> None:
+    assert ensemble_sentences(SimpleNamespace(ensemble=None)) == []

@@ -161,3 +161,27 @@ def test_regression_reads_a_random_part_of_many_texts(monkeypatch: pytest.Monkey
     whole = ngram_classifier(vocab_size=40)
     fit_ratios(whole, [texts], labels)
     np.testing.assert_allclose(ratios, whole.get_layer(RATIOS).get_weights()[0])
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_linear_model_of_texts_of_one_class_keeps_its_start(label: int) -> None:
+    texts, labels = random_texts(60, n_classes=2)
+    model = ngram_classifier(vocab_size=40)
+    fit_linear_model(model, [texts], np.full_like(labels, label), c=10.0)
+    outputs = model.predict_on_batch(texts)
+    assert np.isfinite(outputs).all()
+    assert not model.get_layer("ngram_weights").get_weights()[0].any()
+
+
+def test_ratios_of_a_hundred_classes_are_those_of_each_class_against_the_rest() -> None:
+    texts, labels = random_texts(400, n_classes=30)
+    many = ngram_classifier(vocab_size=40, n_classes=100)
+    fit_ratios(many, [texts], labels, n_classes=100)
+    (ratios,) = many.get_layer(RATIOS).get_weights()
+    assert ratios.shape == (40, 100)
+    for label in (0, 7, 29):
+        p = 1 + np.bincount(texts[labels == label].ravel(), minlength=40)[2:]
+        q = 1 + np.bincount(texts[labels != label].ravel(), minlength=40)[2:]
+        seen = p + q > 2
+        expected = np.log(p / p[seen].sum()) - np.log(q / q[seen].sum())
+        np.testing.assert_allclose(ratios[2:, label][seen], expected[seen], rtol=1e-5, atol=1e-6)

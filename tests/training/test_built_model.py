@@ -81,8 +81,12 @@ def test_adapt_gets_the_training_split_in_order_once(
     _, result = fit(hypermodel, replace(JOB, values=values), train=train, validation=validation)
     ((batches, labels),) = hypermodel.seen
     np.testing.assert_array_equal(labels, train.labels)
-    assert sum(len(b["ngrams"] if isinstance(b, dict) else b) for b in batches) == len(labels)
     assert isinstance(batches[0], dict) is (values is BOTH)
+    seen = [row for b in batches for row in (b["ngrams"] if isinstance(b, dict) else b)]
+    expected = NgramView(train.texts.ngrams, order=2, vocab_size=ROWS).batch(np.arange(len(labels)))
+    assert len({tuple(row) for row in expected}) > 100
+    for row, expected_row in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(row[row != 0], expected_row[expected_row != 0])
     assert len(result.history) == 2
 
 

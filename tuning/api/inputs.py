@@ -115,14 +115,12 @@ def frame_of(
             "The texts and the labels must be two columns with different names; the data frame has"
             f" {', '.join(data.columns)}, of which {texts!r} and {labels!r} are used."
         )
-    wrong = next((value for value in data[texts].dropna() if not isinstance(value, str)), None)
-    if wrong is not None:
-        raise DataError(f"The column {texts!r} must have texts; it has {wrong!r}.")
-    wrong = next((value for value in data[labels] if isinstance(value, (list, dict, set))), None)
-    if wrong is not None:
-        raise DataError(
-            f"The column {labels!r} must have one label for each text; it has {wrong!r}."
-        )
+    for value in data[texts].dropna():
+        if not isinstance(value, str):
+            raise DataError(f"The column {texts!r} must have texts; it has {value!r}.")
+    for value in data[labels]:
+        if isinstance(value, (list, dict, set)):
+            raise DataError(f"The column {labels!r} must have one label a text; it has {value!r}.")
     rows = data.reset_index(drop=True)
     rows[texts] = _encodable(rows[texts])
     rows[labels] = _encodable(rows[labels])

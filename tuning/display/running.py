@@ -54,14 +54,12 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
         def then(session: Session, outcome: Outcome) -> None:
             shown.close()
             linear.train()
-            print_outcome(outcome, session.corpus.card, Confirmation.load(session.folder))
-            if outcome.ended == SearchEnd.INTERRUPTED:
-                return
             name = session.folder.name
+            print_outcome(outcome, session.corpus.card, Confirmation.load(session.folder))
             if confirms and _can_be_confirmed(outcome):
-                confirmation = run_confirmation(partial(confirm_within, session), study=name)
-                confirmations.append(confirmation)
-            linear.wait(lambda: session.interrupt.requested)
+                confirmations.append(run_confirmation(partial(confirm_within, session), study=name))
+            if outcome.ended != SearchEnd.INTERRUPTED:
+                linear.wait(lambda: session.interrupt.requested)
             for confirmation in confirmations:
                 warn_if_behind(linear.reference, confirmation, study=name)
 
@@ -80,6 +78,8 @@ def _can_be_confirmed(outcome: Outcome) -> bool:
     """Return whether a search is ready for its confirmation; if not, print the reason."""
     from tuning.search.finalists import MIN_COMPLETE, n_confirmable
 
+    if outcome.ended == SearchEnd.INTERRUPTED:
+        return False
     if outcome.summary.counts["running"] > outcome.summary.n_paused:
         console.print("Not confirmed: trials of the study are running on other machines.")
         return False

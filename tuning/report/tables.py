@@ -206,7 +206,7 @@ def timings_sentence(summary: Summary) -> str:
 def data_rows(card: DataCard) -> list[tuple[str, str]]:
     """Return the data card as pairs of a name and a text."""
     totals = [sum(counts) for counts in zip(*card.class_counts.values(), strict=True)]
-    n_rows = sum(card.n_rows.values())
+    n_rows, notes = sum(card.n_rows.values()), (card.class_rule, doubtful_names(card.class_names))
     return [
         (
             "source",
@@ -222,9 +222,7 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
                 f"{name} {n:,} ({n / n_rows:.1%})"
                 for name, n in zip(card.class_names, totals, strict=True)
             )
-            + "".join(
-                f"; {note}" for note in (card.class_rule, doubtful_names(card.class_names)) if note
-            ),
+            + "".join(f"; {note}" for note in filter(None, notes)),
         ),
         ("left out", _left_out(card)),
         (
