@@ -54,8 +54,8 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
         def then(session: Session, outcome: Outcome) -> None:
             shown.close()
             linear.train()
-            name = session.folder.name
             print_outcome(outcome, session.corpus.card, Confirmation.load(session.folder))
+            name = session.folder.name
             if confirms and _can_be_confirmed(outcome):
                 confirmations.append(run_confirmation(partial(confirm_within, session), study=name))
             if outcome.ended != SearchEnd.INTERRUPTED:
@@ -63,13 +63,8 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
             for confirmation in confirmations:
                 warn_if_behind(linear.reference, confirmation, study=name)
 
-        hooks = TuneHooks(
-            progress=display.prepare,
-            on_start=start,
-            on_change=change,
-            then=then,
-            drawing=DashboardDrawing(),
-        )
+        drawing = DashboardDrawing()
+        hooks = TuneHooks(display.prepare, start, on_change=change, then=then, drawing=drawing)
         outcome = search(hooks=hooks)
     return outcome.ended != SearchEnd.INTERRUPTED and all(c.is_over for c in confirmations)
 
