@@ -12,10 +12,12 @@ import pytest
 
 from tests.commands import Ran
 from tests.paths import ROOT
+from tests.snippets import snippets
 from tests.studies import tune_with
 from tests.texts import make_reviews
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import StudyError
+from tuning.export.ensemble import ModelChoice
 from tuning.export.export import export_best
 from tuning.inference.load import classify
 from tuning.outcomes import SearchEnd
@@ -102,6 +104,32 @@ def test_study_is_searched_continued_confirmed_and_exported(
     confirm(results, folder, storage_url=url, terms=Terms(top=1, n_seeds=1))
     manifest = export_best(results, folder, storage_url=url)
     assert manifest.hyperparameters["preset"] == str(tiny_preset)
+    assert list(manifest.forms) == ["model.onnx"]
+    (prediction,) = classify(folder.best_dir, ["great lovely phone"])
+    assert prediction.label in ("negative", "positive")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_space_of_the_documents_forms_an_ensemble(
+    tiny_preset: Path, reviews_csv: Path, tmp_path: Path
+) -> None:
+    """Its trials are n-grams alone, and an encoder beside n-grams."""
+    (space,) = (s for s in snippets(ROOT / "docs" / "transformers.md") if s.title)
+    (tmp_path / str(space.title)).write_text(space.code)
+    results = ResultsDir(tmp_path / "results")
+    url, folder = results.storage_url(None), results.study("s")
+    config = config_of(reviews_csv, tiny_preset, str(tmp_path / str(space.title)))
+    tuned = tune_with(config, results, storage_url=url, n_trials=3)
+    assert [trial.params["architecture"] for trial in tuned.summary.trials] == [
+        "ngrams",
+        "encoder",
+        "ngrams",
+    ]
+    confirm(results, folder, storage_url=url, terms=Terms(top=2, n_seeds=2, share=20.0))
+    manifest = export_best(
+        results, folder, storage_url=url, choice=ModelChoice(ensemble="8"), warn=print
+    )
     assert list(manifest.forms) == ["model.onnx"]
     (prediction,) = classify(folder.best_dir, ["great lovely phone"])
     assert prediction.label in ("negative", "positive")
