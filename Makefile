@@ -61,6 +61,9 @@ ifneq ($(and $(known),$(filter 0,$(MAKELEVEL)),$(strip $(unknown))),)
 $(error unknown variable: $(strip $(unknown)). docs/commands.md lists the variables)
 endif
 
+# Otherwise the first search would compile them.
+compile_kernels = TF_CPP_MIN_LOG_LEVEL=3 KERAS_BACKEND=tensorflow $(PYTHON) -c \
+                  "from tuning.kernels.fuse import compile_kernels; compile_kernels()"
 pip_install = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
 
 # $(call flag,VARIABLE,--name) gives the flag with the variable's value as the user typed it, quoted
@@ -321,6 +324,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: requirements.lock | $(VENV)/bin/python
 	$(pip_install) --requirement requirements.lock
+	$(compile_kernels)
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock | $(VENV)/.installed
