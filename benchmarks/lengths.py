@@ -1,10 +1,11 @@
-"""Training with the lengths of the data's own texts: the speed of the LSTM kernel and of the whole
-training step, beside sgemm.
+"""Training with the lengths of the data's own texts: the speed of the kernel of LSTM and GRU layers
+and of the whole training step, beside sgemm.
 
 Speeds are in useful GFLOP/s: billions of floating-point operations, without those on padding, for
 each CPU second of one thread. A token of a text needs 8 · units · (features + units) operations
-forward and twice as many backward; the gates' activations are not counted. sgemm computes the same
-three products for one time step of a full batch.
+forward in an LSTM, 6 · units · (features + units) in a GRU, and twice as many backward; the gates'
+activations are not counted. sgemm computes the three products of an LSTM for one time step of a
+full batch.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def line_of(case: dict[str, Any]) -> str:
     return (
         f"length {case['length']}, units {case['units']}, embedding {case['embedding_dim']}:"
         f" forward {case['forward']:.1f} of {case['sgemm_forward']:.1f} GFLOP/s, forward and"
-        f" backward {case['both']:.1f} of {case['sgemm']:.1f}{training}"
+        f" backward {case['both']:.1f} of {case['sgemm']:.1f}, as a GRU"
+        f" {case['gru_forward']:.1f} and {case['gru']:.1f}{training}"
     )
 
 
@@ -110,14 +112,17 @@ def time_case(
     view = View({"ids": words})
     batches = training_batches(view, batch_size=BATCH_SIZE, seed=0, epoch=1)
     masks = [words.batch(rows) != 0 for rows in batches]
+    forward, both = kernel_sides(masks, features=embedding_dim, units=units)
+    gru_forward, gru = kernel_sides(masks, features=embedding_dim, units=units, is_gru=True)
     sides = {
-        **kernel_sides(masks, features=embedding_dim, units=units),
+        **{"forward": forward, "both": both, "gru_forward": gru_forward, "gru": gru},
         **sgemm_sides(features=embedding_dim, units=units),
     }
     # Number of operations of the forward pass for a token of a text.
     flops = 8 * units * (embedding_dim + units)
     passes, products = flops * float(view.lengths.sum()), flops * BATCH_SIZE
     operations = {"forward": passes, "both": 3 * passes}
+    operations |= {"gru_forward": 0.75 * passes, "gru": 0.75 * 3 * passes}
     operations |= {"sgemm_forward": products, "sgemm": 3 * products}
     seconds = least_cpu_seconds(sides, n_turns=n_turns)
     speeds = {name: operations[name] / seconds[name] / 1e9 for name in sides}
@@ -164,8 +169,12 @@ def cpu_seconds_of(run: Callable[[], None], *, at_least: float = 0.1) -> float:
 
 
 def kernel_sides(
-    masks: list[np.ndarray[Any, np.dtype[np.bool_]]], *, features: int, units: int
-) -> dict[str, Callable[[], None]]:
+    masks: list[np.ndarray[Any, np.dtype[np.bool_]]],
+    *,
+    features: int,
+    units: int,
+    is_gru: bool = False,
+) -> tuple[Callable[[], None], Callable[[], None]]:
     """Return the kernel over batches with these masks: forward without a gradient, and both
     passes.
     """
@@ -182,7 +191,7 @@ def kernel_sides(
             np.ascontiguousarray(x[: len(mask), : mask.shape[1]]),
             weights,
             state[: len(mask)],
-            state[: len(mask)],
+            state[: len(mask), : 0 if is_gru else units],
             mask,
             none,
         )
@@ -203,7 +212,7 @@ def kernel_sides(
             outputs = kernel.forward(call, of_all_tokens, return_sequences=False, memory=memory)
             kernel.backward(outputs, call, of_all_tokens, memory=memory)
 
-    return {"forward": run_forward, "both": run_both}
+    return run_forward, run_both
 
 
 def sgemm_sides(*, features: int, units: int) -> dict[str, Callable[[], None]]:

@@ -580,7 +580,8 @@ def test_step_times_every_side(settings: Settings, splits: SplitReviews) -> None
         assert set(case["turns_ms"]) >= {"keras", "ours", "floor"}
         assert all(ms > 0 for times in case["turns_ms"].values() for ms in times)
     for case in record["lengths"]:
-        assert all(case[name] > 0 for name in ("forward", "both", "sgemm_forward", "sgemm"))
+        of_kernel = ("forward", "both", "gru_forward", "gru")
+        assert all(case[name] > 0 for name in (*of_kernel, "sgemm_forward", "sgemm"))
 
 
 @pytest.mark.slow

@@ -64,7 +64,9 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
                 warn_if_behind(linear.reference, confirmation, study=name)
 
         drawing = DashboardDrawing()
-        hooks = TuneHooks(display.prepare, start, on_change=change, then=then, drawing=drawing)
+        hooks = TuneHooks(
+            progress=display.prepare, on_start=start, on_change=change, then=then, drawing=drawing
+        )
         outcome = search(hooks=hooks)
     return outcome.ended != SearchEnd.INTERRUPTED and all(c.is_over for c in confirmations)
 
