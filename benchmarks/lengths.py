@@ -114,16 +114,13 @@ def time_case(
     masks = [words.batch(rows) != 0 for rows in batches]
     forward, both = kernel_sides(masks, features=embedding_dim, units=units)
     gru_forward, gru = kernel_sides(masks, features=embedding_dim, units=units, is_gru=True)
-    sides = {
-        **{"forward": forward, "both": both, "gru_forward": gru_forward, "gru": gru},
-        **sgemm_sides(features=embedding_dim, units=units),
-    }
+    sides = {"forward": forward, "both": both, "gru_forward": gru_forward, "gru": gru}
+    sides |= sgemm_sides(features=embedding_dim, units=units)
     # Number of operations of the forward pass for a token of a text.
     flops = 8 * units * (embedding_dim + units)
     passes, products = flops * float(view.lengths.sum()), flops * BATCH_SIZE
-    operations = {"forward": passes, "both": 3 * passes}
-    operations |= {"gru_forward": 0.75 * passes, "gru": 0.75 * 3 * passes}
-    operations |= {"sgemm_forward": products, "sgemm": 3 * products}
+    operations = {"forward": passes, "gru_forward": 0.75 * passes, "sgemm_forward": products}
+    operations |= {"both": 3 * passes, "gru": 0.75 * 3 * passes, "sgemm": 3 * products}
     seconds = least_cpu_seconds(sides, n_turns=n_turns)
     speeds = {name: operations[name] / seconds[name] / 1e9 for name in sides}
     if trains:
@@ -186,21 +183,18 @@ def kernel_sides(
     x = rng.standard_normal((BATCH_SIZE, width, features), np.float32)
     weights = rng.standard_normal((features + 1 + units, 4 * units), np.float32) / np.float32(8)
     state, none = np.zeros((BATCH_SIZE, units), np.float32), np.zeros((0, 0, 0), np.float32)
+    c = state[:, : 0 if is_gru else units]
     calls = [
         kernel.Arguments(
-            np.ascontiguousarray(x[: len(mask), : mask.shape[1]]),
-            weights,
-            state[: len(mask)],
-            state[: len(mask), : 0 if is_gru else units],
-            mask,
-            none,
+            np.ascontiguousarray(x[:n, : mask.shape[1]]), weights, state[:n], c[:n], mask, none
         )
         for mask in masks
+        for n in [len(mask)]
     ]
-    shapes = (kernel.reserve_shapes(n, features, units, BATCH_SIZE) for n in (1, width))
     of_one_token, of_all_tokens = (
-        kernel.Reserve(*(np.empty(shape, np.float32) for shape in of_reserve))
-        for of_reserve in shapes
+        kernel.Reserve(*(np.empty(shape, np.float32) for shape in shapes))
+        for n in (1, width)
+        for shapes in [kernel.reserve_shapes(n, features, units, BATCH_SIZE)]
     )
 
     def run_forward() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tuning.config import DataConfig
 from tuning.data import tables
-from tuning.data.files import FORMATS, find_files, text_files
+from tuning.data.files import FORMATS, PREDICTION_COLUMNS, find_files, text_files
 from tuning.data.sources import load_reviews
 from tuning.data.tables import Table, read_files
 from tuning.errors import DataError
@@ -746,9 +746,16 @@ def test_archive_must_be_unpacked(tmp_path: Path, name: str) -> None:
 
 
 def test_pattern_of_texts_leaves_out_earlier_predictions(tmp_path: Path) -> None:
-    for name in ("a.csv", "my_predictions.csv", "a.predictions.csv", "predictions.csv"):
-        (tmp_path / name).write_text("text\ngood\n")
+    header = ",".join(PREDICTION_COLUMNS)
+    for name, first in {
+        "a.csv": "text",
+        "a.predictions.csv": header,
+        "b.predictions.csv": "text",
+        "my_predictions.csv": header,
+        "predictions.csv": header,
+    }.items():
+        (tmp_path / name).write_text(f"{first}\ngood\n")
     names = [path.name for path in text_files(str(tmp_path / "*.csv"))]
-    assert names == ["a.csv", "my_predictions.csv"]
+    assert names == ["a.csv", "b.predictions.csv", "my_predictions.csv"]
     own = tmp_path / "predictions.csv"
     assert text_files(str(own)) == [own]

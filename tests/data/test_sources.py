@@ -668,6 +668,10 @@ def test_numbers_that_print_alike_have_different_names() -> None:
     assert labels.class_names == ("0.3", "0.30000000000000004", "2.0")
 
 
+def test_name_of_stars_may_have_spaces() -> None:
+    assert classes([1, 5, 3], " rating").class_names == ("negative", "positive")
+
+
 @pytest.mark.parametrize("name", ["rating", "stars", "star_rating"])
 def test_zeros_and_ones_are_no_stars(name: str) -> None:
     labels = to_classes(pd.Series([1] * 98 + [0] * 2), column=name)

@@ -244,10 +244,10 @@ def test_line_of_spaces_is_no_row_as_in_training(header: str, tmp_path: Path) ->
     """The row numbers join the predictions with the table."""
     path = tmp_path / "r.csv"
     fields = "1," if "," in header else ""
-    path.write_text(f"{header}\n{fields}good\n   \n \t\n\n{fields}bad\n")
+    path.write_text(f'{header}\n{fields}good\n   \n \t\n\n{fields}""\n{fields}bad\n')
     rows = [(row.number, row.text) for row in stream_rows(str(path))]
-    assert rows == [(1, "good"), (2, "bad")]
-    assert pd.read_csv(path)["text"].tolist() == ["good", "bad"]
+    assert rows == [(1, "good"), (2, ""), (3, "bad")]
+    assert pd.read_csv(path, keep_default_na=False)["text"].tolist() == ["good", "", "bad"]
 
 
 @pytest.mark.parametrize("name", ["text", " text"])

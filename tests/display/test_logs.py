@@ -1,18 +1,29 @@
 """The log file of a study, and the loggers after a call."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
+import pytest
 
 from tuning.display.logs import logging_to
 from tuning.results import StudyDir
 
 
-def test_loggers_are_as_before_after_a_call(tmp_path: Path) -> None:
-    """A notebook goes on with an Optuna study of its own, whose trials Optuna prints."""
+@pytest.fixture
+def as_in_a_notebook() -> Iterator[None]:
+    """Let Optuna print its trials, as it does by default."""
     optuna.logging.enable_default_handler()
     optuna.logging.disable_propagation()
+    yield
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+
+
+@pytest.mark.usefixtures("as_in_a_notebook")
+def test_loggers_are_as_before_after_a_call(tmp_path: Path) -> None:
+    """A notebook goes on with an Optuna study of its own, whose trials Optuna prints."""
     loggers = [logging.getLogger(name) for name in ("", "optuna", "tuning", "tensorflow")]
 
     def state() -> list[object]:

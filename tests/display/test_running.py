@@ -48,7 +48,8 @@ def search_that_ended(corpus: Corpus, folder: StudyDir, ended: SearchEnd) -> Cal
     [
         (SearchEnd.FINISHED, False, True),
         (SearchEnd.FINISHED, True, True),  # Two trials are too few for a confirmation.
-        (SearchEnd.TIMEOUT, False, True),
+        (SearchEnd.EXHAUSTED, False, True),
+        (SearchEnd.TIMEOUT, False, False),  # The time of the user is up.
         (SearchEnd.INTERRUPTED, True, False),
     ],
 )
@@ -68,6 +69,7 @@ def test_linear_model_is_printed_without_a_confirmation_too(
     assert is_whole == (ended != SearchEnd.INTERRUPTED)
     out = capsys.readouterr().out
     assert ("the bar for this search" in out) == is_printed
+    assert ("fitting the linear model" in out) == is_printed
     assert ("Not confirmed" in out) == (confirms and is_printed)
 
 

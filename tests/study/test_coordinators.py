@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -303,12 +304,10 @@ def test_process_that_leaves_a_copied_folder_keeps_the_heartbeats_of_the_copy(
 def test_copy_of_a_folder_at_work_on_another_machine_is_refused_at_its_start(
     is_alive: bool, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is taken from the process that is at work."""
+    """Nothing is taken from the process that is at work. In containers, both have the id 1."""
     monkeypatch.setattr("socket.gethostname", lambda: "first")
-    monkeypatch.setattr("os.getpid", lambda: 1)
     first = shared.writer()
-    for name, value in (("socket.gethostname", "second"), ("os.getpid", 2)):
-        monkeypatch.setattr(name, lambda value=value: value)
+    monkeypatch.setattr("socket.gethostname", lambda: "second")
 
     def wait(seconds: float) -> None:
         assert seconds > coordinators.DEAD_SECONDS / coordinators.HEARTBEATS
@@ -316,7 +315,7 @@ def test_copy_of_a_folder_at_work_on_another_machine_is_refused_at_its_start(
             first.coordinators._due = 0.0
             first.coordinators.exchange_heartbeats()
 
-    monkeypatch.setattr(coordinators.time, "sleep", wait)
+    monkeypatch.setattr(coordinators, "time", SimpleNamespace(monotonic=time.monotonic, sleep=wait))
     expected = pytest.raises(StudyError, match="copy of this folder")
     with expected if is_alive else contextlib.nullcontext():
         shared.writer()
@@ -330,7 +329,8 @@ def test_killed_process_of_this_machine_is_not_waited_for(
     with monkeypatch.context() as patched:
         patched.setattr("os.getpid", lambda: 2**22 + 1)  # larger than every process id of Linux
         shared.writer()
-    monkeypatch.setattr(coordinators.time, "sleep", lambda seconds: pytest.fail("waits"))
+    waiting = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: pytest.fail("waits"))
+    monkeypatch.setattr(coordinators, "time", waiting)
     shared.writer()
 
 
@@ -482,11 +482,14 @@ def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
     )
     assert identify(joined) == own
     assert read_json(joined.coordinator_path) == {"coordinator": own}
-    # The next call corrects a path.
+    # The next call corrects the paths, until the search has begun.
     fetch_study(joined, storage_url=shared.url, moved={"space": "there.py"})
-    config = recorded_config(joined)
-    assert (config.space, config.data.data) == ("there.py", "here.csv")
+    assert recorded_config(joined).space == "there.py"
+    assert recorded_config(joined).data == shared.config.data
     assert identify(joined) == own
+    load_study_of(shared).set_user_attr(f"coordinator {own}", {})
+    fetch_study(joined, storage_url=shared.url, moved={"space": "elsewhere.py"})
+    assert recorded_config(joined).space == "there.py"
 
 
 @pytest.mark.parametrize(

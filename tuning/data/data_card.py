@@ -231,8 +231,12 @@ def doubtful_names(names: Sequence[str]) -> str:
         for same in folded.values()
         if len(same) > 1
     ]
-    if missing := [name for name in names if name.lower() in MISSING]:
-        is_one = "is a class, not a missing label"
-        are_some = is_one if len(missing) == 1 else "are classes, not missing labels"
-        doubts.append(f"{' and '.join(map(repr, missing))} {are_some}")
+    missing = [name for name in names if name.lower() in MISSING]
+    kind = (
+        "is a class, not a missing label"
+        if len(missing) == 1
+        else "are classes, not missing labels"
+    )
+    if missing:
+        doubts.append(f"{' and '.join(map(repr, missing))} {kind}")
     return "; ".join(doubts)

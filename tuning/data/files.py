@@ -21,6 +21,7 @@ Progress = Callable[[str, float], None]
 FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 TEXT_FORMATS = (*FORMATS, ".txt")
 PREDICTIONS = "predictions.csv"  # the output of `make predict`, after `NAME.` for one file
+PREDICTION_COLUMNS = ("file", "row", "label", "probability", "problem")
 _IN_EXCEL, _UNPACKED = "Save it in Excel as 'CSV UTF-8'.", "Unpack it, or compress it with gzip."
 REMEDIES = {
     **dict.fromkeys((".xlsx", ".xls"), _IN_EXCEL),
@@ -133,8 +134,15 @@ def text_files(pattern: str, *, flag: str = "--file") -> list[Path]:
         DataError: no file matches, or a file has an unknown format.
     """
     paths = find_files(pattern, flag=flag, formats=TEXT_FORMATS)
-    others = [path for path in paths if not f".{path.name}".endswith(f".{PREDICTIONS}")]
-    return others if len(paths) > 1 and others else paths
+    return [p for p in paths if not _is_prediction(p)] if len(paths) > 1 else paths
+
+
+def _is_prediction(path: Path) -> bool:
+    """Return whether a file is an output of `make predict`."""
+    if not f".{path.name}".endswith(f".{PREDICTIONS}"):
+        return False
+    with path.open("rb") as file:
+        return file.readline(100).strip() == ",".join(PREDICTION_COLUMNS).encode()
 
 
 def utf8(text: str) -> str:

@@ -226,7 +226,7 @@ def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Seri
         labels: the labels that are present, as text.
         numbers: the whole column as numbers, if all labels are numbers.
     """
-    if column.rsplit("/", 1)[-1].lower() not in STAR_COLUMNS:
+    if column.rsplit("/", 1)[-1].strip().lower() not in STAR_COLUMNS:
         return None
     of_labels = pd.to_numeric(labels, errors="coerce")
     are_stars = of_labels.between(1, 5)

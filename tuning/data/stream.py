@@ -150,12 +150,13 @@ class _Record:
 
     lines: Iterator[str]
     n_characters: int = 0
+    last: str = ""
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = next(self.lines)
+        self.last = line = next(self.lines)
         self.n_characters += len(line)
         if self.n_characters > MAX_RECORD:
             raise csv.Error(f"a record of more than {MAX_RECORD:,} characters")
@@ -181,7 +182,7 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
             return
         if fields and fields[-1].endswith(_END):
             yield "", f"lines {first} to {reader.line_num - 1}: a quote is not closed"
-        elif len(fields) > 1 or (fields and fields[0].strip(" \t")):  # As pandas skips blank lines.
+        elif record.last.strip(" \t\r\n"):  # pandas skips blank lines too.
             is_whole = len(fields) == len(header)
             problem = "" if is_whole else f"line {first}: {len(fields)} fields, not {len(header)}"
             yield fields[index] if is_whole else "", problem

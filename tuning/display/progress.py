@@ -180,6 +180,8 @@ class LinearDisplay:
         self.train()
         end = time.monotonic() + WAIT_SECONDS
         self.show()
+        if self._fit.is_running:
+            console.print("fitting the linear model")
         while self._fit.is_running and time.monotonic() < end and not is_interrupted():
             time.sleep(TICK_SECONDS)
             self.show()

@@ -58,7 +58,7 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
             name = session.folder.name
             if confirms and _can_be_confirmed(outcome):
                 confirmations.append(run_confirmation(partial(confirm_within, session), study=name))
-            if outcome.ended != SearchEnd.INTERRUPTED:
+            if confirmations or outcome.ended in (SearchEnd.FINISHED, SearchEnd.EXHAUSTED):
                 linear.wait(lambda: session.interrupt.requested)
             for confirmation in confirmations:
                 warn_if_behind(linear.reference, confirmation, study=name)

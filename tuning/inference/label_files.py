@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from tuning.data.files import PREDICTIONS, text_files
+from tuning.data.files import PREDICTION_COLUMNS, PREDICTIONS, text_files
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
 from tuning.inference.load import Prediction, Probabilities
@@ -24,7 +24,6 @@ from tuning.text import json_line, no_formula
 CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000
 # Folders in which the system has links to the files of processes.
 SYSTEM_FOLDERS = ("dev", "proc")
-HEADER = ("file", "row", "label", "probability", "problem")
 
 Labeled = list[tuple[Row, Prediction | None]]
 """The rows of a chunk with their predictions. A row without a prediction has a `problem`."""
@@ -106,7 +105,7 @@ def write_csv_rows(
     An apostrophe precedes the text of a cell that a spreadsheet would read as a formula.
     """
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(HEADER)
+    writer.writerow(PREDICTION_COLUMNS)
 
     def write(row: Row, prediction: Prediction | None) -> None:
         cells = (

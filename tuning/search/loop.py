@@ -133,8 +133,10 @@ class Search:
         at_work = self._writer.others_at_work()
         if self._coordinators.has_others:
             self._read_trials()  # The last values of the others may let a paused trial go on.
-        is_any_ready = self._open.promotable() and not self._time_is_up()
-        if at_work or is_any_ready or self._is_any_wanted():
+            # The values of trials that a killed coordinator leaves may let a paused trial go on.
+            take_over(self._writer, paused=False)
+        is_wanted = self._n_wanted() > 0 and not self._proposals.is_exhausted
+        if at_work or is_wanted or (self._open.promotable() and not self._time_is_up()):
             return None
         self._ends.prune_paused("with all trials at its rung")
         if self._writer.summary.n_finished >= self.n_trials:
@@ -143,14 +145,6 @@ class Search:
         if take_over(self._writer, paused=True) or self._writer.running_elsewhere():
             return None
         return SearchEnd.EXHAUSTED if self._proposals.is_exhausted else None
-
-    def _is_any_wanted(self) -> bool:
-        """Return whether trials are to be started, such as those of a coordinator that was killed.
-        Their values may let a paused trial go on.
-        """
-        if self._coordinators.has_others:
-            take_over(self._writer, paused=False)
-        return self._n_wanted() > 0 and not self._proposals.is_exhausted
 
     def _has_nothing_to_wait_for(self) -> bool:
         """Return whether the search need not wait for workers that are still starting."""

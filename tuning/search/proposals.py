@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tuning.search.open_trials import TAKEN, OpenTrial
 from tuning.search.writer import DEATH_LIMIT, StudyWriter, is_unproven
 from tuning.spaces.hyperparameters import suggest, to_params
-from tuning.study.coordinators import is_at_work
 from tuning.study.optuna_internals import (
     claim_trial,
     fail_trial,
@@ -23,7 +22,7 @@ from tuning.study.optuna_internals import (
     storage_of,
 )
 from tuning.study.samplers import grid_points, make_sampler, next_draw_index
-from tuning.study.trials import attributes_of
+from tuning.study.trials import attributes_of, is_at_work
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,8 @@ from tuning.search.ends import fail_abandoned
 from tuning.search.open_trials import OpenTrial
 from tuning.search.writer import DEATH_LIMIT, StudyWriter, furthest_epoch, is_unproven
 from tuning.spaces.hyperparameters import defaults, from_params, to_params
-from tuning.study.coordinators import is_at_work
 from tuning.study.optuna_internals import reopen_trial, set_intermediate_value
-from tuning.study.trials import attributes_of, is_named, set_attributes
+from tuning.study.trials import attributes_of, is_at_work, is_named, set_attributes
 from tuning.training import checkpoints
 
 MAX_TRIES = 3  # Maximum number of trials of the baseline, or of a starting point.

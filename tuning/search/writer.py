@@ -19,7 +19,7 @@ from tuning.search.session import Session
 from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values, value_text
-from tuning.study.coordinators import Coordinators, is_at_work
+from tuning.study.coordinators import Coordinators
 from tuning.study.optuna_internals import read_trial, set_intermediate_value
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import (
@@ -27,6 +27,7 @@ from tuning.study.trials import (
     TrialAttributes,
     attributes_of,
     epoch_values,
+    is_at_work,
     set_attributes,
 )
 from tuning.training.result import Epoch, FitResult

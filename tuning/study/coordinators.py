@@ -13,17 +13,20 @@ Optuna's own heartbeat is not used; the docstring of `optuna_internals` gives th
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import optuna
 import psutil
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from tuning import documents
 from tuning.errors import ArgumentError, StudyError
@@ -32,8 +35,11 @@ from tuning.study.optuna_internals import storage_of
 from tuning.study.storage import storage_lock
 from tuning.study.trials import attributes_of
 
+logger = logging.getLogger(__name__)
+
 DEAD_SECONDS = 60.0
 HEARTBEATS = 12  # number of heartbeats within `dead_seconds`; each is one small write
+MAX_WAIT_SECONDS = 30.0  # for a heartbeat of another process of the same name
 FIRST_COORDINATOR = "0"  # the coordinator that created the study
 N_TRIALS = "n_trials"  # attribute of a study: the number of trials that was requested last
 _PREFIX = "coordinator "  # prefix of the study's attributes that contain heartbeats
@@ -176,7 +182,7 @@ class Coordinators:
         heartbeats = heartbeats_of(self._study)
         now = time.monotonic()
         if self._heartbeat.beat and heartbeats.get(self.own) != self._heartbeat:
-            raise self._is_copy()
+            raise self._copy_error()
         for name, heartbeat in heartbeats.items():
             if name == self.own:
                 continue
@@ -193,23 +199,27 @@ class Coordinators:
 
     def _require_unused_name(self) -> None:
         """Check that no other process writes heartbeats under this coordinator's name. That takes
-        longer than an interval between two heartbeats if the last process of the name was killed on
-        another machine.
+        longer than the interval of its heartbeats if the last process of the name may be alive.
         """
-        last = heartbeats_of(self._study).get(self.own)
-        if last is None or last.left or last.pid == self._heartbeat.pid:
+        last, own = heartbeats_of(self._study).get(self.own), self._heartbeat
+        if last is None or last.left or (last.host, last.pid) == (own.host, own.pid):
             return
-        if last.host == self._heartbeat.host and not psutil.pid_exists(last.pid):
+        if last.host == own.host and not psutil.pid_exists(last.pid):
             return
-        time.sleep(1.5 * last.dead_seconds / HEARTBEATS)
-        if heartbeats_of(self._study).get(self.own) != last:
-            raise self._is_copy()
+        seconds = min(1.5 * last.dead_seconds / HEARTBEATS, MAX_WAIT_SECONDS)
+        logger.info("waiting %.0f s for process %d of %s", seconds, last.pid, last.host)
+        time.sleep(seconds)
+        newest = heartbeats_of(self._study).get(self.own, last)
+        if newest != last and not newest.left:
+            raise self._copy_error()
 
-    def _is_copy(self) -> StudyError:
+    def _copy_error(self) -> StudyError:
+        """Return the error for a second process that works under this coordinator's name."""
+        name = self._study.study_name
         return StudyError(
             "A results folder must be the only one of its name in a study; another process works on"
-            f" {self._study.study_name!r} from a copy of this folder. Remove study.json and"
-            " coordinator.json from the copy, and add it with --join."
+            f" {name!r} from a copy of this folder. Remove study.json and coordinator.json from the"
+            " copy, and add it with --join."
         )
 
     def is_own(self, trial: FrozenTrial) -> bool:
@@ -252,6 +262,11 @@ def heartbeats_of(study: optuna.Study) -> dict[str, Heartbeat]:
         ) from error
 
 
+def has_begun(attributes: Mapping[str, Any], own: str) -> bool:
+    """Return whether a coordinator has written a heartbeat into a study's attributes."""
+    return _PREFIX + own in attributes
+
+
 def set_n_trials(study: optuna.Study, n_trials: int) -> None:
     """Store the total number of trials that a study is to have, for all its coordinators. The
     number of the last call counts.
@@ -264,17 +279,6 @@ def requested_n_trials(study: optuna.Study) -> int | None:
     """Return the number of trials that was requested last for a study; None before a request."""
     n_trials: int | None = study.user_attrs.get(N_TRIALS)
     return n_trials
-
-
-def is_at_work(trial: FrozenTrial) -> bool:
-    """Return whether a trial is being trained: the trial has not ended, is not paused, and does not
-    wait for a trial with the same configuration.
-    """
-    return (
-        trial.state == TrialState.RUNNING
-        and not attributes_of(trial).get("paused")
-        and "waits_for" not in attributes_of(trial)
-    )
 
 
 def identify(folder: StudyDir, *, joins: bool = False) -> str:

@@ -26,7 +26,7 @@ from tuning.documents import unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import FIRST_COORDINATOR, identify
+from tuning.study.coordinators import FIRST_COORDINATOR, has_begun, identify
 from tuning.study.record import (
     REMEDY,
     StudyIdentity,
@@ -233,16 +233,17 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
             stored = record_in_storage(attributes[RECORD], folder.name)
             if is_known and read_record(folder).created != stored.created:
                 return  # `open_study` refuses a study of another machine.
-            if not is_known:
-                identify(folder, joins=True)
+            own = identify(folder, joins=True)
             write_json(folder.space_path, attributes[SPACE])
-            # The paths of an earlier call may have been wrong.
-            config = (read_record(folder) if is_known else stored).config
-            data = replace(config.data, **moved.get("data", {}))
-            here = replace(config, space=moved.get("space", config.space), data=data)
+            if is_known and has_begun(attributes, own):
+                return
+            here = replace(
+                stored.config,
+                space=moved.get("space", stored.config.space),
+                data=replace(stored.config.data, **moved.get("data", {})),
+            )
             # Keys that a newer version has written stay in the record.
-            whole = read_json(folder.config_path) if is_known else attributes[RECORD]
-            write_json(folder.config_path, {**whole, "config": unstructure(here)})
+            write_json(folder.config_path, {**attributes[RECORD], "config": unstructure(here)})
     finally:
         storage.engine.dispose()
 

@@ -187,3 +187,14 @@ def spread(items: Sequence[T], n: int) -> list[T]:
     """Return `n` items at equal distances, with both ends; all items if there are at most `n`."""
     places = np.linspace(0, len(items) - 1, min(n, len(items)))
     return [items[number] for number in sorted({round(place) for place in places})]
+
+
+def is_at_work(trial: FrozenTrial) -> bool:
+    """Return whether a trial is being trained: the trial has not ended, is not paused, and does not
+    wait for a trial with the same configuration.
+    """
+    return (
+        trial.state == TrialState.RUNNING
+        and not attributes_of(trial).get("paused")
+        and "waits_for" not in attributes_of(trial)
+    )
