@@ -30,7 +30,7 @@ TESTED_THROUGH_CALLERS = {
     "data": "tables",
     "display": "tables",
     "evaluation": "bootstrap scores",
-    "export": "description ensemble_graph manifest parity retraining",
+    "export": "description ensemble_graph manifest parity",
     "kernels": "cells compiling fuse recurrent_kernel recurrent_numba recurrent_sequence tiles",
     "raw_text": "input_layers store vectorization view",
     "report": "dashboard_server next_ranges plots tables",

@@ -4,9 +4,10 @@ and validation splits.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +24,7 @@ from tuning.evaluation.test_split import Classifier
 from tuning.spaces.loading import SearchSpace, has_own_fit, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.study.summary import Summary
-from tuning.study.trials import attributes_of, value_of, values_of, was_trained
+from tuning.study.trials import attributes_of, busy_seconds, value_of, values_of, was_trained
 from tuning.training import fit, prediction
 from tuning.training.result import Answer, FitResult
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
@@ -36,9 +37,11 @@ from tuning.workers.messages import (
     TrainingFailed,
     train_request,
 )
-from tuning.workers.pool import Pool
+from tuning.workers.pool import Pool, available_gpus
 from tuning.workers.pools import default_workers
 from tuning.workers.worker import raise_error
+
+SPEEDUP = 1.7  # of the training of an encoder with twice as many threads; assumed
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +171,7 @@ def _train(
     done = dict.fromkeys(requests, 0.0)
     started: dict[Retraining, float] = {}
     results: dict[Retraining, tuple[FitResult, float]] = {}
-    waiting, n_workers = [*requests], min(len(requests), default_workers())
+    waiting, n_workers = _longest_first(requests), _n_workers(requests)
     limits = with_memory(TrialLimits(), n_workers=n_workers)
     with Pool(n_workers, log_path=log_path, memory_mb=limits.memory_mb) as pool:
         dispatcher: Dispatcher[Retraining] = Dispatcher(pool, limits)
@@ -189,6 +192,43 @@ def _train(
                     result = _result_of(retraining.trial, message)
                     results[retraining] = result, time.monotonic() - started[retraining]
     return results
+
+
+def _seconds(retraining: Retraining) -> float:
+    """Return the seconds of the trial's training in the search."""
+    return busy_seconds(attributes_of(retraining.trial).get("seconds", {}))
+
+
+def _longest_first(requests: Iterable[Retraining]) -> list[Retraining]:
+    return sorted(requests, key=_seconds, reverse=True)
+
+
+def _n_workers(requests: Mapping[Retraining, Train]) -> int:
+    """Return the number of workers. The products of a pretrained encoder use all threads of a
+    worker, so the encoders of a machine without GPUs may end sooner in fewer workers.
+    """
+    most = min(len(requests), default_workers())
+    has_encoder = any("preset" in request.job.values for request in requests.values())
+    if available_gpus() or not has_encoder:
+        return most
+    return n_workers_of([*map(_seconds, requests)], most=most)
+
+
+def n_workers_of(seconds: Sequence[float], *, most: int) -> int:
+    """Return the number of workers, up to `most`, with which trainings end first if twice as many
+    threads make a training `SPEEDUP` times as fast; of equally good numbers the largest.
+
+    Args:
+        seconds: the duration of each training with all threads.
+    """
+
+    def end(n_workers: int) -> float:
+        ends = [0.0] * n_workers
+        for duration in sorted(seconds, reverse=True):
+            ends[ends.index(min(ends))] += duration * n_workers ** math.log2(SPEEDUP)
+        return max(ends)
+
+    return min(range(most, 0, -1), key=end)
 
 
 def _sentence(numbers: Sequence[int]) -> str:
