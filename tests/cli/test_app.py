@@ -252,7 +252,7 @@ def test_command_before_a_trial_is_complete_is_reported(
 @pytest.mark.alone
 def test_search_that_its_time_limit_ends_is_confirmed(run_tune: Run, tmp_path: Path) -> None:
     """The tiny space trains a trial in less than a second."""
-    ran = run_tune("--n-trials", 10_000, "--timeout-seconds", 15)
+    ran = run_tune("--n-trials", 10_000, "--timeout-seconds", 11)
     assert ran.code == 0, ran.err
     out = " ".join(ran.out.split())
     assert "The time limit is reached" in out and "is the confirmed best" in out
