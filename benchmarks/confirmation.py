@@ -66,7 +66,7 @@ def measure(
     """Return the figures of the confirmations, the means of every data set over the searches, and
     the results of the simulated finalists.
     """
-    n, n_simulated = settings.size((N_REPETITIONS, N_SIMULATED), tiny=(3, 50))
+    n, n_simulated = settings.size((N_REPETITIONS, N_SIMULATED), tiny=(2, 10))
     data_sets: list[dict[str, Any]] = []
     with ProcessPoolExecutor(settings.n_workers) as processes:
         for family, name in SETS[: settings.size(len(SETS), tiny=1)]:
