@@ -757,5 +757,6 @@ def test_pattern_of_texts_leaves_out_earlier_predictions(tmp_path: Path) -> None
         (tmp_path / name).write_text(f"{first}\ngood\n")
     names = [path.name for path in text_files(str(tmp_path / "*.csv"))]
     assert names == ["a.csv", "b.predictions.csv", "my_predictions.csv"]
-    own = tmp_path / "predictions.csv"
-    assert text_files(str(own)) == [own]
+    own = [tmp_path / name for name in ("a.predictions.csv", "predictions.csv")]
+    assert text_files(str(own[1])) == own[1:]
+    assert text_files(str(tmp_path / "[!bm]*dictions.csv")) == own

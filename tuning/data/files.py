@@ -128,20 +128,20 @@ def find_files(
 
 
 def text_files(pattern: str, *, flag: str = "--file") -> list[Path]:
-    """Return the files of a path or glob pattern; a pattern leaves out earlier predictions.
+    """Return the files of a path or glob pattern, without earlier predictions among other files.
 
     Raises:
         DataError: no file matches, or a file has an unknown format.
     """
     paths = find_files(pattern, flag=flag, formats=TEXT_FORMATS)
-    return [p for p in paths if not _is_prediction(p)] if len(paths) > 1 else paths
+    return [path for path in paths if not _is_prediction(path)] or paths
 
 
 def _is_prediction(path: Path) -> bool:
     """Return whether a file is an output of `make predict`."""
     if not f".{path.name}".endswith(f".{PREDICTIONS}"):
         return False
-    with path.open("rb") as file:
+    with opened(path) as file:
         return file.readline(100).strip() == ",".join(PREDICTION_COLUMNS).encode()
 
 
