@@ -262,8 +262,7 @@ test: $(VENV)/.installed-dev
 ## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
 test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers \
            $(VENV)/.installed-docs
-	$(PYTHON) -m pytest -m "slow and not alone" --numprocesses 3 --dist loadscope \
-	  --no-loadscope-reorder --durations 60
+	$(PYTHON) -m pytest -m "slow and not alone" --numprocesses 3 --dist loadscope --durations 60
 	$(PYTHON) -m pytest -m "slow and alone" --durations 0
 
 ## faults: inject 200 faults into real studies on SQLite and PostgreSQL, and check the study after

@@ -186,15 +186,14 @@ def kernel_sides(
     c = state[:, : 0 if is_gru else units]
     calls = [
         kernel.Arguments(
-            np.ascontiguousarray(x[:n, : mask.shape[1]]), weights, state[:n], c[:n], mask, none
+            np.ascontiguousarray(x[:n, :length]), weights, state[:n], c[:n], mask, none
         )
-        for mask in masks
-        for n in [len(mask)]
+        for n, length, mask in ((*mask.shape, mask) for mask in masks)
     ]
+    shapes = (kernel.reserve_shapes(n, features, units, BATCH_SIZE) for n in (1, width))
     of_one_token, of_all_tokens = (
-        kernel.Reserve(*(np.empty(shape, np.float32) for shape in shapes))
-        for n in (1, width)
-        for shapes in [kernel.reserve_shapes(n, features, units, BATCH_SIZE)]
+        kernel.Reserve(*(np.empty(shape, np.float32) for shape in of_reserve))
+        for of_reserve in shapes
     )
 
     def run_forward() -> None:

@@ -36,37 +36,13 @@ from tuning.study.summary import status_of
 os.environ.setdefault("MAKELEVEL", "1")
 # Fixtures whose tests start worker processes.
 OF_WORKERS = {"setting", "copied", "finished", "pool", "run_tune"}
-# The modules whose slow tests take longest. If one of them began last, the other processes of
-# pytest would wait for it.
-LONGEST = (
-    "export/test_formats.py",
-    "test_bench.py",
-    "test_snippets.py",
-    "search/test_tune.py",
-    "export/test_writers.py",
-    "test_notebooks.py",
-    "export/test_export.py",
-    "api/test_study.py",
-    "export/test_ensemble.py",
-    "comparison/test_run.py",
-    "display/test_notebook.py",
-    "test_keras_tuner_styles.py",
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests with worker processes last. Otherwise each process of pytest begins with a fork
-    server, and both servers compile the kernels at the same time, which takes 26 s. The modules of
-    the longest slow tests come first.
+    server, and both servers compile the kernels at the same time, which takes 26 s.
     """
-
-    def order(item: pytest.Item) -> tuple[int, bool]:
-        module = item.path.relative_to(item.config.rootpath / "tests").as_posix()
-        is_long = module in LONGEST and item.get_closest_marker("slow") is not None
-        uses_workers = not OF_WORKERS.isdisjoint(getattr(item, "fixturenames", ()))
-        return LONGEST.index(module) if is_long else len(LONGEST), uses_workers
-
-    items.sort(key=order)
+    items.sort(key=lambda item: not OF_WORKERS.isdisjoint(getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,11 +10,9 @@ import pytest
 from optuna.trial import create_trial
 
 from tests.confirmations import with_repeats
-from tests.texts import make_reviews
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.corpus import Corpus, build_corpus
+from tuning.data.corpus import Corpus
 from tuning.data.data_card import REFERENCE_NAME
-from tuning.data.splits import SplitReviews
 from tuning.display import progress
 from tuning.display.console import FILE_WIDTH, PlainConsole
 from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
@@ -40,14 +38,6 @@ class Slow(BackgroundFit):
     @property
     def is_running(self) -> bool:
         return True
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Corpus:
-    frame = make_reviews(100).rename(columns={"review_body": "text"})
-    frame["label"] = (frame["star_rating"] >= 3).astype(int)
-    frames = dict.fromkeys(("train", "validation", "test"), frame)
-    return build_corpus(tmp_path / "abc", SplitReviews(frames, ("a", "b"), 0, "abc"))
 
 
 def test_stored_value_is_printed_at_the_start_and_only_once(

@@ -7,21 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.texts import make_reviews
-from tuning.data.corpus import Corpus, build_corpus
-from tuning.data.splits import SplitReviews
+from tuning.data.corpus import Corpus
 from tuning.display import running
 from tuning.display.running import search_and_confirm
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Corpus:
-    frame = make_reviews(100).rename(columns={"review_body": "text"})
-    frame["label"] = (frame["star_rating"] >= 3).astype(int)
-    frames = dict.fromkeys(("train", "validation", "test"), frame)
-    return build_corpus(tmp_path / "abc", SplitReviews(frames, ("a", "b"), 0, "abc"))
 
 
 def search_that_ended(corpus: Corpus, folder: StudyDir, ended: SearchEnd) -> Callable[..., Any]:
@@ -43,6 +33,12 @@ def search_that_ended(corpus: Corpus, folder: StudyDir, ended: SearchEnd) -> Cal
     return search
 
 
+@pytest.fixture(autouse=True)
+def no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print no outcome: the searches have no trials."""
+    monkeypatch.setattr(running, "print_outcome", lambda *args: None)
+
+
 @pytest.mark.parametrize(
     ("ended", "confirms", "is_printed"),
     [
@@ -59,11 +55,9 @@ def test_linear_model_is_printed_without_a_confirmation_too(
     is_printed: bool,
     corpus: Corpus,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The search ends before its linear model is trained."""
-    monkeypatch.setattr(running, "print_outcome", lambda *args: None)
     search = search_that_ended(corpus, StudyDir(tmp_path / "s"), ended)
     is_whole = search_and_confirm(search, metric="val_accuracy", confirms=confirms)
     assert is_whole == (ended != SearchEnd.INTERRUPTED)
@@ -81,7 +75,6 @@ def test_texts_without_a_repeated_word_are_noted(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(running, "print_outcome", lambda *args: None)
     monkeypatch.setattr("tuning.data.ngrams.repeats_words", lambda texts: repeats)
     search = search_that_ended(corpus, StudyDir(tmp_path / "s"), SearchEnd.INTERRUPTED)
     search_and_confirm(search, metric="val_accuracy", confirms=False)

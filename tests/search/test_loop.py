@@ -483,13 +483,17 @@ def test_interrupted_trial_is_paused_however_large_its_checkpoint_is(
     assert run.states() == ["COMPLETE", "RUNNING"]
 
 
-def test_values_that_another_coordinator_queues_again_are_trained(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its trial has been read while it was running, and fails before the next heartbeat."""
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the study another coordinator, which is between two heartbeats."""
     monkeypatch.setattr(Alone, "has_others", True)
     monkeypatch.setattr(Alone, "exchange_heartbeats", lambda self: False)
     monkeypatch.setattr(Alone, "read_heartbeats", lambda self: None)
+
+
+@pytest.mark.usefixtures("others")
+def test_values_that_another_coordinator_queues_again_are_trained(make: Make) -> None:
+    """Its trial has been read while it was running, and fails before the next heartbeat."""
     run = make(trains)
     study = run.session.study
 
@@ -511,13 +515,11 @@ def test_values_that_another_coordinator_queues_again_are_trained(
     assert run.trials[2].params == {"vocab_size": 77}
 
 
+@pytest.mark.usefixtures("others")
 def test_values_that_another_coordinator_leaves_are_trained_before_paused_trials_end(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their trials are queued again while this coordinator has nothing but a paused trial."""
-    monkeypatch.setattr(Alone, "has_others", True)
-    monkeypatch.setattr(Alone, "exchange_heartbeats", lambda self: False)
-    monkeypatch.setattr(Alone, "read_heartbeats", lambda self: None)
     run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
     study, writer = run.session.study, run.search._writer
     theirs: list[optuna.Trial] = []

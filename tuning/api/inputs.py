@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,9 +118,8 @@ def frame_of(
     for value in data[texts].dropna():
         if not isinstance(value, str):
             raise DataError(f"The column {texts!r} must have texts; it has {value!r}.")
-    for value in data[labels]:
-        if isinstance(value, (list, dict, set)):
-            raise DataError(f"The column {labels!r} must have one label a text; it has {value!r}.")
+    if (several := _row_of_several(data[labels])) is not None:
+        raise DataError(f"The column {labels!r} must have one label a text; it has {several!r}.")
     rows = data.reset_index(drop=True)
     rows[texts] = _encodable(rows[texts])
     rows[labels] = _encodable(rows[labels])
@@ -140,6 +139,13 @@ def frame_of(
     return Frame(
         content_name("data", _canonical(rows[texts], rows[labels])),
         _parquet(rows[[texts, labels]].assign(**kept)) if kept else content,
+    )
+
+
+def _row_of_several(values: Iterable[Any]) -> Sized | None:
+    """Return the first row that is not a single value; None if there is none."""
+    return next(
+        (v for v in values if isinstance(v, Sized) and not isinstance(v, str | bytes)), None
     )
 
 
@@ -206,11 +212,7 @@ def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) ->
         for part in (texts, labels)
     )
     for name, values in (("texts", texts), ("labels", labels)):
-        several = next(
-            (v for v in values or () if isinstance(v, Sized) and not isinstance(v, str | bytes)),
-            None,
-        )
-        if several is not None:
+        if (several := _row_of_several(values or ())) is not None:
             raise ArgumentError(
                 f"{name} must have one value for each row; received a row {several!r}. Choose one"
                 " of the values, or the argmax of one-hot labels."

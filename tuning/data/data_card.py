@@ -231,12 +231,8 @@ def doubtful_names(names: Sequence[str]) -> str:
         for same in folded.values()
         if len(same) > 1
     ]
-    missing = [name for name in names if name.lower() in MISSING]
-    kind = (
-        "is a class, not a missing label"
-        if len(missing) == 1
-        else "are classes, not missing labels"
-    )
-    if missing:
+    if missing := [name for name in names if name.lower() in MISSING]:
+        is_single = len(missing) == 1
+        kind = "is a class, not a missing label" if is_single else "are classes, not missing labels"
         doubts.append(f"{' and '.join(map(repr, missing))} {kind}")
     return "; ".join(doubts)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tuning.config import DEFAULT_POSITIVE_FROM, DataConfig
 from tuning.data.files import FORMATS, Progress
-from tuning.data.tables import Table, choose_column, clean, named_column, read_files
+from tuning.data.tables import Table, choose_column, clean, last_part, named_column, read_files
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
 
@@ -226,7 +226,7 @@ def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Seri
         labels: the labels that are present, as text.
         numbers: the whole column as numbers, if all labels are numbers.
     """
-    if column.rsplit("/", 1)[-1].strip().lower() not in STAR_COLUMNS:
+    if last_part(column).lower() not in STAR_COLUMNS:
         return None
     of_labels = pd.to_numeric(labels, errors="coerce")
     are_stars = of_labels.between(1, 5)

@@ -246,6 +246,11 @@ def clean(texts: pd.Series) -> pd.Series:
     return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
 
 
+def last_part(column: str) -> str:
+    """Return the last part of a column's path, without spaces, as in a header `text, label`."""
+    return column.rsplit("/", 1)[-1].strip()
+
+
 def choose_column(
     columns: Iterable[str], name: str | None, known: tuple[str, ...], role: str
 ) -> str:
@@ -262,7 +267,7 @@ def choose_column(
         return named_column(columns, name, flag)
     for candidate in known:
         for column in columns:
-            if column.rsplit("/", 1)[-1].strip().lower() == candidate:
+            if last_part(column).lower() == candidate:
                 return column
     raise DataError(
         f"The {role} column must be named, since none is called {', '.join(known)}; give {flag} one"
@@ -278,8 +283,7 @@ def named_column(columns: Iterable[str], name: str, flag: str) -> str:
     """
     columns = [str(c) for c in columns]
     matches = [c for c in columns if c == name]
-    # A header such as `text, label` has a space before a name.
-    matches += [c for c in columns if c.rsplit("/", 1)[-1].strip() == name.strip()]
+    matches += [c for c in columns if last_part(c) == name.strip()]
     if not matches:
         raise DataError(f"{flag} must be one of {_listed(columns)}; received {name!r}.")
     return matches[0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -41,7 +41,8 @@ from tuning.workers.pool import Pool, available_gpus
 from tuning.workers.pools import default_workers
 from tuning.workers.worker import raise_error
 
-SPEEDUP = 1.7  # of the training of an encoder with twice as many threads; assumed
+# How many times faster an encoder trains with twice as many threads: an assumption.
+SPEEDUP = 1.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,8 @@ def _train(
     done = dict.fromkeys(requests, 0.0)
     started: dict[Retraining, float] = {}
     results: dict[Retraining, tuple[FitResult, float]] = {}
-    waiting, n_workers = _longest_first(requests), _n_workers(requests)
+    waiting = sorted(requests, key=_seconds, reverse=True)
+    n_workers = _n_workers(requests)
     limits = with_memory(TrialLimits(), n_workers=n_workers)
     with Pool(n_workers, log_path=log_path, memory_mb=limits.memory_mb) as pool:
         dispatcher: Dispatcher[Retraining] = Dispatcher(pool, limits)
@@ -197,10 +199,6 @@ def _train(
 def _seconds(retraining: Retraining) -> float:
     """Return the seconds of the trial's training in the search."""
     return busy_seconds(attributes_of(retraining.trial).get("seconds", {}))
-
-
-def _longest_first(requests: Iterable[Retraining]) -> list[Retraining]:
-    return sorted(requests, key=_seconds, reverse=True)
 
 
 def _n_workers(requests: Mapping[Retraining, Train]) -> int:

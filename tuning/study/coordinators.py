@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 DEAD_SECONDS = 60.0
 HEARTBEATS = 12  # number of heartbeats within `dead_seconds`; each is one small write
-MAX_WAIT_SECONDS = 30.0  # for a heartbeat of another process of the same name
+MAX_WAIT_SECONDS = 30.0  # maximum time that a start waits for another process of its name
 FIRST_COORDINATOR = "0"  # the coordinator that created the study
 N_TRIALS = "n_trials"  # attribute of a study: the number of trials that was requested last
 _PREFIX = "coordinator "  # prefix of the study's attributes that contain heartbeats

@@ -76,7 +76,8 @@ def open_storage(
             else ""
         )
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        if shown == UNPARSED and isinstance(error, ValueError):  # It repeats a part of the URL.
+        # The text of this error contains a part of the URL, perhaps of the password.
+        if shown == UNPARSED and isinstance(error, ValueError):
             reason = "a wrong port, or a password whose @ or : is not written as %40 or %3A"
         raise StorageError(
             f"The storage must be reachable and writable; {shown} gave: {reason}.{hint} Check its"

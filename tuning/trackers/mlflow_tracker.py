@@ -27,7 +27,8 @@ from tuning.trackers.contents import TrackedStudy, TrackedTrial
 STUDY, TRIAL, FINGERPRINT, EXPORT = (
     f"keras_text_tuning.{name}" for name in ("study", "trial", "fingerprint", "export")
 )
-NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")  # in names of parameters and metrics
+# The characters that MLflow refuses in the names of parameters and metrics.
+NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
 MODEL = "best"  # Name of the model of an export.
 # Limits of MLflow: entries of a batch, characters of a parameter and of a tag.
 N_BATCH, N_PARAMETER, N_TAG = 100, 500, 5000
