@@ -30,7 +30,7 @@ from tuning.training import loops
 from tuning.training.architecture import ignores_padding
 from tuning.training.batching import View, WordView
 from tuning.training.fit import fit
-from tuning.training.prediction import make_view, predict
+from tuning.training.prediction import dataset, make_view, predict
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible, TrainingJob
 
 VOCAB_SIZE, LENGTH = 20, 8
@@ -769,6 +769,16 @@ def test_predict_columns_sum_to_1() -> None:
     assert (
         predict(model, make_view(model, VALUES, VALIDATION.texts), n_classes=2).sum(axis=1) == 1
     ).all()
+
+
+def test_no_thread_tunes_the_batches_while_they_are_read() -> None:
+    view = make_view(mean(), VALUES, TRAIN.texts)
+    data = dataset(lambda: iter([np.arange(2)]), view, TRAIN.labels, n_batches=1)
+    # TensorFlow's thread can sleep for up to 1 s after the last batch, and `fit` waits for it.
+    assert data.options().autotune.enabled is False
+    inputs, labels = next(iter(data))
+    np.testing.assert_array_equal(inputs, view.batch(np.arange(2)))
+    np.testing.assert_array_equal(labels, TRAIN.labels[:2])
 
 
 def test_predict_of_no_texts_is_empty() -> None:

@@ -208,7 +208,11 @@ def dataset(
         else (inputs, tf.TensorSpec((None, *labels.shape[1:]), labels.dtype))
     )
     data = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    return data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
+    data = data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
+    # No setting is left to tune. On one core, an epoch waited up to 1 s for the thread that tunes.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def _spec(part: WordView | NgramView | TokenView | TextView) -> tf.TensorSpec:
