@@ -22,6 +22,7 @@ from benchmarks import (
     confirmation,
     coordinator,
     fasttext,
+    fidelity,
     rows,
     scale,
     scale_out,
@@ -243,6 +244,32 @@ def test_growth_of_memory_compares_medians_of_twenty_trials() -> None:
     resident = [500.0] * 10 + [700.0] * 20 + [900.0] * 150 + [735.0] * 20
     assert worker_memory.growth(resident) == pytest.approx(0.05)
     assert worker_memory.growth(resident[:49]) is None
+
+
+def test_time_to_an_accuracy_is_that_of_the_first_evaluation_within_the_tolerance() -> None:
+    epochs = [
+        {"seconds": 3.0, "trial": 0, "epoch": 0.5, "value": 0.86},
+        {"seconds": 5.0, "trial": 0, "epoch": 1.0, "value": 0.84},
+        {"seconds": 9.0, "trial": 1, "epoch": 1.0, "value": 0.842},
+    ]
+    assert fidelity.best_of(epochs) == 0.842
+    assert fidelity.seconds_to(epochs, 0.8441) == 9.0
+    assert fidelity.seconds_to(epochs, 0.842) == 5.0
+    assert fidelity.seconds_to(epochs, 0.842, from_epoch=0) == 3.0
+    assert fidelity.seconds_to(epochs, 0.9) is None
+
+
+@pytest.mark.slow
+def test_search_for_the_fidelity_reads_every_evaluation(
+    splits: SplitReviews, tmp_path: Path
+) -> None:
+    path = tmp_path / "drawn.parquet"
+    rows.write_reviews(splits=splits, path=path, n_rows=300, seed=0)
+    flags = ["--space", "mean_embedding", "--n-trials", "1", "--epochs", "2", "--no-confirm"]
+    seconds, epochs = fidelity.search(path, flags=[*flags, "--min-texts", "100"])
+    assert [epoch["epoch"] for epoch in epochs] == [0.5, 1.0, 2.0]
+    assert all(0 <= epoch["value"] <= 1 for epoch in epochs)
+    assert 0 < epochs[0]["seconds"] < epochs[-1]["seconds"] < seconds
 
 
 def test_growth_of_tokenizing_is_by_row() -> None:

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from tests.paths import ROOT
 from tests.texts import make_reviews
+from tuning import documents
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.data.splits import SplitReviews
@@ -28,7 +29,8 @@ from tuning.evaluation.linear_reference import (
     read_linear_reference,
 )
 from tuning.evaluation.metrics import score
-from tuning.evaluation.ngram_tuning import split_of, tune_ngram_model
+from tuning.evaluation.ngram_tuning import all_references, split_of, tune_ngram_model
+from tuning.evaluation.references import NGRAMS
 
 REFERENCE = LinearReference(
     about="words", scores={"accuracy": 0.8, "f1": 0.7, "loss": 0.4, "auc": None}, seconds=1.0
@@ -113,6 +115,26 @@ def test_stored_scores_are_read_and_nothing_is_trained(
     first = fit_linear_reference(corpus)
     monkeypatch.setattr("tuning.evaluation.ngram_tuning.tune_ngram_model", None)
     assert fit_linear_reference(corpus) == first == read_linear_reference(corpus.folder)
+
+
+def test_export_trains_with_the_stored_settings(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = splits_of(100)
+    texts = splits.frames["test"]["text"].tolist()
+    tuned = all_references(splits, corpus, texts)[NGRAMS]
+    stored = read_linear_reference(corpus.folder)
+    assert stored is not None
+    assert stored.settings is not None
+    # A file of an earlier version has no settings, and the export tunes again.
+    documents.write(corpus.folder / REFERENCE_NAME, replace(stored, settings=None))
+    assert fit_linear_reference(corpus).settings == stored.settings
+    monkeypatch.setattr("tuning.evaluation.ngram_tuning.tune_ngram_model", None)
+    again = all_references(splits, corpus, texts)[NGRAMS]
+    test = corpus.split("test").texts
+    np.testing.assert_array_equal(again.classify(test), tuned.classify(test))
+    assert again.about == tuned.about
+    assert again.validation_accuracy == tuned.validation_accuracy == stored.scores["accuracy"]
 
 
 def test_test_split_has_no_influence(tmp_path: Path) -> None:

@@ -19,9 +19,8 @@ from tests.evaluation.ngrams import (
     three_classes,
 )
 from tuning.evaluation import ngram_model
+from tuning.evaluation.linear_reference import NgramSettings, Weighting
 from tuning.evaluation.ngram_model import (
-    NgramSettings,
-    Weighting,
     columns_of,
     fit,
     indicators,

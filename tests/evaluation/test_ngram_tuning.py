@@ -17,10 +17,9 @@ from tests.evaluation.ngrams import (
 )
 from tuning.data.corpus import NgramTexts, TokenizedTexts
 from tuning.evaluation import ngram_model, ngram_tuning
+from tuning.evaluation.linear_reference import NgramSettings, Weighting
 from tuning.evaluation.ngram_model import (
     NgramModel,
-    NgramSettings,
-    Weighting,
     columns_of,
     fit,
     indicators,
@@ -28,9 +27,12 @@ from tuning.evaluation.ngram_model import (
 from tuning.evaluation.ngram_tuning import (
     FIRST_STRENGTH,
     STRENGTHS,
+    NgramReference,
+    Split,
     TunedNgramModel,
     ngram_reference,
     tune_ngram_model,
+    tuned_reference,
 )
 
 
@@ -39,6 +41,11 @@ def tuned(n_classes: int = 2, **changes: object) -> TunedNgramModel:
     return tune_ngram_model(
         splits["train"], splits["validation"], orders=ORDERS, n_classes=n_classes
     )
+
+
+def reference_of(train: Split, validation: Split, *, orders: np.ndarray) -> NgramReference:
+    own = tuned_reference(train, validation, orders=orders, n_classes=2)
+    return ngram_reference(train, validation, own, orders=orders, n_classes=2)
 
 
 def test_tolerance_changes_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +141,7 @@ def test_reference_is_trained_on_train_and_validation() -> None:
     labels, more = np.array([1, 0, 1, 0] * 5), np.array([1, 0] * 20)
     (ngrams, others, test), orders, _ = ngrams_of(train, validation, ["new"])
     splits = (ngrams, labels), (others, more)
-    reference = ngram_reference(*splits, orders=orders, n_classes=2)
+    reference = reference_of(*splits, orders=orders)
     tuned = tune_ngram_model(*splits, orders=orders, n_classes=2)
     matrix = indicators(test, columns_of(orders, tuned.model.settings.order))
     alone = tuned.model.probabilities(matrix, n_classes=2)
@@ -151,7 +158,7 @@ def test_part_of_many_texts_is_taken(name: str, most: int, monkeypatch: pytest.M
     monkeypatch.setattr(ngram_tuning, name, most)
     n_texts = round(260 * min(most / n_ids, 1)) if name == "MAX_IDS" else most
     splits = (TRAIN, LABELS[0]), (VALIDATION, LABELS[1])
-    reference = ngram_reference(*splits, orders=ORDERS, n_classes=2)
+    reference = reference_of(*splits, orders=ORDERS)
     assert int(reference.about.split()[-2]) == pytest.approx(n_texts, abs=2)
     assert reference.classify(with_ngrams(TEST, ORDERS)).shape == (60, 2)
 
@@ -189,7 +196,5 @@ def test_seconds_include_the_training_on_both_splits(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ngram_tuning, "fit", counted)
     monkeypatch.setattr(ngram_tuning.time, "monotonic", lambda: float(n_trainings))
-    reference = ngram_reference(
-        (TRAIN, LABELS[0]), (VALIDATION, LABELS[1]), orders=ORDERS, n_classes=2
-    )
+    reference = reference_of((TRAIN, LABELS[0]), (VALIDATION, LABELS[1]), orders=ORDERS)
     assert reference.seconds == n_trainings > 1

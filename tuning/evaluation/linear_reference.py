@@ -12,14 +12,13 @@ fit.close()                 ends the process if it runs
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from filelock import FileLock
@@ -38,6 +37,22 @@ logger = logging.getLogger(__name__)
 NICENESS = 5
 
 
+class Weighting(StrEnum):
+    """The weights of the n-grams."""
+
+    RATIOS = "naive Bayes log-count ratios"
+    RARITY = "inverse document frequencies"
+
+
+@dataclass(frozen=True)
+class NgramSettings:
+    """The tuned settings: the longest n-grams in words, their weights, and C of the regression."""
+
+    order: int
+    weighting: Weighting
+    strength: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class LinearReference:
     """A linear model, tuned on the validation split and trained on the training split.
@@ -46,11 +61,14 @@ class LinearReference:
         about: a description of the model.
         scores: its scores on the validation split by name; None where a score is not defined.
         seconds: the time for tuning.
+        settings: its settings, with which an export trains it on train + validation; None in a file
+            of an earlier version.
     """
 
     about: str
     scores: dict[str, float | None]
     seconds: float
+    settings: NgramSettings | None = None
 
     def value(self, metric: str) -> float | None:
         """Return the model's value of a study's metric, such as `val_accuracy`; None if unknown."""
@@ -94,28 +112,21 @@ def read_linear_reference(folder: Path) -> LinearReference | None:
 
 
 def fit_linear_reference(corpus: Corpus) -> LinearReference:
-    """Return the stored scores of a corpus. Without them, train the model and store its scores. One
-    process at a time trains.
+    """Return the stored scores and settings of a corpus. Without them, train the model and store
+    them. One process at a time trains.
     """
     # Imported here because the coordinator imports this module: scikit-learn takes 1 s.
-    from tuning.evaluation.metrics import score
-    from tuning.evaluation.ngram_tuning import split_of, tune_ngram_model
+    from tuning.evaluation.ngram_tuning import split_of, tuned_reference
 
-    path, started = corpus.folder / REFERENCE_NAME, time.monotonic()
+    path = corpus.folder / REFERENCE_NAME
     with FileLock(path.with_name(path.name + ".lock")):
         stored = read_linear_reference(corpus.folder)
-        if stored is None:
-            tuned = tune_ngram_model(
+        if stored is None or stored.settings is None:
+            stored = tuned_reference(
                 split_of(corpus, "train", n_threads=1),
                 split_of(corpus, "validation"),
                 orders=corpus.ngram_orders,
                 n_classes=len(corpus.card.class_names),
-            )
-            scores = score(tuned.labels, tuned.probabilities)
-            stored = LinearReference(
-                about=tuned.about,
-                scores={n: None if math.isnan(value) else value for n, value in scores.items()},
-                seconds=round(time.monotonic() - started, 1),
             )
             documents.write(path, stored)
     return stored

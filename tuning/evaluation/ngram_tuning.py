@@ -4,6 +4,7 @@ weighting and C.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +15,15 @@ import numpy.typing as npt
 from tuning.data.corpus import Corpus, TokenizedTexts
 from tuning.data.ngrams import build_ngrams
 from tuning.data.splits import SplitReviews
-from tuning.evaluation.metrics import Array, Labels
-from tuning.evaluation.ngram_model import (
-    NgramModel,
+from tuning.evaluation.linear_reference import (
+    LinearReference,
     NgramSettings,
     Weighting,
+    fit_linear_reference,
+)
+from tuning.evaluation.metrics import Array, Labels, score
+from tuning.evaluation.ngram_model import (
+    NgramModel,
     columns_of,
     fit,
     indicators,
@@ -106,6 +111,7 @@ def all_references(
     tuned = ngram_reference(
         split_of(corpus, "train"),
         split_of(corpus, "validation"),
+        fit_linear_reference(corpus),
         orders=corpus.ngram_orders,
         n_classes=n_classes,
     )
@@ -116,24 +122,44 @@ def all_references(
 
 
 def ngram_reference(
-    train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], n_classes: int
+    train: Split,
+    validation: Split,
+    tuned: LinearReference,
+    *,
+    orders: npt.NDArray[np.uint8],
+    n_classes: int,
 ) -> NgramReference:
     """Return the tuned model, trained on train + validation.
 
     The n-grams of a text are distinct ids, and `orders` has the number of words of each id.
     """
-    started = time.monotonic()
-    tuned = tune_ngram_model(train, validation, orders=orders, n_classes=n_classes)
-    settings, (texts, labels) = tuned.model.settings, _join(*_parts(train, validation))
+    started, settings, accuracy = time.monotonic(), tuned.settings, tuned.scores["accuracy"]
+    assert settings is not None and accuracy is not None  # `tuned_reference` has both.
+    texts, labels = _join(*_parts(train, validation))
     columns = columns_of(orders, settings.order)
     model = fit(indicators(texts, columns), labels, columns, settings)
     return NgramReference(
         about=f"{tuned.about}, {len(texts):,} texts",
-        validation_accuracy=tuned.accuracy,
-        seconds=time.monotonic() - started,
+        validation_accuracy=accuracy,
+        seconds=tuned.seconds + time.monotonic() - started,
         model=model,
         columns=columns,
         n_classes=n_classes,
+    )
+
+
+def tuned_reference(
+    train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], n_classes: int
+) -> LinearReference:
+    """Return the scores and the settings of the model with the best validation accuracy."""
+    started = time.monotonic()
+    tuned = tune_ngram_model(train, validation, orders=orders, n_classes=n_classes)
+    scores = score(tuned.labels, tuned.probabilities)
+    return LinearReference(
+        about=tuned.about,
+        scores={name: None if math.isnan(value) else value for name, value in scores.items()},
+        seconds=round(time.monotonic() - started, 1),
+        settings=tuned.model.settings,
     )
 
 

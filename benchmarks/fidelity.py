@@ -1,0 +1,137 @@
+"""The time of a whole `tune` on large data sets, and the time until it reaches an accuracy with and
+without evaluations within the first epoch.
+
+    .venv/bin/python -m benchmarks.fidelity --data reviews.csv --rows 100000,1000000
+    .venv/bin/python -m benchmarks.fidelity --data reviews.csv --min-texts 2048
+
+For each number of rows, texts are drawn from the data with replacement; without `--rows`, the data
+are searched as they are. `tune` searches them with its default rungs, or with `--min-texts`, and
+confirms its best trials. On the largest, `tune` then searches again with whole epochs alone,
+without a confirmation. Prints one JSON object for each search.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from benchmarks.rows import write_reviews
+from benchmarks.texts import load_split
+from tuning.config import DataConfig
+
+# Two accuracies are called equal if they differ by this or less.
+TOLERANCE = 0.002
+SEED = 0
+EPOCH = re.compile(r"trial (\d+) epoch ([\d.]+): \S+ ([\d.]+)")
+
+Epochs = list[dict[str, float]]
+
+
+def search(path: Path, *, flags: list[str]) -> tuple[float, Epochs]:
+    """Call `tune` on a Parquet file with an empty results folder.
+
+    Returns:
+        The seconds of the command, and every evaluation: its `seconds` since the start of the
+        command, `trial`, `epoch` and `value`.
+    """
+    epochs: Epochs = []
+    with tempfile.TemporaryDirectory() as results:
+        command = [sys.executable, "-m", "tuning", "tune", "--data", str(path)]
+        command += ["--text-column", "text", "--label-column", "label", "--results", results]
+        started = time.perf_counter()
+        with subprocess.Popen(
+            [*command, *flags],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        ) as process:
+            for line in process.stdout or ():
+                print(line, end="", file=sys.stderr)
+                if match := EPOCH.search(line):
+                    seconds = round(time.perf_counter() - started, 1)
+                    trial, epoch, value = int(match[1]), float(match[2]), float(match[3])
+                    epochs.append(
+                        {"seconds": seconds, "trial": trial, "epoch": epoch, "value": value}
+                    )
+    if process.returncode:
+        raise typer.Exit(process.returncode)
+    return round(time.perf_counter() - started, 1), epochs
+
+
+def best_of(epochs: Epochs) -> float:
+    """Return the best value of a whole epoch: fractions are evaluated on fewer texts."""
+    return max(epoch["value"] for epoch in epochs if epoch["epoch"] >= 1)
+
+
+def seconds_to(epochs: Epochs, target: float, *, from_epoch: float = 1) -> float | None:
+    """Return the seconds until an evaluation after `from_epoch` epochs or more is within
+    `TOLERANCE` of the target or above it; None if there is none.
+    """
+    reached = (
+        epoch["seconds"]
+        for epoch in epochs
+        if epoch["epoch"] >= from_epoch and epoch["value"] >= target - TOLERANCE
+    )
+    return next(reached, None)
+
+
+def main(
+    *,
+    data: Annotated[
+        str, typer.Option(help=f"Data set, as for tune (default {DataConfig.data}).")
+    ] = DataConfig.data,
+    text_column: Annotated[str | None, typer.Option(help="Name of the column of texts.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Name of the column of labels.")] = None,
+    rows: Annotated[
+        str, typer.Option(help="Numbers of rows, with commas, in ascending order (default: all).")
+    ] = "",
+    min_texts: Annotated[int | None, typer.Option(help="As for tune.")] = None,
+    space: Annotated[str, typer.Option(help="Search space.")] = "mean_embedding",
+    trials: Annotated[int, typer.Option(help="Number of trials of each search.")] = 16,
+) -> None:
+    """Print the time of each search, and the times until the best value of the last one."""
+    config = DataConfig(data=data, text_column=text_column, label_column=label_column)
+    splits = load_split(config, seed=SEED)
+    flags = ["--space", space, "--n-trials", str(trials), "--seed", str(SEED)]
+    own = [] if min_texts is None else ["--min-texts", str(min_texts)]
+    all_texts = pd.concat(splits.frames.values())
+    sizes = [int(number) for number in rows.split(",")] if rows else [len(all_texts)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "drawn.parquet"
+        for n_rows in sizes:
+            if rows:
+                write_reviews(splits=splits, path=path, n_rows=n_rows, seed=SEED)
+            else:
+                all_texts.to_parquet(path)
+            seconds, with_parts = search(path, flags=[*flags, *own])
+            show(n_rows, "default", seconds, with_parts)
+        whole_epochs = ["--no-confirm", "--min-texts", str(n_rows)]
+        seconds, whole = search(path, flags=[*flags, *whole_epochs])
+        show(n_rows, "whole epochs", seconds, whole)
+    target = best_of(whole)
+    times = {
+        "whole_epochs": seconds_to(whole, target),
+        "default": seconds_to(with_parts, target),
+        "default_with_parts": seconds_to(with_parts, target, from_epoch=0),
+    }
+    print(json.dumps({"target": target, **times}))
+
+
+def show(n_rows: int, rungs: str, seconds: float, epochs: Epochs) -> None:
+    """Print a search as JSON."""
+    search_of = {"n_rows": n_rows, "rungs": rungs, "seconds": seconds, "epochs": epochs}
+    print(json.dumps(search_of), flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
