@@ -253,9 +253,9 @@ def test_time_to_an_accuracy_is_that_of_the_first_evaluation_within_the_toleranc
         {"seconds": 9.0, "trial": 1, "epoch": 1.0, "value": 0.842},
     ]
     assert fidelity.best_of(epochs) == 0.842
-    assert fidelity.seconds_to(epochs, 0.8441) == 9.0
-    assert fidelity.seconds_to(epochs, 0.842) == 5.0
-    assert fidelity.seconds_to(epochs, 0.842, from_epoch=0) == 3.0
+    assert fidelity.seconds_to(epochs, 0.8435) == 9.0
+    assert fidelity.seconds_to(epochs, 0.8415) == 5.0
+    assert fidelity.seconds_to(epochs, 0.8415, from_epoch=0) == 3.0
     assert fidelity.seconds_to(epochs, 0.9) is None
 
 
