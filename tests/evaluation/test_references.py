@@ -2,9 +2,19 @@
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from tests.texts import make_reviews
-from tuning.evaluation.references import LINEAR, MAJORITY, STRENGTHS, linear_model, references
+from tuning.evaluation.references import (
+    LINEAR,
+    MAJORITY,
+    STRENGTHS,
+    TOKENS,
+    linear_model,
+    references,
+)
 
 
 def split(n: int, *, seed: int) -> tuple[list[str], np.ndarray]:
@@ -22,6 +32,26 @@ def test_linear_model_learns_the_words() -> None:
     assert np.mean(reference.probabilities.argmax(axis=1) == TEST[1]) > 0.9
     assert reference.validation_accuracy > 0.9
     assert any(f"C = {strength:g} " in reference.about for strength in STRENGTHS)
+
+
+@pytest.mark.parametrize("n_terms", [40, 100_000], ids=["most_frequent", "all"])
+def test_linear_model_is_that_of_scikit_learn_s_vectorizer(
+    n_terms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuning.evaluation.references.N_TERMS", n_terms)
+    reference = linear_model(TRAIN, VALIDATION, TEST[0], n_classes=2)
+    vectorizer = TfidfVectorizer(
+        ngram_range=(1, 2),
+        max_features=n_terms,
+        sublinear_tf=True,
+        token_pattern=TOKENS,
+        dtype=np.float32,
+    )
+    strength = float(reference.about.split("C = ")[1].split()[0])
+    model = make_pipeline(vectorizer, LogisticRegression(C=strength, max_iter=300))
+    model.fit([*TRAIN[0], *VALIDATION[0]], np.concatenate([TRAIN[1], VALIDATION[1]]))
+    np.testing.assert_array_equal(reference.probabilities, model.predict_proba(TEST[0]))
+    assert f"{len(vectorizer.vocabulary_):,} terms" in reference.about
 
 
 def test_majority_class_gives_the_shares_of_train_and_validation() -> None:

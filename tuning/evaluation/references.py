@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
 
 from tuning.data.corpus import TokenizedTexts
 from tuning.evaluation.metrics import Array, Labels
@@ -93,12 +93,13 @@ def linear_model(
     """
     started = time.monotonic()
     tuned = tune_linear_model(train, validation)
-    both, labels = tuned.texts, tuned.labels
-    model = make_pipeline(tuned.vectorizer, _classifier(tuned.strength, labels))
-    final = _fit(model, both, labels)
+    weights = _TermWeights.of(tuned.counts)
+    classifier = _classifier(tuned.strength, tuned.labels)
+    final = _fit(classifier, weights.weigh(tuned.counts), tuned.labels)
     probabilities = np.zeros((len(test_texts), n_classes))
-    probabilities[:, final.classes_] = final.predict_proba(list(test_texts))
-    about = f"{tuned.about}, {len(both):,} texts"
+    test_counts = tuned.counter.transform(list(test_texts))
+    probabilities[:, final.classes_] = final.predict_proba(weights.weigh(test_counts))
+    about = f"{_about(weights, tuned.strength)}, {len(tuned.labels):,} texts"
     return Reference(about, tuned.accuracy, probabilities, time.monotonic() - started)
 
 
@@ -107,45 +108,69 @@ class TunedLinearModel:
     """The settings of the linear model that were chosen by validation.
 
     Attributes:
-        vectorizer: fitted to the training texts, until it is fitted again.
+        about: a description of the model trained on the training split alone.
         strength: the C with the highest validation accuracy.
         accuracy: validation accuracy of the model trained on the training split alone.
-        texts, labels: the part of train + validation that the model uses.
+        counter: the vectorizer of all words and pairs of words in train + validation.
+        counts: their numbers in each text of the part of train + validation that the model uses,
+            (n_texts, n_terms).
+        labels: the classes of these texts.
     """
 
-    vectorizer: TfidfVectorizer
+    about: str
     strength: float
     accuracy: float
-    texts: Sequence[str]
+    counter: CountVectorizer
+    counts: sparse.csr_matrix
     labels: Labels
-
-    @property
-    def about(self) -> str:
-        """A description of the model with the texts that its vectorizer is fitted to."""
-        n_terms = len(self.vectorizer.vocabulary_)
-        return f"words and pairs of words, {n_terms:,} terms, C = {self.strength:g} by validation"
 
 
 def tune_linear_model(train: Split, validation: Split) -> TunedLinearModel:
     """Choose the C of the linear model by its validation accuracy."""
     share = min(MAX_TEXTS / (len(train[0]) + len(validation[0])), 1.0)
     train, validation = _part(train, share), _part(validation, share)
-    vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2),
-        max_features=N_TERMS,
-        sublinear_tf=True,
-        token_pattern=TOKENS,
-        dtype=np.float32,
+    # All texts are split into words once, which takes longer than the regressions.
+    counter = CountVectorizer(ngram_range=(1, 2), token_pattern=TOKENS, dtype=np.float32)
+    counts = counter.fit_transform([*train[0], *validation[0]])
+    weights = _TermWeights.of(counts[: len(train[0])])
+    terms, held_out = (
+        weights.weigh(part) for part in (counts[: len(train[0])], counts[len(train[0]) :])
     )
-    terms, held_out = vectorizer.fit_transform(train[0]), vectorizer.transform(validation[0])
     accuracies = {}
     for strength in STRENGTHS:
         classifier = _fit(_classifier(strength, train[1]), terms, train[1])
         accuracies[strength] = float(np.mean(classifier.predict(held_out) == validation[1]))
     best = max(STRENGTHS, key=lambda strength: (accuracies[strength], -strength))
-    both = [*train[0], *validation[0]]
     labels = np.concatenate([train[1], validation[1]])
-    return TunedLinearModel(vectorizer, best, accuracies[best], both, labels)
+    return TunedLinearModel(_about(weights, best), best, accuracies[best], counter, counts, labels)
+
+
+@dataclass(frozen=True)
+class _TermWeights:
+    """The weights of the `N_TERMS` most frequent terms of some texts, as `TfidfVectorizer` with
+    `sublinear_tf` gives them. `columns` are the places of these terms in the counts of all terms.
+    """
+
+    columns: npt.NDArray[np.intp]
+    transformer: TfidfTransformer
+
+    @classmethod
+    def of(cls, counts: sparse.csr_matrix) -> _TermWeights:
+        totals = np.asarray(counts.sum(axis=0)).ravel()
+        present = np.flatnonzero(totals)
+        # Sorted as in scikit-learn, which then keeps the same of the terms with equal totals.
+        columns = np.sort(present[np.argsort(-totals[present])[:N_TERMS]])
+        return cls(columns, TfidfTransformer(sublinear_tf=True).fit(counts[:, columns]))
+
+    def weigh(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Return the weighted terms of texts, (n_texts, `len(columns)`)."""
+        return self.transformer.transform(counts[:, self.columns])
+
+
+def _about(weights: _TermWeights, strength: float) -> str:
+    return (
+        f"words and pairs of words, {len(weights.columns):,} terms, C = {strength:g} by validation"
+    )
 
 
 def _part(split: Split, share: float) -> Split:
@@ -180,8 +205,8 @@ def _classifier(strength: float, labels: Labels) -> LogisticRegression | DummyCl
 
 
 def _fit(
-    model: LogisticRegression | DummyClassifier | Pipeline, x: object, y: Labels
-) -> LogisticRegression | DummyClassifier | Pipeline:
+    model: LogisticRegression | DummyClassifier, x: sparse.csr_matrix, y: Labels
+) -> LogisticRegression | DummyClassifier:
     """Fit a model, and return it, without the warning that the solver stopped at its last
     iteration: a reference needs no more precision.
     """
