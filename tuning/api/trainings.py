@@ -82,8 +82,10 @@ def export_best(
     Raises:
         TuningError: as `export_best`.
     """
-    from tuning.workers.server import stderr_to
+    from tuning.workers.server import start_server, stderr_to
 
+    # Keras is loaded there for the trainings while it is loaded here.
+    start_server()
     warnings: list[str] = []  # Printed when standard error is no longer redirected to the log.
     try:
         with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
