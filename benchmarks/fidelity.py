@@ -80,7 +80,7 @@ def seconds_to(epochs: Epochs, target: float, *, from_epoch: float = 1) -> float
     reached = (
         epoch["seconds"]
         for epoch in epochs
-        if epoch["epoch"] >= from_epoch and epoch["value"] >= target - TOLERANCE
+        if epoch["epoch"] >= from_epoch and epoch["value"] >= round(target - TOLERANCE, 4)
     )
     return next(reached, None)
 
@@ -95,7 +95,12 @@ def main(
     rows: Annotated[
         str, typer.Option(help="Numbers of rows, with commas, in ascending order (default: all).")
     ] = "",
-    min_texts: Annotated[int | None, typer.Option(help="As for tune.")] = None,
+    min_texts: Annotated[
+        int | None,
+        typer.Option(
+            help="Minimum number of texts of a part, as for tune (default: that of tune)."
+        ),
+    ] = None,
     space: Annotated[str, typer.Option(help="Search space.")] = "mean_embedding",
     trials: Annotated[int, typer.Option(help="Number of trials of each search.")] = 16,
 ) -> None:
@@ -114,20 +119,27 @@ def main(
             else:
                 all_texts.to_parquet(path)
             seconds, with_parts = search(path, flags=[*flags, *own])
-            show(n_rows, "default", seconds, with_parts)
+            show(with_parts, n_rows=n_rows, rungs="default", seconds=seconds)
         whole_epochs = ["--no-confirm", "--min-texts", str(n_rows)]
         seconds, whole = search(path, flags=[*flags, *whole_epochs])
-        show(n_rows, "whole epochs", seconds, whole)
+        show(whole, n_rows=n_rows, rungs="whole epochs", seconds=seconds)
+    print(json.dumps(times_of(with_parts, whole)))
+
+
+def times_of(with_parts: Epochs, whole: Epochs) -> dict[str, float | None]:
+    """Return the best value with whole epochs, and the seconds until each search is within
+    `TOLERANCE` of it.
+    """
     target = best_of(whole)
-    times = {
+    return {
+        "target": target,
         "whole_epochs": seconds_to(whole, target),
         "default": seconds_to(with_parts, target),
         "default_with_parts": seconds_to(with_parts, target, from_epoch=0),
     }
-    print(json.dumps({"target": target, **times}))
 
 
-def show(n_rows: int, rungs: str, seconds: float, epochs: Epochs) -> None:
+def show(epochs: Epochs, *, n_rows: int, rungs: str, seconds: float) -> None:
     """Print a search as JSON."""
     search_of = {"n_rows": n_rows, "rungs": rungs, "seconds": seconds, "epochs": epochs}
     print(json.dumps(search_of), flush=True)

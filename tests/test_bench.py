@@ -257,6 +257,12 @@ def test_time_to_an_accuracy_is_that_of_the_first_evaluation_within_the_toleranc
     assert fidelity.seconds_to(epochs, 0.8415) == 5.0
     assert fidelity.seconds_to(epochs, 0.8415, from_epoch=0) == 3.0
     assert fidelity.seconds_to(epochs, 0.9) is None
+    assert fidelity.times_of(epochs[1:], epochs) == {
+        "target": 0.842,
+        "whole_epochs": 5.0,
+        "default": 5.0,
+        "default_with_parts": 5.0,
+    }
 
 
 @pytest.mark.slow

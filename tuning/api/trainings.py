@@ -84,7 +84,7 @@ def export_best(
     """
     from tuning.workers.server import start_server, stderr_to
 
-    # Keras is loaded there for the trainings while it is loaded here.
+    # The fork server imports Keras while this process imports it.
     start_server()
     warnings: list[str] = []  # Printed when standard error is no longer redirected to the log.
     try:

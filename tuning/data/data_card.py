@@ -26,7 +26,7 @@ from tuning.errors import StorageError
 logger = logging.getLogger(__name__)
 
 CARD_NAME, PRESET_CARD_NAME = "data_card.json", "preset.json"
-REFERENCE_NAME = "linear_reference.json"  # the scores of a linear model on the same splits
+REFERENCE_NAME = "linear_reference.json"  # the scores and settings of a linear model
 BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
 CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
 

@@ -1,5 +1,5 @@
-"""The linear model with which a search is compared: its scores on the validation split, stored
-beside the corpus, and the process in which it is trained while the search runs.
+"""The linear model with which a search is compared: its scores on the validation split and its
+settings, stored beside the corpus, and the process in which it is trained while the search runs.
 
 ```
 fit = BackgroundFit()
@@ -24,6 +24,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from tuning import documents
+from tuning.atomic_io import translated
 from tuning.config import sign
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import REFERENCE_NAME
@@ -70,6 +71,11 @@ class LinearReference:
     seconds: float
     settings: NgramSettings | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether an export can use the model: it has settings and an accuracy."""
+        return self.settings is not None and self.scores.get("accuracy") is not None
+
     def value(self, metric: str) -> float | None:
         """Return the model's value of a study's metric, such as `val_accuracy`; None if unknown."""
         return self.scores.get(metric.removeprefix("val_"))
@@ -113,15 +119,18 @@ def read_linear_reference(folder: Path) -> LinearReference | None:
 
 def fit_linear_reference(corpus: Corpus) -> LinearReference:
     """Return the stored scores and settings of a corpus. Without them, train the model and store
-    them. One process at a time trains.
+    them. One process at a time trains, and others wait for it.
+
+    Raises:
+        StorageError: the results folder is full or read-only.
     """
     # Imported here because the coordinator imports this module: scikit-learn takes 1 s.
     from tuning.evaluation.ngram_tuning import split_of, tuned_reference
 
     path = corpus.folder / REFERENCE_NAME
-    with FileLock(path.with_name(path.name + ".lock")):
+    with translated(path), FileLock(path.with_name(path.name + ".lock")):
         stored = read_linear_reference(corpus.folder)
-        if stored is None or stored.settings is None:
+        if stored is None or not stored.is_whole:
             stored = tuned_reference(
                 split_of(corpus, "train", n_threads=1),
                 split_of(corpus, "validation"),

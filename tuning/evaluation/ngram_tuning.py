@@ -54,7 +54,7 @@ class NgramReference:
     Attributes:
         about: a description of the model.
         validation_accuracy: the accuracy of the same model trained on the training split alone.
-        seconds: the time for tuning and training.
+        seconds: the time for tuning, perhaps with low priority beside the search, and for training.
     """
 
     about: str
@@ -134,7 +134,7 @@ def ngram_reference(
     The n-grams of a text are distinct ids, and `orders` has the number of words of each id.
     """
     started, settings, accuracy = time.monotonic(), tuned.settings, tuned.scores["accuracy"]
-    assert settings is not None and accuracy is not None  # `tuned_reference` has both.
+    assert settings is not None and accuracy is not None  # `LinearReference.is_whole`
     texts, labels = _join(*_parts(train, validation))
     columns = columns_of(orders, settings.order)
     model = fit(indicators(texts, columns), labels, columns, settings)
