@@ -38,7 +38,8 @@ VARIABLES = set(re.findall(r"^([A-Z_]+) +\??=$", MAKEFILE, re.MULTILINE))
 COMMAND_LINE = typer.main.get_command(app)
 # Flags of kubectl, ray and scancel, of typer, and of MLflow and TensorBoard.
 FOREIGN_FLAGS = {"--from-file", "--generate", "--signal", "--install-completion"}
-FOREIGN_FLAGS |= {"--backend-store-uri", "--logdir", "--rows"}  # of MLflow, TensorBoard, fidelity
+# The flags of MLflow, of TensorBoard, and of `python -m benchmarks.fidelity`.
+FOREIGN_FLAGS |= {"--backend-store-uri", "--logdir", "--rows"}
 
 
 def tokens(document: Path) -> Iterator[Token]:

@@ -132,10 +132,9 @@ def tune_linear_model(train: Split, validation: Split) -> TunedLinearModel:
     # All texts are split into words once, which takes longer than the regressions.
     counter = CountVectorizer(ngram_range=(1, 2), token_pattern=TOKENS, dtype=np.float32)
     counts = counter.fit_transform([*train[0], *validation[0]])
-    weights = _TermWeights.of(counts[: len(train[0])])
-    terms, held_out = (
-        weights.weigh(part) for part in (counts[: len(train[0])], counts[len(train[0]) :])
-    )
+    of_train, of_validation = counts[: len(train[0])], counts[len(train[0]) :]
+    weights = _TermWeights.of(of_train)
+    terms, held_out = weights.weigh(of_train), weights.weigh(of_validation)
     accuracies = {}
     for strength in STRENGTHS:
         classifier = _fit(_classifier(strength, train[1]), terms, train[1])
