@@ -15,10 +15,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -32,19 +34,32 @@ from tuning.config import DataConfig
 # Two accuracies are called equal if they differ by this or less.
 TOLERANCE = 0.002
 SEED = 0
-EPOCH = re.compile(r"trial (\d+) epoch ([\d.]+): \S+ ([\d.]+)")
+EPOCH = re.compile(r"trial (\d+) epoch ([\d.e-]+): \S+ ([\d.]+)")
+REPEAT = re.compile(r"trial (\d+), seed \d+: \S+ ([\d.]+)")
 
 Epochs = list[dict[str, float]]
 
 
-def search(path: Path, *, flags: list[str]) -> tuple[float, Epochs]:
-    """Call `tune` on a Parquet file with an empty results folder.
+@dataclass(frozen=True)
+class Searched:
+    """A call of `tune`.
 
-    Returns:
-        The seconds of the command, and every evaluation: its `seconds` since the start of the
-        command, `trial`, `epoch` and `value`.
+    Args:
+        seconds: the duration of the command.
+        epochs: every evaluation of a trial: its `seconds` since the start of the command, `trial`,
+            `epoch` and `value`. The value within an epoch is on a share of the validation split.
+        repeats: the values of the repeats of the confirmation by trial, on the whole split.
     """
+
+    seconds: float
+    epochs: Epochs
+    repeats: dict[int, list[float]]
+
+
+def search(path: Path, *, flags: list[str]) -> Searched:
+    """Call `tune` on a Parquet file with an empty results folder."""
     epochs: Epochs = []
+    repeats: dict[int, list[float]] = {}
     with tempfile.TemporaryDirectory() as results:
         command = [sys.executable, "-m", "tuning", "tune", "--data", str(path)]
         command += ["--text-column", "text", "--label-column", "label", "--results", results]
@@ -63,24 +78,19 @@ def search(path: Path, *, flags: list[str]) -> tuple[float, Epochs]:
                     epochs.append(
                         {"seconds": seconds, "trial": trial, "epoch": epoch, "value": value}
                     )
+                elif match := REPEAT.search(line):
+                    repeats.setdefault(int(match[1]), []).append(float(match[2]))
     if process.returncode:
         raise typer.Exit(process.returncode)
-    return round(time.perf_counter() - started, 1), epochs
+    return Searched(round(time.perf_counter() - started, 1), epochs, repeats)
 
 
-def best_of(epochs: Epochs) -> float:
-    """Return the best value of a whole epoch: fractions are evaluated on fewer texts."""
-    return max(epoch["value"] for epoch in epochs if epoch["epoch"] >= 1)
-
-
-def seconds_to(epochs: Epochs, target: float, *, from_epoch: float = 1) -> float | None:
-    """Return the seconds until an evaluation after `from_epoch` epochs or more is within
-    `TOLERANCE` of the target or above it; None if there is none.
+def seconds_to(epochs: Epochs, target: float) -> float | None:
+    """Return the seconds until an evaluation is within `TOLERANCE` of the target or above it; None
+    if there is none.
     """
     reached = (
-        epoch["seconds"]
-        for epoch in epochs
-        if epoch["epoch"] >= from_epoch and epoch["value"] >= round(target - TOLERANCE, 4)
+        epoch["seconds"] for epoch in epochs if epoch["value"] >= round(target - TOLERANCE, 4)
     )
     return next(reached, None)
 
@@ -118,31 +128,31 @@ def main(
                 write_reviews(splits=splits, path=path, n_rows=n_rows, seed=SEED)
             else:
                 all_texts.to_parquet(path)
-            seconds, with_parts = search(path, flags=[*flags, *own])
-            show(with_parts, n_rows=n_rows, rungs="default", seconds=seconds)
+            with_parts = search(path, flags=[*flags, *own])
+            show(with_parts, n_rows=n_rows, rungs="default")
         whole_epochs = ["--no-confirm", "--min-texts", str(n_rows)]
-        seconds, whole = search(path, flags=[*flags, *whole_epochs])
-        show(whole, n_rows=n_rows, rungs="whole epochs", seconds=seconds)
+        whole = search(path, flags=[*flags, *whole_epochs])
+        show(whole, n_rows=n_rows, rungs="whole epochs")
     print(json.dumps(times_of(with_parts, whole)))
 
 
-def times_of(with_parts: Epochs, whole: Epochs) -> dict[str, float | None]:
-    """Return the best value with whole epochs, and the seconds until each search is within
-    `TOLERANCE` of it.
+def times_of(with_parts: Searched, whole: Searched) -> dict[str, float | None]:
+    """Return the best value with whole epochs, the seconds until each search is within `TOLERANCE`
+    of it, and the best mean of the repeats of a trial.
     """
-    target = best_of(whole)
+    target = max(epoch["value"] for epoch in whole.epochs)
+    means = [statistics.fmean(values) for values in with_parts.repeats.values()]
     return {
         "target": target,
-        "whole_epochs": seconds_to(whole, target),
-        "default": seconds_to(with_parts, target),
-        "default_with_parts": seconds_to(with_parts, target, from_epoch=0),
+        "whole_epochs": seconds_to(whole.epochs, target),
+        "default": seconds_to(with_parts.epochs, target),
+        "best_mean_of_repeats": round(max(means), 4) if means else None,
     }
 
 
-def show(epochs: Epochs, *, n_rows: int, rungs: str, seconds: float) -> None:
+def show(searched: Searched, *, n_rows: int, rungs: str) -> None:
     """Print a search as JSON."""
-    search_of = {"n_rows": n_rows, "rungs": rungs, "seconds": seconds, "epochs": epochs}
-    print(json.dumps(search_of), flush=True)
+    print(json.dumps({"n_rows": n_rows, "rungs": rungs, **asdict(searched)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -247,22 +247,25 @@ def test_growth_of_memory_compares_medians_of_twenty_trials() -> None:
 
 
 def test_time_to_an_accuracy_is_that_of_the_first_evaluation_within_the_tolerance() -> None:
+    parts = [
+        {"seconds": 3.0, "trial": 0, "epoch": 0.5, "value": 0.839},
+        {"seconds": 4.0, "trial": 0, "epoch": 1.0, "value": 0.840},
+    ]
     epochs = [
-        {"seconds": 3.0, "trial": 0, "epoch": 0.5, "value": 0.86},
-        {"seconds": 5.0, "trial": 0, "epoch": 1.0, "value": 0.84},
+        {"seconds": 5.0, "trial": 0, "epoch": 1.0, "value": 0.839},
         {"seconds": 9.0, "trial": 1, "epoch": 1.0, "value": 0.842},
     ]
-    assert fidelity.best_of(epochs) == 0.842
     assert fidelity.seconds_to(epochs, 0.8435) == 9.0
-    assert fidelity.seconds_to(epochs, 0.8415) == 5.0
-    assert fidelity.seconds_to(epochs, 0.8415, from_epoch=0) == 3.0
+    assert fidelity.seconds_to(epochs, 0.8410) == 5.0
     assert fidelity.seconds_to(epochs, 0.9) is None
-    assert fidelity.times_of(epochs[1:], epochs) == {
-        "target": 0.842,
-        "whole_epochs": 5.0,
-        "default": 5.0,
-        "default_with_parts": 5.0,
-    }
+    repeats = {0: [0.8, 0.81], 1: [0.83]}
+    times = {"target": 0.842, "whole_epochs": 9.0, "default": 4.0, "best_mean_of_repeats": 0.83}
+    with_parts, whole = (
+        fidelity.Searched(10.0, parts, repeats),
+        fidelity.Searched(20.0, epochs, {}),
+    )
+    assert fidelity.times_of(with_parts, whole) == times
+    assert fidelity.times_of(whole, whole)["best_mean_of_repeats"] is None
 
 
 @pytest.mark.slow
@@ -271,11 +274,14 @@ def test_search_for_the_fidelity_reads_every_evaluation(
 ) -> None:
     path = tmp_path / "drawn.parquet"
     rows.write_reviews(splits=splits, path=path, n_rows=300, seed=0)
-    flags = ["--space", "mean_embedding", "--n-trials", "1", "--epochs", "2", "--no-confirm"]
-    seconds, epochs = fidelity.search(path, flags=[*flags, "--min-texts", "100"])
-    assert [epoch["epoch"] for epoch in epochs] == [0.5, 1.0, 2.0]
-    assert all(0 <= epoch["value"] <= 1 for epoch in epochs)
-    assert 0 < epochs[0]["seconds"] < epochs[-1]["seconds"] < seconds
+    flags = ["--space", "mean_embedding", "--n-trials", "3", "--epochs", "2", "--pruner", "none"]
+    searched = fidelity.search(path, flags=[*flags, "--min-texts", "100"])
+    of_first = [epoch for epoch in searched.epochs if epoch["trial"] == 0]
+    assert [epoch["epoch"] for epoch in of_first] == [0.5, 1.0, 2.0]
+    assert all(0 <= epoch["value"] <= 1 for epoch in searched.epochs)
+    assert 0 < of_first[0]["seconds"] < of_first[-1]["seconds"] < searched.seconds
+    assert 0 in searched.repeats  # the baseline is confirmed
+    assert all(0 <= value <= 1 for values in searched.repeats.values() for value in values)
 
 
 def test_growth_of_tokenizing_is_by_row() -> None:

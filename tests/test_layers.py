@@ -40,7 +40,7 @@ TESTED_THROUGH_CALLERS = {
     "study": "importances record storage",
     "trackers": "contents mlflow_model",
     "padding": "rules",
-    "training": "callback loops prediction result",
+    "training": "loops prediction result",
     "workers": "forkserver limits pools ray_cluster ray_handle ray_worker worker",
 }
 

@@ -1,6 +1,7 @@
 """Configurations that come from other programs, and those that go there."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,22 @@ def test_add_as_finished_keeps_the_scores(results: ResultsDir) -> None:
 
 
 @pytest.mark.parametrize(
+    ("parts", "best_epoch", "expected"),
+    [(1, 0.25, 1), (1, 2, 2), (4, 0.25, 0.25), (4, 0.125, 0.25), (4, 1.75, 1.75), (8, 99, 5)],
+)
+def test_best_epoch_of_another_study_is_rounded_to_parts_of_this_one(
+    parts: int, best_epoch: float, expected: float, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, train=replace(CONFIG.train, parts_per_epoch=parts))
+    values = {"vocab_size": 20, "cell": "gru"}
+    trial = ForeignTrial(name="trial 7", values=values, scores=(0.8,), best_epoch=best_epoch)
+    results = create(tmp_path, config)
+    assert take(results, trial, as_finished=True) == []
+    attributes = trials_of(results)[0].user_attrs
+    assert (attributes["best_epoch"], attributes["n_epochs"]) == (expected, expected)
+
+
+@pytest.mark.parametrize(
     ("values", "says"),
     [
         ({"vocab_size": 20}, "it has no value for cell."),
@@ -169,7 +186,13 @@ def test_opened_refuses_a_study_that_another_process_has(results: ResultsDir) ->
         raise AssertionError("the study was opened")
 
 
-def other_study(tmp_path: Path, *, direction: str = "maximize", name: str | None = None) -> str:
+def other_study(
+    tmp_path: Path,
+    *,
+    direction: str = "maximize",
+    name: str | None = None,
+    best_epoch: object = 3,
+) -> str:
     """Create an Optuna study "other" with two completed trials and a failed one; return its URL."""
     url = f"sqlite:///{tmp_path / 'other.db'}"
     study = optuna.create_study(study_name="other", storage=url, direction=direction)
@@ -179,13 +202,22 @@ def other_study(tmp_path: Path, *, direction: str = "maximize", name: str | None
         trial = study.ask()
         trial.suggest_int("vocab_size", 10, 40, step=10)
         trial.suggest_categorical("cell", ["lstm", "gru"])
-        trial.set_user_attr("best_epoch", 3)
+        trial.set_user_attr("best_epoch", best_epoch)
         study.tell(trial, value, state=state)
     return url
 
 
 def read(url: str, name: str = "other", **options: bool) -> list[ForeignTrial]:
     return read_study(url, name, CONFIG, SPACE, **{"same_objectives": False, **options})
+
+
+@pytest.mark.parametrize("best_epoch", [0.25, 3, 0, -1, "three", math.inf, None])
+def test_read_study_gives_the_best_epoch_if_it_is_a_number(
+    best_epoch: object, tmp_path: Path
+) -> None:
+    trials = read(other_study(tmp_path, best_epoch=best_epoch))
+    expected = best_epoch if best_epoch in (0.25, 3) else None
+    assert {trial.best_epoch for trial in trials} == {expected}
 
 
 def test_read_study_gives_the_completed_trials_best_first(tmp_path: Path) -> None:

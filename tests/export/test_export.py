@@ -18,14 +18,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optuna.trial import TrialState
 
 from tests.commands import Ran
 from tests.paths import ROOT
 from tests.stored_documents import full_manifest
-from tests.studies import Setting, copy_study
+from tests.studies import Setting, copy_study, workers_of
 from tests.texts import make_reviews, substitute
 from tuning.atomic_io import read_json
-from tuning.config import StudyConfig
+from tuning.config import StudyConfig, TrainConfig
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.ngrams import build_ngrams
@@ -43,6 +44,8 @@ from tuning.inference.runtimes import FORMATS
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
+from tuning.search.confirm import confirm
+from tuning.search.finalists import Terms
 from tuning.search.tune import Outcome
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import load_hypermodel
@@ -446,6 +449,73 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(
     )
     assert trained.epochs == 5
     assert [*dict.fromkeys(shares)] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_retraining_trains_a_fraction_of_an_epoch(
+    finished: tuple[ResultsDir, Outcome],
+) -> None:
+    results, outcome = finished
+    config = recorded_config(results.study("s"))
+    config = replace(config, train=replace(config.train, parts_per_epoch=4))
+    best = copy.deepcopy(outcome.summary.ranked[0])
+    best.user_attrs["best_epoch"] = 0.25
+    (trained,) = retrained_of(finished, [Retraining.of(best, seed=config.seed)], config)
+    assert trained.epochs == 0.25
+
+
+UNLEARNS = '''
+import keras, keras_tuner
+
+
+class Unlearns(keras_tuner.HyperModel):
+    """A model that learns in the first two batches, and then forgets what it has learned."""
+
+    def declare_hyperparameters(self, hp):
+        hp.Fixed("vocab_size", 40)
+        hp.Fixed("sequence_length", 8)
+        hp.Choice("rate", [1.0, 2.0, 3.0, 4.0, 5.0])
+
+    def build(self, hp):
+        rate = hp.get("rate")
+        layers = [
+            keras.layers.Embedding(40, 4),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+        model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [rate, -rate])
+        optimizer = keras.optimizers.SGD(schedule)
+        model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], run_eagerly=True)
+        return model
+
+
+hypermodel = Unlearns
+'''
+
+
+@pytest.mark.slow
+def test_model_that_is_best_within_an_epoch_is_confirmed_and_exported_as_such(
+    setting: Setting,
+) -> None:
+    """The 168 training texts are four parts of one batch each; the third batch spoils the model."""
+    Path(setting.config.space).write_text(UNLEARNS)
+    config = {"metric": "val_loss", "sampler": "random", "train": TrainConfig(epochs=2)}
+    setting.tune(5, config=config, min_texts=40)
+    trials = [trial for trial in setting.study().trials if trial.state == TrialState.COMPLETE]
+    assert {trial.user_attrs["best_epoch"] for trial in trials} == {0.5}
+    options = {"storage_url": setting.results.storage_url(None)}
+    terms = Terms(top=2, n_seeds=2, share=20.0, n_pruned=0)
+    confirmation = confirm(
+        setting.results, setting.folder, terms=terms, workers=workers_of(2), **options
+    )
+    assert {finalist.epochs for finalist in confirmation.finalists} == {0.5}
+    for finalist in confirmation.finalists:
+        assert max(finalist.repeat_values) < 0.7  # after the third batch the loss is 0.7 or more
+    export_study(setting.results)
+    manifest = full_manifest(setting.folder.best_dir)
+    assert manifest.epochs == 0.5
+    assert {scores.epochs for scores in manifest.scores.values()} == {0.5}
+    assert "- epochs: 0.5" in (setting.folder.best_dir / "README.md").read_text()
 
 
 @pytest.mark.slow

@@ -165,7 +165,8 @@ def test_trained_weights_are_the_same(has_ngrams: bool) -> None:
         assert bool(joined) == packs
         weights.append([np.asarray(weight) for weight in model.weights])
     for value, other in zip(*weights, strict=True):
-        np.testing.assert_allclose(value, other, atol=2e-5)
+        # A step of Adam changes a weight by 1e-3, and enlarges the rounding of small gradients.
+        np.testing.assert_allclose(value, other, atol=1e-4)
 
 
 def test_only_a_training_call_is_packed_and_only_in_the_context() -> None:

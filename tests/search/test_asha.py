@@ -88,6 +88,19 @@ def test_waiting_trial_behind_the_share_of_all_trials_is_beyond_promotion() -> N
     assert [made.is_beyond_promotion(n, 1) for n in range(3)] == [False, False, True]
 
 
+@pytest.mark.parametrize(("towards", "expected"), [(1, [0.9, 0.8, 0.85]), (-1, [0.7, 0.1, 0.2])])
+def test_value_at_a_rung_is_the_best_so_far(towards: int, expected: list[float]) -> None:
+    """The value of a trial is that of its best epoch, so it does not fall at a later rung."""
+    made = Rungs((0.5, 1, 2), towards, 20)
+    for number, values in enumerate([(0.9, 0.7), (0.1, 0.8), (0.2, 0.85)]):
+        made.record(number, 0.5, values[0])
+        made.record(number, 1, values[1])
+        made.record(number, 1.5, 1.0 if towards == 1 else 0.0)  # no rung
+    assert [made.values[1][number] for number in range(3)] == expected
+    made.record(3, 2, 0.3)  # A trial without values at earlier rungs.
+    assert made.values[2] == {3: 0.3}
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(0, 10))
 def test_trial_beyond_promotion_is_never_promoted_later(values: list[float], more: int) -> None:
     """The result holds for all trials that may follow: a checkpoint that is deleted would never

@@ -157,11 +157,11 @@ def test_trials_are_compared_at_parts_of_the_first_epoch(setting: Setting) -> No
         assert [row["epoch"] for row in rows] == [*epoch_values(trial)]
         assert trial.user_attrs["n_epochs"] == rows[-1]["epoch"] == max(epoch_values(trial))
         assert trial.user_attrs["n_epochs"] <= 1
-    assert all(
-        trial.user_attrs["best_epoch"] >= 1
-        for trial in trials
-        if trial.state == TrialState.COMPLETE
-    )
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            best_epoch = trial.user_attrs["best_epoch"]
+            assert trial.value == max(epoch_values(trial).values())
+            assert trial.value == epoch_values(trial)[best_epoch]
     refusal = (
         r"parts_per_epoch: the study has 4, this command has 2 \(parts_per_epoch follows from"
         r" --min-texts\)"

@@ -241,18 +241,33 @@ def test_parts_of_the_first_epoch_are_evaluated() -> None:
     assert all("val_accuracy" in epoch.metrics for epoch in result.history)
 
 
-def test_whole_epoch_is_better_than_any_part_of_one() -> None:
+@pytest.mark.parametrize("n_epochs", [0.25, 0.5, 0.75, 1, 2])
+def test_training_of_an_exact_number_of_epochs_ends_as_the_training_of_a_search(
+    n_epochs: float,
+) -> None:
+    """The patience does not end it, and its last evaluation is on the whole validation split."""
+    config = replace(PARTS, patience=1)
+    states: dict[float, list[np.ndarray]] = {}
+
+    class Recorded(Plain):
+        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+            self.model = super().build(hp)
+            return self.model
+
+    recorded = Recorded()
+
     def on_epoch(epoch: Epoch) -> Answer:
-        best.append((epoch.number, epoch.metrics["val_accuracy"]))
+        states[epoch.number] = recorded.model.get_weights()
         return Answer.GO_ON
 
-    best: list[tuple[float, float]] = []
-    config = replace(PARTS, epochs=1)
-    _, result = train(on_epoch, hypermodel=Plain(), config=config)
-    assert result.best_epoch == 1
-    assert result.best_value == dict(best)[1]
-    _, stopped = train(lambda epoch: Answer.STOP, hypermodel=Plain(), config=config)
-    assert stopped.best_epoch == stopped.n_epochs == 0.25
+    _, searched = train(on_epoch, hypermodel=recorded, config=replace(PARTS, patience=9))
+    model, result = train(hypermodel=Plain(), config=config, n_epochs=n_epochs)
+    assert result.n_epochs == n_epochs
+    values = {epoch.number: epoch.metrics for epoch in searched.history}
+    if n_epochs in values:  # 3/4 of an epoch is evaluated only where a training ends
+        assert result.history[-1].metrics == values[n_epochs]
+        for own, theirs in zip(model.get_weights(), states[n_epochs], strict=True):
+            np.testing.assert_array_equal(own, theirs)
 
 
 def test_parts_give_the_weights_of_a_training_in_whole_epochs_of_the_same_batches() -> None:

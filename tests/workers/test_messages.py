@@ -53,6 +53,7 @@ JOB = TrainingJob(
     values={"lstm_units": 32, "dropout": 0.25, "cell": "lstm", "is_deep": True},
     n_classes=3,
     train=TrainConfig(epochs=7, batch_size=64, patience=3, parts_per_epoch=4),
+    n_epochs=0.25,
     seed=11,
     metric="val_loss",
     known=("lstm_units", "dropout"),

@@ -19,6 +19,7 @@ from tuning.atomic_io import write_text
 from tuning.config import StudyConfig, sign
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, SpaceError, StudyError
+from tuning.fidelity import epochs_at, part_at
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.foreign_trials import ForeignTrial, by_name, read_records, read_rows
 from tuning.spaces.hyperparameters import suggest, to_params
@@ -240,12 +241,14 @@ def _rounded(value: Any) -> Any:
 
 def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: str) -> FrozenTrial:
     """Return a completed trial, whose training took no time here. If its best epoch is not known,
-    the best epoch is the last epoch of the study's trials.
+    the best epoch is the last epoch of the study's trials. The number is rounded to parts of an
+    epoch of this study.
     """
     config, space = target.config, target.space
     drawn = FixedTrial(params)
     suggest(drawn, space.hyperparameters)
-    epoch = min(trial.best_epoch or config.train.epochs, config.train.epochs)
+    epochs, parts = config.train.epochs, config.train.parts_per_epoch
+    part = max(part_at(min(trial.best_epoch or epochs, epochs), parts), 1)
     return create_trial(
         state=TrialState.COMPLETE,
         values=list(trial.scores),
@@ -254,8 +257,8 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
         user_attrs={
             "imported": f"{trial.name} of {source}",
             config.metric: trial.scores[0],
-            "best_epoch": epoch,
-            "n_epochs": epoch,
+            "best_epoch": epochs_at(part, parts),
+            "n_epochs": epochs_at(part, parts),
             "seconds": {},
         },
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import optuna
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
@@ -106,6 +108,6 @@ def _open(url: str, name: str) -> optuna.Study:
         ) from error
 
 
-def _epoch_of(trial: FrozenTrial) -> int | None:
-    epoch = attributes_of(trial).get("best_epoch")
-    return epoch if isinstance(epoch, int) and epoch > 0 else None
+def _epoch_of(trial: FrozenTrial) -> float | None:
+    epoch: object = attributes_of(trial).get("best_epoch")
+    return epoch if isinstance(epoch, int | float) and 0 < epoch < math.inf else None

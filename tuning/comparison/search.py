@@ -127,12 +127,10 @@ class SpaceSearch:
 
 
 def best_value(progressed: Progressed) -> float | None:
-    """Return the best value of the metric after any whole epoch of any trial; None before the
-    first.
-    """
+    """Return the best value of the metric after any epoch of any trial; None before the first."""
     values = [value for of_trial in progressed.values.values() for value in of_trial]
     for trial in progressed.summary.trials:
-        values += [value for epoch, value in epoch_values(trial).items() if epoch >= 1]
+        values += epoch_values(trial).values()
     return max(values, default=None)
 
 

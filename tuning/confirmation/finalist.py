@@ -27,7 +27,8 @@ class Finalist:
         is_over_limit: whether the model exceeds a limit of the study. Such a finalist is a
             reference to compare with, and is never chosen.
         costs: values of the study's other objectives, which do not depend on the seed.
-        epochs: number of epochs of a repeat: the trial's best epoch, as in an export.
+        epochs: number of epochs of a repeat: the trial's best epoch, as in an export. It may be a
+            fraction.
         same: numbers of other trials with the same configuration.
         repeats: value after the last epoch by seed; None where the training failed.
         failures: reason of failure by seed.
@@ -44,7 +45,7 @@ class Finalist:
     starting_point: int | None = field(default=None, metadata=OMIT_DEFAULT)
     is_over_limit: bool = False
     costs: list[float] = field(default_factory=list)
-    epochs: int = 1
+    epochs: float = 1
     same: list[int] = field(default_factory=list)
     repeats: dict[int, float | None] = field(default_factory=dict)
     failures: dict[int, FailureReason] = field(default_factory=dict)

@@ -133,7 +133,7 @@ def print_test_scores(manifest: FullManifest) -> None:
         test = [model.test[score] for score in ("f1", "auc", "loss")]
         accuracy = interval_text(*model.interval("accuracy"))
         cells = ["" if value is None else f"{value:.4f}" for value in test]
-        epochs = str(model.epochs) if isinstance(model, ModelScores) else ""
+        epochs = f"{model.epochs:g}" if isinstance(model, ModelScores) else ""
         table.add_row(escape(name), epochs, accuracy, *cells)
     console.print(table)
     exported = exported_name(manifest)

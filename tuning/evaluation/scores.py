@@ -63,7 +63,7 @@ class ModelScores(Scores):
     """
 
     trial: int
-    epochs: int
+    epochs: float
     seconds: float
     validation_accuracy: float | None = field(default=None, metadata=OMIT_DEFAULT)
     validation_balanced_accuracy: float | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -126,7 +126,7 @@ class EnsembleMember:
     trial: int
     seed: int
     weight: float
-    epochs: int
+    epochs: float
     hyperparameters: dict[str, bool | int | float | str]
 
 

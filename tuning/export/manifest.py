@@ -78,7 +78,7 @@ class FullManifest(Manifest, SplitScores, WrittenFormats):
     metric: str
     trial: int
     hyperparameters: Values
-    epochs: int
+    epochs: float
     seed: int
     n_rows: dict[str, int]
     data_card: DataFacts

@@ -52,7 +52,7 @@ class Retraining:
     """
 
     trial: FrozenTrial
-    epochs: int
+    epochs: float
     seed: int
 
     @classmethod
@@ -68,7 +68,7 @@ class Retraining:
                 " by another program. Name another one with --trial, or queue its configuration"
                 " with `make enqueue`."
             )
-        return cls(trial, epochs=int(attributes_of(trial)["best_epoch"]), seed=seed)
+        return cls(trial, epochs=attributes_of(trial)["best_epoch"], seed=seed)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Trained:
 
     trial: FrozenTrial
     values: Values
-    epochs: int
+    epochs: float
     model: keras.Model
     seconds: float
 
@@ -139,11 +139,11 @@ def retrain(
         trained = []
         for retraining, request in requests.items():
             result, seconds = results[retraining]
-            epochs, trial = int(result.n_epochs), retraining.trial
+            epochs, trial = result.n_epochs, retraining.trial
             if epochs != retraining.epochs and not has_own_fit(hypermodel):
                 raise ExportError(
                     f"Trial {trial.number} must be trained again for its best number of epochs,"
-                    f" {retraining.epochs}; the number of trained epochs is {epochs}."
+                    f" {retraining.epochs:g}; the number of trained epochs is {epochs:g}."
                 )
             model = fit.load_trained(hypermodel, request.job)
             trained.append(Trained(trial, request.job.values, epochs, model, seconds))
@@ -153,7 +153,7 @@ def retrain(
 def _request(retraining: Retraining, request: Train, *, weights: Path) -> Train:
     job = replace(
         request.job,
-        train=replace(request.job.train, epochs=retraining.epochs),
+        n_epochs=retraining.epochs,
         seed=retraining.seed,
         with_validation=True,
         weights=str(weights),

@@ -61,9 +61,18 @@ class Rungs:
     values: dict[float, dict[int, float]] = field(default_factory=dict)
 
     def record(self, number: int, epoch: float, value: float) -> None:
-        """Record the value of a trial. A value of an epoch that is no rung is ignored."""
-        if epoch in self.epochs:
-            self.values.setdefault(epoch, {})[number] = value
+        """Record the value of a trial; its value at a rung is the best so far at a rung. A value of
+        an epoch that is no rung is ignored. The values of a trial are recorded in their order.
+        """
+        if epoch not in self.epochs:
+            return
+        earlier = [
+            self.values[rung][number]
+            for rung in self.epochs[: self.epochs.index(epoch)]
+            if number in self.values.get(rung, ())
+        ]
+        best = max([*earlier, value], key=lambda value: self.towards * value)
+        self.values.setdefault(epoch, {})[number] = best
 
     def remove(self, number: int) -> None:
         """Remove the values of a failed trial."""

@@ -220,11 +220,10 @@ class _Repeats:
         request = self._session.train_request(finalist.values)
         job = replace(request.job, seed=repeat.seed)
         if self._is_fresh(repeat):
-            epochs = finalist.epochs
             path = self._session.folder.repeat_path(repeat.trial, repeat.seed)
             job = replace(
                 job,
-                train=replace(job.train, epochs=epochs, patience=epochs),
+                n_epochs=finalist.epochs,
                 predictions=str(path.absolute()),
             )
         return replace(request, job=job)

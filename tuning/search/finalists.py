@@ -195,7 +195,7 @@ def _finalist(
     was imported.
     """
     attributes = attributes_of(trial)
-    best_epoch, n_epochs = int(attributes["best_epoch"]), attributes["n_epochs"]
+    best_epoch, n_epochs = attributes["best_epoch"], attributes["n_epochs"]
     seconds = busy_seconds(attributes["seconds"]) / n_epochs if attributes["seconds"] else usual
     return Finalist(
         trial=trial.number,
@@ -239,7 +239,7 @@ def pruned_sample(
 def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace) -> Confirmation:
     """Return a confirmation with `others`, which keep their repeats."""
     deciding = {name for item in space.hyperparameters for name, _ in item.conditions}
-    candidates = (_at_best_epoch(trial, space, summary.metric) for trial in summary.trials)
+    candidates = (_at_best_epoch(trial, space) for trial in summary.trials)
     others = other_architectures(
         filter(None, candidates),
         confirmation.finalists,
@@ -249,20 +249,21 @@ def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace
     return replace(confirmation, others=with_repeats(others, confirmation.others))
 
 
-def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Finalist | None:
-    """Return a complete or pruned trial as a configuration to train until the best of its whole
-    epochs; None for a trial without a whole epoch, and for a trial over a limit.
+def _at_best_epoch(trial: FrozenTrial, space: SearchSpace) -> Finalist | None:
+    """Return a complete or pruned trial as a configuration to train until its best epoch; None for
+    a trial without a whole epoch, and for a trial over a limit.
     """
     attributes, is_complete = attributes_of(trial), trial.state == TrialState.COMPLETE
-    whole = {int(epoch): value for epoch, value in epoch_values(trial).items() if epoch % 1 == 0}
+    values, epochs = epoch_values(trial), attributes.get("best_epoch", 0)
     is_usable = (is_complete or is_pruned_early(trial)) and not is_over_limit(trial)
-    if not whole or not is_usable or not attributes.get("seconds"):
+    if max(values, default=0) < 1 or epochs not in values:
         return None
-    epochs = max(whole, key=lambda epoch: (sign(metric) * whole[epoch], -epoch))
+    if not is_usable or not attributes.get("seconds"):
+        return None
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),
-        search_value=whole[epochs],
+        search_value=values[epochs],
         seconds=busy_seconds(attributes["seconds"]) * epochs / attributes["n_epochs"],
         epochs=epochs,
     )

@@ -28,7 +28,7 @@ class ForeignTrial:
     name: str
     values: Mapping[str, Any]
     scores: tuple[float, ...] = ()
-    best_epoch: int | None = None
+    best_epoch: float | None = None
 
 
 def by_name(hyperparameters: Sequence[Hyperparameter]) -> dict[str, list[Hyperparameter]]:

@@ -5,6 +5,7 @@ training is resumed.
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import weakref
 from collections.abc import Iterator
@@ -60,12 +61,12 @@ class BuiltModel:
         return int(self.job.values.get("batch_size", self.job.train.batch_size))
 
     @property
-    def n_epochs(self) -> int:
-        """Maximum number of epochs: the study's, or the configuration's `max_epochs` if it is
+    def n_epochs(self) -> float:
+        """Maximum number of epochs: the job's, or the configuration's `max_epochs` if it is
         smaller.
         """
-        n_epochs = self.job.train.epochs
-        return min(n_epochs, int(self.job.values.get("max_epochs", n_epochs)))
+        n_epochs = self.job.train.epochs if self.job.n_epochs is None else self.job.n_epochs
+        return min(n_epochs, int(self.job.values.get("max_epochs", math.ceil(n_epochs))))
 
     @property
     def parts(self) -> int:

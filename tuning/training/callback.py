@@ -20,7 +20,7 @@ from tuning.evaluation.metrics import Array, confusion, score
 from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
 from tuning.outcomes import FailureReason
 from tuning.training import checkpoints
-from tuning.training.batching import View
+from tuning.training.batching import Rows, View
 from tuning.training.prediction import Predictor
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible
 
@@ -49,7 +49,7 @@ class Validation:
         texts: the validation split with its labels, or None if `view` is None.
         metric: Keras' log name of the metric that decides which epoch is the best.
         patience: the training stops after this number of epochs without a better value of `metric`.
-        n_epochs: the training stops after this number of epochs.
+        n_epochs: the training stops after this number of epochs, and is evaluated on all texts.
         parts: number of parts of an epoch, each of which Keras counts as one epoch.
         on_epoch: called after each evaluation; its answer decides whether the training goes on.
     """
@@ -58,10 +58,18 @@ class Validation:
     texts: LabeledTexts | None
     n_classes: int
     metric: str
-    patience: int
+    patience: float
     n_epochs: float
     parts: int
     on_epoch: Callable[[Epoch], Answer]
+
+    def rows(self, epochs: float) -> Rows | None:
+        """Return the rows of the validation split on which a training is evaluated after a number
+        of epochs; None for all rows.
+        """
+        if self.texts is None or epochs >= self.n_epochs:
+            return None
+        return evaluation_rows(epochs, len(self.texts.labels))
 
 
 class EvaluationCallback(keras.callbacks.Callback):
@@ -81,6 +89,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.timings = timings
         self.state: dict[str, Array] = {}
         self.probabilities: Array | None = None  # The probabilities of the last evaluation.
+        self._evaluated: Rows | None = None  # The rows of the last evaluation; None for all.
         self._trained, self._validation = model, validation
         self._predict = Predictor(model)
         self._started = time.perf_counter()
@@ -106,7 +115,7 @@ class EvaluationCallback(keras.callbacks.Callback):
                 FailureReason.NAN_LOSS,
                 f"the training loss is {metrics['loss']} in epoch {number:g}",
             )
-        if not is_evaluated(part, parts):
+        if not is_evaluated(part, parts) and number < self._validation.n_epochs:
             return
         matrix = self._evaluate(number, metrics)
         self.timings.lap("evaluate")
@@ -123,14 +132,15 @@ class EvaluationCallback(keras.callbacks.Callback):
         if validation.view is None or validation.texts is None:
             return []
         labels, n_classes = validation.texts.labels, validation.n_classes
-        rows = evaluation_rows(number, len(labels))
+        rows = validation.rows(number)
         with final_weights(self._trained):
             probabilities = self._predict(validation.view, n_classes=n_classes, rows=rows)
         if not np.isfinite(probabilities).all():
             raise Infeasible(
                 FailureReason.NAN_LOSS, f"the model's output is not finite in epoch {number:g}"
             )
-        self.probabilities, labels = probabilities, labels if rows is None else labels[rows]
+        self._evaluated, self.probabilities = rows, probabilities
+        labels = labels if rows is None else labels[rows]
         metrics |= {f"val_{name}": value for name, value in score(labels, probabilities).items()}
         return confusion(labels, probabilities)
 
@@ -144,7 +154,7 @@ class EvaluationCallback(keras.callbacks.Callback):
                 FailureReason.NO_METRIC,
                 f"{validation.metric} is {value} in epoch {epoch.number:g}",
             )
-        if self._is_best(epoch.number, value):
+        if self._is_best(value):
             result.best_epoch, result.best_value = epoch.number, value
             result.metrics, result.confusion = epoch.metrics, matrix
         answer = validation.on_epoch(epoch)
@@ -162,17 +172,26 @@ class EvaluationCallback(keras.callbacks.Callback):
             if self.model is not None:  # An own `fit` may train another model around the built one.
                 self.model.stop_training = True
 
-    def _is_best(self, number: float, value: float) -> bool:
-        """Return whether an epoch is the best so far: a whole epoch is better than any fraction.
+    def _is_best(self, value: float) -> bool:
+        """Return whether the last evaluated epoch is the best so far, on the rows of the best one.
         Without a validation split every epoch counts as the best, and the patience never runs out.
         """
         result, direction = self.result, sign(self._validation.metric)
-        return (
-            self._validation.view is None
-            or not result.best_epoch
-            or result.best_epoch < 1 <= number
-            or direction * value > direction * result.best_value
-        )
+        if self._validation.view is None or not result.best_epoch:
+            return True
+        return direction * self._on_rows_of_best(value) > direction * result.best_value
+
+    def _on_rows_of_best(self, value: float) -> float:
+        """Return the metric of the last evaluation, `value`, on the rows on which the best epoch
+        was evaluated. The last evaluation has these rows too (`evaluation_rows`).
+        """
+        validation = self._validation
+        rows = validation.rows(self.result.best_epoch)
+        if rows is None or self.probabilities is None or validation.texts is None:
+            return value
+        own = rows if self._evaluated is None else np.searchsorted(self._evaluated, rows)
+        scores = score(validation.texts.labels[rows], self.probabilities[own])
+        return scores[validation.metric.removeprefix("val_")]
 
 
 @contextlib.contextmanager

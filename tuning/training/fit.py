@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -119,7 +120,7 @@ def _evaluation(
         texts=texts,
         n_classes=built.job.n_classes,
         metric=built.job.metric,
-        patience=built.job.train.patience,
+        patience=built.job.train.patience if built.job.n_epochs is None else math.inf,
         n_epochs=built.n_epochs,
         parts=built.parts,
         on_epoch=on_epoch,

@@ -165,7 +165,7 @@ def _hypermodel_fit(
                 x,
                 y,
                 validation_data=validation_data,
-                epochs=built.n_epochs,
+                epochs=math.ceil(built.n_epochs),
                 callbacks=[callback],
             ),
             doing="fitting",

@@ -50,6 +50,8 @@ class TrainingJob:
         n_classes: number of classes.
         train: maximum number of epochs, patience and batch size.
         seed: seed of the initial weights, the dropout and the order of the texts.
+        n_epochs: exact number of epochs of the training, which may be a fraction; None if `train`
+            decides when it ends.
         metric: Keras' log name of the metric that decides which epoch is the best.
         known: names of the hyperparameters that the search space declares. If empty, the names
             that the space reads are not checked.
@@ -69,6 +71,7 @@ class TrainingJob:
     n_classes: int
     train: TrainConfig
     seed: int
+    n_epochs: float | None = None
     metric: str = "val_accuracy"
     known: tuple[str, ...] = ()
     limits: dict[str, float] = field(default_factory=dict)
@@ -105,9 +108,9 @@ class FitResult:
 
     Args:
         history: the evaluated epochs, in order.
-        best_epoch: number of the epoch with the best value of the metric. A whole epoch is better
-            than any fraction of an epoch.
-        best_value: value of the metric in that epoch.
+        best_epoch: number of the epoch with the best value of the metric, which may be a fraction.
+            Values on different texts are compared on the texts that both have.
+        best_value: value of the metric in that epoch, on the texts of its evaluation.
         metrics: all metrics of that epoch, by Keras' log names.
         confusion: confusion matrix after that epoch; rows are labels, columns are predictions.
         stopped: whether the coordinator stopped or paused the training.

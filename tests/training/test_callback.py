@@ -1,0 +1,145 @@
+"""The best epoch of a training whose first evaluations are on a share of the validation split."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuning import fidelity
+from tuning.data.corpus import LabeledTexts, TokenizedTexts
+from tuning.evaluation.metrics import score
+from tuning.fidelity import epochs_at, is_evaluated
+from tuning.training.callback import EvaluationCallback, Timings, Validation
+from tuning.training.result import Answer, FitResult
+
+Probabilities = npt.NDArray[np.float64]
+N_TEXTS, PARTS = 40, 8
+SHARE = 10  # The first evaluations are on these many texts.
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_share() -> Iterator[None]:
+    with mock.patch.object(fidelity, "MIN_EVALUATED", SHARE):
+        yield
+
+
+def validation(
+    labels: npt.NDArray[np.int64], *, metric: str = "val_accuracy", n_epochs: float = 3
+) -> Validation:
+    no_words = TokenizedTexts(np.zeros(0, np.int64), np.zeros(len(labels) + 1, np.int64))
+    return Validation(
+        view=mock.Mock(),
+        texts=LabeledTexts(no_words, labels),
+        n_classes=2,
+        metric=metric,
+        patience=9,
+        n_epochs=n_epochs,
+        parts=PARTS,
+        on_epoch=lambda epoch: Answer.GO_ON,
+    )
+
+
+def evaluated(rules: Validation, probabilities: dict[float, Probabilities]) -> FitResult:
+    """Return the result of a training that has these probabilities after these epochs."""
+    model = keras.Sequential()
+    model.compile("sgd", "mse")
+    callback = EvaluationCallback(model, rules, FitResult(), Timings({}))
+    for epochs, of_all in probabilities.items():
+        callback._predict = lambda view, *, n_classes, rows, of_all=of_all: (
+            of_all if rows is None else of_all[rows]
+        )
+        callback.on_epoch_end(fidelity.part_at(epochs, PARTS) - 1, {"loss": 0.5})
+    return callback.result
+
+
+def right_for(labels: npt.NDArray[np.int64], rows: Any) -> Probabilities:
+    """Return probabilities that are right for these rows and wrong for the others."""
+    is_right = np.isin(np.arange(len(labels)), rows)
+    return of_two_classes(np.where(is_right == labels, 0.9, 0.1))
+
+
+def of_two_classes(positive: Probabilities) -> Probabilities:
+    return np.column_stack([1 - positive, positive])
+
+
+LABELS = np.arange(N_TEXTS) % 2
+PARTLY = fidelity.evaluation_rows
+
+
+def test_fraction_is_the_best_epoch_if_it_is_better_on_its_own_texts() -> None:
+    """The whole epoch has a better value than the fraction, but on easier texts."""
+    share = PARTLY(1 / 8, N_TEXTS)
+    assert share is not None and len(share) == SHARE
+    others = np.setdiff1d(np.arange(N_TEXTS), share)
+    result = evaluated(
+        validation(LABELS),
+        {
+            1 / 8: right_for(LABELS, share[:8]),
+            1: right_for(LABELS, [*share[:7], *others]),
+            2: right_for(LABELS, [*share[:8], *others[:5]]),  # as good on the share
+        },
+    )
+    values = [epoch.metrics["val_accuracy"] for epoch in result.history]
+    assert values == pytest.approx([0.8, 37 / 40, 13 / 40])
+    assert (result.best_epoch, result.best_value) == (1 / 8, pytest.approx(0.8))
+    assert result.metrics["val_accuracy"] == result.best_value
+    assert np.sum(result.confusion) == SHARE
+
+
+def test_whole_epoch_is_the_best_if_it_is_better_on_the_texts_of_the_fraction() -> None:
+    """The whole epoch has a worse value than the fraction, but on harder texts."""
+    share = PARTLY(1 / 8, N_TEXTS)
+    assert share is not None
+    result = evaluated(
+        validation(LABELS),
+        {1 / 8: right_for(LABELS, share[:8]), 1: right_for(LABELS, share[:9])},
+    )
+    assert (result.best_epoch, result.best_value) == (1, pytest.approx(9 / 40))
+
+
+def test_last_evaluation_of_a_fraction_is_on_all_texts() -> None:
+    result = evaluated(
+        validation(LABELS, n_epochs=3 / 8),
+        {
+            1 / 8: right_for(LABELS, np.arange(20)),
+            3 / 8: right_for(LABELS, np.arange(30)),
+        },
+    )
+    assert [epoch.number for epoch in result.history] == [1 / 8, 3 / 8]
+    assert result.history[-1].metrics["val_accuracy"] == pytest.approx(30 / 40)
+
+
+def rows_at(epochs: float) -> npt.NDArray[np.int64]:
+    rows = PARTLY(epochs, N_TEXTS)
+    return np.arange(N_TEXTS) if rows is None else rows
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["val_accuracy", "val_loss", "val_auc"]))
+def test_every_later_epoch_is_worse_on_the_texts_of_the_best(seed: int, metric: str) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(LABELS)
+    numbers = [epochs_at(part, PARTS) for part in range(1, 25) if is_evaluated(part, PARTS)]
+    of_all = {epochs: of_two_classes(rng.integers(1, 10, N_TEXTS) / 10) for epochs in numbers}
+    with mock.patch.object(fidelity, "MIN_EVALUATED", 15):
+        result = evaluated(validation(labels, metric=metric), of_all)
+        towards = -1 if metric == "val_loss" else 1
+
+        def value_on(epochs: float, rows: npt.NDArray[np.int64]) -> float:
+            scores = score(labels[rows], of_all[epochs][rows])
+            return towards * scores[metric.removeprefix("val_")]
+
+        best = result.best_epoch
+        own = rows_at(best)
+        assert result.best_value == pytest.approx(towards * value_on(best, own))
+        assert all(value_on(best, own) >= value_on(later, own) for later in numbers if later > best)
+        previous = {epoch: rows_at(epoch) for epoch in numbers if epoch < best}
+        assert not previous or any(
+            value_on(best, rows) > value_on(epoch, rows) for epoch, rows in previous.items()
+        )
