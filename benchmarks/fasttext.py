@@ -146,9 +146,9 @@ def search(
                 f" received {seconds / 60:g}."
             )
         results = ResultsDir(Path(folder))
-        fingerprint = read_record(results.study(config.study)).data_fingerprint
-        corpus = Corpus(results.cache_dir(fingerprint))
-        test_accuracy = _test_accuracy(best, config, outcome.space, corpus)
+        record = read_record(results.study(config.study))
+        corpus = Corpus(results.cache_dir(record.data_fingerprint))
+        test_accuracy = _test_accuracy(best, record.config, outcome.space, corpus)
     return {
         "validation_accuracy": value_of(best),
         "test_accuracy": test_accuracy,
@@ -172,8 +172,7 @@ def _test_accuracy(
     request = train_request(
         config, values_of(trial, space), space=space, space_path=path, corpus=corpus
     )
-    epochs = int(trial.user_attrs["best_epoch"])
-    job = replace(request.job, train=replace(config.train, epochs=epochs, patience=epochs))
+    job = replace(request.job, n_epochs=trial.user_attrs["best_epoch"])
     model, _ = fit.fit(
         load_hypermodel(path),
         job,

@@ -13,10 +13,8 @@ without a confirmation. Prints one JSON object for each search.
 from __future__ import annotations
 
 import json
-import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +25,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from benchmarks.processes import lines_of_tune
 from benchmarks.rows import write_reviews
 from benchmarks.texts import load_split
 from tuning.config import DataConfig
@@ -35,6 +34,7 @@ from tuning.config import DataConfig
 TOLERANCE = 0.002
 SEED = 0
 EPOCH = re.compile(r"trial (\d+) epoch ([\d.e-]+): \S+ ([\d.]+)")
+COMPLETE = re.compile(r"trial (\d+) complete: \S+ ([\d.]+) in epoch ([\d.e-]+)")
 REPEAT = re.compile(r"trial (\d+), seed \d+: \S+ ([\d.]+)")
 
 Epochs = list[dict[str, float]]
@@ -48,41 +48,36 @@ class Searched:
         seconds: the duration of the command.
         epochs: every evaluation of a trial: its `seconds` since the start of the command, `trial`,
             `epoch` and `value`. The value within an epoch is on a share of the validation split.
+        complete: the same of every complete trial with its best epoch, at its end.
         repeats: the values of the repeats of the confirmation by trial, on the whole split.
     """
 
     seconds: float
     epochs: Epochs
+    complete: Epochs
     repeats: dict[int, list[float]]
 
 
 def search(path: Path, *, flags: list[str]) -> Searched:
     """Call `tune` on a Parquet file with an empty results folder."""
     epochs: Epochs = []
+    complete: Epochs = []
     repeats: dict[int, list[float]] = {}
     with tempfile.TemporaryDirectory() as results:
-        command = [sys.executable, "-m", "tuning", "tune", "--data", str(path)]
-        command += ["--text-column", "text", "--label-column", "label", "--results", results]
         started = time.perf_counter()
-        with subprocess.Popen(
-            [*command, *flags],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        ) as process:
-            for line in process.stdout or ():
-                print(line, end="", file=sys.stderr)
-                if match := EPOCH.search(line):
-                    seconds = round(time.perf_counter() - started, 1)
-                    trial, epoch, value = int(match[1]), float(match[2]), float(match[3])
-                    epochs.append(
-                        {"seconds": seconds, "trial": trial, "epoch": epoch, "value": value}
-                    )
-                elif match := REPEAT.search(line):
-                    repeats.setdefault(int(match[1]), []).append(float(match[2]))
-    if process.returncode:
-        raise typer.Exit(process.returncode)
-    return Searched(round(time.perf_counter() - started, 1), epochs, repeats)
+        data = ["--data", str(path), "--text-column", "text", "--label-column", "label"]
+        for _, seconds, line in lines_of_tune([*data, "--results", results, *flags]):
+            print(line, end="", file=sys.stderr)
+            at = {"seconds": round(seconds, 1)}
+            if match := EPOCH.search(line):
+                trial, epoch, value = int(match[1]), float(match[2]), float(match[3])
+                epochs.append(at | {"trial": trial, "epoch": epoch, "value": value})
+            elif match := COMPLETE.search(line):
+                trial, value, epoch = int(match[1]), float(match[2]), float(match[3])
+                complete.append(at | {"trial": trial, "epoch": epoch, "value": value})
+            elif match := REPEAT.search(line):
+                repeats.setdefault(int(match[1]), []).append(float(match[2]))
+    return Searched(round(time.perf_counter() - started, 1), epochs, complete, repeats)
 
 
 def seconds_to(epochs: Epochs, target: float) -> float | None:
@@ -138,14 +133,19 @@ def main(
 
 def times_of(with_parts: Searched, whole: Searched) -> dict[str, float | None]:
     """Return the best value with whole epochs, the seconds until each search is within `TOLERANCE`
-    of it, and the best mean of the repeats of a trial.
+    of it, and the best mean of the repeats of the trials that have the most repeats.
+
+    `default` is the time of an evaluation, which may be on a share of the validation split, and
+    `default_complete` that of the end of a trial, whose value is of the whole split.
     """
     target = max(epoch["value"] for epoch in whole.epochs)
-    means = [statistics.fmean(values) for values in with_parts.repeats.values()]
+    most = max(map(len, with_parts.repeats.values()), default=0)
+    means = [statistics.fmean(v) for v in with_parts.repeats.values() if len(v) == most]
     return {
         "target": target,
         "whole_epochs": seconds_to(whole.epochs, target),
         "default": seconds_to(with_parts.epochs, target),
+        "default_complete": seconds_to(with_parts.complete, target),
         "best_mean_of_repeats": round(max(means), 4) if means else None,
     }
 

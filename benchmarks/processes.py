@@ -5,7 +5,10 @@ modules.
 import contextlib
 import os
 import resource
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -54,6 +57,23 @@ def _log_to(path: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+
+
+def lines_of_tune(flags: list[str]) -> Iterator[tuple[int, float, str]]:
+    """Call `tune`, and yield each line that it prints, with the id of its process and the seconds
+    since it was started. If the command fails, this process exits with its status.
+    """
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "tuning", "tune", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        for line in process.stdout or ():
+            yield process.pid, time.perf_counter() - started, line
+    if process.returncode:
+        sys.exit(process.returncode)
 
 
 def cpu_seconds(pid: int | None = None) -> float:

@@ -10,14 +10,14 @@ takes as long as the slower of the two, and then as the first worker's training.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 
 import psutil
+
+from benchmarks.processes import lines_of_tune
 
 # The steps, by the beginnings of the lines that `tune` prints.
 STEPS = {
@@ -58,23 +58,13 @@ def main(flags: list[str]) -> None:
     """Train one epoch of one trial, and print the time of each step."""
     with tempfile.TemporaryDirectory() as folder:
         results = [] if "--results" in flags else ["--results", folder]
-        command = [sys.executable, "-m", "tuning", "tune", *results, *flags]
-        command += ["--study", f"start-{time.time_ns()}", "--n-trials", "1", "--epochs", "1"]
-        started = time.perf_counter()
-        with subprocess.Popen(
-            [*command, "--no-confirm"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        ) as process:
-            for line in process.stdout or ():
-                step = next((text for key, text in STEPS.items() if line.startswith(key)), None)
-                if step is not None:
-                    cpu = cpu_seconds(process.pid)
-                    shown = ", ".join(f"{role} {cpu[role]:.1f}" for role in sorted(cpu))
-                    print(f"{time.perf_counter() - started:6.1f} s  {step} (CPU s: {shown})")
-        if process.returncode:
-            sys.exit(process.returncode)
+        own = ["--study", f"start-{time.time_ns()}", "--n-trials", "1", "--epochs", "1"]
+        for pid, seconds, line in lines_of_tune([*results, *flags, *own, "--no-confirm"]):
+            step = next((text for key, text in STEPS.items() if line.startswith(key)), None)
+            if step is not None:
+                cpu = cpu_seconds(pid)
+                shown = ", ".join(f"{role} {cpu[role]:.1f}" for role in sorted(cpu))
+                print(f"{seconds:6.1f} s  {step} (CPU s: {shown})")
 
 
 if __name__ == "__main__":

@@ -258,13 +258,16 @@ def test_time_to_an_accuracy_is_that_of_the_first_evaluation_within_the_toleranc
     assert fidelity.seconds_to(epochs, 0.8435) == 9.0
     assert fidelity.seconds_to(epochs, 0.8410) == 5.0
     assert fidelity.seconds_to(epochs, 0.9) is None
-    repeats = {0: [0.8, 0.81], 1: [0.83]}
-    times = {"target": 0.842, "whole_epochs": 9.0, "default": 4.0, "best_mean_of_repeats": 0.83}
-    with_parts, whole = (
-        fidelity.Searched(10.0, parts, repeats),
-        fidelity.Searched(20.0, epochs, {}),
-    )
-    assert fidelity.times_of(with_parts, whole) == times
+    repeats = {0: [0.80, 0.82], 1: [0.82, 0.84], 2: [0.99]}
+    complete = [{"seconds": 6.0, "trial": 0, "epoch": 1.0, "value": 0.840}]
+    whole = fidelity.Searched(20.0, epochs, epochs, {})
+    assert fidelity.times_of(fidelity.Searched(10.0, parts, complete, repeats), whole) == {
+        "target": 0.842,
+        "whole_epochs": 9.0,
+        "default": 4.0,
+        "default_complete": 6.0,
+        "best_mean_of_repeats": 0.83,
+    }
     assert fidelity.times_of(whole, whole)["best_mean_of_repeats"] is None
 
 
@@ -280,6 +283,7 @@ def test_search_for_the_fidelity_reads_every_evaluation(
     assert [epoch["epoch"] for epoch in of_first] == [0.5, 1.0, 2.0]
     assert all(0 <= epoch["value"] <= 1 for epoch in searched.epochs)
     assert 0 < of_first[0]["seconds"] < of_first[-1]["seconds"] < searched.seconds
+    assert [trial["trial"] for trial in searched.complete] == [0, 1, 2]
     assert 0 in searched.repeats  # the baseline is confirmed
     assert all(0 <= value <= 1 for values in searched.repeats.values() for value in values)
 

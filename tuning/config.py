@@ -90,7 +90,8 @@ class TrainConfig:
     """The settings of one training. The defaults are the baseline's: 5 epochs, batches of 128.
 
     `parts_per_epoch` is the number of equal parts of an epoch, after some of which a training is
-    evaluated (`fidelity`); 1 if it is evaluated after whole epochs only.
+    evaluated (`fidelity`); 1 if it is evaluated after whole epochs only. A training ends after
+    `patience` whole epochs without a better value.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True

@@ -2,8 +2,9 @@
 set the first evaluations are within the first epoch.
 
 An epoch of n texts is divided into `parts_per_epoch` equal parts, a power of two. A training is
-evaluated after 1, 2, 4, … parts of its first epoch and after each whole epoch. Numbers of epochs
-are therefore fractions whose denominator is a power of two, which a float represents exactly.
+evaluated after 1, 2, 4, … parts of its first epoch, after each whole epoch, and at its end. Numbers
+of epochs are therefore fractions whose denominator is a power of two, which a float represents
+exactly.
 """
 
 import numpy as np

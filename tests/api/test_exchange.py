@@ -211,6 +211,23 @@ def read(url: str, name: str = "other", **options: bool) -> list[ForeignTrial]:
     return read_study(url, name, CONFIG, SPACE, **{"same_objectives": False, **options})
 
 
+def test_best_epoch_that_is_not_known_is_the_last_that_the_configuration_trains(
+    tmp_path: Path,
+) -> None:
+    most = Hyperparameter(name="max_epochs", kind="int", default=2, low=1, high=9)
+    results = create(
+        tmp_path, CONFIG, replace(SPACE, hyperparameters=(*SPACE.hyperparameters, most))
+    )
+    values = {"vocab_size": 20, "cell": "gru"}
+    trials = [
+        ForeignTrial(name=f"trial {n}", values=values | {"max_epochs": n}, scores=(0.8,))
+        for n in (3, 9)
+    ]
+    assert take(results, *trials, as_finished=True) == []
+    epochs = [trial.user_attrs["best_epoch"] for trial in trials_of(results)]
+    assert epochs == [3, CONFIG.train.epochs]
+
+
 @pytest.mark.parametrize("best_epoch", [0.25, 3, 0, -1, "three", math.inf, None])
 def test_read_study_gives_the_best_epoch_if_it_is_a_number(
     best_epoch: object, tmp_path: Path

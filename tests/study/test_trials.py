@@ -15,6 +15,7 @@ from tuning.study.trials import (
     attributes_of,
     busy_seconds,
     epoch_values,
+    expected_seconds,
     has_value,
     is_pruned_early,
     rank,
@@ -63,6 +64,22 @@ def test_busy_seconds_leave_out_waiting_and_the_storage() -> None:
     trial = trial_of(seconds={"build": 1.0, "train": 4.0, "idle": 8.0, "storage": 16.0})
     assert busy_seconds(seconds_of(trial)) == 5
     assert busy_seconds(seconds_of(trial_of())) == 0
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [(4, 2 + 16 + 2), (2, 2 + 8 + 1), (1, 2 + 4 + 0.5), (0.25, 2 + 1 + 0.5)],
+)
+def test_expected_seconds_have_one_build_and_one_whole_evaluation(
+    epochs: float, expected: float
+) -> None:
+    seconds = {"build": 1.5, "first_step": 0.5, "train": 16.0, "evaluate": 2.0, "idle": 9.0}
+    assert expected_seconds(trial_of(seconds=seconds, n_epochs=4), epochs) == expected
+
+
+@pytest.mark.parametrize("attributes", [{}, {"seconds": {}, "n_epochs": 2}])
+def test_expected_seconds_of_a_trial_without_times_are_0(attributes: dict[str, Any]) -> None:
+    assert expected_seconds(trial_of(**attributes), 3) == 0
 
 
 def test_baseline_over_a_limit_has_a_value() -> None:

@@ -1,6 +1,7 @@
 """The best epoch of a training whose first evaluations are on a share of the validation split."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -47,15 +48,24 @@ def validation(
 
 def evaluated(rules: Validation, probabilities: dict[float, Probabilities]) -> FitResult:
     """Return the result of a training that has these probabilities after these epochs."""
+    callback = callback_of(rules)
+    for epochs, of_all in probabilities.items():
+        evaluate(callback, epochs, of_all)
+    return callback.result
+
+
+def callback_of(rules: Validation) -> EvaluationCallback:
     model = keras.Sequential()
     model.compile("sgd", "mse")
     callback = EvaluationCallback(model, rules, FitResult(), Timings({}))
-    for epochs, of_all in probabilities.items():
-        callback._predict = lambda view, *, n_classes, rows, of_all=of_all: (
-            of_all if rows is None else of_all[rows]
-        )
-        callback.on_epoch_end(fidelity.part_at(epochs, PARTS) - 1, {"loss": 0.5})
-    return callback.result
+    callback.set_model(model)
+    return callback
+
+
+def evaluate(callback: EvaluationCallback, epochs: float, of_all: Probabilities) -> None:
+    """Let a training have these probabilities of all texts after a number of epochs."""
+    callback._predict = lambda view, *, n_classes, rows: of_all if rows is None else of_all[rows]
+    callback.on_epoch_end(fidelity.part_at(epochs, PARTS) - 1, {"loss": 0.5})
 
 
 def right_for(labels: npt.NDArray[np.int64], rows: Any) -> Probabilities:
@@ -81,13 +91,14 @@ def test_fraction_is_the_best_epoch_if_it_is_better_on_its_own_texts() -> None:
         validation(LABELS),
         {
             1 / 8: right_for(LABELS, share[:8]),
-            1: right_for(LABELS, [*share[:7], *others]),
+            1: right_for(LABELS, [*share[:7], *others[:26]]),
             2: right_for(LABELS, [*share[:8], *others[:5]]),  # as good on the share
         },
     )
     values = [epoch.metrics["val_accuracy"] for epoch in result.history]
-    assert values == pytest.approx([0.8, 37 / 40, 13 / 40])
-    assert (result.best_epoch, result.best_value) == (1 / 8, pytest.approx(0.8))
+    assert values == pytest.approx([0.8, 33 / 40, 13 / 40])
+    # The value on all texts is estimated: 0.1 more than the whole epoch, as on the share.
+    assert (result.best_epoch, result.best_value) == (1 / 8, pytest.approx(33 / 40 + 0.1))
     assert result.metrics["val_accuracy"] == result.best_value
     assert np.sum(result.confusion) == SHARE
 
@@ -101,6 +112,40 @@ def test_whole_epoch_is_the_best_if_it_is_better_on_the_texts_of_the_fraction() 
         {1 / 8: right_for(LABELS, share[:8]), 1: right_for(LABELS, share[:9])},
     )
     assert (result.best_epoch, result.best_value) == (1, pytest.approx(9 / 40))
+
+
+def test_estimated_value_is_one_that_the_metric_can_have() -> None:
+    share = PARTLY(1 / 8, N_TEXTS)
+    assert share is not None
+    others = np.setdiff1d(np.arange(N_TEXTS), share)
+    probabilities = {
+        1 / 8: right_for(LABELS, share),
+        1: right_for(LABELS, [*share[:5], *others]),  # 0.875, and 0.5 worse on the share
+    }
+    result = evaluated(validation(LABELS), probabilities)
+    assert (result.best_epoch, result.best_value) == (1 / 8, 1.0)
+    nearly = of_two_classes(np.where(LABELS == 1, 0.99, 0.01))
+    worse = np.where(np.isin(np.arange(N_TEXTS), share)[:, None], 1 - nearly, nearly)
+    result = evaluated(validation(LABELS, metric="val_loss"), {1 / 8: nearly, 1: worse})
+    assert result.best_epoch == 1 / 8
+    assert 0 <= result.best_value < 0.02
+
+
+@pytest.mark.parametrize(("best", "end"), [(1 / 8, 2), (1 / 2, 2), (1, 3), (2, 4)])
+def test_patience_counts_whole_epochs(best: float, end: int) -> None:
+    rules = replace(validation(LABELS, n_epochs=9), patience=2)
+    probabilities = {
+        epochs: right_for(LABELS, np.arange(30 if epochs == best else 20))
+        for epochs in (1 / 8, 1 / 4, 1 / 2, 1, 2, 3, 4, 5)
+        if epochs <= end
+    }
+    *before, last = probabilities
+    callback = callback_of(rules)
+    for epochs in before:
+        evaluate(callback, epochs, probabilities[epochs])
+        assert not callback.model.stop_training
+    evaluate(callback, last, probabilities[last])
+    assert callback.model.stop_training
 
 
 def test_last_evaluation_of_a_fraction_is_on_all_texts() -> None:
@@ -137,7 +182,11 @@ def test_every_later_epoch_is_worse_on_the_texts_of_the_best(seed: int, metric: 
 
         best = result.best_epoch
         own = rows_at(best)
-        assert result.best_value == pytest.approx(towards * value_on(best, own))
+        expected = value_on(best, own)
+        if best < 1:  # the value of the first whole epoch, and the difference on the share
+            expected += value_on(1, np.arange(N_TEXTS)) - value_on(1, own)
+        bound = 1 if towards == 1 else 0
+        assert result.best_value == pytest.approx(towards * min(expected, bound))
         assert all(value_on(best, own) >= value_on(later, own) for later in numbers if later > best)
         previous = {epoch: rows_at(epoch) for epoch in numbers if epoch < best}
         assert not previous or any(

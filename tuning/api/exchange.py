@@ -22,7 +22,7 @@ from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.fidelity import epochs_at, part_at
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.foreign_trials import ForeignTrial, by_name, read_records, read_rows
-from tuning.spaces.hyperparameters import suggest, to_params
+from tuning.spaces.hyperparameters import from_params, suggest, to_params
 from tuning.spaces.keras_tuner_files import read_project, to_config
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
@@ -247,7 +247,8 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
     config, space = target.config, target.space
     drawn = FixedTrial(params)
     suggest(drawn, space.hyperparameters)
-    epochs, parts = config.train.epochs, config.train.parts_per_epoch
+    values, parts = from_params(params, space.hyperparameters), config.train.parts_per_epoch
+    epochs = min(config.train.epochs, int(values.get("max_epochs", config.train.epochs)))
     part = max(part_at(min(trial.best_epoch or epochs, epochs), parts), 1)
     return create_trial(
         state=TrialState.COMPLETE,

@@ -23,8 +23,8 @@ from tuning.report.quality import BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR
 from tuning.report.tables import trial_label, trial_seconds
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import (
-    attributes_of,
     busy_seconds,
+    expected_seconds,
     is_pruned_early,
     seconds_of,
     value_of,
@@ -282,15 +282,14 @@ def saved_sentence(summary: Summary, *, epochs: int) -> str:
     """Return the time that pruning saved, compared with a search whose trials all train for
     `epochs` epochs; empty if no trial was pruned.
 
-    A pruned trial of n epochs saved its busy seconds * (epochs / n - 1). The seconds of a trial
-    that was paused, and pruned after its worker had died, are not known and count as 0.
+    A pruned trial saved its `expected_seconds` less its busy seconds. The seconds of a trial that
+    was paused, and pruned after its worker had died, are not known and count as 0.
     """
     pruned = [trial for trial in summary.trials if is_pruned_early(trial)]
     if not pruned:
         return ""
     saved = sum(
-        busy_seconds(seconds_of(trial)) * (epochs / attributes_of(trial)["n_epochs"] - 1)
-        for trial in pruned
+        expected_seconds(trial, epochs) - busy_seconds(seconds_of(trial)) for trial in pruned
     )
     spent = sum(busy_seconds(seconds_of(trial)) for trial in summary.trials)
     share = saved / (saved + spent)

@@ -52,7 +52,7 @@ class Rungs:
         epochs: the rungs, as `rungs_of` gives them.
         towards: 1 where a higher value is better, else -1.
         n_trials: number of trials that the study will have.
-        values: epoch → trial number → value.
+        values: epoch → trial number → best value until then.
     """
 
     epochs: tuple[float, ...]

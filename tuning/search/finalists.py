@@ -26,6 +26,7 @@ from tuning.study.trials import (
     busy_seconds,
     costs_of,
     epoch_values,
+    expected_seconds,
     is_over_limit,
     is_pruned_early,
     seconds_of,
@@ -180,12 +181,8 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
 
 def _seconds_per_epoch(summary: Summary) -> float:
     """Return the mean worker seconds of an epoch over all trials; 0 if no trial has times."""
-    times = [
-        busy_seconds(seconds_of(trial)) / attributes_of(trial)["n_epochs"]
-        for trial in summary.trials
-        if seconds_of(trial) and attributes_of(trial).get("n_epochs")
-    ]
-    return statistics.fmean(times) if times else 0.0
+    times = filter(None, (expected_seconds(trial, 1) for trial in summary.trials))
+    return statistics.fmean([*times] or [0.0])
 
 
 def _finalist(
@@ -195,14 +192,13 @@ def _finalist(
     was imported.
     """
     attributes = attributes_of(trial)
-    best_epoch, n_epochs = attributes["best_epoch"], attributes["n_epochs"]
-    seconds = busy_seconds(attributes["seconds"]) / n_epochs if attributes["seconds"] else usual
+    epochs = attributes["best_epoch"]
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),
         search_value=value_of(trial),
-        seconds=seconds * best_epoch,
-        epochs=best_epoch,
+        seconds=expected_seconds(trial, epochs) or usual * epochs,
+        epochs=epochs,
         costs=[*costs_of(trial)],
         starting_point=attributes.get("starting_point"),
         same=[t.number for t in same if t is not trial],
@@ -227,9 +223,7 @@ def pruned_sample(
             trial=trial.number,
             values=values_of(trial, space),
             search_value=[*epoch_values(trial).values()][-1],
-            seconds=busy_seconds(attributes_of(trial)["seconds"])
-            * epochs
-            / attributes_of(trial)["n_epochs"],
+            seconds=expected_seconds(trial, epochs),
             epochs=epochs,
         )
         for trial in (pruned[number] for number in drawn)
@@ -263,7 +257,7 @@ def _at_best_epoch(trial: FrozenTrial, space: SearchSpace) -> Finalist | None:
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),
-        search_value=values[epochs],
-        seconds=busy_seconds(attributes["seconds"]) * epochs / attributes["n_epochs"],
+        search_value=value_of(trial) if is_complete else values[epochs],
+        seconds=expected_seconds(trial, epochs),
         epochs=epochs,
     )

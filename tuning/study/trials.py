@@ -102,6 +102,19 @@ def busy_seconds(seconds: Mapping[str, float]) -> float:
     return sum(value for phase, value in seconds.items() if phase not in ("idle", "storage"))
 
 
+def expected_seconds(trial: FrozenTrial, epochs: float) -> float:
+    """Return the busy seconds that a training of a trial's configuration for a number of epochs is
+    expected to take; 0 for a trial without times. The training ends with a whole evaluation.
+    """
+    seconds, n_epochs = seconds_of(trial), attributes_of(trial).get("n_epochs", 0)
+    if not seconds or not n_epochs:
+        return 0.0
+    training = seconds.get("train", 0.0) * epochs / n_epochs
+    evaluations = seconds.get("evaluate", 0.0) * max(epochs, 1) / n_epochs
+    fixed = busy_seconds(seconds) - seconds.get("train", 0.0) - seconds.get("evaluate", 0.0)
+    return fixed + training + evaluations
+
+
 def has_value(trial: FrozenTrial) -> bool:
     """Return whether an ended trial has a metric: it is complete, or a baseline over a limit."""
     return trial.state == TrialState.COMPLETE or "best_value" in attributes_of(trial)

@@ -118,9 +118,10 @@ class EvaluationCallback(keras.callbacks.Callback):
         if not is_evaluated(part, parts) and number < self._validation.n_epochs:
             return
         matrix = self._evaluate(number, metrics)
+        evaluated = Epoch(number, metrics, time.perf_counter() - self._started)
+        self._record(evaluated, matrix)
         self.timings.lap("evaluate")
-        now = time.perf_counter()
-        self._record(Epoch(number, metrics, now - self._started), matrix)
+        self._report(evaluated)
         self.timings.lap("idle")
         self._started = time.perf_counter()
 
@@ -145,7 +146,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         return confusion(labels, probabilities)
 
     def _record(self, epoch: Epoch, matrix: list[list[int]]) -> None:
-        """Add an epoch to the result, and follow the answer of `on_epoch`."""
+        """Add an epoch to the result."""
         result, validation = self.result, self._validation
         result.history.append(epoch)
         value = math.nan if validation.view is None else epoch.metrics[validation.metric]
@@ -154,12 +155,21 @@ class EvaluationCallback(keras.callbacks.Callback):
                 FailureReason.NO_METRIC,
                 f"{validation.metric} is {value} in epoch {epoch.number:g}",
             )
-        if self._is_best(value):
+        lead, towards = self._lead_of_best(value), sign(validation.metric)
+        if lead is None or towards * lead < 0:
             result.best_epoch, result.best_value = epoch.number, value
             result.metrics, result.confusion = epoch.metrics, matrix
+        elif validation.rows(result.best_epoch) is not None and epoch.number <= 1:
+            # The best value that a metric may have is 1, or a loss of 0.
+            result.best_value = towards * min(towards * (value + lead), max(towards, 0))
+            result.metrics = result.metrics | {validation.metric: result.best_value}
+
+    def _report(self, epoch: Epoch) -> None:
+        """Call `on_epoch`, and follow its answer."""
+        result, validation = self.result, self._validation
         answer = validation.on_epoch(epoch)
         is_over = (
-            epoch.number - result.best_epoch >= validation.patience
+            epoch.number - math.floor(result.best_epoch) >= validation.patience
             or epoch.number >= validation.n_epochs
         )
         # Such a training ends here: a pause would have nothing to resume, and nothing is pruned.
@@ -172,26 +182,23 @@ class EvaluationCallback(keras.callbacks.Callback):
             if self.model is not None:  # An own `fit` may train another model around the built one.
                 self.model.stop_training = True
 
-    def _is_best(self, value: float) -> bool:
-        """Return whether the last evaluated epoch is the best so far, on the rows of the best one.
-        Without a validation split every epoch counts as the best, and the patience never runs out.
-        """
-        result, direction = self.result, sign(self._validation.metric)
-        if self._validation.view is None or not result.best_epoch:
-            return True
-        return direction * self._on_rows_of_best(value) > direction * result.best_value
+    def _lead_of_best(self, value: float) -> float | None:
+        """Return the metric of the best epoch so far minus that of the last evaluation, `value`, on
+        the rows of the best epoch, which the last evaluation has too (`evaluation_rows`).
 
-    def _on_rows_of_best(self, value: float) -> float:
-        """Return the metric of the last evaluation, `value`, on the rows on which the best epoch
-        was evaluated. The last evaluation has these rows too (`evaluation_rows`).
+        None before the first evaluation. Without a validation split it is always None: every epoch
+        counts as the best, and the patience never runs out.
         """
-        validation = self._validation
-        rows = validation.rows(self.result.best_epoch)
-        if rows is None or self.probabilities is None or validation.texts is None:
-            return value
+        validation, best_epoch = self._validation, self.result.best_epoch
+        if validation.texts is None or self.probabilities is None or not best_epoch:
+            return None
+        history = {epoch.number: epoch.metrics for epoch in self.result.history}
+        best, rows = history[best_epoch][validation.metric], validation.rows(best_epoch)
+        if rows is None:
+            return best - value
         own = rows if self._evaluated is None else np.searchsorted(self._evaluated, rows)
         scores = score(validation.texts.labels[rows], self.probabilities[own])
-        return scores[validation.metric.removeprefix("val_")]
+        return best - scores[validation.metric.removeprefix("val_")]
 
 
 @contextlib.contextmanager

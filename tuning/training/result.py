@@ -110,8 +110,10 @@ class FitResult:
         history: the evaluated epochs, in order.
         best_epoch: number of the epoch with the best value of the metric, which may be a fraction.
             Values on different texts are compared on the texts that both have.
-        best_value: value of the metric in that epoch, on the texts of its evaluation.
-        metrics: all metrics of that epoch, by Keras' log names.
+        best_value: value of the metric in that epoch. A value on a share of the texts is replaced,
+            until the first whole epoch, by that of the next evaluation plus the difference of both
+            on the share.
+        metrics: all metrics of that epoch, by Keras' log names; that of `best_value` has its value.
         confusion: confusion matrix after that epoch; rows are labels, columns are predictions.
         stopped: whether the coordinator stopped or paused the training.
         paused: whether a checkpoint of the training was saved, from which it can be resumed.
