@@ -283,7 +283,7 @@ def test_search_for_the_fidelity_reads_every_evaluation(
     assert [epoch["epoch"] for epoch in of_first] == [0.5, 1.0, 2.0]
     assert all(0 <= epoch["value"] <= 1 for epoch in searched.epochs)
     assert 0 < of_first[0]["seconds"] < of_first[-1]["seconds"] < searched.seconds
-    assert [trial["trial"] for trial in searched.complete] == [0, 1, 2]
+    assert {trial["trial"] for trial in searched.complete} == {0, 1, 2}
     assert 0 in searched.repeats  # the baseline is confirmed
     assert all(0 <= value <= 1 for values in searched.repeats.values() for value in values)
 

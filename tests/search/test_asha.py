@@ -90,7 +90,7 @@ def test_waiting_trial_behind_the_share_of_all_trials_is_beyond_promotion() -> N
 
 @pytest.mark.parametrize(("towards", "expected"), [(1, [0.9, 0.8, 0.85]), (-1, [0.7, 0.1, 0.2])])
 def test_value_at_a_rung_is_the_best_so_far(towards: int, expected: list[float]) -> None:
-    """The value of a trial is that of its best epoch, so it does not fall at a later rung."""
+    """A trial whose best epoch is over keeps its place at a later rung."""
     made = Rungs((0.5, 1, 2), towards, 20)
     for number, values in enumerate([(0.9, 0.7), (0.1, 0.8), (0.2, 0.85)]):
         made.record(number, 0.5, values[0])

@@ -124,11 +124,37 @@ def test_estimated_value_is_one_that_the_metric_can_have() -> None:
     }
     result = evaluated(validation(LABELS), probabilities)
     assert (result.best_epoch, result.best_value) == (1 / 8, 1.0)
-    nearly = of_two_classes(np.where(LABELS == 1, 0.99, 0.01))
-    worse = np.where(np.isin(np.arange(N_TEXTS), share)[:, None], 1 - nearly, nearly)
-    result = evaluated(validation(LABELS, metric="val_loss"), {1 / 8: nearly, 1: worse})
-    assert result.best_epoch == 1 / 8
-    assert 0 <= result.best_value < 0.02
+
+
+def test_loss_of_a_fraction_stays_that_of_its_texts() -> None:
+    share = PARTLY(1 / 8, N_TEXTS)
+    assert share is not None
+    result = evaluated(
+        validation(LABELS, metric="val_loss"),
+        {1 / 8: right_for(LABELS, share), 1: right_for(LABELS, share[:5])},
+    )
+    assert (result.best_epoch, result.best_value) == (1 / 8, pytest.approx(-np.log(0.9)))
+
+
+def test_class_that_the_smallest_share_lacks_is_in_every_evaluation() -> None:
+    share = PARTLY(1 / 8, N_TEXTS)
+    assert share is not None
+    labels = np.zeros(N_TEXTS, np.int64)
+    labels[np.setdiff1d(np.arange(N_TEXTS), share)[:2]] = 1
+    result = evaluated(
+        validation(labels, metric="val_auc"), {1 / 8: right_for(labels, np.arange(N_TEXTS))}
+    )
+    assert result.best_value == 1
+    assert np.sum(result.confusion) == N_TEXTS
+
+
+def test_epochs_that_an_own_fit_counts_again_may_be_the_best() -> None:
+    callback = callback_of(replace(validation(LABELS), parts=1))
+    for number, n_right in ((0, 30), (1, 35), (0, 34), (1, 39)):
+        right = right_for(LABELS, np.arange(n_right))
+        callback._predict = lambda view, *, n_classes, rows, right=right: right
+        callback.on_epoch_end(number, {"loss": 0.5})
+    assert (callback.result.best_epoch, callback.result.best_value) == (2, pytest.approx(39 / 40))
 
 
 @pytest.mark.parametrize(("best", "end"), [(1 / 8, 2), (1 / 2, 2), (1, 3), (2, 4)])
@@ -183,10 +209,9 @@ def test_every_later_epoch_is_worse_on_the_texts_of_the_best(seed: int, metric: 
         best = result.best_epoch
         own = rows_at(best)
         expected = value_on(best, own)
-        if best < 1:  # the value of the first whole epoch, and the difference on the share
+        if best < 1 and towards == 1:  # that of the first whole epoch, and the difference to it
             expected += value_on(1, np.arange(N_TEXTS)) - value_on(1, own)
-        bound = 1 if towards == 1 else 0
-        assert result.best_value == pytest.approx(towards * min(expected, bound))
+        assert result.best_value == pytest.approx(towards * min(expected, 1))
         assert all(value_on(best, own) >= value_on(later, own) for later in numbers if later > best)
         previous = {epoch: rows_at(epoch) for epoch in numbers if epoch < best}
         assert not previous or any(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from tuning.comparison.document import ComparedSpace
 from tuning.confirmation.rounds import Confirmation
@@ -21,7 +21,7 @@ from tuning.search.tune import Outcome
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import set_n_trials
 from tuning.study.summary import best_of, summarize
-from tuning.study.trials import epoch_values, values_of
+from tuning.study.trials import epoch_values, value_of, values_of
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import ModelRefused
 
@@ -127,10 +127,13 @@ class SpaceSearch:
 
 
 def best_value(progressed: Progressed) -> float | None:
-    """Return the best value of the metric after any epoch of any trial; None before the first."""
+    """Return the best value of the metric of any complete trial and after any whole epoch of the
+    others; None before the first.
+    """
     values = [value for of_trial in progressed.values.values() for value in of_trial]
     for trial in progressed.summary.trials:
-        values += epoch_values(trial).values()
+        values += [value for epoch, value in epoch_values(trial).items() if epoch >= 1]
+        values += [value_of(trial)] if trial.state == TrialState.COMPLETE else []
     return max(values, default=None)
 
 

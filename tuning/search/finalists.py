@@ -233,7 +233,7 @@ def pruned_sample(
 def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace) -> Confirmation:
     """Return a confirmation with `others`, which keep their repeats."""
     deciding = {name for item in space.hyperparameters for name, _ in item.conditions}
-    candidates = (_at_best_epoch(trial, space) for trial in summary.trials)
+    candidates = (_at_best_epoch(trial, space, summary.metric) for trial in summary.trials)
     others = other_architectures(
         filter(None, candidates),
         confirmation.finalists,
@@ -243,21 +243,21 @@ def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace
     return replace(confirmation, others=with_repeats(others, confirmation.others))
 
 
-def _at_best_epoch(trial: FrozenTrial, space: SearchSpace) -> Finalist | None:
+def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Finalist | None:
     """Return a complete or pruned trial as a configuration to train until its best epoch; None for
     a trial without a whole epoch, and for a trial over a limit.
     """
     attributes, is_complete = attributes_of(trial), trial.state == TrialState.COMPLETE
     values, epochs = epoch_values(trial), attributes.get("best_epoch", 0)
     is_usable = (is_complete or is_pruned_early(trial)) and not is_over_limit(trial)
-    if max(values, default=0) < 1 or epochs not in values:
+    if max(values, default=0) < 1 or metric not in trial.user_attrs:
         return None
     if not is_usable or not attributes.get("seconds"):
         return None
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),
-        search_value=value_of(trial) if is_complete else values[epochs],
+        search_value=value_of(trial) if is_complete else trial.user_attrs[metric],
         seconds=expected_seconds(trial, epochs),
         epochs=epochs,
     )

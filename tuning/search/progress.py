@@ -30,7 +30,7 @@ class Progressed:
 
     Attributes:
         running: trial number → finished epochs.
-        values: trial number → values of the metric after each evaluation of a running trial,
+        values: trial number → values of the metric after the whole epochs of a running trial,
             which `summary` may lack.
     """
 
@@ -80,7 +80,11 @@ class ProgressReporter:
                 epochs=self._epochs,
                 running={opened.number: opened.n_epochs for opened in running},
                 values={
-                    opened.number: [epoch.metrics[summary.metric] for epoch in opened.history]
+                    opened.number: [
+                        epoch.metrics[summary.metric]
+                        for epoch in opened.history
+                        if epoch.number >= 1
+                    ]
                     for opened in running
                 },
                 n_paused=len(trials.paused),

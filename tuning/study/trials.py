@@ -27,7 +27,8 @@ OWN_ATTRIBUTES = (
 class TrialAttributes(TypedDict, total=False):
     """The attributes that this program writes to a trial.
 
-    The metrics of the best epoch are attributes too, with Keras' names. The attributes from
+    The metrics of the best epoch are attributes too, with Keras' names; the study's own metric has
+    the value of the trial, which may be estimated (`FitResult.best_value`). The attributes from
     `best_epoch` to `ignores_padding` are those of a `FitResult`, rounded.
 
     Attributes:

@@ -65,11 +65,16 @@ class Validation:
 
     def rows(self, epochs: float) -> Rows | None:
         """Return the rows of the validation split on which a training is evaluated after a number
-        of epochs; None for all rows.
+        of epochs; None for all rows. If a class is so rare that the smallest share lacks it, these
+        are always all rows.
         """
         if self.texts is None or epochs >= self.n_epochs:
             return None
-        return evaluation_rows(epochs, len(self.texts.labels))
+        labels = self.texts.labels
+        smallest = evaluation_rows(0, len(labels))
+        if smallest is None or len(np.unique(labels[smallest])) < len(np.unique(labels)):
+            return None
+        return evaluation_rows(epochs, len(labels))
 
 
 class EvaluationCallback(keras.callbacks.Callback):
@@ -159,9 +164,9 @@ class EvaluationCallback(keras.callbacks.Callback):
         if lead is None or towards * lead < 0:
             result.best_epoch, result.best_value = epoch.number, value
             result.metrics, result.confusion = epoch.metrics, matrix
-        elif validation.rows(result.best_epoch) is not None and epoch.number <= 1:
-            # The best value that a metric may have is 1, or a loss of 0.
-            result.best_value = towards * min(towards * (value + lead), max(towards, 0))
+        elif towards > 0 and epoch.number <= 1 and validation.rows(result.best_epoch) is not None:
+            # A difference of losses would be less precise: those of an overfitted model vary much.
+            result.best_value = min(value + lead, 1.0)
             result.metrics = result.metrics | {validation.metric: result.best_value}
 
     def _report(self, epoch: Epoch) -> None:
@@ -192,13 +197,13 @@ class EvaluationCallback(keras.callbacks.Callback):
         validation, best_epoch = self._validation, self.result.best_epoch
         if validation.texts is None or self.probabilities is None or not best_epoch:
             return None
-        history = {epoch.number: epoch.metrics for epoch in self.result.history}
-        best, rows = history[best_epoch][validation.metric], validation.rows(best_epoch)
+        rows = validation.rows(best_epoch)
         if rows is None:
-            return best - value
+            return self.result.best_value - value
+        of_best = next(epoch for epoch in self.result.history if epoch.number == best_epoch)
         own = rows if self._evaluated is None else np.searchsorted(self._evaluated, rows)
         scores = score(validation.texts.labels[rows], self.probabilities[own])
-        return best - scores[validation.metric.removeprefix("val_")]
+        return of_best.metrics[validation.metric] - scores[validation.metric.removeprefix("val_")]
 
 
 @contextlib.contextmanager

@@ -110,9 +110,9 @@ class FitResult:
         history: the evaluated epochs, in order.
         best_epoch: number of the epoch with the best value of the metric, which may be a fraction.
             Values on different texts are compared on the texts that both have.
-        best_value: value of the metric in that epoch. A value on a share of the texts is replaced,
-            until the first whole epoch, by that of the next evaluation plus the difference of both
-            on the share.
+        best_value: value of the metric in that epoch. A value on a share of the texts, other than a
+            loss, is replaced until the first whole epoch by that of the next evaluation plus the
+            difference of both on the share.
         metrics: all metrics of that epoch, by Keras' log names; that of `best_value` has its value.
         confusion: confusion matrix after that epoch; rows are labels, columns are predictions.
         stopped: whether the coordinator stopped or paused the training.
