@@ -89,15 +89,16 @@ def test_waiting_trial_behind_the_share_of_all_trials_is_beyond_promotion() -> N
 
 
 @pytest.mark.parametrize(("towards", "expected"), [(1, [0.9, 0.8, 0.85]), (-1, [0.7, 0.1, 0.2])])
-def test_value_at_a_rung_is_the_best_so_far(towards: int, expected: list[float]) -> None:
-    """A trial whose best epoch is over keeps its place at a later rung."""
+def test_better_value_within_the_first_epoch_counts(towards: int, expected: list[float]) -> None:
+    """A trial whose best epoch is a fraction keeps its place at a later rung."""
     made = Rungs((0.5, 1, 2), towards, 20)
     for number, values in enumerate([(0.9, 0.7), (0.1, 0.8), (0.2, 0.85)]):
         made.record(number, 0.5, values[0])
         made.record(number, 1, values[1])
         made.record(number, 1.5, 1.0 if towards == 1 else 0.0)  # no rung
     assert [made.values[1][number] for number in range(3)] == expected
-    made.record(3, 2, 0.3)  # A trial without values at earlier rungs.
+    made.record(3, 1, 0.2 if towards == -1 else 0.9)
+    made.record(3, 2, 0.3)  # The value of a whole epoch does not count at a later rung.
     assert made.values[2] == {3: 0.3}
 
 

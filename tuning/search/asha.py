@@ -52,7 +52,7 @@ class Rungs:
         epochs: the rungs, as `rungs_of` gives them.
         towards: 1 where a higher value is better, else -1.
         n_trials: number of trials that the study will have.
-        values: epoch → trial number → best value until then.
+        values: epoch → trial number → value, or a better one within the first epoch.
     """
 
     epochs: tuple[float, ...]
@@ -61,17 +61,17 @@ class Rungs:
     values: dict[float, dict[int, float]] = field(default_factory=dict)
 
     def record(self, number: int, epoch: float, value: float) -> None:
-        """Record the value of a trial; its value at a rung is the best so far at a rung. A value of
-        an epoch that is no rung is ignored. The values of a trial are recorded in their order.
+        """Record the value of a trial. If it was better within the first epoch, that value counts.
+        A value of an epoch that is no rung is ignored. The values are recorded in their order.
         """
         if epoch not in self.epochs:
             return
-        earlier = [
-            self.values[rung][number]
-            for rung in self.epochs[: self.epochs.index(epoch)]
-            if number in self.values.get(rung, ())
+        within = [
+            values[number]
+            for rung, values in self.values.items()
+            if rung < min(epoch, 1) and number in values
         ]
-        best = max([*earlier, value], key=lambda value: self.towards * value)
+        best = max([*within, value], key=lambda value: self.towards * value)
         self.values.setdefault(epoch, {})[number] = best
 
     def remove(self, number: int) -> None:
