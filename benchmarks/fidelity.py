@@ -33,8 +33,10 @@ from tuning.config import DataConfig
 # Two accuracies are called equal if they differ by this or less.
 TOLERANCE = 0.002
 SEED = 0
-EPOCH = re.compile(r"trial (\d+) epoch ([\d.e-]+): \S+ ([\d.]+)")
-COMPLETE = re.compile(r"trial (\d+) complete: \S+ ([\d.]+) in epoch ([\d.e-]+)")
+EPOCH = re.compile(r"trial (?P<trial>\d+) epoch (?P<epoch>[\d.e-]+): \S+ (?P<value>[\d.]+)")
+COMPLETE = re.compile(
+    r"trial (?P<trial>\d+) complete: \S+ (?P<value>[\d.]+) in epoch (?P<epoch>[\d.e-]+)"
+)
 REPEAT = re.compile(r"trial (\d+), seed \d+: \S+ ([\d.]+)")
 
 Epochs = list[dict[str, float]]
@@ -68,14 +70,12 @@ def search(path: Path, *, flags: list[str]) -> Searched:
         data = ["--data", str(path), "--text-column", "text", "--label-column", "label"]
         for _, seconds, line in lines_of_tune([*data, "--results", results, *flags]):
             print(line, end="", file=sys.stderr)
-            at = {"seconds": round(seconds, 1)}
-            if match := EPOCH.search(line):
-                trial, epoch, value = int(match[1]), float(match[2]), float(match[3])
-                epochs.append(at | {"trial": trial, "epoch": epoch, "value": value})
-            elif match := COMPLETE.search(line):
-                trial, value, epoch = int(match[1]), float(match[2]), float(match[3])
-                complete.append(at | {"trial": trial, "epoch": epoch, "value": value})
-            elif match := REPEAT.search(line):
+            for pattern, read in ((EPOCH, epochs), (COMPLETE, complete)):
+                if match := pattern.search(line):
+                    of_line = {name: float(text) for name, text in match.groupdict().items()}
+                    of_line["trial"] = int(match["trial"])
+                    read.append({"seconds": round(seconds, 1), **of_line})
+            if match := REPEAT.search(line):
                 repeats.setdefault(int(match[1]), []).append(float(match[2]))
     return Searched(round(time.perf_counter() - started, 1), epochs, complete, repeats)
 

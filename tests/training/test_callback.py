@@ -92,7 +92,7 @@ def test_fraction_is_the_best_epoch_if_it_is_better_on_its_own_texts() -> None:
         {
             1 / 8: right_for(LABELS, share[:8]),
             1: right_for(LABELS, [*share[:7], *others[:26]]),
-            2: right_for(LABELS, [*share[:8], *others[:5]]),  # as good on the share
+            2: right_for(LABELS, [*share[:8], *others[:5]]),  # on the share as good as the fraction
         },
     )
     values = [epoch.metrics["val_accuracy"] for epoch in result.history]
@@ -209,7 +209,7 @@ def test_every_later_epoch_is_worse_on_the_texts_of_the_best(seed: int, metric: 
         best = result.best_epoch
         own = rows_at(best)
         expected = value_on(best, own)
-        if best < 1 and towards == 1:  # that of the first whole epoch, and the difference to it
+        if best < 1 and towards == 1:  # The value on all texts is estimated, unless it is a loss.
             expected += value_on(1, np.arange(N_TEXTS)) - value_on(1, own)
         assert result.best_value == pytest.approx(towards * min(expected, 1))
         assert all(value_on(best, own) >= value_on(later, own) for later in numbers if later > best)

@@ -5,6 +5,7 @@ result, and stops the training if the answer to the epoch or the patience requir
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -70,11 +71,14 @@ class Validation:
         """
         if self.texts is None or epochs >= self.n_epochs:
             return None
-        labels = self.texts.labels
-        smallest = evaluation_rows(0, len(labels))
-        if smallest is None or len(np.unique(labels[smallest])) < len(np.unique(labels)):
-            return None
-        return evaluation_rows(epochs, len(labels))
+        rows = evaluation_rows(epochs, len(self.texts.labels))
+        return None if rows is None or self._has_rare_class else rows
+
+    @functools.cached_property
+    def _has_rare_class(self) -> bool:
+        """Whether the smallest share of the validation split lacks a class."""
+        labels = self.texts.labels if self.texts else np.zeros(0, np.int64)
+        return len(np.unique(labels[evaluation_rows(0, len(labels))])) < len(np.unique(labels))
 
 
 class EvaluationCallback(keras.callbacks.Callback):
