@@ -112,8 +112,9 @@ trackers      = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 .PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna
 .PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step
-.PHONY: bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained
-.PHONY: install-trackers test test-slow check faults fuzz format lock clean clean-results
+.PHONY: bench-scale bench-scale-out bench-confirmation bench-serving bench-whole-run install
+.PHONY: install-pretrained install-trackers test test-slow check faults fuzz format lock clean
+.PHONY: clean-results
 
 ## help: list the targets
 help:
@@ -245,6 +246,11 @@ bench-confirmation: $(VENV)/.installed-bench
 ## bench-serving: measure reviews per second of serve and predict, and the latency of a request
 bench-serving: $(VENV)/.installed-serve $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks serving $(bench_flags)
+
+## bench-whole-run: measure tune and export-best with an empty results folder, for the default space
+##   and the notebook's model
+bench-whole-run: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks whole-run $(bench_flags)
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed

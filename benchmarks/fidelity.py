@@ -25,7 +25,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from benchmarks.processes import lines_of_tune
+from benchmarks.processes import lines_of
 from benchmarks.rows import write_reviews
 from benchmarks.texts import load_split
 from tuning.config import DataConfig
@@ -68,7 +68,7 @@ def search(path: Path, *, flags: list[str]) -> Searched:
     with tempfile.TemporaryDirectory() as results:
         started = time.perf_counter()
         data = ["--data", str(path), "--text-column", "text", "--label-column", "label"]
-        for _, seconds, line in lines_of_tune([*data, "--results", results, *flags]):
+        for _, seconds, line in lines_of(["tune", *data, "--results", results, *flags]):
             print(line, end="", file=sys.stderr)
             for pattern, read in ((EPOCH, epochs), (COMPLETE, complete)):
                 if match := pattern.search(line):

@@ -249,8 +249,8 @@ def epoch_of(
     from tuning.kernels.fuse import fused
     from tuning.models import lstm_classifier
     from tuning.training.batching import training_batches
-    from tuning.training.loops import STEPS_PER_EXECUTION
     from tuning.training.prediction import dataset
+    from tuning.training.steps import trace_steps
 
     keras.utils.set_random_seed(0)
     model = lstm_classifier(
@@ -260,7 +260,6 @@ def epoch_of(
         recurrent_dropout=0.0,
         masked=True,
     )
-    model.steps_per_execution = STEPS_PER_EXECUTION
     batches = training_batches(view, batch_size=BATCH_SIZE, seed=0, epoch=1)
     data = dataset(lambda: iter(batches), view, train.labels, n_batches=len(batches))
     marks: list[tuple[float, int]] = []
@@ -271,6 +270,8 @@ def epoch_of(
 
     clock = keras.callbacks.LambdaCallback(on_epoch_begin=mark, on_epoch_end=mark)
     with fused(model):
+        batch = view.batch(batches[0]), train.labels[batches[0]]
+        trace_steps(model, data.element_spec, batch=batch, n_batches=len(batches))
         model.fit(data, epochs=n_epochs, shuffle=False, verbose=0, callbacks=[clock])
     spans = np.diff(np.array(marks).reshape(-1, 2, 2), axis=1)[1:, 0]
     return float(spans[:, 0].min()), float(spans[:, 1].min())

@@ -83,6 +83,7 @@ def part_figures(part: str, record: Mapping[str, Any]) -> list[tuple[str, go.Fig
         "scale-out": _scale_out,
         "confirmation": _confirmation,
         "serving": _serving,
+        "whole-run": _whole_run,
     }
     return functions[part](record)
 
@@ -271,3 +272,12 @@ def _serving(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
         ("Reviews per second, by model.", rates),
         ("99th percentile of the time of a request while other requests wait too.", times),
     ]
+
+
+def _whole_run(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
+    figure, runs = go.Figure(layout={**_LAYOUT, "barmode": "stack"}), record["runs"]
+    for command in ("tune", "export-best"):
+        seconds = [both[command]["seconds"] for both in runs.values()]
+        figure.add_bar(name=command, x=[NAMES[space] for space in runs], y=seconds)
+    figure.update_yaxes(title="seconds")
+    return [("Wall time of both commands with an empty results folder.", figure)]

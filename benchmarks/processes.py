@@ -3,6 +3,7 @@ modules.
 """
 
 import contextlib
+import ctypes
 import os
 import resource
 import subprocess
@@ -20,6 +21,7 @@ _T = TypeVar("_T")
 
 # Maximum time until a fork server has ended.
 END_SECONDS = 20.0
+PR_SET_CHILD_SUBREAPER = 36  # of Linux
 
 
 def in_fresh_process(function: Callable[..., _T], *, log_path: Path, **arguments: Any) -> _T:
@@ -39,17 +41,23 @@ def _run(function: Callable[..., _T], arguments: dict[str, Any]) -> _T:
     try:
         return function(**arguments)
     finally:
-        _end_fork_server()
+        end_fork_server()
 
 
-def _end_fork_server() -> None:
-    """End the fork server of this process and wait for it. Only then do the CPU seconds of the
-    server and of its workers count to this process (`cpu_seconds`).
+def end_fork_server() -> None:
+    """End the fork server of this process, or an adopted one, and wait for it. Only then do the
+    CPU seconds of the server and of its workers count to this process (`cpu_seconds`).
     """
     for child in psutil.Process().children():
-        if any("multiprocessing.forkserver" in part for part in child.cmdline()):
+        if child.status() == psutil.STATUS_ZOMBIE or _is_fork_server(child):
             child.kill()
             child.wait(END_SECONDS)
+
+
+def _is_fork_server(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):  # It may end at any moment.
+        return any("multiprocessing.forkserver" in part for part in process.cmdline())
+    return True
 
 
 def _log_to(path: Path) -> None:
@@ -59,13 +67,22 @@ def _log_to(path: Path) -> None:
     os.close(log)
 
 
-def lines_of_tune(flags: list[str]) -> Iterator[tuple[int, float, str]]:
-    """Call `tune`, and yield each line that it prints, with the id of its process and the seconds
-    since it was started. If the command fails, this process exits with its status.
+def adopt_orphans() -> None:
+    """Make processes whose parents end children of this process, for example the fork server of a
+    command. Only Linux can do that. It holds until this process ends.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def lines_of(command: list[str]) -> Iterator[tuple[int, float, str]]:
+    """Call a command of this program, such as ["tune", "--n-trials", "20"], and yield each line
+    that it prints, with the id of its process and the seconds since it was started. If the command
+    fails, this process exits with its status.
     """
     started = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-m", "tuning", "tune", *flags],
+        [sys.executable, "-m", "tuning", *command],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},

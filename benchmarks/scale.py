@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,24 @@ from benchmarks import coordinator, rows, worker_memory, worker_time
 from benchmarks.goals import figures
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
+from benchmarks.sides import sides_of
 from tuning.data.splits import SplitReviews
 
 
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Measure every figure of the part `scale`."""
+    """Measure every figure of the part `scale`, each group between two calibrations."""
+    sides = sides_of(settings, show=show)
     parts = {
-        "worker_time": _worker_time(settings, show=show),
-        "tokenizing": _tokenizing(settings, splits, show=show),
-        **_memory(settings, splits, show=show),
-        "coordinator": _coordinator(settings, show=show),
+        "worker_time": sides.measure(
+            "the workers' time", partial(_worker_time, settings, show=show)
+        ),
+        "tokenizing": sides.measure(
+            "tokenizing", partial(_tokenizing, settings, splits, show=show)
+        ),
+        **sides.measure("memory", partial(_memory, settings, splits, show=show)),
+        "coordinator": sides.measure("the coordinator", partial(_coordinator, settings, show=show)),
     }
     view = next(size for size in parts["tokenizing"] if "view_ms" in size)
     small, large = parts["coordinator"]
@@ -40,7 +47,7 @@ def measure(
         "coordinator_share_trial_10": small["share"],
         "coordinator_share_trial_5000": large["share"],
     }
-    return {**figures(values), **parts}
+    return {**figures(values), **parts, "noise": sides.record()}
 
 
 def _worker_time(settings: Settings, *, show: Callable[[str], None]) -> dict[str, Any]:

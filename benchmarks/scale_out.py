@@ -22,6 +22,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from benchmarks.goals import figures
 from benchmarks.ours import study_config
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
+from benchmarks.sides import sides_of
 from benchmarks.tabulated import SETS, bounded_history
 from tuning.config import DataConfig, StudyConfig
 from tuning.data.corpus import Corpus, build_corpus
@@ -62,12 +64,14 @@ def measure(
     """Return the idle share of the workers' time for each number of workers, and the regrets of
     searches that fit all trials or a part of them.
     """
-    simulations = _simulations(settings, show=show)
+    sides = sides_of(settings, show=show)
+    simulations = sides.measure("the coordinator", partial(_simulations, settings, show=show))
     idle = max(s["idle_share"] for s in simulations if s["n_workers"] <= N_GOAL_WORKERS)
     return {
         **figures({"idle_share_100_workers": idle}),
         "simulations": simulations,
         "bounded_history": _bounded_histories(settings, show=show),
+        "noise": sides.record(),
     }
 
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from benchmarks.clients import ask, summary_of
 from benchmarks.goals import figures
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
+from benchmarks.sides import sides_of
 from benchmarks.texts import resample_frame
 from tuning.data.splits import SplitReviews
 from tuning.documents import write
@@ -50,7 +52,7 @@ def measure(
     """Return the rates of every model. The figures are the rates of the slower model."""
     n_rows, seconds = settings.size(50_000, tiny=300), settings.size(15.0, tiny=0.5)
     frame = resample_frame(splits, n_rows=n_rows, seed=settings.seed)
-    models = {}
+    models, sides = {}, sides_of(settings, show=show)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "reviews.csv"
         frame[["text"]].to_csv(path, index=False)
@@ -64,9 +66,11 @@ def measure(
                 texts=frame["text"].tolist(),
                 masked=is_masked,
             )
+            loads = partial(_loads, folder, frame["text"].tolist(), seconds=seconds)
+            predict = partial(_predict, folder, path, n_rows=n_rows)
             models[model] = {
-                **_loads(folder, frame["text"].tolist(), seconds=seconds),
-                "predict": _predict(folder, path, n_rows=n_rows),
+                **sides.measure(f"serving the {model} model", loads),
+                "predict": sides.measure(f"predicting with the {model} model", predict),
             }
     values = {
         "serve_reviews_per_second": min(
@@ -80,7 +84,7 @@ def measure(
             rates["predict"]["reviews_per_second"] for rates in models.values()
         ),
     }
-    return {**figures(values), "models": models}
+    return {**figures(values), "models": models, "noise": sides.record()}
 
 
 def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:

@@ -17,7 +17,7 @@ from collections import Counter
 
 import psutil
 
-from benchmarks.processes import lines_of_tune
+from benchmarks.processes import lines_of
 
 # The steps, by the beginnings of the lines that `tune` prints.
 STEPS = {
@@ -59,7 +59,7 @@ def main(flags: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = [] if "--results" in flags else ["--results", folder]
         own = ["--study", f"start-{time.time_ns()}", "--n-trials", "1", "--epochs", "1"]
-        for pid, seconds, line in lines_of_tune([*results, *flags, *own, "--no-confirm"]):
+        for pid, seconds, line in lines_of(["tune", *results, *flags, *own, "--no-confirm"]):
             step = next((text for key, text in STEPS.items() if line.startswith(key)), None)
             if step is not None:
                 cpu = cpu_seconds(pid)

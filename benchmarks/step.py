@@ -1,5 +1,6 @@
 """The time of a training step on one thread: this program against Keras' LSTM in `fit`, PyTorch's
-LSTM, and the sgemm floor.
+LSTM, and the sgemm floor. Each size of model is measured between two calibrations of the machine
+(`benchmarks.sides`).
 
 All sides run in one process on one thread, with batches of 128, a vocabulary of 20,000, masked
 padding of up to 8 tokens, a dropout of 0.2, and Adam. The sides take turns, and a ratio is the
@@ -15,6 +16,7 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from benchmarks.floor import floor_flops, floor_seconds
 from benchmarks.goals import figures
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
+from benchmarks.sides import sides_of
 from tuning.data.splits import SplitReviews
 
 VOCAB_SIZE, MAX_PADDING = 20_000, 8
@@ -46,13 +49,15 @@ def measure(
     with_pytorch = importlib.util.find_spec("torch") is not None
     if not with_pytorch:
         show("PyTorch is not installed, its side is skipped: .venv/bin/pip install 'torch>=2.6,<3'")
-    cases = []
+    cases, sides = [], sides_of(settings, show=show)
     for length, units, embedding_dim in settings.size(
         KERAS_CASES + FLOOR_CASES, tiny=[(20, 16, 16), (20, 64, 64)]
     ):
-        show(f"length {length}, units {units}, embedding {embedding_dim}")
+        name = f"length {length}, units {units}, embedding {embedding_dim}"
+        show(name)
         sizes = {"length": length, "units": units, "embedding_dim": embedding_dim}
-        turns = in_fresh_process(
+        run = partial(
+            in_fresh_process,
             time_case,
             log_path=settings.log_path,
             **sizes,
@@ -60,7 +65,7 @@ def measure(
             n_turns=settings.size(5, tiny=1),
             with_pytorch=with_pytorch,
         )
-        case = {**sizes, **summary_of(turns)}
+        case = {**sizes, **summary_of(sides.measure(name, run))}
         cases.append({**case, "floor_gigaflops": gigaflops(case)})
     return {
         **figures(
@@ -68,7 +73,10 @@ def measure(
             notes=None if with_pytorch else {"ratio_pytorch": "PyTorch is not installed"},
         ),
         "cases": cases,
-        "lengths": lengths.measure(settings, splits, show=show),
+        "lengths": sides.measure(
+            "real lengths", partial(lengths.measure, settings, splits, show=show)
+        ),
+        "noise": sides.record(),
     }
 
 
@@ -118,7 +126,7 @@ def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool
 
     from tuning.kernels.fuse import fused as with_kernels
     from tuning.models import lstm_classifier
-    from tuning.training.loops import STEPS_PER_EXECUTION
+    from tuning.training.steps import trace_steps
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
@@ -130,14 +138,15 @@ def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool
         masked=True,
     )
     data = tf.data.Dataset.from_tensor_slices(batches).prefetch(2)
-    if fused:
-        model.steps_per_execution = STEPS_PER_EXECUTION
     marks: list[float] = []
     clock = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: marks.append(time.perf_counter()),
         on_epoch_end=lambda epoch, logs: marks.append(time.perf_counter()),
     )
     with with_kernels(model) if fused else contextlib.nullcontext():
+        if fused:
+            batch = batches[0][0], batches[1][0]
+            trace_steps(model, data.element_spec, batch=batch, n_batches=len(batches[0]))
         model.fit(data, epochs=2, verbose=0, callbacks=[clock])
     return (marks[-1] - marks[-2]) / len(batches[0])
 

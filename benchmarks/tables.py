@@ -16,6 +16,8 @@ NAMES = {
     "kerastuner_default_space": "KerasTuner, default space",
     "optuna_script": "Optuna script",
     "fasttext": "fastText's autotune",
+    "reviews": "the default space",
+    "baseline_lstm": "the space baseline_lstm",
 }
 
 # The lines of the table of throughput for each side: key in the record, name and format.
@@ -97,7 +99,7 @@ def side_sentences(noise: Mapping[str, Any]) -> list[str]:
     sentences = [
         sentence
         for side, attempts in noise["sides"].items()
-        for sentence in _sentence(NAMES[side], attempts)
+        for sentence in _sentence(NAMES.get(side, side), attempts)
     ]
     return sentences or ["No side was disturbed."]
 

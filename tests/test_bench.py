@@ -30,6 +30,7 @@ from benchmarks import (
     step,
     throughput,
     time_to_accuracy,
+    whole_run,
     worker_memory,
     worker_time,
 )
@@ -628,6 +629,7 @@ def test_fasttext_compares_both_sides_on_the_same_splits(
 @pytest.mark.slow
 def test_step_times_every_side(settings: Settings, splits: SplitReviews) -> None:
     record = kept(settings, splits, "step", step.measure(settings, splits, show=print))
+    assert len(record["noise"]["sides"]) == len(record["cases"]) + 1  # and the real lengths
     for case in record["cases"]:
         assert set(case["turns_ms"]) >= {"keras", "ours", "floor"}
         assert all(ms > 0 for times in case["turns_ms"].values() for ms in times)
@@ -643,6 +645,7 @@ def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -
     assert record["worker_time"]["n_trials"] == 3
     assert len(record["worker_memory"]["resident_mib"]) == 3
     assert [measurement["n_before"] for measurement in record["coordinator"]] == [10, 20]
+    assert len(record["noise"]["sides"]) == 4
 
 
 @needs_tables
@@ -667,3 +670,18 @@ def test_serving_measures_every_figure(settings: Settings, splits: SplitReviews)
     for served_model in record["models"].values():
         assert served_model["batches"]["n_requests"] >= served_model["batches"]["n_clients"]
         assert served_model["predict"]["n_labeled"] == served_model["predict"]["n_rows"] == 300
+
+
+@pytest.mark.slow
+def test_whole_run_times_both_commands_for_each_space(
+    settings: Settings, splits: SplitReviews
+) -> None:
+    record = kept(settings, splits, "whole-run", whole_run.measure(settings, splits, show=print))
+    for space in whole_run.SPACES:
+        both = record["runs"][space]
+        assert both.keys() == {"tune", "export-best"}
+        assert all(times["seconds"] > 0 and times["cpu_seconds"] > 0 for times in both.values())
+    in_all = [sum(times["seconds"] for times in both.values()) for both in record["runs"].values()]
+    figures_in_minutes = [record[name]["value"] for name in ("run_minutes", "run_minutes_baseline")]
+    assert figures_in_minutes == pytest.approx([seconds / 60 for seconds in in_all], abs=1e-4)
+    assert record["export_seconds"]["value"] == record["runs"]["reviews"]["export-best"]["seconds"]

@@ -12,7 +12,13 @@ import pytest
 from benchmarks import shared_readings, shared_study
 from benchmarks.calibration import Calibration, calibrate
 from benchmarks.page import write_page
-from benchmarks.processes import cpu_seconds, in_fresh_process
+from benchmarks.processes import (
+    adopt_orphans,
+    cpu_seconds,
+    end_fork_server,
+    in_fresh_process,
+    lines_of,
+)
 from benchmarks.settings import Settings
 from benchmarks.sides import Attempt, Sides, Use, others_share, read_use, reason_of
 from benchmarks.tables import noise_sentences, part_tables
@@ -151,6 +157,29 @@ def test_workers_of_a_fresh_process_count_to_this_program(tmp_path: Path) -> Non
     """
     log_path = tmp_path / "log"
     assert used_by(work_in_a_worker, log_path) > used_by(use_cpu, log_path)
+
+
+def cpu_of_a_command(*, data: str, folder: str) -> tuple[float, float]:
+    """Return the CPU seconds that the processes of a command had at its last line, and those that
+    count to this process afterwards.
+    """
+    adopt_orphans()
+    before, at_last_line = cpu_seconds(), 0.0
+    flags = ["--data", data, "--results", folder, "--n-trials", "1", "--epochs", "1"]
+    for pid, _, _ in lines_of(["tune", "--space", "mean_embedding", *flags, "--no-confirm"]):
+        at_last_line = cpu_seconds(pid)
+    end_fork_server()
+    return at_last_line, cpu_seconds() - before
+
+
+@pytest.mark.slow
+def test_fork_server_of_a_command_counts_to_this_program(reviews_csv: Path, tmp_path: Path) -> None:
+    """It outlives the command, so nobody would have waited for it."""
+    data, folder = str(reviews_csv), str(tmp_path / "results")
+    at_last_line, afterwards = in_fresh_process(
+        cpu_of_a_command, log_path=tmp_path / "log", data=data, folder=folder
+    )
+    assert 0 < at_last_line <= afterwards
 
 
 def test_calibration_runs_on_all_cores_at_once() -> None:

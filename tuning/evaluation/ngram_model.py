@@ -23,7 +23,8 @@ from tuning.evaluation.linear_reference import NgramSettings, Weighting
 from tuning.evaluation.metrics import Array, Labels
 
 # liblinear's dual solver with this tolerance trains on 18,000 texts with 360,000 n-grams in 0.3 s.
-# Its primal solver takes 1.4 s, and the accuracies differ by at most 0.001.
+# Its primal solver takes 1.4 s, and the accuracies differ by at most 0.001. On 23,000 texts with
+# 100,000 terms the dual solver takes 0.5 s, and scikit-learn's default, lbfgs, 2.5 s.
 TOLERANCE = 0.1
 
 
@@ -147,6 +148,15 @@ def fit(
     return NgramModel(settings, classes, regressions)
 
 
+def binary_regression(strength: float) -> LogisticRegression:
+    """Return a logistic regression of two classes with this C, which is not trained yet. Its solver
+    penalizes the intercept too, which makes no difference for thousands of texts.
+    """
+    return LogisticRegression(
+        C=strength, solver="liblinear", dual=True, tol=TOLERANCE, random_state=0
+    )
+
+
 def _fit_regression(
     matrix: sparse.csr_matrix,
     is_positive: npt.NDArray[np.bool_],
@@ -156,9 +166,7 @@ def _fit_regression(
     """Return a regression of one class against the rest, trained without the warning that the
     solver stopped at its last iteration: a reference needs no more precision.
     """
-    classifier = LogisticRegression(
-        C=strength, solver="liblinear", dual=True, tol=TOLERANCE, random_state=0
-    )
+    classifier = binary_regression(strength)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(weigh(matrix, weights), is_positive)

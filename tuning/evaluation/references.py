@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tuning.data.corpus import TokenizedTexts
 from tuning.evaluation.metrics import Array, Labels
+from tuning.evaluation.ngram_model import binary_regression
 from tuning.evaluation.scores import MAJORITY
 
 N_TERMS = 100_000
@@ -193,14 +194,14 @@ def rows_of_part(labels: Labels, share: float) -> npt.NDArray[np.intp]:
 
 def _classifier(strength: float, labels: Labels) -> LogisticRegression | DummyClassifier:
     """Return a logistic regression, or a constant classifier for a single class, to which
-    scikit-learn does not fit a regression.
+    scikit-learn does not fit a regression. For more than two classes it is a softmax regression.
     """
-    is_single = len(np.unique(labels)) == 1
-    return (
-        DummyClassifier(strategy="prior")
-        if is_single
-        else LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
-    )
+    n_classes = len(np.unique(labels))
+    if n_classes == 1:
+        return DummyClassifier(strategy="prior")
+    if n_classes == 2:
+        return binary_regression(strength)
+    return LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
 
 
 def _fit(

@@ -262,4 +262,4 @@ def _served(source: Source, specs: list[tf.TensorSpec]) -> Any:
         arrays = {spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)}
         return {"probabilities": source.probabilities(source.call(arrays, training=False))}
 
-    return tf.function(serve, input_signature=specs)
+    return tf.function(serve, input_signature=specs, autograph=False)

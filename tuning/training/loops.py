@@ -32,12 +32,11 @@ from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.callback import EvaluationCallback
 from tuning.training.prediction import dataset, example_input, without_objects
 from tuning.training.result import Infeasible
+from tuning.training.steps import trace_steps
 from tuning.training.targets import label_encoder
 
 logger = logging.getLogger(__name__)
 
-# Keras' own work between two calls into TensorFlow took 1 to 2 ms of the 6 to 10 ms of a batch.
-STEPS_PER_EXECUTION = 32
 # Size of the arrays for a search space's own fit() from which a warning is logged.
 LARGE_BYTES = 256 * 2**20
 # A retraining has no validation split; this part of its rows, one of so many, is given to an own
@@ -107,15 +106,9 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     data = dataset(
         lambda: iter(batches_of(next(numbers))), train.view, train.targets, n_batches=n_batches
     )
-    # Without this call, Keras creates the variables of the optimizer and the metrics while it
-    # traces a step, and must trace the step once more. This takes 0.15 s for each trial. Metrics of
-    # a model that runs eagerly may need numbers, which symbolic tensors do not have.
-    if not model.run_eagerly:
-        inputs = without_objects(train.view.batch(np.arange(2)))
-        model._symbolic_build(data_batch=(inputs, train.targets[:2]))
-    if model.steps_per_execution == 1 and not model.run_eagerly:
-        model.steps_per_execution = STEPS_PER_EXECUTION
-        _trace_step(model, data.element_spec)
+    rows = np.arange(2)
+    batch = without_objects(train.view.batch(rows)), train.targets[rows]
+    trace_steps(model, data.element_spec, batch=batch, n_batches=n_batches)
     callback.timings.lap("first_step")
     model.fit(
         data,
@@ -125,16 +118,6 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
         verbose=0,
         callbacks=[callback],
     )
-
-
-def _trace_step(model: keras.Model, spec: Any) -> None:
-    """Trace a training step with a data set that has no batches. Nothing is trained, and the time
-    of the tracing is measured apart from the first epoch.
-    """
-    empty = tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec)
-    model.make_train_function()
-    with contextlib.suppress(StopIteration):
-        model.train_function(iter(empty))
 
 
 def _hypermodel_fit(

@@ -266,7 +266,7 @@ class Predictor:
         if self._model.run_eagerly:
             return self._model.predict_step
         signature = as_input({name: _spec(part) for name, part in view.inputs.items()})
-        return tf.function(self._model.predict_step, input_signature=[signature])
+        return tf.function(self._model.predict_step, input_signature=[signature], autograph=False)
 
 
 def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
@@ -286,6 +286,7 @@ def latency_ms(model: keras.Model, values: Mapping[str, Any]) -> float:
     call = tf.function(
         lambda inputs: model(inputs, training=False),
         input_signature=[tf.nest.map_structure(tf.TensorSpec.from_tensor, inputs)],
+        autograph=False,
     )
     seconds = []
     for _ in range(N_WARM_UP_CALLS + N_CALLS):

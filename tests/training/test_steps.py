@@ -1,0 +1,242 @@
+"""The function of the training steps computes what Keras' own function computes, and is left to
+models that have their own code for a step.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tuning.training import steps
+from tuning.training.steps import STEPS_PER_EXECUTION, trace_steps
+
+layers = keras.layers
+
+N_ROWS, LENGTH, VOCAB_SIZE = 200, 6, 30
+
+
+def arrays(n_classes: int = 2) -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1, VOCAB_SIZE, (N_ROWS, LENGTH)).astype(np.int32)
+    return ids, (ids.sum(axis=1) % n_classes).astype(np.int64)
+
+
+def batches(n_rows: int, *, n_classes: int = 2) -> tf.data.Dataset:
+    """Return a data set of batches of so many rows, the last of which may be smaller."""
+    ids, labels = arrays(n_classes)
+
+    def generate() -> Iterator[Any]:
+        for start in range(0, N_ROWS, n_rows):
+            yield ids[start : start + n_rows], labels[start : start + n_rows]
+
+    signature = tf.TensorSpec((None, LENGTH), tf.int32), tf.TensorSpec((None,), tf.int64)
+    data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    return data.apply(tf.data.experimental.assert_cardinality(-(-N_ROWS // n_rows)))
+
+
+def binary(*middle: layers.Layer, model: Callable[..., keras.Model] = keras.Model) -> keras.Model:
+    ids = keras.Input((LENGTH,), dtype="int32")
+    values = layers.Embedding(VOCAB_SIZE, 4)(ids)
+    for layer in middle:
+        values = layer(values)
+    built = model(ids, layers.Dense(1, activation="sigmoid")(values))
+    built.compile("adam", "binary_crossentropy", metrics=["accuracy"], jit_compile=False)
+    return built
+
+
+def of_three_classes() -> keras.Model:
+    ids = keras.Input((LENGTH,), dtype="int32")
+    values = layers.GlobalMaxPooling1D()(layers.Embedding(VOCAB_SIZE, 4)(ids))
+    model = keras.Model(ids, layers.Dense(3, activation="softmax")(values))
+    model.compile(
+        keras.optimizers.AdamW(0.01, clipnorm=1.0),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2, name="top_2")],
+        jit_compile=False,
+    )
+    return model
+
+
+MODELS: dict[str, Callable[[], keras.Model]] = {
+    "mean": lambda: binary(layers.GlobalAveragePooling1D()),
+    "dropout": lambda: binary(layers.SpatialDropout1D(0.3), layers.LSTM(3), layers.Dropout(0.4)),
+    "batch statistics": lambda: binary(layers.Flatten(), layers.BatchNormalization()),
+    "three classes": of_three_classes,
+}
+
+
+def trace(model: keras.Model, data: tf.data.Dataset, *, n_classes: int = 2) -> None:
+    ids, labels = arrays(n_classes)
+    n_batches = int(data.cardinality())
+    trace_steps(model, data.element_spec, batch=(ids[:2], labels[:2]), n_batches=n_batches)
+
+
+def trained(
+    make: Callable[[], keras.Model], *, n_rows: int, epochs: int, traced: bool, n_classes: int = 2
+) -> tuple[keras.Model, dict[str, list[float]]]:
+    """Return a model after some epochs, and the logs of each, by Keras' function or by `steps`."""
+    keras.utils.set_random_seed(1)
+    model, data = make(), batches(n_rows, n_classes=n_classes)
+    if traced:
+        trace(model, data, n_classes=n_classes)
+    history = model.fit(data, epochs=epochs, shuffle=False, verbose=0)
+    return model, history.history
+
+
+@pytest.mark.parametrize("n_rows", [5, 64])  # 40 steps, which need two calls, and 4 steps
+@pytest.mark.parametrize("name", MODELS)
+def test_training_is_that_of_keras_function(name: str, n_rows: int) -> None:
+    n_classes = 3 if name == "three classes" else 2
+    (mine, my_logs), (kerass, keras_logs) = (
+        trained(MODELS[name], n_rows=n_rows, epochs=3, traced=traced, n_classes=n_classes)
+        for traced in (True, False)
+    )
+    assert isinstance(mine.train_function, steps._Steps)
+    assert not isinstance(kerass.train_function, steps._Steps)
+    assert my_logs.keys() == keras_logs.keys() and len(my_logs["loss"]) == 3
+    for metric, values in keras_logs.items():
+        np.testing.assert_allclose(my_logs[metric], values, rtol=1e-6)
+    for weights, expected in zip(mine.get_weights(), kerass.get_weights(), strict=True):
+        np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-7)
+    assert mine.optimizer.iterations == 3 * -(-N_ROWS // n_rows)
+
+
+def test_tracing_trains_nothing() -> None:
+    model = MODELS["dropout"]()
+    before = [variable.numpy().copy() for variable in model.variables]
+    trace(model, batches(5))
+    assert model.optimizer.iterations == 0
+    for variable, expected in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), expected)
+
+
+def test_steps_of_a_call_are_at_most_those_of_an_execution() -> None:
+    """Keras calls its callbacks after each call."""
+    model, data, ends = MODELS["mean"](), batches(3), []
+    trace(model, data)
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: ends.append(int(model.optimizer.iterations.numpy()))
+    )
+    model.fit(data, epochs=2, shuffle=False, verbose=0, callbacks=[count])
+    call, epoch = STEPS_PER_EXECUTION, 67
+    assert ends == [call, 2 * call, epoch, epoch + call, epoch + 2 * call, 2 * epoch]
+
+
+class OwnStep(keras.Model):
+    """A model with a loop of its own, as in Keras' guides; its logs have a further value."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return {**super().train_step(data), "steps": tf.cast(self.optimizer.iterations, "float32")}
+
+
+class OwnMetrics(keras.Model):
+    """A model whose logs have a value that is no metric."""
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        return {**results, "mean_probability": tf.reduce_mean(y_pred)}
+
+
+class OwnLoss(keras.Model):
+    """A model with its own loss, which Keras' step calls."""
+
+    def compute_loss(self, *arguments: Any, **options: Any) -> Any:
+        return 2.0 * super().compute_loss(*arguments, **options)
+
+
+class OwnFit(keras.Model):
+    """A model that trains on each batch twice."""
+
+    def fit(self, x: Any = None, **options: Any) -> Any:
+        return super().fit(x.repeat(2), **options)
+
+
+class Ratio(keras.metrics.Metric):
+    """A metric that is not defined before its first batch, as integers are divided."""
+
+    def __init__(self) -> None:
+        super().__init__(name="ratio", dtype="int32")
+        self.right = self.add_weight(name="right", initializer="zeros", dtype="int32")
+        self.seen = self.add_weight(name="seen", initializer="zeros", dtype="int32")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        is_right = tf.equal(tf.cast(y_pred[:, 0] > 0.5, tf.int64), tf.reshape(y_true, (-1,)))
+        self.right.assign_add(100 * tf.reduce_sum(tf.cast(is_right, tf.int32)))
+        self.seen.assign_add(tf.size(y_true))
+
+    def result(self) -> Any:
+        return self.right.value // self.seen.value
+
+
+def test_own_fit_of_a_model_may_change_the_batches() -> None:
+    model, _ = trained(
+        lambda: binary(layers.Flatten(), model=OwnFit), n_rows=5, epochs=2, traced=True
+    )
+    assert model.optimizer.iterations == 2 * 2 * 40
+
+
+def test_metric_may_be_undefined_before_the_first_batch() -> None:
+    def make() -> keras.Model:
+        model = binary(layers.Flatten())
+        model.compile("adam", "binary_crossentropy", metrics=[Ratio()], jit_compile=False)
+        return model
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="division by zero"):
+        tf.function(Ratio().result, autograph=False)()
+    _, logs = trained(make, n_rows=64, epochs=2, traced=True)
+    assert logs["ratio"] == trained(make, n_rows=64, epochs=2, traced=False)[1]["ratio"]
+
+
+def test_each_epoch_has_all_its_steps_after_one_that_was_ended() -> None:
+    """A callback ends the first epoch after its first call."""
+    model, data = MODELS["mean"](), batches(5)
+    trace(model, data)
+    stop = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: setattr(model, "stop_training", True)
+    )
+    model.fit(data, shuffle=False, verbose=0, callbacks=[stop])
+    assert model.optimizer.iterations == STEPS_PER_EXECUTION
+    model.fit(data, epochs=2, shuffle=False, verbose=0)
+    assert model.optimizer.iterations == STEPS_PER_EXECUTION + 2 * 40
+
+
+@pytest.mark.parametrize(("own", "name"), [(OwnStep, "steps"), (OwnMetrics, "mean_probability")])
+def test_model_with_its_own_code_keeps_keras_function(own: type, name: str) -> None:
+    model, logs = trained(
+        lambda: binary(layers.Flatten(), model=own), n_rows=64, epochs=2, traced=True
+    )
+    assert not isinstance(model.train_function, steps._Steps)
+    assert len(logs[name]) == 2 and logs["loss"][1] < logs["loss"][0]
+
+
+def test_own_function_on_the_instance_is_kept() -> None:
+    def make() -> keras.Model:
+        model = binary(layers.Flatten())
+        step = model.train_step
+        model.train_step = lambda data: {**step(data), "extra": tf.constant(3.0)}
+        return model
+
+    assert trained(make, n_rows=64, epochs=1, traced=True)[1]["extra"] == [3.0]
+
+
+def test_own_loss_is_that_of_keras_function() -> None:
+    losses = [
+        trained(
+            lambda: binary(layers.Flatten(), model=OwnLoss), n_rows=64, epochs=2, traced=traced
+        )[1]["loss"]
+        for traced in (True, False)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_model_of_a_strategy_keeps_keras_function() -> None:
+    def make() -> keras.Model:
+        with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+            return binary(layers.Flatten())
+
+    model, logs = trained(make, n_rows=64, epochs=2, traced=True)
+    assert logs["loss"][1] < logs["loss"][0]
+    assert not isinstance(model.train_function, steps._Steps)
