@@ -26,6 +26,7 @@ from tests.export.models import (
     labels_of,
     spread,
 )
+from tests.formats import write_formats
 from tests.stored_documents import full_manifest
 from tests.studies import Setting, copy_study
 from tuning.confirmation.ensemble import Ensemble, Member
@@ -37,7 +38,7 @@ from tuning.evaluation.test_split import SINGLE
 from tuning.export.ensemble import ModelChoice, choose_members
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
 from tuning.export.export import export_best
-from tuning.export.formats import model_input, pipeline_probabilities, write_formats
+from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.writers import Source
 from tuning.inference.load import classify
 from tuning.inference.runtimes import FORMATS

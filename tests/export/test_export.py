@@ -34,7 +34,7 @@ from tuning.errors import DataError, ExportError, SpaceError, StudyError
 from tuning.evaluation.predictions import read_predictions
 from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
 from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
-from tuning.export import export, retraining
+from tuning.export import export, formats, retraining
 from tuning.export.export import DataNow
 from tuning.export.formats import HOSTILE_TEXTS
 from tuning.export.retraining import Retraining, Trained, retrain
@@ -283,11 +283,18 @@ def test_failed_export_leaves_the_earlier_one(
     def broken(*args: object, **options: object) -> dict:
         raise ExportError("broken.")
 
-    monkeypatch.setattr(export, "write_formats", broken)
-    with pytest.raises(ExportError):
+    monkeypatch.setattr(formats, "REQUIRED", ("onnx",))
+    monkeypatch.setattr(formats, "check_parity", broken)
+    with pytest.raises(ExportError, match="broken"):
         export_study(setting.results)
     assert (setting.folder.best_dir / "export.json").read_bytes() == before
+    assert not setting.folder.best_dir.with_name("best.tmp").exists()
     # The failed export has evaluated on the test split, too.
+    assert len(evaluations_of(setting.study())) == 2
+    monkeypatch.setattr(export, "write_formats", broken)
+    with pytest.raises(ExportError, match="broken"):
+        export_study(setting.results)
+    assert (setting.folder.best_dir / "export.json").read_bytes() == before
     assert len(evaluations_of(setting.study())) == 2
 
 

@@ -31,6 +31,7 @@ from tests.export.models import (
     labels_of,
     spread,
 )
+from tests.formats import write_formats
 from tests.models.classifiers import classifier
 from tests.paths import ROOT
 from tests.styles import ROWS as STYLE_ROWS
@@ -44,7 +45,6 @@ from tuning.export.formats import (
     accuracy_change,
     model_input,
     pipeline_probabilities,
-    write_formats,
 )
 from tuning.export.manifest import WrittenFormats
 from tuning.export.parity import check_parity

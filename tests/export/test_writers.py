@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.export.models import Reviews
+from tests.formats import write_formats
 from tests.models.classifiers import spread
 from tests.paths import ROOT
 from tests.texts import make_reviews
@@ -24,7 +25,7 @@ from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import ExportError, StudyError
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
-from tuning.export.formats import HOSTILE_TEXTS, model_input, pipeline_probabilities, write_formats
+from tuning.export.formats import HOSTILE_TEXTS, model_input, pipeline_probabilities
 from tuning.export.writers import Source
 from tuning.inference import load, runtimes
 from tuning.inference.load import load_unverified

@@ -30,6 +30,7 @@ from starlette.testclient import TestClient
 
 from tests.commands import Ran
 from tests.export.models import spread
+from tests.formats import write_formats
 from tests.paths import ROOT
 from tests.servers import HEAD, MANIFEST, fake, free_port
 from tests.texts import make_reviews, splits_of
@@ -38,7 +39,6 @@ from tuning.data.stream import MAX_CHARACTERS
 from tuning.documents import write
 from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
-from tuning.export.formats import write_formats
 from tuning.export.writers import Source, write_format
 from tuning.inference.load import Probabilities, load
 from tuning.inference.manifest import ExportedFormat, ModelInput, digests

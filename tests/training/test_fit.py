@@ -3,6 +3,7 @@ or fails under the stated conditions.
 """
 
 import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -934,6 +935,26 @@ def test_fit_evaluates_with_the_predict_step_of_the_model(eager: bool) -> None:
     assert sum(accuracies) == pytest.approx(1)
 
 
+def test_fit_leaves_no_file_of_autograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AutoGraph writes the code of each function that it converts to a temporary file, and a worker
+    that is stopped leaves the file.
+    """
+
+    class New(keras.Model):  # AutoGraph converts a function once.
+        def predict_step(self, data: Any) -> Any:
+            return super().predict_step(data)
+
+    def make(hp: keras_tuner.HyperParameters) -> keras.Model:
+        plain = mean(eager=False)
+        model = New(plain.inputs[0], plain.outputs[0])
+        model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    run(make, epochs=1, measure_latency=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_fit_tokens_are_those_kept_of_every_epoch() -> None:
     _, result = run(lambda hp: mean(), epochs=3)
     kept = np.minimum(np.diff(TRAIN.texts.offsets), VALUES["sequence_length"]).sum()
@@ -1060,6 +1081,18 @@ def test_fit_model_for_xla_trains() -> None:
 
 
 @pytest.mark.slow
+def test_fit_model_of_a_distribution_strategy_trains() -> None:
+    def make(hp: keras_tuner.HyperParameters) -> keras.Model:
+        with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+            return mean(eager=False)
+
+    expected, in_a_strategy = (
+        run(model, epochs=2)[1].history[-1].metrics
+        for model in (lambda hp: mean(eager=False), make)
+    )
+    assert in_a_strategy == pytest.approx(expected, rel=1e-4)
+
+
 def test_model_for_xla_gets_batches_of_one_width_and_no_xla_for_others() -> None:
     """XLA compiles a step again for each width."""
 

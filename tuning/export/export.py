@@ -1,19 +1,18 @@
-"""Write an export: retrain the best configuration, evaluate the models on the test split once,
-write and check every format, and write the manifest last.
+"""Write an export: retrain the best configuration, write every format, evaluate the models on the
+test split once while the formats are checked, and write the manifest last.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tuning import documents
 from tuning.atomic_io import translated, write_text
-from tuning.config import StudyConfig
 from tuning.confirmation.ensemble import Ensemble
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
@@ -21,6 +20,7 @@ from tuning.data.splits import SplitReviews
 from tuning.evaluation.ngram_tuning import NgramReference, all_references
 from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.references import Reference
+from tuning.evaluation.scores import EnsembleFacts
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluate_on_test_split
 from tuning.export.description import (
     ChosenTrial,
@@ -39,24 +39,25 @@ from tuning.export.ensemble import (
     retrainings_of,
 )
 from tuning.export.formats import write_formats
-from tuning.export.manifest import FullManifest
+from tuning.export.manifest import FullManifest, WrittenFormats
 from tuning.export.model_card import model_card
-from tuning.export.retraining import Retraining, Trained, retrain
-from tuning.export.versions import empty_folder, next_number, publish, recover
+from tuning.export.retraining import Retraining, Trained, require_present_space, retrain
+from tuning.export.versions import next_number, publish, recover, temporary_folder
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space
-from tuning.spaces.loading import SearchSpace, declare, require_same_space
+from tuning.spaces.loading import SearchSpace
 from tuning.study.lock import export_lock
-from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data, sizes_of
+from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
 from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import summarize
 from tuning.study.trials import was_trained
-from tuning.training import loops
 
 logger = logging.getLogger(__name__)
+
+References = dict[str, Reference | NgramReference]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,64 +143,67 @@ def _export(
     # The workers that end first leave a core free, which the references use.
     with ThreadPoolExecutor(1) as beside:
         fitted = beside.submit(all_references, splits, corpus, test_texts)
-        trained, of_members = _retrain(chosen, members, space, corpus, progress=progress)
-        if progress:
-            progress("training the reference models", 0.0)
-    compared, facts = fitted.result(), None
-    if members:
-        joined = join(chosen, members, of_members, corpus=corpus)
-        trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
-        facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
-    evaluation = _evaluate(
-        chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
-    )
-    scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
-    seen = _with_column(evaluation.predictions, slice_column, splits)
-    test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
-    return _write(chosen, trained, corpus, test, progress=progress)
-
-
-def _with_column(seen: Predictions, name: str | None, splits: SplitReviews) -> Predictions:
-    if name is None:
-        return seen
-    return replace(seen, column=columns_of(name, splits)["test"])
+        trained, facts = _train(chosen, members, space, corpus, progress=progress)
+        with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
+            formats, compared, evaluation = _write(
+                temporary, chosen, trained, fitted, corpus, test_texts=test_texts, progress=progress
+            )
+            scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
+            seen = _with_column(evaluation.predictions, slice_column, splits)
+            number = next_number(folder.best_dir)
+            manifest = describe_export(
+                chosen, trained, corpus.card, number=number, scores=scores, formats=formats
+            )
+            test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
+            return _publish(temporary, manifest, test, folder, number=number)
 
 
 def _write(
+    temporary: Path,
     chosen: ChosenTrial,
     trained: dict[str, Trained],
+    fitted: Future[References],
     corpus: Corpus,
-    test: ScoredTest,
+    *,
+    test_texts: list[str],
+    progress: Progress | None,
+) -> tuple[WrittenFormats, References, TestEvaluation]:
+    """Write the formats, and evaluate all models on the test split while the formats are checked.
+
+    Args:
+        fitted: the reference models, which may still be trained.
+    """
+    best = trained[BEST]
+    with write_formats(
+        temporary, best.model, best.values, corpus, test_texts=test_texts, progress=progress
+    ) as compare:
+        if progress:
+            progress("training the reference models", 0.0)
+        compared = fitted.result()
+        evaluation = _evaluate(
+            chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
+        )
+        if progress:
+            progress("checking the formats", 0.0)
+    return compare(evaluation.predictions.labels), compared, evaluation
+
+
+def _train(
+    chosen: ChosenTrial,
+    members: Ensemble | None,
+    space: SearchSpace,
+    corpus: Corpus,
     *,
     progress: Progress | None,
-) -> FullManifest:
-    """Write and check every format, and replace the earlier export by the new export. A disk that
-    is full leaves the earlier export and its scores as they were.
-    """
-    best_dir = chosen.folder.best_dir
-    temporary = empty_folder(best_dir.with_name("best.tmp"))
-    formats = write_formats(
-        temporary,
-        trained[BEST].model,
-        trained[BEST].values,
-        corpus,
-        test_texts=test.texts,
-        test_labels=test.seen.labels,
-        progress=progress,
-    )
-    number = next_number(best_dir)
-    manifest = describe_export(
-        chosen, trained, corpus.card, number=number, scores=test.scores, formats=formats
-    )
-    write_text(temporary / CARD, model_card(manifest))
-    manifest = replace(manifest, files=digests(temporary))
-    staged = test.stage(chosen.folder)
-    documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
-    publish(temporary, best_dir, number=number)
-    with translated(best_dir):
-        for path, temporary_path in staged.items():
-            temporary_path.replace(path)
-    return manifest
+) -> tuple[dict[str, Trained], EnsembleFacts | None]:
+    """Return the trained models by their roles, and the facts of an ensemble."""
+    trained, of_members = _retrain(chosen, members, space, corpus, progress=progress)
+    if not members:
+        return trained, None
+    joined = join(chosen, members, of_members, corpus=corpus)
+    by_role = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
+    facts = describe_ensemble(chosen, members, of_members, joined, single=by_role[SINGLE])
+    return by_role, facts
 
 
 def _retrain(
@@ -214,7 +218,7 @@ def _retrain(
     baseline are the same trial, it is retrained once.
     """
     space_path = find_space(chosen.config.space)
-    _same_space(space_path, space, chosen.config, corpus)
+    require_present_space(space_path, space, chosen.config, corpus)
     trials = {BEST: chosen.trial}
     baseline = chosen.summary.baseline
     if baseline is not None and was_trained(baseline):
@@ -239,7 +243,7 @@ def _retrain(
 def _evaluate(
     chosen: ChosenTrial,
     trained: dict[str, Trained],
-    compared: dict[str, Reference | NgramReference],
+    compared: References,
     *,
     corpus: Corpus,
     test_texts: list[str],
@@ -264,18 +268,24 @@ def _evaluate(
     )
 
 
-def _same_space(path: Path, recorded: SearchSpace, config: StudyConfig, corpus: Corpus) -> None:
-    now = declare(
-        path,
-        n_classes=len(corpus.card.class_names),
-        preset=config.preset,
-        sizes=sizes_of(config, corpus),
-        try_fit=loops.try_fit,
-    )
-    require_same_space(now, recorded, path=path, doing="An export")
-    if now.source_sha256 != recorded.source_sha256:
-        logger.warning(
-            "The search space file %s has changed since the search, but its ranges have not; the"
-            " export uses the present file, also for models that were chosen with the earlier one.",
-            path.name,
-        )
+def _with_column(seen: Predictions, name: str | None, splits: SplitReviews) -> Predictions:
+    if name is None:
+        return seen
+    return replace(seen, column=columns_of(name, splits)["test"])
+
+
+def _publish(
+    temporary: Path, manifest: FullManifest, test: ScoredTest, folder: StudyDir, *, number: int
+) -> FullManifest:
+    """Complete the export in a temporary folder, and replace the earlier export by it. A disk that
+    is full leaves the earlier export and its scores as they were.
+    """
+    write_text(temporary / CARD, model_card(manifest))
+    manifest = replace(manifest, files=digests(temporary))
+    staged = test.stage(folder)
+    documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
+    publish(temporary, folder.best_dir, number=number)
+    with translated(folder.best_dir):
+        for path, temporary_path in staged.items():
+            temporary_path.replace(path)
+    return manifest

@@ -4,8 +4,9 @@ reason.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from tuning.atomic_io import translated
 from tuning.data import tokenizer
@@ -38,6 +40,7 @@ from tuning.inference.runtimes import (
 from tuning.pretrained.tokens import encode_tokens
 from tuning.raw_text.vectorization import keep_in_config
 from tuning.spaces.ranges import Values
+from tuning.study.housekeeping import size
 from tuning.training import prediction
 from tuning.training.architecture import IDS, NGRAMS, TOKENS, input_names, is_stock, role_of
 
@@ -47,12 +50,16 @@ N_PARITY_TEXTS = 2_000
 N_CHECKS = 2
 # Number of texts for a pretrained encoder, which needs up to a second for a text.
 N_ENCODER_TEXTS = 200
+# The format that is written first. It is written in no time, and checked while others are written.
+FIRST = "h5"
 # The formats that take raw text. An export must contain them, but `keras` may be missing if the
 # model has classes of the search space.
 REQUIRED = ("keras", "saved_model")
 # Maximum loss of accuracy through int8 weights. A format that loses more is left out, unless the
 # loss is a single text.
 MAX_INT8_LOSS = 0.02
+# The class probabilities of a format for the texts of its parity check, and its measurements.
+Checked = tuple[Array, MeasuredFormat]
 HOSTILE_TEXTS = (
     "",
     "   \t\n ",
@@ -72,6 +79,7 @@ HOSTILE_TEXTS = (
 )
 
 
+@contextlib.contextmanager
 def write_formats(
     folder: Path,
     model: keras.Model,
@@ -79,44 +87,72 @@ def write_formats(
     corpus: Corpus,
     *,
     test_texts: list[str],
-    test_labels: Labels,
     progress: Progress | None = None,
-) -> WrittenFormats:
-    """Write the model in every format, and compare each format with the trained model.
+) -> Iterator[Callable[[Labels], WrittenFormats]]:
+    """Write the model in every format. Inside the context, each format is compared with the trained
+    model by a process of its own, on hostile texts and on some texts of the test split.
 
-    The formats are compared on hostile texts and on some texts of the test split. A format that
-    can't be written or loaded, or that fails its parity check, is removed, and `left_out` contains
-    the reason.
-
-    Raises:
-        ExportError: if a required format can't be written or loaded, or fails its parity check.
+    The value of the context is a function from the labels of the test split to the formats. A
+    format that can't be written or loaded, or that fails its parity check, is removed, and
+    `left_out` contains the reason. The function raises an `ExportError` if it is a required format.
     """
     inputs = model_input(model, values)
     source = Source.of(model, inputs, corpus)
     _write_vocabularies(folder, source)
-    n_texts = N_ENCODER_TEXTS if inputs.preset else N_PARITY_TEXTS
-    texts, labels = parity_texts(test_texts, test_labels, n_texts=n_texts)
+    rows = _parity_rows(len(test_texts), N_ENCODER_TEXTS if inputs.preset else N_PARITY_TEXTS)
+    texts = [*HOSTILE_TEXTS, *(test_texts[row] for row in rows)]
     expected = pipeline_probabilities(source, values, texts)
-    check = partial(_check, folder, inputs=inputs, texts=texts, labels=labels, expected=expected)
-    outcomes = _write_and_check(folder, source, check, progress)
+    with ThreadPoolExecutor(N_CHECKS) as checks:
+        check = partial(_check, folder, inputs=inputs, texts=texts, expected=expected)
+        outcomes = _write_all(folder, source, partial(checks.submit, check), progress)
+
+        def compare(labels: Labels) -> WrittenFormats:
+            written, left_out = _outcomes(folder, source, outcomes, expected, labels[rows])
+            return WrittenFormats(
+                forms=written,
+                left_out=left_out,
+                limits=_nan_limits(texts, expected),
+                n_parity_texts=len(texts),
+            )
+
+        try:
+            yield compare
+        except BaseException:
+            checks.shutdown(cancel_futures=True)
+            raise
+
+
+def _outcomes(
+    folder: Path,
+    source: Source,
+    outcomes: Mapping[str, Future[Checked]],
+    expected: Array,
+    labels: Labels,
+) -> tuple[dict[str, MeasuredFormat], dict[str, str]]:
+    """Return the formats that passed their checks, and the reasons for the others, which are
+    removed. `labels` are those of the texts of the test split.
+
+    Raises:
+        ExportError: a required format can't be written or loaded, or fails its parity check.
+    """
     written: dict[str, MeasuredFormat] = {}
     left_out: dict[str, str] = {}
-    for name, outcome in outcomes.items():
+    for name in FORMATS:
         path = folder / FORMATS[name].path
         try:
-            written[FORMATS[name].path] = outcome.result()
+            probabilities, measured = outcomes[name].result()
+            if FORMATS[name].tolerance is None:
+                n_hostile = len(HOSTILE_TEXTS)
+                change = accuracy_change(labels, probabilities[n_hostile:], expected[n_hostile:])
+                measured = replace(measured, accuracy=change)
+            written[FORMATS[name].path] = measured
         except ExportError as error:
             _remove(path)
             # Keras can't load a class of the search space, so such a model has no `keras` format.
             if name in REQUIRED and (name != "keras" or is_stock(source.graph)):
                 raise
             left_out[FORMATS[name].path] = str(error).replace(f"{folder.absolute()}/", "")
-    return WrittenFormats(
-        forms=written,
-        left_out=left_out,
-        limits=_nan_limits(texts, expected),
-        n_parity_texts=len(texts),
-    )
+    return written, left_out
 
 
 def _write_vocabularies(folder: Path, source: Source) -> None:
@@ -159,39 +195,29 @@ def model_input(model: keras.Model, values: Values) -> ModelInput:
     )
 
 
-def parity_texts(
-    test_texts: list[str], test_labels: Labels, *, n_texts: int = N_PARITY_TEXTS
-) -> tuple[list[str], Labels]:
-    """Return the texts of a parity check, and the labels of the texts from the test split.
-
-    The hostile texts come first. Texts from all parts of the test split follow.
-    """
-    rows = np.unique(np.linspace(0, len(test_texts) - 1, min(len(test_texts), n_texts)).astype(int))
-    return [*HOSTILE_TEXTS, *(test_texts[row] for row in rows)], test_labels[rows]
+def _parity_rows(n_texts: int, n_most: int) -> npt.NDArray[np.int64]:
+    """Return rows of the test split for a parity check: at most `n_most`, from all its parts."""
+    return np.unique(np.linspace(0, n_texts - 1, min(n_texts, n_most)).astype(np.int64))
 
 
-def _write_and_check(
+def _write_all(
     folder: Path,
     source: Source,
-    check: Callable[[str], MeasuredFormat],
+    check: Callable[[str], Future[Checked]],
     progress: Progress | None,
-) -> dict[str, Future[MeasuredFormat]]:
-    """Write each format and check it; return the outcome of each by its name.
-
-    The checks run in processes of their own, so the next format is written meanwhile.
-    """
-    outcomes: dict[str, Future[MeasuredFormat]] = {}
-    with ThreadPoolExecutor(N_CHECKS) as checks:
-        for number, name in enumerate(FORMATS):
-            if progress:
-                progress(f"writing and checking {FORMATS[name].path}", number / len(FORMATS))
-            try:
-                _write(folder, name, source)
-            except ExportError as error:
-                outcomes[name] = Future()
-                outcomes[name].set_exception(error)
-            else:
-                outcomes[name] = checks.submit(check, name)
+) -> dict[str, Future[Checked]]:
+    """Write each format and start its check; return the outcome of each by its name."""
+    outcomes: dict[str, Future[Checked]] = {}
+    for number, name in enumerate(sorted(FORMATS, key=lambda name: name != FIRST)):
+        if progress:
+            progress(f"writing and checking {FORMATS[name].path}", number / len(FORMATS))
+        try:
+            _write(folder, name, source)
+        except ExportError as error:
+            outcomes[name] = Future()
+            outcomes[name].set_exception(error)
+        else:
+            outcomes[name] = check(name)
     return outcomes
 
 
@@ -207,28 +233,18 @@ def _write(folder: Path, name: str, source: Source) -> None:
 
 
 def _check(
-    folder: Path,
-    name: str,
-    *,
-    inputs: ModelInput,
-    texts: list[str],
-    labels: Labels,
-    expected: Array,
-) -> MeasuredFormat:
+    folder: Path, name: str, *, inputs: ModelInput, texts: list[str], expected: Array
+) -> Checked:
     export_format = format_of(name, inputs)
     probabilities, measurements = check_parity(
         folder, name, inputs=inputs, texts=texts, expected=expected
     )
-    n_hostile = len(HOSTILE_TEXTS)
-    return MeasuredFormat(
+    return probabilities, MeasuredFormat(
         **vars(measurements),
         form=name,
         takes=export_format.takes,
         needs=list(export_format.needs),
-        bytes=_size(folder / export_format.path),
-        accuracy=accuracy_change(labels, probabilities[n_hostile:], expected[n_hostile:])
-        if export_format.tolerance is None
-        else None,
+        bytes=size(folder / export_format.path),
     )
 
 
@@ -281,11 +297,3 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _size(path: Path) -> int:
-    return sum(
-        file.stat().st_size
-        for file in ([path] if path.is_file() else path.rglob("*"))
-        if file.is_file()
-    )

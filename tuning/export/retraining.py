@@ -4,6 +4,7 @@ and validation splits.
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 import time
@@ -21,11 +22,18 @@ from tuning.data.files import Progress
 from tuning.errors import ExportError
 from tuning.evaluation.scores import ModelScores, Scores
 from tuning.evaluation.test_split import Classifier
-from tuning.spaces.loading import SearchSpace, has_own_fit, load_hypermodel
+from tuning.spaces.loading import (
+    SearchSpace,
+    declare,
+    has_own_fit,
+    load_hypermodel,
+    require_same_space,
+)
 from tuning.spaces.ranges import Values
+from tuning.study.prepare import sizes_of
 from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of, busy_seconds, value_of, values_of, was_trained
-from tuning.training import fit, prediction
+from tuning.training import fit, loops, prediction
 from tuning.training.result import Answer, FitResult
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.limits import TrialLimits, with_memory
@@ -40,6 +48,8 @@ from tuning.workers.messages import (
 from tuning.workers.pool import Pool, available_gpus
 from tuning.workers.pools import default_workers
 from tuning.workers.worker import raise_error
+
+logger = logging.getLogger(__name__)
 
 # How many times faster an encoder trains with twice as many threads: an assumption.
 SPEEDUP = 1.7
@@ -97,6 +107,30 @@ class Trained:
             epochs=self.epochs,
             seconds=round(self.seconds, 1),
             **validation,
+        )
+
+
+def require_present_space(
+    path: Path, recorded: SearchSpace, config: StudyConfig, corpus: Corpus
+) -> None:
+    """Check that the file of a search space still declares the recorded ranges.
+
+    Raises:
+        SpaceError: the file declares other ranges.
+    """
+    now = declare(
+        path,
+        n_classes=len(corpus.card.class_names),
+        preset=config.preset,
+        sizes=sizes_of(config, corpus),
+        try_fit=loops.try_fit,
+    )
+    require_same_space(now, recorded, path=path, doing="An export")
+    if now.source_sha256 != recorded.source_sha256:
+        logger.warning(
+            "The search space file %s has changed since the search, but its ranges have not; the"
+            " export uses the present file, also for models that were chosen with the earlier one.",
+            path.name,
         )
 
 

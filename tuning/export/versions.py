@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,12 +20,20 @@ from tuning.results import StudyDir
 N_KEPT = 2
 
 
-def empty_folder(path: Path) -> Path:
-    """Create an empty folder, which replaces an existing folder, and return its path."""
+@contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Create an empty folder, which replaces an existing folder, and yield its path. After an error
+    the folder is removed, unless it has a finished export, which `recover` may need.
+    """
     with translated(path):
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
-    return path
+    try:
+        yield path
+    except BaseException:
+        if not is_whole(path):
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def next_number(best: Path) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import weakref
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+logger = logging.getLogger(__name__)
 
 # Keras' own work between two calls into TensorFlow took 1 to 2 ms of the 6 to 10 ms of a batch.
 STEPS_PER_EXECUTION = 32
@@ -20,7 +23,9 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, Any], n_batc
     """Create the variables of a compiled model's optimizer and metrics, and trace the function of
     its training steps. Nothing is trained. So the first epoch takes as long as the others.
 
-    A model that runs eagerly, or that has its own `steps_per_execution`, is left as it is.
+    A model that runs eagerly is left as it is, and its own `steps_per_execution` remains. If the
+    model raises an error here, `fit` creates and traces in Keras' own order, and raises the error
+    again if it is one there.
 
     Args:
         model: the compiled model.
@@ -31,20 +36,30 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, Any], n_batc
     # Metrics of a model that runs eagerly may need numbers, which symbolic tensors do not have.
     if model.run_eagerly:
         return
-    # Without this call, Keras creates the variables while it traces a step, and must trace the step
-    # once more. This takes 0.15 s for each trial.
-    with model.distribute_strategy.scope():
-        model._symbolic_build(data_batch=batch)
-    if model.steps_per_execution != 1:
-        return
-    model.steps_per_execution = STEPS_PER_EXECUTION
+    is_own = model.steps_per_execution != 1
+    if not is_own:
+        model.steps_per_execution = STEPS_PER_EXECUTION
+    try:
+        # Without this call, Keras creates the variables while it traces a step, and must trace the
+        # step once more. This takes 0.15 s for each trial.
+        with model.distribute_strategy.scope():
+            model._symbolic_build(data_batch=batch)
+        if not is_own:
+            _trace(model, spec, n_batches=n_batches)
+    except Exception:  # A metric may need the loss first, or keep a tensor of the step.
+        logger.debug("fit() traces the training steps itself.", exc_info=True)
+        model.train_function = None
+
+
+def _trace(model: keras.Model, spec: Any, *, n_batches: int) -> None:
+    """Trace a model's training function with a data set that has no batches."""
     empty = iter(tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec))
     if _runs_keras_step(model):
         steps = _Steps(model, n_batches=n_batches)
-        model.train_function = steps
-        # An own metric may not have a result before its first batch. Other errors come again.
+        # An own metric may not have a result before its first batch.
         with contextlib.suppress(tf.errors.OpError):
             steps.run(empty, 0)
+        model.train_function = steps
         return
     model.make_train_function()
     with contextlib.suppress(StopIteration):
@@ -70,7 +85,7 @@ class _Steps:
     It computes what Keras' function computes. Keras' graph finds the end of the data by itself and
     returns the results of every step, for which it needs two conditions and one function more. With
     this graph the first step of `masked_lstm` takes 0.40 s, with Keras' graph 0.53 s (one core of
-    an AMD EPYC). `result()` of a metric runs once in a call instead of once in a step.
+    an AMD EPYC). A metric's `result()` that changes the metric runs once more in each call.
     """
 
     def __init__(self, model: keras.Model, *, n_batches: int) -> None:
