@@ -36,7 +36,7 @@ from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
 from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
 from tuning.export.export import DataNow
-from tuning.export.formats import HOSTILE_TEXTS
+from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.retraining import Retraining, Trained, retrain
 from tuning.inference.load import classify, load
 from tuning.inference.manifest import read_manifest, verify

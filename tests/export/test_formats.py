@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -41,13 +42,12 @@ from tuning.documents import unstructure
 from tuning.errors import ExportError
 from tuning.export import formats
 from tuning.export.formats import (
-    HOSTILE_TEXTS,
     accuracy_change,
     model_input,
     pipeline_probabilities,
 )
 from tuning.export.manifest import WrittenFormats
-from tuning.export.parity import check_parity
+from tuning.export.parity import HOSTILE_TEXTS, check_parity
 from tuning.export.writers import Source, raw_text_model, write_format
 from tuning.inference.load import fastest_format, load_unverified
 from tuning.inference.manifest import ModelInput
@@ -454,6 +454,46 @@ def test_required_format_that_fails_ends_the_export(
         write_formats(
             tmp_path, model, values, reviews.corpus, test_texts=test, test_labels=labels_of(reviews)
         )
+
+
+def test_required_format_that_can_not_be_written_ends_the_export_before_a_check(
+    reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the models are not evaluated on the test split."""
+
+    def refuse(format_name: str, source: Source, path: Path) -> None:
+        raise ExportError(f"{format_name} is refused.")
+
+    monkeypatch.setattr(formats, "FORMATS", {"saved_model": FORMATS["saved_model"]})
+    monkeypatch.setattr(formats, "write_format", refuse)
+    model, values = build("baseline", 0.0, 2), {"vocab_size": ROWS, "sequence_length": LENGTH}
+    test = reviews.splits.frames["test"]["text"].tolist()
+    with (
+        pytest.raises(ExportError, match="saved_model is refused"),
+        formats.write_formats(tmp_path, model, values, reviews.corpus, test_texts=test),
+    ):
+        pytest.fail("the export goes on")
+
+
+def test_no_check_begins_after_an_error(
+    reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def check(folder: Path, format_name: str, **rest: Any) -> None:
+        begun.append(format_name)
+        time.sleep(0.5)
+
+    monkeypatch.setattr(formats, "write_format", lambda name, source, path: path.touch())
+    monkeypatch.setattr(formats, "check_parity", check)
+    model, values = build("baseline", 0.0, 2), {"vocab_size": ROWS, "sequence_length": LENGTH}
+    test = reviews.splits.frames["test"]["text"].tolist()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        formats.write_formats(tmp_path, model, values, reviews.corpus, test_texts=test),
+    ):
+        raise KeyboardInterrupt
+    assert len(begun) == formats.N_CHECKS < len(FORMATS)
 
 
 def test_format_that_differs_is_refused(reviews: Reviews, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import ExportError, StudyError
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
-from tuning.export.formats import HOSTILE_TEXTS, model_input, pipeline_probabilities
+from tuning.export.formats import model_input, pipeline_probabilities
+from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.writers import Source
 from tuning.inference import load, runtimes
 from tuning.inference.load import load_unverified

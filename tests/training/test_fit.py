@@ -1080,7 +1080,6 @@ def test_fit_model_for_xla_trains() -> None:
     assert len(run(make, epochs=1)[1].history) == 1
 
 
-@pytest.mark.slow
 def test_fit_model_of_a_distribution_strategy_trains() -> None:
     def make(hp: keras_tuner.HyperParameters) -> keras.Model:
         with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
@@ -1093,6 +1092,7 @@ def test_fit_model_of_a_distribution_strategy_trains() -> None:
     assert in_a_strategy == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_model_for_xla_gets_batches_of_one_width_and_no_xla_for_others() -> None:
     """XLA compiles a step again for each width."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from tuning.data.splits import SplitReviews
 from tuning.evaluation.ngram_tuning import NgramReference, all_references
 from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.references import Reference
-from tuning.evaluation.scores import EnsembleFacts
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluate_on_test_split
 from tuning.export.description import (
     ChosenTrial,
@@ -140,52 +139,26 @@ def _export(
     prepare_views(corpus, space, config, progress=progress)
     members = choose_members(chosen, corpus, splits, size=ensemble, warn=warn) if ensemble else None
     test_texts = splits.frames["test"]["text"].tolist()
-    # The workers that end first leave a core free, which the references use.
-    with ThreadPoolExecutor(1) as beside:
-        fitted = beside.submit(all_references, splits, corpus, test_texts)
-        trained, facts = _train(chosen, members, space, corpus, progress=progress)
-        with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
-            formats, compared, evaluation = _write(
-                temporary, chosen, trained, fitted, corpus, test_texts=test_texts, progress=progress
-            )
-            scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
-            seen = _with_column(evaluation.predictions, slice_column, splits)
-            number = next_number(folder.best_dir)
-            manifest = describe_export(
-                chosen, trained, corpus.card, number=number, scores=scores, formats=formats
-            )
-            test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
-            return _publish(temporary, manifest, test, folder, number=number)
-
-
-def _write(
-    temporary: Path,
-    chosen: ChosenTrial,
-    trained: dict[str, Trained],
-    fitted: Future[References],
-    corpus: Corpus,
-    *,
-    test_texts: list[str],
-    progress: Progress | None,
-) -> tuple[WrittenFormats, References, TestEvaluation]:
-    """Write the formats, and evaluate all models on the test split while the formats are checked.
-
-    Args:
-        fitted: the reference models, which may still be trained.
-    """
-    best = trained[BEST]
-    with write_formats(
-        temporary, best.model, best.values, corpus, test_texts=test_texts, progress=progress
-    ) as compare:
-        if progress:
-            progress("training the reference models", 0.0)
-        compared = fitted.result()
-        evaluation = _evaluate(
-            chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
+    trained, of_members, compared = _train(
+        chosen, members, space, corpus, splits, test_texts=test_texts, progress=progress
+    )
+    facts = None
+    if members:
+        joined = join(chosen, members, of_members, corpus=corpus)
+        trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
+        facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
+    with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
+        formats, evaluation = _write(
+            temporary, chosen, trained, compared, corpus, test_texts=test_texts, progress=progress
         )
-        if progress:
-            progress("checking the formats", 0.0)
-    return compare(evaluation.predictions.labels), compared, evaluation
+        scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
+        number = next_number(folder.best_dir)
+        manifest = describe_export(
+            chosen, trained, corpus.card, number=number, scores=scores, formats=formats
+        )
+        seen = _with_column(evaluation.predictions, slice_column, splits)
+        test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
+        return _publish(temporary, manifest, test, folder, number=number)
 
 
 def _train(
@@ -193,17 +166,42 @@ def _train(
     members: Ensemble | None,
     space: SearchSpace,
     corpus: Corpus,
+    splits: SplitReviews,
     *,
+    test_texts: list[str],
     progress: Progress | None,
-) -> tuple[dict[str, Trained], EnsembleFacts | None]:
-    """Return the trained models by their roles, and the facts of an ensemble."""
-    trained, of_members = _retrain(chosen, members, space, corpus, progress=progress)
-    if not members:
-        return trained, None
-    joined = join(chosen, members, of_members, corpus=corpus)
-    by_role = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
-    facts = describe_ensemble(chosen, members, of_members, joined, single=by_role[SINGLE])
-    return by_role, facts
+) -> tuple[dict[str, Trained], list[Trained], References]:
+    """Return the retrained models by their roles, those of an ensemble, and the references."""
+    # The workers that end first leave a core free, which the references use.
+    with ThreadPoolExecutor(1) as beside:
+        fitted = beside.submit(all_references, splits, corpus, test_texts)
+        trained, of_members = _retrain(chosen, members, space, corpus, progress=progress)
+        if progress and not fitted.done():
+            progress("training the reference models", 0.0)
+        return trained, of_members, fitted.result()
+
+
+def _write(
+    temporary: Path,
+    chosen: ChosenTrial,
+    trained: dict[str, Trained],
+    compared: References,
+    corpus: Corpus,
+    *,
+    test_texts: list[str],
+    progress: Progress | None,
+) -> tuple[WrittenFormats, TestEvaluation]:
+    """Write the formats, and evaluate the models on the test split while they are checked."""
+    best = trained[BEST]
+    with write_formats(
+        temporary, best.model, best.values, corpus, test_texts=test_texts, progress=progress
+    ) as compare:
+        evaluation = _evaluate(
+            chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
+        )
+        if progress:
+            progress("checking the formats", 0.0)
+    return compare(evaluation.predictions.labels), evaluation
 
 
 def _retrain(

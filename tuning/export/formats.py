@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from tuning.errors import ExportError
 from tuning.evaluation.bootstrap import accuracy_difference
 from tuning.evaluation.metrics import Array, Labels
 from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormats
-from tuning.export.parity import check_parity
+from tuning.export.parity import HOSTILE_TEXTS, check_parity
 from tuning.export.writers import Source, write_format
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import (
@@ -50,7 +50,7 @@ N_PARITY_TEXTS = 2_000
 N_CHECKS = 2
 # Number of texts for a pretrained encoder, which needs up to a second for a text.
 N_ENCODER_TEXTS = 200
-# The format that is written first. It is written in no time, and checked while others are written.
+# The format that is written first: in 0.1 s, so its check begins while the others are written.
 FIRST = "h5"
 # The formats that take raw text. An export must contain them, but `keras` may be missing if the
 # model has classes of the search space.
@@ -60,23 +60,6 @@ REQUIRED = ("keras", "saved_model")
 MAX_INT8_LOSS = 0.02
 # The class probabilities of a format for the texts of its parity check, and its measurements.
 Checked = tuple[Array, MeasuredFormat]
-HOSTILE_TEXTS = (
-    "",
-    "   \t\n ",
-    "zzqxv qqwzx jjkzq",
-    "this product is great " * 2_000,
-    "x" * 100_000,
-    "这个产品非常好，我很喜欢。 质量 很 好",
-    "هذا المنتج رائع جدا",
-    '😀👍 <b>Great</b> &amp; <br/> it\'s "good"!!! 10/10',
-    "<script>alert('great')</script><!-- bad -->",
-    "ÉCOLE Straße naïve\u00a0space\u2028line\u0085next",
-    "\x00null\x01control\x7f",
-    "great\x00",
-    "great\x1cgood\x1b[31m bad\u202egood",
-    "great \ud800 good\udfff",
-    "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'",
-)
 
 
 @contextlib.contextmanager
@@ -94,47 +77,45 @@ def write_formats(
 
     The value of the context is a function from the labels of the test split to the formats. A
     format that can't be written or loaded, or that fails its parity check, is removed, and
-    `left_out` contains the reason. The function raises an `ExportError` if it is a required format.
+    `left_out` contains the reason.
+
+    Raises:
+        ExportError: a required format can't be written; of the function: it can't be loaded, or
+            fails its parity check.
     """
     inputs = model_input(model, values)
     source = Source.of(model, inputs, corpus)
     _write_vocabularies(folder, source)
-    rows = _parity_rows(len(test_texts), N_ENCODER_TEXTS if inputs.preset else N_PARITY_TEXTS)
-    texts = [*HOSTILE_TEXTS, *(test_texts[row] for row in rows)]
+    texts = [*HOSTILE_TEXTS, *(test_texts[row] for row in _parity_rows(len(test_texts), source))]
     expected = pipeline_probabilities(source, values, texts)
     with ThreadPoolExecutor(N_CHECKS) as checks:
         check = partial(_check, folder, inputs=inputs, texts=texts, expected=expected)
-        outcomes = _write_all(folder, source, partial(checks.submit, check), progress)
-
-        def compare(labels: Labels) -> WrittenFormats:
-            written, left_out = _outcomes(folder, source, outcomes, expected, labels[rows])
-            return WrittenFormats(
-                forms=written,
-                left_out=left_out,
-                limits=_nan_limits(texts, expected),
-                n_parity_texts=len(texts),
-            )
-
         try:
-            yield compare
-        except BaseException:
+            outcomes = _write_all(folder, source, partial(checks.submit, check), progress)
+            yield partial(_compare, folder, source, outcomes, texts=texts, expected=expected)
+            wait(outcomes.values())
+        except BaseException:  # No further check begins, also after Ctrl-C.
             checks.shutdown(cancel_futures=True)
             raise
 
 
-def _outcomes(
+def _compare(
     folder: Path,
     source: Source,
     outcomes: Mapping[str, Future[Checked]],
+    test_labels: Labels,
+    *,
+    texts: list[str],
     expected: Array,
-    labels: Labels,
-) -> tuple[dict[str, MeasuredFormat], dict[str, str]]:
+) -> WrittenFormats:
     """Return the formats that passed their checks, and the reasons for the others, which are
-    removed. `labels` are those of the texts of the test split.
+    removed.
 
     Raises:
-        ExportError: a required format can't be written or loaded, or fails its parity check.
+        ExportError: a required format can't be loaded, or fails its parity check.
     """
+    n_hostile = len(HOSTILE_TEXTS)
+    labels = test_labels[_parity_rows(len(test_labels), source)]
     written: dict[str, MeasuredFormat] = {}
     left_out: dict[str, str] = {}
     for name in FORMATS:
@@ -142,17 +123,27 @@ def _outcomes(
         try:
             probabilities, measured = outcomes[name].result()
             if FORMATS[name].tolerance is None:
-                n_hostile = len(HOSTILE_TEXTS)
                 change = accuracy_change(labels, probabilities[n_hostile:], expected[n_hostile:])
                 measured = replace(measured, accuracy=change)
             written[FORMATS[name].path] = measured
         except ExportError as error:
             _remove(path)
-            # Keras can't load a class of the search space, so such a model has no `keras` format.
-            if name in REQUIRED and (name != "keras" or is_stock(source.graph)):
+            if _is_required(name, source):
                 raise
             left_out[FORMATS[name].path] = str(error).replace(f"{folder.absolute()}/", "")
-    return written, left_out
+    return WrittenFormats(
+        forms=written,
+        left_out=left_out,
+        limits=_nan_limits(texts, expected),
+        n_parity_texts=len(texts),
+    )
+
+
+def _is_required(name: str, source: Source) -> bool:
+    """Return whether an export must contain a format. Keras can't load a class of the search space,
+    so such a model has no `keras` format.
+    """
+    return name in REQUIRED and (name != "keras" or is_stock(source.graph))
 
 
 def _write_vocabularies(folder: Path, source: Source) -> None:
@@ -195,8 +186,9 @@ def model_input(model: keras.Model, values: Values) -> ModelInput:
     )
 
 
-def _parity_rows(n_texts: int, n_most: int) -> npt.NDArray[np.int64]:
-    """Return rows of the test split for a parity check: at most `n_most`, from all its parts."""
+def _parity_rows(n_texts: int, source: Source) -> npt.NDArray[np.int64]:
+    """Return rows of the test split for a parity check, from all its parts."""
+    n_most = N_ENCODER_TEXTS if source.inputs.preset else N_PARITY_TEXTS
     return np.unique(np.linspace(0, n_texts - 1, min(n_texts, n_most)).astype(np.int64))
 
 
@@ -214,6 +206,8 @@ def _write_all(
         try:
             _write(folder, name, source)
         except ExportError as error:
+            if _is_required(name, source):
+                raise
             outcomes[name] = Future()
             outcomes[name].set_exception(error)
         else:

@@ -30,6 +30,24 @@ from tuning.processes import child_environment
 RUNTIMES = ("tensorflow", "keras", "keras_hub", "onnxruntime", "ai_edge_litert")
 # Packages that no format may need.
 TRAINING = ("onnx", "tf2onnx", "optuna", "keras_tuner")
+# Texts of every parity check, beside those of the test split.
+HOSTILE_TEXTS = (
+    "",
+    "   \t\n ",
+    "zzqxv qqwzx jjkzq",
+    "this product is great " * 2_000,
+    "x" * 100_000,
+    "这个产品非常好，我很喜欢。 质量 很 好",
+    "هذا المنتج رائع جدا",
+    '😀👍 <b>Great</b> &amp; <br/> it\'s "good"!!! 10/10',
+    "<script>alert('great')</script><!-- bad -->",
+    "ÉCOLE Straße naïve\u00a0space\u2028line\u0085next",
+    "\x00null\x01control\x7f",
+    "great\x00",
+    "great\x1cgood\x1b[31m bad\u202egood",
+    "great \ud800 good\udfff",
+    "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'",
+)
 # Maximum seconds of a parity check. The slowest measured check took a minute, on a busy machine.
 MAX_SECONDS = 900
 # Numbers of predictions of a single text.

@@ -23,7 +23,7 @@ N_KEPT = 2
 @contextlib.contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
     """Create an empty folder, which replaces an existing folder, and yield its path. After an error
-    the folder is removed, unless it has a finished export, which `recover` may need.
+    the folder is removed, unless it contains a finished export, which `recover` may need.
     """
     with translated(path):
         shutil.rmtree(path, ignore_errors=True)

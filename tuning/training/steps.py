@@ -24,8 +24,8 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, Any], n_batc
     its training steps. Nothing is trained. So the first epoch takes as long as the others.
 
     A model that runs eagerly is left as it is, and its own `steps_per_execution` remains. If the
-    model raises an error here, `fit` creates and traces in Keras' own order, and raises the error
-    again if it is one there.
+    model raises an error here, creating and tracing are left to `fit`, which raises the error again
+    unless it depends on the order.
 
     Args:
         model: the compiled model.
@@ -46,8 +46,10 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, Any], n_batc
             model._symbolic_build(data_batch=batch)
         if not is_own:
             _trace(model, spec, n_batches=n_batches)
-    except Exception:  # A metric may need the loss first, or keep a tensor of the step.
-        logger.debug("fit() traces the training steps itself.", exc_info=True)
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception:  # For example, the logs of a model may need its loss first.
+        logger.info("The training steps of %s are traced by fit().", model.name, exc_info=True)
         model.train_function = None
 
 
