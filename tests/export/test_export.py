@@ -369,9 +369,9 @@ def test_export_refuses_a_space_that_changed(copied: Setting) -> None:
 
 
 def test_only_the_export_reads_the_test_split(
-    finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
+    copied: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results, _ = finished
+    results = copied.results
     record = read_record(results.study("s"))
     # Finding the n-grams of the test texts reads the split too, but not its labels.
     build_ngrams(Corpus(results.cache_dir(record.data_fingerprint)))
