@@ -1089,7 +1089,8 @@ def test_fit_model_of_a_distribution_strategy_trains() -> None:
         run(model, epochs=2)[1].history[-1].metrics
         for model in (lambda hp: mean(eager=False), make)
     )
-    assert in_a_strategy == pytest.approx(expected, rel=1e-4)
+    for name in ("loss", "val_loss"):  # A probability near 0.5 may count as the other class.
+        assert in_a_strategy[name] == pytest.approx(expected[name], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -92,14 +92,14 @@ def write_formats(
         check = partial(_check, folder, inputs=inputs, texts=texts, expected=expected)
         try:
             outcomes = _write_all(folder, source, partial(checks.submit, check), progress)
-            yield partial(_compare, folder, source, outcomes, texts=texts, expected=expected)
+            yield partial(_formats_of, folder, source, outcomes, texts=texts, expected=expected)
             wait(outcomes.values())
         except BaseException:  # No further check begins, also after Ctrl-C.
             checks.shutdown(cancel_futures=True)
             raise
 
 
-def _compare(
+def _formats_of(
     folder: Path,
     source: Source,
     outcomes: Mapping[str, Future[Checked]],
