@@ -36,15 +36,15 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, Any], n_batc
     # Metrics of a model that runs eagerly may need numbers, which symbolic tensors do not have.
     if model.run_eagerly:
         return
-    is_own = model.steps_per_execution != 1
-    if not is_own:
+    is_default = model.steps_per_execution == 1
+    if is_default:
         model.steps_per_execution = STEPS_PER_EXECUTION
     try:
         # Without this call, Keras creates the variables while it traces a step, and must trace the
         # step once more. This takes 0.15 s for each trial.
         with model.distribute_strategy.scope():
             model._symbolic_build(data_batch=batch)
-        if not is_own:
+        if is_default:
             _trace(model, spec, n_batches=n_batches)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise
