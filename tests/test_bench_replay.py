@@ -41,7 +41,7 @@ def test_distance_is_in_shares_of_the_ranges() -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("pruner", replay.PRUNERS)
 @pytest.mark.parametrize("sampler", replay.SAMPLERS)
 def test_search_gives_values_of_the_trainings_after_their_seconds(

@@ -150,7 +150,7 @@ def used_by(function: Callable[..., None], log_path: Path) -> float:
     return cpu_seconds() - before
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_workers_of_a_fresh_process_count_to_this_program(tmp_path: Path) -> None:
     """The fork server of a process outlives it, unless the process ends the server. It takes more
     CPU time to start a server and a worker too.
@@ -172,7 +172,7 @@ def cpu_of_a_command(*, data: str, folder: str) -> tuple[float, float]:
     return at_last_line, cpu_seconds() - before
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fork_server_of_a_command_counts_to_this_program(reviews_csv: Path, tmp_path: Path) -> None:
     """It outlives the command, so nobody would have waited for it."""
     data, folder = str(reviews_csv), str(tmp_path / "results")
@@ -305,7 +305,7 @@ def test_coordinator_is_measured_between_two_readings() -> None:
     assert both["idle_share"] == pytest.approx(0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_coordinators_that_share_a_study_are_measured(tmp_path: Path) -> None:
     case = shared_study.Case(
         url=f"sqlite:///{tmp_path}/shared.db",

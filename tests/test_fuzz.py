@@ -219,7 +219,7 @@ def test_decompression_bomb_ends_at_a_stated_size(
     assert isinstance(read_files(str(tmp_path / "good.csv.gz")).frame, pd.DataFrame)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_inputs_that_follow_branches() -> None:
     """The test tries a few inputs, where `make fuzz` tries tens of thousands. Each reader is fuzzed
     in a process of its own.

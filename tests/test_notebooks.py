@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_runs_at_small_sizes(name: str, folder: Path) -> None:
     notebook = with_parameters(read_notebook(name), SMALL[name])

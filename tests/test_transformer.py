@@ -86,7 +86,7 @@ def config_of(data: Path, preset: Path, space: str) -> StudyConfig:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_study_is_searched_continued_confirmed_and_exported(
     tiny_preset: Path, reviews_csv: Path, tmp_path: Path, onnx_alone: None
 ) -> None:
@@ -109,7 +109,7 @@ def test_study_is_searched_continued_confirmed_and_exported(
     assert prediction.label in ("negative", "positive")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("onnx_alone")
 def test_space_of_the_documents_forms_an_ensemble(
     tiny_preset: Path, reviews_csv: Path, tmp_path: Path
@@ -147,7 +147,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.rglob("model.safetensors")).parent
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_hugging_face_model_learns_from_few_texts(minilm: Path, tmp_path: Path) -> None:
     data, space = tmp_path / "reviews.csv", tmp_path / "narrow.py"
     make_reviews(300).to_csv(data, index=False)

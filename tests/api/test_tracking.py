@@ -176,7 +176,7 @@ def test_unreachable_server_is_one_warning_and_nothing_is_lost(
         )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_search_that_goes_on_is_written_once(setting: Setting, tmp_path: Path) -> None:
     pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
     pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")

@@ -574,6 +574,7 @@ def test_confirmation_with_a_new_finalist_keeps_its_best_until_the_first_repeat(
     assert estimates is not None and estimates.is_confirmed and estimates.best.trial == 1
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000))
 @settings(max_examples=30, deadline=None)
 def test_further_seeds_are_named_only_if_the_interval_is_wider(seed: int) -> None:

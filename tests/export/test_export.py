@@ -368,6 +368,7 @@ def test_export_refuses_a_space_that_changed(copied: Setting) -> None:
         export_study(copied.results)
 
 
+@pytest.mark.slow
 def test_only_the_export_reads_the_test_split(
     copied: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

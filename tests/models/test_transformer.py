@@ -90,6 +90,7 @@ def logits_of(probabilities: np.ndarray) -> np.ndarray:
 NGRAM_IDS = np.array([[2, 3, 0], [4, 0, 0], [2, 5, 6]], dtype=np.int32)
 
 
+@pytest.mark.slow
 def test_ngrams_vote_in_predictions_and_do_not_change_the_training(tiny_preset: Path) -> None:
     trained = []
     for rows in (0, 9):

@@ -144,6 +144,7 @@ def test_ngrams_beside_words_give_the_same(deep: Callable[..., Any]) -> None:
     assert_same(other_order, [texts(9, 5), texts(9, 20)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_ngrams", [False, True])
 def test_trained_weights_are_the_same(has_ngrams: bool) -> None:
     ids, labels = texts(200, 30), np.arange(200) % 2
@@ -316,6 +317,7 @@ def test_row_contains_the_words_of_each_text_and_the_gap(
     assert n_kept <= len(numbers) <= n_kept * (1 + 1 / LENGTHS_PER_OCTAVE) + 1
 
 
+@pytest.mark.slow
 def test_rows_have_few_lengths() -> None:
     widths = {
         int(join(tf.ones((1, length), tf.int32), 1)[0].shape[1]) for length in range(1023, 2047)

@@ -99,6 +99,7 @@ def test_model_with_xla_is_left_as_it_is(tiny_preset: Path) -> None:
         assert "make_train_function" not in vars(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_instructions", [False, True])
 def test_training_is_that_of_keras(
     tiny_preset: Path, has_instructions: bool, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +125,7 @@ def test_training_is_that_of_keras(
     np.testing.assert_allclose(outputs[1], outputs[0], atol=2e-2 if has_instructions else 1e-5)
 
 
+@pytest.mark.slow
 def test_only_training_is_rounded(tiny_preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "has_bfloat16", lambda: True)
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)

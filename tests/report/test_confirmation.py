@@ -182,7 +182,7 @@ def null_confirmation(rng: np.random.Generator, *, n: int) -> Confirmation:
     )[0]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("n", "n_confirmations", "limit"), [(1, 1000, 0.035), (5, 200, 0.05)])
 def test_finalists_as_good_as_the_baseline_are_seldom_called_better(
     n: int, n_confirmations: int, limit: float

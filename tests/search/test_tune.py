@@ -691,7 +691,7 @@ def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)  # Each of the eight starts imports Keras.
 def test_study_killed_six_times_equals_the_uninterrupted_one(
     setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path

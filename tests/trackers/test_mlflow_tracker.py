@@ -80,6 +80,7 @@ def test_study_is_written_once_with_an_export_that_mlflow_loads(
     assert read["export"] == "export None of 2026-01-01T00:00:00+00:00"
 
 
+@pytest.mark.nightly
 def test_new_export_is_the_model_that_is_loaded(
     copied: Setting, onnx_export: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_names_are_those_that_mlflow_accepts(monkeypatch: pytest.MonkeyPatch) ->
     assert written == {"units_0_": "1", "units_0__": "2", "lr": "4", "val_f1_1": 0.5}
 
 
+@pytest.mark.nightly
 def test_trial_that_goes_on_gets_its_new_epochs_alone(copied: Setting, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     study, tracked = copied.study(), tuning.load_study("s", results=copied.results.path)

@@ -42,6 +42,7 @@ def test_study_is_written_once_with_its_export(
         assert run["summary"]["state"] == "complete"
 
 
+@pytest.mark.nightly
 def test_run_that_was_cut_is_written_again(copied: Setting, tmp_path: Path) -> None:
     place = tmp_path / "runs"
     study = tuning.load_study("s", results=copied.results.path)

@@ -191,6 +191,7 @@ def rows_at(epochs: float) -> npt.NDArray[np.int64]:
     return np.arange(N_TEXTS) if rows is None else rows
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["val_accuracy", "val_loss", "val_auc"]))
 def test_every_later_epoch_is_worse_on_the_texts_of_the_best(seed: int, metric: str) -> None:
