@@ -4,9 +4,10 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import create_trial
@@ -21,8 +22,8 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import MAJORITY, TestDocument
-from tuning.evaluation.statistics import Interval
+from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
+from tuning.evaluation.statistics import Interval, mcnemar
 from tuning.report.confirmation import lower_mean
 from tuning.report.costs import saved_sentence
 from tuning.report.page import write_report
@@ -248,6 +249,16 @@ def test_difference_that_is_shown_as_zero_is_none(
     )
     words = f"The model can't be distinguished from the baseline on the test split: {shown}"
     assert sentence.startswith(words)
+
+
+@pytest.mark.parametrize(("n", "shown"), [(5, "p = 0.062."), (2_000, "p < 1e-300.")])
+def test_p_value_is_never_zero(n: int, shown: str) -> None:
+    labels = np.ones(n, dtype=np.int64)
+    right, wrong = np.tile([0.1, 0.9], (n, 1)), np.tile([0.9, 0.1], (n, 1))
+    test = mcnemar(labels, right, wrong)
+    result = Comparison(**asdict(test), accuracy_difference=Interval(1.0, 1.0, 1.0))
+    sentence = comparison("baseline", result, exported="The model", metric="val_accuracy")
+    assert sentence.endswith(shown)
 
 
 def test_trial_with_the_digits_of_the_baseline_has_the_same_value() -> None:
