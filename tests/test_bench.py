@@ -62,7 +62,7 @@ needs_peers = pytest.mark.skipif(
 
 needs_fasttext = pytest.mark.skipif(
     not importlib.util.find_spec("fasttext"),
-    reason="fastText is in the extra bench; `make test-nightly` installs it",
+    reason="fastText is in the extra bench; `make test-slow` installs it",
 )
 
 
@@ -584,6 +584,7 @@ def test_fasttext_that_diverges_or_hangs_is_tried_with_another_seed(
         fasttext.autotune(words_of_two_classes(), seconds=7, settings=settings)
 
 
+@pytest.mark.slow
 @needs_fasttext
 def test_scores_of_autotune_are_read_from_what_it_prints() -> None:
     from benchmarks.peers import fasttext_peer
@@ -600,6 +601,7 @@ def test_scores_of_autotune_are_read_from_what_it_prints() -> None:
     assert n_trials == 11
 
 
+@pytest.mark.slow
 @needs_fasttext
 def test_fasttext_reads_a_split_in_random_order(tmp_path: Path) -> None:
     from benchmarks.peers import fasttext_peer
