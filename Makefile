@@ -263,7 +263,7 @@ install-trackers: $(VENV)/.installed-trackers
 
 ## test: run the fast tests
 test: $(VENV)/.installed-dev
-	$(PYTHON) -m pytest -m "not slow and not nightly" --numprocesses logical --maxprocesses 4 \
+	$(PYTHON) -m pytest -m "not (slow or nightly)" --numprocesses logical --maxprocesses 4 \
 	  --dist worksteal
 
 ## test-slow: run the tests that train for minutes or need a browser or PostgreSQL

@@ -679,12 +679,11 @@ def test_whole_run_times_both_commands_for_each_space(
     settings: Settings, splits: SplitReviews
 ) -> None:
     record = kept(settings, splits, "whole-run", whole_run.measure(settings, splits, show=print))
-    for space in whole_run.SPACES:
-        both = record["runs"][space]
+    runs = [record["runs"][space] for space in whole_run.SPACES]
+    for both in runs:
         assert both.keys() == {"tune", "export-best"}
         assert all(times["seconds"] > 0 and times["cpu_seconds"] > 0 for times in both.values())
-    runs = [record["runs"][space].values() for space in whole_run.SPACES]
-    in_all = [sum(times["seconds"] for times in commands) for commands in runs]
+    in_all = [sum(times["seconds"] for times in both.values()) for both in runs]
     figures_in_minutes = [record[name]["value"] for name in ("run_minutes", "run_minutes_baseline")]
     assert figures_in_minutes == pytest.approx([seconds / 60 for seconds in in_all], abs=1e-4)
     assert record["export_seconds"]["value"] == record["runs"]["reviews"]["export-best"]["seconds"]

@@ -205,7 +205,7 @@ def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> 
     known = result.difference(metric)  # An earlier version compared the accuracies alone.
     change = as_shown(known or result.accuracy_difference)
     score = metric[len("val_") :].replace("_", " ") if known else "accuracy"
-    p = f"= {result.p_value:.2g}" if result.p_value else "< 1e-300"  # It is 0 in a float.
+    p = f"= {result.p_value:.2g}" if result.p_value else "< 1e-300"  # A smaller p rounds to 0.
     size = f"{_signed(change)} {score}, McNemar's p {p}"
     if not change.excludes_zero:
         return f"{exported} can't be distinguished from the {name} on the test split: {size}."
