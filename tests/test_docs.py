@@ -144,10 +144,6 @@ def options(command: typer.core.TyperCommand) -> set[str]:
     }
 
 
-def test_readme_is_short() -> None:
-    assert len(README.read_text().splitlines()) <= 250
-
-
 def test_every_page_is_linked_from_the_readme() -> None:
     assert {(ROOT / link.partition("#")[0]).resolve() for link in links(README)} >= set(
         DOCUMENTS
@@ -226,19 +222,6 @@ def test_file_tree_names_every_module_and_no_other_file() -> None:
 
 def test_file_tree_describes_every_file() -> None:
     assert [name for name, description in tree().items() if not description] == []
-
-
-def test_walk_of_a_trial_counts_its_modules_and_packages() -> None:
-    walk, _, counts = section(DESIGN, "One trial, step by step").partition("Steps 6 to 18 name ")
-    steps = walk.partition("Then each trial goes this way.")[2]
-    named = re.findall(r"`(\w+)/(\w+\.py)`", steps)
-    assert [name for name in named if not (ROOT / "tuning" / "/".join(name)).exists()] == []
-    packages = [package for package, _ in named]
-    assert counts.startswith(f"{len(set(named))} modules in {len(set(packages))} packages.")
-    imports = re.findall(r"^(\w+) +→", section(DESIGN, "Who imports whom"), re.MULTILINE)
-    places = [imports.index(package) for package in packages]
-    n_up = sum(after < before for before, after in itertools.pairwise(places))
-    assert f"a trial goes up {n_up} times" in counts
 
 
 def test_readme_names_every_package_and_every_module_outside_the_packages() -> None:
