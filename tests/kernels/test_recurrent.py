@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.python.framework import ops
 
+from tests.kernels.layers import CELLS, ROWS, ids, pair
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.kernels.recurrent import fuse, unfuse
@@ -31,33 +32,9 @@ from tuning.spaces.ranges import Values
 from tuning.training.fit import fit
 from tuning.training.result import FitResult, TrainingJob
 
-ROWS = 30
-
-
-def ids(*, n: int, length: int, full: bool = False, seed: int = 0) -> np.ndarray:
-    """Return right-padded ids. Unless `full` is set, the first row contains only padding."""
-    rng = np.random.default_rng(seed)
-    x = rng.integers(1, ROWS, (n, length)).astype(np.int32)
-    if not full:
-        lengths = rng.integers(1, length + 1, n)
-        lengths[0] = 0
-        x[np.arange(length) >= lengths[:, None]] = 0
-    return x
-
 
 def labels(n: int) -> np.ndarray:
     return (np.arange(n) % 2).astype(np.float32)
-
-
-def pair(build: Callable[[], keras.Model], n_layers: int = 1) -> tuple[keras.Model, keras.Model]:
-    """Return Keras' model, and a model with the same weights whose LSTM layers are fused."""
-    models = []
-    for _ in range(2):
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(0)
-        models.append(build())
-    assert len(fuse(models[1])) == n_layers
-    return models[0], models[1]
 
 
 def make(
@@ -104,9 +81,6 @@ def vectors(*, dtype: str = "float32") -> np.ndarray:
     x[2, 5:] = 0
     x[3, [2, 6]] = 0
     return x
-
-
-CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 
 def layered(

@@ -1121,6 +1121,48 @@ def test_input_of_vectors_is_refused_before_the_search(tmp_path: Path) -> None:
         declare(write(tmp_path, vectors), n_classes=2)
 
 
+EACH_STEP = """
+
+class Own(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.each = keras.layers.TimeDistributed(keras.layers.Dense(2))
+
+    def call(self, x):
+        return self.each(x)
+
+
+def build(hp):
+    layers = keras.layers
+    made = keras.Sequential([
+        keras.Input((25,), dtype="int32"), layers.Embedding(30, 2),
+        layers.LSTM(3, return_sequences=True), layers.TimeDistributed(layers.Dense(2)),
+        layers.GlobalMaxPooling1D(), layers.Dense(1, "sigmoid"),
+    ])
+    made.compile("sgd", "binary_crossentropy")
+    return made
+"""
+
+
+def test_unknown_number_of_time_steps_is_refused(tmp_path: Path) -> None:
+    """Keras' `TimeDistributed` takes the batch size for it."""
+    declare(write(tmp_path, EACH_STEP), n_classes=2)
+    unknown = substituted(EACH_STEP, "Input((25,)", "Input((None,)")
+    nested = substituted(unknown, "layers.TimeDistributed(layers.Dense(2))", "Own()")
+    of_texts = substituted(
+        EACH_STEP,
+        'keras.Input((25,), dtype="int32")',
+        'keras.Input((), dtype="string"), layers.TextVectorization(vocabulary=["good"])',
+    )
+    for text in (unknown, nested, of_texts):
+        with pytest.raises(SpaceError, match=r"TimeDistributed .* a fixed number of time steps"):
+            declare(write(tmp_path, text), n_classes=2)
+    declare(
+        write(tmp_path, of_texts.replace('["good"]', '["good"], output_sequence_length=25')),
+        n_classes=2,
+    )
+
+
 def test_combination_of_values_without_a_model_is_no_reason_to_refuse_a_space(
     tmp_path: Path,
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.texts import ngram_splits
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts
-from tuning.errors import SpaceBug, StorageError
+from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.models import fit_ratios, ngram_classifier
 from tuning.models.ngrams import RATIOS, ngram_logits
 from tuning.spaces.ranges import Values
@@ -366,3 +366,21 @@ def test_seed_in_build_is_refused() -> None:
 def test_session_may_be_cleared_in_build() -> None:
     keras.utils.set_random_seed(REUSED.seed)
     assert np.isfinite(build_model(Cleared(trainable=False), REUSED).result.n_parameters)
+
+
+def test_unknown_number_of_time_steps_is_refused_before_the_training() -> None:
+    """The space declares its hyperparameters, so no model is built before the first trial."""
+
+    class EachStep(keras_tuner.HyperModel):
+        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+            ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+            steps = keras.layers.LSTM(2, return_sequences=True)(
+                keras.layers.Embedding(ROWS, 2)(ngrams)
+            )
+            each = keras.layers.TimeDistributed(keras.layers.Dense(1, activation="sigmoid"))(steps)
+            model = keras.Model(ngrams, keras.layers.GlobalMaxPooling1D()(each))
+            model.compile("adam", "binary_crossentropy")
+            return model
+
+    with pytest.raises(SpaceError, match="a fixed number of time steps"):
+        build_model(EachStep(), JOB)

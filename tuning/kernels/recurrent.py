@@ -86,7 +86,9 @@ def _inner_loop(  # noqa: PLR0917 - the arguments of Keras' method follow the tw
     h = initial_state[0]
     c = initial_state[1] if _is_lstm(layer) else tf.zeros((tf.shape(h)[0], 0), dtype)
     every_h, *states = run(x, weights, h, c, steps, dropout)
-    states = [tf.ensure_shape(state, (None, cell.units)) for state in states[: len(initial_state)]]
+    # The layers that follow may read static sizes, so these are the sizes that Keras' loop gives.
+    batch, length, _ = sequences.shape
+    states = [tf.ensure_shape(state, (batch, cell.units)) for state in states[: len(initial_state)]]
     # Keras' output is 0 before the first step that is not masked, and, with `zero_output_for_mask`,
     # at every masked step; the kernel's output is the state.
     if mask is not None:
@@ -95,7 +97,7 @@ def _inner_loop(  # noqa: PLR0917 - the arguments of Keras' method follow the tw
             every_h = tf.where(shown[:, :, None], every_h, tf.zeros((), dtype))
     last = states[0] if mask is None else tf.where(shown[:, -1:], states[0], tf.zeros((), dtype))
     outputs = (
-        tf.ensure_shape(every_h, (None, None, cell.units))
+        tf.ensure_shape(every_h, (batch, length, cell.units))
         if layer.return_sequences
         else last[:, None]
     )

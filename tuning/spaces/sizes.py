@@ -69,12 +69,14 @@ def sizes_of_model(model: Any) -> ModelSizes:
 
     Raises:
         SpaceError: the model takes texts, but not as a single input of one text in a row; its input
-            has more than two dimensions; or it has more inputs than one and n-grams.
+            has more than two dimensions; it has more inputs than one and n-grams; or a
+            `TimeDistributed` has an unknown number of time steps.
     """
     import keras
 
     if not isinstance(model, keras.Model):
         return ModelSizes(None, None)
+    require_known_steps(model)
     if takes_texts(model):
         return ModelSizes(None, None, takes_texts=True)
     _require_known_inputs(model)
@@ -88,6 +90,28 @@ def sizes_of_model(model: Any) -> ModelSizes:
     inputs = [tensor for tensor in tensors if len(tensor.shape) == 2]
     length = inputs[0].shape[1] if len(inputs) == 1 else None
     return ModelSizes(rows_of(model), length, notes=_notes(model))
+
+
+def require_known_steps(model: keras.Model) -> None:
+    """Refuse a `TimeDistributed` with an unknown number of time steps.
+
+    In a traced function, Keras 3.15 then applies the inner layer to as many steps as the batch has
+    rows: it leaves steps out, or reads beyond the last step.
+
+    Raises:
+        SpaceError: the model has such a layer.
+    """
+    import keras
+
+    for layer in model._flatten_layers(include_self=False):
+        if not isinstance(layer, keras.layers.TimeDistributed) or not layer.built:
+            continue
+        if layer.get_build_config()["input_shape"][1] is None:
+            raise SpaceError(
+                f"TimeDistributed ({layer.name!r}) must have a fixed number of time steps: for an"
+                " unknown one, Keras takes the batch size. Give keras.Input (or the"
+                " TextVectorization) a length, or call the inner layer without TimeDistributed."
+            )
 
 
 def _notes(model: keras.Model) -> tuple[str, ...]:

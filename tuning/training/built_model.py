@@ -19,11 +19,12 @@ import numpy as np
 
 from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug
-from tuning.evaluation.metrics import Array, Labels
+from tuning.metrics import Array, Labels
 from tuning.raw_text.vectorization import adapt_to_texts
 from tuning.raw_text.view import TextView
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import build, check_declared, has_own_fit
+from tuning.spaces.sizes import require_known_steps
 from tuning.training import checkpoints, prediction
 from tuning.training.architecture import TEXT, ensure_built
 from tuning.training.batching import View, in_order
@@ -163,6 +164,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     Raises:
         SpaceBug: the search space's code raises; or its model has a trainable variable of an
             earlier model, or a random seed of its own.
+        SpaceError: a `TimeDistributed` of the model has an unknown number of time steps.
         ValueError: the checkpoint belongs to another model.
     """
     with _no_seeds():
@@ -172,6 +174,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     run_user_code(
         lambda: ensure_built(model, sequence_length=length), doing="building the model's layers"
     )
+    require_known_steps(model)
     _require_new_variables(model)
     encoder = label_encoder(model, n_classes=job.n_classes, sequence_length=length)
     result = FitResult()
