@@ -96,12 +96,6 @@ def paths_of(text: str) -> dict[str, str]:
     return paths
 
 
-def tree() -> dict[str, str]:
-    """Return the files of the tree in docs/design.md by their paths, each with its description."""
-    paths = paths_of(section(DESIGN, "Files"))
-    return {path: text for path, text in paths.items() if not path.endswith("/")}
-
-
 def result_files() -> set[str]:
     """Return the files of the tree in results/README.md, and the folders whose files are not in the
     tree.
@@ -126,14 +120,6 @@ def is_documented(path: str) -> bool:
         path = re.sub(pattern, name, path)
     whole = result_files()
     return path in whole or any(path.startswith(name) for name in whole if name.endswith("/"))
-
-
-def modules(folder: str) -> set[str]:
-    return {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / folder).rglob("*.py")
-        if path.name != "__init__.py"
-    }
 
 
 def options(command: typer.core.TyperCommand) -> set[str]:
@@ -210,29 +196,10 @@ def test_lines_of_tracked_files_have_at_most_100_columns() -> None:
     assert {name: numbers for name, numbers in long.items() if numbers} == {}
 
 
-def test_file_tree_names_every_module_and_no_other_file() -> None:
-    files = tree()
-    folders = ("tuning", "benchmarks", "search_spaces")
-    expected = {name for folder in folders for name in modules(folder)}
-    assert {
-        name for name in files if name.endswith(".py") and name.partition("/")[0] in folders
-    } == expected
-    assert [name for name in files if not (ROOT / name).is_file()] == []
-
-
-def test_file_tree_describes_every_file() -> None:
-    assert [name for name, description in tree().items() if not description] == []
-
-
-def test_readme_names_every_package_and_every_module_outside_the_packages() -> None:
+def test_readme_names_every_package() -> None:
     named = {name for name in first_cells(README, "What is where") if name.startswith("tuning/")}
     packages = {f"tuning/{path.parent.name}/" for path in (ROOT / "tuning").glob("*/__init__.py")}
-    alone = {
-        f"tuning/{path.name}"
-        for path in (ROOT / "tuning").glob("*.py")
-        if not path.name.startswith("__")
-    }
-    assert named == packages | alone
+    assert named == packages | {"tuning/*.py"}
 
 
 def test_modules_in_the_text_exist() -> None:
@@ -369,7 +336,8 @@ def test_results_layout_is_the_documented_one(finished: tuple[ResultsDir, Outcom
 
 def test_files_of_an_export_are_the_documented_ones() -> None:
     folder = ROOT / "tests" / "fixtures" / "study_0_1" / "results" / "stored"
-    written = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    files = (folder / "best").rglob("*")
+    written = [path.relative_to(folder) for path in files if path.is_file()]
     assert Path("best/saved_model/saved_model.pb") in written
     assert [path for path in written if not is_documented(f"s/{path.as_posix()}")] == []
 
@@ -385,11 +353,11 @@ def test_every_path_of_the_code_is_in_the_results_layout() -> None:
     ]
     paths += [
         *(study.history_path(17), study.error_path(17), study.checkpoint_path(17)),
-        *(study.confusion_path(17), study.repeat_path(7, 2), study.tracker_lock_path("0")),
+        *(study.repeat_path(7, 2), study.tracker_lock_path("0")),
         results.cache_dir("0123456789abcdef") / "vocabulary.txt",
     ]
     assert len(paths) > 15
-    folders = {study.best_dir: "README.md", results.artifacts_dir: "id"}
+    folders = {study.best_dir: "README.md"}
     files = [path / folders.get(path, "") for path in paths]
     assert [path for path in files if not is_documented(path.as_posix())] == []
 
