@@ -36,13 +36,7 @@ from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
 from tuning.fidelity import parts_per_epoch
 from tuning.report.figures import slices
-from tuning.report.next_ranges import (
-    bounds,
-    dead_ranges,
-    declarations,
-    near_bounds,
-    trade_offs,
-)
+from tuning.report.next_ranges import Advice, advise, declarations
 from tuning.report.page import Measured, write_report
 from tuning.report.page import page as page_of
 from tuning.report.plots import report_figures
@@ -237,7 +231,7 @@ def test_verdict_compares_with_the_baseline(value: float, sentence: str) -> None
     assert verdict(summarize(study, metric="val_accuracy")).startswith(sentence)
 
 
-def test_near_bounds_names_the_end_and_the_range_to_search_next(
+def test_advice_names_the_end_and_the_range_to_search_next(
     finished: tuple[ResultsDir, Outcome],
 ) -> None:
     _, outcome = finished
@@ -251,7 +245,7 @@ def test_near_bounds_names_the_end_and_the_range_to_search_next(
             ),
         ),
     )
-    (advice,) = near_bounds(outcome.summary, space)
+    (advice,) = advise(outcome.summary, space, CARD)
     assert re.search("vocab_size .*lower bound", advice.sentence)
     assert (
         declarations([advice])
@@ -268,7 +262,7 @@ def test_range_below_a_linear_bound_keeps_its_steps_and_ends_at_one(
     item = Hyperparameter(
         name="sequence_length", kind="int", default=at, low=at, high=at + 30, step=3
     )
-    (advice,) = near_bounds(finished[1].summary, SearchSpace("x", (item,)))
+    (advice,) = advise(finished[1].summary, SearchSpace("x", (item,)), CARD)
     assert 1 <= advice.low < at and (at - advice.low) % 3 == 0
     assert declarations([advice]).startswith(
         f'hp.Int("sequence_length", {advice.low:.0f}, {at + 30}, step=3, '
@@ -285,7 +279,7 @@ def test_rate_of_dropout_is_not_raised_to_one() -> None:
             distributions={"dropout": optuna.distributions.FloatDistribution(0, 0.5, step=0.05)},
         )
     )
-    (advice,) = near_bounds(summarize(study, metric="val_accuracy"), SearchSpace("x", (item,)))
+    (advice,) = advise(summarize(study, metric="val_accuracy"), SearchSpace("x", (item,)), CARD)
     assert declarations([advice]) == 'hp.Float("dropout", 0, 0.9, step=0.05, default=0.2)'
 
 
@@ -302,7 +296,7 @@ def test_values_that_no_search_has_led_to_are_no_advice_on_bounds(named: dict[st
                 user_attrs=attributes,
             )
         )
-    assert near_bounds(summarize(study, metric="val_accuracy"), SearchSpace("x", (item,))) == []
+    assert advise(summarize(study, metric="val_accuracy"), SearchSpace("x", (item,)), CARD) == []
 
 
 def test_number_of_words_of_an_ngram_is_not_raised_above_three() -> None:
@@ -315,28 +309,7 @@ def test_number_of_words_of_an_ngram_is_not_raised_above_three() -> None:
             distributions={"ngrams": optuna.distributions.IntDistribution(1, 3)},
         )
     )
-    assert near_bounds(summarize(study, metric="val_accuracy"), SearchSpace("x", (item,))) == []
-
-
-def test_ranges_that_the_data_can_not_fill_are_named() -> None:
-    card = replace(CARD, n_words=3_000, length_percentiles={"99": 133})
-    space = SearchSpace(
-        "x",
-        (
-            Hyperparameter(
-                name="vocab_size", kind="int", default=9_000, low=1_000, high=20_000, log=True
-            ),
-            Hyperparameter(
-                name="sequence_length", kind="int", default=100, low=40, high=200, step=10
-            ),
-            Hyperparameter(name="lstm_units", kind="int", default=8, low=8, high=9_999),
-        ),
-    )
-    assert declarations(dead_ranges(space, card)).splitlines() == [
-        'hp.Int("vocab_size", 1000, 3002, sampling="log", default=3002)',
-        'hp.Int("sequence_length", 40, 140, step=10, default=100)',
-    ]
-    assert dead_ranges(space, replace(CARD, n_words=50_000, length_percentiles={"99": 500})) == []
+    assert advise(summarize(study, metric="val_accuracy"), SearchSpace("x", (item,)), CARD) == []
 
 
 def test_bound_that_the_data_can_not_fill_is_not_raised() -> None:
@@ -355,14 +328,12 @@ def test_bound_that_the_data_can_not_fill_is_not_raised() -> None:
             )
         )
     summary, space = summarize(study, metric="val_accuracy"), SearchSpace("x", (item,))
-    (raised,) = bounds(summary, space, replace(CARD, n_words=90_000))
+    (raised,) = advise(summary, space, replace(CARD, n_words=90_000))
     assert "raise it" in raised.sentence
     assert raised.high == 40_000
-    (lowered,) = bounds(summary, space, replace(CARD, n_words=3_000))
-    assert "lower the bound" in lowered.sentence
-    (little,) = bounds(summary, space, replace(CARD, n_words=20_500))
+    (little,) = advise(summary, space, replace(CARD, n_words=20_500))
     assert little.high == 20_502
-    assert bounds(summary, space, replace(CARD, n_words=900)) == []
+    assert advise(summary, space, replace(CARD, n_words=900)) == []
 
 
 def test_ranges_of_one_name_are_declared_in_their_own_scopes() -> None:
@@ -379,8 +350,7 @@ def test_ranges_of_one_name_are_declared_in_their_own_scopes() -> None:
     of_lstm = replace(
         words, default=100, low=40, high=200, step=10, conditions=(("architecture", ("lstm",)),)
     )
-    card = replace(CARD, length_percentiles={"99": 150})
-    lines = declarations(dead_ranges(SearchSpace("x", (of_lstm, words)), card))
+    lines = declarations([Advice(of_lstm, "", 40, 150), Advice(words, "", 64, 160)])
     assert lines.splitlines() == [
         "with hp.conditional_scope(\"architecture\", ['lstm']):",
         '    hp.Int("sequence_length", 40, 150, step=10, default=100)',
@@ -389,12 +359,26 @@ def test_ranges_of_one_name_are_declared_in_their_own_scopes() -> None:
     ]
 
 
-def test_length_in_tokens_of_a_preset_is_not_compared_with_words() -> None:
-    length = Hyperparameter(name="sequence_length", kind="int", default=64, low=16, high=512)
-    card = replace(CARD, length_percentiles={"99": 133})
-    assert len(dead_ranges(SearchSpace("x", (length,)), card)) == 1
-    preset = Hyperparameter(name="preset", kind="fixed", default="bert")
-    assert dead_ranges(SearchSpace("x", (preset, length)), card) == []
+@pytest.mark.parametrize(("preset", "high"), [([], 133), (["bert"], 240)])
+def test_length_in_tokens_of_a_preset_is_not_compared_with_words(
+    preset: list[str], high: int
+) -> None:
+    length = Hyperparameter(name="sequence_length", kind="int", default=64, low=16, high=128)
+    items = [Hyperparameter(name="preset", kind="fixed", default=name) for name in preset]
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(
+        create_trial(
+            value=1.0,
+            params={"sequence_length": 128},
+            distributions={"sequence_length": IntDistribution(16, 128)},
+        )
+    )
+    (advice,) = advise(
+        summarize(study, metric="val_accuracy"),
+        SearchSpace("x", (*items, length)),
+        replace(CARD, length_percentiles={"99": 133}),
+    )
+    assert advice.high == high
 
 
 @pytest.mark.slow
@@ -416,18 +400,6 @@ def test_page_of_500_trials_stays_below_8_megabytes(
     assert "of the 50 best trials" in text
     assert "Pruning saved up to" in text and "PRUNED=5 SHARE=1" in text
     assert len(text.encode()) < 8_000_000
-
-
-def test_pair_that_trades_off_is_named_with_one_of_it_held() -> None:
-    study = many_trials(200)
-    summary = summarize(study, metric="val_accuracy")
-    (advice,) = trade_offs(summary, MANY_SPACE)
-    assert re.search("learning_rate falls as lstm_units rises .*trade off", advice.sentence)
-    assert summary.best is not None
-    assert declarations([advice]) == f'hp.Fixed("lstm_units", {summary.best.params["lstm_units"]})'
-    assert (
-        trade_offs(summarize(many_trials(30), metric="val_accuracy"), MANY_SPACE) == []
-    )  # too few to tell
 
 
 @pytest.mark.slow

@@ -13,12 +13,13 @@ import pytest
 from optuna.trial import create_trial
 
 from tests.commands import Ran
+from tests.stored_documents import CARD
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import read_card
 from tuning.report import dashboard
 from tuning.report.figures import baseline_against_best, learning_curves
-from tuning.report.next_ranges import near_bounds
+from tuning.report.next_ranges import advise
 from tuning.report.page import write_report
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows
@@ -222,12 +223,12 @@ def test_advice_on_bounds_is_about_the_confirmed_best(
     confirmed.repeat(3)
     sentences = [
         advice.sentence
-        for advice in near_bounds(confirmed.summary, finished[1].space, confirmed.confirmation)
+        for advice in advise(confirmed.summary, finished[1].space, CARD, confirmed.confirmation)
     ]
     assert all(" in the confirmed best, near " in sentence for sentence in sentences)
     assert all(
         " in the best of the search, near " in finalist.sentence
-        for finalist in near_bounds(confirmed.summary, finished[1].space)
+        for finalist in advise(confirmed.summary, finished[1].space, CARD)
     )
 
 

@@ -41,7 +41,7 @@ def print_outcome(
 
     `confirmation` is the confirmation of an earlier call, whose best trial is marked.
     """
-    from tuning.report.next_ranges import bounds
+    from tuning.report.next_ranges import advise
     from tuning.report.sentences import verdict
 
     summary = outcome.summary
@@ -55,7 +55,7 @@ def print_outcome(
     if summary.best is not None:
         console.print(best_table(summary, outcome.space, confirmation))
     console.print(escape(verdict(summary)))
-    for advice in bounds(summary, outcome.space, card, confirmation):
+    for advice in advise(summary, outcome.space, card, confirmation):
         console.print(escape(advice.sentence))
 
 
