@@ -48,7 +48,6 @@ def fake_result(history: list[Epoch]) -> FitResult:
         best_epoch=best.number,
         best_value=best.metrics["val_accuracy"],
         metrics=best.metrics,
-        confusion=[[40, 10], [10, 40]],
         seconds=dict(FAKE_SECONDS),
     )
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import optuna
@@ -32,7 +31,6 @@ from tuning.display.logs import logging_to
 from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake, PastEvaluation
-from tuning.report.dashboard import confusion_svg
 from tuning.report.html_parts import table as html_table
 from tuning.report.page import Measured, page
 from tuning.report.quality import Quality
@@ -272,15 +270,6 @@ def test_notes_and_the_export_s_readme(text: str) -> None:
     assert "$" not in escape_markdown(text).replace("\\$", "")
 
 
-@nasty
-@given(texts)
-def test_picture_of_a_confusion_matrix(text: str) -> None:
-    root = ElementTree.fromstring(confusion_svg([[1, 0], [0, 1]], [text, "other"], title="T"))
-    assert visible(text[:16]) in [
-        element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")
-    ]
-
-
 def test_log_has_a_line_a_message(tmp_path: Path) -> None:
     folder = StudyDir(tmp_path)
     with logging_to(folder):
@@ -327,5 +316,3 @@ def test_study_of_nasty_classes_and_texts(
     folder = ResultsDir(tmp_path / "results").study("s")
     assert "<b>[red]" not in folder.report_path.read_text()
     assert "\x1b" not in folder.log_path.read_text()
-    for picture in folder.path.glob("trials/*/confusion_matrix.svg"):
-        ElementTree.parse(picture)

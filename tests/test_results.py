@@ -76,7 +76,7 @@ def test_files_of_a_study_stand_below_its_folder(tmp_path: Path) -> None:
         study.best_dir: "best",
         study.history_path(17): "trials/0017/history.csv",
         study.error_path(17): "trials/0017/error.txt",
-        study.confusion_path(12345): "trials/12345/confusion_matrix.svg",
+        study.history_path(12345): "trials/12345/history.csv",
     }
     assert {p.relative_to(tmp_path / "s").as_posix(): name for p, name in paths.items()} == {
         name: name for name in paths.values()
@@ -85,10 +85,9 @@ def test_files_of_a_study_stand_below_its_folder(tmp_path: Path) -> None:
 
 def test_results_dir_lays_out_what_studies_share(tmp_path: Path) -> None:
     results = ResultsDir(tmp_path)
-    shared = (results.database_path, results.artifacts_dir, results.cache_dir("abc"))
+    shared = (results.database_path, results.cache_dir("abc"))
     assert [p.relative_to(tmp_path).as_posix() for p in shared] == [
         "optuna.db",
-        "artifacts",
         "cache/abc",
     ]
 

@@ -104,10 +104,6 @@ class StudyDir:
         """Return the path of the predictions of a trial's repeat on a seed."""
         return self.path / "repeats" / f"{number:04d}-{seed}.npz"
 
-    def confusion_path(self, number: int) -> Path:
-        """Return the path of the figure of a trial's confusion matrix."""
-        return self.path / "trials" / f"{number:04d}" / "confusion_matrix.svg"
-
 
 @dataclass(frozen=True)
 class ResultsDir:
@@ -118,10 +114,6 @@ class ResultsDir:
     @property
     def database_path(self) -> Path:
         return self.path / "optuna.db"
-
-    @property
-    def artifacts_dir(self) -> Path:
-        return self.path / "artifacts"
 
     def cache_dir(self, fingerprint: str) -> Path:
         """Return the folder of the corpus with this fingerprint."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -11,7 +10,6 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import optuna
 import pytest
@@ -19,17 +17,10 @@ from optuna_dashboard import get_note
 
 from tuning.data.corpus import Corpus
 from tuning.errors import StudyError
-from tuning.report.dashboard import confusion_svg, note
+from tuning.report.dashboard import note
 from tuning.report.dashboard_server import HOST, check_bind, make_server, page_of
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
-from tuning.study.optuna_internals import artifact_ids
-
-
-def test_confusion_svg_is_xml_with_each_count() -> None:
-    root = ElementTree.fromstring(confusion_svg([[40, 2], [3, 1_055]], ["neg", "<b>&"], title="T"))
-    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"40", "2", "3", "1,055", "<b>&", "T"} <= set(texts)
 
 
 def test_port_in_use_is_reported() -> None:
@@ -64,37 +55,6 @@ def test_study_carries_its_note_and_learning_curves(
     assert all(heading in text for heading in ("## Verdict", "## Data", "## Search space tiny"))
     detail = json.loads(get(f"{served}/api/studies/{study._study_id}"))
     assert [graph["id"] for graph in detail["plotly_graph_objects"]] == ["learning_curves"]
-
-
-def test_best_trials_carry_their_confusion_matrix(
-    finished: tuple[ResultsDir, Outcome], served: str
-) -> None:
-    results, outcome = finished
-    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
-    assert outcome.summary.best is not None
-    detail = json.loads(get(f"{served}/api/studies/{study._study_id}"))
-    best = next(t for t in detail["trials"] if t["number"] == outcome.summary.best.number)
-    (artifact,) = best["artifacts"]
-    assert (artifact["filename"], artifact["mimetype"]) == ("confusion_matrix.svg", "image/svg+xml")
-    body = get(f"{served}/artifacts/{study._study_id}/{best['trial_id']}/{artifact['artifact_id']}")
-    assert body == results.study("s").confusion_path(best["number"]).read_text()
-
-
-def test_artifact_that_was_removed_is_not_there_and_no_error(
-    finished: tuple[ResultsDir, Outcome], tmp_path: Path
-) -> None:
-    shutil.copytree(finished[0].path, tmp_path / "results")
-    results = ResultsDir(tmp_path / "results")
-    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
-    number, name = next(
-        (t.number, name) for t in study.trials for name in artifact_ids(t.system_attrs)
-    )
-    (results.artifacts_dir / name).unlink()
-    with serving(results) as address:
-        detail = json.loads(get(f"{address}/api/studies/{study._study_id}"))
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            get(f"{address}/artifacts/{study._study_id}/{study.trials[number]._trial_id}/{name}")
-    assert detail["trials"][number]["artifacts"] == []
 
 
 @pytest.mark.slow

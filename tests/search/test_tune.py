@@ -536,7 +536,6 @@ def test_seven_classes_train_with_the_same_command(setting: Setting, tmp_path: P
     path.write_text("text,label\n" + "".join(f"word{n % 7} and {n},c{n % 7}\n" for n in range(210)))
     outcome = setting.tune(1, config={"data": DataConfig(data=str(path))})
     assert outcome.summary.best is not None
-    assert setting.folder.confusion_path(0).read_text().count("c6") == 2
 
 
 def start_tune(

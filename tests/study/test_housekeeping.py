@@ -10,28 +10,16 @@ import pytest
 from filelock import FileLock
 
 from tests.commands import Ran
-from tests.studies import session_of
-from tuning.atomic_io import write_text
-from tuning.report.dashboard import DashboardDrawing, upload
 from tuning.results import ResultsDir
-from tuning.search.proposals import Proposals
 from tuning.search.tune import Outcome
-from tuning.search.writer import StudyWriter
 from tuning.study import housekeeping
-from tuning.study.coordinators import Coordinators
 from tuning.study.housekeeping import (
     Removable,
     find_removable,
     remove,
-    trim_artifacts,
     trim_caches,
 )
 from tuning.study.lock import is_locked
-from tuning.study.optuna_internals import artifact_ids
-from tuning.study.storage import open_storage
-from tuning.study.study import load_study, recorded_config, recorded_space
-from tuning.study.summary import summarize
-from tuning.training.result import FitResult
 
 
 @pytest.fixture
@@ -52,12 +40,13 @@ def make_litter(results: ResultsDir) -> dict[str, str]:
     (results.path / "cache" / "0123456789abcdef" / "train.ids.npy").write_bytes(b"x" * 1000)
     study.checkpoint_path(1).write_bytes(b"x" * 100)
     study.config_path.with_name("report.html.tmp").write_text("half")
-    (results.artifacts_dir / "nobody").write_text("<svg/>")
+    (results.path / "artifacts").mkdir()
+    (results.path / "artifacts" / "nobody").write_text("<svg/>")
     return {
         "s/report.html.tmp": "a process ended while it wrote this file",
         "s/trials/0001/checkpoint.npz": "its trial has ended",
         "cache/0123456789abcdef": "no study uses these tokenized data",
-        "artifacts/nobody": "no trial has this artifact",
+        "artifacts": "this version does not read it",
     }
 
 
@@ -97,17 +86,6 @@ def test_only_export_is_kept(results: ResultsDir) -> None:
         assert find_removable(results, storage_url=results.storage_url(None)) == []
 
 
-def test_artifacts_stay_where_a_study_is_in_another_storage(
-    results: ResultsDir,
-) -> None:
-    make_litter(results)
-    shutil.copytree(
-        results.study("s").path, results.study("t").path
-    )  # the trials of this study are not in the storage
-    paths = reasons(find_removable(results, storage_url=results.storage_url(None)), results)
-    assert not [path for path in paths if path.startswith("artifacts/")]
-
-
 def test_caches_stay_while_a_new_study_tokenizes(
     results: ResultsDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +96,7 @@ def test_caches_stay_while_a_new_study_tokenizes(
     monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
     with FileLock(new.lock_path):
         paths = reasons(find_removable(results, storage_url=results.storage_url(None)), results)
-        assert not [path for path in paths if path.startswith(("cache/", "artifacts/"))]
+        assert not [path for path in paths if path.startswith(("cache/", "artifacts"))]
         assert trim_caches(results, own=results.study("s"), keep="") == []
 
 
@@ -162,120 +140,14 @@ def test_oldest_unused_caches_go_when_there_are_too_many_bytes(
     assert all(path.exists() for path in used)  # data that a study uses stay, whatever their size
 
 
-def with_artifacts(results: ResultsDir, values: list[float | None]) -> list[Path]:
-    """Add trials to the study, with these values or still running, each with a confusion matrix.
-    Return their artifacts, the oldest first.
-    """
-    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
-    paths = []
-    for age, value in enumerate(values):
-        trial = study.ask()
-        write_text(results.study("s").confusion_path(trial.number), "<svg/>" * 100)
-        before = set(results.artifacts_dir.iterdir())
-        upload(
-            trial,
-            results.study("s").confusion_path(trial.number),
-            artifacts_dir=results.artifacts_dir,
-        )
-        paths += set(results.artifacts_dir.iterdir()) - before
-        os.utime(paths[-1], (1_000_000 + age, 1_000_000 + age))
-        if value is not None:
-            study.tell(trial, value)
-    return paths
-
-
-def trimmed(results: ResultsDir) -> list[Path]:
-    """Trim the artifacts, and return the removed files without the copies beside the trials."""
-    storage = open_storage(results.storage_url(None))
-    return [
-        path for path in trim_artifacts(results, storage) if path.parent == results.artifacts_dir
-    ]
-
-
-def test_oldest_artifacts_go_when_there_are_too_many_bytes(
-    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    oldest, middle, newest = with_artifacts(results, [0.01, 0.02, 0.03])
-    assert trimmed(results) == []
-    monkeypatch.setattr(
-        housekeeping, "MAX_ARTIFACT_BYTES", housekeeping.size(results.artifacts_dir) - 700
-    )
-    assert trimmed(results) == [oldest, middle]
-    assert not oldest.exists() and not middle.exists() and newest.exists()
-    assert (
-        not results.study("s").confusion_path(8).exists()
-        and results.study("s").confusion_path(10).exists()
-    )
-
-
-def test_artifacts_of_the_best_and_of_open_trials_stay(
-    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    best, poor, open_one = with_artifacts(results, [2.0, 0.01, None])
-    (results.artifacts_dir / "foreign").write_text("of no study that is known here")
-    monkeypatch.setattr(housekeeping, "MAX_ARTIFACT_BYTES", 0)
-    assert poor in trimmed(results)
-    assert best.exists() and open_one.exists() and (results.artifacts_dir / "foreign").exists()
-    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
-    ranked = summarize(study, metric="val_accuracy").ranked[: housekeeping.N_BEST]
-    assert all(
-        (results.artifacts_dir / name).exists()
-        for trial in ranked
-        for name in artifact_ids(trial.system_attrs)
-    )
-
-
-def test_clean_names_artifacts_over_the_limit(
-    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (poor,) = with_artifacts(results, [0.01])
-    monkeypatch.setattr(
-        housekeeping, "MAX_ARTIFACT_BYTES", housekeeping.size(results.artifacts_dir) - 1
-    )
-    expected = "artifacts take over 0 MiB; not of a best trial"
-    paths = reasons(find_removable(results, storage_url=results.storage_url(None)), results)
-    assert paths == {
-        f"artifacts/{poor.name}": expected,
-        "s/trials/0008/confusion_matrix.svg": expected,
-    }
-
-
-def test_search_trims_its_artifacts(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    (poor,) = with_artifacts(results, [0.01])
-    folder = results.study("s")
-    study = load_study(results, folder, storage_url=results.storage_url(None))
-    session = session_of(study, recorded_config(folder), recorded_space(folder), results)
-    writer = StudyWriter(session, Coordinators(study))
-    opened = Proposals(writer).ask(n_trials=100)
-    assert opened is not None
-    monkeypatch.setattr(housekeeping, "MAX_ARTIFACT_BYTES", 0)
-    result = FitResult(best_value=2.0, confusion=[[1, 0], [0, 1]])
-    DashboardDrawing().completed(session, opened.trial, result, summary=writer.summary)
-    assert not poor.exists()
-    assert folder.confusion_path(opened.number).exists()
-
-
-def test_artifact_that_was_deleted_in_the_dashboard_is_no_trial_s(results: ResultsDir) -> None:
-    """The Dashboard keeps the entry, as null."""
-    (artifact,) = with_artifacts(results, [None])
-    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
-    study._storage.set_trial_system_attr(
-        study.trials[-1]._trial_id, f"artifacts:{artifact.name}", "null"
-    )
-    removables = find_removable(results, storage_url=results.storage_url(None))
-    assert reasons(removables, results) == {
-        f"artifacts/{artifact.name}": "no trial has this artifact"
-    }
-
-
 def test_clean_names_first_and_removes_with_yes(
     results: ResultsDir, run_cli: Callable[..., Ran]
 ) -> None:
     make_litter(results)
     ran = run_cli("clean")
     assert ran.code == 0 and "MB to free" in ran.out and "--yes" in ran.out
-    assert (results.artifacts_dir / "nobody").exists()
+    assert (results.path / "artifacts" / "nobody").exists()
     ran = run_cli("clean", "--yes")
     assert ran.code == 0 and "freed" in ran.out
-    assert not (results.artifacts_dir / "nobody").exists()
+    assert not (results.path / "artifacts" / "nobody").exists()
     assert "nothing to remove" in run_cli("clean").out

@@ -126,22 +126,6 @@ def test_parameters_of_a_queued_trial(study: optuna.Study) -> None:
     assert optuna_internals.fixed_params_of(new) == {}
 
 
-def test_artifacts_of_a_trial(study: optuna.Study, tmp_path: Path) -> None:
-    """The prefix "artifacts:" of system attributes."""
-    store = optuna.artifacts.FileSystemArtifactStore(tmp_path)
-    trial, path = study.ask(), tmp_path / "plot.svg"
-    path.write_text("<svg/>")
-    artifact_id = optuna.artifacts.upload_artifact(
-        artifact_store=store, file_path=str(path), study_or_trial=trial
-    )
-    optuna_internals.storage_of(study).set_trial_system_attr(trial._trial_id, "other", "1")
-    attributes = study.trials[0].system_attrs
-    assert list(optuna_internals.artifact_ids(attributes)) == [artifact_id]
-    assert {optuna_internals.artifact_id_of(name) for name in attributes} == {artifact_id, None}
-    deleted = {name: "null" for name in attributes if name != "other"}
-    assert list(optuna_internals.artifact_ids(deleted)) == []
-
-
 def test_constraints_of_a_trial_are_listed_where_the_dashboard_reads_them(
     study: optuna.Study,
 ) -> None:
@@ -177,7 +161,6 @@ def private_names() -> set[str]:
 
 PRIVATE = private_names()
 KEYS = {"fixed_params", "constraints"}  # keys of Optuna's system attributes
-PREFIX = "artifacts:"  # prefix of such keys
 BASES = {*optuna.samplers.__all__, *optuna.pruners.__all__, *optuna.storages.__all__}
 
 
@@ -203,7 +186,6 @@ def private_uses(source: str) -> list[str]:
             uses.append(node.name)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             uses += [node.value] if node.value in PRIVATE | KEYS else []
-            uses += [PREFIX] if node.value.startswith(PREFIX) else []
         elif isinstance(node, ast.ClassDef) and BASES & {
             ast.unparse(base).split(".")[-1] for base in node.bases
         }:
@@ -231,7 +213,6 @@ def inherited(node: ast.ClassDef) -> set[str]:
         ("getattr(storage, '_backend')", "_backend"),
         ("trial.system_attrs['fixed_params']", "fixed_params"),
         ("trial.system_attrs.setdefault('constraints', [])", "constraints"),
-        ("storage.set_trial_system_attr(1, f'artifacts:{artifact}', 'null')", "artifacts:"),
         ("class View:\n    def _get_trials(self): ...", "_get_trials"),
         ("class T(optuna.samplers.TPESampler):\n    def f(self): return self._rng", "_rng"),
     ],

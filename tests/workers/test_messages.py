@@ -71,7 +71,6 @@ RESULT = FitResult(
     best_epoch=0.25,
     best_value=0.75,
     metrics={"val_accuracy": 0.75},
-    confusion=[[4, 1], [2, 3]],
     stopped=True,
     paused=True,
     n_parameters=682_937,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Container
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref import simple_server
@@ -12,16 +11,14 @@ from wsgiref.simple_server import WSGIServer
 
 import optuna
 import optuna_dashboard
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.atomic_io import translated
 from tuning.errors import StudyError
 from tuning.hosts import LOCAL, check_port, is_for, is_loopback, refusal_of_port, resolve
 from tuning.results import ResultsDir
-from tuning.study.optuna_internals import artifact_id_of, engine_of, list_constraints
+from tuning.study.optuna_internals import engine_of, list_constraints
 from tuning.study.storage import open_storage
 from tuning.study.trials import is_over_limit, value_of
 
@@ -49,12 +46,7 @@ def make_server(
             f"The Dashboard needs a study to show; {where} has none. Type `make tune` first."
         )
     check_bind(port, host)
-    with translated(results.artifacts_dir):
-        results.artifacts_dir.mkdir(parents=True, exist_ok=True)
-    assert isinstance(storage, DashboardStorage)  # for mypy: open_storage made it
-    storage.artifacts_dir = results.artifacts_dir
-    store = FileSystemArtifactStore(str(results.artifacts_dir))
-    app = _only_for_host(optuna_dashboard.wsgi(storage, artifact_store=store), host)
+    app = _only_for_host(optuna_dashboard.wsgi(storage), host)
     server_class = _ThreadedServer6 if resolve(host)[0] == socket.AF_INET6 else _ThreadedServer
     return simple_server.make_server(
         host, port, app, server_class=server_class, handler_class=_QuietHandler
@@ -115,14 +107,10 @@ class DashboardStorage(RDBStorage):
 
     - Constraints are added in the format of Optuna 4, a list, because the Dashboard does not read
       the named constraints of Optuna 5.
-    - Artifacts whose file was removed are left out. The Dashboard answers them with an internal
-      error, with a traceback in the terminal.
     - The best trial satisfies its constraints. The Dashboard shows the trial of `get_best_trial` as
       the best, which in Optuna may violate them. In studies of this program a trial over a limit is
       never complete; other studies may be in the same storage.
     """
-
-    artifacts_dir: Path | None = None
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -130,23 +118,7 @@ class DashboardStorage(RDBStorage):
         trials = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
         for trial in trials:
             list_constraints(trial)
-            for name in set(trial.system_attrs) - set(self._present(trial.system_attrs)):
-                del trial.system_attrs[name]
         return trials
-
-    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
-        return self._present(super().get_trial_system_attrs(trial_id))
-
-    def _present(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Return the attributes without the artifacts whose file was removed."""
-        folder = self.artifacts_dir
-        return {
-            name: value
-            for name, value in attributes.items()
-            if folder is None
-            or (artifact_id := artifact_id_of(name)) is None
-            or (folder / artifact_id).exists()
-        }
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))

@@ -26,7 +26,6 @@ from tuning.study.prepare import prepare_corpus, prepare_views, require_same_dat
 from tuning.study.record import read_record
 from tuning.study.samplers import grid_points
 from tuning.study.summary import Summary
-from tuning.training.result import FitResult
 from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import Train, train_request
 from tuning.workers.pool import AnyPool, declared_space
@@ -75,21 +74,11 @@ class Drawing(Protocol):
     def annotate(self, session: Session, summary: Summary, *, with_figures: bool = True) -> None:
         """Write the study's note and figures; at the start of a search the note alone."""
 
-    def completed(
-        self, session: Session, trial: optuna.Trial, result: FitResult, *, summary: Summary
-    ) -> None:
-        """Add figures to a trial that is about to be completed; `summary` lacks its result."""
-
 
 class NoDrawing:
     """A `Drawing` that draws nothing."""
 
     def annotate(self, session: Session, summary: Summary, *, with_figures: bool = True) -> None:
-        pass
-
-    def completed(
-        self, session: Session, trial: optuna.Trial, result: FitResult, *, summary: Summary
-    ) -> None:
         pass
 
 

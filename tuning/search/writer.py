@@ -140,8 +140,6 @@ class StudyWriter:
             set_attributes(opened.trial, {"best_value": result.best_value})
             self._tell(opened, state=TrialState.PRUNED)
             return
-        drawing = self.session.drawing
-        drawing.completed(self.session, opened.trial, result, summary=self.summary)
         costs = [getattr(result, COSTS[cost]) for cost in self.config.costs]
         self._tell(opened, [result.best_value, *costs])
 

@@ -1,35 +1,28 @@
-"""The removal of files in the results folder that no study needs, and of the oldest caches and
-artifacts beyond a total size.
+"""The removal of files in the results folder that no study needs, and of the oldest caches beyond
+a total size.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from tuning.atomic_io import translated
-from tuning.errors import StorageError, StudyError, TuningError
+from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.study.lock import is_locked
-from tuning.study.optuna_internals import artifact_ids
 from tuning.study.record import read_record
 from tuning.study.storage import open_storage
-from tuning.study.study import recorded_config
-from tuning.study.summary import summarize
 
 # Maximum total size of tokenized data. The data of 1,000,000 reviews take 0.4 GiB.
 MAX_CACHE_BYTES = 10 * 2**30
-# Maximum total size of artifacts. A confusion matrix takes 2 kB with 2 classes, 3 MB with 100.
-MAX_ARTIFACT_BYTES = 2**28
-# Number of best trials of a study whose artifacts are never removed.
-N_BEST = 5
 
 
 @dataclass(frozen=True)
@@ -44,8 +37,8 @@ class Removable:
 def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     """List the files and folders that no study needs.
 
-    While a process works on a study, the files of that study, all tokenized data and all artifacts
-    are not listed. Exports, reports, logs and histories are never listed.
+    While a process works on a study, the files of that study, and all tokenized data are not
+    listed. Exports, reports, logs and histories are never listed.
 
     Raises:
         StorageError: the storage can't be opened.
@@ -56,14 +49,9 @@ def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     reasons = [(path, reason) for study in idle for path, reason in _of_study(study, opened)]
     if not is_any_locked(results):
         reasons += [(path, "no study uses these tokenized data") for path in unused_caches(results)]
-        reasons += [
-            (path, "no trial has this artifact")
-            for path in _unknown_artifacts(results, studies, opened)
-        ]
-        reasons += [
-            (path, f"artifacts take over {MAX_ARTIFACT_BYTES >> 20} MiB; not of a best trial")
-            for path in _artifacts_over_limit(results, opened)
-        ]
+        # Earlier versions stored the confusion matrices of the best trials for the Dashboard.
+        artifacts = results.path / "artifacts"
+        reasons += [(artifacts, "this version does not read it")] if artifacts.exists() else []
     return [Removable(path, reason, size(path)) for path, reason in reasons]
 
 
@@ -103,59 +91,6 @@ def trim_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]:
             shutil.rmtree(path, ignore_errors=True)
             removed.append(path)
     return removed
-
-
-def trim_artifacts(results: ResultsDir, storage: BaseStorage) -> list[Path]:
-    """Remove the oldest artifacts, each with its copy in the trial's folder, until all artifacts
-    take at most `MAX_ARTIFACT_BYTES`.
-
-    The artifacts of a study's best `N_BEST` trials and of its Pareto front stay. Artifacts of
-    trials that have not ended, and artifacts that no study in the results folder has, stay too.
-
-    Returns:
-        The files that were removed.
-
-    Raises:
-        StorageError: a folder is read-only.
-    """
-    removed = _artifacts_over_limit(results, lambda: storage)
-    for path in removed:
-        with translated(path):
-            path.unlink(missing_ok=True)
-    return removed
-
-
-def _artifacts_over_limit(results: ResultsDir, opened: Callable[[], BaseStorage]) -> list[Path]:
-    """Return the files that `trim_artifacts` removes."""
-    total = size(results.artifacts_dir)
-    if total <= MAX_ARTIFACT_BYTES:
-        return []
-    paths: list[Path] = []
-    spare = _spare_artifacts(results, opened())
-    for artifact, copy in sorted(spare, key=lambda pair: pair[0].stat().st_mtime):
-        if total <= MAX_ARTIFACT_BYTES:
-            break
-        total -= artifact.stat().st_size
-        paths += [artifact, *([copy] if copy.exists() else [])]
-    return paths
-
-
-def _spare_artifacts(results: ResultsDir, storage: BaseStorage) -> Iterator[tuple[Path, Path]]:
-    """Yield the artifacts of ended trials that are not among the best, each with its copy."""
-    for folder in (StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))):
-        try:
-            metric = recorded_config(folder).metric
-            study = optuna.load_study(study_name=folder.name, storage=storage)
-        except (TuningError, KeyError):
-            continue  # study.json can't be read, or the trials are in another storage
-        summary = summarize(study, metric=metric)
-        kept = {trial.number for trial in (*summary.ranked[:N_BEST], *summary.front)}
-        for trial in summary.trials:
-            if trial.number in kept or not trial.state.is_finished():
-                continue
-            for path in (results.artifacts_dir / name for name in artifact_ids(trial.system_attrs)):
-                if path.exists():
-                    yield path, folder.confusion_path(trial.number)
 
 
 def is_any_locked(results: ResultsDir, *, but: StudyDir | None = None) -> bool:
@@ -223,26 +158,3 @@ def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tup
     for path, number in checkpoints.items():
         if number not in running:
             yield path, "its trial has ended"
-
-
-def _unknown_artifacts(
-    results: ResultsDir, studies: Sequence[StudyDir], opened: Callable[[], RDBStorage]
-) -> list[Path]:
-    """Return the artifacts that no study and no trial in the storage has.
-
-    The list is empty where a study's trials are in another storage, because any artifact may belong
-    to one of these trials.
-    """
-    files = [path for path in sorted(results.artifacts_dir.glob("*")) if path.is_file()]
-    if not files:
-        return []
-    storage = opened()
-    stored_names = optuna.get_all_study_names(storage)
-    if not {study.name for study in studies} <= set(stored_names):
-        return []
-    used = set()
-    for study_id in map(storage.get_study_id_from_name, stored_names):
-        used |= set(artifact_ids(storage.get_study_system_attrs(study_id)))
-        for trial in storage.get_all_trials(study_id, deepcopy=False):
-            used |= set(artifact_ids(trial.system_attrs))
-    return [path for path in files if path.name not in used]

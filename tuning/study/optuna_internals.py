@@ -15,17 +15,13 @@ not used (`coordinators` has its own heartbeats). Optuna 5.0:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Sequence
 from typing import Any, cast
 
 import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-
-# Prefix of the system attributes in which Optuna stores the metadata of artifacts.
-_ARTIFACTS = "artifacts:"
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -117,25 +113,6 @@ def fixed_params_of(trial: FrozenTrial) -> dict[str, Any]:
     """
     params: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
     return params
-
-
-def artifact_ids(attributes: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the ids of the artifacts in the system attributes of a study or a trial.
-
-    Uses the prefix "artifacts:" of `optuna.artifacts.upload_artifact`. The public
-    `get_all_artifact_meta` reads a study or a trial from the storage again at each call.
-    """
-    for name, value in attributes.items():
-        metadata = json.loads(value) if name.startswith(_ARTIFACTS) else None
-        if metadata is not None:  # The Dashboard sets the metadata of a deleted artifact to null.
-            yield str(metadata["artifact_id"])
-
-
-def artifact_id_of(name: str) -> str | None:
-    """Return the id of the artifact whose metadata a system attribute contains; None for the name
-    of any other attribute. Uses the prefix "artifacts:" of `optuna.artifacts.upload_artifact`.
-    """
-    return name.removeprefix(_ARTIFACTS) if name.startswith(_ARTIFACTS) else None
 
 
 def list_constraints(trial: FrozenTrial) -> None:

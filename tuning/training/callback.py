@@ -126,18 +126,16 @@ class EvaluationCallback(keras.callbacks.Callback):
             )
         if not is_evaluated(part, parts) and number < self._validation.n_epochs:
             return
-        matrix = self._evaluate(number, metrics)
+        self._evaluate(number, metrics)
         evaluated = Epoch(number, metrics, time.perf_counter() - self._started)
-        self._record(evaluated, matrix)
+        self._record(evaluated)
         self.timings.lap("evaluate")
         self._report(evaluated)
         self.timings.lap("idle")
         self._started = time.perf_counter()
 
-    def _evaluate(self, number: float, metrics: dict[str, float]) -> list[list[int]]:
-        """Add the validation metrics to `metrics` and return the confusion matrix, which is empty
-        without a validation split.
-        """
+    def _evaluate(self, number: float, metrics: dict[str, float]) -> None:
+        """Add the validation metrics to `metrics`."""
         validation = self._validation
         if validation.view is None or validation.texts is None:
             return []
@@ -154,7 +152,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         metrics |= {f"val_{name}": value for name, value in score(labels, probabilities).items()}
         return confusion(labels, probabilities)
 
-    def _record(self, epoch: Epoch, matrix: list[list[int]]) -> None:
+    def _record(self, epoch: Epoch) -> None:
         """Add an epoch to the result."""
         result, validation = self.result, self._validation
         result.history.append(epoch)
@@ -167,7 +165,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         lead, towards = self._lead_of_best(value), sign(validation.metric)
         if lead is None or towards * lead < 0:
             result.best_epoch, result.best_value = epoch.number, value
-            result.metrics, result.confusion = epoch.metrics, matrix
+            result.metrics = epoch.metrics
         elif towards > 0 and epoch.number <= 1 and validation.rows(result.best_epoch) is not None:
             # A difference of losses would be less precise: those of an overfitted model vary much.
             result.best_value = min(value + lead, 1.0)

@@ -114,7 +114,6 @@ class FitResult:
             loss, is replaced until the first whole epoch by that of the next evaluation plus the
             difference of both on the share.
         metrics: all metrics of that epoch, by Keras' log names; that of `best_value` has its value.
-        confusion: confusion matrix after that epoch; rows are labels, columns are predictions.
         stopped: whether the coordinator stopped or paused the training.
         paused: whether a checkpoint of the training was saved, from which it can be resumed.
         n_parameters: number of weights of the model.
@@ -133,7 +132,6 @@ class FitResult:
     best_epoch: float = 0
     best_value: float = math.nan
     metrics: dict[str, float] = field(default_factory=dict)
-    confusion: list[list[int]] = field(default_factory=list)
     stopped: bool = False
     paused: bool = False
     n_parameters: int = 0
