@@ -24,13 +24,12 @@ import numpy as np
 from benchmarks.goals import figures
 from benchmarks.settings import Settings
 from benchmarks.tabulated import SETS, load, search
-from tuning.config import sign
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import DEFAULT_SHARE, Confirmation
 from tuning.data.splits import SplitReviews
-from tuning.evaluation.metrics import Array
+from tuning.metrics import Array, sign
 
 N_TRIALS, TOP, N_REPETITIONS = 50, 5, 200
 # Number of simulated confirmations of each case: the standard error of a rate of 2.5 % is 0.16 %.

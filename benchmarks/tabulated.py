@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from tuning.config import sign
+from tuning.metrics import sign
 from tuning.study.samplers import N_BEST_FITTED, FittedTPE, derive_seed, fitted_trials
 
 # Number of fitted trials where TPE fits a part of them: the best 25 and the newest 25.

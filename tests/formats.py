@@ -5,9 +5,9 @@ from pathlib import Path
 import keras
 
 from tuning.data.corpus import Corpus
-from tuning.evaluation.metrics import Labels
 from tuning.export import formats
 from tuning.export.manifest import WrittenFormats
+from tuning.metrics import Labels
 from tuning.spaces.ranges import Values
 
 

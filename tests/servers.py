@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tuning.evaluation.metrics import Array
 from tuning.inference.manifest import Manifest, ModelInput
+from tuning.metrics import Array
 from tuning.serving import app
 
 MANIFEST = Manifest(

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 
 from tests.configs import study_configs
 from tuning.config import (
-    METRICS,
     PRUNERS,
     SAMPLERS,
     DataConfig,
@@ -21,6 +20,7 @@ from tuning.config import (
 )
 from tuning.documents import structure, unstructure
 from tuning.errors import ArgumentError
+from tuning.metrics import OBJECTIVES
 
 
 @settings(derandomize=True, deadline=None)
@@ -79,7 +79,7 @@ def test_missing_keys_of_a_config_have_their_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "allowed"), [("metric", METRICS), ("sampler", SAMPLERS), ("pruner", PRUNERS)]
+    ("kind", "allowed"), [("metric", OBJECTIVES), ("sampler", SAMPLERS), ("pruner", PRUNERS)]
 )
 def test_study_config_lists_the_names_of_a_bad(kind: str, allowed: tuple[str, ...]) -> None:
     with pytest.raises(
@@ -89,7 +89,7 @@ def test_study_config_lists_the_names_of_a_bad(kind: str, allowed: tuple[str, ..
 
 
 def test_check_name_accepts_an_allowed_name() -> None:
-    check_name("metric", "val_f1", METRICS)
+    check_name("metric", "val_f1", OBJECTIVES)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
@@ -115,7 +115,8 @@ def test_data_config_sorts_dropped_stars() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "direction"), [(m, "minimize" if m == "val_loss" else "maximize") for m in METRICS]
+    ("metric", "direction"),
+    [(m, "minimize" if m == "val_loss" else "maximize") for m in OBJECTIVES],
 )
 def test_direction_follows_the_metric(metric: str, direction: str) -> None:
     assert StudyConfig(study="s", metric=metric).directions == [direction]

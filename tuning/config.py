@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import ArgumentError
+from tuning.metrics import OBJECTIVES, sign
 
-METRICS = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc", "val_loss")
 SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
 PRUNERS = ("asha", "hyperband", "median", "none")
 DEFAULT_TRIALS = 20
@@ -34,11 +34,6 @@ def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ArgumentError(f"{kind} must be one of {', '.join(allowed)}; received {value!r}.")
 
 
-def sign(metric: str) -> int:
-    """Return 1 for a metric that is maximized, -1 for a metric that is minimized."""
-    return -1 if metric == "val_loss" else 1
-
-
 def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
     """Split `val_accuracy,latency_ms` into the metric and the costs.
 
@@ -47,13 +42,13 @@ def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
     """
     metric, *costs = (name.strip() for name in text.split(","))
     if (
-        metric not in METRICS
+        metric not in OBJECTIVES
         or not costs
         or not set(costs) <= set(COSTS)
         or len(set(costs)) < len(costs)
     ):
         raise ArgumentError(
-            f"--objectives must be a metric ({', '.join(METRICS)}), then {' or '.join(COSTS)} or"
+            f"--objectives must be a metric ({', '.join(OBJECTIVES)}), then {' or '.join(COSTS)} or"
             f" both; received {text!r}."
         )
     return metric, tuple(costs)
@@ -136,7 +131,7 @@ class StudyConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        check_name("metric", self.metric, METRICS)
+        check_name("metric", self.metric, OBJECTIVES)
         check_name("sampler", self.sampler, SAMPLERS)
         check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:

@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from tuning.evaluation.metrics import class_probabilities, confusion, score
+from tuning.config import StudyConfig
+from tuning.evaluation.bootstrap import score_intervals
+from tuning.evaluation.metrics import class_probabilities, confusion
+from tuning.metrics import METRICS, Metric, score, weighted_scores
 
 # Class 1 is predicted for the first three; true positives 2, false positives 1, false negatives 1,
 # true negatives 2.
@@ -95,9 +98,28 @@ def test_certain_and_wrong_predictions_have_a_finite_loss() -> None:
     assert [values[name] for name in ("accuracy", "f1", "auc")] == [0, 0, 0]
 
 
-def test_score_gives_the_five_metrics() -> None:
-    assert set(score(LABELS, BINARY)) == {"loss", "accuracy", "balanced_accuracy", "f1", "auc"}
-    assert {type(value) for value in score(LABELS, BINARY).values()} == {float}
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_every_metric_has_scores(metric: Metric, n_classes: int) -> None:
+    """A perfect classifier is better than one that guesses, by the direction of the metric."""
+    labels = np.arange(60) % n_classes
+    perfect, guesses = np.eye(n_classes)[labels], softmax(60, n_classes, seed=0)
+    values = [
+        weighted_scores(labels, probabilities, np.ones((2, 60)))[metric.name]
+        for probabilities in (perfect, guesses)
+    ]
+    assert np.shape(values) == (2, 2)
+    towards = 1 if metric.maximized else -1
+    assert (towards * values[0] > towards * values[1]).all()
+    if metric.is_share:
+        assert values[0] == pytest.approx(1) and (values[1] >= 0).all()
+    assert (metric.name in score(labels, perfect)) == metric.is_objective
+    intervals = score_intervals(labels, guesses, seed=0, n_resamples=50)
+    assert math.isnan(intervals[metric.name].low) != metric.has_interval
+    if metric.is_objective:
+        assert StudyConfig(study="s", metric=metric.objective).directions == [
+            "maximize" if metric.maximized else "minimize"
+        ]
 
 
 # By scikit-learn

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tuning.evaluation.bootstrap import accuracy_difference, score_difference, score_intervals
-from tuning.evaluation.metrics import score, weighted_scores
 from tuning.evaluation.statistics import (
     Interval,
     dunnett_critical_value,
@@ -17,6 +16,7 @@ from tuning.evaluation.statistics import (
     mean_interval,
     wilson_interval,
 )
+from tuning.metrics import score, weighted_scores
 
 
 @pytest.mark.parametrize(
@@ -38,17 +38,6 @@ def sample(
     labels = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, n - n_classes)])
     logits = rng.normal(size=(n, n_classes)).round(1) + skill * np.eye(n_classes)[labels]
     return labels, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-
-
-@settings(derandomize=True, deadline=None, max_examples=60)
-@given(n=st.integers(6, 80), n_classes=st.integers(2, 5), seed=st.integers(0, 10_000))
-def test_weighted_scores_with_equal_weights_are_scikit_learn_s(
-    n: int, n_classes: int, seed: int
-) -> None:
-    labels, probabilities = sample(n, n_classes=n_classes, seed=seed)
-    scores = weighted_scores(labels, probabilities, np.ones((1, n)))
-    for name, value in score(labels, probabilities).items():
-        assert scores[name][0] == pytest.approx(value, abs=1e-6), name
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)

@@ -17,8 +17,8 @@ from tests.styles import STYLES
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
-from tuning.evaluation.metrics import score
 from tuning.evaluation.predictions import read_probabilities, write_probabilities
+from tuning.metrics import score
 from tuning.models import (
     TrainingOptions,
     bilstm_features,

@@ -20,9 +20,9 @@ from tests.padding.graphs import counted_rows
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, NgramTexts, TokenizedTexts
 from tuning.errors import SpaceBug
-from tuning.evaluation.metrics import score
 from tuning.kernels import adam, recurrent_numba, recurrent_sequence
 from tuning.kernels.fuse import compile_kernels
+from tuning.metrics import score
 from tuning.models import lstm_classifier
 from tuning.models.words import is_word, mean_over_words
 from tuning.padding import packing, rules

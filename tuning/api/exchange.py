@@ -16,10 +16,11 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from tuning.api.optuna_trials import completed_trials, read_study
 from tuning.atomic_io import write_text
-from tuning.config import StudyConfig, sign
+from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.fidelity import epochs_at, part_at
+from tuning.metrics import sign
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.foreign_trials import ForeignTrial, by_name, read_records, read_rows
 from tuning.spaces.hyperparameters import from_params, suggest, to_params

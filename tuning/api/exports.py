@@ -17,9 +17,9 @@ from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, REMEDY, Manife
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuning.evaluation.metrics import Array
     from tuning.evaluation.scores import Scores
     from tuning.inference.load import Probabilities
+    from tuning.metrics import Array
 
 
 @public

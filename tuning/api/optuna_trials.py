@@ -8,8 +8,9 @@ import optuna
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.config import StudyConfig, sign
+from tuning.config import StudyConfig
 from tuning.errors import StorageError, StudyError
+from tuning.metrics import sign
 from tuning.spaces.foreign_trials import ForeignTrial
 from tuning.spaces.hyperparameters import optuna_names
 from tuning.spaces.loading import SearchSpace

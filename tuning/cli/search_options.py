@@ -8,13 +8,13 @@ import typer
 
 from tuning.config import (
     DEFAULT_TRIALS,
-    METRICS,
     MIN_TEXTS,
     PRUNERS,
     SAMPLERS,
     StudyConfig,
     TrainConfig,
 )
+from tuning.metrics import OBJECTIVES
 
 NewStudy = Annotated[
     str | None,
@@ -74,7 +74,8 @@ Metric = Annotated[
     typer.Option(
         "--metric",
         help=(
-            f"Objective of the search, one of {', '.join(METRICS)} (default {StudyConfig.metric})."
+            f"Objective of the search, one of {', '.join(OBJECTIVES)}"
+            f" (default {StudyConfig.metric})."
         ),
     ),
 ]

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tuning.config import sign
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation
 from tuning.evaluation.statistics import Interval, dunnett_critical_value, pareto_front
+from tuning.metrics import sign
 
 RESOLUTION = 0.01  # half-width of the interval for which `seeds_to_resolve` is computed
 MAX_SEEDS = 1000

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable
 
-from tuning.config import sign
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.rounds import Confirmation
+from tuning.metrics import sign
 
 
 def other_architectures(

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tuning.config import sign
 from tuning.confirmation.finalist import Finalist, missing_seconds
 from tuning.confirmation.rounds import DEFAULT_SHARE, MIN_ROUNDS, Confirmation
+from tuning.metrics import sign
 
 
 def plan_confirmation(

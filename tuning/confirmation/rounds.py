@@ -19,10 +19,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from tuning import documents
-from tuning.config import sign
 from tuning.confirmation.finalist import Finalist, missing_seconds
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StudyError
+from tuning.metrics import sign
 from tuning.outcomes import FailureReason
 from tuning.results import StudyDir
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tuning.commands import repeated, typed
 from tuning.display.console import console, duration, printable, warn
+from tuning.metrics import METRICS
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
 from tuning.templates import render
@@ -125,12 +126,13 @@ def print_test_scores(manifest: FullManifest) -> None:
         title=f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals",
         title_justify="left",
     )
-    for column in ("model", "epochs", "accuracy", "F1", "AUC", "loss"):
+    others = [METRICS[name] for name in ("f1", "auc", "loss")]  # More columns are too wide.
+    for column in ("model", "epochs", "accuracy", *(metric.label for metric in others)):
         table.add_column(
             column, justify="left" if column == "model" else "right", no_wrap=column == "accuracy"
         )
     for name, model in named_entries(manifest).items():
-        test = [model.test[score] for score in ("f1", "auc", "loss")]
+        test = [model.test.get(metric.name) for metric in others]
         accuracy = interval_text(*model.interval("accuracy"))
         cells = ["" if value is None else f"{value:.4f}" for value in test]
         epochs = f"{model.epochs:g}" if isinstance(model, ModelScores) else ""

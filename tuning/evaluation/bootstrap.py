@@ -10,14 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from tuning.evaluation.metrics import (
-    CALIBRATION_ERROR,
-    Array,
-    Labels,
-    is_correct,
-    weighted_scores,
-)
+from tuning.evaluation.metrics import is_correct
 from tuning.evaluation.statistics import LEVEL, Interval
+from tuning.metrics import METRICS, Array, Labels, weighted_scores
 
 N_RESAMPLES = 1000
 MAX_WEIGHTS = 4_000_000  # maximum number of weights in memory at a time: 32 MB
@@ -35,8 +30,7 @@ def score_intervals(
     (Efron and Tibshirani, 1993).
 
     If a class is missing in a resample, a score may be undefined there; its interval leaves the
-    resample out. The calibration error has no bounds: its absolute gaps are larger in resamples, so
-    that the interval may not contain its own value.
+    resample out. A metric without an interval (`Metric.has_interval`) has no bounds.
 
     Args:
         labels: int64 (n,).
@@ -58,7 +52,8 @@ def score_intervals(
     bounds = {
         name: bootstrap_bounds(of_score) for name, of_score in zip(values, resampled, strict=True)
     }
-    bounds[CALIBRATION_ERROR] = math.nan, math.nan
+    without = [metric.name for metric in METRICS.values() if not metric.has_interval]
+    bounds |= dict.fromkeys(without, (math.nan, math.nan))
     return {name: Interval(float(value[0]), *bounds[name]) for name, value in values.items()}
 
 

@@ -25,10 +25,10 @@ from filelock import FileLock
 
 from tuning import documents
 from tuning.atomic_io import translated
-from tuning.config import sign
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.errors import StorageError
+from tuning.metrics import metric_of, sign
 from tuning.processes import child_environment
 
 logger = logging.getLogger(__name__)
@@ -78,16 +78,15 @@ class LinearReference:
 
     def value(self, metric: str) -> float | None:
         """Return the model's value of a study's metric, such as `val_accuracy`; None if unknown."""
-        return self.scores.get(metric.removeprefix("val_"))
+        return self.scores.get(metric_of(metric).name)
 
     def sentence(self, metric: str) -> str:
         """Return a sentence with the model's value of a study's metric, or with its accuracy if
         that value is not known.
         """
-        value, name = self.value(metric), metric.removeprefix("val_").replace("_", " ")
+        value, name = self.value(metric), metric_of(metric).label
         if value is None:
             value, name = self.scores["accuracy"], "accuracy"
-        name = {"auc": "AUC", "f1": "F1"}.get(name, name)
         return (
             f"A linear model (logistic regression on {self.about}) has a validation {name} of"
             f" {value:.4f}: the bar for this search."

@@ -52,24 +52,22 @@ class Scores:
     test_confusion_matrix: list[list[int]]
 
     def interval(self, name: str) -> tuple[float | None, float | None, float | None]:
-        """Return a score with the bounds of its interval."""
-        return (self.test[name], *self.test_intervals[name])
+        """Return a score with the bounds of its interval; None for a metric that the version of
+        the document did not have.
+        """
+        return (self.test.get(name), *self.test_intervals.get(name, (None, None)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelScores(Scores):
-    """The scores of a trial that was retrained for `epochs` epochs in `seconds`, and its value of
-    the study's metric in the search.
+    """The scores of a trial that was retrained for `epochs` epochs in `seconds`. `validation` has
+    its value of the study's metric in the search, by the metric's name.
     """
 
     trial: int
     epochs: float
     seconds: float
-    validation_accuracy: float | None = field(default=None, metadata=OMIT_DEFAULT)
-    validation_balanced_accuracy: float | None = field(default=None, metadata=OMIT_DEFAULT)
-    validation_f1: float | None = field(default=None, metadata=OMIT_DEFAULT)
-    validation_auc: float | None = field(default=None, metadata=OMIT_DEFAULT)
-    validation_loss: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    validation: dict[str, float] = field(default_factory=dict, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)

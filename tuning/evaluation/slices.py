@@ -9,14 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tuning.evaluation.metrics import (
-    CALIBRATION_ERROR,
-    N_CALIBRATION_BINS,
-    calibration_bins,
-    weighted_scores,
-)
 from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.statistics import Interval, wilson_interval
+from tuning.metrics import calibration_bins, weighted_scores
 
 N_LENGTH_BINS = 5  # quantiles of the number of tokens: a fifth of the texts in each
 Rows = npt.NDArray[np.bool_]
@@ -81,7 +76,7 @@ def by_column(predictions: Predictions) -> list[Slice]:
 def calibration(predictions: Predictions) -> list[CalibrationBin]:
     """Return the bins of the expected calibration error that have texts, by confidence."""
     confidence = predictions.probabilities.max(axis=1)
-    codes = calibration_bins(confidence, n_bins=N_CALIBRATION_BINS)
+    codes = calibration_bins(confidence)
     bins = []
     for code in np.unique(codes):
         rows = codes == code
@@ -94,7 +89,7 @@ def calibration_error(predictions: Predictions) -> float:
     """Return the expected calibration error."""
     labels = predictions.labels
     scores = weighted_scores(labels, predictions.probabilities, np.ones((1, len(labels))))
-    return float(scores[CALIBRATION_ERROR][0])
+    return float(scores["expected_calibration_error"][0])
 
 
 def _slices(

@@ -24,7 +24,6 @@ from tuning.data.ngrams import encode_ngrams
 from tuning.data.splits import SplitTexts
 from tuning.errors import ExportError
 from tuning.evaluation.bootstrap import accuracy_difference
-from tuning.evaluation.metrics import Array, Labels
 from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormats
 from tuning.export.parity import HOSTILE_TEXTS, check_parity
 from tuning.export.writers import Source, write_format
@@ -37,6 +36,7 @@ from tuning.inference.runtimes import (
     VOCABULARY,
     format_of,
 )
+from tuning.metrics import Array, Labels
 from tuning.pretrained.tokens import encode_tokens
 from tuning.raw_text.vectorization import keep_in_config
 from tuning.spaces.ranges import Values

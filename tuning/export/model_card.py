@@ -15,10 +15,10 @@ from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, ensemble_sentences, named_entries
 from tuning.export.manifest import FullManifest, MeasuredFormat
 from tuning.inference.runtimes import TOKEN_IDS
+from tuning.metrics import METRICS
 from tuning.spaces.ranges import value_text
 from tuning.templates import render
 
-CARD_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
 TAGS = {"model.keras": "keras", "model.onnx": "onnx", "model.tflite": "tflite"}
 PACKAGES = {
     "tensorflow": "tensorflow",
@@ -84,6 +84,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         ),
         "lengths": data_card.length_percentiles,
         "n_evaluations": len(manifest.test_looks),
+        "metrics": [metric.label for metric in METRICS.values()],
         "scores": _score_rows(manifest),
         "corrected_mean": interval_text(mean.value, mean.low, mean.high) if mean else "",
         "min_seeds": MIN_ROUNDS,
@@ -163,7 +164,7 @@ def _printable(text: str) -> str:
 def _score_rows(manifest: FullManifest) -> list[list[str]]:
     """Return a row of text for each model that was evaluated on the test split."""
     return [
-        [name, *(interval_text(*entry.interval(score)) for score in CARD_SCORES)]
+        [name, *(interval_text(*entry.interval(metric)) for metric in METRICS)]
         for name, entry in named_entries(manifest).items()
     ]
 

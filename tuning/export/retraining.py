@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import keras
 from optuna.trial import FrozenTrial
@@ -22,6 +22,7 @@ from tuning.data.files import Progress
 from tuning.errors import ExportError
 from tuning.evaluation.scores import ModelScores, Scores
 from tuning.evaluation.test_split import Classifier
+from tuning.metrics import metric_of
 from tuning.spaces.loading import (
     SearchSpace,
     declare,
@@ -99,14 +100,12 @@ class Trained:
 
     def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
         """Return the model's scores on the test split, and the trial's value in the search."""
-        name = f"validation_{summary.metric.removeprefix('val_')}"
-        validation: dict[str, Any] = {name: value_of(self.trial)}
         return ModelScores(
             **vars(scores),
             trial=self.trial.number,
             epochs=self.epochs,
             seconds=round(self.seconds, 1),
-            **validation,
+            validation={metric_of(summary.metric).name: value_of(self.trial)},
         )
 
 

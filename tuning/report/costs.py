@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from optuna.trial import FrozenTrial
 
-from tuning.config import sign
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import pareto_front
+from tuning.metrics import sign
 from tuning.report.figures import LAYOUT
 from tuning.report.html_parts import plain, plot_html, table
 from tuning.report.quality import BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR

@@ -14,6 +14,7 @@ from tuning.config import COSTS
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
+from tuning.metrics import METRICS
 from tuning.report.tables import trial_label, with_best
 from tuning.study.importances import study_of
 from tuning.study.summary import PHASES, Summary, best_of
@@ -124,12 +125,12 @@ def baseline_against_best(summary: Summary, confirmation: Confirmation | None = 
     The metrics are drawn once where the best trial is the baseline.
     """
     figure = go.Figure(layout=LAYOUT)
-    names = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc")
+    names = [metric.objective for metric in METRICS.values() if metric.is_share]
     best = best_of(summary, confirmation)
     for trial in with_best([summary.baseline] if summary.baseline else [], summary, best):
         values = [trial.user_attrs.get(name) for name in names]
         texts = [f"{value:.3f}" if value is not None else "" for value in values]
-        figure.add_bar(x=list(names), y=values, text=texts, name=trial_label(trial, summary, best))
+        figure.add_bar(x=names, y=values, text=texts, name=trial_label(trial, summary, best))
     figure.update_yaxes(title="value", range=[0, 1])
     return figure
 

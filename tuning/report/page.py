@@ -25,6 +25,7 @@ from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.slices import calibration_error
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, ensemble_sentences, exported_name, named_entries
+from tuning.metrics import METRICS
 from tuning.report import costs, quality
 from tuning.report.confirmation import finalist_rows, missed_sentences
 from tuning.report.html_parts import WIDTHS, narrow, pairs, plot_html, plotly_script, table
@@ -55,7 +56,6 @@ from tuning.study.study import load_study, recorded_space
 from tuning.study.summary import Summary, summarize
 from tuning.templates import render
 
-TEST_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
 THEMES = {"light": "plotly_white", "dark": "plotly_dark"}  # Plotly's templates
 
 
@@ -268,7 +268,7 @@ def _test(test: TestDocument, metric: str) -> dict[str, Any]:
     evaluations, and the table of the best model's most confident mistakes.
     """
     scores = [
-        [name, *(interval_text(*entry.interval(score)) for score in TEST_SCORES)]
+        [name, *(interval_text(*entry.interval(metric)) for metric in METRICS)]
         for name, entry in named_entries(test).items()
     ]
     mistakes = [
@@ -285,7 +285,7 @@ def _test(test: TestDocument, metric: str) -> dict[str, Any]:
                 for name, values in test.comparisons.items()
             ),
         ],
-        "scores": table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], scores),
+        "scores": table(["model", *(metric.label for metric in METRICS.values())], scores),
         "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
         f"{', '.join(evaluation.when for evaluation in test.test_looks)}.",
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),

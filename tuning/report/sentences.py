@@ -9,13 +9,13 @@ import math
 from optuna.trial import FrozenTrial
 
 from tuning.commands import typed
-from tuning.config import sign
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
 from tuning.evaluation.statistics import DIGITS, Interval, as_shown, interval_text
 from tuning.evaluation.test_split import BEST, exported_name
+from tuning.metrics import metric_of, sign
 from tuning.report.confirmation import lower_mean, nothing_better, sentences
 from tuning.study.summary import Best, Summary, best_of
 from tuning.study.trials import (
@@ -68,7 +68,7 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     study's metric. A baseline over a limit can't be chosen, so it is no reason against the model.
     With several objectives, a lower value may be what a lower cost is worth.
     """
-    towards, metric = sign(summary.metric), summary.metric.removeprefix("val_")
+    towards, metric = sign(summary.metric), metric_of(summary.metric)
     clauses, is_behind = [], False
     for other in filter(None, ("baseline", _best_linear(test, summary.metric))):
         result = test.comparisons.get(other)
@@ -85,9 +85,9 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     if is_behind and summary.has_costs:
         lead = f"Compare the costs before you use {model}"
     n_texts = sum(map(sum, exported.test_confusion_matrix))
-    value = interval_text(*exported.interval(metric))
+    value = interval_text(*exported.interval(metric.name))
     compared = f", {' and '.join(clauses)}" if clauses else ""
-    return f"{lead}: its {metric.replace('_', ' ')} on {n_texts:,} test texts is {value}{compared}."
+    return f"{lead}: its {metric.label} on {n_texts:,} test texts is {value}{compared}."
 
 
 def _is_baseline_over_limit(summary: Summary) -> bool:
@@ -204,7 +204,7 @@ def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> 
     """Return a sentence that compares the model `exported` with another one on the test split."""
     known = result.difference(metric)  # An earlier version compared the accuracies alone.
     change = as_shown(known or result.accuracy_difference)
-    score = metric[len("val_") :].replace("_", " ") if known else "accuracy"
+    score = metric_of(metric).label if known else "accuracy"
     p = f"= {result.p_value:.2g}" if result.p_value else "< 1e-300"  # A smaller p rounds to 0.
     size = f"{_signed(change)} {score}, McNemar's p {p}"
     if not change.excludes_zero:
@@ -241,10 +241,9 @@ def _best_linear(test: TestDocument, metric: str) -> str | None:
     split.
     """
     names = [name for name in test.references if name != MAJORITY]
-    score = metric.removeprefix("val_")
 
     def value(name: str) -> float:
-        own = test.references[name].test[score]
+        own = test.references[name].test.get(metric_of(metric).name)
         return -math.inf if own is None else sign(metric) * own
 
     return max(names, key=value, default=None)
@@ -254,8 +253,8 @@ def _linear_on_test(test: TestDocument, name: str, *, study: str, metric: str) -
     """Return sentences about a linear reference: its value of the study's metric on the test split,
     and the difference of the exported model to it, if the two were compared.
     """
-    linear, exported, score = test.references[name], exported_name(test), metric[len("val_") :]
-    value = f"{score.replace('_', ' ')} {interval_text(*linear.interval(score))}"
+    linear, exported, shown = test.references[name], exported_name(test), metric_of(metric)
+    value = f"{shown.label} {interval_text(*linear.interval(shown.name))}"
     first = f"The best linear model on the test split is {name} ({linear.about}), with {value}."
     result = test.comparisons.get(name)
     if result is None or (change := result.difference(metric)) is None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.config import sign
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.others import other_architectures
 from tuning.confirmation.plan import covers, plan_confirmation, with_repeats
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, StudyError
+from tuning.metrics import sign
 from tuning.results import StudyDir
 from tuning.search.open_trials import key
 from tuning.search.session import Session

@@ -14,7 +14,7 @@ from functools import partial
 
 from optuna.exceptions import UpdateFinishedTrialError
 
-from tuning.config import sign
+from tuning.metrics import sign
 from tuning.outcomes import SearchEnd, StopReason
 from tuning.search.asha import Rungs, rungs_of
 from tuning.search.ends import TrialEnds

@@ -11,9 +11,9 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
-from tuning.config import sign
 from tuning.evaluation.bootstrap import bootstrap_bounds
 from tuning.evaluation.statistics import Interval
+from tuning.metrics import sign
 from tuning.study.summary import Summary
 from tuning.study.trials import value_of, without_copies
 

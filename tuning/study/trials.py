@@ -8,8 +8,8 @@ from typing import TypedDict, TypeVar, cast
 import numpy as np
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuning.config import sign
 from tuning.fidelity import epochs_at
+from tuning.metrics import sign
 from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values

@@ -15,10 +15,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tuning.config import sign
 from tuning.data.corpus import LabeledTexts
-from tuning.evaluation.metrics import Array, confusion, score
 from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
+from tuning.metrics import METRICS, Array, metric_of, score, sign
 from tuning.outcomes import FailureReason
 from tuning.training import checkpoints
 from tuning.training.batching import Rows, View
@@ -138,7 +137,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         """Add the validation metrics to `metrics`."""
         validation = self._validation
         if validation.view is None or validation.texts is None:
-            return []
+            return
         labels, n_classes = validation.texts.labels, validation.n_classes
         rows = validation.rows(number)
         with final_weights(self._trained):
@@ -149,8 +148,9 @@ class EvaluationCallback(keras.callbacks.Callback):
             )
         self._evaluated, self.probabilities = rows, probabilities
         labels = labels if rows is None else labels[rows]
-        metrics |= {f"val_{name}": value for name, value in score(labels, probabilities).items()}
-        return confusion(labels, probabilities)
+        metrics |= {
+            METRICS[name].objective: value for name, value in score(labels, probabilities).items()
+        }
 
     def _record(self, epoch: Epoch) -> None:
         """Add an epoch to the result."""
@@ -205,7 +205,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         of_best = next(epoch for epoch in self.result.history if epoch.number == best_epoch)
         own = rows if self._evaluated is None else np.searchsorted(self._evaluated, rows)
         scores = score(validation.texts.labels[rows], self.probabilities[own])
-        return of_best.metrics[validation.metric] - scores[validation.metric.removeprefix("val_")]
+        return of_best.metrics[validation.metric] - scores[metric_of(validation.metric).name]
 
 
 @contextlib.contextmanager

@@ -22,9 +22,10 @@ import tensorflow as tf
 from tuning.config import exceeded
 from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug, StorageError
-from tuning.evaluation.metrics import NAN_REMEDY, Array
+from tuning.evaluation.metrics import NAN_REMEDY
 from tuning.evaluation.predictions import write_probabilities
 from tuning.hardware import peak_memory_mb, reset_peak_memory, return_memory
+from tuning.metrics import Array
 from tuning.outcomes import FailureReason
 from tuning.pretrained.view import TokenView
 from tuning.spaces.loading import has_own_fit

@@ -16,7 +16,8 @@ import tensorflow as tf
 from tuning.data.corpus import TokenizedTexts
 from tuning.data.tokenizer import UNKNOWN_ID
 from tuning.errors import SpaceBug, StorageError
-from tuning.evaluation.metrics import Array, Labels, class_probabilities
+from tuning.evaluation.metrics import class_probabilities
+from tuning.metrics import Array, Labels
 from tuning.pretrained.view import TokenView
 from tuning.raw_text.view import TextView
 from tuning.spaces.files import run_user_code

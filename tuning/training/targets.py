@@ -14,7 +14,8 @@ import tensorflow as tf
 from keras.src.trainers.compile_utils import get_loss
 
 from tuning.errors import SpaceBug
-from tuning.evaluation.metrics import Array, Labels, class_probabilities
+from tuning.evaluation.metrics import class_probabilities
+from tuning.metrics import Array, Labels
 from tuning.spaces.files import run_user_code
 from tuning.training.architecture import TEXT, input_names, output_of
 
