@@ -304,3 +304,57 @@ def test_lambda_and_function_of_a_function_have_a_remedy() -> None:
         source_of(cells["short"])
     with pytest.raises(SpaceError, match=r"It uses size of the function that made it"):
         source_of(cells["made"](3))
+
+
+NESTED = """
+def build(hp):
+    return "top"
+
+
+def nested():
+    def build(hp):
+        return "nested"
+
+    return build
+
+
+class Models:
+    def build(hp):
+        return "method"
+"""
+
+
+@pytest.mark.parametrize("item", ["nested()", "Models.build"])
+def test_function_with_the_name_of_another_at_the_top_is_refused(item: str) -> None:
+    cells = notebook(NESTED)
+    with pytest.raises(SpaceError, match="build must be defined at the top of a cell or a module"):
+        source_of(eval(item, cells))
+    assert '"top"' in source_of(cells["build"])
+
+
+def test_function_within_a_function_of_its_name_is_refused() -> None:
+    cell = "def build(hp):\n    def build(hp):\n        return 1\n    return build\n"
+    with pytest.raises(SpaceError, match="must be defined at the top"):
+        source_of(notebook(cell)["build"](None))
+
+
+def test_decorated_function_is_written_with_its_decorator() -> None:
+    cell = """
+import functools
+
+
+def doubled(function):
+    @functools.wraps(function)
+    def build(hp):
+        return 2 * function(hp)
+
+    return build
+
+
+@doubled
+def my_model(hp):
+    return 3
+"""
+    namespace: dict[str, Any] = {}
+    exec(source_of(notebook(cell)["my_model"]), namespace)
+    assert namespace["build"](None) == 6

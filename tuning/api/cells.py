@@ -199,7 +199,8 @@ def _source(item: Callable[..., Any], function: types.FunctionType) -> str:
     # A name may be defined twice, and Python uses the last definition unless `item` was kept.
     line = function.__code__.co_firstlineno
     own = [place for place in places if place[0] <= line <= place[1]]
-    if places:
+    # A method, or a function of another function, may have the name of a definition at the top.
+    if places and item.__qualname__ == item.__name__:
         first, last = (own or places)[-1]
         return "".join(lines[first - 1 : last]).rstrip("\n")
     further = function.__code__.co_freevars
