@@ -576,6 +576,19 @@ def test_declare_reads_what_its_own_fit_declares(tmp_path: Path) -> None:
     ]
 
 
+def test_declare_gives_an_own_fit_its_arguments_by_name(tmp_path: Path) -> None:
+    signature = "model, flag=False, *args, **options):\n        assert not flag"
+    text = substituted(OWN_FIT, "model, x, y, **options):", signature)
+    path = write(tmp_path, substituted(text, "model.fit(x, y, ", "model.fit(*args, "))
+    assert "batch_size" in declared_names(path)
+
+
+def test_declare_names_the_parameter_that_an_own_fit_lacks(tmp_path: Path) -> None:
+    path = write(tmp_path, substituted(OWN_FIT, "model, x, y, **", "model, x, y, x_val, **"))
+    with pytest.raises(SpaceError, match=r"a required argument: 'x_val'\. Write def fit\("):
+        declare(path, n_classes=2, try_fit=try_fit)
+
+
 def test_own_fit_that_gives_its_epochs_is_refused(tmp_path: Path) -> None:
     text = substituted(OWN_FIT, "model.fit(x, y, ", "model.fit(x, y, epochs=3, ")
     with pytest.raises(SpaceError, match=r"fit\(\) must leave the number of epochs"):

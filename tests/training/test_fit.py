@@ -19,7 +19,7 @@ from numba.core.dispatcher import Dispatcher
 from tests.padding.graphs import counted_rows
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, NgramTexts, TokenizedTexts
-from tuning.errors import SpaceBug
+from tuning.errors import SpaceBug, SpaceError
 from tuning.kernels import adam, recurrent_numba, recurrent_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.metrics import score
@@ -498,6 +498,72 @@ def test_own_fit_gets_arrays_and_validation_data() -> None:
     np.testing.assert_array_equal(x, make_view(model, VALUES, TRAIN.texts).array())
     np.testing.assert_array_equal(y, TRAIN.labels[:, None])
     np.testing.assert_array_equal(y_held_out, VALIDATION.labels[:, None])
+
+
+def fit_arguments(parameters: str, arguments: str) -> dict[str, Any]:
+    """Return the arguments that an own `fit` with these parameters gives to `model.fit`."""
+    given: dict[str, Any] = {}
+
+    class Model:
+        def fit(self, x: Any = None, y: Any = None, **options: Any) -> None:
+            given.update(options, x=x, y=y)
+
+    space: dict[str, Any] = {}
+    exec(f"def fit(self, hp, model, {parameters}): model.fit({arguments})", space)
+    loops.call_fit(
+        *(type("Own", (), space)().fit, None, Model()),  # type: ignore[arg-type]
+        train=("texts", "labels"),
+        validation=("held", "out"),
+        epochs=2,
+        callback=keras.callbacks.Callback(),
+    )
+    return given
+
+
+@pytest.mark.parametrize(
+    ("parameters", "arguments"),
+    [
+        ("*args, **kwargs", "*args, **kwargs"),
+        ("*args, **kwargs", "args[0], args[1], **kwargs"),
+        ("*args, **kwargs", "kwargs.pop('x'), kwargs.pop('y'), **kwargs"),
+        ("**kwargs", "**kwargs"),
+        ("x, y, /, **kwargs", "x, y, **kwargs"),
+        ("y, x=None, **kwargs", "x, y, **kwargs"),
+        ("*, x, y, **kwargs", "x, y, **kwargs"),
+        ("x, *args, **kwargs", "x, *args, **kwargs"),
+        ("x=None, *args, **kwargs", "x, *args, **kwargs"),
+        ("x, **kwargs", "x, **kwargs"),
+        ("inputs, labels, **kwargs", "inputs, labels, **kwargs"),
+        ("inputs=None, labels=None, **kwargs", "inputs, labels, **kwargs"),
+        ("flag=False, *args, **kwargs", "*args, shuffle=flag, **kwargs"),
+        ("flag=False, x=None, y=None, **kwargs", "x, y, shuffle=flag, **kwargs"),
+        ("flag=None, *args, **kwargs", "*args, verbose=flag or 0, **kwargs"),
+        ("batch_size=None, steps=None, **kwargs", "batch_size=batch_size, **kwargs"),
+        (
+            "validation_data, callbacks, **kwargs",
+            "validation_data=validation_data, callbacks=callbacks, **kwargs",
+        ),
+    ],
+)
+def test_own_fit_gets_x_and_y_as_its_signature_takes_them(parameters: str, arguments: str) -> None:
+    """By position, as of `tuner.search(x, y)`, or by name, as of `tuner.search(x=x, y=y)`."""
+    given = fit_arguments(parameters, arguments)
+    assert (given["x"], given["y"]) == ("texts", "labels")
+    assert (given["validation_data"], given["epochs"]) == (("held", "out"), 2)
+    assert len(given["callbacks"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ("data, **kwargs", "missing a required argument: 'data'"),
+        ("x, y, x_val, **kwargs", "missing a required argument: 'x_val'"),
+        ("x, y, callbacks", "unexpected keyword argument 'validation_data'"),
+    ],
+)
+def test_own_fit_that_can_not_take_its_arguments_is_refused(parameters: str, says: str) -> None:
+    with pytest.raises(SpaceError, match=says):
+        fit_arguments(parameters, "")
 
 
 def test_own_fit_reads_the_values_through_hp() -> None:

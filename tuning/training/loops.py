@@ -8,7 +8,7 @@ import inspect
 import itertools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -127,8 +127,7 @@ def _hypermodel_fit(
     train: EncodedSplit,
     validation: EncodedSplit | None,
 ) -> None:
-    """Train a model with the hypermodel's own `fit`. The arguments are those of a call of
-    `keras_tuner.Tuner.search(x, y, validation_data=…, epochs=…)`. Texts are a tensor of strings.
+    """Train a model with the hypermodel's own `fit`. Texts are a tensor of strings.
 
     A retraining has no validation split, and `fit` may need one: it gets the last
     `1 / RETRAINING_PART` of the rows that it trains on.
@@ -142,18 +141,72 @@ def _hypermodel_fit(
         validation_data = tf.nest.map_structure(lambda array: array[rows], x), y[rows]
     with _quiet(built.model):
         run_user_code(
-            lambda: built.hypermodel.fit(
+            lambda: call_fit(
+                built.hypermodel.fit,
                 built.hp,
                 built.model,
-                x,
-                y,
-                validation_data=validation_data,
+                train=(x, y),
+                validation=validation_data,
                 epochs=math.ceil(built.n_epochs),
-                callbacks=[callback],
+                callback=callback,
             ),
             doing="fitting",
         )
     check_declared(built.hp, built.job.known)
+
+
+def call_fit(
+    fit: Callable[..., object],
+    hp: Any,
+    model: keras.Model,
+    *,
+    train: tuple[Any, Any],
+    validation: tuple[Any, Any],
+    epochs: int,
+    callback: keras.callbacks.Callback,
+) -> None:
+    """Call a hypermodel's own `fit` as a call of `keras_tuner.Tuner.search` with `validation_data`
+    and `epochs` does. `x` and `y` are given by position, or by name if `fit` needs that.
+
+    Raises:
+        SpaceError: `fit` does not take an argument, or needs another one.
+    """
+    arguments: tuple[Any, ...] = (hp, model)
+    options = {"validation_data": validation, "epochs": epochs, "callbacks": [callback]}
+    if _takes_by_position(fit):
+        arguments += train
+    else:
+        options |= zip("xy", train, strict=True)
+    try:
+        inspect.signature(fit).bind(*arguments, **options)
+    except TypeError as error:
+        raise SpaceError(
+            f"fit() can't take x, y, validation_data, epochs and callbacks: {error}. Write"
+            " def fit(self, hp, model, x, y, **kwargs)."
+        ) from error
+    fit(*arguments, **options)
+
+
+def _takes_by_position(fit: Callable[..., object]) -> bool:
+    """Return whether a hypermodel's own `fit` takes `x` and `y` as the arguments after `hp` and
+    `model`. An array is not meant for a parameter such as `flag=False`, or for a parameter with the
+    name of another argument of `keras.Model.fit`, such as `callbacks`.
+    """
+    parameters = [*inspect.signature(fit).parameters.values()][2:]
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    slots = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:2]
+    has_args = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if {"x", "y"}.issubset(named):
+        return False
+    if not slots:  # A function that reads kwargs["x"] has the constant "x".
+        code = getattr(inspect.unwrap(fit), "__code__", None)
+        return has_args and "x" not in getattr(code, "co_consts", ())
+    others = inspect.signature(keras.Model.fit).parameters.keys() - {"x", "y"}
+    defaults = [inspect.Parameter.empty] if has_args else [inspect.Parameter.empty, None]
+    return len(slots) + has_args >= 2 and all(
+        slot.name not in others and any(slot.default is default for default in defaults)
+        for slot in slots
+    )
 
 
 @contextlib.contextmanager
@@ -213,7 +266,8 @@ def try_fit(
     `sequence_length`: number of tokens of a text for a space that declares none.
 
     Raises:
-        SpaceError: `fit` gives its own number of epochs, or does not use its callbacks.
+        SpaceError: `fit` gives its own number of epochs, does not use its callbacks, or does not
+            take an argument.
     """
     values = {"sequence_length": sequence_length, **hp.values}
     length, n_classes = int(values["sequence_length"]), int(hp.get("n_classes"))
@@ -224,7 +278,13 @@ def try_fit(
     probe = _Probe()
     with placeholder_vocabularies(model), _quiet(model):
         try:
-            hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, callbacks=[probe])
+            call_fit(
+                *(hypermodel.fit, hp, model),
+                train=(x, y),
+                validation=(x, y),
+                epochs=1,
+                callback=probe,
+            )
         except TypeError as error:
             if "multiple values for keyword argument 'epochs'" not in str(error):
                 raise
