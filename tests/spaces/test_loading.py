@@ -632,6 +632,50 @@ keras_tuner.{kind}(
     )
 
 
+OWN_TUNER = """
+
+class FoldTuner(keras_tuner.RandomSearch):
+    def run_trial(self, trial, *args, **kwargs):
+        kwargs["batch_size"] = trial.hyperparameters.Int("batch_size", 16, 64)
+        return super().run_trial(trial, *args, **kwargs)
+"""
+
+
+@pytest.mark.parametrize("base", ["RandomSearch", "engine.tuner.Tuner"])
+@pytest.mark.parametrize("method", ["run_trial", "_build_and_fit_model"])
+@pytest.mark.parametrize("made", ["", "\nFoldTuner(build, 'val_accuracy')\n"])
+def test_file_whose_tuner_trains_in_its_own_way_is_refused(
+    base: str, method: str, made: str, tmp_path: Path
+) -> None:
+    text = OWN_TUNER.replace("RandomSearch", base).replace("run_trial", method)
+    with pytest.raises(SpaceError, match=f"{method} in FoldTuner.*batch_size.*folds"):
+        load_hypermodel(write(tmp_path, SIZELESS + text + made))
+
+
+def test_file_that_imports_a_tuner_with_its_own_training_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, OWN_TUNER, name="folds")
+    line = "\nfrom folds import FoldTuner\n\n\nclass Longer(FoldTuner):\n    pass\n"
+    with pytest.raises(SpaceError, match="overrides run_trial in FoldTuner"):
+        load_hypermodel(write(tmp_path, SIZELESS + line))
+
+
+def test_file_may_have_a_tuner_that_trains_as_usual(tmp_path: Path) -> None:
+    text = """
+from keras_tuner import Hyperband, SklearnTuner
+
+
+class Named(keras_tuner.RandomSearch):
+    def __init__(self, hypermodel, **options):
+        super().__init__(hypermodel, "val_accuracy", **options)
+
+
+class NoTuner:
+    def run_trial(self, trial):
+        return 3
+"""
+    assert load_hypermodel(write(tmp_path, SIZELESS + text))
+
+
 def test_own_fit_may_give_verbose_by_position(tmp_path: Path) -> None:
     text = substituted(
         OWN_FIT,

@@ -138,7 +138,8 @@ def load_module(path: Path) -> ModuleType:
 
     Raises:
         SpaceBug: the file raises.
-        SpaceError: the file makes a tuner of KerasTuner.
+        SpaceError: the file makes a tuner of KerasTuner, or has a class of tuners that train in
+            their own way.
     """
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
     assert spec  # for mypy: only a file with another ending than .py has no spec
@@ -147,6 +148,8 @@ def load_module(path: Path) -> ModuleType:
     _NEIGHBOURS.move_to(path.resolve().parent)
     with _tuners_refused(path):
         run_user_code(partial(_execute, path, module), doing=f"loading {path.name}")
+    for item in vars(module).values():
+        _refuse_own_training(item, path)
     return module
 
 
@@ -158,7 +161,8 @@ def _tuners_refused(path: Path) -> Iterator[None]:
     import keras_tuner
     from keras_tuner.engine.base_tuner import BaseTuner
 
-    def refuse(*_: Any, **__: Any) -> None:
+    def refuse(tuner: Any, *_: Any, **__: Any) -> None:
+        _refuse_own_training(type(tuner), path)
         raise SpaceError(
             f"{path.name} must not make a tuner when it is loaded. Put the tuner and its search"
             ' under `if __name__ == "__main__":`.'
@@ -172,6 +176,26 @@ def _tuners_refused(path: Path) -> Iterator[None]:
     finally:
         for kind, make in made.items():
             kind.__init__ = make
+
+
+def _refuse_own_training(item: Any, path: Path) -> None:
+    """Refuse a class of tuners that overrides how KerasTuner trains: it would never be used.
+
+    Raises:
+        SpaceError: the class has a `run_trial` or a `_build_and_fit_model` of its own.
+    """
+    from keras_tuner.engine.base_tuner import BaseTuner
+
+    if not (isinstance(item, type) and issubclass(item, BaseTuner)):
+        return
+    for method in ("run_trial", "_build_and_fit_model"):
+        owner = next((kind for kind in item.__mro__ if method in vars(kind)), BaseTuner)
+        if not owner.__module__.startswith("keras_tuner."):
+            raise SpaceError(
+                f"{path.name} overrides {method} in {owner.__name__}, a tuner that never runs here."
+                ' Declare hp.Int("batch_size", …) in build(hp), write other changes into'
+                " HyperModel.fit, and remove the class; folds are not possible yet."
+            )
 
 
 def _execute(path: Path, module: ModuleType) -> None:
