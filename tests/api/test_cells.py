@@ -15,6 +15,7 @@ from tests.texts import make_reviews, substituted
 from tuning.api.cells import source_of, write_space
 from tuning.errors import SpaceError
 from tuning.results import StudyDir
+from tuning.spaces.keras_settings import keras_settings_of
 from tuning.spaces.loading import load_hypermodel
 
 IMPORTS = """
@@ -358,3 +359,14 @@ def my_model(hp):
     namespace: dict[str, Any] = {}
     exec(source_of(notebook(cell)["my_model"]), namespace)
     assert namespace["build"](None) == 6
+
+
+def test_policy_of_a_notebook_is_written(tmp_path: Path) -> None:
+    cells = notebook(IMPORTS, HELPERS, FUNCTION)
+    with keras_settings_of(None):
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        path = write_space(cells["my_model"], StudyDir(tmp_path / "s"))
+    hypermodel = load_hypermodel(path)
+    with keras_settings_of(hypermodel):
+        model = hypermodel.build(keras_tuner.HyperParameters())
+    assert model.layers[0].compute_dtype == "bfloat16"

@@ -26,11 +26,12 @@ from tuning.metrics import score
 from tuning.models import lstm_classifier
 from tuning.models.words import is_word, mean_over_words
 from tuning.padding import packing, rules
+from tuning.spaces.loading import load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.training import loops, steps
 from tuning.training.architecture import ignores_padding
 from tuning.training.batching import View, WordView
-from tuning.training.fit import fit
+from tuning.training.fit import fit, load_trained
 from tuning.training.prediction import dataset, make_view, predict
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible, TrainingJob
 
@@ -458,6 +459,38 @@ def test_fit_output_that_is_no_probability_is_a_space_bug(
 ) -> None:
     with pytest.raises(SpaceBug, match=says):
         run(lambda hp: mean(last=last(), loss=loss, rate=0.001))
+
+
+MIXED = """
+import keras
+
+from tests.training.test_fit import mean
+
+keras.mixed_precision.set_global_policy("{policy}")
+
+
+def build(hp):
+    return mean()
+"""
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
+def test_policy_of_a_file_holds_for_every_training_of_its_models(
+    policy: str, tmp_path: Path
+) -> None:
+    path, weights = tmp_path / "mixed.py", str(tmp_path / "weights.npz")
+    path.write_text(MIXED.format(policy=policy))
+    hypermodel = load_hypermodel(path)
+    for _ in range(2):
+        model, _ = run(hypermodel, epochs=1, weights=weights)
+        assert model.layers[0].compute_dtype == "bfloat16"
+        assert run(lambda hp: mean(), epochs=1)[0].layers[0].compute_dtype == "float32"
+    job = TrainingJob(values=VALUES, n_classes=2, train=TrainConfig(), seed=0, weights=weights)
+    loaded = load_trained(hypermodel, job)
+    assert loaded.layers[0].compute_dtype == "bfloat16"
+    for ours, theirs in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(np.array(ours, np.float32), np.array(theirs, np.float32))
+    assert keras.config.dtype_policy().name == "float32"
 
 
 class OwnFit(Hyper):

@@ -2,7 +2,7 @@
 the search space from a file.
 
 The file has the source of the hypermodel and of the functions and classes of the same notebook that
-the hypermodel uses, the imports, and the plain values.
+the hypermodel uses, the imports, the plain values, and the float type and policy of Keras.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 from tuning.api.inputs import content_name, write_once
 from tuning.errors import SpaceError
 from tuning.results import StudyDir
+from tuning.spaces.keras_settings import keras_settings_lines
 
 REMEDY = "Write the hypermodel into a file, and give the path: space='my_space.py'."
 
@@ -71,8 +72,10 @@ def source_of(hypermodel: Any) -> str:
     last = "" if hypermodel.__name__ == name else f"\n\n{name} = {hypermodel.__name__}\n"
     # The only import that changes how the rest of a file is read comes first.
     future = "from __future__ import annotations\n" if parts.has_future_annotations else ""
+    settings = keras_settings_lines()
+    parts.imports |= {"import keras"} if settings else set()
     imports = future + "".join(f"{line}\n" for line in sorted(parts.imports))
-    values = "".join(f"{line}\n" for line in parts.values)
+    values = "".join(f"{line}\n" for line in [*settings, *parts.values])
     return "\n\n".join(filter(None, [imports, values, *parts.definitions])) + last
 
 

@@ -26,6 +26,7 @@ from tuning.spaces.files import (
     split_place,
 )
 from tuning.spaces.hyperparameters import declared, replay
+from tuning.spaces.keras_settings import keras_settings_of, record_keras_settings
 from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.spaces.required import NGRAMS, PRESET, check
 from tuning.spaces.sizes import (
@@ -93,15 +94,18 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     """Execute a space's file and return its hypermodel (`discovery`); `path` may end in `:Name`.
 
     The file may import the modules beside it (`load_module`). A hypermodel without
-    `starting_points` gets the starting points of the file.
+    `starting_points` gets the starting points of the file. Settings of Keras that the file changes
+    are recorded for its models, and stay as they were for others (`keras_settings_of`).
 
     Raises:
         SpaceBug: the file raises.
         SpaceError: the file has no hypermodel, or several and no name is given.
     """
     path, name = split_place(path)
-    module = load_module(path)
-    hypermodel = as_hypermodel(find_hypermodel(module, file=path.name, name=name), path)
+    with keras_settings_of(None):
+        module = load_module(path)
+        hypermodel = as_hypermodel(find_hypermodel(module, file=path.name, name=name), path)
+        record_keras_settings(hypermodel)
     adopt_points(hypermodel, module)
     return hypermodel
 
@@ -183,16 +187,19 @@ def _build_once(
 ) -> None:
     """Build a model to read its hyperparameters, and add its sizes to `models`."""
     doing = "building the model to read its hyperparameters"
-    with stated_lengths() as lengths:
-        model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
-    _refuse_logits(model)
-    stated = lengths.pop() if len(lengths) == 1 else None
-    models.append(replace(sizes_of_model(model), stated_length=stated))
-    if try_fit and has_own_fit(hypermodel):
-        doing = "trying its fit() on a few rows"
-        of_data = (sizes.sequence_length or sizes.usual_length) if sizes else N_TRIED_TOKENS
-        length = models[-1].sequence_length or of_data
-        run_user_code(partial(try_fit, hypermodel, hp, model, sequence_length=length), doing=doing)
+    with keras_settings_of(hypermodel):
+        with stated_lengths() as lengths:
+            model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
+        _refuse_logits(model)
+        stated = lengths.pop() if len(lengths) == 1 else None
+        models.append(replace(sizes_of_model(model), stated_length=stated))
+        if try_fit and has_own_fit(hypermodel):
+            doing = "trying its fit() on a few rows"
+            of_data = (sizes.sequence_length or sizes.usual_length) if sizes else N_TRIED_TOKENS
+            length = models[-1].sequence_length or of_data
+            run_user_code(
+                partial(try_fit, hypermodel, hp, model, sequence_length=length), doing=doing
+            )
 
 
 def _with_preset(space: SearchSpace, preset: str) -> SearchSpace:

@@ -136,8 +136,13 @@ def state_of(model: keras.Model) -> dict[str, Array]:
 
 
 def _numbered(variables: list[keras.Variable]) -> dict[str, Array]:
-    """Return copies of variables, named "000", "001", … as `_assign` reads them."""
-    return {f"{number:03d}": np.array(variable) for number, variable in enumerate(variables)}
+    """Return copies of variables, named "000", "001", … as `_assign` reads them. A `.npz` file has
+    no bfloat16; float32 has all of its values.
+    """
+    return {
+        f"{number:03d}": np.array(variable, np.float32 if variable.dtype == "bfloat16" else None)
+        for number, variable in enumerate(variables)
+    }
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

@@ -28,6 +28,7 @@ from tuning.hardware import peak_memory_mb, reset_peak_memory, return_memory
 from tuning.metrics import Array
 from tuning.outcomes import FailureReason
 from tuning.pretrained.view import TokenView
+from tuning.spaces.keras_settings import clear_session, keras_settings_of
 from tuning.spaces.loading import has_own_fit
 from tuning.training import checkpoints, prediction
 from tuning.training.batching import Rows, View, WordView, training_batches
@@ -78,33 +79,34 @@ def fit(
         SpaceBug: the search space's code raises, or its model gives NaN for texts without words.
     """
     timings = Timings({"idle": idle_seconds})
-    _prepare_process(job.seed)
-    splits = [split for split in (train, validation) if split]
-    with _nan_explained(hypermodel, job, splits), _infeasible_errors():
-        built = build_model(hypermodel, job)
-        train_split = built.encode(train)
-        built.adapt(train_split.view, train.labels)
-        built.measure_latency()
-        timings.lap("build")
-        _check_limits(built, timings)
-        validation_split = built.encode(validation) if validation else None
-        _describe_batches(built, train_split)
-        timings.lap("view")
-        evaluation = _evaluation(built, validation_split, validation, on_epoch=on_epoch)
-        callback = EvaluationCallback(built.model, evaluation, built.result, timings)
-        try:
-            train_epochs(built, callback, train=train_split, validation=validation_split)
-        finally:
-            remember_trained(built.model)
-    timings.lap("train")
-    _complete(built, train_split, timings)
-    with _infeasible_errors():  # A file of the state needs memory of the size of the state.
-        if built.result.paused:
-            built.result.paused = _save_checkpoint(built, callback.state)
-        if job.weights:
-            checkpoints.save_trained(Path(job.weights), built.model)
-        if job.predictions and validation_split:
-            _save_predictions(built, validation_split, callback.probabilities)
+    with keras_settings_of(hypermodel):
+        _prepare_process(job.seed)
+        splits = [split for split in (train, validation) if split]
+        with _nan_explained(hypermodel, job, splits), _infeasible_errors():
+            built = build_model(hypermodel, job)
+            train_split = built.encode(train)
+            built.adapt(train_split.view, train.labels)
+            built.measure_latency()
+            timings.lap("build")
+            _check_limits(built, timings)
+            validation_split = built.encode(validation) if validation else None
+            _describe_batches(built, train_split)
+            timings.lap("view")
+            evaluation = _evaluation(built, validation_split, validation, on_epoch=on_epoch)
+            callback = EvaluationCallback(built.model, evaluation, built.result, timings)
+            try:
+                train_epochs(built, callback, train=train_split, validation=validation_split)
+            finally:
+                remember_trained(built.model)
+        timings.lap("train")
+        _complete(built, train_split, timings)
+        with _infeasible_errors():  # A file of the state needs memory of the size of the state.
+            if built.result.paused:
+                built.result.paused = _save_checkpoint(built, callback.state)
+            if job.weights:
+                checkpoints.save_trained(Path(job.weights), built.model)
+            if job.predictions and validation_split:
+                _save_predictions(built, validation_split, callback.probabilities)
     return built.model, built.result
 
 
@@ -135,17 +137,18 @@ def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> keras.
         ValueError: the file is missing, is damaged, or belongs to another model.
         SpaceBug: the search space's code raises.
     """
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(job.seed)
-    model = build_model(hypermodel, job).model
-    checkpoints.load_trained(Path(job.weights or ""), model)
-    finalize_layers(model)
+    with keras_settings_of(hypermodel):
+        clear_session()
+        keras.utils.set_random_seed(job.seed)
+        model = build_model(hypermodel, job).model
+        checkpoints.load_trained(Path(job.weights or ""), model)
+        finalize_layers(model)
     return model
 
 
 def _prepare_process(seed: int) -> None:
     """Remove what the previous training has left in this process, and set all seeds."""
-    keras.backend.clear_session()
+    clear_session()
     return_memory()
     keras.utils.set_random_seed(seed)
     reset_peak_memory()

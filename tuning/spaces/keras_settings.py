@@ -1,0 +1,82 @@
+"""The settings of Keras that hold for a whole process, such as the policy of
+`keras.mixed_precision.set_global_policy`. The file of a search space may change them: its models
+are built and trained with the settings of the file, and the rest of the process is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+KerasSettings = tuple[Any, ...]
+ATTRIBUTE = "_keras_settings"  # attribute of a hypermodel from a file
+# The settings that `keras.backend.clear_session` resets to Keras' defaults.
+RESET = ("dtype_policy", "flash_attention")
+
+
+def _accessors() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
+    """Return the functions that read and change each setting."""
+    from keras import config
+    from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
+
+    # `config.dtype_policy` would fix a policy that is not set, and then `set_floatx` changes none.
+    return [
+        *((partial(get_global_attribute, n), partial(set_global_attribute, n)) for n in RESET),
+        (config.floatx, config.set_floatx),
+        (config.epsilon, config.set_epsilon),
+        (config.image_data_format, config.set_image_data_format),
+    ]
+
+
+def _read() -> KerasSettings:
+    return tuple(read() for read, _ in _accessors())
+
+
+def _write(settings: KerasSettings) -> None:
+    for (_, write), value in zip(_accessors(), settings, strict=True):
+        write(value)
+
+
+@contextlib.contextmanager
+def keras_settings_of(hypermodel: object | None) -> Iterator[None]:
+    """Return a context in which Keras has the settings of a hypermodel's file; a hypermodel without
+    such settings, or None, gets those after `clear_session`. Afterwards Keras has the settings that
+    it had before.
+    """
+    before = _read()
+    new = (None,) * len(RESET) + before[len(RESET) :]
+    _write(getattr(hypermodel, ATTRIBUTE, new))
+    try:
+        yield
+    finally:
+        _write(before)
+
+
+def record_keras_settings(hypermodel: object) -> None:
+    """Give a hypermodel the present settings as those of its file."""
+    vars(hypermodel)[ATTRIBUTE] = _read()  # A frozen dataclass refuses `setattr`.
+
+
+def keras_settings_lines() -> list[str]:
+    """Return the lines of source that change Keras' defaults to the float type and the policy of
+    this process.
+    """
+    if "keras" not in sys.modules:
+        return []
+    policy, _, floatx, *_ = _read()
+    lines = [f"keras.config.set_floatx({floatx!r})"] if floatx != "float32" else []
+    if policy is not None and policy.name != floatx:
+        lines.append(f"keras.config.set_dtype_policy({policy.name!r})")
+    return lines
+
+
+def clear_session() -> None:
+    """Remove the state of Keras, as `keras.backend.clear_session` does, except for settings."""
+    import keras
+
+    settings = _read()
+    keras.backend.clear_session()
+    _write(settings)
