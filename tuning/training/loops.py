@@ -202,6 +202,7 @@ def _takes_by_position(fit: Callable[..., object]) -> bool:
         code = getattr(inspect.unwrap(fit), "__code__", None)
         return has_args and "x" not in getattr(code, "co_consts", ())
     others = inspect.signature(keras.Model.fit).parameters.keys() - {"x", "y"}
+    # `inputs=None` may be meant for an array, but before `*args` it is an option.
     defaults = [inspect.Parameter.empty] if has_args else [inspect.Parameter.empty, None]
     return len(slots) + has_args >= 2 and all(
         slot.name not in others and any(slot.default is default for default in defaults)
