@@ -29,9 +29,8 @@ def test_repeat_is_trained_again_unless_its_configuration_is_the_cause(
     reason: FailureReason,
 ) -> None:
     old = failing(reason)
-    earlier = [finalist.retried() for finalist in old.finalists]
     new = begin(0.9, 0.8, 0.5)
-    new = replace(new, finalists=with_repeats(new.finalists, earlier))
+    new = replace(new, finalists=with_repeats(new.finalists, old.finalists))
     is_lasting = reason in LASTING
     assert covers(old, new) == is_lasting
     first = next(finalist for finalist in new.finalists if finalist.trial == 1)

@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.export.description import best_trial
+from tuning.outcomes import LASTING, FailureReason
 from tuning.results import StudyDir
 from tuning.search import confirm as confirming
 from tuning.search.confirm import ConfirmHooks, confirm, confirm_within
@@ -411,9 +412,10 @@ def test_tune_confirms_at_its_end(
     assert "Confirming trial" not in again.out
 
 
-def others_of(study: Setting) -> list[Finalist]:
+def others_of(study: Setting, earlier: Sequence[Finalist] = ()) -> list[Finalist]:
     """Return the trials of a copied study that are trained for ensembles if the finalists are the
-    baseline alone, and `embedding_dim` decides which other hyperparameters are active.
+    baseline alone, and `embedding_dim` decides which other hyperparameters are active. `earlier`:
+    those that a stored confirmation has.
     """
     study_ = load_study(study.results, study.folder, storage_url=study.results.storage_url(None))
     summary, space = summarize(study_, metric="val_accuracy"), recorded_space(study.folder)
@@ -423,7 +425,7 @@ def others_of(study: Setting) -> list[Finalist]:
         for item in space.hyperparameters
     ]
     baseline = [f for f in finalists_of(summary, space, top=1) if f.is_baseline]
-    confirmation = Confirmation("val_accuracy", [1], 1.0, 1.0, baseline)
+    confirmation = Confirmation("val_accuracy", [1], 1.0, 1.0, baseline, others=[*earlier])
     changed = replace(space, hyperparameters=tuple(conditional))
     return with_others(confirmation, summary, changed).others
 
@@ -444,3 +446,12 @@ def test_best_trial_of_each_other_architecture_is_trained_to_its_best_epoch(
         same = (t for t in study.trials if t.params["embedding_dim"] == dim)
         assert best == max(max(t.intermediate_values.values()) for t in same)
         assert other.seconds > 0
+
+
+@pytest.mark.parametrize("reason", FailureReason)
+def test_other_architecture_is_trained_again_unless_its_configuration_is_the_cause(
+    copied: Setting, reason: FailureReason
+) -> None:
+    first = others_of(copied)
+    failed = [other.with_repeat(1, None, reason) for other in first]
+    assert others_of(copied, failed) == (failed if reason in LASTING else first)

@@ -88,8 +88,10 @@ def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, f
 
 def with_repeats(finalists: list[Finalist], earlier: list[Finalist]) -> list[Finalist]:
     """Return the finalists with their repeats from an earlier confirmation, and the other finalists
-    of the earlier confirmation that have repeats.
+    of the earlier confirmation that have repeats. Repeats that failed for a reason that another
+    call may not have are left out, so that they are trained again.
     """
+    earlier = [old.retried() for old in earlier]
     of_trial = {number: old for old in earlier for number in (old.trial, *old.same)}
     taken_over = [
         replace(finalist, repeats=old.repeats, failures=old.failures)

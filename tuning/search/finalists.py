@@ -113,8 +113,7 @@ def require_finished(
 
 def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
     """Return the confirmation in the study's folder if it covers the terms; otherwise a new
-    confirmation with the repeats of the stored one. Repeats that failed for a reason that this call
-    may not have are trained again.
+    confirmation with the repeats of the stored one.
     """
     seed, epochs = session.config.seed, session.config.train.epochs
     old = Confirmation.load(session.folder)
@@ -122,7 +121,7 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
     planned = plan_confirmation(
         with_repeats(
             finalists_of(summary, session.space, top=terms.top),
-            [finalist.retried() for finalist in old.finalists] if old else [],
+            old.finalists if old else [],
         ),
         metric=summary.metric,
         seeds=max(seeds, old.seeds if old else [], key=len),  # both begin with the same seeds
@@ -134,7 +133,7 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
         planned,
         pruned=with_repeats(
             pruned_sample(summary, session.space, n=terms.n_pruned, epochs=epochs, seed=seed),
-            [trial.retried() for trial in old.pruned] if old else [],
+            old.pruned if old else [],
         ),
         search_seed=seed,
         others=old.others if old else [],
