@@ -1,12 +1,14 @@
 """The models of other architectures that a confirmation trains for ensembles."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.others import due_others, other_architectures, trained_of
 from tuning.confirmation.rounds import Confirmation
+from tuning.results import StudyDir
 
 
 def finalist(trial: int, value: float, **values: str | int) -> Finalist:
@@ -56,3 +58,15 @@ def test_each_is_trained_once_on_the_first_seed(value: float | None) -> None:
     assert [item.trial for item in trained_of(trained)] == [2, 0]
     assert trained.finalists == confirmation.finalists
     assert replace(trained, others=[], spent_seconds=0.0) == replace(confirmation, others=[])
+
+
+def test_stored_configuration_that_became_a_finalist_is_read_once(tmp_path: Path) -> None:
+    """Earlier versions kept it among the other architectures too."""
+    first, second, third = (
+        replace(item, repeats={7: item.search_value}) for item in CANDIDATES[:3]
+    )
+    stored = Confirmation("val_loss", [7], 9.0, 9.0, [first, second], others=[second, third])
+    stored.save(StudyDir(tmp_path))
+    read = Confirmation.load(StudyDir(tmp_path))
+    assert read is not None and read == replace(stored, others=[third])
+    assert trained_of(read) == [first, second, third]

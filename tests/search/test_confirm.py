@@ -15,7 +15,8 @@ from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
 from tests.commands import Ran
-from tests.studies import Setting, workers_of
+from tests.confirmations import play
+from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, session_of, workers_of
 from tests.texts import substitute
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
@@ -24,10 +25,16 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.export.description import best_trial
 from tuning.outcomes import LASTING, FailureReason
-from tuning.results import StudyDir
+from tuning.results import ResultsDir, StudyDir
 from tuning.search import confirm as confirming
 from tuning.search.confirm import ConfirmHooks, confirm, confirm_within
-from tuning.search.finalists import Terms, finalists_of, require_finished, with_others
+from tuning.search.finalists import (
+    Terms,
+    begin,
+    finalists_of,
+    require_finished,
+    with_others,
+)
 from tuning.search.session import Session
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import SearchSpace, load_hypermodel
@@ -455,3 +462,31 @@ def test_other_architecture_is_trained_again_unless_its_configuration_is_the_cau
     first = others_of(copied)
     failed = [other.with_repeat(1, None, reason) for other in first]
     assert others_of(copied, failed) == (failed if reason in LASTING else first)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [(None, {1: 0.7}), (FailureReason.NAN_LOSS, {1: None}), (FailureReason.LOST, {})],
+)
+def test_finalist_keeps_the_training_that_it_had_for_ensembles(
+    tmp_path: Path, reason: FailureReason | None, kept: dict[int, float | None]
+) -> None:
+    study, results = many_trials(20), ResultsDir(tmp_path)
+    session = session_of(study, CONFIG, MANY_SPACE, results)
+    summary = summarize(study, metric="val_accuracy")
+    session.folder.path.mkdir(parents=True)
+    few = begin(summary, session, Terms(top=1))
+    trained = [
+        finalist.with_repeat(1, None if reason else 0.7, reason)
+        for finalist in finalists_of(summary, MANY_SPACE, top=3)
+        if finalist not in few.finalists
+    ]
+    stored = replace(few, others=trained)
+    stored.save(session.folder)
+    assert begin(summary, session, Terms(top=1)) == stored
+    more = begin(summary, session, Terms(top=2, share=9.0))
+    taken, *others = trained
+    assert repeats(more)[taken.trial] == kept
+    assert more.others == [other for other in others if kept]
+    _, done = play(more, lambda trial, seed: 0.6)
+    assert ((taken.trial, 1) in done) == (not kept)

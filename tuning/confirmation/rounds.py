@@ -255,9 +255,12 @@ class Confirmation:
         """
         if not folder.confirmation_path.exists():
             return None
-        return documents.read(
+        stored = documents.read(
             folder.confirmation_path,
             cls,
             error=StudyError,
             remedy="Remove the file and type `make confirm` to confirm the study anew.",
         )
+        # Earlier versions left a configuration in `others` that had become a finalist.
+        numbers = {f.trial for f in stored.finalists}
+        return replace(stored, others=[f for f in stored.others if f.trial not in numbers])

@@ -129,14 +129,17 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
         spent_seconds=old.spent_seconds if old else 0.0,
         share=terms.share,
     )
+    # A finalist that was trained for ensembles keeps this training.
+    joined, n = with_repeats(planned.finalists, old.others if old else []), len(planned.finalists)
     new = replace(
         planned,
+        finalists=joined[:n],
+        others=joined[n:],
         pruned=with_repeats(
             pruned_sample(summary, session.space, n=terms.n_pruned, epochs=epochs, seed=seed),
             old.pruned if old else [],
         ),
         search_seed=seed,
-        others=old.others if old else [],
     )
     return old if old and covers(old, new) else new
 
