@@ -3,6 +3,7 @@ own vocabulary, length and n-grams.
 """
 
 import itertools
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,6 +77,22 @@ def sigmoids() -> tuple[keras.Model, Values]:
     return spread(keras.Sequential(layers)), {"vocab_size": ROWS, "sequence_length": LENGTH}
 
 
+def shaped(*shape: int, activation: str) -> Make:
+    """Return a function that makes a model whose output has this shape for each text."""
+
+    def make() -> tuple[keras.Model, Values]:
+        layers = [
+            keras.Input((LENGTH,), dtype="int32"),
+            keras.layers.Embedding(ROWS, 4),
+            keras.layers.GlobalMaxPooling1D(),
+            keras.layers.Dense(math.prod(shape), activation=activation),
+            keras.layers.Reshape(shape),
+        ]
+        return spread(keras.Sequential(layers)), {"vocab_size": ROWS, "sequence_length": LENGTH}
+
+    return make
+
+
 def ngrams(kind: str, *, order: int, rows: int) -> Make:
     def make() -> tuple[keras.Model, Values]:
         words: Values = {"vocab_size": ROWS, "sequence_length": LENGTH} if "words" in kind else {}
@@ -98,6 +115,12 @@ MEMBERS: dict[str, list[Make]] = {
         words("masked", vocab_size=40, length=LENGTH, truncating="pre"),
         sigmoids,
     ],
+    "shapes of an output": [
+        shaped(1, 2, activation="softmax"),
+        shaped(2, 1, activation="sigmoid"),
+        shaped(1, 1, activation="sigmoid"),
+        shaped(activation="sigmoid"),
+    ],
     "middles": [
         words("masked", vocab_size=ROWS, length=5, truncating="middle"),
         words("baseline", vocab_size=ROWS, length=LENGTH, truncating="middle"),
@@ -116,7 +139,8 @@ MEMBERS: dict[str, list[Make]] = {
 
 
 def members_of(kinds: list[Make]) -> tuple[list[WeightedModel], list[Values]]:
-    weights = [0.5, 0.25, 0.25] if len(kinds) == 3 else [0.75, 0.25]
+    n = len(kinds)
+    weights = [2 * (n - number) / (n * (n + 1)) for number in range(n)]
     models, configurations = [], []
     for number, (make, weight) in enumerate(zip(kinds, weights, strict=True)):
         keras.backend.clear_session()  # The names of layers are the same, as after a retraining.
@@ -214,7 +238,9 @@ INPUT = model_input(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ends of a text", "several sigmoids", "words beside n-grams"])
+@pytest.mark.parametrize(
+    "kind", ["ends of a text", "several sigmoids", "shapes of an output", "words beside n-grams"]
+)
 def test_every_format_carries_an_ensemble(kind: str, reviews: Reviews, tmp_path: Path) -> None:
     models, _ = members_of(MEMBERS[kind])
     common = common_input([item.inputs for item in models], reviews.corpus)

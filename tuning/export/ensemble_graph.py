@@ -113,12 +113,10 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
             own[IDS] = _own_ids(arrays[IDS], common, item.inputs)
         if item.inputs.ngrams:
             own[NGRAMS] = _own_ngrams(arrays[NGRAMS], orders, common, item)
-        # The output of a member of mixed precision is float16, whose sums have errors of 1e-3.
-        output = keras.ops.cast(source.call(own), "float32")
-        if output.shape[-1] > 1:  # The outputs of several sigmoids do not sum to 1.
-            total = keras.ops.sum(output, axis=1, keepdims=True)
-            output = keras.ops.divide(output, keras.ops.maximum(total, 1e-7))
-        terms.append(source.probabilities(output) * item.weight)
+        output = source.probabilities(source.call(own))
+        # The outputs of several sigmoids do not sum to 1.
+        total = keras.ops.sum(output, axis=1, keepdims=True)
+        terms.append(output / keras.ops.maximum(total, 1e-7) * item.weight)
     return keras.Model(list(arrays.values()), sum(terms[1:], terms[0]), name="ensemble")
 
 

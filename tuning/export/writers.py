@@ -85,7 +85,7 @@ class Source:
         """Return the model's output as float32 of shape (batch, n_classes)."""
         # The difference 1 - p would be rounded more in half precision.
         output = keras.ops.cast(output, "float32")
-        if len(output.shape) > 2:
+        if len(output.shape) != 2:
             output = keras.ops.reshape(output, (-1, math.prod(output.shape[1:])))
         alone = len(self.class_names) == 2 and output.shape[-1] == 1
         return keras.ops.concatenate([1 - output, output], axis=1) if alone else output
