@@ -242,6 +242,19 @@ def test_trial_that_ends_while_it_is_taken_over_keeps_its_state(
     assert states(shared) == [TrialState.PRUNED]
 
 
+def test_trial_that_is_taken_over_while_it_fails_is_queued_again_once(
+    shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first coordinator waits for the lock while the second takes over its trials."""
+    first, second = shared.writer(), shared.writer("a")
+    trial = ask(first)
+    clock.now += 61
+    monkeypatch.setattr(first, "write_error", lambda *_, **__: taken_over(second))
+    with pytest.raises(UpdateFinishedTrialError):
+        first.fail(trial, FailureReason.LOST, "")
+    assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
+
+
 def test_each_coordinator_draws_from_its_own_seed_stream(shared: Shared, tmp_path: Path) -> None:
     alone = Shared(tmp_path / "alone", f"sqlite:///{tmp_path}/alone.db", RANDOM)
     undisturbed = drawn(alone.writer(), 6)

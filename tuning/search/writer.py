@@ -175,7 +175,8 @@ class StudyWriter:
         self.write_error(trial.number, opened.values, reason=reason, detail=detail)
         # The lock keeps others from taking the slot. After a kill here, the values are queued.
         with self.coordinators.slot_lock():
-            if queue_again:
+            # Another coordinator may have taken the trial over and queued the values.
+            if queue_again and not read_trial(trial).state.is_finished():
                 self.queue_again(trial.number, trial.params, trial.user_attrs, reason=reason)
             self._tell(opened, state=TrialState.FAIL)
         self.refresh()
