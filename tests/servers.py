@@ -1,13 +1,18 @@
-"""A fake model with a simple rule, and a real server for it."""
+"""A fake model with a simple rule, and real servers: in a thread for it, and as a process."""
 
 import contextlib
+import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
+from tests.paths import ROOT
 from tuning.inference.manifest import Manifest, ModelInput
 from tuning.metrics import Array
 from tuning.serving import app
@@ -49,3 +54,36 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(
+    export: Path, *, errors: int | IO[str] = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
+    """Start `python -m tuning serve` with a real model. The last line of its output says that the
+    server listens. `errors` gets its standard error.
+    """
+    command = [sys.executable, "-m", "tuning", "serve", "--export", str(export)]
+    with subprocess.Popen(
+        [*command, "--port", str(free_port())],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+    ) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def address_of(started: subprocess.Popen[str]) -> str:
+    """Return the address that a server prints."""
+    assert started.stdout
+    output = ""
+    for line in started.stdout:
+        output += line
+        url_match = re.search(r"http://\S+", line)
+        if url_match:
+            return url_match[0]
+    raise AssertionError(output)

@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,11 +29,10 @@ from starlette.testclient import TestClient
 from tests.commands import Ran
 from tests.export.models import spread
 from tests.formats import write_formats
-from tests.paths import ROOT
-from tests.servers import HEAD, MANIFEST, fake, free_port
+from tests.servers import HEAD, MANIFEST, address_of, fake, free_port, serving
+from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.data.corpus import build_corpus
-from tuning.data.stream import MAX_CHARACTERS
 from tuning.documents import write
 from tuning.errors import ServeError
 from tuning.export.writers import Source, write_format
@@ -87,34 +84,7 @@ def test_many_texts_get_theirs_in_order(client: TestClient) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("body", "sentence"),
-    [
-        (b"", "must be JSON in UTF-8"),
-        (b"{", "must be JSON in UTF-8"),
-        (b'{"text":"b\xe9"}', "must be JSON in UTF-8"),
-        (b"\xff\xfe\x00", "must be JSON in UTF-8"),
-        (b'{"text":"\\ud800"}', "must be JSON in UTF-8"),
-        (b"[" * 100_000, "must be JSON in UTF-8"),
-        (b"[]", "must be {"),
-        (b"null", "must be {"),
-        (b"NaN", "must be {"),
-        (b"1" * 5_000, "must be JSON in UTF-8"),
-        (b'"good"', "must be {"),
-        (b"{}", "must be {"),
-        (b'{"text":"a","texts":["b"]}', "must be {"),
-        (b'{"text":"a","more":1}', "must be {"),
-        (b'{"text":null}', "text is none"),
-        (b'{"text":["a"]}', "text is none"),
-        (b'{"text":""}', "text has none"),
-        (b'{"texts":[]}', "a text or more"),
-        (b'{"texts":"good"}', "must be a list of strings"),
-        (b'{"texts":["a",2]}', "texts[1] is none"),
-        (b'{"texts":["a",""]}', "texts[1] has none"),
-        (json.dumps({"texts": ["a"] * (MAX_TEXTS + 1)}).encode(), "at most 1,000 texts"),
-        (json.dumps({"text": "a" * (MAX_CHARACTERS + 1)}).encode(), "at most 100,000 characters"),
-    ],
-)
+@pytest.mark.parametrize(("body", "sentence"), WRONG_BODIES)
 def test_wrong_body_is_refused_in_one_sentence(
     body: bytes, sentence: str, client: TestClient
 ) -> None:
@@ -437,37 +407,6 @@ def test_host_of_another_machine_is_reported() -> None:
         app.listen("192.0.2.1", 8000)
 
 
-@contextlib.contextmanager
-def serving(export: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start `python -m tuning serve` with a real model. The last line of its output says that the
-    server listens.
-    """
-    command = [sys.executable, "-m", "tuning", "serve", "--export", str(export)]
-    with subprocess.Popen(
-        [*command, "--port", str(free_port())],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as started:
-        try:
-            yield started
-        finally:
-            started.kill()
-
-
-def address_of(started: subprocess.Popen[str]) -> str:
-    """Return the address that a server prints."""
-    assert started.stdout
-    output = ""
-    for line in started.stdout:
-        output += line
-        url_match = re.search(r"http://\S+", line)
-        if url_match:
-            return url_match[0]
-    raise AssertionError(output)
-
-
 @pytest.fixture(scope="module")
 def process(onnx_export: Path) -> Iterator[subprocess.Popen[str]]:
     with serving(onnx_export) as started:
@@ -498,30 +437,12 @@ def raw_answer(address: str, data: bytes) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [
-        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"403"),
-        (b"GET /\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"4"),
-        (HEAD + b"Content-Length: 99999999999\r\n\r\n", b"413"),
-        (HEAD + b"Content-Length: minus one\r\n\r\n", b"400"),
-        (
-            HEAD
-            + b"Transfer-Encoding: chunked\r\n\r\n"
-            + (b"100000\r\n" + b" " * 2**20 + b"\r\n") * 5
-            + b"0\r\n\r\n",
-            b"413",
-        ),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nnot a length\r\n", b"400"),
-        (HEAD + b'Content-Length: 11\r\n\r\n{"text":"\xff"', b"422"),
-        (HEAD + b"Content-Length: 50\r\n\r\n{", b""),
-    ],
-)
-def test_process_outlives_what_is_no_request(
-    data: bytes, status: bytes, process: subprocess.Popen[str], address: str
+@pytest.mark.parametrize(("data", "status"), HOSTILE.values(), ids=HOSTILE)
+def test_process_refuses_a_hostile_request(
+    data: bytes, status: int, process: subprocess.Popen[str], address: str
 ) -> None:
-    assert raw_answer(address, data).partition(b" ")[2].startswith(status)
+    statuses = re.findall(rb"HTTP/1\.1 (\d+) ", raw_answer(address, data))
+    assert statuses == [b"%d" % status]
     assert (
         httpx.post(f"{address}/predict", json={"text": "good film"}).json()["export"]["study"]
         == "s"

@@ -288,3 +288,8 @@ def test_headers_without_end_are_refused_by_their_size(connect: Connect) -> None
         for _ in range(100):
             client.sendall(b"X" * 2**16)
     assert refusal(until_closed(client))[0] == 431
+
+
+def test_bytes_that_are_no_request_are_refused_in_a_sentence(connect: Connect) -> None:
+    status, sentence = refusal(until_closed(connect(b"BREW / HTTP/1.1\r\n\r\n")))
+    assert (status, "HTTP request" in sentence) == (400, True)

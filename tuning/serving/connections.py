@@ -47,6 +47,8 @@ class Connection(HttpToolsProtocol):
     # Number of complete requests without an answer; -1 after an answer that did not need the whole
     # body.
     _n_unanswered = 0
+    # Whether the headers of a request are arriving.
+    _is_in_head = False
     # Number of bytes since the last piece of a body or the last complete headers.
     _n_head = 0
 
@@ -81,11 +83,16 @@ class Connection(HttpToolsProtocol):
             )
 
     def on_message_begin(self) -> None:
-        self._has_begun = True
+        self._has_begun = self._is_in_head = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # uvicorn adds the trailers of a body in chunks to the headers, such as a second Host.
+        if self._is_in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        self._n_head = 0
+        self._n_head, self._is_in_head = 0, False
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -106,6 +113,9 @@ class Connection(HttpToolsProtocol):
         if self._has_begun:  # The client sent a part of the next request before this answer.
             self._unset_keepalive_if_required()
             self._start_timer()
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse(400, msg)
 
     def refuse(self, status: int, detail: str) -> None:
         """Answer in one sentence and close the connection.

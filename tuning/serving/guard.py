@@ -49,8 +49,8 @@ def guarded(
             return
         send_with_headers = _with_headers(send, policy)
         headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1")
-        if not is_for(host, hosts, any_address=any_address):
+        named = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if len(named) != 1 or not is_for(named[0], hosts, any_address=any_address):
             await _refuse(
                 send_with_headers,
                 403,
