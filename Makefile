@@ -38,6 +38,7 @@ TRIAL   ?=
 ENSEMBLE ?=
 SLICE   ?=
 YES     ?=
+FAULTS  ?=
 DIR     ?=
 FROM    ?=
 NAME    =
@@ -113,8 +114,8 @@ trackers      = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 .PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step
 .PHONY: bench-scale bench-scale-out bench-confirmation bench-serving bench-whole-run install
-.PHONY: install-pretrained install-trackers test test-slow test-nightly check faults fuzz format
-.PHONY: lock clean clean-results
+.PHONY: install-pretrained install-trackers test test-slow test-nightly check faults soak fuzz
+.PHONY: format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -278,11 +279,15 @@ test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-tr
 test-nightly: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers
 	$(PYTHON) -m pytest -m nightly --numprocesses 3 --dist loadscope --durations 0
 
-## faults: inject 200 faults into real studies on SQLite and PostgreSQL, and check the study after
-##   each fault
+## faults: inject FAULTS faults (default 200) into real studies, half of them into one that three
+##   machines share, and check the study after each fault
 faults: $(VENV)/.installed-dev
-	$(PYTHON) -m tests.faults --n-faults 140
-	$(PYTHON) -m tests.faults --n-faults 60 --postgresql
+	$(PYTHON) -m tests.faults $(call flag,FAULTS,--n-faults)
+
+## soak: send good, slow, half and hostile requests to a server for MINUTES (default 60), and check
+##   each answer
+soak: $(VENV)/.installed-dev
+	$(PYTHON) -m tests.soak $(call flag,MINUTES,--minutes)
 
 ## fuzz: read 231,000 made-up data files, study files and exports, 120,000 of them guided by code
 ##   coverage

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from http import HTTPStatus
 from typing import Any
 
 import numpy as np
@@ -36,25 +37,34 @@ async def _client(port: int, bodies: list[bytes], *, until: float) -> list[float
     latencies: list[float] = []
     while time.perf_counter() < until:
         started = time.perf_counter()
-        body = bodies[len(latencies) % len(bodies)]
-        head = (
-            "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type:"
-            f" application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
-        status, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
-        length = next(
-            line.partition(b":")[2]
-            for line in rest.lower().split(b"\r\n")
-            if line.startswith(b"content-length:")
-        )
-        content = await reader.readexactly(int(length))
-        if b" 200 " not in status + b" ":
-            raise RuntimeError(f"the server returned {status!r}: {content[:200]!r}")
+        writer.write(request("/predict", bodies[len(latencies) % len(bodies)]))
+        status, content = await read_answer(reader)
+        if status != HTTPStatus.OK:
+            raise RuntimeError(f"the server returned {status}: {content[:200]!r}")
         latencies.append((time.perf_counter() - started) * 1000)
     writer.close()
     await writer.wait_closed()
     return latencies
+
+
+def request(path: str, body: bytes) -> bytes:
+    """Return the bytes of a request with a body of JSON."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type:"
+        f" application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Return the status and the content of the next answer."""
+    status, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
+    length = next(
+        line.partition(b":")[2]
+        for line in rest.lower().split(b"\r\n")
+        if line.startswith(b"content-length:")
+    )
+    return int(status.split()[1]), await reader.readexactly(int(length))
 
 
 def summary_of(latencies: list[float], *, texts_a_request: int, seconds: float) -> dict[str, Any]:

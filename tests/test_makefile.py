@@ -47,6 +47,7 @@ VARIABLES = {
     "MAX_LATENCY_MS": ("tune", "--max-latency-ms"),
     "POOL": ("tune", "--pool"),
     "RAY_ADDRESS": ("tune", "--ray-address"),
+    "FAULTS": ("faults", "--n-faults"),
 }
 
 
@@ -72,7 +73,7 @@ def arguments_of(*arguments: str) -> list[str]:
     (line,) = [
         line
         for line in make(*arguments).splitlines()
-        if "-m tuning" in line or "-m benchmarks" in line
+        if re.search("-m (tuning|benchmarks|tests)", line)
     ]
     return shlex.split(line)[3:]
 

@@ -1,7 +1,7 @@
 """Faults that are injected into a running search.
 
-Each function injects one fault, and raises an `AssertionError` if the call is not in the expected
-state afterwards.
+Each function injects one fault, into one machine or into all, and raises an `AssertionError` if the
+calls are not in the expected state afterwards.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -24,9 +24,13 @@ from tuning.atomic_io import read_json
 
 MANY = 1_000_000  # a number of trials that no call finishes
 TRIES = 5
-STOP_SECONDS = 10.0  # maximum duration of a stop by Ctrl-C
+GONE_SECONDS = 60.0  # maximum duration of the end of a process and of the failure of its trial
+# Maximum duration of a stop by Ctrl-C. Users wait for 10 s at most; here other programs may use the
+# cores.
+STOP_SECONDS = 30.0
 FULL_SECONDS = 60.0  # seconds in which a database has no space
 Inject = Callable[[Setting, Call, random.Random], None]
+InjectAll = Callable[[Sequence[Call], random.Random], None]
 
 
 class Skipped(Exception):
@@ -50,7 +54,7 @@ def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: s
             raise AssertionError("a search must have workers")
         victim, seen = rng.choice(workers), len(call.lines)
         os.kill(victim.pid, number)
-        has_failed = call.wait_for(words, after=seen, seconds=10)
+        has_failed = call.wait_for(words, after=seen, seconds=GONE_SECONDS)
         assert _is_gone(victim), f"worker {victim.pid} must be replaced"
         if has_failed:
             return
@@ -59,9 +63,9 @@ def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: s
 
 
 def _is_gone(process: psutil.Process) -> bool:
-    """Return whether a process ends within 10 s."""
+    """Return whether a process ends within `GONE_SECONDS`."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + GONE_SECONDS
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             if time.monotonic() > deadline:
                 return False
@@ -90,7 +94,7 @@ def _misbehave(setting: Setting, call: Call, kind: str, words: str) -> None:
         temporary = setting.fault.with_suffix(".new")
         temporary.write_text(kind)
         temporary.replace(setting.fault)
-        if call.wait_for(words, after=seen, seconds=20):
+        if call.wait_for(words, after=seen, seconds=GONE_SECONDS):
             return
         # Otherwise the fault was lost: the checkpoint of a paused trial has replaced the weights.
     raise AssertionError(f"no line contains {words!r}: {call.lines[-5:]}")
@@ -99,7 +103,7 @@ def _misbehave(setting: Setting, call: Call, kind: str, words: str) -> None:
 def kill_coordinator(setting: Setting, call: Call, rng: random.Random) -> None:
     """Kill the coordinator alone with SIGKILL: its workers end."""
     call.kill()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + GONE_SECONDS
     while alive_in_session(call.process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     left = alive_in_session(call.process.pid)
@@ -116,7 +120,7 @@ def interrupt(setting: Setting, call: Call, rng: random.Random) -> None:
     """Send SIGTERM: running epochs end, then the program ends."""
     started = time.monotonic()
     call.process.terminate()
-    code = call.ended(seconds=30)
+    code = call.ended(seconds=2 * STOP_SECONDS)
     took = time.monotonic() - started
     assert code == 130, f"exit status {code}: {call.lines[-5:]}"
     assert took < STOP_SECONDS, f"the stop took {took:.1f} s"
@@ -202,48 +206,72 @@ def change_data(setting: Setting, call: Call, rng: random.Random) -> None:
         setting.data.write_text(kept)
 
 
-def restart_database(setting: Setting, call: Call, rng: random.Random) -> None:
-    """Restart PostgreSQL: the search continues, or ends with one sentence that names the same
+def restart_database(calls: Sequence[Call], rng: random.Random) -> None:
+    """Restart PostgreSQL: each search continues, or ends with one sentence that names the same
     command.
     """
-    _disturb_database(setting, call, Server.restart)
+    _server_of(calls).restart()
+    _check_storage_failure(calls)
 
 
-def kill_database(setting: Setting, call: Call, rng: random.Random) -> None:
+def kill_database(calls: Sequence[Call], rng: random.Random) -> None:
     """Kill PostgreSQL with SIGKILL, and let it recover."""
-    _disturb_database(setting, call, Server.kill)
+    _server_of(calls).kill()
+    _check_storage_failure(calls)
 
 
-def fill_database(setting: Setting, call: Call, rng: random.Random) -> None:
+def fill_database(calls: Sequence[Call], rng: random.Random) -> None:
     """Leave no space for PostgreSQL's own files: PostgreSQL refuses writes, or panics and does not
     start again until there is space.
 
-    The search ends with one sentence, and the same command continues the study. As long as the
+    Each search ends with one sentence, and the same command continues the study. As long as the
     database's pages have room, the search continues without a new call.
     """
-    if setting.server is None:
-        raise Skipped("the storage is SQLite")
-    if setting.server.disk is None:
+    server = _server_of(calls)
+    if server.disk is None:
         raise Skipped("mounting a small disk for PostgreSQL is not allowed here")
-    filler = setting.server.fill_disk()
+    filler, deadline = server.fill_disk(), time.monotonic() + FULL_SECONDS
     try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            call.process.wait(FULL_SECONDS)
+        for call in calls:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                call.process.wait(max(0, deadline - time.monotonic()))
     finally:
         filler.unlink()
-        setting.server.revive()
-    seen = len(call.lines)
-    if call.process.poll() is not None or not call.wait_for(" complete: ", after=seen, seconds=30):
-        _refused(call, "storage must")
+        server.revive()
+    _check_storage_failure(calls)
 
 
-def _disturb_database(setting: Setting, call: Call, disturb: Callable[[Server], None]) -> None:
-    if setting.server is None:
+def _server_of(calls: Sequence[Call]) -> Server:
+    server = calls[0].setting.server
+    if server is None:
         raise Skipped("the storage is SQLite")
-    seen = len(call.lines)
-    disturb(setting.server)
-    if not call.wait_for(" complete: ", after=seen, seconds=30):
-        _refused(call, "storage must stay reachable", "run the same command again")
+    return server
+
+
+def _check_storage_failure(calls: Sequence[Call]) -> None:
+    """Check that each call goes on, or has ended with the sentence of a storage that failed."""
+    seen = [len(call.lines) for call in calls]
+    for call, n_lines in zip(calls, seen, strict=True):
+        if not call.wait_for(" complete: ", after=n_lines):
+            _refused(call, "storage must", "run the same command again")
+
+
+def stop_coordinator(setting: Setting, call: Call, rng: random.Random) -> None:
+    """Stop a coordinator with SIGSTOP, until the other machines have taken over its trials."""
+    call.stop()
+
+
+def let_go_on(call: Call) -> None:
+    """Let a stopped coordinator go on: it drops the trials that others have taken over."""
+    call.go_on()
+    # PostgreSQL ends the session of a coordinator that stops while it holds the lock.
+    _check_storage_failure([call])
+
+
+def kill_all_machines(calls: Sequence[Call], rng: random.Random) -> None:
+    """Kill all processes of all machines with SIGKILL."""
+    for call in calls:
+        call.kill_all()
 
 
 def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
@@ -265,8 +293,7 @@ def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
     interrupt(setting, other, rng)
 
 
-# The faults of PostgreSQL, the faults that a call survives, and the faults that end a call.
-DATABASE: tuple[Inject, ...] = (restart_database, kill_database, fill_database)
+# The faults that a call survives, and the faults that end a call.
 GOES_ON: tuple[Inject, ...] = (
     kill_worker,
     stop_worker,
@@ -285,4 +312,9 @@ ENDS: tuple[Inject, ...] = (
     change_data,
     change_clock,
 )
-AT_REST: tuple[Inject, ...] = (interrupt, change_clock)
+# After these faults no trial of the machine is running.
+AT_REST = ("interrupt", "change_clock")
+# The faults of PostgreSQL, and the faults of several machines.
+DATABASE: tuple[InjectAll, ...] = (restart_database, kill_database, fill_database)
+OF_SEVERAL: tuple[Inject, ...] = (stop_coordinator,)
+ALL_OF_SEVERAL: tuple[InjectAll, ...] = (kill_all_machines,)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +18,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.faults.study import ROOT, STUDY, Setting
+from tests.servers import free_port
 from tuning.report.dashboard_server import make_server
 from tuning.study.storage import close_study
 from tuning.study.study import load_study
+from tuning.study.trials import is_at_work
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 REASONS = {"lost", "silent", "interrupted", "timeout", "NaN loss", "out of memory"}
@@ -27,23 +30,25 @@ REASONS = {"lost", "silent", "interrupted", "timeout", "NaN loss", "out of memor
 
 @dataclass
 class Seen:
-    """The ended trials, as they were when they were first read, and the number of open trials at
-    the last check.
+    """The study at the last check.
+
+    Attributes:
+        trials: the ended trials, as they were when they were first read.
+        n_open: the number of trials that have not ended.
+        running: the open trials that are not paused.
     """
 
     trials: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     n_open: int = 0
+    running: list[FrozenTrial] = field(default_factory=list)
 
-    def check(self, setting: Setting, *, url: str, at_rest: bool) -> int:
+    def check(self, setting: Setting) -> int:
         """Check all trials, and return how many are finished.
-
-        Args:
-            at_rest: whether no process works on the study and the last process ended without fault.
 
         Raises:
             AssertionError: a condition does not hold.
         """
-        study = load_study(setting.results, setting.study, storage_url=url)
+        study = load_study(setting.results, setting.study, storage_url=setting.url)
         trials = study.get_trials(deepcopy=False)
         close_study(study)
         assert [trial.number for trial in trials] == list(range(len(trials))), "numbers have gaps"
@@ -53,23 +58,38 @@ class Seen:
                 f"trial {number} has changed: {before} → {now.get(number)}"
             )
         self.trials = now
-        self.n_open = sum(trial.state == TrialState.RUNNING for trial in trials)
+        is_open = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        self.n_open = len(is_open)
+        self.running = [trial for trial in is_open if not trial.user_attrs.get("paused")]
+        finished = [trial for trial in trials if trial.state in FINISHED]
         for trial in trials:
             _check_trial(trial)
-        if at_rest:
-            ghosts = [
-                t.number
-                for t in trials
-                if t.state == TrialState.RUNNING and not t.user_attrs.get("paused")
-            ]
-            assert not ghosts, f"nothing works on trials {ghosts}, which are RUNNING"
-        again = [
-            t.user_attrs["retry_of"]
-            for t in trials
-            if "retry_of" in t.user_attrs and t.state in FINISHED
-        ]
+        again = [t.user_attrs["retry_of"] for t in finished if "retry_of" in t.user_attrs]
         assert len(again) == len(set(again)), f"queued again twice: {again}"
-        return sum(trial.state in FINISHED for trial in trials)
+        doubled = {trial.number for trial in finished}.intersection(again)
+        assert not doubled, f"finished and queued again: {doubled}"
+        return len(finished)
+
+    def ghosts(self, n_workers: Mapping[str, int]) -> list[int]:
+        """Return the running trials on which no process works.
+
+        Args:
+            n_workers: the number of workers of each coordinator; 0 for a coordinator whose trials
+                others have taken over. A coordinator that is not named has ended without a fault,
+                and has no trial that waits for another.
+        """
+        at_work: dict[str, list[int]] = {}
+        for trial in self.running:
+            name = trial.user_attrs.get("coordinator", "")
+            if is_at_work(trial) or name not in n_workers:
+                at_work.setdefault(name, []).append(trial.number)
+        # A coordinator that was killed may not have written its name into its last trial.
+        unnamed = sum(n_workers.values())
+        return [
+            number
+            for name, numbers in at_work.items()
+            for number in numbers[n_workers.get(name, 0 if name else unnamed) :]
+        ]
 
 
 def _of(trial: FrozenTrial) -> tuple[Any, ...]:
@@ -100,14 +120,14 @@ def _check_trial(trial: FrozenTrial) -> None:
         )
 
 
-def check_readers(setting: Setting, *, url: str) -> None:
+def check_readers(setting: Setting) -> None:
     """Check that status, report and Dashboard open the study.
 
     Raises:
         AssertionError: one of them fails.
     """
     for command in ("status", "report"):
-        where = ["--results", str(setting.results.path), "--storage", url]
+        where = ["--results", str(setting.results.path), "--storage", setting.url]
         done = subprocess.run(
             [sys.executable, "-m", "tuning", command, *where],
             cwd=ROOT,
@@ -116,25 +136,17 @@ def check_readers(setting: Setting, *, url: str) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
-    server = make_server(setting.results, storage_url=url, port=_free_port())
+    server = make_server(setting.results, storage_url=setting.url, port=free_port())
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         address = f"http://127.0.0.1:{server.server_port}/api/studies"
-        with urllib.request.urlopen(address, timeout=20) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             studies = json.loads(answer.read())["study_summaries"]
         assert [study["study_name"] for study in studies] == [STUDY]
     finally:
         server.shutdown()
         server.server_close()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

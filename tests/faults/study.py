@@ -1,5 +1,5 @@
-"""The study into which faults are injected: its files, and one call of `tune` on the study as a
-process of its own.
+"""The study into which faults are injected: its files on each machine, and one call of `tune` on
+the study as a process of its own.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from tests.postgresql import Server
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews
 from tuning.results import ResultsDir, StudyDir
+from tuning.study.coordinators import identify
 
 N_REVIEWS = 240
 STUDY = "faults"
-SILENT_SECONDS = 3.0
+SILENT_SECONDS = 5.0
+DEAD_SECONDS = 10.0
 MEMORY_MB = 2500.0
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 300.0  # Other programs may use the cores.
 
 # A function with which a worker reads the file `fault` beside the space, removes the file, and
 # injects the fault that the file contains.
@@ -60,10 +62,21 @@ PATCHES = {
 
 
 class Setting:
-    """The files of the study in `folder`. `results` may be on another disk."""
+    """The files of the study on one machine, in `folder`. `results` may be on another disk.
 
-    def __init__(self, folder: Path, results: Path, server: Server | None = None) -> None:
-        self.server = server
+    `joins`: whether the machine joins the study of another machine.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        results: Path,
+        server: Server | None = None,
+        *,
+        joins: bool = False,
+        n_workers: int = 2,
+    ) -> None:
+        self.server, self.joins, self.n_workers = server, joins, n_workers
         self.results, self.data, self.space = (
             ResultsDir(results),
             folder / "reviews.csv",
@@ -86,6 +99,11 @@ class Setting:
         """The URL of the storage: SQLite in the results folder, or PostgreSQL."""
         return self.server.url if self.server else self.results.storage_url(None)
 
+    @property
+    def coordinator(self) -> str:
+        """The name of the machine's coordinator in the study."""
+        return identify(self.study)
+
 
 class Call:
     """One `tune` process, and its lines so far."""
@@ -100,17 +118,20 @@ class Call:
             "--n-trials": n_trials,
             "--epochs": 3,
         }
-        options |= {"--workers": 2, "--results": setting.results.path}
+        options |= {"--workers": setting.n_workers, "--results": setting.results.path}
         options |= {"--trial-memory-mb": MEMORY_MB, "--silent-seconds": SILENT_SECONDS}
+        options |= {"--dead-seconds": DEAD_SECONDS}
         command = [
             sys.executable,
             "-m",
             "tuning",
             "tune",
             "--no-confirm",
+            *(["--join"] if setting.joins else []),
             *(str(word) for pair in options.items() for word in pair),
         ]
         variables = {**os.environ, "COLUMNS": "400", "STORAGE": setting.url, **(env or {})}
+        self.setting, self.is_stopped = setting, False
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -129,6 +150,11 @@ class Call:
         with self.process.stdout as lines:
             for line in lines:
                 self.lines.append(line.rstrip())
+
+    @property
+    def works(self) -> bool:
+        """Whether the process is neither stopped nor ended."""
+        return not self.is_stopped and self.process.poll() is None
 
     @property
     def text(self) -> str:
@@ -175,6 +201,16 @@ class Call:
                 for child in server.children()
             ]
         return []
+
+    def stop(self) -> None:
+        """Stop the coordinator alone with SIGSTOP."""
+        self.process.send_signal(signal.SIGSTOP)
+        self.is_stopped = True
+
+    def go_on(self) -> None:
+        """Let a stopped coordinator go on."""
+        self.process.send_signal(signal.SIGCONT)
+        self.is_stopped = False
 
     def kill(self) -> None:
         """Kill the coordinator alone with SIGKILL. Its workers must then end."""
