@@ -231,7 +231,7 @@ KINDS = {
     f"{BATCH} texts": Kind(partial(predict, n=BATCH), 2, 0.5),
     f"file of {N_TEXTS:,} texts": Kind(label_file, 1, 15),
     "explanation": Kind(explain, 1, 2),
-    "request in 6 s": Kind(partial(send_slowly, pieces=6), 4, 1),
+    "request in 4 s": Kind(partial(send_slowly, pieces=5), 4, 1),
     "answer read in 8 s": Kind(read_slowly, 1, 10),
     "idle after an answer": Kind(stay_connected, N_IDLE, 0.2),
     "a byte each second": Kind(partial(send_slowly, pieces=10_000), 8, 1),
