@@ -42,7 +42,7 @@ MORE_TRIALS = 1000  # number of trials beyond the existing ones: no call finishe
 LAST_TRIALS = 4
 N_MACHINES = 3
 FINISH_SECONDS = 1800.0  # maximum duration of the last trials, of which hundreds may be paused
-SETTLE_SECONDS = 120.0  # maximum time until other machines have taken over a machine's trials
+SETTLE_SECONDS = 300.0  # maximum time until other machines have taken over a machine's trials
 
 
 @dataclass(frozen=True)

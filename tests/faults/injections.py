@@ -24,10 +24,10 @@ from tuning.atomic_io import read_json
 
 MANY = 1_000_000  # a number of trials that no call finishes
 TRIES = 5
-GONE_SECONDS = 60.0  # maximum duration of the end of a process and of the failure of its trial
+GONE_SECONDS = 180.0  # maximum duration of the end of a process and of the failure of its trial
 # Maximum duration of a stop by Ctrl-C. Users wait for 10 s at most; here other programs may use the
 # cores.
-STOP_SECONDS = 30.0
+STOP_SECONDS = 120.0
 FULL_SECONDS = 60.0  # seconds in which a database has no space
 Inject = Callable[[Setting, Call, random.Random], None]
 InjectAll = Callable[[Sequence[Call], random.Random], None]
@@ -54,7 +54,7 @@ def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: s
             raise AssertionError("a search must have workers")
         victim, seen = rng.choice(workers), len(call.lines)
         os.kill(victim.pid, number)
-        has_failed = call.wait_for(words, after=seen, seconds=GONE_SECONDS)
+        has_failed = call.wait_for(words, after=seen, seconds=GONE_SECONDS / 3)
         assert _is_gone(victim), f"worker {victim.pid} must be replaced"
         if has_failed:
             return

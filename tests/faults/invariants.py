@@ -141,7 +141,7 @@ def check_readers(setting: Setting) -> None:
     thread.start()
     try:
         address = f"http://127.0.0.1:{server.server_port}/api/studies"
-        with urllib.request.urlopen(address, timeout=60) as answer:
+        with urllib.request.urlopen(address, timeout=300) as answer:
             studies = json.loads(answer.read())["study_summaries"]
         assert [study["study_name"] for study in studies] == [STUDY]
     finally:

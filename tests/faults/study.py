@@ -24,10 +24,11 @@ from tuning.study.coordinators import identify
 
 N_REVIEWS = 240
 STUDY = "faults"
-SILENT_SECONDS = 5.0
-DEAD_SECONDS = 10.0
+# Other programs may use the cores: with a limit of 5 s, workers that computed counted as silent.
+SILENT_SECONDS = 20.0
+DEAD_SECONDS = 15.0
+WAIT_SECONDS = 600.0
 MEMORY_MB = 2500.0
-WAIT_SECONDS = 300.0  # Other programs may use the cores.
 
 # A function with which a worker reads the file `fault` beside the space, removes the file, and
 # injects the fault that the file contains.
