@@ -93,7 +93,7 @@ def run(
         made = _Run(settings, random.Random(seed), say)
         try:
             while made.report.counts.total() < n_faults:
-                made.start(n_more=MORE_TRIALS)
+                made.start()
                 made.inject()
             made.finish()
         finally:
@@ -112,9 +112,9 @@ class _Run:
         self.report, self.seen = Report(), Seen()
         self.calls: dict[Setting, Call] = {}
 
-    def start(self, *, n_more: int) -> None:
+    def start(self) -> None:
         """Start the machines whose calls have ended. The first machine creates the study."""
-        n_trials = self.report.n_finished + self.seen.n_open + n_more
+        n_trials = self.report.n_finished + self.seen.n_open + MORE_TRIALS
         ended = [
             setting
             for setting in self.settings
@@ -163,8 +163,11 @@ class _Run:
         of_all: tuple[InjectAll, ...] = ()
         if self.rng.random() >= GOES_ON_SHARE:
             # A repeated fault is drawn more often.
-            of_one = (*ENDS, *(OF_SEVERAL * 3 * several))
-            of_all = (*(DATABASE * 2 * (setting.server is not None)), *(ALL_OF_SEVERAL * several))
+            of_one = (*ENDS, *(OF_SEVERAL * 3 if several else ()))
+            of_all = (
+                *(DATABASE * 2 if setting.server else ()),
+                *(ALL_OF_SEVERAL if several else ()),
+            )
         number = self.rng.randrange(len(of_one) + len(of_all))
         if number < len(of_one):
             one = of_one[number]
@@ -182,7 +185,9 @@ class _Run:
         """
         away = [setting for setting, call in self.calls.items() if not call.works]
         stopped = [call for call in self.calls.values() if call.is_stopped]
-        is_waited_for = len(away) < len(self.settings) and (stopped or self.rng.random() < 0.5)
+        is_waited_for = len(away) < len(self.settings) and (
+            bool(stopped) or self.rng.random() < 0.5
+        )
         n_workers = {
             setting.coordinator: 0 if setting in away and is_waited_for else setting.n_workers
             for setting in self.settings
