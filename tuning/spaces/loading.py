@@ -151,7 +151,8 @@ def declare(
     build_once = partial(_build_once, hypermodel, sizes=sizes, models=models)
 
     def try_build(hp: Any) -> None:
-        with contextlib.suppress(SpaceBug):  # The code need not take every combination of values.
+        # The code need not take every combination of values, nor the machine every size.
+        with contextlib.suppress(SpaceBug, MemoryError):
             build_once(hp)
 
     if len(hp.space) == 1:
@@ -163,9 +164,17 @@ def declare(
         mentions_texts(path) or (sizes is not None and lacks_sizes(space.hyperparameters))
     ):
         build_once(hp)
+    knows_padding = not models  # The space is written for this program.
+    if knows_padding and sizes is not None and not space.presets:
+        try_build(hp)  # The notes need a model. An encoder would take seconds.
     if sizes is not None and models and lacks_sizes(space.hyperparameters):
         try_build(replay(shifted(hp)))
-    notes = tuple(dict.fromkeys(note for model in models for note in model.notes))
+    of_models = [
+        note
+        for model in models
+        for note in (model.notes if knows_padding else model.notes + model.notes_on_masks)
+    ]
+    notes = tuple(dict.fromkeys(of_models))
     space = replace(space, takes_texts=any(model.takes_texts for model in models), notes=notes)
     if sizes is not None:
         items, of_sizes = with_sizes(space.hyperparameters, sizes, models, space=space.name)

@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import SpaceError
+from tuning.spaces.notes import (
+    notes_of,
+    notes_on_masks,
+    refuse_unknown_steps,
+    refuse_vectors,
+)
 from tuning.spaces.ranges import Hyperparameter
 from tuning.spaces.required import NGRAMS, PRESET, REQUIRED
-from tuning.spaces.texts import names_of_inputs, takes_texts
+from tuning.spaces.texts import embeddings_of_ids, names_of_inputs, takes_texts
 
 if TYPE_CHECKING:
     import keras
@@ -54,7 +60,8 @@ class ModelSizes:
     texts themselves has no such sizes.
 
     `stated_length` is the `input_length` of the model's embeddings, which Keras 3 ignores. `notes`
-    contains a sentence for each way in which the model reads its input otherwise than users expect.
+    contains a sentence for each way in which the model misreads its input, and `notes_on_masks` a
+    sentence if a recurrent layer reads the padding.
     """
 
     vocab_size: int | None
@@ -62,6 +69,7 @@ class ModelSizes:
     takes_texts: bool = False
     stated_length: int | None = None
     notes: tuple[str, ...] = ()
+    notes_on_masks: tuple[str, ...] = ()
 
 
 def sizes_of_model(model: Any) -> ModelSizes:
@@ -69,14 +77,15 @@ def sizes_of_model(model: Any) -> ModelSizes:
 
     Raises:
         SpaceError: the model takes texts, but not as a single input of one text in a row; its input
-            has more than two dimensions; it has more inputs than one and n-grams; or a
-            `TimeDistributed` has an unknown number of time steps.
+            has more than two dimensions, or is read by a dense layer; it has more inputs than one
+            and n-grams; or a `TimeDistributed` has an unknown number of time steps.
+        SpaceBug: the model can't be called with n-grams.
     """
     import keras
 
     if not isinstance(model, keras.Model):
         return ModelSizes(None, None)
-    require_known_steps(model)
+    refuse_unknown_steps(model)
     if takes_texts(model):
         return ModelSizes(None, None, takes_texts=True)
     _require_known_inputs(model)
@@ -87,69 +96,12 @@ def sizes_of_model(model: Any) -> ModelSizes:
             "The input of a model must be token ids of shape (length,), or one text; this model's"
             f" input has the shape {large.shape[1:]}. Let an Embedding give the vectors."
         )
+    refuse_vectors(model)
     inputs = [tensor for tensor in tensors if len(tensor.shape) == 2]
     length = inputs[0].shape[1] if len(inputs) == 1 else None
-    return ModelSizes(rows_of(model), length, notes=_notes(model))
-
-
-def require_known_steps(model: keras.Model) -> None:
-    """Refuse a `TimeDistributed` with an unknown number of time steps.
-
-    In a traced function, Keras 3.15 then applies the inner layer to as many steps as the batch has
-    rows: it leaves steps out, or reads beyond the last step.
-
-    Raises:
-        SpaceError: the model has such a layer.
-    """
-    import keras
-
-    for layer in model._flatten_layers(include_self=False):
-        if not isinstance(layer, keras.layers.TimeDistributed) or not layer.built:
-            continue
-        if layer.get_build_config()["input_shape"][1] is None:
-            raise SpaceError(
-                f"TimeDistributed ({layer.name!r}) must have a fixed number of time steps: for an"
-                " unknown one, Keras takes the batch size. Give keras.Input (or the"
-                " TextVectorization) a length, or call the inner layer without TimeDistributed."
-            )
-
-
-def _notes(model: keras.Model) -> tuple[str, ...]:
-    """Return sentences about a recurrent layer that reads the padding, and about a dense layer that
-    takes token ids. In a graph, a recurrent layer may get a mask of its own.
-    """
-    import keras
-
-    layers = list(model._flatten_layers(include_self=False))
-    encoder = next((layer for layer in layers if _is_backbone(layer)), None)
-    if encoder is not None and "tokens" not in names_of_inputs(model):
-        return (
-            f"{type(encoder).__name__} gets the word ids of this program. If its weights are"
-            f" pretrained, declare 'preset' and name the model's input 'tokens': then it gets the"
-            " tokens of its preset.",
-        )
-    if any(not type(layer).__module__.startswith("keras.") for layer in layers):
-        return ()  # A layer of the user may make a mask, or anything else of the ids.
-    notes = []
-    recurrent = [layer for layer in layers if isinstance(layer, keras.layers.RNN)]
-    masks = [
-        getattr(layer, "mask_zero", isinstance(layer, keras.layers.Masking)) for layer in layers
-    ]
-    if recurrent and not any(masks) and type(model) is keras.Sequential:
-        notes.append(
-            f"The {type(recurrent[0]).__name__} reads the padding, which follows each text here:"
-            " give the Embedding mask_zero=True."
-        )
-    inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
-    first = [layer for layer in layers if inputs & set(_inputs_of(layer))]
-    if not first and type(model) is keras.Sequential:
-        first = layers[:1]
-    if any(isinstance(layer, keras.layers.Dense) for layer in first):
-        notes.append(
-            "The Dense layer takes token ids as if they were quantities. For counts of words, let"
-            ' the model take the texts, with TextVectorization(output_mode="multi_hot").'
-        )
-    return tuple(notes)
+    return ModelSizes(
+        rows_of(model), length, notes=notes_of(model), notes_on_masks=notes_on_masks(model)
+    )
 
 
 def _require_known_inputs(model: keras.Model) -> None:
@@ -160,12 +112,6 @@ def _require_known_inputs(model: keras.Model) -> None:
             f" inputs. This model has the inputs {', '.join(map(repr, names))}. For a pretrained"
             " encoder, see transformer_classifier of tuning.models."
         )
-
-
-def _is_backbone(layer: Any) -> bool:
-    """Return whether a layer is an encoder of KerasHub, which need not be imported for this."""
-    names = {f"{base.__module__.split('.')[0]}.{base.__name__}" for base in type(layer).__mro__}
-    return "keras_hub.Backbone" in names
 
 
 @contextlib.contextmanager
@@ -192,28 +138,9 @@ def stated_lengths() -> Iterator[set[int]]:
 
 def rows_of(model: keras.Model) -> int | None:
     """Return the number of rows of the embedding of a model's token ids; None without an embedding.
-
-    If several embeddings take the model's input, the smallest number is returned. If no embedding
-    is known to take the input, as in a subclassed model, the largest number is returned: the other
-    embeddings may embed the positions.
+    If several embeddings take the ids, the smallest number is returned.
     """
-    import keras
-
-    embeddings = [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if isinstance(layer, keras.layers.Embedding)
-    ]
-    inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
-    direct = [layer.input_dim for layer in embeddings if inputs & set(_inputs_of(layer))]
-    return min(direct) if direct else max((layer.input_dim for layer in embeddings), default=None)
-
-
-def _inputs_of(layer: keras.Layer) -> Iterator[int]:
-    """Yield the identity of each tensor that a layer takes in a graph."""
-    for node in layer._inbound_nodes:
-        for tensor in node.input_tensors:
-            yield id(tensor)
+    return min((layer.input_dim for layer in embeddings_of_ids(model)), default=None)
 
 
 def lacks_sizes(items: Sequence[Hyperparameter]) -> bool:

@@ -1,10 +1,13 @@
-"""The inputs of a model: their names, and whether they are the texts instead of token ids."""
+"""The inputs of a model: their names, whether they are the texts instead of token ids, and the
+embeddings that take them.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuning.errors import SpaceError
 from tuning.spaces.files import split_place
@@ -58,6 +61,31 @@ def names_of_inputs(model: keras.Model) -> tuple[str, ...]:
     if isinstance(struct, dict):
         return tuple(sorted(struct))  # Keras orders the inputs of a dictionary by their keys.
     return tuple(tensor.name for tensor in getattr(model, "inputs", None) or [])
+
+
+def embeddings_of_ids(model: keras.Model) -> list[keras.layers.Embedding]:
+    """Return the embeddings that take a model's input. If no embedding is known to take the input,
+    as in a subclassed model, the embeddings with the most rows are returned: the others may embed
+    the positions.
+    """
+    import keras
+
+    embeddings = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.Embedding)
+    ]
+    inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
+    direct = [layer for layer in embeddings if inputs & set(_inputs_of(layer))]
+    n_rows = max((layer.input_dim for layer in embeddings), default=0)
+    return direct or [layer for layer in embeddings if layer.input_dim == n_rows]
+
+
+def _inputs_of(layer: Any) -> Iterator[int]:
+    """Yield the identity of each tensor that a layer takes in a graph."""
+    for node in layer._inbound_nodes:
+        for tensor in node.input_tensors:
+            yield id(tensor)
 
 
 def mentions_texts(path: Path) -> bool:

@@ -24,7 +24,7 @@ from tuning.raw_text.vectorization import adapt_to_texts
 from tuning.raw_text.view import TextView
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import build, check_declared, has_own_fit
-from tuning.spaces.sizes import require_known_steps
+from tuning.spaces.notes import refuse_unknown_steps
 from tuning.training import checkpoints, prediction
 from tuning.training.architecture import TEXT, ensure_built
 from tuning.training.batching import View, in_order
@@ -174,7 +174,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     run_user_code(
         lambda: ensure_built(model, sequence_length=length), doing="building the model's layers"
     )
-    require_known_steps(model)
+    refuse_unknown_steps(model)
     _require_new_variables(model)
     encoder = label_encoder(model, n_classes=job.n_classes, sequence_length=length)
     result = FitResult()

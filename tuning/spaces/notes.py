@@ -1,0 +1,118 @@
+"""The ways in which a model reads its input otherwise than users expect: sentences that are shown
+before a search, and refusals.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tuning.errors import SpaceError
+from tuning.spaces.texts import names_of_inputs
+
+if TYPE_CHECKING:
+    import keras
+
+
+def notes_of(model: keras.Model) -> tuple[str, ...]:
+    """Return a sentence for each way in which a model that takes ids misreads them."""
+    layers = list(model._flatten_layers(include_self=False))
+    names = names_of_inputs(model)
+    encoder = next((layer for layer in layers if _is_backbone(layer)), None)
+    if encoder is not None and "tokens" not in names:
+        return (
+            f"{type(encoder).__name__} gets the word ids of this program. If its weights are"
+            " pretrained, declare 'preset' and name the model's input 'tokens': then it gets the"
+            " tokens of its preset.",
+        )
+    return ()
+
+
+def notes_on_masks(model: keras.Model) -> tuple[str, ...]:
+    """Return a sentence about a recurrent layer that is known to read the padding. In a graph, a
+    recurrent layer may get a mask of its own, and a layer of the user may make one.
+    """
+    import keras
+
+    layers = list(model._flatten_layers(include_self=False))
+    recurrent = [layer for layer in layers if isinstance(layer, keras.layers.RNN)]
+    masks = [
+        getattr(layer, "mask_zero", isinstance(layer, keras.layers.Masking)) for layer in layers
+    ]
+    is_stock = all(type(layer).__module__.startswith("keras.") for layer in layers)
+    if not recurrent or any(masks) or type(model) is not keras.Sequential or not is_stock:
+        return ()
+    return (
+        f"The {type(recurrent[0]).__name__} reads the padding, which follows each text here: give"
+        " the Embedding mask_zero=True.",
+    )
+
+
+def _is_backbone(layer: Any) -> bool:
+    """Return whether a layer is an encoder of KerasHub, which need not be imported for this."""
+    names = {f"{base.__module__.split('.')[0]}.{base.__name__}" for base in type(layer).__mro__}
+    return "keras_hub.Backbone" in names
+
+
+def refuse_vectors(model: keras.Model) -> None:
+    """Refuse a model that is made for vectors, whose input is read by a dense layer.
+
+    Raises:
+        SpaceError: only layers that keep quantities are between the input and a dense layer.
+    """
+    if _is_read_by_dense(model):
+        raise SpaceError(
+            "A Dense layer would read token ids as quantities. Let the model take the texts, with"
+            ' TextVectorization(max_tokens=n, output_mode="tf_idf", pad_to_max_tokens=True), or put'
+            " an Embedding before the layer."
+        )
+
+
+def _is_read_by_dense(model: keras.Model) -> bool:
+    """Return whether a dense layer is known to read a model's input, of which the layers before it
+    keep the quantities.
+    """
+    import keras
+    from keras.src.ops import core, numpy
+
+    layers = keras.layers
+    keeping = (
+        *(layers.Flatten, layers.Reshape, layers.Rescaling, layers.Activation, layers.ReLU),
+        *(layers.Dropout, layers.GaussianNoise, layers.GaussianDropout, layers.AlphaDropout),
+        *(layers.BatchNormalization, layers.LayerNormalization, layers.Normalization),
+        *(core.Cast, numpy.Reshape, numpy.TrueDivide, numpy.Divide),
+    )
+    if isinstance(model, keras.Sequential):
+        first = next((layer for layer in model.layers if not isinstance(layer, keeping)), None)
+        return isinstance(first, layers.Dense)
+    reached = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
+    for operation in getattr(model, "operations", ()):
+        for node in operation._inbound_nodes:
+            if reached.isdisjoint(map(id, node.input_tensors)):
+                continue
+            if isinstance(operation, layers.Dense):
+                return True
+            if isinstance(operation, keeping):
+                reached |= set(map(id, node.outputs))
+    return False
+
+
+def refuse_unknown_steps(model: keras.Model) -> None:
+    """Refuse a `TimeDistributed` with an unknown number of time steps.
+
+    In a traced function, Keras 3.15 then applies the inner layer to as many steps as the batch has
+    rows: it leaves steps out, or reads beyond the last step.
+
+    Raises:
+        SpaceError: the model has such a layer.
+    """
+    import keras
+
+    for layer in model._flatten_layers(include_self=False):
+        if not isinstance(layer, keras.layers.TimeDistributed) or not layer.built:
+            continue
+        if layer.get_build_config()["input_shape"][1] is None:
+            raise SpaceError(
+                f"TimeDistributed ({layer.name!r}) must have a fixed number of time steps: for an"
+                " unknown one, Keras takes the batch size. Give keras.Input (or the"
+                " TextVectorization) a length, or call the inner layer without TimeDistributed."
+            )
