@@ -51,6 +51,105 @@ def space_of(tmp_path: Path, make: str) -> SearchSpace:
     return declare(path, n_classes=2, sizes=SIZES)
 
 
+SUBCLASSED = """
+class Model(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.vectors = layers.Embedding(30, 4, embeddings_initializer=initializers.Constant(ROWS))
+        self.last = layers.Dense(1, "sigmoid")
+
+    def call(self, ids):
+        return self.last(ops.mean(self.vectors(ids), axis=1))
+
+
+make = Model
+"""
+SET_LATER = """
+def make():
+    vectors = layers.Embedding(30, 4, embeddings_initializer="zeros", trainable=False)
+    model = chain(keras.Input((6,)), vectors, mean())
+    vectors.set_weights([ROWS])
+    return model
+"""
+TWO_CHANNELS = """
+def make():
+    ids = keras.Input((6,))
+    both = [layers.Embedding(30, 4)(ids), layers.Embedding(30, 4, weights=[ROWS])(ids)]
+    return graph(ids, mean()(layers.concatenate(both)))
+"""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        SEQUENTIAL.format(first="layers.Embedding(30, 4, weights=[ROWS]), mean()"),
+        SEQUENTIAL.format(
+            first="layers.Embedding(30, 4, initializers.Constant(ROWS), trainable=False), mean()"
+        ),
+        SEQUENTIAL.format(
+            first="layers.Embedding(30, 4, lambda shape, dtype: ops.array(ROWS)), mean()"
+        ),
+        SET_LATER,
+        SUBCLASSED,
+        TWO_CHANNELS,
+    ],
+    ids=["weights", "constant", "function", "set_later", "subclassed", "two_channels"],
+)
+def test_given_word_vectors_are_noted(tmp_path: Path, make: str) -> None:
+    (note,) = space_of(tmp_path, make).notes
+    assert "belong to other words than the token ids" in note
+    assert "TextVectorization(vocabulary=words)" in note
+
+
+PADDING_OF_ZEROS = """
+def make():
+    vectors = layers.Embedding(30, 4)
+    model = chain(keras.Input((6,)), vectors, mean())
+    rows = vectors.get_weights()[0]
+    rows[0] = 0
+    vectors.set_weights([rows])
+    return model
+"""
+POSITIONS = """
+def make():
+    ids = keras.Input((6,), dtype="int32")
+    positions = layers.Embedding(6, 4, weights=[ROWS[:6]], trainable=False)
+    return graph(ids, mean()(layers.Embedding(30, 4)(ids) + positions(ops.arange(6))))
+"""
+TEXTS = """
+def make():
+    tokenize = layers.TextVectorization(vocabulary=["good", "bad"])
+    vectors = layers.Embedding(30, 4, weights=[ROWS])
+    return chain(keras.Input((1,), dtype="string"), tokenize, vectors, mean())
+"""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(
+            SEQUENTIAL.format(
+                first=f"keras.Input((6,)), layers.Embedding(30, 30, {initializer}), mean()"
+            )
+            for initializer in (
+                '"uniform", trainable=False',
+                '"ones"',
+                "initializers.Constant(0.1)",
+                '"identity"',
+                "initializers.RandomNormal(seed=1)",
+                "initializers.RandomNormal(seed=keras.random.SeedGenerator(1))",
+                "lambda shape, dtype: keras.random.normal(shape)",
+            )
+        ),
+        PADDING_OF_ZEROS,
+        POSITIONS,
+        TEXTS,
+    ],
+)
+def test_vectors_that_are_drawn_or_are_not_of_ids_are_not_noted(tmp_path: Path, make: str) -> None:
+    assert space_of(tmp_path, make).notes == ()
+
+
 @pytest.mark.parametrize(
     "first",
     [

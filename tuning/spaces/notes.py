@@ -6,11 +6,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tuning.errors import SpaceError
-from tuning.spaces.texts import names_of_inputs
+from tuning.spaces.texts import embeddings_of_ids, names_of_inputs
 
 if TYPE_CHECKING:
     import keras
+
+# The ids 0 and 1 are the padding and unknown words.
+FIRST_WORD_ID = 2
 
 
 def notes_of(model: keras.Model) -> tuple[str, ...]:
@@ -24,7 +30,14 @@ def notes_of(model: keras.Model) -> tuple[str, ...]:
             " pretrained, declare 'preset' and name the model's input 'tokens': then it gets the"
             " tokens of its preset.",
         )
-    return ()
+    notes = []
+    if "tokens" not in names and any(map(_has_given_rows, embeddings_of_ids(model))):
+        notes.append(
+            "The rows of an Embedding are given, and belong to other words than the token ids of"
+            " this program. Let the model take the texts, with TextVectorization(vocabulary=words)"
+            " in the order of the rows."
+        )
+    return tuple(notes)
 
 
 def notes_on_masks(model: keras.Model) -> tuple[str, ...]:
@@ -51,6 +64,29 @@ def _is_backbone(layer: Any) -> bool:
     """Return whether a layer is an encoder of KerasHub, which need not be imported for this."""
     names = {f"{base.__module__.split('.')[0]}.{base.__name__}" for base in type(layer).__mro__}
     return "keras_hub.Backbone" in names
+
+
+def _has_given_rows(layer: keras.layers.Embedding) -> bool:
+    """Return whether the rows of the words in an embedding are given: they differ, and no random
+    initializer has drawn them. The rows of the padding and of unknown words may be given.
+    """
+    import keras
+
+    initializer = layer.embeddings_initializer
+
+    def draw() -> npt.NDArray[Any]:
+        values = initializer((layer.input_dim, layer.output_dim), dtype=layer.variable_dtype)
+        return np.asarray(values)[FIRST_WORD_ID:]
+
+    drawn = draw()
+    rows = drawn
+    if layer.built:
+        rows = np.asarray(layer.embeddings)[FIRST_WORD_ID:]
+    # A random initializer of Keras draws the same values again, a function may draw others.
+    if (rows == rows[:1]).all() or not np.array_equal(drawn, draw()):
+        return False
+    is_stock = hasattr(initializer, "seed") or isinstance(initializer, keras.initializers.Identity)
+    return not (is_stock and np.array_equal(rows, drawn))
 
 
 def refuse_vectors(model: keras.Model) -> None:
