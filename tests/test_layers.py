@@ -21,12 +21,12 @@ VAGUE_NAMES = {"asked", "found", "one", "said"}
 # directly in `tuning`.
 MAY_IMPORT: dict[str, set[str]] = {
     "data": set(),
-    "spaces": set(),
+    "padding": set(),
+    "spaces": {"padding"},
     "pretrained": {"data"},
     "raw_text": {"data"},
     "models": set(),
     "kernels": set(),
-    "padding": set(),
     "evaluation": {"data"},
     "confirmation": {"evaluation"},
     "training": {"data", "spaces", "evaluation", "kernels", "padding", "pretrained", "raw_text"},

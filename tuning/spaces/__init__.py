@@ -1,5 +1,5 @@
 """Search spaces: the users' files, and the only module that converts KerasTuner's hyperparameters
 to Optuna's.
 
-Imports only the modules directly in `tuning`.
+Imports padding, and the modules directly in `tuning`.
 """

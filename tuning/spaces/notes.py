@@ -10,13 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.errors import SpaceError
+from tuning.spaces.files import run_user_code
+from tuning.spaces.required import NGRAMS
 from tuning.spaces.texts import embeddings_of_ids, names_of_inputs
 
 if TYPE_CHECKING:
     import keras
 
+# A model of n-grams is called with a text of `N_IDS` n-grams and each number of padding columns.
+# Outputs that differ by less than `TOLERANCE` differ by rounding errors.
+N_IDS, N_PADDING, TOLERANCE = 32, (32, 96), 1e-5
 # The ids 0 and 1 are the padding and unknown words.
 FIRST_WORD_ID = 2
+# Standard deviation of the noise on the weights. Keras draws embeddings up to 0.05.
+NOISE = 0.05
 
 
 def notes_of(model: keras.Model) -> tuple[str, ...]:
@@ -36,6 +43,14 @@ def notes_of(model: keras.Model) -> tuple[str, ...]:
             "The rows of an Embedding are given, and belong to other words than the token ids of"
             " this program. Let the model take the texts, with TextVectorization(vocabulary=words)"
             " in the order of the rows."
+        )
+    if NGRAMS in names and run_user_code(
+        lambda: _reads_padding_of_ngrams(model), doing="calling the model with n-grams"
+    ):
+        notes.append(
+            "The output of the model depends on the padding of its n-grams, and so on the other"
+            " texts of a batch. Use Embedding(mask_zero=True), or mean_over_words of"
+            " tuning.models.words."
         )
     return tuple(notes)
 
@@ -87,6 +102,40 @@ def _has_given_rows(layer: keras.layers.Embedding) -> bool:
         return False
     is_stock = hasattr(initializer, "seed") or isinstance(initializer, keras.initializers.Identity)
     return not (is_stock and np.array_equal(rows, drawn))
+
+
+def _reads_padding_of_ngrams(model: keras.Model) -> bool:
+    """Return whether the output of a model depends on the number of padding columns after its
+    n-grams. A graph that is not known to skip them is called with two numbers.
+    """
+    import keras
+
+    from tuning.padding.check import is_ignored
+
+    if is_ignored(model._functional if type(model) is keras.Sequential else model):
+        return False
+    draw = np.random.default_rng(0)
+    weights = model.get_weights()
+    # Weights of zeros would hide what the trained model reads.
+    noisy = [w + draw.normal(0, NOISE, w.shape) if w.dtype.kind == "f" else w for w in weights]
+    model.set_weights(noisy)
+    try:
+        outputs = [model(_ngrams(model, n), training=False) for n in N_PADDING]
+    finally:
+        model.set_weights(weights)
+    few, many = map(np.asarray, keras.tree.flatten(outputs))  # An output may be in a dictionary.
+    return not np.allclose(few, many, rtol=0, atol=TOLERANCE, equal_nan=True)
+
+
+def _ngrams(model: keras.Model, n_padding: int) -> Any:
+    """Return a model's input for a text of n-grams and padding; another input has unknown words."""
+    inputs = {
+        name: np.ones((1, tensor.shape[1] or N_IDS), np.int32)
+        for name, tensor in zip(names_of_inputs(model), model.inputs, strict=True)
+    }
+    inputs[NGRAMS] = np.full((1, N_IDS + n_padding), FIRST_WORD_ID, np.int32)
+    inputs[NGRAMS][:, N_IDS:] = 0
+    return inputs if len(inputs) > 1 else inputs[NGRAMS]
 
 
 def refuse_vectors(model: keras.Model) -> None:
