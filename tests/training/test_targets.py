@@ -157,6 +157,17 @@ def test_output_of_another_width_is_refused_before_it_is_trained() -> None:
         form_of(model_of(3, "categorical_crossentropy"), 2)
 
 
+def test_class_that_the_data_lack_is_explained() -> None:
+    names = ("1", "2", "4", "5")
+    model = model_of(5, "categorical_crossentropy")
+    with pytest.raises(SpaceBug, match=r"gives 5 numbers .* '1', '2', '4', '5'\. .*needs 10 d"):
+        label_encoder(model, n_classes=4, sequence_length=LENGTH, class_names=names)
+    with pytest.raises(SpaceBug, match="'9' and 90 more"):
+        label_encoder(
+            model, n_classes=100, sequence_length=LENGTH, class_names=[*map(str, range(100))]
+        )
+
+
 def test_one_hot_is_keras_to_categorical() -> None:
     labels = np.array([2, 0, 1, 2])
     np.testing.assert_array_equal(as_one_hot(4)(labels), keras.utils.to_categorical(labels, 4))

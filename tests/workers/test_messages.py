@@ -54,6 +54,7 @@ JOB = TrainingJob(
     n_classes=3,
     train=TrainConfig(epochs=7, batch_size=64, patience=3, parts_per_epoch=4),
     n_epochs=0.25,
+    class_names=("1", "2", "3"),
     seed=11,
     metric="val_loss",
     known=("lstm_units", "dropout"),

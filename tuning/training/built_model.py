@@ -176,7 +176,9 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     )
     refuse_unknown_steps(model)
     _require_new_variables(model)
-    encoder = label_encoder(model, n_classes=job.n_classes, sequence_length=length)
+    encoder = label_encoder(
+        model, n_classes=job.n_classes, sequence_length=length, class_names=job.class_names
+    )
     result = FitResult()
     if job.checkpoint and job.resume:
         result = checkpoints.load(Path(job.checkpoint), model)

@@ -50,6 +50,7 @@ class TrainingJob:
         n_classes: number of classes.
         train: maximum number of epochs, patience and batch size.
         seed: seed of the initial weights, the dropout and the order of the texts.
+        class_names: the names of the classes, for messages.
         n_epochs: exact number of epochs of the training, which may be a fraction; None if `train`
             decides when it ends.
         metric: Keras' log name of the metric that decides which epoch is the best.
@@ -71,6 +72,7 @@ class TrainingJob:
     n_classes: int
     train: TrainConfig
     seed: int
+    class_names: tuple[str, ...] = ()
     n_epochs: float | None = None
     metric: str = "val_accuracy"
     known: tuple[str, ...] = ()

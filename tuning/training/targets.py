@@ -5,7 +5,7 @@ each class (one-hot).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.trainers.compile_utils import get_loss
 
+from tuning.data.splits import MIN_TEXTS_PER_CLASS
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import class_probabilities
 from tuning.metrics import Array, Labels
@@ -22,6 +23,7 @@ from tuning.training.architecture import TEXT, input_names, output_of
 # Values of the predictions with which a loss is tried. The loss also differs between them if it
 # takes them as logits.
 HIGH, LOW = 0.9, 0.1
+N_NAMED = 10  # maximum number of classes that an error names
 # Keras' losses for regression. They raise no error for class numbers or one-hot labels.
 _REGRESSION = (
     keras.losses.MeanSquaredError,
@@ -53,7 +55,9 @@ def as_one_hot(n_classes: int) -> LabelEncoder:
     return lambda labels: np.eye(n_classes, dtype=np.float32)[labels]
 
 
-def label_encoder(model: keras.Model, *, n_classes: int, sequence_length: int) -> LabelEncoder:
+def label_encoder(
+    model: keras.Model, *, n_classes: int, sequence_length: int, class_names: Sequence[str] = ()
+) -> LabelEncoder:
     """Return the encoder of the labels for the compiled loss of a built model.
 
     A model with one output gets one column, the shape of its output, and the user's losses and
@@ -78,7 +82,9 @@ def label_encoder(model: keras.Model, *, n_classes: int, sequence_length: int) -
         [as_column] if math.prod(shape) == 1 else [as_numbers, as_one_hot(n_classes)]
     )
     return run_user_code(
-        lambda: _first_that_fits(loss, encoders, shape, n_classes=n_classes),
+        lambda: _first_that_fits(
+            loss, encoders, shape, n_classes=n_classes, class_names=class_names
+        ),
         doing="trying its loss",
     )
 
@@ -107,7 +113,12 @@ def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
 
 
 def _first_that_fits(
-    loss: Any, encoders: list[LabelEncoder], shape: tuple[int, ...], *, n_classes: int
+    loss: Any,
+    encoders: list[LabelEncoder],
+    shape: tuple[int, ...],
+    *,
+    n_classes: int,
+    class_names: Sequence[str],
 ) -> LabelEncoder:
     """Return the first encoder with which the loss is lower for right than for wrong predictions.
 
@@ -115,9 +126,11 @@ def _first_that_fits(
         SpaceBug: no encoder fits.
         Exception: the error of the loss with the last encoder, if the loss refuses every encoder.
     """
-    # This call raises for an output with another number of columns.
     width = math.prod(shape)
-    class_probabilities(np.full((1, width), 1 / width), n_classes=n_classes)
+    try:
+        class_probabilities(np.full((1, width), 1 / width), n_classes=n_classes)
+    except ValueError as error:  # The output has another number of columns.
+        raise ValueError(f"{error}{_classes_of_data(class_names)}") from error
     # Labels that a loss broadcasts must be as near to the right as to the wrong predictions. Two
     # texts of every class fulfil this condition.
     numbers = np.arange(2 * n_classes, dtype=np.int64) % n_classes
@@ -147,6 +160,18 @@ def _first_that_fits(
         " one output, and categorical_crossentropy or sparse_categorical_crossentropy for one"
         " output for each class.",
         traceback="",
+    )
+
+
+def _classes_of_data(class_names: Sequence[str]) -> str:
+    """Return a sentence about the classes of the data; "" if their names are not known."""
+    if not class_names:
+        return ""
+    n_left = len(class_names) - N_NAMED
+    named = ", ".join(map(repr, class_names[:N_NAMED])) + (f" and {n_left} more" * (n_left > 0))
+    return (
+        f" The classes of the data are {named}. Another class needs {MIN_TEXTS_PER_CLASS} different"
+        " texts with its label."
     )
 
 

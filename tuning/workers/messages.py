@@ -142,6 +142,7 @@ def train_request(
     job = TrainingJob(
         values=values,
         n_classes=len(corpus.card.class_names),
+        class_names=tuple(corpus.card.class_names),
         train=config.train,
         seed=config.seed,
         metric=config.metric,
