@@ -114,8 +114,8 @@ trackers      = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 .PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step
 .PHONY: bench-scale bench-scale-out bench-confirmation bench-serving bench-whole-run install
-.PHONY: install-pretrained install-trackers test test-slow test-nightly check faults soak fuzz
-.PHONY: format lock clean clean-results
+.PHONY: install-serve install-pretrained install-trackers test test-slow test-nightly check faults
+.PHONY: soak fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -255,6 +255,9 @@ bench-whole-run: $(VENV)/.installed-bench
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed
+
+## install-serve: install the packages of the server; make serve does that too
+install-serve: $(VENV)/.installed-serve
 
 ## install-pretrained: install the packages of a pretrained encoder; make tune PRESET= does that too
 install-pretrained: $(VENV)/.installed-pretrained

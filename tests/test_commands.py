@@ -3,17 +3,29 @@
 import inspect
 import re
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 import tuning
 from tests.paths import ROOT
+from tuning import commands
 from tuning.cli.app import app
-from tuning.commands import CALLS, MAKE_FLAGS, repeated, typed, with_commands
+from tuning.commands import (
+    CALLS,
+    MAKE_FLAGS,
+    REQUIREMENTS,
+    TARGETS,
+    install,
+    repeated,
+    typed,
+    with_commands,
+)
 
 # Targets that only make has.
-ONLY_MAKE = {"install-pretrained", "install-trackers", "serve"}
+ONLY_MAKE = {"install"}
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +137,6 @@ def test_command_is_repeated_by_the_command(program: str, monkeypatch: pytest.Mo
         ),
         ("`make predict FILE=`", "`keras-text-tuning predict --file`"),
         ("`make install-pretrained`", "`make install-pretrained`"),
-        ("`make serve` in a clone", "`make serve` in a clone"),
         ("make tune, and `makefile`", "make tune, and `makefile`"),
         ("Then run the same command again.", "Then run the same command again."),
     ],
@@ -187,6 +198,63 @@ def test_python_is_named_as_a_shell_finds_it(
     assert typed("status") == ".venv/bin/python -m tuning status"
     monkeypatch.setenv("PATH", str(folder))  # The environment is activated.
     assert typed("status") == "python -m tuning status"
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a clone, which is the working directory, with an environment that make created."""
+    folder = tmp_path / "a clone"
+    bin_folder = folder / ".venv" / "bin"
+    bin_folder.mkdir(parents=True)
+    (bin_folder / "python").touch(mode=0o755)
+    (folder / ".venv" / ".installed").touch()
+    monkeypatch.setattr(commands, "_PACKAGE", folder / "tuning")
+    monkeypatch.setattr(sys, "executable", str(bin_folder / "python"))
+    monkeypatch.setattr(sys, "prefix", str(folder / ".venv"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_extra_is_installed_by_make_in_its_environment(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert install("serve") == "make install-serve"
+    assert install("wandb") == "make install-trackers"
+    assert install("ray") == ".venv/bin/python -m pip install 'ray>=2.60,<3'"
+    message = f"Type `{install('serve')}`."
+    assert with_commands(message) == message
+    monkeypatch.chdir(ROOT)
+    assert install("serve") == f"make -C '{clone}' install-serve"
+    assert install("ray") == f"'{clone}/.venv/bin/python' -m pip install 'ray>=2.60,<3'"
+
+
+@pytest.mark.parametrize("is_distribution", [True, False])
+def test_extra_is_installed_by_pip_in_another_environment(
+    is_distribution: bool, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def distribution(name: str) -> None:
+        if not is_distribution:
+            raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.distribution", distribution)
+    monkeypatch.setattr(sys, "executable", "/opt/env/bin/python")
+    monkeypatch.setattr(sys, "prefix", "/opt/env")
+    package = "keras-text-tuning" if is_distribution else str(clone)
+    assert install("serve") == f"/opt/env/bin/python -m pip install '{package}[serve]'"
+    (clone / ".venv" / ".installed").unlink()  # Made by `python -m venv`, and not by make.
+    monkeypatch.setattr(sys, "prefix", str(clone / ".venv"))
+    assert install("serve").endswith(f"-m pip install '{package}[serve]'")
+
+
+def test_extras_of_messages_are_those_of_the_project() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert {extra: [package] for extra, package in REQUIREMENTS.items()}.items() <= extras.items()
+    makefile = (ROOT / "Makefile").read_text()
+    for extra, target in TARGETS.items():
+        assert extra in extras
+        assert f"\n{target}: " in makefile
 
 
 def test_every_command_of_a_message_exists() -> None:

@@ -4,6 +4,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Container
@@ -49,12 +50,20 @@ CALLS = {
     "track": "study.log_to",
     "tune": "tuning.tune",
 }
+# The targets of make that install the packages of extras.
+TARGETS = {
+    "serve": "install-serve",
+    "pretrained": "install-pretrained",
+    **dict.fromkeys(("mlflow", "tensorboard", "wandb"), "install-trackers"),
+}
+# The packages of the extras that no target installs, as in `pyproject.toml`.
+REQUIREMENTS = {"postgres": "psycopg[binary]>=3.2,<4", "ray": "ray>=2.60,<3"}
 _FLAGS = {variable: flag for flag, variable in VARIABLES.items() if variable != "TEXT"}
 _PACKAGE = Path(__file__).parent
 # A flag is a word of its own: a path or a text of the user may contain two hyphens.
 _FLAG = re.compile(r"(?<![^\s(])--([a-z][a-z-]*)(?![\w-])")
 _IN_BACKTICKS = re.compile(r"(`[^`]*`)")
-_MAKE = re.compile(r"`make (?!install|serve)([a-z][a-z-]*)((?: [A-Z_]+=[^\s`]*)*)`")
+_MAKE = re.compile(r"`make (?!install)([a-z][a-z-]*)((?: [A-Z_]+=[^\s`]*)*)`")
 
 
 def typed(command: str, **values: object) -> str:
@@ -74,6 +83,32 @@ def typed(command: str, **values: object) -> str:
     return " ".join([program, command, *flags])
 
 
+def install(extra: str) -> str:
+    """Return the command that installs the packages of an extra into the environment that runs this
+    program: a target of make if `make install` created the environment, else a call of pip.
+    """
+    clone = _PACKAGE.parent
+    is_of_clone = Path(sys.prefix).resolve() == (clone / ".venv").resolve()
+    if is_of_clone and Path(sys.prefix, ".installed").exists():
+        if extra in REQUIREMENTS:
+            return pip_install(REQUIREMENTS[extra])
+        folder = "" if Path.cwd() == clone else f" -C {shlex.quote(str(clone))}"
+        return f"make{folder} {TARGETS[extra]}"
+    from importlib import metadata
+
+    try:
+        metadata.distribution(PROGRAM)
+    except metadata.PackageNotFoundError:
+        return pip_install(f"{clone}[{extra}]")
+    return pip_install(f"{PROGRAM}[{extra}]")
+
+
+def pip_install(requirement: str) -> str:
+    """Return the command that installs a package into the environment that runs this program."""
+    python = shlex.quote(_python(elsewhere=sys.executable))
+    return f"{python} -m pip install {shlex.quote(requirement)}"
+
+
 def is_python() -> bool:
     """Return whether the user calls the functions of `tuning`, and typed none of its commands."""
     program = _program()
@@ -90,15 +125,16 @@ def _program() -> Path:
     return Path(sys.argv[0])
 
 
-def _python() -> str:
+def _python(*, elsewhere: str = "python") -> str:
     """Return this interpreter as the user types it: `python`, or its path below the working
-    directory if a shell would run another one, as without the activation of `.venv`.
+    directory if a shell would run another one, as without the activation of `.venv`. `elsewhere`
+    is for an interpreter that is not below the working directory.
     """
     running = Path(sys.executable)
     is_first = (first := shutil.which("python")) is not None and Path(first) == running
-    if is_first or not running.is_relative_to(Path.cwd()):
+    if is_first:
         return "python"
-    return str(running.relative_to(Path.cwd()))
+    return str(running.relative_to(Path.cwd())) if running.is_relative_to(Path.cwd()) else elsewhere
 
 
 def _variable(parameter: str) -> str:
@@ -128,7 +164,7 @@ def with_commands(message: str) -> str:
     their variables: `--n-trials (TRIALS=)`.
 
     The message of an error is made where the error is found, whoever calls it. Targets that only
-    make has, such as `make install-trackers`, are not changed.
+    make has, such as `make install`, are not changed.
     """
     if "MAKELEVEL" in os.environ:
         message = with_names(message, MAKE_FLAGS, _with_variable)

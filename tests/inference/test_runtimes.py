@@ -1,8 +1,10 @@
 """A format needs only its own runtime. An error names the missing part in one sentence."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from tests.paths import ROOT
 from tests.stored_documents import files_of
 from tuning.atomic_io import read_json, write_json
+from tuning.commands import install
 from tuning.data.corpus import encode
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import chain, write_graph
@@ -75,6 +78,7 @@ def test_onnx_format_loads_without_tensorflow_keras_and_scikit_learn(export: Pat
     )
     code = f"""
 import json, sys
+from dataclasses import replace
 from pathlib import Path
 for name in {heavy}: sys.modules[name] = None
 from tuning.inference.load import load
@@ -105,8 +109,11 @@ def test_runtime_that_is_not_installed_is_named(
 ) -> None:
     (tmp_path / "vocabulary.txt").write_text("good")
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ExportError, match="pip install ai-edge-litert"):
+    with pytest.raises(ExportError, match="-m pip install ai-edge-litert"):
         load_format(tmp_path, "litert", inputs=INPUT)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ExportError, match=re.escape(install("pretrained"))):
+        load_format(tmp_path, "onnx", inputs=replace(INPUT, preset="p"))
 
 
 def test_missing_vocabulary_is_one_sentence(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """The value of --log-to."""
 
+import re
+
 import pytest
 
+from tuning.commands import install
 from tuning.errors import ArgumentError, TrackerError
 from tuning.trackers import targets
 from tuning.trackers.targets import Target, parse_targets
@@ -42,7 +45,7 @@ def test_wrong_value_is_one_sentence_without_a_password(text: str, received: str
 
 def test_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "find_spec", lambda name: None)
-    with pytest.raises(TrackerError, match=r"'keras-text-tuning\[wandb\]'"):
+    with pytest.raises(TrackerError, match=re.escape(install("wandb"))):
         parse_targets(["wandb:runs"])
 
 

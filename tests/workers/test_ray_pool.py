@@ -1,6 +1,7 @@
 """The Ray pool on a real cluster of two nodes on this machine, and errors without a cluster."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from optuna.trial import TrialState
 from tests.commands import Ran, start, tune_command, wait_for
 from tests.faults.study import alive_in_session
 from tests.studies import Setting, workers_of
+from tuning.commands import install
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.errors import PoolError
@@ -255,10 +257,7 @@ def test_interrupt_ends_the_ray_that_was_started_for_a_call(
 
 def test_missing_ray_is_a_sentence(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(
-        PoolError,
-        match=r"must have Ray, .*\.venv/bin/pip install 'ray>=2\.60,<3'.*keras-text-tuning\[ray\]'",
-    ):
+    with pytest.raises(PoolError, match=f"must have Ray, .*{re.escape(install('ray'))}"):
         setting.tune(1, pool=PoolChoice(pool="ray"))
 
 

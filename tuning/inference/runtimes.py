@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tuning.commands import install, pip_install
 from tuning.data.tokenizer import make_encoders, padded, width
 from tuning.errors import ExportError
 from tuning.inference.manifest import ModelInput
@@ -207,9 +208,11 @@ def _runtime(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".", maxsplit=1)[0].replace("_", "-")
+        is_extra = module in ("keras_hub", "tokenizers")
+        command = install("pretrained") if is_extra else pip_install(package)
         raise ExportError(
             f"This format needs the package {package}; importing {module} gave: {error}. Type"
-            f" `pip install {package}`."
+            f" `{command}`."
         ) from error
 
 

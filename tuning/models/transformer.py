@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from tuning.commands import install
 from tuning.errors import SpaceError
 from tuning.models.classifier import class_activation, loss_of
 from tuning.models.ngrams import LOGITS, WEIGHTS, ngram_logits, scaled
@@ -149,8 +150,8 @@ def load_encoder(preset: str) -> keras.Model:
         import keras_hub
     except ImportError as error:
         raise SpaceError(
-            f"A preset needs the package keras-hub; importing it gave: {error}. Type `make"
-            " install-pretrained`, or pip install 'keras-text-tuning[pretrained]'."
+            f"A preset needs the package keras-hub; importing it gave: {error}. Type"
+            f" `{install('pretrained')}`."
         ) from error
     try:
         encoder = keras_hub.models.Backbone.from_preset(preset)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning import documents
+from tuning.commands import install
 from tuning.errors import SpaceError
 from tuning.pretrained.tokenizer import TOKENIZER, from_keras_hub, is_hugging_face
 from tuning.processes import child_environment
@@ -78,8 +79,8 @@ def require_packages() -> None:
     for module, package in PACKAGES.items():
         if importlib.util.find_spec(module) is None:
             raise SpaceError(
-                f"A preset needs the package {package}, which is not installed. Type `make"
-                " install-pretrained`, or pip install 'keras-text-tuning[pretrained]'."
+                f"A preset needs the package {package}, which is not installed. Type"
+                f" `{install('pretrained')}`."
             )
 
 

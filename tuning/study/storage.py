@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sqlite3
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import sqlalchemy
 from filelock import FileLock
 
 from tuning.atomic_io import translated
+from tuning.commands import install
 from tuning.errors import StorageError
 from tuning.study.optuna_internals import engine_of, storage_of
 
@@ -70,11 +70,7 @@ def open_storage(
         *(ImportError, ValueError, RuntimeError),  # RuntimeError: a database of an old Optuna
     ) as error:
         lacks_driver = isinstance(error, ImportError) and url.startswith("postgresql")
-        hint = (
-            f" Install its driver: {sys.executable} -m pip install 'psycopg[binary]'."
-            if lacks_driver
-            else ""
-        )
+        hint = f" Install its driver: `{install('postgres')}`." if lacks_driver else ""
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         # The text of this error contains a part of the URL, perhaps of the password.
         if shown == UNPARSED and isinstance(error, ValueError):

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from tuning.commands import install
 from tuning.errors import ArgumentError, TrackerError
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ def parse_targets(texts: Iterable[str]) -> list[Target]:
         if find_spec(target.kind) is None:
             raise TrackerError(
                 f"--log-to {target.kind}: needs the package of the extra {target.kind}, which is"
-                " not installed. Type `make install-trackers`, or pip install"
-                f" 'keras-text-tuning[{target.kind}]'."
+                f" not installed. Type `{install(target.kind)}`."
             )
     return targets
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuning.commands import install
 from tuning.errors import PoolError
 from tuning.hardware import available_cores
 from tuning.workers.pool import available_gpus
@@ -62,8 +63,7 @@ def load_ray(*, local: bool) -> Any:
         import ray
     except ImportError:
         raise PoolError(
-            "--pool ray must have Ray, which is not installed. Type .venv/bin/pip install"
-            " 'ray>=2.60,<3', or pip install 'keras-text-tuning[ray]'."
+            f"--pool ray must have Ray, which is not installed. Type `{install('ray')}`."
         ) from None
     return ray
 
