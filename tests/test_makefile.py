@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -287,3 +288,34 @@ def test_lock_files_name_hashes_and_no_index() -> None:
         assert text.count("--hash=sha256:") >= len(packages)
         assert "://" not in text
         assert "index" not in text.replace("importlib", "")
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_installation_prints_what_it_installs_and_the_output_of_a_failure(
+    status: int, tmp_path: Path
+) -> None:
+    """The interpreter is a shell script that prints a line, as TensorFlow does at its import."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] || exit 0\necho "I0000 start" >&2\nexit {status}\n'
+    )
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", "--no-print-directory", f"VENV={tmp_path}", "install-serve"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    first, *others = done.stdout.splitlines()
+    assert re.search(r"the \d+ packages of requirements\.lock .* minutes", first)
+    if status:
+        assert done.returncode != 0
+        assert "I0000 start" in done.stderr
+        assert others == []
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        (second,) = others
+        assert re.search(r"requirements-serve\.lock .* minutes", second)
