@@ -637,6 +637,7 @@ def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
     done = run_cli("predict", "--export", onnx_export, "--file", "new.csv")
     assert done.code == 0, done.err
     assert "5 rows: 2 labeled" in done.out
+    assert "Text column: text\n" in done.out
     assert "3 with a problem, the first: new.csv row 2 (no text)" in done.out
     rows = [line.split(",") for line in (tmp_path / "new.predictions.csv").read_text().splitlines()]
     assert [(row[1], row[2] != "", ",".join(row[4:])) for row in rows[1:]] == [

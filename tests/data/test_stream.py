@@ -213,7 +213,19 @@ def test_column_of_the_training_data_comes_first(tmp_path: Path) -> None:
     path = write(tmp_path / "r.csv", b"text,body\nno,good\n")
     assert rows_of(path, trained_on="body") == [(1, "good", "")]
     assert rows_of(path, trained_on="body", text_column="text") == [(1, "no", "")]
-    assert rows_of(path, trained_on="absent") == [(1, "no", "")]
+    assert rows_of(path, trained_on="data/body") == [(1, "good", "")]
+    columns: list[str] = []
+    assert rows_of(path, on_column=columns.append) == [(1, "no", "")]
+    assert columns == ["text"]
+
+
+def test_file_without_the_column_of_the_training_data_is_refused(tmp_path: Path) -> None:
+    """Another known column, such as the text without its title, would give other labels."""
+    path = write(tmp_path / "r.csv", b"title,text\nno,good\n")
+    with pytest.raises(DataError, match=r"'joined', .* --text-column one of title, text"):
+        rows_of(path, trained_on="joined")
+    assert rows_of(path, trained_on="joined", text_column="text") == [(1, "good", "")]
+    assert rows_of(write(tmp_path / "r.txt", b"good\n"), trained_on="joined") == [(1, "good", "")]
 
 
 def test_missing_file_names_its_own_flag(tmp_path: Path) -> None:

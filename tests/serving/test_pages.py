@@ -14,6 +14,7 @@ import pytest
 
 from tests.browser import Browser
 from tests.servers import MANIFEST, fake, served
+from tuning.data.sources import TEXT_COLUMNS
 from tuning.metrics import Array
 from tuning.serving import app
 from tuning.serving.pages import EXAMPLES, try_page
@@ -119,7 +120,7 @@ def test_dropped_file_comes_back_with_labels(browser: Browser, tmp_path: Path) -
         ["5", "good", "x,y", "", "", "the row has 4 fields, the header 3"],
         ["6", "so bad", "", "<b>bad</b>", "0.900000", ""],
     ]
-    assert "new.csv, 6 rows: <b>bad</b> 2, good 1, 3 with a problem." in shown
+    assert "new.csv, column text, 6 rows: <b>bad</b> 2, good 1, 3 with a problem." in shown
 
 
 @pytest.mark.slow
@@ -189,9 +190,31 @@ def test_labels_are_kept_if_the_server_stops(browser: Browser) -> None:
 def test_column_of_the_training_data_is_chosen(browser: Browser) -> None:
     with served(app.make_app(fake, replace(MANIFEST, text_column="my body"))) as address:
         browser.open(f"{address}/")
-        for header, chosen in ((b"id,text,my body", "2"), (b"id,text", "1"), (b"id,other", "0")):
+        for header, chosen in ((b"id,text,my body", "2"), (b"my body ,text", "0")):
             drop(browser, header + b"\n1,2,3\n")
             browser.wait_for(f"document.querySelector('#column').value === '{chosen}'")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trained_on", "absent"), [("my body", "my body"), (None, " or ".join(TEXT_COLUMNS))]
+)
+def test_file_without_the_column_is_labeled_after_the_user_has_chosen(
+    trained_on: str | None, absent: str, browser: Browser, tmp_path: Path
+) -> None:
+    header = b"id,text" if trained_on else b"id,other"
+    with served(app.make_app(fake, replace(MANIFEST, text_column=trained_on))) as address:
+        browser.open(f"{address}/")
+        drop(browser, header + b"\n1,good\n")
+        problem = browser.wait_for("document.querySelector('#file-problem').textContent")
+        assert problem == f"The file has no column {absent}; choose the column of the texts."
+        browser.press_enter("#label-file")
+        assert browser.run("document.querySelector('#file-answer').hidden")
+        browser.run("document.querySelector('#column').value = '1'")
+        browser.press_enter("#label-file")
+        browser.wait_for("!document.querySelector('#file-answer').hidden")
+        shown = browser.run("document.querySelector('#counts').textContent")
+        assert shown == f"new.csv, column {header.decode()[3:]}, 1 rows: good 1."
 
 
 @pytest.mark.slow

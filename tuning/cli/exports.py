@@ -124,8 +124,8 @@ def predict(
         typer.Option(
             "--text-column",
             help=(
-                "Name of the column of texts in --file (default: the column of the training data,"
-                " or else a known name such as review_body)."
+                "Name of the column of texts in --file (default: the text column of the training"
+                " data)."
             ),
         ),
     ] = None,
@@ -195,6 +195,7 @@ def _predict_file(
     from tuning.inference import load as predicting
     from tuning.workers.server import stderr_to
 
+    columns: set[str] = set()
     if output is None and not as_json:
         output = label_files.default_output(pattern)
     with row_progress() as progress, stderr_to(Path(os.devnull)):
@@ -203,6 +204,7 @@ def _predict_file(
             text_column=text_column,
             trained_on=manifest.text_column,
             on_read=progress.read,
+            on_column=columns.add,
         )
         label_files.check_output(output, pattern)
         probabilities = predicting.load_fastest(folder, manifest)
@@ -216,6 +218,9 @@ def _predict_file(
     is_file = output is not None and not label_files.is_device(output)
     summary_console = console if is_file else error_console
     summary_console.print(escape(printable(label_files.sentence(counts), 1_000)))
+    if columns:
+        names = printable(", ".join(sorted(columns)), 1_000)
+        summary_console.print(escape(f"Text column: {names}"))
     if output:
         summary_console.print(escape(f"Predictions: {output}"))
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 from tuning.data.files import csv_format, file_format, opened, plain, text_files, utf8
 from tuning.data.parquet import BATCH_BYTES, DecompressionBomb, read_batches
 from tuning.data.sources import TEXT_COLUMNS
-from tuning.data.tables import choose_column
+from tuning.data.tables import choose_column, trained_column
 from tuning.errors import DataError
 
 MAX_CHARACTERS = 100_000  # of a text; the longest of 25,854 Amazon reviews has 31,863
@@ -58,16 +58,18 @@ def stream_rows(
     trained_on: str | None = None,
     flag: str = "--file",
     on_read: Callable[[float], None] | None = None,
+    on_column: Callable[[str], None] | None = None,
 ) -> Iterator[Row]:
     """Return the rows of the files of a path or glob pattern; each line of a `.txt` file is a text.
 
     Args:
         pattern: a path or glob pattern.
         text_column: the name of the text column.
-        trained_on: the text column of the training data. If `text_column` is None, the file's
-            column of this name is read, or else the first known column (`choose_column`).
+        trained_on: the text column of the training data, which is read if `text_column` is None.
+            If both are None, the first known column is read (`choose_column`).
         flag: the flag that gave the pattern, for messages.
         on_read: called with the share of all bytes that have been read.
+        on_column: called for each file that has columns, with the name of the column that is read.
 
     Raises:
         DataError: a file is missing, has an unknown format, is a broken gzip file, or does not have
@@ -76,8 +78,13 @@ def stream_rows(
     paths = text_files(pattern, flag=flag)
 
     def choose(columns: Sequence[str]) -> str:
-        name = trained_on if text_column is None and trained_on in columns else text_column
-        return choose_column(columns, name, TEXT_COLUMNS, "text")
+        if text_column is None and trained_on is not None:
+            column = trained_column(columns, trained_on)
+        else:
+            column = choose_column(columns, text_column, TEXT_COLUMNS, "text")
+        if on_column:
+            on_column(column)
+        return column
 
     def rows() -> Iterator[Row]:
         sizes = [path.stat().st_size for path in paths]

@@ -282,14 +282,36 @@ def named_column(columns: Iterable[str], name: str, flag: str) -> str:
         DataError: no column matches; the message lists the columns.
     """
     columns = [str(c) for c in columns]
+    column = _find(columns, name)
+    if column is None:
+        raise DataError(f"{flag} must be one of {_listed(columns)}; received {name!r}.")
+    return column
+
+
+def trained_column(columns: Sequence[str], name: str) -> str:
+    """Return the column that has the name of the training data's text column, or the last part of
+    its path.
+
+    Raises:
+        DataError: no column matches; the message lists the columns.
+    """
+    column = _find(columns, name) or _find(columns, last_part(name))
+    if column is None:
+        raise DataError(
+            f"The model was trained on the column {name!r}, which the file lacks; give"
+            f" --text-column one of {_listed(columns)}."
+        )
+    return column
+
+
+def _find(columns: Sequence[str], name: str) -> str | None:
+    """Return the column with this name, or whose path ends with it; None if no column matches."""
     matches = [c for c in columns if c == name]
     matches += [c for c in columns if last_part(c) == name.strip()]
-    if not matches:
-        raise DataError(f"{flag} must be one of {_listed(columns)}; received {name!r}.")
-    return matches[0]
+    return matches[0] if matches else None
 
 
-def _listed(columns: list[str]) -> str:
+def _listed(columns: Sequence[str]) -> str:
     """List columns for a message, shortened: without a header line, the names are reviews."""
     names = [
         name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"

@@ -15,6 +15,7 @@ from typing import Any
 
 from tuning.data.sources import TEXT_COLUMNS
 from tuning.data.stream import MAX_CHARACTERS
+from tuning.data.tables import last_part
 from tuning.serving.schemas import MAX_TEXTS
 from tuning.templates import render
 
@@ -33,14 +34,15 @@ def try_page(text_column: str | None = None) -> str:
     """Return the page that labels a text or the rows of a file.
 
     Args:
-        text_column: the text column of the training data, which is preferred in a file that has it.
+        text_column: the text column of the training data, which is chosen in a file that has it. In
+            another file the user chooses. None: the first known column is chosen.
     """
-    known = [text_column, *TEXT_COLUMNS] if text_column else TEXT_COLUMNS
+    known = [text_column, last_part(text_column)] if text_column else TEXT_COLUMNS
     return render(
         PACKAGE,
         "try.html",
         examples=EXAMPLES,
-        text_columns=known,
+        text_columns=list(dict.fromkeys(known)),
         max_texts=MAX_TEXTS,
         max_characters=MAX_CHARACTERS,
     )

@@ -98,9 +98,16 @@ async function choose(file) {
     if (number === nChosen) at("file-problem").textContent = error.message;
     return;
   }
-  at("column").replaceChildren(...table.header.map((name, position) => new Option(name, position)));
-  const known = JSON.parse(at("file").dataset.columns).find((name) => table.header.includes(name));
-  at("column").value = Math.max(0, table.header.indexOf(known));
+  const names = table.header.map((name) => name.trim());
+  const options = names.map((name, position) => new Option(name, position));
+  at("column").replaceChildren(new Option("", ""), ...options);
+  const columns = JSON.parse(at("file").dataset.columns);
+  const known = columns.find((name) => names.includes(name));
+  if (known !== undefined) at("column").value = names.indexOf(known);
+  else {
+    const absent = `The file has no column ${columns.join(" or ")};`;
+    at("file-problem").textContent = `${absent} choose the column of the texts.`;
+  }
   at("file-name").textContent = table.name;
   at("columns").hidden = false;
 }
@@ -160,7 +167,7 @@ async function labelRows(rows, column, header) {
   await flush();
 }
 
-function showFile({ delimiter, header, isTsv, name, rows }) {
+function showFile({ column, delimiter, header, isTsv, name, rows }) {
   // Every record is as wide as the header: further fields of a row belong to its last cell.
   const last = header.length - 1;
   const rest = (cells) => cells.slice(last).join(delimiter);
@@ -177,7 +184,8 @@ function showFile({ delimiter, header, isTsv, name, rows }) {
   const parts = labeled.map(([label, count]) => `${label} ${count.toLocaleString("en")}`);
   if (counts.has("")) parts.push(`${counts.get("").toLocaleString("en")} with a problem`);
   const nRows = rows.length.toLocaleString("en");
-  at("counts").textContent = `${name}, ${nRows} rows: ${parts.join(", ")}.`;
+  const read = `${name}, column ${header[column]}`;
+  at("counts").textContent = `${read}, ${nRows} rows: ${parts.join(", ")}.`;
   at("file-answer").hidden = false;
 }
 
