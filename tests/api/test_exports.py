@@ -24,7 +24,7 @@ from tuning.export.onnx_graph import chain, write_graph
 from tuning.inference.manifest import digests, read_manifest
 
 TEXTS = ["good film", "bad"]
-COLUMNS = ["text", "label", "probability"]
+COLUMNS = ["text", "label", "probability", "problem"]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_probabilities_have_a_column_for_each_class(onnx_export: Path) -> None:
     export = tuning.load_export(onnx_export)
     rows = export.predict(TEXTS, probabilities=True)
     of_classes = ["probability_negative", "probability_positive"]
-    assert [*rows.columns] == [*COLUMNS, *of_classes]
+    assert [*rows.columns] == [*COLUMNS[:3], *of_classes, "problem"]
     np.testing.assert_allclose(rows[of_classes].sum(axis=1), 1)
     for row in rows.to_dict("records"):
         assert row["probability"] == row[f"probability_{row['label']}"]
@@ -68,8 +68,19 @@ def test_probabilities_have_a_column_for_each_class(onnx_export: Path) -> None:
 def test_classes_may_have_the_names_of_columns(copied_export: Path) -> None:
     change_manifest(copied_export, class_names=["text", "probability"])
     rows = tuning.load_export(copied_export).predict(TEXTS, probabilities=True)
-    assert [*rows.columns] == [*COLUMNS, "probability_text", "probability_probability"]
+    of_classes = ["probability_text", "probability_probability"]
+    assert [*rows.columns] == [*COLUMNS[:3], *of_classes, "problem"]
     assert rows["text"].tolist() == TEXTS
+
+
+def test_text_with_few_known_tokens_has_a_problem(onnx_export: Path) -> None:
+    rows = tuning.load_export(onnx_export).predict(["good film", "una buena compra", "👍"])
+    assert rows["problem"].tolist() == [
+        "",
+        "0 of 3 tokens are known",
+        "0 of 1 tokens are known",
+    ]
+    assert rows["label"].notna().all()
 
 
 @pytest.mark.parametrize("dtype", [object, "str", "category"])

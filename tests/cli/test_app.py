@@ -627,6 +627,9 @@ def test_predict_labels_a_text(run_cli: Run, onnx_export: Path) -> None:
         run_cli("predict", "--export", onnx_export, "--text", "good film", "--json").out
     )
     assert set(line) == {"label", "probability", "text"}
+    unknown = ("predict", "--export", onnx_export, "--text", "una buena compra")
+    assert "0 of 3 tokens are known" in run_cli(*unknown).err
+    assert json.loads(run_cli(*unknown, "--json").out)["problem"] == "0 of 3 tokens are known"
 
 
 def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(

@@ -146,6 +146,28 @@ def test_json_rows_hold_text_or_problem(tmp_path: Path) -> None:
     assert second == {"file": "r.csv", "row": 2, "problem": "no text"}
 
 
+def test_label_of_a_text_with_few_known_tokens_has_a_problem(tmp_path: Path) -> None:
+    def problem_of(text: str) -> str:
+        return "0 of 1 tokens are known" if text == "malo" else ""
+
+    (chunk,) = streaming.label(rows_of("good", "malo", ""), fake, NAMES, problem_of=problem_of)
+    with streaming.whole_file(tmp_path / "p.csv") as file:
+        counts = streaming.write_csv_rows([chunk], file, silent)
+    with streaming.whole_file(tmp_path / "p.jsonl") as file:
+        streaming.write_json_rows([chunk], file, silent)
+    assert (tmp_path / "p.csv").read_text().splitlines()[1:] == [
+        "r.csv,1,good,0.900000,",
+        "r.csv,2,bad,0.800000,0 of 1 tokens are known",
+        "r.csv,3,,,no text",
+    ]
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [line.get("problem") for line in lines] == [None, "0 of 1 tokens are known", "no text"]
+    assert streaming.sentence(counts) == (
+        "3 rows: 2 labeled (bad 1, good 1), 1 of them with few known tokens, the first: r.csv row 2"
+        " (0 of 1 tokens are known), 1 with a problem, the first: r.csv row 3 (no text)."
+    )
+
+
 def test_output_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text("earlier")

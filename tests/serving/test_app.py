@@ -70,10 +70,24 @@ def test_one_text_gets_one_prediction(client: TestClient) -> None:
     assert answer.status_code == 200
     assert answer.json() == {
         "predictions": [
-            {"label": "good", "probability": 0.8, "probabilities": {"<b>bad</b>": 0.2, "good": 0.8}}
+            {
+                "label": "good",
+                "probability": 0.8,
+                "probabilities": {"<b>bad</b>": 0.2, "good": 0.8},
+                "problem": "",
+            }
         ],
         "export": {"study": "s", "number": 3, "created": "2026-01-01T00:00:00+00:00"},
     }
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_prediction_says_how_many_tokens_are_known(path: str) -> None:
+    known = app.make_app(fake, MANIFEST, problem_of=lambda text: f"0 of {len(text)}")
+    with TestClient(known, base_url="http://localhost") as client:
+        answer = client.post(path, json={"text": "una"}).json()
+    prediction = answer["prediction"] if path == "/explain" else answer["predictions"][0]
+    assert prediction["problem"] == "0 of 3"
 
 
 def test_many_texts_get_theirs_in_order(client: TestClient) -> None:

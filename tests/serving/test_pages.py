@@ -52,6 +52,29 @@ def test_text_gets_label_probability_and_words(browser: Browser) -> None:
 
 
 @pytest.mark.slow
+def test_page_says_how_many_tokens_are_known(browser: Browser, tmp_path: Path) -> None:
+    def problem_of(text: str) -> str:
+        return "0 of 1 tokens are known" if text == "malo" else ""
+
+    with served(app.make_app(fake, MANIFEST, problem_of=problem_of)) as address:
+        browser.open(f"{address}/")
+        for text, shown in (
+            ("malo", "0 of 1 tokens are known, so the label says little about this text."),
+            ("good", ""),
+        ):
+            browser.run("document.querySelector('#review').value = ''")
+            browser.type("#review", text)
+            browser.press_enter("#send")
+            few = f"document.querySelector('#few').textContent === '{shown}'"
+            browser.wait_for(f"!document.querySelector('#answer').hidden && {few}")
+        _, *rows = rows_of(labeled(browser, tmp_path, b"text\nmalo\ngood\n"))
+        counts = browser.run("document.querySelector('#counts').textContent")
+    assert [row[3] for row in rows] == ["0 of 1 tokens are known", ""]
+    assert all(row[1] for row in rows)
+    assert counts.endswith("rows: <b>bad</b> 1, good 1, 1 of them with few known tokens.")
+
+
+@pytest.mark.slow
 def test_example_is_labeled_at_a_click(browser: Browser) -> None:
     with served(app.make_app(fake, MANIFEST)) as address:
         browser.open(f"{address}/")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuning.evaluation.scores import Scores
+    from tuning.inference.known_tokens import ProblemOf
     from tuning.inference.load import Probabilities
     from tuning.metrics import Array
 
@@ -45,7 +46,7 @@ class Export:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         self.manifest: Manifest = read_manifest(self.path)
-        self._model: Probabilities | None = None
+        self._model: tuple[Probabilities, ProblemOf] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the object without its model, so that another process can load the model."""
@@ -86,8 +87,9 @@ class Export:
         return pd.DataFrame([_row(name, scores) for name, scores in entries])
 
     def predict(self, texts: Iterable[str], *, probabilities: bool = False) -> pd.DataFrame:
-        """Return a data frame with a row for each text and the columns text, label and probability,
-        which is the probability of the label.
+        """Return a data frame with a row for each text and the columns text, label, probability,
+        which is the probability of the label, and problem. The problem is how many tokens of the
+        text are known, if none or fewer than half are, or else empty.
 
         Args:
             texts: a list or a pandas Series of texts. The rows have the index of the Series.
@@ -104,7 +106,8 @@ class Export:
         from tuning.data.tables import clean
 
         cleaned = clean(pd.Series(_checked(texts), dtype=object)).tolist()
-        outputs, names = self._outputs(cleaned), self.manifest.class_names
+        outputs, problems = self._outputs(cleaned)
+        names = self.manifest.class_names
         columns: dict[str, Any] = {
             "text": cleaned,
             "label": [names[winner] for winner in outputs.argmax(axis=1)],
@@ -112,25 +115,31 @@ class Export:
         }
         if probabilities:
             columns |= {f"probability_{name}": outputs[:, n] for n, name in enumerate(names)}
+        columns["problem"] = problems
         index = texts.index if isinstance(texts, pd.Series) else None
-        return pd.DataFrame(columns, index=index).astype({"text": "str", "label": "str"})
+        return pd.DataFrame(columns, index=index).astype(
+            {"text": "str", "label": "str", "problem": "str"}
+        )
 
-    def _outputs(self, texts: Sequence[str]) -> Array:
-        """Return the class probabilities, float64 (n_texts, n_classes)."""
+    def _outputs(self, texts: Sequence[str]) -> tuple[Array, list[str]]:
+        """Return the class probabilities, float64 (n_texts, n_classes), and the problems."""
         import numpy as np
 
+        from tuning.inference.known_tokens import load_problem_of
         from tuning.inference.load import load_fastest
 
         if self._model is None:
-            self._model = load_fastest(self.path, self.manifest)
-        outputs = self._model(texts)
+            problem_of = load_problem_of(self.path, self.manifest)
+            self._model = load_fastest(self.path, self.manifest), problem_of
+        probabilities, problem_of = self._model
+        outputs = probabilities(texts)
         (undefined,) = np.nonzero(np.isnan(outputs).any(axis=1))
         if undefined.size:
             raise ExportError(
                 f"The model in {self.path} gives NaN for the text at position {undefined[0]},"
                 " because the text contains no word. Leave this text out."
             )
-        return outputs
+        return outputs, [problem_of(text) for text in texts]
 
 
 def _row(name: str, scores: Scores) -> dict[str, str | float]:

@@ -160,6 +160,7 @@ def predict(
 def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
     from tuning.data.stream import MAX_CHARACTERS, problem_of
     from tuning.inference import load as predicting
+    from tuning.inference.label_files import json_values
     from tuning.workers.server import stderr_to
 
     problem = problem_of(text)
@@ -170,15 +171,12 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
     with stderr_to(Path(os.devnull)):
         (prediction,) = predicting.classify(folder, [text])
     if as_json:
-        line = {
-            "label": prediction.label,
-            "probability": round(prediction.probability, 6),
-            "text": prediction.text,
-        }
-        sys.stdout.write(json_line(line) + "\n")
-    else:
-        label = escape(printable(prediction.label, 80))
-        console.print(f"{label}  {prediction.probability:.4f}")
+        sys.stdout.write(json_line(json_values(prediction)) + "\n")
+        return
+    label = escape(printable(prediction.label, 80))
+    console.print(f"{label}  {prediction.probability:.4f}")
+    if prediction.problem:
+        warn(f"{prediction.problem}, so the label says little about this text.")
 
 
 def _predict_file(
@@ -193,6 +191,7 @@ def _predict_file(
     from tuning.data.stream import stream_rows
     from tuning.inference import label_files
     from tuning.inference import load as predicting
+    from tuning.inference.known_tokens import load_problem_of
     from tuning.workers.server import stderr_to
 
     columns: set[str] = set()
@@ -208,7 +207,10 @@ def _predict_file(
         )
         label_files.check_output(output, pattern)
         probabilities = predicting.load_fastest(folder, manifest)
-        labeled = label_files.label(rows, probabilities, manifest.class_names)
+        problem_of = load_problem_of(folder, manifest)
+        labeled = label_files.label(
+            rows, probabilities, manifest.class_names, problem_of=problem_of
+        )
         write = label_files.write_json_rows if as_json else label_files.write_csv_rows
         with (
             label_files.whole_file(output) if output else contextlib.nullcontext(sys.stdout)
@@ -257,6 +259,7 @@ def serve(
     serving = _serving()
     from tuning.export.versions import newest
     from tuning.inference import load as predicting
+    from tuning.inference.known_tokens import load_problem_of
     from tuning.inference.manifest import read_manifest
     from tuning.workers.server import stderr_to
 
@@ -266,8 +269,15 @@ def serve(
     with serving.listen(host, port) as listening:
         with stderr_to(Path(os.devnull)):
             probabilities = predicting.load_fastest(folder, manifest)
+        problem_of = load_problem_of(folder, manifest)
         hosts = {*LOCAL, host.lower(), *(name.lower() for name in allow_host or [])}
-        app = serving.make_app(probabilities, manifest, hosts=hosts, any_address=not is_local)
+        app = serving.make_app(
+            probabilities,
+            manifest,
+            problem_of=problem_of,
+            hosts=hosts,
+            any_address=not is_local,
+        )
         if not is_local:
             warn(f"{host} is open to other machines, and the server has no authentication.")
         console.print(escape(f"{folder}: {server_url(host, port)}  (Ctrl-C ends it)"))

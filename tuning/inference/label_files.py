@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tuning.data.files import PREDICTION_COLUMNS, PREDICTIONS, text_files
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
+from tuning.inference.known_tokens import ProblemOf, no_problem
 from tuning.inference.load import Prediction, Probabilities
 from tuning.text import json_line, no_formula
 
@@ -31,12 +32,15 @@ Labeled = list[tuple[Row, Prediction | None]]
 
 @dataclass
 class Counts:
-    """The counts of the rows that were written: rows by label, and rows with a problem.
+    """The counts of the rows that were written: rows by label, labeled rows with few known tokens,
+    and rows with a problem and no label.
 
-    `first_problem` names the first row with a problem.
+    `first_few` and `first_problem` name the first of these rows.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
+    n_few: int = 0
+    first_few: str = ""
     n_problems: int = 0
     first_problem: str = ""
 
@@ -48,17 +52,23 @@ class Counts:
     def add(self, chunk: Labeled) -> None:
         """Add the rows of a chunk to the counts."""
         for row, prediction in chunk:
-            if prediction is not None:
-                self.labels[prediction.label] += 1
+            place = f"{row.file} row {row.number}"
+            if prediction is None:
+                self.n_problems += 1
+                self.first_problem = self.first_problem or f"{place} ({row.problem})"
                 continue
-            self.n_problems += 1
-            self.first_problem = (
-                self.first_problem or f"{row.file} row {row.number} ({row.problem})"
-            )
+            self.labels[prediction.label] += 1
+            if prediction.problem:
+                self.n_few += 1
+                self.first_few = self.first_few or f"{place} ({prediction.problem})"
 
 
 def label(
-    rows: Iterable[Row], probabilities: Probabilities, class_names: Sequence[str]
+    rows: Iterable[Row],
+    probabilities: Probabilities,
+    class_names: Sequence[str],
+    *,
+    problem_of: ProblemOf = no_problem,
 ) -> Iterator[Labeled]:
     """Yield the rows with their predictions, chunk by chunk, in the order of the rows.
 
@@ -78,7 +88,8 @@ def label(
                 if math.isnan(value):
                     chunk[place] = replace(chunk[place], problem="the model gives NaN for the text")
                     continue
-                predictions[place] = Prediction(chunk[place].text, class_names[winner], value)
+                text = chunk[place].text
+                predictions[place] = Prediction(text, class_names[winner], value, problem_of(text))
         yield list(zip(chunk, predictions, strict=True))
 
 
@@ -109,7 +120,7 @@ def write_csv_rows(
 
     def write(row: Row, prediction: Prediction | None) -> None:
         cells = (
-            (prediction.label, f"{prediction.probability:.6f}", "")
+            (prediction.label, f"{prediction.probability:.6f}", prediction.problem)
             if prediction
             else ("", "", row.problem)
         )
@@ -123,23 +134,25 @@ def write_json_rows(
 ) -> Counts:
     """Write a JSON object for each row. Return the counts of the rows.
 
-    The object contains the file and the row number, then label, probability and text, or the
-    problem.
+    The object contains the file and the row number, then label, probability and text, and the
+    problem if there is one.
     """
 
     def write(row: Row, prediction: Prediction | None) -> None:
-        values = (
-            {
-                "label": prediction.label,
-                "probability": round(prediction.probability, 6),
-                "text": prediction.text,
-            }
-            if prediction
-            else {"problem": row.problem}
-        )
+        values = json_values(prediction) if prediction else {"problem": row.problem}
         file.write(json_line({"file": row.file, "row": row.number, **values}) + "\n")
 
     return _write(labeled, write, on_chunk)
+
+
+def json_values(prediction: Prediction) -> dict[str, Any]:
+    """Return the values of a prediction in JSON, with its problem if there is one."""
+    values = {
+        "label": prediction.label,
+        "probability": round(prediction.probability, 6),
+        "text": prediction.text,
+    }
+    return {**values, "problem": prediction.problem} if prediction.problem else values
 
 
 def _write(
@@ -230,6 +243,11 @@ def check_output(output: Path | None, pattern: str) -> None:
 def sentence(counts: Counts) -> str:
     """Return a sentence with the counts of rows, labels and problems."""
     labels = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.labels.items()))
+    few = (
+        f", {counts.n_few:,} of them with few known tokens, the first: {counts.first_few}"
+        if counts.n_few
+        else ""
+    )
     problems = (
         f", {counts.n_problems:,} with a problem, the first: {counts.first_problem}"
         if counts.n_problems
@@ -237,5 +255,5 @@ def sentence(counts: Counts) -> str:
     )
     return (
         f"{counts.n_rows:,} rows: {counts.labels.total():,}"
-        f" labeled{f' ({labels})' if labels else ''}{problems}."
+        f" labeled{f' ({labels})' if labels else ''}{few}{problems}."
     )

@@ -13,16 +13,9 @@ import numpy.typing as npt
 
 from tuning.errors import ArgumentError, ExportError
 from tuning.evaluation.metrics import class_probabilities
+from tuning.inference.known_tokens import load_problem_of
 from tuning.inference.manifest import Manifest, ModelInput, read_manifest, verify
-from tuning.inference.runtimes import (
-    FORMATS,
-    NGRAM_VOCABULARY,
-    PRESET_TOKENIZER,
-    TOKEN_IDS,
-    VOCABULARY,
-    format_of,
-    load_format,
-)
+from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of, load_format, vocabularies
 from tuning.metrics import Array
 
 BATCH_SIZE = 256
@@ -38,11 +31,14 @@ Probabilities = Callable[[Sequence[str]], Array]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The predicted class of a text, and the probability of that class."""
+    """The predicted class of a text, and the probability of that class. `problem` says how many of
+    the text's tokens are known if they are few (`load_problem_of`).
+    """
 
     text: str
     label: str
     probability: float
+    problem: str
 
 
 def load(
@@ -75,23 +71,12 @@ def load(
             if reason is None
             else f"{folder} must contain {path}; the format was left out: {reason.rstrip('.')}."
         )
-    verify(folder, manifest, [path, *_vocabularies(format_name, manifest.input)])
+    takes_ids = format_of(format_name, manifest.input).takes == TOKEN_IDS
+    verify(folder, manifest, [path, *(vocabularies(manifest.input) if takes_ids else [])])
     n_classes = len(manifest.class_names)
     return load_unverified(
         folder, format_name, inputs=manifest.input, n_classes=n_classes, n_threads=n_threads
     )
-
-
-def _vocabularies(format_name: str, inputs: ModelInput) -> list[str]:
-    """Return the names of the files that the tokenizer of a format reads."""
-    if format_of(format_name, inputs).takes != TOKEN_IDS:
-        return []
-    files = {
-        PRESET_TOKENIZER: inputs.preset,
-        VOCABULARY: inputs.vocab_size,
-        NGRAM_VOCABULARY: inputs.ngrams,
-    }
-    return [name for name, is_read in files.items() if is_read]
 
 
 def load_unverified(
@@ -167,7 +152,7 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
 
     manifest = read_manifest(folder)
     names = manifest.class_names
-    probabilities = load_fastest(folder, manifest)
+    probabilities, problem_of = load_fastest(folder, manifest), load_problem_of(folder, manifest)
     for start in range(0, len(texts), BATCH_SIZE):
         batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
         for text, row in zip(batch, probabilities(batch), strict=True):
@@ -177,4 +162,4 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
                     " word. Try another text."
                 )
             winner = int(row.argmax())
-            yield Prediction(text, names[winner], float(row[winner]))
+            yield Prediction(text, names[winner], float(row[winner]), problem_of(text))

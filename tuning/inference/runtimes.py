@@ -70,6 +70,16 @@ def format_of(format_name: str, inputs: ModelInput) -> Format:
     )
 
 
+def vocabularies(inputs: ModelInput) -> list[str]:
+    """Return the names of the files with the vocabularies of a model with these inputs."""
+    files = {
+        PRESET_TOKENIZER: inputs.preset,
+        VOCABULARY: inputs.vocab_size,
+        NGRAM_VOCABULARY: inputs.ngrams,
+    }
+    return [name for name, is_read in files.items() if is_read]
+
+
 def load_format(
     folder: Path, format_name: str, *, inputs: ModelInput, n_threads: int | None = None
 ) -> Outputs:

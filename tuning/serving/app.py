@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tuning.errors import ServeError
 from tuning.hosts import LOCAL, check_port, refusal_of_port, resolve
+from tuning.inference.known_tokens import ProblemOf, no_problem
 from tuning.serving.connections import Connection
 from tuning.serving.guard import guarded
 from tuning.serving.microbatch import Busy, MicroBatcher
@@ -51,12 +52,15 @@ BACKLOG = 128
 SHUTDOWN_SECONDS = 10
 
 Export = dict[str, Any]  # The fields of `schemas.Export`.
+PredictionsOf = Callable[[Sequence[str], "Array"], list[dict[str, Any]]]
+"""A function from texts and their class probabilities to the fields of `schemas.Prediction`."""
 
 
 def make_app(
     probabilities: Probabilities,
     manifest: Manifest,
     *,
+    problem_of: ProblemOf = no_problem,
     hosts: Collection[str] = LOCAL,
     any_address: bool = False,
 ) -> ASGIApp:
@@ -90,8 +94,12 @@ def make_app(
         lifespan=lifespan,
     )
     names = manifest.class_names
-    _add_predict(app, batcher, names=names, export=export)
-    _add_explain(app, batcher, names=names, model_input=manifest.input, export=export)
+
+    def predictions(texts: Sequence[str], outputs: Array) -> list[dict[str, Any]]:
+        return _predictions(texts, outputs, names=names, problem_of=problem_of)
+
+    _add_predict(app, batcher, predictions=predictions, export=export)
+    _add_explain(app, batcher, predictions=predictions, model_input=manifest.input, export=export)
     _add_health(app, export=export)
     pages = {"/": try_page(manifest.text_column), "/docs": docs_page(app.openapi())}
     for path, page in pages.items():
@@ -99,7 +107,9 @@ def make_app(
     return guarded(app, hosts=hosts, policy=policy(pages.values()), any_address=any_address)
 
 
-def _add_predict(app: FastAPI, batcher: MicroBatcher, *, names: list[str], export: Export) -> None:
+def _add_predict(
+    app: FastAPI, batcher: MicroBatcher, *, predictions: PredictionsOf, export: Export
+) -> None:
     adapter = TypeAdapter[Any](OneText | ManyTexts)
 
     @app.post(
@@ -113,14 +123,14 @@ def _add_predict(app: FastAPI, batcher: MicroBatcher, *, names: list[str], expor
         body = await _parsed(request, adapter, shape='{"text": "…"} or {"texts": ["…", "…"]}')
         texts = [body.text] if isinstance(body, OneText) else body.texts
         outputs = await _probabilities(batcher, texts)
-        return JSONResponse({"predictions": _predictions(outputs, names), "export": export})
+        return JSONResponse({"predictions": predictions(texts, outputs), "export": export})
 
 
 def _add_explain(
     app: FastAPI,
     batcher: MicroBatcher,
     *,
-    names: list[str],
+    predictions: PredictionsOf,
     model_input: ModelInput,
     export: Export,
 ) -> None:
@@ -139,7 +149,7 @@ def _add_explain(
         body = await _parsed(request, adapter, shape='{"text": "…"}')
         hidden = hide_words(body.text, model_input)
         outputs = await _probabilities(batcher, list(hidden.texts))
-        (prediction,) = _predictions(outputs[:1], names)
+        (prediction,) = predictions([body.text], outputs[:1])
         words = _words(hidden, outputs)
         return JSONResponse(
             {
@@ -190,7 +200,9 @@ async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) ->
         raise HTTPException(422, reason_of(error, shape=shape)) from error
 
 
-def _predictions(outputs: Array, names: list[str]) -> list[dict[str, Any]]:
+def _predictions(
+    texts: Sequence[str], outputs: Array, *, names: list[str], problem_of: ProblemOf
+) -> list[dict[str, Any]]:
     (undefined,) = np.nonzero(np.isnan(outputs).any(axis=1))
     if undefined.size:
         raise HTTPException(
@@ -203,8 +215,9 @@ def _predictions(outputs: Array, names: list[str]) -> list[dict[str, Any]]:
             "label": names[winner],
             "probability": row[winner],
             "probabilities": dict(zip(names, row, strict=True)),
+            "problem": problem_of(text),
         }
-        for winner, row in zip(winners, outputs.round(6).tolist(), strict=True)
+        for text, winner, row in zip(texts, winners, outputs.round(6).tolist(), strict=True)
     ]
 
 

@@ -33,11 +33,14 @@ class ManyTexts(BaseModel):
 
 
 class Prediction(BaseModel):
-    """A text's class, the probability of that class, and the probability of every class."""
+    """A text's class, the probability of that class, and the probability of every class. The
+    problem is how many tokens of the text are known, if none or few are, or else empty.
+    """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    problem: str
 
 
 class Export(BaseModel):

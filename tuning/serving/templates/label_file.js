@@ -124,7 +124,7 @@ async function ask(texts) {
 // halves are sent.
 async function labels(texts) {
   const { ok, status, result } = await ask(texts);
-  const cellsOf = ({ label, probability }) => [noFormula(label), probability.toFixed(6), ""];
+  const cellsOf = (row) => [noFormula(row.label), row.probability.toFixed(6), row.problem];
   if (ok) return result.predictions.map(cellsOf);
   if (status !== 422) throw new Error(result.detail);
   if (texts.length === 1) return [["", "", result.detail]];
@@ -182,6 +182,8 @@ function showFile({ column, delimiter, header, isTsv, name, rows }) {
   for (const row of rows) counts.set(row.added[0], (counts.get(row.added[0]) ?? 0) + 1);
   const labeled = [...counts].filter(([label]) => label).sort();
   const parts = labeled.map(([label, count]) => `${label} ${count.toLocaleString("en")}`);
+  const nFew = rows.filter(({ added: [label, , problem] }) => label && problem).length;
+  if (nFew) parts.push(`${nFew.toLocaleString("en")} of them with few known tokens`);
   if (counts.has("")) parts.push(`${counts.get("").toLocaleString("en")} with a problem`);
   const nRows = rows.length.toLocaleString("en");
   const read = `${name}, column ${header[column]}`;

@@ -32,9 +32,10 @@ function showText(text, words, largest) {
 }
 
 function show(text, explanation) {
-  const { label, probability, probabilities } = explanation.prediction;
+  const { label, probability, probabilities, problem } = explanation.prediction;
   at("label").textContent = label;
   at("probability").textContent = probability.toFixed(4);
+  at("few").textContent = problem && `${problem}, so the label says little about this text.`;
   const others = Object.entries(probabilities).filter(([name]) => name !== label);
   const largestOthers = others.sort((a, b) => b[1] - a[1]).slice(0, 5);
   at("others").textContent =
