@@ -294,7 +294,7 @@ faults: $(VENV)/.installed-dev
 soak: $(VENV)/.installed-dev
 	$(PYTHON) -m tests.soak $(call flag,MINUTES,--minutes)
 
-## fuzz: read 231,000 made-up data files, study files and exports, 120,000 of them guided by code
+## fuzz: read 230,000 made-up data files, study files and exports, 120,000 of them guided by code
 ##   coverage
 fuzz: $(VENV)/.installed-dev
 	FUZZ_EXAMPLES=10000 $(PYTHON) -m pytest --timeout 3600 tests/test_fuzz.py

@@ -88,8 +88,7 @@ def _tokens(folder: Path, data: bytes) -> object:
 
 
 READERS: dict[str, Reader] = {
-    # Atheris can't follow the branches of the process that reads a Parquet file.
-    **{ending: _data_file(ending) for ending in GOOD if ending != "parquet"},
+    **{ending: _data_file(ending) for ending in GOOD},
     "study.json": _study_file("study.json", recorded_config),
     "search_space.json": _study_file("search_space.json", recorded_space),
     "confirmation.json": _study_file("confirmation.json", Confirmation.load),

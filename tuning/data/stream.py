@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tuning.data.files import csv_format, file_format, opened, plain, text_files, utf8
-from tuning.data.parquet import BATCH_BYTES, DecompressionBomb, read_batches
+from tuning.data.parquet import read_batches
 from tuning.data.sources import TEXT_COLUMNS
 from tuning.data.tables import choose_column, trained_column
 from tuning.errors import DataError
@@ -285,12 +285,6 @@ def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
         try:
             for batch in read_batches(file, lambda names: [choose(names)], n_rows=BATCH_ROWS):
                 yield from ((text, "") for text in _column_texts(batch.column(0)))
-        except DecompressionBomb as error:
-            raise DataError(
-                f"{path} must have pages and rows that unpack to less than"
-                f" {BATCH_BYTES / 2**20:.0f} MiB; it has a larger one. If you trust the file, write"
-                " it as CSV."
-            ) from error
         except ValueError as error:
             raise DataError(f"{path} must be a Parquet file; reading it gave: {error}.") from error
 

@@ -28,7 +28,7 @@ from tuning.data.files import (
     plain,
     utf8,
 )
-from tuning.data.parquet import DecompressionBomb, read_batches
+from tuning.data.parquet import TooLarge, read_batches
 from tuning.errors import DataError
 
 MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
@@ -209,7 +209,7 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
         try:
             with contextlib.closing(batches):
                 parts = [_text_frame(batch, left_out) for batch in batches]
-        except DecompressionBomb as error:
+        except TooLarge as error:
             raise DataError(
                 f"{name} {DECOMPRESSION_BOMB_MESSAGE} If you trust the file, write it as CSV."
             ) from error
