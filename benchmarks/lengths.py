@@ -249,8 +249,8 @@ def epoch_of(
     from tuning.kernels.fuse import fused
     from tuning.models import lstm_classifier
     from tuning.training.batching import training_batches
+    from tuning.training.loops import trace_steps
     from tuning.training.prediction import dataset
-    from tuning.training.steps import trace_steps
 
     keras.utils.set_random_seed(0)
     model = lstm_classifier(
@@ -271,7 +271,7 @@ def epoch_of(
     clock = keras.callbacks.LambdaCallback(on_epoch_begin=mark, on_epoch_end=mark)
     with fused(model):
         batch = view.batch(batches[0]), train.labels[batches[0]]
-        trace_steps(model, data.element_spec, batch=batch, n_batches=len(batches))
+        trace_steps(model, data.element_spec, batch=batch)
         model.fit(data, epochs=n_epochs, shuffle=False, verbose=0, callbacks=[clock])
     spans = np.diff(np.array(marks).reshape(-1, 2, 2), axis=1)[1:, 0]
     return float(spans[:, 0].min()), float(spans[:, 1].min())

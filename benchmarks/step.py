@@ -126,7 +126,7 @@ def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool
 
     from tuning.kernels.fuse import fused as with_kernels
     from tuning.models import lstm_classifier
-    from tuning.training.steps import trace_steps
+    from tuning.training.loops import trace_steps
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
@@ -146,7 +146,7 @@ def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool
     with with_kernels(model) if fused else contextlib.nullcontext():
         if fused:
             batch = batches[0][0], batches[1][0]
-            trace_steps(model, data.element_spec, batch=batch, n_batches=len(batches[0]))
+            trace_steps(model, data.element_spec, batch=batch)
         model.fit(data, epochs=2, verbose=0, callbacks=[clock])
     return (marks[-1] - marks[-2]) / len(batches[0])
 

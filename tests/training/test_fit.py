@@ -28,7 +28,7 @@ from tuning.models.words import is_word, mean_over_words
 from tuning.padding import packing, rules
 from tuning.spaces.loading import load_hypermodel
 from tuning.spaces.ranges import Values
-from tuning.training import loops, steps
+from tuning.training import loops
 from tuning.training.architecture import ignores_padding
 from tuning.training.batching import View, WordView
 from tuning.training.fit import fit, load_trained
@@ -991,8 +991,8 @@ def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(
 ) -> None:
     """The test includes an epoch whose last call has fewer steps than the other calls."""
     histories = []
-    for n in (2, 3, steps.STEPS_PER_EXECUTION):
-        monkeypatch.setattr(steps, "STEPS_PER_EXECUTION", n)
+    for n in (2, 3, loops.STEPS_PER_EXECUTION):
+        monkeypatch.setattr(loops, "STEPS_PER_EXECUTION", n)
         histories.append(
             [
                 epoch.metrics

@@ -32,11 +32,12 @@ from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.callback import EvaluationCallback
 from tuning.training.prediction import dataset, example_input, without_objects
 from tuning.training.result import Infeasible
-from tuning.training.steps import trace_steps
 from tuning.training.targets import label_encoder
 
 logger = logging.getLogger(__name__)
 
+# Keras' own work between two calls into TensorFlow took 1 to 2 ms of the 6 to 10 ms of a batch.
+STEPS_PER_EXECUTION = 32
 # Size of the arrays for a search space's own fit() from which a warning is logged.
 LARGE_BYTES = 256 * 2**20
 # A retraining has no validation split; this part of its rows, one of so many, is given to an own
@@ -108,7 +109,7 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     )
     rows = np.arange(2)
     batch = without_objects(train.view.batch(rows)), train.targets[rows]
-    trace_steps(model, data.element_spec, batch=batch, n_batches=n_batches)
+    trace_steps(model, data.element_spec, batch=batch)
     callback.timings.lap("first_step")
     model.fit(
         data,
@@ -118,6 +119,42 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
         verbose=0,
         callbacks=[callback],
     )
+
+
+def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, Any]) -> None:
+    """Create the variables of a compiled model's optimizer and metrics, and trace Keras' function
+    of the training steps. Nothing is trained. So the first epoch takes as long as the others.
+
+    A model that runs eagerly is left as it is, and its own `steps_per_execution` remains. If the
+    model raises an error here, creating and tracing are left to `fit`, which raises the error again
+    unless it depends on the order.
+
+    Args:
+        model: the compiled model.
+        spec: the specification of a batch, as `tf.data.Dataset.element_spec` gives it.
+        batch: the inputs and the targets of a few rows.
+    """
+    # Metrics of a model that runs eagerly may need numbers, which symbolic tensors do not have.
+    if model.run_eagerly:
+        return
+    is_default = model.steps_per_execution == 1
+    if is_default:
+        model.steps_per_execution = STEPS_PER_EXECUTION
+    try:
+        # Without this call, Keras creates the variables while it traces a step, and must trace the
+        # step once more. This takes 0.15 s for each trial.
+        with model.distribute_strategy.scope():
+            model._symbolic_build(data_batch=batch)
+        if is_default:
+            model.make_train_function()
+            empty = tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec)
+            with contextlib.suppress(StopIteration):
+                model.train_function(iter(empty))
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception:  # For example, the logs of a model may need its loss first.
+        logger.info("The training steps of %s are traced by fit().", model.name, exc_info=True)
+        model.train_function = None
 
 
 def _hypermodel_fit(

@@ -1,6 +1,4 @@
-"""The function of the training steps computes what Keras' own function computes, and is left to
-models that have their own code for a step.
-"""
+"""Tracing the training steps before the first epoch changes nothing but the time."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,8 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tuning.training import steps
-from tuning.training.steps import STEPS_PER_EXECUTION, trace_steps
+from tuning.training.loops import trace_steps
 
 layers = keras.layers
 
@@ -70,14 +67,13 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
 
 def trace(model: keras.Model, data: tf.data.Dataset, *, n_classes: int = 2) -> None:
     ids, labels = arrays(n_classes)
-    n_batches = int(data.cardinality())
-    trace_steps(model, data.element_spec, batch=(ids[:2], labels[:2]), n_batches=n_batches)
+    trace_steps(model, data.element_spec, batch=(ids[:2], labels[:2]))
 
 
 def trained(
     make: Callable[[], keras.Model], *, n_rows: int, epochs: int, traced: bool, n_classes: int = 2
 ) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Return a model after some epochs, and the logs of each, by Keras' function or by `steps`."""
+    """Return a model after some epochs, and the logs of each, traced before or by `fit`."""
     keras.utils.set_random_seed(1)
     model, data = make(), batches(n_rows, n_classes=n_classes)
     if traced:
@@ -88,14 +84,12 @@ def trained(
 
 @pytest.mark.parametrize("n_rows", [5, 64])  # 40 steps, which need two calls, and 4 steps
 @pytest.mark.parametrize("name", MODELS)
-def test_training_is_that_of_keras_function(name: str, n_rows: int) -> None:
+def test_training_is_that_of_a_model_that_is_not_traced(name: str, n_rows: int) -> None:
     n_classes = 3 if name == "three classes" else 2
     (mine, my_logs), (kerass, keras_logs) = (
         trained(MODELS[name], n_rows=n_rows, epochs=3, traced=traced, n_classes=n_classes)
         for traced in (True, False)
     )
-    assert isinstance(mine.train_function, steps._Steps)
-    assert not isinstance(kerass.train_function, steps._Steps)
     assert my_logs.keys() == keras_logs.keys() and len(my_logs["loss"]) == 3
     for metric, values in keras_logs.items():
         np.testing.assert_allclose(my_logs[metric], values, rtol=1e-6)
@@ -113,18 +107,6 @@ def test_tracing_trains_nothing() -> None:
         np.testing.assert_array_equal(variable.numpy(), expected)
 
 
-def test_steps_of_a_call_are_at_most_those_of_an_execution() -> None:
-    """Keras calls its callbacks after each call."""
-    model, data, ends = MODELS["mean"](), batches(3), []
-    trace(model, data)
-    count = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda step, logs: ends.append(int(model.optimizer.iterations.numpy()))
-    )
-    model.fit(data, epochs=2, shuffle=False, verbose=0, callbacks=[count])
-    call, epoch = STEPS_PER_EXECUTION, 67
-    assert ends == [call, 2 * call, epoch, epoch + call, epoch + 2 * call, 2 * epoch]
-
-
 class OwnStep(keras.Model):
     """A model with a loop of its own, as in Keras' guides; its logs have a further value."""
 
@@ -138,13 +120,6 @@ class OwnMetrics(keras.Model):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         results = super().compute_metrics(x, y, y_pred, sample_weight)
         return {**results, "mean_probability": tf.reduce_mean(y_pred)}
-
-
-class OwnLoss(keras.Model):
-    """A model with its own loss, which Keras' step calls."""
-
-    def compute_loss(self, *arguments: Any, **options: Any) -> Any:
-        return 2.0 * super().compute_loss(*arguments, **options)
 
 
 class OwnFit(keras.Model):
@@ -228,53 +203,16 @@ def test_memory_that_runs_out_is_not_tried_again(
         trace(MODELS["mean"](), batches(64))
 
 
-def test_each_epoch_has_all_its_steps_after_one_that_was_ended() -> None:
-    """A callback ends the first epoch after its first call."""
-    model, data = MODELS["mean"](), batches(5)
-    trace(model, data)
-    stop = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda step, logs: setattr(model, "stop_training", True)
-    )
-    model.fit(data, shuffle=False, verbose=0, callbacks=[stop])
-    assert model.optimizer.iterations == STEPS_PER_EXECUTION
-    model.fit(data, epochs=2, shuffle=False, verbose=0)
-    assert model.optimizer.iterations == STEPS_PER_EXECUTION + 2 * 40
-
-
 @pytest.mark.parametrize(("own", "name"), [(OwnStep, "steps"), (OwnMetrics, "mean_probability")])
-def test_model_with_its_own_code_keeps_keras_function(own: type, name: str) -> None:
-    model, logs = trained(
-        lambda: binary(layers.Flatten(), model=own), n_rows=64, epochs=2, traced=True
-    )
-    assert not isinstance(model.train_function, steps._Steps)
+def test_model_with_its_own_code_is_trained_by_it(own: type, name: str) -> None:
+    _, logs = trained(lambda: binary(layers.Flatten(), model=own), n_rows=64, epochs=2, traced=True)
     assert len(logs[name]) == 2 and logs["loss"][1] < logs["loss"][0]
 
 
-def test_own_function_on_the_instance_is_kept() -> None:
-    def make() -> keras.Model:
-        model = binary(layers.Flatten())
-        step = model.train_step
-        model.train_step = lambda data: {**step(data), "extra": tf.constant(3.0)}
-        return model
-
-    assert trained(make, n_rows=64, epochs=1, traced=True)[1]["extra"] == [3.0]
-
-
-def test_own_loss_is_that_of_keras_function() -> None:
-    losses = [
-        trained(
-            lambda: binary(layers.Flatten(), model=OwnLoss), n_rows=64, epochs=2, traced=traced
-        )[1]["loss"]
-        for traced in (True, False)
-    ]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-
-
-def test_model_of_a_strategy_keeps_keras_function() -> None:
+def test_model_of_a_strategy_trains() -> None:
     def make() -> keras.Model:
         with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
             return binary(layers.Flatten())
 
-    model, logs = trained(make, n_rows=64, epochs=2, traced=True)
+    _, logs = trained(make, n_rows=64, epochs=2, traced=True)
     assert logs["loss"][1] < logs["loss"][0]
-    assert not isinstance(model.train_function, steps._Steps)
