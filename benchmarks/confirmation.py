@@ -29,7 +29,8 @@ from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import DEFAULT_SHARE, Confirmation
 from tuning.data.splits import SplitReviews
-from tuning.metrics import Array, sign
+from tuning.evaluation.metrics import Array
+from tuning.metrics import sign
 
 N_TRIALS, TOP, N_REPETITIONS = 50, 5, 200
 # Number of simulated confirmations of each case: the standard error of a rate of 2.5 % is 0.16 %.

@@ -5,9 +5,9 @@ from pathlib import Path
 import keras
 
 from tuning.data.corpus import Corpus
+from tuning.evaluation.metrics import Labels
 from tuning.export import formats
 from tuning.export.manifest import WrittenFormats
-from tuning.metrics import Labels
 from tuning.spaces.ranges import Values
 
 
@@ -19,8 +19,11 @@ def write_formats(
     *,
     test_texts: list[str],
     test_labels: Labels,
+    to_probabilities: keras.layers.Layer | None = None,
 ) -> WrittenFormats:
     """Write every format, as an export does, and return the formats that passed their checks."""
-    with formats.write_formats(folder, model, values, corpus, test_texts=test_texts) as compare:
+    with formats.write_formats(
+        folder, model, values, corpus, test_texts=test_texts, to_probabilities=to_probabilities
+    ) as compare:
         pass
     return compare(test_labels)

@@ -13,8 +13,8 @@ from typing import IO, Any
 import numpy as np
 
 from tests.paths import ROOT
+from tuning.evaluation.metrics import Array
 from tuning.inference.manifest import Manifest, ModelInput
-from tuning.metrics import Array
 from tuning.serving import app
 
 MANIFEST = Manifest(

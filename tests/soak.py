@@ -312,7 +312,7 @@ def main() -> int:
             code = started.wait(60)
         log_text = log.read_text()
     _print_kinds(soak)
-    problems = [f"{name}: {text}" for name, found in soak.problems.items() for text in found[:5]]
+    problems = [f"{name}: {text}" for name, texts in soak.problems.items() for text in texts[:5]]
     problems += [f"the server ended with {code}"] if code else []
     problems += [f"{n_left} files are left open"] if n_left > 0 else []
     problems += ["the log has a traceback"] if "Traceback" in log_text else []

@@ -152,6 +152,7 @@ SEARCHED = {
     "existing_code": "units activation dropout lr",
     "instance": "units lr",
     "layers_in_a_loop": "num_layers units_0 activation dropout lr units_1 units_2 rate",
+    "logits": "embedding_dim dropout",
     "neighbour": "dim lr",
     "one_hot_three_classes": "l2 last",
     "one_hot_two_classes": "dim optimizer",
@@ -164,6 +165,7 @@ SEARCHED = {
     "texts_in_build": "vocab_size ngrams dropout",
     "texts_in_global_layer": "embedding_dim units lr",
     "texts_in_subclassed_model": "sequence_length dim",
+    "texts_to_logits": "units",
     "two_models:mean_model": "dim",
     "two_models:recurrent_model": "units",
 }

@@ -23,6 +23,7 @@ EXPECTED: dict[str, Any] = json.loads((STORED / "expected.json").read_text(encod
 SAME_STUDY = ("--space", "tiny.py", "--data", "reviews.csv", "--epochs", 4, "--workers", 1)
 N_FINISHED = 10  # Trials 10 and 11 are paused.
 CONFIRMED_BEST = 2
+COLUMN = ("--text-column", "text")  # The study was trained on the column review_body.
 
 # Processors round differently, and so do kernels that Numba has just compiled and kernels that
 # Numba loads from its cache. The largest measured difference of a loss was 6e-8, between a
@@ -151,7 +152,7 @@ def test_stored_export_predicts(
         (stored / "best" / "export.json").write_text(json.dumps(manifest), encoding="utf-8")
         (stored / "best" / "model.onnx").unlink()
     assert_predictions(
-        run_cli("predict", "--study", "stored", "--file", "texts.csv", "--json"),
+        run_cli("predict", "--study", "stored", "--file", "texts.csv", *COLUMN, "--json"),
         tolerance=PROBABILITY_TOLERANCE,
     )
 
@@ -221,6 +222,6 @@ def test_resumed_study_is_confirmed_and_exported(stored: Path, run_cli: Callable
     assert [len(values["test_looks"]) for values in (exported, manifest)] == [1, 2]
     assert (stored / "best.1" / "export.json").exists()
     assert_predictions(
-        run_cli("predict", "--study", "stored", "--file", "texts.csv", "--json"),
+        run_cli("predict", "--study", "stored", "--file", "texts.csv", *COLUMN, "--json"),
         tolerance=LOSS_TOLERANCE,
     )

@@ -42,6 +42,14 @@ T = TypeVar("T")
 OMIT_DEFAULT: Mapping[str, bool] = {"omit_default": True}
 """Metadata of a field whose key is not in the document where its value is the default."""
 
+
+def prefixed(prefix: str) -> Mapping[str, str]:
+    """Return the metadata of a field whose dictionary has no key of its own in the document: its
+    entries are keys of the object, with a prefix.
+    """
+    return {"prefix": prefix}
+
+
 Hook = Callable[[Any, Any], Any]
 _NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
@@ -143,14 +151,38 @@ def _checked(kind: type, expected: str, structure_parts: Hook) -> Hook:
 
 def _document_hook(kind: Any, converter: cattrs.Converter) -> Hook:
     refuses = getattr(kind, "refuses_unknown_keys", False)
-    fields = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=refuses)
-    return _checked(dict, "an object", fields)
+    structure_fields = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=refuses)
+    prefixes = _prefixes(kind)
+
+    def structure_document(value: Any, target: Any) -> Any:
+        entries = {
+            name: {key.removeprefix(start): v for key, v in value.items() if key.startswith(start)}
+            for name, start in prefixes.items()
+        }
+        return structure_fields({**value, **entries}, target)
+
+    return _checked(dict, "an object", structure_document if prefixes else structure_fields)
+
+
+def _prefixes(kind: Any) -> dict[str, str]:
+    """Return the prefix of each field with `prefixed` metadata."""
+    fields = dataclasses.fields(kind)
+    return {f.name: f.metadata["prefix"] for f in fields if "prefix" in f.metadata}
 
 
 def _plain_values_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any], Any]:
     omitted = [item.name for item in dataclasses.fields(kind) if "omit_default" in item.metadata]
     overrides: dict[str, Any] = dict.fromkeys(omitted, override(omit_if_default=True))
-    return make_dict_unstructure_fn(kind, converter, **overrides)
+    plain_values = make_dict_unstructure_fn(kind, converter, **overrides)
+    prefixes = _prefixes(kind)
+
+    def flat(document: Any) -> Any:
+        values = plain_values(document)
+        for name, prefix in prefixes.items():
+            values |= {f"{prefix}{key}": value for key, value in values.pop(name).items()}
+        return values
+
+    return flat if prefixes else plain_values
 
 
 def _list_hook(kind: Any, converter: cattrs.Converter) -> Hook:

@@ -179,7 +179,7 @@ def test_missing_study_is_named_with_those_there_are(finished: Finished) -> None
 def test_export_predicts_a_data_frame(onnx_export: Path) -> None:
     export = tuning.load_export(onnx_export)
     rows = export.predict(["good film", "bad"])
-    assert [*rows.columns] == ["text", "label", "probability"]
+    assert [*rows.columns] == ["text", "label", "probability", "problem"]
     assert set(rows["label"]) <= set(export.class_names)
     assert export.predict([]).empty
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuning.confirmation.ensemble import N_AUTO_STEPS, Repeat, choose, choose_ensemble, cross_fitted
-from tuning.metrics import Array, Labels, score
+from tuning.evaluation.metrics import Array, Labels, score
 
 
 def made_up(n_models: int, *, signal: float, n: int = 400, seed: int = 0) -> tuple[Array, Labels]:

@@ -28,9 +28,9 @@ from tuning.evaluation.linear_reference import (
     fit_linear_reference,
     read_linear_reference,
 )
+from tuning.evaluation.metrics import score
 from tuning.evaluation.ngram_tuning import all_references, split_of, tune_ngram_model
 from tuning.evaluation.references import NGRAMS
-from tuning.metrics import score
 
 REFERENCE = LinearReference(
     about="words", scores={"accuracy": 0.8, "f1": 0.7, "loss": 0.4, "auc": None}, seconds=1.0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tuning.evaluation.bootstrap import accuracy_difference, score_difference, score_intervals
+from tuning.evaluation.metrics import score, weighted_scores
 from tuning.evaluation.statistics import (
     Interval,
     dunnett_critical_value,
@@ -16,7 +17,6 @@ from tuning.evaluation.statistics import (
     mean_interval,
     wilson_interval,
 )
-from tuning.metrics import score, weighted_scores
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,26 @@ def test_common_input_contains_every_input(reviews: Reviews) -> None:
         assert common.ngram_vocab_size <= len(orders)
 
 
+def test_logits_beside_probabilities_give_the_mean_of_the_probabilities(reviews: Reviews) -> None:
+    models, values = members_of(MEMBERS["one length"])
+    first = models[0].model
+    logits = spread(keras.Model(first.inputs, keras.layers.Dense(2)(first.layers[-2].output)))
+    models[0] = replace(models[0], model=logits, to_probabilities=keras.layers.Softmax())
+    common = common_input([item.inputs for item in models], reviews.corpus)
+    model = average(models, common, reviews.corpus)
+    outputs = [
+        pipeline_probabilities(
+            Source.of(item.model, item.inputs, reviews.corpus, item.to_probabilities),
+            own,
+            reviews.texts,
+        )
+        for item, own in zip(models, values, strict=True)
+    ]
+    source = Source.of(model, common, reviews.corpus)
+    probabilities = pipeline_probabilities(source, values_of_input(common), reviews.texts)
+    np.testing.assert_allclose(probabilities, 0.75 * outputs[0] + 0.25 * outputs[1], atol=1e-6)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_of_members_leaves_the_mean_exact(policy: str, reviews: Reviews) -> None:
     """The policy that the last member has set applies to all layers that are made after it."""

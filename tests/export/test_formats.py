@@ -59,6 +59,7 @@ from tuning.models import (
     mean_features,
 )
 from tuning.training.architecture import ensure_built
+from tuning.training.targets import form_of_loss
 
 KINDS = ("baseline", "masked", "bidirectional")
 CASES = [(kind, *options) for kind in KINDS for options in ((0.0, 2), (0.3, 5))]
@@ -274,6 +275,88 @@ def test_layers_without_a_graph_of_ours_go_through_tf2onnx(
     )
     assert result.forms["model.onnx"].max_difference <= 1e-5
     assert result.left_out == {}
+
+
+class Logits(keras.Model):
+    """A subclassed model of logits."""
+
+    def __init__(self, n_outputs: int) -> None:
+        super().__init__()
+        self.head = keras.layers.Dense(n_outputs)
+        self.embed = keras.layers.Embedding(ROWS, WIDTH)
+        self.pool = keras.layers.GlobalMaxPooling1D()
+
+    def call(self, ids: Any) -> Any:
+        return self.head(self.pool(self.embed(ids)))
+
+
+class NumbersAlone(Logits):
+    """A subclassed model that Keras can't trace as layers."""
+
+    def call(self, ids: Any) -> Any:
+        return super().call(tf.cast(ids, tf.int32))
+
+
+def sequential(n_outputs: int) -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            keras.layers.Embedding(ROWS, WIDTH, mask_zero=True),
+            keras.layers.LSTM(3),
+            keras.layers.Dense(n_outputs),
+        ]
+    )
+
+
+def in_a_row(n_outputs: int) -> keras.Model:
+    """Return a model whose output has the shape (batch, 1, n_outputs)."""
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = keras.layers.GlobalMaxPooling1D(keepdims=True)(keras.layers.Embedding(ROWS, WIDTH)(ids))
+    return keras.Model(ids, [keras.layers.Dense(n_outputs)(x)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "n_outputs", "left_out"),
+    [
+        (sequential, 1, ()),
+        (sequential, 2, ()),
+        (in_a_row, 1, ()),
+        (Logits, 2, ()),
+        # Keras can't load a class of the search space.
+        (NumbersAlone, 1, ("model.keras", "model.h5")),
+    ],
+    ids=["one", "two", "in a row", "subclassed", "not traceable"],
+)
+def test_every_format_of_logits_gives_probabilities(
+    make: Callable[[int], keras.Model],
+    n_outputs: int,
+    left_out: tuple[str, ...],
+    reviews: Reviews,
+    tmp_path: Path,
+) -> None:
+    model, values = make(n_outputs), {"vocab_size": ROWS, "sequence_length": LENGTH}
+    losses = keras.losses
+    loss = losses.BinaryCrossentropy if n_outputs == 1 else losses.SparseCategoricalCrossentropy
+    model.compile("adam", loss(from_logits=True))
+    ensure_built(model, sequence_length=LENGTH)
+    form = form_of_loss(spread(model), n_classes=2, sequence_length=LENGTH)
+    result = write_formats(
+        tmp_path,
+        model,
+        values,
+        reviews.corpus,
+        test_texts=reviews.splits.frames["test"]["text"].tolist(),
+        test_labels=labels_of(reviews),
+        to_probabilities=form.to_probabilities,
+    )
+    assert set(result.left_out) == set(left_out), result.left_out
+    logits = np.asarray(model(np.ones((1, LENGTH), np.int32)), np.float32).reshape(1, -1)
+    probability = 1 / (1 + np.exp(logits[0, 0] if n_outputs == 1 else np.diff(logits)[0, 0]))
+    for path in set(result.forms) - {"model_int8.tflite"}:
+        run = load_unverified(tmp_path, result.forms[path].form, inputs=INPUT, n_classes=2)
+        unknown = " ".join(["zzqxv"] * LENGTH)
+        np.testing.assert_allclose(run([unknown])[0, 0], probability, atol=1e-3)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

@@ -170,8 +170,8 @@ class _Run:
             )
         number = self.rng.randrange(len(of_one) + len(of_all))
         if number < len(of_one):
-            one = of_one[number]
-            return one.__name__, partial(one, setting, self.calls[setting], self.rng)
+            single = of_one[number]
+            return single.__name__, partial(single, setting, self.calls[setting], self.rng)
         every = of_all[number - len(of_one)]
         return every.__name__, partial(every, [*self.calls.values()], self.rng)
 

@@ -20,8 +20,8 @@ import pytest
 from tests.paths import ROOT
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
+from tuning.evaluation.metrics import Array
 from tuning.inference import label_files as streaming
-from tuning.metrics import Array
 
 NAMES = ("bad", "good")
 

@@ -35,11 +35,11 @@ from tests.texts import make_reviews, splits_of
 from tuning.data.corpus import build_corpus
 from tuning.documents import write
 from tuning.errors import ServeError
+from tuning.evaluation.metrics import Array
 from tuning.export.writers import Source, write_format
 from tuning.inference.load import Probabilities, load
 from tuning.inference.manifest import ExportedFormat, ModelInput, digests
 from tuning.inference.runtimes import FORMATS
-from tuning.metrics import Array
 from tuning.serving import app, microbatch
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.servers import HEAD, MANIFEST, fake, served
-from tuning.metrics import Array
+from tuning.evaluation.metrics import Array
 from tuning.serving import app, connections
 
 HEADERS = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.servers import fake
-from tuning.metrics import Array
+from tuning.evaluation.metrics import Array
 from tuning.serving import microbatch
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.browser import Browser
 from tests.servers import MANIFEST, fake, served
 from tuning.data.sources import TEXT_COLUMNS
-from tuning.metrics import Array
+from tuning.evaluation.metrics import Array
 from tuning.serving import app
 from tuning.serving.pages import EXAMPLES, try_page
 

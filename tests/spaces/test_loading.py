@@ -1007,48 +1007,76 @@ def build(hp):
 """
 
 
-def write_logits(tmp_path: Path, *, last: str, loss: str) -> Path:
-    text = substituted(LOGITS, "LAST", f"keras.layers.{last}")
+def write_logits(tmp_path: Path, *, last: str, loss: str, space: str = LOGITS) -> Path:
+    text = substituted(space, "LAST", f"keras.layers.{last}")
     return write(tmp_path, substituted(text, "LOSS", loss))
-
-
-@pytest.mark.parametrize(
-    ("last", "loss", "activation"),
-    [
-        ("Dense(1)", "BinaryCrossentropy", "sigmoid"),
-        ("Dense(2)", "SparseCategoricalCrossentropy", "softmax"),
-        ("Activation('relu')", "CategoricalCrossentropy", "softmax"),
-    ],
-)
-def test_logits_are_refused_before_the_search(
-    tmp_path: Path, last: str, loss: str, activation: str
-) -> None:
-    path = write_logits(tmp_path, last=last, loss=loss)
-    sentence = (
-        rf"gives logits to {loss}\(from_logits=True\)\. Write activation=\"{activation}\" in its"
-        r" last layer, and from_logits=False in the loss\."
-    )
-    with pytest.raises(SpaceError, match=sentence):
-        declare(path, n_classes=2)
-    with pytest.raises(SpaceError, match=sentence):
-        build(load_hypermodel(path), VALUES)
 
 
 @pytest.mark.parametrize(
     ("last", "loss"),
     [
-        ("Dense(1, 'sigmoid')", "BinaryCrossentropy"),
-        ("Activation('softmax')", "SparseCategoricalCrossentropy"),
-        ("Softmax()", "CategoricalCrossentropy"),
+        ("Dense(1)", "BinaryCrossentropy"),
+        ("Dense(2)", "SparseCategoricalCrossentropy"),
+        ("Activation('relu')", "CategoricalCrossentropy"),
     ],
 )
-def test_probabilities_are_taken_with_a_loss_for_logits(
-    tmp_path: Path, last: str, loss: str
-) -> None:
-    """Keras takes the output of a sigmoid or a softmax as probabilities."""
+def test_logits_are_taken(tmp_path: Path, last: str, loss: str) -> None:
     path = write_logits(tmp_path, last=last, loss=loss)
-    assert declare(path, n_classes=2)
+    assert declare(path, n_classes=2).notes == ()
     assert build(load_hypermodel(path), VALUES)
+
+
+AS_FUNCTION = substituted(
+    LOGITS,
+    "keras.losses.LOSS(from_logits=True)",
+    "__import__('functools').partial(keras.losses.LOSS, from_logits=True)",
+)
+WITH_SIZES = """
+
+class Space(keras_tuner.HyperModel):
+    def declare_hyperparameters(self, hp):
+        hp.Int("vocab_size", 10, 40, default=30)
+        hp.Int("sequence_length", 4, 16, default=8)
+
+    def build(self, hp):
+        return build(hp)
+
+
+hypermodel = Space()
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "space"),
+    [
+        ("Dense(1, 'sigmoid')", "BinaryCrossentropy", LOGITS),
+        (
+            "Dense(2, tf.nn.softmax)",
+            "SparseCategoricalCrossentropy",
+            f"import tensorflow as tf{LOGITS}",
+        ),
+        ("Activation('softmax')", "SparseCategoricalCrossentropy", LOGITS),
+        ("Softmax()", "CategoricalCrossentropy", LOGITS),
+        ("Dense(1, 'sigmoid')", "binary_crossentropy", AS_FUNCTION),
+        ("Dense(1, 'sigmoid')", "BinaryCrossentropy", LOGITS + WITH_SIZES),
+    ],
+)
+def test_probabilities_for_a_loss_of_logits_are_named_before_the_search(
+    tmp_path: Path, last: str, loss: str, space: str
+) -> None:
+    path = write_logits(tmp_path, last=last, loss=loss, space=space)
+    *_, note = declare(path, n_classes=2, sizes=SIZES).notes
+    assert note == (
+        "The model gives probabilities to a loss with from_logits=True, which may train it on"
+        " wrong values. Write from_logits=False in the loss."
+    )
+    assert build(load_hypermodel(path), VALUES)
+
+
+def test_probabilities_for_their_own_loss_are_not_named(tmp_path: Path) -> None:
+    text = substituted(LOGITS, "from_logits=True", "from_logits=False")
+    path = write_logits(tmp_path, last="Dense(1, 'sigmoid')", loss="BinaryCrossentropy", space=text)
+    assert declare(path, n_classes=2).notes == ()
 
 
 # Modules beside the file

@@ -17,8 +17,8 @@ from tests.styles import STYLES
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
+from tuning.evaluation.metrics import score
 from tuning.evaluation.predictions import read_probabilities, write_probabilities
-from tuning.metrics import score
 from tuning.models import (
     TrainingOptions,
     bilstm_features,
@@ -376,11 +376,23 @@ class RestoresTheFirstEpoch(Plain):
         return history
 
 
+class Logits(Plain):
+    """A model of logits."""
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        model = super().build(hp)
+        model.layers[-1].activation = keras.activations.linear
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        model.compile(model.optimizer, loss, run_eagerly=True)
+        return model
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "hypermodel",
     [
         Model(),
+        Logits(),
         RestoresTheFirstEpoch(),
         Options(mean_features),
         *(Style(style, masked=True) for style in STYLES),
@@ -392,10 +404,11 @@ def test_saved_model_gives_the_probabilities_that_were_saved(
     path, weights = tmp_path / "0007-3.npz", str(tmp_path / "weights.npz")
     _, result = train(hypermodel=hypermodel, weights=weights, predictions=str(path))
     job = TrainingJob(values=VALUES, n_classes=2, train=CONFIG, seed=3, weights=weights)
-    model = load_trained(hypermodel, job)
-    split = texts(21)
-    view = prediction.make_view(model, VALUES, split.texts)
-    probabilities = prediction.predict(model, view, n_classes=2)
+    built, split = load_trained(hypermodel, job), texts(21)
+    view = prediction.make_view(built.model, VALUES, split.texts)
+    layer = built.form.to_probabilities
+    assert (layer is not None) == isinstance(hypermodel, Logits)
+    probabilities = prediction.predict(built.model, view, n_classes=2, to_probabilities=layer)
     kept = read_probabilities(path)
     assert kept is not None
     np.testing.assert_allclose(probabilities, kept, atol=1e-6)

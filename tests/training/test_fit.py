@@ -20,9 +20,9 @@ from tests.padding.graphs import counted_rows
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, NgramTexts, TokenizedTexts
 from tuning.errors import SpaceBug, SpaceError
+from tuning.evaluation.metrics import score
 from tuning.kernels import adam, recurrent_numba, recurrent_sequence
 from tuning.kernels.fuse import compile_kernels
-from tuning.metrics import score
 from tuning.models import lstm_classifier
 from tuning.models.words import is_word, mean_over_words
 from tuning.padding import packing, rules
@@ -34,6 +34,7 @@ from tuning.training.batching import View, WordView
 from tuning.training.fit import fit, load_trained
 from tuning.training.prediction import dataset, make_view, predict
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible, TrainingJob
+from tuning.training.targets import PROBABILITIES
 
 VOCAB_SIZE, LENGTH = 20, 8
 VALUES: Values = {"vocab_size": VOCAB_SIZE, "sequence_length": LENGTH}
@@ -79,7 +80,7 @@ def stacked(
     length: int | None = None,
     last: layers.Layer | None = None,
     rate: float = 0.05,
-    loss: str = "binary_crossentropy",
+    loss: Any = "binary_crossentropy",
     eager: bool = True,
 ) -> keras.Model:
     """Return a compiled model: input, embedding, the given layers, and one sigmoid unit.
@@ -294,6 +295,86 @@ def test_fit_three_classes_with_softmax() -> None:
 
     model, _ = run(make, train=train, validation=validation, n_classes=3, epochs=1)
     assert predict(model, make_view(model, VALUES, validation.texts), n_classes=3).shape == (30, 3)
+
+
+LOGITS: dict[str, tuple[int, Callable[[], Any], list[Any], Callable[[], layers.Layer]]] = {
+    "one logit": (
+        2,
+        lambda: keras.losses.BinaryCrossentropy(from_logits=True),
+        [keras.metrics.BinaryAccuracy(name="right", threshold=0.0)],
+        lambda: layers.Dense(1),
+    ),
+    "two logits": (
+        2,
+        lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        [keras.metrics.SparseCategoricalAccuracy(name="right")],
+        lambda: layers.Dense(2),
+    ),
+    "three logits of a nested model": (
+        3,
+        lambda: keras.losses.CategoricalCrossentropy(from_logits=True),
+        [keras.metrics.CategoricalAccuracy(name="right")],
+        lambda: keras.Sequential([layers.Dense(3)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LOGITS)
+@pytest.mark.parametrize("has_own_fit", [False, True], ids=["keras' fit", "own fit"])
+def test_fit_evaluates_the_probabilities_of_logits(kind: str, has_own_fit: bool) -> None:
+    """The loss and the accuracy are those of Keras' metrics of logits."""
+    n_classes, loss, measures, last = LOGITS[kind]
+    train, validation = (make_texts(n, n_classes=n_classes, seed=n) for n in (48, 30))
+
+    def make(hp: Any) -> keras.Model:
+        model = mean(last=last(), loss=loss())
+        model.compile(keras.optimizers.SGD(1.0), loss(), metrics=measures, run_eagerly=True)
+        return model
+
+    hypermodel = Hyper(make)
+    if has_own_fit:
+        hypermodel.fit = lambda hp, model, *args, **options: model.fit(*args, **options)
+    model, result = run(hypermodel, train=train, validation=validation, n_classes=n_classes)
+    targets = np.eye(3)[validation.labels] if n_classes == 3 else validation.labels
+    view = make_view(model, VALUES, validation.texts)
+    expected = model.evaluate(view.array(), targets, verbose=0, return_dict=True)
+    metrics = result.history[-1].metrics
+    assert metrics["val_loss"] == pytest.approx(expected["loss"], abs=1e-5)
+    assert metrics["val_accuracy"] == pytest.approx(expected["right"], abs=1e-6)
+    assert "right" in metrics
+    assert PROBABILITIES not in [layer.name for layer in model.layers]
+
+
+def test_fit_of_logits_is_the_fit_of_the_sigmoid() -> None:
+    """Keras computes the loss of a sigmoid from its logits too."""
+    of_logits, of_sigmoid = (
+        run(lambda hp, last=last, loss=loss: mean(last=last(), loss=loss))
+        for last, loss in (
+            (lambda: layers.Dense(1), keras.losses.BinaryCrossentropy(from_logits=True)),
+            (lambda: layers.Dense(1, "sigmoid"), "binary_crossentropy"),
+        )
+    )
+    for mine, theirs in zip(of_logits[0].weights, of_sigmoid[0].weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    for mine, theirs in zip(metrics_of(of_logits[1]), metrics_of(of_sigmoid[1]), strict=True):
+        # For the accuracy of the training, Keras compares logits with 0.5 too.
+        names = mine.keys() - {"accuracy"}
+        assert {name: mine[name] for name in names} == pytest.approx(
+            {name: theirs[name] for name in names}, abs=1e-5
+        )
+
+
+def test_fit_of_logits_in_mixed_precision() -> None:
+    def make(hp: Any) -> keras.Model:
+        last = layers.Dense(1, dtype="mixed_float16")
+        return mean(last=last, loss=keras.losses.BinaryCrossentropy(from_logits=True))
+
+    model, result = run(make, epochs=1)
+    logits = model.predict_on_batch(make_view(model, VALUES, VALIDATION.texts).array())
+    assert logits.dtype == np.float16
+    right = (logits[:, 0] > 0) == VALIDATION.labels
+    assert result.metrics["val_accuracy"] == pytest.approx(right.mean())
+    assert result.metrics["val_loss"] < 1
 
 
 def test_fit_two_classes_may_end_in_softmax() -> None:

@@ -251,7 +251,7 @@ def test_trained_model_is_loaded_with_its_vocabulary(splits: Splits, tmp_path: P
     train, validation = splits
     job = replace(JOB, weights=str(tmp_path / "trained.npz"))
     model, _ = fit(Hyper(tf_idf), job, train=train, validation=validation)
-    loaded = load_trained(Hyper(tf_idf), job)
+    loaded = load_trained(Hyper(tf_idf), job).model
     x = tf.constant(VALIDATION)[:, None]
     np.testing.assert_array_equal(loaded(x), model(x))
 

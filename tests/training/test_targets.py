@@ -1,13 +1,16 @@
-"""The labels that a compiled loss accepts: class numbers or one-hot labels."""
+"""What a compiled loss takes: class numbers or one-hot labels, and probabilities or logits."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tuning.errors import SpaceBug
-from tuning.training.targets import as_one_hot, label_encoder
+from tuning.training.targets import as_one_hot, form_of_loss
 
 layers, ops, losses = keras.layers, keras.ops, keras.losses
 LENGTH = 6
@@ -44,7 +47,8 @@ def brier(y_true: Any, y_pred: Any) -> Any:
 
 def form_of(model: keras.Model, n_classes: int) -> str:
     """Return a description of the labels that a model is trained with."""
-    labels = label_encoder(model, n_classes=n_classes, sequence_length=LENGTH)(np.arange(n_classes))
+    form = form_of_loss(model, n_classes=n_classes, sequence_length=LENGTH)
+    labels = form.encode_labels(np.arange(n_classes))
     return {(n_classes,): "numbers", (n_classes, 1): "column", (n_classes, n_classes): "one-hot"}[
         labels.shape
     ]
@@ -161,9 +165,9 @@ def test_class_that_the_data_lack_is_explained() -> None:
     names = ("1", "2", "4", "5")
     model = model_of(5, "categorical_crossentropy")
     with pytest.raises(SpaceBug, match=r"gives 5 numbers .* '1', '2', '4', '5'\. .*needs 10 d"):
-        label_encoder(model, n_classes=4, sequence_length=LENGTH, class_names=names)
+        form_of_loss(model, n_classes=4, sequence_length=LENGTH, class_names=names)
     with pytest.raises(SpaceBug, match="'9' and 90 more"):
-        label_encoder(
+        form_of_loss(
             model, n_classes=100, sequence_length=LENGTH, class_names=[*map(str, range(100))]
         )
 
@@ -171,3 +175,160 @@ def test_class_that_the_data_lack_is_explained() -> None:
 def test_one_hot_is_keras_to_categorical() -> None:
     labels = np.array([2, 0, 1, 2])
     np.testing.assert_array_equal(as_one_hot(4)(labels), keras.utils.to_categorical(labels, 4))
+
+
+# Logits
+
+
+def activation_of(model: keras.Model, n_classes: int) -> str | None:
+    """Return the name of the activation that makes probabilities of a model's output."""
+    layer = form_of_loss(model, n_classes=n_classes, sequence_length=LENGTH).to_probabilities
+    return layer and layer.activation.__name__
+
+
+def sigmoid_loss(labels: Any, logits: Any) -> Any:
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+
+
+def softmax_loss(labels: Any, logits: Any) -> Any:
+    return losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+
+def heavy_positives(labels: Any, logits: Any) -> Any:
+    return tf.nn.weighted_cross_entropy_with_logits(labels, logits, pos_weight=8.0)
+
+
+SIGMOIDS = [
+    lambda: losses.BinaryCrossentropy(from_logits=True),
+    lambda: losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2),
+    lambda: losses.BinaryCrossentropy(from_logits=True, reduction="none"),
+    lambda: losses.BinaryFocalCrossentropy(from_logits=True, apply_class_balancing=True),
+    lambda: functools.partial(losses.binary_crossentropy, from_logits=True),
+    lambda: [losses.BinaryCrossentropy(from_logits=True)],
+    lambda: sigmoid_loss,
+    lambda: heavy_positives,
+]
+SOFTMAXES = [
+    lambda: losses.CategoricalCrossentropy(from_logits=True),
+    lambda: losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2),
+    lambda: losses.SparseCategoricalCrossentropy(from_logits=True),
+    lambda: losses.CategoricalFocalCrossentropy(from_logits=True),
+    lambda: functools.partial(losses.categorical_crossentropy, from_logits=True),
+    lambda: softmax_loss,
+]
+
+
+@pytest.mark.parametrize("loss", SIGMOIDS)
+@pytest.mark.parametrize(("n_outputs", "n_classes"), [(1, 2), (2, 2), (5, 5)])
+def test_logits_of_a_binary_loss_get_a_sigmoid(
+    loss: Callable[[], Any], n_outputs: int, n_classes: int
+) -> None:
+    assert activation_of(model_of(n_outputs, loss(), activation="linear"), n_classes) == "sigmoid"
+
+
+@pytest.mark.parametrize("loss", SOFTMAXES)
+@pytest.mark.parametrize("n_classes", [2, 5, 100])
+def test_logits_of_a_categorical_loss_get_a_softmax(
+    loss: Callable[[], Any], n_classes: int
+) -> None:
+    assert activation_of(model_of(n_classes, loss(), activation="linear"), n_classes) == "softmax"
+
+
+def refusing(y_true: Any, y_pred: Any) -> Any:
+    """Return a loss for one-hot labels that refuses numbers that are no probabilities."""
+    tf.debugging.assert_less_equal(y_pred, 1.0)
+    return -ops.mean(y_true * ops.log(y_pred), axis=-1)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2, 5])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "binary_crossentropy",
+        lambda: losses.BinaryCrossentropy(label_smoothing=0.2),
+        "binary_focal_crossentropy",
+        "hinge",
+        "squared_hinge",
+        Pairs,
+        Dice,
+        lambda: brier,
+        lambda: focal,
+        lambda: refusing,
+    ],
+)
+def test_loss_for_probabilities_adds_no_layer(
+    loss: str | Callable[[], Any], n_outputs: int
+) -> None:
+    """A linear output under such a loss stays, and its numbers are refused."""
+    made = loss if isinstance(loss, str) else loss()
+    model = model_of(n_outputs, made, activation="linear")
+    assert activation_of(model, max(n_outputs, 2)) is None
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 100])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "categorical_crossentropy",
+        "sparse_categorical_crossentropy",
+        "categorical_focal_crossentropy",
+        "categorical_hinge",
+        "kl_divergence",
+        lambda: losses.CategoricalCrossentropy(label_smoothing=0.2),
+        lambda: weighted_sparse,
+    ],
+)
+def test_categorical_loss_for_probabilities_adds_no_layer(
+    loss: str | Callable[[], Any], n_classes: int
+) -> None:
+    made = loss if isinstance(loss, str) else loss()
+    assert activation_of(model_of(n_classes, made, activation="linear"), n_classes) is None
+
+
+class Head(keras.Model):
+    """A subclassed model, the last of whose layers is not its output."""
+
+    def __init__(self, activation: str | None) -> None:
+        super().__init__()
+        self.head = layers.Dense(1, activation)
+        self.embed = layers.Embedding(9, 2)
+        self.pool = layers.GlobalAveragePooling1D()
+        self.gate = layers.Dense(1, "sigmoid")
+
+    def call(self, ids: Any) -> Any:
+        x = self.embed(ids)
+        return self.head(self.pool(x * self.gate(x)))
+
+
+@pytest.mark.parametrize(("activation", "expected"), [(None, "sigmoid"), ("sigmoid", None)])
+def test_output_of_a_subclassed_model_decides(activation: str | None, expected: str | None) -> None:
+    model = Head(activation)
+    model.compile("sgd", losses.BinaryCrossentropy(from_logits=True))
+    model(np.zeros((1, LENGTH), np.int32))
+    assert activation_of(model, 2) == expected
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda: [layers.Dense(2, "softmax")],
+        lambda: [layers.Dense(2, tf.nn.softmax)],
+        lambda: [layers.Dense(2), layers.Activation("sigmoid")],
+        lambda: [layers.Dense(2), layers.Softmax()],
+        lambda: [layers.Dense(2), layers.Lambda(ops.softmax)],
+        lambda: [keras.Sequential([layers.Dense(3, "relu"), layers.Dense(2, "softmax")])],
+    ],
+)
+def test_probabilities_under_a_loss_for_logits_get_no_second_activation(
+    last: Callable[[], list[Any]],
+) -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((LENGTH,), dtype="int32"),
+            layers.Embedding(9, 2),
+            layers.GlobalAveragePooling1D(),
+            *last(),
+        ]
+    )
+    model.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert activation_of(model, 2) is None

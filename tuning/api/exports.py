@@ -17,10 +17,10 @@ from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, REMEDY, Manife
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tuning.evaluation.metrics import Array
     from tuning.evaluation.scores import Scores
     from tuning.inference.known_tokens import ProblemOf
     from tuning.inference.load import Probabilities
-    from tuning.metrics import Array
 
 
 @public

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.evaluation.bootstrap import accuracy_difference
+from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.statistics import Interval
-from tuning.metrics import Array, Labels
 
 # Maximum number of steps of an ensemble whose size is not given. Caruana et al. found most of the
 # gain in the first steps; each further member makes the model larger and slower.

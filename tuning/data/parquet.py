@@ -46,10 +46,11 @@ def read_batches(
             if sum(f"{column.path}.".startswith(f"{name}.") for column in schema) > 1:
                 raise ValueError(f"two columns have the name {name!r}")
         for batch in file.iter_batches(n_rows, columns=names, use_threads=False) if names else ():
-            n_bytes += batch.nbytes + VALUE_BYTES * batch.num_rows * batch.num_columns
+            unpacked = pyarrow.record_batch(list(map(_unpacked, batch.columns)), names)
+            n_bytes += unpacked.nbytes + VALUE_BYTES * batch.num_rows * batch.num_columns
             if max_bytes is not None and n_bytes > max_bytes:
                 raise TooLarge
-            yield pyarrow.record_batch(list(map(_unpacked, batch.columns)), names)
+            yield unpacked
     # Exceptions of pyarrow's C++ libraries are RuntimeErrors.
     except (pyarrow.ArrowException, OSError, RuntimeError, OverflowError) as error:
         raise ValueError(" ".join(str(error).split())) from error

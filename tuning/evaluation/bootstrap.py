@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from tuning.evaluation.metrics import is_correct
+from tuning.evaluation.metrics import Array, Labels, is_correct, weighted_scores
 from tuning.evaluation.statistics import LEVEL, Interval
-from tuning.metrics import METRICS, Array, Labels, weighted_scores
+from tuning.metrics import METRICS
 
 N_RESAMPLES = 1000
 MAX_WEIGHTS = 4_000_000  # maximum number of weights in memory at a time: 32 MB

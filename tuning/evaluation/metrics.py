@@ -1,10 +1,21 @@
-"""A model's outputs as class probabilities, and the predictions that follow from them."""
+"""A model's outputs as class probabilities, and the metrics of probabilities by their formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tuning.metrics import Array, Labels, WeightedTexts
+from tuning.metrics import METRICS
 
+Array = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.int64]
+
+N_CALIBRATION_BINS = 15  # as Guo et al. (ICML 2017)
 # The remedy for a model that gives NaN for texts without words.
 NAN_REMEDY = (
     "A GlobalAveragePooling1D with a mask, for example, divides by the number of words, which is 0:"
@@ -58,3 +69,190 @@ def confusion(labels: Labels, probabilities: Array) -> list[list[int]]:
     texts = WeightedTexts(labels, probabilities, np.ones((1, len(labels))))
     counts: list[list[int]] = texts.confusion[0].astype(int).tolist()
     return counts
+
+
+@dataclass(frozen=True)
+class WeightedTexts:
+    """The labels and the probabilities of texts, for many weightings of the texts at once.
+
+    A resample of the bootstrap is a weighting: the weight of a text is the number of times that it
+    was drawn.
+
+    Attributes:
+        labels: int64 (n,).
+        probabilities: (n, n_classes).
+        weights: (n_weightings, n), 0 or more.
+    """
+
+    labels: Labels
+    probabilities: Array
+    weights: Array
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, of which some may have no text."""
+        return int(self.probabilities.shape[1])
+
+    @cached_property
+    def predicted(self) -> Labels:
+        """The most probable class of each text, int64 (n,)."""
+        predicted: Labels = self.probabilities.argmax(axis=1)
+        return predicted
+
+    @cached_property
+    def total(self) -> Array:
+        """The weight of all texts, (n_weightings,)."""
+        total: Array = self.weights.sum(axis=1)
+        return total
+
+    @cached_property
+    def confusion(self) -> Array:
+        """The weight of the texts by true and predicted class, (n_weightings, n_classes,
+        n_classes).
+        """
+        k = self.n_classes
+        cells = self.labels * k + self.predicted
+        counts = [np.bincount(cells, weights=row, minlength=k * k) for row in self.weights]
+        return np.reshape(counts, (-1, k, k))
+
+    @cached_property
+    def right(self) -> Array:
+        """The weight of the correctly predicted texts of each class, (n_weightings, n_classes)."""
+        right: Array = np.diagonal(self.confusion, axis1=1, axis2=2)
+        return right
+
+    @cached_property
+    def normalized(self) -> Array:
+        """Probabilities whose sum is 1 and of which none is 0, (n, n_classes).
+
+        Probabilities in float32 sum to 1 only within 1e-7, and Keras clips at 1e-7 too.
+        """
+        clipped = np.clip(self.probabilities, 1e-7, 1 - 1e-7)
+        normalized: Array = clipped / clipped.sum(axis=1, keepdims=True)
+        return normalized
+
+    @cached_property
+    def f1_by_class(self) -> Array:
+        """F1 of each class, (n_weightings, n_classes); NaN for a class with neither texts nor
+        predictions of any weight.
+        """
+        of_class, predicted = self.confusion.sum(axis=2), self.confusion.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            f1: Array = 2 * self.right / (of_class + predicted)
+        return f1
+
+
+def _accuracy(texts: WeightedTexts) -> Array:
+    accuracy: Array = texts.right.sum(axis=1) / texts.total
+    return accuracy
+
+
+def _balanced_accuracy(texts: WeightedTexts) -> Array:
+    """Return the mean recall of the classes that have texts."""
+    of_class = texts.confusion.sum(axis=2)
+    with np.errstate(invalid="ignore"):
+        mean: Array = np.nanmean(texts.right / of_class, axis=1)
+    return mean
+
+
+def _f1(texts: WeightedTexts) -> Array:
+    """Return F1 of class 1 for two classes, which is 0 without texts and predictions of class 1;
+    else the mean over the classes that have texts or predictions, as scikit-learn's macro average.
+    """
+    if texts.n_classes == 2:
+        f1: Array = np.nan_to_num(texts.f1_by_class[:, 1])
+    else:
+        f1 = np.nanmean(texts.f1_by_class, axis=1)
+    return f1
+
+
+def _auc(texts: WeightedTexts) -> Array:
+    """Return the area under the ROC curve of class 1 for two classes, else the mean over the
+    classes, each against the rest; NaN if a class has no text.
+    """
+    if texts.n_classes == 2:
+        return _area(texts.labels == 1, texts.probabilities[:, 1], texts.weights)
+    areas: list[Array] = [
+        _area(texts.labels == number, texts.normalized[:, number], texts.weights)
+        for number in range(texts.n_classes)
+    ]
+    mean: Array = np.mean(areas, axis=0)
+    return mean
+
+
+def _area(truth: npt.NDArray[np.bool_], values: Array, weights: Array) -> Array:
+    """Return the area under the ROC curve for each row of weights: the share of pairs of a positive
+    and a negative text whose values have the right order. Ties count half (Mann and Whitney, 1947).
+    """
+    order = np.argsort(values, kind="stable")
+    _, groups = np.unique(values[order], return_inverse=True)
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    positive = np.add.reduceat(weights[:, order] * truth[order], starts, axis=1)
+    negative = np.add.reduceat(weights[:, order] * ~truth[order], starts, axis=1)
+    below = np.cumsum(negative, axis=1) - negative / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        area: Array = (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+    return area
+
+
+def _loss(texts: WeightedTexts) -> Array:
+    """Return the mean cross-entropy."""
+    losses = -np.log(texts.normalized[np.arange(len(texts.labels)), texts.labels])
+    mean: Array = texts.weights @ losses / texts.total
+    return mean
+
+
+def _calibration_error(texts: WeightedTexts) -> Array:
+    """Return the expected calibration error of Guo et al. (ICML 2017): texts are put into bins of
+    equal width by the model's confidence, and the distances between mean confidence and accuracy in
+    the bins are averaged, weighted by the bins' shares of texts.
+    """
+    confidence = texts.probabilities.max(axis=1)
+    gaps = confidence - (texts.predicted == texts.labels)
+    in_bin = np.eye(N_CALIBRATION_BINS)[calibration_bins(confidence)]
+    error: Array = np.abs(texts.weights @ (in_bin * gaps[:, None])).sum(axis=1) / texts.total
+    return error
+
+
+def calibration_bins(confidence: Array) -> Labels:
+    """Return the bin of each confidence, int64 (n,), of `N_CALIBRATION_BINS` bins of equal width
+    over 0 to 1. A bin contains its upper bound.
+    """
+    bins: Labels = np.ceil(confidence * N_CALIBRATION_BINS).astype(np.int64) - 1
+    return bins.clip(0, N_CALIBRATION_BINS - 1)
+
+
+# For each metric its value for each weighting, (n_weightings,), NaN where it is undefined.
+FORMULAS: dict[str, Callable[[WeightedTexts], Array]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "f1": _f1,
+    "auc": _auc,
+    "loss": _loss,
+    "expected_calibration_error": _calibration_error,
+}
+
+
+def score(labels: Labels, probabilities: Array) -> dict[str, float]:
+    """Return the value of each objective's metric, by the metric's name.
+
+    Args:
+        labels: int64 (n,).
+        probabilities: (n, n_classes).
+    """
+    texts = WeightedTexts(labels, probabilities, np.ones((1, len(labels))))
+    return {m.name: float(FORMULAS[m.name](texts)[0]) for m in METRICS.values() if m.is_objective}
+
+
+def weighted_scores(labels: Labels, probabilities: Array, weights: Array) -> dict[str, Array]:
+    """Return the value of every metric, and F1 of each class (`f1_0`, `f1_1`, …), for each
+    weighting of the texts, (n_weightings,).
+
+    Args:
+        labels: int64 (n,).
+        probabilities: (n, n_classes).
+        weights: (n_weightings, n), 0 or more.
+    """
+    texts = WeightedTexts(labels, probabilities, weights)
+    values = {name: FORMULAS[name](texts) for name in METRICS}
+    return values | {f"f1_{c}": texts.f1_by_class[:, c] for c in range(texts.n_classes)}

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tuning.data.corpus import TokenizedTexts
 from tuning.evaluation.linear_reference import NgramSettings, Weighting
-from tuning.metrics import Array, Labels
+from tuning.evaluation.metrics import Array, Labels
 
 # liblinear's dual solver with this tolerance trains on 18,000 texts with 360,000 n-grams in 0.3 s.
 # Its primal solver takes 1.4 s, and the accuracies differ by at most 0.001. On 23,000 texts with

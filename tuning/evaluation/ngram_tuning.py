@@ -21,6 +21,7 @@ from tuning.evaluation.linear_reference import (
     Weighting,
     fit_linear_reference,
 )
+from tuning.evaluation.metrics import Array, Labels, score
 from tuning.evaluation.ngram_model import (
     NgramModel,
     columns_of,
@@ -34,7 +35,6 @@ from tuning.evaluation.references import (
     references,
     rows_of_part,
 )
-from tuning.metrics import Array, Labels, score
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
 FIRST_STRENGTH = 10.0  # the C with which orders and weightings are compared (Wang and Manning)

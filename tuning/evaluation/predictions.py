@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tuning.atomic_io import write_bytes
 from tuning.data.splits import SplitReviews
-from tuning.metrics import Array, Labels
+from tuning.evaluation.metrics import Array, Labels
 from tuning.text import visible
 
 # Name of the array of probabilities in `test.npz` and in the file of a repeat.

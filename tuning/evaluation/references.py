@@ -18,9 +18,9 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
 from tuning.data.corpus import TokenizedTexts
+from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.ngram_model import binary_regression
 from tuning.evaluation.scores import MAJORITY
-from tuning.metrics import Array, Labels
 
 N_TERMS = 100_000
 # Maximum number of texts of train + validation: more take minutes and improve a linear model

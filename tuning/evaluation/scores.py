@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuning import documents
-from tuning.documents import OMIT_DEFAULT
+from tuning.documents import OMIT_DEFAULT, prefixed
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, McNemar
 
@@ -67,7 +67,7 @@ class ModelScores(Scores):
     trial: int
     epochs: float
     seconds: float
-    validation: dict[str, float] = field(default_factory=dict, metadata=OMIT_DEFAULT)
+    validation: dict[str, float] = field(default_factory=dict, metadata=prefixed("validation_"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tuning.evaluation.metrics import calibration_bins, weighted_scores
 from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.statistics import Interval, wilson_interval
-from tuning.metrics import calibration_bins, weighted_scores
 
 N_LENGTH_BINS = 5  # quantiles of the number of tokens: a fifth of the texts in each
 Rows = npt.NDArray[np.bool_]

@@ -11,8 +11,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import optimize, special, stats
 
-from tuning.evaluation.metrics import is_correct
-from tuning.metrics import Array, Labels
+from tuning.evaluation.metrics import Array, Labels, is_correct
 
 T = TypeVar("T")
 LEVEL = 0.95

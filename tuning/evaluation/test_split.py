@@ -20,7 +20,7 @@ from tuning.data.splits import distinct_codes
 from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, StudyError
 from tuning.evaluation.bootstrap import accuracy_difference, score_difference, score_intervals
-from tuning.evaluation.metrics import NAN_REMEDY, confusion
+from tuning.evaluation.metrics import NAN_REMEDY, Array, Labels, confusion
 from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.scores import (
     ACCURACY,
@@ -33,7 +33,7 @@ from tuning.evaluation.scores import (
     SplitScores,
 )
 from tuning.evaluation.statistics import as_shown, mcnemar
-from tuning.metrics import Array, Labels, metric_of
+from tuning.metrics import metric_of
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
 N_MISTAKES = 200  # number of mistakes that `test.json` keeps, with their texts

@@ -186,6 +186,7 @@ def join(
             model_input(own.model, own.values),
             member.weight,
             f"trial_{member.trial}_seed_{member.seed}",
+            own.to_probabilities,
         )
         for member, own in zip(ensemble.members, trained, strict=True)
     ]

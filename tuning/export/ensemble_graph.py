@@ -24,12 +24,15 @@ from tuning.training.architecture import IDS, NGRAMS, TEXT, TOKENS
 
 @dataclass(frozen=True)
 class WeightedModel:
-    """A trained model of an ensemble, the description of its input, and its weight."""
+    """A trained model of an ensemble, the description of its input, its weight, and the layer that
+    makes probabilities of its output, if it is logits.
+    """
 
     model: keras.Model
     inputs: ModelInput
     weight: float
     name: str
+    to_probabilities: keras.layers.Layer | None = None
 
 
 def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
@@ -104,7 +107,7 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
     orders = _orders(corpus, common.ngrams) if common.ngrams else np.zeros(0, np.uint8)
     terms = []
     for item in models:
-        source = Source.of(item.model, item.inputs, corpus)
+        source = Source.of(item.model, item.inputs, corpus, item.to_probabilities)
         source.graph.name = item.name  # The layers of a Keras model need different names.
         own = {TEXT: arrays[TEXT]} if item.inputs.takes_texts else {}
         if item.inputs.preset:

@@ -194,7 +194,13 @@ def _write(
     """Write the formats, and evaluate the models on the test split while they are checked."""
     best = trained[BEST]
     with write_formats(
-        temporary, best.model, best.values, corpus, test_texts=test_texts, progress=progress
+        temporary,
+        best.model,
+        best.values,
+        corpus,
+        test_texts=test_texts,
+        to_probabilities=best.to_probabilities,
+        progress=progress,
     ) as compare:
         evaluation = _evaluate(
             chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress

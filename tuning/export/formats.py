@@ -24,6 +24,7 @@ from tuning.data.ngrams import encode_ngrams
 from tuning.data.splits import SplitTexts
 from tuning.errors import ExportError
 from tuning.evaluation.bootstrap import accuracy_difference
+from tuning.evaluation.metrics import Array, Labels
 from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormats
 from tuning.export.parity import HOSTILE_TEXTS, check_parity
 from tuning.export.writers import Source, write_format
@@ -36,7 +37,6 @@ from tuning.inference.runtimes import (
     VOCABULARY,
     format_of,
 )
-from tuning.metrics import Array, Labels
 from tuning.pretrained.tokens import encode_tokens
 from tuning.raw_text.vectorization import keep_in_config
 from tuning.spaces.ranges import Values
@@ -70,10 +70,12 @@ def write_formats(
     corpus: Corpus,
     *,
     test_texts: list[str],
+    to_probabilities: keras.layers.Layer | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Callable[[Labels], WrittenFormats]]:
-    """Write the model in every format. Inside the context, each format is compared with the trained
-    model by a process of its own, on hostile texts and on some texts of the test split.
+    """Write the model in every format, with the layer `to_probabilities` after its output. Inside
+    the context, each format is compared with the trained model by a process of its own, on hostile
+    texts and on some texts of the test split.
 
     The value of the context is a function from the labels of the test split to the formats. A
     format that can't be written or loaded, or that fails its parity check, is removed, and
@@ -84,7 +86,7 @@ def write_formats(
             fails its parity check.
     """
     inputs = model_input(model, values)
-    source = Source.of(model, inputs, corpus)
+    source = Source.of(model, inputs, corpus, to_probabilities)
     _write_vocabularies(folder, source)
     texts = [*HOSTILE_TEXTS, *(test_texts[row] for row in _parity_rows(len(test_texts), source))]
     expected = pipeline_probabilities(source, values, texts)
@@ -282,7 +284,12 @@ def pipeline_probabilities(source: Source, values: Values, texts: list[str]) -> 
     if source.inputs.takes_texts:
         tokens = replace(tokens, raw=SplitTexts.of(texts))
     view = prediction.make_view(source.model, values, tokens)
-    return prediction.predict(source.model, view, n_classes=len(source.class_names))
+    return prediction.predict(
+        source.model,
+        view,
+        n_classes=len(source.class_names),
+        to_probabilities=source.to_probabilities,
+    )
 
 
 def _remove(path: Path) -> None:

@@ -21,10 +21,10 @@ import psutil
 
 from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, TuningError
+from tuning.evaluation.metrics import Array
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, format_of
-from tuning.metrics import Array
 from tuning.processes import child_environment
 
 RUNTIMES = ("tensorflow", "keras", "keras_hub", "onnxruntime", "ai_edge_litert")

@@ -84,18 +84,25 @@ class Retraining:
 
 @dataclass(frozen=True)
 class Trained:
-    """A configuration that was retrained on the train and validation splits."""
+    """A configuration that was retrained on the train and validation splits.
+
+    `to_probabilities` is the layer that makes probabilities of the model's output, if it is logits.
+    """
 
     trial: FrozenTrial
     values: Values
     epochs: float
     model: keras.Model
     seconds: float
+    to_probabilities: keras.layers.Layer | None = None
 
     def classifier(self, n_classes: int) -> Classifier:
         """Return a function from texts to the class probabilities of the model."""
         return lambda texts: prediction.predict(
-            self.model, prediction.make_view(self.model, self.values, texts), n_classes=n_classes
+            self.model,
+            prediction.make_view(self.model, self.values, texts),
+            n_classes=n_classes,
+            to_probabilities=self.to_probabilities,
         )
 
     def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
@@ -178,8 +185,9 @@ def retrain(
                     f"Trial {trial.number} must be trained again for its best number of epochs,"
                     f" {retraining.epochs:g}; the number of trained epochs is {epochs:g}."
                 )
-            model = fit.load_trained(hypermodel, request.job)
-            trained.append(Trained(trial, request.job.values, epochs, model, seconds))
+            built = fit.load_trained(hypermodel, request.job)
+            layer = built.form.to_probabilities
+            trained.append(Trained(trial, request.job.values, epochs, built.model, seconds, layer))
     return trained
 
 

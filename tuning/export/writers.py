@@ -28,6 +28,7 @@ from tuning.training.architecture import (
     NGRAMS,
     TOKENS,
     as_graph,
+    ended_with,
     ignores_padding,
     input_names,
     is_graph,
@@ -41,6 +42,7 @@ class Source:
 
     `words` and `ngrams` are the entries of the vocabularies for the ids 2, 3, …; a list is empty if
     the model does not take such ids. `tokenizer` is the file of a pretrained encoder's tokenizer.
+    `to_probabilities` is the layer that makes probabilities of the model's output, if it is logits.
     """
 
     model: keras.Model
@@ -49,23 +51,35 @@ class Source:
     ngrams: list[str]
     class_names: list[str]
     tokenizer: Path = Path()
+    to_probabilities: keras.layers.Layer | None = None
 
     @classmethod
-    def of(cls, model: keras.Model, inputs: ModelInput, corpus: Corpus) -> Source:
+    def of(
+        cls,
+        model: keras.Model,
+        inputs: ModelInput,
+        corpus: Corpus,
+        to_probabilities: keras.layers.Layer | None = None,
+    ) -> Source:
         """Return the source of a model that was trained on this corpus."""
         words, ngrams = corpus.words(inputs.vocab_size), []
         if inputs.ngrams:
             ngrams = corpus.ngrams(order=inputs.ngrams, vocab_size=inputs.ngram_vocab_size)
         tokenizer = tokens_dir(corpus, inputs.preset) / PRESET_TOKENIZER
-        return cls(model, inputs, words, ngrams, corpus.card.class_names, tokenizer)
+        names = corpus.card.class_names
+        return cls(model, inputs, words, ngrams, names, tokenizer, to_probabilities)
 
     @cached_property
     def graph(self) -> keras.Model:
-        """The model's layers as a functional model without the optimizer.
+        """The model's layers as a functional model without the optimizer, whose output is
+        probabilities.
 
-        A subclassed model that Keras can't trace is returned unchanged.
+        A subclassed model that Keras can't trace is returned unchanged, or before the layer that
+        makes probabilities of its output.
         """
-        return as_graph(self.model, sequence_length=self.inputs.sequence_length)
+        length, layer = self.inputs.sequence_length, self.to_probabilities
+        graph = as_graph(self.model, sequence_length=length)
+        return graph if layer is None else ended_with(layer, graph, sequence_length=length)
 
     def call(self, arrays: Mapping[str, Any], **options: Any) -> Any:
         """Return the output of `graph` for its inputs, which are named by their roles."""

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.errors import ArgumentError, ExportError
-from tuning.evaluation.metrics import class_probabilities
+from tuning.evaluation.metrics import Array, class_probabilities
 from tuning.inference.known_tokens import load_problem_of
 from tuning.inference.manifest import Manifest, ModelInput, read_manifest, verify
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of, load_format, vocabularies
-from tuning.metrics import Array
 
 BATCH_SIZE = 256
 # Maximum number of texts of a batch of a pretrained encoder, whose attention needs memory for each

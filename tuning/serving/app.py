@@ -39,9 +39,9 @@ from tuning.serving.schemas import (
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from tuning.evaluation.metrics import Array
     from tuning.inference.load import Probabilities
     from tuning.inference.manifest import Manifest, ModelInput
-    from tuning.metrics import Array
 
 # Maximum number of connections that the operating system holds until asyncio accepts them. asyncio
 # accepts all of them at once, before `MAX_CONNECTIONS` is checked. With a backlog of 256, a flood

@@ -27,6 +27,7 @@ from tuning.spaces.files import (
 )
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.keras_settings import keras_settings_of, record_keras_settings
+from tuning.spaces.outputs import note_of_outputs
 from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.spaces.required import NGRAMS, PRESET, check
 from tuning.spaces.sizes import (
@@ -140,7 +141,7 @@ def declare(
     Raises:
         SpaceError: a default is outside its range, Optuna can't express a range, a starting point
             is not a configuration of the space, the space takes no `preset`, or its models have
-            different values of a size that the space does not declare, or give logits.
+            different values of a size that the space does not declare.
         SpaceBug: the space's own code raises.
     """
     hypermodel = load_hypermodel(path)
@@ -199,9 +200,10 @@ def _build_once(
     with keras_settings_of(hypermodel):
         with stated_lengths() as lengths:
             model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
-        _refuse_logits(model)
         stated = lengths.pop() if len(lengths) == 1 else None
-        models.append(replace(sizes_of_model(model), stated_length=stated))
+        of_model = sizes_of_model(model)
+        notes = (*of_model.notes, *note_of_outputs(model))
+        models.append(replace(of_model, stated_length=stated, notes=notes))
         if try_fit and has_own_fit(hypermodel):
             doing = "trying its fit() on a few rows"
             of_data = (sizes.sequence_length or sizes.usual_length) if sizes else N_TRIED_TOKENS
@@ -238,7 +240,7 @@ def build(
     Raises:
         SpaceBug: the space's code raises, returns no compiled model, or declares a hyperparameter
             whose name is not in `known` (an empty `known` allows any name).
-        SpaceError: the model gives logits, or takes texts together with another input.
+        SpaceError: the model takes texts together with another input.
     """
     import keras
 
@@ -249,42 +251,9 @@ def build(
         raise SpaceBug(
             f"build(hp) must return a compiled keras.Model; it returned {model!r}.", traceback=""
         )
-    _refuse_logits(model)
     takes_texts(model)  # Raises an error for inputs that texts can't be given to.
     check_declared(hp, known)
     return hp, model
-
-
-def _refuse_logits(model: Any) -> None:
-    """Refuse a model whose output is logits, before it is trained. Keras takes the loss for logits
-    as a loss for probabilities if a sigmoid or a softmax gives the output.
-
-    Raises:
-        SpaceError: the loss is for logits, and the last layer gives no probabilities.
-    """
-    import keras
-
-    losses = getattr(model, "loss", None)
-    for loss in keras.tree.flatten(losses):
-        if not getattr(loss, "from_logits", False) or _gives_probabilities(model):
-            continue
-        name = type(loss).__name__
-        activation = "sigmoid" if name.startswith("Binary") else "softmax"
-        raise SpaceError(
-            f"A model must give probabilities; this model gives logits to {name}(from_logits=True)."
-            f' Write activation="{activation}" in its last layer, and from_logits=False in the'
-            " loss."
-        )
-
-
-def _gives_probabilities(model: keras.Model) -> bool:
-    """Return whether the last layer of a model is a softmax, or ends with a sigmoid or softmax."""
-    import keras
-
-    last = model.layers[-1] if model.layers else None
-    is_softmax = isinstance(last, keras.layers.Softmax)
-    probabilities = (keras.activations.sigmoid, keras.activations.softmax)
-    return is_softmax or getattr(last, "activation", None) in probabilities
 
 
 def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, doing: str) -> None:

@@ -224,3 +224,17 @@ def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
     except Exception:  # noqa: BLE001
         return model
     return graph if len(graph.weights) == len(model.weights) else model
+
+
+def ended_with(
+    layer: keras.layers.Layer, model: keras.Model, *, sequence_length: int
+) -> keras.Model:
+    """Return a functional model that gives the output of a model to one more layer. A model whose
+    layers form no graph is a layer of the functional model.
+    """
+    if is_graph(model):
+        inputs, outputs = model.inputs, model.outputs
+    else:
+        inputs = _input_of(model, sequence_length)
+        outputs = keras.tree.flatten(model(inputs, **_inference_arguments(model)))
+    return keras.Model(inputs, layer(outputs[0]), name=model.name)

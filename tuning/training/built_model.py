@@ -19,7 +19,7 @@ import numpy as np
 
 from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug
-from tuning.metrics import Array, Labels
+from tuning.evaluation.metrics import Array, Labels
 from tuning.raw_text.vectorization import adapt_to_texts
 from tuning.raw_text.view import TextView
 from tuning.spaces.files import run_user_code
@@ -29,7 +29,7 @@ from tuning.training import checkpoints, prediction
 from tuning.training.architecture import TEXT, ensure_built
 from tuning.training.batching import View, in_order
 from tuning.training.result import FitResult, TrainingJob
-from tuning.training.targets import LabelEncoder, label_encoder
+from tuning.training.targets import LossForm, form_of_loss
 
 # The trainable variables of the models of this process, by their ids.
 _KNOWN: dict[int, weakref.ref[keras.Variable]] = {}
@@ -52,7 +52,7 @@ class BuiltModel:
     hypermodel: keras_tuner.HyperModel
     hp: keras_tuner.HyperParameters
     model: keras.Model
-    encode_labels: LabelEncoder
+    form: LossForm
     job: TrainingJob
     result: FitResult
 
@@ -143,7 +143,7 @@ class BuiltModel:
     def encode(self, split: LabeledTexts) -> EncodedSplit:
         """Return a split as the model takes it."""
         view = prediction.make_view(self.model, self.job.values, split.texts)
-        return EncodedSplit(view, self.encode_labels(split.labels))
+        return EncodedSplit(view, self.form.encode_labels(split.labels))
 
 
 def _configs(model: keras.Model) -> dict[str, str]:
@@ -176,7 +176,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     )
     refuse_unknown_steps(model)
     _require_new_variables(model)
-    encoder = label_encoder(
+    form = form_of_loss(
         model, n_classes=job.n_classes, sequence_length=length, class_names=job.class_names
     )
     result = FitResult()
@@ -188,7 +188,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
         hypermodel=hypermodel,
         hp=hp,
         model=model,
-        encode_labels=encoder,
+        form=form,
         job=job,
         result=result,
     )

@@ -16,8 +16,9 @@ import keras
 import numpy as np
 
 from tuning.data.corpus import LabeledTexts
+from tuning.evaluation.metrics import Array, score
 from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
-from tuning.metrics import METRICS, Array, metric_of, score, sign
+from tuning.metrics import METRICS, metric_of, sign
 from tuning.outcomes import FailureReason
 from tuning.training import checkpoints
 from tuning.training.batching import Rows, View
@@ -52,6 +53,7 @@ class Validation:
         n_epochs: the training stops after this number of epochs, and is evaluated on all texts.
         parts: number of parts of an epoch, each of which Keras counts as one epoch.
         on_epoch: called after each evaluation; its answer decides whether the training goes on.
+        to_probabilities: the layer that makes probabilities of the model's output, if it is logits.
     """
 
     view: View | None
@@ -62,6 +64,7 @@ class Validation:
     n_epochs: float
     parts: int
     on_epoch: Callable[[Epoch], Answer]
+    to_probabilities: keras.layers.Layer | None = None
 
     def rows(self, epochs: float) -> Rows | None:
         """Return the rows of the validation split on which a training is evaluated after a number
@@ -99,7 +102,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.probabilities: Array | None = None  # The probabilities of the last evaluation.
         self._evaluated: Rows | None = None  # The rows of the last evaluation; None for all.
         self._trained, self._validation = model, validation
-        self._predict = Predictor(model)
+        self._predict = Predictor(model, validation.to_probabilities)
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -22,10 +22,9 @@ import tensorflow as tf
 from tuning.config import exceeded
 from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug, StorageError
-from tuning.evaluation.metrics import NAN_REMEDY
+from tuning.evaluation.metrics import NAN_REMEDY, Array
 from tuning.evaluation.predictions import write_probabilities
 from tuning.hardware import peak_memory_mb, reset_peak_memory, return_memory
-from tuning.metrics import Array
 from tuning.outcomes import FailureReason
 from tuning.pretrained.view import TokenView
 from tuning.spaces.keras_settings import clear_session, keras_settings_of
@@ -127,10 +126,11 @@ def _evaluation(
         n_epochs=built.n_epochs,
         parts=built.parts,
         on_epoch=on_epoch,
+        to_probabilities=built.form.to_probabilities,
     )
 
 
-def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> keras.Model:
+def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
     """Return the model that a training of this job has saved in `job.weights`.
 
     Raises:
@@ -140,10 +140,10 @@ def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> keras.
     with keras_settings_of(hypermodel):
         clear_session()
         keras.utils.set_random_seed(job.seed)
-        model = build_model(hypermodel, job).model
-        checkpoints.load_trained(Path(job.weights or ""), model)
-        finalize_layers(model)
-    return model
+        built = build_model(hypermodel, job)
+        checkpoints.load_trained(Path(job.weights or ""), built.model)
+        finalize_layers(built.model)
+    return built
 
 
 def _prepare_process(seed: int) -> None:
@@ -223,7 +223,8 @@ def _save_predictions(
     """
     if probabilities is None or has_own_fit(built.hypermodel):
         n_classes = built.job.n_classes
-        probabilities = prediction.predict(built.model, validation.view, n_classes=n_classes)
+        predict = prediction.Predictor(built.model, built.form.to_probabilities)
+        probabilities = predict(validation.view, n_classes=n_classes)
     try:
         write_probabilities(Path(built.job.predictions or ""), probabilities)
     except StorageError as error:

@@ -32,7 +32,7 @@ from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.callback import EvaluationCallback
 from tuning.training.prediction import dataset, example_input, without_objects
 from tuning.training.result import Infeasible
-from tuning.training.targets import label_encoder
+from tuning.training.targets import form_of_loss
 
 logger = logging.getLogger(__name__)
 
@@ -312,7 +312,8 @@ def try_fit(
     ensure_built(model, sequence_length=length)
     x = without_objects(example_input(model, values, n_rows=N_TRIAL_ROWS))
     labels = np.arange(N_TRIAL_ROWS, dtype=np.int64) % n_classes
-    y = label_encoder(model, n_classes=n_classes, sequence_length=length)(labels)
+    form = form_of_loss(model, n_classes=n_classes, sequence_length=length)
+    y = form.encode_labels(labels)
     probe = _Probe()
     with placeholder_vocabularies(model), _quiet(model):
         try:

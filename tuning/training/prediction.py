@@ -16,8 +16,7 @@ import tensorflow as tf
 from tuning.data.corpus import TokenizedTexts
 from tuning.data.tokenizer import UNKNOWN_ID
 from tuning.errors import SpaceBug, StorageError
-from tuning.evaluation.metrics import class_probabilities
-from tuning.metrics import Array, Labels
+from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.pretrained.view import TokenView
 from tuning.raw_text.view import TextView
 from tuning.spaces.files import run_user_code
@@ -227,10 +226,15 @@ class Predictor:
     """A model with the traced function of its predictions, which is made for the input shapes of
     the first view. Kernels that replace the code of a layer when the function is traced remain in
     the function.
+
+    `to_probabilities` is the layer that makes probabilities of the model's output; None if the
+    output is probabilities.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        self._model = model
+    def __init__(
+        self, model: keras.Model, to_probabilities: keras.layers.Layer | None = None
+    ) -> None:
+        self._model, self._to_probabilities = model, to_probabilities
         self._step: Any = None
         self._train_function: Any = None
 
@@ -265,14 +269,26 @@ class Predictor:
     def _traced(self, view: View) -> Any:
         """Return Keras' own step of a prediction, traced for batches of any size and width."""
         if self._model.run_eagerly:
-            return self._model.predict_step
+            return self._predict_step
         signature = as_input({name: _spec(part) for name, part in view.inputs.items()})
-        return tf.function(self._model.predict_step, input_signature=[signature], autograph=False)
+        return tf.function(self._predict_step, input_signature=[signature], autograph=False)
+
+    def _predict_step(self, batch: Any) -> Any:
+        outputs = self._model.predict_step(batch)
+        if self._to_probabilities is None:
+            return outputs
+        return keras.tree.map_structure(self._to_probabilities, outputs)
 
 
-def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
+def predict(
+    model: keras.Model,
+    view: View,
+    *,
+    n_classes: int,
+    to_probabilities: keras.layers.Layer | None = None,
+) -> Array:
     """Return the class probabilities of every text, as a `Predictor` does."""
-    return Predictor(model)(view, n_classes=n_classes)
+    return Predictor(model, to_probabilities)(view, n_classes=n_classes)
 
 
 def latency_ms(model: keras.Model, values: Mapping[str, Any]) -> float:

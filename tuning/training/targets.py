@@ -1,11 +1,12 @@
-"""Labels in the encoding that a compiled loss takes: class numbers, one column, or one column for
-each class (one-hot).
+"""What a compiled loss takes: labels as class numbers, one column, or one column for each class
+(one-hot); and probabilities or logits.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,15 +16,20 @@ from keras.src.trainers.compile_utils import get_loss
 
 from tuning.data.splits import MIN_TEXTS_PER_CLASS
 from tuning.errors import SpaceBug
-from tuning.evaluation.metrics import class_probabilities
-from tuning.metrics import Array, Labels
+from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.spaces.files import run_user_code
-from tuning.training.architecture import TEXT, input_names, output_of
+from tuning.spaces.outputs import gives_probabilities
+from tuning.training.architecture import TEXT, as_graph, input_names, output_of
 
 # Values of the predictions with which a loss is tried. The loss also differs between them if it
 # takes them as logits.
 HIGH, LOW = 0.9, 0.1
 N_NAMED = 10  # maximum number of classes that an error names
+# Outputs with which a loss for logits is found. Both are no probabilities, or the highest. With a
+# label smoothing of 0.36 and more, the loss of logits is not lower for the second.
+NEAR, FAR = 1.0, 1.5
+# Name of the layer that makes probabilities of logits.
+PROBABILITIES = "probabilities_of_logits"
 # Keras' losses for regression. They raise no error for class numbers or one-hot labels.
 _REGRESSION = (
     keras.losses.MeanSquaredError,
@@ -38,6 +44,20 @@ _REGRESSION_FUNCTIONS = frozenset(loss_class().fn for loss_class in _REGRESSION)
 
 LabelEncoder = Callable[[Labels], Array | Labels]
 """Takes class numbers, int64 array (n,), and returns labels as a loss takes them, with n rows."""
+
+
+@dataclass(frozen=True)
+class LossForm:
+    """What the compiled loss of a model takes.
+
+    Attributes:
+        encode_labels: the encoder of the labels.
+        to_probabilities: the layer that makes probabilities of the model's output; None if the
+            output is probabilities.
+    """
+
+    encode_labels: LabelEncoder
+    to_probabilities: keras.layers.Activation | None = None
 
 
 def as_numbers(labels: Labels) -> Labels:
@@ -55,16 +75,18 @@ def as_one_hot(n_classes: int) -> LabelEncoder:
     return lambda labels: np.eye(n_classes, dtype=np.float32)[labels]
 
 
-def label_encoder(
+def form_of_loss(
     model: keras.Model, *, n_classes: int, sequence_length: int, class_names: Sequence[str] = ()
-) -> LabelEncoder:
-    """Return the encoder of the labels for the compiled loss of a built model.
+) -> LossForm:
+    """Return what the compiled loss of a built model takes.
 
     A model with one output gets one column, the shape of its output, and the user's losses and
     metrics need no reshaping. A model with an output for each class gets class numbers or one-hot
     labels: the encoding with which the loss is lower for right predictions than for wrong
     predictions. A loss for one-hot labels broadcasts class numbers, and has the same value for
     right and wrong predictions. A model that is compiled without a loss gets class numbers.
+
+    A model whose loss is for logits gives logits, unless it ends with a sigmoid or softmax.
 
     Raises:
         SpaceBug: the loss takes neither encoding or is one of Keras' losses for regression, or the
@@ -74,19 +96,26 @@ def label_encoder(
     if isinstance(loss, dict | list | tuple) and len(loss) == 1:
         (loss,) = loss.values() if isinstance(loss, dict) else loss
     if loss is None:
-        return as_numbers
+        return LossForm(as_numbers)
     shape = _output_shape(model, sequence_length)
     if isinstance(loss, dict | list | tuple):
-        return as_numbers
+        return LossForm(as_numbers)
     encoders: list[LabelEncoder] = (
         [as_column] if math.prod(shape) == 1 else [as_numbers, as_one_hot(n_classes)]
     )
-    return run_user_code(
-        lambda: _first_that_fits(
+
+    def tried() -> tuple[LabelEncoder, str | None]:
+        encoder = _first_that_fits(
             loss, encoders, shape, n_classes=n_classes, class_names=class_names
-        ),
-        doing="trying its loss",
-    )
+        )
+        return encoder, _activation_of_logits(loss, encoder, shape, n_classes=n_classes)
+
+    encoder, activation = run_user_code(tried, doing="trying its loss")
+    if activation is None or gives_probabilities(as_graph(model, sequence_length=sequence_length)):
+        return LossForm(encoder)
+    # Half precision would round the probabilities.
+    layer = keras.layers.Activation(activation, dtype="float32", name=PROBABILITIES)
+    return LossForm(encoder, layer)
 
 
 def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
@@ -131,11 +160,9 @@ def _first_that_fits(
         class_probabilities(np.full((1, width), 1 / width), n_classes=n_classes)
     except ValueError as error:  # The output has another number of columns.
         raise ValueError(f"{error}{_classes_of_data(class_names)}") from error
-    # Labels that a loss broadcasts must be as near to the right as to the wrong predictions. Two
-    # texts of every class fulfil this condition.
-    numbers = np.arange(2 * n_classes, dtype=np.int64) % n_classes
+    numbers = _tried_classes(n_classes)
     right, wrong = (
-        _predictions(classes, shape, n_classes=n_classes)
+        _predictions(classes, shape, n_classes=n_classes, high=HIGH, low=LOW)
         for classes in (numbers, (numbers + 1) % n_classes)
     )
     problems = []
@@ -175,6 +202,40 @@ def _classes_of_data(class_names: Sequence[str]) -> str:
     )
 
 
+def _tried_classes(n_classes: int) -> Labels:
+    """Return the classes of the texts with which a loss is tried: two texts of every class, because
+    labels that a loss broadcasts must be as near to the right as to the wrong predictions.
+    """
+    return np.arange(2 * n_classes, dtype=np.int64) % n_classes
+
+
+def _activation_of_logits(
+    loss: Any, encoder: LabelEncoder, shape: tuple[int, ...], *, n_classes: int
+) -> str | None:
+    """Return the activation that makes probabilities of the outputs that a loss takes: "sigmoid" or
+    "softmax"; None for a loss for probabilities.
+
+    If the right output rises above 1, a loss for logits falls. A loss for probabilities cuts or
+    normalizes the outputs and stays as it is, or it rises, or its value is negative or NaN. The
+    loss of a softmax stays as it is if all logits rise.
+    """
+    classes, is_column = _tried_classes(n_classes), math.prod(shape) == 1
+
+    def value_for(output: float, *, shift: float = 0.0) -> float:
+        low = -output if is_column else 0.0
+        outputs = _predictions(classes, shape, n_classes=n_classes, high=output, low=low)
+        return _value(loss, encoder(classes), outputs + np.float32(shift))
+
+    try:
+        near, far, shifted = value_for(NEAR), value_for(FAR), value_for(FAR, shift=1.0)
+    # A loss may refuse outputs that are no probabilities.
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError):
+        return None
+    if not 0 <= far < near:
+        return None
+    return "softmax" if not is_column and math.isclose(far, shifted, rel_tol=1e-3) else "sigmoid"
+
+
 def _value(loss: Any, labels: Array | Labels, predictions: Array) -> float:
     """Return the value of a compiled loss, computed as Keras does. The value of a loss that is not
     reduced is its mean.
@@ -197,9 +258,11 @@ def _name(loss: Any) -> str:
     return loss if isinstance(loss, str) else getattr(loss, "__name__", None) or type(loss).__name__
 
 
-def _predictions(classes: Labels, shape: tuple[int, ...], *, n_classes: int) -> Array:
+def _predictions(
+    classes: Labels, shape: tuple[int, ...], *, n_classes: int, high: float, low: float
+) -> Array:
     """Return an output of the model that predicts these classes, of shape (n_texts, *shape)."""
     columns = as_one_hot(n_classes)(classes)
-    if math.prod(shape) == 1:  # The only output is the probability of class 1.
+    if math.prod(shape) == 1:  # The only output is that of class 1.
         columns = columns[:, 1:]
-    return np.where(columns > 0, HIGH, LOW).astype(np.float32).reshape(-1, *shape)
+    return np.where(columns > 0, high, low).astype(np.float32).reshape(-1, *shape)
