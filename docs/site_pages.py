@@ -23,7 +23,8 @@ from tuning.cli.app import main as command_line
 ROOT = Path(__file__).parent.parent
 # Documents that are not in docs/, and the files that documents link to.
 OUTSIDE = (
-    *("README.md", "CHANGELOG.md", "LICENSE", "search_spaces/README.md", "results/README.md"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
+    *("search_spaces/README.md", "results/README.md"),
     *sorted(f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")),
 )
 NOT_RUN = re.compile(r"^ *<!-- not run: .*? -->\n", re.MULTILINE | re.DOTALL)

@@ -13,7 +13,13 @@ from tests.paths import ROOT
 
 README = ROOT / "README.md"
 SPACES, RESULTS = ROOT / "search_spaces" / "README.md", ROOT / "results" / "README.md"
-DOCUMENTS = [README, SPACES, RESULTS, *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    README,
+    SPACES,
+    RESULTS,
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 PROGRAMS = ("bash", "python")
 # Languages of blocks that show output, a file or a configuration.
