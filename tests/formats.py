@@ -1,13 +1,15 @@
 """The formats of a model, written and compared at once."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
 from tuning.data.corpus import Corpus
-from tuning.evaluation.metrics import Labels
+from tuning.evaluation.metrics import Array, Labels
 from tuning.export import formats
 from tuning.export.manifest import WrittenFormats
+from tuning.export.writers import Source
 from tuning.spaces.ranges import Values
 
 
@@ -20,10 +22,12 @@ def write_formats(
     test_texts: list[str],
     test_labels: Labels,
     to_probabilities: keras.layers.Layer | None = None,
+    expect: Callable[[list[str]], Array] | None = None,
 ) -> WrittenFormats:
     """Write every format, as an export does, and return the formats that passed their checks."""
+    source = Source.of(model, formats.model_input(model, values), corpus, to_probabilities)
     with formats.write_formats(
-        folder, model, values, corpus, test_texts=test_texts, to_probabilities=to_probabilities
+        folder, source, values, test_texts=test_texts, expect=expect
     ) as compare:
         pass
     return compare(test_labels)

@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -32,11 +33,11 @@ from tests.stored_documents import full_manifest
 from tests.studies import Setting, copy_study
 from tuning.confirmation.ensemble import Ensemble, Member
 from tuning.confirmation.rounds import Confirmation
-from tuning.errors import ArgumentError, StudyError
+from tuning.errors import ArgumentError, ExportError, StudyError
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import SINGLE
-from tuning.export.ensemble import ModelChoice, choose_members
+from tuning.export.ensemble import ModelChoice, choose_members, mean_of_members
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
 from tuning.export.export import export_best
 from tuning.export.formats import model_input, pipeline_probabilities
@@ -262,7 +263,7 @@ INPUT = model_input(
     "kind", ["ends of a text", "several sigmoids", "shapes of an output", "words beside n-grams"]
 )
 def test_every_format_carries_an_ensemble(kind: str, reviews: Reviews, tmp_path: Path) -> None:
-    models, _ = members_of(MEMBERS[kind])
+    models, values = members_of(MEMBERS[kind])
     common = common_input([item.inputs for item in models], reviews.corpus)
     written = write_formats(
         tmp_path,
@@ -271,10 +272,28 @@ def test_every_format_carries_an_ensemble(kind: str, reviews: Reviews, tmp_path:
         reviews.corpus,
         test_texts=reviews.splits.frames["test"]["text"].tolist(),
         test_labels=labels_of(reviews),
+        expect=partial(mean_of_members, models, values, reviews.corpus),
     )
     assert set(written.forms) == {export_format.path for export_format in FORMATS.values()}, (
         written.left_out
     )
+
+
+def test_members_that_are_joined_wrongly_fail_the_check(reviews: Reviews, tmp_path: Path) -> None:
+    """The formats are compared with the mean of the members, each of which predicts alone."""
+    models, values = members_of(MEMBERS["one length"])
+    common = common_input([item.inputs for item in models], reviews.corpus)
+    swapped = [replace(item, weight=1 - item.weight) for item in models]
+    with pytest.raises(ExportError, match="differ"):
+        write_formats(
+            tmp_path,
+            average(swapped, common, reviews.corpus),
+            values_of_input(common),
+            reviews.corpus,
+            test_texts=reviews.splits.frames["test"]["text"].tolist(),
+            test_labels=labels_of(reviews),
+            expect=partial(mean_of_members, models, values, reviews.corpus),
+        )
 
 
 def confirm_study(setting: Setting, **terms: Any) -> Confirmation:

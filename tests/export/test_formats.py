@@ -553,7 +553,12 @@ def test_required_format_that_can_not_be_written_ends_the_export_before_a_check(
     test = reviews.splits.frames["test"]["text"].tolist()
     with (
         pytest.raises(ExportError, match="saved_model is refused"),
-        formats.write_formats(tmp_path, model, values, reviews.corpus, test_texts=test),
+        formats.write_formats(
+            tmp_path,
+            Source.of(model, model_input(model, values), reviews.corpus),
+            values,
+            test_texts=test,
+        ),
     ):
         pytest.fail("the export goes on")
 
@@ -573,7 +578,12 @@ def test_no_check_begins_after_an_error(
     test = reviews.splits.frames["test"]["text"].tolist()
     with (
         pytest.raises(KeyboardInterrupt),
-        formats.write_formats(tmp_path, model, values, reviews.corpus, test_texts=test),
+        formats.write_formats(
+            tmp_path,
+            Source.of(model, model_input(model, values), reviews.corpus),
+            values,
+            test_texts=test,
+        ),
     ):
         raise KeyboardInterrupt
     assert len(begun) == formats.N_CHECKS < len(FORMATS)

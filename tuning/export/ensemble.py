@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from tuning.config import exceeded
 from tuning.confirmation.ensemble import Ensemble, Repeat, choose_ensemble
@@ -16,14 +19,16 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews, distinct_codes
 from tuning.errors import ArgumentError, StudyError
+from tuning.evaluation.metrics import Array
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelScores, ModelSize, Scores
 from tuning.export.description import ChosenTrial
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
-from tuning.export.formats import model_input
+from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.retraining import Retraining, Trained
+from tuning.export.writers import Source
 from tuning.results import StudyDir
-from tuning.spaces.ranges import Value
+from tuning.spaces.ranges import Value, Values
 from tuning.study.summary import Summary
 from tuning.training import prediction
 
@@ -197,7 +202,23 @@ def join(
         epochs=sum(own.epochs for own in trained),
         model=average(models, common, corpus),
         seconds=sum(own.seconds for own in trained),
+        expect=partial(mean_of_members, models, [own.values for own in trained], corpus),
     )
+
+
+def mean_of_members(
+    models: Sequence[WeightedModel], values: Sequence[Values], corpus: Corpus, texts: list[str]
+) -> Array:
+    """Return the weighted mean of the members' class probabilities of raw texts, each computed by
+    the member alone. So the check of an export also covers how the members were joined.
+    """
+    mean = np.zeros((len(texts), len(corpus.card.class_names)))
+    for item, own in zip(models, values, strict=True):
+        source = Source.of(item.model, item.inputs, corpus, item.to_probabilities)
+        outputs = pipeline_probabilities(source, own, texts)
+        # The outputs of several sigmoids do not sum to 1.
+        mean += item.weight * outputs / np.maximum(outputs.sum(axis=1, keepdims=True), 1e-7)
+    return mean
 
 
 def describe_ensemble(

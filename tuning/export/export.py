@@ -37,11 +37,12 @@ from tuning.export.ensemble import (
     join,
     retrainings_of,
 )
-from tuning.export.formats import write_formats
+from tuning.export.formats import model_input, write_formats
 from tuning.export.manifest import FullManifest, WrittenFormats
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Retraining, Trained, require_present_space, retrain
 from tuning.export.versions import next_number, publish, recover, temporary_folder
+from tuning.export.writers import Source
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space
@@ -193,13 +194,14 @@ def _write(
 ) -> tuple[WrittenFormats, TestEvaluation]:
     """Write the formats, and evaluate the models on the test split while they are checked."""
     best = trained[BEST]
+    inputs = model_input(best.model, best.values)
+    source = Source.of(best.model, inputs, corpus, best.to_probabilities)
     with write_formats(
         temporary,
-        best.model,
+        source,
         best.values,
-        corpus,
         test_texts=test_texts,
-        to_probabilities=best.to_probabilities,
+        expect=best.expect,
         progress=progress,
     ) as compare:
         evaluation = _evaluate(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from tuning.atomic_io import translated
 from tuning.data import tokenizer
-from tuning.data.corpus import Corpus, encode
+from tuning.data.corpus import encode
 from tuning.data.files import Progress, utf8
 from tuning.data.ngrams import encode_ngrams
 from tuning.data.splits import SplitTexts
@@ -65,17 +65,17 @@ Checked = tuple[Array, MeasuredFormat]
 @contextlib.contextmanager
 def write_formats(
     folder: Path,
-    model: keras.Model,
+    source: Source,
     values: Values,
-    corpus: Corpus,
     *,
     test_texts: list[str],
-    to_probabilities: keras.layers.Layer | None = None,
+    expect: Callable[[list[str]], Array] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Callable[[Labels], WrittenFormats]]:
-    """Write the model in every format, with the layer `to_probabilities` after its output. Inside
-    the context, each format is compared with the trained model by a process of its own, on hostile
-    texts and on some texts of the test split.
+    """Write a model in every format. Inside the context, each format is compared with the trained
+    model by a process of its own, on hostile texts and on some texts of the test split.
+
+    `expect` gives the probabilities to compare with; by default the model itself gives them.
 
     The value of the context is a function from the labels of the test split to the formats. A
     format that can't be written or loaded, or that fails its parity check, is removed, and
@@ -85,13 +85,11 @@ def write_formats(
         ExportError: a required format can't be written; of the function: it can't be loaded, or
             fails its parity check.
     """
-    inputs = model_input(model, values)
-    source = Source.of(model, inputs, corpus, to_probabilities)
     _write_vocabularies(folder, source)
     texts = [*HOSTILE_TEXTS, *(test_texts[row] for row in _parity_rows(len(test_texts), source))]
-    expected = pipeline_probabilities(source, values, texts)
+    expected = expect(texts) if expect else pipeline_probabilities(source, values, texts)
     with ThreadPoolExecutor(N_CHECKS) as checks:
-        check = partial(_check, folder, inputs=inputs, texts=texts, expected=expected)
+        check = partial(_check, folder, inputs=source.inputs, texts=texts, expected=expected)
         try:
             outcomes = _write_all(folder, source, partial(checks.submit, check), progress)
             yield partial(_formats_of, folder, source, outcomes, texts=texts, expected=expected)

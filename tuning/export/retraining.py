@@ -8,7 +8,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -20,6 +20,7 @@ from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.errors import ExportError
+from tuning.evaluation.metrics import Array
 from tuning.evaluation.scores import ModelScores, Scores
 from tuning.evaluation.test_split import Classifier
 from tuning.metrics import metric_of
@@ -86,7 +87,10 @@ class Retraining:
 class Trained:
     """A configuration that was retrained on the train and validation splits.
 
-    `to_probabilities` is the layer that makes probabilities of the model's output, if it is logits.
+    Attributes:
+        to_probabilities: the layer that makes probabilities of the model's output, if it is logits.
+        expect: gives the class probabilities of raw texts without the model, whose exports are
+            compared with them; None where the model itself gives them.
     """
 
     trial: FrozenTrial
@@ -95,6 +99,7 @@ class Trained:
     model: keras.Model
     seconds: float
     to_probabilities: keras.layers.Layer | None = None
+    expect: Callable[[list[str]], Array] | None = None
 
     def classifier(self, n_classes: int) -> Classifier:
         """Return a function from texts to the class probabilities of the model."""
