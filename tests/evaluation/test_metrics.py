@@ -224,7 +224,8 @@ def test_outputs_of_another_shape_are_refused(shape: tuple[int, ...], n_classes:
     width = math.prod(shape[1:])
     with pytest.raises(ValueError, match=f"it gives {width} numbers a text") as error:
         class_probabilities(np.full(shape, 0.5), n_classes=n_classes)
-    assert f"End it with Dense(1, 'sigmoid') or Dense({n_classes}, 'softmax')." in str(error.value)
+    single = "Dense(1, 'sigmoid') or " * (n_classes == 2)
+    assert f"End it with {single}Dense({n_classes}, 'softmax')." in str(error.value)
     assert ("--positive-from 0" in str(error.value)) == ((width, n_classes) == (5, 2))
 
 

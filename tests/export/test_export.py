@@ -678,3 +678,40 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_expor
     assert exported.code == 0, exported.err
     manifest = full_manifest(tmp_path / "results" / "s" / "best")
     assert (manifest.left_out, [*manifest.forms]) == ({}, ["model.onnx"])
+
+
+POLICY_IN_CALL = """
+import keras
+from keras import layers, ops
+
+keras.mixed_precision.set_global_policy("mixed_float16")
+
+
+class Mean(layers.Layer):
+    def call(self, x):
+        n = ops.cast(ops.ones_like(x[:, :, :1]), keras.mixed_precision.dtype_policy().compute_dtype)
+        return ops.sum(x * n, axis=1) / 8
+
+
+def build(hp):
+    model = keras.Sequential([
+        keras.Input((8,), dtype="int32"), layers.Embedding(30, 2), Mean(),
+        layers.Dense(1, "sigmoid", dtype="float32"),
+    ])
+    model.compile(keras.optimizers.Adam(0.05), "binary_crossentropy")
+    return model
+"""
+
+
+@pytest.mark.slow
+def test_export_has_the_policy_of_the_space_s_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
+) -> None:
+    """A layer reads the policy when an export traces it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mixed.py").write_text(POLICY_IN_CALL)
+    make_reviews().to_csv("reviews.csv", index=False)
+    flags = ("--space", "mixed.py", "--data", "reviews.csv", "--epochs", 2, "--workers", 1)
+    assert run_cli("tune", "--study", "s", *flags, "--n-trials", 1, "--no-confirm").code == 0
+    exported = run_cli("export-best", "--study", "s")
+    assert exported.code == 0, exported.err

@@ -28,10 +28,10 @@ from tuning.export.ensemble_graph import WeightedModel, average, common_input, v
 from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.writers import Source
-from tuning.inference import load, runtimes
+from tuning.inference import runtimes
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import ENCODER_TOLERANCE, FORMATS, format_of
+from tuning.inference.runtimes import ENCODER_TOLERANCE, FORMATS, format_of, vocabularies
 from tuning.models import ngram_classifier, transformer_classifier
 from tuning.pretrained.tokens import build_tokens
 from tuning.spaces.ranges import Values
@@ -263,7 +263,7 @@ def test_every_format_carries_an_ensemble_of_encoders_and_ngrams(
 def test_vocabularies_of_an_encoder_are_verified(tuned: Tuned) -> None:
     inputs = model_input(tuned.model, tuned.values)
     names = {"ngrams.txt", "tokenizer.json"} if inputs.ngrams else {"tokenizer.json"}
-    assert set(load._vocabularies("onnx", inputs)) == names
+    assert set(vocabularies(inputs)) == names
 
 
 @pytest.mark.slow

@@ -1346,3 +1346,29 @@ def build(hp):
 """
     (note, *_) = declare(write(tmp_path, text), n_classes=2).notes
     assert note.startswith("RobertaBackbone gets the word ids of this program.")
+
+
+GATED = """
+
+class Gated(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.out = keras.layers.Dense(1)
+        self.embed = keras.layers.Embedding(30, 2)
+        self.gate = keras.layers.Dense(2, "sigmoid")
+
+    def call(self, ids):
+        x = self.embed(ids)
+        return self.out(keras.ops.mean(x * self.gate(x), axis=1))
+
+
+def build(hp):
+    made = Gated()
+    made.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    return made
+"""
+
+
+def test_sigmoid_inside_a_model_of_logits_is_not_named(tmp_path: Path) -> None:
+    notes = declare(write(tmp_path, GATED), n_classes=2, sizes=SIZES).notes
+    assert not [note for note in notes if "from_logits" in note]

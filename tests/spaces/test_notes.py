@@ -137,6 +137,7 @@ def make():
             for initializer in (
                 '"uniform", trainable=False',
                 '"ones"',
+                "None",
                 "initializers.Constant(0.1)",
                 '"identity"',
                 "initializers.RandomNormal(seed=1)",

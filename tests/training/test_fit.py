@@ -567,7 +567,7 @@ def test_policy_of_a_file_holds_for_every_training_of_its_models(
         assert model.layers[0].compute_dtype == "bfloat16"
         assert run(lambda hp: mean(), epochs=1)[0].layers[0].compute_dtype == "float32"
     job = TrainingJob(values=VALUES, n_classes=2, train=TrainConfig(), seed=0, weights=weights)
-    loaded = load_trained(hypermodel, job)
+    loaded = load_trained(hypermodel, job).model
     assert loaded.layers[0].compute_dtype == "bfloat16"
     for ours, theirs in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(np.array(ours, np.float32), np.array(theirs, np.float32))
@@ -639,6 +639,7 @@ def fit_arguments(parameters: str, arguments: str) -> dict[str, Any]:
     [
         ("*args, **kwargs", "*args, **kwargs"),
         ("*args, **kwargs", "args[0], args[1], **kwargs"),
+        ("*args, **kwargs", "{'x': args[0]}['x'], args[1], **kwargs"),
         ("*args, **kwargs", "kwargs.pop('x'), kwargs.pop('y'), **kwargs"),
         ("**kwargs", "**kwargs"),
         ("x, y, /, **kwargs", "x, y, **kwargs"),
@@ -665,6 +666,23 @@ def test_own_fit_gets_x_and_y_as_its_signature_takes_them(parameters: str, argum
     assert (given["x"], given["y"]) == ("texts", "labels")
     assert (given["validation_data"], given["epochs"]) == (("held", "out"), 2)
     assert len(given["callbacks"]) == 1
+
+
+def test_own_fit_may_take_its_model_by_position() -> None:
+    given: list[Any] = []
+
+    def own(hp: Any, *args: Any, **kwargs: Any) -> None:
+        model, x, y = args
+        given.extend([model, x, y, kwargs["epochs"]])
+
+    loops.call_fit(
+        *(own, None, "model"),  # type: ignore[arg-type]
+        train=("texts", "labels"),
+        validation=("held", "out"),
+        epochs=2,
+        callback=keras.callbacks.Callback(),
+    )
+    assert given == ["model", "texts", "labels", 2]
 
 
 @pytest.mark.parametrize(

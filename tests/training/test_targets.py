@@ -317,6 +317,8 @@ def test_output_of_a_subclassed_model_decides(activation: str | None, expected: 
         lambda: [layers.Dense(2), layers.Softmax()],
         lambda: [layers.Dense(2), layers.Lambda(ops.softmax)],
         lambda: [keras.Sequential([layers.Dense(3, "relu"), layers.Dense(2, "softmax")])],
+        lambda: [layers.Dense(2, "softmax"), layers.Flatten()],
+        lambda: [layers.Dense(2, "sigmoid"), layers.Reshape((2,))],
     ],
 )
 def test_probabilities_under_a_loss_for_logits_get_no_second_activation(

@@ -39,11 +39,11 @@ def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
     if outputs.shape[1] == 1 and n_classes == 2:
         outputs = np.hstack([1 - outputs, outputs])
     if outputs.shape[1] != n_classes:
+        ends = ["Dense(1, 'sigmoid')"] * (n_classes == 2) + [f"Dense({n_classes}, 'softmax')"]
         is_five = n_classes == 2 and outputs.shape[1] == 5
         raise ValueError(
             f"The model must give one probability of class 1 (for two classes) or {n_classes} of"
-            f" them; it gives {outputs.shape[1]} numbers a text. End it with Dense(1, 'sigmoid') or"
-            f" Dense({n_classes}, 'softmax')."
+            f" them; it gives {outputs.shape[1]} numbers a text. End it with {' or '.join(ends)}."
             + (" --positive-from 0 makes each number of stars a class." if is_five else "")
         )
     finite = outputs[np.isfinite(outputs)]

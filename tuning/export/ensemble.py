@@ -202,6 +202,7 @@ def join(
         epochs=sum(own.epochs for own in trained),
         model=average(models, common, corpus),
         seconds=sum(own.seconds for own in trained),
+        hypermodel=trained[0].hypermodel,
         expect=partial(mean_of_members, models, [own.values for own in trained], corpus),
     )
 

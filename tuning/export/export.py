@@ -46,6 +46,7 @@ from tuning.export.writers import Source
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space
+from tuning.spaces.keras_settings import keras_settings_of
 from tuning.spaces.loading import SearchSpace
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
@@ -143,23 +144,30 @@ def _export(
     trained, of_members, compared = _train(
         chosen, members, space, corpus, splits, test_texts=test_texts, progress=progress
     )
-    facts = None
-    if members:
-        joined = join(chosen, members, of_members, corpus=corpus)
-        trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
-        facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
-    with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
-        formats, evaluation = _write(
-            temporary, chosen, trained, compared, corpus, test_texts=test_texts, progress=progress
-        )
-        scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
-        number = next_number(folder.best_dir)
-        manifest = describe_export(
-            chosen, trained, corpus.card, number=number, scores=scores, formats=formats
-        )
-        seen = _with_column(evaluation.predictions, slice_column, splits)
-        test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
-        return _publish(temporary, manifest, test, folder, number=number)
+    with keras_settings_of(trained[BEST].hypermodel):
+        facts = None
+        if members:
+            joined = join(chosen, members, of_members, corpus=corpus)
+            trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
+            facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
+        with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
+            formats, evaluation = _write(
+                temporary,
+                chosen,
+                trained,
+                compared,
+                corpus,
+                test_texts=test_texts,
+                progress=progress,
+            )
+            scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
+            number = next_number(folder.best_dir)
+            manifest = describe_export(
+                chosen, trained, corpus.card, number=number, scores=scores, formats=formats
+            )
+            seen = _with_column(evaluation.predictions, slice_column, splits)
+            test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
+            return _publish(temporary, manifest, test, folder, number=number)
 
 
 def _train(

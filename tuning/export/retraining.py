@@ -88,6 +88,7 @@ class Trained:
     """A configuration that was retrained on the train and validation splits.
 
     Attributes:
+        hypermodel: the hypermodel, with whose settings of Keras the model is used.
         to_probabilities: the layer that makes probabilities of the model's output, if it is logits.
         expect: gives the class probabilities of raw texts without the model, whose exports are
             compared with them; None where the model itself gives them.
@@ -98,6 +99,7 @@ class Trained:
     epochs: float
     model: keras.Model
     seconds: float
+    hypermodel: object = None
     to_probabilities: keras.layers.Layer | None = None
     expect: Callable[[list[str]], Array] | None = None
 
@@ -191,8 +193,17 @@ def retrain(
                     f" {retraining.epochs:g}; the number of trained epochs is {epochs:g}."
                 )
             built = fit.load_trained(hypermodel, request.job)
-            layer = built.form.to_probabilities
-            trained.append(Trained(trial, request.job.values, epochs, built.model, seconds, layer))
+            trained.append(
+                Trained(
+                    trial,
+                    request.job.values,
+                    epochs,
+                    built.model,
+                    seconds,
+                    hypermodel=hypermodel,
+                    to_probabilities=built.form.to_probabilities,
+                )
+            )
     return trained
 
 

@@ -79,7 +79,13 @@ class Source:
         """
         length, layer = self.inputs.sequence_length, self.to_probabilities
         graph = as_graph(self.model, sequence_length=length)
-        return graph if layer is None else ended_with(layer, graph, sequence_length=length)
+        if layer is None:
+            return graph
+        try:
+            return ended_with(layer, graph, sequence_length=length)
+        # Keras can't call every model with symbolic inputs. Each format then says so.
+        except Exception:  # noqa: BLE001
+            return graph
 
     def call(self, arrays: Mapping[str, Any], **options: Any) -> Any:
         """Return the output of `graph` for its inputs, which are named by their roles."""

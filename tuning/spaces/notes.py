@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A model of n-grams is called with a text of `N_IDS` n-grams and each number of padding columns.
 # Outputs that differ by less than `TOLERANCE` differ by rounding errors.
-N_IDS, N_PADDING, TOLERANCE = 32, (32, 96), 1e-5
+N_IDS, N_PADDING, TOLERANCE = 32, (1, 96), 1e-5
 # The ids 0 and 1 are the padding and unknown words.
 FIRST_WORD_ID = 2
 # Standard deviation of the noise on the weights. Keras draws embeddings up to 0.05.
@@ -38,11 +38,13 @@ def notes_of(model: keras.Model) -> tuple[str, ...]:
             " tokens of its preset.",
         )
     notes = []
-    if "tokens" not in names and any(map(_has_given_rows, embeddings_of_ids(model))):
+    if "tokens" not in names and run_user_code(
+        lambda: any(map(_has_given_rows, embeddings_of_ids(model))), doing="drawing its embeddings"
+    ):
         notes.append(
             "The rows of an Embedding are given, and belong to other words than the token ids of"
-            " this program. Let the model take the texts, with TextVectorization(vocabulary=words)"
-            " in the order of the rows."
+            " this program. Let the model take the texts, with TextVectorization(vocabulary=words),"
+            " whose first word has the id 2, and put two rows before those of the words."
         )
     if NGRAMS in names and run_user_code(
         lambda: _reads_padding_of_ngrams(model), doing="calling the model with n-grams"
@@ -88,6 +90,8 @@ def _has_given_rows(layer: keras.layers.Embedding) -> bool:
     import keras
 
     initializer = layer.embeddings_initializer
+    if initializer is None:
+        return False
 
     def draw() -> npt.NDArray[Any]:
         values = initializer((layer.input_dim, layer.output_dim), dtype=layer.variable_dtype)
@@ -120,11 +124,20 @@ def _reads_padding_of_ngrams(model: keras.Model) -> bool:
     noisy = [w + draw.normal(0, NOISE, w.shape) if w.dtype.kind == "f" else w for w in weights]
     model.set_weights(noisy)
     try:
-        outputs = [model(_ngrams(model, n), training=False) for n in N_PADDING]
+        few, again, many = (_output(model, _ngrams(model, n)) for n in (N_PADDING[0], *N_PADDING))
     finally:
         model.set_weights(weights)
-    few, many = map(np.asarray, keras.tree.flatten(outputs))  # An output may be in a dictionary.
-    return not np.allclose(few, many, rtol=0, atol=TOLERANCE, equal_nan=True)
+    # A model may draw numbers in a call, too.
+    return np.array_equal(few, again, equal_nan=True) and not np.allclose(
+        few, many, rtol=0, atol=TOLERANCE, equal_nan=True
+    )
+
+
+def _output(model: keras.Model, inputs: Any) -> npt.NDArray[Any]:
+    import keras
+
+    (output,) = keras.tree.flatten(model(inputs, training=False))  # It may be in a dictionary.
+    return np.asarray(output)
 
 
 def _ngrams(model: keras.Model, n_padding: int) -> Any:
@@ -133,8 +146,10 @@ def _ngrams(model: keras.Model, n_padding: int) -> Any:
         name: np.ones((1, tensor.shape[1] or N_IDS), np.int32)
         for name, tensor in zip(names_of_inputs(model), model.inputs, strict=True)
     }
-    inputs[NGRAMS] = np.full((1, N_IDS + n_padding), FIRST_WORD_ID, np.int32)
-    inputs[NGRAMS][:, N_IDS:] = 0
+    rows = min((layer.input_dim for layer in embeddings_of_ids(model)), default=N_IDS)
+    n_ids = max(min(N_IDS, rows - FIRST_WORD_ID), 1)
+    inputs[NGRAMS] = np.zeros((1, n_ids + n_padding), np.int32)
+    inputs[NGRAMS][0, :n_ids] = FIRST_WORD_ID + np.arange(n_ids)
     return inputs if len(inputs) > 1 else inputs[NGRAMS]
 
 

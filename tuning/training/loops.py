@@ -208,12 +208,13 @@ def call_fit(
     Raises:
         SpaceError: `fit` does not take an argument, or needs another one.
     """
-    arguments: tuple[Any, ...] = (hp, model)
     options = {"validation_data": validation, "epochs": epochs, "callbacks": [callback]}
-    if _takes_by_position(fit):
-        arguments += train
-    else:
-        options |= zip("xy", train, strict=True)
+    by_position: tuple[tuple[Any, ...], dict[str, Any]] = (hp, model, *train), options
+    by_name: tuple[tuple[Any, ...], dict[str, Any]] = (
+        (hp, model),
+        {"x": train[0], "y": train[1], **options},
+    )
+    arguments, options = by_position if _takes_by_position(fit) else by_name
     try:
         inspect.signature(fit).bind(*arguments, **options)
     except TypeError as error:
@@ -221,7 +222,13 @@ def call_fit(
             f"fit() can't take x, y, validation_data, epochs and callbacks: {error}. Write"
             " def fit(self, hp, model, x, y, **kwargs)."
         ) from error
-    fit(*arguments, **options)
+    try:
+        fit(*arguments, **options)
+    except KeyError as error:  # The code reads kwargs["x"].
+        if error.args != ("x",) or "x" in options:
+            raise
+        arguments, options = by_name
+        fit(*arguments, **options)
 
 
 def _takes_by_position(fit: Callable[..., object]) -> bool:
@@ -229,15 +236,14 @@ def _takes_by_position(fit: Callable[..., object]) -> bool:
     `model`. An array is not meant for a parameter such as `flag=False`, or for a parameter with the
     name of another argument of `keras.Model.fit`, such as `callbacks`.
     """
-    parameters = [*inspect.signature(fit).parameters.values()][2:]
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    slots = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:2]
+    parameters = [*inspect.signature(fit).parameters.values()]
     has_args = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    slots = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][2:4]
     if {"x", "y"}.issubset(named):
         return False
-    if not slots:  # A function that reads kwargs["x"] has the constant "x".
-        code = getattr(inspect.unwrap(fit), "__code__", None)
-        return has_args and "x" not in getattr(code, "co_consts", ())
+    if not slots:
+        return has_args
     others = inspect.signature(keras.Model.fit).parameters.keys() - {"x", "y"}
     # `inputs=None` may be meant for an array, but before `*args` it is an option.
     defaults = [inspect.Parameter.empty] if has_args else [inspect.Parameter.empty, None]

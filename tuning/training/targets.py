@@ -17,6 +17,7 @@ from keras.src.trainers.compile_utils import get_loss
 from tuning.data.splits import MIN_TEXTS_PER_CLASS
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
+from tuning.raw_text.vectorization import placeholder_vocabularies
 from tuning.spaces.files import run_user_code
 from tuning.spaces.outputs import gives_probabilities
 from tuning.training.architecture import TEXT, as_graph, input_names, output_of
@@ -111,8 +112,12 @@ def form_of_loss(
         return encoder, _activation_of_logits(loss, encoder, shape, n_classes=n_classes)
 
     encoder, activation = run_user_code(tried, doing="trying its loss")
-    if activation is None or gives_probabilities(as_graph(model, sequence_length=sequence_length)):
+    if activation is None:
         return LossForm(encoder)
+    graph = as_graph(model, sequence_length=sequence_length)
+    with placeholder_vocabularies(model):
+        if gives_probabilities(graph, length=sequence_length):
+            return LossForm(encoder)
     # Half precision would round the probabilities.
     layer = keras.layers.Activation(activation, dtype="float32", name=PROBABILITIES)
     return LossForm(encoder, layer)
@@ -192,7 +197,7 @@ def _first_that_fits(
 
 def _classes_of_data(class_names: Sequence[str]) -> str:
     """Return a sentence about the classes of the data; "" if their names are not known."""
-    if not class_names:
+    if len(class_names) <= 2:  # Further classes of stars need --positive-from 0.
         return ""
     n_left = len(class_names) - N_NAMED
     named = ", ".join(map(repr, class_names[:N_NAMED])) + (f" and {n_left} more" * (n_left > 0))
