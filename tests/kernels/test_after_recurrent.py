@@ -6,6 +6,7 @@ kernel they have the static shapes, outputs and gradients of Keras' own layers.
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -120,19 +121,19 @@ def test_layer_after_the_kernel_gives_what_it_gives_after_keras(name: str) -> No
         )
 
     n_fused = {"decoder": 4, "sentences": 4, "next recurrent layer": 4}
+
+    def step(model: keras.Model, x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            outputs = model(x, training=True)
+            loss = tf.reduce_mean(tf.square(outputs - 1))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        return outputs, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
     results = []
     for model in pair(build, n_fused.get(name, 2)):
-
-        @tf.function(autograph=False)
-        def step(x: Any, model: keras.Model = model) -> Any:
-            with tf.GradientTape() as tape:
-                outputs = model(x, training=True)
-                loss = tf.reduce_mean(tf.square(outputs - 1))
-            gradients = tape.gradient(loss, model.trainable_variables)
-            return outputs, [tf.convert_to_tensor(gradient) for gradient in gradients]
-
-        steps = step.get_concrete_function(tf.TensorSpec((None, LENGTH), tf.int32))
-        results.append(tf.nest.flatten(steps(tf.constant(ids(n=N_TEXTS, length=LENGTH)))))
+        specs = [tf.TensorSpec((None, LENGTH), tf.int32)]
+        traced = tf.function(partial(step, model), input_signature=specs, autograph=False)
+        results.append(tf.nest.flatten(traced(tf.constant(ids(n=N_TEXTS, length=LENGTH)))))
     for stock, fused in zip(*results, strict=True):
         np.testing.assert_allclose(fused, stock, atol=1e-6)
 
