@@ -229,7 +229,9 @@ def test_logits_beside_probabilities_give_the_mean_of_the_probabilities(reviews:
     ]
     source = Source.of(model, common, reviews.corpus)
     probabilities = pipeline_probabilities(source, values_of_input(common), reviews.texts)
-    np.testing.assert_allclose(probabilities, 0.75 * outputs[0] + 0.25 * outputs[1], atol=1e-6)
+    first_weight, second_weight = (item.weight for item in models)
+    expected = first_weight * outputs[0] + second_weight * outputs[1]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

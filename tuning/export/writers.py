@@ -76,6 +76,9 @@ class Source:
 
         A subclassed model that Keras can't trace is returned unchanged, or before the layer that
         makes probabilities of its output.
+
+        Raises:
+            ExportError: Keras can't call the model with symbolic inputs, for that layer.
         """
         length, layer = self.inputs.sequence_length, self.to_probabilities
         graph = as_graph(self.model, sequence_length=length)
@@ -83,9 +86,13 @@ class Source:
             return graph
         try:
             return ended_with(layer, graph, sequence_length=length)
-        # Keras can't call every model with symbolic inputs. Each format then says so.
-        except Exception:  # noqa: BLE001
-            return graph
+        # The user's code may raise any exception for symbolic tensors.
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ExportError(
+                "A model of logits must have a call() that Keras can trace, for the layer of"
+                f" probabilities; tracing it gave: {reason.rstrip('.')}."
+            ) from error
 
     def call(self, arrays: Mapping[str, Any], **options: Any) -> Any:
         """Return the output of `graph` for its inputs, which are named by their roles."""
