@@ -360,12 +360,16 @@ def test_grid_ends_when_every_point_is_finished(setting: Setting) -> None:
 
 
 def slow_down(setting: Setting, seconds: float) -> None:
-    """Make each build of the space's model take `seconds`, and start the worker server, because a
+    """Make each build of a trial's model take `seconds`, and start the worker server, because a
     timeout includes its start.
     """
     with Pool(1, log_path=setting.results.path.parent / "server.log"):
         pass
-    setting.run_in_build(f"import time; time.sleep({seconds})")
+    # The build that reads the notes of the space, before this file exists, is not slow.
+    setting.run_in_build(
+        f"import os, time\nif os.path.exists({str(setting.folder.space_path)!r}):\n"
+        f"    time.sleep({seconds})"
+    )
 
 
 @pytest.mark.slow
