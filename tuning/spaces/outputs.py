@@ -61,7 +61,8 @@ def _example(model: keras.Model, length: int) -> Any:
     tensors = getattr(model, "inputs", None) or []
     if takes_texts(model):
         texts = np.array(["good", "bad"], dtype=object)
-        return keras.ops.convert_to_tensor(texts[:, None] if tensors[0].ndim == 2 else texts)
+        is_column = bool(tensors) and tensors[0].ndim == 2  # A subclassed model has no inputs.
+        return keras.ops.convert_to_tensor(texts[:, None] if is_column else texts)
     arrays = [np.ones((2, tensor.shape[1] or length), np.int32) for tensor in tensors]
     struct = getattr(model, "_inputs_struct", None)  # Keras warns of another structure.
     if isinstance(struct, dict):
