@@ -1,66 +1,8 @@
-# Every recipe is one command. If a variable is empty, the command uses its own default. Variables
-# with `=` are not taken from the environment, where other programs set them.
-STUDY   ?=
-SPACE   ?=
-SPACES  ?=
-PRESET  ?=
-VOCAB_SIZE      ?=
-SEQUENCE_LENGTH ?=
-DATA    ?=
-TEXT    ?=
-LABEL   ?=
-POSITIVE_FROM ?=
-DROP_STARS    ?=
-TRIALS  ?=
-TIMEOUT ?=
-EPOCHS  ?=
-MIN_TEXTS ?=
-WORKERS ?=
-POOL    ?=
-RAY_ADDRESS ?=
-SEED    ?=
-METRIC  ?=
-SAMPLER ?=
-PRUNER  ?=
-STORAGE ?=
-PORT    =
-HOST    =
-FILE    ?=
-OUTPUT  ?=
-MINUTES ?=
-REPEATS ?=
-AMAZON  ?=
-TOP     ?=
-SEEDS   ?=
-SHARE   ?=
-PRUNED  ?=
-TRIAL   ?=
-ENSEMBLE ?=
-SLICE   ?=
-YES     ?=
-FAULTS  ?=
-DIR     ?=
-FROM    ?=
-NAME    =
-AS_FINISHED ?=
-JOIN    ?=
-LOG_TO  ?=
-OBJECTIVES     ?=
-MAX_PARAMETERS ?=
-MAX_LATENCY_MS ?=
-
+# Every recipe is one command, which gets the variables of make as NAME=value. An empty variable
+# leaves the default to the command.
 BOOTSTRAP ?= python3
 VENV      = .venv
 PYTHON    := $(VENV)/bin/python
-
-# A misspelled variable would be ignored, and the default data searched. A make that calls this one
-# hands its own variables over.
-known   := $(shell sed -n 's/^\([A-Z_]*\) *?*= *.*/\1/p' '$(lastword $(MAKEFILE_LIST))')
-unknown := $(filter-out $(known) PYTHON SHELL,$(foreach name,$(.VARIABLES),\
-             $(if $(filter command,$(firstword $(origin $(name)))),$(name))))
-ifneq ($(and $(known),$(filter 0,$(MAKELEVEL)),$(strip $(unknown))),)
-$(error unknown variable: $(strip $(unknown)). docs/commands.md lists the variables)
-endif
 
 # Otherwise the first search would compile them. TensorFlow 2.21 prints lines at its import with any
 # TF_CPP_MIN_LOG_LEVEL, so the output is printed only if the command fails.
@@ -74,41 +16,19 @@ pip_install = $(PYTHON) -m pip install --quiet --disable-pip-version-check --req
 quote = '$(subst ','\'',$(1))'
 flag  = $(if $(value $(1)),$(2) $(call quote,$(value $(1))))
 
-# STORAGE, FROM and LOG_TO are passed in the environment and not as flags: they may contain a
-# password, and make prints its commands.
-export STORAGE
-export FROM
-export LOG_TO
+# STORAGE, FROM and LOG_TO may contain a password, and make prints its commands: make hands these
+# variables over in the environment, as every variable of its command line.
+hidden    = BOOTSTRAP FROM LOG_TO MAKEFLAGS PYTHON SHELL STORAGE VENV
+typed     = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin \
+              $(name)))),$(name)))
+variables = $(foreach name,$(sort $(filter-out $(hidden),$(typed))),$(if $(value $(name)),$(call \
+              quote,$(name)=$(value $(name)))))
 
-study_flags   = $(call flag,STUDY,--study)
-data_flags    = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) \
-                $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
-star_flags    = $(call flag,POSITIVE_FROM,--positive-from) \
-                $(foreach star,$(value DROP_STARS),--drop-stars $(call quote,$(star)))
-pool_flags    = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) \
-                $(call flag,RAY_ADDRESS,--ray-address)
-search_flags  = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) \
-                $(call flag,VOCAB_SIZE,--vocab-size) \
-                $(call flag,SEQUENCE_LENGTH,--sequence-length) \
-                $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
-                $(call flag,EPOCHS,--epochs) $(call flag,MIN_TEXTS,--min-texts) $(pool_flags) \
-                $(call flag,METRIC,--metric) $(call flag,OBJECTIVES,--objectives) \
-                $(call flag,SAMPLER,--sampler) $(call flag,PRUNER,--pruner) \
-                $(call flag,MAX_PARAMETERS,--max-parameters) \
-                $(call flag,MAX_LATENCY_MS,--max-latency-ms)
-confirm_flags = $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) \
-                $(call flag,PRUNED,--pruned) $(pool_flags)
-compare_flags = $(data_flags) $(star_flags) $(call flag,SPACES,--spaces) \
-                $(call flag,MINUTES,--minutes) $(call flag,EPOCHS,--epochs) $(pool_flags)
-export_flags  = $(call flag,TRIAL,--trial) $(call flag,ENSEMBLE,--ensemble) \
-                $(call flag,SLICE,--slice) $(call flag,DATA,--data)
-predict_flags = $(call flag,TEXT,$(if $(value FILE),--text-column,--text)) \
-                $(call flag,FILE,--file) $(call flag,OUTPUT,--output)
-bench_flags   = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) \
-                $(call flag,REPEATS,--repeats) $(call flag,AMAZON,--amazon)
-as_finished   = $(if $(value AS_FINISHED),--as-finished)
-join          = $(if $(value JOIN),--join)
-trackers      = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
+bench_flags = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) \
+              $(call flag,LABEL,--label-column) $(call flag,SEED,--seed) \
+              $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) \
+              $(call flag,REPEATS,--repeats) $(call flag,AMAZON,--amazon)
+trackers    = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -129,84 +49,86 @@ help:
 ## tune: search for the best configuration and confirm it; the same command continues a stopped
 ##   study
 tune: $(VENV)/.installed $(if $(value PRESET),$(VENV)/.installed-pretrained) $(trackers)
-	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(star_flags) $(search_flags) $(join)
+	$(PYTHON) -m tuning tune $(variables)
 
 ## confirm: train the best configurations and the baseline again on fresh seeds
 confirm: $(VENV)/.installed
-	$(PYTHON) -m tuning confirm $(study_flags) $(confirm_flags)
+	$(PYTHON) -m tuning confirm $(variables)
 
 ## compare: search each of SPACES for the same MINUTES, confirm the best of each, and write one page
 compare: $(VENV)/.installed $(trackers)
-	$(PYTHON) -m tuning compare $(study_flags) $(compare_flags)
+	$(PYTHON) -m tuning compare $(variables)
 
 ## dashboard: serve Optuna Dashboard on 127.0.0.1, without a password, and open it at STUDY
 dashboard: $(VENV)/.installed
-	$(PYTHON) -m tuning dashboard $(study_flags) $(call flag,PORT,--port) $(call flag,HOST,--host)
+	$(PYTHON) -m tuning dashboard $(variables)
 
 ## report: write results/STUDY/report.html and trials.csv
 report: $(VENV)/.installed
-	$(PYTHON) -m tuning report $(study_flags) $(call flag,SLICE,--slice)
+	$(PYTHON) -m tuning report $(variables)
 
 ## export-best: retrain the best configuration and write results/STUDY/best/
 export-best: $(VENV)/.installed $(trackers)
-	$(PYTHON) -m tuning export-best $(study_flags) $(export_flags)
+	$(PYTHON) -m tuning export-best $(variables)
 
 ## import-kerastuner: queue the configurations of the KerasTuner project in DIR in a study;
 ##   AS_FINISHED=1 adds its trials with their scores
 import-kerastuner: $(VENV)/.installed
-	$(PYTHON) -m tuning import-kerastuner $(study_flags) $(call flag,DIR,--dir) $(as_finished)
+	$(PYTHON) -m tuning import-kerastuner $(variables)
 
 ## import-optuna: queue the configurations of the Optuna study NAME in the storage FROM in a study;
 ##   AS_FINISHED=1 adds its trials with their scores
 import-optuna: $(VENV)/.installed
-	$(PYTHON) -m tuning import-optuna $(study_flags) $(call flag,NAME,--name) $(as_finished)
+	$(PYTHON) -m tuning import-optuna $(variables)
 
 ## enqueue: queue the configurations of the CSV file FILE in a study
 enqueue: $(VENV)/.installed
-	$(PYTHON) -m tuning enqueue $(study_flags) $(call flag,FILE,--file)
+	$(PYTHON) -m tuning enqueue $(variables)
 
 ## export-hyperparameters: write the best trial's hyperparameters as JSON for KerasTuner and Optuna
 ##   to the folder OUTPUT
 export-hyperparameters: $(VENV)/.installed
-	$(PYTHON) -m tuning export-hyperparameters $(study_flags) $(call flag,OUTPUT,--output)
+	$(PYTHON) -m tuning export-hyperparameters $(variables)
 
 ## track: write a running or finished study to the trackers LOG_TO, such as
 ##   LOG_TO="mlflow:http://HOST:5000 tensorboard:runs"
 track: $(VENV)/.installed $(trackers)
-	$(PYTHON) -m tuning track $(study_flags)
+	$(PYTHON) -m tuning track $(variables)
 
 ## predict: label TEXT, or write the labels of column TEXT of FILE to OUTPUT, with the exported
 ##   model
 predict: $(VENV)/.installed
-	$(PYTHON) -m tuning predict $(study_flags) $(predict_flags)
+	$(PYTHON) -m tuning predict $(variables)
 
 ## serve: serve the exported model on 127.0.0.1, as an HTTP interface and a page
 serve: $(VENV)/.installed-serve
-	$(PYTHON) -m tuning serve $(study_flags) $(call flag,HOST,--host) $(call flag,PORT,--port)
+	$(PYTHON) -m tuning serve $(variables)
 
 ## status: print a study's best trials, its counts and its times
 status: $(VENV)/.installed
-	$(PYTHON) -m tuning status $(study_flags)
+	$(PYTHON) -m tuning status $(variables)
 
 ## data-card: describe the data: rows, classes, lengths, duplicates, unknown tokens
 data-card: $(VENV)/.installed
-	$(PYTHON) -m tuning data-card $(data_flags) $(star_flags)
+	$(PYTHON) -m tuning data-card $(variables)
 
 ## spaces: list the search spaces with their hyperparameters
 spaces: $(VENV)/.installed
-	$(PYTHON) -m tuning spaces
+	$(PYTHON) -m tuning spaces $(variables)
 
 ## pictures: draw the pictures of the report and the Dashboard in the documents, from made-up
 ##   reviews or from STUDY
 pictures: $(VENV)/.installed
-	$(PYTHON) docs/pictures.py $(study_flags)
+	$(PYTHON) docs/pictures.py $(call flag,STUDY,--study)
 
 ## notebooks: run the notebooks again, which takes 15 minutes, and keep their outputs
 notebooks: $(VENV)/.installed-dev $(VENV)/.installed-bench
 	$(PYTHON) -m tests.notebooks
 
-## docs: build the site of the documents in site/, with a warning as an error
+## docs: write the table of commands in docs/commands.md, and build the site of the documents in
+##   site/, with a warning as an error
 docs: $(VENV)/.installed-docs
+	$(PYTHON) docs/command_table.py
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
 ## bench: run every benchmark below and print one table
@@ -332,7 +254,7 @@ lock: $(VENV)/.installed-dev
 
 ## clean-results: list the files that no study needs; YES=1 removes them
 clean-results: $(VENV)/.installed
-	$(PYTHON) -m tuning clean $(if $(value YES),--yes)
+	$(PYTHON) -m tuning clean $(variables)
 
 ## clean: remove .venv, the site and the tools' caches; results are kept
 clean:

@@ -16,14 +16,13 @@ import psutil
 
 from benchmarks.configurations import SPACE_PATH
 from tuning.atomic_io import write_bytes
-from tuning.config import StudyConfig
+from tuning.config import Limits, StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir
 from tuning.search.session import Interrupt, Session
 from tuning.spaces.loading import SearchSpace
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
-from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import EpochEnded, Reply, Request, Response, Train, TrainingEnded
 from tuning.workers.pool import AnyPool
 from tuning.workers.worker import Usage, usage_of
@@ -218,7 +217,7 @@ def fake_session(
         results=results,
         corpus=corpus,
         pool=cast("AnyPool", pool),
-        limits=TrialLimits(),
+        limits=Limits(),
         interrupt=Interrupt(),
         drawing=DashboardDrawing(),
     )

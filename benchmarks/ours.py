@@ -13,11 +13,10 @@ import optuna
 
 from benchmarks.configurations import SPACE_PATH, Configuration
 from benchmarks.processes import cpu_seconds
-from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
 from tuning.data.corpus import Corpus
 from tuning.results import ResultsDir
 from tuning.search.progress import Progressed
-from tuning.search.session import Workers
 from tuning.search.tune import Budget, Outcome, TuneHooks, tune
 from tuning.spaces.hyperparameters import to_params
 from tuning.spaces.loading import SearchSpace

@@ -17,18 +17,16 @@ from tests.paths import ROOT
 from tests.stored_documents import CARD
 from tests.texts import substitute
 from tuning.atomic_io import read_json, write_json
-from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig, Workers
 from tuning.data.corpus import Corpus
 from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir
-from tuning.search.session import Interrupt, Session, Workers
+from tuning.search.session import Interrupt, Session
 from tuning.search.tune import Budget, FailurePolicy, Outcome, TuneHooks, tune
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.coordinators import DEAD_SECONDS
-from tuning.workers.limits import TrialLimits
 from tuning.workers.pool import AnyPool
-from tuning.workers.pools import PoolChoice
 
 TINY_SPACE = """
 import keras
@@ -134,8 +132,8 @@ def tune_with(
     timeout_seconds: float | None = None,
     min_texts: int | None = None,
     n_workers: int | None = 1,
-    limits: TrialLimits | None = None,
-    pool: PoolChoice | None = None,
+    limits: Limits | None = None,
+    pool: Workers | None = None,
     keep_going: bool = False,
     dead_seconds: float = DEAD_SECONDS,
     **hooks: Any,
@@ -146,16 +144,11 @@ def tune_with(
         results,
         storage_url=storage_url,
         budget=Budget(n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts),
-        workers=workers_of(n_workers, limits=limits, pool=pool),
+        workers=replace(pool or Workers(), n_workers=n_workers),
+        limits=limits,
         failures=FailurePolicy(keep_going=keep_going, dead_seconds=dead_seconds),
         hooks=TuneHooks(**{"drawing": DashboardDrawing(), **hooks}),
     )
-
-
-def workers_of(
-    n_workers: int | None = 1, *, limits: TrialLimits | None = None, pool: PoolChoice | None = None
-) -> Workers:
-    return Workers(n_workers=n_workers, limits=limits or TrialLimits(), pool=pool or PoolChoice())
 
 
 class NoWorkers:
@@ -177,7 +170,7 @@ def session_of(
         results=results,
         corpus=cast("Corpus", corpus),
         pool=cast("AnyPool", NoWorkers()),
-        limits=TrialLimits(),
+        limits=Limits(),
         interrupt=Interrupt(),
         drawing=DashboardDrawing(),
     )

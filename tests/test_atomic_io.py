@@ -174,7 +174,7 @@ def test_write_below_a_regular_file_gives_storage_error(tmp_path: Path) -> None:
 
 def test_write_into_a_results_path_that_is_a_file_gives_storage_error(tmp_path: Path) -> None:
     (tmp_path / "results").touch()
-    with pytest.raises(StorageError, match="name another folder with --results"):
+    with pytest.raises(StorageError, match="choose another folder"):
         write_json(ResultsDir(tmp_path / "results").study("s").config_path, {})
 
 

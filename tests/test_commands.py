@@ -12,32 +12,14 @@ import pytest
 import tuning
 from tests.paths import ROOT
 from tuning import commands
-from tuning.cli.app import app
-from tuning.commands import (
-    CALLS,
-    MAKE_FLAGS,
-    REQUIREMENTS,
-    TARGETS,
-    install,
-    repeated,
-    typed,
-    with_commands,
-)
-
-# Targets that only make has.
-ONLY_MAKE = {"install"}
+from tuning.cli.app import COMMANDS
+from tuning.commands import CALLS, REQUIREMENTS, TARGETS, install, repeated, typed
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter is not below the working directory."""
     monkeypatch.setattr(sys, "executable", "/usr/lib/env/bin/python")
-
-
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MAKELEVEL", raising=False)
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/keras-text-tuning"])
 
 
 @pytest.mark.parametrize(
@@ -73,7 +55,7 @@ def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
         ("confirm", {"pruned": 5, "share": 1}, "study.confirm(pruned=5, share=1)"),
         ("confirm", {"study": "s"}, "study.confirm()"),
         ("export-best", {"trial": "N"}, "study.export(trial=N)"),
-        ("report", {"slice": "column"}, 'study.report(slice_column="column")'),
+        ("report", {"slice_column": "column"}, 'study.report(slice_column="column")'),
         ("report", {"study": "…"}, "study.report()"),
         ("track", {"study": "s", "log_to": "wandb:w"}, 'study.log_to("wandb:w")'),
         ("tune", {"n_trials": "N"}, "tuning.tune(…, n_trials=N)"),
@@ -108,80 +90,11 @@ def test_calls_of_messages_are_public_and_have_their_parameters() -> None:
         assert parameters <= {*inspect.signature(getattr(tuning.Study, name)).parameters}
 
 
-def test_commands_of_a_message_are_calls_in_a_script(in_python: None) -> None:
-    message = "Type `make tune TRIALS=9`, `make confirm STUDY=a SEEDS=10` or `make status`."
-    assert with_commands(message) == (
-        "Type `tuning.tune(…, n_trials=9)`, `study.confirm(seeds=10)` or `python -m tuning status`."
-    )
-    assert with_commands("Then run the same command again.") == "Then run the same call again."
-
-
 @pytest.mark.parametrize("program", ["keras-text-tuning", "__main__.py"])
 def test_command_is_repeated_by_the_command(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MAKELEVEL", raising=False)
     monkeypatch.setattr(sys, "argv", [f"/usr/bin/{program}"])
     assert repeated() == "the same command"
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("Type `make tune` first.", "Type `keras-text-tuning tune` first."),
-        (
-            "(`make confirm STUDY=a-b SEEDS=10`)",
-            "(`keras-text-tuning confirm --study a-b --seeds 10`)",
-        ),
-        (
-            "`make tune TRIALS=9 TIMEOUT=5`",
-            "`keras-text-tuning tune --n-trials 9 --timeout-seconds 5`",
-        ),
-        ("`make predict FILE=`", "`keras-text-tuning predict --file`"),
-        ("`make install-pretrained`", "`make install-pretrained`"),
-        ("make tune, and `makefile`", "make tune, and `makefile`"),
-        ("Then run the same command again.", "Then run the same command again."),
-    ],
-)
-def test_commands_of_a_message_are_those_of_the_program_that_runs(
-    message: str, expected: str, installed: None
-) -> None:
-    assert with_commands(message) == expected
-
-
-def test_commands_of_a_message_are_make_s_under_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAKELEVEL", "1")
-    message = "Type `make confirm STUDY=s TRIALS=3 TIMEOUT=9`, or `make tune`."
-    assert with_commands(message) == message
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("Give --text-column one of id, body.", "Give --text-column (TEXT=) one of id, body."),
-        ("--n-trials must be 1 or more", "--n-trials (TRIALS=) must be 1 or more"),
-        (
-            "type `tune --study s`, or --study NAME",
-            "type `tune --study s`, or --study (STUDY=) NAME",
-        ),
-        ("--data-dir is no variable", "--data-dir is no variable"),
-        ("received the text '--data is good'", "received the text '--data is good'"),
-    ],
-)
-def test_flags_of_a_message_have_their_variables_under_make(
-    message: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MAKELEVEL", raising=False)
-    assert with_commands(message) == message
-    monkeypatch.setenv("MAKELEVEL", "1")
-    assert with_commands(message) == expected
-
-
-def test_flags_with_a_variable_are_those_of_the_makefile() -> None:
-    text = (ROOT / "Makefile").read_text()
-    recipes = re.findall(r"^\t\$\(PYTHON\) -m (?:tuning|benchmarks) .*", text, re.MULTILINE)
-    definitions = text[text.index("study_flags ") : text.index(".DEFAULT_GOAL")]
-    flags = {*re.findall(r"(?<![\w-])--([a-z-]+)", "\n".join([definitions, *recipes]))}
-    in_environment = {"storage", "from", "log-to"}
-    assert flags | in_environment == MAKE_FLAGS
 
 
 def test_python_is_named_as_a_shell_finds_it(
@@ -221,8 +134,6 @@ def test_extra_is_installed_by_make_in_its_environment(
     assert install("serve") == "make install-serve"
     assert install("wandb") == "make install-trackers"
     assert install("ray") == ".venv/bin/python -m pip install 'ray>=2.60,<3'"
-    message = f"Type `{install('serve')}`."
-    assert with_commands(message) == message
     monkeypatch.chdir(ROOT)
     assert install("serve") == f"make -C '{clone}' install-serve"
     assert install("ray") == f"'{clone}/.venv/bin/python' -m pip install 'ray>=2.60,<3'"
@@ -258,11 +169,7 @@ def test_extras_of_messages_are_those_of_the_project() -> None:
 
 
 def test_every_command_of_a_message_exists() -> None:
-    commands = {command.callback.__name__.replace("_", "-") for command in app.registered_commands}
-    named = {
-        name
-        for path in (ROOT / "tuning").rglob("*.py")
-        for name in re.findall(r"`make ([a-z][a-z-]*)", path.read_text())
-        if not name.startswith("bench")
-    }
-    assert named - commands <= ONLY_MAKE
+    sources = [path.read_text() for path in (ROOT / "tuning").rglob("*.py")]
+    named = {name for text in sources for name in re.findall(r"typed\(['\"]([a-z-]+)", text)}
+    assert named <= {*COMMANDS}
+    assert len(named) > 5

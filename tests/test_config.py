@@ -136,8 +136,8 @@ def test_costs_are_minimized() -> None:
         ({"costs": ("n_params",), "pruner": "asha"}, "pruner must be none"),
         ({"costs": ("n_params",), "pruner": "none", "sampler": "cmaes"}, "sampler must be"),
         ({"costs": ("seconds",), "pruner": "none"}, "cost must be one of"),
-        ({"max_parameters": 0}, "--max-parameters must be more than 0"),
-        ({"max_latency_ms": float("nan")}, "--max-latency-ms must be more than 0"),
+        ({"max_parameters": 0}, "max_parameters must be more than 0"),
+        ({"max_latency_ms": float("nan")}, "max_latency_ms must be more than 0"),
     ],
 )
 def test_objectives_and_limits_that_make_no_sense_are_refused(
@@ -159,7 +159,7 @@ def test_objectives_and_limits_that_make_no_sense_are_refused(
 )
 def test_objectives_are_a_metric_and_costs(text: str) -> None:
     assert parse_objectives("val_auc, latency_ms") == ("val_auc", ("latency_ms",))
-    with pytest.raises(ArgumentError, match="--objectives must be a metric"):
+    with pytest.raises(ArgumentError, match="objectives must be a metric"):
         parse_objectives(text)
 
 

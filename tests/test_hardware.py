@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tuning import hardware
+from tuning.config import Limits
 from tuning.hardware import core_quota, memory_limit
 from tuning.workers import limits, worker
-from tuning.workers.limits import TrialLimits, with_memory
+from tuning.workers.limits import with_memory
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_available_cores_are_those_of_this_process() -> None:
 
 def test_share_of_memory_is_that_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "memory_limit", lambda: 10 * 2**30)
-    assert with_memory(TrialLimits(), n_workers=2).memory_mb == pytest.approx(0.9 * 10 * 2**10 / 2)
+    assert with_memory(Limits(), n_workers=2).trial_memory_mb == pytest.approx(0.9 * 10 * 2**10 / 2)
 
 
 def test_memory_left_is_that_of_the_process_s_limit(monkeypatch: pytest.MonkeyPatch) -> None:

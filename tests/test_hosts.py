@@ -34,7 +34,7 @@ def test_loopback_is_distinguished_from_hosts_that_others_reach(host: str, expec
 @pytest.mark.parametrize("host", ["", "no such name", "a" * 300])
 def test_host_that_is_no_address_is_reported(host: str) -> None:
     with pytest.raises(
-        ArgumentError, match=r"--host must be a name or an address of this machine, .* received"
+        ArgumentError, match=r"host must be a name or an address of this machine, .* received"
     ):
         is_loopback(host)
 
@@ -79,7 +79,7 @@ def test_names_are_not_resolved_to_addresses(name: str, is_any: bool, is_own: bo
 
 @pytest.mark.parametrize("port", [-1, 0, 65_536])
 def test_port_outside_the_range_is_refused(port: int) -> None:
-    with pytest.raises(ArgumentError, match=f"--port must lie in 1..65535; received {port}"):
+    with pytest.raises(ArgumentError, match=f"port must lie in 1..65535; received {port}"):
         check_port(port)
 
 
@@ -88,9 +88,9 @@ def test_port_in_the_range_is_accepted(port: int) -> None:
     check_port(port)
 
 
-def test_refusal_of_a_port_names_both_flags() -> None:
+def test_refusal_of_a_port_names_both_parameters() -> None:
     error = OSError(errno.EADDRINUSE, "Address already in use")
     assert refusal_of_port("The server", "::1", 80, error) == (
         "The server needs a free port of this machine; 80 on ::1 gave 'Address already in use'."
-        " Name another with --port, or another address with --host."
+        " Choose another port or host."
     )

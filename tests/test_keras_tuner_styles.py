@@ -263,7 +263,7 @@ def test_study_of_a_hypermodel_without_sizes_is_searched_and_exported(
     study = "two_models-mean_model-reviews"
     for note in (
         "declares no vocab_size: it is 30, the rows of the model's embedding.",
-        "declares no sequence_length: it is 7, the value of --sequence-length.",
+        "declares no sequence_length: it is 7, the value of sequence_length.",
     ):
         assert f"two_models-mean_model {note}" in ran.out
     assert run_cli("export-best", "--study", study).code == 0

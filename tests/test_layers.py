@@ -279,9 +279,10 @@ def test_tests_lie_as_the_packages_do() -> None:
         path.relative_to(tests).with_name(path.name.removeprefix("test_")).as_posix()
         for path in tests.glob("*/test_*.py")
     }
-    # These modules contain whole models with a kernel, whole searches with limits of a model, and
-    # trainings on raw strings.
+    # These modules contain commands, whole models with a kernel, whole searches with limits of a
+    # model, and trainings on raw strings.
     assert tested - {name_of(path) for path in MODULES} == {
+        "cli/exchange.py",
         "kernels/after_recurrent.py",
         "search/limits.py",
         "training/raw_strings.py",

@@ -57,10 +57,10 @@ hypermodel = Narrow()
         pytest.param(
             SPACE,
             "nosuch",
-            ["--preset (PRESET=) must be a folder", "the folder 'nosuch' does not exist"],
+            ["preset must be a folder", "the folder 'nosuch' does not exist"],
             marks=pytest.mark.slow,
         ),
-        ("cnn", "nosuch", ["--preset", "declares 'preset'", "cnn declares none"]),
+        ("cnn", "nosuch", ["preset", "declares 'preset'", "cnn declares none"]),
     ],
     ids=["missing", "other_space"],
 )

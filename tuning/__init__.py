@@ -22,15 +22,19 @@ if TYPE_CHECKING:
     from tuning.api.search import tune
     from tuning.api.study import Study, load_study
     from tuning.api.study_view import Configuration
+    from tuning.config import Data, Limits, Workers
     from tuning.errors import TuningError
 
 __version__ = "0.1.0"
 __all__ = [
     "Comparison",
     "Configuration",
+    "Data",
     "Export",
+    "Limits",
     "Study",
     "TuningError",
+    "Workers",
     "compare",
     "load_comparison",
     "load_export",
@@ -42,6 +46,9 @@ __all__ = [
 _HOMES = {
     "Comparison": "tuning.api.comparison",
     "Configuration": "tuning.api.study_view",
+    "Data": "tuning.config",
+    "Limits": "tuning.config",
+    "Workers": "tuning.config",
     "Export": "tuning.api.exports",
     "Study": "tuning.api.study",
     "TuningError": "tuning.errors",

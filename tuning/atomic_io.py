@@ -23,7 +23,7 @@ def translated(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise StorageError(
             f"The results folder must be writable and have space; {path} gave {reason!r}. "
-            "Free some space, change its permissions, or name another folder with --results."
+            "Free some space, change its permissions, or choose another folder (results)."
         ) from error
 
 

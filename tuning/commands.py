@@ -3,11 +3,9 @@
 """
 
 import os
-import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Container
 from pathlib import Path
 
 PROGRAM = "keras-text-tuning"  # Console command of the installed package.
@@ -18,29 +16,6 @@ VARIABLES = {
     "text_column": "TEXT",
     "timeout_seconds": "TIMEOUT",
 }
-# The flags that are variables of make (`Makefile`).
-MAKE_FLAGS = frozenset(
-    [
-        *("amazon", "as-finished", "data", "dir", "drop-stars", "ensemble", "epochs", "file"),
-        *("from", "host", "join", "label-column", "log-to", "max-latency-ms", "max-parameters"),
-        *("metric", "min-texts", "minutes", "n-trials", "name", "objectives", "output", "pool"),
-        *("port", "positive-from", "preset", "pruned", "pruner", "ray-address", "repeats"),
-        *(
-            "sampler",
-            "seed",
-            "seeds",
-            "sequence-length",
-            "share",
-            "slice",
-            "space",
-            "spaces",
-            "storage",
-            "study",
-            "text",
-        ),
-        *("text-column", "timeout-seconds", "top", "trial", "vocab-size", "workers", "yes"),
-    ]
-)
 # Functions and methods for the commands that Python users call. The other commands have none.
 CALLS = {
     "compare": "tuning.compare",
@@ -58,12 +33,7 @@ TARGETS = {
 }
 # The packages of the extras that no target installs, as in `pyproject.toml`.
 REQUIREMENTS = {"postgres": "psycopg[binary]>=3.2,<4", "ray": "ray>=2.60,<3"}
-_FLAGS = {variable: flag for flag, variable in VARIABLES.items() if variable != "TEXT"}
 _PACKAGE = Path(__file__).parent
-# A flag is a word of its own: a path or a text of the user may contain two hyphens.
-_FLAG = re.compile(r"(?<![^\s(])--([a-z][a-z-]*)(?![\w-])")
-_IN_BACKTICKS = re.compile(r"(`[^`]*`)")
-_MAKE = re.compile(r"`make (?!install)([a-z][a-z-]*)((?: [A-Z_]+=[^\s`]*)*)`")
 
 
 def typed(command: str, **values: object) -> str:
@@ -153,42 +123,5 @@ def _call(function: str, values: dict[str, object]) -> str:
         text = str(value)
         is_text = name == "study" or not (text.isdigit() or text == "N")
         shown = f'"{text}"' if is_text else text
-        parameter = {"slice": "slice_column"}.get(name, name)
-        arguments.append(shown if name == "log_to" else f"{parameter}={shown}")
+        arguments.append(shown if name == "log_to" else f"{name}={shown}")
     return f"{function}({', '.join(arguments)})"
-
-
-def with_commands(message: str) -> str:
-    """Return a message in which the commands of make, in backticks, are as the user types them, and
-    "the same command" is what the user repeats. If make started this program, flags are followed by
-    their variables: `--n-trials (TRIALS=)`.
-
-    The message of an error is made where the error is found, whoever calls it. Targets that only
-    make has, such as `make install`, are not changed.
-    """
-    if "MAKELEVEL" in os.environ:
-        message = with_names(message, MAKE_FLAGS, _with_variable)
-    return _MAKE.sub(_as_typed, message).replace("the same command", repeated())
-
-
-def _with_variable(flag: str) -> str:
-    return f"--{flag} ({_variable(flag.replace('-', '_'))}=)"
-
-
-def with_names(message: str, flags: Container[str], name_of: Callable[[str], str]) -> str:
-    """Return a message in which `flags`, given without their hyphens, are replaced by their names.
-    Commands in backticks are not changed.
-    """
-
-    def name(flag: re.Match[str]) -> str:
-        return name_of(flag[1]) if flag[1] in flags else flag[0]
-
-    parts = _IN_BACKTICKS.split(message)
-    parts[::2] = [_FLAG.sub(name, part) for part in parts[::2]]
-    return "".join(parts)
-
-
-def _as_typed(command: re.Match[str]) -> str:
-    pairs = (word.partition("=") for word in command[2].split())
-    values = {_FLAGS.get(name, name.lower()): value for name, _, value in pairs}
-    return f"`{typed(command[1], **values)}`"

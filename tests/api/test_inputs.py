@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from tests.texts import make_reviews
-from tuning.api.inputs import column_names, frame_of, frame_of_lists
-from tuning.config import DataConfig
+from tuning.api.inputs import frame_of, frame_of_lists, source_of
+from tuning.config import Data, DataConfig
 from tuning.data.sources import load_reviews
 from tuning.errors import ArgumentError, DataError
 from tuning.results import StudyDir
@@ -44,7 +44,8 @@ def test_columns_may_be_numbers(tmp_path: Path) -> None:
     """As `pd.read_csv(header=None)` names them."""
     reviews = make_reviews()
     numbered = reviews[["review_body", "star_rating"]].set_axis([0, 1], axis=1)
-    frame = frame_of(numbered, **column_names(text_column=0, label_column=1))
+    frame = source_of(Data(numbered, text_column=0, label_column=1)).frame  # type: ignore[arg-type]
+    assert frame
     assert frame.stem == frame_of(numbered, text_column="0", label_column="1").stem
     assert {*pd.read_parquet(frame.write(StudyDir(tmp_path / "s")))} == {"0", "1"}
 

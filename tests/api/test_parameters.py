@@ -15,47 +15,11 @@ import pytest
 
 import tuning
 from tests.studies import Setting
-from tuning.api.parameters import parameters_in_messages, public_function, with_parameters
-from tuning.api.study import Study
-from tuning.cli.confirm import confirm
-from tuning.cli.studies import compare
-from tuning.cli.tune import tune
-from tuning.errors import ArgumentError, ExportError, SpaceBug, SpaceError, StudyError, TuningError
+from tuning.api.parameters import plain_numbers
+from tuning.config import Data, Limits, Workers
+from tuning.errors import ArgumentError, ExportError, SpaceError, StudyError, TuningError
 
 FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("--n-trials must be 1 or more", "n_trials must be 1 or more"),
-        ("choose a column with --label-column.", "choose a column with label_column."),
-        ("--from must be a URL, and --dir a folder", "study must be a URL, and project a folder"),
-        ("--slice and --file", "slice_column and configurations"),
-        ("leave --join out", "leave --join out"),
-        ("type `tune --join --study s`, or --study", "type `tune --join --study s`, or study"),
-        ("no flags", "no flags"),
-        ("log to it (--log-to)", "log to it (log_to)"),
-        ("no file matches '/home/my--data/x.csv'", "no file matches '/home/my--data/x.csv'"),
-        ("received the text '--data is good'", "received the text '--data is good'"),
-        ("received 'http://x/--file'", "received 'http://x/--file'"),
-    ],
-)
-def test_flags_that_are_parameters_are_replaced(message: str, expected: str) -> None:
-    assert with_parameters(message) == expected
-
-
-def test_error_keeps_its_class_its_attributes_and_its_cause() -> None:
-    cause = ValueError("the cause")
-    with pytest.raises(SpaceBug) as raised, parameters_in_messages():
-        raise SpaceBug("--epochs", traceback="line 1") from cause
-    assert (str(raised.value), raised.value.traceback) == ("epochs", "line 1")
-    assert raised.value.__cause__ is cause
-
-
-def test_other_errors_are_not_changed() -> None:
-    with pytest.raises(ValueError, match="--epochs"), parameters_in_messages():
-        raise ValueError("--epochs")
 
 
 def test_signatures_and_docstrings_are_kept() -> None:
@@ -87,14 +51,11 @@ def test_signatures_and_docstrings_are_kept() -> None:
         ({"space": lambda hp: None}, "its source was not found"),
         ({"data": "no_file.csv"}, "data must name a file"),
         ({"log_to": ["other:place"]}, "log_to must be mlflow:URI"),
-        ({"text_column": "none"}, "text_column must be one of text, label"),
+        ({"data": Data(FRAME, text_column="none")}, "text_column must be one of text, label"),
         ({"study": "a/b"}, "A study's name must be made of"),
-        ({"pool": "none"}, "pool must be one of"),
-        ({"ray_address": "auto"}, "ray_address"),
         ({"objectives": ["val_accuracy", "speed"]}, "objectives must be a metric"),
         ({"objectives": ["val_f1", "n_params"], "metric": "val_auc"}, "metric must be the first"),
         ({"max_parameters": 0}, "max_parameters must be more than 0"),
-        ({"trial_seconds": 0}, "trial_seconds must be more than 0"),
         ({"data": [{"text": "good"}]}, "data must be a data frame of pandas, a path or a name"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -105,26 +66,6 @@ def test_tune_names_its_parameters(
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
     given: dict[str, Any] = {"data": FRAME, "results": tmp_path, **arguments}
     check(lambda: tuning.tune(**given), TuningError, message)
-
-
-@pytest.mark.parametrize(
-    ("command", "function", "only_flags"),
-    [
-        # The functions are for one machine, the first of several; the others join with the command.
-        (tune, tuning.tune, {"join", "dead_seconds"}),
-        (compare, tuning.compare, set()),
-        # The study has these.
-        (confirm, Study.confirm, {"study", "storage", "results"}),
-    ],
-    ids=["tune", "compare", "confirm"],
-)
-def test_every_flag_of_a_command_is_a_parameter(
-    command: Callable[..., None], function: Callable[..., object], only_flags: set[str]
-) -> None:
-    flags = {
-        name.replace("confirm_best", "confirm") for name in inspect.signature(command).parameters
-    }
-    assert flags - set(inspect.signature(function).parameters) == only_flags
 
 
 def test_functions_that_load_name_their_parameters(tmp_path: Path) -> None:
@@ -144,9 +85,9 @@ def test_functions_that_load_name_their_parameters(tmp_path: Path) -> None:
         (lambda study: study.export(ensemble="some"), "ensemble must be auto"),
         (lambda study: study.export(trial=0, ensemble=2), "trial and ensemble must not"),
         (lambda study: study.log_to("other:place"), "log_to must be mlflow:URI"),
-        (lambda study: study.log_to(), "At least one tracker must be named (log_to),"),
+        (lambda study: study.log_to(), "log_to must name a tracker"),
         (lambda study: study.import_kerastuner("gone"), "project must be the folder"),
-        (lambda study: study.import_optuna("sqlite:///gone.db", "s"), "study must be the URL"),
+        (lambda study: study.import_optuna("sqlite:///gone.db", "s"), "source must be the URL"),
         (lambda study: study.import_optuna("sqlite:///gone.db"), "a URL without a name"),
         (lambda study: study.confirm(workers=0), "workers must be 1 or more"),
         (lambda study: study.confirm(pruned=-1), "pruned must be"),
@@ -175,6 +116,27 @@ def test_methods_of_an_export_name_their_parameters(onnx_export: Path) -> None:
     check(lambda: export.predict("one text"), ArgumentError, "texts must be a list")
 
 
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        (lambda: Workers(0), "workers must be 1 or more"),
+        (lambda: Workers(2.5), "workers must be a whole number"),
+        (lambda: Workers(pool="none"), "pool must be one of process, ray"),
+        (lambda: Workers(ray_address="auto"), "ray_address must go with pool 'ray'"),
+        (lambda: Workers(pool="ray", cpus_per_worker=0), "cpus_per_worker must be more than 0"),
+        (lambda: Workers(pool="ray", gpus_per_worker=-1), "gpus_per_worker must be 0 or more"),
+        (lambda: Workers(pool="ray", ray_address="http://h"), "ray_address must be auto or"),
+        (lambda: Limits(trial_seconds=0), "trial_seconds must be more than 0"),
+        (lambda: Limits(trial_memory_mb=-1), "trial_memory_mb must be more than 0"),
+        (lambda: Limits(silent_seconds=0), "silent_seconds must be more than 0"),
+        (lambda: Data(drop_stars=3), "drop_stars must be a list of numbers"),
+        (lambda: Data(positive_from="3"), "positive_from must be a number"),
+    ],
+)
+def test_groups_name_their_fields(group: Callable[[], object], message: str) -> None:
+    check(group, ArgumentError, message)
+
+
 def check(call: Callable[[], object], kind: type[TuningError], message: str) -> None:
     """Check the class and the message of an error, which must not contain a flag."""
     with pytest.raises(kind) as raised:
@@ -183,7 +145,7 @@ def check(call: Callable[[], object], kind: type[TuningError], message: str) -> 
     assert not re.search(r"(?<!`)--[a-z]", str(raised.value))
 
 
-@public_function
+@plain_numbers
 def taken(
     epochs: int | None = None, share: float = 1.0, name: str = "", *, most: int = 1
 ) -> tuple[object, ...]:

@@ -369,7 +369,7 @@ def test_open_corpus_gives_what_was_built(corpus: Corpus) -> None:
 def test_open_corpus_that_was_removed_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(
         StorageError,
-        match=r"abc must contain the tokenized data, which were removed\. Run `make tune` again",
+        match=r"abc must contain the tokenized data, which were removed\. Search again",
     ):
         open_corpus(tmp_path / "abc")
 

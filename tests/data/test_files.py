@@ -392,7 +392,7 @@ def test_csv_with_an_open_quote_is_refused(tmp_path: Path) -> None:
 def test_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
     message = refusal(str(tmp_path / "missing.csv"))
     assert (
-        message == "--data must name a file that exists; no file matches"
+        message == "data must name a file that exists; no file matches"
         f" {str(tmp_path / 'missing.csv')!r}. The working directory is {Path.cwd()}."
     )
 
@@ -413,7 +413,7 @@ def test_home_of_an_unknown_user_is_refused() -> None:
 def test_directory_says_which_pattern_to_use(tmp_path: Path) -> None:
     assert (
         refusal(str(tmp_path))
-        == f"--data must name files; {str(tmp_path)!r} is a directory. Use a pattern such as"
+        == f"data must name files; {str(tmp_path)!r} is a directory. Use a pattern such as"
         f" '{tmp_path}/*.csv'."
     )
 

@@ -179,7 +179,7 @@ def test_missing_slice_column_is_one_sentence_with_the_columns(tmp_path: Path) -
     path = save(tmp_path / "a.csv", {"text": texts(), "label": cycle(0, 1)})
     with pytest.raises(DataError) as error:
         load_reviews(DataConfig(data=path), slice_column="topic")
-    assert str(error.value) == "--slice must be one of text, label; received 'topic'."
+    assert str(error.value) == "slice_column must be one of text, label; received 'topic'."
 
 
 def test_load_reviews_reads_a_pattern(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_named_column_prefers_the_whole_name() -> None:
 def test_wrong_column_lists_those_there_are(tmp_path: Path, role: str) -> None:
     path = save(tmp_path / "a.csv", {"text": texts(), "label": cycle(0, 1), "id": texts()})
     message = refusal(DataConfig(data=path, **{f"{role}_column": "nope"}))  # type: ignore[arg-type]
-    assert message == f"--{role}-column must be one of text, label, id; received 'nope'."
+    assert message == f"{role}_column must be one of text, label, id; received 'nope'."
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_unknown_column_names_the_flag_and_the_columns(
         DataConfig(data=save(tmp_path / "a.csv", {columns[0]: texts(), columns[1]: cycle(0, 1)}))
     )
     assert f"The {role} column must be named, since none is called" in message
-    assert message.endswith(f"give --{role}-column one of {', '.join(columns)}.")
+    assert message.endswith(f"give {role}_column one of {', '.join(columns)}.")
 
 
 # Rows that are left out
@@ -557,7 +557,7 @@ def test_one_class_is_refused(values: list[object]) -> None:
     assert (
         message
         == "A label column must have 2 to 100 classes; 'sentiment' has 1 class. Choose another"
-        " with --label-column."
+        " label_column."
     )
 
 
@@ -612,7 +612,7 @@ def test_words_for_missing_in_a_column_of_words_are_classes() -> None:
 def test_unknown_source_lists_the_known_ones(name: str) -> None:
     message = refusal(DataConfig(data=name))
     assert (
-        message == "--data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path"
+        message == "data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path"
         " ending in "
         f".csv, .tsv, .jsonl, .ndjson, .parquet; received {name!r}."
     )
@@ -626,7 +626,7 @@ def test_source_that_looks_like_a_path_must_exist(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert refusal(DataConfig(data=name)).startswith(
-        f"--data must name a file that exists; no file matches {name!r}"
+        f"data must name a file that exists; no file matches {name!r}"
     )
 
 

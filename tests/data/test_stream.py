@@ -180,7 +180,7 @@ def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
         ("r.csv", "text,n\ngood,1\n".encode("utf-16"), "must be UTF-8"),
         ("r.jsonl", b"", "it has none"),
         ("r.jsonl", b"junk\n", r"have no columns \(line 1: not a JSON object\)"),
-        ("r.jsonl", b'{"id":1}\n', "give --text-column one of id"),
+        ("r.jsonl", b'{"id":1}\n', "give text_column one of id"),
         ("r.parquet", b"junk", "must be a Parquet file"),
         ("r.csv.gz", b"", "header line; it is empty"),
     ],
@@ -222,14 +222,14 @@ def test_column_of_the_training_data_comes_first(tmp_path: Path) -> None:
 def test_file_without_the_column_of_the_training_data_is_refused(tmp_path: Path) -> None:
     """Another known column, such as the text without its title, would give other labels."""
     path = write(tmp_path / "r.csv", b"title,text\nno,good\n")
-    with pytest.raises(DataError, match=r"'joined', .* --text-column one of title, text"):
+    with pytest.raises(DataError, match=r"'joined', .* text_column one of title, text"):
         rows_of(path, trained_on="joined")
     assert rows_of(path, trained_on="joined", text_column="text") == [(1, "good", "")]
     assert rows_of(write(tmp_path / "r.txt", b"good\n"), trained_on="joined") == [(1, "good", "")]
 
 
 def test_missing_file_names_its_own_flag(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--file must name a file"):
+    with pytest.raises(DataError, match="file must name a file"):
         stream_rows(str(tmp_path / "none.csv"))
 
 

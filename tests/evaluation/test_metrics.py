@@ -226,7 +226,7 @@ def test_outputs_of_another_shape_are_refused(shape: tuple[int, ...], n_classes:
         class_probabilities(np.full(shape, 0.5), n_classes=n_classes)
     single = "Dense(1, 'sigmoid') or " * (n_classes == 2)
     assert f"End it with {single}Dense({n_classes}, 'softmax')." in str(error.value)
-    assert ("--positive-from 0" in str(error.value)) == ((width, n_classes) == (5, 2))
+    assert ("positive_from=0" in str(error.value)) == ((width, n_classes) == (5, 2))
 
 
 @pytest.mark.parametrize(

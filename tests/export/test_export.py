@@ -23,10 +23,10 @@ from optuna.trial import TrialState
 from tests.commands import Ran
 from tests.paths import ROOT
 from tests.stored_documents import full_manifest
-from tests.studies import Setting, copy_study, workers_of
+from tests.studies import Setting, copy_study
 from tests.texts import make_reviews, substitute
 from tuning.atomic_io import read_json
-from tuning.config import StudyConfig, TrainConfig
+from tuning.config import StudyConfig, TrainConfig, Workers
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.ngrams import build_ngrams
@@ -514,7 +514,7 @@ def test_model_that_is_best_within_an_epoch_is_confirmed_and_exported_as_such(
     options = {"storage_url": setting.results.storage_url(None)}
     terms = Terms(top=2, n_seeds=2, share=20.0, n_pruned=0)
     confirmation = confirm(
-        setting.results, setting.folder, terms=terms, workers=workers_of(2), **options
+        setting.results, setting.folder, terms=terms, workers=Workers(2), **options
     )
     assert {finalist.epochs for finalist in confirmation.finalists} == {0.5}
     for finalist in confirmation.finalists:

@@ -133,7 +133,7 @@ def test_file_in_the_home_folder_names_the_output(
 
 @pytest.mark.parametrize("pattern", ["a review " * 100, "missing.csv"])
 def test_file_that_is_none_is_a_sentence(pattern: str) -> None:
-    with pytest.raises(DataError, match="--file must name a file that exists"):
+    with pytest.raises(DataError, match="file must name a file that exists"):
         streaming.default_output(pattern)
 
 
@@ -185,7 +185,7 @@ def test_output_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_output_that_can_t_be_written_is_reported(tmp_path: Path) -> None:
     with (
-        pytest.raises(StorageError, match="--output must name a file"),
+        pytest.raises(StorageError, match="output must name a file"),
         streaming.whole_file(tmp_path / "none" / "p.csv"),
     ):
         pytest.fail("opened")

@@ -98,5 +98,5 @@ def test_wrong_value_is_named_by_its_path(
     export: Path, changed: dict[str, object], message: str
 ) -> None:
     write_json(export / "export.json", {**MANIFEST, "files": {}, **changed})
-    with pytest.raises(ExportError, match=rf"export\.json .*{message}.*make export-best"):
+    with pytest.raises(ExportError, match=rf"export\.json .*{message}.*Write the export again"):
         read_manifest(export)

@@ -25,7 +25,7 @@ from tests.browser import Browser
 from tests.commands import Ran
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
-from tuning.cli.confirm import INTERRUPTED
+from tuning.cli.app import INTERRUPTED
 from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.finalist import Finalist
@@ -44,7 +44,7 @@ from tuning.report.quality import Quality
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows, record_rows, trial_rows, trials_table
 from tuning.results import ResultsDir, StudyDir
-from tuning.search.tune import Budget, Outcome, configure
+from tuning.search.tune import Outcome
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -896,20 +896,19 @@ def test_command_of_the_report_has_every_setting(
     rows = record_rows(replace(RECORD, config=config), CARD, n_trials=7)
     words = shlex.split(dict(rows)["command"])
     assert words[:4] == ["python", "-m", "tuning", "tune"]
-    calls: list[tuple[StudyDir, dict[str, Any], Budget]] = []
+    calls: list[Any] = []
 
-    def search(
-        folder: StudyDir, flags: dict[str, Any], *_: object, call: Any, **__: object
-    ) -> bool:
-        calls.append((folder, flags, call.budget))
+    def search_and_confirm(search: Any, **_: object) -> bool:
+        calls.append(search)
         return False
 
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
-    monkeypatch.setattr("tuning.api.search.search", search)
+    monkeypatch.setattr("tuning.display.running.search_and_confirm", search_and_confirm)
     assert run_cli("tune", *words[4:]).code == INTERRUPTED
-    ((folder, flags, budget),) = calls
+    ((again, root),) = [search.args for search in calls]
+    budget = calls[0].keywords["budget"]
     corpus = cast("Corpus", SimpleNamespace(card=CARD))
-    again = configure(folder.name, flags, folder)
+    folder = root.study(again.study)
     assert with_parts(again, folder, corpus=corpus, min_texts=budget.min_texts) == config
     assert budget.n_trials == 7
 

@@ -16,9 +16,9 @@ from optuna.trial import create_trial
 
 from tests.commands import Ran
 from tests.confirmations import play
-from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, session_of, workers_of
+from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, session_of
 from tests.texts import substitute
-from tuning.config import TrainConfig
+from tuning.config import Limits, TrainConfig, Workers
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.rounds import Confirmation
@@ -43,7 +43,6 @@ from tuning.study.study import load_study, recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
-from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import Ending
 
 TERMS = {field.name for field in fields(Terms)}
@@ -61,7 +60,7 @@ def run(setting: Setting, **options: Any) -> Confirmation:
         "share": 10.0,
         **{name: options.pop(name) for name in [*options] if name in TERMS},
     }
-    workers = workers_of(**{name: options.pop(name) for name in [*options] if name == "limits"})
+    workers = Workers(1)
     return confirm(
         setting.results,
         setting.folder,
@@ -232,9 +231,9 @@ def test_export_takes_the_confirmed_best(setting: Setting) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"top": 0}, "--top must be 1"),
-        ({"n_seeds": 0}, "--seeds must be 1"),
-        ({"share": 0.0}, "--share must be more"),
+        ({"top": 0}, "top must be 1"),
+        ({"n_seeds": 0}, "seeds must be 1"),
+        ({"share": 0.0}, "share must be more"),
     ],
 )
 def test_bad_numbers_are_refused(setting: Setting, options: dict[str, object], words: str) -> None:
@@ -351,7 +350,7 @@ def test_pruned_trial_is_repeated_for_the_epochs_of_its_role() -> None:
     """The best trial of an architecture may be in the sample of pruned trials too."""
     pruned, other = (Finalist(7, {}, 0.4, 1.0, epochs=epochs) for epochs in (5, 1))
     confirmation = Confirmation("val_accuracy", [1], 9.0, 9.0, [], pruned=[pruned], others=[other])
-    session: Any = SimpleNamespace(pool=SimpleNamespace(workers=[]), limits=TrialLimits())
+    session: Any = SimpleNamespace(pool=SimpleNamespace(workers=[]), limits=Limits())
     repeats = confirming._Repeats(session, confirmation, lambda event, now: None)
     assert repeats._finalist(confirming._Repeat(7, seed=1)) is other
     assert repeats._finalist(confirming._Repeat(7, seed=0)) is pruned

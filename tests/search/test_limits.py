@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 
 from tests.commands import Ran
 from tests.stored_documents import full_manifest
-from tests.studies import Setting, workers_of
+from tests.studies import Setting
 from tuning.atomic_io import read_json
-from tuning.config import TrainConfig
+from tuning.config import TrainConfig, Workers
 from tuning.confirmation.estimates import estimate
 from tuning.errors import StudyError
 from tuning.export.export import best_trial, named_trial
@@ -81,7 +81,7 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
         setting.folder,
         storage_url=setting.results.storage_url(None),
         terms=terms,
-        workers=workers_of(),
+        workers=Workers(1),
     )
     baseline = confirmation.baseline
     assert baseline is not None and baseline.is_over_limit and len(baseline.repeat_values) == 3
@@ -172,7 +172,7 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
     assert ran.code == 0, ran.err
     assert full_manifest(setting.folder.best_dir).trial == chosen
     ran = run_cli("export-best", "--trial", 99)
-    assert ran.code == 1 and "--trial (TRIAL=) must be the number of a completed trial" in ran.err
+    assert ran.code == 1 and "trial must be the number of a completed trial" in ran.err
     # The same command continues the study. Another metric is refused.
     assert run_cli("tune", "--study", "s", "--n-trials", 8, "--no-confirm").code == 0
     refused = run_cli("tune", "--study", "s", "--n-trials", 8, "--max-parameters", 5)

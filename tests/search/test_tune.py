@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from tests.commands import start, tune_command, wait_for
 from tests.studies import Setting
 from tuning.atomic_io import read_history, read_json, write_json
-from tuning.config import DataConfig, TrainConfig
+from tuning.config import DataConfig, Limits, TrainConfig
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import unstructure
 from tuning.errors import SpaceBug, SpaceError, StudyError
@@ -27,7 +27,6 @@ from tuning.search.tune import Outcome, configure
 from tuning.study.study import recorded_config
 from tuning.study.summary import PHASES, status_of
 from tuning.study.trials import epoch_values
-from tuning.workers.limits import TrialLimits
 from tuning.workers.pool import Pool
 
 END_SECONDS = 60  # maximum time that a test waits for the end of a process
@@ -164,7 +163,7 @@ def test_trials_are_compared_at_parts_of_the_first_epoch(setting: Setting) -> No
             assert trial.value == epoch_values(trial)[best_epoch]
     refusal = (
         r"parts_per_epoch: the study has 4, this command has 2 \(parts_per_epoch follows from"
-        r" --min-texts\)"
+        r" min_texts\)"
     )
     with pytest.raises(StudyError, match=refusal):
         setting.tune(7, config=config, min_texts=80)
@@ -739,39 +738,39 @@ def wait_for_lines(process: subprocess.Popen[str], n: int) -> None:
     [
         pytest.param(
             "import time; time.sleep(600)",
-            TrialLimits(seconds=6.0),
+            Limits(trial_seconds=6.0),
             "too long",
             1,
             marks=pytest.mark.alone,
         ),
         pytest.param(
             "import time; time.sleep(600)",
-            TrialLimits(silent_seconds=3.0),
+            Limits(silent_seconds=3.0),
             "silent",
             2,
             marks=pytest.mark.alone,
         ),
         pytest.param(
             "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
-            TrialLimits(silent_seconds=3.0),
+            Limits(silent_seconds=3.0),
             "silent",
             2,
             marks=pytest.mark.alone,
         ),
         pytest.param(
             "import numpy as np, time; x = np.ones(2**28); time.sleep(600)",
-            TrialLimits(memory_mb=2000.0),
+            Limits(trial_memory_mb=2000.0),
             "out of memory",
             1,
             marks=pytest.mark.alone,
         ),
-        ("import numpy as np; x = np.ones(2**40)", TrialLimits(), "out of memory", 1),
-        ("import os; os.kill(os.getpid(), 9)", TrialLimits(), "lost", 2),
+        ("import numpy as np; x = np.ones(2**40)", Limits(), "out of memory", 1),
+        ("import os; os.kill(os.getpid(), 9)", Limits(), "lost", 2),
     ],
     ids=["too long", "sleeps", "is stopped", "holds too much", "asks for too much", "is killed"],
 )
 def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
-    setting: Setting, code: str, limits: TrialLimits, reason: str, n_tries: int
+    setting: Setting, code: str, limits: Limits, reason: str, n_tries: int
 ) -> None:
     """A trial exceeds a limit or loses its worker. Later trials have a worker again."""
     setting.run_in_build(f"if hp.get('vocab_size') == 11:\n    {code}")

@@ -412,7 +412,7 @@ def test_port_in_use_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(ServeError, match="--port"):
+        with pytest.raises(ServeError, match="port"):
             app.listen("127.0.0.1", taken.getsockname()[1])
 
 

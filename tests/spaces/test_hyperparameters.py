@@ -367,7 +367,7 @@ def test_grid_points_are_legal(low: float, high: float, step: float) -> None:
     ids=["float", "int_log"],
 )
 def test_grid_refuses_range_without_steps(declare: Callable[[HP], object], why: str) -> None:
-    with pytest.raises(SpaceError, match=f"a range with step= for 'a'; {why}. Use --sampler"):
+    with pytest.raises(SpaceError, match=f"a range with step= for 'a'; {why}. Use sampler"):
         grid(space_of(declare))
 
 

@@ -91,7 +91,7 @@ def test_read_project_refuses_a_folder_without_an_oracle(tmp_path: Path) -> None
     with pytest.raises(StudyError, match=r"has no oracle\.json.* Its folder project has one"):
         read(tmp_path)
     (folder / "oracle.json").unlink()
-    with pytest.raises(StudyError, match="another folder or the search was stopped before"):
+    with pytest.raises(StudyError, match="another folder, or the search was stopped before"):
         read(folder)
 
 

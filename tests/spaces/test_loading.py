@@ -469,14 +469,14 @@ def test_declare_flags_fix_the_sizes(tmp_path: Path) -> None:
     assert (space.searched, space.notes, space.starting_points) == ([], (), ())
     space = declare(write(tmp_path, SIZELESS), n_classes=2, sizes=sizes)
     assert sizes_in(space) == expected
-    assert space.notes[0].endswith("it is 9, the value of --vocab-size.")
+    assert space.notes[0].endswith("it is 9, the value of vocab_size.")
 
 
 @pytest.mark.parametrize(
     ("text", "fixed", "says"),
     [
-        (SIZELESS, {"vocab_size": 16}, "--vocab-size must be at most 15, the rows .*; received 16"),
-        (FIXED_LENGTH, {"sequence_length": 5}, "--sequence-length must be 6, .*; received 5"),
+        (SIZELESS, {"vocab_size": 16}, "vocab_size must be at most 15, the rows .*; received 16"),
+        (FIXED_LENGTH, {"sequence_length": 5}, "sequence_length must be 6, .*; received 5"),
     ],
 )
 def test_declare_refuses_a_size_that_the_model_cannot_take(
@@ -528,7 +528,7 @@ def test_vocabulary_larger_than_the_smallest_embedding_is_refused(
     rows: str, tmp_path: Path
 ) -> None:
     path = write(tmp_path, substituted(SIZELESS, "vocab_size=15", f"vocab_size={rows}"))
-    with pytest.raises(SpaceError, match="--vocab-size must be at most 50"):
+    with pytest.raises(SpaceError, match="vocab_size must be at most 50"):
         declare(path, n_classes=2, sizes=replace(SIZES, vocab_size=80))
 
 

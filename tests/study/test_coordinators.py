@@ -636,7 +636,7 @@ def test_joining_a_study_whose_creator_was_killed_before_its_search_says_so(
 
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [(("--study", "s"), "--storage"), (("--storage", "sqlite:///x.db"), "--study")],
+    [(("--study", "s"), "storage"), (("--storage", "sqlite:///x.db"), "study")],
 )
 def test_join_says_what_it_needs(
     run_cli: Callable[..., object], flags: tuple[str, ...], message: str

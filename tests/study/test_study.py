@@ -60,7 +60,7 @@ def test_study_of_another_program_is_refused_with_the_way_to_import_it(
     optuna.create_study(study_name="s", storage=results.storage_url(None)).add_trial(
         optuna.trial.create_trial(value=1.0)
     )
-    with pytest.raises(StudyError, match="with another --study and `make import-optuna`"):
+    with pytest.raises(StudyError, match="program's study, type `make import-optuna`"):
         opened(results)
 
 
@@ -107,7 +107,7 @@ def test_open_study_refuses_another_and_shows_both_sides(
     with pytest.raises(StudyError) as refused:
         opened(results, **change)
     assert all(side in str(refused.value) for side in both_sides)
-    assert "--study" in str(refused.value)
+    assert "(study)" in str(refused.value)
     assert recorded_config(results.study("s")) == CONFIG
 
 
@@ -123,7 +123,7 @@ def test_load_study_says_that_the_storage_does_not_hold_it(
 ) -> None:
     opened(results)
     other = f"sqlite:///{tmp_path}/other.db"
-    with pytest.raises(StudyError, match="--storage"):
+    with pytest.raises(StudyError, match="storage"):
         load_study(results, results.study("s"), storage_url=other)
 
 
@@ -188,7 +188,7 @@ def test_study_with_a_folder_but_without_its_record_is_refused(
 ) -> None:
     opened(results)
     other = f"sqlite:///{tmp_path}/other.db"
-    with pytest.raises(StudyError, match="--storage"):
+    with pytest.raises(StudyError, match="storage"):
         open_study(results, CONFIG, SPACE, data_fingerprint="d0", storage_url=other)
 
 

@@ -1,4 +1,4 @@
-"""The value of --log-to."""
+"""The value of log_to."""
 
 import re
 
@@ -39,7 +39,7 @@ def test_wrong_value_is_one_sentence_without_a_password(text: str, received: str
     with pytest.raises(ArgumentError) as error:
         parse_targets([text])
     assert str(error.value) == (
-        f"--log-to must be mlflow:URI, tensorboard:DIR or wandb:DIR; {received}"
+        f"log_to must be mlflow:URI, tensorboard:DIR or wandb:DIR; {received}"
     )
 
 

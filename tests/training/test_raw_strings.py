@@ -455,7 +455,7 @@ def test_trying_a_fit_leaves_a_shared_layer_without_a_vocabulary(
 
 def test_size_that_no_model_takes_is_refused(tmp_path: Path) -> None:
     sizes = replace(SIZES, sequence_length=7)
-    with pytest.raises(SpaceError, match="--sequence-length must be given for a space that"):
+    with pytest.raises(SpaceError, match="sequence_length must be given for a space that"):
         declare(write(tmp_path, BUILD), n_classes=2, sizes=sizes)
 
 

@@ -6,12 +6,11 @@ from typing import cast
 import pytest
 
 from tests.fake_workers import FakePool, Script, epoch, result_of, trains
-from tuning.config import TrainConfig
+from tuning.config import Limits, TrainConfig
 from tuning.outcomes import FailureReason
 from tuning.training.result import Answer, TrainingJob
 from tuning.workers import limits
 from tuning.workers.dispatcher import Dispatcher
-from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import EpochEnded, ErrorRaised, Train, TrainingEnded, TrainingFailed
 from tuning.workers.pool import AnyWorker
 
@@ -20,7 +19,7 @@ REQUEST = Train("space.py", "corpus", JOB)
 
 
 def dispatcher_of(pool: FakePool, **options: float) -> Dispatcher[str]:
-    return Dispatcher(pool.as_pool, TrialLimits(**options))
+    return Dispatcher(pool.as_pool, Limits(**options))
 
 
 def start(dispatcher: Dispatcher[str], *jobs: str) -> None:
@@ -118,7 +117,7 @@ def test_idle_worker_that_dies_is_replaced_without_an_event() -> None:
 
 @pytest.mark.parametrize(
     ("option", "reason"),
-    [("seconds", FailureReason.TOO_LONG), ("silent_seconds", FailureReason.SILENT)],
+    [("trial_seconds", FailureReason.TOO_LONG), ("silent_seconds", FailureReason.SILENT)],
 )
 def test_worker_beyond_a_limit_is_replaced_and_its_job_failed(
     option: str, reason: FailureReason, monkeypatch: pytest.MonkeyPatch
@@ -179,7 +178,7 @@ def test_time_in_which_the_coordinator_was_stopped_is_no_time_of_a_worker(
     """As by Ctrl-Z and fg, or in a container that was paused."""
     clock = SimpleNamespace(now=1_000.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(limits, "time", clock)
-    watched = limits.WorkerLimits(TrialLimits(seconds=90.0, silent_seconds=60.0))
+    watched = limits.WorkerLimits(Limits(trial_seconds=90.0, silent_seconds=60.0))
     (worker,) = FakePool(trains).workers
     watched.begin(cast("AnyWorker", worker))
     clock.now += 1.0

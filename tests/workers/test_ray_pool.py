@@ -18,9 +18,9 @@ from optuna.trial import TrialState
 
 from tests.commands import Ran, start, tune_command, wait_for
 from tests.faults.study import alive_in_session
-from tests.studies import Setting, workers_of
+from tests.studies import Setting
 from tuning.commands import install
-from tuning.config import TrainConfig
+from tuning.config import Limits, TrainConfig, Workers
 from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.errors import PoolError
 from tuning.evaluation.predictions import read_probabilities
@@ -29,8 +29,6 @@ from tuning.search.finalists import Terms
 from tuning.search.progress import Progressed
 from tuning.study.prepare import prepare_corpus
 from tuning.workers import ray_cluster, ray_handle
-from tuning.workers.limits import TrialLimits
-from tuning.workers.pools import PoolChoice
 from tuning.workers.ray_cluster import Shares, load_ray, node_capacities
 from tuning.workers.ray_worker import arrays_of, splits_of
 
@@ -55,7 +53,7 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def over_ray(cluster: Any) -> dict[str, Any]:
     """Return the arguments of `tune` for the cluster."""
-    return {"pool": PoolChoice(pool="ray", ray_address=cluster.address), "n_workers": None}
+    return {"pool": Workers(pool="ray", ray_address=cluster.address), "n_workers": None}
 
 
 @pytest.fixture
@@ -102,7 +100,7 @@ def test_predictions_of_a_confirmation_are_kept_on_the_coordinators_disk(
         copied.folder,
         storage_url=copied.results.storage_url(None),
         terms=Terms(top=2, n_seeds=2, share=20.0, n_pruned=0),
-        workers=workers_of(over_ray["n_workers"], pool=over_ray["pool"]),
+        workers=over_ray["pool"],
     )
     corpus, _ = prepare_corpus(copied.config, results=copied.results)
     labels = corpus.split("validation").labels
@@ -143,7 +141,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
                 {"vocab_size": size, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
             )
 
-    limits = TrialLimits(seconds=12.0, silent_seconds=6.0, memory_mb=2000.0)
+    limits = Limits(trial_seconds=12.0, silent_seconds=6.0, trial_memory_mb=2000.0)
     outcome = setting.tune(
         2, limits=limits, on_start=enqueue, config={"train": TrainConfig(epochs=1)}, **over_ray
     )
@@ -258,36 +256,36 @@ def test_interrupt_ends_the_ray_that_was_started_for_a_call(
 def test_missing_ray_is_a_sentence(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(PoolError, match=f"must have Ray, .*{re.escape(install('ray'))}"):
-        setting.tune(1, pool=PoolChoice(pool="ray"))
+        setting.tune(1, pool=Workers(pool="ray"))
 
 
 @pytest.mark.slow
 def test_cluster_that_is_not_there_is_a_sentence(setting: Setting) -> None:
     with pytest.raises(
-        PoolError, match=r"must reach a cluster at --ray-address '127.0.0.1:1'; Ray gave: .*refused"
+        PoolError, match=r"must reach a cluster at ray_address '127.0.0.1:1'; Ray gave: .*refused"
     ):
-        setting.tune(1, pool=PoolChoice(pool="ray", ray_address="127.0.0.1:1"))
+        setting.tune(1, pool=Workers(pool="ray", ray_address="127.0.0.1:1"))
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--pool", "dask"], "--pool (POOL=) must be one of process, ray; received 'dask'"),
+        (["--pool", "dask"], "pool must be one of process, ray; received 'dask'"),
         (
             ["--ray-address", "auto"],
-            "--ray-address (RAY_ADDRESS=) must go with --pool (POOL=) ray",
+            "ray_address must go with pool 'ray'",
         ),
         (
             ["--pool", "ray", "--ray-address", "ray://x:1"],
-            "--ray-address (RAY_ADDRESS=) must be auto or host:port",
+            "ray_address must be auto or host:port",
         ),
         (
             ["--pool", "ray", "--cpus-per-worker", 0],
-            "--cpus-per-worker must be more than 0; received 0",
+            "cpus_per_worker must be more than 0; received 0",
         ),
         (
             ["--pool", "ray", "--gpus-per-worker", -1],
-            "--gpus-per-worker must be 0 or more; received -1",
+            "gpus_per_worker must be 0 or more; received -1",
         ),
     ],
 )

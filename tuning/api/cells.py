@@ -17,8 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tuning.api.inputs import content_name, write_once
 from tuning.errors import SpaceError
 from tuning.results import StudyDir
@@ -144,7 +142,7 @@ class _Parts:
 
 def _with_plain_numbers(value: Any) -> Any:
     """Return a value in which numbers of NumPy are Python's own, as in a dict of class weights."""
-    if isinstance(value, np.generic):
+    if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0:
         return value.item()
     if type(value) is dict:
         return {_with_plain_numbers(key): _with_plain_numbers(part) for key, part in value.items()}

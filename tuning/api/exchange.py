@@ -49,11 +49,13 @@ class WarmStart:
         left_out: a sentence for each trial that was not added, and a sentence with the names that
             the space does not have.
         n_trials: number of trials of the study that are finished, running or queued.
+        is_finished: whether the trials were added with their scores, and not queued.
     """
 
     n_added: int
     left_out: list[str]
     n_trials: int
+    is_finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def add(
         raise StudyError(
             "Finished trials must have a score for each objective of the study,"
             f" {', '.join([config.metric, *config.costs])}; those of {source} have another number"
-            " of scores. Leave --as-finished out to train their configurations here."
+            " of scores. Leave as_finished out to train their configurations here."
         )
     trials_here = study.get_trials(deepcopy=False, states=KNOWN_STATES)
     known = [_params_of(trial) for trial in trials_here]
@@ -198,7 +200,7 @@ def add(
         sentences.insert(0, f"The space does not have {names}: these values are not used.")
     summary = summarize(study, metric=config.metric)
     n_trials = summary.n_finished + summary.counts["running"] + summary.counts["waiting"]
-    return WarmStart(n_added, sentences, n_trials)
+    return WarmStart(n_added, sentences, n_trials, as_finished)
 
 
 def _params_of(trial: FrozenTrial) -> Mapping[str, Any]:

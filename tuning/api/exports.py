@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.api.parameters import public, public_function
 from tuning.errors import ArgumentError, ExportError, StorageError
 from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, REMEDY, Manifest, read_manifest
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from tuning.inference.load import Probabilities
 
 
-@public
 class Export:
     """A model in a folder, which labels raw texts.
 
@@ -180,7 +178,6 @@ def _checked(texts: object) -> list[str]:
     return values
 
 
-@public_function
 def load_export(path: str | Path) -> Export:
     """Return the export in a folder.
 

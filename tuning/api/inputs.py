@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.atomic_io import write_bytes
-from tuning.config import DataConfig, StudyConfig
+from tuning.config import Data, DataConfig, StudyConfig, given
 from tuning.data.files import utf8
 from tuning.errors import ArgumentError, DataError
 from tuning.results import StudyDir, safe_name
@@ -227,43 +227,68 @@ def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) ->
     return pd.DataFrame({TEXT: texts, LABEL: labels})
 
 
-def column_names(**columns: object) -> dict[str, str | None]:
-    """Return the names of columns as texts, as `frame_of` names them: a data frame may have numbers
-    and tuples for names.
+@dataclass(frozen=True)
+class Source:
+    """The data of a call, before anything is written.
+
+    Attributes:
+        name: the name or path of the data, or the name of the frame; None: the default data set.
+        frame: the rows that are written into the study's folder; None if `name` is a path.
+        settings: the given fields of a `DataConfig`, except `data`.
     """
-    return {name: None if value is None else str(value) for name, value in columns.items()}
+
+    name: str | None
+    frame: Frame | None
+    settings: dict[str, Any]
+
+    def write(self, folder: StudyDir) -> dict[str, Any]:
+        """Write the rows into a study's folder, if they come from Python, and return the given
+        fields of a `DataConfig`.
+
+        Raises:
+            StorageError: the disk is full or the folder is read-only.
+        """
+        data = str(self.frame.write(folder)) if self.frame else self.name
+        return given(data=data) | self.settings
 
 
-def rows_of(
-    data: Any,
-    *,
-    texts: Sequence[str] | None,
-    labels: Sequence[Any] | None,
-    columns: Mapping[str, str | None],
-) -> Frame | None:
-    """Return the rows of a call from Python; None if `data` is a name or a path.
+def source_of(data: Any) -> Source:
+    """Return the source of a call's parameter `data`.
 
     Raises:
-        ArgumentError: texts and labels come with data or columns, or have different lengths.
+        ArgumentError: texts and labels come with data or columns, or have different lengths; `data`
+            is neither a data frame, a text nor a path.
         DataError: as `frame_of`.
     """
+    data = data if isinstance(data, Data) else Data(data)
+    # A data frame may have numbers and tuples for names.
+    columns = {
+        name: None if (column := getattr(data, name)) is None else str(column)
+        for name in ("text_column", "label_column")
+    }
+    settings = given(
+        **columns,
+        data_dir=None if data.data_dir is None else str(Path(data.data_dir).expanduser()),
+        positive_from=data.positive_from,
+        drop_stars=[*data.drop_stars] or None,
+    )
+    frame = _frame_of_call(data, columns)
+    return Source(frame.stem if frame else _place(data.data), frame, settings)
+
+
+def _frame_of_call(data: Data, columns: Mapping[str, str | None]) -> Frame | None:
     import pandas as pd
 
-    if texts is None and labels is None:
-        return frame_of(data, **columns) if isinstance(data, pd.DataFrame) else None
-    if data is not None or any(columns.values()):
+    if data.texts is None and data.labels is None:
+        return frame_of(data.data, **columns) if isinstance(data.data, pd.DataFrame) else None
+    if data.data is not None or any(columns.values()):
         raise ArgumentError(
             "texts and labels must come without data and columns; received both. Give either."
         )
-    return frame_of(frame_of_lists(texts, labels))
+    return frame_of(frame_of_lists(data.texts, data.labels))
 
 
-def source_of(data: Any) -> str | None:
-    """Return the name or the path of a call from Python; None if no data were given.
-
-    Raises:
-        ArgumentError: `data` is neither a text nor a path.
-    """
+def _place(data: Any) -> str | None:
     if data is None or isinstance(data, str | Path):
         return None if data is None else str(data)
     kind = type(data)

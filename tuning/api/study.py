@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tuning.api.parameters import chosen_workers, public, public_function
+from tuning.api.parameters import plain_numbers, workers_of
 from tuning.api.study_view import StudyView
-from tuning.config import given
+from tuning.config import Limits, Workers, given
 from tuning.display.console import end_script
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tuning.api.exports import Export
 
 
-@public
 class Study(StudyView):
     """A study in a results folder, which `make tune` or `tuning.tune` created. Every property reads
     the files and the storage again.
@@ -39,6 +38,7 @@ class Study(StudyView):
         >>> study.enqueue([{"ngrams": 2}])
     """
 
+    @plain_numbers
     def confirm(
         self,
         *,
@@ -46,30 +46,24 @@ class Study(StudyView):
         seeds: int | None = None,
         share: float | None = None,
         pruned: int | None = None,
-        workers: int | None = None,
-        pool: str = "process",
-        ray_address: str | None = None,
-        cpus_per_worker: float | None = None,
-        gpus_per_worker: float | None = None,
-        trial_seconds: float | None = None,
-        trial_memory_mb: float | None = None,
-        silent_seconds: float | None = None,
+        workers: int | Workers | None = None,
+        limits: Limits | None = None,
     ) -> Self:
-        """Train the best configurations and the baseline on fresh seeds, or continue such a call,
-        and return this study, whose `verdict()` has the result.
+        """Train the best configurations and the baseline again on fresh seeds.
+
+        The same call continues a confirmation that was stopped. It returns this study, whose
+        `verdict()` has the result.
 
         Args:
-            top: number of configurations beside the baseline (default 5).
-            seeds: maximum number of fresh seeds of each configuration (default 5).
-            share: maximum worker time, as a share of the search's worker time (default 0.25, or
-                more if three seeds of the two best and the baseline need more).
-            pruned: maximum number of pruned trials to train to their last epoch (default 5).
-            workers: number of training processes (default: one for each GPU or core).
-            pool: "process" for workers on this machine, "ray" for workers on a Ray cluster.
-            ray_address: address of a running Ray cluster (default: this call starts Ray).
-            cpus_per_worker, gpus_per_worker: what Ray reserves for each worker.
-            trial_seconds, trial_memory_mb, silent_seconds: limits of a training, after which it
-                fails.
+            top: number of the best configurations to train again, beside the baseline (default 5).
+            seeds: maximum number of fresh seeds for each configuration (default 5).
+            share: maximum worker time of the confirmation, as a share of the search's worker time
+                (default 0.25, and more if three seeds of the two best and the baseline need it).
+            pruned: maximum number of pruned trials to train to their last epoch, if time is left
+                (default 5).
+            workers: number of training processes, or in Python `Workers(...)` (default: as in the
+                search).
+            limits: limits of one training, in Python `Limits(...)` (default: those of `Limits`).
 
         Raises:
             StudyError: too few trials are complete, or another process works on the study.
@@ -83,25 +77,19 @@ class Study(StudyView):
             self._folder,
             storage_url=self._storage_url,
             terms=Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)),
-            workers=chosen_workers(
-                workers,
-                pool=pool,
-                ray_address=ray_address,
-                per_worker=(cpus_per_worker, gpus_per_worker),
-                trial_seconds=trial_seconds,
-                trial_memory_mb=trial_memory_mb,
-                silent_seconds=silent_seconds,
-            ),
+            workers=workers_of(workers),
+            limits=limits,
         )
         if not confirmation.is_over:
             end_script()
         return self
 
     def report(self, *, slice_column: str | None = None) -> Path:
-        """Write `report.html`, one page that opens offline, and return its path.
+        """Write report.html, one page that opens offline, and trials.csv; return the page's path.
 
         Args:
-            slice_column: column of the data by whose values the accuracy is split.
+            slice_column: name of a column of the data by whose values the report splits the
+                accuracy (default: by class and length alone).
 
         Raises:
             StudyError: no trial is complete, or the data have changed.
@@ -115,33 +103,45 @@ class Study(StudyView):
         )
         return page
 
+    @plain_numbers
     def export(
         self,
         path: str | Path | None = None,
         *,
         trial: int | None = None,
-        ensemble: int | str | None = None,
+        ensemble: str | int | None = None,
         slice_column: str | None = None,
         data: str | Path | None = None,
         data_dir: str | Path | None = None,
+        log_to: Sequence[str] = (),
     ) -> Export:
         """Retrain the best configuration, score it on the test split, and write the export.
 
         Args:
-            path: a new folder for a copy; None: the export is in the study's folder alone.
-            trial: number of a completed trial (default: the best).
-            ensemble: "auto", or how many times a repeat of the confirmation is chosen, 2 to 20, for
-                a mean of several models (default: a single model).
-            slice_column: column of the data by whose values the accuracy is split.
-            data, data_dir: the place of the study's data, if they have been moved.
+            path: new folder for a copy of the export (default: the export is in the study's folder
+                alone).
+            trial: number of a completed trial (default: the confirmed best, or the best of the
+                search if nothing is confirmed).
+            ensemble: export the mean of several models instead of a single model; they are chosen
+                among the repeats of the confirmation: auto, or how many times a repeat is chosen, 2
+                to 20 (default: a single model).
+            slice_column: name of a column of the data by whose values the report splits the
+                accuracy (default: by class and length alone).
+            data: path or pattern of the study's files, if they have moved (default: the path that
+                the study recorded).
+            data_dir: folder of prepared TensorFlow Datasets, if it has moved (default: the folder
+                that the study recorded).
+            log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
+                (default: none).
 
         Raises:
             ExportError: a format does not give the model's predictions.
             ArgumentError: `path` has files.
         """
-        from tuning.api import trainings
+        from tuning.api import tracking, trainings
         from tuning.api.exports import Export, copy_export, require_free
 
+        tracking.require_trackers(log_to)
         target = None if path is None else Path(path).expanduser()
         if target and target.resolve() == self._folder.best_dir.resolve():
             target = None  # The export is written there anyway.
@@ -158,16 +158,20 @@ class Study(StudyView):
                 data=data and str(data), data_dir=data_dir and str(Path(data_dir).expanduser())
             ),
         )
+        tracking.track_or_warn(log_to, self._folder, self._results, storage_url=self._storage_url)
         if target is None:
             return Export(self._folder.best_dir)
         copy_export(self._folder.best_dir, target)
         return Export(target)
 
     def log_to(self, *trackers: str) -> None:
-        """Write the study, with its export if it has one, to trackers.
+        """Write a running or finished study to trackers, with its export if it has one.
+
+        A study that is written again is not duplicated.
 
         Args:
-            trackers: "mlflow:URI", "tensorboard:DIR" or "wandb:DIR".
+            trackers: trackers that the study is written to: mlflow:URI, tensorboard:DIR or
+                wandb:DIR (default: none).
 
         Raises:
             TrackerError: a package is missing, or a tracker can't be reached or written.
@@ -177,11 +181,12 @@ class Study(StudyView):
         track(trackers, self._folder, self._results, storage_url=self._storage_url)
 
     def import_kerastuner(self, project: str | Path, *, as_finished: bool = False) -> WarmStart:
-        """Queue the configurations of a KerasTuner project, which the next search trains first.
+        """Queue the configurations of a KerasTuner project in a study, the best first.
 
         Args:
-            project: folder of the project, with its `oracle.json`.
-            as_finished: add the trials with their scores instead, and train nothing.
+            project: folder of a KerasTuner project, with its oracle.json (default: none; required).
+            as_finished: add the trials with their scores, as finished trials of a study with the
+                same objective (default: queue their configurations, to train them here).
 
         Raises:
             StudyError: the folder has no readable project, or the project has another objective.
@@ -195,17 +200,19 @@ class Study(StudyView):
 
     def import_optuna(
         self,
-        study: optuna.Study | StudyView | str,
+        source: str | optuna.Study | StudyView,
         name: str | None = None,
         *,
         as_finished: bool = False,
     ) -> WarmStart:
-        """Queue the configurations of another Optuna study, which the next search trains first.
+        """Queue the configurations of another Optuna study in a study, the best first.
 
         Args:
-            study: the other study, or the URL of its storage.
-            name: name of the other study in that storage.
-            as_finished: add the trials with their values instead, and train nothing.
+            source: URL of the Optuna storage that contains the other study; in Python also the
+                study itself (default: none; required).
+            name: name of the study in that storage (default: none; required with a URL).
+            as_finished: add the trials with their scores, as finished trials of a study with the
+                same objective (default: queue their configurations, to train them here).
 
         Raises:
             ArgumentError: a URL comes without a name, or a study with a name.
@@ -215,18 +222,19 @@ class Study(StudyView):
         from tuning.api import exchange
 
         with self._opened() as target:
-            other = study.optuna_study if isinstance(study, StudyView) else study
+            other = source.optuna_study if isinstance(source, StudyView) else source
             return exchange.import_optuna(target, other, name, as_finished=as_finished)
 
     def enqueue(
         self,
         configurations: str | Path | pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]],
     ) -> WarmStart:
-        """Queue configurations, which the next search trains first.
+        """Queue configurations in a study, which the next search trains first.
 
         Args:
-            configurations: the path of a CSV file, a data frame, a dict or a list of dicts; the
-                names are hyperparameters, and a missing value is the default.
+            configurations: CSV file whose columns are hyperparameters and whose rows are
+                configurations; an empty cell takes its default. In Python also a data frame, a dict
+                or a list of dicts (default: none; required).
 
         Raises:
             StudyError: the file can't be read, or no name is a hyperparameter of the space.
@@ -237,7 +245,11 @@ class Study(StudyView):
             return exchange.enqueue(target, configurations)
 
     def export_hyperparameters(self, output: str | Path = ".") -> list[Path]:
-        """Write the best hyperparameters for KerasTuner and for Optuna, and return the two paths.
+        """Write the hyperparameters of the best trial as JSON for KerasTuner and for Optuna, and
+        return the paths of the two files.
+
+        Args:
+            output: folder for the two files (default: the current folder).
 
         Raises:
             StudyError: no trial is complete.
@@ -253,16 +265,16 @@ class Study(StudyView):
         return opened(self._results, self._folder, storage_url=self._storage_url)
 
 
-@public_function
 def load_study(
     name: str | None = None, *, results: str | Path = "results", storage: str | None = None
 ) -> Study:
     """Open a study that `make tune` or `tuning.tune` created.
 
     Args:
-        name: name of the study; None: the study that was used last.
-        results: the folder of all studies.
-        storage: URL of the Optuna storage; None: the file optuna.db in `results`.
+        name: name of the study (default: the study that was used last).
+        results: folder of all studies (default results).
+        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
+            studies).
 
     Raises:
         StudyError: the study does not exist; the message lists the studies.

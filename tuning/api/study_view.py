@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.api.parameters import public
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
@@ -60,7 +59,6 @@ def configuration_of(best: Best, space: SearchSpace) -> Configuration:
     )
 
 
-@public
 class StudyView:
     """The contents of a study. Every property reads the files and the storage again.
 

@@ -26,7 +26,7 @@ class Tracking:
     """The trackers that follow a search. A failed tracker is a warning and does not end the search.
 
     Args:
-        trackers: values of --log-to.
+        trackers: values of log_to.
 
     Raises:
         ArgumentError: a value is not KIND:PLACE with a known kind.
@@ -130,10 +130,7 @@ def track(
 
     targets = require_trackers(trackers)
     if not targets:
-        raise ArgumentError(
-            "At least one tracker must be named (--log-to), such as"
-            " tensorboard:runs; received none."
-        )
+        raise ArgumentError("log_to must name a tracker, such as tensorboard:runs; received none.")
     close_study(load_study(root, folder, storage_url=storage_url))
     with logging_to(folder):
         followers = {

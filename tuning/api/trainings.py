@@ -16,16 +16,16 @@ from tuning.display.console import console, warn
 from tuning.display.logs import logging_to
 from tuning.display.progress import steps
 from tuning.display.running import run_confirmation
-from tuning.display.tables import print_test_scores, warn_if_behind
+from tuning.display.tables import print_formats, print_test_scores, warn_if_behind
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
     from tuning.comparison.document import Comparison, Request
+    from tuning.config import Limits, Workers
     from tuning.confirmation.rounds import Confirmation
     from tuning.data.files import Progress
     from tuning.export.manifest import FullManifest
     from tuning.search.finalists import Terms
-    from tuning.search.session import Workers
     from tuning.search.tune import Outcome
 
 
@@ -35,7 +35,8 @@ def confirm(
     *,
     storage_url: str,
     terms: Terms,
-    workers: Workers | None = None,
+    workers: Workers,
+    limits: Limits | None,
 ) -> Confirmation:
     """Train the best configurations and the baseline again on fresh seeds; or continue a
     confirmation.
@@ -57,6 +58,7 @@ def confirm(
                 storage_url=storage_url,
                 terms=terms,
                 workers=workers,
+                limits=limits,
             ),
             study=folder.name,
         )
@@ -109,6 +111,7 @@ def export_best(
         for message in warnings:
             warn(message)
     print_test_scores(manifest)
+    print_formats(manifest, folder)
     return manifest
 
 
@@ -153,6 +156,7 @@ def compare(
     *,
     storage: str | None,
     workers: Workers,
+    limits: Limits | None,
     log_to: Sequence[str] = (),
 ) -> Comparison:
     """Run a comparison, write its page after each space, and print its progress and its result.
@@ -180,7 +184,7 @@ def compare(
             drawing=DashboardDrawing(),
         )
         comparison = run.compare(
-            folder, request, root, storage_url=url, workers=workers, hooks=hooks
+            folder, request, root, storage_url=url, workers=workers, limits=limits, hooks=hooks
         )
     standings = read_standings(comparison, root, storage_url=url)
     page = write_page(comparison, standings, folder)

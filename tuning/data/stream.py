@@ -56,7 +56,7 @@ def stream_rows(
     *,
     text_column: str | None = None,
     trained_on: str | None = None,
-    flag: str = "--file",
+    flag: str = "file",
     on_read: Callable[[float], None] | None = None,
     on_column: Callable[[str], None] | None = None,
 ) -> Iterator[Row]:

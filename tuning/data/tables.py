@@ -50,7 +50,7 @@ class Table:
     left_out: tuple[str, ...] = ()
 
 
-def read_files(pattern: str, *, progress: Progress | None = None, flag: str = "--data") -> Table:
+def read_files(pattern: str, *, progress: Progress | None = None, flag: str = "data") -> Table:
     """Read the files of a path or glob pattern into one table of text columns.
 
     Raises:
@@ -262,7 +262,7 @@ def choose_column(
         DataError: no column matches; the message lists the columns.
     """
     columns = [str(c) for c in columns]
-    flag = f"--{role}-column"
+    flag = f"{role}_column"
     if name is not None:
         return named_column(columns, name, flag)
     for candidate in known:
@@ -299,7 +299,7 @@ def trained_column(columns: Sequence[str], name: str) -> str:
     if column is None:
         raise DataError(
             f"The model was trained on the column {name!r}, which the file lacks; give"
-            f" --text-column one of {_listed(columns)}."
+            f" text_column one of {_listed(columns)}."
         )
     return column
 

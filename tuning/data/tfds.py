@@ -84,11 +84,11 @@ def _explained(name: str, reason: str, data_dir: str | None) -> str:
     if name.startswith(WITHDRAWN):
         return (
             f"{message} Amazon withdrew this data set in 2023 (tensorflow/datasets issue 5044):"
-            " name the folder of a copy that was prepared earlier with --data-dir, or use --data"
-            " movie_reviews, --data tfds:yelp_polarity_reviews, or your own file."
+            " name the folder of a copy that was prepared earlier (data_dir), or use"
+            " movie_reviews, tfds:yelp_polarity_reviews or your own file as data."
         )
     return (
-        f"{message} Name the folder of a prepared copy with --data-dir, or use --data movie_reviews"
+        f"{message} Name the folder of a prepared copy (data_dir), or use movie_reviews"
         " or your own file."
     )
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from tuning.commands import with_commands
 from tuning.display.notebook import N_COLUMNS
 from tuning.text import visible
 
@@ -46,20 +45,24 @@ console = PlainConsole()
 error_console = PlainConsole(stderr=True)
 
 
+class Interrupted(KeyboardInterrupt):
+    """The user interrupted a call, which has paused its trainings and said so."""
+
+
 def end_script() -> None:
     """End the script whose call the user has interrupted, when the call has paused its trainings. A
     notebook goes on: its user chooses the next cell.
 
     Raises:
-        KeyboardInterrupt: this is not a notebook.
+        Interrupted: this is not a notebook.
     """
     if not console.is_jupyter:
-        raise KeyboardInterrupt
+        raise Interrupted
 
 
 def warn(message: str) -> None:
     """Print a warning on standard error."""
-    error_console.print(f"[bold yellow]warning:[/] {escape(with_commands(message))}")
+    error_console.print(f"[bold yellow]warning:[/] {escape(message)}")
 
 
 def printable(text: str, width: int) -> str:

@@ -191,16 +191,16 @@ def _formats_table(manifest: FullManifest, folder: StudyDir) -> Table:
     return table
 
 
-def print_next(folder: StudyDir) -> None:
+def print_next(study: str) -> None:
     """Print the commands to type after a search."""
-    of_study = [typed(command, study=folder.name) for command in ("export-best", "report")]
+    of_study = [typed(command, study=study) for command in ("export-best", "report")]
     _print_commands(*of_study, typed("dashboard"))
 
 
-def print_next_of_export(folder: StudyDir) -> None:
+def print_next_of_export(study: str) -> None:
     """Print the commands to type after an export."""
-    of_study = [typed(command, study=folder.name) for command in ("report", "serve")]
-    _print_commands(typed("predict", study=folder.name, text="I love it"), *of_study)
+    of_study = [typed(command, study=study) for command in ("report", "serve")]
+    _print_commands(typed("predict", study=study, text="I love it"), *of_study)
 
 
 def _print_commands(*commands: str) -> None:

@@ -109,7 +109,7 @@ def read_linear_reference(folder: Path) -> LinearReference | None:
         return None
     try:
         return documents.read(
-            path, LinearReference, error=StorageError, remedy="The next `make tune` replaces it."
+            path, LinearReference, error=StorageError, remedy="The next search replaces it."
         )
     except StorageError as error:
         logger.warning("%s", error)

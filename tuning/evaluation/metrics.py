@@ -44,7 +44,7 @@ def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
         raise ValueError(
             f"The model must give one probability of class 1 (for two classes) or {n_classes} of"
             f" them; it gives {outputs.shape[1]} numbers a text. End it with {' or '.join(ends)}."
-            + (" --positive-from 0 makes each number of stars a class." if is_five else "")
+            + (" positive_from=0 makes each number of stars a class." if is_five else "")
         )
     finite = outputs[np.isfinite(outputs)]
     if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):

@@ -182,7 +182,7 @@ def read_test_scores(path: Path) -> TestDocument | None:
     """
     if not path.exists():
         return None
-    remedy = "Type `make export-best` to write the file again."
+    remedy = "Write the export again."
     document = documents.read(path, TestDocument, error=StudyError, remedy=remedy)
     return replace(
         document,

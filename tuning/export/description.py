@@ -95,7 +95,7 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
             for t in (summary.front if summary.has_costs else summary.ranked[:N_NAMED])
         )
         raise StudyError(
-            f"--trial must be the number of a completed trial of {summary.study!r} that keeps the"
+            f"trial must be the number of a completed trial of {summary.study!r} that keeps the"
             f" study's limits ({f'for example {known}' if known else 'there is no such trial'});"
             f" received {number}."
         )

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from tuning.commands import typed
 from tuning.config import exceeded
 from tuning.confirmation.ensemble import Ensemble, Repeat, choose_ensemble
 from tuning.confirmation.estimates import estimate
@@ -53,7 +54,7 @@ class TrainedEnsemble(Trained):
 
 
 def parse_size(text: str) -> int | None:
-    """Return the number of steps in the value of `--ensemble`; None for "auto".
+    """Return the number of steps in the value of `ensemble`; None for "auto".
 
     Raises:
         ArgumentError: the text is neither "auto" nor a whole number from 2 to 20.
@@ -63,8 +64,8 @@ def parse_size(text: str) -> int | None:
     if text.isascii() and text.isdigit() and MIN_STEPS <= int(text) <= MAX_STEPS:
         return int(text)
     raise ArgumentError(
-        f"--ensemble must be auto or a whole number from {MIN_STEPS} to {MAX_STEPS}; received"
-        f" {text!r}. An export without --ensemble is a single model."
+        f"ensemble must be auto or a whole number from {MIN_STEPS} to {MAX_STEPS}; received"
+        f" {text!r}. An export without ensemble is a single model."
     )
 
 
@@ -88,7 +89,7 @@ class ModelChoice:
             parse_size(self.ensemble)
             if self.number is not None:
                 raise ArgumentError(
-                    "--trial and --ensemble must not be given together: the members of an ensemble"
+                    "trial and ensemble must not be given together: the members of an ensemble"
                     " are chosen from the trials of the confirmation."
                 )
 
@@ -104,7 +105,7 @@ def confirmed_trial(folder: StudyDir) -> int:
     if estimates is None:
         raise StudyError(
             f"An ensemble must have repeats of a confirmation to choose from; {folder.name!r} has"
-            f" none. Type `make confirm STUDY={folder.name}` first."
+            f" none. Type `{typed('confirm', study=folder.name)}` first."
         )
     return estimates.best.trial
 
@@ -142,8 +143,8 @@ def choose_members(
         raise StudyError(
             "An ensemble must have predictions of the confirmed best; the confirmation of"
             f" {chosen.folder.name!r} has kept those of {len(repeats)} repeats, and none of trial"
-            f" {number}. Type `make confirm SEEDS={n_seeds + 1}` to train one more seed and keep"
-            " its predictions."
+            f" {number}. Type `{typed('confirm', seeds=n_seeds + 1)}` to train one more seed and"
+            " keep its predictions."
         )
     ensemble = choose_ensemble(
         repeats,

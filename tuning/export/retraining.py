@@ -16,7 +16,7 @@ from typing import Self
 import keras
 from optuna.trial import FrozenTrial
 
-from tuning.config import StudyConfig
+from tuning.config import Limits, StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.errors import ExportError
@@ -38,7 +38,7 @@ from tuning.study.trials import attributes_of, busy_seconds, value_of, values_of
 from tuning.training import fit, loops, prediction
 from tuning.training.result import Answer, FitResult
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
-from tuning.workers.limits import TrialLimits, with_memory
+from tuning.workers.limits import with_memory
 from tuning.workers.messages import (
     Ending,
     EpochEnded,
@@ -77,8 +77,7 @@ class Retraining:
         if not was_trained(trial):
             raise ExportError(
                 f"A trial to export must have been trained here; trial {trial.number} was finished"
-                " by another program. Name another one with --trial, or queue its configuration"
-                " with `make enqueue`."
+                " by another program. Name another trial, or enqueue its configuration."
             )
         return cls(trial, epochs=attributes_of(trial)["best_epoch"], seed=seed)
 
@@ -231,8 +230,8 @@ def _train(
     results: dict[Retraining, tuple[FitResult, float]] = {}
     waiting = sorted(requests, key=_seconds, reverse=True)
     n_workers = _n_workers(requests)
-    limits = with_memory(TrialLimits(), n_workers=n_workers)
-    with Pool(n_workers, log_path=log_path, memory_mb=limits.memory_mb) as pool:
+    limits = with_memory(Limits(), n_workers=n_workers)
+    with Pool(n_workers, log_path=log_path, memory_mb=limits.trial_memory_mb) as pool:
         dispatcher: Dispatcher[Retraining] = Dispatcher(pool, limits)
         while waiting or dispatcher.running:
             for worker in dispatcher.free()[: len(waiting)]:

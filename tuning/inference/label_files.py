@@ -191,7 +191,7 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
             temporary.replace(final)
     except OSError as error:
         raise StorageError(
-            f"--output must name a file that can be written; writing {path} gave"
+            f"output must name a file that can be written; writing {path} gave"
             f" {error.strerror or str(error)!r}. Give another path."
         ) from error
     finally:
@@ -228,15 +228,14 @@ def check_output(output: Path | None, pattern: str) -> None:
         DataError: if the output is a folder, or one of the files of the pattern.
     """
     if output is not None and output.is_dir():
-        raise DataError(f"--output must be a file; {str(output)!r} is a folder. Add a file name.")
+        raise DataError(f"output must be a file; {str(output)!r} is a folder. Add a file name.")
     if (
         output is not None
         and output.exists()
         and any(path.samefile(output) for path in text_files(pattern))
     ):
         raise DataError(
-            f"--output must not be a file that is read; received {str(output)!r}. Give another"
-            " path."
+            f"output must not be a file that is read; received {str(output)!r}. Give another path."
         )
 
 

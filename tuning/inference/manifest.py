@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tuning.commands import typed
 from tuning.documents import OMIT_DEFAULT, read
 from tuning.errors import ExportError, StorageError
 
@@ -16,7 +17,7 @@ from tuning.errors import ExportError, StorageError
 CARD = "README.md"
 # Version 2 added the sizes and digests of the files.
 MANIFEST, MANIFEST_VERSION = "export.json", 2
-REMEDY = "Type `make export-best` to write the export again."
+REMEDY = "Write the export again."
 _BLOCK = 2**20
 
 
@@ -104,7 +105,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise ExportError(
             f"{folder} must contain a finished export; {MANIFEST} is missing. Type"
-            " `make export-best` first."
+            f" `{typed('export-best')}` first."
         )
     try:
         return read(path, Manifest, error=ExportError, remedy=REMEDY, version=MANIFEST_VERSION)

@@ -64,7 +64,7 @@ def fetch_preset(preset: str, folder: Path) -> Encoder:
         raise SpaceError(documents.structure(json.loads(lines[-1]), Failure).error)
     if done.returncode != 0:
         reason = [*done.stderr.strip().splitlines(), f"exit status {done.returncode}"][-1]
-        raise SpaceError(f"--preset must be a text encoder; loading {preset!r} gave: {reason}")
+        raise SpaceError(f"preset must be a text encoder; loading {preset!r} gave: {reason}")
     return documents.read(
         folder / ENCODER, Encoder, error=SpaceError, remedy="Run the command again."
     )
@@ -111,7 +111,7 @@ def _require_known(preset: str, keras_hub: Any) -> None:
     if Path(preset).is_dir() or "://" in preset or preset in keras_hub.models.Backbone.presets:
         return
     raise SpaceError(
-        "--preset must be a folder, an address such as hf://NAME/MODEL, or a name in KerasHub's"
+        "preset must be a folder, an address such as hf://NAME/MODEL, or a name in KerasHub's"
         f" list such as bert_small_en_uncased; the folder {preset!r} does not exist, and the list"
         " does not contain this name."
     )
@@ -121,13 +121,13 @@ def _explained(preset: str, error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if Path(preset).is_dir():
         return (
-            "--preset must be a model that KerasHub can load: a folder that `save_to_preset` wrote,"
+            "preset must be a model that KerasHub can load: a folder that `save_to_preset` wrote,"
             f" or a Hugging Face model's. Loading {preset!r} gave {type(error).__name__}: {first}"
         )
     return (
         f"The preset {preset!r} must be fetched, because this machine has no copy; fetching it gave"
         f" {type(error).__name__}: {first} Check the network and the name, or download the preset"
-        " elsewhere and name its folder with --preset."
+        " elsewhere and give its folder as preset."
     )
 
 
@@ -153,7 +153,7 @@ def _require_encoder(preset: str, backbone: Any, keras_hub: Any) -> None:
         else f"its inputs are {', '.join(sorted(names)) or 'not named'}"
     )
     raise SpaceError(
-        "--preset must be a text encoder whose inputs are token_ids and padding_mask, such as BERT"
+        "preset must be a text encoder whose inputs are token_ids and padding_mask, such as BERT"
         f" or RoBERTa; {preset!r} is a {kind.__name__}, and {reason}."
     )
 

@@ -15,6 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.commands import typed
 from tuning.errors import StudyError
 from tuning.hosts import LOCAL, check_port, is_for, is_loopback, refusal_of_port, resolve
 from tuning.results import ResultsDir
@@ -43,7 +44,7 @@ def make_server(
     if storage is None or not optuna.get_all_study_names(storage):
         where = results.database_path if is_local else "the storage"
         raise StudyError(
-            f"The Dashboard needs a study to show; {where} has none. Type `make tune` first."
+            f"The Dashboard needs a study to show; {where} has none. Type `{typed('tune')}` first."
         )
     check_bind(port, host)
     app = _only_for_host(optuna_dashboard.wsgi(storage), host)
@@ -73,7 +74,7 @@ def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
         return "/dashboard"
     raise StudyError(
         f"Study {study!r} must be in the storage; it has {', '.join(sorted(known))}. Name one of"
-        " them with --study."
+        " them (study)."
     )
 
 

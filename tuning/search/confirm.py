@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from tuning.config import Limits, Workers
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.others import due_others
 from tuning.confirmation.rounds import Confirmation
@@ -29,7 +30,6 @@ from tuning.search.session import (
     Drawing,
     NoDrawing,
     Session,
-    Workers,
     same_space,
     searched_corpus,
     signals,
@@ -50,7 +50,7 @@ from tuning.workers.messages import (
     TrainingEnded,
     TrainingFailed,
 )
-from tuning.workers.pools import start_early
+from tuning.workers.pools import open_pool, start_early
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +75,14 @@ class ConfirmHooks:
     drawing: Drawing = field(default_factory=NoDrawing)
 
 
-def confirm(
+def confirm(  # noqa: PLR0913 - the settings of a call are objects already
     results: ResultsDir,
     folder: StudyDir,
     *,
     storage_url: str,
     terms: Terms = DEFAULT_TERMS,
     workers: Workers | None = None,
+    limits: Limits | None = None,
     hooks: ConfirmHooks | None = None,
     train: Callable[..., Confirmation] | None = None,
 ) -> Confirmation:
@@ -102,9 +103,10 @@ def confirm(
         with storage_errors(storage_url), contextlib.ExitStack() as stack:
             require_finished(summarize(study, metric=config.metric), folder)
             stack.enter_context(study_lock(folder))
-            start_early(workers.pool)
+            start_early(workers)
             corpus = searched_corpus(config, space, results, hooks.progress)
-            pool, limits = stack.enter_context(workers.open(folder.log_path))
+            opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
+            pool, limits = stack.enter_context(opened)
             space_path = same_space(pool, config, space, corpus)
             interrupt = stack.enter_context(signals())
             session = Session(

@@ -249,8 +249,8 @@ class TrialEnds:
         values = describe(opened.values, self._session.space)
         raise SpaceBug(
             f"Trial {opened.number} ({values}) stopped the study: {error.message} The traceback is"
-            f" in {self._session.folder.error_path(opened.number)}. Correct the space, then run the"
-            " same command again (--keep-going continues without such trials).",
+            f" in {self._session.folder.error_path(opened.number)}. Correct the space, then search"
+            " again (keep_going continues without such trials).",
             traceback=error.traceback,
         )
 

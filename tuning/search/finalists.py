@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.commands import typed
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.others import other_architectures
 from tuning.confirmation.plan import covers, plan_confirmation, with_repeats
@@ -66,13 +67,13 @@ class Terms:
     n_pruned: int = DEFAULT_PRUNED
 
     def __post_init__(self) -> None:
-        for name, value in (("--top", self.top), ("--seeds", self.n_seeds)):
+        for name, value in (("top", self.top), ("seeds", self.n_seeds)):
             if value < 1:
                 raise ArgumentError(f"{name} must be 1 or more; received {value}.")
         if self.n_pruned < 0:
-            raise ArgumentError(f"--pruned must be 0 or more; received {self.n_pruned}.")
+            raise ArgumentError(f"pruned must be 0 or more; received {self.n_pruned}.")
         if self.share is not None and not self.share > 0:
-            raise ArgumentError(f"--share must be more than 0; received {self.share:g}.")
+            raise ArgumentError(f"share must be more than 0; received {self.share:g}.")
 
 
 DEFAULT_TERMS = Terms()
@@ -101,13 +102,13 @@ def require_finished(
         raise StudyError(
             f"A confirmation must have {min_complete} completed trials or more to choose from;"
             f" {summary.study!r} has {n_complete}. Type"
-            f" `make tune STUDY={summary.study} TRIALS=N` with a larger number."
+            f" `{typed('tune', study=summary.study, n_trials='N')}` with a larger number."
         )
     n_running = summary.counts["running"] - summary.n_paused
     if n_running:
         raise StudyError(
             f"A confirmation must follow a search; {n_running} trials of {summary.study!r} are"
-            f" running. Type `make tune STUDY={summary.study}` to continue them."
+            f" running. Type `{typed('tune', study=summary.study)}` to continue them."
         )
 
 

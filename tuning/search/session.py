@@ -6,7 +6,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -14,7 +13,7 @@ from typing import Protocol
 
 import optuna
 
-from tuning.config import StudyConfig
+from tuning.config import Limits, StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.results import ResultsDir, StudyDir
@@ -26,10 +25,8 @@ from tuning.study.prepare import prepare_corpus, prepare_views, require_same_dat
 from tuning.study.record import read_record
 from tuning.study.samplers import grid_points
 from tuning.study.summary import Summary
-from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import Train, train_request
 from tuning.workers.pool import AnyPool, declared_space
-from tuning.workers.pools import PoolChoice, open_pool
 
 
 @dataclass
@@ -83,32 +80,6 @@ class NoDrawing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workers:
-    """The workers that a call trains with.
-
-    Args:
-        n_workers: number of workers; None: one worker for each GPU, one for each core of a machine
-            without GPUs, or as many as a Ray cluster has room for.
-        limits: limits of one trial. Without a memory limit each worker has its share of the
-            machine's memory.
-        pool: processes of this machine, or actors of a Ray cluster.
-    """
-
-    n_workers: int | None = None
-    limits: TrialLimits = field(default_factory=TrialLimits)
-    pool: PoolChoice = field(default_factory=PoolChoice)
-
-    def open(self, log_path: Path) -> AbstractContextManager[tuple[AnyPool, TrialLimits]]:
-        """Start the workers, which end with the context. The context gives the pool, and limits
-        that include a memory limit.
-
-        Raises:
-            PoolError: Ray is not installed, or its cluster can't be reached or has no room.
-        """
-        return open_pool(self.pool, n_workers=self.n_workers, limits=self.limits, log_path=log_path)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Session:
     """The objects with which a call trains: a study that it has locked, its data, and workers."""
 
@@ -119,7 +90,7 @@ class Session:
     results: ResultsDir
     corpus: Corpus
     pool: AnyPool
-    limits: TrialLimits
+    limits: Limits
     interrupt: Interrupt
     coordinator: str = FIRST_COORDINATOR
     keep_going: bool = False

@@ -14,7 +14,8 @@ from typing import Any
 
 import optuna
 
-from tuning.config import DEFAULT_TRIALS, StudyConfig
+from tuning.commands import typed
+from tuning.config import DEFAULT_TRIALS, Limits, StudyConfig, Workers
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.errors import ArgumentError, StudyError
@@ -26,7 +27,6 @@ from tuning.search.session import (
     Drawing,
     NoDrawing,
     Session,
-    Workers,
     prepare_space,
     signals,
 )
@@ -46,7 +46,7 @@ from tuning.study.prepare import prepare_corpus, release_memory, with_parts
 from tuning.study.storage import close_study, import_late_modules, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
-from tuning.workers.pools import start_early
+from tuning.workers.pools import open_pool, start_early
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +86,11 @@ class Budget:
     def __post_init__(self) -> None:
         n_trials, seconds, min_texts = self.n_trials, self.timeout_seconds, self.min_texts
         if n_trials is not None and n_trials < 1:
-            raise ArgumentError(f"--n-trials must be 1 or more; received {n_trials}.")
+            raise ArgumentError(f"n_trials must be 1 or more; received {n_trials}.")
         if seconds is not None and seconds <= 0:
-            raise ArgumentError(f"--timeout-seconds must be more than 0; received {seconds:g}.")
+            raise ArgumentError(f"timeout_seconds must be more than 0; received {seconds:g}.")
         if min_texts is not None and min_texts < 1:
-            raise ArgumentError(f"--min-texts must be 1 or more; received {min_texts}.")
+            raise ArgumentError(f"min_texts must be 1 or more; received {min_texts}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +127,14 @@ class TuneHooks:
     drawing: Drawing = field(default_factory=NoDrawing)
 
 
-def tune(
+def tune(  # noqa: PLR0913 - the settings of a call are objects already
     config: StudyConfig,
     results: ResultsDir,
     *,
     storage_url: str,
     budget: Budget | None = None,
     workers: Workers | None = None,
+    limits: Limits | None = None,
     failures: FailurePolicy | None = None,
     hooks: TuneHooks | None = None,
 ) -> Outcome:
@@ -148,10 +149,11 @@ def tune(
     space_path = find_space(config.space)
     with study_lock(folder), contextlib.ExitStack() as stack:
         own = _coordinator(folder, space_path)
-        start_early(workers.pool)
+        start_early(workers)
         corpus = _prepare(config, results, hooks.progress)
         config = with_parts(config, folder, corpus=corpus, min_texts=budget.min_texts)
-        pool, limits = stack.enter_context(workers.open(folder.log_path))
+        opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
+        pool, limits = stack.enter_context(opened)
         space = prepare_space(pool, space_path, config, corpus, hooks.progress)
         with storage_errors(storage_url):
             study = open_study(
@@ -249,7 +251,7 @@ def _require_same_source(path: Path, folder: StudyDir) -> None:
         raise StudyError(
             f"A machine that joins must have the search space of the others; {path} has sha256"
             f" {here[:12]}, the study's is {recorded[:12]}. Put the others' file there, or remove"
-            f" {folder.path} and join again with --space."
+            f" {folder.path} and join again with its space."
         )
 
 
@@ -265,8 +267,8 @@ def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
     if named is None and requested is None and joins:
         raise StudyError(
             f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
-            " that creates it, or type its command there again, or name the number of trials with"
-            " --n-trials."
+            " that creates it, or type its command there again, or give"
+            " n_trials."
         )
     n_trials = named or requested or DEFAULT_TRIALS
     if named is not None or requested is None:
@@ -286,8 +288,8 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
     """
     if folder.comparison_path.exists():
         raise StudyError(
-            f"A study must have a name of its own; {study!r} is a comparison, which `make compare"
-            f" STUDY={study}` continues. Its studies are named {study}-SPACE."
+            f"A study must have a name of its own; {study!r} is a comparison, which"
+            f" `{typed('compare', study=study)}` continues. Its studies are named {study}-SPACE."
         )
     base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
     values = {

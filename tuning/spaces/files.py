@@ -54,7 +54,7 @@ def short_name(place: Path | str) -> str:
     return path.stem if name is None else f"{path.stem}-{name}"
 
 
-def find_space(name: str, *, flag: str = "--space") -> Path:
+def find_space(name: str, *, flag: str = "space") -> Path:
     """Return the file of a space that is given by its name or its path; `flag` names the flag in
     errors. A name after `file.py:` stays at the end of the path.
 

@@ -54,9 +54,9 @@ def read_rows(
             rows, columns = [*reader], [*(reader.fieldnames or ())]
     except (OSError, ValueError, csv.Error) as error:
         raise StudyError(
-            f"--file must be a CSV file with a line of names; reading {path} gave: {error}."
+            f"configurations must be a CSV file with a line of names; reading {path} gave: {error}."
         ) from error
-    received = f"--file must have a column for a hyperparameter; {path} has"
+    received = f"configurations must have a column for a hyperparameter; {path} has"
     return _trials(rows, columns, hyperparameters, received=received)
 
 

@@ -254,14 +254,14 @@ def grid(space: Sequence[Hyperparameter], *, max_points: int = 100_000) -> dict[
             reason = "it is conditional" if item.conditions else f"it is {item.range_text()}"
             raise SpaceError(
                 f"The grid sampler needs a choice or a range with step= for {name!r}; {reason}. Use"
-                " --sampler qmc or tpe."
+                " sampler qmc or tpe."
             )
         points[name] = list(item.choices) or _steps(item)
         size *= len(points[name])
     if size > max_points:
         raise SpaceError(
             f"A grid must have at most {max_points} points; this one has {size}. Use larger steps"
-            " or --sampler qmc."
+            " or sampler qmc."
         )
     return points
 

@@ -71,8 +71,8 @@ def _require_oracle(folder: Path) -> None:
         inner = sorted(p.parent.name for p in folder.glob(f"*/{ORACLE}"))
         hint = f" Its folder {inner[0]} has one: name that folder." if inner else ""
         raise StudyError(
-            f"--dir must be the folder of a KerasTuner project; {folder} has no {ORACLE}, so it is"
-            f" another folder or the search was stopped before its first trial.{hint}"
+            f"project must be the folder of a KerasTuner project; {folder} has no {ORACLE}: it is"
+            f" another folder, or the search was stopped before its first trial.{hint}"
         )
     try:
         oracle = _read(path)

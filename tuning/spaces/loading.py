@@ -221,7 +221,7 @@ def _with_preset(space: SearchSpace, preset: str) -> SearchSpace:
     """
     if not space.presets:
         raise SpaceError(
-            f"--preset must be given for a space that declares 'preset', such as transformer;"
+            f"preset must be given for a space that declares 'preset', such as transformer;"
             f" {space.name} declares none."
         )
     changed = tuple(

@@ -178,7 +178,7 @@ def with_sizes(
         unused = [name for name in REQUIRED if name not in names and getattr(sizes, name)]
         if unused:
             raise SpaceError(
-                f"{_flag(unused[0])} must be given for a space that declares {unused[0]}, or whose"
+                f"{unused[0]} must be given for a space that declares {unused[0]}, or whose"
                 f" models take token ids; the models of {space} take the texts themselves."
             )
         return items, ()
@@ -206,7 +206,7 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
         )
     if fixed is not None:
         _check_fixed(name, fixed, in_models, space=space)
-        return fixed, f"the value of {_flag(name)}"
+        return fixed, f"the value of {name}"
     if name == "vocab_size":
         return (
             (in_models.pop(), "the rows of the model's embedding")
@@ -221,10 +221,6 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
     return sizes.usual_length, "the 95th percentile of the training texts' lengths"
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def _check_fixed(name: str, fixed: int, in_models: set[int], *, space: str) -> None:
     """Refuse a size that a model can't take.
 
@@ -234,11 +230,11 @@ def _check_fixed(name: str, fixed: int, in_models: set[int], *, space: str) -> N
     """
     if name == "vocab_size" and fixed > min(in_models, default=fixed):
         raise SpaceError(
-            f"{_flag(name)} must be at most {min(in_models)}, the rows of the embedding in {space};"
+            f"{name} must be at most {min(in_models)}, the rows of the embedding in {space};"
             f" received {fixed}."
         )
     if name == "sequence_length" and in_models - {fixed}:
         raise SpaceError(
-            f"{_flag(name)} must be {' and '.join(map(str, sorted(in_models)))}, the length of the"
+            f"{name} must be {' and '.join(map(str, sorted(in_models)))}, the length of the"
             f" model's input in {space}; received {fixed}."
         )

@@ -115,7 +115,7 @@ class Coordinators:
         dead_seconds: float = DEAD_SECONDS,
     ) -> None:
         if not dead_seconds > 0:
-            raise ArgumentError(f"--dead-seconds must be more than 0; received {dead_seconds:g}.")
+            raise ArgumentError(f"dead_seconds must be more than 0; received {dead_seconds:g}.")
         self.own = own
         self._study = study
         # The last heartbeat that this process wrote; without an id before the first write.
@@ -219,7 +219,7 @@ class Coordinators:
         return StudyError(
             "A results folder must be the only one of its name in a study; another process works on"
             f" {name!r} from a copy of this folder. Remove study.json and coordinator.json from the"
-            " copy, and add it with --join."
+            " copy, and join it (join)."
         )
 
     def is_own(self, trial: FrozenTrial) -> bool:
@@ -293,7 +293,7 @@ def identify(folder: StudyDir, *, joins: bool = False) -> str:
         if not joins:
             return FIRST_COORDINATOR
         documents.write(folder.coordinator_path, Identity(secrets.token_hex(4)))
-    remedy = "Remove study.json and coordinator.json, and join the study again with --join."
+    remedy = "Remove study.json and coordinator.json, and join the study again (join)."
     return documents.read(
         folder.coordinator_path, Identity, error=StudyError, remedy=remedy
     ).coordinator

@@ -46,7 +46,7 @@ def study_lock(folder: StudyDir) -> Iterator[None]:
         return (
             f"Only one process may work on a study at a time; {folder.name!r} is locked by"
             f" {_holder(folder)} (it holds {folder.lock_path}). Wait for it, stop it, start another"
-            " study with --study NAME, or add workers to the study from another folder or machine:"
+            " study, or add workers to the study from another folder or machine:"
             f" `tune --join --study {folder.name} --storage URL --results FOLDER`, with the URL of"
             " its storage."
         )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from tuning import documents
+from tuning.commands import typed
 from tuning.config import StudyConfig, differences
 from tuning.errors import StudyError
 from tuning.results import StudyDir
@@ -14,7 +15,7 @@ from tuning.results import StudyDir
 if TYPE_CHECKING:
     import optuna
 
-REMEDY = "Put the file back as it was, or start another study with --study NAME."
+REMEDY = "Put the file back as it was, or give the study another name (study)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,8 @@ def require_directions(study: optuna.Study, directions: Sequence[str]) -> None:
     if stored != [*directions]:
         raise StudyError(
             f"Study {study.study_name!r} must {' and '.join(directions)}; another program has"
-            f" created it to {' and '.join(stored)}. Delete it, or choose another name with"
-            " --study."
+            f" created it to {' and '.join(stored)}. Delete it, or choose another name"
+            " (study)."
         )
 
 
@@ -65,7 +66,7 @@ def read_record(folder: StudyDir) -> StudyRecord:
     if not folder.config_path.exists():
         raise StudyError(
             f"Study {folder.name!r} must have a {folder.config_path.name}; its folder has none."
-            " Type `make tune` first."
+            f" Type `{typed('tune')}` first."
         )
     return documents.read(folder.config_path, StudyRecord, error=StudyError, remedy=REMEDY)
 
@@ -81,8 +82,7 @@ def record_in_storage(values: object, name: str) -> StudyRecord:
     except ValueError as error:
         raise StudyError(
             f"The record of study {name!r} in the storage must be as this program wrote it;"
-            f" {error}. Use the version that created the study, or start another study with"
-            " --study NAME."
+            f" {error}. Use the version that created the study, or start another study."
         ) from error
 
 
@@ -109,7 +109,7 @@ def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
         raise StudyError(
             f"Study {folder.name!r} must be continued with the settings it was created with; "
             + "; ".join(lines)
-            + (" (parts_per_epoch follows from --min-texts)" if is_part else "")
+            + (" (parts_per_epoch follows from min_texts)" if is_part else "")
             + (". A class that was changed is another search space" if is_other_file else "")
-            + ". Use the same values, or start another study with --study NAME."
+            + ". Use the same values, or give the study another name (study)."
         )

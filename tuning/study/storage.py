@@ -77,7 +77,7 @@ def open_storage(
             reason = "a wrong port, or a password whose @ or : is not written as %40 or %3A"
         raise StorageError(
             f"The storage must be reachable and writable; {shown} gave: {reason}.{hint} Check its"
-            " permissions and disk space, or name another storage with --storage."
+            " permissions and disk space, or choose another storage."
         ) from error
 
 
@@ -222,7 +222,7 @@ def storage_errors(url: str) -> Iterator[None]:
         reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
         raise StorageError(
             f"The storage must stay reachable and writable; {hide_password(url)} gave: {reason}."
-            " Finished trials are kept: repair the storage, then run the same command again."
+            " Finished trials are kept: repair the storage, then search again."
         ) from error
 
 

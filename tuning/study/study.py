@@ -21,6 +21,7 @@ import optuna
 
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
+from tuning.commands import typed
 from tuning.config import StudyConfig
 from tuning.documents import unstructure
 from tuning.errors import StudyError
@@ -163,8 +164,8 @@ def _copy_to_storage(
         raise StudyError(
             f"A folder must belong to the study in the storage; {folder.path} was created"
             f" {record.created}, the study {folder.name!r} in {hide_password(storage_url)}"
-            f" {stored.created}. Name another folder with --results, or another study with"
-            " --study."
+            f" {stored.created}. Choose another folder (results), or another name"
+            " (study)."
         )
     files = study.user_attrs[SPACE]
     if (
@@ -190,8 +191,7 @@ def _refuse_incomplete(
     if folder.config_path.exists() and study_id is None:
         raise StudyError(
             f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not"
-            " contain it. Name its storage with --storage, or start another study with --study"
-            " NAME."
+            " contain it. Name its storage (storage), or give another name (study)."
         )
     if study_id is not None and not folder.config_path.exists():
         if RECORD not in storage.get_study_user_attrs(study_id) and not storage.get_all_trials(
@@ -201,8 +201,8 @@ def _refuse_incomplete(
         raise StudyError(
             f"A study in the storage must have its folder; {folder.name!r} is in"
             f" {hide_password(storage_url)}, but {folder.config_path} is missing. Restore the"
-            " folder, or add --join for a study of another machine. The trials of another"
-            " program's study are taken with another --study and `make import-optuna`."
+            " folder, or give join for a study of another machine, or another study. To import the"
+            f" trials of another program's study, type `{typed('import-optuna')}`."
         )
 
 
@@ -269,7 +269,7 @@ def _files_in_storage(
         raise StudyError(
             f"A study to join must have its settings in the storage; {name!r} has none: another"
             " process is still creating it (wait a moment), or another program did (choose another"
-            " --study, and `make import-optuna`)."
+            " study)."
         )
     return attributes
 
@@ -288,7 +288,7 @@ def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> op
     ):
         raise StudyError(
             f"Study {folder.name!r} must be in {results.database_path}; that file is missing. "
-            "Name its storage with --storage."
+            "Name its storage (storage)."
         )
     storage = open_storage(storage_url)
     try:
@@ -296,5 +296,5 @@ def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> op
     except KeyError:
         raise StudyError(
             f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not"
-            " contain it. Name its storage with --storage."
+            " contain it. Name its storage (storage)."
         ) from None

@@ -12,6 +12,7 @@ from typing import Self
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.commands import typed
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
@@ -151,7 +152,7 @@ class Summary:
             raise StudyError(
                 f"A study must have a completed trial before {purpose}; {self.study!r} has none"
                 f" among its {len(self.trials)} trials. Type"
-                f" `make tune STUDY={self.study}` to continue the search."
+                f" `{typed('tune', study=self.study)}` to continue the search."
             )
         return self.best
 

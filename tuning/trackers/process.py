@@ -162,7 +162,7 @@ def _alone(request: Request) -> Iterator[None]:
             yield
     except Timeout as error:
         raise TrackerError(
-            "another process, such as a search with --log-to, writes this study to the tracker;"
+            "another process, such as a search with log_to, writes this study to the tracker;"
             " wait for the end of that process"
         ) from error
 

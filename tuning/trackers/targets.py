@@ -1,4 +1,4 @@
-"""The value of --log-to: the kind of a tracker and its place."""
+"""The value of log_to: the kind of a tracker and its place."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Target:
 
 
 def parse_targets(texts: Iterable[str]) -> list[Target]:
-    """Return the targets of the values of --log-to, each once.
+    """Return the targets of the values of log_to, each once.
 
     Raises:
         ArgumentError: a value is not KIND:PLACE with a known kind.
@@ -93,7 +93,7 @@ def parse_targets(texts: Iterable[str]) -> list[Target]:
     for target in targets:
         if find_spec(target.kind) is None:
             raise TrackerError(
-                f"--log-to {target.kind}: needs the package of the extra {target.kind}, which is"
+                f"log_to {target.kind} needs the package of the extra {target.kind}, which is"
                 f" not installed. Type `{install(target.kind)}`."
             )
     return targets
@@ -104,7 +104,7 @@ def _parse(text: str) -> Target:
     if not separator or kind not in KINDS or not place:
         shown = kind if separator else text
         raise ArgumentError(
-            "--log-to must be mlflow:URI, tensorboard:DIR or wandb:DIR; received"
+            "log_to must be mlflow:URI, tensorboard:DIR or wandb:DIR; received"
             f" {f'{shown}:' if separator else shown!r}"
             f"{' without a place' if separator and kind in KINDS else ''}."
         )

@@ -218,7 +218,7 @@ def _no_seeds() -> Iterator[None]:
         raise SpaceBug(
             f"build(hp) must not set the random seed; it sets {given[0]}, so every repeat on a"
             " fresh seed would begin with the same weights. Remove set_random_seed or random.seed:"
-            " --seed is the seed of a study.",
+            " seed is the seed of a study.",
             traceback="",
         )
 

@@ -294,7 +294,7 @@ def _require_memory(views: list[View]) -> None:
         raise Infeasible(
             FailureReason.OUT_OF_MEMORY,
             f"{needs}, but this worker may allocate {left / 2**20:,.0f} MB more. Give"
-            " sequence_length, ngrams or ngram_vocab_size smaller values, raise --trial-memory-mb,"
+            " sequence_length, ngrams or ngram_vocab_size smaller values, raise trial_memory_mb,"
             " or remove fit(): without it a batch is only as wide as its own longest text.",
         )
     if n_bytes >= LARGE_BYTES:
@@ -335,7 +335,7 @@ def try_fit(
                 raise
             raise SpaceError(
                 "fit() must leave the number of epochs to its caller: remove epochs= from"
-                " model.fit, declare hp.Int('max_epochs', …) to search it, and give --epochs the"
+                " model.fit, declare hp.Int('max_epochs', …) to search it, and give epochs the"
                 " maximum."
             ) from error
     if not probe.epochs:

@@ -100,8 +100,8 @@ def _word_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTe
 def _ngram_view(values: Mapping[str, Any], texts: TokenizedTexts) -> NgramView:
     if texts.ngrams is None:  # They are built for every space that declares "ngrams".
         raise StorageError(
-            "The cache of the tokenized data must contain the n-grams, which were removed. Run"
-            " `make tune` again to build them."
+            "The cache of the tokenized data must contain the n-grams, which were removed."
+            " Search again to build them."
         )
     return NgramView(
         texts.ngrams, order=int(values["ngrams"]), vocab_size=int(values["ngram_vocab_size"])
@@ -131,7 +131,7 @@ def _token_view(values: Mapping[str, Any], texts: TokenizedTexts) -> TokenView:
     if tokens is None:  # They are built for every preset that a space declares.
         raise StorageError(
             "The cache of the tokenized data must contain the tokens of the preset"
-            f" {values[PRESET]!r}, which were removed. Run `make tune` again to build them."
+            f" {values[PRESET]!r}, which were removed. Search again to build them."
         )
     return TokenView(
         tokens,

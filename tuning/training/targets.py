@@ -197,7 +197,7 @@ def _first_that_fits(
 
 def _classes_of_data(class_names: Sequence[str]) -> str:
     """Return a sentence about the classes of the data; "" if their names are not known."""
-    if len(class_names) <= 2:  # Further classes of stars need --positive-from 0.
+    if len(class_names) <= 2:  # Further classes of stars need positive_from=0.
         return ""
     n_left = len(class_names) - N_NAMED
     named = ", ".join(map(repr, class_names[:N_NAMED])) + (f" and {n_left} more" * (n_left > 0))

@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar, cast
 
+from tuning.config import Limits
 from tuning.outcomes import LOST_REASONS, MAX_LOST, FailureReason
 from tuning.training.result import Answer
-from tuning.workers.limits import TrialLimits, WorkerLimits
+from tuning.workers.limits import WorkerLimits
 from tuning.workers.messages import Ending, EpochEnded, Reply, Train, TrainingFailed
 from tuning.workers.pool import AnyPool, AnyWorker
 
@@ -28,7 +29,7 @@ class Dispatcher(Generic[Job]):
     A job is removed with its last event, before the caller receives that event.
     """
 
-    def __init__(self, pool: AnyPool, limits: TrialLimits) -> None:
+    def __init__(self, pool: AnyPool, limits: Limits) -> None:
         self._pool, self._limits = pool, WorkerLimits(limits)
         self._jobs: dict[AnyWorker, Job] = {}
         # Number of trainings that each worker has ended since its start.

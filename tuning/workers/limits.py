@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from tuning.errors import ArgumentError
+from tuning.config import Limits
 from tuning.hardware import memory_limit
 from tuning.outcomes import FailureReason
 from tuning.workers.pool import AnyWorker
 from tuning.workers.worker import Usage
 
-# Default of --silent-seconds: maximum time without a message and without a computation.
-SILENT_SECONDS = 60.0
 # CPU seconds since the last recorded activity that count as new activity.
 BUSY_SECONDS = 0.5
 # Minimum interval between two measurements of the workers.
@@ -29,42 +27,15 @@ MIN_MEMORY_MB = 2048.0
 MEMORY_SHARE = 0.9
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialLimits:
-    """The limits of one trial. A worker that exceeds one of them is replaced.
-
-    Args:
-        seconds: maximum wall time. None: no limit.
-        memory_mb: maximum resident memory of the worker in MB. None: no limit.
-        silent_seconds: maximum time for which a worker neither sends a message nor computes.
-
-    Raises:
-        ArgumentError: a limit is not more than 0.
-    """
-
-    seconds: float | None = None
-    memory_mb: float | None = None
-    silent_seconds: float = SILENT_SECONDS
-
-    def __post_init__(self) -> None:
-        for name, value in (
-            ("--trial-seconds", self.seconds),
-            ("--trial-memory-mb", self.memory_mb),
-            ("--silent-seconds", self.silent_seconds),
-        ):
-            if value is not None and not value > 0:
-                raise ArgumentError(f"{name} must be more than 0; received {value:g}.")
-
-
-def with_memory(limits: TrialLimits, *, n_workers: int) -> TrialLimits:
+def with_memory(limits: Limits, *, n_workers: int) -> Limits:
     """Return limits that have a memory limit. Its default is `MEMORY_SHARE` of the machine's memory
     divided by `n_workers`, and at least `MIN_MEMORY_MB`.
     """
-    if limits.memory_mb is not None:
+    if limits.trial_memory_mb is not None:
         return limits
     total = min(psutil.virtual_memory().total, memory_limit() or math.inf)
     share_mb = MEMORY_SHARE * total / n_workers / 2**20
-    return replace(limits, memory_mb=max(share_mb, MIN_MEMORY_MB))
+    return replace(limits, trial_memory_mb=max(share_mb, MIN_MEMORY_MB))
 
 
 @dataclass
@@ -79,7 +50,7 @@ class _Activity:
 class WorkerLimits:
     """The time and memory of the workers that have a trial now."""
 
-    def __init__(self, limits: TrialLimits) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._watched: dict[AnyWorker, _Activity] = {}
         self._measured_at = time.monotonic()
@@ -127,16 +98,16 @@ class WorkerLimits:
         memory_mb = usage.memory_mb if usage else 0.0
         if usage and usage.cpu_seconds - activity.cpu_seconds >= BUSY_SECONDS:
             activity.last_active, activity.cpu_seconds = now, usage.cpu_seconds
-        if limits.seconds is not None and now - activity.started > limits.seconds:
-            detail = f"it ran for more than {limits.seconds:g} s (--trial-seconds)"
+        if limits.trial_seconds is not None and now - activity.started > limits.trial_seconds:
+            detail = f"it ran for more than {limits.trial_seconds:g} s (trial_seconds)"
             return FailureReason.TOO_LONG, detail
-        if limits.memory_mb is not None and memory_mb > limits.memory_mb:
+        if limits.trial_memory_mb is not None and memory_mb > limits.trial_memory_mb:
             detail = (
-                f"its worker used {memory_mb:,.0f} MB of memory, {limits.memory_mb:,.0f} MB allowed"
-                " (--trial-memory-mb)"
+                f"its worker used {memory_mb:,.0f} MB of memory; trial_memory_mb is"
+                f" {limits.trial_memory_mb:,.0f}"
             )
             return FailureReason.OUT_OF_MEMORY, detail
         if now - activity.last_active > limits.silent_seconds:
-            detail = f"its worker was inactive for {limits.silent_seconds:g} s (--silent-seconds)"
+            detail = f"its worker was inactive for {limits.silent_seconds:g} s (silent_seconds)"
             return FailureReason.SILENT, detail
         return None

@@ -63,7 +63,7 @@ def load_ray(*, local: bool) -> Any:
         import ray
     except ImportError:
         raise PoolError(
-            f"--pool ray must have Ray, which is not installed. Type `{install('ray')}`."
+            f"pool 'ray' must have Ray, which is not installed. Type `{install('ray')}`."
         ) from None
     return ray
 
@@ -107,12 +107,12 @@ def _connection_error(address: str | None, error: Exception) -> PoolError:
     if not address:
         place, hint = "a Ray of its own on this machine", ""
     else:
-        place = f"a cluster at --ray-address {address!r}"
+        place = f"a cluster at ray_address {address!r}"
         hint = (
             " If that cluster authenticates, RAY_AUTH_MODE=token and its token must be set here"
             " too."
         )
-    return PoolError(f"--pool ray must reach {place}; Ray gave: {one_line(error)}.{hint}")
+    return PoolError(f"pool 'ray' must reach {place}; Ray gave: {one_line(error)}.{hint}")
 
 
 def _require_listener(address: str) -> None:
@@ -174,7 +174,7 @@ def node_capacities(shares: Shares, *, n_workers: int | None = None) -> list[tup
     if not capacities:
         raise PoolError(
             f"The Ray cluster must have a node with room for a worker, which takes {shares.cpus:g}"
-            f" CPUs and {gpus:g} GPUs; none has. Lower --cpus-per-worker or --gpus-per-worker."
+            f" CPUs and {gpus:g} GPUs; none has. Lower cpus_per_worker or gpus_per_worker."
         )
     return capacities
 

@@ -62,7 +62,7 @@ class PlacedFiles:
                 self._sources[path] = split_place(path)[0].read_bytes()
             except OSError as error:
                 raise SpaceError(
-                    f"--space must name a file that can be read; {path} gave {error.strerror!r}."
+                    f"space must name a file that can be read; {path} gave {error.strerror!r}."
                 ) from error
         return self._sources[path]
 

@@ -119,7 +119,7 @@ class RayPool:
             raise PoolError(
                 f"The Ray cluster must have room for a worker; it had none for {START_SECONDS:g} s."
                 " Finished trials are kept. Add a node, or wait until other programs have ended;"
-                " then repeat the same command."
+                " then search again."
             )
 
     def call(self, message: Request) -> Response:

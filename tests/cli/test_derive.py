@@ -1,0 +1,257 @@
+"""Commands that are derived from functions: their flags, their help, and the variables of make."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import tuning
+from tests.paths import ROOT
+from tuning.api.study import Study
+from tuning.cli.app import COMMANDS, app
+from tuning.cli.derive import GROUPS, Option, command, options_of, with_flags
+from tuning.comparison.document import DEFAULT_MINUTES
+from tuning.config import (
+    DEFAULT_TRIALS,
+    MIN_TEXTS,
+    PRUNERS,
+    SAMPLERS,
+    SILENT_SECONDS,
+    Data,
+    DataConfig,
+    Limits,
+    StudyConfig,
+    TrainConfig,
+    Workers,
+)
+from tuning.confirmation.rounds import DEFAULT_SHARE
+from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
+from tuning.metrics import OBJECTIVES
+from tuning.search import finalists
+from tuning.study.coordinators import DEAD_SECONDS
+
+TUNE = {option.name: option for option in options_of(tuning.tune)}
+OPTIONS = {
+    (name, param.opts[0]): param
+    for name, each in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    for param in each.params
+}
+
+
+def example(
+    data: str | Path | Data | None = None,
+    *,
+    workers: int | Workers | None = None,
+    limits: Limits | None = None,
+    names: Sequence[str] = (),
+    confirm: bool = True,
+    join: bool = False,
+) -> dict[str, Any]:
+    """Example.
+
+    Args:
+        data: data (default: none).
+        workers: workers (default: none).
+        limits: limits (default: none).
+        names: names (default: none).
+        confirm: whether it confirms (default: it does).
+        join: whether it joins (default: it does not).
+    """
+    return dict(locals())
+
+
+def called(*words: str) -> dict[str, Any]:
+    """Return the arguments with which a command line calls `example`."""
+    results: list[dict[str, Any]] = []
+    program = typer.Typer()
+    program.command()(command(example, results.append))
+    program([*words], standalone_mode=False)
+    return results[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {}),
+        (["--data", "a.csv"], {"data": "a.csv"}),
+        (["--text-column", "body"], {"data": Data(text_column="body")}),
+        (
+            ["--data", "a.csv", "--drop-stars", "3", "--drop-stars", "2"],
+            {"data": Data("a.csv", drop_stars=[3.0, 2.0])},
+        ),
+        (["--workers", "4"], {"workers": 4}),
+        (["--workers", "4", "--pool", "ray"], {"workers": Workers(4, pool="ray")}),
+        (["--pool", "ray"], {"workers": Workers(pool="ray")}),
+        (["--trial-seconds", "9"], {"limits": Limits(trial_seconds=9.0)}),
+        (["--names", "a", "--names", "b"], {"names": ["a", "b"]}),
+        (["--no-confirm", "--join"], {"confirm": False, "join": True}),
+    ],
+)
+def test_flags_become_arguments(words: list[str], expected: dict[str, Any]) -> None:
+    defaults = {
+        name: parameter.default for name, parameter in inspect.signature(example).parameters.items()
+    }
+    given = called(*words)
+    assert {**given, "names": given["names"] or ()} == defaults | expected
+
+
+@pytest.mark.parametrize(
+    "function",
+    [tuning.tune, tuning.compare, Study.confirm, Study.export, Study.report, Study.enqueue],
+)
+def test_every_parameter_has_a_flag(function: Any) -> None:
+    groups = {"limits"}  # The fields of a group are flags.
+    flags = {option.name for option in options_of(function)} | groups
+    assert {*inspect.signature(function).parameters} - {"self"} <= flags
+
+
+def test_every_field_of_a_group_is_read() -> None:
+    """A field that nothing reads is an option without an effect. Parameters of functions that
+    nothing reads are found by the linter.
+    """
+    sources = [path.read_text() for path in (ROOT / "tuning").rglob("*.py")]
+    for group in GROUPS.values():
+        for field in fields(group):
+            assert any(re.search(rf"\w\.{field.name}\b", text) for text in sources), field.name
+
+
+@pytest.mark.parametrize(("name", "flag"), OPTIONS)
+def test_help_of_every_option_is_a_sentence_with_its_default(name: str, flag: str) -> None:
+    text = OPTIONS[name, flag].help or ""
+    assert re.fullmatch(r"[A-Z].* \(default:? [^()]+\)\.", text), text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_every_command_is_a_docstring(name: str) -> None:
+    assert COMMANDS[name].__doc__
+
+
+DEFAULTS = {
+    "--cpus-per-worker": 1,
+    "--data": DataConfig.data,
+    "--dead-seconds": DEAD_SECONDS,
+    "--epochs": TrainConfig.epochs,
+    "--metric": StudyConfig.metric,
+    "--min-texts": MIN_TEXTS,
+    "--minutes": DEFAULT_MINUTES,
+    "--n-trials": DEFAULT_TRIALS,
+    "--pool": Workers.pool,
+    "--positive-from": DataConfig.positive_from,
+    "--pruned": finalists.DEFAULT_PRUNED,
+    "--pruner": StudyConfig.pruner,
+    "--sampler": StudyConfig.sampler,
+    "--seed": StudyConfig.seed,
+    "--seeds": finalists.DEFAULT_SEEDS,
+    "--share": DEFAULT_SHARE,
+    "--silent-seconds": SILENT_SECONDS,
+    "--space": StudyConfig.space,
+    "--top": finalists.DEFAULT_TOP,
+}
+
+
+@pytest.mark.parametrize("flag", DEFAULTS)
+def test_default_in_the_help_is_the_one_that_is_used(flag: str) -> None:
+    default = DEFAULTS[flag]
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    texts = [
+        param.help
+        for (name, own), param in OPTIONS.items()
+        if own == flag and name != "export-best"
+    ]
+    assert texts
+    assert all(
+        re.search(rf"\(default:? (.* )?{re.escape(shown)}(\)|,| for)", text) for text in texts
+    ), texts
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("text_column", TEXT_COLUMNS),
+        ("label_column", LABEL_COLUMNS),
+        ("metric", OBJECTIVES),
+        ("sampler", SAMPLERS),
+        ("pruner", PRUNERS),
+    ],
+)
+def test_known_names_are_in_the_help(name: str, names: tuple[str, ...]) -> None:
+    assert ", ".join(names) in TUNE[name].help
+
+
+@pytest.mark.parametrize("name", [name for name in TUNE if re.search("_(seconds|ms)$", name)])
+def test_help_of_a_duration_names_its_unit(name: str) -> None:
+    assert re.search("milliseconds" if name.endswith("_ms") else "seconds", TUNE[name].help)
+
+
+@pytest.mark.parametrize(
+    ("words", "flags"),
+    [
+        (["tune", "TRIALS=9", "STUDY=s"], ["--study", "s", "--n-trials", "9"]),
+        (["tune", "N_TRIALS=9", "DATA_DIR=/x y"], ["--data-dir", "/x y", "--n-trials", "9"]),
+        (
+            ["tune", "TEXT=body", "LABEL=stars"],
+            ["--text-column", "body", "--label-column", "stars"],
+        ),
+        (["tune", "DROP_STARS=2 3"], ["--drop-stars", "2", "--drop-stars", "3"]),
+        (["tune", "JOIN=1", "CONFIRM=0"], ["--no-confirm", "--join"]),
+        (["tune", "JOIN=0", "EPOCHS="], []),
+        (["tune", "SLICE=topic"], []),  # A variable of other commands.
+        (["report", "SLICE=topic"], ["--slice-column", "topic"]),
+        (["enqueue", "FILE=a.csv"], ["--configurations", "a.csv"]),
+        (["import-kerastuner", "DIR=x", "AS_FINISHED=1"], ["--project", "x", "--as-finished"]),
+        (["predict", "TEXT=it's $1"], ["--text", "it's $1"]),
+        (["predict", "TEXT=body", "FILE=a.csv"], ["--file", "a.csv", "--text-column", "body"]),
+        (["serve", "HOST=h", "PORT=1"], ["--host", "h", "--port", "1"]),
+        (["clean", "YES=1"], ["--yes"]),
+        (["compare", "SPACES=cnn ngrams"], ["--spaces", "cnn ngrams"]),
+    ],
+)
+def test_variables_of_make_become_flags(
+    words: list[str], flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SEED", "DATA", "STUDY"):
+        monkeypatch.delenv(name, raising=False)
+    assert sorted(with_flags(app, words)[1:]) == sorted(flags)
+
+
+def test_exported_variables_count_except_those_of_other_programs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """csh and conda export HOST; every shell exports PATH."""
+    for name in ("WORKERS", "HOST", "PORT", "NAME", "PATH"):
+        monkeypatch.setenv(name, "3")
+    assert with_flags(app, ["tune"]) == ["tune", "--workers", "3"]
+    assert with_flags(app, ["tune", "WORKERS=4"]) == ["tune", "--workers", "4"]
+    assert with_flags(app, ["serve"]) == ["serve"]
+    assert with_flags(app, ["export-best"]) == ["export-best"]
+
+
+def test_variable_that_no_command_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKELEVEL", "1")
+    with pytest.raises(typer.BadParameter, match="unknown variable: LABELS"):
+        with_flags(app, ["tune", "LABELS=x"])
+    monkeypatch.setenv("MAKELEVEL", "2")  # A make that calls make hands its own variables over.
+    assert with_flags(app, ["tune", "LABELS=x"]) == ["tune"]
+
+
+def test_password_is_taken_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STORAGE", "FROM", "LOG_TO"):
+        monkeypatch.setenv(name, "secret")
+    for name in ("tune", "import-optuna", "track"):
+        assert with_flags(app, [name]) == [name]
+    for option, variable in (("storage", "STORAGE"), ("log_to", "LOG_TO")):
+        assert OPTIONS["tune", f"--{option.replace('_', '-')}"].envvar == variable
+    assert OPTIONS["import-optuna", "--source"].envvar == "FROM"
+
+
+def test_flag_of_a_group_names_its_field() -> None:
+    option = TUNE["trial_seconds"]
+    assert isinstance(option, Option)
+    assert (option.parameter, option.group) == ("limits", Limits)

@@ -1,0 +1,246 @@
+"""Commands from signatures: the parameters of a function are the flags of a command, and the
+function's docstring is their help. No option is declared twice.
+
+A flag takes the first type of its parameter's annotation, which the command line can give: a text
+for `data: str | Path | pd.DataFrame | Data`. A parameter that may be a group, such as `Data` or
+`Workers`, also has the flags of the group's fields.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import docstring_parser
+import typer
+
+from tuning.api.study import Study, load_study
+from tuning.config import Data, Limits, Workers
+
+GROUPS = {"Data": Data, "Limits": Limits, "Workers": Workers}
+KINDS = {
+    "str": str,
+    "Path": Path,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "Sequence[str]": list[str],
+    "Sequence[float]": list[float],
+}
+# Values that only Python can give.
+ONLY_PYTHON = ("texts", "labels")
+# Flags of version 0.1.0 whose names differ from those of the parameters.
+OTHER_FLAGS = {
+    "configurations": "--file",
+    "project": "--dir",
+    "slice_column": "--slice",
+    "source": "--from",
+}
+# Values that may contain a password, which must not be visible in the list of processes.
+FROM_ENVIRONMENT = {"log_to": "LOG_TO", "source": "FROM", "storage": "STORAGE"}
+# Variables of make with names of their own; the others are the parameters' names in upper case.
+VARIABLES = {"label_column": "LABEL", "n_trials": "TRIALS", "text_column": "TEXT"}
+VARIABLES |= {"timeout_seconds": "TIMEOUT"}
+# Variables that other programs set: make's user must type them.
+NOT_FROM_ENVIRONMENT = ("HOST", "NAME", "PATH", "PORT")
+ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A flag of a command.
+
+    Attributes:
+        name: name of the parameter or of the field.
+        kind: type of its value.
+        default: its default; `inspect.Parameter.empty` if the flag is required.
+        help: its description, a sentence.
+        parameter: the parameter of the function that takes the value, or the value's group.
+        group: the class of the group that has this field; None if the parameter takes the value.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    parameter: str
+    group: type | None = None
+
+    def as_parameter(self) -> inspect.Parameter:
+        """Return the parameter from which typer makes the flag."""
+        # A parameter `json` would hide the module.
+        name = "json" if self.name == "as_json" else self.name.replace("_", "-")
+        flag = f"--{name}"
+        if self.kind is bool and self.default:
+            flag += f"/--no-{flag.removeprefix('--')}"
+        flags = [flag, *filter(None, [OTHER_FLAGS.get(self.name)])]
+        option = typer.Option(
+            *flags, help=self.help, envvar=FROM_ENVIRONMENT.get(self.name), show_default=False
+        )
+        default = None if self.default == () else self.default
+        return inspect.Parameter(
+            self.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[self.kind if default is not None else self.kind | None, option],
+        )
+
+
+def options_of(function: Callable[..., Any]) -> Iterator[Option]:
+    """Yield the flags of a function, those of a group after the parameter that takes the group."""
+    texts = descriptions(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name == "self" or name in ONLY_PYTHON:
+            continue
+        kinds = str(parameter.annotation).split(" | ")
+        if kinds[0] in KINDS:
+            yield Option(name, KINDS[kinds[0]], parameter.default, texts[name], name)
+        for group in filter(None, map(GROUPS.get, kinds)):
+            yield from _fields_of(group, name)
+
+
+def _fields_of(group: type, parameter: str) -> Iterator[Option]:
+    """Yield the flags of a group. The first field of a group that can be given by position is the
+    parameter's own value.
+    """
+    texts = descriptions(group)
+    for number, item in enumerate(fields(group)):
+        if item.name in ONLY_PYTHON or (number == 0 and not item.kw_only):
+            continue
+        kind = KINDS[str(item.type).split(" | ")[0]]
+        default = None if item.default is MISSING else item.default
+        yield Option(item.name, kind, default, texts[item.name], parameter, group)
+
+
+def descriptions(function: Callable[..., Any]) -> Mapping[str, str]:
+    """Return the descriptions of a function's parameters, as sentences."""
+    parsed = docstring_parser.parse(inspect.getdoc(function) or "")
+    return {
+        item.arg_name: text[:1].upper() + text[1:]
+        for item in parsed.params
+        if (text := " ".join((item.description or "").replace("`", "").split()))
+    }
+
+
+def command(function: Callable[..., Any], then: Callable[[Any], None] | None = None) -> Any:
+    """Return the command of a function.
+
+    Args:
+        then: called with the function's result; prints it.
+    """
+    options = [*options_of(function)]
+
+    def run(**values: Any) -> None:
+        result = function(**_arguments(options, values))
+        if then:
+            then(result)
+
+    return _named(run, function, options)
+
+
+def study_command(
+    method: Callable[..., Any], then: Callable[[Study, Any], None] | None = None
+) -> Any:
+    """Return the command of a method of `Study`. It also has the flags that find the study.
+
+    Args:
+        then: called with the study and the method's result; prints it.
+    """
+    own = [*options_of(method)]
+    texts = descriptions(load_study)
+    place = [
+        Option("study", str, None, texts["name"], "study"),
+        *(option for option in options_of(load_study) if option.name != "name"),
+    ]
+
+    def run(*, study: str | None, results: str, storage: str | None, **values: Any) -> None:
+        opened = load_study(study, results=results, storage=storage)
+        result = method(opened, **_arguments(own, values))
+        if then:
+            then(opened, result)
+
+    return _named(run, method, [place[0], *own, *place[1:]])
+
+
+def _arguments(options: Sequence[Option], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a function's call. A group is built if one of its flags is given."""
+    arguments: dict[str, Any] = {}
+    groups: dict[tuple[str, type], dict[str, Any]] = {}
+    for option in options:
+        value = values[option.name]
+        if value is None or (option.group and value == option.default):
+            continue
+        if option.group:
+            groups.setdefault((option.parameter, option.group), {})[option.name] = value
+        else:
+            arguments[option.parameter] = value
+    for (parameter, group), fields_given in groups.items():
+        first = [arguments[parameter]] if parameter in arguments else []
+        arguments[parameter] = group(*first, **fields_given)
+    return arguments
+
+
+def _named(run: Any, function: Callable[..., Any], options: Sequence[Option]) -> Any:
+    """Give a command the name, the help and the flags that typer reads."""
+    parsed = docstring_parser.parse(inspect.getdoc(function) or "")
+    run.__name__ = function.__name__
+    parts = filter(None, [parsed.short_description, parsed.long_description])
+    run.__doc__ = "\n\n".join(parts).replace("`", "")
+    parameters = [option.as_parameter() for option in options]
+    run.__signature__ = inspect.Signature(parameters)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
+    """Return the words of a command line with the variables of make, `NAME=value`, as flags. The
+    environment has the variables that make's user exported.
+
+    Raises:
+        typer.BadParameter: no command has a parameter of this name.
+    """
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
+    if not words or words[0] not in commands:
+        return [*words]
+    typed: dict[str, str] = {
+        match[1]: match[2] for word in words[1:] if (match := ASSIGNMENT.fullmatch(word))
+    }
+    known = {name for each in commands.values() for name in variables_of(each.params)}
+    unknown = {*typed} - known
+    if unknown and os.environ["MAKELEVEL"] == "1":  # A make that calls another hands its own over.
+        raise typer.BadParameter(
+            f"unknown variable: {', '.join(sorted(unknown))}. docs/commands.md lists the variables"
+        )
+    exported = {
+        name: value for name, value in os.environ.items() if name not in NOT_FROM_ENVIRONMENT
+    }
+    own = variables_of(commands[words[0]].params)
+    if words[0] == "predict" and (typed.get("FILE") or exported.get("FILE")):
+        own["TEXT"] = own["TEXT_COLUMN"]  # The text of `make predict` without a file.
+    flags = [word for word in words if not ASSIGNMENT.fullmatch(word)]
+    for name, param in own.items():
+        value = typed.get(name, exported.get(name, ""))
+        if not value or param.name in FROM_ENVIRONMENT:
+            continue
+        if param.is_flag:
+            on = value.lower() not in ("0", "no", "false")
+            flags += param.opts[:1] if on else param.secondary_opts[:1]
+            continue
+        for part in value.split() if param.multiple else [value]:
+            flags += [param.opts[0], part]
+    return flags
+
+
+def variables_of(params: Sequence[Any]) -> dict[str, Any]:
+    """Return the options of a command by the names of their variables."""
+    by_name: dict[str, Any] = {}
+    for param in params:
+        for flag in [VARIABLES.get(param.name, ""), *param.opts]:
+            by_name.setdefault(flag.removeprefix("--").replace("-", "_").upper(), param)
+    by_name.pop("", None)
+    return by_name
