@@ -50,7 +50,7 @@ def read(page: Path) -> Resources:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the site, built with a warning as an error."""
     if importlib.util.find_spec("mkdocs") is None:
-        pytest.skip("MkDocs is not installed; make test-slow installs requirements-docs.lock")
+        pytest.skip("MkDocs is not installed; make test-slow installs it")
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
@@ -138,7 +138,7 @@ def test_no_page_is_wider_than_a_phone(site: Path, chromium: list[str]) -> None:
 def test_lists_become_what_python_markdown_reads() -> None:
     spec = importlib.util.find_spec("mkdocs")
     if spec is None:
-        pytest.skip("MkDocs is not installed; make docs installs requirements-docs.lock")
+        pytest.skip("MkDocs is not installed; make docs installs it")
     module = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site_pages.py")
     assert module is not None
     assert module.loader is not None
