@@ -40,7 +40,7 @@ trackers    = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 .PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step
 .PHONY: bench-scale bench-scale-out bench-confirmation bench-serving bench-whole-run install
-.PHONY: install-serve install-pretrained install-trackers test test-slow test-nightly check faults
+.PHONY: install-serve install-pretrained install-trackers test test-journeys test-nightly check faults
 .PHONY: soak fuzz format lock clean clean-results
 
 ## help: list the targets
@@ -195,20 +195,21 @@ install-trackers: $(VENV)/.installed-trackers
 
 ## test: run the fast tests
 test: $(VENV)/.installed-dev
-	$(PYTHON) -m pytest -m "not (slow or nightly)" --numprocesses logical --maxprocesses 4 \
-	  --dist worksteal
+	$(PYTHON) -m pytest -m "not (slow or nightly or journey)" --numprocesses logical \
+	  --maxprocesses 4 --dist worksteal
 
-## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
-test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers \
-           $(VENV)/.installed-docs
-	$(PYTHON) -m pytest -m "slow and not (alone or nightly)" --numprocesses 3 --dist loadscope \
-	  --durations 60
-	$(PYTHON) -m pytest -m "slow and alone and not nightly" --durations 0
+## test-journeys: run each way of a user through the whole program once: search, kill, resume,
+##   confirm, export, serve, compare
+test-journeys: $(VENV)/.installed-dev $(VENV)/.installed-serve $(VENV)/.installed-docs
+	$(PYTHON) -m pytest -m journey --numprocesses 3 --dist loadscope --durations 0
 
-## test-nightly: run the longest tests, which CI leaves out: benchmarks and notebooks at small
-##   sizes, simulations, and searches that shorter tests cover in parts
-test-nightly: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers
-	$(PYTHON) -m pytest -m nightly --numprocesses 3 --dist loadscope --durations 0
+## test-nightly: run the tests that CI leaves out: all that train for long, need seconds or memory
+##   for themselves, or run a benchmark or a notebook
+test-nightly: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers \
+              $(VENV)/.installed-docs
+	$(PYTHON) -m pytest -m "(slow or nightly) and not (alone or journey)" --numprocesses 3 \
+	  --dist loadscope --durations 60
+	$(PYTHON) -m pytest -m "alone and not journey" --durations 0
 
 ## faults: inject FAULTS faults (default 200) into real studies, half of them into one that three
 ##   machines share, and check the study after each fault

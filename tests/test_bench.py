@@ -62,7 +62,7 @@ needs_peers = pytest.mark.skipif(
 
 needs_fasttext = pytest.mark.skipif(
     not importlib.util.find_spec("fasttext"),
-    reason="fastText is in the extra bench; `make test-slow` installs it",
+    reason="fastText is in the extra bench; `make test-nightly` installs it",
 )
 
 

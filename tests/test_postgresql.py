@@ -24,6 +24,7 @@ def test_four_processes_may_open_a_fresh_database_at_once(postgresql: str) -> No
     open_at_once(postgresql.rsplit("/", 1)[0] + f"/{name}")
 
 
+@pytest.mark.journey
 def test_study_runs_resumes_and_is_read(postgresql: str, setting: Setting) -> None:
     for n_trials in (2, 3):
         outcome = tune_with(

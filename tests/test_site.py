@@ -50,7 +50,7 @@ def read(page: Path) -> Resources:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the site, built with a warning as an error."""
     if importlib.util.find_spec("mkdocs") is None:
-        pytest.skip("MkDocs is not installed; make test-slow installs it")
+        pytest.skip("MkDocs is not installed; make test-journeys installs it")
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
@@ -92,7 +92,7 @@ def test_site_loads_nothing_from_a_network(site: Path) -> None:
             assert not re.match(r"(https?:)?//", "".join(loaded)), style
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_pages_made_from_the_code_have_all_of_it(site: Path) -> None:
     commands = typer.main.get_command(app).commands
     text = "".join(read(site / "docs" / "command-line.html").text)

@@ -91,7 +91,7 @@ def run_page(page: Path, folder: Path) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder like a clone of this repository, in which the page of the start was run."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("Makefile", "tuning", "search_spaces", "requirements.lock"):
+    for name in ("Makefile", "pyproject.toml", "tuning", "search_spaces", "requirements.lock"):
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "bin").mkdir()
@@ -105,6 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.journey
 def test_start_ends_with_predictions(folder: Path) -> None:
     assert "positive" in (folder / "start.txt").read_text()
     assert (folder / "results" / SMALL["STUDY"] / "best" / "export.json").exists()

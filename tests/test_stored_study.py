@@ -243,7 +243,7 @@ def test_new_study_of_the_same_seed_repeats_the_stored_values(
     assert cached(stored).items() >= before.items()
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 @pytest.mark.usefixtures("onnx_alone")
 def test_resumed_study_is_confirmed_and_exported(
     stored: Stored, run_cli: Callable[..., Ran]

@@ -86,7 +86,7 @@ def config_of(data: Path, preset: Path, space: str) -> StudyConfig:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_study_is_searched_continued_confirmed_and_exported(
     tiny_preset: Path, reviews_csv: Path, tmp_path: Path, onnx_alone: None
 ) -> None:

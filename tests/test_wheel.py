@@ -56,7 +56,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.with_name("keras-text-tuning")
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_installed_command_tunes_exports_and_predicts(program: Path, tmp_path: Path) -> None:
     make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
     assert "baseline_lstm" in run(program, "spaces", cwd=tmp_path)

@@ -241,7 +241,7 @@ def spaces_of(tmp_path: Path) -> tuple[Path, str]:
     return data, " ".join(str(tmp_path / f"{name}.py") for name in sources)
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_killed_comparison_goes_on_and_writes_its_page(run_cli: Run, tmp_path: Path) -> None:
     data, spaces = spaces_of(tmp_path)
     results = ResultsDir(tmp_path / "results")

@@ -50,7 +50,7 @@ def run_cells(folder: Path, *sources: str) -> list[str]:
     return [outputs_of(cell) for cell in notebook["cells"][1:]]
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_class_of_a_cell_is_tuned_with_progress_in_one_output(tmp_path: Path) -> None:
     make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
     _, tuned, shown = run_cells(tmp_path, CLASS, TUNE.format(n_trials=3), "study")

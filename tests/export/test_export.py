@@ -649,7 +649,7 @@ def build(hp):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 @pytest.mark.usefixtures("onnx_alone")
 def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_exported(
     run_cli: Callable[..., Ran], tmp_path: Path, reviews_csv: Path

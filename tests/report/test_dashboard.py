@@ -57,7 +57,7 @@ def test_study_carries_its_note_and_learning_curves(
     assert [graph["id"] for graph in detail["plotly_graph_objects"]] == ["learning_curves"]
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_page_in_chromium_shows_the_trials_and_the_best_value(
     finished: tuple[ResultsDir, Outcome], served: str, chromium: list[str]
 ) -> None:

@@ -754,7 +754,7 @@ def test_page_folds_the_most_confident_mistakes(
     assert text.count("It broke after a week") == 40
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_page_in_chromium_draws_its_plots(
     finished: tuple[ResultsDir, Outcome], page: str, chromium: list[str]
 ) -> None:

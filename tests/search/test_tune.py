@@ -298,7 +298,7 @@ def test_trial_paused_longest_makes_room_for_others(
     assert not setting.folder.checkpoint_path(2).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     """A trial that was running again returns to its checkpoint, and ends as a trial that never
     paused.

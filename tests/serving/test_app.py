@@ -601,7 +601,7 @@ def test_export_without_onnx_is_served(
     check_explanation(explained, probabilities)
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_process_serves_the_formats_of_a_model_that_takes_texts(tmp_path: Path) -> None:
     """The second server has the SavedModel alone, as an export of a model with own layers has."""
     texts = make_reviews(60)["review_body"].tolist()

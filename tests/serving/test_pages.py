@@ -119,7 +119,7 @@ def rows_of(text: str, delimiter: str = ",") -> list[list[str]]:
     return [*csv.reader(io.StringIO(text), delimiter=delimiter)]
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_dropped_file_comes_back_with_labels(browser: Browser, tmp_path: Path) -> None:
     content = (
         b"id,text,note\r\n"

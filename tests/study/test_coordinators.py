@@ -521,7 +521,7 @@ def test_folder_whose_name_can_t_be_read_is_refused(
         identify(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Path) -> None:
     """The second joins in the same process, when the first one's search is at its third event."""
     url, events, joined = setting.results.storage_url(None), [], []

@@ -492,7 +492,7 @@ def test_checkpoint_of_a_model_of_ids_has_no_vocabulary() -> None:
     assert all(name.isdigit() for name in checkpoints.state_of(model))
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_study_of_texts_is_searched_confirmed_reported_and_exported(
     run_cli: Callable[..., Ran], reviews_csv: Path, tmp_path: Path
 ) -> None:
