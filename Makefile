@@ -40,8 +40,8 @@ trackers    = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 .PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step
 .PHONY: bench-scale bench-scale-out bench-confirmation bench-serving bench-whole-run install
-.PHONY: install-serve install-pretrained install-trackers test test-journeys test-nightly check faults
-.PHONY: soak fuzz format lock clean clean-results
+.PHONY: install-serve install-pretrained install-trackers test test-journeys test-nightly check
+.PHONY: faults soak fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
