@@ -24,6 +24,7 @@ import tuning
 from tuning.report.dashboard_server import HOST, make_server
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
+from tuning.study.handle import StudyHandle
 from tuning.study.study import load_study
 
 FLAGS = (
@@ -115,7 +116,7 @@ def main() -> None:
 def draw(browser: str, results: ResultsDir, study: str, *, storage: str | None) -> None:
     """Draw both pictures of a study."""
     folder, url = results.existing(study), results.storage_url(storage)
-    page, _ = write_report(results, folder, storage_url=url)
+    page, _ = write_report(StudyHandle(results, folder, url))
     here = Path(__file__).absolute().parent
     shoot(browser, page.absolute().as_uri(), here / "report.png", height=1500)
     study_id = load_study(results, folder, storage_url=url)._study_id

@@ -30,7 +30,7 @@ from tuning.cli import app
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
-from tuning.study.summary import status_of
+from tuning.study.handle import StudyHandle
 
 # Messages name the commands of make, as under `make test`.
 os.environ.setdefault("MAKELEVEL", "1")
@@ -191,10 +191,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outc
     results = ResultsDir(tmp_path_factory.mktemp("finished") / "results")
     searched = shared_folder(tmp_path_factory, "searched", search)
     shutil.copytree(searched / "results", results.path)
-    _, summary, space_of_study = status_of(
-        results, results.study("s"), storage_url=results.storage_url(None)
-    )
-    return results, Outcome(summary, space_of_study, "finished", 8)
+    study = StudyHandle.of(results, "s")
+    return results, Outcome(study.summary, study.space, "finished", 8)
 
 
 @pytest.fixture(scope="session")

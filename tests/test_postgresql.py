@@ -9,8 +9,9 @@ from optuna.trial import TrialState
 
 from tests.postgresql import PASSWORD
 from tests.studies import Setting, open_at_once, tune_with
+from tuning.study.handle import StudyHandle
+from tuning.study.status import status_of
 from tuning.study.storage import close_study, open_storage
-from tuning.study.summary import status_of
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ def test_study_runs_resumes_and_is_read(postgresql: str, setting: Setting) -> No
     study = optuna.load_study(study_name="s", storage=postgresql)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 3
     close_study(study)
-    status, _, _ = status_of(setting.results, setting.folder, storage_url=postgresql)
+    status = status_of(StudyHandle(setting.results, setting.folder, postgresql))
     assert status.n_complete == 3
     assert not setting.results.database_path.exists()
     for path in setting.results.path.rglob("*"):

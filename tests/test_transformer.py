@@ -25,6 +25,7 @@ from tuning.results import ResultsDir
 from tuning.search.confirm import confirm
 from tuning.search.finalists import Terms
 from tuning.search.tune import configure
+from tuning.study.handle import StudyHandle
 
 pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
 
@@ -101,8 +102,8 @@ def test_study_is_searched_continued_confirmed_and_exported(
     assert configure("s", {}, folder) == config  # The command without --preset.
     second = tune_with(config, results, storage_url=url, n_trials=3)
     assert second.summary.counts["complete"] + second.summary.counts["pruned"] == 3
-    confirm(results, folder, storage_url=url, terms=Terms(top=1, n_seeds=1))
-    manifest = export_best(results, folder, storage_url=url)
+    confirm(StudyHandle(results, folder, url), terms=Terms(top=1, n_seeds=1))
+    manifest = export_best(StudyHandle(results, folder, url))
     assert manifest.hyperparameters["preset"] == str(tiny_preset)
     assert list(manifest.forms) == ["model.onnx"]
     (prediction,) = classify(folder.best_dir, ["great lovely phone"])
@@ -126,9 +127,9 @@ def test_space_of_the_documents_forms_an_ensemble(
         "encoder",
         "ngrams",
     ]
-    confirm(results, folder, storage_url=url, terms=Terms(top=2, n_seeds=2, share=20.0))
+    confirm(StudyHandle(results, folder, url), terms=Terms(top=2, n_seeds=2, share=20.0))
     manifest = export_best(
-        results, folder, storage_url=url, choice=ModelChoice(ensemble="8"), warn=print
+        StudyHandle(results, folder, url), choice=ModelChoice(ensemble="8"), warn=print
     )
     assert list(manifest.forms) == ["model.onnx"]
     (prediction,) = classify(folder.best_dir, ["great lovely phone"])

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from tuning.api.comparison import Comparison, compare, load_comparison
     from tuning.api.exports import Export, load_export
     from tuning.api.search import tune
-    from tuning.api.study import Study, load_study
-    from tuning.api.study_view import Configuration
+    from tuning.api.study import Configuration, Study, load_study
     from tuning.config import Data, Limits, Workers
     from tuning.errors import TuningError
 
@@ -45,7 +44,7 @@ __all__ = [
 # The names are imported at their first use: `import tuning` is part of every command and worker.
 _HOMES = {
     "Comparison": "tuning.api.comparison",
-    "Configuration": "tuning.api.study_view",
+    "Configuration": "tuning.api.study",
     "Data": "tuning.config",
     "Limits": "tuning.config",
     "Workers": "tuning.config",

@@ -20,6 +20,7 @@ from tuning.spaces.foreign_trials import ForeignTrial
 from tuning.spaces.hyperparameters import to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
+from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
 from tuning.study.study import open_study
 from tuning.study.summary import Summary
@@ -43,7 +44,7 @@ def create(tmp_path: Path, config: StudyConfig, space: SearchSpace = SPACE) -> R
 def take(results: ResultsDir, *trials: ForeignTrial, as_finished: bool = False) -> list[str]:
     """Add trials, and return the sentences about those that are left out."""
     url = results.storage_url(None)
-    with opened(results, results.study("s"), storage_url=url) as target:
+    with opened(StudyHandle(results, results.study("s"), url)) as target:
         added = add(target, trials, source=SOURCE, as_finished=as_finished)
     assert added.n_added + len([s for s in added.left_out if "left out" in s]) == len(trials)
     return added.left_out
@@ -181,7 +182,7 @@ def test_opened_refuses_a_study_that_another_process_has(results: ResultsDir) ->
     with (
         study_lock(folder),
         pytest.raises(StudyError),
-        opened(results, folder, storage_url=results.storage_url(None)),
+        opened(StudyHandle(results, folder, results.storage_url(None))),
     ):
         raise AssertionError("the study was opened")
 
@@ -308,7 +309,7 @@ def test_write_best_values_is_what_keras_tuner_and_optuna_read(
 ) -> None:
     take(results, foreign("trial 1", 0.9, vocab_size=20, cell="gru"), as_finished=True)
     url = results.storage_url(None)
-    best, paths = write_best_values(results, results.study("s"), storage_url=url, output=tmp_path)
+    best, paths = write_best_values(StudyHandle(results, results.study("s"), url), output=tmp_path)
     assert paths == [tmp_path / "s.keras_tuner.json", tmp_path / "s.optuna.json"]
     config, params = (json.loads(path.read_text()) for path in paths)
     hp = keras_tuner.HyperParameters.from_config(config)
@@ -319,9 +320,7 @@ def test_write_best_values_is_what_keras_tuner_and_optuna_read(
 
 def test_write_best_values_needs_a_completed_trial(results: ResultsDir, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="before an export of its hyperparameters"):
-        write_best_values(
-            results, results.study("s"), storage_url=results.storage_url(None), output=tmp_path
-        )
+        write_best_values(StudyHandle.of(results, "s"), output=tmp_path)
 
 
 def test_search_trains_what_is_queued_first_and_learns_from_what_is_finished(
@@ -332,7 +331,7 @@ def test_search_trains_what_is_queued_first_and_learns_from_what_is_finished(
     """
     url = copied.results.storage_url(None)
     values = {"vocab_size": 17, "sequence_length": 9, "embedding_dim": 3, "lstm_units": 3}
-    with opened(copied.results, copied.folder, storage_url=url) as target:
+    with opened(StudyHandle(copied.results, copied.folder, url)) as target:
         finished = add(
             target,
             [ForeignTrial(name="trial 1", values={**values, "vocab_size": 18}, scores=(0.99,))],

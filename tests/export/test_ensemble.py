@@ -50,6 +50,7 @@ from tuning.search.confirm import ConfirmHooks, confirm
 from tuning.search.finalists import Terms
 from tuning.search.tune import Outcome
 from tuning.spaces.ranges import Values, value_text
+from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 
 Make = Callable[[], tuple[keras.Model, Values]]
@@ -300,9 +301,7 @@ def test_members_that_are_joined_wrongly_fail_the_check(reviews: Reviews, tmp_pa
 
 def confirm_study(setting: Setting, **terms: Any) -> Confirmation:
     return confirm(
-        setting.results,
-        setting.folder,
-        storage_url=setting.results.storage_url(None),
+        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
         terms=Terms(**{"top": 2, "n_seeds": 2, "share": 20.0, "n_pruned": 0, **terms}),
         hooks=ConfirmHooks(),
     )
@@ -329,9 +328,7 @@ def confirmed(confirmed_once: ResultsDir, tmp_path: Path) -> tuple[Setting, Conf
 
 def export(setting: Setting, ensemble: str, *, number: int | None = None, **options: Any) -> Any:
     return export_best(
-        setting.results,
-        setting.folder,
-        storage_url=setting.results.storage_url(None),
+        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
         choice=ModelChoice(number=number, ensemble=ensemble),
         **options,
     )
@@ -376,7 +373,7 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     assert full_manifest(copied.folder.best_dir) == manifest
     assert len(list(classify(copied.folder.best_dir, ["great lovely", "bad"]))) == 2
     card = (copied.folder.best_dir / "README.md").read_text()
-    write_report(copied.results, copied.folder, storage_url=copied.results.storage_url(None))
+    write_report(StudyHandle(copied.results, copied.folder, copied.results.storage_url(None)))
     page = copied.folder.report_path.read_text()
     for member in members:
         assert f"trial {member.trial} with seed {member.seed}" in card

@@ -49,6 +49,7 @@ from tuning.search.finalists import Terms
 from tuning.search.tune import Outcome
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import load_hypermodel
+from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 from tuning.study.record import read_record
 from tuning.study.study import recorded_config
@@ -59,7 +60,7 @@ from tuning.workers.messages import Ending, Train, TrainingEnded, TrainingFailed
 
 
 def export_study(results: ResultsDir, name: str = "s") -> dict:
-    return export.export_best(results, results.study(name), storage_url=results.storage_url(None))
+    return export.export_best(StudyHandle(results, results.study(name), results.storage_url(None)))
 
 
 @pytest.fixture(scope="module")
@@ -243,9 +244,7 @@ def test_each_evaluation_on_the_test_split_is_counted(
     setting, best = with_export, finished[1].summary.best
     first = full_manifest(setting.folder.best_dir)
     second = export.export_best(
-        setting.results,
-        setting.folder,
-        storage_url=setting.results.storage_url(None),
+        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
         data=DataNow(slice_column="star_rating"),
     )
     assert [len(manifest.test_looks) for manifest in (first, second)] == [1, 2]
@@ -254,7 +253,7 @@ def test_each_evaluation_on_the_test_split_is_counted(
     assert second.test_looks[0].trials == {"best": best.number, "baseline": 0}
     assert "evaluation number 2" in (setting.folder.best_dir / "README.md").read_text()
     page, _ = write_report(
-        setting.results, setting.folder, storage_url=setting.results.storage_url(None)
+        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None))
     )
     assert "Evaluated 2 times" in page.read_text()
     document = read_json(setting.folder.test_path)
@@ -413,7 +412,7 @@ def test_export_takes_the_data_from_where_they_lie_now(copied: Setting, tmp_path
         export_study(setting.results)
     url = setting.results.storage_url(None)
     manifest = export.export_best(
-        setting.results, setting.folder, storage_url=url, data=DataNow(moved={"data": str(moved)})
+        StudyHandle(setting.results, setting.folder, url), data=DataNow(moved={"data": str(moved)})
     )
     assert manifest.text_column == "review_body"
 

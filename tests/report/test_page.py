@@ -48,6 +48,7 @@ from tuning.search.tune import Outcome
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
+from tuning.study.handle import StudyHandle
 from tuning.study.importances import importances
 from tuning.study.prepare import with_parts
 from tuning.study.study import load_study
@@ -69,7 +70,7 @@ TOO_FEW = ["Importances", "Contours"]  # of eight trials neither says something
 @pytest.fixture(scope="module")
 def page(finished: tuple[ResultsDir, Outcome]) -> str:
     results, _ = finished
-    path, _ = write_report(results, results.study("s"), storage_url=results.storage_url(None))
+    path, _ = write_report(StudyHandle.of(results, "s"))
     return path.read_text(encoding="utf-8")
 
 
@@ -828,7 +829,7 @@ def test_report_builds_the_cache_again(
     shutil.copytree(finished[0].path, tmp_path / "results")
     shutil.rmtree(tmp_path / "results" / "cache")
     results = ResultsDir(tmp_path / "results")
-    page, _ = write_report(results, results.study("s"), storage_url=results.storage_url(None))
+    page, _ = write_report(StudyHandle.of(results, "s"))
     assert page.exists()
 
 

@@ -38,6 +38,7 @@ from tuning.results import ResultsDir
 from tuning.search.finalists import pruned_sample
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import SearchSpace
+from tuning.study.handle import StudyHandle
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import is_pruned_early
 
@@ -96,7 +97,7 @@ def test_other_metric_is_not_compared() -> None:
 
 def first_section(results: ResultsDir) -> str:
     """Write the report of the study "s", and return its first screen."""
-    page, _ = write_report(results, results.study("s"), storage_url=results.storage_url(None))
+    page, _ = write_report(StudyHandle.of(results, "s"))
     return page.read_text(encoding="utf-8").partition("<h2>")[0]
 
 

@@ -38,6 +38,7 @@ from tuning.search.finalists import (
 from tuning.search.session import Session
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import SearchSpace, load_hypermodel
+from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 from tuning.study.study import load_study, recorded_space
 from tuning.study.summary import summarize
@@ -62,9 +63,7 @@ def run(setting: Setting, **options: Any) -> Confirmation:
     }
     workers = Workers(1)
     return confirm(
-        setting.results,
-        setting.folder,
-        storage_url=setting.results.storage_url(None),
+        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
         terms=Terms(**of_terms),
         workers=workers,
         hooks=ConfirmHooks(**options),

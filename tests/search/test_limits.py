@@ -24,6 +24,7 @@ from tuning.results import ResultsDir
 from tuning.search.confirm import confirm
 from tuning.search.finalists import Terms
 from tuning.search.tune import Outcome
+from tuning.study.handle import StudyHandle
 from tuning.study.summary import summarize
 from tuning.study.trials import is_over_limit
 
@@ -77,9 +78,7 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
     setting.tune(24, config={"max_parameters": 122})
     terms = Terms(top=2, n_seeds=3, share=10.0, n_pruned=0)
     confirmation = confirm(
-        setting.results,
-        setting.folder,
-        storage_url=setting.results.storage_url(None),
+        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
         terms=terms,
         workers=Workers(1),
     )
@@ -163,7 +162,7 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
     }
     assert numbers <= {t.number for t in summary.front}
     page, _ = write_report(
-        setting.results, setting.folder, storage_url=setting.results.storage_url(None)
+        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None))
     )
     assert "Pareto front" in page.read_text(encoding="utf-8")
 

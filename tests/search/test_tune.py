@@ -24,8 +24,10 @@ from tuning.results import ResultsDir
 from tuning.search import open_trials
 from tuning.search.progress import Progressed
 from tuning.search.tune import Outcome, configure
+from tuning.study.handle import StudyHandle
+from tuning.study.status import status_of
 from tuning.study.study import recorded_config
-from tuning.study.summary import PHASES, status_of
+from tuning.study.summary import PHASES
 from tuning.study.trials import epoch_values
 from tuning.workers.pool import Pool
 
@@ -513,9 +515,7 @@ def test_another_metric_is_refused_with_both_sides(copied: Setting) -> None:
 
 
 def test_status_is_one_object_for_scripts(copied: Setting) -> None:
-    status, _, _ = status_of(
-        copied.results, copied.folder, storage_url=copied.results.storage_url(None)
-    )
+    status = status_of(StudyHandle(copied.results, copied.folder, copied.results.storage_url(None)))
     names = (
         "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_is_confirmed"
         " best_value best_mean best_params best_trial_of_the_search baseline_value"

@@ -45,6 +45,8 @@ from tuning.study.coordinators import (
     heartbeats_of,
     identify,
 )
+from tuning.study.handle import StudyHandle
+from tuning.study.status import status_of
 from tuning.study.storage import close_study
 from tuning.study.study import (
     fetch_study,
@@ -53,7 +55,6 @@ from tuning.study.study import (
     recorded_config,
     recorded_space,
 )
-from tuning.study.summary import status_of
 
 N_PARAMS = 4  # of the tiny space
 RANDOM = replace(CONFIG, sampler="random", pruner="none")
@@ -551,7 +552,7 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert sum(t.state == TrialState.COMPLETE for t in trials) == 6
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
     assert len({t.user_attrs["coordinator"] for t in trials}) == 2
-    status, _, _ = status_of(setting.results, setting.folder, storage_url=url)
+    status = status_of(StudyHandle(setting.results, setting.folder, url))
     assert [(coordinator.pid, coordinator.left) for coordinator in status.coordinators] == [
         (os.getpid(), True)
     ] * 2

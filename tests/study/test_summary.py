@@ -25,8 +25,10 @@ from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
+from tuning.study.handle import StudyHandle
 from tuning.study.record import read_record
-from tuning.study.summary import Summary, best_of, status_of
+from tuning.study.status import status_of
+from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
 
 
@@ -177,7 +179,7 @@ def test_baseline_that_is_the_best_is_listed_once(
 def test_page_names_one_best(confirmed: Confirmed) -> None:
     confirmed.repeat(3)
     page, _ = write_report(
-        confirmed.results, confirmed.folder, storage_url=confirmed.results.storage_url(None)
+        StudyHandle(confirmed.results, confirmed.folder, confirmed.results.storage_url(None))
     )
     text = html.unescape(page.read_text())
     named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
@@ -205,9 +207,8 @@ def test_status_names_the_confirmed_best_and_the_search_s(
     confirmed: Confirmed, run_cli: Callable[..., Ran]
 ) -> None:
     confirmed.repeat(3)
-    status, summary, _ = status_of(
-        confirmed.results, confirmed.folder, storage_url=confirmed.results.storage_url(None)
-    )
+    study = StudyHandle(confirmed.results, confirmed.folder, confirmed.results.storage_url(None))
+    status, summary = status_of(study), study.summary
     assert summary.best is not None
     assert (status.best_trial, status.best_is_confirmed) == (confirmed.winner, True)
     assert status.best_trial_of_the_search == summary.best.number

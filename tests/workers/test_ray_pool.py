@@ -27,6 +27,7 @@ from tuning.evaluation.predictions import read_probabilities
 from tuning.search.confirm import confirm
 from tuning.search.finalists import Terms
 from tuning.search.progress import Progressed
+from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 from tuning.workers import ray_cluster, ray_handle
 from tuning.workers.ray_cluster import Shares, load_ray, node_capacities
@@ -96,9 +97,7 @@ def test_predictions_of_a_confirmation_are_kept_on_the_coordinators_disk(
     copied: Setting, over_ray: dict[str, Any]
 ) -> None:
     confirmation = confirm(
-        copied.results,
-        copied.folder,
-        storage_url=copied.results.storage_url(None),
+        StudyHandle(copied.results, copied.folder, copied.results.storage_url(None)),
         terms=Terms(top=2, n_seeds=2, share=20.0, n_pruned=0),
         workers=over_ray["pool"],
     )

@@ -17,22 +17,20 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from tuning.api.optuna_trials import completed_trials, read_study
 from tuning.atomic_io import write_text
 from tuning.config import StudyConfig
-from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.fidelity import epochs_at, part_at
 from tuning.metrics import sign
-from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.foreign_trials import ForeignTrial, by_name, read_records, read_rows
 from tuning.spaces.hyperparameters import from_params, suggest, to_params
 from tuning.spaces.keras_tuner_files import read_project, to_config
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.spaces.starting_points import resolve_point
+from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
 from tuning.study.optuna_internals import fixed_params_of
-from tuning.study.storage import close_study, storage_errors
-from tuning.study.study import load_study, recorded_config, recorded_space
-from tuning.study.summary import Best, best_of, read_summary, summarize
+from tuning.study.storage import storage_errors
+from tuning.study.summary import Best, summarize
 from tuning.study.trials import values_of
 
 # The states of the trials whose configurations a study has. A failed trial has no result, so its
@@ -68,20 +66,15 @@ class Target:
 
 
 @contextlib.contextmanager
-def opened(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> Iterator[Target]:
+def opened(study: StudyHandle) -> Iterator[Target]:
     """Open a study to add trials to it, and lock it against searches of this machine.
 
     Raises:
         StudyError: another process has locked the study, or the study does not exist.
         StorageError: the storage can't be written.
     """
-    config, space = recorded_config(folder), recorded_space(folder)
-    with study_lock(folder), storage_errors(storage_url):
-        study = load_study(results, folder, storage_url=storage_url)
-        try:
-            yield Target(study, space, config)
-        finally:
-            close_study(study)
+    with study_lock(study.folder), storage_errors(study.storage_url), study.opened() as target:
+        yield Target(target, study.space, study.config)
 
 
 def import_kerastuner(target: Target, project: Path, *, as_finished: bool = False) -> WarmStart:
@@ -268,9 +261,7 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
     )
 
 
-def write_best_values(
-    results: ResultsDir, folder: StudyDir, *, storage_url: str, output: Path
-) -> tuple[Best, list[Path]]:
+def write_best_values(study: StudyHandle, *, output: Path) -> tuple[Best, list[Path]]:
     """Write the hyperparameters of a study's best trial, which is the confirmed best if there is
     one, as the config of a `keras_tuner.HyperParameters` and as Optuna's parameters.
 
@@ -278,10 +269,8 @@ def write_best_values(
         StudyError: no trial is complete.
         StorageError: the files can't be written.
     """
-    space = recorded_space(folder)
-    summary = read_summary(results, folder, storage_url=storage_url)
-    summary.require_complete("an export of its hyperparameters")
-    best = best_of(summary, Confirmation.load(folder))
+    study.summary.require_complete("an export of its hyperparameters")
+    best, space = study.best, study.space
     assert best is not None  # for mypy: a trial is complete
     documents = {
         "keras_tuner": to_config(space.hyperparameters, values_of(best.trial, space)),
@@ -289,6 +278,6 @@ def write_best_values(
     }
     paths = []
     for program, document in documents.items():
-        paths.append(output / f"{folder.name}.{program}.json")
+        paths.append(output / f"{study.name}.{program}.json")
         write_text(paths[-1], json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return best, paths

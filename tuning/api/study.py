@@ -4,26 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tuning.api.parameters import plain_numbers, workers_of
-from tuning.api.study_view import StudyView
 from tuning.config import Limits, Workers, given
 from tuning.display.console import end_script
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError
-from tuning.results import ResultsDir
+from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+    import plotly.graph_objects as go
 
     from tuning.api.exchange import Target, WarmStart
     from tuning.api.exports import Export
+    from tuning.config import StudyConfig
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.spaces.loading import SearchSpace
+    from tuning.study.handle import StudyHandle
+    from tuning.study.status import Status
+    from tuning.study.summary import Best
 
 
-class Study(StudyView):
+@dataclass(frozen=True)
+class Configuration:
+    """The configuration of a trial, and its values of the metric.
+
+    Args:
+        number: number of the trial.
+        hyperparameters: value of each hyperparameter by name.
+        value: value of the study's metric in the search.
+        is_confirmed: whether the confirmation found it to be the best.
+        mean: corrected mean of the metric over fresh seeds; None without a confirmation.
+        interval: 95 % confidence interval of `mean`; None without a confirmation.
+
+    Example:
+        >>> best = tuning.load_study("ngrams-reviews").best
+        >>> best.hyperparameters["ngrams"], best.value
+    """
+
+    number: int
+    hyperparameters: dict[str, Any]
+    value: float
+    is_confirmed: bool
+    mean: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+def configuration_of(best: Best, space: SearchSpace) -> Configuration:
+    """Return the best trial of a study as a configuration."""
+    from tuning.study.trials import value_of, values_of
+
+    mean = best.mean
+    return Configuration(
+        number=best.trial.number,
+        hyperparameters=dict(values_of(best.trial, space)),
+        value=value_of(best.trial),
+        is_confirmed=best.is_confirmed,
+        mean=mean.value if mean else None,
+        interval=(mean.low, mean.high) if mean else None,
+    )
+
+
+class Study:
     """A study in a results folder, which `make tune` or `tuning.tune` created. Every property reads
     the files and the storage again.
 
@@ -37,6 +84,106 @@ class Study(StudyView):
         >>> print(study.verdict())
         >>> study.enqueue([{"ngrams": 2}])
     """
+
+    def __init__(
+        self, folder: StudyDir, results: ResultsDir, *, storage: str | None = None
+    ) -> None:
+        self._folder, self._results = folder, results
+        self._storage_url = results.storage_url(storage)
+
+    def _read(self) -> StudyHandle:
+        """Return a handle, which reads the files and the storage again."""
+        from tuning.study.handle import StudyHandle
+
+        return StudyHandle(self._results, self._folder, self._storage_url)
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, {str(self._folder.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The name of the study."""
+        return self._folder.name
+
+    @property
+    def path(self) -> Path:
+        """The folder of the study."""
+        return self._folder.path
+
+    @property
+    def config(self) -> StudyConfig:
+        """The settings that the study was created with."""
+        return self._read().config
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space that the study was created with."""
+        return self._read().space
+
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """Optuna's own study, for reading. Configurations are queued with `enqueue`, which checks
+        them.
+
+        Raises:
+            StudyError: the storage does not contain the study.
+            StorageError: the storage can't be opened.
+        """
+        from tuning.study.study import load_study as load
+
+        return load(self._results, self._folder, storage_url=self._storage_url)
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """The confirmation of the best configurations; None before a confirmation."""
+        return self._read().confirmation
+
+    @property
+    def best(self) -> Configuration | None:
+        """The best configuration: the confirmed best, else the best of the search; None before a
+        trial is complete.
+        """
+        study = self._read()
+        return configuration_of(study.best, study.space) if study.best else None
+
+    def trials_dataframe(self) -> pd.DataFrame:
+        """Return one row for each trial, with the columns of `trials.csv`."""
+        from tuning.report.tables import trials_table
+
+        return trials_table(self._read().summary)
+
+    def status(self) -> Status:
+        """Return the values that `make status` prints, such as counts of trials and seconds."""
+        from tuning.study.status import status_of
+
+        return status_of(self._read())
+
+    def verdict(self) -> str:
+        """Return sentences about the best configuration and its difference to the baseline."""
+        from tuning.report.sentences import verdict
+
+        study = self._read()
+        return verdict(study.summary, study.confirmation)
+
+    def learning_curves(self) -> go.Figure:
+        """Return a figure of the metric after each epoch, with pruned trials."""
+        from tuning.report.figures import learning_curves
+
+        study = self._read()
+        return learning_curves(study.summary, study.confirmation)
+
+    def history(self) -> go.Figure:
+        """Return a figure of the value of each trial and of the best value so far."""
+        from tuning.report.figures import history
+
+        return history(self.optuna_study, self._read().summary)
+
+    def _repr_html_(self) -> str:
+        """Return the verdict and the trials as HTML for a notebook."""
+        from tuning.display.tables import study_html
+
+        study = self._read()
+        return study_html(self.name, study.summary, study.space, study.confirmation)
 
     @plain_numbers
     def confirm(
@@ -73,9 +220,7 @@ class Study(StudyView):
         from tuning.search.finalists import Terms
 
         confirmation = trainings.confirm(
-            self._results,
-            self._folder,
-            storage_url=self._storage_url,
+            self._read(),
             terms=Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)),
             workers=workers_of(workers),
             limits=limits,
@@ -97,11 +242,7 @@ class Study(StudyView):
         """
         from tuning.report.page import write_report
 
-        url = self._storage_url
-        page, _ = write_report(
-            self._results, self._folder, storage_url=url, slice_column=slice_column
-        )
-        return page
+        return write_report(self._read(), slice_column=slice_column)[0]
 
     @plain_numbers
     def export(
@@ -148,9 +289,7 @@ class Study(StudyView):
         if target:
             require_free(target)
         trainings.export_best(
-            self._results,
-            self._folder,
-            storage_url=self._storage_url,
+            self._read(),
             number=trial,
             ensemble=None if ensemble is None else str(ensemble),
             slice_column=slice_column,
@@ -200,7 +339,7 @@ class Study(StudyView):
 
     def import_optuna(
         self,
-        source: str | optuna.Study | StudyView,
+        source: str | optuna.Study | Study,
         name: str | None = None,
         *,
         as_finished: bool = False,
@@ -222,7 +361,7 @@ class Study(StudyView):
         from tuning.api import exchange
 
         with self._opened() as target:
-            other = source.optuna_study if isinstance(source, StudyView) else source
+            other = source.optuna_study if isinstance(source, Study) else source
             return exchange.import_optuna(target, other, name, as_finished=as_finished)
 
     def enqueue(
@@ -256,13 +395,12 @@ class Study(StudyView):
         """
         from tuning.api.exchange import write_best_values
 
-        place, url = (self._results, self._folder), self._storage_url
-        return write_best_values(*place, storage_url=url, output=Path(output).expanduser())[1]
+        return write_best_values(self._read(), output=Path(output).expanduser())[1]
 
     def _opened(self) -> AbstractContextManager[Target]:
         from tuning.api.exchange import opened
 
-        return opened(self._results, self._folder, storage_url=self._storage_url)
+        return opened(self._read())
 
 
 def load_study(

@@ -5,6 +5,7 @@ comparison.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,12 @@ if TYPE_CHECKING:
     from tuning.export.manifest import FullManifest
     from tuning.search.finalists import Terms
     from tuning.search.tune import Outcome
+    from tuning.study.handle import StudyHandle
 
 
 def confirm(
-    results: ResultsDir,
-    folder: StudyDir,
+    study: StudyHandle,
     *,
-    storage_url: str,
     terms: Terms,
     workers: Workers,
     limits: Limits | None,
@@ -47,31 +47,20 @@ def confirm(
     """
     from tuning.evaluation.linear_reference import read_linear_reference
     from tuning.search import confirm as confirming
-    from tuning.study.record import read_record
 
-    with logging_to(folder):
+    with logging_to(study.folder):
         confirmation = run_confirmation(
-            partial(
-                confirming.confirm,
-                results,
-                folder,
-                storage_url=storage_url,
-                terms=terms,
-                workers=workers,
-                limits=limits,
-            ),
-            study=folder.name,
+            partial(confirming.confirm, study, terms=terms, workers=workers, limits=limits),
+            study=study.name,
         )
-        corpus_dir = results.cache_dir(read_record(folder).data_fingerprint)
-        warn_if_behind(read_linear_reference(corpus_dir), confirmation, study=folder.name)
+        corpus_dir = study.results.cache_dir(study.record.data_fingerprint)
+        warn_if_behind(read_linear_reference(corpus_dir), confirmation, study=study.name)
     return confirmation
 
 
 def export_best(
-    results: ResultsDir,
-    folder: StudyDir,
+    study: StudyHandle,
     *,
-    storage_url: str,
     number: int | None,
     ensemble: str | None,
     slice_column: str | None,
@@ -90,18 +79,17 @@ def export_best(
     start_server()
     warnings: list[str] = []  # Printed when standard error is no longer redirected to the log.
     try:
-        with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
+        with logging_to(study.folder), steps() as progress, stderr_to(study.folder.log_path):
             # TensorFlow prints lines when it is imported, so it is imported here.
             from tuning.export import export
             from tuning.export.ensemble import ModelChoice
 
             choice = ModelChoice(number=number, ensemble=ensemble)
             if ensemble is not None and not moved:
-                _train_others(results, folder, storage_url=storage_url, progress=progress)
+                _train_others(study, progress=progress)
+                study = replace(study)  # The confirmation has changed.
             manifest = export.export_best(
-                results,
-                folder,
-                storage_url=storage_url,
+                study,
                 choice=choice,
                 data=export.DataNow(moved=moved or {}, slice_column=slice_column),
                 progress=progress,
@@ -111,37 +99,28 @@ def export_best(
         for message in warnings:
             warn(message)
     print_test_scores(manifest)
-    print_formats(manifest, folder)
+    print_formats(manifest, study.folder)
     return manifest
 
 
-def _train_others(
-    results: ResultsDir, folder: StudyDir, *, storage_url: str, progress: Progress
-) -> None:
+def _train_others(study: StudyHandle, *, progress: Progress) -> None:
     """Train the models that a study's confirmation lacks for an ensemble, if it lacks any.
 
     Raises:
         KeyboardInterrupt: the user interrupted the trainings.
     """
     from tuning.confirmation.others import due_others
-    from tuning.confirmation.rounds import Confirmation
     from tuning.search import confirm as confirming
     from tuning.search.finalists import with_others
-    from tuning.study.study import recorded_space
-    from tuning.study.summary import read_summary
 
-    confirmation = Confirmation.load(folder)
-    if confirmation is None:
+    if study.confirmation is None:
         return
-    summary = read_summary(results, folder, storage_url=storage_url)
-    _, due = due_others(with_others(confirmation, summary, recorded_space(folder)))
+    _, due = due_others(with_others(study.confirmation, study.summary, study.space))
     if not due:
         return
     progress("training a model of each other architecture", 0.0)
     trained = confirming.confirm(
-        results,
-        folder,
-        storage_url=storage_url,
+        study,
         hooks=confirming.ConfirmHooks(on_change=lambda event, _: progress(event, 0.0)),
         train=confirming.train_others,
     )

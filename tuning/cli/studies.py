@@ -15,11 +15,11 @@ from tuning.display.console import console, open_in_browser, printable, server_u
 from tuning.display.progress import steps
 from tuning.display.tables import best_table, removable_table
 from tuning.hosts import LOCAL, is_loopback
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir
 
 if TYPE_CHECKING:
-    from tuning.spaces.loading import SearchSpace
-    from tuning.study.summary import CoordinatorStatus, Status, Summary
+    from tuning.study.handle import StudyHandle
+    from tuning.study.status import CoordinatorStatus, Status
 
 
 def dashboard(
@@ -80,32 +80,38 @@ def status(
         results: folder of all studies (default results).
     """
     from tuning import documents
-    from tuning.study.summary import status_of
+    from tuning.study.handle import StudyHandle
+    from tuning.study.status import status_of
 
-    root = ResultsDir(Path(results))
-    folder = root.existing(study)
-    facts, summary, space = status_of(root, folder, storage_url=root.storage_url(storage))
+    opened = StudyHandle.of(ResultsDir(Path(results)), study, storage)
+    facts = status_of(opened)
     if as_json:
         values = documents.unstructure(facts)
         sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
     else:
-        _print_status(facts, summary, space, folder=folder)
-        _print_linear(root.cache_dir(facts.fingerprints["data"]), folder, summary.metric)
+        _print_status(opened, facts)
 
 
-def _print_status(facts: Status, summary: Summary, space: SearchSpace, *, folder: StudyDir) -> None:
-    from tuning.confirmation.rounds import Confirmation
-    from tuning.report.sentences import verdict
+def _print_status(study: StudyHandle, facts: Status) -> None:
+    from tuning.evaluation.linear_reference import read_linear_reference
+    from tuning.evaluation.scores import read_test_scores
+    from tuning.report.sentences import linear_sentences, verdict
     from tuning.report.tables import counts_sentence, timings_sentence
 
-    console.print(f"[bold]{folder.name}[/]  {escape(counts_sentence(summary))}")
+    summary, confirmation = study.summary, study.confirmation
+    console.print(f"[bold]{study.name}[/]  {escape(counts_sentence(summary))}")
     if summary.best:
-        confirmation = Confirmation.load(folder)
-        console.print(best_table(summary, space, confirmation))
+        console.print(best_table(summary, study.space, confirmation))
         console.print(escape(verdict(summary, confirmation)))
     console.print(timings_sentence(summary))
     for sentence in coordinator_sentences(facts.coordinators):
         console.print(escape(printable(sentence, 200)))
+    reference = read_linear_reference(study.results.cache_dir(study.record.data_fingerprint))
+    test = read_test_scores(study.folder.test_path)
+    for sentence in linear_sentences(
+        reference, confirmation, study=study.name, metric=summary.metric, test=test
+    ):
+        console.print(escape(sentence))
 
 
 def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
@@ -117,21 +123,6 @@ def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
         f" {entry.n_workers} workers: {'left' if entry.left else 'last heartbeat'} {entry.at}"
         for entry in coordinators
     ]
-
-
-def _print_linear(corpus_dir: Path, folder: StudyDir, metric: str) -> None:
-    """Print sentences about the linear model of a study's data."""
-    from tuning.confirmation.rounds import Confirmation
-    from tuning.evaluation.linear_reference import read_linear_reference
-    from tuning.evaluation.scores import read_test_scores
-    from tuning.report.sentences import linear_sentences
-
-    reference, test = read_linear_reference(corpus_dir), read_test_scores(folder.test_path)
-    confirmation = Confirmation.load(folder)
-    for sentence in linear_sentences(
-        reference, confirmation, study=folder.name, metric=metric, test=test
-    ):
-        console.print(escape(sentence))
 
 
 def track(

@@ -34,9 +34,10 @@ from tuning.export.formats import model_input
 from tuning.export.manifest import FullManifest, SearchFacts, WrittenFormats
 from tuning.export.retraining import Trained
 from tuning.results import StudyDir
+from tuning.study.handle import StudyHandle
 from tuning.study.record import read_record
 from tuning.study.study import describe_versions, git_commit
-from tuning.study.summary import Summary, best_of
+from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of, value_of
 
 # Number of trials that the message of an unknown trial names.
@@ -69,7 +70,7 @@ class ChosenTrial:
         return self.confirmation
 
 
-def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
+def best_trial(study: StudyHandle) -> FrozenTrial:
     """Return the trial to export: the confirmed best.
 
     The best trial of the search is returned if no trial is confirmed, or if a trial that ended
@@ -78,8 +79,7 @@ def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
     Raises:
         StudyError: if no trial is complete.
     """
-    best = best_of(summary, Confirmation.load(folder))
-    return best.trial if best else summary.require_complete("an export")
+    return study.best.trial if study.best else study.summary.require_complete("an export")
 
 
 def named_trial(summary: Summary, number: int) -> FrozenTrial:

@@ -48,12 +48,10 @@ from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space
 from tuning.spaces.keras_settings import keras_settings_of
 from tuning.spaces.loading import SearchSpace
+from tuning.study.handle import StudyHandle
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
 from tuning.study.record import read_record
-from tuning.study.storage import close_study
-from tuning.study.study import load_study, recorded_config, recorded_space
-from tuning.study.summary import summarize
 from tuning.study.trials import was_trained
 
 logger = logging.getLogger(__name__)
@@ -75,10 +73,8 @@ class DataNow:
 
 
 def export_best(
-    results: ResultsDir,
-    folder: StudyDir,
+    study: StudyHandle,
     *,
-    storage_url: str,
     choice: ModelChoice | None = None,
     data: DataNow = DataNow(),
     progress: Progress | None = None,
@@ -99,27 +95,25 @@ def export_best(
             from the trained model's probabilities.
     """
     choice = choice or ModelChoice()
-    config, space = recorded_config(folder), recorded_space(folder)
+    config, folder = study.config, study.folder
     config = replace(config, data=replace(config.data, **data.moved))
-    study = load_study(results, folder, storage_url=storage_url)
-    try:
-        summary = summarize(study, metric=config.metric)
+    with study.opened() as opened:
         number = choice.number if choice.ensemble is None else confirmed_trial(folder)
-        trial = best_trial(summary, folder) if number is None else named_trial(summary, number)
-        chosen = ChosenTrial(trial, study=study, summary=summary, config=config, folder=folder)
+        trial = best_trial(study) if number is None else named_trial(study.summary, number)
+        chosen = ChosenTrial(
+            trial, study=opened, summary=study.summary, config=config, folder=folder
+        )
         with export_lock(folder):
             recover(folder.best_dir)
             return _export(
                 chosen,
-                space,
-                results=results,
+                study.space,
+                results=study.results,
                 ensemble=choice.ensemble,
                 slice_column=data.slice_column,
                 progress=progress,
                 warn=warn,
             )
-    finally:
-        close_study(study)
 
 
 def _export(

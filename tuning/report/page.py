@@ -47,13 +47,12 @@ from tuning.report.tables import (
     trial_rows,
     trials_table,
 )
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
+from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
-from tuning.study.record import StudyRecord, read_record
-from tuning.study.storage import close_study
-from tuning.study.study import load_study, recorded_space
-from tuning.study.summary import Summary, summarize
+from tuning.study.record import StudyRecord
+from tuning.study.summary import Summary
 from tuning.templates import render
 
 THEMES = {"light": "plotly_white", "dark": "plotly_dark"}  # Plotly's templates
@@ -69,9 +68,7 @@ class Measured:
     predictions: quality.Quality | None = None
 
 
-def write_report(
-    results: ResultsDir, folder: StudyDir, *, storage_url: str, slice_column: str | None = None
-) -> tuple[Path, Path]:
+def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tuple[Path, Path]:
     """Write the page and `trials.csv` of a study, and return their paths.
 
     The data are read again for the values of `slice_column`.
@@ -80,41 +77,32 @@ def write_report(
         StudyError: No trial is complete, or the data have changed since the search.
         DataError: The data have no slice column of this name.
     """
-    record, space = read_record(folder), recorded_space(folder)
-    study = load_study(results, folder, storage_url=storage_url)
-    summary = summarize(study, metric=record.config.metric)
+    folder, summary = study.folder, study.summary
     summary.require_complete("a report")
-    cache, predictions = _read(results, folder, record, summary, slice_column=slice_column)
+    cache, predictions = _read(study, slice_column=slice_column)
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
     )
-    write_text(
-        folder.report_path,
-        page(
-            study,
+    measured = Measured(read_linear_reference(cache.folder), predictions)
+    with study.opened() as opened:
+        content = page(
+            opened,
             summary,
-            space=space,
+            space=study.space,
             folder=folder,
-            record=record,
+            record=study.record,
             card=cache.card,
-            measured=Measured(read_linear_reference(cache.folder), predictions),
-        ),
-    )
-    close_study(study)
+            measured=measured,
+        )
+    write_text(folder.report_path, content)
     return folder.report_path, folder.trials_csv_path
 
 
-def _read(
-    results: ResultsDir,
-    folder: StudyDir,
-    record: StudyRecord,
-    summary: Summary,
-    *,
-    slice_column: str | None,
-) -> tuple[Corpus, quality.Quality | None]:
+def _read(study: StudyHandle, *, slice_column: str | None) -> tuple[Corpus, quality.Quality | None]:
     """Return the tokenized data of a study, and the predictions of its best model. The data are
     read again for a slice column, or if the cache is empty.
     """
+    results, record = study.results, study.record
     cache, columns = Corpus(results.cache_dir(record.data_fingerprint)), {}
     if slice_column is not None or not cache.is_written:
         corpus, splits = prepare_corpus(record.config, results=results, slice_column=slice_column)
@@ -122,7 +110,7 @@ def _read(
             corpus, record.config, fingerprint=record.data_fingerprint, doing="A report"
         )
         columns = columns_of(slice_column, splits) if slice_column is not None else {}
-    return cache, quality.read_quality(folder, cache, summary, columns=columns)
+    return cache, quality.read_quality(study.folder, cache, study.summary, columns=columns)
 
 
 def page(

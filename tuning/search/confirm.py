@@ -17,7 +17,6 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.data.files import Progress
 from tuning.errors import SpaceBug
 from tuning.outcomes import FailureReason
-from tuning.results import ResultsDir, StudyDir
 from tuning.search.finalists import (
     DEFAULT_TERMS,
     MIN_COMPLETE,
@@ -35,9 +34,9 @@ from tuning.search.session import (
     signals,
 )
 from tuning.search.writer import describe
+from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
-from tuning.study.storage import close_study, storage_errors
-from tuning.study.study import load_study, recorded_config, recorded_space
+from tuning.study.storage import storage_errors
 from tuning.study.summary import summarize
 from tuning.study.trials import busy_seconds
 from tuning.training.result import Answer, FitResult
@@ -75,11 +74,9 @@ class ConfirmHooks:
     drawing: Drawing = field(default_factory=NoDrawing)
 
 
-def confirm(  # noqa: PLR0913 - the settings of a call are objects already
-    results: ResultsDir,
-    folder: StudyDir,
+def confirm(
+    finished: StudyHandle,
     *,
-    storage_url: str,
     terms: Terms = DEFAULT_TERMS,
     workers: Workers | None = None,
     limits: Limits | None = None,
@@ -97,35 +94,36 @@ def confirm(  # noqa: PLR0913 - the settings of a call are objects already
         SpaceError: the search space has changed.
     """
     workers, hooks = workers or Workers(), hooks or ConfirmHooks()
-    config, space = recorded_config(folder), recorded_space(folder)
-    study = load_study(results, folder, storage_url=storage_url)
-    try:
-        with storage_errors(storage_url), contextlib.ExitStack() as stack:
-            require_finished(summarize(study, metric=config.metric), folder)
-            stack.enter_context(study_lock(folder))
-            start_early(workers)
-            corpus = searched_corpus(config, space, results, hooks.progress)
-            opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
-            pool, limits = stack.enter_context(opened)
-            space_path = same_space(pool, config, space, corpus)
-            interrupt = stack.enter_context(signals())
-            session = Session(
-                study=study,
-                config=config,
-                space=space,
-                space_path=space_path,
-                results=results,
-                corpus=corpus,
-                pool=pool,
-                limits=limits,
-                interrupt=interrupt,
-                drawing=hooks.drawing,
-            )
-            within = train or partial(confirm_within, terms=terms)
-            confirmation = within(session, hooks=hooks)
-            session.drawing.annotate(session, summarize(study, metric=config.metric))
-    finally:
-        close_study(study)
+    config, space = finished.config, finished.space
+    results, folder = finished.results, finished.folder
+    with (
+        finished.opened() as study,
+        storage_errors(finished.storage_url),
+        contextlib.ExitStack() as stack,
+    ):
+        require_finished(summarize(study, metric=config.metric), folder)
+        stack.enter_context(study_lock(folder))
+        start_early(workers)
+        corpus = searched_corpus(config, space, results, hooks.progress)
+        opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
+        pool, limits = stack.enter_context(opened)
+        space_path = same_space(pool, config, space, corpus)
+        interrupt = stack.enter_context(signals())
+        session = Session(
+            study=study,
+            config=config,
+            space=space,
+            space_path=space_path,
+            results=results,
+            corpus=corpus,
+            pool=pool,
+            limits=limits,
+            interrupt=interrupt,
+            drawing=hooks.drawing,
+        )
+        within = train or partial(confirm_within, terms=terms)
+        confirmation = within(session, hooks=hooks)
+        session.drawing.annotate(session, summarize(study, metric=config.metric))
     return confirmation
 
 

@@ -5,7 +5,7 @@ its trials, the best trial and the baseline.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
@@ -16,15 +16,7 @@ from tuning.commands import typed
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
-from tuning.evaluation.linear_reference import read_linear_reference
 from tuning.evaluation.statistics import Interval, pareto_front
-from tuning.results import ResultsDir, StudyDir
-from tuning.spaces.loading import SearchSpace
-from tuning.spaces.ranges import Values
-from tuning.study.coordinators import Heartbeat, heartbeats_of
-from tuning.study.record import read_record
-from tuning.study.storage import close_study
-from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.trials import (
     ENDED,
     attributes_of,
@@ -33,7 +25,6 @@ from tuning.study.trials import (
     is_over_limit,
     rank,
     seconds_of,
-    value_of,
     was_trained,
 )
 
@@ -199,103 +190,3 @@ def best_of(summary: Summary, confirmation: Confirmation | None) -> Best | None:
 def summarize(study: optuna.Study, *, metric: str) -> Summary:
     """Read all trials of a study and count them."""
     return Summary.of(study.study_name, metric, study.get_trials(deepcopy=False))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CoordinatorStatus(Heartbeat):
-    """The name of a coordinator, and its last heartbeat."""
-
-    coordinator: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """The status of a study for scripts. Values of the best trial and of the baseline are None
-    before that trial is complete.
-
-    Attributes:
-        best_mean: the corrected mean of the best trial's repeats on fresh seeds; None without
-            repeats.
-        linear_model_value: the value of the linear model on the same validation split; None before
-            the model has been trained.
-        n_tokens: number of tokens that all trials have trained on.
-    """
-
-    study: str
-    metric: str
-    n_complete: int
-    n_pruned: int
-    n_failed: int
-    n_running: int
-    n_paused: int
-    best_trial: int | None
-    best_is_confirmed: bool | None
-    best_value: float | None
-    best_mean: float | None
-    best_params: Values | None
-    best_trial_of_the_search: int | None
-    baseline_value: float | None
-    linear_model_value: float | None
-    coordinators: list[CoordinatorStatus]
-    seconds_by_phase: dict[str, float]
-    overhead_share: float | None
-    n_tokens: int
-    fingerprints: dict[str, str]
-
-
-def read_summary(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> Summary:
-    """Return the summary of a stored study.
-
-    Raises:
-        StudyError: the study is not in the storage.
-    """
-    study = load_study(results, folder, storage_url=storage_url)
-    summary = summarize(study, metric=recorded_config(folder).metric)
-    close_study(study)
-    return summary
-
-
-def status_of(
-    results: ResultsDir, folder: StudyDir, *, storage_url: str
-) -> tuple[Status, Summary, SearchSpace]:
-    """Return a study's status, with the summary and the search space that it was made from.
-
-    Raises:
-        StudyError: the study has no folder, or is not in the storage.
-    """
-    record, space = read_record(folder), recorded_space(folder)
-    config = record.config
-    study = load_study(results, folder, storage_url=storage_url)
-    summary = summarize(study, metric=config.metric)
-    coordinators = heartbeats_of(study)
-    close_study(study)
-    best, baseline = best_of(summary, Confirmation.load(folder)), summary.baseline
-    linear = read_linear_reference(results.cache_dir(record.data_fingerprint))
-    status = Status(
-        study=folder.name,
-        metric=config.metric,
-        n_complete=summary.counts["complete"],
-        n_pruned=summary.counts["pruned"],
-        n_failed=summary.counts["fail"],
-        n_running=summary.counts["running"] - summary.n_paused,
-        n_paused=summary.n_paused,
-        best_trial=best.trial.number if best else None,
-        best_is_confirmed=best.is_confirmed if best else None,
-        best_value=value_of(best.trial) if best else None,
-        best_mean=best.mean.value if best and best.mean else None,
-        best_params=best.trial.params if best else None,
-        best_trial_of_the_search=summary.best.number if summary.best else None,
-        baseline_value=value_of(baseline) if baseline else None,
-        linear_model_value=linear.value(config.metric) if linear else None,
-        coordinators=[
-            CoordinatorStatus(coordinator=name, **asdict(heartbeat))
-            for name, heartbeat in sorted(coordinators.items())
-        ],
-        seconds_by_phase={
-            phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()
-        },
-        overhead_share=summary.overhead_share,
-        n_tokens=sum(attributes_of(t).get("n_tokens", 0) for t in summary.trials),
-        fingerprints={"data": record.data_fingerprint, "space": record.space_fingerprint},
-    )
-    return status, summary, space
