@@ -38,10 +38,10 @@ trackers    = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 .DELETE_ON_ERROR:
 .PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna
 .PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
-.PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step
-.PHONY: bench-scale bench-scale-out bench-confirmation bench-serving bench-whole-run install
-.PHONY: install-serve install-pretrained install-trackers test test-journeys test-nightly check
-.PHONY: faults soak fuzz format lock clean clean-results
+.PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-step bench-scale
+.PHONY: bench-confirmation bench-serving bench-whole-run install install-serve install-pretrained
+.PHONY: install-trackers test test-journeys test-nightly check faults soak fuzz format lock clean
+.PHONY: clean-results
 
 ## help: list the targets
 help:
@@ -145,14 +145,9 @@ bench-throughput: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks throughput $(bench_flags)
 
 ## bench-time-to-accuracy: measure the time to the accuracy that KerasTuner and fastText reach in
-##   MINUTES
+##   MINUTES, and the test accuracy beside fastText's
 bench-time-to-accuracy: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks time-to-accuracy $(bench_flags)
-
-## bench-fasttext: compare the default search with fastText's autotune after the same MINUTES, on
-##   any DATA
-bench-fasttext: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks fasttext $(bench_flags)
 
 ## bench-step: measure a training step, against Keras' LSTM, PyTorch's LSTM and the matrix products
 ##   alone
@@ -162,10 +157,6 @@ bench-step: $(VENV)/.installed-bench
 ## bench-scale: measure time and memory up to a million reviews and 5,000 trials
 bench-scale: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks scale $(bench_flags)
-
-## bench-scale-out: simulate how many workers one coordinator keeps busy at trial 10,000
-bench-scale-out: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks scale-out $(bench_flags)
 
 ## bench-confirmation: check a confirmation's intervals and claims in 2,400 searches over tabulated
 ##   trainings

@@ -23,6 +23,7 @@ import numpy as np
 
 from benchmarks.goals import figures
 from benchmarks.settings import Settings
+from benchmarks.sides import Sides
 from benchmarks.tabulated import SETS, load, search
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.finalist import Finalist
@@ -60,31 +61,26 @@ CASES = (
 )
 
 
-def measure(
-    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
-) -> dict[str, Any]:
+def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
     """Return the figures of the confirmations, the means of every data set over the searches, and
     the results of the simulated finalists.
     """
     n, n_simulated = settings.size((N_REPETITIONS, N_SIMULATED), tiny=(2, 10))
     data_sets: list[dict[str, Any]] = []
     with ProcessPoolExecutor(settings.n_workers) as processes:
-        for family, name in SETS[: settings.size(len(SETS), tiny=1)]:
-            show(f"{family}, {name}: {n} searches")
-            repetitions = processes.map(
-                partial(repeat, family, name, seed=settings.seed),
-                range(n),
-                chunksize=max(n // 20, 1),
-            )
+        for family, name in SETS[: settings.size(None, tiny=1)]:
+            sides.show(f"{family}, {name}: {n} searches")
+            compare = partial(repeat, family, name, seed=settings.seed)
+            repetitions = processes.map(compare, range(n), chunksize=max(n // 20, 1))
             data_sets.append({"family": family, "name": name, **summary_of(list(repetitions))})
-        show(f"simulated confirmations of {TOP} finalists")
-        simulated = list(
-            processes.map(partial(called_better, n=n_simulated, seed=settings.seed), CASES)
-        )
-    lower = sum(means["regret"] < means["regret_of_best_trial"] for means in data_sets)
+        sides.show(f"simulated confirmations of {TOP} finalists")
+        simulate = partial(called_better, n=n_simulated, seed=settings.seed)
+        simulated = list(processes.map(simulate, CASES))
     values = {
         "confirmation_coverage": min(means["coverage"] for means in data_sets),
-        "confirmation_lower_regret": float(lower),
+        "confirmation_lower_regret": float(
+            sum(means["regret"] < means["regret_of_best_trial"] for means in data_sets)
+        ),
         "confirmation_false_better": max(
             case["called_better"] for case in simulated if not case["gain"]
         ),
@@ -113,9 +109,8 @@ def repeat(family: str, name: str, number: int, *, seed: int) -> dict[str, float
     confirmed = plan_confirmation(
         finalists(trials[:N_TRIALS], towards),
         metric=table.metric,
-        seeds=[
-            (seen + step) % table.n_seeds for step in range(1, table.n_seeds)
-        ],  # over all repetitions, each seed comes first, second and so on equally often
+        # Over all repetitions, each seed comes first, second and so on equally often.
+        seeds=[(seen + step) % table.n_seeds for step in range(1, table.n_seeds)],
         search_seconds=float(N_TRIALS),
     )
     confirmed = train(

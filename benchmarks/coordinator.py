@@ -1,15 +1,12 @@
 """The coordinator's time for a trial in a small and in a large study, with fake trainings.
 
 `tuning.search.loop.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA. Only the
-pool is fake: its worker sends each message at once. The wall time of the search is therefore the
+pool is fake: its worker answers each message at once. The wall time of the search is therefore the
 coordinator's own: ask, suggest, report, prune, files, attributes, tell, summary.
 """
 
 from __future__ import annotations
 
-import cProfile
-import itertools
-import pstats
 import tempfile
 import time
 from pathlib import Path
@@ -17,102 +14,147 @@ from typing import Any, cast
 
 import numpy as np
 import optuna
-import pandas as pd
+import psutil
 
 from benchmarks.configurations import SPACE_PATH
-from benchmarks.fake_workers import (
-    FAKE_SECONDS,
-    Clock,
-    FakePool,
-    PausingWorker,
-    fake_metrics,
-    fake_session,
-)
 from benchmarks.ours import study_config
-from tuning.config import SPLITS, DataConfig
+from tuning.atomic_io import write_bytes
+from tuning.config import DataConfig
 from tuning.data.corpus import build_corpus
 from tuning.data.splits import SplitReviews
+from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
-from tuning.search.session import Session
+from tuning.search.session import Interrupt, Session
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace, declare
 from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
+from tuning.training.result import Answer, Epoch, FitResult
+from tuning.workers.limits import TrialLimits
+from tuning.workers.messages import EpochEnded, Reply, Request, Response, Train, TrainingEnded
+from tuning.workers.pool import AnyPool
+from tuning.workers.worker import Usage, usage_of
 
 TRIAL_SECONDS = 10.0  # duration of a trial, with which the goal compares the coordinator's time
-N_ROWS = 23_000  # number of rows of the training split
-N_PROFILED = 15  # number of functions that the record names
+METRICS = (
+    *("loss", "accuracy", "val_loss", "val_accuracy"),
+    *("val_balanced_accuracy", "val_f1", "val_auc"),
+)
+FAKE_SECONDS = {"build": 0.1, "view": 0.01, "train": 9.0, "evaluate": 0.8}
 
 
-def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
-    """Return the coordinator's seconds per trial after `n_before` trials, and a profile of one more
-    trial by function.
-    """
+def measure(*, splits: SplitReviews, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
+    """Return the coordinator's seconds per trial after `n_before` trials."""
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder))
         config = study_config("coordinator", DataConfig(), seed=seed)
-        space = declare(SPACE_PATH, n_classes=2)
-        corpus = build_corpus(results.cache_dir("fake"), fake_reviews())
+        space, epochs = declare(SPACE_PATH, n_classes=2), config.train.epochs
         study = open_study(
             results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None)
         )
-        study.add_trials(past_trials(n_before, space=space, epochs=config.train.epochs, seed=seed))
+        study.add_trials(past_trials(n_before, space=space, epochs=epochs, seed=seed))
+        session = Session(
+            study=study,
+            config=config,
+            space=space,
+            space_path=SPACE_PATH,
+            results=results,
+            corpus=build_corpus(results.cache_dir("fake"), splits),
+            pool=cast("AnyPool", FakePool(FakeWorker(epochs, np.random.default_rng(seed)))),
+            limits=TrialLimits(),
+            interrupt=Interrupt(),
+            drawing=DashboardDrawing(),
+        )
+        events: list[float] = []  # the times of the events that are shown as lines
 
-        def search(n: int) -> list[float]:
-            clock, rng = Clock(), np.random.default_rng(seed)
-            worker = PausingWorker(
-                clock, epochs=config.train.epochs, rng=rng, trial_seconds=0.0, paused={}
-            )
-            pool = FakePool([worker], clock)
-            session = fake_session(study, config, space, corpus=corpus, results=results, pool=pool)
-            return event_seconds(session, n_trials=n)
+        def keep_time(progressed: Progressed) -> None:
+            if progressed.event:
+                events.append(time.perf_counter())
 
-        events = search(n_before + n_trials)
-        profile = cProfile.Profile()
-        profile.runcall(search, n_before + n_trials + 1)
+        search = Search(session, Coordinators(study), on_change=keep_time)
+        started = time.perf_counter()
+        search.run(n_before + n_trials, timeout_seconds=None)
         close_study(study)
-    seconds = (events[-1] - events[0]) / n_trials
-    figures = {
-        "n_before": n_before,
-        "n_trials": n_trials,
-        "seconds_a_trial": round(seconds, 4),
-        "share": seconds / TRIAL_SECONDS,
-    }
-    gaps = [round(end - start, 4) for start, end in itertools.pairwise(events)]
-    return {**figures, "seconds_between_events": gaps, "profile_of_one_trial": slowest(profile)}
+    seconds = (events[-1] - started) / n_trials
+    return {"n_before": n_before, "seconds_a_trial": seconds, "share": seconds / TRIAL_SECONDS}
 
 
-def event_seconds(session: Session, *, n_trials: int) -> list[float]:
-    """Search until the study has `n_trials` finished trials. Return the time of the start, then the
-    times of all events that are shown as lines.
-    """
-    events: list[float] = []
+class FakeWorker:
+    """A worker that trains nothing. Its trainings can be pruned, paused and resumed."""
 
-    def keep_time(progressed: Progressed) -> None:
-        if progressed.event:
-            events.append(time.perf_counter())
+    is_ready = True
 
-    search = Search(session, Coordinators(session.study), on_change=keep_time)
-    events.append(time.perf_counter())
-    search.run(n_trials, timeout_seconds=None)
-    return events
+    def __init__(self, epochs: int, rng: np.random.Generator) -> None:
+        self.message: Response | None = None
+        self._epochs, self._rng = epochs, rng
+        self._history: list[Epoch] = []
+        self._checkpoint = ""
+        self._paused: dict[str, list[Epoch]] = {}
+
+    def measure(self) -> Usage:
+        """Return the memory and CPU time of this process, which costs the coordinator as much as
+        for a real worker.
+        """
+        return usage_of(psutil.Process())
+
+    def send(self, message: Request) -> None:
+        """Take a message, and set the answer."""
+        if isinstance(message, Train):
+            self._checkpoint = message.job.checkpoint or ""
+            resumes = message.job.resume
+            self._history = self._paused.pop(self._checkpoint, []) if resumes else []
+            self._train_epoch()
+        elif isinstance(message, Reply):
+            if message.answer is Answer.GO_ON and len(self._history) < self._epochs:
+                self._train_epoch()
+            else:
+                self._end(message.answer)
+
+    def _train_epoch(self) -> None:
+        self._history.append(Epoch(len(self._history) + 1, fake_metrics(self._rng), 2.0))
+        self.message = EpochEnded(self._history[-1])
+
+    def _end(self, answer: Answer) -> None:
+        best = max(self._history, key=lambda epoch: epoch.metrics["val_accuracy"])
+        result = FitResult(
+            history=self._history,
+            best_epoch=best.number,
+            best_value=best.metrics["val_accuracy"],
+            metrics=best.metrics,
+            seconds=dict(FAKE_SECONDS),
+        )
+        result.stopped, result.paused = answer is not Answer.GO_ON, answer is Answer.PAUSE
+        if result.paused:
+            self._paused[self._checkpoint] = self._history
+            # A worker writes the checkpoint, not the coordinator: its content does not matter.
+            write_bytes(Path(self._checkpoint), b"a checkpoint's place")
+        self.message = TrainingEnded(result)
 
 
-def fake_reviews() -> SplitReviews:
-    """Return made-up texts of 300 different lengths, as many as the default data's training split
-    has.
-    """
-    texts = pd.Series([" ".join(["word"] * (1 + number % 300)) for number in range(N_ROWS)])
-    frame = pd.DataFrame({"text": texts, "label": np.arange(N_ROWS) % 2})
-    return SplitReviews(
-        {name: frame if name == "train" else frame[:100] for name in SPLITS},
-        ("negative", "positive"),
-        0,
-        "fake",
-    )
+class FakePool:
+    """A pool with one fake worker."""
+
+    max_trainings = None
+
+    def __init__(self, worker: FakeWorker) -> None:
+        self.workers = [worker]
+
+    def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Response | None]]:
+        """Return the worker's answer."""
+        (worker,) = self.workers
+        answer, worker.message = worker.message, None
+        return [(worker, answer)] if answer else []
+
+    def threads_of_each(self, n_jobs: int) -> None:
+        """Return None: a fake worker has no kernels."""
+
+
+def fake_metrics(rng: np.random.Generator) -> dict[str, float]:
+    """Return random values of the metrics of an epoch."""
+    return dict(zip(METRICS, rng.uniform(0.5, 0.9, len(METRICS)).tolist(), strict=True))
 
 
 def past_trials(
@@ -148,20 +190,3 @@ def past_trials(
             state=optuna.trial.TrialState.PRUNED if pruned else None,
         )
     return study.get_trials(deepcopy=False)
-
-
-def slowest(profile: cProfile.Profile) -> list[dict[str, Any]]:
-    """Return the functions of `tuning` and `optuna` that took the longest time, including the
-    functions that they call.
-    """
-    by_function = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    stats = cast("dict[tuple[str, int, str], tuple[int, int, float, float, Any]]", by_function)
-    functions = [
-        (cumulative, calls, f"{Path(file).parent.name}/{Path(file).name}:{name}")
-        for (file, _, name), (_, calls, _, cumulative, _) in stats.items()
-        if "/tuning/" in file or "/optuna/" in file
-    ]
-    return [
-        {"function": name, "calls": calls, "seconds": round(s, 4)}
-        for s, calls, name in sorted(functions, reverse=True)[:N_PROFILED]
-    ]

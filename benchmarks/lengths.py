@@ -10,7 +10,6 @@ full batch.
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -20,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.configurations import BATCH_SIZE
-from benchmarks.processes import in_fresh_process
+from benchmarks.one_thread import epochs_of_fit, use_one_thread
 from benchmarks.settings import Settings
+from benchmarks.sides import Sides
 from tuning.data.corpus import LabeledTexts, TokenizedTexts, build_corpus
 from tuning.data.splits import SplitReviews
 
@@ -34,9 +34,7 @@ VOCAB_SIZE = 20_000
 TRAINED = ((30_000, 200, 64, 128), (10_000, 160, 16, 64), (20_000, 100, 20, 32))
 
 
-def measure(
-    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
-) -> list[dict[str, Any]]:
+def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> list[dict[str, Any]]:
     """Return the speeds of every configuration, on the training split."""
     cases = [
         (VOCAB_SIZE, length, dim, units)
@@ -45,29 +43,31 @@ def measure(
     ]
     n_batches, n_turns = settings.size((16, 5), tiny=(2, 1))
     with tempfile.TemporaryDirectory() as folder:
-        train = first_rows(
-            build_corpus(Path(folder) / "corpus", splits).split("train"), n_batches * BATCH_SIZE
-        )
-    measured = []
-    for case in settings.size([*cases, *TRAINED], tiny=[(1_000, 20, 8, 8), (1_000, 20, 16, 64)]):
-        vocab_size, length, dim, units = case
-        speeds = in_fresh_process(
-            time_case,
-            log_path=settings.log_path,
-            train=train,
-            vocab_size=vocab_size,
-            length=length,
-            embedding_dim=dim,
-            units=units,
-            n_turns=n_turns,
-            trains=case in TRAINED,
-        )
-        measured.append(
-            {"vocab_size": vocab_size, "length": length, "embedding_dim": dim, "units": units}
-            | speeds
-        )
-        show(line_of(measured[-1]))
+        corpus = build_corpus(Path(folder) / "corpus", splits)
+        train = first_rows(corpus.split("train"), n_batches * BATCH_SIZE)
+    measured: list[dict[str, Any]] = sides.measure(
+        "real lengths",
+        time_cases,
+        train=train,
+        cases=settings.size([*cases, *TRAINED], tiny=[(1_000, 20, 8, 8), (1_000, 20, 16, 64)]),
+        n_turns=n_turns,
+    )
+    for case in measured:
+        sides.show(line_of(case))
     return measured
+
+
+def time_cases(
+    *, train: LabeledTexts, cases: list[tuple[int, int, int, int]], n_turns: int
+) -> list[dict[str, Any]]:
+    """Return the speeds of every configuration."""
+    use_one_thread()
+    names = ("vocab_size", "length", "embedding_dim", "units")
+    sizes = [dict(zip(names, case, strict=True)) for case in cases]
+    return [
+        {**of_case, **time_case(train=train, **of_case, n_turns=n_turns, trains=case in TRAINED)}
+        for of_case, case in zip(sizes, cases, strict=True)
+    ]
 
 
 def line_of(case: dict[str, Any]) -> str:
@@ -78,7 +78,7 @@ def line_of(case: dict[str, Any]) -> str:
         else ""
     )
     return (
-        f"length {case['length']}, units {case['units']}, embedding {case['embedding_dim']}:"
+        f"  length {case['length']}, units {case['units']}, embedding {case['embedding_dim']}:"
         f" forward {case['forward']:.1f} of {case['sgemm_forward']:.1f} GFLOP/s, forward and"
         f" backward {case['both']:.1f} of {case['sgemm']:.1f}, as a GRU"
         f" {case['gru_forward']:.1f} and {case['gru']:.1f}{training}"
@@ -106,8 +106,8 @@ def time_case(
     step.
     """
     from tuning.training.batching import View, WordView, training_batches
+    from tuning.training.prediction import dataset
 
-    use_one_thread()
     words = WordView(train.texts, vocab_size=vocab_size, sequence_length=length, trims=True)
     view = View({"ids": words})
     batches = training_batches(view, batch_size=BATCH_SIZE, seed=0, epoch=1)
@@ -124,27 +124,17 @@ def time_case(
     seconds = least_cpu_seconds(sides, n_turns=n_turns)
     speeds = {name: operations[name] / seconds[name] / 1e9 for name in sides}
     if trains:
-        step, page_faults = epoch_of(
-            view,
-            train,
+        epochs = epochs_of_fit(
+            dataset(lambda: iter(batches), view, train.labels, n_batches=len(batches)),
             vocab_size=vocab_size,
             embedding_dim=embedding_dim,
             units=units,
             n_epochs=n_turns + 1,
         )
+        step = min(epoch.cpu_seconds for epoch in epochs)
         speeds["training_step"] = operations["both"] / step / 1e9
-        speeds["page_faults"] = page_faults / len(batches)
+        speeds["page_faults"] = min(epoch.page_faults for epoch in epochs) / len(batches)
     return {name: round(value, 1) for name, value in speeds.items()}
-
-
-def use_one_thread() -> None:
-    """Have BLAS and TensorFlow use one thread in this process."""
-    import tensorflow as tf
-    import threadpoolctl
-
-    threadpoolctl.threadpool_limits(1, user_api="blas")
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def least_cpu_seconds(sides: Mapping[str, Callable[[], None]], *, n_turns: int) -> dict[str, float]:
@@ -230,48 +220,3 @@ def sgemm_sides(*, features: int, units: int) -> dict[str, Callable[[], None]]:
         np.dot(inputs.T, d_gates, out=d_matrix)
 
     return {"sgemm_forward": forward, "sgemm": both}
-
-
-def epoch_of(
-    view: Any,
-    train: LabeledTexts,
-    *,
-    vocab_size: int,
-    embedding_dim: int,
-    units: int,
-    n_epochs: int,
-) -> tuple[float, float]:
-    """Return the least CPU seconds and page faults of an epoch of `fit`, without the first epoch,
-    which traces.
-    """
-    import keras
-
-    from tuning.kernels.fuse import fused
-    from tuning.models import lstm_classifier
-    from tuning.training.batching import training_batches
-    from tuning.training.loops import trace_steps
-    from tuning.training.prediction import dataset
-
-    keras.utils.set_random_seed(0)
-    model = lstm_classifier(
-        vocab_size=vocab_size,
-        embedding_dim=embedding_dim,
-        lstm_units=units,
-        recurrent_dropout=0.0,
-        masked=True,
-    )
-    batches = training_batches(view, batch_size=BATCH_SIZE, seed=0, epoch=1)
-    data = dataset(lambda: iter(batches), view, train.labels, n_batches=len(batches))
-    marks: list[tuple[float, int]] = []
-
-    def mark(*_: Any) -> None:
-        page_faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        marks.append((time.process_time(), page_faults))
-
-    clock = keras.callbacks.LambdaCallback(on_epoch_begin=mark, on_epoch_end=mark)
-    with fused(model):
-        batch = view.batch(batches[0]), train.labels[batches[0]]
-        trace_steps(model, data.element_spec, batch=batch)
-        model.fit(data, epochs=n_epochs, shuffle=False, verbose=0, callbacks=[clock])
-    spans = np.diff(np.array(marks).reshape(-1, 2, 2), axis=1)[1:, 0]
-    return float(spans[:, 0].min()), float(spans[:, 1].min())

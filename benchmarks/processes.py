@@ -4,31 +4,32 @@ modules.
 
 import contextlib
 import ctypes
+import importlib
 import os
 import resource
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 
-_T = TypeVar("_T")
-
+TUNING = [sys.executable, "-m", "tuning"]
 # Maximum time until a fork server has ended.
 END_SECONDS = 20.0
 PR_SET_CHILD_SUBREAPER = 36  # of Linux
 
 
-def in_fresh_process(function: Callable[..., _T], *, log_path: Path, **arguments: Any) -> _T:
+def in_fresh_process(
+    function: Callable[..., Any] | str, *, log_path: Path, **arguments: Any
+) -> Any:
     """Call a module's function in the main thread of a fresh interpreter, and return its result.
 
-    The standard output and standard error of libraries go to `log_path`. An exception of the
-    function is raised here.
+    A name such as "benchmarks.peers.optuna_peer.train_list" stands for a function whose module only
+    the fresh process imports. The standard output and standard error of libraries go to `log_path`.
+    An exception of the function is raised here.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(
@@ -37,11 +38,21 @@ def in_fresh_process(function: Callable[..., _T], *, log_path: Path, **arguments
         return executor.submit(_run, function, arguments).result()
 
 
-def _run(function: Callable[..., _T], arguments: dict[str, Any]) -> _T:
+def _run(function: Callable[..., Any] | str, arguments: dict[str, Any]) -> Any:
     try:
+        if isinstance(function, str):
+            module, _, name = function.rpartition(".")
+            return getattr(importlib.import_module(module), name)(**arguments)
         return function(**arguments)
     finally:
         end_fork_server()
+
+
+def _log_to(path: Path) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
 
 
 def end_fork_server() -> None:
@@ -60,13 +71,6 @@ def _is_fork_server(process: psutil.Process) -> bool:
     return True
 
 
-def _log_to(path: Path) -> None:
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-
-
 def adopt_orphans() -> None:
     """Make processes whose parents end children of this process, for example the fork server of a
     command. Only Linux can do that. It holds until this process ends.
@@ -75,30 +79,12 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def lines_of(command: list[str]) -> Iterator[tuple[int, float, str]]:
-    """Call a command of this program, such as ["tune", "--n-trials", "20"], and yield each line
-    that it prints, with the id of its process and the seconds since it was started. If the command
-    fails, this process exits with its status.
-    """
-    started = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "tuning", *command],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    ) as process:
-        for line in process.stdout or ():
-            yield process.pid, time.perf_counter() - started, line
-    if process.returncode:
-        sys.exit(process.returncode)
-
-
-def cpu_seconds(pid: int | None = None) -> float:
-    """Return the CPU seconds of a process (this process without a `pid`) and of all its descendants
-    so far, also of descendants that ended and whose parents have waited for them.
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of all its descendants so far, also of descendants
+    that ended and whose parents have waited for them.
     """
     seconds = 0.0
-    own = psutil.Process(pid)
+    own = psutil.Process()
     for process in (own, *own.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             used = process.cpu_times()

@@ -5,8 +5,7 @@ needed to repeat the measurement.
 from __future__ import annotations
 
 import platform
-import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import Any
 
 import threadpoolctl
 
-from benchmarks.goals import PARTS
+from benchmarks.data import describe_data
 from benchmarks.settings import Settings
-from tuning.atomic_io import read_json, write_json
-from tuning.config import SPLITS
+from tuning.atomic_io import write_json
 from tuning.data.splits import SplitReviews
 from tuning.hardware import available_cores
 from tuning.study.study import describe_versions, git_commit
@@ -25,23 +23,18 @@ from tuning.study.study import describe_versions, git_commit
 PEERS = ("fasttext-numpy2-wheel", "optuna-integration", "tensorboard", "torch")
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Return the processor, the number of usable cores, the memory, and the kernels of NumPy's
     BLAS, which the variable `OPENBLAS_CORETYPE` can choose.
     """
     cpu = _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
     kibibytes = _field(Path("/proc/meminfo"), "MemTotal").split(" ")[0]
-    blas = [
-        info.get("architecture", "")
-        for info in threadpoolctl.threadpool_info()
-        if info["user_api"] == "blas"
-    ]
-    memory_gib = round(int(kibibytes) / 2**20, 1) if kibibytes else None
+    blas = [info for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
     return {
         "cpu": cpu,
         "cores": available_cores(),
-        "memory_gib": memory_gib,
-        "blas_kernels": sorted(set(blas)),
+        "memory_gib": round(int(kibibytes) / 2**20, 1) if kibibytes else None,
+        "blas_kernels": sorted({info.get("architecture", "") for info in blas}),
     }
 
 
@@ -66,44 +59,42 @@ def versions() -> dict[str, str]:
     return all_versions
 
 
-def describe(settings: Settings, splits: SplitReviews, *, command: list[str]) -> dict[str, Any]:
-    """Return the machine, versions, data and command of a record."""
-    return {
-        "machine": machine(),
-        "versions": versions(),
-        "git_commit": git_commit(Path(__file__).parent),
-        "data": {
-            "name": settings.data.data,
-            "fingerprint": splits.fingerprint,
-            "n_rows": {name: len(splits.frames[name]) for name in SPLITS},
-        },
-        "seed": settings.seed,
-        "n_workers": settings.n_workers,
-        "tiny": settings.tiny,
-        "command": shlex.join(command),
-    }
-
-
-def record_path(folder: Path, part: str, *, day: date, tiny: bool) -> Path:
-    """Return the path of the record of a part and a day.
+def write_record(
+    settings: Settings,
+    splits: SplitReviews,
+    part: str,
+    values: Mapping[str, Any],
+    *,
+    command: str,
+    day: date,
+) -> Path:
+    """Write a part's record, in place of a record of the same day, and return its path.
 
     Records of `--tiny` have other names, because their figures mean nothing.
     """
-    return folder / f"{'tiny-' if tiny else ''}{part}-{day.isoformat()}.json"
-
-
-def write_record(settings: Settings, part: str, values: Mapping[str, Any], *, day: date) -> Path:
-    """Write a part's record, in place of a record of the same day, and return its path."""
-    path = record_path(settings.folder, part, day=day, tiny=settings.tiny)
-    write_json(path, {"part": part, "date": day.isoformat(), **values})
+    path = settings.folder / f"{settings.size('', tiny='tiny-')}{part}-{day.isoformat()}.json"
+    facts = {
+        "part": part,
+        "date": day.isoformat(),
+        "machine": describe_machine(),
+        "versions": versions(),
+        "git_commit": git_commit(Path(__file__).parent),
+        "data": {"name": settings.data.data, **describe_data(splits)},
+        "seed": settings.seed,
+        "n_workers": settings.n_workers,
+        "tiny": settings.tiny,
+        "command": command,
+    }
+    write_json(path, {**facts, **values})
     return path
 
 
-def newest_records(folder: Path, *, tiny: bool = False) -> dict[str, dict[str, Any]]:
-    """Return the newest record of every part that has a record, by part."""
-    newest = {}
-    for part in PARTS:
-        paths = sorted(folder.glob(f"{'tiny-' if tiny else ''}{part}-????-??-??.json"))
-        if paths:
-            newest[part] = read_json(paths[-1])
-    return newest
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown, whose columns are aligned for the terminal."""
+    lines = [columns, *rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |"
+        for line in lines
+    )

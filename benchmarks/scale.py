@@ -4,124 +4,289 @@ view, memory, and the coordinator's time. Each is measured in a fresh process.
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
+import statistics
 import tempfile
-from collections.abc import Callable
-from functools import partial
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from benchmarks import coordinator, rows, worker_memory, worker_time
+import psutil
+
+from benchmarks import coordinator, ours
+from benchmarks.configurations import BATCH_SIZE
+from benchmarks.data import load_split, resample, write_reviews
 from benchmarks.goals import figures
-from benchmarks.processes import in_fresh_process
+from benchmarks.processes import peak_memory_gib
 from benchmarks.settings import Settings
-from benchmarks.sides import sides_of
+from benchmarks.sides import Sides
+from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.data.arrow_tokenizer import tokenize
+from tuning.data.corpus import build_corpus, open_corpus
+from tuning.data.ngrams import build_ngrams
 from tuning.data.splits import SplitReviews
+from tuning.data.tokenizer import FIRST_WORD_ID
+from tuning.search.progress import Progressed
+from tuning.search.tune import Budget, TuneHooks
+from tuning.training.batching import View, WordView, evaluation_batches, training_batches
+
+# Vocabulary size and sequence length of the trials whose views are timed.
+VIEWS = ((2_000, 50), (8_000, 100), (30_000, 200), (1_000, 40), (20_000, 120))
+USEFUL = ("train", "evaluate")  # without the first step of a training, which traces
+SMALL_SPACE = Path(__file__).parent / "spaces" / "small_reviews.py"
+N_SMALL_ROWS = 300
+# Before trial 10 a worker has trained almost every architecture, and has loaded the code for it.
+# Trials are counted from 0.
+WARM = slice(10, 30)
+LAST = slice(-20, None)
+MIN_TRIALS = 50
+
+Moments = Sequence[tuple[float, int]]  # seconds, and the number of workers with a trial from then
 
 
-def measure(
-    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
-) -> dict[str, Any]:
-    """Measure every figure of the part `scale`, each group between two calibrations."""
-    sides = sides_of(settings, show=show)
-    parts = {
-        "worker_time": sides.measure(
-            "the workers' time", partial(_worker_time, settings, show=show)
-        ),
-        "tokenizing": sides.measure(
-            "tokenizing", partial(_tokenizing, settings, splits, show=show)
-        ),
-        **sides.measure("memory", partial(_memory, settings, splits, show=show)),
-        "coordinator": sides.measure("the coordinator", partial(_coordinator, settings, show=show)),
-    }
-    view = next(size for size in parts["tokenizing"] if "view_ms" in size)
-    small, large = parts["coordinator"]
-    values = {
-        "share_train_evaluate": parts["worker_time"]["share"],
-        "view_ms": view["view_ms"],
-        "view_tokenizations": view["n_tokenized"],
-        "tokenizing_growth": rows.growth(parts["tokenizing"]),
-        "peak_memory_gib": parts["memory"]["total_gib"],
-        "ngram_seconds": parts["ngrams"]["seconds"],
-        "ngram_memory_gib": parts["ngrams"]["peak_memory_gib"],
-        "worker_memory_growth": parts["worker_memory"]["growth"],
-        "coordinator_share_trial_10": small["share"],
-        "coordinator_share_trial_5000": large["share"],
-    }
-    return {**figures(values), **parts, "noise": sides.record()}
-
-
-def _worker_time(settings: Settings, *, show: Callable[[str], None]) -> dict[str, Any]:
-    n_trials = settings.size(20, tiny=3)
-    show(f"the workers' time by phase, {n_trials} trials")
-    arguments = {
-        "data": settings.data,
-        "seed": settings.seed,
-        "n_workers": settings.n_workers,
-        "n_trials": n_trials,
-    }
-    return in_fresh_process(worker_time.measure, log_path=settings.log_path, **arguments)
-
-
-def _tokenizing(
-    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
-) -> list[dict[str, Any]]:
+def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
+    """Measure every figure of the part `scale`."""
+    seed = settings.seed
+    worker_time = sides.measure(
+        "the workers' time by phase",
+        time_workers,
+        data=settings.data,
+        seed=seed,
+        n_workers=settings.n_workers,
+        n_trials=settings.size(20, tiny=3),
+    )
     sizes = settings.size((10_000, 100_000, 1_000_000), tiny=(500, 1_000, 2_000))
-    measured = []
-    for n_rows in sizes:
-        show(f"tokenizing {n_rows:,} reviews")
-        arguments = {
-            "splits": splits,
-            "n_rows": n_rows,
-            "seed": settings.seed,
-            "with_view": n_rows == sizes[1],
-        }
-        measured.append(
-            in_fresh_process(rows.tokenize_rows, log_path=settings.log_path, **arguments)
+    tokenizing = [
+        sides.measure(
+            f"tokenizing {n_rows:,} reviews",
+            tokenize_rows,
+            splits=splits,
+            n_rows=n_rows,
+            seed=seed,
+            with_view=n_rows == sizes[1],
         )
-    return measured
-
-
-def _memory(
-    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
-) -> dict[str, Any]:
-    n_large, n_trials = settings.size((1_000_000, worker_memory.N_TRIALS), tiny=(2_000, 3))
+        for n_rows in sizes
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        large, small = Path(folder) / "large.parquet", Path(folder) / "small.parquet"
-        for path, n_rows in ((large, n_large), (small, worker_memory.N_ROWS)):
-            drawn = {"splits": splits, "path": path, "n_rows": n_rows, "seed": settings.seed}
-            in_fresh_process(rows.write_reviews, log_path=settings.log_path, **drawn)
-        show(f"memory of a trial on {n_large:,} reviews")
-        memory = in_fresh_process(
-            rows.memory, log_path=settings.log_path, path=large, seed=settings.seed
+        large, small = (
+            sides.run(
+                write_reviews,
+                splits=splits,
+                path=Path(folder) / f"{n_rows}.parquet",
+                n_rows=n_rows,
+                seed=seed,
+            )
+            for n_rows in (sizes[-1], N_SMALL_ROWS)
         )
-        show(f"n-grams of {n_large:,} reviews")
-        ngrams = in_fresh_process(
-            rows.count_ngrams, log_path=settings.log_path, path=large, seed=settings.seed
+        on_large = {"data": large, "seed": seed}
+        memory = sides.measure(
+            f"memory of a trial on {sizes[-1]:,} reviews", peak_memory, **on_large
         )
-        show(f"memory of a worker over {n_trials} trials")
-        arguments = {"path": small, "seed": settings.seed, "n_trials": n_trials}
-        return {
-            "memory": memory,
-            "ngrams": ngrams,
-            "worker_memory": in_fresh_process(
-                worker_memory.measure, log_path=settings.log_path, **arguments
-            ),
-        }
+        ngrams = sides.measure(f"n-grams of {sizes[-1]:,} reviews", count_ngrams, **on_large)
+        n_trials = settings.size(200, tiny=3)
+        resident = sides.measure(
+            f"memory of a worker over {n_trials} trials",
+            worker_memory,
+            data=small,
+            seed=seed,
+            n_trials=n_trials,
+        )
+    # Trial 10 is the first that TPE proposes, after ten random trials.
+    at_small, at_large = (
+        sides.measure(
+            f"the coordinator at trial {n_before:,}",
+            coordinator.measure,
+            splits=splits,
+            n_before=n_before,
+            n_trials=settings.size(10, tiny=2),
+            seed=seed,
+        )
+        for n_before in settings.size((10, 5_000), tiny=(10, 20))
+    )
+    values = {
+        "share_train_evaluate": worker_time["share"],
+        "view_ms": tokenizing[1]["view_ms"],
+        "view_tokenizations": tokenizing[1]["n_tokenized"],
+        "tokenizing_growth": tokenizing_growth(tokenizing),
+        "peak_memory_gib": memory["coordinator_gib"] + memory["worker_gib"],
+        "ngram_seconds": ngrams["seconds"],
+        "ngram_memory_gib": ngrams["peak_memory_gib"],
+        "worker_memory_growth": memory_growth(resident),
+        "coordinator_share_trial_10": at_small["share"],
+        "coordinator_share_trial_5000": at_large["share"],
+    }
+    return {
+        **figures(values),
+        "worker_time": worker_time,
+        "tokenizing": tokenizing,
+        "memory": memory,
+        "ngrams": ngrams,
+        "resident_mib": resident,
+        "coordinator": [at_small, at_large],
+    }
 
 
-def _coordinator(settings: Settings, *, show: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Measure the coordinator's time at trial 10, the first that TPE proposes after ten random
-    trials, and at trial 5,000.
+def time_workers(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> dict[str, Any]:
+    """Run a study of `masked_lstm` with this program's defaults (TPE, ASHA, 5 epochs), and return
+    the seconds by phase, and the share of training and evaluation.
     """
-    measured = []
-    for n_before in settings.size((10, 5_000), tiny=(10, 20)):
-        show(f"coordinator at trial {n_before:,}")
-        arguments = {
-            "n_before": n_before,
-            "n_trials": settings.size(10, tiny=2),
-            "seed": settings.seed,
-        }
-        measured.append(
-            in_fresh_process(coordinator.measure, log_path=settings.log_path, **arguments)
+    config = StudyConfig(study="worker_time", space="masked_lstm", seed=seed, data=data)
+    moments: list[tuple[float, int]] = []
+
+    def on_change(progressed: Progressed) -> None:
+        if progressed.running or moments:  # from the start of the first trial
+            moments.append((time.perf_counter(), len(progressed.running)))
+
+    with tempfile.TemporaryDirectory() as folder:
+        summary = ours.search(
+            config,
+            folder=Path(folder),
+            n_workers=n_workers,
+            budget=Budget(n_trials=n_trials),
+            hooks=TuneHooks(on_change=on_change),
+        ).summary
+    phases: dict[str, float] = {}
+    for trial in summary.trials:
+        for phase, seconds in trial.user_attrs.get("seconds", {}).items():
+            phases[phase] = round(phases.get(phase, 0.0) + seconds, 3)
+    total = worker_seconds(moments, n_workers=n_workers)
+    return {
+        "share": sum(phases.get(phase, 0.0) for phase in USEFUL) / total,
+        "worker_seconds": round(total, 3),
+        "seconds_by_phase": phases,
+        "n_trials": summary.n_finished,
+    }
+
+
+def worker_seconds(moments: Moments, *, n_workers: int) -> float:
+    """Return the wall time in which workers could train, summed over the workers.
+
+    This time does not depend on the times that trials record. All workers count from the start of
+    the first trial to the last moment at which all of them had a trial. After this moment only
+    workers with a trial count, because no trial is left for the others.
+    """
+    full = max((number for number, (_, busy) in enumerate(moments) if busy == n_workers), default=0)
+    end_game = sum(
+        (end - start) * busy for (start, busy), (end, _) in itertools.pairwise(moments[full:])
+    )
+    return n_workers * (moments[full][0] - moments[0][0]) + end_game
+
+
+def tokenize_rows(
+    *, splits: SplitReviews, n_rows: int, seed: int, with_view: bool
+) -> dict[str, Any]:
+    """Return the seconds to build the corpus of `n_rows` reviews, which are drawn from the data
+    with replacement. `with_view` adds the times of `time_views`.
+    """
+    drawn = resample(splits, n_rows=n_rows, seed=seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "corpus"
+        started = time.perf_counter()
+        build_corpus(folder, drawn)
+        size = {"n_rows": n_rows, "tokenizing_seconds": round(time.perf_counter() - started, 3)}
+        return {**size, **(time_views(folder) if with_view else {})}
+
+
+def time_views(folder: Path) -> dict[str, Any]:
+    """Return the median of the milliseconds until a trial of `VIEWS` has its first batch, and the
+    number of calls of the tokenizer.
+
+    The trial opens the corpus, orders the batches of an epoch and of the validation split, and cuts
+    the first batch.
+    """
+    view_ms = []
+    with mock.patch("tuning.data.corpus.tokenize", wraps=tokenize) as counted:
+        for vocab_size, length in VIEWS:
+            started = time.perf_counter()
+            corpus = open_corpus(folder)
+            train, validation = (
+                View({"ids": WordView(corpus.split(name).texts, vocab_size, length, trims=True)})
+                for name in ("train", "validation")
+            )
+            batches = training_batches(train, batch_size=BATCH_SIZE, seed=0, epoch=1)
+            evaluation_batches(validation)
+            train.batch(batches[0])
+            view_ms.append(round((time.perf_counter() - started) * 1000, 2))
+        return {"view_ms": statistics.median(view_ms), "n_tokenized": counted.call_count}
+
+
+def tokenizing_growth(sizes: Sequence[dict[str, Any]]) -> float:
+    """Return the maximum tokenizing time per row, divided by the time of the smallest size; 1 means
+    linear.
+    """
+    first, *others = (size["tokenizing_seconds"] / size["n_rows"] for size in sizes)
+    return float(max(others) / first)
+
+
+def peak_memory(*, data: DataConfig, seed: int) -> dict[str, float]:
+    """Return the peak memory, in GiB, of the coordinator, which reads, splits and tokenizes the
+    file, and of a worker, which trains on it for one epoch.
+
+    The worker's memory includes the pages that it shares with the process it was forked from.
+    """
+    config = ours.study_config("memory", data, seed=seed, train=TrainConfig(epochs=1))
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = ours.search(config, folder=Path(folder), n_workers=1, budget=Budget(n_trials=1))
+    worker = float(outcome.summary.trials[0].user_attrs["peak_memory_mb"]) / 1024
+    return {"coordinator_gib": round(peak_memory_gib(), 3), "worker_gib": round(worker, 3)}
+
+
+def count_ngrams(*, data: DataConfig, seed: int) -> dict[str, float]:
+    """Return the seconds of counting the n-grams of a file's reviews, the peak memory of a process
+    that reads, splits and tokenizes the file and counts them, in GiB, and the number of n-grams
+    that occur twice.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        corpus = build_corpus(Path(name) / "corpus", load_split(data, seed=seed))
+        started = time.perf_counter()
+        build_ngrams(corpus)
+        seconds = time.perf_counter() - started
+        n_ngrams = len(corpus.ngram_orders) - FIRST_WORD_ID
+    memory = round(peak_memory_gib(), 3)
+    return {"seconds": round(seconds, 1), "peak_memory_gib": memory, "n_ngrams": n_ngrams}
+
+
+def worker_memory(*, data: DataConfig, seed: int, n_trials: int) -> list[float]:
+    """Return the resident memory of one worker at the end of each of many small trials of the
+    default space's architectures, in MiB.
+    """
+    config = StudyConfig(
+        study="worker_memory",
+        space=str(SMALL_SPACE),
+        data=data,
+        seed=seed,
+        sampler="random",
+        pruner="none",
+        train=TrainConfig(epochs=1),
+    )
+    resident: list[float] = []
+
+    def on_change(progressed: Progressed) -> None:
+        if " complete" in progressed.event:
+            children = multiprocessing.active_children()
+            (worker,) = [child for child in children if child.name.startswith("tuning-")]
+            resident.append(round(psutil.Process(worker.pid).memory_info().rss / 2**20, 1))
+
+    with tempfile.TemporaryDirectory() as folder:
+        ours.search(
+            config,
+            folder=Path(folder),
+            n_workers=1,
+            budget=Budget(n_trials=n_trials),
+            hooks=TuneHooks(on_change=on_change),
         )
-    return measured
+    return resident
+
+
+def memory_growth(resident: Sequence[float]) -> float | str:
+    """Return the median memory of the last 20 trials over the median of trials 10–29, minus 1.
+
+    Medians are used because the configurations are random, and the model of a trial is in memory
+    when the trial ends.
+    """
+    if len(resident) < MIN_TRIALS:
+        return f"fewer than {MIN_TRIALS} trials"
+    return statistics.median(resident[LAST]) / statistics.median(resident[WARM]) - 1

@@ -13,21 +13,19 @@ import json
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.clients import ask, summary_of
+from benchmarks.data import resample_frame
 from benchmarks.goals import figures
-from benchmarks.processes import in_fresh_process
+from benchmarks.processes import TUNING
 from benchmarks.settings import Settings
-from benchmarks.sides import sides_of
-from benchmarks.texts import resample_frame
+from benchmarks.sides import Sides
 from tuning.data.splits import SplitReviews
 from tuning.documents import write
 from tuning.inference.manifest import (
@@ -46,45 +44,36 @@ LOADS = {"batches": (100, 4), "single": (1, 32)}  # texts per request, and numbe
 N_BODIES = 50
 
 
-def measure(
-    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
-) -> dict[str, Any]:
+def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
     """Return the rates of every model. The figures are the rates of the slower model."""
     n_rows, seconds = settings.size(50_000, tiny=300), settings.size(15.0, tiny=0.5)
     frame = resample_frame(splits, n_rows=n_rows, seed=settings.seed)
-    models, sides = {}, sides_of(settings, show=show)
+    texts, models = frame["text"].tolist(), {}
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "reviews.csv"
         frame[["text"]].to_csv(path, index=False)
-        for model, is_masked in settings.size(MODELS, tiny={"masked": True}).items():
-            show(f"the {model} model: serving, then predicting {n_rows:,} reviews")
+        for model, masked in settings.size(MODELS, tiny={"masked": True}).items():
             folder = Path(name) / model
-            in_fresh_process(
-                write_export,
-                log_path=settings.log_path,
-                folder=folder,
-                texts=frame["text"].tolist(),
-                masked=is_masked,
+            sides.run(write_export, folder=folder, texts=texts, masked=masked)
+            served = sides.measure(
+                f"serving the {model} model", serve, folder=folder, texts=texts, seconds=seconds
             )
-            loads = partial(_loads, folder, frame["text"].tolist(), seconds=seconds)
-            predict = partial(_predict, folder, path, n_rows=n_rows)
-            models[model] = {
-                **sides.measure(f"serving the {model} model", loads),
-                "predict": sides.measure(f"predicting with the {model} model", predict),
-            }
+            predicted = sides.measure(
+                f"predicting {n_rows:,} reviews with the {model} model",
+                predict,
+                folder=folder,
+                path=path,
+                n_rows=n_rows,
+            )
+            models[model] = {**served, "predict": predicted}
+    rates = models.values()
     values = {
-        "serve_reviews_per_second": min(
-            rates["batches"]["reviews_per_second"] for rates in models.values()
-        ),
-        "serve_p99_ms": max(rates["batches"]["p99_ms"] for rates in models.values()),
-        "serve_single_per_second": min(
-            rates["single"]["reviews_per_second"] for rates in models.values()
-        ),
-        "predict_reviews_per_second": min(
-            rates["predict"]["reviews_per_second"] for rates in models.values()
-        ),
+        "serve_reviews_per_second": min(of["batches"]["reviews_per_second"] for of in rates),
+        "serve_p99_ms": max(of["batches"]["p99_ms"] for of in rates),
+        "serve_single_per_second": min(of["single"]["reviews_per_second"] for of in rates),
+        "predict_reviews_per_second": min(of["predict"]["reviews_per_second"] for of in rates),
     }
-    return {**figures(values), "models": models, "noise": sides.record()}
+    return {**figures(values), "models": models}
 
 
 def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
@@ -123,16 +112,7 @@ def serving(folder: Path) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = [
-        sys.executable,
-        "-m",
-        "tuning",
-        "serve",
-        "--export",
-        str(folder),
-        "--port",
-        str(port),
-    ]
+    command = [*TUNING, "serve", "--export", str(folder), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout  # for mypy: it is a pipe
         if "http://" not in process.stdout.readline():
@@ -143,7 +123,7 @@ def serving(folder: Path) -> Iterator[int]:
             process.terminate()
 
 
-def _loads(folder: Path, texts: list[str], *, seconds: float) -> dict[str, Any]:
+def serve(*, folder: Path, texts: list[str], seconds: float) -> dict[str, Any]:
     """Return the rates of each kind of load for `seconds`, after a second to warm up."""
     loads = {}
     with serving(folder) as port:
@@ -161,22 +141,11 @@ def _loads(folder: Path, texts: list[str], *, seconds: float) -> dict[str, Any]:
     return loads
 
 
-def _predict(folder: Path, path: Path, *, n_rows: int) -> dict[str, Any]:
+def predict(*, folder: Path, path: Path, n_rows: int) -> dict[str, Any]:
     """Return the rate of the whole command, from its start to its end."""
-    command = [
-        sys.executable,
-        "-m",
-        "tuning",
-        "predict",
-        "--export",
-        str(folder),
-        "--file",
-        str(path),
-        "--output",
-        f"{path}.out",
-    ]
+    paths = ["--export", str(folder), "--file", str(path), "--output", f"{path}.out"]
     started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run([*TUNING, "predict", *paths], capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - started
     labeled = re.match(r"([\d,]+) rows: ([\d,]+) labeled", done.stdout)
     assert labeled  # for mypy: the command prints this line or fails

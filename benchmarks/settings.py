@@ -10,8 +10,6 @@ from tuning.errors import ArgumentError
 # The file of Amazon reviews, in the folder of the call, that make bench-throughput measures beside
 # the film reviews.
 AMAZON = "amazon_reviews_14.csv.gz"
-# Default duration of the search of each side, in minutes, by part.
-MINUTES = {"time-to-accuracy": 30.0, "fasttext": 5.0}
 
 _T = TypeVar("_T")
 
@@ -21,35 +19,27 @@ class Settings:
     """The settings of one call.
 
     `tiny` chooses sizes that take seconds, to try the command. Its figures mean nothing, and its
-    files have other names. `minutes` is None if each part uses its own default. `repeats` is the
-    maximum number of times that a side is measured again because the machine was throttled or busy.
+    files have other names. `minutes` is the duration of each side of the time to accuracy.
+    `repeats` is the maximum number of times that a side is measured again because the machine was
+    throttled or busy.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
     n_workers: int = 1
-    minutes: float | None = None
+    minutes: float = 30.0
     tiny: bool = False
     repeats: int = 2
     amazon: str = AMAZON
     folder: Path = Path("results/bench")
 
     def __post_init__(self) -> None:
-        if self.minutes is not None and self.minutes <= 0:
+        if self.minutes <= 0:
             raise ArgumentError(f"--minutes must be more than 0; received {self.minutes:g}.")
         if self.n_workers < 1:
             raise ArgumentError(f"--workers must be 1 or more; received {self.n_workers}.")
         if self.repeats < 0:
             raise ArgumentError(f"--repeats must be 0 or more; received {self.repeats}.")
-
-    def minutes_of(self, part: str) -> float:
-        """Return the duration of the search of each side of a part, in minutes."""
-        return MINUTES[part] if self.minutes is None else self.minutes
-
-    @property
-    def log_path(self) -> Path:
-        """The file for what the libraries of all sides print."""
-        return self.folder / "bench.log"
 
     def size(self, full: _T, *, tiny: _T) -> _T:
         """Return `tiny` in a call with `--tiny`, else `full`."""

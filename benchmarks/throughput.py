@@ -6,247 +6,170 @@ addition, this program and KerasTuner train one configuration of each architectu
 search space. fastText is in `benchmarks.time_to_accuracy`: its trials are other models, so their
 number an hour can't be compared.
 
-The sides run one after the other, each in a fresh process with the whole machine, on the same rows,
-with the same seed, epochs and batch size. The measured times favor the peers: a peer's time begins
-when its texts are in memory and TensorFlow is loaded, this program's before it reads the file.
+The sides use the same rows, seed, epochs and batch size. The measured times favor the peers: a
+peer's time begins when its texts are in memory and TensorFlow is loaded, this program's before it
+reads the file.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import default_space, ours
-from benchmarks.configurations import EPOCHS, fixed_list
-from benchmarks.goals import figures
-from benchmarks.processes import in_fresh_process
-from benchmarks.rows import write_reviews
+from benchmarks import ours
+from benchmarks.configurations import default_space_path, fixed_list, starting_points
+from benchmarks.data import describe_data, load_split, write_corpus
+from benchmarks.goals import figure
+from benchmarks.record import markdown_table
 from benchmarks.settings import Settings
-from benchmarks.sides import sides_of
-from benchmarks.texts import load_split, peer_texts
-from tuning.config import SPLITS, DataConfig
+from benchmarks.sides import Sides
+from tuning.config import DataConfig
 from tuning.data.splits import SplitReviews
 
-PEERS = {"kerastuner_random": "KerasTuner's RandomSearch", "optuna_script": "a plain Optuna script"}
-# The two sides of a ratio: the peer, and the side of this program.
-RATIOS = {
-    **{f"ratio_{name}": (name, "ours") for name in PEERS},
-    "ratio_kerastuner_default_space": ("kerastuner_default_space", "ours_default_space"),
+EPOCHS = 3
+DEFAULT_SPACE_EPOCHS = 1  # the models are larger than those of the fixed list
+# The names of the sides in the record and in the table.
+PEERS = {
+    "kerastuner_random": "KerasTuner's RandomSearch",
+    "optuna_script": "the Optuna script",
+    "kerastuner_default_space": "KerasTuner, default space",
 }
-N_TINY_ROWS = 300
+OURS = {"ours": "this program", "ours_default_space": "this program, default space"}
+FIGURES = ("ratio_kerastuner_random", "ratio_optuna_script")
+# The lines of the table for each side: key in the record, name and format.
+SIDE_VALUES = (
+    ("trials_an_hour", "trials per hour", "{:.1f}"),
+    ("seconds", "wall seconds", "{:.1f}"),
+    ("cpu_seconds", "CPU seconds", "{:.1f}"),
+    ("mean_val_accuracy", "mean validation accuracy", "{:.4f}"),
+)
 
 
-@dataclass(frozen=True)
-class Source:
-    """A data set of the benchmark. `missing` is the reason why it can't be measured, or empty."""
-
-    name: str
-    data: DataConfig
-    missing: str = ""
-
-
-def sources(settings: Settings) -> list[Source]:
-    """Return the film reviews, the Amazon reviews, and the data set of the call if it is another
-    one.
+def sources(settings: Settings) -> dict[str, DataConfig]:
+    """Return the film reviews, the Amazon reviews if their file exists, and the data set of the
+    call if it is another one, by name; with `--tiny` only the data set of the call.
     """
-    amazon, own = DataConfig(data=settings.amazon), settings.data
-    if _is_same_file(own.data, amazon.data):
-        amazon = own
-    there = Path(amazon.data).exists()
-    always = [
-        Source("film reviews", DataConfig()),
-        Source("Amazon reviews", amazon, "" if there else f"the file {amazon.data} does not exist"),
-    ]
-    if own not in (DataConfig(), amazon):
-        name = own.data if ":" in own.data else Path(own.data).name
-        return [*always, Source(name, own)]
-    return [*always, Source("a file of yours", own, "no other file was given with DATA=")]
+    own, amazon = settings.data, Path(settings.amazon)
+    if settings.tiny:
+        return {Path(own.data).name: own}
+    all_sets = {"film reviews": DataConfig()}
+    if Path(own.data).absolute() == amazon.absolute():
+        return {**all_sets, "Amazon reviews": own}
+    if amazon.exists():
+        all_sets["Amazon reviews"] = DataConfig(data=settings.amazon)
+    if own != DataConfig():
+        all_sets[own.data if ":" in own.data else Path(own.data).name] = own
+    return all_sets
 
 
-def _is_same_file(path: str, other_path: str) -> bool:
-    return Path(path).absolute() == Path(other_path).absolute()
-
-
-def measure(
-    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
-) -> dict[str, Any]:
+def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
     """Return the result of `measure_set` for each data set, and the smallest ratios."""
-    data_sets, missing = [], []
-    for source in sources(settings):
-        if source.missing:
-            show(f"{source.name}: not measured, because {source.missing}")
-            missing.append({"name": source.name, "reason": source.missing})
-            continue
-        show(source.name)
-        has_it = source.data == settings.data
-        of_source = splits if has_it else load_split(source.data, seed=settings.seed)
+    if not (settings.tiny or Path(settings.amazon).exists()):
+        sides.show(f"Amazon reviews: not measured, because the file {settings.amazon} is missing")
+    data_sets = []
+    for name, data in sources(settings).items():
+        rows = splits if data == settings.data else load_split(data, seed=settings.seed)
         data_sets.append(
-            {"name": source.name, **_measure_source(settings, source, of_source, show)}
+            {"name": name, **measure_set(replace(settings, data=data), rows, sides, name=name)}
         )
+    sides.show(table(data_sets))
     worst = {
-        name: min(
-            (data_set["ratios"][name] for data_set in data_sets), key=lambda ratio: ratio["wall"]
-        )
-        for name in (f"ratio_{peer}" for peer in PEERS)
+        name: min((data_set["ratios"][name] for data_set in data_sets), key=lambda r: r["wall"])
+        for name in FIGURES
     }
     return {
-        **figures(
-            {name: ratio["wall"] for name, ratio in worst.items()},
-            cpu={name: ratio["cpu"] for name, ratio in worst.items()},
-        ),
+        **{name: figure(name, ratio["wall"], cpu=ratio["cpu"]) for name, ratio in worst.items()},
         "data_sets": data_sets,
-        "missing": missing,
     }
-
-
-def _measure_source(
-    settings: Settings, source: Source, splits: SplitReviews, show: Callable[[str], None]
-) -> dict[str, Any]:
-    """Measure a data set, or with `--tiny` a few of its rows."""
-    if not settings.tiny:
-        return measure_set(replace(settings, data=source.data), splits, show=show)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "reviews.parquet"
-        write_reviews(splits=splits, path=path, n_rows=N_TINY_ROWS, seed=settings.seed)
-        data = DataConfig(data=str(path), text_column="text", label_column="label")
-        return measure_set(
-            replace(settings, data=data), load_split(data, seed=settings.seed), show=show
-        )
 
 
 def measure_set(
-    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, sides: Sides, *, name: str
 ) -> dict[str, Any]:
     """Return the trials of every side on one data set with their seconds and accuracies, and the
     ratios of the wall and CPU times.
     """
-    sides = sides_of(settings, show=show)
-    trials_by_side = {
-        **_same_space(settings, splits, sides.measure, show=show),
-        **_default_space(settings, splits, sides.measure, show=show),
-    }
-    summaries = {name: {**side, **summary_of(side)} for name, side in trials_by_side.items()}
-    return {
-        "data": {
-            "name": settings.data.data,
-            "fingerprint": splits.fingerprint,
-            "n_rows": {name: len(splits.frames[name]) for name in SPLITS},
-        },
-        "ratios": {
-            name: ratio_of(summaries[peer], summaries[own]) for name, (peer, own) in RATIOS.items()
-        },
-        "ratios_without_our_start": {
-            name: summaries[peer]["seconds"] / summaries[own]["search_seconds"]
-            for name, (peer, own) in RATIOS.items()
-        },
-        "accuracy_differences": {
-            name: summaries[own]["mean_val_accuracy"] - summaries[peer]["mean_val_accuracy"]
-            for name, (peer, own) in RATIOS.items()
-        },
-        "sides": summaries,
-        "noise": sides.record(),
-    }
-
-
-def _same_space(
-    settings: Settings,
-    splits: SplitReviews,
-    measured: Callable[[str, Callable[[], Any]], Any],
-    *,
-    show: Callable[[str], None],
-) -> dict[str, dict[str, Any]]:
-    """Measure the sides that train the fixed list."""
-    shared: dict[str, Any] = {
+    own: dict[str, Any] = {"data": settings.data, "n_workers": settings.n_workers}
+    fixed: dict[str, Any] = {
         "configurations": fixed_list()[: settings.size(8, tiny=2)],
         "epochs": settings.size(EPOCHS, tiny=1),
         "seed": settings.seed,
-        "log_path": settings.log_path,
     }
-    own: dict[str, Any] = {"data": settings.data, "n_workers": settings.n_workers}
-    show(f"this program, {len(shared['configurations'])} trials of {shared['epochs']} epochs")
-    trials_by_side = {
-        "ours": measured("ours", partial(in_fresh_process, ours.train_list, **own, **shared))
-    }
-    texts = peer_texts(splits)
-    for name, words in PEERS.items():
-        show(f"{words}, the same trials")
-        train = partial(in_fresh_process, _train_by_peer, name=name, texts=texts, **shared)
-        trials_by_side[name] = measured(name, train)
-    return trials_by_side
-
-
-def _default_space(
-    settings: Settings,
-    splits: SplitReviews,
-    measured: Callable[[str, Callable[[], Any]], Any],
-    *,
-    show: Callable[[str], None],
-) -> dict[str, dict[str, Any]]:
-    """Measure the sides that train a configuration of each architecture of the default space."""
-    points = default_space.starting_points()
-    shared: dict[str, Any] = {
-        "configurations": points[: settings.size(len(points), tiny=3)],
-        "epochs": default_space.EPOCHS,
+    default = {
+        "configurations": starting_points()[: settings.size(None, tiny=3)],
+        "epochs": DEFAULT_SPACE_EPOCHS,
         "seed": settings.seed,
-        "log_path": settings.log_path,
     }
-    own: dict[str, Any] = {
-        "data": settings.data,
-        "n_workers": settings.n_workers,
-        "space": str(default_space.space_path()),
-    }
-    n_trials = len(shared["configurations"])
-    show(f"this program, {n_trials} trials of the default space")
-    train = partial(in_fresh_process, ours.train_list, **own, **shared)
-    trials_by_side = {"ours_default_space": measured("ours_default_space", train)}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "corpus"
-        in_fresh_process(
-            default_space.write_corpus, log_path=settings.log_path, splits=splits, folder=folder
+    measured: dict[str, Any] = {}
+
+    def train(side: str, function: Any, **arguments: Any) -> None:
+        trained = sides.measure(f"{name}: {(PEERS | OURS)[side]}", function, **arguments)
+        measured[side] = {**trained, **summary_of(trained)}
+
+    peers = "benchmarks.peers"
+    train("ours", ours.train_list, **own, **fixed)
+    train("kerastuner_random", f"{peers}.kerastuner_peer.train_list", data=splits, **fixed)
+    train("optuna_script", f"{peers}.optuna_peer.train_list", splits=splits, **fixed)
+    train("ours_default_space", ours.train_list, space=default_space_path(), **own, **default)
+    with tempfile.TemporaryDirectory() as folder:
+        corpus_dir = Path(folder) / "corpus"
+        sides.run(write_corpus, splits=splits, folder=corpus_dir)
+        train(
+            "kerastuner_default_space",
+            f"{peers}.kerastuner_peer.train_list",
+            data=corpus_dir,
+            **default,
         )
-        show("KerasTuner's RandomSearch, the same trials")
-        train = partial(in_fresh_process, _train_default_space, corpus_dir=folder, **shared)
-        trials_by_side["kerastuner_default_space"] = measured("kerastuner_default_space", train)
-    return trials_by_side
-
-
-def _train_by_peer(*, name: str, **arguments: Any) -> dict[str, Any]:
-    """Call the peer's `train_list`; its packages are imported before its time is measured."""
-    if name == "optuna_script":
-        from benchmarks.peers import optuna_peer
-
-        return optuna_peer.train_list(**arguments)
-    from benchmarks.peers import kerastuner_peer
-
-    return kerastuner_peer.train_list(**arguments)
-
-
-def _train_default_space(**arguments: Any) -> dict[str, Any]:
-    from benchmarks.peers import default_space_peer
-
-    return default_space_peer.train_list(**arguments)
+    pairs = {
+        peer: (measured[peer], measured["ours_default_space" if "default" in peer else "ours"])
+        for peer in PEERS
+    }
+    return {
+        "data": {"name": settings.data.data, **describe_data(splits)},
+        "ratios": {f"ratio_{peer}": ratio_of(*pair) for peer, pair in pairs.items()},
+        "sides": measured,
+    }
 
 
 def ratio_of(peer: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, float]:
-    """Return a peer's wall and CPU seconds, each divided by this program's."""
+    """Return a peer's wall and CPU seconds, each divided by this program's, and its wall seconds
+    divided by those of this program without its start.
+    """
     return {
         "wall": peer["seconds"] / own["seconds"],
         "cpu": peer["cpu_seconds"] / own["cpu_seconds"],
+        "without_our_start": peer["seconds"] / own["search_seconds"],
     }
 
 
-def summary_of(side: dict[str, Any]) -> dict[str, float]:
+def summary_of(side: Mapping[str, Any]) -> dict[str, float]:
     """Return the finished trials per hour of the whole call, and the mean over the trials of the
     validation accuracy of the best epoch.
     """
+    accuracies = [trial["val_accuracy"] for trial in side["trials"]]
     return {
-        "trials_an_hour": round(3600 * len(side["trials"]) / side["seconds"], 2),
-        "mean_val_accuracy": round(
-            statistics.mean(trial["val_accuracy"] for trial in side["trials"]), 5
-        ),
+        "trials_an_hour": round(3600 * len(accuracies) / side["seconds"], 2),
+        "mean_val_accuracy": round(statistics.mean(accuracies), 5),
     }
+
+
+def table(data_sets: list[dict[str, Any]]) -> str:
+    """Return a table with a line for each ratio and each value of a side, and a column for each
+    data set.
+    """
+    rows = []
+    for name, peer in PEERS.items():
+        for kind, words in (("wall", "wall"), ("cpu", "CPU")):
+            ratios = (
+                f"{data_set['ratios'][f'ratio_{name}'][kind]:.2f} ×" for data_set in data_sets
+            )
+            rows.append((f"{peer}: ratio of {words} seconds", *ratios))
+    for name, side in (OURS | PEERS).items():
+        for key, words, form in SIDE_VALUES:
+            values = (form.format(data_set["sides"][name][key]) for data_set in data_sets)
+            rows.append((f"{side}: {words}", *values))
+    return markdown_table(("figure", *(data_set["name"] for data_set in data_sets)), rows)

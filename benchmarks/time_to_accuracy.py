@@ -1,12 +1,11 @@
-"""The time until this program reaches the validation accuracy of its peers.
+"""The time until this program reaches the validation accuracy of its peers, and its test accuracy
+beside fastText's.
 
-KerasTuner's RandomSearch and Hyperband search one small space, each for `--minutes`. Then this
-program searches that space with its defaults (TPE, ASHA, 5 epochs, patience 2) until one of its
-epochs reaches the best accuracy of the better tuner, or until the same time is over.
-
-In addition, KerasTuner's Hyperband searches the default space of this program, and fastText's
-autotune its own models, each for `--minutes`. Then this program searches its default space until
-one of its epochs reaches the better accuracy of the two, or until the same time is over.
+KerasTuner's RandomSearch and Hyperband and this program, with its defaults (TPE, ASHA, 5 epochs,
+patience 2), search one small space, each for `--minutes`. In addition, KerasTuner's Hyperband and
+this program search the default space of this program, and fastText's autotune its own models, for
+the same time. The best configuration of this program's default space and of fastText is scored on
+the test split, after a training on the training split alone.
 
 All use the same rows and seed. The measured times favor the peers: a peer's time begins when its
 texts are in memory, this program's before it reads the file.
@@ -14,214 +13,191 @@ texts are in memory, this program's before it reads the file.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import default_space, fasttext, ours
+import numpy as np
+
+from benchmarks import ours
 from benchmarks.configurations import DIGITS
-from benchmarks.goals import figures
-from benchmarks.processes import cpu_seconds, in_fresh_process
+from benchmarks.data import write_corpus
+from benchmarks.goals import figure
+from benchmarks.processes import cpu_seconds
+from benchmarks.record import markdown_table
 from benchmarks.settings import Settings
-from benchmarks.sides import Sides, sides_of
-from benchmarks.texts import peer_texts
+from benchmarks.sides import Sides
 from tuning.atomic_io import read_history
-from tuning.config import StudyConfig, TrainConfig
+from tuning.config import SPLITS, StudyConfig, TrainConfig
+from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews
+from tuning.errors import TuningError
 from tuning.results import ResultsDir
 from tuning.search.progress import Progressed
+from tuning.search.tune import Budget, Outcome, TuneHooks
+from tuning.spaces.files import find_space
+from tuning.study.record import read_record
+from tuning.study.trials import value_of, values_of
+from tuning.workers.messages import train_request
 
 TUNERS = {"kerastuner_random": "random", "kerastuner_hyperband": "hyperband"}
+# The peers with which this program's default search is compared, as the table names them.
+DEFAULT_SPACE = {
+    "kerastuner_default_space": "KerasTuner, default space",
+    "fasttext": "fastText's autotune",
+}
 EPOCHS = 5  # this program's default, which all sides use
-MANY_TRIALS = 1_000  # a number of trials that does not fit in the time
-
-# The peers with which this program's default search is compared.
-DEFAULT_SPACE = ("kerastuner_default_space", "fasttext")
+MANY_TRIALS = 10_000  # a number of trials that does not fit in the time
+N_SEEDS = 3  # Maximum number of seeds with which fastText's autotune is tried.
+KERASTUNER = "benchmarks.peers.kerastuner_peer.search"
 
 # An epoch: its `seconds` and `cpu_seconds` since the start of its side, and its `val_accuracy`.
 Point = dict[str, float]
-Points = list[Point]
+Points = Sequence[Point]
+# The wall and CPU seconds of a peer, each divided by this program's; or the reason why not.
+Ratio = dict[str, float] | str
 
 
-def measure(
-    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
-) -> dict[str, Any]:
-    """Return the accuracy of every epoch of all sides, the targets, and the ratios of the times."""
-    sides = sides_of(settings, show=show)
-    points = _same_space(settings, splits, sides, show=show)
-    target = target_of(points, TUNERS)
-    ratio, cpu, note = ratio_of(target, points.get("ours", []))
-    points |= _default_space(settings, splits, sides, show=show)
-    own = points.get("ours_default_space", [])
-    ratios = {}
-    for name in (name for name in DEFAULT_SPACE if name in points):
-        wall, cpu_ratio, why = ratio_of(target_of(points, [name]), own)
-        ratios[f"ratio_{name}"] = {"wall": wall, "cpu": cpu_ratio, "note": why}
+def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
+    """Return the accuracy of every epoch of all sides, the ratios of the times, and the accuracies
+    on the test split.
+    """
+    seconds, epochs = settings.minutes * 60, settings.size(EPOCHS, tiny=1)
+    peer = {"seed": settings.seed, "epochs": epochs, "budget_seconds": seconds}
+    own = {"n_workers": settings.n_workers, "budget_seconds": seconds}
+    config = ours.study_config(
+        "search", settings.data, seed=settings.seed, train=TrainConfig(epochs=epochs)
+    )
+    points: dict[str, Points] = {}
+    sides.show(f"{settings.minutes:g} minutes for each side")
+    for name, tuner in TUNERS.items():
+        points[name] = sides.measure(name, KERASTUNER, data=splits, tuner=tuner, **peer)
+    points["ours"] = sides.measure("ours", search, config=config, **own)["epochs"]
+    with tempfile.TemporaryDirectory() as folder:
+        data, name = Path(folder) / "corpus", "kerastuner_default_space"
+        sides.run(write_corpus, splits=splits, folder=data)
+        points[name] = sides.measure(name, KERASTUNER, data=data, tuner="hyperband", **peer)
+    config = replace(config, space=StudyConfig.space)
+    searched = sides.measure("ours_default_space", search, config=config, test=True, **own)
+    points["ours_default_space"] = searched["epochs"]
+    scores = {"ours": searched}
+    gain: float | str = "fastText is not installed"
+    if importlib.util.find_spec("fasttext"):
+        scores["fasttext"] = autotune(settings, splits, sides)
+        points["fasttext"] = scores["fasttext"]["epochs"]
+        gain = gain_of(**scores)
+    ratio = ratio_of(target_of(points, TUNERS), points["ours"])
+    ratios = {
+        name: ratio_of(target_of(points, [name]), searched["epochs"])
+        for name in DEFAULT_SPACE
+        if name in points
+    }
+    sides.show(table(ratios))
+    wall, cpu = (ratio, None) if isinstance(ratio, str) else (ratio["wall"], ratio["cpu"])
     return {
-        **figures(
-            {"ratio_time_to_accuracy": ratio},
-            notes={"ratio_time_to_accuracy": note} if note else None,
-            cpu={"ratio_time_to_accuracy": cpu},
-        ),
-        "minutes": settings.minutes_of("time-to-accuracy"),
-        "epochs": settings.size(EPOCHS, tiny=1),
-        "target": None if target is None else target["val_accuracy"],
-        "kerastuner_seconds": None if target is None else target["seconds"],
+        "ratio_time_to_accuracy": figure("ratio_time_to_accuracy", wall, cpu=cpu),
+        "fasttext_accuracy_gain": figure("fasttext_accuracy_gain", gain),
+        "minutes": settings.minutes,
         "ratios": ratios,
+        "scores": scores,
         "best_over_time": {name: best_over_time(side) for name, side in points.items()},
         "every_epoch": points,
-        "noise": sides.record(),
     }
 
 
-def _same_space(
-    settings: Settings, splits: SplitReviews, sides: Sides, *, show: Callable[[str], None]
-) -> dict[str, Points]:
-    """Return the epochs of KerasTuner's tuners and of this program on the small space."""
-    minutes, shared = settings.minutes_of("time-to-accuracy"), _shared(settings)
-    points: dict[str, Points] = {}
-    texts = peer_texts(splits)
-    for name, tuner in TUNERS.items():
-        show(f"KerasTuner, {tuner}, {minutes:g} minutes")
-        search = partial(in_fresh_process, _peer_search, tuner=tuner, texts=texts, **shared)
-        points[name] = sides.measure(name, search)
-    target = target_of(points, TUNERS)
-    if target is not None:
-        config = ours.study_config("time_to_accuracy", settings.data, seed=settings.seed)
-        points["ours"] = _own_search(settings, config, target, sides, name="ours", show=show)
-    return points
+def autotune(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
+    """Run fastText's autotune with as many threads as this program has workers. Return what
+    `fasttext_peer.autotune` returns.
 
+    fastText's autotune sometimes diverges, or does not end. It then begins again with another seed.
 
-def _default_space(
-    settings: Settings, splits: SplitReviews, sides: Sides, *, show: Callable[[str], None]
-) -> dict[str, Points]:
-    """Return the epochs of KerasTuner and of this program on the default space, and fastText's
-    scores.
+    Raises:
+        TuningError: autotune diverged or did not end with `N_SEEDS` seeds.
     """
-    minutes, shared = settings.minutes_of("time-to-accuracy"), _shared(settings)
-    points: dict[str, Points] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "corpus"
-        in_fresh_process(
-            default_space.write_corpus, log_path=settings.log_path, splits=splits, folder=folder
-        )
-        show(f"KerasTuner, hyperband on the default space, {minutes:g} minutes")
-        search = partial(in_fresh_process, _default_space_search, corpus_dir=folder, **shared)
-        side = "kerastuner_default_space"
-        points[side] = sides.measure(side, partial(search, tuner="hyperband"))
-    if importlib.util.find_spec("fasttext") is None:
-        show("fastText is not installed")
-    else:
-        show(f"fastText's autotune, {minutes:g} minutes")
-        seconds = settings.size(round(minutes * 60), tiny=3)
-        run = partial(fasttext.autotune, splits, seconds=seconds, settings=settings)
-        points["fasttext"] = sides.measure("fasttext", run)["epochs"]
-    target = target_of(points, DEFAULT_SPACE)
-    if target is not None:
-        config = StudyConfig(study="default_space", seed=settings.seed, data=settings.data)
-        points["ours_default_space"] = _own_search(
-            settings, config, target, sides, name="ours_default_space", show=show
-        )
-    return points
+    for seed in range(settings.seed, settings.seed + N_SEEDS):
+        with contextlib.suppress(BrokenProcessPool, FloatingPointError):
+            tuned: dict[str, Any] = sides.measure(
+                "fasttext",
+                "benchmarks.peers.fasttext_peer.autotune",
+                splits=splits,
+                seconds=max(round(settings.minutes * 60), 1),
+                n_threads=settings.n_workers,
+                seed=seed,
+            )
+            return tuned
+    raise TuningError(f"fastText's autotune must end; it diverged or hung with {N_SEEDS} seeds.")
 
 
-def _shared(settings: Settings) -> dict[str, Any]:
-    """Return the arguments of all searches of KerasTuner."""
-    return {
-        "seed": settings.seed,
-        "epochs": settings.size(EPOCHS, tiny=1),
-        "log_path": settings.log_path,
-        "budget_seconds": settings.minutes_of("time-to-accuracy") * 60,
-    }
-
-
-def _own_search(
-    settings: Settings,
-    config: StudyConfig,
-    target: Point,
-    sides: Sides,
-    *,
-    name: str,
-    show: Callable[[str], None],
-) -> Points:
-    minutes, accuracy = settings.minutes_of("time-to-accuracy"), target["val_accuracy"]
-    show(f"this program, until validation accuracy {accuracy:.4f} or {minutes:g} minutes")
-    epochs = settings.size(EPOCHS, tiny=1)
-    search = partial(
-        in_fresh_process,
-        search_until,
-        log_path=settings.log_path,
-        config=replace(config, train=TrainConfig(epochs=epochs)),
-        n_workers=settings.n_workers,
-        target=accuracy,
-        budget_seconds=minutes * 60,
-    )
-    return sides.measure(name, search)
-
-
-def _default_space_search(**arguments: Any) -> Points:
-    from benchmarks.peers import default_space_peer
-
-    return default_space_peer.search(**arguments)
-
-
-def _peer_search(**arguments: Any) -> Points:
-    from benchmarks.peers import kerastuner_peer
-
-    return kerastuner_peer.search(**arguments)
-
-
-def search_until(
-    *, config: StudyConfig, n_workers: int, target: float, budget_seconds: float
-) -> Points:
-    """Search until the validation accuracy of an epoch is at least `target`, or the time is over.
-
-    The search is ended as users end it, by the signal of Ctrl-C.
+def search(
+    *, config: StudyConfig, n_workers: int, budget_seconds: float, test: bool = False
+) -> dict[str, Any]:
+    """Search for `budget_seconds`.
 
     Returns:
-        The wall and CPU seconds since the start and the accuracy of every epoch.
+        `epochs`: the wall and CPU seconds since the start and the accuracy of every epoch. With
+        `test`, also the `validation_accuracy` and the `test_accuracy` of the best configuration,
+        which are None if no trial is complete.
     """
-    points: Points = []
+    points: list[Point] = []
     with tempfile.TemporaryDirectory() as folder:
-        study_dir = ResultsDir(Path(folder)).study(config.study)
+        results = ResultsDir(Path(folder))
         started, cpu_started = time.perf_counter(), cpu_seconds()
 
         def on_change(progressed: Progressed) -> None:
             epoch = re.match(r"trial (\d+) epoch \d+:", progressed.event)
-            if epoch and not reached(points, target):
-                accuracy = round(
-                    read_history(study_dir.history_path(int(epoch[1])))[-1]["val_accuracy"], DIGITS
-                )
+            if epoch:
+                path = results.study(config.study).history_path(int(epoch[1]))
                 points.append(
                     {
                         "seconds": round(time.perf_counter() - started, 3),
                         "cpu_seconds": round(cpu_seconds() - cpu_started, 3),
-                        "val_accuracy": accuracy,
+                        "val_accuracy": round(read_history(path)[-1]["val_accuracy"], DIGITS),
                     }
                 )
-                if reached(points, target):
-                    signal.raise_signal(signal.SIGINT)
 
-        limits: dict[str, Any] = {"n_trials": MANY_TRIALS, "timeout_seconds": budget_seconds}
-        ours.search(config, folder=Path(folder), n_workers=n_workers, on_change=on_change, **limits)
-    return points
+        outcome = ours.search(
+            config,
+            folder=Path(folder),
+            n_workers=n_workers,
+            budget=Budget(n_trials=MANY_TRIALS, timeout_seconds=budget_seconds),
+            hooks=TuneHooks(on_change=on_change),
+        )
+        return {"epochs": points, **(_scores(outcome, config, results) if test else {})}
 
 
-def reached(points: Points, target: float) -> bool:
-    """Return whether the last epoch has reached the target."""
-    return bool(points) and points[-1]["val_accuracy"] >= target
+def _scores(outcome: Outcome, config: StudyConfig, results: ResultsDir) -> dict[str, Any]:
+    """Train the best trial's configuration on the training split, for the trial's best number of
+    epochs and with its seed. Return its accuracies.
+    """
+    from tuning.spaces.loading import load_hypermodel
+    from tuning.training import fit, prediction
+
+    best = outcome.summary.best
+    if best is None:
+        return {"validation_accuracy": None, "test_accuracy": None}
+    record, path = read_record(results.study(config.study)), find_space(config.space)
+    corpus = Corpus(results.cache_dir(record.data_fingerprint))
+    values, space = values_of(best, outcome.space), outcome.space
+    request = train_request(record.config, values, space=space, space_path=path, corpus=corpus)
+    job = replace(request.job, n_epochs=best.user_attrs["best_epoch"])
+    train, validation, test = (corpus.split(name) for name in SPLITS)
+    model, _ = fit.fit(load_hypermodel(path), job, train=train, validation=validation)
+    view = prediction.make_view(model, job.values, test.texts)
+    probabilities = prediction.predict(model, view, n_classes=job.n_classes)
+    right = np.mean(probabilities.argmax(axis=1) == test.labels)
+    return {"validation_accuracy": value_of(best), "test_accuracy": float(right)}
 
 
 def best_over_time(points: Points) -> Points:
     """Return the epochs whose accuracy is above the accuracies of all epochs before them."""
-    best: Points = []
+    best: list[Point] = []
     for point in points:
         if not best or point["val_accuracy"] > best[-1]["val_accuracy"]:
             best.append(point)
@@ -233,20 +209,37 @@ def target_of(points: Mapping[str, Points], names: Iterable[str]) -> Point | Non
     epoch ended in time.
     """
     bests = [best_over_time(points[name])[-1] for name in names if points.get(name)]
-    if not bests:
-        return None
-    return max(bests, key=lambda point: (point["val_accuracy"], -point["seconds"]))
+    return max(bests, key=lambda point: (point["val_accuracy"], -point["seconds"]), default=None)
 
 
-def ratio_of(target: Point | None, own: Sequence[Point]) -> tuple[float | None, float | None, str]:
-    """Return the peer's wall and CPU seconds, each divided by this program's, and an empty note; or
-    None twice, and the reason.
-    """
+def ratio_of(target: Point | None, own: Points) -> Ratio:
+    """Return the ratio of the times until an accuracy is reached."""
     if target is None:
-        return None, None, "the peer ended no epoch in the time"
+        return "the peer ended no epoch in the time"
     accuracy = target["val_accuracy"]
     mine = next((point for point in own if point["val_accuracy"] >= accuracy), None)
     if mine is None:
-        return None, None, f"this program did not reach {accuracy:.4f} in the time"
-    wall, cpu = (target[name] / mine[name] for name in ("seconds", "cpu_seconds"))
-    return wall, cpu, ""
+        return f"this program did not reach {accuracy:.4f} in the time"
+    return {
+        "wall": target["seconds"] / mine["seconds"],
+        "cpu": target["cpu_seconds"] / mine["cpu_seconds"],
+    }
+
+
+def gain_of(ours: Mapping[str, Any], fasttext: Mapping[str, Any]) -> float | str:
+    """Return this program's test accuracy minus fastText's, in percentage points."""
+    if ours["test_accuracy"] is None:
+        return "this program ended no trial in the time"
+    return float(100 * (ours["test_accuracy"] - fasttext["test_accuracy"]))
+
+
+def table(ratios: Mapping[str, Ratio]) -> str:
+    """Return a table with a line for each peer of the default search."""
+    rows: list[tuple[str, ...]] = []
+    for name, ratio in ratios.items():
+        figure = f"time of the default search to the accuracy of {DEFAULT_SPACE[name]}"
+        if isinstance(ratio, str):
+            rows.append((figure, ratio, ratio))
+        else:
+            rows.append((figure, *(f"{value:.2f} ×" for value in ratio.values())))
+    return markdown_table(("figure", "wall seconds", "CPU seconds"), rows)

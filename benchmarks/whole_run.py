@@ -7,22 +7,15 @@ two cores. What the commands print is in `bench.log`.
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from benchmarks.goals import figures
-from benchmarks.processes import (
-    adopt_orphans,
-    cpu_seconds,
-    end_fork_server,
-    in_fresh_process,
-    lines_of,
-)
+from benchmarks.processes import TUNING, adopt_orphans, cpu_seconds, end_fork_server
 from benchmarks.settings import Settings
-from benchmarks.sides import sides_of
+from benchmarks.sides import Sides
 from tuning.data.splits import SplitReviews
 
 SPACES = ("reviews", "baseline_lstm")  # the default space, and the notebook's model alone
@@ -31,60 +24,51 @@ TINY = ["--n-trials", "2", "--epochs", "1", "--no-confirm"]
 Run = dict[str, dict[str, float]]  # by command: `seconds` and `cpu_seconds`
 
 
-def measure(
-    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
-) -> dict[str, Any]:
+def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
     """Return the times of both commands for each space."""
-    sides, runs = sides_of(settings, show=show), {}
+    runs: dict[str, Run] = {}
     for space in SPACES:
-        show(f"tune and export-best with the space {space}")
-        both = partial(
-            in_fresh_process, run, log_path=settings.log_path, space=space, settings=settings
-        )
-        runs[space] = sides.measure(space, both)
-        seconds = ", ".join(f"{name} {of['seconds']:.1f} s" for name, of in runs[space].items())
-        show(f"  {seconds}")
-    in_all = {space: _in_all(both) for space, both in runs.items()}
-    return {
-        **figures(
-            {
-                "run_minutes": in_all["reviews"],
-                "run_minutes_baseline": in_all["baseline_lstm"],
-                "export_seconds": runs["reviews"]["export-best"]["seconds"],
-            }
-        ),
-        "runs": runs,
-        "noise": sides.record(),
+        name = f"tune and export-best with the space {space}"
+        runs[space] = sides.measure(name, run, space=space, settings=settings)
+        seconds = (f"{command} {of['seconds']:.1f} s" for command, of in runs[space].items())
+        sides.show(f"  {', '.join(seconds)}")
+    minutes = [sum(of["seconds"] for of in runs[space].values()) / 60 for space in SPACES]
+    values = {
+        "run_minutes": minutes[0],
+        "run_minutes_baseline": minutes[1],
+        "export_seconds": runs["reviews"]["export-best"]["seconds"],
     }
-
-
-def _in_all(both: Run) -> float:
-    """Return the minutes of both commands."""
-    return sum(command["seconds"] for command in both.values()) / 60
+    return {**figures(values), "runs": runs}
 
 
 def run(*, space: str, settings: Settings) -> Run:
-    """Run both commands with an empty results folder, and return the times of each. The output is
-    that of this process, a line with the seconds since the start of its command.
-    """
+    """Run both commands with an empty results folder, and return the times of each."""
     adopt_orphans()
-    data, flags = settings.data, ["--space", space, "--study", "run"]
-    flags += ["--data", data.data, "--seed", str(settings.seed)]
-    flags += ["--workers", str(settings.n_workers), *settings.size([], tiny=TINY)]
-    for name, column in (
-        ("--text-column", data.text_column),
-        ("--label-column", data.label_column),
-    ):
-        flags += [name, column] if column else []
-    commands = {"tune": flags, "export-best": ["--study", "run"]}
+    data = settings.data
+    flags = {
+        "--space": space,
+        "--data": data.data,
+        "--seed": settings.seed,
+        "--workers": settings.n_workers,
+        "--text-column": data.text_column,
+        "--label-column": data.label_column,
+    }
+    given = [str(word) for flag in flags.items() if flag[1] is not None for word in flag]
+    commands = {"tune": [*given, *settings.size([], tiny=TINY)], "export-best": []}
     times: Run = {}
     with tempfile.TemporaryDirectory() as results:
-        storage = f"sqlite:///{results}/optuna.db"  # also if the variable STORAGE names another
-        for command, its_flags in commands.items():
+        # The storage is named also because the variable STORAGE may name another one.
+        shared = [
+            "--study",
+            "run",
+            "--results",
+            results,
+            "--storage",
+            f"sqlite:///{results}/optuna.db",
+        ]
+        for command, own in commands.items():
             started, cpu_started = time.perf_counter(), cpu_seconds()
-            everything = [command, *its_flags, "--results", results, "--storage", storage]
-            for _, seconds, line in lines_of(everything):
-                print(f"{seconds:6.1f} s  {line}", end="")
+            subprocess.run([*TUNING, command, *own, *shared], check=True)
             seconds = time.perf_counter() - started
             end_fork_server()
             cpu = cpu_seconds() - cpu_started

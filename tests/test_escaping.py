@@ -21,7 +21,6 @@ from optuna.trial import TrialState, create_trial
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.page import write_page
 from tests.commands import Ran
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.texts import make_reviews
@@ -205,23 +204,7 @@ def interface_page(name: str, _: Path) -> str:
     return docs_page(schema)
 
 
-def bench_page(name: str, tmp_path: Path) -> str:
-    record = {
-        "date": "2026-01-01",
-        "command": name,
-        "machine": {"cpu": name, "cores": 2, "memory_gib": 8},
-        "versions": {"keras": name},
-        "data": {"name": name, "fingerprint": "f", "n_rows": {"train": 7}},
-        "seed": 0,
-        "n_workers": 2,
-        "data_sets": [{"name": name, "coverage": 1, "regret": 0, "regret_of_best_trial": 0}],
-    }
-    return write_page(tmp_path, {"confirmation": record}, tiny=False).read_text()
-
-
-@pytest.mark.parametrize(
-    ("make", "n_shown"), [(report_page, 18), (interface_page, 5), (bench_page, 4)]
-)
+@pytest.mark.parametrize(("make", "n_shown"), [(report_page, 18), (interface_page, 5)])
 def test_hostile_names_are_text_in_every_page(
     make: Callable[[str, Path], str], n_shown: int, tmp_path: Path
 ) -> None:

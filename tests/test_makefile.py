@@ -94,9 +94,7 @@ def test_password_is_handed_over_in_the_environment_and_not_printed(
     assert written.read_text() == value
 
 
-@pytest.mark.parametrize(
-    "part", ["", "throughput", "time-to-accuracy", "fasttext", "step", "scale", "serving"]
-)
+@pytest.mark.parametrize("part", ["", "throughput", "time-to-accuracy", "step", "scale", "serving"])
 def test_bench_and_its_parts_take_the_same_variables(part: str) -> None:
     target = f"bench-{part}" if part else "bench"
     variables = {

@@ -7,32 +7,32 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fasttext
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from benchmarks.processes import cpu_seconds
+from tuning.data.splits import SplitReviews
 from tuning.data.tokenizer import split
 
 LABEL = "__label__"
+# Time that autotune may take after its search, beside twice the time of the search.
+SECONDS_TO_END = 60
 # The parameters that autotune searches.
 PARAMETERS = ("lr", "dim", "epoch", "minn", "maxn", "wordNgrams", "bucket")
 
-Labels = npt.NDArray[np.int64]
-Split = tuple[Sequence[str], Labels]
 
-
-def autotune(
-    *, train: Split, validation: Split, test: Split, seconds: int, seed: int, n_threads: int
-) -> dict[str, Any]:
+def autotune(*, splits: SplitReviews, seconds: int, seed: int, n_threads: int) -> dict[str, Any]:
     """Search for the best configuration on the validation split, and score its model on it and on
-    the test split. Only the texts of the training split are trained.
+    the test split. Only the texts of the training split are trained. If autotune does not end, a
+    signal ends this process.
 
     Returns:
         `validation_accuracy` and `test_accuracy`; `seconds` and `cpu_seconds` of the search with
@@ -43,26 +43,32 @@ def autotune(
     Raises:
         FloatingPointError: the training of the best configuration diverged.
     """
+    signal.alarm(3 * seconds + SECONDS_TO_END)
     started, cpu_started = time.perf_counter(), cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
-        paths = {"train": Path(folder) / "train.txt", "validation": Path(folder) / "validation.txt"}
-        for path, (texts, labels) in zip(paths.values(), (train, validation), strict=True):
-            write_lines(path, texts, labels, seed=seed)
+        paths = {name: Path(folder) / f"{name}.txt" for name in ("train", "validation")}
+        for name, path in paths.items():
+            write_lines(path, splits.frames[name], seed=seed)
         written, cpu_written = time.perf_counter() - started, cpu_seconds() - cpu_started
         printed = Path(folder) / "printed.txt"
         options = {"autotuneDuration": seconds, "seed": seed, "thread": n_threads, "verbose": 1}
-        with _error_output_to(printed), _divergence():
-            model = fasttext.train_supervised(
-                str(paths["train"]), autotuneValidationFile=str(paths["validation"]), **options
-            )
+        try:
+            with _error_output_to(printed):
+                model = fasttext.train_supervised(
+                    str(paths["train"]), autotuneValidationFile=str(paths["validation"]), **options
+                )
+        except RuntimeError as error:
+            if "NaN" in str(error):
+                raise FloatingPointError("fastText diverged") from error
+            raise
         text = printed.read_text()
     used, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
     points, n_trials = best_scores(text, seconds=seconds)
     # All threads are busy for the whole time, so CPU time passes evenly.
     cpu_rate = (cpu_used - cpu_written) / (used - written)
     return {
-        "validation_accuracy": accuracy(model, *validation),
-        "test_accuracy": accuracy(model, *test),
+        "validation_accuracy": accuracy(model, splits.frames["validation"]),
+        "test_accuracy": accuracy(model, splits.frames["test"]),
         "seconds": round(used, 3),
         "cpu_seconds": round(cpu_used, 3),
         "parameters": {name: getattr(model.f.getArgs(), name) for name in PARAMETERS},
@@ -76,17 +82,6 @@ def autotune(
             for moment, score in points
         ],
     }
-
-
-@contextlib.contextmanager
-def _divergence() -> Iterator[None]:
-    """Turn fastText's error about NaN into a `FloatingPointError`."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "NaN" in str(error):
-            raise FloatingPointError("fastText diverged") from error
-        raise
 
 
 @contextlib.contextmanager
@@ -120,12 +115,12 @@ def best_scores(text: str, *, seconds: float) -> tuple[list[tuple[float, float]]
     return points, n_trials
 
 
-def write_lines(path: Path, texts: Sequence[str], labels: Labels, *, seed: int) -> None:
+def write_lines(path: Path, frame: pd.DataFrame, *, seed: int) -> None:
     """Write a split as fastText reads it, in random order: fastText does not shuffle, and learns
     nothing useful from a file whose texts are sorted by label.
     """
-    order = np.random.default_rng(seed).permutation(len(texts))
-    lines = [f"{LABEL}{labels[row]} {line(texts[row])}\n" for row in order]
+    rows = frame.sample(frac=1, random_state=seed).itertuples()
+    lines = [f"{LABEL}{row.label} {line(str(row.text))}\n" for row in rows]
     path.write_text("".join(lines), encoding="utf-8")
 
 
@@ -136,9 +131,9 @@ def line(text: str) -> str:
     return b" ".join(split(text)).decode()
 
 
-def accuracy(model: Any, texts: Sequence[str], labels: Labels) -> float:
+def accuracy(model: Any, frame: pd.DataFrame) -> float:
     """Return the share of the texts whose most probable label is their own."""
-    predicted, _ = model.predict([line(text) for text in texts])
-    names = [f"{LABEL}{number}" for number in labels]
+    predicted, _ = model.predict([line(text) for text in frame["text"]])
+    names = [f"{LABEL}{number}" for number in frame["label"]]
     right = [first[:1] == [name] for first, name in zip(predicted, names, strict=True)]
     return float(np.mean(right))

@@ -1,30 +1,44 @@
-"""KerasTuner as its users call it: `Tuner.search` with a HyperModel whose `fit` adapts a
-`TextVectorization` layer.
+"""KerasTuner as its users call it: `Tuner.search` with a HyperModel, over the small space and over
+the default space of this program.
 
 KerasTuner does the rest with its defaults: it clears the session before each model, builds the
 model, saves a checkpoint of the best epoch, and writes its oracle's files.
+
+The hypermodel of the small space adapts a `TextVectorization` layer in its `fit`. The class of the
+default space runs here unchanged, with Keras' own layers; its `fit` reads the token ids and n-grams
+of this program's corpus, which were counted before its time is measured, and the same batches.
+Users of KerasTuner would have to write code for both.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 import time
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 from keras_tuner.engine.hyperparameters import Fixed
 from keras_tuner.engine.trial import TrialStatus
 
-from benchmarks.configurations import DIGITS, Configuration
+from benchmarks.configurations import BATCH_SIZE, DIGITS, Configuration, default_space_path
 from benchmarks.peers.model import masked_lstm, vectorized
 from benchmarks.processes import cpu_seconds
 from benchmarks.spaces.same_space import SameSpace
-from benchmarks.texts import Texts
+from tuning.data.corpus import Corpus
+from tuning.data.splits import SplitReviews
+from tuning.spaces.loading import load_hypermodel
+from tuning.training.batching import Rows, evaluation_batches, in_order, training_batches
+from tuning.training.prediction import dataset, make_view
 
 PATIENCE = 2  # the patience of this program's trials
+Reviews: Any = type(load_hypermodel(default_space_path()))
 
 
 class BudgetSpent(keras_tuner.errors.FatalError):
@@ -36,12 +50,15 @@ class BudgetSpent(keras_tuner.errors.FatalError):
 class Recorder(keras.callbacks.Callback):
     """A callback that records the validation accuracy of each epoch and the seconds since the start
     of the search, and ends the search at its time limit.
+
+    A hypermodel adds it in its `fit`, because KerasTuner copies the callbacks of a search.
     """
 
-    def __init__(self, *, budget_seconds: float | None = None) -> None:
+    def __init__(self, *, budget_seconds: float = math.inf) -> None:
         super().__init__()
         self.begin()
         self.epochs: list[dict[str, float]] = []
+        self.ends: list[float] = []
         self._budget_seconds = budget_seconds
 
     def begin(self) -> None:
@@ -50,7 +67,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         seconds = time.perf_counter() - self._started
-        if self._budget_seconds is not None and seconds > self._budget_seconds:
+        if seconds > self._budget_seconds:
             raise BudgetSpent
         self.epochs.append(
             {
@@ -60,21 +77,16 @@ class Recorder(keras.callbacks.Callback):
             }
         )
 
-
-class AnyPeer(Protocol):
-    """A hypermodel that records its epochs and the ends of its trainings."""
-
-    recorder: Recorder
-    ends: list[float]
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self.ends.append(time.perf_counter())
 
 
 class Peer(SameSpace):
-    """The declarations of the search space, with the model and the `fit` of this peer."""
+    """The declarations of the small space, with the model and the `fit` of this peer."""
 
-    def __init__(self, *, seed: int, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, *, seed: int) -> None:
         super().__init__(name="peer")
-        self._seed, self.recorder = seed, recorder
-        self.ends: list[float] = []
+        self._recorder, self._seed = recorder, seed
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         keras.utils.set_random_seed(self._seed)
@@ -82,32 +94,60 @@ class Peer(SameSpace):
         return masked_lstm(**{name: hp.get(name) for name in names})
 
     def fit(
-        self, hp: keras_tuner.HyperParameters, model: keras.Model, texts: Texts, **options: Any
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        splits: SplitReviews,
+        **options: Any,
     ) -> Any:
         length = hp.get("sequence_length")
         train, validation = vectorized(
-            texts, vocab_size=hp.get("vocab_size"), sequence_length=length, seed=self._seed
+            splits, vocab_size=hp.get("vocab_size"), sequence_length=length, seed=self._seed
         )
-        options["callbacks"] = [*options["callbacks"], self.recorder]
-        history = model.fit(train, validation_data=validation, **options)
-        self.ends.append(time.perf_counter())
-        return history
+        options["callbacks"] = [*options["callbacks"], self._recorder]
+        return model.fit(train, validation_data=validation, **options)
 
 
-class FixedListOracle(keras_tuner.oracles.RandomSearchOracle):
-    """The oracle of RandomSearch, except that it takes the values of its trials from a list."""
+class DefaultPeer(Reviews):
+    """The default search space with a `fit` that takes a corpus."""
 
-    def __init__(self, configurations: list[Configuration], *, seed: int) -> None:
-        super().__init__(objective="val_accuracy", max_trials=len(configurations), seed=seed)
-        self._configurations = configurations
+    def __init__(self, recorder: Recorder, *, seed: int) -> None:
+        super().__init__(name="default_space_peer")
+        self._recorder, self._seed = recorder, seed
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        space = self.hyperparameters.space
-        fixed = {item.name: item.value for item in space if isinstance(item, Fixed)}
-        return {
-            "status": TrialStatus.RUNNING,
-            "values": {**fixed, **self._configurations[int(trial_id)]},
-        }
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        keras.utils.set_random_seed(self._seed)
+        return super().build(hp)
+
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, corpus: Corpus, **options: Any
+    ) -> Any:
+        train, validation = corpus.split("train"), corpus.split("validation")
+        train_targets, validation_targets = (
+            split.labels.astype(np.float32)[:, None] for split in (train, validation)
+        )
+        view = make_view(model, hp.values, train.texts)
+        ordered = in_order(view)
+        in_one_order = dataset(lambda: iter(ordered), view, None, n_batches=len(ordered))
+        self.adapt(hp, model, in_one_order, train.labels)
+        batch_size, epoch = int(hp.values.get("batch_size", BATCH_SIZE)), 0
+
+        def batches() -> Iterator[Rows]:
+            nonlocal epoch
+            epoch += 1
+            return iter(training_batches(view, batch_size=batch_size, seed=self._seed, epoch=epoch))
+
+        n_batches = math.ceil(len(train.labels) / batch_size)
+        validated = make_view(model, hp.values, validation.texts)
+        evaluated = evaluation_batches(validated)
+        options["callbacks"] = [*options["callbacks"], self._recorder]
+        return model.fit(
+            dataset(batches, view, train_targets, n_batches=n_batches),
+            validation_data=dataset(
+                lambda: iter(evaluated), validated, validation_targets, n_batches=len(evaluated)
+            ),
+            **options,
+        )
 
 
 def keep_values(oracle: Any) -> None:
@@ -127,32 +167,48 @@ def keep_values(oracle: Any) -> None:
     oracle._record_values = record_and_keep
 
 
+def hypermodel(
+    data: SplitReviews | Path, recorder: Recorder, *, seed: int
+) -> tuple[keras_tuner.HyperModel, SplitReviews | Corpus]:
+    """Return the hypermodel of the small space for texts, or that of the default space for the
+    folder of a corpus, and the data that its `fit` takes.
+    """
+    if isinstance(data, Path):
+        return DefaultPeer(recorder, seed=seed), Corpus(data)
+    return Peer(recorder, seed=seed), data
+
+
 def train_list(
-    *, texts: Texts, configurations: list[Configuration], epochs: int, seed: int
+    *, data: SplitReviews | Path, configurations: list[Configuration], epochs: int, seed: int
 ) -> dict[str, Any]:
     """Train the configurations by `Tuner.search`, each for all epochs; only `search` is timed.
 
     Raises:
         RuntimeError: a trial did not complete.
     """
-    peer = Peer(seed=seed, recorder=Recorder())
-    return train_list_by(peer, texts, configurations=configurations, epochs=epochs, seed=seed)
-
-
-def train_list_by(
-    peer: AnyPeer, data: Any, *, configurations: list[Configuration], epochs: int, seed: int
-) -> dict[str, Any]:
-    """Train the configurations of a hypermodel, whose `fit` takes `data`, by `Tuner.search`.
-
-    Raises:
-        RuntimeError: a trial did not complete.
-    """
+    recorder = Recorder()
+    model, source = hypermodel(data, recorder, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
-        oracle = FixedListOracle(configurations, seed=seed)
+        tuner = keras_tuner.RandomSearch(
+            model,
+            objective="val_accuracy",
+            max_trials=len(configurations),
+            seed=seed,
+            directory=folder,
+        )
+        oracle = tuner.oracle
         keep_values(oracle)
-        tuner = keras_tuner.Tuner(oracle, peer, directory=folder, project_name="fixed_list")
+
+        def populate_space(trial_id: str) -> dict[str, Any]:
+            """Return the configuration of the list in place of a random one."""
+            space = oracle.hyperparameters.space
+            fixed = {item.name: item.value for item in space if isinstance(item, Fixed)}
+            values = {**fixed, **configurations[int(trial_id)]}
+            return {"status": TrialStatus.RUNNING, "values": values}
+
+        oracle.populate_space = populate_space
         started, cpu_started = time.perf_counter(), cpu_seconds()
-        tuner.search(data, epochs=epochs, verbose=0)
+        tuner.search(source, epochs=epochs, verbose=0)
         seconds, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
     finished = [oracle.trials[number] for number in oracle.start_order]
     if any(trial.status != TrialStatus.COMPLETED for trial in finished):
@@ -160,55 +216,41 @@ def train_list_by(
             f"KerasTuner must complete every trial; it left {[trial.status for trial in finished]}:"
             f" {finished[-1].message}"
         )
-    starts = [started, *peer.ends]
+    moments = [started, *recorder.ends]
     trials = [
         {
             "values": dict(trial.hyperparameters.values),
             "val_accuracy": round(float(trial.score), DIGITS),
             "seconds": round(end - start, 3),
         }
-        for trial, start, end in zip(finished, starts, peer.ends, strict=False)
+        for trial, (start, end) in zip(finished, pairwise(moments), strict=True)
     ]
     return {"seconds": seconds, "cpu_seconds": cpu_used, "trials": trials}
 
 
 def search(
-    *, tuner: str, texts: Texts, epochs: int, seed: int, budget_seconds: float
+    *, data: SplitReviews | Path, tuner: str, epochs: int, seed: int, budget_seconds: float
 ) -> list[dict[str, float]]:
     """Search with "random" or "hyperband" for `budget_seconds`.
+
+    Early stopping follows KerasTuner's guide, with the same patience as this program. The tuner has
+    so many trials that only the time limit ends its search.
 
     Returns:
         The wall and CPU seconds since the start and the validation accuracy of every epoch.
     """
-    peer = Peer(seed=seed, recorder=Recorder(budget_seconds=budget_seconds))
-    return search_by(peer, texts, tuner=tuner, epochs=epochs, seed=seed)
-
-
-def search_by(
-    peer: AnyPeer, data: Any, *, tuner: str, epochs: int, seed: int
-) -> list[dict[str, float]]:
-    """Search the space of a hypermodel, whose `fit` takes `data`, until its recorder ends it.
-
-    Early stopping follows KerasTuner's guide, with the same patience as this program.
-    """
     stopping = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE)
+    recorder = Recorder(budget_seconds=budget_seconds)
+    model, source = hypermodel(data, recorder, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
-        made = _tuner(tuner, peer, epochs=epochs, seed=seed, folder=Path(folder))
+        options = {"objective": "val_accuracy", "seed": seed, "directory": folder}
+        made = (
+            keras_tuner.Hyperband(model, max_epochs=epochs, hyperband_iterations=1000, **options)
+            if tuner == "hyperband"
+            else keras_tuner.RandomSearch(model, max_trials=1_000_000, **options)
+        )
         keep_values(made.oracle)
-        peer.recorder.begin()
+        recorder.begin()
         with contextlib.suppress(BudgetSpent):
-            made.search(data, epochs=epochs, callbacks=[stopping], verbose=0)
-    return peer.recorder.epochs
-
-
-def _tuner(name: str, peer: AnyPeer, *, epochs: int, seed: int, folder: Path) -> keras_tuner.Tuner:
-    """Return a tuner with so many trials that only the time limit ends its search."""
-    options = {
-        "objective": "val_accuracy",
-        "seed": seed,
-        "directory": str(folder),
-        "project_name": name,
-    }
-    if name == "hyperband":
-        return keras_tuner.Hyperband(peer, max_epochs=epochs, hyperband_iterations=1000, **options)
-    return keras_tuner.RandomSearch(peer, max_trials=1_000_000, **options)
+            made.search(source, epochs=epochs, callbacks=[stopping], verbose=0)
+    return recorder.epochs

@@ -10,17 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from benchmarks.configurations import BATCH_SIZE, DROPOUT
-from benchmarks.texts import Texts
+from tuning.data.splits import SplitReviews
 
 VALIDATION_BATCH_SIZE = 512
 
 
 def vectorized(
-    texts: Texts, *, vocab_size: int, sequence_length: int, seed: int
+    splits: SplitReviews, *, vocab_size: int, sequence_length: int, seed: int
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Return training and validation batches of ids, from one call of a `TextVectorization` layer
     that is adapted on the training texts.
@@ -28,17 +27,19 @@ def vectorized(
     layer = keras.layers.TextVectorization(
         max_tokens=vocab_size, output_sequence_length=sequence_length
     )
-    layer.adapt(np.array(texts.train, dtype=object))
-    train = tf.data.Dataset.from_tensor_slices(
-        (layer(tf.constant(texts.train)), texts.train_labels)
+    train, validation = splits.frames["train"], splits.frames["validation"]
+    layer.adapt(train["text"].to_numpy(object))
+    batches, evaluated = (
+        tf.data.Dataset.from_tensor_slices(
+            (layer(tf.constant(frame["text"].to_numpy(object))), frame["label"].to_numpy("int64"))
+        )
+        for frame in (train, validation)
     )
-    validation = tf.data.Dataset.from_tensor_slices(
-        (layer(tf.constant(texts.validation)), texts.validation_labels)
+    shuffled = batches.shuffle(len(train), seed=seed).batch(BATCH_SIZE)
+    return (
+        shuffled.prefetch(tf.data.AUTOTUNE),
+        evaluated.batch(VALIDATION_BATCH_SIZE).prefetch(tf.data.AUTOTUNE),
     )
-    shuffled = (
-        train.shuffle(len(texts.train), seed=seed).batch(BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
-    )
-    return shuffled, validation.batch(VALIDATION_BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
 
 
 def masked_lstm(

@@ -14,11 +14,11 @@ from optuna_integration import KerasPruningCallback
 from benchmarks.configurations import DIGITS, RANGES, Configuration
 from benchmarks.peers.model import masked_lstm, vectorized
 from benchmarks.processes import cpu_seconds
-from benchmarks.texts import Texts
+from tuning.data.splits import SplitReviews
 
 
 def train_list(
-    *, texts: Texts, configurations: list[Configuration], epochs: int, seed: int
+    *, splits: SplitReviews, configurations: list[Configuration], epochs: int, seed: int
 ) -> dict[str, Any]:
     """Train the configurations one after the other, each for all epochs; only `study.optimize` is
     timed.
@@ -34,7 +34,7 @@ def train_list(
         learning_rate = trial.suggest_float("learning_rate", 3e-4, 1e-2, log=True)
         length = values.pop("sequence_length")
         train, validation = vectorized(
-            texts, vocab_size=values["vocab_size"], sequence_length=length, seed=seed
+            splits, vocab_size=values["vocab_size"], sequence_length=length, seed=seed
         )
         model = masked_lstm(**values, learning_rate=learning_rate)
         callbacks = [KerasPruningCallback(trial, "val_accuracy")]

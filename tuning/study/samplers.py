@@ -103,8 +103,8 @@ def fitted_trials(
     for its good trials; with several, up to `n_max` / 2 trials evenly along the Pareto front. The
     newest fill the rest, because TPE gives them the largest weights (1/n to 1 by age).
 
-    `benchmarks.scale_out` measures the effect on the result, for one objective and without a
-    pruner. `n_max` must be 50 or more.
+    docs/many-machines.md has the effect on the result, for one objective and without a pruner.
+    `n_max` must be 50 or more.
 
     With several objectives, a pruned trial within the limits is left out: another program has
     pruned it, and TPE raises an error for its intermediate values.

@@ -1,0 +1,71 @@
+"""The data of all sides: the texts and labels of one split, and larger data sets drawn from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tuning.config import SPLITS, DataConfig
+from tuning.data.corpus import build_corpus
+from tuning.data.ngrams import build_ngrams
+from tuning.data.sources import load_reviews
+from tuning.data.splits import SHARES, SplitReviews, split_reviews
+from tuning.errors import DataError
+
+
+def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
+    """Return the split that `tuning.search.tune` makes of the same data and seed.
+
+    Raises:
+        DataError: the data can't be used, or do not have two classes, as the peers need.
+    """
+    splits = split_reviews(load_reviews(data), seed=seed)
+    if len(splits.class_names) != 2:
+        raise DataError(
+            f"make bench needs data of two classes; {data.data!r} has {len(splits.class_names)}."
+        )
+    return splits
+
+
+def describe_data(splits: SplitReviews) -> dict[str, Any]:
+    """Return the fingerprint and the numbers of rows, for a record."""
+    n_rows = {name: len(splits.frames[name]) for name in SPLITS}
+    return {"fingerprint": splits.fingerprint, "n_rows": n_rows}
+
+
+def write_corpus(*, splits: SplitReviews, folder: Path) -> None:
+    """Tokenize the texts and count their n-grams for KerasTuner, before its time is measured."""
+    build_ngrams(build_corpus(folder, splits))
+
+
+def resample(splits: SplitReviews, *, n_rows: int, seed: int) -> SplitReviews:
+    """Return `n_rows` reviews, drawn with replacement within each split, in the shares of a real
+    split.
+    """
+    frames = {
+        name: splits.frames[name].sample(
+            round(n_rows * SHARES[name]), replace=True, random_state=seed, ignore_index=True
+        )
+        for name in SPLITS
+    }
+    return SplitReviews(
+        frames, splits.class_names, splits.n_duplicates, f"{splits.fingerprint}-{n_rows}"
+    )
+
+
+def resample_frame(splits: SplitReviews, *, n_rows: int, seed: int) -> pd.DataFrame:
+    """Return `n_rows` reviews of all splits, drawn with replacement."""
+    return pd.concat(splits.frames.values()).sample(
+        n_rows, replace=True, random_state=seed, ignore_index=True
+    )
+
+
+def write_reviews(*, splits: SplitReviews, path: Path, n_rows: int, seed: int) -> DataConfig:
+    """Write `n_rows` reviews to a Parquet file, as a user may have them, and return the settings
+    that read it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    resample_frame(splits, n_rows=n_rows, seed=seed).to_parquet(path)
+    return DataConfig(data=str(path), text_column="text", label_column="label")
