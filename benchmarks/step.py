@@ -10,18 +10,18 @@ trial. The second epoch is timed, because the first one traces.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import lengths
 from benchmarks.configurations import BATCH_SIZE
 from benchmarks.goals import figures
-from benchmarks.one_thread import epochs_of_fit, floor_flops, floor_seconds, use_one_thread
 from benchmarks.settings import Settings
 from benchmarks.sides import Sides
 from tuning.data.splits import SplitReviews
@@ -37,7 +37,7 @@ Batches = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
     """Return the milliseconds of every side in each turn and the worst ratio of each goal, on
-    random token ids; and the speeds with the lengths of the data's texts (`lengths`).
+    random token ids.
     """
     with_pytorch = importlib.util.find_spec("torch") is not None
     if not with_pytorch:
@@ -55,16 +55,8 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
             n_turns=settings.size(5, tiny=1),
             with_pytorch=with_pytorch,
         )
-        case = {**sizes, **summary_of(turns)}
-        flops = floor_flops(length=length, units=units, features=embedding_dim)
-        # The speed of the machine during the measurement.
-        case["floor_gigaflops"] = round(flops / case["median_ms"]["floor"] / 1e6, 1)
-        cases.append(case)
-    return {
-        **figures(worst_ratios(cases)),
-        "cases": cases,
-        "lengths": lengths.measure(settings, splits, sides),
-    }
+        cases.append({**sizes, **summary_of(turns)})
+    return {**figures(worst_ratios(cases)), "cases": cases}
 
 
 def time_case(
@@ -72,19 +64,16 @@ def time_case(
 ) -> dict[str, list[float]]:
     """Return the milliseconds per step of every side, one value for each turn."""
     import tensorflow as tf
+    import threadpoolctl
 
-    use_one_thread()
+    threadpoolctl.threadpool_limits(1, user_api="blas")
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     ids, labels = random_batches(n_batches, length=length)
-    data = tf.data.Dataset.from_tensor_slices((ids, labels)).prefetch(2)
-    sizes = {"vocab_size": VOCAB_SIZE, "embedding_dim": embedding_dim, "units": units}
-
-    def fit_seconds(*, fused: bool) -> float:
-        (epoch,) = epochs_of_fit(data, **sizes, n_epochs=2, fused=fused)
-        return epoch.seconds / n_batches
-
+    sizes = {"embedding_dim": embedding_dim, "units": units}
     sides: dict[str, Callable[[], float]] = {
-        "keras": lambda: fit_seconds(fused=False),
-        "ours": lambda: fit_seconds(fused=True),
+        "keras": lambda: fit_seconds((ids, labels), **sizes, fused=False),
+        "ours": lambda: fit_seconds((ids, labels), **sizes, fused=True),
         "floor": lambda: floor_seconds(
             length=length, units=units, features=embedding_dim, n_steps=n_batches
         ),
@@ -92,7 +81,9 @@ def time_case(
     if with_pytorch:
         from benchmarks.peers import pytorch_peer
 
-        sides["pytorch"] = lambda: pytorch_peer.step_seconds(ids, labels, **sizes)
+        sides["pytorch"] = lambda: pytorch_peer.step_seconds(
+            ids, labels, vocab_size=VOCAB_SIZE, **sizes
+        )
     turns: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(n_turns):
         for name, seconds in sides.items():
@@ -110,6 +101,78 @@ def random_batches(n_batches: int, *, length: int) -> Batches:
     return np.where(np.arange(length) < ends, ids, 0).astype(np.int32), rng.integers(
         0, 2, (n_batches, BATCH_SIZE)
     )
+
+
+def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool) -> float:
+    """Return the seconds per step of `fit`; `fused` uses this program's kernels."""
+    import keras
+    import tensorflow as tf
+
+    from tuning.kernels.fuse import fused as with_kernels
+    from tuning.models import lstm_classifier
+    from tuning.training.loops import trace_steps
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    model = lstm_classifier(
+        vocab_size=VOCAB_SIZE,
+        embedding_dim=embedding_dim,
+        lstm_units=units,
+        recurrent_dropout=0.0,
+        masked=True,
+    )
+    data = tf.data.Dataset.from_tensor_slices(batches).prefetch(2)
+    marks: list[float] = []
+
+    def mark(*_: Any) -> None:
+        marks.append(time.perf_counter())
+
+    clock = keras.callbacks.LambdaCallback(on_epoch_begin=mark, on_epoch_end=mark)
+    with with_kernels(model) if fused else contextlib.nullcontext():
+        if fused:
+            trace_steps(model, data.element_spec, batch=(batches[0][0], batches[1][0]))
+        model.fit(data, epochs=2, verbose=0, callbacks=[clock])
+    return (marks[-1] - marks[-2]) / len(batches[0])
+
+
+def floor_seconds(*, length: int, units: int, features: int, n_steps: int) -> float:
+    """Return the seconds of the matrix products of one step, by NumPy's sgemm and nothing else.
+
+    The products that do not depend on the previous time step are large products outside the time
+    loop: the products of the inputs, of their gradient, and of both weight gradients. Inside the
+    loop are the product of the state and the product of its gradient. All results are written to
+    memory that is allocated before.
+    """
+    rng, gates = np.random.default_rng(0), 4 * units
+    x, kernel, recurrent, states, d_gates = (
+        rng.standard_normal(shape, np.float32)
+        for shape in (
+            *((length * BATCH_SIZE, features), (features, gates), (units, gates)),
+            *((length, BATCH_SIZE, units), (length, BATCH_SIZE, gates)),
+        )
+    )
+    products, d_x = np.empty_like(d_gates), np.empty_like(x)
+    d_state = np.empty((BATCH_SIZE, units), np.float32)
+    d_kernel, d_recurrent = np.empty_like(kernel), np.empty_like(recurrent)
+    flat_states, flat_gates, flat_products = (
+        array.reshape(length * BATCH_SIZE, -1) for array in (states, d_gates, products)
+    )
+
+    def step() -> None:
+        np.matmul(x, kernel, out=flat_products)
+        for t in range(length):
+            np.matmul(states[t], recurrent, out=products[t])
+        for t in reversed(range(length)):
+            np.matmul(d_gates[t], recurrent.T, out=d_state)
+        np.matmul(flat_gates, kernel.T, out=d_x)
+        np.matmul(x.T, flat_gates, out=d_kernel)
+        np.matmul(flat_states.T, flat_gates, out=d_recurrent)
+
+    step()
+    started = time.perf_counter()
+    for _ in range(n_steps):
+        step()
+    return (time.perf_counter() - started) / n_steps
 
 
 def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from benchmarks.configurations import (
 )
 from benchmarks.data import load_split, resample
 from benchmarks.goals import PARTS, figure, rows
-from benchmarks.one_thread import floor_flops
 from benchmarks.processes import (
     TUNING,
     adopt_orphans,
@@ -393,11 +392,6 @@ def test_scores_of_autotune_are_read_from_what_it_prints(tmp_path: Path) -> None
     lines = (tmp_path / "a.txt").read_text().splitlines()
     expected = [f"__label__{number // 10} film {number} good" for number in range(20)]
     assert sorted(lines) == sorted(expected) and lines != expected
-
-
-def test_floor_counts_three_products_of_inputs_and_states() -> None:
-    forward = 2 * 128 * 200 * 256 * (64 + 64)
-    assert floor_flops(length=200, units=64, features=64) == 3 * forward
 
 
 def test_step_ratios_are_those_within_a_turn() -> None:
