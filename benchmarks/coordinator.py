@@ -19,7 +19,7 @@ import psutil
 from benchmarks.configurations import SPACE_PATH
 from benchmarks.ours import study_config
 from tuning.atomic_io import write_bytes
-from tuning.config import DataConfig
+from tuning.config import DataConfig, Limits
 from tuning.data.corpus import build_corpus
 from tuning.data.splits import SplitReviews
 from tuning.report.dashboard import DashboardDrawing
@@ -33,7 +33,6 @@ from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
 from tuning.training.result import Answer, Epoch, FitResult
-from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import EpochEnded, Reply, Request, Response, Train, TrainingEnded
 from tuning.workers.pool import AnyPool
 from tuning.workers.worker import Usage, usage_of
@@ -64,7 +63,7 @@ def measure(*, splits: SplitReviews, n_before: int, n_trials: int, seed: int) ->
             results=results,
             corpus=build_corpus(results.cache_dir("fake"), splits),
             pool=cast("AnyPool", FakePool(FakeWorker(epochs, np.random.default_rng(seed)))),
-            limits=TrialLimits(),
+            limits=Limits(),
             interrupt=Interrupt(),
             drawing=DashboardDrawing(),
         )

@@ -41,7 +41,6 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import Heartbeat, Identity
 from tuning.study.lock import LockHolder
 from tuning.study.record import StudyRecord, read_record
-from tuning.trackers.process import Report, Request
 from tuning.training.result import FitResult
 
 
@@ -71,7 +70,7 @@ WRITTEN: dict[type, st.SearchStrategy[object]] = {
         kind: documents_of(kind)
         for kind in (
             *(Encoder, Failure, FitResult, Heartbeat, Identity, LinearReference, LockHolder),
-            *(Message, ParityAnswer, ParityRequest, PastEvaluation, PresetCard, Report, Request),
+            *(Message, ParityAnswer, ParityRequest, PastEvaluation, PresetCard),
             SearchSpace,
         )
     },

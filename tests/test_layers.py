@@ -241,7 +241,7 @@ def test_keras_hub_is_loaded_only_where_it_is_used() -> None:
 
 
 def test_packages_of_trackers_are_loaded_only_where_they_are_used() -> None:
-    """Their modules are imported in the processes that write to trackers."""
+    """Their modules are imported when a tracker is opened."""
     users = {
         package: [name_of(path) for path in MODULES if package in outside(path)]
         for package in ("mlflow", "tensorboard", "wandb")

@@ -19,6 +19,7 @@ for run in client.search_runs([experiment.experiment_id]):
     runs[name] = {
         "id": run.info.run_id,
         "status": run.info.status,
+        "seconds": (run.info.end_time - run.info.start_time) / 1000 if run.info.end_time else None,
         "tags": run.data.tags,
         "params": run.data.params,
         "metrics": {

@@ -1,9 +1,9 @@
 """A comparison of search spaces as a Python object, with fakes in place of the searches."""
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,6 @@ from tuning.comparison.document import Request
 from tuning.comparison.run import CompareHooks
 from tuning.config import Data
 from tuning.errors import ArgumentError, SpaceError, StudyError, TrackerError
-from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir
 
 
@@ -119,31 +118,19 @@ def test_trackers_follow_the_search_of_each_space(
 ) -> None:
     steps: list[object] = []
 
-    class Tracking:
-        def __init__(self, log_to: list[str], folder: StudyDir, *_: Any, **__: Any) -> None:
-            steps.append((log_to, folder.name))
+    @contextlib.contextmanager
+    def following(log_to: list[str], folder: StudyDir) -> Iterator[Callable[[str], str]]:
+        steps.append((log_to, folder.name))
+        yield lambda hooks: f"{hooks} and trackers"
+        steps.append("left")
 
-        def __enter__(self) -> "Tracking":
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            steps.append("left")
-
-        def followed(self, run: Callable[..., Any]) -> Callable[..., Any]:
-            return run
-
-        def ended(self, is_whole: bool) -> None:
-            steps.append(is_whole)
-
-    monkeypatch.setattr(trainings, "Tracking", Tracking)
+    monkeypatch.setattr(trainings, "following", following)
     monkeypatch.setattr(trainings, "require_trackers", lambda log_to: None)
     tuning.compare(["ngrams", "cnn"], "reviews.csv", log_to=["tensorboard:runs"])
-    for end in (SearchEnd.TIMEOUT, SearchEnd.INTERRUPTED):
-        outcome = SimpleNamespace(ended=end)
-        search = calls.hooks[0].follow("compare-reviews-cnn", lambda hooks, o=outcome: o)
-        assert search(hooks=None) is outcome
-    begin = (["tensorboard:runs"], "compare-reviews-cnn")
-    assert steps == [begin, True, "left", begin, False, "left"]
+    search = calls.hooks[0].follow("compare-reviews-cnn", lambda *, hooks: steps.append(hooks))
+    search(hooks="hooks")
+    study = (["tensorboard:runs"], "compare-reviews-cnn")
+    assert steps == [study, "hooks and trackers", "left"]
 
 
 def test_missing_package_of_a_tracker_is_named_before_the_search(

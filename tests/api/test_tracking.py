@@ -12,75 +12,51 @@ import pytest
 from tests.commands import Ran, start, tune_command, wait_for
 from tests.studies import Setting
 from tests.tracker_readers import mlflow_runs, tensorboard_run
-from tuning.api.tracking import Tracking, require_trackers, track
+from tuning.api import tracking
+from tuning.api.tracking import following, require_trackers, track
 from tuning.errors import ArgumentError, TrackerError
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome, TuneHooks
-from tuning.trackers import follower, targets
-
-
-class Fails:
-    """A follower whose tracker fails at the start."""
-
-    made: list["Fails"]
-
-    def __init__(self, request: Any, *, on_failure: Callable[[str], None]) -> None:
-        self.place, self.n_changes, self.seconds = request.place, 0, -1.0
-        self.n_reports = 0
-        Fails.made.append(self)
-        on_failure("Connection refused.")
-
-    def changed(self) -> None:
-        self.n_changes += 1
-
-    def report(self) -> None:
-        self.n_reports += 1
-
-    def close(self) -> None:
-        pass
-
-    def finish(self, seconds: float) -> None:
-        self.seconds = seconds
+from tuning.study.handle import StudyHandle
+from tuning.study.summary import Summary
+from tuning.trackers import targets, tracker
+from tuning.trackers.contents import TrackedStudy
+from tuning.trackers.targets import Target
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> None:
-    Fails.made = []
-    monkeypatch.setattr(follower, "Follower", Fails)
-    monkeypatch.setattr(targets, "find_spec", lambda name: name)
+def search(
+    finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """Return a search that starts, changes twice and ends. Its trackers can't be opened."""
 
+    def fail(target: Target, study: TrackedStudy) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
 
-def search_of(n_changes: int) -> Callable[..., Outcome]:
-    """Return a search that starts, changes and ends."""
-
-    def search(*, hooks: TuneHooks) -> Outcome:
+    def run(*, hooks: TuneHooks) -> Outcome:
+        outcome = finished[1]
         hooks.on_start(cast("Any", None), cast("Any", None))
-        for _ in range(n_changes):
-            hooks.on_change(cast("Any", None))
-        hooks.then(cast("Any", None), cast("Any", None))
-        return cast("Outcome", SimpleNamespace(n_trials=n_changes))
+        for _ in range(2):
+            hooks.on_change(cast("Any", SimpleNamespace(summary=outcome.summary)))
+        hooks.then(cast("Any", None), outcome)
+        return outcome
 
-    return search
+    monkeypatch.setattr(Target, "open", fail)
+    monkeypatch.setattr(targets, "find_spec", lambda name: name)
+    return run
 
 
-@pytest.mark.usefixtures("failing")
 def test_tracker_that_fails_is_one_warning_and_the_search_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    search: Callable[..., Outcome],
+    finished: tuple[ResultsDir, Outcome],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root = ResultsDir(tmp_path)
-    trackers = ["mlflow:http://me:secret@host", "tensorboard:runs"]
     shown: list[object] = []
-    hooks = TuneHooks(on_start=lambda *_: None, on_change=shown.append)
-    with Tracking(trackers, root.study("s"), root, storage_url="sqlite://") as made:
-        outcome = made.followed(search_of(3))(hooks=hooks)
-        assert made.ended(True)
-    assert (outcome.n_trials, len(shown)) == (3, 3)
-    # The end of the search is reported before its confirmation.
-    assert [(fails.place, fails.n_changes, fails.n_reports) for fails in Fails.made] == [
-        ("http://me:secret@host", 3, 1),
-        ("runs", 3, 1),
-    ]
-    assert all(3 < fails.seconds <= follower.FINISH_SECONDS for fails in Fails.made)
+    hooks = TuneHooks(on_start=lambda *_: shown.append("start"), on_change=shown.append)
+    trackers = ["mlflow:http://me:secret@host", "tensorboard:runs"]
+    with following(trackers, finished[0].study("s")) as follow:
+        search(hooks=follow(hooks))
+    assert len(shown) == 3
     warnings = capsys.readouterr().err
     assert warnings.count("warning:") == 2
     assert "mlflow:http://me:***@host could not be written: Connection refused. The" in " ".join(
@@ -89,24 +65,36 @@ def test_tracker_that_fails_is_one_warning_and_the_search_goes_on(
     assert "secret" not in warnings
 
 
-@pytest.mark.usefixtures("failing")
-def test_interrupted_search_does_not_wait_long(tmp_path: Path) -> None:
-    root = ResultsDir(tmp_path)
+def test_search_is_written_before_its_confirmation_and_after_an_interrupt(
+    search: Callable[..., Outcome],
+    finished: tuple[ResultsDir, Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[object] = []
+
+    class Follows:
+        def __init__(self, target: Target, folder: object, **_: object) -> None:
+            steps.append(str(target))
+
+        def changed(self, summary: Summary) -> None:
+            steps.append(summary.n_finished)
+
+        def close(self) -> None:
+            steps.append("closed")
+
+        def finish(self, seconds: float) -> None:
+            assert 0 < seconds <= tracking.FINISH_SECONDS
 
     def interrupted() -> None:
-        with Tracking(["wandb:w"], root.study("s"), root, storage_url="sqlite://") as made:
-            made.followed(search_of(1))(hooks=TuneHooks())
+        hooks = TuneHooks(then=lambda *_: steps.append("confirmation"))
+        with following(["wandb:w"], finished[0].study("s")) as follow:
+            search(hooks=follow(hooks))
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(tracker, "Follower", Follows)
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert all(0 <= fails.seconds <= follower.INTERRUPTED_SECONDS for fails in Fails.made)
-
-
-def test_search_without_trackers_is_the_search_itself(tmp_path: Path) -> None:
-    root = ResultsDir(tmp_path)
-    search = search_of(1)
-    assert Tracking([], root.study("s"), root, storage_url="").followed(search) is search
+    assert steps == ["wandb:w", 8, 8, 8, "confirmation", "closed"]
 
 
 def test_single_text_is_refused() -> None:
@@ -117,7 +105,7 @@ def test_single_text_is_refused() -> None:
 def test_no_tracker_is_refused(tmp_path: Path) -> None:
     root = ResultsDir(tmp_path)
     with pytest.raises(ArgumentError, match="log_to must name a tracker"):
-        track([], root.study("s"), root, storage_url="sqlite://")
+        track([], StudyHandle(root, root.study("s"), "sqlite://"))
 
 
 def test_wrong_value_is_refused_before_a_search(run_cli: Callable[..., Ran]) -> None:
@@ -166,12 +154,7 @@ def test_unreachable_server_is_one_warning_and_nothing_is_lost(
         *(f"trial-{number:04d}" for number in range(3)),
     ]
     with pytest.raises(TrackerError, match=r"Connection refused\.$"):
-        track(
-            ["mlflow:http://127.0.0.1:9"],
-            setting.folder,
-            setting.results,
-            storage_url=setting.results.storage_url(None),
-        )
+        track(["mlflow:http://127.0.0.1:9"], StudyHandle.of(setting.results, setting.folder.name))
 
 
 @pytest.mark.nightly

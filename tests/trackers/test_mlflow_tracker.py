@@ -1,12 +1,12 @@
 """A study in a real MLflow store on SQLite."""
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from optuna.trial import TrialState
 
 import tuning
 from tests.studies import Setting
@@ -14,12 +14,16 @@ from tests.texts import substitute
 from tests.tracker_readers import mlflow_predictions, mlflow_runs
 
 pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning"),
+    # MLflow's tables, with SQLAlchemy 2.1.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
 
 TEXTS = ["good good film", "bad bad", "", "\ud800 unknown"]
 
 
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
 def test_text_whose_probabilities_are_not_numbers_has_no_label() -> None:
     from tuning.trackers.mlflow_model import TextClassifier
 
@@ -97,56 +101,72 @@ def test_new_export_is_the_model_that_is_loaded(
         substitute(export / "export.json", f"2026-01-0{number}", "2026-01-01")
 
 
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
-def test_names_are_those_that_mlflow_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """KerasTuner and Optuna accept every name. MLflow's own check refuses a name in a batch."""
-    from mlflow.utils.validation import _validate_batch_log_data
-
-    from tuning.trackers import mlflow_tracker
+def tracker_and_trial(uri: str) -> tuple[Any, Any]:
+    """Return the tracker of a study without a folder, and a trial with unusual names, which
+    KerasTuner and Optuna accept.
+    """
     from tuning.trackers.contents import TrackedEpoch, TrackedTrial
+    from tuning.trackers.mlflow_tracker import MlflowTracker
 
-    written: dict[str, object] = {}
-
-    class Client(SimpleNamespace):
-        def log_batch(self, run_id: str, *, metrics: Any = (), params: Any = (), tags: Any = ()):
-            _validate_batch_log_data(metrics, params, tags)
-            written.update({entry.key: entry.value for entry in (*metrics, *params)})
-
-    client = Client(
-        create_run=lambda *args, **options: SimpleNamespace(info=SimpleNamespace(run_id="r")),
-        set_terminated=lambda *args, **options: None,
-    )
-    monkeypatch.setattr(mlflow_tracker, "MlflowClient", lambda **options: client)
     trial = TrackedTrial(
         number=9,
-        state="complete",
-        started=0.0,
-        ended=1.0,
+        state="pruned",
+        started=1.0,
+        ended=2.0,
         parameters={"units[0]": 1, "units(0)": 2, "lr": 4},
         epochs=[TrackedEpoch(step=1, seconds=1.0, metrics={"val_f1@1": 0.5})],
-        numbers={},
-        words={},
+        numbers={"n_epochs": 1.0},
+        words={"reason": "r"},
     )
-    study = SimpleNamespace(name="s", identity="0")
-    mlflow_tracker.MlflowTracker("sqlite://").write_trial(cast("Any", study), trial)
-    assert written == {"units_0_": "1", "units_0__": "2", "lr": "4", "val_f1_1": 0.5}
+    study = SimpleNamespace(name="s", identity="0", created=0.5)
+    return MlflowTracker(uri, cast("Any", study)), trial
 
 
-@pytest.mark.nightly
-def test_trial_that_goes_on_gets_its_new_epochs_alone(copied: Setting, tmp_path: Path) -> None:
+def test_names_are_those_that_mlflow_accepts(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    study, tracked = copied.study(), tuning.load_study("s", results=copied.results.path)
-    study.enqueue_trial(study.trials[0].params)
-    trial = study.ask()
-    for name, distribution in study.trials[0].distributions.items():
-        trial._suggest(name, distribution)
-    trial.report(0.25, step=1)
-    tracked.log_to(f"mlflow:{uri}")
-    assert mlflow_runs(uri, cwd=tmp_path)["trial 8"]["status"] == "RUNNING"
-    trial.report(0.5, step=2)
-    study.tell(trial, state=TrialState.PRUNED)
-    tracked.log_to(f"mlflow:{uri}")
-    run = mlflow_runs(uri, cwd=tmp_path)["trial 8"]
-    assert run["status"] == "KILLED"
-    assert run["tags"]["state"] == "pruned"
-    assert run["metrics"]["val_accuracy"] == [[1, 0.25], [2, 0.5]]
+    tracker, trial = tracker_and_trial(uri)
+    tracker.write_trial(trial)
+    run = mlflow_runs(uri, cwd=tmp_path)["trial 9"]
+    assert run["params"] == {"units_0_": "1", "units_0__": "2", "lr": "4"}
+    assert run["metrics"] == {"val_f1_1": [[1, 0.5]], "n_epochs": [[1, 1.0]]}
+    assert run["tags"].items() >= {"state": "pruned", "reason": "r"}.items()
+    assert (run["status"], run["seconds"]) == ("KILLED", 1.0)
+
+
+def test_run_that_was_cut_off_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracker, trial = tracker_and_trial(uri)
+    with monkeypatch.context() as cut:
+        cut.setattr(tracker, "_end", lambda *args, **options: None)
+        tracker.write_trial(trial)
+    for _ in range(2):
+        tracker, trial = tracker_and_trial(uri)
+        tracker.write_trial(trial)
+    runs = mlflow_runs(uri, cwd=tmp_path)
+    assert sorted(runs) == ["s", "trial 9"]
+    assert runs["trial 9"]["metrics"]["val_f1_1"] == [[1, 0.5]]
+    assert runs["trial 9"]["status"] == "KILLED"
+
+
+def test_mlflow_of_a_notebook_is_as_before(
+    copied: Setting, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
+    shutil.copytree(onnx_export, copied.folder.best_dir)
+    own = f"sqlite:///{tmp_path / 'own.db'}"
+    mlflow.set_tracking_uri(own)
+    mlflow.create_experiment("own", artifact_location=str(tmp_path / "own"))
+    mlflow.set_experiment("own")
+    with mlflow.start_run(run_name="own") as run:
+        before = dict(os.environ)
+        study = tuning.load_study("s", results=copied.results.path)
+        study.log_to(f"mlflow:sqlite:///{tmp_path / 'study.db'}")
+        assert dict(os.environ) == before
+        assert mlflow.active_run().info.run_id == run.info.run_id
+        assert mlflow.get_tracking_uri() == own
+    assert sorted(mlflow_runs(own, cwd=tmp_path)) == ["own"]
+    assert mlflow_runs(own, cwd=tmp_path)["own"]["metrics"] == {}

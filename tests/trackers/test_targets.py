@@ -69,11 +69,3 @@ def target_of(password: str) -> Target:
 def test_place_without_a_password_is_shown() -> None:
     for place in ("runs", "sqlite:///mlflow.db", "http://[::1", "http://host:5000"):
         assert str(Target("mlflow", place)) == f"mlflow:{place}"
-
-
-def test_variables_of_the_user_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
-    environment = Target("mlflow", "x").environment
-    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in environment
-    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    assert Target("tensorboard", "x").environment == {}

@@ -26,58 +26,45 @@ EPOCHS = [
     TrackedEpoch(step=n, seconds=float(n), metrics={"epoch": n, "val_accuracy": n / 4})
     for n in (1, 2)
 ]
-OPEN = TrackedTrial(
+TRIAL = TrackedTrial(
     number=3,
-    state="running",
+    state="complete",
     started=2_000.0,
-    ended=None,
+    ended=2_009.0,
     parameters={"units": 8, "rate": 0.5, "cell": "lstm", "fused": True},
-    epochs=EPOCHS[:1],
-    numbers={},
+    epochs=EPOCHS,
+    numbers={"value": 0.5},
     words={},
 )
-OVER = replace(OPEN, state="complete", ended=2_009.0, epochs=EPOCHS, numbers={"value": 0.5})
 
 
-def test_open_trial_is_appended_to_and_a_second_writing_changes_nothing(tmp_path: Path) -> None:
+def written_by(folder: Path, *, study: TrackedStudy = STUDY) -> Path:
+    """Write a study and its trial, and return the study's folder."""
     from tuning.trackers.tensorboard_tracker import TensorBoardTracker
 
-    (tracker, second) = (TensorBoardTracker(str(tmp_path)) for _ in range(2))
-    folder = tmp_path / "s-0123abcd" / "trial-0003"
-    tracker.write_trial(STUDY, OPEN)
+    tracker = TensorBoardTracker(str(folder), study)
+    tracker.write_trial(TRIAL)
+    tracker.write_end(study)
+    return folder / "s-0123abcd"
+
+
+def test_trial_has_its_metrics_and_is_not_written_again(tmp_path: Path) -> None:
+    folder = written_by(tmp_path) / "trial-0003"
     (path,) = folder.iterdir()
-    before = path.read_bytes()
-    assert tensorboard_run(folder) == ({"val_accuracy": [(1, 0.25)]}, {})
-    tracker.write_trial(STUDY, OVER)
-    after = path.read_bytes()
-    assert after.startswith(before)
-    second.write_trial(STUDY, OVER)
-    assert path.read_bytes() == after
+    before = path.stat().st_mtime_ns
     scalars, texts = tensorboard_run(folder)
     assert scalars == {"val_accuracy": [(1, 0.25), (2, 0.5)], "trial/value": [(2, 0.5)]}
     assert "| state | complete |" in texts["trial"]
-
-
-def test_file_that_was_cut_is_completed(tmp_path: Path) -> None:
-    from tuning.trackers.tensorboard_tracker import TensorBoardTracker
-
-    tracker = TensorBoardTracker(str(tmp_path))
-    tracker.write_trial(STUDY, OVER)
-    (path,) = (tmp_path / "s-0123abcd" / "trial-0003").iterdir()
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-7])
-    tracker.write_trial(STUDY, OVER)
-    assert path.read_bytes() == whole
+    written_by(tmp_path)
+    assert [*folder.iterdir()] == [path]
+    assert path.stat().st_mtime_ns == before
 
 
 def test_hyperparameters_are_those_of_the_page_hparams(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import plugin_data_pb2
 
-    from tuning.trackers.tensorboard_tracker import TensorBoardTracker
-
-    TensorBoardTracker(str(tmp_path)).write_trial(STUDY, OVER)
-    read = EventAccumulator(str(tmp_path / "s-0123abcd" / "trial-0003")).Reload()
+    read = EventAccumulator(str(written_by(tmp_path) / "trial-0003")).Reload()
     contents = read.PluginTagToContent("hparams")
     start = plugin_data_pb2.HParamsPluginData.FromString(
         contents["_hparams_/session_start_info"]
@@ -88,11 +75,9 @@ def test_hyperparameters_are_those_of_the_page_hparams(tmp_path: Path) -> None:
     assert "_hparams_/session_end_info" in contents
 
 
-def test_study_has_its_verdict(tmp_path: Path) -> None:
-    from tuning.trackers.tensorboard_tracker import TensorBoardTracker
-
-    TensorBoardTracker(str(tmp_path)).write_study(STUDY, is_last=True)
-    scalars, texts = tensorboard_run(tmp_path / "s-0123abcd" / "study")
+def test_study_has_its_verdict_of_the_last_writing(tmp_path: Path) -> None:
+    written_by(tmp_path, study=replace(STUDY, verdict="Use trial 1."))
+    scalars, texts = tensorboard_run(written_by(tmp_path) / "study")
     assert scalars == {"best_value": [(0, 0.5)]}
     assert texts["verdict"] == "Use trial 0."
     assert r"| data.data | a\|b.csv |" in texts["settings"]

@@ -1,54 +1,80 @@
-"""What a study writes to a tracker, and that it writes nothing twice."""
+"""What a study writes to a tracker, that it writes nothing twice, and what a failure does."""
 
 import copy
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import optuna
 import pytest
 
+from tests.paths import ROOT
 from tests.studies import Setting
-from tuning.results import ResultsDir
+from tests.tracker_readers import output_of
+from tuning.errors import TrackerError
+from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
+from tuning.study.summary import Summary
 from tuning.trackers.contents import TrackedStudy, TrackedTrial, tracked_trial
-from tuning.trackers.tracker import StudyWriting
+from tuning.trackers.targets import KINDS, Target
+from tuning.trackers.tracker import Follower, reason_of, write_study
+
+LOG_TO = """
+import json, sys
+import tuning
+tuning.load_study("s", results=sys.argv[1]).log_to(*sys.argv[2:])
+print(json.dumps(sorted({"keras", "tensorflow"} & set(sys.modules))))
+"""
+TARGET = Target("mlflow", "http://me:secret@host")
 
 
 class Written:
-    """A tracker that keeps what it is given."""
+    """A tracker that keeps what it is given. It fails if `error` is set."""
 
     def __init__(self) -> None:
-        self.studies: list[tuple[TrackedStudy, bool]] = []
+        self.studies: list[TrackedStudy] = []
         self.trials: list[TrackedTrial] = []
-        self.is_closed = False
+        self.error: Exception | None = None
+        self.may_write, self.has_written = threading.Event(), threading.Event()
+        self.may_write.set()
 
-    def write_study(self, study: TrackedStudy, *, is_last: bool) -> None:
-        self.studies.append((study, is_last))
-
-    def write_trial(self, study: TrackedStudy, trial: TrackedTrial) -> None:
+    def write_trial(self, trial: TrackedTrial) -> None:
+        self.may_write.wait(60)
+        if self.error:
+            raise self.error
         self.trials.append(trial)
+        self.has_written.set()
 
-    def close(self) -> None:
-        self.is_closed = True
-
-
-def writing_of(results: ResultsDir, tracker: Written) -> StudyWriting:
-    url = results.storage_url(None)
-    return StudyWriting(results, results.study("s"), storage_url=url, tracker=tracker)
+    def write_end(self, study: TrackedStudy) -> None:
+        self.studies.append(study)
 
 
 @pytest.fixture
-def writing(finished: tuple[ResultsDir, Outcome]) -> Iterator[tuple[StudyWriting, Written]]:
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
     tracker = Written()
-    made = writing_of(finished[0], tracker)
-    yield made, tracker
-    made.close()
+
+    def opened(target: Target, study: TrackedStudy) -> Written:
+        tracker.studies.append(study)
+        return tracker
+
+    monkeypatch.setattr(Target, "open", opened)
+    yield tracker
+    tracker.may_write.set()
+
+
+def trials_of(written: Written, setting: Setting) -> list[tuple[int, str, int]]:
+    """Write a study, and return the number, state and number of epochs of its trials from 8 on."""
+    trials = setting.study().trials
+    written.trials.clear()
+    write_study(TARGET, setting.folder, [Summary.of("s", "val_accuracy", trials)])
+    return [(trial.number, trial.state, len(trial.epochs)) for trial in written.trials[8:]]
 
 
 def test_trials_have_their_values_epochs_and_ends(
-    writing: tuple[StudyWriting, Written], finished: tuple[ResultsDir, Outcome]
+    written: Written, finished: tuple[ResultsDir, Outcome]
 ) -> None:
-    writing[0].write()
-    trials = writing[1].trials
+    write_study(TARGET, finished[0].study("s"), [finished[1].summary])
+    trials = written.trials
     assert [trial.number for trial in trials] == [*range(8)]
     for trial, frozen in zip(trials, finished[1].summary.trials, strict=True):
         assert trial.state == "complete"
@@ -57,15 +83,15 @@ def test_trials_have_their_values_epochs_and_ends(
         assert [epoch.step for epoch in trial.epochs] == [1, 2]
         values = [epoch.metrics["val_accuracy"] for epoch in trial.epochs]
         assert values == pytest.approx([*frozen.intermediate_values.values()])
-        assert trial.ended is not None
         assert trial.ended > trial.started
     assert trials[0].words["baseline"] == "True"
 
 
-def test_study_has_its_verdict_and_settings(writing: tuple[StudyWriting, Written]) -> None:
-    writing[0].write(is_last=True)
-    (first, was_last), (study, is_last) = writing[1].studies
-    assert (was_last, is_last) == (False, True)
+def test_study_has_its_verdict_and_settings(
+    written: Written, finished: tuple[ResultsDir, Outcome]
+) -> None:
+    write_study(TARGET, finished[0].study("s"), [finished[1].summary])
+    first, study = written.studies
     assert first == study
     assert study.verdict.startswith("The best of the search, of 8 finished trials")
     assert study.settings["train.epochs"] == "2"
@@ -73,58 +99,154 @@ def test_study_has_its_verdict_and_settings(writing: tuple[StudyWriting, Written
     assert (study.export, study.exported, study.confirmation) == (None, "", None)
 
 
-def test_second_writing_writes_nothing_again(writing: tuple[StudyWriting, Written]) -> None:
-    for _ in range(3):
-        writing[0].write()
-    assert len(writing[1].trials) == 8
-    assert len(writing[1].studies) == 1
+def test_trial_is_written_once_after_the_change_that_ends_it(
+    written: Written, finished: tuple[ResultsDir, Outcome]
+) -> None:
+    whole, n_written = finished[1].summary, []
+
+    def changes() -> Iterator[Summary]:
+        for n_trials in (0, 3, 3, 8):
+            yield Summary.of("s", whole.metric, whole.trials[:n_trials])
+            n_written.append(len(written.trials))
+
+    write_study(TARGET, finished[0].study("s"), changes())
+    assert n_written == [0, 3, 3, 8]
+    assert len(written.studies) == 2
 
 
-def test_open_trial_is_written_again_when_it_has_changed(copied: Setting) -> None:
-    tracker = Written()
-    made = writing_of(copied.results, tracker)
-    made.write()
+def test_open_trial_is_written_when_it_has_ended(written: Written, copied: Setting) -> None:
     study = copied.study()
     study.enqueue_trial(study.trials[0].params)
     trial = study.ask()
     for name, distribution in study.trials[0].distributions.items():
         trial._suggest(name, distribution)
-    made.write()
     trial.report(0.5, step=1)
-    made.write()
-    made.write()
+    assert trials_of(written, copied) == []
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    made.write()
-    made.close()
-    states = [(t.number, t.state, len(t.epochs)) for t in tracker.trials[8:]]
-    assert states == [(8, "running", 0), (8, "running", 1), (8, "fail", 1)]
-    assert tracker.is_closed
+    assert trials_of(written, copied) == [(8, "fail", 1)]
 
 
-def test_trial_without_values_is_left_out_until_it_has_them(copied: Setting) -> None:
-    copied.study().ask()
-    tracker = Written()
-    made = writing_of(copied.results, tracker)
-    made.write()
-    made.close()
-    assert len(tracker.trials) == 8
+def test_trial_that_ended_before_it_had_values_is_left_out(
+    written: Written, copied: Setting
+) -> None:
+    study = copied.study()
+    study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+    assert trials_of(written, copied) == []
 
 
-def test_identity_is_that_of_one_study(copied: Setting, finished: object) -> None:
+def test_identity_is_that_of_one_study(
+    written: Written, copied: Setting, finished: tuple[ResultsDir, Outcome]
+) -> None:
     from tuning.atomic_io import write_json
     from tuning.documents import unstructure
     from tuning.study.record import read_record
 
-    first, second = Written(), Written()
-    made = writing_of(copied.results, first)
-    made.write()
-    made.close()
+    write_study(TARGET, copied.folder, [finished[1].summary])
     record = unstructure(read_record(copied.folder))
     write_json(copied.folder.config_path, {**record, "created": "2020-01-01T00:00:00+00:00"})
-    made = writing_of(copied.results, second)
-    made.write()
-    made.close()
-    assert first.studies[0][0].identity != second.studies[0][0].identity
+    write_study(TARGET, copied.folder, [finished[1].summary])
+    assert written.studies[0].identity != written.studies[-1].identity
+
+
+def test_two_calls_do_not_write_at_the_same_time(
+    written: Written, finished: tuple[ResultsDir, Outcome]
+) -> None:
+    folder, summary = finished[0].study("s"), finished[1].summary
+
+    def changes() -> Iterator[Summary]:
+        yield summary
+        with pytest.raises(TrackerError, match="another call"):
+            write_study(TARGET, folder, [summary])
+
+    write_study(TARGET, folder, changes())
+    assert len(written.trials) == 8
+
+
+def test_failure_is_told_and_logged_without_the_password(
+    written: Written,
+    finished: tuple[ResultsDir, Outcome],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    written.error = RuntimeError("no answer from http://me:secret@host/api\nin 10 s")
+    with pytest.raises(TrackerError, match=r"^no answer from http://me:\*\*\*@host/api$"):
+        write_study(TARGET, finished[0].study("s"), [finished[1].summary])
+    assert "mlflow:http://me:***@host: no answer" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.slow
+def test_packages_of_trackers_import_neither_keras_nor_tensorflow(
+    copied: Setting, tmp_path: Path
+) -> None:
+    for package in KINDS:
+        pytest.importorskip(package, reason=f"the extra `{package}` is not installed")
+    places = [f"mlflow:sqlite:///{tmp_path}/m.db", f"tensorboard:{tmp_path}/t", f"wandb:{tmp_path}"]
+    assert output_of(LOG_TO, str(copied.results.path), *places, cwd=ROOT) == []
+
+
+def test_reason_of_a_failed_connection_is_its_innermost_cause() -> None:
+    def request() -> None:
+        try:
+            raise ConnectionRefusedError(111, "Connection refused")
+        except OSError as error:
+            raise RuntimeError("API request to http://host failed with a long text") from error
+
+    with pytest.raises(RuntimeError) as raised:
+        request()
+    assert reason_of(raised.value) == "Connection refused"
+    assert reason_of(ValueError()) == "ValueError"
+    assert reason_of(PermissionError(13, "Permission denied", "runs")).endswith("denied: 'runs'")
+
+
+def following(folder: StudyDir, changes: Iterable[Summary]) -> tuple[Follower, list[str]]:
+    """Return a follower that has got changes, and the list of its failures."""
+    failures: list[str] = []
+    follower = Follower(TARGET, folder, on_failure=failures.append)
+    for summary in changes:
+        follower.changed(summary)
+    return follower, failures
+
+
+def test_search_is_followed_while_it_runs(
+    written: Written, finished: tuple[ResultsDir, Outcome]
+) -> None:
+    whole = finished[1].summary
+    early = Summary.of("s", whole.metric, whole.trials[:3])
+    follower, failures = following(finished[0].study("s"), [early])
+    assert written.has_written.wait(60)
+    for _ in range(100):
+        follower.changed(early)
+    follower.changed(whole)
+    follower.close()
+    follower.finish(60)
+    assert not failures
+    assert [trial.number for trial in written.trials] == [*range(8)]
+    assert [study.numbers["n_complete"] for study in written.studies] == [3, 8]
+
+
+def test_tracker_that_fails_is_one_failure_and_takes_further_changes(
+    written: Written, finished: tuple[ResultsDir, Outcome]
+) -> None:
+    written.error = RuntimeError("no answer")
+    follower, failures = following(finished[0].study("s"), [finished[1].summary] * 100)
+    follower.close()
+    follower.finish(60)
+    assert failures == ["no answer"]
+
+
+def test_tracker_that_hangs_takes_changes_without_end_and_is_one_failure(
+    written: Written, finished: tuple[ResultsDir, Outcome]
+) -> None:
+    written.may_write.clear()
+    written.error = RuntimeError("no answer")
+    follower, failures = following(finished[0].study("s"), [finished[1].summary] * 100)
+    assert follower._changes.qsize() <= 1
+    follower.close()
+    follower.finish(0.1)
+    assert failures == ["the last writing took too long"]
+    written.may_write.set()
+    follower._thread.join(60)
+    assert failures == ["the last writing took too long"]
 
 
 def test_duplicate_of_trial_0_names_it(finished: tuple[ResultsDir, Outcome]) -> None:

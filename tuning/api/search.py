@@ -136,7 +136,7 @@ def tune(
         # The fork server imports Keras while this process reads the data: the first trial needs it.
         start_server()
     from tuning.api.study import Study
-    from tuning.api.tracking import Tracking
+    from tuning.api.tracking import following
     from tuning.display.logs import import_optuna, logging_to
     from tuning.display.running import search_and_confirm
 
@@ -162,24 +162,22 @@ def tune(
     )
     if join:
         _fetch_study(folder, settings, study=study, storage=storage)
-    storage_url = root.storage_url(storage)
-    tracking = Tracking(log_to, folder, root, storage_url=storage_url)
     config = searching.configure(folder.name, settings, folder)
     run = partial(
         searching.tune,
         config,
         root,
-        storage_url=storage_url,
+        storage_url=root.storage_url(storage),
         budget=budget,
         workers=chosen,
         limits=limits,
         failures=searching.FailurePolicy(keep_going=keep_going, **given(dead_seconds=dead_seconds)),
     )
-    with logging_to(folder), tracking:
-        is_whole = tracking.ended(
-            search_and_confirm(
-                tracking.followed(run), metric=config.metric, confirms=confirm and not join
-            )
+    with logging_to(folder), following(log_to, folder) as follow:
+        is_whole = search_and_confirm(
+            lambda hooks: run(hooks=follow(hooks)),
+            metric=config.metric,
+            confirms=confirm and not join,
         )
     if not is_whole:
         end_script()

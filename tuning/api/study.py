@@ -297,7 +297,7 @@ class Study:
                 data=data and str(data), data_dir=data_dir and str(Path(data_dir).expanduser())
             ),
         )
-        tracking.track_or_warn(log_to, self._folder, self._results, storage_url=self._storage_url)
+        tracking.track_or_warn(log_to, self._read())
         if target is None:
             return Export(self._folder.best_dir)
         copy_export(self._folder.best_dir, target)
@@ -317,7 +317,7 @@ class Study:
         """
         from tuning.api.tracking import track
 
-        track(trackers, self._folder, self._results, storage_url=self._storage_url)
+        track(trackers, self._read())
 
     def import_kerastuner(self, project: str | Path, *, as_finished: bool = False) -> WarmStart:
         """Queue the configurations of a KerasTuner project in a study, the best first.

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from tuning.commands import typed
 from tuning.display.console import warn
 from tuning.display.logs import logging_to
 from tuning.errors import ArgumentError, TrackerError
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import StudyDir
 from tuning.trackers.targets import Target, parse_targets
 
 if TYPE_CHECKING:
+    from tuning.data.corpus import Corpus
+    from tuning.search.progress import Progressed
+    from tuning.search.session import Session
     from tuning.search.tune import Outcome, TuneHooks
-    from tuning.trackers.follower import Follower
-    from tuning.trackers.process import Request
+    from tuning.spaces.loading import SearchSpace
+    from tuning.study.handle import StudyHandle
+
+# Maximum time for which the end of a search waits for the trackers.
+FINISH_SECONDS = 30
 
 
-class Tracking:
-    """The trackers that follow a search. A failed tracker is a warning and does not end the search.
+@contextlib.contextmanager
+def following(
+    trackers: Iterable[str], folder: StudyDir
+) -> Iterator[Callable[[TuneHooks], TuneHooks]]:
+    """Give a function that adds trackers to the hooks of a search, and wait for the trackers at the
+    end. A failed tracker is a warning and does not end the search.
 
     Args:
         trackers: values of log_to.
@@ -32,91 +42,47 @@ class Tracking:
         ArgumentError: a value is not KIND:PLACE with a known kind.
         TrackerError: the package of a tracker is not installed.
     """
+    from tuning.trackers.tracker import Follower
 
-    def __init__(
-        self, trackers: Iterable[str], folder: StudyDir, root: ResultsDir, *, storage_url: str
-    ) -> None:
-        self._targets = require_trackers(trackers)
-        self._folder, self._root, self._storage_url = folder, root, storage_url
-        self._followers: list[Follower] = []
-        self._is_whole = False
+    targets = require_trackers(trackers)
+    followers: list[Follower] = []
 
-    def followed(self, run: Callable[..., Outcome]) -> Callable[..., Outcome]:
-        """Return a search that reports its changes to the trackers."""
+    def fail(target: Target, reason: str) -> None:
+        later = typed("track", study=folder.name, log_to=target)
+        warn(f"{_sentence(target, reason)} The search loses nothing; {later} writes it later.")
 
-        def search(*, hooks: TuneHooks) -> Outcome:
-            return run(hooks=self._hooks(hooks))
+    def follow(hooks: TuneHooks) -> TuneHooks:
+        def start(corpus: Corpus, space: SearchSpace) -> None:
+            followers.extend(
+                Follower(target, folder, on_failure=partial(fail, target)) for target in targets
+            )
+            hooks.on_start(corpus, space)
 
-        return search if self._targets else run
+        def change(state: Progressed) -> None:
+            for follower in followers:
+                follower.changed(state.summary)
+            hooks.on_change(state)
 
-    def ended(self, is_whole: bool) -> bool:
-        """Store whether the search ran to its end, and return that. After an interrupt, the
-        trackers get less time.
-        """
-        self._is_whole = is_whole
-        return is_whole
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        from tuning.trackers.follower import FINISH_SECONDS, INTERRUPTED_SECONDS
-
-        seconds = FINISH_SECONDS if self._is_whole else INTERRUPTED_SECONDS
-        for follower in self._followers:
-            follower.close()
-        deadline = time.monotonic() + seconds
-        for follower in self._followers:
-            follower.finish(max(deadline - time.monotonic(), 0.0))
-
-    def _hooks(self, hooks: TuneHooks) -> TuneHooks:
-        def start(*arguments: object) -> None:
-            self._start()
-            hooks.on_start(*arguments)  # type: ignore[arg-type]  # the hook's own arguments
-
-        def change(*arguments: object) -> None:
-            for follower in self._followers:
-                follower.changed()
-            hooks.on_change(*arguments)  # type: ignore[arg-type]
-
-        def then(*arguments: object) -> None:
+        def then(session: Session, outcome: Outcome) -> None:
             # No change of the search follows, and a confirmation may take long.
-            for follower in self._followers:
-                follower.report()
-            hooks.then(*arguments)  # type: ignore[arg-type]
+            for follower in followers:
+                follower.changed(outcome.summary)
+            hooks.then(session, outcome)
 
         return replace(hooks, on_start=start, on_change=change, then=then)
 
-    def _start(self) -> None:
-        """Start the processes. The study must exist."""
-        from tuning.trackers.follower import FINISH_SECONDS, Follower
-
-        for target in self._targets:
-            request = _request(target, self._folder, self._root, storage_url=self._storage_url)
-            try:
-                follower = Follower(
-                    replace(request, last_seconds=FINISH_SECONDS),
-                    on_failure=partial(self._warn, target),
-                )
-            except OSError as error:  # The machine has too many processes, or no memory.
-                self._warn(target, str(error))
-                continue
-            self._followers.append(follower)
-
-    def _warn(self, target: Target, reason: str) -> None:
-        later = typed("track", study=self._folder.name, log_to=target)
-        warn(f"{_sentence(target, reason)} The search loses nothing; {later} writes it later.")
+    try:
+        yield follow
+    finally:
+        for follower in followers:
+            follower.close()
+        deadline = time.monotonic() + FINISH_SECONDS
+        for follower in followers:
+            follower.finish(max(deadline - time.monotonic(), 0.0))
 
 
-def track(
-    trackers: Iterable[str], folder: StudyDir, root: ResultsDir, *, storage_url: str
-) -> list[Target]:
-    """Write a study to several trackers at the same time, and return the trackers.
+def track(trackers: Iterable[str], study: StudyHandle) -> list[Target]:
+    """Write a study to several trackers, one after another, and return the trackers.
 
     Raises:
         ArgumentError: no tracker is given, or a value is not KIND:PLACE with a known kind.
@@ -124,39 +90,29 @@ def track(
             trackers are written.
         StudyError: the storage does not contain the study.
     """
-    from tuning.study.storage import close_study
-    from tuning.study.study import load_study
-    from tuning.trackers.follower import Follower
-
     targets = require_trackers(trackers)
     if not targets:
         raise ArgumentError("log_to must name a tracker, such as tensorboard:runs; received none.")
-    close_study(load_study(root, folder, storage_url=storage_url))
-    with logging_to(folder):
-        followers = {
-            target: Follower(
-                _request(target, folder, root, storage_url=storage_url),
-                on_failure=lambda reason: None,
-            )
-            for target in targets
-        }
-        for follower in followers.values():
-            follower.close()
-        reasons = {target: follower.finish(None) for target, follower in followers.items()}
-    failed = [_sentence(target, reason) for target, reason in reasons.items() if reason]
+    with logging_to(study.folder):
+        from tuning.trackers.tracker import write_study
+
+        summary, failed = study.summary, []
+        for target in targets:
+            try:
+                write_study(target, study.folder, [summary])
+            except TrackerError as error:
+                failed.append(_sentence(target, str(error)))
     if failed:
         raise TrackerError(" ".join(failed))
     return targets
 
 
-def track_or_warn(
-    trackers: Iterable[str], folder: StudyDir, root: ResultsDir, *, storage_url: str
-) -> None:
+def track_or_warn(trackers: Iterable[str], study: StudyHandle) -> None:
     """Write a study to trackers, if any are given. A failed tracker is a warning."""
     trackers = [*trackers]
     if trackers:
         try:
-            track(trackers, folder, root, storage_url=storage_url)
+            track(trackers, study)
         except TrackerError as error:
             warn(str(error))
 
@@ -173,18 +129,6 @@ def require_trackers(trackers: Iterable[str]) -> list[Target]:
             'log_to must be a list of trackers, such as ["tensorboard:runs"]; received a text.'
         )
     return parse_targets(trackers)
-
-
-def _request(target: Target, folder: StudyDir, root: ResultsDir, *, storage_url: str) -> Request:
-    from tuning.trackers.process import Request
-
-    return Request(
-        results=str(root.path.absolute()),
-        study=folder.name,
-        storage_url=storage_url,
-        kind=target.kind,
-        place=target.place,
-    )
 
 
 def _sentence(target: Target, reason: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from tuning.api.tracking import Tracking, require_trackers
+from tuning.api.tracking import following, require_trackers
 from tuning.commands import repeated
 from tuning.display.console import console, warn
 from tuning.display.logs import logging_to
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tuning.data.files import Progress
     from tuning.export.manifest import FullManifest
     from tuning.search.finalists import Terms
-    from tuning.search.tune import Outcome
+    from tuning.search.tune import Outcome, TuneHooks
     from tuning.study.handle import StudyHandle
 
 
@@ -154,12 +154,19 @@ def compare(
     def write(comparison: Comparison) -> None:
         write_page(comparison, read_standings(comparison, root, storage_url=url), folder)
 
+    def follow(study: str, search: Callable[..., Outcome]) -> Callable[..., Outcome]:
+        def followed(*, hooks: TuneHooks) -> Outcome:
+            with following(log_to, root.study(study)) as with_trackers:
+                return search(hooks=with_trackers(hooks))
+
+        return followed
+
     with steps() as progress, logging_to(folder):
         hooks = run.CompareHooks(
             progress=progress,
             on_line=lambda line: console.print(escape(line)),
             on_change=write,
-            follow=_following(log_to, root, storage_url=url),
+            follow=follow,
             drawing=DashboardDrawing(),
         )
         comparison = run.compare(
@@ -173,22 +180,3 @@ def compare(
     if comparison.is_interrupted:
         console.print(f"Interrupted; {repeated()} continues the comparison.")
     return comparison
-
-
-def _following(
-    log_to: Sequence[str], root: ResultsDir, *, storage_url: str
-) -> Callable[[str, Callable[..., Outcome]], Callable[..., Outcome]]:
-    """Return the hook `follow` of a comparison: it writes the study of each space to trackers."""
-    from tuning.outcomes import SearchEnd
-
-    def follow(study: str, run: Callable[..., Outcome]) -> Callable[..., Outcome]:
-        def search(**options: Any) -> Outcome:
-            folder = root.study(study)
-            with Tracking(log_to, folder, root, storage_url=storage_url) as tracking:
-                outcome = tracking.followed(run)(**options)
-                tracking.ended(outcome.ended != SearchEnd.INTERRUPTED)
-                return outcome
-
-        return search
-
-    return follow

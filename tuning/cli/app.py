@@ -23,6 +23,7 @@ from tuning.display.console import Interrupted, console, error_console, printabl
 from tuning.display.tables import print_next, print_next_of_export
 from tuning.errors import SpaceBug, TuningError
 from tuning.processes import BACKEND
+from tuning.trackers.targets import ENVIRONMENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +103,8 @@ def main() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.update(BACKEND)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     logging.captureWarnings(True)
     # A log that can't be written must neither stop a command nor print a traceback for each line.
     logging.raiseExceptions = False

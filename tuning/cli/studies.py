@@ -145,15 +145,15 @@ def track(
         results: folder of all studies (default results).
     """
     from tuning.api import tracking
+    from tuning.study.handle import StudyHandle
 
     tracking.require_trackers(log_to)
-    root = ResultsDir(Path(results))
-    folder = root.existing(study)
+    opened = StudyHandle.of(ResultsDir(Path(results)), study, storage)
     with steps() as progress:
         progress("writing to the trackers", 0.0)
-        targets = tracking.track(log_to, folder, root, storage_url=root.storage_url(storage))
+        targets = tracking.track(log_to, opened)
     for target in targets:
-        console.print(escape(f"{folder.name} is written to {target}"))
+        console.print(escape(f"{opened.name} is written to {target}"))
 
 
 def clean(

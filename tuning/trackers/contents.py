@@ -50,11 +50,11 @@ class TrackedEpoch:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedTrial:
-    """A trial of a study.
+    """A finished trial of a study.
 
     Args:
         state: the name of Optuna's state in lower case, such as "complete".
-        started, ended: seconds since 1970; `ended` is None while the trial is open.
+        started, ended: seconds since 1970.
         parameters: value of each hyperparameter by name.
         numbers: the objective as "value", and further numbers that are known at the end of the
             trial.
@@ -64,21 +64,11 @@ class TrackedTrial:
     number: int
     state: str
     started: float
-    ended: float | None
+    ended: float
     parameters: Values
     epochs: list[TrackedEpoch]
     numbers: dict[str, float]
     words: dict[str, str]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the trial is running or paused."""
-        return self.ended is None
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the content. A trial with the same fingerprint is not written again."""
-        return fingerprint(asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +95,6 @@ class TrackedStudy:
     export: Path | None
     exported: str
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the content. A study with the same fingerprint is not written again."""
-        path = self.confirmation
-        rounds = path.read_text(encoding="utf-8") if path else ""
-        return fingerprint({**asdict(self), "confirmation": rounds, "export": ""})
-
-
-def fingerprint(values: Any) -> str:
-    """Return a SHA-256 of values."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
-
 
 def tracked_study(record: StudyRecord, summary: Summary, folder: StudyDir) -> TrackedStudy:
     """Return the contents of a study for a tracker."""
@@ -130,16 +108,16 @@ def tracked_study(record: StudyRecord, summary: Summary, folder: StudyDir) -> Tr
             numbers |= {f"confirmed_{name}": value for name, value in named.items()}
     if baseline is not None:
         numbers["baseline_value"] = value_of(baseline)
-    is_whole = folder.confirmation_path.exists()
     exported = _exported(folder)
+    made_of = json.dumps([folder.name, record.created, record.data_fingerprint])
     return TrackedStudy(
         name=folder.name,
-        identity=fingerprint([folder.name, record.created, record.data_fingerprint])[:N_DIGITS],
+        identity=hashlib.sha256(made_of.encode()).hexdigest()[:N_DIGITS],
         created=datetime.fromisoformat(record.created).timestamp(),
         settings=_settings(record),
         numbers=_finite(numbers),
         verdict=verdict(summary, confirmation),
-        confirmation=folder.confirmation_path if is_whole else None,
+        confirmation=folder.confirmation_path if confirmation else None,
         export=folder.best_dir if exported else None,
         exported=exported,
     )
@@ -148,14 +126,17 @@ def tracked_study(record: StudyRecord, summary: Summary, folder: StudyDir) -> Tr
 def tracked_trial(
     trial: FrozenTrial, space: SearchSpace, folder: StudyDir, *, metric: str
 ) -> TrackedTrial | None:
-    """Return the contents of a trial for a tracker; None for a trial that has no values yet."""
-    if trial.datetime_start is None:
+    """Return the contents of a trial for a tracker; None for a trial that is not finished, or that
+    ended before it had values.
+    """
+    started, ended = trial.datetime_start, trial.datetime_complete
+    if started is None or ended is None:
         return None
     try:
         parameters = values_of(trial, space)
-    except SpaceError:  # The coordinator has created the trial and still draws its values.
+    except SpaceError:  # The coordinator was killed while it drew the values.
         return None
-    attributes, end = trial.user_attrs, trial.datetime_complete
+    attributes = trial.user_attrs
     numbers = {name: attributes[name] for name in NUMBERS if name in attributes}
     if trial.state == TrialState.COMPLETE:
         numbers["value"] = value_of(trial)
@@ -164,8 +145,8 @@ def tracked_trial(
     return TrackedTrial(
         number=trial.number,
         state=trial.state.name.lower(),
-        started=trial.datetime_start.timestamp(),
-        ended=end.timestamp() if end else None,
+        started=started.timestamp(),
+        ended=ended.timestamp(),
         parameters=parameters,
         epochs=_epochs(trial, folder, metric=metric),
         numbers=_finite(numbers),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,7 @@ class TextClassifier(PythonModel):
         is_onnx = ONNX in manifest["forms"]
         self._run = _onnx(folder) if is_onnx else _saved_model(folder, manifest)
 
-    def predict(
-        self,
-        context: PythonModelContext,
-        model_input: list[str],
-        params: dict[str, Any] | None = None,
-    ) -> pd.DataFrame:
+    def predict(self, context: PythonModelContext, model_input: list[str]) -> pd.DataFrame:
         """Return a data frame with a row for each text and the columns text, label and probability,
         which is the probability of the label. A text for which the model gives NaN has no label.
         """
@@ -54,21 +48,6 @@ class TextClassifier(PythonModel):
                 label = None if np.isnan(row).any() else self._names[winner]
                 rows.append((text, label, float(row[winner])))
         return pd.DataFrame(rows, columns=["text", "label", "probability"])
-
-
-def requirements(export: Path) -> list[str]:
-    """Return the packages that the model of an export needs, with the versions of this process."""
-    forms = json.loads((export / "export.json").read_text(encoding="utf-8"))["forms"]
-    form = forms[ONNX if ONNX in forms else SAVED_MODEL]
-    modules = ["numpy", "pandas", *form["needs"]]
-    return [_requirement(name.replace("_", "-")) for name in modules]
-
-
-def _requirement(package: str) -> str:
-    try:
-        return f"{package}=={version(package)}"
-    except PackageNotFoundError:
-        return package
 
 
 def _clean(text: object) -> str:

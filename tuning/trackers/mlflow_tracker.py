@@ -1,37 +1,40 @@
 """The tracker MLflow: a run of the study, and below it a run of each trial.
 
 Existing runs are found by their tags, so no run is created twice. The export is a model that
-`mlflow.pyfunc` loads.
+`mlflow.pyfunc` loads. Everything is written by a client of its own, which leaves MLflow's tracking
+URI and the active run of a notebook as they are.
 """
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import mlflow
 import sqlalchemy
-from mlflow.entities import LoggedModelStatus, Metric, Param, Run, RunTag
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunStatus
+from mlflow.models import Model
 from mlflow.tracking import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
-from tuning.trackers import mlflow_model
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
-# Tags of a run: the study, the number of the trial, and the fingerprint of the written content; and
-# the tag of a model: its export.
-STUDY, TRIAL, FINGERPRINT, EXPORT = (
-    f"keras_text_tuning.{name}" for name in ("study", "trial", "fingerprint", "export")
-)
+# Tags of a run: the study and the number of the trial; and the tag of a model: its export.
+STUDY, TRIAL, EXPORT = (f"keras_text_tuning.{name}" for name in ("study", "trial", "export"))
 # The characters that MLflow refuses in the names of parameters and metrics.
 NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
 MODEL = "best"  # Name of the model of an export.
 # Limits of MLflow: entries of a batch, characters of a parameter and of a tag.
 N_BATCH, N_PARAMETER, N_TAG = 100, 500, 5000
+# Seconds for which a server may be silent. MLflow itself tries for four minutes to reach a server.
+ANSWER_SECONDS = 10
 # For each state of a trial the status of its run. KILLED is MLflow's status of a run that was
 # stopped.
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
@@ -46,144 +49,101 @@ class MlflowTracker:
         uri: the tracking URI: http://HOST:PORT, sqlite:///FILE, or any other that MLflow takes.
     """
 
-    def __init__(self, uri: str) -> None:
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        self._uri = uri
-        mlflow.set_tracking_uri(uri)
-        self._client = MlflowClient(tracking_uri=uri)
-        self._experiment = ""
-        self._parent = ""
-        self._runs: dict[str, Run] = {}  # Runs of trials by number, as they were at the start.
-        self._ids: dict[str, str] = {}
-        self._logged: dict[str, set[tuple[str, int]]] = {}  # run → (metric, step)
-
-    def write_study(self, study: TrackedStudy, *, is_last: bool) -> None:
-        """Write the run of the study, its confirmation and its export."""
-        if not self._parent:
-            self._open(study)
-        run = self._client.get_run(self._parent)
-        if run.data.tags.get(FINGERPRINT) != study.fingerprint:
-            self._log(self._parent, params=study.settings)
-            now = int(time.time() * 1000)
-            self._log(
-                self._parent,
-                metrics=[Metric(name, value, now, 0) for name, value in study.numbers.items()],
-                tags={"mlflow.note.content": study.verdict},
+    def __init__(self, uri: str, study: TrackedStudy) -> None:
+        if uri.startswith("http"):
+            http_request(
+                get_default_host_creds(uri),
+                "/health",
+                "GET",
+                max_retries=0,
+                timeout=ANSWER_SECONDS,
+                raise_on_status=False,
             )
-            if study.confirmation:
-                self._client.log_artifact(self._parent, str(study.confirmation))
-            if study.export and not self._has_export(study):
-                self._log_export(study, study.export)
-            self._log(self._parent, tags={FINGERPRINT: study.fingerprint})
-        self._client.update_run(self._parent, status="FINISHED" if is_last else "RUNNING")
-
-    def write_trial(self, study: TrackedStudy, trial: TrackedTrial) -> None:
-        """Write the run of a trial, without the metrics that the run already has."""
-        number = str(trial.number)
-        known = self._runs.pop(number, None)
-        if known is not None:
-            self._ids[number] = known.info.run_id
-            if known.data.tags.get(FINGERPRINT) == trial.fingerprint:
-                return
-            self._logged[known.info.run_id] = set(self._steps(known))
-        run_id = self._ids.get(number) or self._create(study, trial)
-        logged = self._logged.setdefault(run_id, set())
-        metrics = [metric for metric in _metrics(trial) if (metric.key, metric.step) not in logged]
-        self._log(
-            run_id,
-            params=_accepted({name: str(value) for name, value in trial.parameters.items()}),
-            metrics=metrics,
-            tags={"state": trial.state, **trial.words},
-        )
-        logged |= {(metric.key, metric.step) for metric in metrics}
-        if trial.ended is None:
-            self._client.update_run(run_id, status="RUNNING")
-        else:
-            ended = int(trial.ended * 1000)
-            self._client.set_terminated(run_id, STATUS[trial.state], end_time=ended)
-        self._log(run_id, tags={FINGERPRINT: trial.fingerprint})
-
-    def close(self) -> None:
-        """Do nothing: no content is buffered."""
-
-    def _open(self, study: TrackedStudy) -> None:
-        """Find the experiment and the runs of the study, or create the experiment and the run."""
+        self._client = MlflowClient(tracking_uri=uri)
+        self._identity = f"{study.name} {study.identity}"
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or study.name
         experiment = self._client.get_experiment_by_name(name)
         self._experiment = (
             experiment.experiment_id
             if experiment
-            else self._client.create_experiment(name, artifact_location=_artifacts_of(self._uri))
+            else self._client.create_experiment(name, artifact_location=_artifacts_of(uri))
         )
-        parent = ""
-        for run in self._found(study):
-            number = run.data.tags.get(TRIAL)
-            if number is None:
-                parent = run.info.run_id
-            else:
-                self._runs[number] = run
-        if not parent:
-            tags = {"mlflow.runName": study.name, STUDY: _identity(study)}
-            created = int(study.created * 1000)
-            run = self._client.create_run(self._experiment, start_time=created, tags=tags)
-            parent = run.info.run_id
-        self._parent = parent
+        # The runs of trials by number; the run of the study has no number.
+        self._runs = {run.data.tags.get(TRIAL, ""): run for run in self._existing()}
+        if "" in self._runs:
+            self._parent = self._runs[""].info.run_id
+            self._client.update_run(self._parent, status="RUNNING")
+        else:
+            self._parent = self._create(study.name, at=study.created)
 
-    def _found(self, study: TrackedStudy) -> Iterator[Run]:
-        """Yield the runs of the study that exist."""
+    def write_trial(self, trial: TrackedTrial) -> None:
+        """Write the run of a trial."""
+        number = str(trial.number)
+        if number in self._runs:
+            written = self._runs[number].info
+            if written.status != "RUNNING":
+                return
+            self._client.delete_run(written.run_id)  # The earlier writing was cut off.
+        tags = {"mlflow.parentRunId": self._parent, TRIAL: number, "state": trial.state}
+        run_id = self._create(f"trial {number}", at=trial.started, tags={**trial.words, **tags})
+        self._log(run_id, params=_accepted(trial.parameters), metrics=[*_metrics(trial)])
+        self._end(run_id, STATUS[trial.state], at=trial.ended)
+
+    def write_end(self, study: TrackedStudy) -> None:
+        """Write the settings, the numbers, the confirmation and the export to the study's run."""
+        known, now = self._client.get_run(self._parent).data.metrics, int(time.time() * 1000)
+        metrics = [
+            Metric(name, value, now, 0)
+            for name, value in study.numbers.items()
+            if known.get(name) != value
+        ]
+        self._log(self._parent, params=study.settings, metrics=metrics)
+        self._client.set_tag(self._parent, "mlflow.note.content", study.verdict[:N_TAG])
+        if study.confirmation:
+            self._client.log_artifact(self._parent, str(study.confirmation))
+        if study.export and not self._has_export(study):
+            self._log_export(study, study.export)
+        self._end(self._parent, "FINISHED", at=time.time())
+
+    def _existing(self) -> Iterator[Run]:
+        """Yield the existing runs of the study."""
         token = None
-        while True:
+        while token != "":
             page = self._client.search_runs(
                 [self._experiment],
-                filter_string=f"tags.`{STUDY}` = '{_identity(study)}'",
+                filter_string=f"tags.`{STUDY}` = '{self._identity}'",
                 max_results=1000,
                 page_token=token,
             )
             yield from page
-            token = page.token
-            if not token:
-                return
+            token = page.token or ""
 
-    def _steps(self, run: Run) -> Iterator[tuple[str, int]]:
-        """Yield each metric and step that an earlier process has written."""
-        for name in run.data.metrics:
-            for metric in self._client.get_metric_history(run.info.run_id, name):
-                yield name, metric.step
-
-    def _create(self, study: TrackedStudy, trial: TrackedTrial) -> str:
-        """Create the run of a trial and return its id."""
-        tags = {
-            "mlflow.runName": f"trial {trial.number}",
-            "mlflow.parentRunId": self._parent,
-            STUDY: _identity(study),
-            TRIAL: str(trial.number),
-        }
-        started = int(trial.started * 1000)
-        run = self._client.create_run(self._experiment, start_time=started, tags=tags)
-        self._ids[str(trial.number)] = run.info.run_id
+    def _create(self, name: str, *, at: float, tags: Mapping[str, str] | None = None) -> str:
+        """Create a run and return its id."""
+        all_tags = {"mlflow.runName": name, STUDY: self._identity, **(tags or {})}
+        run = self._client.create_run(
+            self._experiment,
+            start_time=int(at * 1000),
+            tags={key: value[:N_TAG] for key, value in all_tags.items()},
+        )
         return str(run.info.run_id)
 
-    def _log(
-        self,
-        run_id: str,
-        *,
-        params: dict[str, str] | None = None,
-        metrics: list[Metric] | None = None,
-        tags: dict[str, str] | None = None,
-    ) -> None:
-        """Write parameters, metrics and tags in batches of the size that MLflow accepts."""
-        written = [Param(name, value[:N_PARAMETER]) for name, value in (params or {}).items()]
-        named = [RunTag(name, value[:N_TAG]) for name, value in (tags or {}).items()]
-        for batch in _batches(written):
-            self._client.log_batch(run_id, params=batch)
-        for batch in _batches(metrics or []):
-            self._client.log_batch(run_id, metrics=batch)
-        for batch in _batches(named):
-            self._client.log_batch(run_id, tags=batch)
+    def _log(self, run_id: str, *, params: Mapping[str, Any], metrics: list[Metric]) -> None:
+        """Write parameters and metrics in batches of the size that MLflow accepts."""
+        entries = [Param(name, str(value)[:N_PARAMETER]) for name, value in params.items()]
+        for start in range(0, max(len(entries), len(metrics)), N_BATCH):
+            batch = slice(start, start + N_BATCH)
+            self._client.log_batch(run_id, params=entries[batch], metrics=metrics[batch])
+
+    def _end(self, run_id: str, status: str, *, at: float) -> None:
+        """End a run. `MlflowClient.set_terminated` would print the URI with its password."""
+        self._client._tracking_client.store.update_run_info(
+            run_id, RunStatus.from_string(status), end_time=int(at * 1000), run_name=None
+        )
 
     def _has_export(self, study: TrackedStudy) -> bool:
         """Return whether the newest export is a model of the study's run. A model whose writing was
-        killed is not ready.
+        cut off is not ready.
         """
         models = self._client.search_logged_models(
             [self._experiment], filter_string=f"name = '{MODEL}'"
@@ -196,21 +156,33 @@ class MlflowTracker:
         )
 
     def _log_export(self, study: TrackedStudy, export: Path) -> None:
-        """Write an export as a model of the study's run."""
-        mlflow.set_experiment(experiment_id=self._experiment)
-        with mlflow.start_run(run_id=self._parent):
-            mlflow.pyfunc.log_model(
-                name=MODEL,
-                python_model=mlflow_model.__file__,
+        """Write an export as a model of the study's run, as `mlflow.pyfunc.log_model` does for the
+        global tracking URI and the active run.
+        """
+        from mlflow.pyfunc import save_model  # This import gives a warning of MLflow's own.
+
+        model = self._client.create_logged_model(
+            self._experiment, MODEL, self._parent, tags={EXPORT: study.exported}
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            save_model(
+                path,
+                python_model=str(Path(__file__).with_name("mlflow_model.py")),
                 artifacts={"export": str(export)},
-                pip_requirements=mlflow_model.requirements(export),
-                metadata={"study": study.name, "export": study.exported},
-                tags={EXPORT: study.exported},
+                pip_requirements=_requirements(export),
+                mlflow_model=Model(
+                    artifact_path=model.artifact_location,
+                    run_id=self._parent,
+                    model_uuid=model.model_id,
+                    model_id=model.model_id,
+                    metadata={"study": study.name, "export": study.exported},
+                ),
             )
-
-
-def _identity(study: TrackedStudy) -> str:
-    return f"{study.name} {study.identity}"
+            self._client.log_model_artifacts(model.model_id, str(path))
+        output = LoggedModelOutput(model.model_id, step=0)
+        self._client.log_outputs(self._parent, [output])
+        self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
 def _accepted(values: Mapping[str, T]) -> dict[str, T]:
@@ -230,15 +202,23 @@ def _metrics(trial: TrackedTrial) -> Iterator[Metric]:
         at = int((trial.started + epoch.seconds) * 1000)
         for name, value in _accepted(epoch.metrics).items():
             yield Metric(name, value, at, epoch.step)
-    if trial.ended is not None:
-        last = trial.epochs[-1].step if trial.epochs else 0
-        for name, value in trial.numbers.items():
-            yield Metric(name, value, int(trial.ended * 1000), last)
+    last = trial.epochs[-1].step if trial.epochs else 0
+    for name, value in trial.numbers.items():
+        yield Metric(name, value, int(trial.ended * 1000), last)
 
 
-def _batches(entries: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(entries), N_BATCH):
-        yield entries[start : start + N_BATCH]
+def _requirements(export: Path) -> list[str]:
+    """Return the packages that the model of an export needs, with the versions of this process."""
+    forms = json.loads((export / "export.json").read_text(encoding="utf-8"))["forms"]
+    form = forms.get("model.onnx") or forms["saved_model"]
+    return [_requirement(name.replace("_", "-")) for name in ("numpy", "pandas", *form["needs"])]
+
+
+def _requirement(package: str) -> str:
+    try:
+        return f"{package}=={version(package)}"
+    except PackageNotFoundError:
+        return package
 
 
 def _artifacts_of(uri: str) -> str | None:

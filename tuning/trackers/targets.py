@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,22 +12,18 @@ from tuning.commands import install
 from tuning.errors import ArgumentError, TrackerError
 
 if TYPE_CHECKING:
+    from tuning.trackers.contents import TrackedStudy
     from tuning.trackers.tracker import Tracker
 
-# Environment variables of the process that writes, for each kind of tracker. A kind is the name of
-# the package and of its extra. Variables that the user has set are not changed. By default MLflow
-# tries for four minutes to reach a server, and both packages send usage statistics or errors to
-# their makers.
-KINDS: dict[str, dict[str, str]] = {
-    "mlflow": {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
-    },
-    "tensorboard": {},
-    "wandb": {"WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_GIT": "true"},
+# A kind is the name of the package and of its extra.
+KINDS = ("mlflow", "tensorboard", "wandb")
+# Environment variables of the command line, unless the user has set them: the packages send usage
+# statistics or errors to their makers, and MLflow writes lines on the terminal.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "WANDB_ERROR_REPORTING": "false",
 }
 HIDDEN = "***"
 
@@ -61,25 +56,19 @@ class Target:
                 text = text.replace(secret, HIDDEN)
         return text
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Environment variables of the process that writes, without variables that are set."""
-        variables = KINDS[self.kind].items()
-        return {name: value for name, value in variables if name not in os.environ}
-
-    def open(self) -> Tracker:
-        """Open the tracker, in the process that writes to it."""
+    def open(self, study: TrackedStudy) -> Tracker:
+        """Open the tracker for a study."""
         if self.kind == "mlflow":
             from tuning.trackers.mlflow_tracker import MlflowTracker
 
-            return MlflowTracker(self.place)
+            return MlflowTracker(self.place, study)
         if self.kind == "tensorboard":
             from tuning.trackers.tensorboard_tracker import TensorBoardTracker
 
-            return TensorBoardTracker(self.place)
+            return TensorBoardTracker(self.place, study)
         from tuning.trackers.wandb_tracker import WandbTracker
 
-        return WandbTracker(self.place)
+        return WandbTracker(self.place, study)
 
 
 def parse_targets(texts: Iterable[str]) -> list[Target]:

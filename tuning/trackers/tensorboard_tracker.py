@@ -1,13 +1,11 @@
 """The tracker TensorBoard: a folder of event files for the study and for each trial, with HParams.
 
-The bytes of a file depend only on its content. New events are appended to an existing file, so a
-running TensorBoard shows them, and a file without new events is not changed.
+A file is written whole, so a trial that has a file is not written again.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +36,16 @@ class TensorBoardTracker:
         place: the folder that `tensorboard --logdir` is called with.
     """
 
-    def __init__(self, place: str) -> None:
-        self._folder = Path(place)
+    def __init__(self, place: str, study: TrackedStudy) -> None:
+        self._folder = Path(place) / f"{study.name}-{study.identity}"
 
-    def write_study(self, study: TrackedStudy, *, is_last: bool) -> None:
+    def write_trial(self, trial: TrackedTrial) -> None:
+        """Write the hyperparameters and the metrics of a trial."""
+        path = self._folder / f"trial-{trial.number:04d}" / EVENTS
+        if not path.exists():
+            _write(path, _events(trial), at=trial.started)
+
+    def write_end(self, study: TrackedStudy) -> None:
         """Write the verdict, the settings and the model card of the export as texts."""
         texts = {"verdict": study.verdict, "settings": _table(study.settings)}
         card = study.export / CARD if study.export else None
@@ -51,18 +55,7 @@ class TensorBoardTracker:
         events += [
             _scalar(name, value, at=study.created, step=0) for name, value in study.numbers.items()
         ]
-        _write(self._of(study) / "study" / EVENTS, events, at=study.created)
-
-    def write_trial(self, study: TrackedStudy, trial: TrackedTrial) -> None:
-        """Write the hyperparameters and the metrics of a trial."""
-        path = self._of(study) / f"trial-{trial.number:04d}" / EVENTS
-        _write(path, _events(trial), at=trial.started)
-
-    def close(self) -> None:
-        """Do nothing: no content is buffered."""
-
-    def _of(self, study: TrackedStudy) -> Path:
-        return self._folder / f"{study.name}-{study.identity}"
+        _write(self._folder / "study" / EVENTS, events, at=study.created)
 
 
 def _events(trial: TrackedTrial) -> Iterator[Event]:
@@ -71,32 +64,19 @@ def _events(trial: TrackedTrial) -> Iterator[Event]:
         name: value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in trial.parameters.items()
     }
-    yield _event(_session_start(trial, values), at=trial.started)
+    start = hparams_pb(values, trial_id=f"trial {trial.number}", start_time_secs=trial.started)
+    yield _event(start, at=trial.started)
     for epoch in trial.epochs:
         for name, value in epoch.metrics.items():
             if name != "epoch":  # The epoch is the step.
                 at = trial.started + epoch.seconds
                 yield _scalar(name, value, at=at, step=epoch.step)
-    if trial.ended is None:
-        return
     last = trial.epochs[-1].step if trial.epochs else 0
     for name, value in trial.numbers.items():
         yield _scalar(f"trial/{name}", value, at=trial.ended, step=last)
     words = _table({"state": trial.state, **trial.words})
     yield _event(text_pb("trial", words), at=trial.ended)
     yield _event(_session_end(trial), at=trial.ended)
-
-
-def _session_start(trial: TrackedTrial, values: dict[str, Any]) -> Any:
-    """Return the start of a trial for the page HParams. Maps of protocol buffers have no order, so
-    they are serialized again: the same values must give the same bytes.
-    """
-    summary = hparams_pb(values, trial_id=f"trial {trial.number}", start_time_secs=trial.started)
-    for value in summary.value:
-        plugin = value.metadata.plugin_data
-        content = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
-        plugin.content = content.SerializeToString(deterministic=True)
-    return summary
 
 
 def _session_end(trial: TrackedTrial) -> Any:
@@ -128,19 +108,12 @@ def _table(values: dict[str, str]) -> str:
     return f"| name | value |\n|---|---|\n{rows}"
 
 
-def _write(path: Path, events: Iterator[Event] | list[Event], *, at: float) -> None:
-    """Write an event file: append new events, or replace a file whose beginning differs."""
-    buffer = io.BytesIO()
-    writer = RecordWriter(buffer)
-    for event in (Event(wall_time=at, file_version="brain.Event:2"), *events):
-        writer.write(event.SerializeToString(deterministic=True))
-    new = buffer.getvalue()
-    old = path.read_bytes() if path.exists() else b""
-    if old and new.startswith(old):
-        with path.open("ab") as file:
-            file.write(new[len(old) :])
-        return
+def _write(path: Path, events: Iterable[Event], *, at: float) -> None:
+    """Write an event file, and replace an existing one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name("temporary")  # TensorBoard does not read files of this name.
-    temporary.write_bytes(new)
+    with temporary.open("wb") as file:
+        writer = RecordWriter(file)
+        for event in (Event(wall_time=at, file_version="brain.Event:2"), *events):
+            writer.write(event.SerializeToString())
     temporary.replace(path)

@@ -1,82 +1,136 @@
-"""The interface of trackers, and the writing of a study to a tracker."""
+"""The interface of trackers, and the writing of a study to one, at once or during a search."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from queue import SimpleQueue
 from typing import Protocol
 
-import optuna
+from filelock import FileLock, Timeout
 
-from tuning.results import ResultsDir, StudyDir
-from tuning.study.record import StudyRecord, read_record
-from tuning.study.storage import close_study
-from tuning.study.study import load_study, recorded_space
-from tuning.study.summary import summarize
-from tuning.trackers.contents import (
-    TrackedStudy,
-    TrackedTrial,
-    tracked_study,
-    tracked_trial,
-)
+from tuning.errors import TrackerError
+from tuning.results import StudyDir
+from tuning.study.record import read_record
+from tuning.study.study import recorded_space
+from tuning.study.summary import Summary
+from tuning.trackers.contents import TrackedStudy, TrackedTrial, tracked_study, tracked_trial
+from tuning.trackers.targets import Target
+
+logger = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """A place to which a study is written. Each method may raise any exception of its package.
+    """A place to which a study is written, opened with the place and the study. Each method may
+    raise any exception of its package.
 
-    A second call with the same study or trial replaces the earlier content, or leaves it unchanged.
+    A trial or a study that the place has is not written twice.
     """
 
-    def write_study(self, study: TrackedStudy, *, is_last: bool) -> None:
-        """Write a study without its trials. This method is called before the first trial, and with
-        `is_last` before the process ends.
-        """
+    def write_trial(self, trial: TrackedTrial) -> None:
+        """Write a finished trial."""
 
-    def write_trial(self, study: TrackedStudy, trial: TrackedTrial) -> None:
-        """Write a trial, which may be open."""
-
-    def close(self) -> None:
-        """Write buffered content, and end the processes of the package."""
+    def write_end(self, study: TrackedStudy) -> None:
+        """Write the study without its trials, after the last trial."""
 
 
-class StudyWriting:
-    """A study and a tracker, to which each call of `write` writes the changes of the study."""
+def write_study(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> None:
+    """Write each trial once it is finished, and the study after the last summary.
+
+    Raises:
+        TrackerError: the study can't be written to the tracker. The message is the reason, without
+            the password of the target.
+    """
+    digest = hashlib.sha256(f"{target.kind}:{target.place}".encode()).hexdigest()[:16]
+    try:
+        with FileLock(folder.tracker_lock_path(digest), timeout=0):
+            _write(target, folder, summaries)
+    except Timeout as error:
+        raise TrackerError(
+            "another call, such as a search with log_to, writes this study to the tracker; wait"
+            " for its end"
+        ) from error
+    # Packages of trackers raise many kinds of exceptions, and none may end a search.
+    except Exception as error:
+        reason = target.hide(reason_of(error))
+        logger.warning("%s: %s", target, reason)
+        raise TrackerError(reason) from error
+
+
+def _write(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> None:
+    record, space = read_record(folder), recorded_space(folder)
+    tracker: Tracker | None = None
+    written: set[int] = set()
+    for summary in summaries:
+        if tracker is None:
+            tracker = target.open(tracked_study(record, summary, folder))
+        for frozen in summary.trials:
+            if frozen.state.is_finished() and frozen.number not in written:
+                trial = tracked_trial(frozen, space, folder, metric=summary.metric)
+                if trial is not None:
+                    tracker.write_trial(trial)
+                written.add(frozen.number)
+    if tracker is not None:
+        tracker.write_end(tracked_study(record, summary, folder))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of an exception's message. For a failed connection, the message is that
+    of the failed connection among the exception's causes.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError | TimeoutError | socket.gaierror):
+            return cause.strerror or str(cause) or type(cause).__name__
+        cause = cause.__cause__ or cause.__context__
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")
+
+
+class Follower:
+    """A thread that writes a study to a tracker during a search, which never waits for the tracker.
+
+    Args:
+        on_failure: called at most once, with the reason of a failure.
+    """
 
     def __init__(
-        self, results: ResultsDir, folder: StudyDir, *, storage_url: str, tracker: Tracker
+        self, target: Target, folder: StudyDir, *, on_failure: Callable[[str], None]
     ) -> None:
-        self._folder, self._tracker = folder, tracker
-        self._record: StudyRecord = read_record(folder)
-        self._space = recorded_space(folder)
-        self._study: optuna.Study = load_study(results, folder, storage_url=storage_url)
-        self._closed: set[int] = set()  # Trials that are written and can't change any more.
-        self._written: dict[int, str] = {}  # Fingerprints of the open trials.
-        self._study_written = ""
+        self._target, self._folder, self._on_failure = target, folder, on_failure
+        self._newest: Summary | None = None
+        self._changes: SimpleQueue[bool] = SimpleQueue()  # False: no change will follow.
+        self._is_late = False
+        # The thread of a tracker that hangs must not keep the program from ending.
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
-    def write(self, *, is_last: bool = False) -> None:
-        """Write the changes since the last call."""
-        metric = self._record.config.metric
-        summary = summarize(self._study, metric=metric)
-        study = tracked_study(self._record, summary, self._folder)
-        if not self._study_written:
-            self._tracker.write_study(study, is_last=False)
-        for frozen in summary.trials:
-            if frozen.number in self._closed:
-                continue
-            trial = tracked_trial(frozen, self._space, self._folder, metric=metric)
-            if trial is None:
-                continue
-            if self._written.get(trial.number) != trial.fingerprint:
-                self._tracker.write_trial(study, trial)
-                self._written[trial.number] = trial.fingerprint
-            if not trial.is_open:
-                self._closed.add(trial.number)
-                del self._written[trial.number]
-        if is_last or self._study_written not in ("", study.fingerprint):
-            self._tracker.write_study(study, is_last=is_last)
-        self._study_written = study.fingerprint
+    def changed(self, summary: Summary) -> None:
+        """Report a change of the study."""
+        self._newest = summary
+        # A study may change several times a second, and the thread reads the newest summary.
+        if self._changes.empty():
+            self._changes.put(True)
 
     def close(self) -> None:
-        """Close the tracker and the connections to the storage."""
+        """Report that the study will not change any more."""
+        self._changes.put(True)
+        self._changes.put(False)
+
+    def finish(self, seconds: float) -> None:
+        """Wait until the thread has written the study, for at most `seconds`."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._is_late = True
+            self._on_failure("the last writing took too long")
+
+    def _run(self) -> None:
+        summaries = (self._newest for _ in iter(self._changes.get, False) if self._newest)
         try:
-            self._tracker.close()
-        finally:
-            close_study(self._study)
+            write_study(self._target, self._folder, summaries)
+        except TrackerError as error:
+            if not self._is_late:
+                self._on_failure(str(error))

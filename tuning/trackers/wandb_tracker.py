@@ -1,13 +1,13 @@
-"""The tracker Weights & Biases, offline: a run of each closed trial and of the study, in one group.
+"""The tracker Weights & Biases, offline: a run of each trial and of the study, in one group.
 
-`wandb sync` uploads the folders of the runs. A complete folder is not written again unless its run
-has changed.
+`wandb sync` uploads the folders of the runs. The complete folder of a trial is not written again.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,8 @@ import wandb
 
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
-# The file in a run's folder that contains the fingerprint of the run. It is written last.
+# The file in a run's folder that is written when the run is complete.
 WRITTEN = "keras-text-tuning.txt"
-# Folders of the package, whose defaults are in the user's home.
-FOLDERS = {
-    "WANDB_CACHE_DIR": "cache",
-    "WANDB_DATA_DIR": "data",
-    "WANDB_CONFIG_DIR": "config",
-    "WANDB_ARTIFACT_DIR": "artifacts",
-}
 
 
 class WandbTracker:
@@ -33,18 +26,27 @@ class WandbTracker:
         place: the folder in which the folder `wandb` is created.
     """
 
-    def __init__(self, place: str) -> None:
-        self._folder = Path(place).absolute()
+    def __init__(self, place: str, study: TrackedStudy) -> None:
+        self._study, self._folder = study, Path(place).absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
-        for name, folder in FOLDERS.items():
-            os.environ.setdefault(name, str(self._folder / "files" / folder))
 
-    def write_study(self, study: TrackedStudy, *, is_last: bool) -> None:
-        """Write the run of the study with its export, in the last call only."""
-        run_id = _run_id(study, "study")
-        if not is_last or self._is_written(run_id, study.fingerprint):
+    def write_trial(self, trial: TrackedTrial) -> None:
+        """Write the run of a trial."""
+        run_id = self._run_id(f"{trial.number:04d}")
+        if any((folder / WRITTEN).exists() for folder in self._folders(run_id)):
             return
-        with self._run(study, run_id, name=study.name, config=study.settings, kind="study") as run:
+        name = f"trial {trial.number}"
+        with self._run(run_id, name=name, config=trial.parameters, kind="trial") as run:
+            for epoch in trial.epochs:
+                run.log(epoch.metrics, step=epoch.step)
+            run.summary.update({**trial.numbers, "state": trial.state, **trial.words})
+        for folder in self._folders(run_id):
+            (folder / WRITTEN).touch()
+
+    def write_end(self, study: TrackedStudy) -> None:
+        """Write the run of the study with its export, and replace an earlier one."""
+        run_id = self._run_id("study")
+        with self._run(run_id, name=study.name, config=study.settings, kind="study") as run:
             run.summary.update({**study.numbers, "verdict": study.verdict})
             run.notes = study.verdict
             if study.export:
@@ -57,36 +59,16 @@ class WandbTracker:
                 confirmation = wandb.Artifact(name=f"{study.name}-confirmation", type="result")
                 confirmation.add_file(str(study.confirmation))
                 run.log_artifact(confirmation)
-        self._mark(run_id, study.fingerprint)
 
-    def write_trial(self, study: TrackedStudy, trial: TrackedTrial) -> None:
-        """Write the run of a trial that has ended."""
-        run_id = _run_id(study, f"{trial.number:04d}")
-        if trial.is_open or self._is_written(run_id, trial.fingerprint):
-            return
-        name = f"trial {trial.number}"
-        with self._run(study, run_id, name=name, config=trial.parameters, kind="trial") as run:
-            for epoch in trial.epochs:
-                run.log(epoch.metrics, step=epoch.step)
-            words = {"state": trial.state, **trial.words}
-            run.summary.update({**trial.numbers, **words})
-        self._mark(run_id, trial.fingerprint)
-
-    def close(self) -> None:
-        """End the package's process."""
-        wandb.teardown()
-
-    def _run(
-        self, study: TrackedStudy, run_id: str, *, name: str, config: Any, kind: str
-    ) -> wandb.Run:
-        """Start a run in a new folder."""
+    def _run(self, run_id: str, *, name: str, config: Mapping[str, Any], kind: str) -> wandb.Run:
+        """Start a run in a new folder. The run of a user's own that is active stays active."""
         for folder in self._folders(run_id):
             shutil.rmtree(folder)
         return wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or study.name,
+            project=os.environ.get("WANDB_PROJECT") or self._study.name,
             id=run_id,
             name=name,
-            group=f"{study.name}-{study.identity}",
+            group=f"{self._study.name}-{self._study.identity}",
             job_type=kind,
             config=dict(config),
             dir=self._folder,
@@ -97,25 +79,16 @@ class WandbTracker:
                 console="off",
                 silent=True,
                 save_code=False,
+                disable_git=True,
                 x_disable_stats=True,
                 x_disable_meta=True,
             ),
         )
 
+    def _run_id(self, name: str) -> str:
+        """Return the id of a run, which is the same in every call."""
+        return f"{self._study.name}-{self._study.identity}-{name}"
+
     def _folders(self, run_id: str) -> list[Path]:
         """Return the folders of a run; empty before the run is written."""
         return sorted(self._folder.glob(f"wandb/offline-run-*-{run_id}"))
-
-    def _is_written(self, run_id: str, fingerprint: str) -> bool:
-        marks = [folder / WRITTEN for folder in self._folders(run_id)]
-        return any(mark.exists() and mark.read_text() == fingerprint for mark in marks)
-
-    def _mark(self, run_id: str, fingerprint: str) -> None:
-        """Write the fingerprint of a complete run."""
-        for folder in self._folders(run_id):
-            (folder / WRITTEN).write_text(fingerprint)
-
-
-def _run_id(study: TrackedStudy, name: str) -> str:
-    """Return the id of a run, which is the same in every process."""
-    return f"{study.name}-{study.identity}-{name}"
