@@ -59,7 +59,7 @@ tune: $(VENV)/.installed $(if $(value PRESET),$(VENV)/.installed-pretrained) $(t
 confirm: $(VENV)/.installed
 	$(PYTHON) -m tuning confirm $(variables)
 
-## compare: search each of SPACES for the same MINUTES, confirm the best of each, and write one page
+## compare: search each of SPACES for the same MINUTES, confirm the best of each, and name the best
 compare: $(VENV)/.installed $(trackers)
 	$(PYTHON) -m tuning compare $(variables)
 

@@ -1,101 +1,71 @@
 """Comparisons of search spaces with values in the place of trainings."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from tuning.comparison.document import ComparedReference, ComparedSpace, Comparison
-from tuning.comparison.standings import Standing
-from tuning.config import DataConfig
+import optuna
+from optuna.trial import create_trial
+
+from tests.confirmations import with_repeats
+from tests.stored_documents import RECORD
+from tuning.atomic_io import write_json
+from tuning.documents import unstructure, write
 from tuning.evaluation.statistics import mean_interval
-from tuning.search.progress import Progressed
-from tuning.study.summary import Summary
+from tuning.report.spaces import Standing, study_name
+from tuning.results import ResultsDir, StudyDir
+from tuning.study.storage import close_study, open_storage
 
-REFERENCES = [
-    ComparedReference(
-        name="TF-IDF + logistic regression", about="100,000 terms", accuracy=0.8790, seconds=21.0
-    ),
-    ComparedReference(
-        name="tuned n-grams + logistic regression", about="C = 10", accuracy=0.8891, seconds=38.0
-    ),
-]
-# name → mean accuracy, differences of the seeds from it, training seconds, parameters, latency
-SPACES: dict[str, tuple[float, list[float], float, int, float]] = {
-    "baseline_lstm": (0.8312, [0.004, -0.006, 0.001, 0.003, -0.002], 92.0, 682_937, 3.1),
-    "masked_lstm": (0.8461, [0.001, 0.002, -0.004, 0.000, 0.001], 88.0, 702_001, 3.4),
-    "cnn": (0.8588, [0.002, -0.001, 0.001, -0.001, -0.001], 61.0, 1_946_113, 1.2),
-    "wide_deep": (0.8935, [0.001, -0.001, 0.000, 0.001, -0.001], 75.0, 2_871_554, 1.9),
-    "reviews": (0.8931, [0.000, 0.001, -0.002, 0.002, -0.001], 70.0, 1_204_882, 1.6),
-}
+SMALL = [0.001, -0.001, 0.0, 0.0, 0.0]
 
 
-def standing(
-    name: str,
-    mean: float,
-    changes: list[float],
-    *,
-    seconds: float = 10.0,
-    n_parameters: int = 1_000,
-    latency_ms: float | None = 1.0,
-) -> Standing:
+def standing(name: str, mean: float, changes: Sequence[float] = SMALL, **facts: Any) -> Standing:
     """A confirmed space, whose repeats on the seeds 1, 2, … differ from the mean by `changes`."""
     values = [mean + change for change in changes]
-    curve = [(20.0, mean - 0.03), (95.0, mean - 0.01), (410.0, mean + 0.004)]
-    space = ComparedSpace(
+    return Standing(
         space=name,
         study=f"compare-reviews-{name}",
-        seconds=600.0,
-        curve=curve,
-        is_searched=True,
-        is_over=True,
-        latency_ms=latency_ms,
-    )
-    return Standing(
-        space=space,
-        n_trials=31,
-        trial=7,
+        metric="val_accuracy",
         accuracy=mean_interval(values),
-        search_value=mean + 0.004,
         repeats=dict(enumerate(values, start=1)),
-        seconds=seconds,
-        n_parameters=n_parameters,
-        latency_ms=latency_ms,
-        values={"vocab_size": 30_000, "sequence_length": 150, "learning_rate": 0.001},
+        search_value=mean + 0.004,
+        **{"n_trials": 31, "n_parameters": 1_000, "train_seconds": 12.5, **facts},
     )
 
 
-def unconfirmed(name: str, **changes: object) -> Standing:
-    """A space of which nothing is known; `changes` are values of its `ComparedSpace`."""
-    space = ComparedSpace(space=name, study=f"compare-reviews-{name}")
-    return Standing(space=replace(space, **changes))  # type: ignore[arg-type]
+def unconfirmed(name: str) -> Standing:
+    return Standing(space=name, study=f"compare-reviews-{name}", metric="val_accuracy")
 
 
-def standings() -> list[Standing]:
-    """Five confirmed spaces."""
-    return [
-        standing(name, mean, changes, seconds=seconds, n_parameters=n, latency_ms=latency)
-        for name, (mean, changes, seconds, n, latency) in SPACES.items()
-    ]
-
-
-def comparison_of(standings: list[Standing]) -> Comparison:
-    return Comparison(
-        minutes=10.0,
-        seed=0,
-        data=DataConfig(data="amazon_reviews_*.csv.gz"),
-        spaces=[space_standing.space for space_standing in standings],
-        data_fingerprint="0123456789abcdef",
-        references=REFERENCES,
+def store_study(
+    results: ResultsDir,
+    comparison: str,
+    space: str,
+    values: Sequence[float] = (),
+    *,
+    data_fingerprint: str = RECORD.data_fingerprint,
+    **config: Any,
+) -> StudyDir:
+    """Write the study of a search space with one trial, number 0, confirmed by `values`."""
+    folder = results.study(study_name(comparison, space))
+    folder.path.mkdir(parents=True)
+    n_before = len(list(results.path.glob("*/study.json")))
+    record = replace(
+        RECORD,
+        config=replace(RECORD.config, study=folder.name, space=space, **config),
+        data_fingerprint=data_fingerprint,
+        created=f"2026-01-01 00:{n_before:02}",
     )
-
-
-def progressed(values: dict[int, list[float]]) -> Progressed:
-    """A search whose running trials have these values of their epochs."""
-    return Progressed(
-        summary=Summary.of("s", "val_accuracy", []),
-        n_trials=9,
-        epochs=5,
-        running={},
-        values=values,
-        n_paused=0,
-        elapsed_seconds=1.0,
-        seconds_left=None,
+    write(folder.config_path, record)
+    write_json(folder.space_path, unstructure({}))
+    study = optuna.create_study(
+        storage=open_storage(results.storage_url(None)),
+        study_name=folder.name,
+        direction="maximize",
     )
+    if values:
+        attributes = {"best_epoch": 2, "n_parameters": 100, "seconds": {"train": 3.0, "storage": 9}}
+        study.add_trial(create_trial(value=0.95, user_attrs=attributes))
+        with_repeats({0: [*values]}).save(folder)
+    close_study(study)
+    return folder

@@ -118,7 +118,6 @@ def is_documented(path: str) -> bool:
     part of a folder whose files are not in the tree.
     """
     for pattern, name in (
-        (r"^s(?=/comparison\.)", "<comparison>"),
         (r"^s(?=/)", "<study>"),
         (r"^cache/[0-9a-f]{16}", "cache/<fingerprint>"),
         (r"/(train|validation|test)(?=\.\w+\.npy$)", "/<split>"),
@@ -385,7 +384,7 @@ def test_every_path_of_the_code_is_in_the_results_layout() -> None:
         "s/trials/0003/report.html",
         "study.json",
         "s/vocabulary.txt",
-        "s/comparison.txt",
+        "s/comparison.json",
         "s/best/best.lock",
     ],
 )

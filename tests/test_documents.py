@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.configs import data_configs, study_configs
+from tests.configs import study_configs
 from tests.paths import ROOT
 from tests.stored_documents import (
     CARD,
@@ -23,7 +23,6 @@ from tests.stored_documents import (
     TEST_SCORES,
     wrong_values,
 )
-from tuning.comparison.document import ComparedReference, ComparedSpace, Comparison
 from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard, PresetCard
@@ -59,12 +58,6 @@ WRITTEN: dict[type, st.SearchStrategy[object]] = {
     TestDocument: documents_of(TestDocument),
     SplitScores: documents_of(SplitScores),
     Confirmation: documents_of(Confirmation, finalists=FINALISTS, pruned=FINALISTS),
-    Comparison: documents_of(
-        Comparison,
-        data=data_configs,
-        spaces=st.lists(documents_of(ComparedSpace), max_size=2),
-        references=st.lists(documents_of(ComparedReference), max_size=2),
-    ),
     Manifest: documents_of(Manifest, class_names=NAMES, files=st.just({})),
     **{
         kind: documents_of(kind)

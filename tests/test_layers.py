@@ -41,16 +41,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "study",
         "workers",
     },
-    "comparison": {
-        "data",
-        "spaces",
-        "evaluation",
-        "confirmation",
-        "study",
-        "report",
-        "workers",
-        "search",
-    },
     "inference": {"data", "evaluation"},
     "export": {
         "data",
@@ -84,7 +74,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "confirmation",
         "study",
         "report",
-        "comparison",
         "workers",
         "search",
         "inference",
@@ -215,7 +204,7 @@ def test_workers_import_no_optuna() -> None:
 
 
 def test_coordinator_imports_no_keras() -> None:
-    for path in modules("study", "confirmation", "report", "search", "comparison"):
+    for path in modules("study", "confirmation", "report", "search"):
         assert not outside(path) & {"keras", "tensorflow", "keras_tuner"}, path
 
 

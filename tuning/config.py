@@ -21,6 +21,7 @@ SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
 PRUNERS = ("asha", "hyperband", "median", "none")
 POOLS = ("process", "ray")
 DEFAULT_TRIALS = 20
+MAX_TRIALS = 1_000_000  # number of trials of a search that only its duration limits
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 # Minimum number of texts that a trial trains before it is compared with other trials for the first
 # time. Data sets of fewer than twice as many training texts have whole epochs only. In a search on

@@ -70,14 +70,6 @@ class StudyDir:
         return self.path / "confirmation.json"
 
     @property
-    def comparison_path(self) -> Path:
-        return self.path / "comparison.json"
-
-    @property
-    def comparison_page_path(self) -> Path:
-        return self.path / "comparison.html"
-
-    @property
     def test_path(self) -> Path:
         return self.path / "test.json"
 

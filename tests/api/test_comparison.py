@@ -1,8 +1,11 @@
-"""A comparison of search spaces as a Python object, with fakes in place of the searches."""
+"""Comparisons of search spaces: the loop over the searches, and their results in Python."""
 
-import contextlib
+import os
 import re
-from collections.abc import Callable, Iterator
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,41 +13,65 @@ import pandas as pd
 import pytest
 
 import tuning
-from tests.comparisons import comparison_of, standings, unconfirmed
-from tests.texts import make_reviews
-from tuning.api import trainings
-from tuning.comparison.document import Comparison as Document
-from tuning.comparison.document import Request
-from tuning.comparison.run import CompareHooks
-from tuning.config import Data
-from tuning.errors import ArgumentError, SpaceError, StudyError, TrackerError
+from tests.commands import Ran, start, wait_for
+from tests.comparisons import store_study
+from tests.studies import TINY_SPACE
+from tests.texts import make_reviews, substituted
+from tuning.api import comparison as comparing
+from tuning.config import Data, StudyConfig
+from tuning.confirmation.rounds import Confirmation
+from tuning.errors import ArgumentError, SpaceError, StorageError, StudyError
 from tuning.results import ResultsDir, StudyDir
+from tuning.study.coordinators import TOTAL_SECONDS, set_n_trials
+from tuning.study.prepare import prepare_corpus
+from tuning.study.storage import close_study
+from tuning.study.study import load_study
+
+NAME = "compare-reviews"
+VALUES = {"ngrams": [0.8, 0.81, 0.8], "cnn": [0.9, 0.91, 0.9], "reviews": [0.9, 0.9, 0.91]}
 
 
-class Calls:
-    """A fake of `tuning.comparison.run.compare` that records its calls."""
+class Searches:
+    """A fake of the search of `tune`, which records its calls and writes confirmed studies, unless
+    the name of the space is in `errors` or in `stops`: the user interrupts its search.
+    """
 
     def __init__(self) -> None:
-        self.requests: list[Request] = []
-        self.hooks: list[CompareHooks] = []
-        self.names: list[str] = []
+        self.calls: list[tuple[str, float | None]] = []
+        self.configs: list[StudyConfig] = []
+        self.errors: dict[str, Exception] = {}
+        self.stops: set[str] = set()
 
-    def compare(
-        self, folder: StudyDir, request: Request, results: ResultsDir, **options: Any
-    ) -> Document:
-        self.requests.append(request)
-        self.hooks.append(options["hooks"])
-        self.names.append(folder.name)
-        comparison = comparison_of([])
-        comparison.save(folder)
-        return comparison
+    def search(self, run: Any, config: StudyConfig, folder: StudyDir, **_: Any) -> bool:
+        space, root, seconds = config.space, run.args[1], run.keywords["budget"].total_seconds
+        self.calls.append((space, seconds))
+        self.configs.append(config)
+        if space in self.errors:
+            raise self.errors[space]
+        if not folder.config_path.exists():
+            corpus, _ = prepare_corpus(config, results=root)
+            settings = {"seed": config.seed, "train": config.train, "data": config.data}
+            settings["data_fingerprint"] = corpus.fingerprint
+            store_study(root, folder.name.rpartition("-")[0], space, VALUES[space], **settings)
+        study = load_study(root, folder, storage_url=root.storage_url(None))
+        study.set_user_attr(TOTAL_SECONDS, seconds)
+        set_n_trials(study, 1)
+        close_study(study)
+        confirmation = Confirmation.load(folder)
+        assert confirmation is not None
+        replace(confirmation, is_over=space not in self.stops).save(folder)
+        return space not in self.stops
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
+def searches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Searches:
     monkeypatch.chdir(tmp_path)
-    made = Calls()
-    monkeypatch.setattr("tuning.comparison.run.compare", made.compare)
+    make_reviews().to_csv("reviews.csv", index=False)
+    made = Searches()
+    monkeypatch.setattr(comparing, "search", made.search)
+    monkeypatch.setattr(
+        "tuning.report.page.write_report", lambda study: (study.folder.report_path, None)
+    )
     return made
 
 
@@ -57,34 +84,102 @@ class Large:
         raise NotImplementedError
 
 
-def test_frame_and_hypermodels_become_files(calls: Calls) -> None:
+def test_spaces_are_searched_in_their_order_for_the_same_time(
+    searches: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2, seed=3, epochs=4)
+    assert searches.calls == [("ngrams", 120), ("cnn", 120)]
+    for config in searches.configs:
+        assert (config.seed, config.train.epochs, config.data.data) == (3, 4, "reviews.csv")
+    out = capsys.readouterr().out
+    assert "ngrams, space 1 of 2: searching until 2 min are over" in out
+    assert "Choose cnn" in out
+    assert out.count("report.html") == 2
+
+
+def test_same_call_searches_nothing_again(searches: Searches) -> None:
+    for _ in range(2):
+        tuning.compare(["ngrams", "cnn"], "reviews.csv")
+    assert searches.calls == [("ngrams", 600), ("cnn", 600)]
+
+
+def test_comparison_continues_with_further_spaces_and_minutes(searches: Searches) -> None:
+    tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2, seed=3)
+    tuning.compare(["reviews"], "reviews.csv")
+    assert searches.calls[2:] == [("reviews", 120)]
+    assert searches.configs[2].seed == 3
+    tuning.compare(data="reviews.csv", minutes=3)
+    assert searches.calls[3:] == [("ngrams", 180), ("cnn", 180), ("reviews", 180)]
+    with pytest.raises(ArgumentError, match="minutes must be 3 or more"):
+        tuning.compare(data="reviews.csv", minutes=2)
+
+
+def test_interrupted_comparison_continues_where_it_was_stopped(searches: Searches) -> None:
+    searches.stops = {"ngrams"}
+    with pytest.raises(KeyboardInterrupt):
+        tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2)
+    assert len(searches.calls) == 1
+    searches.stops = set()
+    tuning.compare(["ngrams", "cnn"], "reviews.csv")
+    assert searches.calls[1:] == [("ngrams", 120), ("cnn", 120)]
+
+
+def test_other_spaces_go_on_after_a_bug_of_one(
+    searches: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searches.errors = {"ngrams": SpaceError("no such layer")}
+    tuning.compare(["ngrams", "cnn"], "reviews.csv")
+    assert "ngrams failed, and the others go on: no such layer" in capsys.readouterr().err
+    searches.errors = {"cnn": StorageError("no space")}
+    with pytest.raises(StorageError, match="no space"):
+        tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=20)
+    assert [space for space, _ in searches.calls] == ["ngrams", "cnn", "cnn"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"seed": 9}, "seed: .* has 9"),
+        ({"epochs": 9}, "epochs: .* has 9"),
+        ({}, "data_fingerprint: "),
+    ],
+)
+def test_other_settings_than_before_are_refused_before_a_search(
+    arguments: dict[str, Any], words: str, searches: Searches
+) -> None:
+    tuning.compare(["ngrams", "cnn"], "reviews.csv")
+    if not arguments:
+        make_reviews(200).to_csv("reviews.csv", index=False)
+    with pytest.raises(StudyError, match=words):
+        tuning.compare(["reviews"], "reviews.csv", **arguments)
+    assert len(searches.calls) == 2
+
+
+def test_frame_and_hypermodels_become_files(searches: Searches) -> None:
     reviews = make_reviews(80).rename(columns={"review_body": "body"})
-    comparison = tuning.compare(
-        [small, Large, "ngrams"], Data(reviews, text_column="body"), minutes=2, seed=3
-    )
-    (request,) = calls.requests
-    names = [Path(space).name.rpartition("-")[0] for space in request.spaces[:2]]
-    assert names == ["small", "Large"]
-    folder = comparison.page.parent.absolute()
-    assert [Path(space).parent for space in request.spaces[:2]] == [folder, folder]
-    assert (request.spaces[2], request.minutes, request.seed) == ("ngrams", 2, 3)
-    assert request.data["text_column"] == "body"
-    assert len(pd.read_parquet(request.data["data"])) == 80
-    assert comparison.name == f"compare-{Path(request.data['data']).stem}"
+    searches.stops = {"small"}
+    searches.errors = {"small": SpaceError("x"), "Large": SpaceError("x")}
 
+    def search(run: Any, config: StudyConfig, *_: Any, **__: Any) -> bool:
+        searches.configs.append(config)
+        return True
 
-def test_same_call_continues_the_comparison_and_lists_are_data(calls: Calls) -> None:
-    reviews = make_reviews(80)
-    texts, labels = reviews["review_body"].tolist(), reviews["star_rating"].tolist()
-    first = tuning.compare(["ngrams", "cnn"], Data(texts=texts, labels=labels))
-    second = tuning.compare(data=Data(texts=texts, labels=labels))
-    assert first.name == second.name
-    assert calls.requests[1].spaces == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparing, "search", search)
+        comparison = tuning.compare([small, Large, "ngrams"], Data(reviews, text_column="body"))
+    paths = [Path(config.space) for config in searches.configs[:2]]
+    assert [path.name.rpartition("-")[0] for path in paths] == ["small", "Large"]
+    assert all(path.exists() and path.parent.name == comparison.name for path in paths)
+    data = searches.configs[0].data
+    assert data.text_column == "body"
+    assert len(pd.read_parquet(data.data)) == 80
+    assert comparison.name == f"compare-{Path(data.data).stem}"
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
+        ({"log_to": ["abacus:runs"]}, ArgumentError, ["abacus"]),
         ({"spaces": ["ngrams", "ngrams"]}, ArgumentError, ["spaces must name", "'ngrams' twice"]),
         ({"spaces": ["ngrams", "none"]}, SpaceError, ["none"]),
         ({"spaces": ["ngrams", 7]}, SpaceError, ["a class or a function build(hp)", "received 7"]),
@@ -92,20 +187,18 @@ def test_same_call_continues_the_comparison_and_lists_are_data(calls: Calls) -> 
         ({"spaces": small}, ArgumentError, ["spaces must be a list", "function small"]),
         ({"workers": 0}, ArgumentError, ["workers must be 1 or more", "0"]),
         ({"data": Data(texts=["a"], labels=[])}, ArgumentError, ["same length", "0 labels"]),
-        ({"log_to": "tensorboard:runs"}, ArgumentError, ["log_to must be a list"]),
-        ({"log_to": ["abacus:runs"]}, ArgumentError, ["abacus"]),
     ],
 )
 def test_wrong_argument_is_named_before_anything_is_searched(
     arguments: dict[str, Any],
     error: type[Exception],
     words: list[str],
-    calls: Calls,
+    searches: Searches,
 ) -> None:
     with pytest.raises(error) as raised:
         tuning.compare(**{"spaces": ["ngrams", "cnn"], "data": "reviews.csv", **arguments})
     assert all(word in str(raised.value) for word in words), raised.value
-    assert calls.requests == []
+    assert searches.calls == []
 
 
 def test_comparison_of_one_space_is_refused(tmp_path: Path) -> None:
@@ -113,75 +206,35 @@ def test_comparison_of_one_space_is_refused(tmp_path: Path) -> None:
         tuning.compare(["ngrams"], results=tmp_path)
 
 
-def test_trackers_follow_the_search_of_each_space(
-    calls: Calls, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps: list[object] = []
-
-    @contextlib.contextmanager
-    def following(log_to: list[str], folder: StudyDir) -> Iterator[Callable[[str], str]]:
-        steps.append((log_to, folder.name))
-        yield lambda hooks: f"{hooks} and trackers"
-        steps.append("left")
-
-    monkeypatch.setattr(trainings, "following", following)
-    monkeypatch.setattr(trainings, "require_trackers", lambda log_to: None)
-    tuning.compare(["ngrams", "cnn"], "reviews.csv", log_to=["tensorboard:runs"])
-    search = calls.hooks[0].follow("compare-reviews-cnn", lambda *, hooks: steps.append(hooks))
-    search(hooks="hooks")
-    study = (["tensorboard:runs"], "compare-reviews-cnn")
-    assert steps == [study, "hooks and trackers", "left"]
-
-
-def test_missing_package_of_a_tracker_is_named_before_the_search(
-    calls: Calls, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tuning.trackers.targets.find_spec", lambda name: None)
-    with pytest.raises(TrackerError, match="mlflow"):
-        tuning.compare(["ngrams", "cnn"], "reviews.csv", log_to=["mlflow:runs"])
-    assert calls.requests == []
-
-
 @pytest.fixture
-def comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuning.Comparison:
-    """Return a comparison of six spaces, of which one is not confirmed."""
+def comparison(tmp_path: Path) -> tuning.Comparison:
+    """Return a comparison of three spaces, of which one is not confirmed."""
     results = ResultsDir(tmp_path)
-    entries = [unconfirmed("gru"), *standings()]
-    comparison_of(entries).save(results.study("compare-reviews"))
-    for entry in entries[1:]:
-        folder = results.study(entry.space.study)
-        folder.path.mkdir(parents=True)
-        folder.config_path.write_text("{}")
-    monkeypatch.setattr("tuning.comparison.page.read_standings", lambda *_, **__: entries)
-    return tuning.load_comparison("compare-reviews", results=tmp_path)
+    store_study(results, NAME, "gru")
+    for space in ("ngrams", "cnn"):
+        store_study(results, NAME, space, VALUES[space])
+    return tuning.load_comparison(NAME, results=tmp_path)
 
 
 def test_spaces_are_a_data_frame_with_the_best_first(comparison: tuning.Comparison) -> None:
     frame = comparison.spaces_dataframe()
-    assert frame["space"].tolist() == [
-        *("wide_deep", "reviews", "cnn", "masked_lstm", "baseline_lstm", "gru")
-    ]
+    assert frame["space"].tolist() == ["cnn", "ngrams", "gru"]
     best = frame.iloc[0]
     assert best["low"] < best["accuracy"] < best["high"]
-    assert (best["state"], best["n_parameters"], best["latency_ms"]) == ("", 2_871_554, 1.9)
-    assert frame["state"].iloc[-1] != ""
+    assert (best["study"], best["n_parameters"]) == ("compare-reviews-cnn", 100)
     assert pd.isna(frame["accuracy"].iloc[-1])
 
 
 def test_best_is_the_study_with_the_best_mean(comparison: tuning.Comparison) -> None:
     assert comparison.best is not None
-    assert comparison.best.name == "compare-reviews-wide_deep"
-    assert set(comparison.studies) == {
-        *("wide_deep", "reviews", "cnn", "masked_lstm", "baseline_lstm")
-    }
-    assert not comparison.is_over
-    assert comparison.page.name == "comparison.html"
+    assert comparison.best.name == "compare-reviews-cnn"
+    assert set(comparison.studies) == {"ngrams", "cnn", "gru"}
 
 
 def test_notebook_shows_what_to_choose_and_the_spaces(comparison: tuning.Comparison) -> None:
     page = comparison._repr_html_()
     assert page.startswith("<p><b>compare-reviews</b></p>\n<p>Choose ")
-    assert "wide_deep has the best mean" in comparison.verdict()
+    assert "cnn has the best mean" in comparison.verdict()
     assert "<table" in page
     assert not re.search(r"NaN|None|NA\b|e\+06", page)
     assert repr(comparison).startswith("Comparison('compare-reviews', ")
@@ -193,3 +246,38 @@ def test_name_that_is_no_comparison_is_refused(
 ) -> None:
     with pytest.raises(StudyError, match=f"which has compare-reviews; received '{name}'"):
         tuning.load_comparison(name, results=tmp_path)
+
+
+@pytest.mark.journey
+def test_killed_comparison_goes_on_and_is_in_each_report(
+    run_cli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    data = tmp_path / "reviews.csv"
+    make_reviews().to_csv(data, index=False)
+    build = "        return lstm_classifier("
+    bug = f"        raise RuntimeError('no such layer')\n{build}"
+    sources = {"small": TINY_SPACE, "broken": substituted(TINY_SPACE, build, bug)}
+    sources["large"] = substituted(
+        TINY_SPACE, '"lstm_units", 2, 4, default=2', '"lstm_units", 6, 9, default=8'
+    )
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    spaces = " ".join(str(tmp_path / f"{name}.py") for name in sources)
+    results = ResultsDir(tmp_path / "results")
+    flags = ["--spaces", spaces, "--data", str(data), "--workers", "2"]
+    command = [sys.executable, "-m", "tuning", "compare", *flags, "--results", str(results.path)]
+    process = start([*command, "--minutes", "0.7"])
+    wait_for(process, "trial 1 ")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    ran = run_cli("compare", *flags)
+    assert ran.code == 0, ran.err
+    assert ran.out.count("until 0.7 min are over") == 3
+    assert "no such layer" in ran.err
+    comparison = tuning.load_comparison(NAME, results=results.path)
+    frame = comparison.spaces_dataframe()
+    assert set(frame["space"][:2]) == {"small", "large"} and frame["accuracy"][:2].notna().all()
+    for name in ("small", "large"):
+        page = results.study(f"{NAME}-{name}").report_path.read_text(encoding="utf-8")
+        assert "Other search spaces on the same data" in page
+        assert not results.study(f"{NAME}-{name}").test_path.exists()

@@ -22,8 +22,6 @@ from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substitute
 from tuning.api.inputs import default_study
 from tuning.commands import install
-from tuning.comparison.document import ComparedSpace, Comparison
-from tuning.config import DataConfig
 from tuning.display import console, progress
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
@@ -179,28 +177,14 @@ def test_compare_refuses_a_wrong_flag(
     assert not (tmp_path / "results").exists()
 
 
-def test_interrupted_comparison_is_exit_130_and_has_its_page(
-    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_interrupted_comparison_is_exit_130(
+    run_cli: Run, reviews_csv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spaces = [ComparedSpace(space="ngrams", study="compare-movie_reviews-ngrams", seconds=9.0)]
-    stopped = Comparison(minutes=1, seed=0, data=DataConfig(), spaces=spaces)
-    monkeypatch.setattr("tuning.comparison.run.compare", lambda *flags, **options: stopped)
-    ran = run_cli("compare", "--spaces", "ngrams cnn")
+    monkeypatch.setattr("tuning.api.comparison.search", lambda *flags, **options: False)
+    ran = run_cli("compare", "--spaces", "ngrams cnn", "--data", reviews_csv)
     assert ran.code == 130
-    assert "ngrams (not finished)" in ran.out
+    assert "ngrams, space 1 of 2" in ran.out and "space 2 of 2" not in ran.out
     assert "Interrupted; the same command continues the comparison." in ran.out
-    assert (tmp_path / "results" / "compare-movie_reviews" / "comparison.html").exists()
-
-
-def test_compare_refuses_other_data_than_before(run_cli: Run, tmp_path: Path) -> None:
-    folder = ResultsDir(tmp_path / "results").study("compare-reviews")
-    spaces = [ComparedSpace(space="ngrams", study="compare-reviews-ngrams")]
-    data = DataConfig(data="reviews.csv")
-    Comparison(minutes=1, seed=0, data=data, spaces=spaces, data_fingerprint="ffff").save(folder)
-    path = tmp_path / "reviews.csv"
-    make_reviews(80).to_csv(path, index=False)
-    ran = run_cli("compare", "--data", path)
-    check_refused(ran, "Comparison 'compare-reviews'", "ffff", "start another comparison")
 
 
 def test_value_error_of_a_bug_is_not_shown_as_a_mistake_of_the_user(

@@ -14,10 +14,10 @@ import typer
 
 import tuning
 from tests.paths import ROOT
+from tuning.api.comparison import DEFAULT_MINUTES
 from tuning.api.study import Study
 from tuning.cli.app import COMMANDS, app
 from tuning.cli.derive import GROUPS, Option, command, options_of, with_flags
-from tuning.comparison.document import DEFAULT_MINUTES
 from tuning.config import (
     DEFAULT_TRIALS,
     MIN_TEXTS,

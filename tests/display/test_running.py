@@ -19,6 +19,7 @@ def search_that_ended(corpus: Corpus, folder: StudyDir, ended: SearchEnd) -> Cal
     counts = {"running": 0, "complete": 2}
     outcome = SimpleNamespace(
         ended=ended,
+        min_complete=3,
         summary=SimpleNamespace(counts=counts, n_paused=0, trials=[]),
     )
     session = SimpleNamespace(

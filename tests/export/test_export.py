@@ -302,8 +302,8 @@ import sys
 from pathlib import Path
 from tuning.export import export
 from tuning.results import ResultsDir
-results = ResultsDir(Path(sys.argv[1]))
-export.export_best(results, results.study("s"), storage_url=results.storage_url(None))
+from tuning.study.handle import StudyHandle
+export.export_best(StudyHandle.of(ResultsDir(Path(sys.argv[1])), "s"))
 """
 
 

@@ -23,6 +23,7 @@ from optuna.trial import TrialState, create_trial
 
 from tests.browser import Browser
 from tests.commands import Ran
+from tests.comparisons import standing, unconfirmed
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
 from tuning.cli.app import INTERRUPTED
@@ -626,12 +627,30 @@ def wide_page(
     )
 
 
+def test_search_spaces_of_a_comparison_are_a_section(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path
+) -> None:
+    spaces = [standing("<b>", 0.9), replace(standing("wide", 0.8), study="wide"), unconfirmed("c")]
+    folder = ResultsDir(tmp_path).study("wide")
+    text = wide_page(finished, folder, Measured(spaces=spaces))
+    _, _, after = text.partition("<h2>Other search spaces on the same data</h2>")
+    section = after.partition("<h2>")[0]
+    assert "Choose &lt;b&gt;: no other search space" in section
+    assert section.count("<tr>") == 4
+    # A study of other data may have a name of the comparison.
+    other = wide_page(finished, folder, Measured(spaces=[spaces[0], spaces[2]]))
+    assert "Other search spaces" not in other
+
+
 @pytest.mark.slow
 def test_no_table_scrolls_sideways_at_1280_pixels(
     finished: tuple[ResultsDir, Outcome], chromium: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "page.html"
-    path.write_text(wide_page(finished, ResultsDir(tmp_path).study("wide")), encoding="utf-8")
+    spaces = [standing("a_long_name_of_a_space-3501b39e", 0.9, latency_ms=1.0), standing("b", 0.8)]
+    spaces = [replace(entry, study="wide") for entry in spaces]
+    page = wide_page(finished, ResultsDir(tmp_path).study("wide"), Measured(spaces=spaces))
+    path.write_text(page, encoding="utf-8")
     tables = '[...document.querySelectorAll("table")]'
     with Browser(chromium) as browser:
         browser.call(
@@ -643,7 +662,7 @@ def test_no_table_scrolls_sideways_at_1280_pixels(
         )
         browser.open(path.as_uri())
         assert browser.run("innerWidth") == 1280
-        assert browser.run(f"{tables}.length") == 7
+        assert browser.run(f"{tables}.length") == 8
         has_bar = "t.parentElement.scrollWidth > t.parentElement.clientWidth"
         wide = f"{tables}.filter(t => {has_bar}).map(t => t.rows[0].textContent.slice(0, 60))"
         assert browser.run(wide) == []

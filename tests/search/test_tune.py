@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from tests.commands import start, tune_command, wait_for
 from tests.studies import Setting
-from tuning.atomic_io import read_history, read_json, write_json
+from tuning.atomic_io import read_history, read_json
 from tuning.config import DataConfig, Limits, TrainConfig
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import unstructure
@@ -24,6 +24,7 @@ from tuning.results import ResultsDir
 from tuning.search import open_trials
 from tuning.search.progress import Progressed
 from tuning.search.tune import Outcome, configure
+from tuning.study.coordinators import requested_n_trials, searched_seconds
 from tuning.study.handle import StudyHandle
 from tuning.study.status import status_of
 from tuning.study.study import recorded_config
@@ -394,6 +395,20 @@ def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Settin
 
 @pytest.mark.slow
 @pytest.mark.alone
+def test_search_of_a_total_duration_prunes_its_paused_trials(setting: Setting) -> None:
+    slow_down(setting, 3)
+    config = {"train": TrainConfig(epochs=4, patience=9)}
+    outcome = setting.tune(1, total_seconds=2.5, config=config)
+    assert (outcome.ended, outcome.min_complete) == ("timeout", 1)
+    assert outcome.summary.counts["pruned"] == 1
+    assert searched_seconds(setting.study()) == 2.5
+    assert requested_n_trials(setting.study()) == 1
+    again = setting.tune(1, total_seconds=2.5, config=config)
+    assert len(again.summary.trials) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.alone
 def test_timeout_queues_a_trial_again_that_can_not_pause(setting: Setting) -> None:
     slow_down(setting, 3)
     line = "    def build(self, hp):\n"
@@ -495,13 +510,6 @@ def test_refused_process_leaves_the_lock_of_a_study_that_is_being_created(settin
             with pytest.raises(StudyError, match="Only one process may work"):
                 setting.tune(1)
         assert setting.folder.lock_path.exists()
-
-
-def test_name_of_a_comparison_is_no_name_of_a_study(tmp_path: Path) -> None:
-    folder = ResultsDir(tmp_path).study("compare-reviews")
-    write_json(folder.comparison_path, {})
-    with pytest.raises(StudyError, match="'compare-reviews' is a comparison, which `make compare"):
-        configure("compare-reviews", {}, folder)
 
 
 def test_configure_takes_the_study_s_own_values_and_the_call_s_flags(copied: Setting) -> None:

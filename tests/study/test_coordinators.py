@@ -20,14 +20,14 @@ import optuna
 import psutil
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from tests.paths import ROOT
 from tests.postgresql import PASSWORD
 from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
 from tuning.atomic_io import read_json
 from tuning.cli.studies import coordinator_sentences
-from tuning.config import StudyConfig
+from tuning.config import MAX_TRIALS, StudyConfig
 from tuning.errors import StorageError, StudyError, TuningError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
@@ -41,9 +41,12 @@ from tuning.study import coordinators
 from tuning.study.coordinators import (
     FIRST_COORDINATOR,
     N_TRIALS,
+    TOTAL_SECONDS,
     Coordinators,
     heartbeats_of,
     identify,
+    searched_seconds,
+    set_n_trials,
 )
 from tuning.study.handle import StudyHandle
 from tuning.study.status import status_of
@@ -806,3 +809,17 @@ def test_heartbeat_of_another_program_is_refused(shared: Shared) -> None:
     load_study_of(shared).set_user_attr("coordinator a", {"pid": 1})
     with pytest.raises(StudyError, match="must be as this program wrote them; host: is missing"):
         first.coordinators.read_heartbeats()
+
+
+def test_searched_seconds_are_those_of_the_trials_until_the_search_is_over() -> None:
+    study = optuna.create_study()
+    assert searched_seconds(study) == 0
+    Coordinators(study, n_workers=2).exchange_heartbeats()
+    for seconds in ({"train": 5.0, "idle": 1.0, "storage": 100.0}, {"train": 4.0}):
+        study.add_trial(create_trial(value=0.5, user_attrs={"seconds": seconds}))
+    assert searched_seconds(study) == 5  # Earlier versions have not recorded the duration.
+    study.set_user_attr(TOTAL_SECONDS, 60)
+    set_n_trials(study, MAX_TRIALS)
+    assert searched_seconds(study) == 5
+    set_n_trials(study, 2)
+    assert searched_seconds(study) == 60

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tuning.atomic_io import read_json, write_text
+from tuning.atomic_io import read_json
 from tuning.errors import StudyError
 from tuning.results import StudyDir
 from tuning.study.lock import study_lock
@@ -53,12 +53,3 @@ def test_folder_of_a_study_that_was_never_created_is_removed(folder: StudyDir) -
     with pytest.raises(ZeroDivisionError):
         fail()
     assert not folder.path.parent.exists()
-
-
-def test_comparison_keeps_its_log_after_an_error(folder: StudyDir) -> None:
-    write_text(folder.comparison_path, "{}")
-    write_text(folder.log_path, "a line")
-    with pytest.raises(StudyError, match="no space"), study_lock(folder):
-        raise StudyError("no space")
-    assert folder.comparison_path.exists()
-    assert folder.log_path.exists()

@@ -1,30 +1,38 @@
-"""A comparison of search spaces as a Python object, and `tuning.compare`, which returns it."""
+"""Comparisons of search spaces: a loop over the search of `tune`, and their results in Python."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.api import trainings
+from rich.markup import escape
+
 from tuning.api.cells import space_place
 from tuning.api.inputs import data_stem, source_of
 from tuning.api.parameters import plain_numbers, workers_of
+from tuning.api.search import search
 from tuning.api.study import Study
-from tuning.config import Data, Limits, Workers
-from tuning.display.console import end_script
+from tuning.api.tracking import require_trackers
+from tuning.commands import repeated
+from tuning.config import Data, Limits, Workers, given, require_positive
+from tuning.display.console import console, end_script, warn
 from tuning.display.logs import import_optuna
-from tuning.errors import ArgumentError, StudyError
+from tuning.display.progress import steps
+from tuning.display.tables import print_spaces
+from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.results import ResultsDir, StudyDir
-from tuning.spaces.files import find_space
+from tuning.spaces.files import find_space, short_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuning.comparison.document import Comparison as Document
-    from tuning.comparison.standings import Standing
+    from tuning.report.spaces import Standing
+    from tuning.study.handle import StudyHandle
 
-
+DEFAULT_MINUTES = 10.0
+MIN_SPACES = 2
 # Types of the columns of `spaces_dataframe`, which may have missing values.
 KINDS = {
     **dict.fromkeys(("accuracy", "low", "high", "search_value", "train_seconds"), "float64"),
@@ -34,11 +42,11 @@ KINDS = {
 
 
 class Comparison:
-    """A comparison of search spaces in a results folder, which `make compare` or `tuning.compare`
-    created. Every property reads the files and the storage again.
+    """The studies of a comparison, which `make compare` or `tuning.compare` created. Every property
+    reads the files and the storage again.
 
     Args:
-        folder: the folder of the comparison.
+        name: the name of the comparison.
         results: the folder of all studies.
         storage: URL of the Optuna storage; None: the file optuna.db in `results`.
 
@@ -47,74 +55,52 @@ class Comparison:
         >>> print(comparison.verdict())
     """
 
-    def __init__(
-        self, folder: StudyDir, results: ResultsDir, *, storage: str | None = None
-    ) -> None:
-        self._folder, self._results, self._storage = folder, results, storage
+    def __init__(self, name: str, results: ResultsDir, *, storage: str | None = None) -> None:
+        self.name, self._results, self._storage = name, results, storage
 
     def __repr__(self) -> str:
-        return f"Comparison({self.name!r}, {str(self._folder.path)!r})"
-
-    @property
-    def name(self) -> str:
-        """The name of the comparison."""
-        return self._folder.name
-
-    @property
-    def page(self) -> Path:
-        """The page `comparison.html`, which opens offline."""
-        return self._folder.comparison_page_path
-
-    @property
-    def is_over(self) -> bool:
-        """Whether every space is searched and confirmed; False after an interrupt or a failure."""
-        return not self._document().unfinished
+        return f"Comparison({self.name!r}, {str(self._results.path)!r})"
 
     @property
     def studies(self) -> dict[str, Study]:
         """The study of each space that has begun, by the name of the space."""
+        from tuning.report.spaces import comparisons
+
+        root, storage = self._results, self._storage
         return {
-            space.name: Study(folder, self._results, storage=self._storage)
-            for space in self._document().spaces
-            if (folder := self._results.study(space.study)).config_path.exists()
+            short_name(config.space): Study(root.study(config.study), root, storage=storage)
+            for config in (record.config for record in comparisons(root).get(self.name, []))
         }
 
     @property
     def best(self) -> Study | None:
         """The study of the space with the best mean on fresh seeds; None before a confirmation."""
-        from tuning.comparison.standings import rank_spaces
-
-        ranking = rank_spaces(self._standings())
-        return self.studies[ranking.best.name] if ranking else None
+        confirmed = [standing for standing in self._standings() if standing.accuracy]
+        return self.studies[confirmed[0].space] if confirmed else None
 
     def verdict(self) -> str:
         """Return sentences about which space to choose, and why."""
-        from tuning.comparison.standings import verdict
+        from tuning.report.spaces import choice
 
-        return " ".join(verdict(self._document(), self._standings()))
+        return " ".join(choice(self._standings()))
 
     def spaces_dataframe(self) -> pd.DataFrame:
         """Return one row for each space, the best first.
 
-        The columns are space, study, state (empty for a confirmed space), accuracy, low and high
-        (the corrected mean validation accuracy on fresh seeds and its 95 % interval), search_value,
+        The columns are space, study, accuracy, low and high (the corrected mean validation accuracy
+        on fresh seeds and its 95 % interval; missing before a confirmation), search_value,
         n_trials, train_seconds (of one training of the best), n_parameters and latency_ms.
         """
         import pandas as pd
 
-        rows = pd.DataFrame([_row(standing) for standing in self._standings()]).astype(KINDS)
-        return rows.sort_values("accuracy", ascending=False, ignore_index=True)
-
-    def _document(self) -> Document:
-        from tuning.comparison.document import Comparison as Document
-
-        return Document.load(self._folder)
+        rows = [_row(standing) for standing in self._standings()]
+        return pd.DataFrame(rows).astype(KINDS)
 
     def _standings(self) -> list[Standing]:
-        from tuning.comparison.page import read_standings
+        from tuning.report.spaces import standings_of
 
         url = self._results.storage_url(self._storage)
-        return read_standings(self._document(), self._results, storage_url=url)
+        return standings_of(self._results, self.name, storage_url=url)
 
     def _repr_html_(self) -> str:
         """Return the verdict and the spaces as HTML for a notebook."""
@@ -126,17 +112,69 @@ class Comparison:
 def _row(standing: Standing) -> dict[str, Any]:
     accuracy = standing.accuracy
     return {
-        "space": standing.name,
-        "study": standing.space.study,
-        "state": standing.state,
+        "space": standing.space,
+        "study": standing.study,
         "accuracy": accuracy.value if accuracy else None,
         "low": accuracy.low if accuracy else None,
         "high": accuracy.high if accuracy else None,
         "search_value": standing.search_value,
         "n_trials": standing.n_trials,
-        "train_seconds": standing.seconds,
+        "train_seconds": standing.train_seconds,
         "n_parameters": standing.n_parameters,
         "latency_ms": standing.latency_ms,
+    }
+
+
+def _times(study: StudyHandle) -> tuple[float, float]:
+    """Return the seconds that a study was to be searched for, and the seconds of it that are over;
+    0 while its best is not confirmed.
+    """
+    from tuning.study.coordinators import TOTAL_SECONDS, searched_seconds
+
+    with study.opened() as opened:
+        total, searched = opened.user_attrs.get(TOTAL_SECONDS, 0.0), searched_seconds(opened)
+    confirmation = study.confirmation
+    return total, searched if confirmation and confirmation.is_over else 0.0
+
+
+def _seconds(minutes: float | None, before: float) -> float:
+    """Return the duration of each search: the given minutes, else that of the last call."""
+    if minutes is None:
+        return before or 60 * DEFAULT_MINUTES
+    if 60 * minutes < before:
+        raise ArgumentError(
+            f"minutes must be {before / 60:g} or more, which the searches have had; received"
+            f" {minutes:g}. Start another comparison (study)."
+        )
+    return 60 * minutes
+
+
+def _settings(
+    spaces: Mapping[StudyDir, str], flags: Mapping[str, Any], root: ResultsDir
+) -> dict[str, Any]:
+    """Return the settings that the studies of a comparison share, after a check of the first. The
+    data are tokenized here, because the time of no search should include this work.
+    """
+    from tuning.search.tune import configure
+    from tuning.study.prepare import prepare_corpus, release_memory
+    from tuning.study.record import StudyIdentity, read_record, refuse_differences
+
+    folder, space = next(iter(spaces.items()))
+    config = configure(folder.name, {**flags, "space": space}, folder)
+    with steps() as progress:
+        corpus, _ = prepare_corpus(config, results=root, progress=progress)
+    release_memory()
+    if folder.config_path.exists():
+        fingerprint = read_record(folder).space_fingerprint
+        identity = StudyIdentity(
+            config=config, data_fingerprint=corpus.fingerprint, space_fingerprint=fingerprint
+        )
+        refuse_differences(folder, identity)
+    return {
+        "seed": config.seed,
+        "metric": config.metric,
+        "train": {"epochs": config.train.epochs},
+        "data": vars(config.data),
     }
 
 
@@ -195,37 +233,83 @@ def compare(
         >>> comparison.best.export()
     """
     import_optuna()
-    from tuning.comparison.document import Request, require_no_study
+    from tuning.report.page import write_report
+    from tuning.report.spaces import comparisons, standings_of, study_name
+    from tuning.search import tune as searching
+    from tuning.study.handle import StudyHandle
 
-    names = spaces.split() if isinstance(spaces, str) else spaces
-    if isinstance(names, Path) or callable(names):
+    require_trackers(log_to)
+    require_positive({"minutes": minutes})
+    items = spaces.split() if isinstance(spaces, str) else spaces
+    if isinstance(items, Path) or callable(items):
         raise ArgumentError(f"spaces must be a list of search spaces; received {spaces!r}.")
-    source = source_of(data)
-    for space in names:
-        if isinstance(space, str | Path):
-            find_space(str(space), flag="spaces")  # Before anything is written.
+    source, chosen = source_of(data), workers_of(workers)
+    names = [
+        short_name(find_space(str(item), flag="spaces"))
+        for item in items
+        if isinstance(item, str | Path)
+    ]  # Before anything is written.
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ArgumentError(
+            f"spaces must name each search space once; received {twice[0]!r} twice. Two files of"
+            " the same name must be renamed."
+        )
     root = ResultsDir(Path(results).expanduser())
-    folder = root.study(study or comparison_name(source.name))
-    require_no_study(folder)
-    request = Request(
-        spaces=[space_place(space, folder) for space in names],
-        minutes=minutes,
-        seed=seed,
-        epochs=epochs,
-        data=source.write(folder),
-    )
-    made = trainings.compare(
-        folder,
-        request,
-        root,
-        storage=storage,
-        workers=workers_of(workers),
-        limits=limits,
-        log_to=log_to,
-    )
-    if made.is_interrupted:
+    home = root.study(study or comparison_name(source.name))
+    url = root.storage_url(storage)
+    configs = [record.config for record in comparisons(root).get(home.name, [])]
+    if (
+        len({*names, *(short_name(config.space) for config in configs)})
+        + sum(not isinstance(item, str | Path) for item in items)
+        < MIN_SPACES
+    ):
+        raise ArgumentError(
+            f"spaces must name {MIN_SPACES} search spaces or more, as in 'baseline_lstm ngrams';"
+            f" received {' '.join(names) or 'none'!r}."
+        )
+    folders = {root.study(config.study): config.space for config in configs}
+    times = {folder: _times(StudyHandle(root, folder, url)) for folder in folders}
+    for item in items:
+        place = space_place(item, home)
+        folders.setdefault(root.study(study_name(home.name, place)), place)
+    seconds = _seconds(minutes, max((total for total, _ in times.values()), default=0.0))
+    flags = given(seed=seed, train=given(epochs=epochs) or None, data=source.write(home) or None)
+    settings = _settings(folders, flags, root)
+    is_whole = True
+    for number, (folder, space) in enumerate(folders.items(), start=1):
+        if folder in times and times[folder][1] >= seconds:
+            continue
+        line = (
+            f"{short_name(space)}, space {number} of {len(folders)}: searching until"
+            f" {seconds / 60:g} min are over, then confirming (study {folder.name})."
+        )
+        console.print(escape(line))
+        config = searching.configure(folder.name, {**settings, "space": space}, folder)
+        run = partial(
+            searching.tune,
+            config,
+            root,
+            storage_url=url,
+            budget=searching.Budget(total_seconds=seconds),
+            workers=chosen,
+            limits=limits,
+        )
+        try:
+            is_whole = search(run, config, folder, log_to=log_to)
+        except SpaceError as error:
+            warn(f"{short_name(space)} failed, and the others go on: {error}")
+        if not is_whole:
+            console.print(f"Interrupted; {repeated()} continues the comparison.")
+            break
+    standings = standings_of(root, home.name, storage_url=url)
+    print_spaces(standings)
+    for standing in standings:
+        if is_whole and standing.search_value is not None:
+            page, _ = write_report(StudyHandle.of(root, standing.study, storage))
+            console.print(escape(f"Report: {page}"))
+    if not is_whole:
         end_script()
-    return Comparison(folder, root, storage=storage)
+    return Comparison(home.name, root, storage=storage)
 
 
 def comparison_name(data: str | None) -> str:
@@ -251,14 +335,13 @@ def load_comparison(
         >>> comparison.spaces_dataframe()
     """
     import_optuna()
+    from tuning.report.spaces import comparisons
+
     root = ResultsDir(Path(results).expanduser())
-    folder = root.study(name)
-    if not folder.comparison_path.exists():
-        names = sorted(
-            path.parent.name for path in root.path.glob(f"*/{folder.comparison_path.name}")
-        )
+    names = sorted(comparisons(root))
+    if name not in names:
         raise StudyError(
             f"name must be a comparison in {results}, which has {', '.join(names) or 'none'};"
             f" received {name!r}."
         )
-    return Comparison(folder, root, storage=storage)
+    return Comparison(name, root, storage=storage)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuning.api.study import Study
+    from tuning.config import StudyConfig
+    from tuning.search.tune import Outcome
 
 
 @plain_numbers
@@ -136,9 +138,7 @@ def tune(
         # The fork server imports Keras while this process reads the data: the first trial needs it.
         start_server()
     from tuning.api.study import Study
-    from tuning.api.tracking import following
-    from tuning.display.logs import import_optuna, logging_to
-    from tuning.display.running import search_and_confirm
+    from tuning.display.logs import import_optuna
 
     import_optuna()
     from tuning.search import tune as searching
@@ -173,13 +173,7 @@ def tune(
         limits=limits,
         failures=searching.FailurePolicy(keep_going=keep_going, **given(dead_seconds=dead_seconds)),
     )
-    with logging_to(folder), following(log_to, folder) as follow:
-        is_whole = search_and_confirm(
-            lambda hooks: run(hooks=follow(hooks)),
-            metric=config.metric,
-            confirms=confirm and not join,
-        )
-    if not is_whole:
+    if not search(run, config, folder, log_to=log_to, confirms=confirm and not join):
         end_script()
     if join:
         console.print(
@@ -187,6 +181,32 @@ def tune(
             f" type `{typed('confirm', study=folder.name)}` there."
         )
     return Study(folder, root, storage=storage)
+
+
+def search(
+    run: Callable[..., Outcome],
+    config: StudyConfig,
+    folder: StudyDir,
+    *,
+    log_to: Sequence[str] = (),
+    confirms: bool = True,
+) -> bool:
+    """Search, show the progress, and confirm the best configurations. Paused trials are continued.
+
+    Args:
+        run: searches, with the keyword argument `hooks`.
+
+    Returns:
+        Whether the search and the confirmation ran to their ends: False after an interrupt.
+    """
+    from tuning.api.tracking import following
+    from tuning.display.logs import logging_to
+    from tuning.display.running import search_and_confirm
+
+    with logging_to(folder), following(log_to, folder) as follow:
+        return search_and_confirm(
+            lambda hooks: run(hooks=follow(hooks)), metric=config.metric, confirms=confirms
+        )
 
 
 def _space_name(space: Any) -> str | None:

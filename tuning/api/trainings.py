@@ -1,33 +1,24 @@
-"""The calls that train beside a search, with their progress: a confirmation, an export and a
-comparison.
-"""
+"""The calls that train beside a search, with their progress: a confirmation and an export."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
-from tuning.api.tracking import following, require_trackers
-from tuning.commands import repeated
-from tuning.display.console import console, warn
+from tuning.display.console import warn
 from tuning.display.logs import logging_to
 from tuning.display.progress import steps
 from tuning.display.running import run_confirmation
 from tuning.display.tables import print_formats, print_test_scores, warn_if_behind
-from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
-    from tuning.comparison.document import Comparison, Request
     from tuning.config import Limits, Workers
     from tuning.confirmation.rounds import Confirmation
     from tuning.data.files import Progress
     from tuning.export.manifest import FullManifest
     from tuning.search.finalists import Terms
-    from tuning.search.tune import Outcome, TuneHooks
     from tuning.study.handle import StudyHandle
 
 
@@ -126,57 +117,3 @@ def _train_others(study: StudyHandle, *, progress: Progress) -> None:
     )
     if due_others(trained)[1]:
         raise KeyboardInterrupt
-
-
-def compare(
-    folder: StudyDir,
-    request: Request,
-    root: ResultsDir,
-    *,
-    storage: str | None,
-    workers: Workers,
-    limits: Limits | None,
-    log_to: Sequence[str] = (),
-) -> Comparison:
-    """Run a comparison, write its page after each space, and print its progress and its result.
-
-    Raises:
-        TuningError: an error that a user can correct, except failures of single spaces.
-    """
-    from tuning.comparison import run
-    from tuning.comparison.page import read_standings, write_page
-    from tuning.comparison.standings import verdict
-    from tuning.report.dashboard import DashboardDrawing
-
-    require_trackers(log_to)
-    url = root.storage_url(storage)
-
-    def write(comparison: Comparison) -> None:
-        write_page(comparison, read_standings(comparison, root, storage_url=url), folder)
-
-    def follow(study: str, search: Callable[..., Outcome]) -> Callable[..., Outcome]:
-        def followed(*, hooks: TuneHooks) -> Outcome:
-            with following(log_to, root.study(study)) as with_trackers:
-                return search(hooks=with_trackers(hooks))
-
-        return followed
-
-    with steps() as progress, logging_to(folder):
-        hooks = run.CompareHooks(
-            progress=progress,
-            on_line=lambda line: console.print(escape(line)),
-            on_change=write,
-            follow=follow,
-            drawing=DashboardDrawing(),
-        )
-        comparison = run.compare(
-            folder, request, root, storage_url=url, workers=workers, limits=limits, hooks=hooks
-        )
-    standings = read_standings(comparison, root, storage_url=url)
-    page = write_page(comparison, standings, folder)
-    for sentence in verdict(comparison, standings):
-        console.print(escape(sentence))
-    console.print(escape(f"Comparison: {page}"))
-    if comparison.is_interrupted:
-        console.print(f"Interrupted; {repeated()} continues the comparison.")
-    return comparison

@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.progress_bar import ProgressBar
 
+from tuning.config import MAX_TRIALS
 from tuning.display.console import console, duration, warn
 from tuning.display.notebook import NotebookLive
 from tuning.display.tables import card_table
@@ -124,8 +125,7 @@ class SearchDisplay:
         if self._live:
             self._live.update(_panel(state))
         elif state.event:
-            trials = f"{state.summary.n_finished}/{state.n_trials}"
-            console.print(escape(f"[{trials}] {state.event}{_time_left(state)}"))
+            console.print(escape(f"[{_count(state)}] {state.event}{_time_left(state)}"))
 
 
 class LinearDisplay:
@@ -187,6 +187,12 @@ class LinearDisplay:
             self.show()
 
 
+def _count(state: Progressed) -> str:
+    """Return the number of finished trials, and the total number if the search has one."""
+    total = "" if state.n_trials == MAX_TRIALS else f"/{state.n_trials}"
+    return f"{state.summary.n_finished}{total}"
+
+
 def _time_left(state: Progressed) -> str:
     return "" if state.seconds_left is None else f" (about {duration(state.seconds_left)} left)"
 
@@ -198,8 +204,12 @@ def _panel(state: Progressed) -> RenderableType:
         f" {summary.counts['fail']} failed"
     )
     counts += f", {state.n_paused} paused" if state.n_paused else ""
+    bar = ProgressBar(total=state.n_trials, completed=summary.n_finished, width=BAR_WIDTH)
+    if state.n_trials == MAX_TRIALS:
+        elapsed, left = state.elapsed_seconds, state.seconds_left or 0.0
+        bar = ProgressBar(total=elapsed + left, completed=elapsed, width=BAR_WIDTH)
     head = (
-        f"[bold]{escape(summary.study)}[/]  {summary.n_finished}/{state.n_trials} trials:"
+        f"[bold]{escape(summary.study)}[/]  {_count(state)} trials:"
         f" {counts}  {duration(state.elapsed_seconds)}{_time_left(state)}"
     )
     running = "running: " + ", ".join(
@@ -208,7 +218,7 @@ def _panel(state: Progressed) -> RenderableType:
     )
     return Group(
         head,
-        ProgressBar(total=state.n_trials, completed=summary.n_finished, width=BAR_WIDTH),
+        bar,
         escape(_incumbent(state)),
         escape(running),
     )

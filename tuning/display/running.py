@@ -57,7 +57,8 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
             print_outcome(outcome, session.corpus.card, Confirmation.load(session.folder))
             name = session.folder.name
             if confirms and _can_be_confirmed(outcome):
-                confirmations.append(run_confirmation(partial(confirm_within, session), study=name))
+                confirm = partial(confirm_within, session, min_complete=outcome.min_complete)
+                confirmations.append(run_confirmation(confirm, study=name))
             if confirmations or outcome.ended in (SearchEnd.FINISHED, SearchEnd.EXHAUSTED):
                 linear.wait(lambda: session.interrupt.requested)
             for confirmation in confirmations:
@@ -73,17 +74,17 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
 
 def _can_be_confirmed(outcome: Outcome) -> bool:
     """Return whether a search is ready for its confirmation; if not, print the reason."""
-    from tuning.search.finalists import MIN_COMPLETE, n_confirmable
+    from tuning.search.finalists import n_confirmable
 
     if outcome.ended == SearchEnd.INTERRUPTED:
         return False
     if outcome.summary.counts["running"] > outcome.summary.n_paused:
         console.print("Not confirmed: trials of the study are running on other machines.")
         return False
-    if n_confirmable(outcome.summary) < MIN_COMPLETE:
+    if n_confirmable(outcome.summary) < outcome.min_complete:
         console.print(
-            f"Not confirmed: a confirmation needs {MIN_COMPLETE} completed trials that were trained"
-            " here. Continue the search with more trials."
+            f"Not confirmed: a confirmation needs {outcome.min_complete} or more completed trials"
+            " that were trained here. Continue the search with more trials or more time."
         )
         return False
     return True

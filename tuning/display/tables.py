@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tuning.commands import repeated, typed
+from tuning.config import MAX_TRIALS
 from tuning.display.console import console, duration, printable, warn
 from tuning.metrics import METRICS
 from tuning.outcomes import SearchEnd
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tuning.data.data_card import DataCard
     from tuning.evaluation.linear_reference import LinearReference
     from tuning.export.manifest import FullManifest
+    from tuning.report.spaces import Standing
     from tuning.search.tune import Outcome
     from tuning.spaces.loading import SearchSpace
     from tuning.study.housekeeping import Removable
@@ -48,7 +51,8 @@ def print_outcome(
     summary = outcome.summary
     ended = {
         SearchEnd.FINISHED: f"All {outcome.n_trials} trials are finished.",
-        SearchEnd.TIMEOUT: f"The time limit is reached; {repeated()} continues the search.",
+        SearchEnd.TIMEOUT: "The time limit is reached"
+        + ("." if outcome.n_trials == MAX_TRIALS else f"; {repeated()} continues the search."),
         SearchEnd.INTERRUPTED: f"Interrupted; {repeated()} continues the search.",
         SearchEnd.EXHAUSTED: "Every point of the grid is finished.",
     }[outcome.ended]
@@ -71,14 +75,20 @@ def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
             console.print(escape(_nothing_confirmed(confirmation, study)))
         return
     header, cells = finalist_rows(confirmation, estimates)
-    table = Table(title="The confirmation: fresh seeds, the same splits", title_justify="left")
-    for column in header:
-        table.add_column(column, justify="right", no_wrap=column in ("trial", "corrected mean"))
-    for row in cells:
-        table.add_row(*map(escape, row))
-    console.print(table)
+    console.print(_cells_table("The confirmation: fresh seeds, the same splits", header, cells))
     for line in sentences(confirmation, estimates, study=study):
         console.print(escape(line))
+
+
+def print_spaces(standings: Sequence[Standing]) -> None:
+    """Print the search spaces of a comparison, and which to choose."""
+    from tuning.report.spaces import choice, space_rows
+
+    header, rows = space_rows(standings)
+    if rows:
+        console.print(_cells_table("The search spaces, best first", header, rows))
+    for sentence in choice(standings):
+        console.print(escape(sentence))
 
 
 def warn_if_behind(
@@ -90,6 +100,15 @@ def warn_if_behind(
     sentence = behind_linear(reference, confirmation, study=study)
     if sentence:
         warn(sentence)
+
+
+def _cells_table(title: str, header: list[str], rows: list[list[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(header):
+        table.add_column(column, justify="right", no_wrap=not number or "mean" in column)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ from tuning.report.sentences import (
     linear_sentences,
     verdict,
 )
+from tuning.report.spaces import Standing, choice, comparison_of, space_rows, standings_of
 from tuning.report.tables import (
     N_TABLE,
     best_rows,
@@ -60,12 +62,13 @@ THEMES = {"light": "plotly_white", "dark": "plotly_dark"}  # Plotly's templates
 
 @dataclass(frozen=True)
 class Measured:
-    """The results of a study beside its trials: the linear model of its data, and the stored
-    predictions of its best model.
+    """The results of a study beside its trials: the linear model of its data, the stored
+    predictions of its best model, and the search spaces of its comparison.
     """
 
     linear: LinearReference | None = None
     predictions: quality.Quality | None = None
+    spaces: Sequence[Standing] = ()
 
 
 def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tuple[Path, Path]:
@@ -80,10 +83,14 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
     folder, summary = study.folder, study.summary
     summary.require_complete("a report")
     cache, predictions = _read(study, slice_column=slice_column)
+    compared = comparison_of(study.record)
+    spaces = (
+        standings_of(study.results, compared, storage_url=study.storage_url) if compared else []
+    )
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
     )
-    measured = Measured(read_linear_reference(cache.folder), predictions)
+    measured = Measured(read_linear_reference(cache.folder), predictions, spaces)
     with study.opened() as opened:
         content = page(
             opened,
@@ -148,10 +155,16 @@ def page(
         advice=[entry.sentence for entry in advice],
         declarations=declarations(advice),
         **_search(summary, confirmation, space, epochs=config.train.epochs),
+        spaces=_spaces(measured.spaces, name),
         data=pairs(data_rows(card)),
         record=pairs(record_rows(record, card, n_trials=summary.n_finished), fold=False),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        **appearance(),
+        widths=WIDTHS,
+        plotly_script=plotly_script(),
+        themes={
+            name: plotly.io.templates[template].to_plotly_json()
+            for name, template in THEMES.items()
+        },
     )
 
 
@@ -187,6 +200,15 @@ def _points(
     )
 
 
+def _spaces(standings: Sequence[Standing], study: str) -> dict[str, Any] | None:
+    """Return the table of the search spaces of a comparison, and which to choose; None for a study
+    that belongs to no comparison.
+    """
+    if len(standings) < 2 or study not in [standing.study for standing in standings]:
+        return None
+    return {"choice": " ".join(choice(standings)), "table": table(*space_rows(standings))}
+
+
 def _quality(seen: quality.Quality) -> dict[str, Any]:
     """Return figures of the best model's predictions, and tables of its accuracy on parts."""
     return {
@@ -213,18 +235,6 @@ def _plots(
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
     ]
-
-
-def appearance() -> dict[str, Any]:
-    """Return the values that all pages need: widths of columns, Plotly's script and its themes."""
-    return {
-        "widths": WIDTHS,
-        "plotly_script": plotly_script(),
-        "themes": {
-            name: plotly.io.templates[template].to_plotly_json()
-            for name, template in THEMES.items()
-        },
-    }
 
 
 def _finalists(confirmation: Confirmation | None) -> str | None:

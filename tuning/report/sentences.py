@@ -58,7 +58,7 @@ def answer(
         text += f"; it is the baseline, and {nothing_better(confirmation, estimates)}"
     elif estimates.difference is not None:
         other = _baseline_name(summary)
-        text += f", {_against(other, estimates.difference, sign(summary.metric))}"
+        text += f", {against(f'the {other}', estimates.difference, sign(summary.metric))}"
         text += f", whose mean is {lower:.4f}" if lower is not None else ""
     return text + ("." if bar is None else f"; the linear model has {bar:.4f}.")
 
@@ -76,7 +76,7 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
         if change is None:
             continue
         shown = _baseline_name(summary) if other == "baseline" else other
-        clauses.append(_against(shown, change, towards))
+        clauses.append(against(f"the {shown}", change, towards))
         is_over = other == "baseline" and _is_baseline_over_limit(summary)
         is_behind |= not is_over and _is_worse(as_shown(change), towards)
     name, exported = exported_name(test), test.scores[BEST]
@@ -98,15 +98,15 @@ def _baseline_name(summary: Summary) -> str:
     return f"baseline{' (which is over a limit)' if _is_baseline_over_limit(summary) else ''}"
 
 
-def _against(name: str, change: Interval, towards: int) -> str:
+def against(other: str, change: Interval, towards: int) -> str:
     """Return a clause about a difference to another model; `towards` is -1 if less is better."""
     change = as_shown(change)
     if math.isnan(change.low):
-        return f"against the {name} {change.value:+.4f}" if change.value else f"equal to the {name}"
+        return f"against {other} {change.value:+.4f}" if change.value else f"equal to {other}"
     if not change.excludes_zero:
-        return f"not distinguishable from the {name} ({_signed(change)})"
+        return f"not distinguishable from {other} ({_signed(change)})"
     word = "worse" if _is_worse(change, towards) else "better"
-    return f"{word} than the {name} ({_signed(change)})"
+    return f"{word} than {other} ({_signed(change)})"
 
 
 def _is_worse(change: Interval, towards: int) -> bool:

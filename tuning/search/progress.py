@@ -30,15 +30,12 @@ class Progressed:
 
     Attributes:
         running: trial number → finished epochs.
-        values: trial number → values of the metric after the whole epochs of a running trial,
-            which `summary` may lack.
     """
 
     summary: Summary
     n_trials: int
     epochs: int
     running: dict[int, float]
-    values: dict[int, list[float]]
     n_paused: int
     elapsed_seconds: float
     seconds_left: float | None
@@ -79,14 +76,6 @@ class ProgressReporter:
                 n_trials=n_trials,
                 epochs=self._epochs,
                 running={opened.number: opened.n_epochs for opened in running},
-                values={
-                    opened.number: [
-                        epoch.metrics[summary.metric]
-                        for epoch in opened.history
-                        if epoch.number >= 1
-                    ]
-                    for opened in running
-                },
                 n_paused=len(trials.paused),
                 elapsed_seconds=now - self._started,
                 seconds_left=left,

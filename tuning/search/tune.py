@@ -14,13 +14,13 @@ from typing import Any
 
 import optuna
 
-from tuning.commands import typed
-from tuning.config import DEFAULT_TRIALS, Limits, StudyConfig, Workers
+from tuning.config import DEFAULT_TRIALS, MAX_TRIALS, Limits, StudyConfig, Workers
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.errors import ArgumentError, StudyError
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir
+from tuning.search.finalists import MIN_COMPLETE
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
 from tuning.search.session import (
@@ -35,9 +35,11 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import (
     DEAD_SECONDS,
     FIRST_COORDINATOR,
+    TOTAL_SECONDS,
     Coordinators,
     identify,
     requested_n_trials,
+    searched_seconds,
     set_n_trials,
 )
 from tuning.study.housekeeping import trim_caches
@@ -60,6 +62,13 @@ class Outcome:
     ended: SearchEnd
     n_trials: int
 
+    @property
+    def min_complete(self) -> int:
+        """The number of completed trials that a confirmation needs: a search that only its duration
+        limits may complete a single one.
+        """
+        return 1 if self.n_trials == MAX_TRIALS else MIN_COMPLETE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
@@ -69,8 +78,8 @@ class Budget:
         n_trials: total number of finished trials of the study; None: the number that the last call
             requested.
         timeout_seconds: maximum duration of the call; None: no limit.
-        ends_paused: whether trials that are paused when the time is up are pruned. Otherwise the
-            next call continues them.
+        total_seconds: duration of the study's searches over all calls, in place of `n_trials` and
+            `timeout_seconds`. Trials that are paused when the time is up are pruned.
         min_texts: minimum number of texts that a trial trains before it is compared with others
             (`fidelity`); None: the number of the study, or `config.MIN_TEXTS` for a new study.
 
@@ -80,7 +89,7 @@ class Budget:
 
     n_trials: int | None = None
     timeout_seconds: float | None = None
-    ends_paused: bool = False
+    total_seconds: float | None = None
     min_texts: int | None = None
 
     def __post_init__(self) -> None:
@@ -217,11 +226,17 @@ def _search(
     _annotate(session, with_figures=False)
     try:
         search = Search(session, coordinators, on_change=hooks.on_change)
-        seconds, spent = budget.timeout_seconds, time.monotonic() - started
-        left = None if seconds is None else seconds - spent
-        n_trials = _n_trials(study, budget.n_trials, joins=own != FIRST_COORDINATOR)
-        ended = search.run(n_trials, timeout_seconds=left, ends_paused=budget.ends_paused)
+        seconds, named, total = budget.timeout_seconds, budget.n_trials, budget.total_seconds
+        if total is not None:
+            seconds, named = total - searched_seconds(study), MAX_TRIALS
+        left = None if seconds is None else seconds - (time.monotonic() - started)
+        n_trials = _n_trials(study, named, joins=own != FIRST_COORDINATOR)
+        if total is not None:
+            study.set_user_attr(TOTAL_SECONDS, total)  # After `n_trials`: the search is not over.
+        ended = search.run(n_trials, timeout_seconds=left, ends_paused=total is not None)
         summary = summarize(study, metric=session.config.metric)
+        if total is not None and ended != SearchEnd.INTERRUPTED:
+            set_n_trials(study, max(summary.n_finished, 1))  # The study has all of its trials.
         outcome = Outcome(summary, session.space, ended, search.n_trials)
         hooks.then(session, outcome)
     finally:
@@ -284,13 +299,7 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
 
     Raises:
         ArgumentError: a value out of range, or an unknown metric, sampler or pruner.
-        StudyError: the name is that of a comparison.
     """
-    if folder.comparison_path.exists():
-        raise StudyError(
-            f"A study must have a name of its own; {study!r} is a comparison, which"
-            f" `{typed('compare', study=study)}` continues. Its studies are named {study}-SPACE."
-        )
     base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
     values = {
         name: replace(getattr(base, name), **value) if isinstance(value, dict) else value

@@ -29,11 +29,12 @@ import psutil
 from optuna.trial import FrozenTrial
 
 from tuning import documents
+from tuning.config import MAX_TRIALS
 from tuning.errors import ArgumentError, StudyError
 from tuning.results import StudyDir
 from tuning.study.optuna_internals import storage_of
 from tuning.study.storage import storage_lock
-from tuning.study.trials import attributes_of
+from tuning.study.trials import attributes_of, seconds_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ HEARTBEATS = 12  # number of heartbeats within `dead_seconds`; each is one small
 MAX_WAIT_SECONDS = 30.0  # maximum time that a start waits for another process of its name
 FIRST_COORDINATOR = "0"  # the coordinator that created the study
 N_TRIALS = "n_trials"  # attribute of a study: the number of trials that was requested last
+TOTAL_SECONDS = "total_seconds"  # the same for the duration of all searches of the study
 _PREFIX = "coordinator "  # prefix of the study's attributes that contain heartbeats
 
 
@@ -279,6 +281,21 @@ def requested_n_trials(study: optuna.Study) -> int | None:
     """Return the number of trials that was requested last for a study; None before a request."""
     n_trials: int | None = study.user_attrs.get(N_TRIALS)
     return n_trials
+
+
+def searched_seconds(study: optuna.Study) -> float:
+    """Return the duration of a study's searches so far: the requested duration if it is over, else
+    the seconds of all trials, divided by the number of workers.
+    """
+    if TOTAL_SECONDS in study.user_attrs and requested_n_trials(study) != MAX_TRIALS:
+        return float(study.user_attrs[TOTAL_SECONDS])
+    seconds = sum(
+        value
+        for trial in study.get_trials(deepcopy=False)
+        for phase, value in seconds_of(trial).items()
+        if phase != "storage"
+    )
+    return seconds / max(sum(h.n_workers for h in heartbeats_of(study).values()), 1)
 
 
 def identify(folder: StudyDir, *, joins: bool = False) -> str:

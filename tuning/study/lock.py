@@ -109,11 +109,8 @@ def _holder(folder: StudyDir) -> str:
 
 
 def _remove_if_new(folder: StudyDir) -> None:
-    """Remove the folder of a study or comparison that was never created; it contains a log and a
-    lock at most.
-    """
-    is_new = not folder.config_path.exists() and not folder.comparison_path.exists()
-    if is_new and folder.path.is_dir():
+    """Remove the folder of a study that was never created; it contains a log and a lock at most."""
+    if not folder.config_path.exists() and folder.path.is_dir():
         paths = (folder.log_path, folder.lock_path, folder.lock_holder_path, folder.space_path)
         for path in paths:
             path.unlink(missing_ok=True)

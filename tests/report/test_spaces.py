@@ -1,0 +1,117 @@
+"""Which search space is best, which are tied with it, and the words of what to choose."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tests.comparisons import SMALL, standing, store_study, unconfirmed
+from tuning.evaluation.statistics import mean_interval
+from tuning.report.spaces import choice, comparisons, space_rows, standings_of
+from tuning.results import ResultsDir
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> ResultsDir:
+    return ResultsDir(tmp_path / "results")
+
+
+def test_difference_is_paired_on_shared_seeds() -> None:
+    first = replace(standing("a", 0.9), repeats={1: 0.90, 2: 0.80, 3: 0.85, 4: 0.99})
+    second = replace(standing("b", 0.9), repeats={1: 0.89, 2: 0.78, 3: 0.84, 9: 0.10})
+    assert first.lead_over(second) == mean_interval([0.90 - 0.89, 0.80 - 0.78, 0.85 - 0.84])
+
+
+def test_equal_luck_of_a_seed_does_not_hide_a_difference() -> None:
+    """The seeds differ by 0.1, and one space is ahead by 0.01 on each of them."""
+    luck = [-0.1, 0.0, 0.1]
+    ahead = [change + extra for change, extra in zip(luck, SMALL, strict=False)]
+    answer, reason = choice([standing("a", 0.81, ahead), standing("b", 0.80, luck)])
+    assert answer == "Choose a: no other search space was shown to be as good."
+    assert "better than b (+0.0100 [+0.0075, +0.0125])." in reason
+
+
+def test_smallest_of_the_spaces_that_are_as_good_as_the_best_is_chosen() -> None:
+    texts = choice(
+        [
+            standing("large", 0.90, [0.002, -0.002, 0.0], n_parameters=900),
+            standing("small", 0.899, [-0.002, 0.001, 0.001], n_parameters=10),
+            standing("tiny", 0.80, [0.0, 0.001, -0.001], n_parameters=1),
+        ]
+    )
+    assert texts == [
+        "Choose small: 10 parameters, the smallest of the 2 search spaces that can't be"
+        " distinguished from the best.",
+        "large has the best mean val_accuracy, 0.9000 [0.8950, 0.9050] over 3 fresh seeds: not"
+        " distinguishable from small (+0.0010 [-0.0080, +0.0100]), better than tiny"
+        " (+0.1000 [+0.0934, +0.1066]).",
+    ]
+
+
+def test_space_that_differs_too_much_to_tell_is_not_chosen() -> None:
+    wild = standing("wild", 0.85, [0.07, -0.09, 0.02, 0.05, -0.05], n_parameters=10)
+    answer, _, more = choice([standing("steady", 0.90), wild])
+    assert answer.startswith("Choose steady")
+    assert "whether wild is worse" in more
+    assert "make confirm STUDY=compare-reviews-wild SEEDS=10" in more
+
+
+def test_lower_values_are_better_for_a_loss() -> None:
+    losses = [
+        replace(standing(name, mean), metric="val_loss") for name, mean in [("a", 0.2), ("b", 0.3)]
+    ]
+    answer, reason = choice(losses)
+    assert answer.startswith("Choose a: no other") and "better than b (-0.1000" in reason
+
+
+def test_spaces_without_a_confirmed_best_are_named() -> None:
+    alone, without = choice([standing("a", 0.90), unconfirmed("b"), unconfirmed("c")])
+    assert alone.startswith("a has the best mean")
+    assert without == "Without a confirmed best: b, c."
+    assert choice([unconfirmed("b")])[0] == "No search space has a confirmed best yet."
+
+
+def test_table_leaves_out_what_no_study_has() -> None:
+    header, rows = space_rows([standing("a", 0.90), standing("b", 0.80), unconfirmed("c")])
+    assert header[-1] == "seconds"
+    assert rows[0][:3] == ["a", "0.9000 [0.8991, 0.9009]", ""]
+    assert rows[1][2] == "0.1000 [0.1000, 0.1000]"
+    assert rows[2][:3] == ["c", "not confirmed", ""]
+    measured, rows = space_rows([standing("a", 0.90, latency_ms=1.25)])
+    assert (measured[-1], rows[0][-1]) == ("latency ms", "1.25")
+
+
+def test_studies_belong_together_by_their_names_data_metric_and_seed(results: ResultsDir) -> None:
+    store_study(results, "c", "/other/folder/cnn.py")
+    store_study(results, "c", "ngrams")
+    store_study(results, "c-2", "cnn")
+    store_study(results, "c", "reviews", seed=7)
+    store_study(results, "c", "wide_deep", metric="val_f1")
+    results.study("broken").path.mkdir()
+    results.study("broken").config_path.write_text("{")
+    names = {
+        name: [record.config.study for record in records]
+        for name, records in comparisons(results).items()
+    }
+    assert names == {"c": ["c-cnn", "c-ngrams"], "c-2": ["c-2-cnn"]}
+
+
+def test_standings_are_read_from_the_studies(results: ResultsDir) -> None:
+    store_study(results, "c", "ngrams")
+    store_study(results, "c", "cnn", [0.7, 0.8, 0.9])
+    store_study(results, "c", "reviews", [0.9, 0.9, 0.8])
+    best, second, last = standings_of(results, "c", storage_url=results.storage_url(None))
+    assert (best.space, second.space, last.space) == ("reviews", "cnn", "ngrams")
+    assert second.repeats == {1: 0.7, 2: 0.8, 3: 0.9}
+    assert (second.search_value, second.n_trials, second.n_parameters) == (0.95, 1, 100)
+    assert second.train_seconds == 3
+    assert (last.accuracy, last.search_value) == (None, None)
+
+
+def test_study_that_the_storage_lacks_is_left_out(results: ResultsDir) -> None:
+    store_study(results, "c", "cnn", [0.7, 0.8, 0.9])
+    folder = store_study(results, "c", "reviews", [0.9, 0.9, 0.8])
+    optuna.delete_study(study_name=folder.name, storage=results.storage_url(None))
+    (left,) = standings_of(results, "c", storage_url=results.storage_url(None))
+    assert left.space == "cnn"

@@ -1,0 +1,192 @@
+"""The studies of several search spaces on the same data: which space is best, which spaces can't be
+distinguished from the best, and which of these to choose.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tuning.commands import typed
+from tuning.confirmation.estimates import RESOLUTION
+from tuning.errors import StorageError, StudyError
+from tuning.evaluation.statistics import Interval, as_shown, mean_interval
+from tuning.metrics import sign
+from tuning.report.sentences import against
+from tuning.report.tables import size_text, trial_seconds
+from tuning.results import ResultsDir, StudyDir, safe_name
+from tuning.spaces.files import short_name
+from tuning.study.handle import StudyHandle
+from tuning.study.record import StudyRecord, read_record
+from tuning.study.trials import attributes_of, value_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The result of the study of one search space.
+
+    Attributes:
+        space: name of the search space.
+        accuracy: corrected mean of the best trial's repeats on fresh seeds; None while no trial is
+            confirmed.
+        repeats: value of the confirmed best by fresh seed.
+        search_value: best value of the search.
+        n_trials: number of finished trials.
+        train_seconds: duration of the training of the best trial.
+        latency_ms: its latency for a single text, if the study measures latencies.
+    """
+
+    space: str
+    study: str
+    metric: str
+    accuracy: Interval | None = None
+    repeats: dict[int, float] = field(default_factory=dict)
+    search_value: float | None = None
+    n_trials: int = 0
+    n_parameters: int | None = None
+    train_seconds: float | None = None
+    latency_ms: float | None = None
+
+    def lead_over(self, other: Standing) -> Interval:
+        """Return the mean of the differences to another confirmed space, on the seeds that both
+        have, with Student's interval of paired differences.
+        """
+        shared = sorted(set(self.repeats) & set(other.repeats))
+        return mean_interval([self.repeats[seed] - other.repeats[seed] for seed in shared])
+
+
+def study_name(comparison: str, space: str) -> str:
+    """Return the name of a search space's study in a comparison, such as `compare-reviews-cnn`."""
+    return f"{comparison}-{safe_name(short_name(space))}"
+
+
+def comparison_of(record: StudyRecord) -> str | None:
+    """Return the name of the comparison that a study belongs to by its name; None without one."""
+    name = record.config.study.removesuffix(study_name("", record.config.space))
+    return name if name != record.config.study else None
+
+
+def comparisons(results: ResultsDir) -> dict[str, list[StudyRecord]]:
+    """Return the studies of each comparison, the first created first: the studies that are named
+    after it and their search space, on the data of the first, with its metric and its seed.
+    """
+    records = []
+    for path in results.path.glob("*/study.json"):
+        try:
+            records.append(read_record(StudyDir(path.parent)))
+        except (StorageError, StudyError) as error:
+            logger.warning("%s is left out: %s", path.parent.name, error)
+    groups: dict[str, list[StudyRecord]] = {}
+    for record in sorted(records, key=lambda record: record.created):
+        if (name := comparison_of(record)) is not None:
+            group = groups.setdefault(name, [])
+            if not group or _shared(record) == _shared(group[0]):
+                group.append(record)
+    return groups
+
+
+def _shared(record: StudyRecord) -> tuple[str, str, int]:
+    return record.data_fingerprint, record.config.metric, record.config.seed
+
+
+def standings_of(results: ResultsDir, comparison: str, *, storage_url: str) -> list[Standing]:
+    """Return the results of a comparison's studies: the best mean first, then those without."""
+    standings = []
+    for record in comparisons(results).get(comparison, []):
+        folder = results.study(record.config.study)
+        try:
+            standings.append(_standing(StudyHandle(results, folder, storage_url)))
+        except StudyError as error:  # Optuna Dashboard can delete a study.
+            logger.warning("%s is left out: %s", record.config.study, error)
+
+    def rank_key(standing: Standing) -> tuple[bool, float]:
+        accuracy = standing.accuracy
+        return accuracy is None, -sign(standing.metric) * accuracy.value if accuracy else 0.0
+
+    return sorted(standings, key=rank_key)
+
+
+def _standing(study: StudyHandle) -> Standing:
+    summary, best = study.summary, study.best
+    repeats: dict[int, float | None] = {}
+    if best and best.is_confirmed and study.confirmation:
+        number = best.trial.number
+        repeats = next(f.repeats for f in study.confirmation.finalists if f.trial == number)
+    return Standing(
+        space=short_name(study.config.space),
+        study=study.name,
+        metric=study.config.metric,
+        accuracy=best.mean if best and best.is_confirmed else None,
+        repeats={seed: value for seed, value in repeats.items() if value is not None},
+        search_value=value_of(summary.best) if summary.best else None,
+        n_trials=summary.n_finished,
+        n_parameters=attributes_of(best.trial).get("n_parameters") if best else None,
+        train_seconds=trial_seconds(best.trial) if best else None,
+        latency_ms=attributes_of(best.trial).get("latency_ms") if best else None,
+    )
+
+
+def space_rows(standings: Sequence[Standing]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a table of search spaces, without empty columns."""
+    header = [
+        *("search space", "mean on fresh seeds", "lead of the best", "in the search", "trials"),
+        *("parameters", "seconds", "latency ms"),
+    ]
+    rows = [
+        [
+            standing.space,
+            str(standing.accuracy or "not confirmed"),
+            "" if number == 0 or not standing.accuracy else str(standings[0].lead_over(standing)),
+            "" if standing.search_value is None else f"{standing.search_value:.4f}",
+            f"{standing.n_trials:,}",
+            size_text("n_parameters", standing.n_parameters),
+            "" if standing.train_seconds is None else f"{standing.train_seconds:.3g}",
+            size_text("latency_ms", standing.latency_ms),
+        ]
+        for number, standing in enumerate(standings)
+    ]
+    shown = [n for n in range(len(header)) if any(row[n] for row in rows)]
+    return [header[n] for n in shown], [[row[n] for n in shown] for row in rows]
+
+
+def choice(standings: Sequence[Standing]) -> list[str]:
+    """Return which search space to choose and why, in sentences."""
+    ranked = [standing for standing in standings if standing.accuracy]
+    missing = [standing.space for standing in standings if not standing.accuracy]
+    without = [f"Without a confirmed best: {', '.join(missing)}."] if missing else []
+    if not ranked:
+        return ["No search space has a confirmed best yet.", *without]
+    best, *others = ranked
+    towards = sign(best.metric)
+    leads = {other.study: as_shown(best.lead_over(other)) for other in others}
+    clauses = [against(other.space, leads[other.study], towards) for other in others]
+    behind = {
+        name for name, lead in leads.items() if lead.excludes_zero and towards * lead.value > 0
+    }
+    tied = [other for other in others if other.study not in behind]
+    near = [other for other in tied if towards * leads[other.study].value <= RESOLUTION]
+    texts = [
+        f"{best.space} has the best mean {best.metric}, {best.accuracy}"
+        f" over {len(best.repeats)} fresh seeds{': ' if clauses else ''}{', '.join(clauses)}."
+    ]
+    if near:
+        smallest = min([best, *near], key=lambda standing: standing.n_parameters or 0)
+        texts.insert(
+            0,
+            f"Choose {smallest.space}: {smallest.n_parameters or 0:,} parameters, the smallest of"
+            f" the {1 + len(near)} search spaces that can't be distinguished from the best.",
+        )
+    elif others:
+        texts.insert(0, f"Choose {best.space}: no other search space was shown to be as good.")
+    far = [other for other in tied if other not in near]
+    if far:
+        commands = ", ".join(
+            f"`{typed('confirm', study=standing.study, seeds=10, share=1)}`"
+            for standing in (best, *far)
+        )
+        names = ", ".join(standing.space for standing in far)
+        texts.append(f"More seeds would show whether {names} is worse: {commands}.")
+    return [*texts, *without]
