@@ -918,14 +918,14 @@ def test_command_of_the_report_has_every_setting(
     assert words[:4] == ["python", "-m", "tuning", "tune"]
     calls: list[Any] = []
 
-    def search_and_confirm(search: Any, **_: object) -> bool:
-        calls.append(search)
+    def search(run: Any, *_: object, **__: object) -> bool:
+        calls.append(run)
         return False
 
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
-    monkeypatch.setattr("tuning.display.running.search_and_confirm", search_and_confirm)
+    monkeypatch.setattr("tuning.api.search.search", search)
     assert run_cli("tune", *words[4:]).code == INTERRUPTED
-    ((again, root),) = [search.args for search in calls]
+    ((again, root),) = [run.args for run in calls]
     budget = calls[0].keywords["budget"]
     corpus = cast("Corpus", SimpleNamespace(card=CARD))
     folder = root.study(again.study)
