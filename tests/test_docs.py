@@ -16,14 +16,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from benchmarks.__main__ import app as benchmarks_app
-from benchmarks.goals import GOALS
 from tests.paths import ROOT
 from tests.snippets import (
     DOCUMENTS,
-    MARKER,
-    OTHERS,
-    PROGRAMS,
-    README,
     RESULTS,
     SPACES,
     snippets,
@@ -77,15 +72,6 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def section(document: Path, heading: str) -> str:
-    return document.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
-
-
-def first_cells(document: Path, heading: str) -> set[str]:
-    """Return the code spans in the first column of the tables of a section."""
-    return set(re.findall(r"^\| `([^`]+)`", section(document, heading), re.MULTILINE))
-
-
 def paths_of(text: str) -> dict[str, str]:
     """Return the files and folders of the first tree of a text by their paths, each with its
     description.
@@ -137,12 +123,6 @@ def options(command: typer.core.TyperCommand) -> set[str]:
     }
 
 
-def test_every_page_is_linked_from_the_readme() -> None:
-    assert {(ROOT / link.partition("#")[0]).resolve() for link in links(README)} >= set(
-        DOCUMENTS
-    ) - {README}
-
-
 @pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda document: document.relative_to(ROOT).as_posix()
 )
@@ -152,61 +132,6 @@ def test_links_lead_to_a_file_and_a_heading(document: Path) -> None:
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
-
-
-def long_lines(name: str, text: str) -> list[int]:
-    """Return the numbers of the lines with more than 100 columns.
-
-    Rows of tables and blocks of code in Markdown may be longer, and so may a line that is one URL.
-    """
-    numbers, is_code = [], False
-    for number, line in enumerate(text.splitlines(), 1):
-        is_fence = name.endswith(".md") and line.lstrip().startswith("```")
-        is_code ^= is_fence
-        is_row = name.endswith(".md") and line.lstrip().startswith("|")
-        is_url = re.fullmatch(r"\W*https?://\S+", line)
-        if len(line) > 100 and not (is_code or is_row or is_url):
-            numbers.append(number)
-    return numbers
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "expected"),
-    [
-        ("a.py", "x" * 100 + "\n" + "ü" * 101, [2]),
-        ("a.md", f"```text\n{'x' * 101}\n```\n{'x' * 101}\n| {'x' * 101} |", [4]),
-        ("a.py", f"```\n{'x' * 101}\n```\n| {'x' * 101} |", [2, 4]),
-        ("a.py", f"# https://example.org/{'x' * 101}\n# at https://example.org/{'x' * 101}", [2]),
-    ],
-)
-def test_long_lines_are_found(name: str, text: str, expected: list[int]) -> None:
-    assert long_lines(name, text) == expected
-
-
-def test_lines_of_tracked_files_have_at_most_100_columns() -> None:
-    """Files that programs write are left out: lock files, notebooks and stored studies."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("no git repository")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    names = [
-        name
-        for name in listed.split("\0")
-        if (ROOT / name).is_file()
-        and not name.startswith("tests/fixtures/")
-        and not name.endswith((".lock", ".ipynb", ".png"))
-    ]
-    assert len(names) > 300
-    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
-    long = {name: long_lines(name, text) for name, text in texts.items()}
-    assert {name: numbers for name, numbers in long.items() if numbers} == {}
-
-
-def test_readme_names_every_package() -> None:
-    named = {name for name in first_cells(README, "What is where") if name.startswith("tuning/")}
-    packages = {f"tuning/{path.parent.name}/" for path in (ROOT / "tuning").glob("*/__init__.py")}
-    assert named == packages | {"tuning/*.py"}
 
 
 def test_modules_in_the_text_exist() -> None:
@@ -272,41 +197,11 @@ def test_flags_exist() -> None:
         assert named <= known | FOREIGN_FLAGS, f"{document.name}: {named - known}"
 
 
-def test_code_blocks_name_their_language() -> None:
-    for document in DOCUMENTS:
-        for snippet in snippets(document):
-            assert snippet.language in (*PROGRAMS, *OTHERS), snippet.place
-
-
-def test_every_code_block_is_found() -> None:
-    for document in DOCUMENTS:
-        fences = [token for token in tokens(document) if token.type == "fence"]
-        assert [token.content for token in fences] == [
-            snippet.code for snippet in snippets(document)
-        ]
-
-
-def test_blocks_that_are_not_run_say_why() -> None:
-    for document in DOCUMENTS:
-        reasons = [snippet.reason for snippet in snippets(document) if snippet.reason is not None]
-        assert len(reasons) == len(MARKER.findall(document.read_text())), document.name
-        for reason in reasons:
-            assert len(reason.split()) >= 3, f"{document.name}: {reason}"
-            for name in re.findall(r"\b(?:tests|docs)/[\w/]+\.\w+", reason):
-                assert (ROOT / name).exists(), f"{document.name}: {reason}"
-
-
 def test_python_blocks_compile() -> None:
     for document in DOCUMENTS:
         for snippet in snippets(document):
             if snippet.language == "python":
                 compile(snippet.code, snippet.place, "exec")
-
-
-def test_goals_in_the_documents_are_those_of_make_bench() -> None:
-    table = section(ROOT / "docs" / "benchmarks.md", "Results")
-    for name, goal in GOALS.items():
-        assert f"| `{name}` | {goal.text} | {goal.goal_text} |" in table, name
 
 
 def test_space_of_the_contract_s_example_works(tmp_path: Path) -> None:
@@ -316,25 +211,6 @@ def test_space_of_the_contract_s_example_works(tmp_path: Path) -> None:
     assert [item.name for item in space.searched] == ["vocab_size", "sequence_length", "units"]
     assert len(space.starting_points) == 2
     assert load_hypermodel(path)
-
-
-def test_ranges_in_the_documents_are_those_of_the_spaces() -> None:
-    table = section(SPACES, "Hyperparameters")
-    for name in (
-        "baseline_lstm",
-        "masked_lstm",
-        "mean_embedding",
-        "cnn",
-        "bilstm_pooling",
-        "gru",
-        "ngrams",
-        "wide_deep",
-        "reviews",
-    ):
-        space = declare(ROOT / "search_spaces" / f"{name}.py", n_classes=2)
-        for item in space.searched:
-            if item.low is not None:
-                assert f"{item.low:,g} to {item.high:,g}" in table, item
 
 
 def test_results_layout_is_the_documented_one(finished: tuple[ResultsDir, Outcome]) -> None:
@@ -374,22 +250,6 @@ def test_every_path_of_the_code_is_in_the_results_layout() -> None:
     folders = {study.best_dir: "README.md"}
     files = [path / folders.get(path, "") for path in paths]
     assert [path for path in files if not is_documented(path.as_posix())] == []
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "s/best/study.json",
-        "s/history.csv",
-        "s/trials/0003/report.html",
-        "study.json",
-        "s/vocabulary.txt",
-        "s/comparison.json",
-        "s/best/best.lock",
-    ],
-)
-def test_file_in_another_folder_is_not_documented(path: str) -> None:
-    assert not is_documented(path)
 
 
 @pytest.mark.slow

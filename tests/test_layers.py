@@ -12,77 +12,16 @@ from tests.paths import ROOT
 
 PACKAGE = ROOT / "tuning"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FOLDERS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
 
-VAGUE_NAMES = {"asked", "found", "one", "said"}
 
-# For each package, the packages that its modules may import. All packages may import the modules
-# directly in `tuning`.
-MAY_IMPORT: dict[str, set[str]] = {
-    "data": set(),
-    "padding": set(),
-    "spaces": {"padding"},
-    "pretrained": {"data"},
-    "raw_text": {"data"},
-    "models": set(),
-    "kernels": set(),
-    "evaluation": {"data"},
-    "confirmation": {"evaluation"},
-    "training": {"data", "spaces", "evaluation", "kernels", "padding", "pretrained", "raw_text"},
-    "study": {"data", "spaces", "evaluation", "confirmation", "pretrained", "raw_text"},
-    "report": {"data", "spaces", "evaluation", "confirmation", "study"},
-    "workers": {"data", "spaces", "kernels", "training"},
-    "search": {
-        "data",
-        "spaces",
-        "confirmation",
-        "training",
-        "study",
-        "workers",
-    },
-    "inference": {"data", "evaluation"},
-    "export": {
-        "data",
-        "spaces",
-        "evaluation",
-        "confirmation",
-        "training",
-        "workers",
-        "study",
-        "inference",
-        "padding",
-        "pretrained",
-        "raw_text",
-    },
-    "serving": {"data", "evaluation", "inference"},
-    "trackers": {"spaces", "confirmation", "study", "report", "inference"},
-    "display": {
-        "data",
-        "spaces",
-        "evaluation",
-        "confirmation",
-        "study",
-        "report",
-        "search",
-        "export",
-    },
-    "api": {
-        "data",
-        "spaces",
-        "evaluation",
-        "confirmation",
-        "study",
-        "report",
-        "workers",
-        "search",
-        "inference",
-        "trackers",
-        "export",
-        "display",
-    },
+# For each package, the packages that its modules may import, as docs/design.md has them. All
+# packages may import the modules directly in `tuning`.
+TABLE = (ROOT / "docs" / "design.md").read_text().split("## Who imports whom")[1].split("```")[1]
+MAY_IMPORT = {
+    name: {*FOLDERS} - {name} if used == "all" else {*re.findall(r"\w+", used)} - {"base"}
+    for name, used in re.findall(r"^(\w+) +→ (.+)$", TABLE, re.MULTILINE)
 }
-MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 
 @functools.cache
@@ -160,29 +99,6 @@ def test_module_imports_what_its_package_may(path: Path) -> None:
     assert used - {own} <= MAY_IMPORT.get(own, set())
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_package_says_what_it_owns(name: str) -> None:
-    assert ast.get_docstring(tree_of(PACKAGE / name / "__init__.py"))
-
-
-@pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"cli"}))
-def test_package_s_docstring_names_the_packages_that_it_imports(name: str) -> None:
-    """The package `cli` is exempt, because it may import every package."""
-    docstring = ast.get_docstring(tree_of(PACKAGE / name / "__init__.py")) or ""
-    sentence = docstring.split("\nImports ")[1].split(".")[0]
-    assert set(re.findall(r"\w+", sentence)) & set(FOLDERS) == MAY_IMPORT[name]
-
-
-def test_design_page_has_the_same_table() -> None:
-    table = (
-        (ROOT / "docs" / "design.md").read_text().split("## Who imports whom")[1].split("```")[1]
-    )
-    rows = dict(re.findall(r"^(\w+) +→ (.+)$", table, re.MULTILINE))
-    named = {name: set(re.findall(r"\w+", used)) - {"base"} for name, used in rows.items()}
-    assert named.pop("cli") == {"all"}
-    assert named == {name: used for name, used in MAY_IMPORT.items() if name != "cli"}
-
-
 @pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"models"}))
 def test_package_itself_imports_nothing(name: str) -> None:
     """Imports in `__init__.py` would slow down the fork server and --help. `tuning.models` is
@@ -250,58 +166,6 @@ def test_packages_of_trackers_are_loaded_only_where_they_are_used() -> None:
 def test_optuna_and_keras_tuner_meet_in_hyperparameters_alone() -> None:
     both = [name_of(path) for path in MODULES if {"optuna", "keras_tuner"} <= outside(path)]
     assert both == ["spaces/hyperparameters.py"]
-
-
-def test_only_the_command_line_prints() -> None:
-    for path in MODULES:
-        calls = [
-            n
-            for n in ast.walk(tree_of(path))
-            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
-        ]
-        assert not calls, path
-
-
-def test_tests_lie_as_the_packages_do() -> None:
-    tests = ROOT / "tests"
-    tested = {
-        path.relative_to(tests).with_name(path.name.removeprefix("test_")).as_posix()
-        for path in tests.glob("*/test_*.py")
-    }
-    # These modules contain commands, whole models with a kernel, whole searches with limits of a
-    # model, and trainings on raw strings.
-    assert tested - {name_of(path) for path in MODULES} == {
-        "cli/exchange.py",
-        "kernels/after_recurrent.py",
-        "search/limits.py",
-        "training/raw_strings.py",
-    }
-
-
-@pytest.mark.parametrize("folder", ["benchmarks", "docs", "search_spaces", "tests", "tuning"])
-def test_names_of_variables_say_what_they_contain(folder: str) -> None:
-    vague = {
-        f"{path}:{node.lineno}: {name}"
-        for path in (ROOT / folder).rglob("*.py")
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.Name | ast.arg)
-        if (name := node.id if isinstance(node, ast.Name) else node.arg) in VAGUE_NAMES
-    }
-    assert not vague
-
-
-def test_no_file_imports_a_test_module() -> None:
-    """Fakes, settings and data that several test modules use are in modules of their own in
-    `tests`.
-    """
-    for path in TESTS:
-        parts = {
-            part
-            for name in imports_of(path)
-            if name.startswith("tests.")
-            for part in name.split(".")
-        }
-        assert not {part for part in parts if part == "conftest" or part.startswith("test_")}, path
 
 
 def test_package_names_no_search_space() -> None:
