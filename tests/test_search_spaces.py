@@ -17,8 +17,7 @@ from tuning.documents import structure, unstructure
 from tuning.spaces.files import list_spaces
 from tuning.spaces.hyperparameters import defaults, from_params, suggest
 from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
-from tuning.spaces.ranges import Hyperparameter, Value, Values
-from tuning.spaces.required import REQUIRED
+from tuning.spaces.ranges import REQUIRED, Hyperparameter, Value, Values
 from tuning.training.architecture import input_names
 
 FILES = sorted((ROOT / "search_spaces").glob("*.py"))

@@ -1,11 +1,19 @@
-"""Rows of CSV files as configurations."""
+"""Trials of other programs: rows of CSV files, projects that KerasTuner's oracle writes, and
+hyperparameters that KerasTuner loads.
+"""
 
+import json
+import re
 from pathlib import Path
 
+import keras_tuner
 import pytest
 
+from tests.keras_tuner_projects import write_project
+from tests.texts import substitute
 from tuning.errors import StudyError
-from tuning.spaces.foreign_trials import read_rows
+from tuning.spaces.foreign_trials import read_project, read_rows, to_config
+from tuning.spaces.hyperparameters import declared, defaults
 from tuning.spaces.ranges import Hyperparameter
 
 SPACE = (
@@ -60,3 +68,123 @@ def test_read_rows_refuses_what_it_cannot_read(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00units")
     with pytest.raises(StudyError, match="must be a CSV file"):
         read_rows(path, SPACE)
+
+
+TRIALS = [({"units": 4}, 0.6), ({"units": 8}, 0.9), ({"units": 16}, 0.7)]
+
+
+def read(folder: Path, metric: str = "val_accuracy", sign: int = 1) -> list[tuple[str, float]]:
+    trials, _ = read_project(folder, metric=metric, sign=sign)
+    return [(trial.name, trial.scores[0]) for trial in trials]
+
+
+def test_read_project_gives_the_trials_best_first(tmp_path: Path) -> None:
+    trials, left_out = read_project(write_project(tmp_path, TRIALS), metric="val_accuracy", sign=1)
+    assert [(t.name, t.values, t.scores, t.best_epoch) for t in trials] == [
+        ("trial 1", {"units": 8}, (0.9,), 2),
+        ("trial 2", {"units": 16}, (0.7,), 2),
+        ("trial 0", {"units": 4}, (0.6,), 2),
+    ]
+    assert left_out == []
+
+
+def test_what_hyperband_stores_beside_the_hyperparameters_is_left_out(tmp_path: Path) -> None:
+    values = {"units": 4, "tuner/epochs": 2, "tuner/bracket": 1, "tuner/trial_id": "0003"}
+    (trial,), _ = read_project(
+        write_project(tmp_path, [(values, 0.6)]), metric="val_accuracy", sign=1
+    )
+    assert trial.values == {"units": 4}
+
+
+def test_read_project_of_a_minimized_objective_gives_the_lowest_first(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, TRIALS, objective="val_loss")
+    assert [score for _, score in read(folder, "val_loss", -1)] == [0.6, 0.7, 0.9]
+
+
+def test_metrics_that_measure_accuracy_are_accuracy(tmp_path: Path) -> None:
+    """`metrics=[BinaryAccuracy()]` is logged under a name of its own."""
+    folder = write_project(tmp_path, TRIALS, objective="val_binary_accuracy")
+    assert [score for _, score in read(folder)] == [0.9, 0.7, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"status": "COMPLETED"', '"status": "FAILED"', "its status is FAILED"),
+        ('"score": 0.9', '"score": null', "its score is None"),
+        ('"score": 0.9', '"score": 0.5', r"its score is 0\.5000, which is not its val_accuracy of"),
+        (
+            '"val_accuracy": {"direction": "max"',
+            '"val_accuracy": {"direction": "min"',
+            "has no val",
+        ),
+        ('"values": {"units": 8}', '"values": [8]', "is not whole"),
+        ('"best_step": 1', '"best_stop": 1', "is not whole"),
+        (', "message": null}', "", "is not whole"),
+    ],
+    ids=["failed", "no score", "other score", "direction", "values", "layout", "half-written"],
+)
+def test_read_project_leaves_a_trial_out(tmp_path: Path, old: str, new: str, says: str) -> None:
+    folder = write_project(tmp_path, TRIALS)
+    substitute(folder / "trial_1" / "trial.json", old, new)
+    trials, (sentence,) = read_project(folder, metric="val_accuracy", sign=1)
+    assert [trial.name for trial in trials] == ["trial 2", "trial 0"]
+    assert sentence.startswith("trial 1 is left out: ")
+    assert re.search(says, sentence)
+
+
+def test_read_project_refuses_another_objective(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, TRIALS[:1], objective="val_auc")
+    with pytest.raises(
+        StudyError,
+        match=r"a trial with a score of val_accuracy; .* has none\. trial 0 is left out: it has no"
+        " val_accuracy to maximize, but accuracy, loss, val_auc",
+    ):
+        read(folder)
+
+
+def test_read_project_refuses_a_folder_without_an_oracle(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, TRIALS)
+    with pytest.raises(StudyError, match=r"has no oracle\.json.* Its folder project has one"):
+        read(tmp_path)
+    (folder / "oracle.json").unlink()
+    with pytest.raises(StudyError, match="another folder, or the search was stopped before"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"hyperparameters": {"sp', "must have a whole oracle.json"),
+        ('{"hyperparameters": [], "trials": {}}', "must have the layout of KerasTuner 1.4"),
+        ("[1]", "must have the layout of KerasTuner 1.4"),
+    ],
+)
+def test_read_project_refuses_another_oracle(tmp_path: Path, text: str, says: str) -> None:
+    folder = write_project(tmp_path, TRIALS)
+    (folder / "oracle.json").write_text(text)
+    with pytest.raises(StudyError, match=says):
+        read(folder)
+
+
+def test_read_project_refuses_one_without_trials(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"has none\. It has no trial\."):
+        read(write_project(tmp_path, []))
+
+
+def test_to_config_is_what_keras_tuner_loads() -> None:
+    """The ranges, defaults, conditions and values are those that were declared."""
+    hp = keras_tuner.HyperParameters()
+    hp.Fixed("n_classes", 2)
+    hp.Int("units", 8, 64, sampling="log", default=16)
+    hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.2)
+    hp.Boolean("deep", default=True)
+    hp.Choice("cell", ["lstm", "gru"])
+    with hp.conditional_scope("cell", ["gru"]):
+        hp.Int("layers", 1, 3)
+    space = declared(hp)
+    config = json.loads(json.dumps(to_config(space, defaults(space))))
+    loaded = keras_tuner.HyperParameters.from_config(config)
+    assert declared(loaded) == space
+    assert loaded.values == defaults(space)
+    assert loaded.get("units") == 16

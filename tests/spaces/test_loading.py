@@ -16,8 +16,7 @@ from tuning.documents import structure, unstructure
 from tuning.errors import SpaceBug, SpaceError
 from tuning.spaces.files import find_space, list_spaces, source_sha256
 from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
-from tuning.spaces.ranges import Values
-from tuning.spaces.required import REQUIRED
+from tuning.spaces.ranges import REQUIRED, Values
 from tuning.spaces.sizes import Sizes
 from tuning.training.loops import try_fit
 
@@ -361,7 +360,7 @@ def build(hp):
 def test_declare_refuses_more_scopes_than_it_explores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.spaces.exploring.MAX_BUILDS", 2)
+    monkeypatch.setattr("tuning.spaces.loading.MAX_BUILDS", 2)
     with pytest.raises(SpaceError, match="at most 2 conditional scopes"):
         declare(write(tmp_path, BRANCHES), n_classes=2)
 
@@ -413,7 +412,7 @@ def build(hp):
 
 
 def test_declare_variations_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuning.spaces.exploring.MAX_VARIATIONS", 1)
+    monkeypatch.setattr("tuning.spaces.loading.MAX_VARIATIONS", 1)
     assert declared_names(write(tmp_path, LOOPS))[-2:] == ["layers", "width_0"]
 
 

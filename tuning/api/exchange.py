@@ -20,9 +20,15 @@ from tuning.config import StudyConfig
 from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.fidelity import epochs_at, part_at
 from tuning.metrics import sign
-from tuning.spaces.foreign_trials import ForeignTrial, by_name, read_records, read_rows
+from tuning.spaces.foreign_trials import (
+    ForeignTrial,
+    by_name,
+    read_project,
+    read_records,
+    read_rows,
+    to_config,
+)
 from tuning.spaces.hyperparameters import from_params, suggest, to_params
-from tuning.spaces.keras_tuner_files import read_project, to_config
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.spaces.starting_points import resolve_point

@@ -14,8 +14,7 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
 from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.spaces.loading import SearchSpace
-from tuning.spaces.ranges import Hyperparameter, value_text
-from tuning.spaces.required import MAX_ORDER, NGRAMS, PRESET
+from tuning.spaces.ranges import MAX_ORDER, NGRAMS, PRESET, Hyperparameter, value_text
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import is_named, values_of
 

@@ -9,33 +9,33 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuning.errors import SpaceBug, SpaceError
+
+if TYPE_CHECKING:
+    import keras
+    import keras_tuner
 
 _T = TypeVar("_T")
 
 
-def spaces_dirs() -> list[Path]:
-    """Return the folders that contain search spaces: in the working directory, then beside this
-    package, then inside this package, where a wheel has it.
+def list_spaces() -> dict[str, Path]:
+    """Return the file of each space by its name. The first folder wins: in the working directory,
+    then beside this package, then inside this package, where a wheel has it.
     """
     package = Path(__file__).resolve().parents[1]
     here = Path("search_spaces").absolute()
-    return [here, package.parent / "search_spaces", package / "search_spaces"]
-
-
-def list_spaces() -> dict[str, Path]:
-    """Return the file of each space by its name; the first folder wins."""
     files: dict[str, Path] = {}
-    for folder in spaces_dirs():
+    for folder in (here, package.parent / "search_spaces", package / "search_spaces"):
         for path in sorted(folder.glob("*.py")):
             if not path.name.startswith("_"):
                 files.setdefault(path.stem, path)
@@ -55,12 +55,7 @@ def short_name(place: Path | str) -> str:
 
 
 def find_space(name: str, *, flag: str = "space") -> Path:
-    """Return the file of a space that is given by its name or its path; `flag` names the flag in
-    errors. A name after `file.py:` stays at the end of the path.
-
-    Raises:
-        SpaceError: the space does not exist; the message lists the known names.
-    """
+    """Return the file of a space by its name or path; a name after `file.py:` stays at the end."""
     place = Path(name).expanduser()
     path, _ = split_place(place)
     if path.suffix == ".py":
@@ -102,9 +97,7 @@ class _Neighbours:
 
     @contextlib.contextmanager
     def importable(self) -> Iterator[None]:
-        """Return a context in which the modules of the folder can be imported. Their bytecode is
-        not written, for the reason that `_execute` gives.
-        """
+        """Make the modules of the folder importable, without writing bytecode (`_execute`)."""
         if (folder := self._folder) is None:
             yield
             return
@@ -127,7 +120,6 @@ _NEIGHBOURS = _Neighbours()
 
 
 def _lies_in(folder: Path, module: ModuleType | None) -> bool:
-    """Return whether a module or a package lies directly in a folder."""
     places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
     return any(Path(place).parent.resolve() == folder for place in places if place)
 
@@ -135,11 +127,6 @@ def _lies_in(folder: Path, module: ModuleType | None) -> bool:
 def load_module(path: Path) -> ModuleType:
     """Execute the file of a search space and return its module. The modules beside the file that it
     imports are executed again, even if an earlier file has imported them.
-
-    Raises:
-        SpaceBug: the file raises.
-        SpaceError: the file makes a tuner of KerasTuner, or has a class of tuners that train in
-            their own way.
     """
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
     assert spec  # for mypy: only a file with another ending than .py has no spec
@@ -179,11 +166,7 @@ def _tuners_refused(path: Path) -> Iterator[None]:
 
 
 def _refuse_own_training(item: Any, path: Path) -> None:
-    """Refuse a class of tuners that overrides how KerasTuner trains: it would never be used.
-
-    Raises:
-        SpaceError: the class has a `run_trial` or a `_build_and_fit_model` of its own.
-    """
+    """Refuse a class of tuners that overrides how KerasTuner trains: it would never be used."""
     from keras_tuner.engine.base_tuner import BaseTuner
 
     if not (isinstance(item, type) and issubclass(item, BaseTuner)):
@@ -207,12 +190,7 @@ def _execute(path: Path, module: ModuleType) -> None:
 
 
 def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
-    """Call code of the search space that was loaded last.
-
-    Raises:
-        SpaceBug: the code raised anything but a `SpaceError`, `MemoryError` or `KeyboardInterrupt`,
-            or called `sys.exit`.
-    """
+    """Call code of the search space that was loaded last."""
     try:
         with _NEIGHBOURS.importable():
             return function()
@@ -248,3 +226,132 @@ def _hint(error: Exception) -> str:
             " the number into build(hp), or declare it with hp.Fixed"
         )
     return ""
+
+
+FIRST_PARAMETER = "hp"  # first parameter of a function that builds a model
+
+
+def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
+    """Return the hypermodel of a module: a `HyperModel`, a class of them, or a function.
+
+    Without a name (after `file.py:`) these are tried in turn: `hypermodel`, `build`, the only
+    `HyperModel` in the module, the only subclass of `HyperModel` that it defines, and the only
+    function that it defines with `hp` as its first parameter and no other parameter without a
+    default.
+    """
+    hypermodels = _hypermodels(module)
+    if name is not None:
+        if name not in vars(module) or not _is_hypermodel(vars(module)[name]):
+            raise SpaceError(
+                f"{file}:{name} must name a keras_tuner.HyperModel or a function build(hp);"
+                f" {file} has {', '.join(hypermodels) or 'none'}."
+            )
+        return vars(module)[name]
+    for usual in ("hypermodel", "build"):
+        if getattr(module, usual, None) is not None:
+            return _require(vars(module)[usual], file)
+    for kind in (_is_instance, _is_class, inspect.isfunction):
+        matching = [item for item in hypermodels.values() if kind(item)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            names = ", ".join(key for key, item in hypermodels.items() if kind(item))
+            raise SpaceError(
+                f"{file} must define hypermodel, or have only one; it has {names}. Choose one with"
+                f" {file}:NAME."
+            )
+    return _require(None, file, builders=_larger_builders(module))
+
+
+def as_hypermodel(defined: Any, path: Path) -> keras_tuner.HyperModel:
+    """Return a hypermodel, or an instance of a class, or a hypermodel around a function."""
+    import keras_tuner
+
+    if isinstance(defined, type):
+        try:
+            inspect.signature(defined).bind()
+        except TypeError as error:
+            raise SpaceError(
+                f"{path.name} must define a hypermodel that can be made without arguments;"
+                f" {defined.__name__}() gives: {error}. Write `hypermodel ="
+                f" {defined.__name__}(...)` with your arguments at the top level of the file."
+            ) from error
+        defined = run_user_code(defined, doing=f"creating the hypermodel of {path.name}")
+    if isinstance(defined, keras_tuner.HyperModel):
+        return defined
+    build_function: Callable[[Any], Any] = defined
+
+    class FunctionHyperModel(keras_tuner.HyperModel):
+        def build(
+            self, hp: keras_tuner.HyperParameters, function: Callable[[Any], Any] = build_function
+        ) -> keras.Model:
+            return function(hp)
+
+    return FunctionHyperModel(name=path.stem)
+
+
+def _require(defined: Any, file: str, *, builders: Sequence[str] = ()) -> Any:
+    """Refuse another object. `builders`: the calls of functions that have more than `hp`."""
+    if not _is_hypermodel(defined):
+        further = f" Add def build(hp): return {builders[0]}." if builders else ""
+        raise SpaceError(
+            f"{file} must define hypermodel, a keras_tuner.HyperModel, or a function build(hp); it"
+            f" has neither.{further}"
+        )
+    return defined
+
+
+def _larger_builders(module: ModuleType) -> list[str]:
+    functions = [
+        item
+        for item in vars(module).values()
+        if inspect.isfunction(item) and item.__module__ == module.__name__
+    ]
+    parameters = {item.__name__: [*inspect.signature(item).parameters] for item in functions}
+    return [
+        f"{name}({', '.join(names)})"
+        for name, names in parameters.items()
+        if names[:1] == [FIRST_PARAMETER]
+    ]
+
+
+def _hypermodels(module: ModuleType) -> dict[str, Any]:
+    """Return the hypermodels that a module defines itself, without imported classes."""
+    return {
+        name: item
+        for name, item in vars(module).items()
+        if _is_instance(item)
+        or (
+            getattr(item, "__module__", None) == module.__name__
+            and (_is_class(item) or (inspect.isfunction(item) and _builds(item)))
+        )
+    }
+
+
+def _builds(function: Any) -> bool:
+    first, *others = inspect.signature(function).parameters.values() or (None,)
+    return (
+        first is not None
+        and first.name == FIRST_PARAMETER
+        and all(
+            other.default is not inspect.Parameter.empty
+            or other.kind in (other.VAR_POSITIONAL, other.VAR_KEYWORD)
+            for other in others
+        )
+    )
+
+
+def _is_hypermodel(item: Any) -> bool:
+    return _is_instance(item) or _is_class(item) or (callable(item) and not isinstance(item, type))
+
+
+def _is_instance(item: Any) -> bool:
+    import keras_tuner
+
+    return isinstance(item, keras_tuner.HyperModel)
+
+
+def _is_class(item: Any) -> bool:
+    import keras_tuner
+
+    return isinstance(item, type) and issubclass(item, keras_tuner.HyperModel)

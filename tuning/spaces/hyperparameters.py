@@ -31,12 +31,7 @@ if TYPE_CHECKING:
 
 
 def declared(hp: keras_tuner.HyperParameters) -> tuple[Hyperparameter, ...]:
-    """Return the hyperparameters of a `keras_tuner.HyperParameters` as data, in their order.
-
-    Raises:
-        SpaceError: Optuna can't express a range, two ranges of the same name can be active at the
-            same time, or a default is outside its range.
-    """
+    """Return the hyperparameters of a `keras_tuner.HyperParameters` as data, in their order."""
     space = tuple(_convert(item) for item in hp.space)
     for first, second in itertools.combinations(space, 2):
         if first.name == second.name and not _exclusive(first, second):
@@ -55,7 +50,7 @@ def declared(hp: keras_tuner.HyperParameters) -> tuple[Hyperparameter, ...]:
 
 
 def _exclusive(first: Hyperparameter, second: Hyperparameter) -> bool:
-    """Return whether the two have a common parent, no value of which makes both active."""
+    """Return whether no value of a common parent makes both active."""
     allowed = dict(first.conditions)
     return any(
         parent in allowed and not set(allowed[parent]) & set(values)
@@ -86,7 +81,11 @@ def _convert(item: Any) -> Hyperparameter:
             "Search over the distance from the upper end with log instead, and subtract in build()."
         )
     if item.sampling == "log" and item.step is not None:
-        return _choice(item, item.default, _geometric(item.min_value, item.max_value, item.step))
+        # The values low × stepⁿ within the range.
+        n_steps = math.log(item.max_value / item.min_value) / math.log(item.step)
+        powers = range(math.floor(n_steps + ROUNDING) + 1)
+        values = tuple(_rounded(item.min_value * item.step**power) for power in powers)
+        return _choice(item, item.default, values)
     return Hyperparameter(
         name=item.name,
         kind="int" if isinstance(item, kt.Int) else "float",
@@ -122,16 +121,8 @@ def _last_step(low: float, high: float, step: float | None) -> float:
     return _rounded(low + math.floor((high - low) / step + ROUNDING) * step)
 
 
-def _geometric(low: float, high: float, factor: float) -> tuple[Value, ...]:
-    """Return the values `low` × `factor`ⁿ within the range."""
-    n_steps = math.floor(math.log(high / low) / math.log(factor) + ROUNDING)
-    return tuple(_rounded(low * factor**power) for power in range(n_steps + 1))
-
-
 def _rounded(value: float) -> float:
-    """Return a float rounded to 12 digits, such as 0.3 for 0.30000000000000004, or an int
-    unchanged.
-    """
+    """Return 0.3 for 0.30000000000000004; an int stays as it is."""
     return value if isinstance(value, int) else float(f"{value:.12g}")
 
 
@@ -178,9 +169,7 @@ def _suggest_value(trial: optuna.trial.BaseTrial, item: Hyperparameter, name: st
 
 
 def distributions(space: Sequence[Hyperparameter]) -> dict[str, BaseDistribution]:
-    """Return Optuna's distribution of each parameter that `suggest` may suggest and that has more
-    than one value, over all conditions.
-    """
+    """Return Optuna's distribution of each parameter with several values, over all conditions."""
     import optuna
 
     searched = [
@@ -208,9 +197,7 @@ def defaults(space: Sequence[Hyperparameter]) -> Values:
 
 
 def to_params(values: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
-    """Return values as Optuna parameters, for `study.enqueue_trial`, without fixed
-    hyperparameters.
-    """
+    """Return Optuna's parameters for `study.enqueue_trial`, without fixed hyperparameters."""
     pairs = zip(space, optuna_names(space), strict=True)
     return {
         name: values[item.name]
@@ -220,11 +207,7 @@ def to_params(values: Mapping[str, Value], space: Sequence[Hyperparameter]) -> V
 
 
 def from_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
-    """Return the values of all active hyperparameters, from a trial's Optuna parameters.
-
-    Raises:
-        SpaceError: the parameter of an active hyperparameter is missing.
-    """
+    """Return the values of all active hyperparameters, from a trial's Optuna parameters."""
     values: Values = {}
     for item, name in zip(space, optuna_names(space), strict=True):
         if not item.is_active(values):
@@ -239,12 +222,7 @@ def from_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) ->
 
 
 def grid(space: Sequence[Hyperparameter], *, max_points: int = 100_000) -> dict[str, list[Value]]:
-    """Return all values of each searched hyperparameter, for `optuna.samplers.GridSampler`.
-
-    Raises:
-        SpaceError: a range has no steps, a hyperparameter is conditional, or the grid has more than
-            `max_points` points.
-    """
+    """Return all values of each searched hyperparameter, for `optuna.samplers.GridSampler`."""
     points: dict[str, list[Value]] = {}
     size = 1
     for item, name in zip(space, optuna_names(space), strict=True):
@@ -267,7 +245,6 @@ def grid(space: Sequence[Hyperparameter], *, max_points: int = 100_000) -> dict[
 
 
 def _steps(item: Hyperparameter) -> list[Value]:
-    """Return all values of an int or float that has a step."""
     assert item.low is not None and item.high is not None and item.step  # checked by `grid`
     n_steps = round((item.high - item.low) / item.step)
     values = [_rounded(item.low + i * item.step) for i in range(n_steps + 1)]
@@ -275,9 +252,6 @@ def _steps(item: Hyperparameter) -> list[Value]:
 
 
 def replay(values: Mapping[str, Value]) -> keras_tuner.HyperParameters:
-    """Return a `keras_tuner.HyperParameters` with these values, for `declare_hyperparameters` and
-    `build`.
-    """
     import keras_tuner
 
     hp = keras_tuner.HyperParameters()

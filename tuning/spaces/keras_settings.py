@@ -18,7 +18,6 @@ RESET = ("dtype_policy", "flash_attention")
 
 
 def _accessors() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
-    """Return the functions that read and change each setting."""
     from keras import config
     from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
 
@@ -61,9 +60,7 @@ def record_keras_settings(hypermodel: object) -> None:
 
 
 def keras_settings_lines() -> list[str]:
-    """Return the lines of source that change Keras' defaults to the float type and the policy of
-    this process.
-    """
+    """Return the source that changes Keras' float type and policy to those of this process."""
     if "keras" not in sys.modules:
         return []
     policy, _, floatx, *_ = _read()

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import SpaceBug, SpaceError
-from tuning.spaces.discovery import as_hypermodel, find_hypermodel
-from tuning.spaces.exploring import explore, shifted
 from tuning.spaces.files import (
+    as_hypermodel,
+    find_hypermodel,
     load_module,
     run_user_code,
     short_name,
@@ -27,9 +27,17 @@ from tuning.spaces.files import (
 )
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.keras_settings import keras_settings_of, record_keras_settings
-from tuning.spaces.outputs import note_of_outputs
-from tuning.spaces.ranges import Hyperparameter, Values
-from tuning.spaces.required import NGRAMS, PRESET, check
+from tuning.spaces.models import mentions_texts, note_of_outputs, takes_texts
+from tuning.spaces.ranges import (
+    MAX_ORDER,
+    NGRAMS,
+    PRESET,
+    REQUIRED,
+    SMALLEST,
+    Hyperparameter,
+    Value,
+    Values,
+)
 from tuning.spaces.sizes import (
     ModelSizes,
     Sizes,
@@ -38,8 +46,7 @@ from tuning.spaces.sizes import (
     stated_lengths,
     with_sizes,
 )
-from tuning.spaces.starting_points import adopt_points, points_of, resolve_points
-from tuning.spaces.texts import mentions_texts, takes_texts
+from tuning.spaces.starting_points import STARTING_POINTS, points_of, resolve_points
 
 if TYPE_CHECKING:
     import keras
@@ -47,6 +54,14 @@ if TYPE_CHECKING:
 
 # Number of tokens of a text with which an own `fit` is tried before the data are known.
 N_TRIED_TOKENS = 8
+MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
+# Maximum number of further builds, in which a value differs from its default.
+MAX_VARIATIONS = 60
+# An integer up to this value may be the number of layers, which decides which names a loop
+# declares. A larger integer is a size.
+MAX_LAYERS = 16
+
+Build = Callable[[Any], object]
 
 
 @dataclass(frozen=True)
@@ -87,32 +102,27 @@ class SearchSpace:
 
     @property
     def searched(self) -> list[Hyperparameter]:
-        """The hyperparameters that are not fixed."""
         return [item for item in self.hyperparameters if item.kind != "fixed"]
 
 
 def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
-    """Execute a space's file and return its hypermodel (`discovery`); `path` may end in `:Name`.
+    """Execute a space's file and return its hypermodel; `path` may end in `:Name`.
 
-    The file may import the modules beside it (`load_module`). A hypermodel without
-    `starting_points` gets the starting points of the file. Settings of Keras that the file changes
-    are recorded for its models, and stay as they were for others (`keras_settings_of`).
-
-    Raises:
-        SpaceBug: the file raises.
-        SpaceError: the file has no hypermodel, or several and no name is given.
+    A hypermodel without `starting_points` gets the starting points of the file. Settings of Keras
+    that the file changes are recorded for its models, and stay as they were for others.
     """
     path, name = split_place(path)
     with keras_settings_of(None):
         module = load_module(path)
         hypermodel = as_hypermodel(find_hypermodel(module, file=path.name, name=name), path)
         record_keras_settings(hypermodel)
-    adopt_points(hypermodel, module)
+    if hasattr(module, STARTING_POINTS) and not hasattr(hypermodel, STARTING_POINTS):
+        setattr(hypermodel, STARTING_POINTS, getattr(module, STARTING_POINTS))
     return hypermodel
 
 
 def has_own_fit(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Return whether a hypermodel has a `fit` of its own, of its class or of the instance."""
+    """Return whether the class or the instance has a `fit` of its own."""
     import keras_tuner
 
     return getattr(hypermodel.fit, "__func__", None) is not keras_tuner.HyperModel.fit
@@ -129,7 +139,7 @@ def declare(
     """Read the hyperparameters that a space declares.
 
     If `declare_hyperparameters` declares nothing, models are built to find the hyperparameters that
-    `build` declares (`exploring`).
+    `build` declares (`_explore`).
 
     `n_classes`, a fact of the data, is declared as `hp.Fixed` before the space's own declarations,
     because the first declaration of a name wins. `preset` replaces the values of the hyperparameter
@@ -137,12 +147,6 @@ def declare(
     space that declares none; without `sizes`, such a space stays without them. `try_fit` is called
     after each build of a hypermodel that has its own `fit`, because `fit` may declare
     hyperparameters too.
-
-    Raises:
-        SpaceError: a default is outside its range, Optuna can't express a range, a starting point
-            is not a configuration of the space, the space takes no `preset`, or its models have
-            different values of a size that the space does not declare.
-        SpaceBug: the space's own code raises.
     """
     hypermodel = load_hypermodel(path)
     hp = replay({})
@@ -157,7 +161,7 @@ def declare(
             build_once(hp)
 
     if len(hp.space) == 1:
-        explore(partial(build_once, try_fit=try_fit), hp, vary=try_build)
+        _explore(partial(build_once, try_fit=try_fit), hp, vary=try_build)
     space = SearchSpace(short_name(path), declared(hp), source_sha256(path))
     if preset is not None:
         space = _with_preset(space, preset)
@@ -169,7 +173,7 @@ def declare(
     if knows_padding and sizes is not None and not space.presets:
         try_build(hp)  # The notes need a model. An encoder would take seconds.
     if sizes is not None and models and lacks_sizes(space.hyperparameters):
-        try_build(replay(shifted(hp)))
+        try_build(replay(_shifted(hp)))
     of_models = [
         note
         for model in models
@@ -180,11 +184,162 @@ def declare(
     if sizes is not None:
         items, of_sizes = with_sizes(space.hyperparameters, sizes, models, space=space.name)
         space = replace(space, hyperparameters=items, notes=(*of_sizes, *notes))
-    check(space)
+    _check_required(space)
     points = run_user_code(lambda: points_of(hypermodel), doing="reading its starting points")
     points = sizes.without_fixed(points) if sizes else points
     resolved = resolve_points(points, space.hyperparameters, space=space.name)
     return replace(space, starting_points=resolved)
+
+
+def _explore(build: Build, hp: Any, *, vary: Build) -> None:
+    """Add all hyperparameters that `build(hp)` declares to `hp`, a `keras_tuner.HyperParameters`.
+
+    A model is built at the defaults, and once for each conditional scope that was not active
+    before. Then a model is built for each other value that may decide which names exist: of a
+    boolean, of a choice of texts, and the largest number of layers. The names that appear then are
+    varied too. A name that appears only if several such values differ from their defaults may not
+    be found.
+
+    Args:
+        build: builds a model at the defaults and in each scope.
+        vary: builds a model for each other value.
+    """
+    seen: set[tuple[str, Value]] = set()
+    _explore_scopes(build, hp, seen)
+    left = _variations(hp.space, {}, seen)
+    for _ in range(MAX_VARIATIONS):
+        if not left:
+            return
+        chosen = left.pop(0)
+        n_known = len(hp.space)
+        _activate(hp, chosen)
+        vary(hp)
+        if len(hp.space) > n_known:
+            new = hp.space[n_known:]
+            _explore_scopes(vary, hp, seen, first=chosen)
+            left += _variations(new, chosen, seen)
+
+
+def _explore_scopes(
+    build: Build, hp: Any, seen: set[tuple[str, Value]], *, first: Values | None = None
+) -> None:
+    """Build at the present values, then once for each conditional scope that was not active.
+
+    `first` contains the values of a model that has been built; the further builds keep them.
+    """
+    tried: list[Any] = []
+    for n_builds in range(MAX_BUILDS):
+        if n_builds or first is None:
+            build(hp)
+        seen.update(hp.values.items())
+        tried += hp.active_scopes
+        untried = [scope for scope in hp.inactive_scopes if scope not in tried]
+        if first is not None:  # The scopes of names that were known have been explored.
+            untried = [
+                scope
+                for scope in untried
+                if not all(any((c.name, value) in seen for value in c.values) for c in scope)
+            ]
+        if not untried:
+            return
+        tried.append(untried[0])
+        _activate(hp, (first or {}) | {c.name: c.values[0] for c in untried[0]})
+    raise SpaceError(
+        f"A space must have at most {MAX_BUILDS} conditional scopes; declare them in"
+        " declare_hyperparameters(hp)."
+    )
+
+
+def _variations(items: list[Any], chosen: Values, seen: set[tuple[str, Value]]) -> list[Values]:
+    """Return `chosen` with each value of an item that no model had yet, and with the values that
+    make the item active.
+    """
+    return [
+        chosen | {c.name: c.values[0] for c in item.conditions} | {item.name: value}
+        for item in items
+        for value in _deciding_values(item)
+        if (item.name, value) not in seen
+    ]
+
+
+def _deciding_values(item: Any) -> list[Value]:
+    """Return the values that may decide which other names are declared."""
+    import keras_tuner.engine.hyperparameters as kt
+
+    if isinstance(item, kt.Boolean):
+        return [False, True]
+    if isinstance(item, kt.Choice):
+        values = list(item.values)
+        if not all(type(value) is int for value in values):
+            return [value for value in values if isinstance(value, bool | str)]
+        return [max(values)] if max(values) <= MAX_LAYERS else []
+    is_number_of_layers = isinstance(item, kt.Int) and item.max_value <= MAX_LAYERS
+    return [item.max_value] if is_number_of_layers else []
+
+
+def _shifted(hp: Any) -> Values:
+    """Return the values of `hp` with another value for each number: the smallest, or the next one
+    if the default is the smallest. A model that is built from them shows whether its sizes depend
+    on a hyperparameter.
+    """
+    import keras_tuner.engine.hyperparameters as kt
+
+    values = dict(hp.values)
+    for item in hp.space:
+        ordered: list[Value] = []
+        if isinstance(item, kt.Int | kt.Float):
+            width = item.max_value - item.min_value
+            usual = 1 if isinstance(item, kt.Int) else width / 2
+            step = item.step if item.step and item.sampling != "log" else usual
+            ordered = [item.min_value, min(item.min_value + step, item.max_value)]
+        elif isinstance(item, kt.Choice) and not isinstance(item.values[0], bool | str):
+            ordered = sorted(item.values)
+        others = [value for value in ordered if value != item.default]
+        if others and item.name in values:
+            values[item.name] = others[0]
+    return values
+
+
+def _activate(hp: Any, chosen: Values) -> None:
+    hp.values = {}
+    for item in hp.space:
+        if hp.is_active(item):
+            hp.values.setdefault(item.name, chosen.get(item.name, item.default))
+
+
+def _check_required(space: SearchSpace) -> None:
+    """Refuse a space whose hyperparameters can't cut the data before a model is built.
+
+    In a space that declares `ngrams` or `preset`, or whose models take texts, some models take no
+    token ids, so `vocab_size` and `sequence_length` may be conditional there. A model that takes
+    texts cuts them itself.
+    """
+    by_name = {item.name: item for item in space.hyperparameters}
+    for name in () if space.takes_ngrams or space.presets or space.takes_texts else REQUIRED:
+        item = by_name.get(name)
+        if item is not None and item.conditions:
+            raise SpaceError(
+                f"A space must always declare {' and '.join(REQUIRED)}, or never; {space.name} has"
+                f" {name!r} under a condition. Use hp.Fixed where it is not searched."
+            )
+    for item in () if space.takes_texts else space.hyperparameters:
+        smallest = SMALLEST.get(item.name)
+        if smallest is None:
+            continue
+        low = min(item.choices, default=item.default if item.low is None else item.low)
+        if not isinstance(low, int | float) or low < smallest:
+            raise SpaceError(
+                f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
+            )
+        bounds = item.choices or [
+            item.default,
+            *(b for b in (item.low, item.high) if b is not None),
+        ]
+        for words in bounds if item.name == NGRAMS else ():
+            if words not in range(1, MAX_ORDER + 1):
+                raise SpaceError(
+                    f"{NGRAMS} must be 1, 2 or 3 words; {space.name} allows {words!r}."
+                )
 
 
 def _build_once(
@@ -214,11 +369,6 @@ def _build_once(
 
 
 def _with_preset(space: SearchSpace, preset: str) -> SearchSpace:
-    """Return a space whose hyperparameter `preset` has this value.
-
-    Raises:
-        SpaceError: the space has no such hyperparameter.
-    """
     if not space.presets:
         raise SpaceError(
             f"preset must be given for a space that declares 'preset', such as transformer;"
@@ -235,12 +385,7 @@ def build(
     hypermodel: keras_tuner.HyperModel, values: Values, *, known: Sequence[str] = ()
 ) -> tuple[Any, keras.Model]:
     """Build the model of a configuration, and return the `HyperParameters` that `build` read and
-    the compiled model.
-
-    Raises:
-        SpaceBug: the space's code raises, returns no compiled model, or declares a hyperparameter
-            whose name is not in `known` (an empty `known` allows any name).
-        SpaceError: the model takes texts together with another input.
+    the compiled model. An empty `known` allows hyperparameters of any name.
     """
     import keras
 
@@ -257,11 +402,6 @@ def build(
 
 
 def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, doing: str) -> None:
-    """Refuse a space that differs from the space recorded in a study.
-
-    Raises:
-        SpaceError: the hyperparameters have changed since the search.
-    """
     if now.fingerprint != recorded.fingerprint:
         raise SpaceError(
             f"{doing} must use the space of its search; {path.name} was {recorded.fingerprint} then"
@@ -270,11 +410,7 @@ def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, d
 
 
 def check_declared(hp: Any, known: Sequence[str]) -> None:
-    """Refuse hyperparameters that were not declared before the search.
-
-    Raises:
-        SpaceBug: a name is not in `known`, and `known` is not empty.
-    """
+    """Refuse hyperparameters that are not in `known`; an empty `known` allows any name."""
     late = sorted({item.name for item in hp.space} - set(known)) if known else []
     if late:
         raise SpaceBug(

@@ -12,6 +12,13 @@ ROUNDING = 1e-9  # tolerance in steps: 0.1 + 0.2 counts as 0.3
 Value = bool | int | float | str
 Values = dict[str, Value]
 
+# The hyperparameters that cut the data before a model is built.
+REQUIRED = ("vocab_size", "sequence_length")
+NGRAMS, PRESET = "ngrams", "preset"
+# The smallest value of each hyperparameter that cuts the data.
+SMALLEST = {"vocab_size": 3, "sequence_length": 1, NGRAMS: 1, "ngram_vocab_size": 3}
+MAX_ORDER = 3  # maximum number of words of an n-gram
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameter:
@@ -21,11 +28,7 @@ class Hyperparameter:
         name: the name in `hp.get(name)`; several hyperparameters may have the same name under
             conditions that exclude each other.
         kind: int, float, choice or fixed.
-        default: the baseline's value.
-        low: the smallest value of an int or float.
-        high: the largest value of an int or float.
         step: the distance between values of an int or float; None for any value.
-        log: whether an int or float is sampled on a log scale.
         choices: the values of a choice, or of a log range whose step is a factor.
         conditions: names of parents with their allowed values; the hyperparameter is active if each
             parent has an allowed value.
@@ -44,13 +47,11 @@ class Hyperparameter:
     conditions: tuple[tuple[str, tuple[Value, ...]], ...] = field(default=(), metadata=OMIT_DEFAULT)
 
     def is_active(self, values: Mapping[str, Value]) -> bool:
-        """Return whether the values of the parents fulfil the conditions."""
         return all(
             parent in values and values[parent] in allowed for parent, allowed in self.conditions
         )
 
     def is_legal(self, value: Value) -> bool:
-        """Return whether a value is inside the range and on a step."""
         if self.kind == "fixed":
             return value == self.default
         if self.choices:

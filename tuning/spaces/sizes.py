@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import SpaceError
-from tuning.spaces.notes import (
+from tuning.spaces.models import (
+    embeddings_of_ids,
+    names_of_inputs,
     notes_of,
     notes_on_masks,
     refuse_unknown_steps,
     refuse_vectors,
+    takes_texts,
 )
-from tuning.spaces.ranges import Hyperparameter
-from tuning.spaces.required import NGRAMS, PRESET, REQUIRED
-from tuning.spaces.texts import embeddings_of_ids, names_of_inputs, takes_texts
+from tuning.spaces.ranges import NGRAMS, PRESET, REQUIRED, Hyperparameter
 
 if TYPE_CHECKING:
     import keras
@@ -26,13 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """The sizes that a user fixes, and the sizes of the data.
-
-    Attributes:
-        vocab_size: number of rows that the user fixes; None if the space or the data decide it.
-        sequence_length: number of tokens that the user fixes; None if the space or the data decide.
-        all_rows: number of rows for all words of the training texts, padding and unknown included.
-        usual_length: the 95th percentile of the number of tokens of a training text.
+    """The sizes that a user fixes (None: the space or the data decide), and the sizes of the data:
+    the rows for all words of the training texts, padding and unknown included, and the 95th
+    percentile of the number of tokens of a training text.
     """
 
     vocab_size: int | None
@@ -41,7 +38,6 @@ class Sizes:
     usual_length: int
 
     def without_fixed(self, points: Any) -> Any:
-        """Return starting points without the sizes that the user fixes."""
         fixed = {name for name in REQUIRED if getattr(self, name) is not None}
         if not isinstance(points, list | tuple):
             return points
@@ -73,14 +69,7 @@ class ModelSizes:
 
 
 def sizes_of_model(model: Any) -> ModelSizes:
-    """Return the sizes of a model; both are None for an object that is not a Keras model.
-
-    Raises:
-        SpaceError: the model takes texts, but not as a single input of one text in a row; its input
-            has more than two dimensions, or is read by a dense layer; it has more inputs than one
-            and n-grams; or a `TimeDistributed` has an unknown number of time steps.
-        SpaceBug: the model can't be called with n-grams.
-    """
+    """Return the sizes of a model; both are None for an object that is not a Keras model."""
     import keras
 
     if not isinstance(model, keras.Model):
@@ -88,7 +77,13 @@ def sizes_of_model(model: Any) -> ModelSizes:
     refuse_unknown_steps(model)
     if takes_texts(model):
         return ModelSizes(None, None, takes_texts=True)
-    _require_known_inputs(model)
+    names = names_of_inputs(model)
+    if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
+        raise SpaceError(
+            "A model must have one input, or n-grams ('ngrams') beside it; other columns can't be"
+            f" inputs. This model has the inputs {', '.join(map(repr, names))}. For a pretrained"
+            " encoder, see transformer_classifier of tuning.models."
+        )
     tensors = getattr(model, "inputs", None) or []
     large = next((tensor for tensor in tensors if len(tensor.shape) > 2), None)
     if large is not None:
@@ -99,19 +94,8 @@ def sizes_of_model(model: Any) -> ModelSizes:
     refuse_vectors(model)
     inputs = [tensor for tensor in tensors if len(tensor.shape) == 2]
     length = inputs[0].shape[1] if len(inputs) == 1 else None
-    return ModelSizes(
-        rows_of(model), length, notes=notes_of(model), notes_on_masks=notes_on_masks(model)
-    )
-
-
-def _require_known_inputs(model: keras.Model) -> None:
-    names = names_of_inputs(model)
-    if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
-        raise SpaceError(
-            "A model must have one input, or n-grams ('ngrams') beside it; other columns can't be"
-            f" inputs. This model has the inputs {', '.join(map(repr, names))}. For a pretrained"
-            " encoder, see transformer_classifier of tuning.models."
-        )
+    n_rows = min((layer.input_dim for layer in embeddings_of_ids(model)), default=None)
+    return ModelSizes(n_rows, length, notes=notes_of(model), notes_on_masks=notes_on_masks(model))
 
 
 @contextlib.contextmanager
@@ -136,17 +120,8 @@ def stated_lengths() -> Iterator[set[int]]:
         keras.layers.Embedding.__init__ = original
 
 
-def rows_of(model: keras.Model) -> int | None:
-    """Return the number of rows of the embedding of a model's token ids; None without an embedding.
-    If several embeddings take the ids, the smallest number is returned.
-    """
-    return min((layer.input_dim for layer in embeddings_of_ids(model)), default=None)
-
-
 def lacks_sizes(items: Sequence[Hyperparameter]) -> bool:
-    """Return whether a space lacks a size that it needs. A space of models that take n-grams or the
-    tokens of a preset needs none.
-    """
+    """Return whether a size is missing. Models of n-grams or of a preset's tokens need none."""
     names = {item.name for item in items}
     return not names & {NGRAMS, PRESET} and not names >= set(REQUIRED)
 
@@ -160,10 +135,6 @@ def with_sizes(
 ) -> tuple[tuple[Hyperparameter, ...], tuple[str, ...]]:
     """Return hyperparameters with the sizes that a user fixes and the sizes that are missing, and a
     sentence about the source of each missing size: the user, the models, or the data.
-
-    Raises:
-        SpaceError: the models have different values of a size that is missing, or a user fixes a
-            size that no model takes.
     """
     items = tuple(
         Hyperparameter(name=item.name, kind="fixed", default=fixed, conditions=item.conditions)
@@ -191,11 +162,6 @@ def with_sizes(
 
 
 def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) -> tuple[int, str]:
-    """Return a size, and its source in words.
-
-    Raises:
-        SpaceError: the models have different sizes, or can't take the value that the user fixes.
-    """
     fixed: int | None = getattr(sizes, name)
     in_models = {size for model in models if (size := getattr(model, name)) is not None}
     # A vocabulary may be smaller than every embedding; an input has one length.
@@ -222,12 +188,6 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
 
 
 def _check_fixed(name: str, fixed: int, in_models: set[int], *, space: str) -> None:
-    """Refuse a size that a model can't take.
-
-    Raises:
-        SpaceError: the size is more than the rows of an embedding, or differs from the length of
-            an input.
-    """
     if name == "vocab_size" and fixed > min(in_models, default=fixed):
         raise SpaceError(
             f"{name} must be at most {min(in_models)}, the rows of the embedding in {space};"

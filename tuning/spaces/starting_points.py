@@ -15,16 +15,8 @@ from tuning.spaces.ranges import Hyperparameter, Value, Values
 STARTING_POINTS = "starting_points"  # attribute of a hypermodel, or of the module of its file
 
 
-def adopt_points(hypermodel: object, module: object) -> None:
-    """Give a hypermodel without starting points the starting points of the module of its file."""
-    if hasattr(module, STARTING_POINTS) and not hasattr(hypermodel, STARTING_POINTS):
-        setattr(hypermodel, STARTING_POINTS, getattr(module, STARTING_POINTS))
-
-
 def points_of(hypermodel: object) -> Any:
-    """Return the starting points that a hypermodel gives by an attribute or a method; None without
-    either.
-    """
+    """Return the starting points of a hypermodel, from an attribute or a method."""
     points = getattr(hypermodel, STARTING_POINTS, None)
     return points() if callable(points) else points
 
@@ -36,14 +28,6 @@ def resolve_points(
 
     A point contains only the values that differ from the defaults. A point that is equal to the
     baseline or to an earlier point is left out.
-
-    Args:
-        points: a list of dicts, hyperparameter name → value; None for no points.
-        space: the name of the search space, for error messages.
-
-    Raises:
-        SpaceError: `points` is not a list of dicts; or a name is unknown, a hyperparameter is not
-            active under the point, or a value is not in its range.
     """
     if not isinstance(points, list | tuple | None):
         raise SpaceError(
@@ -58,12 +42,7 @@ def resolve_points(
 
 
 def resolve_point(point: Any, hyperparameters: Sequence[Hyperparameter], *, name: str) -> Values:
-    """Return the values of all hyperparameters that are active under a point.
-
-    Raises:
-        SpaceError: the point is not a dict, a name is unknown, a hyperparameter is not active under
-            the point, or a value is not in its range. The message calls the point `name`.
-    """
+    """Return the values of all active hyperparameters under a point, which errors call `name`."""
     if not isinstance(point, dict):
         raise SpaceError(
             f"{name} must be a dict of hyperparameter names and values; it is"
@@ -93,11 +72,6 @@ def resolve_point(point: Any, hyperparameters: Sequence[Hyperparameter], *, name
 
 
 def _legal(item: Hyperparameter, value: Any, *, name: str) -> Value:
-    """Return a value in the type of its hyperparameter.
-
-    Raises:
-        SpaceError: the value is not in the range, or not on a step.
-    """
     allowed = (item.default,) if item.kind == "fixed" else item.choices
     if isinstance(value, bool | int | float | str):
         for choice in allowed:
@@ -113,7 +87,6 @@ def _legal(item: Hyperparameter, value: Any, *, name: str) -> Value:
 
 
 def _where(name: str, hyperparameters: Sequence[Hyperparameter], values: Values) -> str:
-    """Return where a hyperparameter is active, and the values of its parents under a point."""
     declared = [item.conditions for item in hyperparameters if item.name == name]
     scopes = [
         " and ".join(f"{parent} is {'/'.join(map(str, allowed))}" for parent, allowed in conditions)

@@ -22,7 +22,7 @@ from tuning.pretrained.tokens import build_tokens
 from tuning.raw_text.store import build_texts
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
-from tuning.spaces.required import SMALLEST
+from tuning.spaces.ranges import SMALLEST
 from tuning.spaces.sizes import Sizes
 from tuning.study.record import read_record
 

@@ -17,7 +17,7 @@ from keras.src.models.functional import Functional
 from tuning.errors import SpaceBug
 from tuning.padding import check
 from tuning.padding.packing import packed
-from tuning.spaces.texts import names_of_inputs, takes_texts
+from tuning.spaces.models import names_of_inputs, takes_texts
 
 # Models whose layers form a graph. They are compared by `type`, because a subclass may do anything
 # in its own `call`.
@@ -45,9 +45,6 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     text, and may take its token ids, or the tokens of a preset, as a second input. A model with an
     input named "tokens" takes the tokens of a preset. A model whose input is strings takes the
     texts. Every other model takes token ids.
-
-    Raises:
-        SpaceBug: the model has other inputs, or takes a fixed number of n-grams or tokens.
     """
     if takes_texts(model):
         return (TEXT,)

@@ -24,7 +24,7 @@ from tuning.raw_text.vectorization import adapt_to_texts
 from tuning.raw_text.view import TextView
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import build, check_declared, has_own_fit
-from tuning.spaces.notes import refuse_unknown_steps
+from tuning.spaces.models import refuse_unknown_steps
 from tuning.training import checkpoints, prediction
 from tuning.training.architecture import TEXT, ensure_built
 from tuning.training.batching import View, in_order
@@ -81,10 +81,6 @@ class BuiltModel:
 
         The hypermodel's `adapt(hp, model, x, y)` is called if it exists. Then the layers that take
         texts and have no vocabulary are adapted.
-
-        Raises:
-            SpaceBug: `adapt` raises, or returns another model.
-            SpaceError: a layer that does not take the texts directly has no vocabulary.
         """
         if self.job.resume:
             return
@@ -160,12 +156,6 @@ def _configs(model: keras.Model) -> dict[str, str]:
 def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
     """Return the model of a job's configuration. If the job resumes, the model's state and the
     result so far are read from the checkpoint.
-
-    Raises:
-        SpaceBug: the search space's code raises; or its model has a trainable variable of an
-            earlier model, or a random seed of its own.
-        SpaceError: a `TimeDistributed` of the model has an unknown number of time steps.
-        ValueError: the checkpoint belongs to another model.
     """
     with _no_seeds():
         hp, model = build(hypermodel, job.values, known=job.known)
@@ -199,9 +189,6 @@ def _no_seeds() -> Iterator[None]:
     """Check that `build` sets no random seed: with one seed, all repeats of a configuration would
     begin with the same weights. Keras draws the seeds of its initializers by Python's `random`,
     whose seed `keras.utils.set_random_seed` sets too.
-
-    Raises:
-        SpaceBug: a seed was set.
     """
     seed, given = random.seed, list[Any]()
 

@@ -20,7 +20,7 @@ from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.pretrained.view import TokenView
 from tuning.raw_text.view import TextView
 from tuning.spaces.files import run_user_code
-from tuning.spaces.required import PRESET
+from tuning.spaces.ranges import PRESET
 from tuning.training.architecture import NGRAMS, TEXT, TOKENS, ignores_padding, input_names
 from tuning.training.batching import (
     Batch,
@@ -41,10 +41,6 @@ N_TOKENS = 100
 def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> View:
     """Return texts as a model with this configuration takes them. Batches of token ids are padded
     to their longest text if the model ignores padding.
-
-    Raises:
-        SpaceBug: the configuration lacks a hyperparameter that an input of the model needs, or
-            declares n-grams or a preset that no input takes.
     """
     return View({name: _part(name, model, values, texts) for name in checked_inputs(model, values)})
 
@@ -61,12 +57,7 @@ def _part(
 
 
 def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of a model's inputs.
-
-    Raises:
-        SpaceBug: the configuration lacks a hyperparameter that an input of the model needs, or
-            declares n-grams or a preset that no input takes.
-    """
+    """Return the names of a model's inputs."""
     names = input_names(model)
     for declared, name, what in ((NGRAMS, NGRAMS, "n-grams"), (PRESET, TOKENS, "its tokens")):
         if declared in values and name not in names and TEXT not in names:
@@ -241,9 +232,6 @@ class Predictor:
     def __call__(self, view: View, *, n_classes: int, rows: Rows | None = None) -> Array:
         """Return the class probabilities of these rows in ascending order, by default of every
         text, float64 array of shape (n_rows, n_classes).
-
-        Raises:
-            SpaceBug: the model's output is not class probabilities.
         """
         batches = evaluation_batches(view, rows)
         if not batches:

@@ -19,7 +19,7 @@ from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.raw_text.vectorization import placeholder_vocabularies
 from tuning.spaces.files import run_user_code
-from tuning.spaces.outputs import gives_probabilities
+from tuning.spaces.models import gives_probabilities
 from tuning.training.architecture import TEXT, as_graph, input_names, output_of
 
 # Values of the predictions with which a loss is tried. The loss also differs between them if it
@@ -88,10 +88,6 @@ def form_of_loss(
     right and wrong predictions. A model that is compiled without a loss gets class numbers.
 
     A model whose loss is for logits gives logits, unless it ends with a sigmoid or softmax.
-
-    Raises:
-        SpaceBug: the loss takes neither encoding or is one of Keras' losses for regression, or the
-            model's output is not class probabilities.
     """
     loss = model.loss
     if isinstance(loss, dict | list | tuple) and len(loss) == 1:
@@ -124,11 +120,7 @@ def form_of_loss(
 
 
 def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
-    """Return the shape of the output for one text.
-
-    Raises:
-        SpaceBug: the model has several outputs, or an output without a fixed shape.
-    """
+    """Return the shape of the output for one text."""
     output = (
         model.outputs[0]
         if len(getattr(model, "outputs", None) or ()) == 1
@@ -154,12 +146,7 @@ def _first_that_fits(
     n_classes: int,
     class_names: Sequence[str],
 ) -> LabelEncoder:
-    """Return the first encoder with which the loss is lower for right than for wrong predictions.
-
-    Raises:
-        SpaceBug: no encoder fits.
-        Exception: the error of the loss with the last encoder, if the loss refuses every encoder.
-    """
+    """Return the first encoder with which the loss is lower for right predictions."""
     width = math.prod(shape)
     try:
         class_probabilities(np.full((1, width), 1 / width), n_classes=n_classes)
@@ -244,9 +231,6 @@ def _activation_of_logits(
 def _value(loss: Any, labels: Array | Labels, predictions: Array) -> float:
     """Return the value of a compiled loss, computed as Keras does. The value of a loss that is not
     reduced is its mean.
-
-    Raises:
-        SpaceBug: the loss is one of Keras' losses for regression.
     """
     function = get_loss(loss, labels, predictions)
     if isinstance(function, _REGRESSION) or getattr(function, "fn", None) in _REGRESSION_FUNCTIONS:

@@ -1,21 +1,178 @@
-"""The ways in which a model reads its input otherwise than users expect: sentences that are shown
-before a search, and refusals.
+"""What a built model takes and gives: its inputs, the embeddings that take them, whether its output
+is probabilities, and sentences about a model that reads its input otherwise than users expect.
 """
 
 from __future__ import annotations
 
+import functools
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tuning.errors import SpaceError
-from tuning.spaces.files import run_user_code
-from tuning.spaces.required import NGRAMS
-from tuning.spaces.texts import embeddings_of_ids, names_of_inputs
+from tuning.spaces.files import run_user_code, split_place
+from tuning.spaces.ranges import NGRAMS
 
 if TYPE_CHECKING:
     import keras
+
+# The file of a search space contains a match if a model of the space takes texts.
+_SIGNS = re.compile(r"TextVectorization|tf\.string\b|[\"']string[\"']")
+
+
+def takes_texts(model: keras.Model) -> bool:
+    """Return whether a model takes texts: its input is strings, or it has no declared input, and
+    contains a `TextVectorization`.
+    """
+    import keras
+
+    inputs = getattr(model, "inputs", None) or []
+    if not inputs:
+        return any(
+            isinstance(layer, keras.layers.TextVectorization)
+            for layer in model._flatten_layers(include_self=False)
+        )
+    if all(tensor.dtype != "string" for tensor in inputs):
+        return False
+    shapes = [tuple(tensor.shape[1:]) for tensor in inputs]
+    if len(inputs) > 1:
+        names = ", ".join(repr(tensor.name) for tensor in inputs)
+        raise SpaceError(
+            "A model that takes texts must have no other input; this model has the inputs"
+            f" {names}. Compute the other input from the texts, or take token ids and no texts."
+        )
+    if shapes[0] not in ((), (1,)):
+        raise SpaceError(
+            "The input of a model that takes texts must have one text in a row:"
+            " keras.Input((), dtype='string') or keras.Input((1,), dtype='string'); this model's"
+            f" input has the shape {shapes[0]}."
+        )
+    return True
+
+
+def names_of_inputs(model: keras.Model) -> tuple[str, ...]:
+    """Return the names in the order of `model.inputs`; for a dictionary of inputs, its keys."""
+    struct = getattr(model, "_inputs_struct", None)  # a Sequential has none
+    if isinstance(struct, dict):
+        return tuple(sorted(struct))  # Keras orders the inputs of a dictionary by their keys.
+    return tuple(tensor.name for tensor in getattr(model, "inputs", None) or [])
+
+
+def embeddings_of_ids(model: keras.Model) -> list[keras.layers.Embedding]:
+    """Return the embeddings that take a model's input. If no embedding is known to take the input,
+    as in a subclassed model, the embeddings with the most rows are returned: the others may embed
+    the positions.
+    """
+    import keras
+
+    embeddings = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.Embedding)
+    ]
+    inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
+    direct = [
+        layer
+        for layer in embeddings
+        if not inputs.isdisjoint(id(t) for node in layer._inbound_nodes for t in node.input_tensors)
+    ]
+    n_rows = max((layer.input_dim for layer in embeddings), default=0)
+    return direct or [layer for layer in embeddings if layer.input_dim == n_rows]
+
+
+def mentions_texts(path: Path) -> bool:
+    return _SIGNS.search(split_place(path)[0].read_text(errors="replace")) is not None
+
+
+# How often noise is added to the weights of a model, and its standard deviation, to see whether an
+# output leaves 0 to 1. A bias alone stays inside in 1 of 10 million cases.
+N_DRAWS, NOISE_OF_OUTPUTS = 5, 10.0
+ROUNDING = 1e-3  # A softmax in half precision may exceed 1 by this.
+# Variables with more elements keep their values: the rows of an embedding need no noise.
+MAX_ELEMENTS = 10**6
+N_TOKENS = 32  # number of tokens of a text for a model that takes any number
+
+
+def gives_probabilities(model: keras.Model, *, length: int = N_TOKENS) -> bool:
+    """Return whether the output of a model is between 0 and 1, whatever its weights are. So a
+    sigmoid or softmax counts wherever it is. A model that is not built, or can't be called, gives
+    none.
+
+    `length`: number of tokens of a text for a model whose input has no fixed length.
+    """
+    import keras
+
+    if not all(layer.built for layer in model._flatten_layers()):
+        return False
+    draw = np.random.default_rng(0)
+    variables = [v for v in model.trainable_variables if np.prod(v.shape) <= MAX_ELEMENTS]
+    weights = [np.array(variable) for variable in variables]
+    try:
+        inputs = _example(model, length)
+        for _ in range(N_DRAWS):
+            for variable, values in zip(variables, weights, strict=True):
+                variable.assign(values + draw.normal(0, NOISE_OF_OUTPUTS, values.shape))
+            (output,) = keras.tree.flatten(model(inputs))  # An output may be in a dictionary.
+            numbers = np.asarray(output, dtype=np.float64)
+            if not ((numbers >= -ROUNDING) & (numbers <= 1 + ROUNDING)).all():
+                return False
+    # The user's code may raise any exception, for example without the vocabulary of a layer.
+    except Exception:  # noqa: BLE001
+        return False
+    finally:
+        for variable, values in zip(variables, weights, strict=True):
+            variable.assign(values)
+    return True
+
+
+def _example(model: keras.Model, length: int) -> Any:
+    import keras
+
+    tensors = getattr(model, "inputs", None) or []
+    if takes_texts(model):
+        texts = np.array(["good", "bad"], dtype=object)
+        is_column = bool(tensors) and tensors[0].ndim == 2  # A subclassed model has no inputs.
+        return keras.ops.convert_to_tensor(texts[:, None] if is_column else texts)
+    arrays = [np.ones((2, tensor.shape[1] or length), np.int32) for tensor in tensors]
+    struct = getattr(model, "_inputs_struct", None)  # Keras warns of another structure.
+    if isinstance(struct, dict):
+        return dict(zip(names_of_inputs(model), arrays, strict=True))
+    if isinstance(struct, list | tuple):
+        return arrays
+    return arrays[0] if arrays else np.ones((2, length), np.int32)
+
+
+def note_of_outputs(model: keras.Model) -> tuple[str, ...]:
+    """Return a sentence if a model that gives probabilities has a loss for logits.
+
+    Keras computes the loss of the logits if it finds the sigmoid or softmax before the loss. It
+    finds none in mixed precision, for example, and then takes the probabilities for logits.
+    """
+    import keras
+
+    for loss in keras.tree.flatten(getattr(model, "loss", None)):
+        is_declared = getattr(loss, "from_logits", False)
+        if isinstance(loss, functools.partial):
+            is_declared = loss.keywords.get("from_logits", False)
+        if is_declared and (_ends_with_probabilities(model) or gives_probabilities(model)):
+            return (
+                "The model gives probabilities to a loss with from_logits=True, which may train it"
+                " on wrong values. Write from_logits=False in the loss.",
+            )
+    return ()
+
+
+def _ends_with_probabilities(model: keras.Model) -> bool:
+    """Return whether a `Sequential`, which may not be built, ends with a sigmoid or softmax."""
+    import keras
+
+    last = model.layers[-1] if isinstance(model, keras.Sequential) and model.layers else None
+    functions = (keras.activations.sigmoid, keras.activations.softmax)
+    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in functions
+
 
 # A model of n-grams is called with a text of `N_IDS` n-grams and each number of padding columns.
 # Outputs that differ by less than `TOLERANCE` differ by rounding errors.
@@ -27,7 +184,6 @@ NOISE = 0.05
 
 
 def notes_of(model: keras.Model) -> tuple[str, ...]:
-    """Return a sentence for each way in which a model that takes ids misreads them."""
     layers = list(model._flatten_layers(include_self=False))
     names = names_of_inputs(model)
     encoder = next((layer for layer in layers if _is_backbone(layer)), None)
@@ -78,7 +234,7 @@ def notes_on_masks(model: keras.Model) -> tuple[str, ...]:
 
 
 def _is_backbone(layer: Any) -> bool:
-    """Return whether a layer is an encoder of KerasHub, which need not be imported for this."""
+    """Return whether a layer is an encoder of KerasHub, which is not imported for this."""
     names = {f"{base.__module__.split('.')[0]}.{base.__name__}" for base in type(layer).__mro__}
     return "keras_hub.Backbone" in names
 
@@ -123,21 +279,20 @@ def _reads_padding_of_ngrams(model: keras.Model) -> bool:
     # Weights of zeros would hide what the trained model reads.
     noisy = [w + draw.normal(0, NOISE, w.shape) if w.dtype.kind == "f" else w for w in weights]
     model.set_weights(noisy)
+
+    def output_for(n_padding: int) -> npt.NDArray[Any]:
+        outputs = model(_ngrams(model, n_padding), training=False)
+        (output,) = keras.tree.flatten(outputs)  # It may be in a dictionary.
+        return np.asarray(output)
+
     try:
-        few, again, many = (_output(model, _ngrams(model, n)) for n in (N_PADDING[0], *N_PADDING))
+        few, again, many = map(output_for, (N_PADDING[0], *N_PADDING))
     finally:
         model.set_weights(weights)
     # A model may draw numbers in a call, too.
     return np.array_equal(few, again, equal_nan=True) and not np.allclose(
         few, many, rtol=0, atol=TOLERANCE, equal_nan=True
     )
-
-
-def _output(model: keras.Model, inputs: Any) -> npt.NDArray[Any]:
-    import keras
-
-    (output,) = keras.tree.flatten(model(inputs, training=False))  # It may be in a dictionary.
-    return np.asarray(output)
 
 
 def _ngrams(model: keras.Model, n_padding: int) -> Any:
@@ -154,11 +309,6 @@ def _ngrams(model: keras.Model, n_padding: int) -> Any:
 
 
 def refuse_vectors(model: keras.Model) -> None:
-    """Refuse a model that is made for vectors, whose input is read by a dense layer.
-
-    Raises:
-        SpaceError: only layers that keep quantities are between the input and a dense layer.
-    """
     if _is_read_by_dense(model):
         raise SpaceError(
             "A Dense layer would read token ids as quantities. Let the model take the texts, with"
@@ -201,9 +351,6 @@ def refuse_unknown_steps(model: keras.Model) -> None:
 
     In a traced function, Keras 3.15 then applies the inner layer to as many steps as the batch has
     rows: it leaves steps out, or reads beyond the last step.
-
-    Raises:
-        SpaceError: the model has such a layer.
     """
     import keras
 

@@ -8,7 +8,7 @@ import pytest
 
 from tuning.errors import SpaceError
 from tuning.spaces.loading import SearchSpace, declare
-from tuning.spaces.notes import notes_of
+from tuning.spaces.models import notes_of
 from tuning.spaces.sizes import Sizes
 
 SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=30, usual_length=6)
