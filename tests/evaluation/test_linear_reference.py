@@ -29,7 +29,7 @@ from tuning.evaluation.linear_reference import (
     read_linear_reference,
 )
 from tuning.evaluation.metrics import score
-from tuning.evaluation.ngram_tuning import all_references, split_of, tune_ngram_model
+from tuning.evaluation.ngram_model import all_references, split_of, tune_ngram_model
 from tuning.evaluation.references import NGRAMS
 
 REFERENCE = LinearReference(
@@ -113,7 +113,7 @@ def test_stored_scores_are_read_and_nothing_is_trained(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = fit_linear_reference(corpus)
-    monkeypatch.setattr("tuning.evaluation.ngram_tuning.tune_ngram_model", None)
+    monkeypatch.setattr("tuning.evaluation.ngram_model.tune_ngram_model", None)
     assert fit_linear_reference(corpus) == first == read_linear_reference(corpus.folder)
 
 
@@ -129,7 +129,7 @@ def test_export_trains_with_the_stored_settings(
     # A file of an earlier version has no settings, and the export tunes again.
     documents.write(corpus.folder / REFERENCE_NAME, replace(stored, settings=None))
     assert fit_linear_reference(corpus).settings == stored.settings
-    monkeypatch.setattr("tuning.evaluation.ngram_tuning.tune_ngram_model", None)
+    monkeypatch.setattr("tuning.evaluation.ngram_model.tune_ngram_model", None)
     again = all_references(splits, corpus, texts)[NGRAMS]
     test = corpus.split("test").texts
     np.testing.assert_array_equal(again.classify(test), tuned.classify(test))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from tuning.config import StudyConfig
-from tuning.evaluation.bootstrap import score_intervals
 from tuning.evaluation.metrics import class_probabilities, confusion, score, weighted_scores
+from tuning.evaluation.statistics import score_intervals
 from tuning.metrics import METRICS, Metric
 
 # Class 1 is predicted for the first three; true positives 2, false positives 1, false negatives 1,

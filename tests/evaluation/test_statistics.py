@@ -8,13 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuning.evaluation.bootstrap import accuracy_difference, score_difference, score_intervals
 from tuning.evaluation.metrics import score, weighted_scores
 from tuning.evaluation.statistics import (
     Interval,
+    accuracy_difference,
     dunnett_critical_value,
     mcnemar,
     mean_interval,
+    score_difference,
+    score_intervals,
     wilson_interval,
 )
 
@@ -119,7 +121,7 @@ def test_interval_of_a_part_of_the_resamples_at_a_time_is_the_same(
 ) -> None:
     labels, probabilities = sample(50)
     whole = score_intervals(labels, probabilities, seed=0, n_resamples=100)
-    monkeypatch.setattr("tuning.evaluation.bootstrap.MAX_WEIGHTS", 50 * 7)
+    monkeypatch.setattr("tuning.evaluation.statistics.MAX_WEIGHTS", 50 * 7)
     part = score_intervals(labels, probabilities, seed=0, n_resamples=100)
     assert bounds_of(part) == bounds_of(whole)
 

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tuning.evaluation.bootstrap import accuracy_difference
 from tuning.evaluation.metrics import Array, Labels
-from tuning.evaluation.statistics import Interval
+from tuning.evaluation.statistics import Interval, accuracy_difference
 
 # Maximum number of steps of an ensemble whose size is not given. Caruana et al. found most of the
 # gain in the first steps; each further member makes the model larger and slower.
@@ -113,8 +112,7 @@ def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list
     Args:
         probabilities: class probabilities of each model, (n_models, n_texts, n_classes).
         labels: the classes, int64 (n_texts,).
-        n_steps: number of steps. None: the number up to `N_AUTO_STEPS` that gives the lowest
-            cross-entropy.
+        n_steps: as for `choose_ensemble`.
     """
     # The cross-entropy depends on the probability of the right class alone.
     right = probabilities[:, np.arange(len(labels)), labels]

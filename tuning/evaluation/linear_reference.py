@@ -39,8 +39,6 @@ NICENESS = 5
 
 
 class Weighting(StrEnum):
-    """The weights of the n-grams."""
-
     RATIOS = "naive Bayes log-count ratios"
     RARITY = "inverse document frequencies"
 
@@ -59,7 +57,6 @@ class LinearReference:
     """A linear model, tuned on the validation split and trained on the training split.
 
     Attributes:
-        about: a description of the model.
         scores: its scores on the validation split by name; None where a score is not defined.
         seconds: the time for tuning.
         settings: its settings, with which an export trains it on train + validation; None in a file
@@ -81,9 +78,7 @@ class LinearReference:
         return self.scores.get(metric_of(metric).name)
 
     def sentence(self, metric: str) -> str:
-        """Return a sentence with the model's value of a study's metric, or with its accuracy if
-        that value is not known.
-        """
+        """Return a sentence with the model's value of a metric, or else with its accuracy."""
         value, name = self.value(metric), metric_of(metric).label
         if value is None:
             value, name = self.scores["accuracy"], "accuracy"
@@ -93,17 +88,13 @@ class LinearReference:
         )
 
     def is_ahead_of(self, value: float, metric: str) -> bool:
-        """Return whether the model's value of a metric is known, and better than another value by
-        the four digits that are shown.
-        """
+        """Return whether the model's known value is better, by the four digits that are shown."""
         own = self.value(metric)
         return own is not None and sign(metric) * round(own, 4) > sign(metric) * round(value, 4)
 
 
 def read_linear_reference(folder: Path) -> LinearReference | None:
-    """Return the stored scores of the corpus in `folder`; None if the file does not exist or can't
-    be read. The next search replaces such a file.
-    """
+    """Return the stored scores of a corpus; None if the file is missing or can't be read."""
     path = folder / REFERENCE_NAME
     if not path.exists():
         return None
@@ -119,12 +110,9 @@ def read_linear_reference(folder: Path) -> LinearReference | None:
 def fit_linear_reference(corpus: Corpus) -> LinearReference:
     """Return the stored scores and settings of a corpus. Without them, train the model and store
     them. One process at a time trains, and others wait for it.
-
-    Raises:
-        StorageError: the results folder is full or read-only.
     """
     # Imported here because the coordinator imports this module: scikit-learn takes 1 s.
-    from tuning.evaluation.ngram_tuning import split_of, tuned_reference
+    from tuning.evaluation.ngram_model import split_of, tuned_reference
 
     path = corpus.folder / REFERENCE_NAME
     with translated(path), FileLock(path.with_name(path.name + ".lock")):
@@ -141,9 +129,7 @@ def fit_linear_reference(corpus: Corpus) -> LinearReference:
 
 
 class BackgroundFit:
-    """The training of a corpus' linear model in a child process with low priority. The child ends
-    when `close` is called or when this process ends.
-    """
+    """The training of a corpus' linear model in a child process with low priority."""
 
     def __init__(self) -> None:
         self.reference: LinearReference | None = None
@@ -168,9 +154,7 @@ class BackgroundFit:
             logger.warning("the linear model is not trained: %s", error)
 
     def poll(self) -> LinearReference | None:
-        """Return the scores if they have become known since the last call; else None. A failure is
-        logged.
-        """
+        """Return the scores once, as soon as they are known; else None. A failure is logged."""
         if self._process and self._process.poll() is not None:
             status, (_, errors) = self._process.returncode, self._process.communicate()
             self._process = None
@@ -190,7 +174,6 @@ class BackgroundFit:
         return self._is_new
 
     def close(self) -> None:
-        """End the process if it runs."""
         if self._process:
             self._process.kill()
             self._process.communicate()
@@ -206,8 +189,8 @@ def _reason(status: int, errors: bytes) -> str:
 
 
 def _end_with_parent() -> None:
-    """End this process when its standard input is closed, because the parent process has ended."""
-    # The buffer of `sys.stdin` has a lock, which must be free when this process ends by itself.
+    # Standard input is closed when the parent process has ended. The buffer of `sys.stdin` has a
+    # lock, which must be free when this process ends by itself.
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)
 

@@ -31,9 +31,6 @@ def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
     Args:
         outputs: (n, 1) or (n,), the probability of class 1, for two classes; or (n, n_classes).
         n_classes: the number of classes in the data.
-
-    Raises:
-        ValueError: `outputs` has another shape, or contains numbers below 0 or above 1.
     """
     outputs = outputs.reshape(len(outputs), -1).astype(np.float64)
     if outputs.shape[1] == 1 and n_classes == 2:
@@ -56,9 +53,8 @@ def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
 
 
 def is_correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:
-    """Return whether the class with the highest probability is the label, bool (…, n).
-
-    `probabilities`: (…, n, n_classes).
+    """Return whether the class with the highest probability is the label, bool (…, n), for
+    probabilities (…, n, n_classes).
     """
     correct: npt.NDArray[np.bool_] = probabilities.argmax(axis=-1) == labels
     return correct
@@ -107,9 +103,7 @@ class WeightedTexts:
 
     @cached_property
     def confusion(self) -> Array:
-        """The weight of the texts by true and predicted class, (n_weightings, n_classes,
-        n_classes).
-        """
+        """The weight of the texts by true and predicted class, (n_weightings, k, k)."""
         k = self.n_classes
         cells = self.labels * k + self.predicted
         counts = [np.bincount(cells, weights=row, minlength=k * k) for row in self.weights]
@@ -133,8 +127,8 @@ class WeightedTexts:
 
     @cached_property
     def f1_by_class(self) -> Array:
-        """F1 of each class, (n_weightings, n_classes); NaN for a class with neither texts nor
-        predictions of any weight.
+        """F1 of each class, (n_weightings, n_classes); NaN for a class without texts and
+        predictions.
         """
         of_class, predicted = self.confusion.sum(axis=2), self.confusion.sum(axis=1)
         with np.errstate(invalid="ignore"):
@@ -234,24 +228,14 @@ FORMULAS: dict[str, Callable[[WeightedTexts], Array]] = {
 
 
 def score(labels: Labels, probabilities: Array) -> dict[str, float]:
-    """Return the value of each objective's metric, by the metric's name.
-
-    Args:
-        labels: int64 (n,).
-        probabilities: (n, n_classes).
-    """
+    """Return the value of each objective's metric by its name; probabilities (n, n_classes)."""
     texts = WeightedTexts(labels, probabilities, np.ones((1, len(labels))))
     return {m.name: float(FORMULAS[m.name](texts)[0]) for m in METRICS.values() if m.is_objective}
 
 
 def weighted_scores(labels: Labels, probabilities: Array, weights: Array) -> dict[str, Array]:
     """Return the value of every metric, and F1 of each class (`f1_0`, `f1_1`, …), for each
-    weighting of the texts, (n_weightings,).
-
-    Args:
-        labels: int64 (n,).
-        probabilities: (n, n_classes).
-        weights: (n_weightings, n), 0 or more.
+    weighting of the texts (`WeightedTexts`), (n_weightings,).
     """
     texts = WeightedTexts(labels, probabilities, weights)
     values = {name: FORMULAS[name](texts) for name in METRICS}

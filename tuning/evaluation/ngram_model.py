@@ -1,5 +1,6 @@
-"""A linear model on the n-grams of texts: logistic regression on n-grams that are weighted by naive
-Bayes log-count ratios (Wang and Manning, ACL 2012) or by inverse document frequencies.
+"""A linear model on the n-grams of a corpus: logistic regression on n-grams that are weighted by
+naive Bayes log-count ratios (Wang and Manning, ACL 2012) or by inverse document frequencies. Its
+order, its weighting and C are tuned on the validation split.
 
 A text is the set of its n-grams. Each n-gram has a weight, and the weights of a text are scaled to
 length 1. With two classes, one regression is trained; with more classes, one regression for each
@@ -8,31 +9,50 @@ class, against the rest.
 
 from __future__ import annotations
 
-import warnings
+import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.special import expit
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
-from tuning.data.corpus import TokenizedTexts
-from tuning.evaluation.linear_reference import NgramSettings, Weighting
-from tuning.evaluation.metrics import Array, Labels
+from tuning.data.corpus import Corpus, TokenizedTexts
+from tuning.data.ngrams import build_ngrams
+from tuning.data.splits import SplitReviews
+from tuning.evaluation.linear_reference import (
+    LinearReference,
+    NgramSettings,
+    Weighting,
+    fit_linear_reference,
+)
+from tuning.evaluation.metrics import Array, Labels, score
+from tuning.evaluation.references import (
+    MAX_TEXTS,
+    NGRAMS,
+    Reference,
+    binary_regression,
+    fit_quietly,
+    references,
+    rows_of_part,
+)
 
-# liblinear's dual solver with this tolerance trains on 18,000 texts with 360,000 n-grams in 0.3 s.
-# Its primal solver takes 1.4 s, and the accuracies differ by at most 0.001. On 23,000 texts with
-# 100,000 terms the dual solver takes 0.5 s, and scikit-learn's default, lbfgs, 2.5 s.
-TOLERANCE = 0.1
+STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
+FIRST_STRENGTH = 10.0  # the C with which orders and weightings are compared (Wang and Manning)
+# Maximum number of texts times regressions: 100 classes of 100,000 texts would take an hour.
+MAX_TEXT_FITS = 4 * MAX_TEXTS
+# Maximum number of n-grams of train + validation. liblinear needs about 50 bytes for each of them.
+MAX_IDS = 20_000_000
+NAMES = ("words", "pairs", "triples")
+
+Split = tuple[TokenizedTexts, Labels]  # the n-grams of texts, and their classes
 
 
 @dataclass(frozen=True)
 class _Regression:
-    """A regression of one class against the rest: the weights of the n-grams, the coefficients and
-    the intercept.
-    """
+    """A regression of one class against the rest."""
 
     weights: Array
     coefficients: Array
@@ -49,7 +69,6 @@ class NgramModel:
     """A trained model.
 
     Attributes:
-        settings: the settings with which the model was trained.
         classes: the classes of its training texts, ascending.
         regressions: none for one class, one for two classes, otherwise one for each class.
     """
@@ -75,9 +94,7 @@ class NgramModel:
 
 
 def columns_of(orders: npt.NDArray[np.uint8], order: int) -> npt.NDArray[np.bool_]:
-    """Return whether each id is an n-gram of at most `order` words, bool (n_ids,). Padding and
-    unknown have the order 0.
-    """
+    """Return whether each id has 1 to `order` words; padding and unknown have the order 0."""
     return (orders > 0) & (orders <= order)
 
 
@@ -144,30 +161,193 @@ def fit(
     for label in fitted:
         is_positive = labels == label
         weights = log_count_ratios(matrix, is_positive, columns) if rarity is None else rarity
-        regressions.append(_fit_regression(matrix, is_positive, weights, settings.strength))
+        regression = fit_quietly(
+            binary_regression(settings.strength), weigh(matrix, weights), is_positive
+        )
+        regressions.append(
+            _Regression(weights, regression.coef_[0], float(regression.intercept_[0]))
+        )
     return NgramModel(settings, classes, regressions)
 
 
-def binary_regression(strength: float) -> LogisticRegression:
-    """Return a logistic regression of two classes with this C, which is not trained yet. Its solver
-    penalizes the intercept too, which makes no difference for thousands of texts.
+@dataclass(frozen=True)
+class NgramReference:
+    """A tuned model that was trained on train + validation, as an exported model is.
+
+    Attributes:
+        validation_accuracy: the accuracy of the same model trained on the training split alone.
+        seconds: the time for tuning, perhaps with low priority during the search, and for training.
     """
-    return LogisticRegression(
-        C=strength, solver="liblinear", dual=True, tol=TOLERANCE, random_state=0
+
+    about: str
+    validation_accuracy: float
+    seconds: float
+    model: NgramModel
+    columns: npt.NDArray[np.bool_]
+    n_classes: int
+
+    def classify(self, texts: TokenizedTexts) -> Array:
+        """Return the class probabilities of texts with their n-grams, (n_texts, n_classes)."""
+        assert texts.ngrams is not None  # They were built for the training of this model.
+        matrix = indicators(texts.ngrams, self.columns)
+        return self.model.probabilities(matrix, n_classes=self.n_classes)
+
+
+@dataclass(frozen=True)
+class TunedNgramModel:
+    """A model that was trained on the training split alone, and its probabilities of the validation
+    texts, which have these `labels`.
+    """
+
+    model: NgramModel
+    n_ngrams: int
+    labels: Labels
+    probabilities: Array
+
+    @property
+    def accuracy(self) -> float:
+        return float(np.mean(self.probabilities.argmax(axis=1) == self.labels))
+
+    @property
+    def about(self) -> str:
+        settings = self.model.settings
+        *others, last = NAMES[: settings.order]
+        names = f"{', '.join(others)} and {last} of words" if others else last
+        return (
+            f"{names}, {self.n_ngrams:,} n-grams weighted by {settings.weighting}, C ="
+            f" {settings.strength:g}, chosen by validation accuracy"
+        )
+
+
+def all_references(
+    splits: SplitReviews, corpus: Corpus, test_texts: Sequence[str]
+) -> dict[str, Reference | NgramReference]:
+    """Return all references by name, trained on train + validation."""
+    train, validation = (
+        (frame["text"].tolist(), frame["label"].to_numpy())
+        for frame in (splits.frames["train"], splits.frames["validation"])
+    )
+    n_classes = len(splits.class_names)
+    tuned = ngram_reference(
+        split_of(corpus, "train"),
+        split_of(corpus, "validation"),
+        fit_linear_reference(corpus),
+        orders=corpus.ngram_orders,
+        n_classes=n_classes,
+    )
+    return {
+        **references(train, validation, test_texts, n_classes=n_classes),
+        NGRAMS: tuned,
+    }
+
+
+def ngram_reference(
+    train: Split,
+    validation: Split,
+    tuned: LinearReference,
+    *,
+    orders: npt.NDArray[np.uint8],
+    n_classes: int,
+) -> NgramReference:
+    """Return the tuned model, trained on train + validation.
+
+    The n-grams of a text are distinct ids, and `orders` has the number of words of each id.
+    """
+    started, settings, accuracy = time.monotonic(), tuned.settings, tuned.scores["accuracy"]
+    assert settings is not None and accuracy is not None  # `LinearReference.is_whole`
+    (first, of_first), (second, of_second) = _parts(train, validation)
+    ids = np.concatenate([first.ids, second.ids])
+    offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
+    texts, labels = TokenizedTexts(ids, offsets), np.concatenate([of_first, of_second])
+    columns = columns_of(orders, settings.order)
+    model = fit(indicators(texts, columns), labels, columns, settings)
+    return NgramReference(
+        about=f"{tuned.about}, {len(texts):,} texts",
+        validation_accuracy=accuracy,
+        seconds=tuned.seconds + time.monotonic() - started,
+        model=model,
+        columns=columns,
+        n_classes=n_classes,
     )
 
 
-def _fit_regression(
-    matrix: sparse.csr_matrix,
-    is_positive: npt.NDArray[np.bool_],
-    weights: Array,
-    strength: float,
-) -> _Regression:
-    """Return a regression of one class against the rest, trained without the warning that the
-    solver stopped at its last iteration: a reference needs no more precision.
+def tuned_reference(
+    train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], n_classes: int
+) -> LinearReference:
+    started = time.monotonic()
+    tuned = tune_ngram_model(train, validation, orders=orders, n_classes=n_classes)
+    scores = score(tuned.labels, tuned.probabilities)
+    return LinearReference(
+        about=tuned.about,
+        scores={name: None if math.isnan(value) else value for name, value in scores.items()},
+        seconds=round(time.monotonic() - started, 1),
+        settings=tuned.model.settings,
+    )
+
+
+def tune_ngram_model(
+    train: Split,
+    validation: Split,
+    *,
+    orders: npt.NDArray[np.uint8],
+    n_classes: int,
+) -> TunedNgramModel:
+    """Return the model with the best validation accuracy, trained on the training split alone.
+
+    The order and the weighting are chosen first, with C = 10, then C. Among equal models, a lower
+    order is preferred, then ratios, then a smaller C.
     """
-    classifier = binary_regression(strength)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(weigh(matrix, weights), is_positive)
-    return _Regression(weights, classifier.coef_[0], float(classifier.intercept_[0]))
+    train, validation = _parts(train, validation)
+
+    def tried(order: int, choices: Sequence[tuple[Weighting, float]]) -> list[TunedNgramModel]:
+        columns = columns_of(orders, order)
+        terms, held_out = indicators(train[0], columns), indicators(validation[0], columns)
+        models = [
+            fit(terms, train[1], columns, NgramSettings(order, weighting, strength))
+            for weighting, strength in choices
+        ]
+        return [
+            TunedNgramModel(
+                model,
+                int(columns.sum()),
+                validation[1],
+                model.probabilities(held_out, n_classes=n_classes),
+            )
+            for model in models
+        ]
+
+    first = [(weighting, FIRST_STRENGTH) for weighting in Weighting]
+    max_order = max(int(orders.max(initial=1)), 1)
+    by_order = [model for order in range(1, max_order + 1) for model in tried(order, first)]
+    chosen = max(by_order, key=lambda tuned: tuned.accuracy).model.settings
+    by_strength = tried(chosen.order, [(chosen.weighting, strength) for strength in STRENGTHS])
+    return max(by_strength, key=lambda tuned: tuned.accuracy)
+
+
+def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Split:
+    """Return the n-grams and classes of a split of a corpus. Missing n-grams are built."""
+    build_ngrams(corpus, n_threads=n_threads)
+    split = corpus.split(name)
+    assert split.texts.ngrams is not None  # They have been built.
+    return split.texts.ngrams, split.labels
+
+
+def _parts(*splits: Split) -> Sequence[Split]:
+    n_texts = sum(len(texts) for texts, _ in splits)
+    n_ids = sum(len(texts.ids) for texts, _ in splits)
+    n_classes = max(len(np.unique(labels)) for _, labels in splits)
+    n_regressions = n_classes if n_classes > 2 else 1
+    max_texts = min(MAX_TEXTS, MAX_TEXT_FITS / n_regressions)
+    share = min(max_texts / n_texts, MAX_IDS / max(n_ids, 1))
+    if share >= 1:
+        return splits
+    return [_take(split, rows_of_part(split[1], share)) for split in splits]
+
+
+def _take(split: Split, rows: npt.NDArray[np.intp]) -> Split:
+    """Return the texts of these rows. Only their ids are read from a memory map."""
+    texts, labels = split
+    lengths = texts.lengths[rows]
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    places = np.repeat(texts.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return TokenizedTexts(texts.ids[places], offsets), labels[rows]

@@ -41,13 +41,9 @@ MAX_VALUE = 60  # maximum number of characters of a value
 
 @dataclass(frozen=True)
 class Column:
-    """The values of a column of the data for the texts of a split, as groups.
-
-    Attributes:
-        name: name of the column.
-        groups: the most frequent values, cut to `MAX_VALUE` characters, and a last group for all
-            other values if any are left.
-        codes: int64 (n_texts,), the index of each text's group.
+    """The values of a column of the data for the texts of a split: the most frequent values, cut to
+    `MAX_VALUE` characters, a last group for all others, and the index of each text's group, int64
+    (n_texts,).
     """
 
     name: str
@@ -97,7 +93,6 @@ class Predictions:
 
 
 def _are_indices(numbers: npt.NDArray[np.int64], n: int) -> bool:
-    """Return whether all numbers lie in 0..n-1."""
     return bool(numbers.ndim == 1 and numbers.min() >= 0 and numbers.max() < n)
 
 
@@ -121,11 +116,7 @@ def columns_of(name: str, splits: SplitReviews) -> dict[str, Column]:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions, either whole or not at all.
-
-    Raises:
-        StorageError: the disk is full or the folder is read-only.
-    """
+    """Write predictions, either whole or not at all."""
     column = predictions.column
     of_column = (
         {}
@@ -149,9 +140,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path) -> Predictions | None:
-    """Return the predictions in a file of `write_predictions`; None if the file is missing or
-    damaged.
-    """
+    """Return the predictions in a file; None if the file is missing or damaged."""
     try:
         # NumPy leaves a damaged file open that it has opened itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
@@ -171,30 +160,19 @@ def read_predictions(path: Path) -> Predictions | None:
 
 
 def write_probabilities(path: Path, probabilities: Array) -> None:
-    """Write the probabilities of a repeat for the validation split, (n_texts, n_classes), as
-    float32, either whole or not at all.
-
-    Raises:
-        StorageError: the disk is full or the folder is read-only.
-    """
+    """Write the probabilities of a repeat for the validation split as float32."""
     write_arrays(path, {PROBABILITIES: probabilities.astype(np.float32)})
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays as a file of NumPy's format `.npz`, either whole or not at all.
-
-    Raises:
-        StorageError: the disk is full or the folder is read-only.
-    """
+    """Write arrays as a file of NumPy's format `.npz`, either whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     write_bytes(path, buffer.getvalue())
 
 
 def read_probabilities(path: Path) -> Array | None:
-    """Return the probabilities in the file of a repeat, float32 (n_texts, n_classes); None if the
-    file is missing, is damaged or has none.
-    """
+    """Return the float32 probabilities in a repeat's file; None if it is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             probabilities: Array = saved[PROBABILITIES]

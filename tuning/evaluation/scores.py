@@ -52,9 +52,7 @@ class Scores:
     test_confusion_matrix: list[list[int]]
 
     def interval(self, name: str) -> tuple[float | None, float | None, float | None]:
-        """Return a score with the bounds of its interval; None for a metric that the version of
-        the document did not have.
-        """
+        """Return a score and its bounds; None where the document's version had no such metric."""
         return (self.test.get(name), *self.test_intervals.get(name, (None, None)))
 
 
@@ -89,9 +87,7 @@ class Comparison(McNemar):
     metric_difference: Interval | None = field(default=None, metadata=OMIT_DEFAULT)
 
     def difference(self, metric: str) -> Interval | None:
-        """Return the difference in a study's metric, such as "val_f1"; None if it has no interval,
-        or if the document was written by a version that did not compute it.
-        """
+        """Return the difference in a study's metric; None where the document has none."""
         return self.accuracy_difference if metric == ACCURACY else self.metric_difference
 
 
@@ -175,10 +171,6 @@ class TestDocument(SplitScores):
 def read_test_scores(path: Path) -> TestDocument | None:
     """Return the contents of `test.json`, with the models in the order in which they are shown;
     None before the first evaluation on the test split.
-
-    Raises:
-        StudyError: a value in the file is missing or wrong.
-        StorageError: the file is not JSON, or of another schema version.
     """
     if not path.exists():
         return None

@@ -86,7 +86,6 @@ def calibration(predictions: Predictions) -> list[CalibrationBin]:
 
 
 def calibration_error(predictions: Predictions) -> float:
-    """Return the expected calibration error."""
     labels = predictions.labels
     scores = weighted_scores(labels, predictions.probabilities, np.ones((1, len(labels))))
     return float(scores["expected_calibration_error"][0])

@@ -1,26 +1,31 @@
-"""Confidence intervals of means and shares, and tests of two classifiers."""
+"""Confidence intervals of means, shares and scores, and tests of two classifiers."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize, special, stats
 
-from tuning.evaluation.metrics import Array, Labels, is_correct
+from tuning.evaluation.metrics import Array, Labels, is_correct, weighted_scores
+from tuning.metrics import METRICS
 
 T = TypeVar("T")
 LEVEL = 0.95
+N_RESAMPLES = 1000
+MAX_WEIGHTS = 4_000_000  # maximum number of weights in memory at a time: 32 MB
 DIGITS = 4  # Number of decimal digits of the values in sentences.
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds of its confidence interval, whose level is `LEVEL` by default."""
+    """An estimate and the bounds of its confidence interval, whose level is `LEVEL`."""
 
     value: float
     low: float
@@ -31,7 +36,6 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether 0 lies outside the interval."""
         return self.low > 0 or self.high < 0
 
 
@@ -58,14 +62,11 @@ def as_shown(interval: Interval) -> Interval:
     return Interval(*(round(number, DIGITS) + 0.0 for number in numbers))
 
 
-def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
+def mean_interval(values: Sequence[float]) -> Interval:
     """Return the mean of independent values with Student's t interval (`scipy.stats.ttest_1samp`).
     The bounds are NaN for a single value.
 
     For a paired comparison, `values` are the differences (the paired t-test).
-
-    Raises:
-        ValueError: `values` is empty or contains a value that is not finite.
     """
     array = np.asarray(values, dtype=np.float64)
     if not len(array) or not np.isfinite(array).all():
@@ -75,27 +76,24 @@ def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
         return Interval(mean, math.nan, math.nan)
     if np.ptp(array) == 0:
         return Interval(mean, mean, mean)
-    bounds = stats.ttest_1samp(array, 0.0).confidence_interval(level)
+    bounds = stats.ttest_1samp(array, 0.0).confidence_interval(LEVEL)
     return Interval(mean, float(bounds.low), float(bounds.high))
 
 
 def wilson_interval(n_right: int, n: int) -> Interval:
     """Return a share with the score interval of Wilson (1927), from `scipy.stats.binomtest`. The
     interval keeps its level also for small numbers, and for shares near 0 or 1.
-
-    Raises:
-        ValueError: `n` is 0, or `n_right` does not lie in 0..n.
     """
     bounds = stats.binomtest(n_right, n).proportion_ci(LEVEL, method="wilson")
     return Interval(n_right / n, float(bounds.low), float(bounds.high))
 
 
 @lru_cache(maxsize=1000)
-def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> float:
+def dunnett_critical_value(n: int, degrees: float) -> float:
     """Return the two-sided critical value of n comparisons with one control, in standard errors of
     a difference (Dunnett, 1955).
 
-    With probability `level`, the errors of all n differences are smaller than the critical value.
+    With probability `LEVEL`, the errors of all n differences are smaller than the critical value.
     The differences have equal variances, estimated with `degrees` degrees of freedom, and
     correlations of 1/2, as differences of means of equally many values from one control have. With
     larger correlations, such as with a control that varies more, the probability is larger.
@@ -104,7 +102,7 @@ def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> f
     quantiles of chi).
     """
     if n == 1:
-        return float(stats.t.ppf((1 + level) / 2, degrees))
+        return float(stats.t.ppf((1 + LEVEL) / 2, degrees))
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
     scales = np.sqrt(stats.chi2.ppf((np.arange(1000) + 0.5) / 1000, degrees) / degrees)[:, None]
 
@@ -113,20 +111,163 @@ def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> f
         within = (special.ndtr(nodes + half) - special.ndtr(nodes - half)) ** n
         return float((within @ weights).mean() / weights.sum())
 
-    bonferroni = float(stats.t.ppf(1 - (1 - level) / (2 * n), degrees))
+    bonferroni = float(stats.t.ppf(1 - (1 - LEVEL) / (2 * n), degrees))
     return float(
-        optimize.brentq(lambda value: probability(value) - level, 1.0, 1.1 * bonferroni, xtol=1e-6)
+        optimize.brentq(lambda value: probability(value) - LEVEL, 1.0, 1.1 * bonferroni, xtol=1e-6)
     )
+
+
+def score_intervals(
+    labels: Labels,
+    probabilities: Array,
+    *,
+    seed: int,
+    codes: Labels | None = None,
+    n_resamples: int = N_RESAMPLES,
+) -> dict[str, Interval]:
+    """Return each score of `weighted_scores` with its interval: the percentile bootstrap over texts
+    (Efron and Tibshirani, 1993).
+
+    If a class is missing in a resample, a score may be undefined there; its interval leaves the
+    resample out. A metric without an interval (`Metric.has_interval`) has no bounds.
+
+    Args:
+        labels: int64 (n,).
+        probabilities: (n, n_classes).
+        seed: seed of the resamples.
+        codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
+            copies of a text are drawn together, because they are one observation.
+        n_resamples: number of resamples.
+    """
+    n = len(labels)
+
+    def scores(weights: Array) -> Array:
+        return np.stack([*weighted_scores(labels, probabilities, weights).values()])
+
+    values = weighted_scores(labels, probabilities, np.ones((1, n)))
+    resampled = _resampled(scores, n, codes, seed=seed, n_resamples=n_resamples)
+    bounds = {
+        name: bootstrap_bounds(of_score) for name, of_score in zip(values, resampled, strict=True)
+    }
+    without = [metric.name for metric in METRICS.values() if not metric.has_interval]
+    bounds |= dict.fromkeys(without, (math.nan, math.nan))
+    return {name: Interval(float(value[0]), *bounds[name]) for name, value in values.items()}
+
+
+def score_difference(
+    name: str,
+    labels: Labels,
+    first: Array,
+    second: Array,
+    *,
+    seed: int,
+    codes: Labels | None = None,
+) -> Interval:
+    """Return a score of the first classifier minus that of the second on the same texts, with the
+    interval of the paired percentile bootstrap. `name` is a key of `weighted_scores`; the other
+    arguments are those of `score_intervals`.
+    """
+
+    def change(weights: Array) -> Array:
+        ours, theirs = (weighted_scores(labels, p, weights)[name] for p in (first, second))
+        return ours - theirs
+
+    resampled = _resampled(change, len(labels), codes, seed=seed, n_resamples=N_RESAMPLES)
+    return Interval(float(change(np.ones((1, len(labels))))[0]), *bootstrap_bounds(resampled))
+
+
+def accuracy_difference(
+    labels: Labels,
+    first: Array,
+    second: Array,
+    *,
+    seed: int,
+    codes: Labels | None = None,
+) -> Interval:
+    """Return the accuracy of the first classifier minus that of the second on the same texts, with
+    the interval of the paired percentile bootstrap. `second` may be (n_models, n, n_classes), of
+    several classifiers whose mean accuracy is subtracted; the other arguments are those of
+    `score_intervals`.
+    """
+    seconds = second.reshape(-1, *first.shape)
+    change = is_correct(labels, first) - is_correct(labels, seconds).mean(axis=0)
+    codes = np.arange(len(labels)) if codes is None else codes
+    sums, sizes = np.bincount(codes, weights=change), np.bincount(codes)
+
+    def mean(drawn: npt.NDArray[np.int64], axis: int) -> Array:
+        resampled: Array = sums[drawn].sum(axis) / sizes[drawn].sum(axis)
+        return resampled
+
+    resampled = _bootstrap(len(sums), mean, seed=seed, batch=max(MAX_WEIGHTS // len(sums), 1))
+    return Interval(float(change.mean()), *bootstrap_bounds(resampled))
+
+
+def _resampled(
+    scores: Callable[[Array], Array],
+    n: int,
+    codes: Labels | None,
+    *,
+    seed: int,
+    n_resamples: int,
+) -> Array:
+    """Return the bootstrap distribution of the scores of n texts, (…, n_resamples). `scores` gets
+    the weights of the texts in several resamples, (n_weightings, n).
+    """
+    codes = np.arange(n) if codes is None else codes
+    n_distinct = int(codes.max()) + 1
+
+    def of_resamples(drawn: npt.NDArray[np.int64], axis: int) -> Array:
+        counts = [np.bincount(resample, minlength=n_distinct) for resample in np.atleast_2d(drawn)]
+        return scores(np.array(counts, dtype=np.float64)[:, codes])
+
+    batch = max(MAX_WEIGHTS // len(codes), 1)
+    return _bootstrap(n_distinct, of_resamples, seed=seed, n_resamples=n_resamples, batch=batch)
+
+
+def _bootstrap(
+    n: int,
+    statistic: Callable[..., Array],
+    *,
+    seed: int,
+    batch: int,
+    n_resamples: int = N_RESAMPLES,
+) -> Array:
+    """Return the bootstrap distribution of a statistic of n observations, (…, n_resamples). The
+    statistic gets the numbers of the observations in `batch` resamples at a time, (batch, n).
+
+    SciPy's own interval is not used: it is NaN, with a warning, as soon as the statistic of one
+    resample is NaN.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            (np.arange(n),),
+            statistic,
+            n_resamples=n_resamples,
+            batch=batch,
+            vectorized=True,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
+    distribution: Array = result.bootstrap_distribution
+    return distribution
+
+
+def bootstrap_bounds(values: Array) -> tuple[float, float]:
+    """Return the bounds of a percentile bootstrap's interval of level `LEVEL`, from the resampled
+    values (n_resamples,). Values that are not finite are left out.
+    """
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return math.nan, math.nan
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True, kw_only=True)
 class McNemar:
-    """McNemar's test of two classifiers on the same texts.
-
-    Attributes:
-        only_first_right: number of texts that only the first classifier labels correctly.
-        only_second_right: number of texts that only the second classifier labels correctly.
-        p_value: the p-value of `scipy.stats.binomtest` over these texts, or 1 without such texts.
+    """McNemar's test of two classifiers: the numbers of texts that only one of the two labels
+    correctly, and the p-value of `scipy.stats.binomtest`, which is 1 without such texts.
     """
 
     only_first_right: int

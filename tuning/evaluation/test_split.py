@@ -19,7 +19,6 @@ from tuning.data.corpus import Corpus, TokenizedTexts
 from tuning.data.splits import distinct_codes
 from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, StudyError
-from tuning.evaluation.bootstrap import accuracy_difference, score_difference, score_intervals
 from tuning.evaluation.metrics import NAN_REMEDY, Array, Labels, confusion
 from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.scores import (
@@ -32,7 +31,13 @@ from tuning.evaluation.scores import (
     Scores,
     SplitScores,
 )
-from tuning.evaluation.statistics import as_shown, mcnemar
+from tuning.evaluation.statistics import (
+    accuracy_difference,
+    as_shown,
+    mcnemar,
+    score_difference,
+    score_intervals,
+)
 from tuning.metrics import metric_of
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
@@ -46,13 +51,8 @@ Classifier = Callable[[TokenizedTexts], Array]
 
 @dataclass(frozen=True)
 class TestEvaluation:
-    """The evaluation of several models on the test split.
-
-    Attributes:
-        entries: scores, intervals and confusion matrix of each model, by its name.
-        comparisons: the best model against each other model, by the name of the other model.
-        mistakes: the best model's most confident mistakes.
-        predictions: the best model's probabilities, with the split's classes and lengths.
+    """The scores of each model by its name, the comparisons of the best model with each other
+    model, and the best model's most confident mistakes and probabilities.
     """
 
     entries: dict[str, Scores]
@@ -62,11 +62,6 @@ class TestEvaluation:
 
 
 def evaluations_of(study: optuna.Study) -> list[PastEvaluation]:
-    """Return the recorded evaluations of a study.
-
-    Raises:
-        StudyError: the study's attribute was changed by another program.
-    """
     recorded = study.user_attrs.get(EVALUATIONS, [])
     try:
         return [structure(evaluation, PastEvaluation) for evaluation in recorded]
@@ -109,10 +104,7 @@ def exported_name(document: SplitScores) -> str:
 
 
 def ensemble_sentences(document: SplitScores) -> list[str]:
-    """Return sentences about the members of an exported ensemble, its difference from the confirmed
-    best alone on the validation split, and the sizes of both; empty if the exported model is not an
-    ensemble.
-    """
+    """Return sentences about an exported ensemble; empty if the export is a single model."""
     facts = document.ensemble
     if facts is None:
         return []
@@ -141,7 +133,6 @@ def ensemble_sentences(document: SplitScores) -> list[str]:
 
 
 def ensemble_name(ensemble: EnsembleFacts) -> str:
-    """Return the name of an ensemble, with its number of models."""
     return f"ensemble of {len(ensemble.members)} models"
 
 
@@ -161,18 +152,12 @@ def evaluate_on_test_split(
     compared with the labels: a model that fails reveals nothing about the labels.
 
     Args:
-        study: records the evaluation.
-        corpus: the tokenized data.
         classifiers: functions from the split's texts to class probabilities (n_texts, n_classes),
             by the names of the models; one of them is `BEST`. A model with two names has one
             function.
         trials: the numbers of the models that are trials, by name.
         test_texts: the split's texts, for `mistakes`.
-        metric: the study's metric, in which the models are compared beside their accuracy.
-        seed: seed of the intervals.
-
-    Raises:
-        ExportError: a model gives NaN for a text.
+        metric: the study's metric, in which the models are also compared.
     """
     test, class_names = corpus.split("test"), corpus.card.class_names
     by_classifier = {id(classify): classify(test.texts) for classify in classifiers.values()}
@@ -201,9 +186,7 @@ def evaluate_on_test_split(
 def compare(
     labels: Labels, best: Array, other: Array, *, metric: str, codes: Labels, seed: int
 ) -> Comparison:
-    """Return the comparison of the exported model with another model, by their probabilities (n,
-    n_classes). `metric` is the study's metric; `codes`: as for `score_intervals`.
-    """
+    """Return the comparison of two models by their probabilities (n, n_classes)."""
     change = None
     if metric != ACCURACY:
         name = metric_of(metric).name
@@ -218,11 +201,7 @@ def compare(
 
 
 def _require_numbers(name: str, probabilities: Array, texts: Sequence[str]) -> None:
-    """Refuse NaN, which would count as a prediction of the first class.
-
-    Raises:
-        ExportError: a model gives NaN for a text.
-    """
+    """Refuse NaN, which would count as a prediction of the first class."""
     rows = np.flatnonzero(np.isnan(probabilities).any(axis=1))
     if len(rows):
         raise ExportError(
@@ -241,9 +220,7 @@ def describe(
     seed: int,
     codes: Labels | None = None,
 ) -> Scores:
-    """Return a model's scores with their intervals; undefined scores are None. `codes`: as for
-    `score_intervals`.
-    """
+    """Return a model's scores with their intervals; undefined scores are None."""
     intervals = {
         name: ScoreInterval.of(interval)
         for name, interval in score_intervals(labels, probabilities, codes=codes, seed=seed).items()
@@ -262,9 +239,7 @@ def describe(
 def mistakes_of(
     labels: Labels, probabilities: Array, texts: Sequence[str], class_names: Sequence[str]
 ) -> list[Mistake]:
-    """Return the wrong predictions with the highest probabilities, at most `N_MISTAKES`, in
-    descending order of probability.
-    """
+    """Return the most confident wrong predictions, at most `N_MISTAKES`."""
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)

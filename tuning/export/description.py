@@ -18,7 +18,7 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
 from tuning.errors import StudyError
-from tuning.evaluation.ngram_tuning import NgramReference
+from tuning.evaluation.ngram_model import NgramReference
 from tuning.evaluation.predictions import Predictions, write_predictions
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (

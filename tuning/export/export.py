@@ -17,7 +17,7 @@ from tuning.confirmation.ensemble import Ensemble
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
-from tuning.evaluation.ngram_tuning import NgramReference, all_references
+from tuning.evaluation.ngram_model import NgramReference, all_references
 from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.references import Reference
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluate_on_test_split

@@ -23,8 +23,8 @@ from tuning.data.files import Progress, utf8
 from tuning.data.ngrams import encode_ngrams
 from tuning.data.splits import SplitTexts
 from tuning.errors import ExportError
-from tuning.evaluation.bootstrap import accuracy_difference
 from tuning.evaluation.metrics import Array, Labels
+from tuning.evaluation.statistics import accuracy_difference
 from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormats
 from tuning.export.parity import HOSTILE_TEXTS, check_parity
 from tuning.export.writers import Source, write_format

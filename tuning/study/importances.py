@@ -11,8 +11,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
-from tuning.evaluation.bootstrap import bootstrap_bounds
-from tuning.evaluation.statistics import Interval
+from tuning.evaluation.statistics import Interval, bootstrap_bounds
 from tuning.metrics import sign
 from tuning.study.summary import Summary
 from tuning.study.trials import value_of, without_copies
