@@ -26,9 +26,8 @@ from benchmarks.settings import Settings
 from benchmarks.sides import Sides
 from benchmarks.tabulated import SETS, load, search
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.plan import plan_confirmation
-from tuning.confirmation.rounds import DEFAULT_SHARE, Confirmation
+from tuning.confirmation.rounds import DEFAULT_SHARE, Confirmation, Finalist
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.metrics import Array
 from tuning.metrics import sign

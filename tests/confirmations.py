@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from tuning.confirmation.finalist import Finalist
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 
 SEEDS = [1, 2, 3, 4, 5]
 

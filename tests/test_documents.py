@@ -23,8 +23,7 @@ from tests.stored_documents import (
     TEST_SCORES,
     wrong_values,
 )
-from tuning.confirmation.finalist import Finalist
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.data_card import DataCard, PresetCard
 from tuning.data.tfds import Message
 from tuning.documents import read, structure, unstructure, write

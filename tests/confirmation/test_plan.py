@@ -1,13 +1,23 @@
-"""The plan of a confirmation, and the repeats that it takes over from an earlier one."""
+"""The plan of a confirmation, the repeats that it takes over from an earlier one, and the models of
+other architectures that it trains for ensembles.
+"""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.confirmations import begin, play
-from tuning.confirmation.plan import covers, with_repeats
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.plan import (
+    covers,
+    due_others,
+    other_architectures,
+    trained_of,
+    with_repeats,
+)
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.outcomes import LASTING, FailureReason
+from tuning.results import StudyDir
 
 
 def failing(reason: FailureReason) -> Confirmation:
@@ -40,3 +50,64 @@ def test_repeat_is_trained_again_unless_its_configuration_is_the_cause(
     # The other repeats are not trained again.
     assert not any(trial != 1 and seed == 1 for trial, seed in done)
     assert covers(again, new)
+
+
+def finalist(trial: int, value: float, **values: str | int) -> Finalist:
+    return Finalist(trial=trial, values=values, search_value=value, seconds=1.0)
+
+
+CANDIDATES = [
+    finalist(0, 0.5, architecture="lstm", units=3),
+    finalist(1, 0.7, architecture="cnn", units=3),
+    finalist(2, 0.9, architecture="cnn", units=4),
+    finalist(3, 0.9, architecture="cnn", units=5),
+    finalist(4, 0.6, architecture="ngrams"),
+]
+
+
+def numbers(
+    metric: str, *finalists: Finalist, deciding: tuple[str, ...] = ("architecture",)
+) -> list[int]:
+    others = other_architectures(CANDIDATES, finalists, deciding=deciding, metric=metric)
+    return [other.trial for other in others]
+
+
+def test_best_of_each_architecture_that_no_finalist_has_is_taken() -> None:
+    assert numbers("val_accuracy", CANDIDATES[0]) == [2, 4]
+    assert numbers("val_loss", CANDIDATES[0]) == [4, 1]
+    assert numbers("val_accuracy", *CANDIDATES[:3], CANDIDATES[4]) == []
+
+
+def test_several_hyperparameters_may_decide() -> None:
+    assert numbers("val_accuracy", deciding=("units", "architecture")) == [2, 3, 1, 4, 0]
+
+
+def test_space_without_conditions_has_one_architecture() -> None:
+    assert numbers("val_accuracy", CANDIDATES[1], deciding=()) == []
+
+
+@pytest.mark.parametrize("value", [0.8, None])
+def test_each_is_trained_once_on_the_first_seed(value: float | None) -> None:
+    confirmation = Confirmation(
+        "val_accuracy", [7, 8], 10.0, 5.0, [CANDIDATES[2]], others=[CANDIDATES[0]], is_over=True
+    )
+    same, due = due_others(confirmation)
+    assert same is confirmation
+    assert [(other.trial, seed) for other, seed in due] == [(0, 7)]
+    trained = confirmation.with_repeat(0, 7, value, seconds=2.0)
+    assert due_others(trained)[1] == []
+    assert [item.trial for item in trained_of(trained)] == [2, 0]
+    assert trained.finalists == confirmation.finalists
+    assert replace(trained, others=[], spent_seconds=0.0) == replace(confirmation, others=[])
+
+
+def test_stored_configuration_that_became_a_finalist_is_read_once(tmp_path: Path) -> None:
+    """Earlier versions kept it among the other architectures too."""
+    first, second, third = (
+        replace(item, repeats={7: item.search_value}) for item in CANDIDATES[:3]
+    )
+    stored = Confirmation("val_loss", [7], 9.0, 9.0, [first, second], others=[second, third])
+    stored.save(StudyDir(tmp_path))
+    read = Confirmation.load(StudyDir(tmp_path))
+    assert read is not None and read == replace(stored, others=[third])
+    assert trained_of(read) == [first, second, third]

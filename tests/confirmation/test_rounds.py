@@ -12,9 +12,8 @@ from scipy import stats
 
 from tests.confirmations import SEEDS, begin, finalists, on_front, play, pruned, with_repeats
 from tuning.confirmation.estimates import RESOLUTION, estimate
-from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.plan import plan_confirmation
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.report.confirmation import sentences
 from tuning.results import StudyDir
 

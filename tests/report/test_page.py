@@ -29,8 +29,7 @@ from tests.studies import MANY_SPACE, many_trials
 from tuning.cli.app import INTERRUPTED
 from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.finalist import Finalist
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of

@@ -9,8 +9,7 @@ import pytest
 
 from tests.stored_documents import TEST_SCORES
 from tests.studies import Setting
-from tuning.confirmation.finalist import Finalist
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference

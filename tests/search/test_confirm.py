@@ -20,8 +20,7 @@ from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, session_of
 from tests.texts import substitute
 from tuning.config import Limits, TrainConfig, Workers
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.finalist import Finalist
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.export.description import best_trial
 from tuning.outcomes import LASTING, FailureReason

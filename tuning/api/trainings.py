@@ -100,7 +100,7 @@ def _train_others(study: StudyHandle, *, progress: Progress) -> None:
     Raises:
         KeyboardInterrupt: the user interrupted the trainings.
     """
-    from tuning.confirmation.others import due_others
+    from tuning.confirmation.plan import due_others
     from tuning.search import confirm as confirming
     from tuning.search.finalists import with_others
 

@@ -29,12 +29,8 @@ Rows = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Repeat:
-    """A repeat whose predictions were kept.
-
-    Attributes:
-        trial: number of the finalist's trial.
-        seed: seed of the repeat.
-        probabilities: class probabilities of the validation split, (n_texts, n_classes).
+    """A repeat whose predictions were kept: the class probabilities of the validation split,
+    (n_texts, n_classes).
     """
 
     trial: int
@@ -106,13 +102,8 @@ def choose_ensemble(
 
 
 def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list[int]:
-    """Return the indices of the models that the steps of the greedy selection choose; an index may
-    occur several times.
-
-    Args:
-        probabilities: class probabilities of each model, (n_models, n_texts, n_classes).
-        labels: the classes, int64 (n_texts,).
-        n_steps: as for `choose_ensemble`.
+    """Return the indices of the models that the greedy selection chooses; an index may occur
+    several times. `probabilities`: (n_models, n_texts, n_classes).
     """
     # The cross-entropy depends on the probability of the right class alone.
     right = probabilities[:, np.arange(len(labels)), labels]
@@ -137,9 +128,7 @@ def cross_fitted(
     seed: int,
     codes: Labels | None = None,
 ) -> Array:
-    """Return the probabilities of ensembles for texts that their members were not chosen on,
-    (n_texts, n_classes).
-    """
+    """Return probabilities (n_texts, n_classes) of members that were chosen on other texts."""
     mean = np.empty(probabilities.shape[1:])
     halves = _halves(labels, codes, seed=seed)
     for chosen_on, measured_on in (halves, halves[::-1]):

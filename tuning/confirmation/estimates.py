@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tuning.confirmation.finalist import Finalist
-from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation
+from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
 from tuning.evaluation.statistics import Interval, dunnett_critical_value, pareto_front
 from tuning.metrics import sign
 
@@ -106,7 +105,7 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     Returns:
         The estimates; None while the remaining finalists share no seed.
     """
-    towards = sign(confirmation.metric)
+    direction = sign(confirmation.metric)
     repeated = [f for f in confirmation.finalists if f.repeat_values and not f.failures]
     eligible = [f for f in confirmation.finalists if not f.failures and not f.is_over_limit]
     remaining = [f for f in eligible if f.is_remaining] or [f for f in eligible if f.repeat_values]
@@ -115,7 +114,7 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     if not seeds or (len(begun) < len(remaining) and len(seeds) < MIN_ROUNDS):
         return None
     remaining = begun
-    highest = 1.0 if towards > 0 else math.inf
+    highest = 1.0 if direction > 0 else math.inf
     means: dict[int, Interval] = {}
     for is_baseline in (True, False):
         group = [f for f in repeated if f.is_baseline is is_baseline]
@@ -127,13 +126,13 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
         values = _known(finalist.repeats)
         mean = round(statistics.mean(values[seed] for seed in seeds), DIGITS)
         costs = [-cost for cost in finalist.costs]
-        return towards * mean, costs, towards * finalist.search_value, -finalist.trial
+        return direction * mean, costs, direction * finalist.search_value, -finalist.trial
 
     ranked = sorted(remaining, key=rank_key, reverse=True)
     best = ranked[0]
     search_best = max(
         (f for f in confirmation.finalists if not f.is_over_limit),
-        key=lambda f: (towards * f.search_value, -f.trial),
+        key=lambda f: (direction * f.search_value, -f.trial),
     )
     difference, n_pairs, further = _difference_to_baseline(confirmation, repeated, best)
     front = pareto_front(ranked, lambda f: f.costs) if confirmation.has_costs else [best]
@@ -162,7 +161,6 @@ def _difference_to_baseline(
 
 
 def _shared(finalists: Sequence[Finalist]) -> set[int]:
-    """Return the seeds on which all of these finalists have a repeat."""
     seeds = [set(_known(finalist.repeats)) for finalist in finalists]
     return set.intersection(*seeds) if seeds else set()
 
@@ -202,7 +200,6 @@ class _TwoWayFit:
 
 
 def _fit(values: Mapping[int, Mapping[int, float]]) -> _TwoWayFit:
-    """Fit values by trial and seed by least squares."""
     groups = {trial: group for trial, group in values.items() if group}
     seeds = sorted({seed for group in groups.values() for seed in group})
     rows, column = [], []
@@ -234,9 +231,7 @@ def _fit(values: Mapping[int, Mapping[int, float]]) -> _TwoWayFit:
 def _corrected_means(
     finalists: Sequence[Finalist], fit: _TwoWayFit, *, highest: float
 ) -> dict[int, Interval]:
-    """Return c_i with its interval (formulas: `estimate`) by trial number. The values of the metric
-    are in [0, `highest`].
-    """
+    """Return c_i with its interval (formulas: `estimate`), cut to [0, `highest`], by trial."""
     others = [f.trial for f in finalists if not f.is_baseline]
     noise = {f.trial: fit.residual_variance / len(f.repeat_values) for f in finalists}
     center = statistics.mean([fit.means[trial] for trial in others]) if others else math.nan

@@ -1,13 +1,19 @@
-"""The plan of a confirmation: its finalists within the budget with their earlier repeats, and its
-expected cost.
+"""The plan of a confirmation: its finalists within the budget with their earlier repeats, its
+expected cost, and the configurations that are trained for ensembles alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import replace
 
-from tuning.confirmation.finalist import Finalist, missing_seconds
-from tuning.confirmation.rounds import DEFAULT_SHARE, MIN_ROUNDS, Confirmation
+from tuning.confirmation.rounds import (
+    DEFAULT_SHARE,
+    MIN_ROUNDS,
+    Confirmation,
+    Finalist,
+    missing_seconds,
+)
 from tuning.metrics import sign
 
 
@@ -46,7 +52,9 @@ def plan_confirmation(
         return spent_seconds + in_first + missing_seconds([*others[:2], *baseline], later)
 
     while needed_seconds() > budget:
-        kept = _kept(others, n=2 if share is None else 1)
+        # The two best finalists stay at any cost (one with a given `share`), or the front's ends.
+        best = [others[0], others[-1]] if others and others[0].costs else others[:2]
+        kept = best if share is None else best[:1]
         new = [f for f in others if not f.repeats and f not in kept]
         if not new:
             break
@@ -62,17 +70,8 @@ def plan_confirmation(
     )
 
 
-def _kept(others: list[Finalist], *, n: int) -> list[Finalist]:
-    """Return the finalists beside the baseline that stay at any cost: the `n` best, or the ends of
-    a Pareto front.
-    """
-    return [others[0], others[-1]][:n] if others and others[0].costs else others[:n]
-
-
 def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, float]:
-    """Return the number of trainings of a confirmation and their seconds, under the assumption that
-    each repeat gives the value of the search.
-    """
+    """Return the number of trainings and their seconds, if repeats have the search's values."""
     n_trainings, seconds = 0, 0.0
     planned, due = confirmation.advance()
     while due:
@@ -117,3 +116,42 @@ def covers(old: Confirmation, new: Confirmation) -> bool:
     numbers = [{f.trial for f in (*each.finalists, *each.pruned)} for each in (new, old)]
     can_be_retried = any(f != f.retried() for f in (*old.finalists, *old.pruned))
     return is_larger and numbers[0] <= numbers[1] and not can_be_retried
+
+
+def other_architectures(
+    candidates: Iterable[Finalist],
+    finalists: Iterable[Finalist],
+    *,
+    deciding: Collection[str],
+    metric: str,
+) -> list[Finalist]:
+    """Return the best candidate of each architecture that no finalist has, best first; of equal
+    candidates, the first. Models that err on different texts make a better ensemble, and the
+    finalists are often of one architecture.
+
+    Args:
+        deciding: the hyperparameters that decide which others are active. An architecture is a
+            combination of their values.
+    """
+
+    def architecture(finalist: Finalist) -> Hashable:
+        return tuple((name, finalist.values.get(name)) for name in sorted(deciding))
+
+    ranked = sorted(candidates, key=lambda f: -sign(metric) * f.search_value)
+    taken = {architecture(finalist) for finalist in finalists}
+    best: dict[Hashable, Finalist] = {}
+    for candidate in ranked:
+        if architecture(candidate) not in taken:
+            best.setdefault(architecture(candidate), candidate)
+    return [*best.values()]
+
+
+def due_others(confirmation: Confirmation) -> tuple[Confirmation, list[tuple[Finalist, int]]]:
+    """Return the confirmation, and the missing repeats of its `others` (configuration, seed)."""
+    seed = confirmation.seeds[0]
+    return confirmation, [(other, seed) for other in confirmation.others if not other.repeats]
+
+
+def trained_of(confirmation: Confirmation) -> list[Finalist]:
+    """Return the configurations whose predictions may have been kept."""
+    return [*confirmation.finalists, *confirmation.others]

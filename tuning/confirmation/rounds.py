@@ -19,17 +19,87 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from tuning import documents
-from tuning.confirmation.finalist import Finalist, missing_seconds
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StudyError
 from tuning.metrics import sign
-from tuning.outcomes import FailureReason
+from tuning.outcomes import LASTING, FailureReason
 from tuning.results import StudyDir
 
 # Number of seeds that all remaining finalists must share before the best is called confirmed.
 MIN_ROUNDS = 3
 # Default budget of a confirmation, as a share of the search's worker seconds.
 DEFAULT_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A configuration that is trained again on fresh seeds.
+
+    Attributes:
+        trial: number of the trial that the configuration comes from.
+        search_value: the trial's value in the search.
+        seconds: expected worker seconds of one repeat.
+        starting_point: number of the search space's starting point that the trial trained; None for
+            any other trial.
+        is_over_limit: whether the model exceeds a limit of the study. Such a finalist is a
+            reference to compare with, and is never chosen.
+        costs: values of the study's other objectives, which do not depend on the seed.
+        epochs: number of epochs of a repeat: the trial's best epoch, as in an export. It may be a
+            fraction.
+        same: numbers of other trials with the same configuration.
+        repeats: value after the last epoch by seed; None where the training failed.
+        failures: reason of failure by seed.
+        dropped_in: the round after which the finalist was given up; 0 for other finalists.
+    """
+
+    refuses_unknown_keys: ClassVar[bool] = True
+
+    trial: int
+    values: dict[str, bool | int | float | str]
+    search_value: float
+    seconds: float
+    is_baseline: bool = False
+    starting_point: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    is_over_limit: bool = False
+    costs: list[float] = field(default_factory=list)
+    epochs: float = 1
+    same: list[int] = field(default_factory=list)
+    repeats: dict[int, float | None] = field(default_factory=dict)
+    failures: dict[int, FailureReason] = field(default_factory=dict)
+    dropped_in: int = 0
+
+    @property
+    def repeat_values(self) -> list[float]:
+        return [value for value in self.repeats.values() if value is not None]
+
+    @property
+    def is_remaining(self) -> bool:
+        """Whether the finalist is neither given up nor failed."""
+        return not self.dropped_in and not self.failures
+
+    def retried(self) -> Self:
+        """Return the finalist without repeats whose failure another call may not have."""
+        kept = {seed: reason for seed, reason in self.failures.items() if reason in LASTING}
+        repeats = {
+            seed: value
+            for seed, value in self.repeats.items()
+            if seed in kept or seed not in self.failures
+        }
+        return replace(self, repeats=repeats, failures=kept)
+
+    def with_repeat(
+        self, seed: int, value: float | None, failure: FailureReason | None = None
+    ) -> Self:
+        return replace(
+            self,
+            repeats={**self.repeats, seed: value},
+            failures=self.failures if failure is None else {**self.failures, seed: failure},
+        )
+
+
+def missing_seconds(finalists: Sequence[Finalist], seeds: Sequence[int]) -> float:
+    """Return the worker seconds of the repeats that the finalists still lack on these seeds."""
+    return sum(f.seconds for f in finalists for seed in seeds if seed not in f.repeats)
 
 
 @dataclass(frozen=True)
@@ -81,7 +151,6 @@ class Confirmation:
 
     @property
     def baseline(self) -> Finalist | None:
-        """The finalist with the default hyperparameters; None without such a finalist."""
         return next((f for f in self.finalists if f.is_baseline), None)
 
     def advance(self) -> tuple[Self, list[tuple[Finalist, int]]]:
@@ -91,14 +160,14 @@ class Confirmation:
         Finalists whose repeats exceed the budget are given up before. After the last round, the
         list has the repeats of pruned trials. The list is empty when the confirmation is over. The
         baseline and the best other finalist stay, because the comparison needs both. If trainings
-        of all other remaining finalists fail, the best that was given up is taken back.
+        of all other remaining finalists fail, the best that was given up remains again.
         """
-        now = self._taken_back()
+        now = self._restored()
         while not now.is_over and now.rounds < len(now.seeds):
             seed = now.seeds[now.rounds]
             missing = [f for f in now._remaining() if seed not in f.repeats]
             if not missing:
-                now = now._end_round()._taken_back()
+                now = now._end_round()._restored()
                 continue
             needed = now.spent_seconds + sum(f.seconds for f in missing)
             if needed + now._reserve() <= now.budget_seconds or now._is_guaranteed(missing):
@@ -123,13 +192,8 @@ class Confirmation:
         seconds: float,
         failure: FailureReason | None = None,
     ) -> Self:
-        """Return the confirmation after a further repeat of one of its configurations.
-
-        Args:
-            trial: number of the configuration's trial.
-            value: value of the repeat; None if the training failed.
-            seconds: worker seconds of the repeat.
-            failure: reason of the failure.
+        """Return the confirmation after a further repeat of one of its configurations, which took
+        these worker seconds. `value` is None if the training failed.
         """
 
         def repeated(items: list[Finalist]) -> list[Finalist]:
@@ -184,7 +248,7 @@ class Confirmation:
         worst = ended._worst(among=ended.finalists) if gives_up else None
         return ended._give_up(worst, in_round=ended.rounds) if worst else ended
 
-    def _taken_back(self) -> Self:
+    def _restored(self) -> Self:
         """Return the confirmation with the best finalist that was given up, if no other finalist
         beside the baseline remains, and if the budget pays for its first `MIN_ROUNDS` repeats.
         """
@@ -203,9 +267,7 @@ class Confirmation:
         return replace(self, finalists=finalists, rounds=rounds)
 
     def _ranked_others(self) -> list[Finalist]:
-        """Return the remaining finalists beside the baseline, best first; of equal finalists, the
-        earlier trial first.
-        """
+        """Return the remaining others, best first; of equal finalists, the earlier trial first."""
         others = (f for f in self._remaining() if not f.is_baseline)
         return sorted(others, key=lambda f: (-self._signed_mean(f), f.trial))
 
@@ -243,16 +305,10 @@ class Confirmation:
         )
 
     def save(self, folder: StudyDir) -> None:
-        """Write `confirmation.json`."""
         documents.write(folder.confirmation_path, self)
 
     @classmethod
     def load(cls, folder: StudyDir) -> Self | None:
-        """Read `confirmation.json` from a study's folder; None where the file does not exist.
-
-        Raises:
-            StudyError: `confirmation.json` does not contain a confirmation.
-        """
         if not folder.confirmation_path.exists():
             return None
         stored = documents.read(

@@ -14,9 +14,8 @@ from tuning.commands import typed
 from tuning.config import exceeded
 from tuning.confirmation.ensemble import Ensemble, Repeat, choose_ensemble
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.finalist import Finalist
-from tuning.confirmation.others import trained_of
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.plan import trained_of
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews, distinct_codes
 from tuning.errors import ArgumentError, StudyError

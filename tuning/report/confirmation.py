@@ -8,9 +8,8 @@ from scipy import stats
 
 from tuning.commands import typed
 from tuning.confirmation.estimates import RESOLUTION, Estimates
-from tuning.confirmation.finalist import Finalist
 from tuning.confirmation.plan import expected_cost
-from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation
+from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
 from tuning.evaluation.statistics import DIGITS, LEVEL, as_shown
 from tuning.metrics import sign
 

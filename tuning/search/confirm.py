@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tuning.config import Limits, Workers
-from tuning.confirmation.finalist import Finalist
-from tuning.confirmation.others import due_others
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.plan import due_others
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.files import Progress
 from tuning.errors import SpaceBug
 from tuning.outcomes import FailureReason

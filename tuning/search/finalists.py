@@ -11,10 +11,8 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
-from tuning.confirmation.finalist import Finalist
-from tuning.confirmation.others import other_architectures
-from tuning.confirmation.plan import covers, plan_confirmation, with_repeats
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.plan import covers, other_architectures, plan_confirmation, with_repeats
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import ArgumentError, StudyError
 from tuning.metrics import sign
 from tuning.results import StudyDir
