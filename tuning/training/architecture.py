@@ -72,7 +72,6 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
 
 
 def role_of(name: str) -> str:
-    """Return the kind of input that has this name: `IDS`, `NGRAMS`, `TOKENS` or `TEXT`."""
     return name if name in (NGRAMS, TOKENS, TEXT) else IDS
 
 
@@ -89,7 +88,13 @@ def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
         return
     if type(model) is keras.Sequential and not model.built:
         any_length = not takes_texts(model) and check.takes_any_length(model.layers)
-        _add_input(model, None if any_length else sequence_length)
+        layers = list(model.layers)
+        tensor = _input_of(model, None if any_length else sequence_length)
+        for _ in layers:
+            model.pop(rebuild=False)
+        model.add(tensor)
+        for layer in layers:
+            model.add(layer, rebuild=layer is layers[-1])
     else:
         output_of(model, sequence_length=sequence_length)
 
@@ -111,7 +116,6 @@ def output_of(model: keras.Model, *, sequence_length: int) -> Any:
 
 
 def _inference_arguments(model: keras.Model) -> dict[str, bool]:
-    """Return `training=False` for a model whose `call` has that argument, else no argument."""
     return {"training": False} if "training" in inspect.signature(model.call).parameters else {}
 
 
@@ -120,15 +124,6 @@ def _input_of(model: keras.Model, length: int | None) -> keras.KerasTensor:
     if takes_texts(model):
         return keras.Input((), dtype="string", name="text")
     return keras.Input((length,), dtype="int32", name=IDS)
-
-
-def _add_input(model: keras.Sequential, length: int | None) -> None:
-    layers, tensor = list(model.layers), _input_of(model, length)
-    for _ in layers:
-        model.pop(rebuild=False)
-    model.add(tensor)
-    for layer in layers:
-        model.add(layer, rebuild=layer is layers[-1])
 
 
 def ignores_padding(model: keras.Model) -> bool:
@@ -145,7 +140,6 @@ def ignores_padding(model: keras.Model) -> bool:
 
 
 def _graph_of(model: keras.Model) -> Functional:
-    """Return the graph of a model whose type is in `GRAPHS`."""
     return model._functional if type(model) is keras.Sequential else model
 
 
@@ -154,10 +148,7 @@ def without_padding(
 ) -> contextlib.AbstractContextManager[bool]:
     """Return a context in which a model's training does not compute the padding of its token ids,
     if its output does not depend on it (`packing.packed`). The context's value is whether it does.
-
-    Args:
-        model: a model that Keras' own `fit` trains.
-        lengths: number of tokens of the training texts, at most the `sequence_length`.
+    `lengths`: number of tokens of the training texts, at most the `sequence_length`.
     """
     roles = [role_of(name) for name in input_names(model)]
     if IDS not in roles or model.jit_compile is True or not ignores_padding(model):
@@ -194,14 +185,6 @@ def _is_stock_config(config: Any) -> bool:
     return all(map(_is_stock_config, config)) if isinstance(config, list | tuple) else True
 
 
-def _nested_name(model: keras.Model) -> str:
-    """Return the name of a model, which may be nested beside the layers that take raw text: Keras
-    refuses two layers of one name.
-    """
-    names = ("text", "tokenize", "tokenize_ngrams")
-    return f"{model.name}_model" if model.name in names else str(model.name)
-
-
 def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
     """Return a model with the same layers as a functional model without an optimizer.
 
@@ -210,7 +193,10 @@ def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
     shape (batch,). The model itself is returned if Keras can't trace its `call`, or if it has
     weights outside its layers, because a functional model would contain those weights as constants.
     """
-    name = _nested_name(model)
+    # The model may be nested beside the layers that take raw text: Keras refuses two layers of one
+    # name.
+    is_taken = model.name in ("text", "tokenize", "tokenize_ngrams")
+    name = f"{model.name}_model" if is_taken else str(model.name)
     if is_graph(model):
         return keras.Model(model.inputs, model.outputs, name=name)
     inputs = _input_of(model, sequence_length)

@@ -40,13 +40,9 @@ class WordView:
     Args:
         texts: the texts with the token ids of the whole vocabulary.
         vocab_size: number of token ids, with padding (0) and unknown words (1).
-        sequence_length: maximum number of tokens of a text that are kept.
         truncating: the part of a long text that is dropped. "pre" is the beginning, "post" the end,
             as in `keras.utils.pad_sequences` (whose default is "pre"); "middle" is the middle.
         trims: whether a batch is padded to its longest text instead of `sequence_length`.
-
-    Raises:
-        ValueError: `vocab_size < 3`, `sequence_length < 1`, or `truncating` is another word.
     """
 
     texts: TokenizedTexts
@@ -80,11 +76,9 @@ class WordView:
         return None if self.trims else self.sequence_length
 
     def width(self, rows: Rows) -> int:
-        """Return the number of columns of a batch of these rows."""
         return self.fixed_width or max(int(self.lengths_of(rows).max(initial=1)), 1)
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return the number of tokens of these rows that are kept, int64 array (n_rows,)."""
         return np.minimum(_lengths_of(self.texts, rows), self.sequence_length)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
@@ -115,9 +109,6 @@ class NgramView:
         texts: the n-grams with the ids of the whole vocabulary.
         order: maximum number of words of an n-gram, 1 to 3.
         vocab_size: number of n-gram ids, with padding (0) and unknown (1).
-
-    Raises:
-        ValueError: `vocab_size < 3`, or `order` is not 1, 2 or 3.
     """
 
     texts: NgramTexts
@@ -140,7 +131,6 @@ class NgramView:
         return self.texts.lengths
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return `lengths` of these rows, int64 array (n_rows,)."""
         return _lengths_of(self.texts, rows)
 
     @cached_property
@@ -151,7 +141,6 @@ class NgramView:
         return np.where(ids < self.vocab_size, ids, 0).astype(np.int32)
 
     def width(self, rows: Rows) -> int:
-        """Return the number of columns of a batch of these rows."""
         _, n_kept = self._kept(rows)
         return int(n_kept.max(initial=0)) + 1
 
@@ -203,18 +192,12 @@ class View:
         return self._first.lengths
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return `lengths` of these rows, int64 array (n_rows,)."""
         return self._first.lengths_of(rows)
-
-    @property
-    def widths(self) -> dict[str, int | None]:
-        """The number of columns of each input; None if it differs between batches."""
-        return {name: view.fixed_width for name, view in self.inputs.items()}
 
     @property
     def trims(self) -> bool:
         """Whether the width of a batch depends on its texts."""
-        return None in self.widths.values()
+        return None in [view.fixed_width for view in self.inputs.values()]
 
     @property
     def sorts(self) -> bool:
@@ -228,7 +211,6 @@ class View:
 
     @property
     def evaluation_batch_size(self) -> int:
-        """Number of texts of a batch that is not trained."""
         return ENCODER_BATCH_SIZE if self.is_grouped else EVALUATION_BATCH_SIZE
 
     def batch(self, rows: Rows) -> Batch:
@@ -236,7 +218,6 @@ class View:
         return as_input({name: view.batch(rows) for name, view in self.inputs.items()})
 
     def array(self) -> Batch:
-        """Return the model's input for all texts."""
         return self.batch(np.arange(len(self)))
 
     @property
@@ -249,9 +230,7 @@ class View:
 
 
 def as_input(parts: dict[str, _T]) -> dict[str, _T] | _T:
-    """Return the input of a model from the part of each of its inputs: the part itself for a model
-    with one input, else the dictionary.
-    """
+    """Return the part itself for a model with one input, else the dictionary."""
     return parts if len(parts) > 1 else next(iter(parts.values()))
 
 
@@ -266,9 +245,6 @@ def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> l
     Every row occurs once, in an order that is drawn from `seed` and `epoch`. If the view sorts, the
     rows of a batch are in order of length, with the longest text first. If the view is grouped, the
     texts of a batch have similar lengths (`by_length`).
-
-    Raises:
-        ValueError: `batch_size < 1`.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more; received {batch_size}.")
@@ -295,5 +271,4 @@ def evaluation_batches(view: View, rows: Rows | None = None) -> list[Rows]:
 
 
 def in_order(view: View) -> list[Rows]:
-    """Return the rows of batches for an evaluation, in the order of the texts."""
     return cut(np.arange(len(view)), view.evaluation_batch_size)

@@ -37,9 +37,7 @@ _KNOWN: dict[int, weakref.ref[keras.Variable]] = {}
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """A split as a model takes it. `targets` has one row for each text, in the encoding that the
-    loss takes.
-    """
+    """A split as a model takes it, with a target for each text in the encoding of the loss."""
 
     view: View
     targets: Array | Labels
@@ -63,9 +61,7 @@ class BuiltModel:
 
     @property
     def n_epochs(self) -> float:
-        """Maximum number of epochs: the job's, or the configuration's `max_epochs` if it is
-        smaller.
-        """
+        """Maximum number of epochs: the job's, or `max_epochs` if it is smaller."""
         n_epochs = self.job.train.epochs if self.job.n_epochs is None else self.job.n_epochs
         return min(n_epochs, int(self.job.values.get("max_epochs", math.ceil(n_epochs))))
 
@@ -94,8 +90,7 @@ class BuiltModel:
             )
 
     def _adapt_by_hypermodel(self, view: View, labels: Labels) -> None:
-        """Call the hypermodel's `adapt(hp, model, x, y)` with the view and the class numbers of the
-        training split.
+        """Call the hypermodel's `adapt(hp, model, x, y)`.
 
         `x` is a `tf.data.Dataset` of batches of the model's input, in the order of `y`, the class
         numbers, int64 (n,).
@@ -127,9 +122,7 @@ class BuiltModel:
         check_declared(self.hp, self.job.known)
 
     def measure_latency(self) -> None:
-        """Measure the latency of the model if the job asks for it and the result has none. Layers
-        that take texts must have their vocabularies.
-        """
+        """Measure the latency once. Layers that take texts must have their vocabularies."""
         if self.job.measure_latency and self.result.latency_ms is None:
             self.result.latency_ms = run_user_code(
                 lambda: prediction.latency_ms(self.model, self.job.values),
@@ -137,15 +130,12 @@ class BuiltModel:
             )
 
     def encode(self, split: LabeledTexts) -> EncodedSplit:
-        """Return a split as the model takes it."""
         view = prediction.make_view(self.model, self.job.values, split.texts)
         return EncodedSplit(view, self.form.encode_labels(split.labels))
 
 
 def _configs(model: keras.Model) -> dict[str, str]:
-    """Return the configuration of each layer, by the layer's name, without the size of its
-    vocabulary. A layer without a configuration is left out.
-    """
+    """Return the configuration of each layer by its name, without the size of its vocabulary."""
     configs = {}
     for layer in model._flatten_layers(include_self=False):
         with contextlib.suppress(NotImplementedError):
@@ -154,9 +144,7 @@ def _configs(model: keras.Model) -> dict[str, str]:
 
 
 def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
-    """Return the model of a job's configuration. If the job resumes, the model's state and the
-    result so far are read from the checkpoint.
-    """
+    """Return the model of a job's configuration, at its checkpoint if the job resumes."""
     with _no_seeds():
         hp, model = build(hypermodel, job.values, known=job.known)
     prediction.checked_inputs(model, job.values)
@@ -211,7 +199,6 @@ def _no_seeds() -> Iterator[None]:
 
 
 def _require_new_variables(model: keras.Model) -> None:
-    """Check that no variable of a model is one that an earlier trial has trained."""
     for variable in model.variables:
         known = _KNOWN.get(id(variable))
         is_known = known is not None and known() is variable

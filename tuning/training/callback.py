@@ -34,7 +34,6 @@ class Timings:
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """Add the time since the previous call to a phase."""
         now = time.perf_counter()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now
@@ -48,7 +47,6 @@ class Validation:
         view: the validation split as the model takes it. If it is None, only the training metrics
             are recorded, and every epoch is trained.
         texts: the validation split with its labels, or None if `view` is None.
-        metric: Keras' log name of the metric that decides which epoch is the best.
         patience: the training stops after this number of epochs without a better value of `metric`.
         n_epochs: the training stops after this number of epochs, and is evaluated on all texts.
         parts: number of parts of an epoch, each of which Keras counts as one epoch.
@@ -78,7 +76,6 @@ class Validation:
 
     @functools.cached_property
     def _has_rare_class(self) -> bool:
-        """Whether the smallest share of the validation split lacks a class."""
         labels = self.texts.labels if self.texts else np.zeros(0, np.int64)
         return len(np.unique(labels[evaluation_rows(0, len(labels))])) < len(np.unique(labels))
 
@@ -106,11 +103,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Evaluate and record the part of an epoch that Keras counts from 0 as `epoch`.
-
-        Raises:
-            Infeasible: the loss, the model's output or the metric is not finite.
-        """
+        """Evaluate and record the part of an epoch that Keras counts from 0 as `epoch`."""
         self.timings.lap("train")
         part, parts = epoch + 1, self._validation.parts
         number = epochs_at(part, parts)
@@ -137,7 +130,6 @@ class EvaluationCallback(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def _evaluate(self, number: float, metrics: dict[str, float]) -> None:
-        """Add the validation metrics to `metrics`."""
         validation = self._validation
         if validation.view is None or validation.texts is None:
             return
@@ -156,7 +148,6 @@ class EvaluationCallback(keras.callbacks.Callback):
         }
 
     def _record(self, epoch: Epoch) -> None:
-        """Add an epoch to the result."""
         result, validation = self.result, self._validation
         result.history.append(epoch)
         value = math.nan if validation.view is None else epoch.metrics[validation.metric]
@@ -165,17 +156,16 @@ class EvaluationCallback(keras.callbacks.Callback):
                 FailureReason.NO_METRIC,
                 f"{validation.metric} is {value} in epoch {epoch.number:g}",
             )
-        lead, towards = self._lead_of_best(value), sign(validation.metric)
-        if lead is None or towards * lead < 0:
+        lead, direction = self._lead_of_best(value), sign(validation.metric)
+        if lead is None or direction * lead < 0:
             result.best_epoch, result.best_value = epoch.number, value
             result.metrics = epoch.metrics
-        elif towards > 0 and epoch.number <= 1 and validation.rows(result.best_epoch) is not None:
+        elif direction > 0 and epoch.number <= 1 and validation.rows(result.best_epoch) is not None:
             # A difference of losses would be less precise: those of an overfitted model vary much.
             result.best_value = min(value + lead, 1.0)
             result.metrics = result.metrics | {validation.metric: result.best_value}
 
     def _report(self, epoch: Epoch) -> None:
-        """Call `on_epoch`, and follow its answer."""
         result, validation = self.result, self._validation
         answer = validation.on_epoch(epoch)
         is_over = (
@@ -213,9 +203,7 @@ class EvaluationCallback(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def final_weights(model: keras.Model) -> Iterator[None]:
-    """Give a model, within a context, the weights that it would have if its training ended now: the
-    moving averages of the weights if the optimizer has `use_ema=True`.
-    """
+    """Give a model the weights that `use_ema=True` would leave if its training ended now."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not (getattr(optimizer, "use_ema", False) and optimizer.built):
         yield

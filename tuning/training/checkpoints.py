@@ -27,16 +27,7 @@ RESULT = "seen"
 
 
 def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
-    """Write a checkpoint, either whole or not at all.
-
-    Args:
-        path: the file to write.
-        state: the arrays that `state_of` returned.
-        result: the result of the training so far.
-
-    Raises:
-        StorageError: the disk is full or the folder is read-only.
-    """
+    """Write a checkpoint with the arrays of `state_of`, either whole or not at all."""
     result_json = np.frombuffer(json.dumps(unstructure(result)).encode(), dtype=np.uint8)
     write_arrays(path, {RESULT: result_json, **state})
 
@@ -46,10 +37,6 @@ def load(path: Path, model: keras.Model) -> FitResult:
     result so far.
 
     The layers of the model must be built. The variables of its optimizer are created here.
-
-    Raises:
-        ValueError: the checkpoint does not have as many arrays as the model has variables, or a
-            value of the result is wrong.
     """
     model.optimizer.build(model.trainable_variables)
     with np.load(path, allow_pickle=False) as saved:
@@ -63,21 +50,12 @@ def load(path: Path, model: keras.Model) -> FitResult:
 
 
 def save_trained(path: Path, model: keras.Model) -> None:
-    """Write the variables of a trained model, without its optimizer.
-
-    Raises:
-        StorageError: the disk is full or the folder is read-only.
-    """
+    """Write the variables of a trained model, without its optimizer."""
     write_arrays(path, {**_numbered(model.variables), **lookup_state(model)})
 
 
 def load_trained(path: Path, model: keras.Model) -> None:
-    """Assign the variables in a file of `save_trained` to a new model of the same configuration,
-    whose layers are built.
-
-    Raises:
-        ValueError: the file is missing, is damaged, or is of another model.
-    """
+    """Assign the variables in a file of `save_trained` to a model whose layers are built."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             assign_lookups(model, saved)
@@ -90,11 +68,6 @@ def load_trained(path: Path, model: keras.Model) -> None:
 
 
 def _assign(saved: Any, variables: list[keras.Variable], *, path: Path) -> None:
-    """Assign the numbered arrays of an opened file to variables.
-
-    Raises:
-        ValueError: the number of arrays in the file is not the number of variables.
-    """
     n_saved = len([name for name in saved.files if name.isdigit()])
     if n_saved != len(variables):
         raise ValueError(
@@ -106,9 +79,7 @@ def _assign(saved: Any, variables: list[keras.Variable], *, path: Path) -> None:
 
 
 def read_history(path: Path) -> list[Epoch] | None:
-    """Return the epochs that were trained before a checkpoint, or None if the file is missing or
-    is not a checkpoint, which has at least one epoch.
-    """
+    """Return the epochs before a checkpoint; None if the file is missing or no checkpoint."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return structure(json.loads(saved[RESULT].tobytes()), FitResult).history or None

@@ -61,21 +61,10 @@ def fit(
     because its loop can't be entered in the middle.
 
     Args:
-        hypermodel: the search space.
-        job: the configuration and the settings.
-        train: the training split.
         validation: the validation split. If it is None, all epochs are trained
             (`BuiltModel.n_epochs`), and `on_epoch` gets the training metrics.
         on_epoch: called after each epoch; its answer decides whether the training goes on.
         idle_seconds: time for which the process has waited for this training.
-
-    Returns:
-        The trained model, and the result.
-
-    Raises:
-        Infeasible: the loss or a metric is not finite, or memory runs out.
-        OverLimit: the model is larger or slower than `job.limits` allow; nothing is trained.
-        SpaceBug: the search space's code raises, or its model gives NaN for texts without words.
     """
     timings = Timings({"idle": idle_seconds})
     with keras_settings_of(hypermodel):
@@ -87,12 +76,29 @@ def fit(
             built.adapt(train_split.view, train.labels)
             built.measure_latency()
             timings.lap("build")
-            _check_limits(built, timings)
+            # A model beyond a limit needs neither a view of the validation split nor a trace.
+            if exceeded(job.limits, vars(built.result)):
+                built.result.seconds = timings.seconds
+                raise OverLimit(built.result)
             validation_split = built.encode(validation) if validation else None
-            _describe_batches(built, train_split)
+            batches = training_batches(
+                train_split.view, batch_size=built.batch_size, seed=job.seed, epoch=1
+            )
+            built.result.padding_share = padding_share(train_split.view, batches)
+            built.result.ignores_padding = train_split.view.trims
             timings.lap("view")
-            evaluation = _evaluation(built, validation_split, validation, on_epoch=on_epoch)
-            callback = EvaluationCallback(built.model, evaluation, built.result, timings)
+            rules = Validation(
+                view=validation_split.view if validation_split else None,
+                texts=validation,
+                n_classes=job.n_classes,
+                metric=job.metric,
+                patience=job.train.patience if job.n_epochs is None else math.inf,
+                n_epochs=built.n_epochs,
+                parts=built.parts,
+                on_epoch=on_epoch,
+                to_probabilities=built.form.to_probabilities,
+            )
+            callback = EvaluationCallback(built.model, rules, built.result, timings)
             try:
                 train_epochs(built, callback, train=train_split, validation=validation_split)
             finally:
@@ -109,34 +115,8 @@ def fit(
     return built.model, built.result
 
 
-def _evaluation(
-    built: BuiltModel,
-    split: EncodedSplit | None,
-    texts: LabeledTexts | None,
-    *,
-    on_epoch: Callable[[Epoch], Answer],
-) -> Validation:
-    """Return the data and the rules by which the epochs of a training are evaluated."""
-    return Validation(
-        view=split.view if split else None,
-        texts=texts,
-        n_classes=built.job.n_classes,
-        metric=built.job.metric,
-        patience=built.job.train.patience if built.job.n_epochs is None else math.inf,
-        n_epochs=built.n_epochs,
-        parts=built.parts,
-        on_epoch=on_epoch,
-        to_probabilities=built.form.to_probabilities,
-    )
-
-
 def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
-    """Return the model that a training of this job has saved in `job.weights`.
-
-    Raises:
-        ValueError: the file is missing, is damaged, or belongs to another model.
-        SpaceBug: the search space's code raises.
-    """
+    """Return the model that a training of this job has saved in `job.weights`."""
     with keras_settings_of(hypermodel):
         clear_session()
         keras.utils.set_random_seed(job.seed)
@@ -148,26 +128,11 @@ def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltM
 
 def _prepare_process(seed: int) -> None:
     """Remove what the previous training has left in this process, and set all seeds."""
+    # The session holds the memory that is returned, and the peak must not include that memory.
     clear_session()
     return_memory()
     keras.utils.set_random_seed(seed)
     reset_peak_memory()
-
-
-def _check_limits(built: BuiltModel, timings: Timings) -> None:
-    """Raise `OverLimit` if a model is larger or slower than its job allows."""
-    if exceeded(built.job.limits, vars(built.result)):
-        built.result.seconds = timings.seconds
-        raise OverLimit(built.result)
-
-
-def _describe_batches(built: BuiltModel, train: EncodedSplit) -> None:
-    """Record the padding of the training batches in the result."""
-    batches = training_batches(
-        train.view, batch_size=built.batch_size, seed=built.job.seed, epoch=1
-    )
-    built.result.padding_share = padding_share(train.view, batches)
-    built.result.ignores_padding = train.view.trims
 
 
 def padding_share(view: View, batches: list[Rows]) -> float:
@@ -180,12 +145,7 @@ def padding_share(view: View, batches: list[Rows]) -> float:
 
 
 def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
-    """Record the totals of a training in its result. The result of a resumed training includes the
-    time before the pause.
-
-    Raises:
-        Infeasible: no epoch was trained.
-    """
+    """Record the totals of a training in its result, with the time before its pauses."""
     result = built.result
     if not result.history:
         raise Infeasible(
@@ -276,9 +236,7 @@ def _nan_explained(
 def _gives_nan_without_words(
     hypermodel: keras_tuner.HyperModel, job: TrainingJob, splits: list[LabeledTexts]
 ) -> bool:
-    """Return whether a model of this configuration gives NaN for a text without words before it is
-    trained.
-    """
+    """Return whether an untrained model gives NaN for a text without words."""
     _prepare_process(job.seed)
     built = build_model(hypermodel, replace(job, resume=False))
     built.adapt(built.encode(splits[0]).view, splits[0].labels)

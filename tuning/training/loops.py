@@ -14,7 +14,6 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tuning.errors import SpaceError
@@ -59,9 +58,6 @@ def train_epochs(
     Layers for which this program has kernels run with them, and Keras' own `fit` does not compute
     padding that can't change the output, unless the model takes texts: its own vectorization
     decides where the padding is. A pretrained encoder trains with faster matrix products.
-
-    Raises:
-        SpaceBug: the hypermodel's own `fit` raises, or reads a hyperparameter that is not declared.
     """
     takes_texts = TEXT in train.view.inputs
     if built.model.jit_compile is True and train.view.trims and not has_own_fit(built.hypermodel):
@@ -76,14 +72,10 @@ def train_epochs(
             _hypermodel_fit(built, callback, train=train, validation=validation)
             return
         if not takes_texts:
-            stack.enter_context(without_padding(built.model, _lengths_of_words(train.view)))
+            words = [part for part in train.view.inputs.values() if isinstance(part, WordView)]
+            lengths = words[0].lengths if words else train.view.lengths
+            stack.enter_context(without_padding(built.model, lengths))
         _keras_fit(built, callback, train=train)
-
-
-def _lengths_of_words(view: View) -> npt.NDArray[np.int64]:
-    """Return the number of words of each text, or `View.lengths` in a view without words."""
-    words = [part for part in view.inputs.values() if isinstance(part, WordView)]
-    return words[0].lengths if words else view.lengths
 
 
 def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: EncodedSplit) -> None:
@@ -130,7 +122,6 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, Any]) -> Non
     unless it depends on the order.
 
     Args:
-        model: the compiled model.
         spec: the specification of a batch, as `tf.data.Dataset.element_spec` gives it.
         batch: the inputs and the targets of a few rows.
     """
@@ -204,9 +195,6 @@ def call_fit(
 ) -> None:
     """Call a hypermodel's own `fit` as a call of `keras_tuner.Tuner.search` with `validation_data`
     and `epochs` does. `x` and `y` are given by position, or by name if `fit` needs that.
-
-    Raises:
-        SpaceError: `fit` does not take an argument, or needs another one.
     """
     options = {"validation_data": validation, "epochs": epochs, "callbacks": [callback]}
     by_position: tuple[tuple[Any, ...], dict[str, Any]] = (hp, model, *train), options
@@ -280,9 +268,6 @@ def _require_memory(views: list[View]) -> None:
 
     Keras' `fit` copies the arrays: 390 MB of n-grams of 22,000 reviews took 1,000 MB. Under the
     memory limit of a worker, TensorFlow ends the process where it can't allocate the copy.
-
-    Raises:
-        Infeasible: the arrays and their copies need more memory than the process may allocate.
     """
     n_bytes, left = sum(view.array_bytes for view in views), memory_left()
     needs = (
@@ -308,10 +293,6 @@ def try_fit(
     `fit` declares are added to `hp`.
 
     `sequence_length`: number of tokens of a text for a space that declares none.
-
-    Raises:
-        SpaceError: `fit` gives its own number of epochs, does not use its callbacks, or does not
-            take an argument.
     """
     values = {"sequence_length": sequence_length, **hp.values}
     length, n_classes = int(values["sequence_length"]), int(hp.get("n_classes"))
@@ -349,17 +330,13 @@ def try_fit(
             f" {probe.epochs[-1] + 1} twice. Give the second call initial_epoch=, or give no"
             " callbacks to the first."
         )
-    if probe.model is not None and not _shares_variables(probe.model, model):
-        raise SpaceError(
-            "fit() must train the model that it gets; it gives its callbacks to another model,"
-            " which would not be evaluated."
-        )
-
-
-def _shares_variables(first: keras.Model, second: keras.Model) -> bool:
-    return first is second or bool(
-        {id(variable) for variable in first.variables} & {id(v) for v in second.variables}
-    )
+    if probe.model is not None and probe.model is not model:
+        shared = {id(v) for v in model.variables} & {id(v) for v in probe.model.variables}
+        if not shared:
+            raise SpaceError(
+                "fit() must train the model that it gets; it gives its callbacks to another model,"
+                " which would not be evaluated."
+            )
 
 
 class _Probe(keras.callbacks.Callback):
@@ -370,5 +347,4 @@ class _Probe(keras.callbacks.Callback):
         self.epochs: list[int] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Record the call."""
         self.epochs.append(epoch)

@@ -39,25 +39,52 @@ N_TOKENS = 100
 
 
 def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> View:
-    """Return texts as a model with this configuration takes them. Batches of token ids are padded
-    to their longest text if the model ignores padding.
-    """
+    """Return texts as a model with this configuration takes them."""
     return View({name: _part(name, model, values, texts) for name in checked_inputs(model, values)})
 
 
 def _part(
     name: str, model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts
 ) -> WordView | NgramView | TokenView | TextView:
-    """Return the view of one input."""
     if name == NGRAMS:
-        return _ngram_view(values, texts)
+        if texts.ngrams is None:  # They are built for every space that declares "ngrams".
+            raise StorageError(
+                "The cache of the tokenized data must contain the n-grams, which were removed."
+                " Search again to build them."
+            )
+        return NgramView(
+            texts.ngrams, order=int(values["ngrams"]), vocab_size=int(values["ngram_vocab_size"])
+        )
     if name == TEXT:
-        return _text_view(model, texts)
-    return _token_view(values, texts) if name == TOKENS else _word_view(model, values, texts)
+        if texts.raw is None:  # They are stored for every space of which a model takes texts.
+            raise SpaceBug(
+                "The texts of the data are stored before a search only if a model of the space"
+                " takes them when the space is loaded; this configuration's model takes texts, and"
+                " they are not stored. Name keras.layers.TextVectorization in the file of the"
+                " space, and let the model of the defaults take texts.",
+                traceback="",
+            )
+        return TextView(texts, texts.raw, is_column=_is_column(model))
+    sequence_length = int(values["sequence_length"])
+    truncating = str(values.get("truncating", "pre"))
+    if name == TOKENS:
+        tokens = texts.presets.get(str(values[PRESET]))
+        if tokens is None:  # They are built for every preset that a space declares.
+            raise StorageError(
+                "The cache of the tokenized data must contain the tokens of the preset"
+                f" {values[PRESET]!r}, which were removed. Search again to build them."
+            )
+        return TokenView(tokens, sequence_length=sequence_length, truncating=truncating)
+    return WordView(
+        texts,
+        vocab_size=int(values["vocab_size"]),
+        sequence_length=sequence_length,
+        truncating=truncating,
+        trims=ignores_padding(model) and model.jit_compile is not True,
+    )
 
 
 def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of a model's inputs."""
     names = input_names(model)
     for declared, name, what in ((NGRAMS, NGRAMS, "n-grams"), (PRESET, TOKENS, "its tokens")):
         if declared in values and name not in names and TEXT not in names:
@@ -78,57 +105,9 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
     return names
 
 
-def _word_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> WordView:
-    return WordView(
-        texts,
-        vocab_size=int(values["vocab_size"]),
-        sequence_length=int(values["sequence_length"]),
-        truncating=str(values.get("truncating", "pre")),
-        trims=ignores_padding(model) and model.jit_compile is not True,
-    )
-
-
-def _ngram_view(values: Mapping[str, Any], texts: TokenizedTexts) -> NgramView:
-    if texts.ngrams is None:  # They are built for every space that declares "ngrams".
-        raise StorageError(
-            "The cache of the tokenized data must contain the n-grams, which were removed."
-            " Search again to build them."
-        )
-    return NgramView(
-        texts.ngrams, order=int(values["ngrams"]), vocab_size=int(values["ngram_vocab_size"])
-    )
-
-
-def _text_view(model: keras.Model, texts: TokenizedTexts) -> TextView:
-    if texts.raw is None:  # They are stored for every space of which a model takes texts.
-        raise SpaceBug(
-            "The texts of the data are stored before a search only if a model of the space takes"
-            " them when the space is loaded; this configuration's model takes texts, and they are"
-            " not stored. Name keras.layers.TextVectorization in the file of the space, and let the"
-            " model of the defaults take texts.",
-            traceback="",
-        )
-    return TextView(texts, texts.raw, is_column=_is_column(model))
-
-
 def _is_column(model: keras.Model) -> bool:
-    """Return whether the input of a model that takes texts has the shape (batch, 1)."""
     inputs = getattr(model, "inputs", None) or []
     return bool(inputs) and len(inputs[0].shape) > 1
-
-
-def _token_view(values: Mapping[str, Any], texts: TokenizedTexts) -> TokenView:
-    tokens = texts.presets.get(str(values[PRESET]))
-    if tokens is None:  # They are built for every preset that a space declares.
-        raise StorageError(
-            "The cache of the tokenized data must contain the tokens of the preset"
-            f" {values[PRESET]!r}, which were removed. Search again to build them."
-        )
-    return TokenView(
-        tokens,
-        sequence_length=int(values["sequence_length"]),
-        truncating=str(values.get("truncating", "pre")),
-    )
 
 
 def _require(values: Mapping[str, Any], *names: str, for_what: str) -> None:
@@ -183,9 +162,7 @@ def dataset(
 
     Args:
         batches: returns the rows of each batch; is called at the start of every epoch.
-        view: the texts.
         labels: the labels as the loss takes them, with one row for each text.
-        n_batches: number of batches in an epoch.
     """
 
     def generate() -> Iterator[Any]:
@@ -207,7 +184,6 @@ def dataset(
 
 
 def _spec(part: WordView | NgramView | TokenView | TextView) -> tf.TensorSpec:
-    """Return the specification of a batch of one input."""
     if isinstance(part, TextView):
         return tf.TensorSpec((None, 1) if part.is_column else (None,), tf.string)
     return tf.TensorSpec((None, part.fixed_width), tf.int32)
@@ -275,17 +251,13 @@ def predict(
     n_classes: int,
     to_probabilities: keras.layers.Layer | None = None,
 ) -> Array:
-    """Return the class probabilities of every text, as a `Predictor` does."""
     return Predictor(model, to_probabilities)(view, n_classes=n_classes)
 
 
 def latency_ms(model: keras.Model, values: Mapping[str, Any]) -> float:
     """Return the latency of a single text of `sequence_length` tokens in milliseconds, or of
-    `N_TOKENS` tokens for a model that takes n-grams only.
-
-    The latency is the median of `N_CALLS` calls of the traced model on the threads of this process.
-
-    The latency includes neither the tokenization nor the work of a server.
+    `N_TOKENS` tokens for a model that takes n-grams only: the median of `N_CALLS` calls of the
+    traced model on the threads of this process, without the tokenization and the work of a server.
     """
     inputs = tf.nest.map_structure(tf.constant, example_input(model, values, n_rows=1))
     call = tf.function(

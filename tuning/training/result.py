@@ -22,9 +22,7 @@ class Answer(StrEnum):
 
 
 class Infeasible(Exception):
-    """Raised for a configuration that can't be trained. The trial fails for `reason`, and the
-    search goes on.
-    """
+    """Raised for a configuration that can't be trained: the trial fails, the search goes on."""
 
     def __init__(self, reason: FailureReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -32,9 +30,7 @@ class Infeasible(Exception):
 
 
 class OverLimit(Exception):
-    """Raised for a model that is larger or slower than allowed. `result` contains the number of
-    parameters and the latency.
-    """
+    """Raised for a model beyond a limit; `result` has its number of parameters and its latency."""
 
     def __init__(self, result: FitResult) -> None:
         super().__init__("over a limit")
@@ -46,19 +42,14 @@ class TrainingJob:
     """The configuration and the settings of one training.
 
     Args:
-        values: the configuration, by hyperparameter name.
-        n_classes: number of classes.
-        train: maximum number of epochs, patience and batch size.
         seed: seed of the initial weights, the dropout and the order of the texts.
         class_names: the names of the classes, for messages.
         n_epochs: exact number of epochs of the training, which may be a fraction; None if `train`
             decides when it ends.
-        metric: Keras' log name of the metric that decides which epoch is the best.
         known: names of the hyperparameters that the search space declares. If empty, the names
             that the space reads are not checked.
         limits: maximum of `n_parameters` and of `latency_ms`. A model beyond one of them is not
             trained.
-        measure_latency: whether to measure the latency of a single review.
         checkpoint: path of the file in which a paused training is saved.
         resume: whether the training starts from `checkpoint`.
         with_validation: whether to train on the training and the validation split together. In
@@ -87,13 +78,9 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The result of one epoch.
-
-    Args:
-        number: number of epochs trained, from 1; a fraction within the first epoch of a large
-            data set (`fidelity`).
-        metrics: values by Keras' log names.
-        seconds: wall time since the previous epoch, with the evaluation.
+    """The result of one epoch. `number` is the number of trained epochs, a fraction within the
+    first epoch of a large data set (`fidelity`); `seconds` is the wall time since the previous
+    epoch, with the evaluation.
     """
 
     number: float
@@ -109,7 +96,6 @@ class FitResult:
     `best_value` is NaN.
 
     Args:
-        history: the evaluated epochs, in order.
         best_epoch: number of the epoch with the best value of the metric, which may be a fraction.
             Values on different texts are compared on the texts that both have.
         best_value: value of the metric in that epoch. A value on a share of the texts, other than a
@@ -118,8 +104,7 @@ class FitResult:
         metrics: all metrics of that epoch, by Keras' log names; that of `best_value` has its value.
         stopped: whether the coordinator stopped or paused the training.
         paused: whether a checkpoint of the training was saved, from which it can be resumed.
-        n_parameters: number of weights of the model.
-        latency_ms: latency of a single review in milliseconds; None if it was not measured.
+        latency_ms: latency of a single review; None if it was not measured.
         n_fused_layers: number of layers that ran with this package's kernels.
         in_bfloat16: whether the matrix products of the training were rounded to bfloat16.
         n_tokens: number of tokens in all epochs, without padding.
@@ -127,7 +112,6 @@ class FitResult:
         ignores_padding: whether the model's output is independent of the padding.
         seconds: wall time by phase: "build", "view", "first_step" (tracing), "train", "evaluate",
             and "idle" (waiting for the coordinator).
-        peak_memory_mb: maximum memory of the process during the training.
     """
 
     history: list[Epoch] = field(default_factory=list)
@@ -148,5 +132,4 @@ class FitResult:
 
     @property
     def n_epochs(self) -> float:
-        """The number of epochs that were trained."""
         return self.history[-1].number if self.history else 0

@@ -51,10 +51,8 @@ LabelEncoder = Callable[[Labels], Array | Labels]
 class LossForm:
     """What the compiled loss of a model takes.
 
-    Attributes:
-        encode_labels: the encoder of the labels.
-        to_probabilities: the layer that makes probabilities of the model's output; None if the
-            output is probabilities.
+    `to_probabilities` is the layer that makes probabilities of the model's output; None if the
+    output is probabilities.
     """
 
     encode_labels: LabelEncoder
@@ -62,12 +60,10 @@ class LossForm:
 
 
 def as_numbers(labels: Labels) -> Labels:
-    """Return class numbers as they are, int64 array of shape (n,)."""
     return labels
 
 
 def as_column(labels: Labels) -> Array:
-    """Return the class numbers of two classes as a float32 array of shape (n, 1)."""
     return labels.astype(np.float32)[:, None]
 
 
@@ -229,9 +225,7 @@ def _activation_of_logits(
 
 
 def _value(loss: Any, labels: Array | Labels, predictions: Array) -> float:
-    """Return the value of a compiled loss, computed as Keras does. The value of a loss that is not
-    reduced is its mean.
-    """
+    """Return the value of a compiled loss as Keras computes it; its mean, if it is not reduced."""
     function = get_loss(loss, labels, predictions)
     if isinstance(function, _REGRESSION) or getattr(function, "fn", None) in _REGRESSION_FUNCTIONS:
         raise SpaceBug(
