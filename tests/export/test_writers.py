@@ -24,7 +24,7 @@ from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import ExportError, StudyError
-from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
+from tuning.export.ensemble import WeightedModel, average, common_input, values_of_input
 from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.writers import Source

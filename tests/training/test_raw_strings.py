@@ -22,7 +22,7 @@ from tuning.data.corpus import Corpus, LabeledTexts, build_corpus
 from tuning.data.splits import SplitTexts
 from tuning.documents import structure, unstructure
 from tuning.errors import DataError, SpaceBug, SpaceError, StudyError
-from tuning.export.ensemble_graph import WeightedModel, average, common_input
+from tuning.export.ensemble import WeightedModel, average, common_input
 from tuning.export.formats import model_input
 from tuning.inference.manifest import ModelInput
 from tuning.raw_text.store import build_texts

@@ -56,38 +56,22 @@ class ChosenTrial:
 
     @cached_property
     def confirmation(self) -> Confirmation | None:
-        """The study's confirmation; None if it has none."""
         return Confirmation.load(self.folder)
 
     def required_confirmation(self) -> Confirmation:
-        """Return the study's confirmation.
-
-        Raises:
-            StudyError: the study has none.
-        """
         if self.confirmation is None:
             raise StudyError(f"{self.folder.confirmation_path} must exist; the file was removed.")
         return self.confirmation
 
 
 def best_trial(study: StudyHandle) -> FrozenTrial:
-    """Return the trial to export: the confirmed best.
-
-    The best trial of the search is returned if no trial is confirmed, or if a trial that ended
-    after the confirmation is better.
-
-    Raises:
-        StudyError: if no trial is complete.
+    """Return the confirmed best, or the best trial of the search if no trial is confirmed or a
+    trial that ended after the confirmation is better.
     """
     return study.best.trial if study.best else study.summary.require_complete("an export")
 
 
 def named_trial(summary: Summary, number: int) -> FrozenTrial:
-    """Return the trial with this number.
-
-    Raises:
-        StudyError: if the trial is not complete.
-    """
     trial = next((t for t in summary.ranked if t.number == number), None)
     if trial is None:
         known = ", ".join(
@@ -110,9 +94,6 @@ def describe_scores(
     *,
     ensemble: EnsembleFacts | None,
 ) -> SplitScores:
-    """Return the scores of the study's models and of the references, with all evaluations on the
-    test split that the study has recorded.
-    """
     return SplitScores(
         ensemble=ensemble,
         scores={
@@ -134,9 +115,6 @@ def describe_scores(
 
 
 def describe_search(chosen: ChosenTrial) -> SearchFacts:
-    """Return the facts of the search for the configuration, and the values of its repeats on new
-    seeds.
-    """
     trial, summary, config = chosen.trial, chosen.summary, chosen.config
     confirmation = chosen.confirmation
     estimates = estimate(confirmation) if confirmation else None
@@ -170,8 +148,8 @@ def describe_export(
     scores: SplitScores,
     formats: WrittenFormats,
 ) -> FullManifest:
-    """Return the manifest of an export, without the digests of its files. If the exported model is
-    an ensemble, the trial, the hyperparameters and the epochs belong to the confirmed best.
+    """Return the manifest without the digests of the files. In the manifest of an ensemble, the
+    trial, the hyperparameters and the epochs are those of the confirmed best.
     """
     config, exported = chosen.config, trained[BEST]
     record = read_record(chosen.folder)
@@ -216,9 +194,7 @@ class ScoredTest:
     mistakes: list[Mistake]
 
     def stage(self, folder: StudyDir) -> dict[Path, Path]:
-        """Write `test.npz` and `test.json` under temporary names. Return the temporary path of
-        each.
-        """
+        """Write `test.npz` and `test.json` under temporary names; return the name of each."""
         paths = (folder.test_predictions_path, folder.test_path)
         staged = {path: path.with_name(f"{path.name}.tmp") for path in paths}
         write_predictions(staged[folder.test_predictions_path], self.seen)

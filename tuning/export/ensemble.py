@@ -1,63 +1,179 @@
-"""The ensemble of an export: the choice of its members among the repeats of the confirmation, its
-model, and its description.
+"""Ensembles: the choice of their members among a confirmation's repeats, their model, and their
+description.
+
+An ensemble is the weighted mean of the class probabilities of its members. The members are chosen
+greedily, with replacement, on the validation split (Caruana, Niculescu-Mizil, Crew and Ksikes, ICML
+2004): each step adds the repeat with which the mean has the lowest cross-entropy. A step does not
+compare accuracies, because many repeats have the same accuracy, and the best accuracy of many is
+partly luck. As a Keras model, an ensemble takes one input, of which each member takes its own view.
+
+The module has more than 500 lines, because the choice, the model and the description have the same
+members and the same rules about what these may read.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+import keras
 import numpy as np
+import numpy.typing as npt
 
 from tuning.commands import typed
 from tuning.config import exceeded
-from tuning.confirmation.ensemble import Ensemble, Repeat, choose_ensemble
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews, distinct_codes
+from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.errors import ArgumentError, StudyError
-from tuning.evaluation.metrics import Array
+from tuning.evaluation.bootstrap import accuracy_difference
+from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelScores, ModelSize, Scores
+from tuning.evaluation.statistics import Interval
 from tuning.export.description import ChosenTrial
-from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
 from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.retraining import Retraining, Trained
 from tuning.export.writers import Source
+from tuning.inference.manifest import ModelInput
+from tuning.raw_text.input_layers import without_excess
 from tuning.results import StudyDir
 from tuning.spaces.ranges import Value, Values
 from tuning.study.summary import Summary
 from tuning.training import prediction
+from tuning.training.architecture import IDS, NGRAMS, TEXT, TOKENS
 
 AUTO = "auto"
 MIN_STEPS, MAX_STEPS = 2, 20
+# Maximum number of steps of an ensemble whose size is not given. Caruana et al. found most of the
+# gain in the first steps; each further member makes the model larger and slower.
+N_AUTO_STEPS = 10
+
+Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class TrainedEnsemble(Trained):
-    """An ensemble of retrained models. `trial` is the confirmed best; `epochs` and `seconds` are
-    those of all members together.
+class Repeat:
+    """A repeat whose predictions of the validation split were kept, (n_texts, n_classes)."""
+
+    trial: int
+    seed: int
+    probabilities: Array = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A repeat of an ensemble and its weight; the weights of all members sum to 1."""
+
+    trial: int
+    seed: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The members, in descending order of their weights, and the cross-fitted difference: accuracy
+    of the ensemble minus mean accuracy of the confirmed best's repeats, on the validation split.
     """
 
-    def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
-        """Return the scores on the test split. The search has no value of an ensemble."""
-        return ModelScores(
-            **vars(scores),
-            trial=self.trial.number,
-            epochs=self.epochs,
-            seconds=round(self.seconds, 1),
-        )
+    members: tuple[Member, ...]
+    difference: Interval
+
+
+def choose_ensemble(
+    repeats: Sequence[Repeat],
+    labels: Labels,
+    *,
+    best_trial: int,
+    n_steps: int | None,
+    seed: int,
+    codes: Labels | None = None,
+) -> Ensemble:
+    """Choose the members of an ensemble, and estimate its gain over the best configuration.
+
+    The estimate is cross-fitted: members are chosen on one half of the validation split and
+    measured on the other half, and the reverse, so no text is used for both. The comparison is
+    paired by text, with the mean accuracy of the repeats of the best configuration.
+
+    Args:
+        repeats: the repeats to choose from, which include a repeat of `best_trial`.
+        labels: the classes of the validation split, int64 (n,).
+        n_steps: number of times that a repeat is chosen. None: the number up to `N_AUTO_STEPS` that
+            gives the lowest cross-entropy.
+        codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
+            copies of a text are in the same half.
+    """
+    stacked = np.stack([repeat.probabilities for repeat in repeats]).astype(np.float64)
+    # A model that ends with a sigmoid for each class has outputs that do not sum to 1. They are
+    # divided by their sum here and in the exported ensemble (`average`).
+    stacked /= np.maximum(stacked.sum(axis=2, keepdims=True), 1e-7)
+    chosen = choose(stacked, labels, n_steps=n_steps)
+    held_out = cross_fitted(stacked, labels, n_steps=n_steps, seed=seed, codes=codes)
+    of_best = stacked[[repeat.trial == best_trial for repeat in repeats]]
+    members = tuple(
+        Member(repeats[index].trial, repeats[index].seed, count / len(chosen))
+        for index, count in Counter(chosen).most_common()
+    )
+    difference = accuracy_difference(labels, held_out, of_best, codes=codes, seed=seed)
+    return Ensemble(members, difference)
+
+
+def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list[int]:
+    """Return the indices of the models that the steps of the greedy selection choose from
+    `probabilities`, (n_models, n_texts, n_classes); an index may occur several times.
+    """
+    # The cross-entropy depends on the probability of the right class alone.
+    right = probabilities[:, np.arange(len(labels)), labels]
+    chosen: list[int] = []
+    losses: list[float] = []
+    total = np.zeros(len(labels))
+    for step in range(1, (n_steps or N_AUTO_STEPS) + 1):
+        means = np.clip((total + right) / step, 1e-7, 1.0)
+        of_models = -np.log(means).mean(axis=1)
+        index = int(of_models.argmin())
+        chosen.append(index)
+        losses.append(float(of_models[index]))
+        total += right[index]
+    return chosen if n_steps else chosen[: int(np.argmin(losses)) + 1]
+
+
+def cross_fitted(
+    probabilities: Array,
+    labels: Labels,
+    *,
+    n_steps: int | None,
+    seed: int,
+    codes: Labels | None = None,
+) -> Array:
+    """Return the probabilities of ensembles for texts that their members were not chosen on,
+    (n_texts, n_classes).
+    """
+    mean = np.empty(probabilities.shape[1:])
+    halves = _halves(labels, codes, seed=seed)
+    for chosen_on, measured_on in (halves, halves[::-1]):
+        chosen = choose(probabilities[:, chosen_on], labels[chosen_on], n_steps=n_steps)
+        mean[measured_on] = probabilities[chosen][:, measured_on].mean(axis=0)
+    return mean
+
+
+def _halves(labels: Labels, codes: Labels | None, *, seed: int) -> tuple[Rows, Rows]:
+    """Return two random halves of the texts; each has half of the distinct texts of each class."""
+    codes = np.arange(len(labels)) if codes is None else codes
+    of_distinct = labels[np.unique(codes, return_index=True)[1]]
+    order = np.random.default_rng(seed).permutation(len(of_distinct))
+    order = order[np.argsort(of_distinct[order], kind="stable")]
+    is_first = np.isin(codes, order[::2])
+    return np.flatnonzero(is_first), np.flatnonzero(~is_first)
 
 
 def parse_size(text: str) -> int | None:
-    """Return the number of steps in the value of `ensemble`; None for "auto".
-
-    Raises:
-        ArgumentError: the text is neither "auto" nor a whole number from 2 to 20.
-    """
+    """Return the number of steps in the value of `ensemble`; None for "auto"."""
     if text == AUTO:
         return None
     if text.isascii() and text.isdigit() and MIN_STEPS <= int(text) <= MAX_STEPS:
@@ -70,14 +186,8 @@ def parse_size(text: str) -> int | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """The choice of the model that an export contains: at most one of the two values is given.
-
-    Args:
-        number: number of the trial.
-        ensemble: size of an ensemble, or "auto".
-
-    Raises:
-        ArgumentError: `ensemble` is not valid, or both values are given.
+    """The choice of the model that an export contains: the number of a trial, or the size of an
+    ensemble as a text, which may be "auto"; not both.
     """
 
     number: int | None = None
@@ -94,11 +204,6 @@ class ModelChoice:
 
 
 def confirmed_trial(folder: StudyDir) -> int:
-    """Return the number of the trial that leads a study's confirmation.
-
-    Raises:
-        StudyError: the study has no confirmation with repeats.
-    """
     confirmation = Confirmation.load(folder)
     estimates = estimate(confirmation) if confirmation else None
     if estimates is None:
@@ -117,22 +222,9 @@ def choose_members(
     size: str,
     warn: Callable[[str], None],
 ) -> Ensemble | None:
-    """Choose the members of an ensemble from the repeats of a study's confirmation.
-
-    Args:
-        chosen: the confirmed best, with which the ensemble is compared.
-        corpus: the tokenized data.
-        splits: the data as they were read.
-        size: number of steps of the choice, or "auto".
-        warn: called with a sentence if the ensemble adds nothing, or if repeats are left out.
-
-    Returns:
-        The ensemble. None if a single repeat was chosen, or if the size is "auto" and the ensemble
-        is not better than the confirmed best.
-
-    Raises:
-        ArgumentError: `size` is not valid.
-        StudyError: no predictions of the confirmed best were kept.
+    """Choose the members of an ensemble from the repeats of a study's confirmation. None if a
+    single repeat was chosen, or if the size is "auto" and the ensemble is not better than the
+    confirmed best. `warn` gets a sentence then, and if repeats are left out.
     """
     n_steps, number = parse_size(size), chosen.trial.number
     labels = corpus.split("validation").labels
@@ -168,8 +260,8 @@ def choose_members(
 
 
 def retrainings_of(chosen: ChosenTrial, ensemble: Ensemble) -> list[Retraining]:
-    """Return the retrainings of an ensemble's members, in the order of `ensemble.members`. A member
-    has the seed and the number of epochs of its repeat.
+    """Return the retrainings of an ensemble's members, in their order, each with the seed and the
+    number of epochs of its repeat.
     """
     trials = {trial.number: trial for trial in chosen.summary.trials}
     epochs = {f.trial: f.epochs for f in trained_of(chosen.required_confirmation())}
@@ -179,12 +271,222 @@ def retrainings_of(chosen: ChosenTrial, ensemble: Ensemble) -> list[Retraining]:
     ]
 
 
+def _kept_repeats(
+    chosen: ChosenTrial, *, shape: tuple[int, int], warn: Callable[[str], None]
+) -> list[Repeat]:
+    """Return the repeats whose predictions were kept, with probabilities of this shape.
+
+    Finalists over a limit of the study are left out, and those that read other words or tokens than
+    the chosen trial (`_reading`). If the chosen trial takes n-grams alone, the first finalist with
+    repeats that does not counts in its place.
+    """
+    folder, finalists = chosen.folder, trained_of(chosen.required_confirmation())
+    kept = [
+        (_reading(finalist), Repeat(finalist.trial, seed, probabilities))
+        for finalist in sorted(finalists, key=lambda f: f.trial != chosen.trial.number)
+        if not finalist.is_over_limit
+        for seed, value in finalist.repeats.items()
+        if value is not None
+        and (probabilities := read_probabilities(folder.repeat_path(finalist.trial, seed)))
+        is not None
+    ]
+    whole = [(reading, repeat) for reading, repeat in kept if repeat.probabilities.shape == shape]
+    first = next((reading for reading, _ in whole if reading is not None), None)
+    repeats = [repeat for reading, repeat in whole if reading in (None, first)]
+    if len(whole) < len(kept):
+        n = f"{len(kept) - len(whole)} of {len(kept)}"
+        warn(f"The ensemble leaves out {n} repeats, which have other classes or texts.")
+    if len(repeats) < len(whole):
+        n = f"{len(whole) - len(repeats)} of {len(kept)}"
+        warn(
+            f"The ensemble leaves out {n} repeats, which read other tokens: its members must have"
+            " the same preset, sequence_length and truncating."
+        )
+    return repeats
+
+
+def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
+    """Return what a finalist reads beside n-grams: words, or the tokens of a preset at one length;
+    None if it declares neither. An ensemble has one of these inputs: the tokens of a preset at one
+    length can't be cut out of those at another length.
+    """
+    values = finalist.values
+    if "preset" in values:
+        return tuple(values.get(name) for name in ("preset", "sequence_length", "truncating"))
+    return ("words",) if "vocab_size" in values else None
+
+
+@dataclass(frozen=True)
+class WeightedModel:
+    """A trained model of an ensemble, the description of its input, its weight, and the layer that
+    makes probabilities of its output, if it is logits.
+    """
+
+    model: keras.Model
+    inputs: ModelInput
+    weight: float
+    name: str
+    to_probabilities: keras.layers.Layer | None = None
+
+
+def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
+    """Return an input from which each of these inputs can be made.
+
+    The vocabulary is the largest one. If the inputs drop the same part of a long text, the length
+    is the largest one. Otherwise the middle is dropped, and either end is as long as the longest
+    input. N-grams have the largest order, and as many rows as contain all n-grams of each input.
+    Models that take the tokens of a preset take the same tokens, and have n-grams beside them at
+    most. Models that take texts have the same input, which is returned.
+    """
+    if len({item.takes_texts for item in inputs}) > 1:
+        raise StudyError(
+            "The members of an ensemble must all take texts, or none of them; these are models of"
+            " both kinds. Export the confirmed best alone."
+        )
+    if inputs[0].takes_texts:
+        return inputs[0]
+    of_words = [item for item in inputs if item.vocab_size or item.preset]
+    read = {(item.preset, item.sequence_length, item.truncating) for item in of_words}
+    if len(read) > 1 and any(preset for preset, *_ in read):
+        raise StudyError(
+            "The members of an ensemble that read words or tokens must all take the tokens of one"
+            " preset, cut in one way, or all take words. Export the confirmed best alone."
+        )
+    of_ngrams = [item for item in inputs if item.ngrams]
+    parts = {item.truncating for item in of_words}
+    length = max((item.sequence_length for item in of_words), default=0)
+    order = max((item.ngrams for item in of_ngrams), default=0)
+    orders = _orders(corpus, order) if of_ngrams else np.zeros(0, np.uint8)
+    return ModelInput(
+        vocab_size=max((item.vocab_size for item in of_words), default=0),
+        sequence_length=length if len(parts) < 2 else 2 * length,
+        truncating="middle" if len(parts) > 1 else next(iter(parts), "pre"),
+        ngrams=order,
+        ngram_vocab_size=max((_n_rows(orders, item) for item in of_ngrams), default=0),
+        preset=max(item.preset for item in inputs),
+    )
+
+
+def values_of_input(inputs: ModelInput) -> Values:
+    vocabulary: Values = (
+        {"preset": inputs.preset} if inputs.preset else {"vocab_size": inputs.vocab_size}
+    )
+    cut: Values = {"sequence_length": inputs.sequence_length, "truncating": inputs.truncating}
+    words = {**vocabulary, **cut} if inputs.vocab_size or inputs.preset else {}
+    ngrams: Values = {"ngrams": inputs.ngrams, "ngram_vocab_size": inputs.ngram_vocab_size}
+    return {**words, **(ngrams if inputs.ngrams else {})}
+
+
+def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus) -> keras.Model:
+    """Return a model whose output is the weighted mean of the class probabilities of these models,
+    (batch, n_classes).
+
+    Its inputs are the inputs of `common`: "ids", int32 (batch, sequence_length), or "tokens", int32
+    (batch, n_tokens), and "ngrams", int32 (batch, n_ngrams); or "text", strings (batch,).
+    """
+    arrays = {}
+    if common.preset:
+        arrays[TOKENS] = keras.Input((None,), dtype="int32", name=TOKENS)
+    if common.vocab_size:
+        arrays[IDS] = keras.Input((common.sequence_length,), dtype="int32", name=IDS)
+    if common.ngrams:
+        arrays[NGRAMS] = keras.Input((None,), dtype="int32", name=NGRAMS)
+    if common.takes_texts:
+        arrays[TEXT] = keras.Input((), dtype="string", name="text")
+    orders = _orders(corpus, common.ngrams) if common.ngrams else np.zeros(0, np.uint8)
+    terms = []
+    for item in models:
+        source = Source.of(item.model, item.inputs, corpus, item.to_probabilities)
+        source.graph.name = item.name  # The layers of a Keras model need different names.
+        own = {TEXT: arrays[TEXT]} if item.inputs.takes_texts else {}
+        if item.inputs.preset:
+            own[TOKENS] = arrays[TOKENS]
+        if item.inputs.vocab_size:
+            own[IDS] = _own_ids(arrays[IDS], common, item.inputs)
+        if item.inputs.ngrams:
+            own[NGRAMS] = _own_ngrams(arrays[NGRAMS], orders, common, item)
+        output = source.probabilities(source.call(own))
+        # The outputs of several sigmoids do not sum to 1.
+        total = keras.ops.sum(output, axis=1, keepdims=True)
+        terms.append(output / keras.ops.maximum(total, 1e-7) * item.weight)
+    return keras.Model(list(arrays.values()), sum(terms[1:], terms[0]), name="ensemble")
+
+
+def _own_ids(ids: Any, common: ModelInput, own: ModelInput) -> Any:
+    ops = keras.ops
+    if (own.sequence_length, own.truncating) != (common.sequence_length, common.truncating):
+        ids = without_excess(ids, own.sequence_length, own.truncating)
+    return (
+        ids
+        if own.vocab_size == common.vocab_size
+        else ops.where(ops.less(ids, own.vocab_size), ids, UNKNOWN_ID)
+    )
+
+
+def _own_ngrams(
+    ngrams: Any, orders: npt.NDArray[np.uint8], common: ModelInput, item: WeightedModel
+) -> Any:
+    """Return the ids of the n-grams as a model of the ensemble takes them: 0 in the place of
+    n-grams that its vocabulary does not contain.
+    """
+    ops, own = keras.ops, item.inputs
+    if own.ngrams != common.ngrams:
+        # An n-gram of lower order has another rank among the n-grams of lower order.
+        is_kept = orders[: common.ngram_vocab_size - FIRST_WORD_ID] <= own.ngrams
+        ranks = np.where(is_kept, np.cumsum(is_kept) + FIRST_WORD_ID - 1, 0)
+        table = np.concatenate([np.zeros(FIRST_WORD_ID), ranks])[:, None]
+        # Integers, because LiteRT's int8 weights would round numbers of any other kind.
+        layer = keras.layers.Embedding(
+            common.ngram_vocab_size,
+            1,
+            embeddings_initializer="zeros",
+            trainable=False,
+            dtype="int32",
+            name=f"{item.name}_ngrams",
+        )
+        layer.build()
+        layer.set_weights([table.astype(np.int32)])
+        ngrams = ops.squeeze(layer(ngrams), -1)
+    return ops.where(ops.less(ngrams, own.ngram_vocab_size), ngrams, 0)
+
+
+def _orders(corpus: Corpus, order: int) -> npt.NDArray[np.uint8]:
+    """Return the number of words of each n-gram of at most `order` words, the most frequent first,
+    uint8 (n_ngrams,).
+    """
+    orders = corpus.ngram_orders[FIRST_WORD_ID:]
+    return orders[orders <= order]
+
+
+def _n_rows(orders: npt.NDArray[np.uint8], inputs: ModelInput) -> int:
+    """Return the number of rows of a vocabulary with these orders that contain all n-grams of an
+    input.
+    """
+    (places,) = np.nonzero(orders <= inputs.ngrams)
+    n_kept = min(inputs.ngram_vocab_size - FIRST_WORD_ID, len(places))
+    return int(places[n_kept - 1]) + 1 + FIRST_WORD_ID if n_kept else FIRST_WORD_ID + 1
+
+
+@dataclass(frozen=True)
+class TrainedEnsemble(Trained):
+    """An ensemble of retrained models. `trial` is the confirmed best; `epochs` and `seconds` are
+    those of all members together.
+    """
+
+    def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
+        """Return the scores without a validation value, because the search has none."""
+        return ModelScores(
+            **vars(scores),
+            trial=self.trial.number,
+            epochs=self.epochs,
+            seconds=round(self.seconds, 1),
+        )
+
+
 def join(
     chosen: ChosenTrial, ensemble: Ensemble, trained: Sequence[Trained], *, corpus: Corpus
 ) -> TrainedEnsemble:
-    """Return an ensemble as one model. `trained`: the retrained members, in the order of
-    `ensemble.members`.
-    """
+    """Return an ensemble as one model of the retrained members, in their order."""
     models = [
         WeightedModel(
             own.model,
@@ -230,15 +532,8 @@ def describe_ensemble(
     *,
     single: Trained,
 ) -> EnsembleFacts:
-    """Return the description of an ensemble for the manifest.
-
-    Args:
-        trained: the retrained members, in the order of `ensemble.members`.
-        joined: the ensemble as one model.
-        single: the confirmed best, with whose size the ensemble's is compared.
-
-    Raises:
-        StudyError: the ensemble is larger or slower than the study's limits allow.
+    """Return the description of an ensemble; its size is compared with that of `single`, the
+    confirmed best.
     """
     # A model of n-grams alone is timed with as many tokens as the ensemble takes.
     length = {k: value for k, value in joined.values.items() if k == "sequence_length"}
@@ -266,49 +561,3 @@ def describe_ensemble(
         size=size,
         size_of_best=size_of_best,
     )
-
-
-def _kept_repeats(
-    chosen: ChosenTrial, *, shape: tuple[int, int], warn: Callable[[str], None]
-) -> list[Repeat]:
-    """Return the repeats whose predictions were kept, with probabilities of this shape (n_texts,
-    n_classes).
-
-    Finalists over a limit of the study are left out, and those that read other words or tokens than
-    the chosen trial (`_reading`). If the chosen trial takes n-grams alone, the first finalist with
-    repeats that does not counts in its place.
-    """
-    folder, finalists = chosen.folder, trained_of(chosen.required_confirmation())
-    kept = [
-        (_reading(finalist), Repeat(finalist.trial, seed, probabilities))
-        for finalist in sorted(finalists, key=lambda f: f.trial != chosen.trial.number)
-        if not finalist.is_over_limit
-        for seed, value in finalist.repeats.items()
-        if value is not None
-        and (probabilities := read_probabilities(folder.repeat_path(finalist.trial, seed)))
-        is not None
-    ]
-    whole = [(reading, repeat) for reading, repeat in kept if repeat.probabilities.shape == shape]
-    first = next((reading for reading, _ in whole if reading is not None), None)
-    repeats = [repeat for reading, repeat in whole if reading in (None, first)]
-    if len(whole) < len(kept):
-        n = f"{len(kept) - len(whole)} of {len(kept)}"
-        warn(f"The ensemble leaves out {n} repeats, which have other classes or texts.")
-    if len(repeats) < len(whole):
-        n = f"{len(whole) - len(repeats)} of {len(kept)}"
-        warn(
-            f"The ensemble leaves out {n} repeats, which read other tokens: its members must have"
-            " the same preset, sequence_length and truncating."
-        )
-    return repeats
-
-
-def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
-    """Return what a finalist reads beside n-grams: words, or the tokens of a preset at one length;
-    None if it declares neither. An ensemble has one of these inputs: the tokens of a preset at one
-    length can't be cut out of those at another length.
-    """
-    values = finalist.values
-    if "preset" in values:
-        return tuple(values.get(name) for name in ("preset", "sequence_length", "truncating"))
-    return ("words",) if "vocab_size" in values else None

@@ -13,12 +13,11 @@ from typing import Any
 
 from tuning import documents
 from tuning.atomic_io import translated, write_text
-from tuning.confirmation.ensemble import Ensemble
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.ngram_model import NgramReference, all_references
-from tuning.evaluation.predictions import Predictions, columns_of
+from tuning.evaluation.predictions import columns_of
 from tuning.evaluation.references import Reference
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluate_on_test_split
 from tuning.export.description import (
@@ -30,6 +29,7 @@ from tuning.export.description import (
     named_trial,
 )
 from tuning.export.ensemble import (
+    Ensemble,
     ModelChoice,
     choose_members,
     confirmed_trial,
@@ -61,11 +61,8 @@ References = dict[str, Reference | NgramReference]
 
 @dataclass(frozen=True, kw_only=True)
 class DataNow:
-    """The settings with which an export reads its study's data again.
-
-    Attributes:
-        moved: the present place of the data (keys `data` and `data_dir`), if it has changed.
-        slice_column: the column by whose values the report splits the accuracy on the test split.
+    """The present place of a study's data (keys `data` and `data_dir`), if it has changed, and the
+    column by whose values the report splits the accuracy on the test split.
     """
 
     moved: Mapping[str, Any] = field(default_factory=dict)
@@ -86,13 +83,6 @@ def export_best(
     called with a sentence if an ensemble adds nothing, and the confirmed best is exported. If an
     export fails or is killed, the earlier export is unchanged, and its evaluation of the test split
     stays recorded.
-
-    Raises:
-        DataError: if the data have no slice column of this name.
-        StudyError: if no trial is complete, if the data or the search space changed after the
-            search, or if the confirmation has kept no predictions for an ensemble.
-        ExportError: if a format that takes raw text can't be loaded, or if its probabilities differ
-            from the trained model's probabilities.
     """
     choice = choice or ModelChoice()
     config, folder = study.config, study.folder
@@ -159,7 +149,9 @@ def _export(
             manifest = describe_export(
                 chosen, trained, corpus.card, number=number, scores=scores, formats=formats
             )
-            seen = _with_column(evaluation.predictions, slice_column, splits)
+            seen = evaluation.predictions
+            if slice_column is not None:
+                seen = replace(seen, column=columns_of(slice_column, splits)["test"])
             test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
             return _publish(temporary, manifest, test, folder, number=number)
 
@@ -174,7 +166,6 @@ def _train(
     test_texts: list[str],
     progress: Progress | None,
 ) -> tuple[dict[str, Trained], list[Trained], References]:
-    """Return the retrained models by their roles, those of an ensemble, and the references."""
     # The workers that end first leave a core free, which the references use.
     with ThreadPoolExecutor(1) as beside:
         fitted = beside.submit(all_references, splits, corpus, test_texts)
@@ -194,7 +185,6 @@ def _write(
     test_texts: list[str],
     progress: Progress | None,
 ) -> tuple[WrittenFormats, TestEvaluation]:
-    """Write the formats, and evaluate the models on the test split while they are checked."""
     best = trained[BEST]
     inputs = model_input(best.model, best.values)
     source = Source.of(best.model, inputs, corpus, best.to_probabilities)
@@ -222,9 +212,7 @@ def _retrain(
     *,
     progress: Progress | None,
 ) -> tuple[dict[str, Trained], list[Trained]]:
-    """Retrain the chosen trial, the baseline and the members of an ensemble. If chosen trial and
-    baseline are the same trial, it is retrained once.
-    """
+    """Retrain the chosen trial, the baseline (once if it is the same trial) and the members."""
     space_path = find_space(chosen.config.space)
     require_present_space(space_path, space, chosen.config, corpus)
     trials = {BEST: chosen.trial}
@@ -257,7 +245,6 @@ def _evaluate(
     test_texts: list[str],
     progress: Progress | None,
 ) -> TestEvaluation:
-    """Evaluate all models and references on the test split, which is read once."""
     if progress:
         progress("evaluating the models on the test split", 0.0)
     n_classes = len(corpus.card.class_names)
@@ -274,12 +261,6 @@ def _evaluate(
         metric=chosen.config.metric,
         seed=chosen.config.seed,
     )
-
-
-def _with_column(seen: Predictions, name: str | None, splits: SplitReviews) -> Predictions:
-    if name is None:
-        return seen
-    return replace(seen, column=columns_of(name, splits)["test"])
 
 
 def _publish(

@@ -80,10 +80,6 @@ def write_formats(
     The value of the context is a function from the labels of the test split to the formats. A
     format that can't be written or loaded, or that fails its parity check, is removed, and
     `left_out` contains the reason.
-
-    Raises:
-        ExportError: a required format can't be written; of the function: it can't be loaded, or
-            fails its parity check.
     """
     _write_vocabularies(folder, source)
     texts = [*HOSTILE_TEXTS, *(test_texts[row] for row in _parity_rows(len(test_texts), source))]
@@ -108,12 +104,6 @@ def _formats_of(
     texts: list[str],
     expected: Array,
 ) -> WrittenFormats:
-    """Return the formats that passed their checks, and the reasons for the others, which are
-    removed.
-
-    Raises:
-        ExportError: a required format can't be loaded, or fails its parity check.
-    """
     n_hostile = len(HOSTILE_TEXTS)
     labels = test_labels[_parity_rows(len(test_labels), source)]
     written: dict[str, MeasuredFormat] = {}
@@ -127,14 +117,22 @@ def _formats_of(
                 measured = replace(measured, accuracy=change)
             written[FORMATS[name].path] = measured
         except ExportError as error:
-            _remove(path)
+            with translated(path):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             if _is_required(name, source):
                 raise
             left_out[FORMATS[name].path] = str(error).replace(f"{folder.absolute()}/", "")
     return WrittenFormats(
         forms=written,
         left_out=left_out,
-        limits=_nan_limits(texts, expected),
+        limits=[
+            f"The model gives NaN for {text[:40]!r}."
+            for text, row in zip(texts, expected, strict=True)
+            if np.isnan(row).any()
+        ],
         n_parity_texts=len(texts),
     )
 
@@ -163,17 +161,7 @@ def _write_vocabularies(folder: Path, source: Source) -> None:
             shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
 
 
-def _nan_limits(texts: list[str], expected: Array) -> list[str]:
-    """Return a sentence for each text for which the trained model gives NaN."""
-    return [
-        f"The model gives NaN for {text[:40]!r}."
-        for text, row in zip(texts, expected, strict=True)
-        if np.isnan(row).any()
-    ]
-
-
 def model_input(model: keras.Model, values: Values) -> ModelInput:
-    """Return the description of the input of a model with these hyperparameters."""
     roles = {role_of(name) for name in input_names(model)}
     takes_ids, takes_tokens, takes_ngrams = IDS in roles, TOKENS in roles, NGRAMS in roles
     return ModelInput(
@@ -198,13 +186,19 @@ def _write_all(
     check: Callable[[str], Future[Checked]],
     progress: Progress | None,
 ) -> dict[str, Future[Checked]]:
-    """Write each format and start its check; return the outcome of each by its name."""
     outcomes: dict[str, Future[Checked]] = {}
     for number, name in enumerate(sorted(FORMATS, key=lambda name: name != FIRST)):
         if progress:
             progress(f"writing and checking {FORMATS[name].path}", number / len(FORMATS))
         try:
-            _write(folder, name, source)
+            path = folder / FORMATS[name].path
+            if source.inputs.takes_texts and FORMATS[name].takes == TOKEN_IDS:
+                raise ExportError(
+                    f"{path.name} must contain the model's vectorization of the texts; its format"
+                    " has no tables of words."
+                )
+            with translated(path):
+                write_format(name, source, path)
         except ExportError as error:
             if _is_required(name, source):
                 raise
@@ -213,17 +207,6 @@ def _write_all(
         else:
             outcomes[name] = check(name)
     return outcomes
-
-
-def _write(folder: Path, name: str, source: Source) -> None:
-    path = folder / FORMATS[name].path
-    if source.inputs.takes_texts and FORMATS[name].takes == TOKEN_IDS:
-        raise ExportError(
-            f"{path.name} must contain the model's vectorization of the texts; its format has no"
-            " tables of words."
-        )
-    with translated(path):
-        write_format(name, source, path)
 
 
 def _check(
@@ -245,10 +228,6 @@ def _check(
 def accuracy_change(labels: Labels, probabilities: Array, expected: Array) -> AccuracyChange:
     """Return the difference between a format's accuracy and the trained model's accuracy on texts
     of the test split.
-
-    Raises:
-        ExportError: if the format's accuracy is lower by more than `MAX_INT8_LOSS`, and by more
-            than one text.
     """
     change = accuracy_difference(labels, probabilities, expected, seed=0)
     if not change.value >= -max(MAX_INT8_LOSS, 1 / len(labels)):
@@ -288,11 +267,3 @@ def pipeline_probabilities(source: Source, values: Values, texts: list[str]) -> 
         n_classes=len(source.class_names),
         to_probabilities=source.to_probabilities,
     )
-
-
-def _remove(path: Path) -> None:
-    with translated(path):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

@@ -41,7 +41,6 @@ FORMAT_COLUMNS = (
 
 
 def format_rows(manifest: FullManifest) -> list[list[str]]:
-    """Return a row of text for each format, with the columns `FORMAT_COLUMNS`."""
     return [
         [
             name,
@@ -58,11 +57,6 @@ def format_rows(manifest: FullManifest) -> list[list[str]]:
 
 
 def model_card(manifest: FullManifest) -> str:
-    """Return the model card of an export as Markdown.
-
-    The card contains the purpose of the model, its scores, the search, and the code that loads each
-    format.
-    """
     return render("tuning.export", "model_card.md", **_context(manifest))
 
 
@@ -85,7 +79,10 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         "lengths": data_card.length_percentiles,
         "n_evaluations": len(manifest.test_looks),
         "metrics": [metric.label for metric in METRICS.values()],
-        "scores": _score_rows(manifest),
+        "scores": [
+            [name, *(interval_text(*entry.interval(metric)) for metric in METRICS)]
+            for name, entry in named_entries(manifest).items()
+        ],
         "corrected_mean": interval_text(mean.value, mean.low, mean.high) if mean else "",
         "min_seeds": MIN_ROUNDS,
         "hyperparameters": [
@@ -96,18 +93,14 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         "int8": _int8(formats),
         "left_out": manifest.left_out.items(),
         "loading": [
-            (name, _snippet(measured), _packages(measured, manifest.versions))
+            (
+                name,
+                _snippet(measured),
+                # The versions are those of the parity check.
+                [f"{PACKAGES[m]} {manifest.versions[PACKAGES[m]]}" for m in measured.needs],
+            )
             for name, measured in formats.items()
         ],
-        **_ensemble(manifest),
-        "has_token_ids": any(measured.takes == TOKEN_IDS for measured in formats.values()),
-    }
-
-
-def _ensemble(manifest: FullManifest) -> dict[str, Any]:
-    """Return the values of the template for an ensemble; `members` is empty for a single model."""
-    members = manifest.ensemble.members if manifest.ensemble else []
-    return {
         "ensemble_sentences": ensemble_sentences(manifest),
         "members": [
             {
@@ -117,8 +110,9 @@ def _ensemble(manifest: FullManifest) -> dict[str, Any]:
                     for name, value in sorted(member.hyperparameters.items())
                 ),
             }
-            for member in members
+            for member in (manifest.ensemble.members if manifest.ensemble else [])
         ],
+        "has_token_ids": any(measured.takes == TOKEN_IDS for measured in formats.values()),
     }
 
 
@@ -148,10 +142,7 @@ def _front_matter(manifest: FullManifest) -> str:
 
 
 def _data_name(manifest: FullManifest) -> str:
-    """Return the name of the data.
-
-    For an absolute path, the name is its last part, because a card is copied to other machines.
-    """
+    """Return the data's name: the last part of an absolute path, because cards are copied."""
     path = Path(manifest.data)
     return path.name if path.is_absolute() else manifest.data
 
@@ -161,16 +152,7 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _score_rows(manifest: FullManifest) -> list[list[str]]:
-    """Return a row of text for each model that was evaluated on the test split."""
-    return [
-        [name, *(interval_text(*entry.interval(metric)) for metric in METRICS)]
-        for name, entry in named_entries(manifest).items()
-    ]
-
-
 def _int8(formats: Mapping[str, MeasuredFormat]) -> dict[str, str] | None:
-    """Return the effect of int8 weights on the accuracy, as text; None without that format."""
     int8 = formats.get("model_int8.tflite")
     if int8 is None or int8.accuracy is None:
         return None
@@ -186,9 +168,3 @@ def _snippet(measured: MeasuredFormat) -> str:
     if measured.takes == TOKEN_IDS and measured.form in ("keras", "saved_model"):
         return "h5" if measured.form == "keras" else "saved_model_of_ids"
     return measured.form.removesuffix("_int8")
-
-
-def _packages(measured: MeasuredFormat, versions: dict[str, str]) -> list[str]:
-    """Return the packages that a format needs, with the versions used in its parity check."""
-    packages = [PACKAGES[module] for module in measured.needs]
-    return [f"{package} {versions[package]}" for package in packages]

@@ -71,9 +71,6 @@ def write_graph(
 ) -> onnx.ModelProto:
     """Return the graph of a chain of layers for ids with `length` columns; None means any number of
     columns.
-
-    Raises:
-        Unsupported: if this module can't write a layer or an option of a layer.
     """
     graph = _Graph(input_name)
     for layer in layers:
@@ -123,7 +120,6 @@ class _Graph:
     def node(
         self, kind: str, inputs: list[str], *, outputs: tuple[str, ...] = (), **attributes: Any
     ) -> str:
-        """Add a node, and return the name of its first output."""
         names = outputs or (f"{kind.lower()}_{len(self.nodes)}",)
         self.nodes.append(
             helper.make_node(kind, inputs, names, name=f"{kind}_{len(self.nodes)}", **attributes)
@@ -131,21 +127,14 @@ class _Graph:
         return names[0]
 
     def constant(self, values: Any) -> str:
-        """Add a constant, and return its name."""
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
     def axes(self, *axes: int) -> str:
-        """Add a constant of axes or sizes, int64, and return its name."""
         return self.constant(np.array(axes, dtype=np.int64))
 
     def add(self, layer: keras.layers.Layer) -> None:
-        """Add the nodes of a layer.
-
-        Raises:
-            Unsupported: if this module can't write the layer, an option of it, or its position.
-        """
         if type(layer) in IDENTITIES:
             return
         write = {

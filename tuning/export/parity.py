@@ -75,16 +75,12 @@ class Performance:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements(Performance):
-    """The performance of a format, and the largest difference from the trained model's
-    probabilities.
-    """
-
     max_difference: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParityRequest:
-    """The input of the new process. `alone` are the rows of the texts that are predicted alone."""
+    """The input of the new process; `alone` are the rows of texts that are predicted alone."""
 
     input: ModelInput
     n_classes: int
@@ -111,10 +107,6 @@ def check_parity(
 
     All texts are predicted in batches. The texts of `rows_alone` are also predicted alone,
     because the two predictions of a model that reads the padding may differ.
-
-    Raises:
-        ExportError: if the format can't be loaded, or if a probability differs from `expected` by
-            more than the format's tolerance.
     """
     rows = rows_alone(len(texts))
     request = ParityRequest(
@@ -153,11 +145,6 @@ def rows_alone(n_texts: int) -> npt.NDArray[np.int64]:
 
 
 def _run_process(folder: Path, format_name: str, request: ParityRequest) -> ParityAnswer:
-    """Run the new process and return its answer.
-
-    Raises:
-        ExportError: if the process fails or does not end within `MAX_SECONDS`.
-    """
     path = FORMATS[format_name].path
     command = [sys.executable, "-m", "tuning.export.parity", str(folder.absolute()), format_name]
     try:
@@ -192,7 +179,6 @@ def _run_process(folder: Path, format_name: str, request: ParityRequest) -> Pari
 
 
 def main(folder: str, format_name: str) -> None:
-    """Run the parity check in the new process."""
     request = structure(json.load(sys.stdin), ParityRequest)
     needs = format_of(format_name, request.input).needs
     for module in (*RUNTIMES, *TRAINING):

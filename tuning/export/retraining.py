@@ -69,11 +69,7 @@ class Retraining:
 
     @classmethod
     def of(cls, trial: FrozenTrial, *, seed: int) -> Self:
-        """Return the retraining of a trial for its best number of epochs.
-
-        Raises:
-            ExportError: another program has finished the trial.
-        """
+        """Return the retraining of a trial for its best number of epochs."""
         if not was_trained(trial):
             raise ExportError(
                 f"A trial to export must have been trained here; trial {trial.number} was finished"
@@ -103,7 +99,6 @@ class Trained:
     expect: Callable[[list[str]], Array] | None = None
 
     def classifier(self, n_classes: int) -> Classifier:
-        """Return a function from texts to the class probabilities of the model."""
         return lambda texts: prediction.predict(
             self.model,
             prediction.make_view(self.model, self.values, texts),
@@ -112,7 +107,6 @@ class Trained:
         )
 
     def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
-        """Return the model's scores on the test split, and the trial's value in the search."""
         return ModelScores(
             **vars(scores),
             trial=self.trial.number,
@@ -125,11 +119,6 @@ class Trained:
 def require_present_space(
     path: Path, recorded: SearchSpace, config: StudyConfig, corpus: Corpus
 ) -> None:
-    """Check that the file of a search space still declares the recorded ranges.
-
-    Raises:
-        SpaceError: the file declares other ranges.
-    """
     now = declare(
         path,
         n_classes=len(corpus.card.class_names),
@@ -160,26 +149,27 @@ def retrain(
 
     As many trainings as this machine has GPUs or cores for run at the same time, each in a worker.
     A hypermodel with its own `fit` may train another number of epochs.
-
-    Raises:
-        ExportError: if a training failed, or if the number of trained epochs is wrong.
-        SpaceBug: if the search space's code raised an error.
     """
     with tempfile.TemporaryDirectory() as folder:
         requests = {
-            retraining: _request(
-                retraining,
-                train_request(
-                    config,
-                    values_of(retraining.trial, space),
-                    space=space,
-                    space_path=space_path,
-                    corpus=corpus,
-                ),
-                weights=Path(folder) / f"{number}.npz",
+            retraining: train_request(
+                config,
+                values_of(retraining.trial, space),
+                space=space,
+                space_path=space_path,
+                corpus=corpus,
             )
-            for number, retraining in enumerate(retrainings)
+            for retraining in retrainings
         }
+        for number, (retraining, request) in enumerate(requests.items()):
+            job = replace(
+                request.job,
+                n_epochs=retraining.epochs,
+                seed=retraining.seed,
+                with_validation=True,
+                weights=str(Path(folder) / f"{number}.npz"),
+            )
+            requests[retraining] = replace(request, job=job)
         results = _train(requests, log_path=log_path, progress=progress)
         hypermodel = load_hypermodel(space_path)
         trained = []
@@ -206,23 +196,10 @@ def retrain(
     return trained
 
 
-def _request(retraining: Retraining, request: Train, *, weights: Path) -> Train:
-    job = replace(
-        request.job,
-        n_epochs=retraining.epochs,
-        seed=retraining.seed,
-        with_validation=True,
-        weights=str(weights),
-    )
-    return replace(request, job=job)
-
-
 def _train(
     requests: Mapping[Retraining, Train], *, log_path: Path, progress: Progress | None
 ) -> dict[Retraining, tuple[FitResult, float]]:
-    """Train each request, again if its worker is lost; return each result and the seconds of its
-    training.
-    """
+    """Train each request, again if its worker is lost; return its result and its seconds."""
     doing = _sentence([retraining.trial.number for retraining in requests])
     n_epochs = sum(retraining.epochs for retraining in requests)
     done = dict.fromkeys(requests, 0.0)
@@ -253,7 +230,6 @@ def _train(
 
 
 def _seconds(retraining: Retraining) -> float:
-    """Return the seconds of the trial's training in the search."""
     return busy_seconds(attributes_of(retraining.trial).get("seconds", {}))
 
 
@@ -270,10 +246,8 @@ def _n_workers(requests: Mapping[Retraining, Train]) -> int:
 
 def n_workers_of(seconds: Sequence[float], *, most: int) -> int:
     """Return the number of workers, up to `most`, with which trainings end first if twice as many
-    threads make a training `SPEEDUP` times as fast; of equally good numbers the largest.
-
-    Args:
-        seconds: the duration of each training with all threads.
+    threads make a training `SPEEDUP` times as fast; of equally good numbers the largest. `seconds`
+    are the durations of the trainings with all threads.
     """
 
     def end(n_workers: int) -> float:

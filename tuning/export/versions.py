@@ -63,9 +63,6 @@ def publish(temporary: Path, best: Path, *, number: int) -> None:
     The export that was in `best/` becomes an earlier export, of which the newest `N_KEPT` are kept.
     The function renames two folders; if the process is killed between the two renames, both folders
     are complete, and `recover` makes the second rename.
-
-    Raises:
-        StorageError: if the folder is read-only. The export in `best/` is then unchanged.
     """
     old = best.with_name(f"{best.name}.{number - 1}")
     with translated(best):
@@ -111,10 +108,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def newest(folder: StudyDir) -> Path:
-    """Return the folder of a study's newest finished export.
-
-    The folder may be missing; `read_manifest` then raises an error.
-    """
+    """Return the folder of a study's newest finished export, which may be missing."""
     if not folder.best_dir.exists() and folder.path.is_dir():
         # If the lock is held, an export is being written now. If the folder is read-only, nothing
         # can be renamed. In both cases the folder stays as it is.

@@ -61,7 +61,6 @@ class Source:
         corpus: Corpus,
         to_probabilities: keras.layers.Layer | None = None,
     ) -> Source:
-        """Return the source of a model that was trained on this corpus."""
         words, ngrams = corpus.words(inputs.vocab_size), []
         if inputs.ngrams:
             ngrams = corpus.ngrams(order=inputs.ngrams, vocab_size=inputs.ngram_vocab_size)
@@ -76,9 +75,6 @@ class Source:
 
         A subclassed model that Keras can't trace is returned unchanged, or before the layer that
         makes probabilities of its output.
-
-        Raises:
-            ExportError: Keras can't call the model with symbolic inputs, for that layer.
         """
         length, layer = self.inputs.sequence_length, self.to_probabilities
         graph = as_graph(self.model, sequence_length=length)
@@ -119,12 +115,6 @@ class Source:
 
 
 def write_format(format_name: str, source: Source, path: Path) -> None:
-    """Write a model in one format. `format_name` is a key of `FORMATS`.
-
-    Raises:
-        ExportError: if the format can't represent the model.
-        OSError: if the disk is full or read-only.
-    """
     writers: dict[str, Callable[[Source, Path], None]] = {
         "keras": lambda source, path: raw_text_model(source).save(path),
         "saved_model": _write_saved_model,
