@@ -11,8 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.studies import CONFIG, SPACE, Setting
-from tuning.api.exchange import add, opened, write_best_values
-from tuning.api.optuna_trials import read_study
+from tuning.api.exchange import add, opened, read_study, write_best_values
 from tuning.config import StudyConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir

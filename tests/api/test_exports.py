@@ -1,4 +1,6 @@
-"""An export as a Python object: its predictions, its scores, and copies of it."""
+"""An export as a Python object: its predictions, its scores, and copies of it; and the trainings
+that an ensemble needs beside those of the confirmation.
+"""
 
 import pickle
 import shutil
@@ -15,16 +17,44 @@ import pytest
 import tuning
 from tests.stored_documents import EXPORT, STUDY
 from tests.studies import Setting
+from tuning.api import exports as module
 from tuning.api.exports import copy_export, require_free
 from tuning.atomic_io import read_json, write_json
+from tuning.confirmation.rounds import Confirmation
 from tuning.documents import write
 from tuning.errors import ArgumentError, ExportError, StorageError
 from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
 from tuning.export.onnx_graph import chain, write_graph
 from tuning.inference.manifest import digests, read_manifest
+from tuning.results import ResultsDir
+from tuning.study.handle import StudyHandle
 
 TEXTS = ["good film", "bad"]
 COLUMNS = ["text", "label", "probability", "problem"]
+SPACE = """
+import keras
+from keras import layers
+
+POOLING = {
+    "mean": layers.GlobalAveragePooling1D,
+    "max": layers.GlobalMaxPooling1D,
+    "flat": layers.Flatten,
+}
+
+
+def build(hp):
+    kind = hp.Choice("kind", [*POOLING])
+    rows = hp.Int("vocab_size", 10, 40, default=30)
+    hp.Fixed("sequence_length", 8)
+    dim = 3
+    with hp.conditional_scope("kind", ["mean"]):
+        if kind == "mean":
+            dim = hp.Int("mean_dim", 2, 4)
+    parts = [layers.Embedding(rows, dim), POOLING[kind](), layers.Dense(1, "sigmoid")]
+    model = keras.Sequential([keras.Input((8,)), *parts])
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    return model
+"""
 
 
 @pytest.fixture
@@ -224,3 +254,53 @@ def test_study_writes_its_export_and_a_copy(copied: Setting, tmp_path: Path) -> 
     assert export.predict(TEXTS)["text"].tolist() == TEXTS
     assert export.scores["model"][0].startswith("exported ")
     assert {LINEAR, MAJORITY, NGRAMS} <= {*export.scores["model"]}
+
+
+@pytest.mark.slow
+def test_export_of_an_ensemble_trains_a_model_of_each_architecture_once(
+    tmp_path: Path, reviews_csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kinds.py").write_text(SPACE)
+    root = ResultsDir(tmp_path / "results")
+    study = tuning.tune(
+        reviews_csv,
+        space=tmp_path / "kinds.py",
+        study="s",
+        n_trials=12,
+        epochs=1,
+        workers=1,
+        confirm=False,
+        sampler="random",
+        pruner="none",
+        results=root.path,
+    )
+    assert study.confirm(top=1, seeds=2, share=9.0, workers=1) is study
+    folder = root.study("s")
+    exports: list[Confirmation | None] = []
+
+    def export(*_: Any, **__: Any) -> None:
+        exports.append(Confirmation.load(folder))
+
+    monkeypatch.setattr("tuning.export.export.export_best", export)
+    monkeypatch.setattr(module, "print_test_scores", lambda manifest: None)
+    monkeypatch.setattr(module, "print_formats", lambda manifest, folder: None)
+    for ensemble in (None, "auto", "auto"):
+        handle = StudyHandle(root, folder, root.storage_url(None))
+        module.export_best(handle, number=None, ensemble=ensemble, slice_column=None)
+        if ensemble:
+            # The second export trains nothing.
+            monkeypatch.setattr("tuning.search.confirm.confirm", None)
+    monkeypatch.undo()
+    alone, first, second = exports
+    assert alone is not None and first is not None
+    assert not alone.others
+    assert first == second
+    assert first.finalists == alone.finalists
+    kinds = {item.values["kind"] for item in (*first.finalists, *first.others)}
+    assert kinds == {"mean", "max", "flat"}
+    for other in first.others:
+        assert [*other.repeats] == first.seeds[:1]
+        assert folder.repeat_path(other.trial, first.seeds[0]).exists()
+    study.confirm(top=1, seeds=3, share=9.0, workers=1)
+    assert study.confirmation is not None
+    assert study.confirmation.others == first.others

@@ -491,7 +491,7 @@ def test_warning_of_an_export_is_not_written_to_the_log(
     monkeypatch.setattr("tuning.export.export.export_best", exported)
     printed: list[tuple[str, bool]] = []
     monkeypatch.setattr(
-        "tuning.api.trainings.warn", lambda message: printed.append((message, is_logged()))
+        "tuning.api.exports.warn", lambda message: printed.append((message, is_logged()))
     )
     done = run_cli("export-best", "--study", "stored", "--ensemble", "auto")
     assert done.code == 0

@@ -27,15 +27,7 @@ REMEDY = "Write the hypermodel into a file, and give the path: space='my_space.p
 
 def write_space(hypermodel: Any, folder: StudyDir, *, kind: str = "space") -> Path:
     """Write a search space file with a hypermodel into a study's folder, and return its path. The
-    file's name has a hash of its content: the same source gives the same file.
-
-    Args:
-        hypermodel: a subclass of `keras_tuner.HyperModel`, or a function `build(hp)`.
-        kind: the part of the file's name before the hash.
-
-    Raises:
-        SpaceError: the source is not known, or uses a value that can't be written as source.
-        StorageError: the disk is full or the folder is read-only.
+    file's name is `kind` and a hash of its content: the same source gives the same file.
     """
     source = source_of(hypermodel).encode()
     return write_once(folder, f"{content_name(kind, source)}.py", source)
@@ -44,9 +36,6 @@ def write_space(hypermodel: Any, folder: StudyDir, *, kind: str = "space") -> Pa
 def space_place(space: Any, folder: StudyDir) -> str:
     """Return a search space of a call as a name or a path, as a configuration records it. A class
     or a function is written into the folder; its name becomes part of the file's name.
-
-    Raises:
-        SpaceError, StorageError: as `write_space`.
     """
     if isinstance(space, str | Path):
         return str(space)
@@ -54,11 +43,6 @@ def space_place(space: Any, folder: StudyDir) -> str:
 
 
 def source_of(hypermodel: Any) -> str:
-    """Return the source of a search space file that defines a hypermodel.
-
-    Raises:
-        SpaceError: the source is not known, or uses a value that can't be written as source.
-    """
     if not isinstance(hypermodel, type | types.FunctionType):
         raise SpaceError(
             "space must be a name, a path, a class or a function build(hp); received"
@@ -119,7 +103,6 @@ class _Parts:
         self.definitions.append(text + "\n")
 
     def _add_value(self, name: str, value: Any, *, user: Any, module: str) -> None:
-        """Add the meaning of a name: an import, a definition, or a plain value."""
         value = _with_plain_numbers(value)
         alias = "" if getattr(value, "__name__", name) == name else f" as {name}"
         if isinstance(value, types.ModuleType):
@@ -152,7 +135,6 @@ def _with_plain_numbers(value: Any) -> Any:
 
 
 def _remedy_for_value(name: str, value: Any) -> str:
-    """Return what a definition can use instead of a value that can't be written as source."""
     if hasattr(value, "get_config"):
         return (
             "Make it in build(hp). A TextVectorization without a vocabulary is adapted to the"
@@ -165,11 +147,6 @@ def _remedy_for_value(name: str, value: Any) -> str:
 
 
 def _function_of(item: Callable[..., Any]) -> types.FunctionType:
-    """Return a function itself, or the first method of a class.
-
-    Raises:
-        SpaceError: the class has no method.
-    """
     if isinstance(item, types.FunctionType):
         return item
     for value in vars(item).values():
@@ -183,9 +160,6 @@ def _source(item: Callable[..., Any], function: types.FunctionType) -> str:
 
     `inspect.getsource` does not find classes of a notebook with Python 3.11 and 3.12; Jupyter keeps
     the lines of each cell under the file name of its functions.
-
-    Raises:
-        SpaceError: Python has not kept the source.
     """
     lines = linecache.getlines(function.__code__.co_filename, function.__globals__)
     try:

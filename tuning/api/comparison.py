@@ -93,7 +93,21 @@ class Comparison:
         """
         import pandas as pd
 
-        rows = [_row(standing) for standing in self._standings()]
+        rows = [
+            {
+                "space": standing.space,
+                "study": standing.study,
+                "accuracy": standing.accuracy and standing.accuracy.value,
+                "low": standing.accuracy and standing.accuracy.low,
+                "high": standing.accuracy and standing.accuracy.high,
+                "search_value": standing.search_value,
+                "n_trials": standing.n_trials,
+                "train_seconds": standing.train_seconds,
+                "n_parameters": standing.n_parameters,
+                "latency_ms": standing.latency_ms,
+            }
+            for standing in self._standings()
+        ]
         return pd.DataFrame(rows).astype(KINDS)
 
     def _standings(self) -> list[Standing]:
@@ -107,22 +121,6 @@ class Comparison:
         from tuning.display.tables import frame_html
 
         return frame_html(self.name, self.verdict(), self.spaces_dataframe())
-
-
-def _row(standing: Standing) -> dict[str, Any]:
-    accuracy = standing.accuracy
-    return {
-        "space": standing.space,
-        "study": standing.study,
-        "accuracy": accuracy.value if accuracy else None,
-        "low": accuracy.low if accuracy else None,
-        "high": accuracy.high if accuracy else None,
-        "search_value": standing.search_value,
-        "n_trials": standing.n_trials,
-        "train_seconds": standing.train_seconds,
-        "n_parameters": standing.n_parameters,
-        "latency_ms": standing.latency_ms,
-    }
 
 
 def _times(study: StudyHandle) -> tuple[float, float]:
@@ -255,7 +253,7 @@ def compare(
             " the same name must be renamed."
         )
     root = ResultsDir(Path(results).expanduser())
-    home = root.study(study or comparison_name(source.name))
+    home = root.study(study or f"compare-{data_stem(source.name)}"[:60])
     url = root.storage_url(storage)
     configs = [record.config for record in comparisons(root).get(home.name, [])]
     if (
@@ -310,11 +308,6 @@ def compare(
     if not is_whole:
         end_script()
     return Comparison(home.name, root, storage=storage)
-
-
-def comparison_name(data: str | None) -> str:
-    """Return the default name of a comparison on a data set: `compare-movie_reviews`."""
-    return f"compare-{data_stem(data)}"[:60]
 
 
 def load_comparison(

@@ -1,23 +1,24 @@
-"""Imports of configurations, which a study trains first or adds as finished trials; and a study's
-best configuration for KerasTuner and Optuna.
+"""Imports of configurations, also of other Optuna studies, which a study trains first or adds as
+finished trials; and a study's best configuration for KerasTuner and Optuna.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from tuning.api.optuna_trials import completed_trials, read_study
 from tuning.atomic_io import write_text
 from tuning.config import StudyConfig
-from tuning.errors import ArgumentError, SpaceError, StudyError
+from tuning.errors import ArgumentError, SpaceError, StorageError, StudyError
 from tuning.fidelity import epochs_at, part_at
 from tuning.metrics import sign
 from tuning.spaces.foreign_trials import (
@@ -28,16 +29,16 @@ from tuning.spaces.foreign_trials import (
     read_rows,
     to_config,
 )
-from tuning.spaces.hyperparameters import from_params, suggest, to_params
+from tuning.spaces.hyperparameters import from_params, optuna_names, suggest, to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.spaces.starting_points import resolve_point
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
 from tuning.study.optuna_internals import fixed_params_of
-from tuning.study.storage import storage_errors
+from tuning.study.storage import close_study, hide_password, missing_file, storage_errors
 from tuning.study.summary import Best, summarize
-from tuning.study.trials import values_of
+from tuning.study.trials import attributes_of, values_of
 
 # The states of the trials whose configurations a study has. A failed trial has no result, so its
 # configuration may be queued again.
@@ -64,8 +65,6 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class Target:
-    """The study to which configurations are added."""
-
     study: optuna.Study
     space: SearchSpace
     config: StudyConfig
@@ -73,23 +72,12 @@ class Target:
 
 @contextlib.contextmanager
 def opened(study: StudyHandle) -> Iterator[Target]:
-    """Open a study to add trials to it, and lock it against searches of this machine.
-
-    Raises:
-        StudyError: another process has locked the study, or the study does not exist.
-        StorageError: the storage can't be written.
-    """
+    """Open a study to add trials to it, and lock it against searches of this machine."""
     with study_lock(study.folder), storage_errors(study.storage_url), study.opened() as target:
         yield Target(target, study.space, study.config)
 
 
 def import_kerastuner(target: Target, project: Path, *, as_finished: bool = False) -> WarmStart:
-    """Add the trials of a KerasTuner project to a study, the best first.
-
-    Raises:
-        StudyError: the folder has no project of a supported version, or the project has another
-            objective.
-    """
     metric = target.config.metric
     trials, left_out = read_project(project, metric=metric, sign=sign(metric))
     source = f"the KerasTuner project {project.absolute().name}"
@@ -99,15 +87,8 @@ def import_kerastuner(target: Target, project: Path, *, as_finished: bool = Fals
 def import_optuna(
     target: Target, study: optuna.Study | str, name: str | None = None, *, as_finished: bool = False
 ) -> WarmStart:
-    """Add the completed trials of another Optuna study to a study, the best first.
-
-    Args:
-        study: the other study, or the URL of its storage.
-        name: name of the study in that storage.
-
-    Raises:
-        ArgumentError: a URL comes without a name, or a study with a name.
-        StudyError, StorageError: as `read_study`.
+    """Add the completed trials of another Optuna study, or of the study with this name in the
+    storage with the URL `study`, the best first.
     """
     if isinstance(study, str) == (name is None) or not isinstance(study, str | optuna.Study):
         kind = "a URL" if isinstance(study, str) else f"{type(study).__name__} {study!r}"
@@ -123,13 +104,88 @@ def import_optuna(
     return add(target, trials, source=f"the Optuna study {name}", as_finished=as_finished)
 
 
-def enqueue(target: Target, configurations: Any) -> WarmStart:
-    """Queue configurations in a study: the rows of a CSV file or a data frame, a dict of
-    hyperparameters, or a list of dicts.
+def read_study(
+    url: str, name: str, config: StudyConfig, space: SearchSpace, *, same_objectives: bool
+) -> list[ForeignTrial]:
+    study = _open(url, name)
+    try:
+        with storage_errors(url):
+            return completed_trials(study, config, space, same_objectives=same_objectives)
+    finally:
+        close_study(study)
 
-    Raises:
-        StudyError: the file can't be read, or no name is a hyperparameter of the space.
+
+def completed_trials(
+    study: optuna.Study, config: StudyConfig, space: SearchSpace, *, same_objectives: bool
+) -> list[ForeignTrial]:
+    """Return the completed trials of another Optuna study, best first. With `same_objectives`, the
+    objectives of both studies must have the same names.
     """
+    _require_objectives(study, config, same_names=same_objectives)
+    name, trials = study.study_name, study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not complete:
+        raise StudyError(f"A study to import must have a completed trial; {name!r} has none.")
+    names = dict(zip(optuna_names(space.hyperparameters), space.hyperparameters, strict=True))
+    return [
+        ForeignTrial(
+            name=f"trial {trial.number}",
+            values={
+                names[key].name if key in names else key: value
+                for key, value in trial.params.items()
+            },
+            scores=tuple(trial.values),
+            best_epoch=_best_epoch_of(trial),
+        )
+        for trial in sorted(complete, key=lambda t: (-sign(config.metric) * t.values[0], t.number))
+    ]
+
+
+def _require_objectives(study: optuna.Study, config: StudyConfig, *, same_names: bool) -> None:
+    here, there = config.directions, [direction.name.lower() for direction in study.directions]
+    if there != here:
+        raise StudyError(
+            f"A study to import must have the directions of this one, {' and '.join(here)};"
+            f" {study.study_name!r} has {' and '.join(there)}."
+        )
+    objectives, own = study.metric_names or [], [config.metric, *config.costs]
+    if same_names and objectives != own:
+        raise StudyError(
+            f"as_finished must have a study with the objective {' and '.join(own)};"
+            f" {study.study_name!r} has {' and '.join(objectives) or 'objectives without names'}."
+            " Leave as_finished out to train its configurations here."
+        )
+
+
+def _open(url: str, name: str) -> optuna.Study:
+    missing = missing_file(url)
+    if missing:
+        raise StudyError(f"source must be the URL of a storage; the file {missing} does not exist.")
+    place = hide_password(url)
+    try:
+        names = sorted(optuna.get_all_study_names(url))
+        if name not in names:
+            raise StudyError(
+                f"name must be a study in {place}; it contains {', '.join(names) or 'none'}, and"
+                f" not {name!r}."
+            )
+        return optuna.load_study(study_name=name, storage=url)
+    except (
+        *(optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError),
+        *(ValueError, ImportError, RuntimeError),
+    ) as error:
+        raise StorageError(
+            f"source must be the URL of an Optuna storage; {place} gave:"
+            f" {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _best_epoch_of(trial: FrozenTrial) -> float | None:
+    epoch: object = attributes_of(trial).get("best_epoch")
+    return epoch if isinstance(epoch, int | float) and 0 < epoch < math.inf else None
+
+
+def enqueue(target: Target, configurations: Any) -> WarmStart:
     items = target.space.hyperparameters
     if isinstance(configurations, str | Path):
         path = Path(configurations).expanduser()
@@ -165,9 +221,6 @@ def add(
     A queued configuration gets the defaults of its missing hyperparameters. A finished trial must
     have a value for each searched hyperparameter of the space, and no other values: otherwise its
     score would belong to another model. `left_out` are sentences about trials that were not read.
-
-    Raises:
-        StudyError: finished trials have fewer scores than the study has objectives.
     """
     study, config = target.study, target.config
     if as_finished and any(len(trial.scores) != 1 + len(config.costs) for trial in trials):
@@ -177,7 +230,8 @@ def add(
             " of scores. Leave as_finished out to train their configurations here."
         )
     trials_here = study.get_trials(deepcopy=False, states=KNOWN_STATES)
-    known = [_params_of(trial) for trial in trials_here]
+    # A queued trial has fixed parameters only.
+    known = [trial.params or fixed_params_of(trial) for trial in trials_here]
     n_added, sentences, unknown = 0, [*left_out], dict[str, None]()
     for trial in trials:
         try:
@@ -202,11 +256,6 @@ def add(
     return WarmStart(n_added, sentences, n_trials, as_finished)
 
 
-def _params_of(trial: FrozenTrial) -> Mapping[str, Any]:
-    """Return the parameters of a trial, or the fixed parameters of a queued trial."""
-    return trial.params or fixed_params_of(trial)
-
-
 def _unknown(trial: ForeignTrial, space: SearchSpace) -> list[str]:
     names = by_name(space.hyperparameters)
     return [name for name in trial.values if name not in names]
@@ -215,10 +264,6 @@ def _unknown(trial: ForeignTrial, space: SearchSpace) -> list[str]:
 def _new_params(trial: ForeignTrial, space: SearchSpace, *, is_whole: bool) -> Values:
     """Return the Optuna parameters of a configuration. With `is_whole`, the configuration must have
     all values.
-
-    Raises:
-        SpaceError: no name is known, a value is not in its range, or the configuration is not
-            whole.
     """
     unknown = _unknown(trial, space)
     if len(unknown) == len(trial.values):
@@ -270,10 +315,6 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
 def write_best_values(study: StudyHandle, *, output: Path) -> tuple[Best, list[Path]]:
     """Write the hyperparameters of a study's best trial, which is the confirmed best if there is
     one, as the config of a `keras_tuner.HyperParameters` and as Optuna's parameters.
-
-    Raises:
-        StudyError: no trial is complete.
-        StorageError: the files can't be written.
     """
     study.summary.require_complete("an export of its hyperparameters")
     best, space = study.best, study.space

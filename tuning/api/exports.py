@@ -1,4 +1,4 @@
-"""An export as a Python object."""
+"""Exports: a written export as a Python object, and the call that writes one."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import reprlib
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.display.console import warn
+from tuning.display.logs import import_optuna, logging_to
+from tuning.display.progress import steps
+from tuning.display.tables import print_formats, print_test_scores
 from tuning.errors import ArgumentError, ExportError, StorageError
 from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, REMEDY, Manifest, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tuning.data.files import Progress
     from tuning.evaluation.metrics import Array
     from tuning.evaluation.scores import Scores
+    from tuning.export.manifest import FullManifest
     from tuning.inference.known_tokens import ProblemOf
     from tuning.inference.load import Probabilities
+    from tuning.study.handle import StudyHandle
 
 
 class Export:
@@ -69,7 +77,6 @@ class Export:
         """
         import pandas as pd
 
-        from tuning.display.logs import import_optuna
         from tuning.documents import read
         from tuning.evaluation.scores import SplitScores
 
@@ -141,7 +148,6 @@ class Export:
 
 
 def _row(name: str, scores: Scores) -> dict[str, str | float]:
-    """Return the row of a model in `Export.scores`."""
     row: dict[str, str | float] = {"model": name}
     for score in scores.test:
         columns = (score, f"{score}_low", f"{score}_high")
@@ -151,11 +157,6 @@ def _row(name: str, scores: Scores) -> dict[str, str | float]:
 
 
 def _checked(texts: object) -> list[str]:
-    """Return the texts of a call as a list.
-
-    Raises:
-        ArgumentError: `texts` is not a sequence of texts.
-    """
     import pandas as pd
 
     is_other = isinstance(texts, str | bytes | Mapping | pd.DataFrame)
@@ -191,12 +192,67 @@ def load_export(path: str | Path) -> Export:
     return Export(path)
 
 
-def require_free(target: Path) -> None:
-    """Check that a folder does not exist or is empty.
+def export_best(
+    study: StudyHandle,
+    *,
+    number: int | None,
+    ensemble: str | None,
+    slice_column: str | None,
+    moved: Mapping[str, Any] | None = None,
+) -> FullManifest:
+    """Write the export of a study to its folder `best/`, and print its scores on the test split."""
+    from tuning.workers.server import start_server, stderr_to
 
-    Raises:
-        ArgumentError: the folder has files, or the path is a file.
-    """
+    # The fork server imports Keras while this process imports it.
+    start_server()
+    warnings: list[str] = []  # Printed when standard error is no longer redirected to the log.
+    try:
+        with logging_to(study.folder), steps() as progress, stderr_to(study.folder.log_path):
+            # TensorFlow prints lines when it is imported, so it is imported here.
+            from tuning.export import export
+            from tuning.export.ensemble import ModelChoice
+
+            choice = ModelChoice(number=number, ensemble=ensemble)
+            if ensemble is not None and not moved:
+                _train_others(study, progress=progress)
+                study = replace(study)  # The confirmation has changed.
+            manifest = export.export_best(
+                study,
+                choice=choice,
+                data=export.DataNow(moved=moved or {}, slice_column=slice_column),
+                progress=progress,
+                warn=warnings.append,
+            )
+    finally:
+        for message in warnings:
+            warn(message)
+    print_test_scores(manifest)
+    print_formats(manifest, study.folder)
+    return manifest
+
+
+def _train_others(study: StudyHandle, *, progress: Progress) -> None:
+    """Train the models of further architectures that an ensemble can choose, if any lack."""
+    from tuning.confirmation.others import due_others
+    from tuning.search import confirm as confirming
+    from tuning.search.finalists import with_others
+
+    if study.confirmation is None:
+        return
+    _, due = due_others(with_others(study.confirmation, study.summary, study.space))
+    if not due:
+        return
+    progress("training a model of each other architecture", 0.0)
+    trained = confirming.confirm(
+        study,
+        hooks=confirming.ConfirmHooks(on_change=lambda event, _: progress(event, 0.0)),
+        train=confirming.train_others,
+    )
+    if due_others(trained)[1]:
+        raise KeyboardInterrupt
+
+
+def require_free(target: Path) -> None:
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ArgumentError(
             f"The folder of an export must be empty or new; {target}"
@@ -207,9 +263,6 @@ def require_free(target: Path) -> None:
 def copy_export(source: Path, target: Path) -> None:
     """Copy an export into a folder that passed `require_free`. After an error the folder is
     unchanged.
-
-    Raises:
-        StorageError: the folder can't be written.
     """
     folder = target.resolve()
     part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")

@@ -49,11 +49,6 @@ def content_name(kind: str, content: bytes) -> str:
 
 
 def write_once(folder: StudyDir, name: str, content: bytes) -> Path:
-    """Write a file into a study's folder, unless the file exists, and return its absolute path.
-
-    Raises:
-        StorageError: the disk is full or the folder is read-only.
-    """
     path = (folder.path / name).absolute()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,22 +61,13 @@ class Frame:
     """Rows of a call from Python as a Parquet file. The file's name is a hash of the texts and the
     labels: the same rows in the same order give the same name, so a notebook that is run again
     continues its study.
-
-    Attributes:
-        stem: the file's name without its ending.
-        parquet: the content of the file.
     """
 
     stem: str
     parquet: bytes
 
     def write(self, folder: StudyDir) -> Path:
-        """Write the file into a study's folder and return its path. An existing file with further
-        columns is kept.
-
-        Raises:
-            StorageError: the disk is full or the folder is read-only.
-        """
+        """Write the file and return its path; an existing file with further columns is kept."""
         from pyarrow import parquet
 
         path = write_once(folder, f"{self.stem}.parquet", self.parquet)
@@ -95,14 +81,7 @@ def frame_of(
     data: pd.DataFrame, *, text_column: str | None = None, label_column: str | None = None
 ) -> Frame:
     """Return the rows of a data frame. The values of other columns are kept as texts for the
-    reports, except for columns of long values.
-
-    Args:
-        text_column: name of the column of texts; None: the first known name, such as "text".
-        label_column: name of the column of labels; None: the first known name, such as "label".
-
-    Raises:
-        DataError: the frame does not have the columns, or a value can't be written to a file.
+    reports, except for columns of long values. A column that is None is the first known name.
     """
     from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
     from tuning.data.tables import choose_column
@@ -143,7 +122,6 @@ def frame_of(
 
 
 def _row_of_several(values: Iterable[Any]) -> Sized | None:
-    """Return the first row that is not a single value; None if there is none."""
     return next(
         (v for v in values if isinstance(v, Sized) and not isinstance(v, str | bytes)), None
     )
@@ -177,10 +155,9 @@ def _parquet(rows: pd.DataFrame) -> bytes:
 
 
 def _as_texts(column: pd.Series[Any] | pd.DataFrame) -> pd.Series[str] | None:
-    """Return the values of a column as texts, with None where a value is missing.
-
-    The result is None for a column whose name is not unique, or has a dot, which means a nested
-    column in Parquet; and for a column of long values.
+    """Return the values of a column as texts, with None where a value is missing; None for a column
+    of long values, or whose name is not unique or has a dot, which means a nested column in
+    Parquet.
     """
     import pandas as pd
 
@@ -192,12 +169,6 @@ def _as_texts(column: pd.Series[Any] | pd.DataFrame) -> pd.Series[str] | None:
 
 
 def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) -> pd.DataFrame:
-    """Return texts and their labels as a data frame with the columns `TEXT` and `LABEL`.
-
-    Raises:
-        ArgumentError: `texts` or `labels` is None, their lengths differ, or they have more than one
-            value for each row.
-    """
     import pandas as pd
 
     for name, values in (("texts", texts), ("labels", labels)):
@@ -229,12 +200,9 @@ def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) ->
 
 @dataclass(frozen=True)
 class Source:
-    """The data of a call, before anything is written.
-
-    Attributes:
-        name: the name or path of the data, or the name of the frame; None: the default data set.
-        frame: the rows that are written into the study's folder; None if `name` is a path.
-        settings: the given fields of a `DataConfig`, except `data`.
+    """The data of a call, before anything is written: the name or path of the data, or the name of
+    the frame (None: the default data set); the rows that are written into the study's folder; and
+    the given fields of a `DataConfig`, except `data`.
     """
 
     name: str | None
@@ -244,22 +212,12 @@ class Source:
     def write(self, folder: StudyDir) -> dict[str, Any]:
         """Write the rows into a study's folder, if they come from Python, and return the given
         fields of a `DataConfig`.
-
-        Raises:
-            StorageError: the disk is full or the folder is read-only.
         """
         data = str(self.frame.write(folder)) if self.frame else self.name
         return given(data=data) | self.settings
 
 
 def source_of(data: Any) -> Source:
-    """Return the source of a call's parameter `data`.
-
-    Raises:
-        ArgumentError: texts and labels come with data or columns, or have different lengths; `data`
-            is neither a data frame, a text nor a path.
-        DataError: as `frame_of`.
-    """
     data = data if isinstance(data, Data) else Data(data)
     # A data frame may have numbers and tuples for names.
     columns = {
@@ -272,8 +230,16 @@ def source_of(data: Any) -> Source:
         positive_from=data.positive_from,
         drop_stars=[*data.drop_stars] or None,
     )
-    frame = _frame_of_call(data, columns)
-    return Source(frame.stem if frame else _place(data.data), frame, settings)
+    if frame := _frame_of_call(data, columns):
+        return Source(frame.stem, frame, settings)
+    if data.data is not None and not isinstance(data.data, str | Path):
+        kind = type(data.data)
+        raise ArgumentError(
+            f"data must be a data frame of pandas, a path or a name; received a {kind.__name__} of"
+            f" {kind.__module__}. Convert it to a data frame, for example with its to_pandas(), or"
+            " give texts and labels."
+        )
+    return Source(None if data.data is None else str(data.data), None, settings)
 
 
 def _frame_of_call(data: Data, columns: Mapping[str, str | None]) -> Frame | None:
@@ -286,14 +252,3 @@ def _frame_of_call(data: Data, columns: Mapping[str, str | None]) -> Frame | Non
             "texts and labels must come without data and columns; received both. Give either."
         )
     return frame_of(frame_of_lists(data.texts, data.labels))
-
-
-def _place(data: Any) -> str | None:
-    if data is None or isinstance(data, str | Path):
-        return None if data is None else str(data)
-    kind = type(data)
-    raise ArgumentError(
-        f"data must be a data frame of pandas, a path or a name; received a {kind.__name__} of"
-        f" {kind.__module__}. Convert it to a data frame, for example with its to_pandas(), or give"
-        " texts and labels."
-    )

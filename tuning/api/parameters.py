@@ -15,9 +15,7 @@ T = TypeVar("T")
 
 def plain_numbers(function: Callable[P, T]) -> Callable[P, T]:
     """Give a function Python's own numbers: a number of NumPy is converted, and so is a float such
-    as 1e6 that is given for an integer.
-
-    The function raises an `ArgumentError` for another value that is given for a number.
+    as 1e6 that is given for an integer. Other values given for a number are refused.
     """
     signature = inspect.signature(function)
     kinds = {
@@ -40,5 +38,4 @@ def plain_numbers(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def workers_of(workers: int | Workers | None) -> Workers:
-    """Return the workers that a call's parameter `workers` describes."""
     return workers if isinstance(workers, Workers) else Workers(workers)

@@ -191,13 +191,8 @@ def search(
     log_to: Sequence[str] = (),
     confirms: bool = True,
 ) -> bool:
-    """Search, show the progress, and confirm the best configurations. Paused trials are continued.
-
-    Args:
-        run: searches, with the keyword argument `hooks`.
-
-    Returns:
-        Whether the search and the confirmation ran to their ends: False after an interrupt.
+    """Search, show the progress, and confirm the best configurations; return False after an
+    interrupt. `run` searches, with the keyword argument `hooks`.
     """
     from tuning.api.tracking import following
     from tuning.display.logs import logging_to
@@ -210,11 +205,6 @@ def search(
 
 
 def _space_name(space: Any) -> str | None:
-    """Return the name of a search space for the default name of a study.
-
-    Raises:
-        SpaceError: `space` is neither a name, a path, a class nor a function.
-    """
     if space is None or isinstance(space, str | Path):
         return None if space is None else str(space)
     cells.source_of(space)
@@ -232,7 +222,6 @@ def preset_place(preset: str | Path) -> str:
 def _objective_settings(
     objectives: str | Sequence[str], *, metric: str | None, pruner: str | None
 ) -> dict[str, Any]:
-    """Return the fields of `StudyConfig` that `objectives` sets."""
     text = objectives if isinstance(objectives, str) else ",".join(objectives)
     first, costs = parse_objectives(text)
     if metric not in (None, first):
@@ -246,7 +235,6 @@ def _objective_settings(
 def _fetch_study(
     folder: StudyDir, settings: Mapping[str, Any], *, study: str | None, storage: str | None
 ) -> None:
-    """Create the local folder of a study that another machine has created."""
     from tuning.study.study import fetch_study
 
     if study is None or storage is None:

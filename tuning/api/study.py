@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tuning.api.parameters import plain_numbers, workers_of
 from tuning.config import Limits, Workers, given
-from tuning.display.console import end_script
-from tuning.display.logs import import_optuna
-from tuning.errors import ArgumentError
+from tuning.display.console import end_script, warn
+from tuning.display.logs import import_optuna, logging_to
+from tuning.display.running import run_confirmation
+from tuning.display.tables import warn_if_behind
+from tuning.errors import ArgumentError, TrackerError
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from tuning.spaces.loading import SearchSpace
     from tuning.study.handle import StudyHandle
     from tuning.study.status import Status
-    from tuning.study.summary import Best
 
 
 @dataclass(frozen=True)
@@ -55,21 +57,6 @@ class Configuration:
     interval: tuple[float, float] | None = None
 
 
-def configuration_of(best: Best, space: SearchSpace) -> Configuration:
-    """Return the best trial of a study as a configuration."""
-    from tuning.study.trials import value_of, values_of
-
-    mean = best.mean
-    return Configuration(
-        number=best.trial.number,
-        hyperparameters=dict(values_of(best.trial, space)),
-        value=value_of(best.trial),
-        is_confirmed=best.is_confirmed,
-        mean=mean.value if mean else None,
-        interval=(mean.low, mean.high) if mean else None,
-    )
-
-
 class Study:
     """A study in a results folder, which `make tune` or `tuning.tune` created. Every property reads
     the files and the storage again.
@@ -92,7 +79,6 @@ class Study:
         self._storage_url = results.storage_url(storage)
 
     def _read(self) -> StudyHandle:
-        """Return a handle, which reads the files and the storage again."""
         from tuning.study.handle import StudyHandle
 
         return StudyHandle(self._results, self._folder, self._storage_url)
@@ -143,8 +129,20 @@ class Study:
         """The best configuration: the confirmed best, else the best of the search; None before a
         trial is complete.
         """
+        from tuning.study.trials import value_of, values_of
+
         study = self._read()
-        return configuration_of(study.best, study.space) if study.best else None
+        best = study.best
+        if best is None:
+            return None
+        return Configuration(
+            number=best.trial.number,
+            hyperparameters=dict(values_of(best.trial, study.space)),
+            value=value_of(best.trial),
+            is_confirmed=best.is_confirmed,
+            mean=best.mean.value if best.mean else None,
+            interval=(best.mean.low, best.mean.high) if best.mean else None,
+        )
 
     def trials_dataframe(self) -> pd.DataFrame:
         """Return one row for each trial, with the columns of `trials.csv`."""
@@ -216,15 +214,22 @@ class Study:
             StudyError: too few trials are complete, or another process works on the study.
             KeyboardInterrupt: the user interrupted the trainings, outside a notebook.
         """
-        from tuning.api import trainings
+        from tuning.evaluation.linear_reference import read_linear_reference
+        from tuning.search import confirm as confirming
         from tuning.search.finalists import Terms
 
-        confirmation = trainings.confirm(
-            self._read(),
+        study = self._read()
+        run = partial(
+            confirming.confirm,
+            study,
             terms=Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)),
             workers=workers_of(workers),
             limits=limits,
         )
+        with logging_to(self._folder):
+            confirmation = run_confirmation(run, study=self.name)
+            corpus_dir = self._results.cache_dir(study.record.data_fingerprint)
+            warn_if_behind(read_linear_reference(corpus_dir), confirmation, study=self.name)
         if not confirmation.is_over:
             end_script()
         return self
@@ -279,8 +284,8 @@ class Study:
             ExportError: a format does not give the model's predictions.
             ArgumentError: `path` has files.
         """
-        from tuning.api import tracking, trainings
-        from tuning.api.exports import Export, copy_export, require_free
+        from tuning.api import tracking
+        from tuning.api.exports import Export, copy_export, export_best, require_free
 
         tracking.require_trackers(log_to)
         target = None if path is None else Path(path).expanduser()
@@ -288,7 +293,7 @@ class Study:
             target = None  # The export is written there anyway.
         if target:
             require_free(target)
-        trainings.export_best(
+        export_best(
             self._read(),
             number=trial,
             ensemble=None if ensemble is None else str(ensemble),
@@ -297,7 +302,11 @@ class Study:
                 data=data and str(data), data_dir=data_dir and str(Path(data_dir).expanduser())
             ),
         )
-        tracking.track_or_warn(log_to, self._read())
+        if log_to:
+            try:
+                tracking.track(log_to, self._read())
+            except TrackerError as error:  # The export itself is whole.
+                warn(str(error))
         if target is None:
             return Export(self._folder.best_dir)
         copy_export(self._folder.best_dir, target)

@@ -34,13 +34,6 @@ def following(
 ) -> Iterator[Callable[[TuneHooks], TuneHooks]]:
     """Give a function that adds trackers to the hooks of a search, and wait for the trackers at the
     end. A failed tracker is a warning and does not end the search.
-
-    Args:
-        trackers: values of log_to.
-
-    Raises:
-        ArgumentError: a value is not KIND:PLACE with a known kind.
-        TrackerError: the package of a tracker is not installed.
     """
     from tuning.trackers.tracker import Follower
 
@@ -82,14 +75,7 @@ def following(
 
 
 def track(trackers: Iterable[str], study: StudyHandle) -> list[Target]:
-    """Write a study to several trackers, one after another, and return the trackers.
-
-    Raises:
-        ArgumentError: no tracker is given, or a value is not KIND:PLACE with a known kind.
-        TrackerError: a package is missing, or a tracker can't be reached or written. The other
-            trackers are written.
-        StudyError: the storage does not contain the study.
-    """
+    """Write a study to several trackers, one after another, and return the trackers."""
     targets = require_trackers(trackers)
     if not targets:
         raise ArgumentError("log_to must name a tracker, such as tensorboard:runs; received none.")
@@ -107,23 +93,8 @@ def track(trackers: Iterable[str], study: StudyHandle) -> list[Target]:
     return targets
 
 
-def track_or_warn(trackers: Iterable[str], study: StudyHandle) -> None:
-    """Write a study to trackers, if any are given. A failed tracker is a warning."""
-    trackers = [*trackers]
-    if trackers:
-        try:
-            track(trackers, study)
-        except TrackerError as error:
-            warn(str(error))
-
-
 def require_trackers(trackers: Iterable[str]) -> list[Target]:
-    """Return the trackers of a call, after a check of their names and packages.
-
-    Raises:
-        ArgumentError: a value is not KIND:PLACE with a known kind, or a single text is given.
-        TrackerError: the package of a tracker is not installed.
-    """
+    """Return the trackers of a call, after a check of their names and packages."""
     if isinstance(trackers, str):
         raise ArgumentError(
             'log_to must be a list of trackers, such as ["tensorboard:runs"]; received a text.'
