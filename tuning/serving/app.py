@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from tuning.inference.known_tokens import ProblemOf, no_problem
 from tuning.serving.connections import Connection
 from tuning.serving.guard import guarded
 from tuning.serving.microbatch import Busy, MicroBatcher
-from tuning.serving.occlusion import Hidden, effects, hide_words
+from tuning.serving.occlusion import effects, hide_words
 from tuning.serving.pages import docs_page, policy, try_page
 from tuning.serving.schemas import (
     PROBLEMS,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from tuning.evaluation.metrics import Array
     from tuning.inference.load import Probabilities
-    from tuning.inference.manifest import Manifest, ModelInput
+    from tuning.inference.manifest import Manifest
 
 # Maximum number of connections that the operating system holds until asyncio accepts them. asyncio
 # accepts all of them at once, before `MAX_CONNECTIONS` is checked. With a backlog of 256, a flood
@@ -50,10 +50,6 @@ if TYPE_CHECKING:
 BACKLOG = 128
 # Maximum time for the answers to open requests when the server ends.
 SHUTDOWN_SECONDS = 10
-
-Export = dict[str, Any]  # The fields of `schemas.Export`.
-PredictionsOf = Callable[[Sequence[str], "Array"], list[dict[str, Any]]]
-"""A function from texts and their class probabilities to the fields of `schemas.Prediction`."""
 
 
 def make_app(
@@ -77,6 +73,7 @@ def make_app(
         yield
         batcher.close()
 
+    # The fields of `schemas.Export`.
     export = {
         "study": manifest.study,
         "number": manifest.export_number,
@@ -93,64 +90,56 @@ def make_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    names = manifest.class_names
+
+    async def outputs_of(texts: list[str]) -> Array:
+        try:
+            return await batcher.run(texts)
+        except Busy as error:
+            raise HTTPException(
+                503,
+                "Too many requests or texts wait already; ask again later.",
+                headers={"Retry-After": "1"},
+            ) from error
 
     def predictions(texts: Sequence[str], outputs: Array) -> list[dict[str, Any]]:
-        return _predictions(texts, outputs, names=names, problem_of=problem_of)
+        return _predictions(texts, outputs, names=manifest.class_names, problem_of=problem_of)
 
-    _add_predict(app, batcher, predictions=predictions, export=export)
-    _add_explain(app, batcher, predictions=predictions, model_input=manifest.input, export=export)
-    _add_health(app, export=export)
-    pages = {"/": try_page(manifest.text_column), "/docs": docs_page(app.openapi())}
-    for path, page in pages.items():
-        _add_page(app, path, page)
-    return guarded(app, hosts=hosts, policy=policy(pages.values()), any_address=any_address)
-
-
-def _add_predict(
-    app: FastAPI, batcher: MicroBatcher, *, predictions: PredictionsOf, export: Export
-) -> None:
-    adapter = TypeAdapter[Any](OneText | ManyTexts)
+    of_predict = TypeAdapter[Any](OneText | ManyTexts)
 
     @app.post(
         "/predict",
         response_model=Predictions,
         responses=PROBLEMS,
-        openapi_extra=request_body(adapter, {"texts": ["I love it"]}),
+        openapi_extra=request_body(of_predict, {"texts": ["I love it"]}),
     )
     async def predict(request: Request) -> JSONResponse:
         """Label one text or many."""
-        body = await _parsed(request, adapter, shape='{"text": "…"} or {"texts": ["…", "…"]}')
+        body = await _parsed(request, of_predict, shape='{"text": "…"} or {"texts": ["…", "…"]}')
         texts = [body.text] if isinstance(body, OneText) else body.texts
-        outputs = await _probabilities(batcher, texts)
+        outputs = await outputs_of(texts)
         return JSONResponse({"predictions": predictions(texts, outputs), "export": export})
 
-
-def _add_explain(
-    app: FastAPI,
-    batcher: MicroBatcher,
-    *,
-    predictions: PredictionsOf,
-    model_input: ModelInput,
-    export: Export,
-) -> None:
-    adapter = TypeAdapter[Any](OneText)
+    of_explain = TypeAdapter[Any](OneText)
 
     @app.post(
         "/explain",
         response_model=Explanation,
         responses=PROBLEMS,
-        openapi_extra=request_body(adapter, {"text": "I love it"}),
+        openapi_extra=request_body(of_explain, {"text": "I love it"}),
     )
     async def explain(request: Request) -> JSONResponse:
         """Label a text, and give the effect of each word on the label: the model predicts the text
         again without the word, for up to 200 different words of its input (fewer in a long text).
         """
-        body = await _parsed(request, adapter, shape='{"text": "…"}')
-        hidden = hide_words(body.text, model_input)
-        outputs = await _probabilities(batcher, list(hidden.texts))
+        body = await _parsed(request, of_explain, shape='{"text": "…"}')
+        hidden = hide_words(body.text, manifest.input)
+        outputs = await outputs_of(list(hidden.texts))
         (prediction,) = predictions([body.text], outputs[:1])
-        words = _words(hidden, outputs)
+        words = [
+            # Adding 0.0 makes 0.0 out of -0.0.
+            {"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0}
+            for word in effects(hidden, outputs)
+        ]
         return JSONResponse(
             {
                 "prediction": prediction,
@@ -160,29 +149,22 @@ def _add_explain(
             }
         )
 
-
-def _add_health(app: FastAPI, *, export: Export) -> None:
     @app.get("/health", response_model=Health, responses={403: PROBLEMS[403]})
     async def health() -> JSONResponse:
         """Return the status of the server; the answer does not wait for the model."""
         return JSONResponse({"status": "ok", "export": export})
+
+    # The page /docs describes the routes that exist when it is made.
+    pages = {"/": try_page(manifest.text_column), "/docs": docs_page(app.openapi())}
+    for path, page in pages.items():
+        _add_page(app, path, page)
+    return guarded(app, hosts=hosts, policy=policy(pages.values()), any_address=any_address)
 
 
 def _add_page(app: FastAPI, path: str, page: str) -> None:
     @app.get(path, include_in_schema=False)
     async def get_page() -> HTMLResponse:
         return HTMLResponse(page)
-
-
-async def _probabilities(batcher: MicroBatcher, texts: list[str]) -> Array:
-    try:
-        return await batcher.run(texts)
-    except Busy as error:
-        raise HTTPException(
-            503,
-            "Too many requests or texts wait already; ask again later.",
-            headers={"Retry-After": "1"},
-        ) from error
 
 
 async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) -> Any:
@@ -221,21 +203,7 @@ def _predictions(
     ]
 
 
-def _words(hidden: Hidden, outputs: Array) -> list[dict[str, Any]]:
-    return [
-        # Adding 0.0 makes 0.0 out of -0.0.
-        {"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0}
-        for word in effects(hidden, outputs)
-    ]
-
-
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
-
-    Raises:
-        ServeError: The port is in use or not allowed, or the host is another machine.
-        ArgumentError: The port is not in 1..65535, or the host is not a name or address.
-    """
     check_port(port)
     family, _ = resolve(host)
     try:

@@ -118,9 +118,8 @@ class Connection(HttpToolsProtocol):
         self.refuse(400, msg)
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer in one sentence and close the connection.
-
-        A client that has not read its earlier answers gets no answer.
+        """Answer in one sentence, unless the client has not read its earlier answers, and close the
+        connection.
         """
         self.connections.discard(self)
         if not self.transport.is_closing() and not self.transport.get_write_buffer_size():

@@ -74,7 +74,6 @@ def guarded(
 
 
 def _with_headers(send: Send, policy: str) -> Send:
-    """Return a function that sends an answer with `HEADERS` and its Content-Security-Policy."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -90,13 +89,7 @@ def _with_headers(send: Send, policy: str) -> Send:
 
 
 async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-    """Return the whole body, or None if it is too large.
-
-    A body is too large if its header Content-Length or the bytes that arrived are over the limit.
-
-    Raises:
-        ClientDisconnect: The connection ended before the whole body arrived.
-    """
+    """Return the body, or None if its header Content-Length or its bytes are over the limit."""
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length[:20]) > MAX_BODY:
         return None
@@ -138,7 +131,6 @@ async def _refuse(send: Send, status: int, detail: str) -> None:
 
 
 def refusal(detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return headers and body of an answer that refuses a request and ends its connection."""
     body = json.dumps({"detail": detail}).encode()
     return [
         (b"content-type", b"application/json"),

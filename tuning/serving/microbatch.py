@@ -44,11 +44,6 @@ class MicroBatcher:
         self._worker: asyncio.Task[None] | None = None
 
     async def run(self, texts: Sequence[str]) -> Array:
-        """Return the class probabilities of one request's texts.
-
-        Raises:
-            Busy: Too many requests or texts wait already.
-        """
         if self._n_requests >= MAX_REQUESTS or self._n_waiting + len(texts) > MAX_WAITING:
             raise Busy
         answer: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
@@ -91,7 +86,6 @@ class MicroBatcher:
         return batch
 
     def close(self) -> None:
-        """Wait for the current call of the model and end the thread."""
         if self._thread:
             self._thread.shutdown()
         self._thread = None

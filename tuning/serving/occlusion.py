@@ -72,7 +72,13 @@ def hide_words(text: str, inputs: ModelInput) -> Hidden:
     names = tokens.words.to_pylist()
     different = [word for word in dict.fromkeys(ids.tolist()) if word != _NO_WORD]
     words = different[: min(MAX_WORDS, MAX_CHARACTERS // max(sum(map(len, parts)), 1))]
-    copies = (separator.join(_without(parts, ids == word)) for word in words)
+    copies = (
+        separator.join(
+            _HIDDEN if hide else part
+            for part, hide in zip(parts, (ids == word).tolist(), strict=True)
+        )
+        for word in words
+    )
     return Hidden(
         words=tuple(names[word].decode() for word in words),
         counts=tuple(int((ids == word).sum()) for word in words),
@@ -92,16 +98,9 @@ def _visible(n_tokens: int, inputs: ModelInput) -> npt.NDArray[np.int64]:
     return np.concatenate([positions[: length - n_last], positions[n_tokens - n_last :]])
 
 
-def _without(parts: list[str], is_hidden: Array) -> list[str]:
-    return [_HIDDEN if hide else part for part, hide in zip(parts, is_hidden.tolist(), strict=True)]
-
-
 def effects(hidden: Hidden, probabilities: Array) -> list[Word]:
     """Return the words with their effects, the largest effect first, without the words without
-    which the model gives NaN.
-
-    `probabilities` are the class probabilities of `hidden.texts`, a float64 array of shape
-    (n_texts, n_classes).
+    which the model gives NaN. `probabilities` are those of `hidden.texts`, (n_texts, n_classes).
     """
     label = int(probabilities[0].argmax())
     lost = (probabilities[0, label] - probabilities[1:, label]).tolist()

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from tuning.data.sources import TEXT_COLUMNS
@@ -31,11 +32,8 @@ EXAMPLES = (
 
 
 def try_page(text_column: str | None = None) -> str:
-    """Return the page that labels a text or the rows of a file.
-
-    Args:
-        text_column: the text column of the training data, which is chosen in a file that has it. In
-            another file the user chooses. None: the first known column is chosen.
+    """Return the page that labels a text or the rows of a file. `text_column`, the column of the
+    training data, is chosen in a file that has it; None: the first known column is chosen.
     """
     known = [text_column, last_part(text_column)] if text_column else TEXT_COLUMNS
     return render(
@@ -49,22 +47,19 @@ def try_page(text_column: str | None = None) -> str:
 
 
 def docs_page(schema: dict[str, Any]) -> str:
-    """Return the page that describes an OpenAPI schema."""
     return render(
         PACKAGE,
         "docs.html",
         info=schema["info"],
         paths=schema["paths"],
         schemas=schema["components"]["schemas"],
-        to_json=_to_json,
+        to_json=partial(json.dumps, indent=2, ensure_ascii=False),
     )
 
 
 def policy(pages: Collection[str]) -> str:
-    """Return the Content-Security-Policy of some pages.
-
-    It allows the scripts and styles that the pages contain, by their hashes, and requests to this
-    server.
+    """Return the Content-Security-Policy of some pages, which allows the scripts and styles that
+    they contain, by their hashes, and requests to this server.
     """
     scripts, styles = (
         [text for page in pages for text in re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)]
@@ -85,7 +80,3 @@ def policy(pages: Collection[str]) -> str:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)

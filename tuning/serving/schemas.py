@@ -116,10 +116,7 @@ SENTENCES = {
 
 
 def reason_of(error: ValidationError, *, shape: str) -> str:
-    """Return a sentence about a body that does not have the required shape.
-
-    The sentence repeats no part of the body.
-    """
+    """Return a sentence about a body of another shape, which repeats no part of the body."""
     errors = (
         error.errors(include_url=False, include_input=False)
         if error.error_count() <= MAX_ERRORS
