@@ -52,21 +52,16 @@ class Interrupted(KeyboardInterrupt):
 def end_script() -> None:
     """End the script whose call the user has interrupted, when the call has paused its trainings. A
     notebook goes on: its user chooses the next cell.
-
-    Raises:
-        Interrupted: this is not a notebook.
     """
     if not console.is_jupyter:
         raise Interrupted
 
 
 def warn(message: str) -> None:
-    """Print a warning on standard error."""
     error_console.print(f"[bold yellow]warning:[/] {escape(message)}")
 
 
 def printable(text: str, width: int) -> str:
-    """Return one line of text without control characters, cut to `width` characters."""
     line = visible(text[: 4 * width])
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
@@ -93,5 +88,4 @@ def open_in_browser(url: str) -> None:
 
 
 def server_url(host: str, port: int) -> str:
-    """Return the URL of a server, in which an IPv6 address has brackets."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

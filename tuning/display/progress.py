@@ -46,14 +46,17 @@ TICK_SECONDS = 0.1  # Time between two polls of the process that trains the line
 
 @contextlib.contextmanager
 def steps() -> Iterator[Callable[[str, float], None]]:
-    """Yield a function that shows a step's name and the share of the work that is done.
-
-    On a terminal and in a notebook the function updates a progress bar; elsewhere it prints one
-    line for each step.
+    """Yield a function that shows a step's name and the share of the work that is done: as a bar on
+    a terminal and in a notebook, and elsewhere as one line for each step.
     """
     if console.is_jupyter:
         with NotebookLive() as live:
-            yield lambda label, share: live.update(_step(label, share))
+            yield lambda label, share: live.update(
+                Group(
+                    escape(visible(label)),
+                    ProgressBar(total=1.0, completed=share, width=BAR_WIDTH),
+                )
+            )
         return
     if not console.is_terminal:
         printed: set[str] = set()
@@ -78,14 +81,7 @@ def steps() -> Iterator[Callable[[str, float], None]]:
         )
 
 
-def _step(label: str, share: float) -> RenderableType:
-    """Return a step's name above the share of the work that is done."""
-    return Group(escape(visible(label)), ProgressBar(total=1.0, completed=share, width=BAR_WIDTH))
-
-
 class SearchDisplay:
-    """Progress of a search: a live table on a terminal or in a notebook, plain lines elsewhere."""
-
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self._step: Callable[[str, float], None] | None = None
@@ -98,7 +94,6 @@ class SearchDisplay:
         self._stack.close()
 
     def prepare(self, label: str, share: float) -> None:
-        """Show a step of the preparation."""
         if self._step is None:
             self._step = self._stack.enter_context(steps())
         self._step(label, share)
@@ -121,7 +116,6 @@ class SearchDisplay:
             self._live = self._stack.enter_context(NotebookLive())
 
     def change(self, state: Progressed) -> None:
-        """Show the current state of the search."""
         if self._live:
             self._live.update(_panel(state))
         elif state.event:
@@ -147,11 +141,9 @@ class LinearDisplay:
 
     @property
     def reference(self) -> LinearReference | None:
-        """The model's scores; None while they are not known."""
         return self._fit.reference
 
     def start(self, corpus: Corpus) -> None:
-        """Print the stored value of the corpus, if it has one."""
         from tuning.data.data_card import REFERENCE_NAME
 
         self._folder = corpus.folder
@@ -170,13 +162,11 @@ class LinearDisplay:
             self._fit.start(folder)
 
     def show(self) -> None:
-        """Print the value once, after the training."""
         reference = self._fit.poll()
         if reference:
             console.print(escape(reference.sentence(self._metric)))
 
     def wait(self, is_interrupted: Callable[[], bool]) -> None:
-        """Wait up to a minute for the end of the training, and print the value."""
         self.train()
         end = time.monotonic() + WAIT_SECONDS
         self.show()
@@ -188,7 +178,6 @@ class LinearDisplay:
 
 
 def _count(state: Progressed) -> str:
-    """Return the number of finished trials, and the total number if the search has one."""
     total = "" if state.n_trials == MAX_TRIALS else f"/{state.n_trials}"
     return f"{state.summary.n_finished}{total}"
 
@@ -216,12 +205,7 @@ def _panel(state: Progressed) -> RenderableType:
         f"trial {number} epoch {epoch:g}/{state.epochs}"
         for number, epoch in sorted(state.running.items())
     )
-    return Group(
-        head,
-        bar,
-        escape(_incumbent(state)),
-        escape(running),
-    )
+    return Group(head, bar, escape(_incumbent(state)), escape(running))
 
 
 def _incumbent(state: Progressed) -> str:
@@ -246,11 +230,9 @@ class RowProgress:
         self._share, self._started, self._printed = 0.0, time.monotonic(), time.monotonic()
 
     def read(self, share: float) -> None:
-        """Set the share of the file's bytes that has been read."""
         self._share = share
 
     def show(self, n_rows: int) -> None:
-        """Show the number of rows that have been written."""
         now = time.monotonic()
         line = f"{n_rows:,} rows, {n_rows / max(now - self._started, 0.001):,.0f} a second"
         if self._console.is_terminal:

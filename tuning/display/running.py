@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 
 def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms: bool) -> bool:
     """Run a search, show its progress and outcome, and confirm its best trials with the same
-    workers.
-
-    Returns:
-        Whether both ran to their end: False if the user interrupted one of them.
+    workers; return False if the user interrupted one of them.
     """
     from tuning.confirmation.rounds import Confirmation
     from tuning.report.dashboard import DashboardDrawing
@@ -64,9 +61,12 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
             for confirmation in confirmations:
                 warn_if_behind(linear.reference, confirmation, study=name)
 
-        drawing = DashboardDrawing()
         hooks = TuneHooks(
-            progress=display.prepare, on_start=start, on_change=change, then=then, drawing=drawing
+            progress=display.prepare,
+            on_start=start,
+            on_change=change,
+            then=then,
+            drawing=DashboardDrawing(),
         )
         outcome = search(hooks=hooks)
     return outcome.ended != SearchEnd.INTERRUPTED and all(c.is_over for c in confirmations)
@@ -91,10 +91,8 @@ def _can_be_confirmed(outcome: Outcome) -> bool:
 
 
 def run_confirmation(confirm: Callable[..., Confirmation], *, study: str) -> Confirmation:
-    """Run the confirmation of a study, show its progress, and print its result.
-
-    Args:
-        confirm: runs the confirmation with the keyword argument `hooks`, a `ConfirmHooks`.
+    """Run a confirmation, show its progress, and print its result. `confirm` runs it with the
+    keyword argument `hooks`, a `ConfirmHooks`.
     """
     from tuning.report.confirmation import plan
     from tuning.report.dashboard import DashboardDrawing

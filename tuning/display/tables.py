@@ -41,9 +41,8 @@ N_ROWS = 20
 def print_outcome(
     outcome: Outcome, card: DataCard, confirmation: Confirmation | None = None
 ) -> None:
-    """Print the end of a search, its best trials, and the bounds to change next.
-
-    `confirmation` is the confirmation of an earlier call, whose best trial is marked.
+    """Print the end of a search, its best trials (marked if an earlier call has confirmed one), and
+    the bounds to change next.
     """
     from tuning.report.next_ranges import advise
     from tuning.report.sentences import verdict
@@ -65,7 +64,6 @@ def print_outcome(
 
 
 def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
-    """Print the finalists of a study with their repeats, and the verdict."""
     from tuning.confirmation.estimates import estimate
     from tuning.report.confirmation import finalist_rows, sentences
 
@@ -81,7 +79,6 @@ def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
 
 
 def print_spaces(standings: Sequence[Standing]) -> None:
-    """Print the search spaces of a comparison, and which to choose."""
     from tuning.report.spaces import choice, space_rows
 
     header, rows = space_rows(standings)
@@ -94,7 +91,6 @@ def print_spaces(standings: Sequence[Standing]) -> None:
 def warn_if_behind(
     reference: LinearReference | None, confirmation: Confirmation, *, study: str
 ) -> None:
-    """Print a warning if the confirmed best of a study is behind the linear model."""
     from tuning.report.sentences import behind_linear
 
     sentence = behind_linear(reference, confirmation, study=study)
@@ -133,9 +129,6 @@ def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
 
 
 def print_test_scores(manifest: FullManifest) -> None:
-    """Print the test scores of the best, the baseline and the references, and whether the best is
-    ahead of each of the others.
-    """
     from tuning.evaluation.scores import ModelScores
     from tuning.evaluation.statistics import interval_text
     from tuning.evaluation.test_split import ensemble_sentences, exported_name, named_entries
@@ -172,12 +165,22 @@ def print_test_scores(manifest: FullManifest) -> None:
 
 
 def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
-    """Print every format of an export with its size, difference and latency, the formats that were
-    left out, and the limits of the model.
-    """
+    from tuning.export.model_card import FORMAT_COLUMNS, format_rows
     from tuning.export.versions import earlier
 
-    console.print(_formats_table(manifest, folder))
+    title = (
+        f"Export {manifest.export_number}: {folder.best_dir}/, compared on"
+        f" {manifest.n_parity_texts:,} texts"
+    )
+    table = Table(title=escape(title), title_justify="left")
+    shown = [n for n, column in enumerate(FORMAT_COLUMNS) if column not in CARD_ONLY_COLUMNS]
+    for number in shown:
+        table.add_column(
+            FORMAT_COLUMNS[number], justify="right" if number else "left", no_wrap=True
+        )
+    for row in format_rows(manifest):
+        table.add_row(*(row[number] for number in shown))
+    console.print(table)
     int8 = manifest.forms.get("model_int8.tflite")
     if int8 and int8.accuracy:
         change = int8.accuracy
@@ -192,32 +195,12 @@ def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
         console.print(f"Earlier exports are kept in {kept}.")
 
 
-def _formats_table(manifest: FullManifest, folder: StudyDir) -> Table:
-    from tuning.export.model_card import FORMAT_COLUMNS, format_rows
-
-    title = (
-        f"Export {manifest.export_number}: {folder.best_dir}/, compared on"
-        f" {manifest.n_parity_texts:,} texts"
-    )
-    table = Table(title=escape(title), title_justify="left")
-    shown = [n for n, column in enumerate(FORMAT_COLUMNS) if column not in CARD_ONLY_COLUMNS]
-    for number in shown:
-        table.add_column(
-            FORMAT_COLUMNS[number], justify="right" if number else "left", no_wrap=True
-        )
-    for row in format_rows(manifest):
-        table.add_row(*(row[number] for number in shown))
-    return table
-
-
 def print_next(study: str) -> None:
-    """Print the commands to type after a search."""
     of_study = [typed(command, study=study) for command in ("export-best", "report")]
     _print_commands(*of_study, typed("dashboard"))
 
 
 def print_next_of_export(study: str) -> None:
-    """Print the commands to type after an export."""
     of_study = [typed(command, study=study) for command in ("report", "serve")]
     _print_commands(typed("predict", study=study, text="I love it"), *of_study)
 
@@ -251,12 +234,10 @@ def best_table(
 
 
 def card_table(card: DataCard) -> Table:
-    """Return the data card as a table. A path below the current folder is shown without that
-    folder.
-    """
     from tuning.report.tables import data_rows
 
     table = Table(title="Data", title_justify="left", show_header=False)
+    # A path below the current folder is shown without that folder.
     near = (card.data or "").removeprefix(f"{Path.cwd()}{os.sep}")
     for name, value in data_rows(replace(card, data=near)):
         table.add_row(name, escape(printable(value, 400)))
@@ -264,7 +245,6 @@ def card_table(card: DataCard) -> Table:
 
 
 def removable_table(files: list[Removable]) -> Table:
-    """Return a table of the files that no study needs, with their sizes."""
     table = Table(title="Files that no study needs", title_justify="left")
     for column in ("MB", "path", "why"):
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
@@ -275,7 +255,7 @@ def removable_table(files: list[Removable]) -> Table:
 
 
 def space_table(title: str, space: SearchSpace) -> Table:
-    """Return a table of the hyperparameters of a search space; `title` is rich markup."""
+    """Return a table of the hyperparameters; `title` is rich markup."""
     table = Table(title=title, title_justify="left")
     for column in ("hyperparameter", "range", "default", "only where"):
         table.add_column(column)
@@ -290,7 +270,6 @@ def space_table(title: str, space: SearchSpace) -> Table:
 def study_html(
     name: str, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
 ) -> str:
-    """Return the verdict and the trials of a study as HTML for a notebook."""
     import pandas as pd
 
     from tuning.report.sentences import verdict
@@ -302,7 +281,6 @@ def study_html(
 
 
 def frame_html(name: str, verdict: str, rows: pd.DataFrame) -> str:
-    """Return a verdict above the rows of a data frame as HTML for a notebook."""
     from markupsafe import Markup
 
     cells = rows.astype(object).where(rows.notna(), "")
