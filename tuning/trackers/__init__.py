@@ -1,4 +1,4 @@
-"""Experiment trackers: processes that write a study to MLflow, TensorBoard or Weights & Biases.
+"""Experiment trackers: threads that write a study to MLflow, TensorBoard or Weights & Biases.
 
 Imports confirmation, inference, report, spaces, study and the modules directly in `tuning`.
 """

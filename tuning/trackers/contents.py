@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -35,12 +36,9 @@ NUMBERS = ("n_parameters", "latency_ms", "peak_memory_mb", "n_tokens", "n_epochs
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedEpoch:
-    """The metrics after an epoch of a trial.
-
-    Args:
-        step: number of the step, from 1: the epoch, or the part of an epoch on a large data set.
-        seconds: seconds from the start of the training.
-        metrics: finite values by Keras' log names, with the number of epochs as "epoch".
+    """The metrics after an epoch of a trial, by Keras' log names, with the number of epochs as
+    "epoch". `step` counts from 1 epochs, or parts of an epoch on a large data set; `seconds` runs
+    from the start of the training.
     """
 
     step: int
@@ -50,15 +48,8 @@ class TrackedEpoch:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedTrial:
-    """A finished trial of a study.
-
-    Args:
-        state: the name of Optuna's state in lower case, such as "complete".
-        started, ended: seconds since 1970.
-        parameters: value of each hyperparameter by name.
-        numbers: the objective as "value", and further numbers that are known at the end of the
-            trial.
-        words: further facts, such as the reason of a failure.
+    """A finished trial: its state is Optuna's in lower case, and its times are seconds since 1970.
+    `numbers` are known at its end, with the objective as "value"; `words` are further facts.
     """
 
     number: int
@@ -77,9 +68,6 @@ class TrackedStudy:
 
     Args:
         identity: a hash that differs between studies of the same name.
-        settings: the settings that the study was created with, by name.
-        numbers: the counts of the trials, and the best value.
-        verdict: the result of the search or the confirmation in sentences.
         confirmation: path of confirmation.json; None before a confirmation.
         export: folder of the newest finished export; None before an export.
         exported: number and time of the export; empty without an export.
@@ -97,7 +85,6 @@ class TrackedStudy:
 
 
 def tracked_study(record: StudyRecord, summary: Summary, folder: StudyDir) -> TrackedStudy:
-    """Return the contents of a study for a tracker."""
     confirmation = Confirmation.load(folder)
     best, baseline = best_of(summary, confirmation), summary.baseline
     numbers: dict[str, float] = {f"n_{state}": n for state, n in summary.counts.items()}
@@ -108,7 +95,10 @@ def tracked_study(record: StudyRecord, summary: Summary, folder: StudyDir) -> Tr
             numbers |= {f"confirmed_{name}": value for name, value in named.items()}
     if baseline is not None:
         numbers["baseline_value"] = value_of(baseline)
-    exported = _exported(folder)
+    exported = ""
+    with contextlib.suppress(ExportError):
+        manifest = read_manifest(folder.best_dir)
+        exported = f"export {manifest.export_number} of {manifest.created}"
     made_of = json.dumps([folder.name, record.created, record.data_fingerprint])
     return TrackedStudy(
         name=folder.name,
@@ -195,12 +185,3 @@ def _settings(record: StudyRecord) -> dict[str, str]:
         inner = value if isinstance(value, dict) else None
         flat |= {f"{name}.{key}": inner[key] for key in inner} if inner else {name: value}
     return {name: str(value) for name, value in flat.items() if value not in (None, "", {}, ())}
-
-
-def _exported(folder: StudyDir) -> str:
-    """Return the number and the time of the newest finished export; empty without an export."""
-    try:
-        manifest = read_manifest(folder.best_dir)
-    except ExportError:
-        return ""
-    return f"export {manifest.export_number} of {manifest.created}"

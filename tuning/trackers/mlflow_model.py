@@ -22,8 +22,6 @@ ONNX, SAVED_MODEL = "model.onnx", "saved_model"
 
 
 class TextClassifier(PythonModel):
-    """A classifier of texts: the model of an export."""
-
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model, from ONNX if the export has it, else from the SavedModel."""
         folder = Path(context.artifacts["export"])

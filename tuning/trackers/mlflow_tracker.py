@@ -43,11 +43,7 @@ T = TypeVar("T")
 
 
 class MlflowTracker:
-    """A `Tracker` that writes to an MLflow store.
-
-    Args:
-        uri: the tracking URI: http://HOST:PORT, sqlite:///FILE, or any other that MLflow takes.
-    """
+    """A `Tracker` that writes to an MLflow store, http://HOST:PORT, sqlite:///FILE or any other."""
 
     def __init__(self, uri: str, study: TrackedStudy) -> None:
         if uri.startswith("http"):
@@ -77,7 +73,6 @@ class MlflowTracker:
             self._parent = self._create(study.name, at=study.created)
 
     def write_trial(self, trial: TrackedTrial) -> None:
-        """Write the run of a trial."""
         number = str(trial.number)
         if number in self._runs:
             written = self._runs[number].info
@@ -90,7 +85,6 @@ class MlflowTracker:
         self._end(run_id, STATUS[trial.state], at=trial.ended)
 
     def write_end(self, study: TrackedStudy) -> None:
-        """Write the settings, the numbers, the confirmation and the export to the study's run."""
         known, now = self._client.get_run(self._parent).data.metrics, int(time.time() * 1000)
         metrics = [
             Metric(name, value, now, 0)
@@ -106,7 +100,6 @@ class MlflowTracker:
         self._end(self._parent, "FINISHED", at=time.time())
 
     def _existing(self) -> Iterator[Run]:
-        """Yield the existing runs of the study."""
         token = None
         while token != "":
             page = self._client.search_runs(
@@ -119,7 +112,6 @@ class MlflowTracker:
             token = page.token or ""
 
     def _create(self, name: str, *, at: float, tags: Mapping[str, str] | None = None) -> str:
-        """Create a run and return its id."""
         all_tags = {"mlflow.runName": name, STUDY: self._identity, **(tags or {})}
         run = self._client.create_run(
             self._experiment,
@@ -129,7 +121,6 @@ class MlflowTracker:
         return str(run.info.run_id)
 
     def _log(self, run_id: str, *, params: Mapping[str, Any], metrics: list[Metric]) -> None:
-        """Write parameters and metrics in batches of the size that MLflow accepts."""
         entries = [Param(name, str(value)[:N_PARAMETER]) for name, value in params.items()]
         for start in range(0, max(len(entries), len(metrics)), N_BATCH):
             batch = slice(start, start + N_BATCH)
@@ -211,14 +202,14 @@ def _requirements(export: Path) -> list[str]:
     """Return the packages that the model of an export needs, with the versions of this process."""
     forms = json.loads((export / "export.json").read_text(encoding="utf-8"))["forms"]
     form = forms.get("model.onnx") or forms["saved_model"]
-    return [_requirement(name.replace("_", "-")) for name in ("numpy", "pandas", *form["needs"])]
-
-
-def _requirement(package: str) -> str:
-    try:
-        return f"{package}=={version(package)}"
-    except PackageNotFoundError:
-        return package
+    lines = []
+    for name in ("numpy", "pandas", *form["needs"]):
+        package = name.replace("_", "-")
+        try:
+            lines.append(f"{package}=={version(package)}")
+        except PackageNotFoundError:
+            lines.append(package)
+    return lines
 
 
 def _artifacts_of(uri: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -30,11 +31,8 @@ HIDDEN = "***"
 
 @dataclass(frozen=True)
 class Target:
-    """A tracker and its place.
-
-    Args:
-        kind: a key of `KINDS`.
-        place: the URI of MLflow's store, or a folder. It may contain a password.
+    """A tracker and its place: the URI of MLflow's store, which may contain a password, or a
+    folder.
     """
 
     kind: str
@@ -48,7 +46,9 @@ class Target:
 
     def hide(self, text: str) -> str:
         """Return a text, such as a message of MLflow, without the password of the place."""
-        password = _password(self.place)
+        password = ""
+        with contextlib.suppress(ValueError):  # The URI can't be parsed.
+            password = urlsplit(self.place).password or ""
         for secret in filter(None, {password, unquote(password)}):
             # A short password may be a common word, so it is replaced only inside the URI.
             text = text.replace(f":{secret}@", f":{HIDDEN}@")
@@ -57,7 +57,6 @@ class Target:
         return text
 
     def open(self, study: TrackedStudy) -> Tracker:
-        """Open the tracker for a study."""
         if self.kind == "mlflow":
             from tuning.trackers.mlflow_tracker import MlflowTracker
 
@@ -72,12 +71,7 @@ class Target:
 
 
 def parse_targets(texts: Iterable[str]) -> list[Target]:
-    """Return the targets of the values of log_to, each once.
-
-    Raises:
-        ArgumentError: a value is not KIND:PLACE with a known kind.
-        TrackerError: the package of a tracker is not installed.
-    """
+    """Return the targets of the values of log_to, each once."""
     targets = list(dict.fromkeys(_parse(text) for text in texts))
     for target in targets:
         if find_spec(target.kind) is None:
@@ -98,11 +92,3 @@ def _parse(text: str) -> Target:
             f"{' without a place' if separator and kind in KINDS else ''}."
         )
     return Target(kind, place)
-
-
-def _password(place: str) -> str:
-    """Return the password of a URI without decoding; empty without a password."""
-    try:
-        return urlsplit(place).password or ""
-    except ValueError:  # The URI can't be parsed.
-        return ""

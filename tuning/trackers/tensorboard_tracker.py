@@ -30,23 +30,17 @@ STATUS = {
 
 
 class TensorBoardTracker:
-    """A `Tracker` that writes event files.
-
-    Args:
-        place: the folder that `tensorboard --logdir` is called with.
-    """
+    """A `Tracker` that writes event files below `place`, for `tensorboard --logdir PLACE`."""
 
     def __init__(self, place: str, study: TrackedStudy) -> None:
         self._folder = Path(place) / f"{study.name}-{study.identity}"
 
     def write_trial(self, trial: TrackedTrial) -> None:
-        """Write the hyperparameters and the metrics of a trial."""
         path = self._folder / f"trial-{trial.number:04d}" / EVENTS
         if not path.exists():
             _write(path, _events(trial), at=trial.started)
 
     def write_end(self, study: TrackedStudy) -> None:
-        """Write the verdict, the settings and the model card of the export as texts."""
         texts = {"verdict": study.verdict, "settings": _table(study.settings)}
         card = study.export / CARD if study.export else None
         if card and card.exists():
@@ -59,7 +53,6 @@ class TensorBoardTracker:
 
 
 def _events(trial: TrackedTrial) -> Iterator[Event]:
-    """Yield the events of a trial in the order in which they happened."""
     values = {
         name: value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in trial.parameters.items()
@@ -103,7 +96,6 @@ def _event(summary: Any, *, at: float, step: int = 0) -> Event:
 
 
 def _table(values: dict[str, str]) -> str:
-    """Return names and values as a Markdown table."""
     rows = "\n".join(f"| {name} | {escape_markdown(value)} |" for name, value in values.items())
     return f"| name | value |\n|---|---|\n{rows}"
 

@@ -38,12 +38,7 @@ class Tracker(Protocol):
 
 
 def write_study(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> None:
-    """Write each trial once it is finished, and the study after the last summary.
-
-    Raises:
-        TrackerError: the study can't be written to the tracker. The message is the reason, without
-            the password of the target.
-    """
+    """Write each trial once it is finished, and the study after the last summary."""
     digest = hashlib.sha256(f"{target.kind}:{target.place}".encode()).hexdigest()[:16]
     try:
         with FileLock(folder.tracker_lock_path(digest), timeout=0):
@@ -92,9 +87,7 @@ def reason_of(error: BaseException) -> str:
 
 class Follower:
     """A thread that writes a study to a tracker during a search, which never waits for the tracker.
-
-    Args:
-        on_failure: called at most once, with the reason of a failure.
+    `on_failure` is called at most once, with the reason of a failure.
     """
 
     def __init__(
@@ -109,14 +102,12 @@ class Follower:
         self._thread.start()
 
     def changed(self, summary: Summary) -> None:
-        """Report a change of the study."""
         self._newest = summary
         # A study may change several times a second, and the thread reads the newest summary.
         if self._changes.empty():
             self._changes.put(True)
 
     def close(self) -> None:
-        """Report that the study will not change any more."""
         self._changes.put(True)
         self._changes.put(False)
 

@@ -20,18 +20,13 @@ WRITTEN = "keras-text-tuning.txt"
 
 
 class WandbTracker:
-    """A `Tracker` that writes offline runs.
-
-    Args:
-        place: the folder in which the folder `wandb` is created.
-    """
+    """A `Tracker` that writes offline runs into the folder `wandb` in `place`."""
 
     def __init__(self, place: str, study: TrackedStudy) -> None:
         self._study, self._folder = study, Path(place).absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def write_trial(self, trial: TrackedTrial) -> None:
-        """Write the run of a trial."""
         run_id = self._run_id(f"{trial.number:04d}")
         if any((folder / WRITTEN).exists() for folder in self._folders(run_id)):
             return
@@ -86,9 +81,7 @@ class WandbTracker:
         )
 
     def _run_id(self, name: str) -> str:
-        """Return the id of a run, which is the same in every call."""
         return f"{self._study.name}-{self._study.identity}-{name}"
 
     def _folders(self, run_id: str) -> list[Path]:
-        """Return the folders of a run; empty before the run is written."""
         return sorted(self._folder.glob(f"wandb/offline-run-*-{run_id}"))
