@@ -9,7 +9,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tuning.cli.app import app
-from tuning.cli.derive import VARIABLES
+from tuning.commands import VARIABLES
 
 PAGE = Path(__file__).parent / "commands.md"
 BEGIN, END = (

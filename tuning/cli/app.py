@@ -14,10 +14,9 @@ from rich.markup import escape
 from tuning.api.comparison import compare
 from tuning.api.search import tune
 from tuning.api.study import Study
-from tuning.cli.data import data_card, spaces
 from tuning.cli.derive import command, study_command, with_flags
 from tuning.cli.exports import predict, serve
-from tuning.cli.studies import clean, dashboard, status, track
+from tuning.cli.studies import clean, dashboard, data_card, spaces, status, track
 from tuning.commands import typed
 from tuning.display.console import Interrupted, console, error_console, printable, warn
 from tuning.display.tables import print_next, print_next_of_export
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuning.api.exchange import WarmStart
-    from tuning.api.exports import Export
 
 BAD_FLAGS = 2
 INTERRUPTED = 130  # Exit status that a shell gives a program which Ctrl-C ended.
@@ -47,15 +45,6 @@ def _print_added(study: Study, added: WarmStart) -> None:
     if added.n_added:
         further = typed("tune", study=study.name, n_trials=added.n_trials + N_FURTHER)
         console.print(f"Next: {further}, which trains {N_FURTHER} new configurations as well")
-
-
-def _print_report(study: Study, page: Path) -> None:
-    console.print(escape(f"Report: {page}\nTrials: {page.with_name('trials.csv')}"))
-
-
-def _print_export(study: Study, export: Export) -> None:
-    del export
-    print_next_of_export(study.name)
 
 
 def _print_files(study: Study, paths: Sequence[Path]) -> None:
@@ -77,8 +66,13 @@ COMMANDS = {
     "confirm": study_command(Study.confirm),
     "compare": command(compare),
     "dashboard": command(dashboard),
-    "report": study_command(Study.report, _print_report),
-    "export-best": study_command(Study.export, _print_export),
+    "report": study_command(
+        Study.report,
+        lambda _, page: console.print(
+            escape(f"Report: {page}\nTrials: {page.with_name('trials.csv')}")
+        ),
+    ),
+    "export-best": study_command(Study.export, lambda study, _: print_next_of_export(study.name)),
     "predict": command(predict),
     "serve": command(serve),
     "import-kerastuner": study_command(Study.import_kerastuner, _print_added),

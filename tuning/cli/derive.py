@@ -20,6 +20,7 @@ import docstring_parser
 import typer
 
 from tuning.api.study import Study, load_study
+from tuning.commands import VARIABLES
 from tuning.config import Data, Limits, Workers
 
 GROUPS = {"Data": Data, "Limits": Limits, "Workers": Workers}
@@ -43,9 +44,6 @@ OTHER_FLAGS = {
 }
 # Values that may contain a password, which must not be visible in the list of processes.
 FROM_ENVIRONMENT = {"log_to": "LOG_TO", "source": "FROM", "storage": "STORAGE"}
-# Variables of make with names of their own; the others are the parameters' names in upper case.
-VARIABLES = {"label_column": "LABEL", "n_trials": "TRIALS", "text_column": "TEXT"}
-VARIABLES |= {"timeout_seconds": "TIMEOUT"}
 # Variables that other programs set: make's user must type them.
 NOT_FROM_ENVIRONMENT = ("HOST", "NAME", "PATH", "PORT")
 ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
@@ -57,9 +55,7 @@ class Option:
 
     Attributes:
         name: name of the parameter or of the field.
-        kind: type of its value.
         default: its default; `inspect.Parameter.empty` if the flag is required.
-        help: its description, a sentence.
         parameter: the parameter of the function that takes the value, or the value's group.
         group: the class of the group that has this field; None if the parameter takes the value.
     """
@@ -72,7 +68,6 @@ class Option:
     group: type | None = None
 
     def as_parameter(self) -> inspect.Parameter:
-        """Return the parameter from which typer makes the flag."""
         # A parameter `json` would hide the module.
         name = "json" if self.name == "as_json" else self.name.replace("_", "-")
         flag = f"--{name}"
@@ -118,7 +113,6 @@ def _fields_of(group: type, parameter: str) -> Iterator[Option]:
 
 
 def descriptions(function: Callable[..., Any]) -> Mapping[str, str]:
-    """Return the descriptions of a function's parameters, as sentences."""
     parsed = docstring_parser.parse(inspect.getdoc(function) or "")
     return {
         item.arg_name: text[:1].upper() + text[1:]
@@ -128,11 +122,7 @@ def descriptions(function: Callable[..., Any]) -> Mapping[str, str]:
 
 
 def command(function: Callable[..., Any], then: Callable[[Any], None] | None = None) -> Any:
-    """Return the command of a function.
-
-    Args:
-        then: called with the function's result; prints it.
-    """
+    """Return the command of a function; `then` prints the function's result."""
     options = [*options_of(function)]
 
     def run(**values: Any) -> None:
@@ -146,10 +136,8 @@ def command(function: Callable[..., Any], then: Callable[[Any], None] | None = N
 def study_command(
     method: Callable[..., Any], then: Callable[[Study, Any], None] | None = None
 ) -> Any:
-    """Return the command of a method of `Study`. It also has the flags that find the study.
-
-    Args:
-        then: called with the study and the method's result; prints it.
+    """Return the command of a method of `Study`, which also has the flags that find the study.
+    `then` prints the method's result.
     """
     own = [*options_of(method)]
     texts = descriptions(load_study)
@@ -200,9 +188,6 @@ def _named(run: Any, function: Callable[..., Any], options: Sequence[Option]) ->
 def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
     """Return the words of a command line with the variables of make, `NAME=value`, as flags. The
     environment has the variables that make's user exported.
-
-    Raises:
-        typer.BadParameter: no command has a parameter of this name.
     """
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
     if not words or words[0] not in commands:
@@ -237,7 +222,6 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
 
 
 def variables_of(params: Sequence[Any]) -> dict[str, Any]:
-    """Return the options of a command by the names of their variables."""
     by_name: dict[str, Any] = {}
     for param in params:
         for flag in [VARIABLES.get(param.name, ""), *param.opts]:

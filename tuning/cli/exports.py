@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -159,7 +159,13 @@ def serve(
             (default: only localhost, 127.0.0.1 and the host).
         results: folder of all studies (default results).
     """
-    serving = _serving()
+    try:
+        from tuning.serving import app as serving
+    except ModuleNotFoundError as error:
+        raise ServeError(
+            f"serve needs the packages of the extra serve; {error.name} is not installed. Type"
+            f" `{install('serve')}`."
+        ) from error
     from tuning.export.versions import newest
     from tuning.inference import load as predicting
     from tuning.inference.known_tokens import load_problem_of
@@ -185,19 +191,3 @@ def serve(
             warn(f"{host} is open to other machines, and the server has no authentication.")
         console.print(escape(f"{folder}: {server_url(host, port)}  (Ctrl-C ends it)"))
         serving.run(app, listening)
-
-
-def _serving() -> Any:
-    """Return the module `tuning.serving.app`.
-
-    Raises:
-        ServeError: the packages of the extra `serve` are not installed.
-    """
-    try:
-        from tuning.serving import app as serving
-    except ModuleNotFoundError as error:
-        raise ServeError(
-            f"serve needs the packages of the extra serve; {error.name} is not installed. Type"
-            f" `{install('serve')}`."
-        ) from error
-    return serving
