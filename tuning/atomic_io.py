@@ -1,4 +1,6 @@
-"""Functions that write whole files, which keep the old file after an error, and that read them."""
+"""Functions that write whole files, and functions that read them. After an error in a function that
+writes, the old file is unchanged.
+"""
 
 import contextlib
 import csv
@@ -28,18 +30,14 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file in UTF-8. After an error the old file is unchanged."""
     write_bytes(path, text.encode(errors="replace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file. After an error the old file is unchanged.
+    """Write a whole file.
 
     The bytes are written to `name.tmp`, which is renamed as soon as the disk has them: after a loss
     of power, a file system may otherwise have the new name without the bytes.
-
-    Raises:
-        StorageError: if the folder is full or read-only, or can't be created.
     """
     temporary = path.with_name(path.name + ".tmp")
     with translated(path):
@@ -56,7 +54,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write indented, sorted JSON with `schema_version`; after an error keep the old file."""
+    """Write indented, sorted JSON with `schema_version`."""
     text = json.dumps(
         {"schema_version": SCHEMA_VERSION, **values}, indent=2, sort_keys=True, ensure_ascii=False
     )
@@ -64,12 +62,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
-    """Return the values of a file that `write_json` wrote, without `schema_version`.
-
-    Raises:
-        StorageError: if the file can't be read, is not a JSON object, or has a schema version other
-            than `version`.
-    """
+    """Return the values of a file that `write_json` wrote, without `schema_version`."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -84,7 +77,7 @@ def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows as a whole CSV file. Missing keys are empty cells; an error keeps the old file."""
+    """Write rows as a CSV file, in which missing keys are empty cells."""
     buffer = io.StringIO(newline="")
     names = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(buffer, fieldnames=list(names), lineterminator="\n")

@@ -45,7 +45,7 @@ def typed(command: str, **values: object) -> str:
         return _call(CALLS[command], values)
     quoted = {name: f'"{value}"' if " " in str(value) else value for name, value in values.items()}
     if "MAKELEVEL" in os.environ:
-        words = [f"{_variable(name)}={value}" for name, value in quoted.items()]
+        words = [f"{VARIABLES.get(name, name.upper())}={value}" for name, value in quoted.items()]
         return " ".join(["make", command, *words])
     is_installed = _program().name == PROGRAM
     flags = [f"--{name.replace('_', '-')} {value}".rstrip() for name, value in quoted.items()]
@@ -74,7 +74,6 @@ def install(extra: str) -> str:
 
 
 def pip_install(requirement: str) -> str:
-    """Return the command that installs a package into the environment that runs this program."""
     python = shlex.quote(_python(elsewhere=sys.executable))
     return f"{python} -m pip install {shlex.quote(requirement)}"
 
@@ -101,20 +100,14 @@ def _python(*, elsewhere: str = "python") -> str:
     is for an interpreter that is not below the working directory.
     """
     running = Path(sys.executable)
-    is_first = (first := shutil.which("python")) is not None and Path(first) == running
-    if is_first:
+    first = shutil.which("python")
+    if first is not None and Path(first) == running:
         return "python"
     return str(running.relative_to(Path.cwd())) if running.is_relative_to(Path.cwd()) else elsewhere
 
 
-def _variable(parameter: str) -> str:
-    return VARIABLES.get(parameter, parameter.upper())
-
-
 def _call(function: str, values: dict[str, object]) -> str:
-    """Return a call of a function or a method. `tuning.tune` and `tuning.compare` also take the
-    data and the name of the study, as in the first call.
-    """
+    """Return a call. `tuning.tune` and `tuning.compare` also take the data and the study's name."""
     is_method = function.startswith("study.")
     arguments = [] if is_method else ["…"]
     for name, value in values.items():

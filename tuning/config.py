@@ -35,21 +35,12 @@ SILENT_SECONDS = 60.0
 
 
 def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a name that is not in `allowed`.
-
-    Raises:
-        ArgumentError: `value` is not in `allowed`; the message lists the allowed names.
-    """
     if value not in allowed:
         raise ArgumentError(f"{kind} must be one of {', '.join(allowed)}; received {value!r}.")
 
 
 def as_number(name: str, value: Any, *, is_whole: bool) -> float:
-    """Return a number of Python for a number of NumPy, and an integer for a float such as 1e6.
-
-    Raises:
-        ArgumentError: `value` is no number, or no whole number.
-    """
+    """Return a number of Python for a number of NumPy, and an integer for a float such as 1e6."""
     plain = value.item() if hasattr(value, "item") and not getattr(value, "ndim", 0) else value
     is_number = isinstance(plain, int | float) and not isinstance(plain, bool)
     if not is_number or (is_whole and not float(plain).is_integer()):
@@ -60,11 +51,6 @@ def as_number(name: str, value: Any, *, is_whole: bool) -> float:
 
 
 def require_positive(settings: Mapping[str, float | None]) -> None:
-    """Refuse settings that are 0 or less.
-
-    Raises:
-        ArgumentError: a setting is not more than 0; the message names it.
-    """
     for name, value in settings.items():
         if value is not None and not value > 0:
             raise ArgumentError(f"{name} must be more than 0; received {value:g}.")
@@ -196,11 +182,7 @@ class Limits:
 
 
 def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
-    """Split `val_accuracy,latency_ms` into the metric and the costs.
-
-    Raises:
-        ArgumentError: `text` is not a metric followed by one or more costs, each named once.
-    """
+    """Split `val_accuracy,latency_ms` into the metric and the costs."""
     metric, *costs = (name.strip() for name in text.split(","))
     if (
         metric not in OBJECTIVES
@@ -216,7 +198,6 @@ def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str, float]:
-    """Return the limits that a model's sizes exceed, by name."""
     return {name: limit for name, limit in limits.items() if sizes[name] > limit}
 
 
@@ -324,7 +305,6 @@ class StudyConfig:
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
-        """Optuna's direction of each objective."""
         directions: list[Literal["minimize", "maximize"]] = [
             "minimize" if sign(self.metric) < 0 else "maximize"
         ]
@@ -338,7 +318,6 @@ class StudyConfig:
 
     @property
     def measures_latency(self) -> bool:
-        """Whether the latency of each trial's model is measured."""
         return "latency_ms" in self.costs or self.max_latency_ms is not None
 
 
@@ -362,5 +341,4 @@ def differences(
 
 
 def given(**settings: Any) -> dict[str, Any]:
-    """Return the settings that are not None."""
     return {name: value for name, value in settings.items() if value is not None}

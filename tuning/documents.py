@@ -4,6 +4,7 @@ path to the wrong value.
 ```
 read(path, DataCard, error=StorageError, remedy="…")   a file below results/ as a dataclass
 structure(values, DataCard)                            the same for values of any other source
+write(path, card)                                      a file; an error leaves the old file
 unstructure(card)                                      plain values, as JSON can contain them
 ```
 
@@ -62,13 +63,6 @@ def read(
     remedy: str,
     version: int = SCHEMA_VERSION,
 ) -> T:
-    """Return the document in a file that `write_json` wrote, as a dataclass.
-
-    Raises:
-        StorageError: if the file is not JSON, is not an object, or has another schema version.
-        TuningError: of class `error`, if a value is missing or wrong. The message names the file,
-            the path to the value in the file, and `remedy`.
-    """
     values = read_json(path, version=version)
     try:
         return structure(values, kind)
@@ -77,18 +71,10 @@ def read(
 
 
 def write(path: Path, document: object, *, version: int = SCHEMA_VERSION) -> None:
-    """Write a document as indented, sorted JSON. After an error the old file is unchanged."""
     write_json(path, {"schema_version": version, **unstructure(document)})
 
 
 def structure(values: object, kind: type[T]) -> T:
-    """Return plain values as a dataclass.
-
-    Raises:
-        ValueError: if a value is missing or wrong. The message contains the path to the first wrong
-            value and the rule that it breaks, such as "input.vocab_size: must be an integer, not
-            'x'".
-    """
     try:
         return _converter.structure(values, kind)
     except (ValueError, cattrs.BaseValidationError) as error:
@@ -99,7 +85,6 @@ def structure(values: object, kind: type[T]) -> T:
 
 
 def unstructure(document: object) -> dict[str, Any]:
-    """Return a dataclass as plain values for JSON, which `structure` can read."""
     values: dict[str, Any] = _converter.unstructure(document)
     return values
 
@@ -165,7 +150,6 @@ def _document_hook(kind: Any, converter: cattrs.Converter) -> Hook:
 
 
 def _prefixes(kind: Any) -> dict[str, str]:
-    """Return the prefix of each field with `prefixed` metadata."""
     fields = dataclasses.fields(kind)
     return {f.name: f.metadata["prefix"] for f in fields if "prefix" in f.metadata}
 
@@ -183,10 +167,6 @@ def _plain_values_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any]
         return values
 
     return flat if prefixes else plain_values
-
-
-def _list_hook(kind: Any, converter: cattrs.Converter) -> Hook:
-    return _checked(list, "a list", list_structure_factory(kind, converter))
 
 
 def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Hook:
@@ -230,7 +210,10 @@ def _make_converter() -> cattrs.Converter:
         made.register_structure_hook(kind, _structure_plain)
     made.register_structure_hook(StrEnum, lambda word, kind: kind(word))
     made.register_structure_hook_func(_is_plain_union, _structure_plain_union)
-    made.register_structure_hook_factory(_origin_is(list), _list_hook)
+    made.register_structure_hook_factory(
+        _origin_is(list),
+        lambda kind, used: _checked(list, "a list", list_structure_factory(kind, used)),
+    )
     made.register_structure_hook_factory(_origin_is(tuple), _tuple_hook)
     made.register_structure_hook_factory(_origin_is(dict, Mapping), _dict_hook)
     made.register_structure_hook_factory(dataclasses.is_dataclass, _document_hook)

@@ -19,10 +19,8 @@ GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def core_quota(groups: Path = GROUPS, own: Path = OWN) -> float | None:
-    """Return the CPU time that this process may use, in cores; None if it has no limit.
-
-    In a container with a limit, such as a container of Kubernetes, the system still reports all
-    cores of the machine.
+    """Return the CPU time that this process may use, in cores; None if it has no limit. In a
+    container with a limit, the system still reports all cores of the machine.
     """
     shares = (text.split() for text in _settings("cpu.max", groups, own))
     return min(
@@ -40,9 +38,7 @@ def memory_limit(groups: Path = GROUPS, own: Path = OWN) -> int | None:
 
 
 def _settings(name: str, groups: Path, own: Path) -> Iterator[str]:
-    """Yield the setting `name` of this process's control group and of each group above it. The
-    lowest of these limits applies.
-    """
+    """Yield a setting of this process's control group and of each group above it."""
     lines = own.read_text().splitlines() if own.exists() else []
     path = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
     if path is None or ".." in path:
@@ -62,9 +58,7 @@ def allocated_memory() -> int | None:
 
 
 def _status_bytes(name: str) -> int | None:
-    """Return a size of this process in bytes by its name in Linux' /proc/self/status; None if the
-    file or the name does not exist.
-    """
+    """Return a size of this process in Linux' /proc/self/status, in bytes."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(f"{name}:"):
@@ -83,7 +77,6 @@ def memory_left() -> int | None:
 
 
 def available_cores() -> int:
-    """Return the number of cores that this process may use."""
     n_cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -111,17 +104,14 @@ def return_memory() -> None:
 
 
 def reset_peak_memory() -> None:
-    """Start a new measurement of the peak memory of this process, if the system supports it
-    (Linux).
-    """
+    """Start a new measurement of the peak memory of this process, on Linux."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mb() -> float:
-    """Return the maximum resident memory of this process in MB since `reset_peak_memory`.
-
-    On systems other than Linux the maximum is counted from the start of the process.
+    """Return the maximum resident memory of this process in MB since `reset_peak_memory`, or since
+    its start on systems other than Linux.
     """
     peak = _status_bytes("VmHWM")
     if peak is not None:

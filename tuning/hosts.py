@@ -19,11 +19,6 @@ _HEADER = re.compile(r"(\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(:[0-9]*)?
 
 
 def resolve(host: str) -> tuple[socket.AddressFamily, str]:
-    """Return the address family and the first IP address of a host.
-
-    Raises:
-        ArgumentError: `host` is not a name or address.
-    """
     try:
         if not host:
             raise OSError
@@ -37,11 +32,7 @@ def resolve(host: str) -> tuple[socket.AddressFamily, str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a server that is bound to `host`.
-
-    Raises:
-        ArgumentError: `host` is not a name or address.
-    """
+    """Return whether only this machine can reach a server that is bound to `host`."""
     return is_loopback_address(resolve(host)[1].partition("%")[0])
 
 
@@ -54,15 +45,14 @@ def name_of(header: str) -> str:
 
 
 def is_for(header: str, names: Collection[str], *, any_address: bool) -> bool:
-    """Return whether a request with this header Host is for one of `names`, for an address of
-    loopback, or with `any_address` for any IP address.
+    """Return whether a request with this header Host is for one of `names`, for loopback, or with
+    `any_address` for any IP address.
     """
     name = name_of(header)
     return name in names or (is_address if any_address else is_loopback_address)(name)
 
 
 def is_address(name: str) -> bool:
-    """Return whether a name is an IP address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -71,22 +61,15 @@ def is_address(name: str) -> bool:
 
 
 def is_loopback_address(name: str) -> bool:
-    """Return whether a name is an IP address of loopback."""
     return is_address(name) and ipaddress.ip_address(name).is_loopback
 
 
 def check_port(port: int) -> None:
-    """Check that a number is a port.
-
-    Raises:
-        ArgumentError: The port is not in 1..65535.
-    """
     if not 1 <= port <= 65535:
         raise ArgumentError(f"port must lie in 1..65535; received {port}.")
 
 
 def refusal_of_port(server: str, host: str, port: int, error: OSError) -> str:
-    """Return the message for a server that can't be bound to a host and a port."""
     return (
         f"{server} needs a free port of this machine; {port} on {host} gave {error.strerror!r}."
         " Choose another port or host."

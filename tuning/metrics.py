@@ -60,7 +60,6 @@ OBJECTIVES = tuple(metric.objective for metric in METRICS.values() if metric.is_
 
 
 def metric_of(objective: str) -> Metric:
-    """Return the metric of a study's objective, such as `val_accuracy`."""
     return METRICS[objective.removeprefix(VALIDATION)]
 
 

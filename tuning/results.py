@@ -46,7 +46,6 @@ class StudyDir:
         return self.path / "best.lock"
 
     def tracker_lock_path(self, digest: str) -> Path:
-        """Return the path of the lock of a tracker, by a digest of its place."""
         return self.path / "trackers" / f"{digest}.lock"
 
     @property
@@ -82,19 +81,15 @@ class StudyDir:
         return self.path / "best"
 
     def history_path(self, number: int) -> Path:
-        """Return the path of a trial's epochs."""
         return self.path / "trials" / f"{number:04d}" / "history.csv"
 
     def error_path(self, number: int) -> Path:
-        """Return the path of the error of a trial that failed."""
         return self.path / "trials" / f"{number:04d}" / "error.txt"
 
     def checkpoint_path(self, number: int) -> Path:
-        """Return the path of the checkpoint of a trial that is paused."""
         return self.path / "trials" / f"{number:04d}" / "checkpoint.npz"
 
     def repeat_path(self, number: int, seed: int) -> Path:
-        """Return the path of the predictions of a trial's repeat on a seed."""
         return self.path / "repeats" / f"{number:04d}-{seed}.npz"
 
 
@@ -109,7 +104,6 @@ class ResultsDir:
         return self.path / "optuna.db"
 
     def cache_dir(self, fingerprint: str) -> Path:
-        """Return the folder of the corpus with this fingerprint."""
         return self.path / "cache" / fingerprint
 
     def storage_url(self, storage: str | None) -> str:
@@ -117,12 +111,6 @@ class ResultsDir:
         return storage or f"sqlite:///{self.database_path.absolute()}"
 
     def study(self, name: str) -> StudyDir:
-        """Return the folder of a study.
-
-        Raises:
-            StudyError: if the name contains characters other than letters, digits, `.`, `_` and
-                `-`, is too long, or is the name of another folder of `results/`.
-        """
         if (
             not _STUDY_NAME.fullmatch(name)
             or name in {"cache", "artifacts", "bench"}
@@ -136,11 +124,7 @@ class ResultsDir:
         return StudyDir(self.path / name)
 
     def latest(self) -> StudyDir:
-        """Return the folder of the study that was used last.
-
-        Raises:
-            StudyError: if the folder contains no study.
-        """
+        """Return the folder of the study that was used last."""
         folders = [StudyDir(p.parent) for p in self.path.glob("*/study.json")]
         if not folders:
             raise StudyError(
@@ -152,12 +136,7 @@ class ResultsDir:
         )
 
     def existing(self, name: str | None) -> StudyDir:
-        """Return the folder of the named study, or of the study that was used last if the name is
-        None.
-
-        Raises:
-            StudyError: if the study does not exist. The message lists the studies of the folder.
-        """
+        """Return the folder of the named study, or of the study that was used last."""
         if name is None:
             return self.latest()
         study = self.study(name)

@@ -15,9 +15,8 @@ from tuning.text import escape_markdown
 def templates_of(package: str) -> Environment:
     """Return the templates of a package, such as "tuning.report".
 
-    Values are escaped for HTML, except in Markdown templates, which use the filter `markdown`. A
-    template that uses a name without a value raises an error. `typed("report")` is a command as the
-    user types it.
+    Values are escaped for HTML, except in Markdown templates, which use the filter `markdown`. In a
+    template, `typed("report")` is a command as the user types it.
     """
     environment = Environment(
         # The loader finds no file outside the folder `templates`.
@@ -34,5 +33,4 @@ def templates_of(package: str) -> Environment:
 
 
 def render(package: str, name: str, **values: Any) -> str:
-    """Return the text of a template of a package, filled in with values."""
     return templates_of(package).get_template(name).render(values)
