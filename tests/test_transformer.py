@@ -17,7 +17,6 @@ from tests.studies import tune_with
 from tests.texts import make_reviews
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import StudyError
-from tuning.export.ensemble import ModelChoice
 from tuning.export.export import export_best
 from tuning.inference.load import classify
 from tuning.outcomes import SearchEnd
@@ -128,9 +127,7 @@ def test_space_of_the_documents_forms_an_ensemble(
         "ngrams",
     ]
     confirm(StudyHandle(results, folder, url), terms=Terms(top=2, n_seeds=2, share=20.0))
-    manifest = export_best(
-        StudyHandle(results, folder, url), choice=ModelChoice(ensemble="8"), warn=print
-    )
+    manifest = export_best(StudyHandle(results, folder, url), ensemble="8", warn=print)
     assert list(manifest.forms) == ["model.onnx"]
     (prediction,) = classify(folder.best_dir, ["great lovely phone"])
     assert prediction.label in ("negative", "positive")

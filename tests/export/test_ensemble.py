@@ -43,7 +43,6 @@ from tuning.export.ensemble import (
     N_AUTO_STEPS,
     Ensemble,
     Member,
-    ModelChoice,
     Repeat,
     WeightedModel,
     average,
@@ -465,7 +464,8 @@ def confirmed(confirmed_once: ResultsDir, tmp_path: Path) -> tuple[Setting, Conf
 def export(setting: Setting, ensemble: str, *, number: int | None = None, **options: Any) -> Any:
     return export_best(
         StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
-        choice=ModelChoice(number=number, ensemble=ensemble),
+        number=number,
+        ensemble=ensemble,
         **options,
     )
 

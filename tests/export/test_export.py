@@ -35,7 +35,6 @@ from tuning.evaluation.predictions import read_predictions
 from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
 from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
-from tuning.export.export import DataNow
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.retraining import Retraining, Trained, retrain
 from tuning.inference.load import classify, load
@@ -245,7 +244,7 @@ def test_each_evaluation_on_the_test_split_is_counted(
     first = full_manifest(setting.folder.best_dir)
     second = export.export_best(
         StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
-        data=DataNow(slice_column="star_rating"),
+        slice_column="star_rating",
     )
     assert [len(manifest.test_looks) for manifest in (first, second)] == [1, 2]
     assert second.test_looks[0] == first.test_looks[0]
@@ -412,7 +411,7 @@ def test_export_takes_the_data_from_where_they_lie_now(copied: Setting, tmp_path
         export_study(setting.results)
     url = setting.results.storage_url(None)
     manifest = export.export_best(
-        StudyHandle(setting.results, setting.folder, url), data=DataNow(moved={"data": str(moved)})
+        StudyHandle(setting.results, setting.folder, url), moved={"data": str(moved)}
     )
     assert manifest.text_column == "review_body"
 

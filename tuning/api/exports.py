@@ -210,16 +210,18 @@ def export_best(
         with logging_to(study.folder), steps() as progress, stderr_to(study.folder.log_path):
             # TensorFlow prints lines when it is imported, so it is imported here.
             from tuning.export import export
-            from tuning.export.ensemble import ModelChoice
+            from tuning.export.ensemble import check_choice
 
-            choice = ModelChoice(number=number, ensemble=ensemble)
+            check_choice(number=number, ensemble=ensemble)  # Before anything is trained.
             if ensemble is not None and not moved:
                 _train_others(study, progress=progress)
                 study = replace(study)  # The confirmation has changed.
             manifest = export.export_best(
                 study,
-                choice=choice,
-                data=export.DataNow(moved=moved or {}, slice_column=slice_column),
+                number=number,
+                ensemble=ensemble,
+                moved=moved,
+                slice_column=slice_column,
                 progress=progress,
                 warn=warnings.append,
             )

@@ -35,7 +35,7 @@ from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.bootstrap import accuracy_difference
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.predictions import read_probabilities
-from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelScores, ModelSize, Scores
+from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
 from tuning.evaluation.statistics import Interval
 from tuning.export.description import ChosenTrial
 from tuning.export.formats import model_input, pipeline_probabilities
@@ -45,7 +45,6 @@ from tuning.inference.manifest import ModelInput
 from tuning.raw_text.input_layers import without_excess
 from tuning.results import StudyDir
 from tuning.spaces.ranges import Value, Values
-from tuning.study.summary import Summary
 from tuning.training import prediction
 from tuning.training.architecture import IDS, NGRAMS, TEXT, TOKENS
 
@@ -184,23 +183,17 @@ def parse_size(text: str) -> int | None:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelChoice:
-    """The choice of the model that an export contains: the number of a trial, or the size of an
-    ensemble as a text, which may be "auto"; not both.
+def check_choice(*, number: int | None, ensemble: str | None) -> None:
+    """Check the choice of the model that an export contains: the number of a trial, or the size of
+    an ensemble, but not both.
     """
-
-    number: int | None = None
-    ensemble: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.ensemble is not None:
-            parse_size(self.ensemble)
-            if self.number is not None:
-                raise ArgumentError(
-                    "trial and ensemble must not be given together: the members of an ensemble"
-                    " are chosen from the trials of the confirmation."
-                )
+    if ensemble is not None:
+        parse_size(ensemble)
+        if number is not None:
+            raise ArgumentError(
+                "trial and ensemble must not be given together: the members of an ensemble are"
+                " chosen from the trials of the confirmation."
+            )
 
 
 def confirmed_trial(folder: StudyDir) -> int:
@@ -467,25 +460,9 @@ def _n_rows(orders: npt.NDArray[np.uint8], inputs: ModelInput) -> int:
     return int(places[n_kept - 1]) + 1 + FIRST_WORD_ID if n_kept else FIRST_WORD_ID + 1
 
 
-@dataclass(frozen=True)
-class TrainedEnsemble(Trained):
-    """An ensemble of retrained models. `trial` is the confirmed best; `epochs` and `seconds` are
-    those of all members together.
-    """
-
-    def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
-        """Return the scores without a validation value, because the search has none."""
-        return ModelScores(
-            **vars(scores),
-            trial=self.trial.number,
-            epochs=self.epochs,
-            seconds=round(self.seconds, 1),
-        )
-
-
 def join(
     chosen: ChosenTrial, ensemble: Ensemble, trained: Sequence[Trained], *, corpus: Corpus
-) -> TrainedEnsemble:
+) -> Trained:
     """Return an ensemble as one model of the retrained members, in their order."""
     models = [
         WeightedModel(
@@ -498,7 +475,7 @@ def join(
         for member, own in zip(ensemble.members, trained, strict=True)
     ]
     common = common_input([item.inputs for item in models], corpus)
-    return TrainedEnsemble(
+    return Trained(
         chosen.trial,
         values_of_input(common),
         epochs=sum(own.epochs for own in trained),
@@ -506,6 +483,7 @@ def join(
         seconds=sum(own.seconds for own in trained),
         hypermodel=trained[0].hypermodel,
         expect=partial(mean_of_members, models, [own.values for own in trained], corpus),
+        is_ensemble=True,
     )
 
 
@@ -528,7 +506,7 @@ def describe_ensemble(
     chosen: ChosenTrial,
     ensemble: Ensemble,
     trained: Sequence[Trained],
-    joined: TrainedEnsemble,
+    joined: Trained,
     *,
     single: Trained,
 ) -> EnsembleFacts:

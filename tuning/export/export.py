@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from tuning.export.description import (
 )
 from tuning.export.ensemble import (
     Ensemble,
-    ModelChoice,
+    check_choice,
     choose_members,
     confirmed_trial,
     describe_ensemble,
@@ -59,36 +59,29 @@ logger = logging.getLogger(__name__)
 References = dict[str, Reference | NgramReference]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataNow:
-    """The present place of a study's data (keys `data` and `data_dir`), if it has changed, and the
-    column by whose values the report splits the accuracy on the test split.
-    """
-
-    moved: Mapping[str, Any] = field(default_factory=dict)
-    slice_column: str | None = None
-
-
 def export_best(
     study: StudyHandle,
     *,
-    choice: ModelChoice | None = None,
-    data: DataNow = DataNow(),
+    number: int | None = None,
+    ensemble: str | None = None,
+    moved: Mapping[str, Any] | None = None,
+    slice_column: str | None = None,
     progress: Progress | None = None,
     warn: Callable[[str], None] = logger.warning,
 ) -> FullManifest:
     """Write the export of a study to its folder `best/`, and return the manifest.
 
-    Without a choice, the confirmed best is exported, else the best trial of the search. `warn` is
-    called with a sentence if an ensemble adds nothing, and the confirmed best is exported. If an
-    export fails or is killed, the earlier export is unchanged, and its evaluation of the test split
-    stays recorded.
+    `number` is a trial, and `ensemble` the size of an ensemble. Without either, the confirmed best
+    is exported, else the best trial of the search. `warn` is called with a sentence if an ensemble
+    adds nothing, and the confirmed best is exported. `moved` is the present place of the data (keys
+    `data` and `data_dir`), if it has changed. If an export fails or is killed, the earlier export
+    is unchanged, and its evaluation of the test split stays recorded.
     """
-    choice = choice or ModelChoice()
+    check_choice(number=number, ensemble=ensemble)
     config, folder = study.config, study.folder
-    config = replace(config, data=replace(config.data, **data.moved))
+    config = replace(config, data=replace(config.data, **(moved or {})))
     with study.opened() as opened:
-        number = choice.number if choice.ensemble is None else confirmed_trial(folder)
+        number = number if ensemble is None else confirmed_trial(folder)
         trial = best_trial(study) if number is None else named_trial(study.summary, number)
         chosen = ChosenTrial(
             trial, study=opened, summary=study.summary, config=config, folder=folder
@@ -99,8 +92,8 @@ def export_best(
                 chosen,
                 study.space,
                 results=study.results,
-                ensemble=choice.ensemble,
-                slice_column=data.slice_column,
+                ensemble=ensemble,
+                slice_column=slice_column,
                 progress=progress,
                 warn=warn,
             )

@@ -80,7 +80,8 @@ class Retraining:
 
 @dataclass(frozen=True)
 class Trained:
-    """A configuration that was retrained on the train and validation splits.
+    """A configuration that was retrained on the train and validation splits; or an ensemble, whose
+    `trial` is the confirmed best, and whose `epochs` and `seconds` are those of all members.
 
     Attributes:
         hypermodel: the hypermodel, with whose settings of Keras the model is used.
@@ -97,6 +98,7 @@ class Trained:
     hypermodel: object = None
     to_probabilities: keras.layers.Layer | None = None
     expect: Callable[[list[str]], Array] | None = None
+    is_ensemble: bool = False
 
     def classifier(self, n_classes: int) -> Classifier:
         return lambda texts: prediction.predict(
@@ -107,12 +109,14 @@ class Trained:
         )
 
     def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
+        # The search has no value of an ensemble.
+        value = {} if self.is_ensemble else {metric_of(summary.metric).name: value_of(self.trial)}
         return ModelScores(
             **vars(scores),
             trial=self.trial.number,
             epochs=self.epochs,
             seconds=round(self.seconds, 1),
-            validation={metric_of(summary.metric).name: value_of(self.trial)},
+            validation=value,
         )
 
 
