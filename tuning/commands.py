@@ -86,7 +86,6 @@ def is_python() -> bool:
 
 
 def repeated() -> str:
-    """Return what continues work that was stopped: "the same command", or "the same call"."""
     return "the same call" if is_python() else "the same command"
 
 

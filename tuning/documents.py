@@ -124,8 +124,6 @@ def _structure_plain_union(value: Any, kind: Any) -> Any:
 
 
 def _checked(kind: type, expected: str, structure_parts: Hook) -> Hook:
-    """Return a hook that refuses values of another type before it calls `structure_parts`."""
-
     def structure_checked(value: Any, target: Any) -> Any:
         if not isinstance(value, kind):
             raise _wrong(expected, value)

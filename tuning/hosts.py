@@ -32,7 +32,6 @@ def resolve(host: str) -> tuple[socket.AddressFamily, str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a server that is bound to `host`."""
     return is_loopback_address(resolve(host)[1].partition("%")[0])
 
 

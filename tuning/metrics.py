@@ -32,7 +32,6 @@ class Metric:
 
     @property
     def objective(self) -> str:
-        """The name of the metric as the objective of a study, which is Keras' log name."""
         return f"{VALIDATION}{self.name}"
 
 

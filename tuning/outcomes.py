@@ -36,8 +36,6 @@ MAX_LOST = 2
 
 
 class StopReason(StrEnum):
-    """The reason why a training stops before its last epoch."""
-
     PRUNED = "pruned"
     PAUSED = "paused"
     TIMEOUT = "timeout"
@@ -46,8 +44,6 @@ class StopReason(StrEnum):
 
 
 class SearchEnd(StrEnum):
-    """The reason why a search ended."""
-
     FINISHED = "finished"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"

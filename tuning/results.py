@@ -17,8 +17,6 @@ def safe_name(text: str) -> str:
 
 @dataclass(frozen=True)
 class StudyDir:
-    """The folder of one study."""
-
     path: Path
 
     @property
@@ -95,8 +93,6 @@ class StudyDir:
 
 @dataclass(frozen=True)
 class ResultsDir:
-    """The folder of all studies."""
-
     path: Path
 
     @property
@@ -124,7 +120,6 @@ class ResultsDir:
         return StudyDir(self.path / name)
 
     def latest(self) -> StudyDir:
-        """Return the folder of the study that was used last."""
         folders = [StudyDir(p.parent) for p in self.path.glob("*/study.json")]
         if not folders:
             raise StudyError(

@@ -308,13 +308,15 @@ def test_write_best_values_is_what_keras_tuner_and_optuna_read(
 ) -> None:
     take(results, foreign("trial 1", 0.9, vocab_size=20, cell="gru"), as_finished=True)
     url = results.storage_url(None)
-    best, paths = write_best_values(StudyHandle(results, results.study("s"), url), output=tmp_path)
+    study = StudyHandle(results, results.study("s"), url)
+    paths = write_best_values(study, output=tmp_path)
     assert paths == [tmp_path / "s.keras_tuner.json", tmp_path / "s.optuna.json"]
     config, params = (json.loads(path.read_text()) for path in paths)
     hp = keras_tuner.HyperParameters.from_config(config)
     assert hp.values == {"vocab_size": 20, "sequence_length": 8, "cell": "gru"}
-    assert params == best.trial.params == {"vocab_size": 20, "cell": "gru"}
-    assert not best.is_confirmed
+    assert study.best is not None
+    assert params == study.best.trial.params == {"vocab_size": 20, "cell": "gru"}
+    assert not study.best.is_confirmed
 
 
 def test_write_best_values_needs_a_completed_trial(results: ResultsDir, tmp_path: Path) -> None:

@@ -117,7 +117,6 @@ class Comparison:
         return standings_of(self._results, self.name, storage_url=url)
 
     def _repr_html_(self) -> str:
-        """Return the verdict and the spaces as HTML for a notebook."""
         from tuning.display.tables import frame_html
 
         return frame_html(self.name, self.verdict(), self.spaces_dataframe())
@@ -136,7 +135,6 @@ def _times(study: StudyHandle) -> tuple[float, float]:
 
 
 def _seconds(minutes: float | None, before: float) -> float:
-    """Return the duration of each search: the given minutes, else that of the last call."""
     if minutes is None:
         return before or 60 * DEFAULT_MINUTES
     if 60 * minutes < before:

@@ -37,7 +37,7 @@ from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
 from tuning.study.optuna_internals import fixed_params_of
 from tuning.study.storage import close_study, hide_password, missing_file, storage_errors
-from tuning.study.summary import Best, summarize
+from tuning.study.summary import summarize
 from tuning.study.trials import attributes_of, values_of
 
 # The states of the trials whose configurations a study has. A failed trial has no result, so its
@@ -312,9 +312,9 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
     )
 
 
-def write_best_values(study: StudyHandle, *, output: Path) -> tuple[Best, list[Path]]:
-    """Write the hyperparameters of a study's best trial, which is the confirmed best if there is
-    one, as the config of a `keras_tuner.HyperParameters` and as Optuna's parameters.
+def write_best_values(study: StudyHandle, *, output: Path) -> list[Path]:
+    """Write the hyperparameters of a study's best trial as the config of a
+    `keras_tuner.HyperParameters` and as Optuna's parameters.
     """
     study.summary.require_complete("an export of its hyperparameters")
     best, space = study.best, study.space
@@ -327,4 +327,4 @@ def write_best_values(study: StudyHandle, *, output: Path) -> tuple[Best, list[P
     for program, document in documents.items():
         paths.append(output / f"{study.name}.{program}.json")
         write_text(paths[-1], json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    return best, paths
+    return paths

@@ -127,7 +127,6 @@ class Export:
         )
 
     def _outputs(self, texts: Sequence[str]) -> tuple[Array, list[str]]:
-        """Return the class probabilities, float64 (n_texts, n_classes), and the problems."""
         import numpy as np
 
         from tuning.inference.known_tokens import load_problem_of

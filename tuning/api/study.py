@@ -404,7 +404,7 @@ class Study:
         """
         from tuning.api.exchange import write_best_values
 
-        return write_best_values(self._read(), output=Path(output).expanduser())[1]
+        return write_best_values(self._read(), output=Path(output).expanduser())
 
     def _opened(self) -> AbstractContextManager[Target]:
         from tuning.api.exchange import opened

@@ -75,7 +75,6 @@ def following(
 
 
 def track(trackers: Iterable[str], study: StudyHandle) -> list[Target]:
-    """Write a study to several trackers, one after another, and return the trackers."""
     targets = require_trackers(trackers)
     if not targets:
         raise ArgumentError("log_to must name a tracker, such as tensorboard:runs; received none.")
@@ -94,7 +93,6 @@ def track(trackers: Iterable[str], study: StudyHandle) -> list[Target]:
 
 
 def require_trackers(trackers: Iterable[str]) -> list[Target]:
-    """Return the trackers of a call, after a check of their names and packages."""
     if isinstance(trackers, str):
         raise ArgumentError(
             'log_to must be a list of trackers, such as ["tensorboard:runs"]; received a text.'

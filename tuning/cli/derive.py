@@ -174,7 +174,6 @@ def _arguments(options: Sequence[Option], values: Mapping[str, Any]) -> dict[str
 
 
 def _named(run: Any, function: Callable[..., Any], options: Sequence[Option]) -> Any:
-    """Give a command the name, the help and the flags that typer reads."""
     parsed = docstring_parser.parse(inspect.getdoc(function) or "")
     run.__name__ = function.__name__
     parts = filter(None, [parsed.short_description, parsed.long_description])

@@ -119,7 +119,6 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
 
 
 def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
-    """Return a sentence per coordinator of a study, if it had more than one."""
     if len(coordinators) < 2:
         return []
     return [

@@ -73,7 +73,6 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
 
 
 def _can_be_confirmed(outcome: Outcome) -> bool:
-    """Return whether a search is ready for its confirmation; if not, print the reason."""
     from tuning.search.finalists import n_confirmable
 
     if outcome.ended == SearchEnd.INTERRUPTED:

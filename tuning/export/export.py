@@ -15,7 +15,6 @@ from tuning import documents
 from tuning.atomic_io import translated, write_text
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
-from tuning.data.splits import SplitReviews
 from tuning.evaluation.ngram_model import NgramReference, all_references
 from tuning.evaluation.predictions import columns_of
 from tuning.evaluation.references import Reference
@@ -38,7 +37,7 @@ from tuning.export.ensemble import (
     retrainings_of,
 )
 from tuning.export.formats import model_input, write_formats
-from tuning.export.manifest import FullManifest, WrittenFormats
+from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Retraining, Trained, require_present_space, retrain
 from tuning.export.versions import next_number, publish, recover, temporary_folder
@@ -118,9 +117,13 @@ def _export(
     prepare_views(corpus, space, config, progress=progress)
     members = choose_members(chosen, corpus, splits, size=ensemble, warn=warn) if ensemble else None
     test_texts = splits.frames["test"]["text"].tolist()
-    trained, of_members, compared = _train(
-        chosen, members, space, corpus, splits, test_texts=test_texts, progress=progress
-    )
+    # The workers that end first leave a core free, which the references use.
+    with ThreadPoolExecutor(1) as thread:
+        references = thread.submit(all_references, splits, corpus, test_texts)
+        trained, of_members = _retrain(chosen, members, space, corpus, progress=progress)
+        if progress and not references.done():
+            progress("training the reference models", 0.0)
+        compared = references.result()
     with keras_settings_of(trained[BEST].hypermodel):
         facts = None
         if members:
@@ -128,15 +131,27 @@ def _export(
             trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
             facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
         with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
-            formats, evaluation = _write(
+            best = trained[BEST]
+            inputs = model_input(best.model, best.values)
+            with write_formats(
                 temporary,
-                chosen,
-                trained,
-                compared,
-                corpus,
+                Source.of(best.model, inputs, corpus, best.to_probabilities),
+                best.values,
                 test_texts=test_texts,
+                expect=best.expect,
                 progress=progress,
-            )
+            ) as compare:  # The formats are checked during the evaluation.
+                evaluation = _evaluate(
+                    chosen,
+                    trained,
+                    compared,
+                    corpus=corpus,
+                    test_texts=test_texts,
+                    progress=progress,
+                )
+                if progress:
+                    progress("checking the formats", 0.0)
+            formats = compare(evaluation.predictions.labels)
             scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
             number = next_number(folder.best_dir)
             manifest = describe_export(
@@ -147,54 +162,6 @@ def _export(
                 seen = replace(seen, column=columns_of(slice_column, splits)["test"])
             test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
             return _publish(temporary, manifest, test, folder, number=number)
-
-
-def _train(
-    chosen: ChosenTrial,
-    members: Ensemble | None,
-    space: SearchSpace,
-    corpus: Corpus,
-    splits: SplitReviews,
-    *,
-    test_texts: list[str],
-    progress: Progress | None,
-) -> tuple[dict[str, Trained], list[Trained], References]:
-    # The workers that end first leave a core free, which the references use.
-    with ThreadPoolExecutor(1) as beside:
-        fitted = beside.submit(all_references, splits, corpus, test_texts)
-        trained, of_members = _retrain(chosen, members, space, corpus, progress=progress)
-        if progress and not fitted.done():
-            progress("training the reference models", 0.0)
-        return trained, of_members, fitted.result()
-
-
-def _write(
-    temporary: Path,
-    chosen: ChosenTrial,
-    trained: dict[str, Trained],
-    compared: References,
-    corpus: Corpus,
-    *,
-    test_texts: list[str],
-    progress: Progress | None,
-) -> tuple[WrittenFormats, TestEvaluation]:
-    best = trained[BEST]
-    inputs = model_input(best.model, best.values)
-    source = Source.of(best.model, inputs, corpus, best.to_probabilities)
-    with write_formats(
-        temporary,
-        source,
-        best.values,
-        test_texts=test_texts,
-        expect=best.expect,
-        progress=progress,
-    ) as compare:
-        evaluation = _evaluate(
-            chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
-        )
-        if progress:
-            progress("checking the formats", 0.0)
-    return compare(evaluation.predictions.labels), evaluation
 
 
 def _retrain(

@@ -226,9 +226,6 @@ def _check(
 
 
 def accuracy_change(labels: Labels, probabilities: Array, expected: Array) -> AccuracyChange:
-    """Return the difference between a format's accuracy and the trained model's accuracy on texts
-    of the test split.
-    """
     change = accuracy_difference(labels, probabilities, expected, seed=0)
     if not change.value >= -max(MAX_INT8_LOSS, 1 / len(labels)):
         raise ExportError(

@@ -70,8 +70,6 @@ class SearchFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class FullManifest(Manifest, SplitScores, WrittenFormats):
-    """The complete contents of `export.json`."""
-
     forms: Mapping[str, MeasuredFormat]
     space: str
     data: str

@@ -61,7 +61,6 @@ def model_card(manifest: FullManifest) -> str:
 
 
 def _context(manifest: FullManifest) -> dict[str, Any]:
-    """Return the values of the template, which does not read the manifest."""
     names = (
         "study", "class_names", "export_number", "created", "trial", "space", "seed", "input",
         "limits", "data_fingerprint", "n_rows", "search", "metric", "epochs", "n_parity_texts",

@@ -69,7 +69,6 @@ class Retraining:
 
     @classmethod
     def of(cls, trial: FrozenTrial, *, seed: int) -> Self:
-        """Return the retraining of a trial for its best number of epochs."""
         if not was_trained(trial):
             raise ExportError(
                 f"A trial to export must have been trained here; trial {trial.number} was finished"

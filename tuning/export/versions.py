@@ -37,7 +37,6 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def next_number(best: Path) -> int:
-    """Return the number of the next export of a study. The first number is 1."""
     current = 0
     # The manifest may be missing, changed, or of an earlier version.
     with contextlib.suppress(ExportError):

@@ -98,7 +98,6 @@ class Source:
         return output[0] if isinstance(output, list) else output
 
     def specs(self, n_rows: int | None, *, length: int | None) -> list[tf.TensorSpec]:
-        """Return the specifications of the inputs; `length` is the number of token ids."""
         widths = {IDS: length} if self.inputs.vocab_size else {}
         widths |= {NGRAMS: None} if self.inputs.ngrams else {}
         widths |= {TOKENS: length} if self.inputs.preset else {}
@@ -215,7 +214,6 @@ def _write_h5(source: Source, path: Path) -> None:
 
 
 def _with_inputs_by_role(source: Source) -> keras.Model:
-    """Return a functional model of the same layers whose inputs are named by their roles."""
     inputs = {
         role_of(name): tensor
         for name, tensor in zip(input_names(source.model), source.graph.inputs, strict=True)

@@ -226,7 +226,6 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
 
 
 def server(app: ASGIApp) -> uvicorn.Server:
-    """Return the server with its limits; it does not run yet."""
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -30,10 +30,6 @@ _PIECE = re.compile("([^\t\n\x0b\x0c\r ]+)")
 
 @dataclass(frozen=True)
 class Word:
-    """A word as the tokenizer writes it, its count in the text, and its effect: the probability
-    that the label loses without the word.
-    """
-
     word: str
     count: int
     effect: float

@@ -173,7 +173,6 @@ def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
 
 
 def _settings(record: StudyRecord) -> dict[str, str]:
-    """Return the settings of a study and the versions that created it, by dotted names."""
     config = asdict(record.config)
     flat: dict[str, Any] = {
         "data_fingerprint": record.data_fingerprint,

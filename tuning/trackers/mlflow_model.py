@@ -23,7 +23,6 @@ ONNX, SAVED_MODEL = "model.onnx", "saved_model"
 
 class TextClassifier(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the model, from ONNX if the export has it, else from the SavedModel."""
         folder = Path(context.artifacts["export"])
         manifest = json.loads((folder / "export.json").read_text(encoding="utf-8"))
         self._names: list[str] = manifest["class_names"]
@@ -55,7 +54,6 @@ def _clean(text: object) -> str:
 
 
 def _tokenizer(folder: Path) -> Callable[[list[str]], dict[str, Any]]:
-    """Return a function from texts to the token ids of each input of the model, by its name."""
     spec = importlib.util.spec_from_file_location("tokenizer_of_export", folder / "tokenizer.py")
     assert spec and spec.loader  # for mypy: the file is a Python module
     module = importlib.util.module_from_spec(spec)

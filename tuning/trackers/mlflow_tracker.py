@@ -188,7 +188,6 @@ def _accepted(values: Mapping[str, T]) -> dict[str, T]:
 
 
 def _metrics(trial: TrackedTrial) -> Iterator[Metric]:
-    """Yield the metrics of each epoch, and the final numbers of the trial with the last step."""
     for epoch in trial.epochs:
         at = int((trial.started + epoch.seconds) * 1000)
         for name, value in _accepted(epoch.metrics).items():
@@ -199,7 +198,6 @@ def _metrics(trial: TrackedTrial) -> Iterator[Metric]:
 
 
 def _requirements(export: Path) -> list[str]:
-    """Return the packages that the model of an export needs, with the versions of this process."""
     forms = json.loads((export / "export.json").read_text(encoding="utf-8"))["forms"]
     form = forms.get("model.onnx") or forms["saved_model"]
     lines = []

@@ -71,7 +71,6 @@ class Target:
 
 
 def parse_targets(texts: Iterable[str]) -> list[Target]:
-    """Return the targets of the values of log_to, each once."""
     targets = list(dict.fromkeys(_parse(text) for text in texts))
     for target in targets:
         if find_spec(target.kind) is None:

@@ -112,7 +112,6 @@ class Follower:
         self._changes.put(False)
 
     def finish(self, seconds: float) -> None:
-        """Wait until the thread has written the study, for at most `seconds`."""
         self._thread.join(seconds)
         if self._thread.is_alive():
             self._is_late = True
