@@ -234,7 +234,7 @@ def export_best(
 
 def _train_others(study: StudyHandle, *, progress: Progress) -> None:
     """Train the models of further architectures that an ensemble can choose, if any lack."""
-    from tuning.confirmation.others import due_others
+    from tuning.confirmation.plan import due_others
     from tuning.search import confirm as confirming
     from tuning.search.finalists import with_others
 

@@ -32,11 +32,10 @@ from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews, distinct_codes
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.errors import ArgumentError, StudyError
-from tuning.evaluation.bootstrap import accuracy_difference
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
-from tuning.evaluation.statistics import Interval
+from tuning.evaluation.statistics import Interval, accuracy_difference
 from tuning.export.description import ChosenTrial
 from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.retraining import Retraining, Trained
