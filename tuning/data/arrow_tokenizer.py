@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -93,26 +93,16 @@ class ChunkWords:
     counts: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
 
-    @classmethod
-    def of(cls, tokens: Tokens) -> Self:
-        """Return the words of a chunk with these tokens."""
-        counts = np.bincount(tokens.ids, minlength=len(tokens.words))
-        return cls(tokens.words, counts, tokens.lengths)
-
 
 def number_words(
     chunks: dict[str, list[ChunkWords]],
 ) -> tuple[list[bytes], dict[str, list[npt.NDArray[np.int32]]]]:
-    """Build the vocabulary of the training split.
+    """Build the vocabulary of the training split, which is the first split of `chunks`.
 
-    Args:
-        chunks: the chunks of each split; the first split is "train".
-
-    Returns:
-        The words of the vocabulary in order of their ids, from `FIRST_WORD_ID`, and for each split
-        and chunk the ids of its words, int32 (n_words,). Words that the training split does not
-        contain have the id `UNKNOWN_ID`, and so have those of `_no_words`. Of equally frequent
-        words, the greater has the smaller id, as in Keras.
+    Return the words in order of their ids, from `FIRST_WORD_ID`, and for each split and chunk the
+    ids of its words, int32 (n_words,). Words that the training split does not contain have the id
+    `UNKNOWN_ID`, and so have those of `_no_words`. Of equally frequent words, the greater has the
+    smaller id, as in Keras.
     """
     every = [chunk for of_split in chunks.values() for chunk in of_split]
     merged = (
@@ -156,9 +146,8 @@ def map_chunks(
     n_threads: int | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Generator[T]:
-    """Yield the function's result for each chunk of the texts, in order.
-
-    Threads process a few chunks at a time; `n_threads` defaults to one thread for each core.
+    """Yield the function's result for each chunk of the texts, in order, on `n_threads` threads, by
+    default one for each core.
     """
     n_threads = n_threads or available_cores()
     with ThreadPoolExecutor(n_threads) as threads:
@@ -210,7 +199,8 @@ def write_ids(
         file.write(npy_header(0))
         for tokens in tokenized:
             file.write(tokens.ids.data)
-            yield ChunkWords.of(tokens)
+            counts = np.bincount(tokens.ids, minlength=len(tokens.words))
+            yield ChunkWords(tokens.words, counts, tokens.lengths)
 
 
 def npy_header(n_tokens: int) -> bytes:

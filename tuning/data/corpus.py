@@ -8,7 +8,6 @@ is a prefix of a larger one. No TensorFlow runs.
 
 import contextlib
 import logging
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +15,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
-from tuning.atomic_io import translated
 from tuning.config import SPLITS
 from tuning.data.arrow_tokenizer import (
     CHUNK_BYTES,
@@ -43,6 +40,7 @@ from tuning.data.data_card import (
     write_card,
 )
 from tuning.data.files import Progress
+from tuning.data.folders import locked, rebuilt
 from tuning.data.splits import SplitReviews, SplitTexts, map_texts
 from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import StorageError
@@ -134,7 +132,6 @@ class Corpus:
 
     @property
     def card(self) -> DataCard:
-        """The data card, read from its file."""
         return read_card(self.folder)
 
     @property
@@ -153,12 +150,10 @@ class Corpus:
 
     @property
     def texts_dir(self) -> Path:
-        """The folder that `raw_text.store.build_texts` writes."""
         return self.folder / "texts"
 
     @property
     def ngrams_dir(self) -> Path:
-        """The folder that `data.ngrams.build_ngrams` writes."""
         return self.folder / "ngrams"
 
     @property
@@ -178,7 +173,6 @@ class Corpus:
 
     @property
     def presets_dir(self) -> Path:
-        """The folder that `pretrained.tokens.build_tokens` writes, by preset."""
         return self.folder / "presets"
 
     def _presets(self, split: str) -> dict[str, PresetTexts]:
@@ -223,37 +217,21 @@ def build_corpus(
     chunk_bytes: int = CHUNK_BYTES,
     progress: Progress | None = None,
 ) -> Corpus:
-    """Return the tokenized data set in `folder`. The data set is built if the folder does not
-    exist, or if its files have changed since they were written.
+    """Return the tokenized data set in `folder`, whose name is the fingerprint. The data set is
+    built if the folder does not exist, or if its files have changed since they were written.
 
-    The vocabulary contains the words of the training split. The files do not depend on `n_threads`
-    and `chunk_bytes`.
-
-    Args:
-        folder: the folder of the corpus, whose name is the fingerprint.
-        splits: the texts and labels.
-        source: the entries of the data card that do not come from the texts.
-        n_threads: number of threads, by default one for each core.
-        chunk_bytes: size of the chunks of texts in which a thread tokenizes.
-        progress: called with the share of texts that are tokenized.
-
-    Raises:
-        StorageError: the results folder is full or read-only.
+    The vocabulary contains the words of the training split. The files do not depend on `n_threads`,
+    by default one for each core, and `chunk_bytes`. `source` has the entries of the data card that
+    do not come from the texts.
     """
-    with translated(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(folder.name + ".lock")):
-            if not is_whole(folder, splits):
-                temporary = folder.with_name(folder.name + ".tmp")
-                shutil.rmtree(temporary, ignore_errors=True)
-                shutil.rmtree(folder, ignore_errors=True)
-                temporary.mkdir()
+    with locked(folder):
+        if not is_whole(folder, splits):
+            with rebuilt(folder) as temporary:
                 _write_corpus(temporary, splits, n_threads, chunk_bytes, progress)
-                temporary.replace(folder)
-            card = Corpus(folder).card
-            described = replace(card, **vars(source)) if source else card
-            if described != card:  # The same texts may be read from another place.
-                write_card(folder, described)
+        card = Corpus(folder).card
+        described = replace(card, **vars(source)) if source else card
+        if described != card:  # The same texts may be read from another place.
+            write_card(folder, described)
     return Corpus(folder)
 
 
@@ -286,11 +264,6 @@ def _write_corpus(
 
 
 def open_corpus(folder: Path) -> Corpus:
-    """Return the corpus that `build_corpus` built in `folder`.
-
-    Raises:
-        StorageError: the corpus does not exist.
-    """
     corpus = Corpus(folder)
     if not corpus.is_written:
         raise StorageError(

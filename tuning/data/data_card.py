@@ -5,9 +5,7 @@ beside the tokens of a preset.
 from __future__ import annotations
 
 import dataclasses
-import logging
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,18 +15,16 @@ import numpy.typing as npt
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
 from tuning.data.arrow_tokenizer import ChunkWords
+from tuning.data.folders import checksum_of, passes
 from tuning.data.sources import MISSING
 from tuning.data.splits import SplitReviews
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StorageError
 
-logger = logging.getLogger(__name__)
-
 CARD_NAME, PRESET_CARD_NAME = "data_card.json", "preset.json"
 REFERENCE_NAME = "linear_reference.json"  # the scores and settings of a linear model
 BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
-CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +77,6 @@ class DataCard(DataSource, DataFacts):
 
     @property
     def facts(self) -> DataFacts:
-        """The part that an export contains."""
         names = [field.name for field in dataclasses.fields(DataFacts)]
         return DataFacts(**{name: getattr(self, name) for name in names})
 
@@ -90,12 +85,10 @@ class DataCard(DataSource, DataFacts):
 class PresetCard:
     """The facts that are stored beside the tokens of a preset.
 
-    Attributes:
-        name: the preset.
-        source: a digest of the files of a preset that is a folder, without its weights.
-        encoder: the class of its encoder in KerasHub.
-        max_length: maximum number of tokens of a text; None if the encoder takes any number.
-        first, last: the special tokens before and after each text, the ids plus one.
+    `source` is a digest of the files of a preset that is a folder, without its weights; `encoder`
+    the class of its encoder in KerasHub; `max_length` the maximum number of tokens of a text, or
+    None if the encoder takes any number; `first` and `last` the special tokens before and after
+    each text, the ids plus one.
     """
 
     name: str
@@ -107,21 +100,11 @@ class PresetCard:
 
 
 def read_preset_card(folder: Path) -> PresetCard:
-    """Return the facts that are stored beside the tokens of a preset.
-
-    Raises:
-        StorageError: the file is missing or damaged.
-    """
     remedy = "Search again to build the tokens."
     return documents.read(folder / PRESET_CARD_NAME, PresetCard, error=StorageError, remedy=remedy)
 
 
 def read_card(folder: Path) -> DataCard:
-    """Return the data card of the corpus in this folder.
-
-    Raises:
-        StorageError: the card is missing, or is not as this program writes it.
-    """
     return documents.read(
         folder / CARD_NAME,
         DataCard,
@@ -137,10 +120,8 @@ def describe(
     *,
     n_words: int,
 ) -> DataCard:
-    """Return the data card: rows, classes, lengths in tokens, duplicates and the share of unknown
-    tokens.
-
-    `numbers` contains the ids of the words of each chunk of the validation split.
+    """Return the data card. `numbers` contains the ids of the words of each chunk of the validation
+    split.
     """
     lengths = np.concatenate([chunk.lengths for kept in chunks.values() for chunk in kept])
     full = n_words + FIRST_WORD_ID
@@ -178,15 +159,6 @@ def checksums_of(folder: Path) -> dict[str, int]:
     return {path.name: checksum_of(path) for path in paths}
 
 
-def checksum_of(path: Path) -> int:
-    """Return the CRC-32 of a file."""
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(CHECKSUM_BYTES):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
-
-
 def write_card(folder: Path, card: DataCard) -> None:
     """Write the data card. Keys that a newer version has written stay in the file."""
     path = folder / CARD_NAME
@@ -206,19 +178,6 @@ def is_whole(folder: Path, splits: SplitReviews) -> bool:
         return same and card.checksums in (None, checksums_of(folder))
 
     return (folder / CARD_NAME).exists() and passes(is_of_these_texts, folder)
-
-
-def passes(check: Callable[[], bool], folder: Path) -> bool:
-    """Return whether a check of a folder's files is true. The log names a folder that fails it: the
-    caller builds the folder again. A file that can't be read fails the check.
-    """
-    try:
-        passed = check()
-    except StorageError:
-        passed = False
-    if not passed:
-        logger.warning("the files in %s have changed; the folder is built again", folder)
-    return passed
 
 
 def doubtful_names(names: Sequence[str]) -> str:

@@ -84,19 +84,13 @@ class _Unpacked(io.RawIOBase):
 
 
 def max_unpacked(n_packed: int) -> int:
-    """Return the maximum number of bytes to which a file of `n_packed` bytes may unpack."""
     return max(MAX_UNPACKED_RATIO * n_packed, MIN_DECOMPRESSION_BOMB_BYTES)
 
 
 def find_files(
     pattern: str, *, flag: str = "data", formats: tuple[str, ...] = FORMATS
 ) -> list[Path]:
-    """Return the files of a path or glob pattern, sorted.
-
-    Raises:
-        DataError: no file matches, or a match is a directory or has an ending that is not in
-            `formats`.
-    """
+    """Return the files of a path or glob pattern, sorted."""
     try:
         path = Path(pattern).expanduser()
         paths = (
@@ -128,17 +122,12 @@ def find_files(
 
 
 def text_files(pattern: str, *, flag: str = "file") -> list[Path]:
-    """Return the files of a path or glob pattern, without earlier predictions among other files.
-
-    Raises:
-        DataError: no file matches, or a file has an unknown format.
-    """
+    """Return the files of a path or glob pattern, without earlier predictions among other files."""
     paths = find_files(pattern, flag=flag, formats=TEXT_FORMATS)
     return [path for path in paths if not _is_prediction(path)] or paths
 
 
 def _is_prediction(path: Path) -> bool:
-    """Return whether a file is an output of `make predict`."""
     if not f".{path.name}".endswith(f".{PREDICTIONS}"):
         return False
     with opened(path) as file:
@@ -163,10 +152,8 @@ def plain(value: object) -> str:
 
 
 def _first_bad_byte(path: Path, *, default: int) -> int:
-    """Return the position of the first byte that is not UTF-8 in a file, unpacked.
-
-    If the position in the file can't be found, the result is `default`, the position in the block
-    in which a decoder failed.
+    """Return the position of the first byte that is not UTF-8 in a file, unpacked. If it can't be
+    found, the result is `default`, the position in the block in which a decoder failed.
     """
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
@@ -179,14 +166,12 @@ def _first_bad_byte(path: Path, *, default: int) -> int:
 
 
 def csv_format(data: IO[bytes]) -> tuple[str, int]:
-    """Return the delimiter of a CSV file, and the number of lines before its header.
+    """Return the delimiter of a CSV file, and the number of lines before its header. The bytes, as
+    `opened` gives them, stay unread.
 
     Excel reads the delimiter from a first line such as `sep=;`. In other files it is the first of
     `DELIMITERS` that divides the header line into several names, without dividing a name in quotes,
     and the comma if none does, as for a single column.
-
-    Args:
-        data: the bytes of the file from its start, as `opened` gives them; they stay unread.
     """
     head = cast("io.BufferedReader", data).peek(HEADER_BYTES)[:HEADER_BYTES]
     text = head.decode("utf-8-sig", errors="replace")
@@ -208,13 +193,8 @@ def file_format(path: Path) -> str:
 
 @contextlib.contextmanager
 def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
-    """Open a data file as a context with its bytes, unpacked.
-
-    Errors inside the context that concern the file become a `DataError` too.
-
-    Raises:
-        DataError: the file can't be opened, is a broken gzip file, unpacks to more than
-            `max_unpacked`, or is not UTF-8 although it is decoded as UTF-8.
+    """Open a data file as a context with its bytes, unpacked. Errors inside the context that
+    concern the file become a `DataError` too.
     """
     unpacked: _Unpacked | None = None
     try:

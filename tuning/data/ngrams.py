@@ -10,7 +10,6 @@ for each text (Wang and Manning, 2012, "Baselines and Bigrams").
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,13 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from filelock import FileLock
 
-from tuning.atomic_io import read_json, translated, write_json
 from tuning.config import SPLITS
 from tuning.data.corpus import Corpus, NgramTexts, TokenizedTexts
-from tuning.data.data_card import checksum_of, passes
 from tuning.data.files import Progress
+from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
 from tuning.data.tokenizer import FIRST_WORD_ID, make_ngram_encoder
 from tuning.hardware import available_cores
 
@@ -42,7 +39,6 @@ WORD_BITS = 21
 # Number of tokens that a thread takes at once: small enough for the caches, and to divide the work
 # evenly among the threads. The n-grams of the film reviews take 2.25 s, and 3.3 s with 2,000,000.
 CHUNK_TOKENS = 500_000
-CHECKSUMS = "checksums.json"
 
 Ids = npt.NDArray[np.int32]
 Keys = npt.NDArray[np.int64]
@@ -52,10 +48,9 @@ Keys = npt.NDArray[np.int64]
 class _Vocabulary:
     """The n-grams of a vocabulary.
 
-    Attributes:
-        ngrams: the n-grams in UTF-8, an Arrow array; the first has the id `FIRST_WORD_ID`.
-        orders: uint8 (n_ids,), the number of words of each id; 0 for padding and unknown.
-        keys: for each order, the sorted keys of its n-grams, int64 (n,), and their ids, int32 (n,).
+    `ngrams` is an Arrow array of the n-grams in UTF-8; the first has the id `FIRST_WORD_ID`.
+    `orders` is uint8 (n_ids,), the number of words of each id; 0 for padding and unknown. `keys`
+    has for each order the sorted keys of its n-grams, int64 (n,), and their ids, int32 (n,).
     """
 
     ngrams: pa.Array
@@ -68,45 +63,25 @@ def build_ngrams(
 ) -> None:
     """Write the n-grams of a corpus beside its token ids, unless they exist and their files are as
     they were written.
-
-    Raises:
-        StorageError: the results folder is full or read-only.
     """
     folder = corpus.ngrams_dir
-    with translated(folder), FileLock(folder.with_name(folder.name + ".lock")):
-        if _is_whole(folder):
+    with locked(folder):
+        if is_as_written(folder):
             return
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary = folder.with_name(folder.name + ".tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        train = corpus.split("train").texts
-        vocabulary = _vocabulary(train, corpus.words(2**31), progress)
-        (temporary / "vocabulary.txt").write_bytes(b"\n".join(vocabulary.ngrams.to_pylist()))
-        np.save(temporary / "orders.npy", vocabulary.orders)
-        for number, name in enumerate(SPLITS):
-            if progress:
-                progress("finding n-grams", (MAX_ORDER + number) / (MAX_ORDER + len(SPLITS)))
-            _write_split(temporary / name, corpus.split(name).texts, vocabulary, n_threads)
-        write_json(temporary / CHECKSUMS, files_checksums(temporary))
-        temporary.replace(folder)
+        with rebuilt(folder) as temporary:
+            _write(temporary, corpus, n_threads, progress)
 
 
-def _is_whole(folder: Path) -> bool:
-    """Return whether the n-grams exist and their files are as they were written."""
-    return folder.exists() and passes(
-        lambda: bool(read_json(folder / CHECKSUMS) == files_checksums(folder)), folder
-    )
-
-
-def files_checksums(folder: Path) -> dict[str, int]:
-    """Return the CRC-32 of each file of ids or words below a folder, and of a tokenizer."""
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix in (".npy", ".bin", ".txt") or path.name == "tokenizer.json"
-    )
-    return {path.relative_to(folder).as_posix(): checksum_of(path) for path in paths}
+def _write(folder: Path, corpus: Corpus, n_threads: int | None, progress: Progress | None) -> None:
+    train = corpus.split("train").texts
+    vocabulary = _vocabulary(train, corpus.words(2**31), progress)
+    (folder / "vocabulary.txt").write_bytes(b"\n".join(vocabulary.ngrams.to_pylist()))
+    np.save(folder / "orders.npy", vocabulary.orders)
+    for number, name in enumerate(SPLITS):
+        if progress:
+            progress("finding n-grams", (MAX_ORDER + number) / (MAX_ORDER + len(SPLITS)))
+        _write_split(folder / name, corpus.split(name).texts, vocabulary, n_threads)
+    write_checksums(folder)
 
 
 def encode_ngrams(texts: Iterable[str], ngrams: list[str], *, order: int) -> NgramTexts:

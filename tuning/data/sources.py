@@ -36,11 +36,9 @@ MIN_ROWS = 50
 class Labels:
     """The classes of rows.
 
-    Attributes:
-        codes: int64 (n_rows,), an index into `class_names`, or -1 if a row has no class.
-        class_names: the names of the classes.
-        dropped: the number of rows without a class, by reason.
-        rule: how stars became classes, in words; None for other labels.
+    `codes` is int64 (n_rows,), an index into `class_names`, or -1 if a row has no class. `dropped`
+    is the number of rows without a class, by reason; `rule` says how stars became classes, and is
+    None for other labels.
     """
 
     codes: npt.NDArray[np.int64]
@@ -53,15 +51,10 @@ class Labels:
 class Reviews:
     """Labeled texts.
 
-    Attributes:
-        frame: the columns text (str) and label (int64, an index into `class_names`), and slice
-            (str) if the source was read with a slice column.
-        class_names: the names of the classes.
-        text_column: the name of the source's text column.
-        label_column: the name of the source's label column.
-        dropped: the number of rows that were left out, by reason.
-        broken: the places of the lines that could not be read.
-        class_rule: how stars became classes, in words; None for other labels.
+    `frame` has the columns text (str) and label (int64, an index into `class_names`), and slice
+    (str) if the source was read with a slice column. `dropped` is the number of rows that were left
+    out, by reason; `broken` the places of the lines that could not be read; `class_rule` says how
+    stars became classes, and is None for other labels.
     """
 
     frame: pd.DataFrame
@@ -74,7 +67,6 @@ class Reviews:
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """The class of each text, int64 (n,)."""
         return self.frame["label"].to_numpy()
 
 
@@ -84,10 +76,6 @@ def load_reviews(
     """Read a source, choose its columns, convert its labels to classes, and drop empty texts.
 
     The values of `slice_column` are kept beside the texts; the rows are the same without it.
-
-    Raises:
-        DataError: the source is unknown or can't be read, a column is missing, the labels are not
-            classes, or fewer than 50 rows are left.
     """
     table = _read(config, progress)
     text_column = _column(table, config.text_column, TEXT_COLUMNS, "text")
@@ -157,16 +145,9 @@ def to_classes(
     have no class either.
 
     Args:
-        values: the column.
-        column: its name.
         positive_from: minimum number of stars of a positive review; 0 for a class for each number.
         drop_stars: numbers of stars without a class, such as 3 for neutral reviews.
         minus_one_is_missing: whether -1 beside 0 and 1 is no class: TFDS marks a missing label so.
-
-    Raises:
-        DataError: the column has fewer than 2 or more than 100 classes, `positive_from` or
-            `drop_stars` is given for a column that does not contain stars, or a column of stars has
-            a few other values.
     """
     text, numbers, present = _parsed(values, minus_one_is_missing=minus_one_is_missing)
     dropped = {"without a label": int((~present).sum())}
@@ -221,11 +202,8 @@ def _parsed(
 
 
 def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Series | None:
-    """Return the numbers of a column of stars; None for any other column.
-
-    Args:
-        labels: the labels that are present, as text.
-        numbers: the whole column as numbers, if all labels are numbers.
+    """Return the numbers of a column of stars; None for any other column. `labels` are those that
+    are present, as text; `numbers` the whole column, if all labels are numbers.
     """
     if last_part(column).lower() not in STAR_COLUMNS:
         return None

@@ -34,11 +34,9 @@ _DROP_ASCII = bytes(b for b in range(128) if not chr(b).isalnum() and not chr(b)
 class SplitReviews:
     """Reviews in three splits.
 
-    Attributes:
-        frames: a frame like `Reviews.frame` for each split.
-        class_names: the names of the classes.
-        n_duplicates: number of reviews whose text occurs before, by its `identity`.
-        fingerprint: 16 hex digits over the texts and labels of all splits.
+    `frames` has a frame like `Reviews.frame` for each split. `n_duplicates` is the number of
+    reviews whose text occurs before, by its `identity`; `fingerprint` is 16 hex digits over the
+    texts and labels of all splits.
     """
 
     frames: dict[str, pd.DataFrame]
@@ -47,11 +45,7 @@ class SplitReviews:
     fingerprint: str
 
     def require_fingerprint(self, fingerprint: str) -> None:
-        """Check that data that were read again have the fingerprint of their corpus.
-
-        Raises:
-            DataError: the data have changed since the corpus was built.
-        """
+        """Check that data that were read again have the fingerprint of their corpus."""
         if self.fingerprint != fingerprint:
             raise DataError(
                 "The data must not change while they are read: their fingerprint was"
@@ -63,9 +57,8 @@ class SplitReviews:
 class SplitTexts:
     """The texts of a split, one after the other.
 
-    Attributes:
-        data: uint8 (n_bytes,), the texts in UTF-8.
-        offsets: int64 (n + 1,); text i has the bytes from `offsets[i]` to `offsets[i + 1]`.
+    `data` is uint8 (n_bytes,), the texts in UTF-8, and `offsets` int64 (n + 1,); text i has the
+    bytes from `offsets[i]` to `offsets[i + 1]`.
     """
 
     data: npt.NDArray[np.uint8]
@@ -73,7 +66,6 @@ class SplitTexts:
 
     @classmethod
     def of(cls, texts: list[str]) -> Self:
-        """Return the texts of a list."""
         encoded = [text.encode() for text in texts]
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
@@ -121,9 +113,6 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     """Split 70/15/15 by distinct text, stratified by class.
 
     Texts with the same `identity` are in the same split, so the shares count distinct texts.
-
-    Raises:
-        DataError: a class has fewer than 10 distinct texts.
     """
     codes = distinct_codes(reviews.frame["text"])
     first_rows = np.unique(codes, return_index=True)[1]

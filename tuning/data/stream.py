@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import pyarrow
+
 from tuning.data.files import csv_format, file_format, opened, plain, text_files, utf8
-from tuning.data.parquet import read_batches
 from tuning.data.sources import TEXT_COLUMNS
-from tuning.data.tables import choose_column, trained_column
+from tuning.data.tables import choose_column, read_batches, trained_column
 from tuning.errors import DataError
 
 MAX_CHARACTERS = 100_000  # of a text; the longest of 25,854 Amazon reviews has 31,863
@@ -39,10 +40,8 @@ Texts = Iterator[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a file.
-
-    `number` counts from 1 after the header; `problem` is the reason why the row can't be labeled,
-    or empty.
+    """A row of a file. `number` counts from 1 after the header; `problem` is the reason why the row
+    can't be labeled, or empty.
     """
 
     file: str
@@ -60,20 +59,12 @@ def stream_rows(
     on_read: Callable[[float], None] | None = None,
     on_column: Callable[[str], None] | None = None,
 ) -> Iterator[Row]:
-    """Return the rows of the files of a path or glob pattern; each line of a `.txt` file is a text.
+    """Return the rows of the files of a path or glob pattern, which came from `flag`; each line of
+    a `.txt` file is a text.
 
-    Args:
-        pattern: a path or glob pattern.
-        text_column: the name of the text column.
-        trained_on: the text column of the training data, which is read if `text_column` is None.
-            If both are None, the first known column is read (`choose_column`).
-        flag: the flag that gave the pattern, for messages.
-        on_read: called with the share of all bytes that have been read.
-        on_column: called for each file that has columns, with the name of the column that is read.
-
-    Raises:
-        DataError: a file is missing, has an unknown format, is a broken gzip file, or does not have
-            the column.
+    Without `text_column`, the column `trained_on` of the training data is read; without both, the
+    first known column (`choose_column`). `on_read` is called with the share of all bytes that have
+    been read, `on_column` with the name of the column for each file that has columns.
     """
     paths = text_files(pattern, flag=flag)
 
@@ -293,8 +284,6 @@ def _column_texts(values: Any) -> Iterator[str]:
     """Yield the values as text. Bytes are decoded here, because Arrow refuses a whole batch for a
     byte that is not UTF-8.
     """
-    import pyarrow
-
     if pyarrow.types.is_string(values.type) or pyarrow.types.is_large_string(values.type):
         values = values.cast(pyarrow.large_binary())
     for value in values.to_pylist():

@@ -8,11 +8,11 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow
@@ -28,7 +28,6 @@ from tuning.data.files import (
     plain,
     utf8,
 )
-from tuning.data.parquet import TooLarge, read_batches
 from tuning.errors import DataError
 
 MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
@@ -37,6 +36,11 @@ MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of 
 # Number of rows that are converted from Python strings to Arrow at a time: 1,000,000 rows take
 # 2.4 GiB at once, and 1.0 GiB in parts.
 PART_ROWS = 20_000
+VALUE_BYTES = 8  # size added for each value of a Parquet file beside its bytes: a null has none
+
+
+class TooLarge(Exception):
+    """Raised for a file that unpacks to more than the maximum."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,7 @@ class Table:
 
 
 def read_files(pattern: str, *, progress: Progress | None = None, flag: str = "data") -> Table:
-    """Read the files of a path or glob pattern into one table of text columns.
-
-    Raises:
-        DataError: a file is missing, empty, not UTF-8, a broken gzip file or of another format than
-            its ending names, is a decompression bomb, or has other columns than the first file.
-    """
+    """Read the files of a path or glob pattern into one table of text columns."""
     tables = [(path, _read_file(path, progress)) for path in find_files(pattern, flag=flag)]
     first_path, first = tables[0]
     for path, table in tables[1:]:
@@ -220,6 +219,54 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
     return Table(frame.drop(columns=[*left_out], errors="ignore"), left_out=(*sorted(left_out),))
 
 
+def read_batches(
+    path: str,
+    choose: Callable[[list[str]], Sequence[str]],
+    *,
+    n_rows: int,
+    max_bytes: int | None = None,
+) -> Generator[pyarrow.RecordBatch]:
+    """Yield the batches of some columns of a Parquet file.
+
+    `choose` is called once with the names of the flat columns, and returns the names to read;
+    nested columns are left out. Columns that unpack to more than `max_bytes` raise `TooLarge`; a
+    file that is not a Parquet file, and a chosen name that is not unique, a `ValueError`.
+    """
+    import pyarrow.parquet  # The import takes 25 ms, and other formats do not need it.
+
+    n_bytes = 0
+    try:
+        # Without a buffer size, pyarrow reads a whole column of a row group at once.
+        file = pyarrow.parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False)
+        schema = [file.schema.column(number) for number in range(len(file.schema))]
+        flat = [c.name for c in schema if c.path == c.name and c.max_repetition_level == 0]
+        names = [*choose(flat)]
+        for name in names:  # pyarrow also reads all columns below a name.
+            if sum(f"{column.path}.".startswith(f"{name}.") for column in schema) > 1:
+                raise ValueError(f"two columns have the name {name!r}")
+        for batch in file.iter_batches(n_rows, columns=names, use_threads=False) if names else ():
+            unpacked = pyarrow.record_batch(list(map(_unpacked, batch.columns)), names)
+            n_bytes += unpacked.nbytes + VALUE_BYTES * batch.num_rows * batch.num_columns
+            if max_bytes is not None and n_bytes > max_bytes:
+                raise TooLarge
+            yield unpacked
+    # Exceptions of pyarrow's C++ libraries are RuntimeErrors.
+    except (pyarrow.ArrowException, OSError, RuntimeError, OverflowError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def _unpacked(values: Any) -> Any:
+    """Return an array that stores the value of each row separately, without a dictionary and
+    without views of the same text.
+    """
+    types = pyarrow.types
+    if types.is_dictionary(values.type):
+        return values.dictionary_decode()
+    if types.is_string_view(values.type) or types.is_binary_view(values.type):
+        return values.cast(pyarrow.large_binary())
+    return values
+
+
 def _text_frame(batch: pyarrow.RecordBatch, left_out: set[str]) -> pd.DataFrame:
     """Return a batch as texts. The names of columns with a value that can't be text, such as an
     image or a date after the year 9999, are added to `left_out`.
@@ -257,9 +304,6 @@ def choose_column(
     """Return the column with this name, or the first column in `known` if `name` is None.
 
     Names are compared with the last part of a column's path: `review_body` is `data/review_body`.
-
-    Raises:
-        DataError: no column matches; the message lists the columns.
     """
     columns = [str(c) for c in columns]
     flag = f"{role}_column"
@@ -276,11 +320,7 @@ def choose_column(
 
 
 def named_column(columns: Iterable[str], name: str, flag: str) -> str:
-    """Return the column with this name, or whose path ends with it.
-
-    Raises:
-        DataError: no column matches; the message lists the columns.
-    """
+    """Return the column with this name, or whose path ends with it."""
     columns = [str(c) for c in columns]
     column = _find(columns, name)
     if column is None:
@@ -291,9 +331,6 @@ def named_column(columns: Iterable[str], name: str, flag: str) -> str:
 def trained_column(columns: Sequence[str], name: str) -> str:
     """Return the column that has the name of the training data's text column, or the last part of
     its path.
-
-    Raises:
-        DataError: no column matches; the message lists the columns.
     """
     column = _find(columns, name) or _find(columns, last_part(name))
     if column is None:

@@ -27,13 +27,7 @@ _MESSAGES = 1
 
 @dataclass(frozen=True)
 class Message:
-    """A message of the child: its progress, or the error that ended it.
-
-    Attributes:
-        doing: a description of the work.
-        done, total: the number of rows that were read, and the number of all rows.
-        error: the reason why the data set can't be read; empty in a message of progress.
-    """
+    """A message of the child: its progress, `done` of `total` rows, or the `error` that ends it."""
 
     doing: str = ""
     done: int = 0
@@ -44,10 +38,6 @@ class Message:
 def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = None) -> Table:
     """Read all splits of a TFDS data set into one table; a nested feature becomes a column such as
     `data/review_body`.
-
-    Raises:
-        DataError: the data set is unknown, or it is not prepared below `data_dir` and can't be
-            downloaded.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "table.parquet"
@@ -111,8 +101,8 @@ def main(name: str, data_dir: str, out: str) -> None:
         )
         total = sum(split.num_examples for split in builder.info.splits.values())
         rows = []
-        for row in _rows(tfds.as_numpy(builder.as_dataset(split="all")), builder.info.features):
-            rows.append(row)
+        for example in tfds.as_numpy(builder.as_dataset(split="all")):
+            rows.append(dict(_flat(example, builder.info.features, "")))
             if len(rows) % 1000 == 0:
                 _send(Message("reading", len(rows), total))
     # The library's exceptions have no common base class, and concern the user's data: the parent
@@ -126,12 +116,6 @@ def main(name: str, data_dir: str, out: str) -> None:
 
 def _send(message: Message) -> None:
     os.write(_MESSAGES, f"{json.dumps(unstructure(message))}\n".encode())
-
-
-def _rows(examples: Any, features: Any) -> Iterator[dict[str, Any]]:
-    """Yield each example as a flat row."""
-    for example in examples:
-        yield dict(_flat(example, features, ""))
 
 
 def _flat(example: Any, features: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from tuning import documents
-from tuning.atomic_io import read_json, translated, write_json
 from tuning.config import SPLITS
 from tuning.data.corpus import Corpus, PresetTexts
-from tuning.data.data_card import PRESET_CARD_NAME, PresetCard, passes, read_preset_card
+from tuning.data.data_card import PRESET_CARD_NAME, PresetCard, read_preset_card
 from tuning.data.files import Progress
-from tuning.data.ngrams import CHECKSUMS, files_checksums
+from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
 from tuning.data.tokenizer import as_utf8, load_preset_tokenizer, special_tokens
 from tuning.pretrained.preset import fetch_preset
 from tuning.pretrained.tokenizer import TOKENIZER
@@ -60,17 +57,11 @@ def build_tokens(
         StorageError: the results folder is full or read-only.
     """
     folder = tokens_dir(corpus, preset)
-    with translated(folder):
-        folder.parent.mkdir(exist_ok=True)
-        with FileLock(folder.with_name(folder.name + ".lock")):
-            source = _source(preset)
-            if not _is_whole(folder, source):
-                shutil.rmtree(folder, ignore_errors=True)
-                temporary = folder.with_name(folder.name + ".tmp")
-                shutil.rmtree(temporary, ignore_errors=True)
-                temporary.mkdir()
+    with locked(folder):
+        source = _source(preset)
+        if not is_as_written(folder, is_current=lambda: read_preset_card(folder).source == source):
+            with rebuilt(folder) as temporary:
                 _write(temporary, preset, source, texts=texts, progress=progress)
-                temporary.replace(folder)
     return read_preset_card(folder)
 
 
@@ -102,7 +93,7 @@ def _write(
         np.save(folder / name / "offsets.npy", np.cumsum(np.concatenate(lengths)))
     card = PresetCard(preset, source, encoder.kind, encoder.max_length, first, last)
     documents.write(folder / PRESET_CARD_NAME, card)
-    write_json(folder / CHECKSUMS, files_checksums(folder))
+    write_checksums(folder)
     logger.info("tokenized %d texts for the preset %s", n_texts, preset)
 
 
@@ -127,17 +118,6 @@ def encode_tokens(path: Path, texts: Sequence[str]) -> PresetTexts:
     ids = np.concatenate([np.empty(0, dtype=np.int32), *(ids for ids, _ in parts)])
     first, last = special_tokens(tokenizer)
     return PresetTexts(ids, np.cumsum(lengths), tuple(first), tuple(last))
-
-
-def _is_whole(folder: Path, source: str) -> bool:
-    """Return whether the tokens exist, are of the same source, and are as they were written."""
-    return folder.exists() and passes(
-        lambda: (
-            read_preset_card(folder).source == source
-            and bool(read_json(folder / CHECKSUMS) == files_checksums(folder))
-        ),
-        folder,
-    )
 
 
 def _source(preset: str) -> str:

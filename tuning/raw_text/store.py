@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 
-from filelock import FileLock
-
-from tuning.atomic_io import read_json, translated, write_json
 from tuning.config import SPLITS
 from tuning.data.corpus import Corpus
-from tuning.data.data_card import passes
 from tuning.data.files import Progress
-from tuning.data.ngrams import CHECKSUMS, files_checksums
+from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
 from tuning.data.splits import SplitReviews, write_texts
 
 logger = logging.getLogger(__name__)
@@ -35,21 +30,15 @@ def build_texts(
         StorageError: the results folder is full or read-only.
     """
     folder = corpus.texts_dir
-    with translated(folder), FileLock(folder.with_name(folder.name + ".lock")):
-        if folder.exists() and passes(
-            lambda: bool(read_json(folder / CHECKSUMS) == files_checksums(folder)), folder
-        ):
+    with locked(folder):
+        if is_as_written(folder):
             return
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary = folder.with_name(folder.name + ".tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
         read = splits()
         read.require_fingerprint(corpus.fingerprint)
-        temporary.mkdir()
-        for number, name in enumerate(SPLITS):
-            if progress:
-                progress("storing the texts", number / len(SPLITS))
-            write_texts(temporary / name, read.frames[name]["text"])
-        write_json(temporary / CHECKSUMS, files_checksums(temporary))
-        temporary.replace(folder)
+        with rebuilt(folder) as temporary:
+            for number, name in enumerate(SPLITS):
+                if progress:
+                    progress("storing the texts", number / len(SPLITS))
+                write_texts(temporary / name, read.frames[name]["text"])
+            write_checksums(temporary)
         logger.info("stored the texts of %s", corpus.fingerprint)

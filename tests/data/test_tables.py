@@ -9,8 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.texts import make_reviews
-from tuning.data.parquet import TooLarge, read_batches
-from tuning.data.tables import read_files
+from tuning.data.tables import TooLarge, read_batches, read_files
 from tuning.errors import DataError
 
 LONG = "a" * 1_000_000

@@ -1,0 +1,85 @@
+"""Folders that are built once beside the data: locked, written whole, and built again if a file has
+changed.
+"""
+
+import contextlib
+import logging
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from tuning.atomic_io import read_json, translated, write_json
+from tuning.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+CHECKSUMS = "checksums.json"
+CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time build a folder. Errors of the disk become a `StorageError`."""
+    with translated(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(folder.name + ".lock")):
+            yield
+
+
+@contextlib.contextmanager
+def rebuilt(folder: Path) -> Iterator[Path]:
+    """Remove a folder, and yield a temporary folder that replaces it when it is complete."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.mkdir()
+    yield temporary
+    temporary.replace(folder)
+
+
+def passes(check: Callable[[], bool], folder: Path) -> bool:
+    """Return whether a check of a folder's files is true. The log names a folder that fails it: the
+    caller builds the folder again. A file that can't be read fails the check.
+    """
+    try:
+        passed = check()
+    except StorageError:
+        passed = False
+    if not passed:
+        logger.warning("the files in %s have changed; the folder is built again", folder)
+    return passed
+
+
+def checksum_of(path: Path) -> int:
+    """Return the CRC-32 of a file."""
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(CHECKSUM_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    """Return the CRC-32 of each file of ids or words below a folder, and of a tokenizer."""
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in (".npy", ".bin", ".txt") or path.name == "tokenizer.json"
+    )
+    return {path.relative_to(folder).as_posix(): checksum_of(path) for path in paths}
+
+
+def write_checksums(folder: Path) -> None:
+    write_json(folder / CHECKSUMS, _checksums(folder))
+
+
+def is_as_written(folder: Path, *, is_current: Callable[[], bool] = lambda: True) -> bool:
+    """Return whether a folder exists, is current, and its files have the checksums that
+    `write_checksums` wrote.
+    """
+    return folder.exists() and passes(
+        lambda: is_current() and bool(read_json(folder / CHECKSUMS) == _checksums(folder)), folder
+    )
