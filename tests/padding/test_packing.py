@@ -27,8 +27,8 @@ from tests.padding.graphs import (
 )
 from tuning.models import cnn_features, mean_features, wide_deep_classifier, words_classifier
 from tuning.models.words import mean_over_words, zero_padding
+from tuning.padding.check import RULES
 from tuning.padding.packing import LENGTHS_PER_OCTAVE, OF_SEGMENTS, join
-from tuning.padding.rules import RULES
 from tuning.training.architecture import ignores_padding, without_padding
 
 layers, ops = keras.layers, keras.ops

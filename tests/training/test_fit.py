@@ -25,7 +25,7 @@ from tuning.kernels import adam, recurrent_numba, recurrent_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
 from tuning.models.words import is_word, mean_over_words
-from tuning.padding import packing, rules
+from tuning.padding import check, packing
 from tuning.spaces.loading import load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.training import loops
@@ -1016,7 +1016,7 @@ def test_fit_unmasked_always_sees_sequence_length_columns() -> None:
 
 def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    monkeypatch.setitem(rules.RULES, Widths, rules.RULES[layers.Dropout])
+    monkeypatch.setitem(check.RULES, Widths, check.RULES[layers.Dropout])
     short = make_texts(16, longest=4)
     run(
         lambda hp: stacked(Widths(seen.add), layers.LSTM(2), masked=True),

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from tuning.padding.rules import RECURRENT
+from tuning.padding.check import RECURRENT
 
 # onnxruntime 1.13 and later read these versions.
 OPSET, IR_VERSION = 17, 8

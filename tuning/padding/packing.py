@@ -23,7 +23,7 @@ import tensorflow as tf
 from keras.src.models.functional import Functional, operation_fn, unpack_singleton
 from keras.src.ops import numpy
 
-from tuning.padding.rules import RECURRENT
+from tuning.padding.check import RECURRENT
 
 # The length of a row is rounded up, to one of so many lengths between two powers of two, because
 # oneDNN compiles code for each length.
@@ -38,12 +38,10 @@ def packed(graph: Functional, input_number: int, lengths: npt.NDArray[np.int64])
     packed. Calls that do not train compute the padding. XLA has no sums of segments, so it must not
     compile the training.
 
-    Args:
-        graph: a graph whose output does not depend on the padding.
-        input_number: which input of the graph is the token ids (batch, length), 0 after each text.
-            Its other inputs are not packed.
-        lengths: number of tokens of the texts. A graph for which the row would hardly be shorter
-            than the padded batch is not packed.
+    The output of the graph must not depend on the padding. `input_number` is which of its inputs is
+    the token ids (batch, length), 0 after each text; its other inputs are not packed. A graph for
+    which the row would hardly be shorter than the padded batch of texts with these `lengths` is not
+    packed.
     """
     gap = max([1, *map(_reach, graph.layers)])
     if not _is_packable(graph) or lengths.mean() + gap > WORTHWHILE * lengths.max():
@@ -82,10 +80,8 @@ def _is_packable(graph: Functional) -> bool:
 class Segments(NamedTuple):
     """The texts in a row.
 
-    Attributes:
-        numbers: int32 (length of the row,), the number of each column's text, ascending. The
-            columns after the last text have the number `n_texts`.
-        n_texts: number of texts.
+    `numbers` is int32 (length of the row,), the number of each column's text, ascending. The
+    columns after the last text have the number `n_texts`.
     """
 
     numbers: tf.Tensor
@@ -93,15 +89,10 @@ class Segments(NamedTuple):
 
 
 def join(ids: tf.Tensor, gap: int) -> tuple[tf.Tensor, Segments]:
-    """Return the texts of a batch as one row.
+    """Return the texts of a batch, ids (batch, length) with 0 after each text, as one row with
+    `gap` zeros, at least 1, after each text.
 
-    Args:
-        ids: (batch, length), 0 after each text.
-        gap: number of zeros after each text, at least 1.
-
-    Returns:
-        The row (1, length of the row), which ends with more zeros up to a rounded length, and the
-        texts in it.
+    The row (1, length of the row) ends with more zeros up to a rounded length.
     """
     ids = tf.pad(ids, [[0, 0], [0, gap]])
     n_texts, length = tf.unstack(tf.shape(ids))
@@ -136,7 +127,6 @@ class _PackedGraph:
         ]
 
     def __call__(self, inputs: list[tf.Tensor]) -> Any:
-        """Return the outputs of the graph in training."""
         row, segments = join(inputs[self._input_number], self._gap)
         inputs[self._input_number] = row
         graph = self._graph
