@@ -17,7 +17,7 @@ from tests.texts import make_reviews
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, PresetTexts, TokenizedTexts
 from tuning.errors import SpaceBug, StorageError
-from tuning.pretrained.tokenizer import from_keras_hub
+from tuning.pretrained.preset import from_keras_hub
 from tuning.pretrained.tokens import encode_tokens
 from tuning.spaces.hyperparameters import defaults
 from tuning.spaces.loading import declare, load_hypermodel

@@ -21,6 +21,11 @@ def visible(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or the name of its class without a message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def escape_markdown(value: object) -> str:
     """Return a text on one line, escaped for Markdown with formulas, and for HTML."""
     escaped = html.escape(visible(str(value)), quote=False)

@@ -20,6 +20,7 @@ from tuning.data.tables import Table, read_files
 from tuning.documents import structure, unstructure
 from tuning.errors import DataError
 from tuning.processes import child_environment
+from tuning.text import first_line
 
 WITHDRAWN = "amazon_us_reviews"
 _MESSAGES = 1
@@ -108,8 +109,7 @@ def main(name: str, data_dir: str, out: str) -> None:
     # The library's exceptions have no common base class, and concern the user's data: the parent
     # raises a DataError.
     except Exception as error:  # noqa: BLE001
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        _send(Message(error=f"{type(error).__name__}: {first[0]}"))
+        _send(Message(error=f"{type(error).__name__}: {first_line(error)}"))
         return
     pd.DataFrame(rows).to_parquet(out)
 

@@ -120,7 +120,7 @@ def takes_any_length(layers: Sequence[keras.layers.Layer]) -> bool:
 
 
 def _follow(node: Any, values: dict[int, Value]) -> None:
-    """Add the known facts of the outputs of a call to `values`, whose keys are the ids of tensors."""
+    """Add the facts of the outputs of a call to `values`, whose keys are the ids of tensors."""
     operation = node.operation
     inputs = [_value(argument, values) for argument in node.arguments.args]
     options = {name: value for name, value in node.arguments.kwargs.items() if value is not None}

@@ -3,6 +3,12 @@
 A child process does this work, because the coordinator must not run Keras. The child,
 `python -m tuning.pretrained.preset PRESET FOLDER`, writes `tokenizer.json` and `encoder.json` into
 the folder, and a JSON line with a `Failure` to standard output if the preset can't be used.
+
+The tokenizer is a `tokenizers.Tokenizer`, which needs no Keras. A Hugging Face folder contains such
+a tokenizer. For KerasHub's own presets, the tokenizer is made from their vocabulary: WordPiece
+(BERT, DistilBERT, ELECTRA) or byte pairs (RoBERTa). It gives the same ids as KerasHub's, except for
+rare characters: here Unicode's white space, such as a no-break space, also separates the words of
+WordPiece, as in BERT's own tokenizer.
 """
 
 from __future__ import annotations
@@ -20,10 +26,10 @@ from typing import Any
 from tuning import documents
 from tuning.commands import install
 from tuning.errors import SpaceError
-from tuning.pretrained.tokenizer import TOKENIZER, from_keras_hub, is_hugging_face
 from tuning.processes import child_environment
+from tuning.text import first_line
 
-ENCODER = "encoder.json"
+ENCODER, TOKENIZER = "encoder.json", "tokenizer.json"
 # Packages that presets need, by the name of their module.
 PACKAGES = {"keras_hub": "keras-hub", "tokenizers": "tokenizers"}
 INPUTS = {"token_ids", "padding_mask", "segment_ids"}
@@ -49,10 +55,6 @@ class Failure:
 def fetch_preset(preset: str, folder: Path) -> Encoder:
     """Write the tokenizer of a preset into a folder, and return its encoder. KerasHub downloads a
     preset that is not a folder, unless it has a copy.
-
-    Raises:
-        SpaceError: the preset does not exist, can't be fetched, is not a text encoder, or has a
-            tokenizer of another kind; or the packages that presets need are not installed.
     """
     require_packages()
     command = [sys.executable, "-m", "tuning.pretrained.preset", preset, str(folder)]
@@ -71,11 +73,6 @@ def fetch_preset(preset: str, folder: Path) -> Encoder:
 
 
 def require_packages() -> None:
-    """Check that the packages are installed that presets need.
-
-    Raises:
-        SpaceError: a package is missing.
-    """
     for module, package in PACKAGES.items():
         if importlib.util.find_spec(module) is None:
             raise SpaceError(
@@ -118,24 +115,22 @@ def _require_known(preset: str, keras_hub: Any) -> None:
 
 
 def _explained(preset: str, error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = f"{type(error).__name__}: {first_line(error)}"
     if Path(preset).is_dir():
         return (
             "preset must be a model that KerasHub can load: a folder that `save_to_preset` wrote,"
-            f" or a Hugging Face model's. Loading {preset!r} gave {type(error).__name__}: {first}"
+            f" or a Hugging Face model's. Loading {preset!r} gave {reason}"
         )
     return (
         f"The preset {preset!r} must be fetched, because this machine has no copy; fetching it gave"
-        f" {type(error).__name__}: {first} Check the network and the name, or download the preset"
+        f" {reason} Check the network and the name, or download the preset"
         " elsewhere and give its folder as preset."
     )
 
 
 def _require_encoder(preset: str, backbone: Any, keras_hub: Any) -> None:
-    """Refuse a model that is not a text encoder with a padding mask.
-
-    Raises:
-        SpaceError: the model has other inputs, or generates text.
+    """Refuse a model that generates text, or has other inputs than tokens, their padding mask and
+    segments.
     """
     kind = type(backbone)
     names = set(backbone.input) if isinstance(backbone.input, dict) else set()
@@ -172,15 +167,84 @@ def _write_tokenizer(preset: str, folder: Path, keras_hub: Any) -> None:
         try:
             of_keras_hub = keras_hub.tokenizers.Tokenizer.from_preset(preset)
         except Exception as error:  # The class of the error depends on the kind of tokenizer.
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise SpaceError(
                 f"A preset must contain its tokenizer; loading the tokenizer of {preset!r} gave"
-                f" {type(error).__name__}: {first}"
+                f" {type(error).__name__}: {first_line(error)}"
             ) from error
         tokenizer = from_keras_hub(of_keras_hub, preset=preset)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.save(str(folder / TOKENIZER))
+
+
+def is_hugging_face(path: Path) -> bool:
+    """Return whether a file is a tokenizer of the package `tokenizers`. KerasHub gives the same
+    name to a file with the configuration of its own tokenizer.
+    """
+    try:
+        return "model" in json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+
+
+def from_keras_hub(tokenizer: Any, *, preset: str) -> Any:
+    """Return the `tokenizers.Tokenizer` that gives the ids of a tokenizer of KerasHub."""
+    import keras_hub
+
+    if isinstance(tokenizer, keras_hub.tokenizers.WordPieceTokenizer):
+        made = _word_piece(tokenizer)
+    elif isinstance(tokenizer, keras_hub.tokenizers.BytePairTokenizer):
+        made = _byte_pair(tokenizer)
+    else:
+        raise SpaceError(
+            f"The tokenizer of a preset must be WordPiece or byte pairs, or the preset must be a"
+            f" Hugging Face model with a {TOKENIZER}; {preset!r} has a"
+            f" {type(tokenizer).__name__}. Name its Hugging Face model, as in hf://NAME/MODEL."
+        )
+    from tokenizers.processors import TemplateProcessing
+
+    start, end = tokenizer.start_token, tokenizer.end_token
+    made.post_processor = TemplateProcessing(
+        single=[start, "$A", end],
+        special_tokens=[(start, tokenizer.start_token_id), (end, tokenizer.end_token_id)],
+    )
+    return made
+
+
+def _word_piece(tokenizer: Any) -> Any:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    vocabulary = {word: number for number, word in enumerate(tokenizer.get_vocabulary())}
+    made = Tokenizer(
+        models.WordPiece(
+            vocabulary,
+            unk_token=tokenizer.oov_token,
+            continuing_subword_prefix=tokenizer.suffix_indicator,
+        )
+    )
+    normalizer = normalizers.BertNormalizer(
+        clean_text=False,
+        handle_chinese_chars=tokenizer.split_on_cjk,
+        strip_accents=tokenizer.strip_accents,
+        lowercase=tokenizer.lowercase,
+    )
+    # KerasHub brings lower case into Unicode's form NFKC.
+    made.normalizer = (
+        normalizers.Sequence([normalizers.NFKC(), normalizer])
+        if tokenizer.lowercase
+        else normalizer
+    )
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return made
+
+
+def _byte_pair(tokenizer: Any) -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    merges = [tuple(merge.split(" ")) for merge in tokenizer.merges]
+    made = Tokenizer(models.BPE(dict(tokenizer.vocabulary), merges))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=tokenizer.add_prefix_space)
+    return made
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ from tuning.data.data_card import PRESET_CARD_NAME, PresetCard, read_preset_card
 from tuning.data.files import Progress
 from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
 from tuning.data.tokenizer import as_utf8, load_preset_tokenizer, special_tokens
-from tuning.pretrained.preset import fetch_preset
-from tuning.pretrained.tokenizer import TOKENIZER
+from tuning.pretrained.preset import TOKENIZER, fetch_preset
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,6 @@ Texts = Mapping[str, Sequence[str]]
 
 
 def tokens_dir(corpus: Corpus, preset: str) -> Path:
-    """Return the folder of the tokens of a preset."""
     return corpus.presets_dir / hashlib.sha256(preset.encode()).hexdigest()[:12]
 
 
@@ -44,17 +42,8 @@ def build_tokens(
     progress: Progress | None = None,
 ) -> PresetCard:
     """Write the tokens of a corpus for a preset beside its token ids, unless they exist and their
-    files are as they were written. Return the card of the tokens.
-
-    Args:
-        corpus: the tokenized data.
-        preset: a folder, an address, or a name in KerasHub's list.
-        texts: returns the texts of the corpus; called only if they must be tokenized.
-        progress: called with the share of texts that are tokenized.
-
-    Raises:
-        SpaceError: the preset can't be used.
-        StorageError: the results folder is full or read-only.
+    files are as they were written. Return the card of the tokens. `texts` is called only if the
+    texts must be tokenized.
     """
     folder = tokens_dir(corpus, preset)
     with locked(folder):
@@ -111,7 +100,6 @@ def tokenized(
 
 
 def encode_tokens(path: Path, texts: Sequence[str]) -> PresetTexts:
-    """Return the tokens of new texts, by the tokenizer in a file."""
     tokenizer = load_preset_tokenizer(path)
     parts = list(tokenized(tokenizer, texts))
     lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in parts)])

@@ -19,16 +19,8 @@ class TokenView:
     """The tokens of texts with their special tokens, cut to one trial's length.
 
     Every batch is padded to its longest text, because a pretrained encoder masks the padding.
-
-    Args:
-        texts: the tokens of a preset.
-        sequence_length: maximum number of tokens of a text, special tokens included.
-        truncating: the part of a long text that is dropped: "pre" the beginning, "post" the end,
-            "middle" the middle.
-
-    Raises:
-        ValueError: `sequence_length` is not more than the number of special tokens, or `truncating`
-            is another word.
+    `sequence_length` includes the special tokens; `truncating` is the part of a long text that is
+    dropped: "pre" the beginning, "post" the end, "middle" the middle.
     """
 
     texts: PresetTexts
@@ -67,7 +59,6 @@ class TokenView:
         return np.minimum(lengths, self._room) + self._n_special
 
     def width(self, rows: Rows) -> int:
-        """Return the number of columns of a batch of these rows."""
         return max(int(self.lengths_of(rows).max(initial=1)), 1)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
@@ -103,12 +94,8 @@ def kept_places(
     """Return the place of the token in each column of a batch whose texts are cut to `n_max`
     tokens, and whether the column has a token: arrays of shape (n_texts, n_columns).
 
-    Args:
-        starts: place of the first token of each text, int64 array (n_texts,).
-        lengths: number of tokens of each text, int64 array (n_texts,).
-        n_max: maximum number of tokens of a text that are kept.
-        truncating: the part of a long text that is dropped: "pre", "post" or "middle".
-        n_columns: number of columns of the batch.
+    `starts` and `lengths` are the place of the first token and the number of tokens of each text,
+    int64 (n_texts,).
     """
     kept, columns = np.minimum(lengths, n_max), np.arange(n_columns)
     places = starts[:, None] + columns
@@ -125,10 +112,8 @@ def by_length(
     batch_size: int,
     draw: np.random.Generator,
 ) -> list[Rows]:
-    """Return batches of rows with similar lengths, in random order.
-
-    The rows are cut into groups of `GROUP_BATCHES` batches in their order, and each group is sorted
-    by length before it is cut into batches.
+    """Return batches of rows with similar lengths, in random order: groups of `GROUP_BATCHES`
+    batches are sorted by length before they are cut into batches.
     """
     groups = cut(rows, GROUP_BATCHES * batch_size)
     batches = [
