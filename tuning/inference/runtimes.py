@@ -17,6 +17,7 @@ from tuning.commands import install, pip_install
 from tuning.data.tokenizer import make_encoders, padded, width
 from tuning.errors import ExportError
 from tuning.inference.manifest import ModelInput
+from tuning.text import first_line
 
 VOCABULARY, NGRAM_VOCABULARY, PRESET_TOKENIZER = "vocabulary.txt", "ngrams.txt", "tokenizer.json"
 # Maximum difference of the probabilities of a pretrained encoder. The difference of a tiny encoder
@@ -230,7 +231,7 @@ def _loaded(load_it: Callable[[], Any], path: Path, *, content: str = "a model")
     try:
         return load_it()
     except Exception as error:  # The runtimes raise different errors; onnxruntime's is Exception.
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
-            f"{path} must be {content} of this export; loading {path.name} gave: {first}"
+            f"{path} must be {content} of this export; loading {path.name} gave:"
+            f" {first_line(error)}"
         ) from error

@@ -11,6 +11,7 @@ from tuning.errors import SpaceError
 from tuning.models.classifier import class_activation, loss_of
 from tuning.models.ngrams import LOGITS, WEIGHTS, ngram_logits, scaled
 from tuning.models.words import mean_over_words
+from tuning.text import first_line
 
 # KerasHub numbers the layers of an encoder: transformer_layer_0, …
 _BLOCK = re.compile(r"_layer_\d+$")
@@ -156,10 +157,9 @@ def load_encoder(preset: str) -> keras.Model:
     try:
         encoder = keras_hub.models.Backbone.from_preset(preset)
     except Exception as error:  # Its sources raise errors of files, HTTP and sockets.
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SpaceError(
             f"KerasHub must be able to load the preset {preset!r}; loading it gave"
-            f" {type(error).__name__}: {first}"
+            f" {type(error).__name__}: {first_line(error)}"
         ) from error
     if isinstance(encoder.output, dict):
         # BERT also returns a vector of the whole text, from a layer that would not be trained.

@@ -13,13 +13,8 @@ N_SPECIAL = 2  # Number of ids before the first word: padding and unknown words.
 
 
 def token_ids(text: Any, words: list[str], *, sequence_length: int, truncating: str) -> Any:
-    """Return the token ids of strings (batch,), int32 (batch, sequence_length).
-
-    Args:
-        text: a symbolic tensor.
-        words: the vocabulary, in order of the ids from 2.
-        sequence_length: maximum number of tokens of a text that are kept.
-        truncating: the part of a longer text that is dropped: "pre", "post" or "middle".
+    """Return the token ids of strings, a symbolic tensor (batch,), int32 (batch, sequence_length).
+    `words` is the vocabulary, in order of the ids from 2.
     """
     ids = keras.layers.TextVectorization(
         vocabulary=words,
@@ -30,13 +25,9 @@ def token_ids(text: Any, words: list[str], *, sequence_length: int, truncating: 
 
 
 def ngram_ids(text: Any, ngrams: list[str], *, order: int) -> Any:
-    """Return the ids of the distinct n-grams of strings (batch,), int32 (batch, n), with 0 in the
-    place of unknown n-grams and of repetitions, and at least one 0.
-
-    Args:
-        text: a symbolic tensor.
-        ngrams: the vocabulary, in order of the ids from 2.
-        order: maximum number of words of an n-gram.
+    """Return the ids of the distinct n-grams of strings, a symbolic tensor (batch,), int32 (batch,
+    n), with 0 in the place of unknown n-grams and of repetitions, and at least one 0. `ngrams` is
+    the vocabulary, in order of the ids from 2.
     """
     ops = keras.ops
     ids = keras.layers.TextVectorization(vocabulary=ngrams, ngrams=order, name="tokenize_ngrams")(

@@ -18,16 +18,7 @@ def build_texts(
     corpus: Corpus, *, splits: Callable[[], SplitReviews], progress: Progress | None = None
 ) -> None:
     """Write the texts of a corpus beside its token ids, in the same order, unless they exist and
-    their files are as they were written.
-
-    Args:
-        corpus: the tokenized data.
-        splits: returns the texts of the corpus; called only if they must be written.
-        progress: called with the share of the splits that are written.
-
-    Raises:
-        DataError: the texts have changed since the corpus was built.
-        StorageError: the results folder is full or read-only.
+    their files are as they were written. `splits` is called only if the texts must be written.
     """
     folder = corpus.texts_dir
     with locked(folder):

@@ -32,9 +32,6 @@ def adapt_to_texts(model: keras.Model, texts: SplitTexts) -> None:
     In a graph, a layer takes the model's input if this tensor is its own input. In a model with its
     own `call`, and inside another model, the only layer without a vocabulary counts as such a
     layer.
-
-    Raises:
-        SpaceError: another layer has no vocabulary.
     """
     layers = [layer for layer in _vectorizations(model) if is_empty(layer._lookup_layer)]
     inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
@@ -92,7 +89,6 @@ def lookups(model: keras.Model) -> list[Any]:
 
 
 def is_empty(lookup: Any) -> bool:
-    """Return whether a lookup layer has no vocabulary."""
     return int(lookup.lookup_table.size()) == 0
 
 

@@ -15,12 +15,8 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TextView:
-    """Texts as input of a model that tokenizes them itself.
-
-    Args:
-        texts: the token ids of the texts, from which their lengths are taken.
-        raw: the texts.
-        is_column: whether a batch has the shape (n_rows, 1) instead of (n_rows,).
+    """Texts as input of a model that tokenizes them itself. A batch has the shape (n_rows, 1) if
+    `is_column`, otherwise (n_rows,).
     """
 
     texts: TokenizedTexts
@@ -31,15 +27,13 @@ class TextView:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Number of words of each text, int64 array of shape (n_texts,)."""
+        """Number of words of each text, int64 (n_texts,)."""
         return self.texts.lengths
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return `lengths` of these rows, int64 array (n_rows,)."""
         return self.lengths[rows]
 
     def width(self, rows: Rows) -> int:
-        """Return the number of columns of a batch, which has one text in a row."""
         return 1
 
     @property
@@ -48,6 +42,5 @@ class TextView:
         return len(self.raw.data) + 64 * len(self.raw)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.object_]:
-        """Return the texts of these rows, an array of `str`."""
         texts = self.raw.take(rows)
         return texts[:, None] if self.is_column else texts
