@@ -16,12 +16,8 @@ from tuning.kernels.compiling import Array, Memory, compiled
 
 
 def fuse(model: keras.Model) -> bool:
-    """Replace the update step of a model's optimizer by the kernel.
-
-    The conditions: Adam or AdamW without `amsgrad`, a CPU, no XLA.
-
-    Returns:
-        Whether the step was replaced; if so, `unfuse` restores it.
+    """Replace the update step of a model's optimizer by the kernel, and return whether it was
+    replaced. The conditions: Adam or AdamW without `amsgrad`, a CPU, no XLA.
     """
     optimizer = model.optimizer
     fits = (
@@ -34,7 +30,6 @@ def fuse(model: keras.Model) -> bool:
 
 
 def unfuse(model: keras.Model) -> None:
-    """Restore the optimizer's own update step."""
     # The fit() of a hypermodel may have compiled the model again, with another optimizer.
     if "update_step" in vars(model.optimizer):
         del model.optimizer.update_step
@@ -108,15 +103,10 @@ class _Table:
     def update(  # noqa: PLR0917 - `tf.numpy_function` passes positional arguments
         self, rows: Any, values: Any, table: Any, momentum: Any, velocity: Any, numbers: Any
     ) -> tuple[Any, Any, Any]:
-        """Return the table, momentum and velocity after a step.
+        """Return the table, momentum and velocity after a step, each of shape (n_rows, …).
 
-        Args:
-            rows: int (n,), a row number for each occurrence.
-            values: (n, …), the gradient of each occurrence.
-            table: (n_rows, …), the variable.
-            momentum: the shape of `table`.
-            velocity: the shape of `table`.
-            numbers: (4,), the learning rate with its bias corrections, beta_1, beta_2, epsilon.
+        `rows` is int (n,), a row number for each occurrence, and `values` (n, …) its gradient.
+        `numbers` is (4,): the learning rate with its bias corrections, beta_1, beta_2, epsilon.
         """
         for k, moment in enumerate((momentum, velocity)):
             own = self._moments[k]

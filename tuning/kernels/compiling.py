@@ -16,7 +16,6 @@ import numpy.typing as npt
 from numba import njit
 
 Array = npt.NDArray[np.floating[Any]]
-Mask = npt.NDArray[np.bool_]
 
 # Two settings let LLVM use vector instructions: loops do not test for a division by zero
 # (`error_model`), and a product and a sum may be one operation (`contract`).

@@ -1,12 +1,17 @@
-"""Vector instructions for Numba, written as LLVM's instructions.
+"""The operations of the kernels in vector instructions, written as LLVM's instructions for Numba: a
+block of a matrix product (`tile`), and the gates and states of one text in one step of an LSTM or a
+GRU, with their gradients (`lstm_cell`, `gru_cell`).
 
 Numba's own vectorization does not keep a block of a matrix product in registers, and it compares
 the addresses of all arrays before each loop, which takes as long as the few vectors of a small
-layer. `tiles` and `cells` use these instructions.
+layer. BLAS packs both matrices again in each call, and an LSTM multiplies by the same matrix in
+each time step: `recurrent_sequence` packs the matrix once.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
@@ -21,6 +26,16 @@ cgutils: Any = numba_cgutils
 # AVX-512 has 32 registers of 64 bytes, other processors have 16 or more of at most 32 bytes.
 IS_WIDE = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
 VECTOR_BYTES = 64 if IS_WIDE else 32
+# Number of rows of a block, each of two vectors, whose sums fit in the registers.
+TILE_ROWS = 12 if IS_WIDE else 6
+PANEL_BYTES = 2 * VECTOR_BYTES
+# Number of products that are summed before they are added to C. One sum over all rows would round
+# each product to the digits of the whole sum.
+SUM_ROWS = 64
+# The number of units is padded to a multiple of this: eight float32 are a vector of 32 bytes, and
+# eight float64 are two.
+LANES = 8
+_BYTES = 32
 _FLAGS = ("contract", "nsz")  # A product and a sum may be one instruction.
 
 
@@ -44,15 +59,12 @@ class Vectors:
         return self.builder.bitcast(self.builder.gep(pointer, [offset]), self.type.as_pointer())
 
     def load(self, place: Any) -> Any:
-        """Return the vector at a pointer that `at` returned."""
         return self.builder.load(place, align=self.size)
 
     def store(self, value: Any, place: Any) -> None:
-        """Write a vector to a pointer that `at` returned."""
         self.builder.store(value, place, align=self.size)
 
     def constant(self, value: float) -> Any:
-        """Return a vector whose elements are all `value`."""
         return ir.Constant(self.type, [value] * self.n)
 
     def spread(self, scalar: Any) -> Any:
@@ -63,15 +75,12 @@ class Vectors:
         return self.builder.shuffle_vector(first, nothing, zeros)
 
     def add(self, a: Any, b: Any) -> Any:
-        """Return a + b."""
         return self.builder.fadd(a, b, flags=_FLAGS)
 
     def subtract(self, a: Any, b: Any) -> Any:
-        """Return a - b."""
         return self.builder.fsub(a, b, flags=_FLAGS)
 
     def multiply(self, a: Any, *others: Any) -> Any:
-        """Return the product of two or more vectors."""
         for b in others:
             a = self.builder.fmul(a, b, flags=_FLAGS)
         return a
@@ -123,3 +132,277 @@ class Vectors:
             value = self.builder.call(function, [self.builder.extract_element(x, lane)])
             x = self.builder.insert_element(x, value, lane)
         return x
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def tile(
+    typing: Any,
+    n_rows: Any,
+    a: Any,
+    at_a: Any,
+    row_a: Any,
+    step_a: Any,
+    b: Any,
+    at_b: Any,
+    step_b: Any,
+    c: Any,
+    at_c: Any,
+    row_c: Any,
+    depth: Any,
+    adds: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """Write, or add if `adds`, the product of A (n_rows, depth) and B (depth, panel) to C.
+
+    Element (r, k) of A is `a[at_a + r * row_a + k * step_a]`; row k of B begins at
+    `b[at_b + k * step_b]`, and row r of C at `c[at_c + r * row_c]`.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, a_, at_a_, row_a_, step_a_, b_, at_b_, step_b_, c_, at_c_, row_c_, depth_, adds_ = (
+            arguments
+        )
+        v = Vectors(context, builder, a.dtype, VECTOR_BYTES)
+        rows, columns = range(n_rows.literal_value), (0, v.n)
+        row_numbers = [v.index(r) for r in rows]
+        of_a = [
+            pointer_to(context, builder, a, a_, builder.add(at_a_, builder.mul(r, row_a_)))
+            for r in row_numbers
+        ]
+        of_c = [
+            pointer_to(context, builder, c, c_, builder.add(at_c_, builder.mul(r, row_c_)))
+            for r in row_numbers
+        ]
+        of_b = pointer_to(context, builder, b, b_, at_b_)
+        sums = [[cgutils.alloca_once(builder, v.type) for _ in columns] for _ in rows]
+        part = builder.select(adds_, v.index(SUM_ROWS), depth_)
+        with cgutils.for_range_slice(builder, v.index(0), depth_, part) as (first, _):
+            for total in itertools.chain(*sums):
+                builder.store(v.constant(0), total)
+            rest = builder.sub(depth_, first)
+            n_terms = builder.select(builder.icmp_signed("<", part, rest), part, rest)
+            with cgutils.for_range(builder, n_terms) as loop:
+                k = builder.add(first, loop.index)
+                place_a, place_b = (builder.mul(k, step) for step in (step_a_, step_b_))
+                factors = [v.load(v.at(of_b, column, place_b)) for column in columns]
+                for r in rows:
+                    element = v.spread(builder.load(builder.gep(of_a[r], [place_a])))
+                    for factor, total in zip(factors, sums[r], strict=True):
+                        value = v.add(builder.load(total), v.multiply(element, factor))
+                        builder.store(value, total)
+            with builder.if_then(adds_):
+                for r in rows:
+                    for column, total in zip(columns, sums[r], strict=True):
+                        element = v.load(v.at(of_c[r], column))
+                        builder.store(v.add(element, builder.load(total)), total)
+            for r in rows:
+                for column, total in zip(columns, sums[r], strict=True):
+                    v.store(builder.load(total), v.at(of_c[r], column))
+        return context.get_dummy_value()
+
+    size = types.intp
+    matrices = (a, size, size, size, b, size, size, c, size, size)
+    return types.void(n_rows, *matrices, size, types.boolean), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def itemsize(typing: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
+    size = array.dtype.bitwidth // 8
+    return types.intp(array), lambda context, builder, signature, arguments: ir.Constant(
+        context.get_value_type(types.intp), size
+    )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lstm_cell(
+    typing: Any,
+    gates: Any,
+    at_gates: Any,
+    c: Any,
+    at_c: Any,
+    old: Any,
+    at_old: Any,
+    h: Any,
+    at_h: Any,
+    units: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """Apply the activations to a text's gates input, forget, output, candidate; copy its cell state
+    `c` to `old`, and replace its states `c` and `h` by those after the step.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        gates_, at_gates_, c_, at_c_, old_, at_old_, h_, at_h_, units_ = arguments
+        v = Vectors(context, builder, gates.dtype, _BYTES)
+        four = _quarters(context, builder, gates, gates_, at_gates_, units_)
+        of_c = pointer_to(context, builder, c, c_, at_c_)
+        of_old = pointer_to(context, builder, old, old_, at_old_)
+        of_h = pointer_to(context, builder, h, h_, at_h_)
+        with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
+            i, f, o, g = (v.load(v.at(gate, 0, k)) for gate in four)
+            i, f, o, g = v.sigmoid(i), v.sigmoid(f), v.sigmoid(o), v.tanh(g)
+            for value, gate in zip((i, f, o, g), four, strict=True):
+                v.store(value, v.at(gate, 0, k))
+            before = v.load(v.at(of_c, 0, k))
+            after = v.add(v.multiply(f, before), v.multiply(i, g))
+            v.store(before, v.at(of_old, 0, k))
+            v.store(after, v.at(of_c, 0, k))
+            v.store(v.multiply(o, v.tanh(after)), v.at(of_h, 0, k))
+        return context.get_dummy_value()
+
+    size = types.intp
+    return types.void(gates, size, c, size, old, size, h, size, size), generate
+
+
+def _quarters(
+    context: Any, builder: Any, array: Any, value: Any, start: Any, units: Any
+) -> list[Any]:
+    index = context.get_value_type(types.intp)
+    return [
+        pointer_to(context, builder, array, value, builder.add(start, builder.mul(index(k), units)))
+        for k in range(4)
+    ]
+
+
+def _gradients(
+    context: Any, builder: Any, arrays: Any, arguments: Any, formula: Callable[..., Any]
+) -> Any:
+    """Generate the loop over the units of a text that computes the gradients of its gates, and
+    replaces the gradient that the layer keeps between the steps.
+
+    `arrays` has the types of gates, state before the step, gradient of h, kept gradient, and
+    gradients of the gates; `arguments` these arrays, each with its start, and the number of units.
+    `formula` returns the gradients of the gates and the kept gradient, from the gates, the state
+    before the step, the gradient of h, and the kept gradient.
+    """
+    *places, units = arguments
+    (gates, old, d_h, kept, d_gates), starts = places[::2], places[1::2]
+    v = Vectors(context, builder, arrays[0].dtype, _BYTES)
+    four = _quarters(context, builder, arrays[0], gates, starts[0], units)
+    d_four = _quarters(context, builder, arrays[4], d_gates, starts[4], units)
+    of_old, of_h, of_kept = (
+        pointer_to(context, builder, array, value, start)
+        for array, value, start in zip(arrays[1:4], (old, d_h, kept), starts[1:4], strict=True)
+    )
+    with cgutils.for_range_slice(builder, v.index(0), units, v.index(v.n)) as (k, _):
+        loaded = [v.load(v.at(place, 0, k)) for place in (*four, of_old, of_h, of_kept)]
+        of_gates, new = formula(v, loaded[:4], *loaded[4:])
+        for value, gate in zip(of_gates, d_four, strict=True):
+            v.store(value, v.at(gate, 0, k))
+        v.store(new, v.at(of_kept, 0, k))
+    return context.get_dummy_value()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lstm_gradient(
+    typing: Any,
+    gates: Any,
+    at_gates: Any,
+    old: Any,
+    at_old: Any,
+    d_h: Any,
+    at_h: Any,
+    d_c: Any,
+    at_c: Any,
+    d_gates: Any,
+    at_d_gates: Any,
+    units: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """From the gradients of a text's states, `d_h` and `d_c`, compute the gradients of its gates
+    before their activation, and replace `d_c` by the gradient of the cell state before the step.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _gradients(context, builder, (gates, old, d_h, d_c, d_gates), arguments, formula)
+
+    def formula(v: Vectors, four: Any, before: Any, slope: Any, of_c: Any) -> tuple[Any, Any]:
+        (i, f, o, g), ones = four, v.constant(1)
+        th = v.tanh(v.add(v.multiply(f, before), v.multiply(i, g)))
+        through = v.multiply(slope, o, v.subtract(ones, v.multiply(th, th)))
+        d = v.add(of_c, through)
+        of_gates = (
+            v.multiply(d, g, i, v.subtract(ones, i)),
+            v.multiply(d, before, f, v.subtract(ones, f)),
+            v.multiply(slope, th, o, v.subtract(ones, o)),
+            v.multiply(d, i, v.subtract(ones, v.multiply(g, g))),
+        )
+        return of_gates, v.multiply(d, f)
+
+    size = types.intp
+    arrays = (gates, size, old, size, d_h, size, d_c, size, d_gates, size)
+    return types.void(*arrays, size), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def gru_cell(
+    typing: Any,
+    gates: Any,
+    at_gates: Any,
+    old: Any,
+    at_old: Any,
+    h: Any,
+    at_h: Any,
+    units: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """Apply the activations to a text's gates update and reset; add the part of the state, times
+    the reset gate, to the candidate, and apply its activation; copy the state `h` to `old`, and
+    replace it by the state after the step.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        gates_, at_gates_, old_, at_old_, h_, at_h_, units_ = arguments
+        v = Vectors(context, builder, gates.dtype, _BYTES)
+        four = _quarters(context, builder, gates, gates_, at_gates_, units_)
+        of_old = pointer_to(context, builder, old, old_, at_old_)
+        of_h = pointer_to(context, builder, h, h_, at_h_)
+        with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
+            z, r, of_state, n = (v.load(v.at(gate, 0, k)) for gate in four)
+            z, r = v.sigmoid(z), v.sigmoid(r)
+            n = v.tanh(v.add(n, v.multiply(r, of_state)))
+            for value, gate in zip((z, r, of_state, n), four, strict=True):
+                v.store(value, v.at(gate, 0, k))
+            before = v.load(v.at(of_h, 0, k))
+            v.store(before, v.at(of_old, 0, k))
+            v.store(v.add(n, v.multiply(z, v.subtract(before, n))), v.at(of_h, 0, k))
+        return context.get_dummy_value()
+
+    size = types.intp
+    return types.void(gates, size, old, size, h, size, size), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def gru_gradient(
+    typing: Any,
+    gates: Any,
+    at_gates: Any,
+    old: Any,
+    at_old: Any,
+    d_h: Any,
+    at_h: Any,
+    direct: Any,
+    at_direct: Any,
+    d_gates: Any,
+    at_d_gates: Any,
+    units: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """From the gradient `d_h` of a text's state, compute the gradients of its gates before their
+    activation, and write to `direct` the gradient of the state before the step as far as it does
+    not pass through the gates.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _gradients(context, builder, (gates, old, d_h, direct, d_gates), arguments, formula)
+
+    def formula(v: Vectors, four: Any, before: Any, slope: Any, _: Any) -> tuple[Any, Any]:
+        (z, r, of_state, n), ones = four, v.constant(1)
+        kept = v.multiply(slope, z)
+        of_n = v.multiply(v.subtract(slope, kept), v.subtract(ones, v.multiply(n, n)))
+        of_gates = (
+            v.multiply(kept, v.subtract(before, n), v.subtract(ones, z)),
+            v.multiply(of_n, of_state, r, v.subtract(ones, r)),
+            v.multiply(of_n, r),
+            of_n,
+        )
+        return of_gates, kept
+
+    size = types.intp
+    arrays = (gates, size, old, size, d_h, size, direct, size, d_gates, size)
+    return types.void(*arrays, size), generate
