@@ -28,9 +28,6 @@ def load_problem_of(folder: Path, manifest: Manifest) -> ProblemOf:
     A token is known if it is a word of the model's vocabulary. A pretrained encoder knows all
     tokens but the unknown token of its tokenizer. The function returns "" for each text of a model
     with a vocabulary of its own, and of a tokenizer without an unknown token.
-
-    Raises:
-        ExportError: a vocabulary is missing, or was changed after it was written.
     """
     verify(folder, manifest, vocabularies(manifest.input))
     count = _counter(folder, manifest)
@@ -47,7 +44,6 @@ def load_problem_of(folder: Path, manifest: Manifest) -> ProblemOf:
 
 
 def no_problem(text: str) -> str:
-    """Return "" for each text."""
     return ""
 
 

@@ -33,9 +33,8 @@ Labeled = list[tuple[Row, Prediction | None]]
 @dataclass
 class Counts:
     """The counts of the rows that were written: rows by label, labeled rows with few known tokens,
-    and rows with a problem and no label.
-
-    `first_few` and `first_problem` name the first of these rows.
+    and rows with a problem and no label. `first_few` and `first_problem` name the first of these
+    rows.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
@@ -46,11 +45,9 @@ class Counts:
 
     @property
     def n_rows(self) -> int:
-        """Number of all rows."""
         return self.labels.total() + self.n_problems
 
     def add(self, chunk: Labeled) -> None:
-        """Add the rows of a chunk to the counts."""
         for row, prediction in chunk:
             place = f"{row.file} row {row.number}"
             if prediction is None:
@@ -70,10 +67,8 @@ def label(
     *,
     problem_of: ProblemOf = no_problem,
 ) -> Iterator[Labeled]:
-    """Yield the rows with their predictions, chunk by chunk, in the order of the rows.
-
-    The texts of a chunk are sorted by length for the model, so that a batch contains texts of about
-    the same length and little padding.
+    """Yield the rows with their predictions, chunk by chunk, in the order of the rows. The texts of
+    a chunk are sorted by length for the model, so that a batch contains little padding.
     """
     for chunk in chunks(rows):
         order = sorted(
@@ -110,10 +105,8 @@ def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def write_csv_rows(
     labeled: Iterable[Labeled], file: IO[str], on_chunk: Callable[[Counts], None]
 ) -> Counts:
-    """Write a CSV line for each row: file, row, label, probability, problem. Return the counts of
-    the rows.
-
-    An apostrophe precedes the text of a cell that a spreadsheet would read as a formula.
+    """Write a CSV line for each row: file, row, label, probability, problem. An apostrophe precedes
+    the text of a cell that a spreadsheet would read as a formula.
     """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(PREDICTION_COLUMNS)
@@ -132,10 +125,8 @@ def write_csv_rows(
 def write_json_rows(
     labeled: Iterable[Labeled], file: IO[str], on_chunk: Callable[[Counts], None]
 ) -> Counts:
-    """Write a JSON object for each row. Return the counts of the rows.
-
-    The object contains the file and the row number, then label, probability and text, and the
-    problem if there is one.
+    """Write a JSON object for each row: the file and the row number, then label, probability and
+    text, and the problem if there is one.
     """
 
     def write(row: Row, prediction: Prediction | None) -> None:
@@ -146,7 +137,6 @@ def write_json_rows(
 
 
 def json_values(prediction: Prediction) -> dict[str, Any]:
-    """Return the values of a prediction in JSON, with its problem if there is one."""
     values = {
         "label": prediction.label,
         "probability": round(prediction.probability, 6),
@@ -176,9 +166,6 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     The text is written to a temporary file, which is renamed at the end, or removed after an error.
     A device or a pipe, such as `/dev/stdout`, can't be replaced and gets the text directly; so does
     the file that a link of the system leads to.
-
-    Raises:
-        StorageError: if the file can't be written.
     """
     is_replaced = not is_device(path)
     final = path.resolve() if is_replaced else path
@@ -208,12 +195,8 @@ def is_device(path: Path) -> bool:
 
 
 def default_output(pattern: str) -> Path:
-    """Return the default path of the predictions, in the working directory.
-
-    The folder of the data is not used, because it is often read-only.
-
-    Raises:
-        DataError: no file matches the pattern.
+    """Return the default path of the predictions, in the working directory. The folder of the data
+    is not used, because it is often read-only.
     """
     (path, *others) = text_files(pattern)
     is_one = not others and Path(pattern).expanduser() == path
@@ -222,11 +205,7 @@ def default_output(pattern: str) -> Path:
 
 
 def check_output(output: Path | None, pattern: str) -> None:
-    """Check that the output is not a folder, and does not replace a file that is read.
-
-    Raises:
-        DataError: if the output is a folder, or one of the files of the pattern.
-    """
+    """Refuse an output that is a folder, or one of the files that are read."""
     if output is not None and output.is_dir():
         raise DataError(f"output must be a file; {str(output)!r} is a folder. Add a file name.")
     if (
@@ -240,7 +219,6 @@ def check_output(output: Path | None, pattern: str) -> None:
 
 
 def sentence(counts: Counts) -> str:
-    """Return a sentence with the counts of rows, labels and problems."""
     labels = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.labels.items()))
     few = (
         f", {counts.n_few:,} of them with few known tokens, the first: {counts.first_few}"

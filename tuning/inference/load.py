@@ -48,14 +48,7 @@ def load(
     n_threads: int | None = None,
 ) -> Probabilities:
     """Return a function from texts to class probabilities, float64 (n_texts, n_classes).
-
-    `format_name` is a key of `FORMATS`. `n_threads` is the number of threads of ONNX and LiteRT, by
-    default the number of cores.
-
-    Raises:
-        ExportError: if the format is not in the export, was changed after it was written, or can't
-            be loaded.
-        ArgumentError: if `format_name` is not a key of `FORMATS`.
+    `n_threads` is the number of threads of ONNX and LiteRT, by default the number of cores.
     """
     if format_name not in FORMATS:
         raise ArgumentError(
@@ -86,11 +79,7 @@ def load_unverified(
     n_classes: int,
     n_threads: int | None = None,
 ) -> Probabilities:
-    """Return the function that `load` returns, for a folder that has no manifest yet.
-
-    Raises:
-        ExportError: if the format can't be loaded.
-    """
+    """Return the function that `load` returns, for a folder that has no manifest yet."""
     run = load_format(folder, format_name, inputs=inputs, n_threads=n_threads)
     max_rows = ENCODER_BATCH_SIZE if inputs.preset else BATCH_SIZE
 
@@ -121,30 +110,20 @@ def batches(lengths: Sequence[int], *, max_rows: int) -> Iterator[npt.NDArray[np
 
 
 def fastest_format(paths: Collection[str]) -> str:
-    """Return the format to predict with, of the formats at these paths of an export.
-
-    The order is ONNX, which loads in less than a second, then Keras, then the SavedModel.
+    """Return the format to predict with, of the formats at these paths of an export. The order is
+    ONNX, which loads in less than a second, then Keras, then the SavedModel.
     """
     known = [name for name in ("onnx", "keras", "saved_model") if FORMATS[name].path in paths]
     return known[0] if known else "keras"
 
 
 def load_fastest(folder: Path, manifest: Manifest) -> Probabilities:
-    """Return the function that `load` returns, for the format that `fastest_format` chooses.
-
-    Raises:
-        ExportError: as `load`.
-    """
+    """Return the function that `load` returns, for the format that `fastest_format` chooses."""
     return load(folder, format_name=fastest_format(manifest.forms), manifest=manifest)
 
 
 def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
-    """Yield the prediction of the exported model for each text.
-
-    Raises:
-        ExportError: if the export is missing, unfinished or can't be loaded, or if the model gives
-            NaN for a text.
-    """
+    """Yield the prediction of the exported model for each text."""
     import pandas as pd
 
     from tuning.data.tables import clean

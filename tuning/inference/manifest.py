@@ -95,12 +95,6 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a finished export.
-
-    Raises:
-        ExportError: if the manifest is missing, has another schema version, or is not as this
-            program wrote it.
-    """
     path = folder / MANIFEST
     if not path.is_file():
         raise ExportError(
@@ -129,13 +123,8 @@ def digests(folder: Path) -> dict[str, FileDigest]:
 
 
 def verify(folder: Path, manifest: Manifest, names: Collection[str] | None = None) -> None:
-    """Check that files of an export are as they were written.
-
-    `names` are names of files, and of folders whose files are checked; by default all files are
-    checked.
-
-    Raises:
-        ExportError: if a file is missing or was changed.
+    """Check that files of an export are as they were written. `names` are names of files, and of
+    folders whose files are checked; by default all files are checked.
     """
     for name in names or ():
         if not any(_is_below(path, name) for path in manifest.files):
@@ -163,7 +152,6 @@ def verify(folder: Path, manifest: Manifest, names: Collection[str] | None = Non
 
 
 def _is_below(path: str, name: str) -> bool:
-    """Return whether a path is this file, or a file in this folder."""
     return path == name or path.startswith(f"{name}/")
 
 

@@ -31,11 +31,9 @@ Outputs = Callable[[Sequence[str]], Any]
 
 @dataclass(frozen=True)
 class Format:
-    """A format of an exported model.
-
-    `path` is its file or folder in the export. `tolerance` is the maximum difference between its
-    probabilities and the trained model's probabilities; None if the manifest contains its change of
-    accuracy instead.
+    """A format of an exported model. `path` is its file or folder in the export; `tolerance` the
+    maximum difference between its probabilities and the trained model's, or None if the manifest
+    contains its change of accuracy instead.
     """
 
     path: str
@@ -84,23 +82,19 @@ def vocabularies(inputs: ModelInput) -> list[str]:
 def load_format(
     folder: Path, format_name: str, *, inputs: ModelInput, n_threads: int | None = None
 ) -> Outputs:
-    """Return a function from texts to the raw output of the model.
-
-    `n_threads` is the number of threads of ONNX and LiteRT, by default the number of cores.
-
-    Raises:
-        ExportError: if the runtime is not installed, or can't load the format.
+    """Return a function from texts to the raw output of the model. `n_threads` is the number of
+    threads of ONNX and LiteRT, by default the number of cores.
     """
     path, takes = folder / FORMATS[format_name].path, format_of(format_name, inputs).takes
     if takes == RAW_TEXT:
-        return _load_keras(path) if format_name == "keras" else _load_saved_model(path)
+        return _load_keras(path) if format_name == "keras" else _load_saved_model(path, None)
     if inputs.preset:
         _runtime("tokenizers")
     tokenizer = Tokenizer(folder, inputs)
     if format_name in ("keras", "h5"):
         return _load_keras_of_ids(path, tokenizer, preset=inputs.preset)
     if format_name == "saved_model":
-        return _load_saved_model_of_ids(path, tokenizer)
+        return _load_saved_model(path, tokenizer)
     return (
         _load_onnx(path, tokenizer, n_threads)
         if format_name == "onnx"
@@ -144,26 +138,20 @@ def _load_keras(path: Path) -> Outputs:
     return lambda texts: model.predict_on_batch(_strings(tf, texts))
 
 
-def _load_saved_model(path: Path) -> Outputs:
-    tf = _runtime("tensorflow")
-    loaded = _loaded(lambda: tf.saved_model.load(str(path)), path)
-    serve = _loaded(lambda: loaded.signatures["serving_default"], path)
-    return lambda texts: serve(text=_strings(tf, texts))["probabilities"].numpy()
-
-
 def _strings(tf: Any, texts: Sequence[str]) -> Any:
     # TensorFlow accepts no lone surrogates.
     return tf.constant([text.encode("utf-8", "replace") for text in texts])
 
 
-def _load_saved_model_of_ids(path: Path, tokenizer: Tokenizer) -> Outputs:
+def _load_saved_model(path: Path, tokenizer: Tokenizer | None) -> Outputs:
     tf = _runtime("tensorflow")
     loaded = _loaded(lambda: tf.saved_model.load(str(path)), path)
     serve = _loaded(lambda: loaded.signatures["serving_default"], path)
-    widths = dict.fromkeys(tokenizer.widths)
 
     def run(texts: Sequence[str]) -> Any:
-        arrays = tokenizer.batch(texts, widths=widths)
+        if tokenizer is None:
+            return serve(text=_strings(tf, texts))["probabilities"].numpy()
+        arrays = tokenizer.batch(texts, widths=dict.fromkeys(tokenizer.widths))
         tensors = {name: tf.constant(array) for name, array in arrays.items()}
         return serve(**tensors)["probabilities"].numpy()
 
