@@ -9,7 +9,7 @@ import contextlib
 import io
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,6 +237,19 @@ def renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.
             ids = np.frombuffer(file.read(4 * int(chunk.lengths.sum())), dtype=np.int32)
             file.seek(place)
             file.write(new[ids].data)
+
+
+def save_ids(
+    folder: Path, chunks: Iterable[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]
+) -> None:
+    """Write the ids of a split, and the number of ids of each text, by chunk, for `map_ids`."""
+    folder.mkdir()
+    lengths = []
+    with (folder / "ids.bin").open("wb") as file:
+        for ids, of_chunk in chunks:
+            file.write(ids.data)
+            lengths.append(of_chunk)
+    np.save(folder / "offsets.npy", offsets_of(lengths))
 
 
 def map_ids(folder: Path) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:

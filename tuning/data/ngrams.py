@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tuning.config import SPLITS
+from tuning.data.arrow_tokenizer import save_ids
 from tuning.data.corpus import Corpus, NgramTexts, TokenizedTexts
 from tuning.data.files import Progress
 from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
@@ -209,18 +210,11 @@ def _write_split(
     folder: Path, texts: TokenizedTexts, vocabulary: _Vocabulary, n_threads: int | None
 ) -> None:
     """Write the distinct n-grams of each text, in order of their ids."""
-    folder.mkdir()
-    counts = []
-    with (
-        (folder / "ids.bin").open("wb") as file,
-        ThreadPoolExecutor(n_threads or available_cores()) as threads,
-    ):
-        chunks = threads.map(lambda chunk: _distinct(texts, chunk, vocabulary), _chunks(texts))
-        for ids, lengths in chunks:
-            file.write(ids.data)
-            counts.append(lengths)
-    lengths = np.concatenate([np.zeros(1, dtype=np.int64), *counts])
-    np.save(folder / "offsets.npy", np.cumsum(lengths))
+    with ThreadPoolExecutor(n_threads or available_cores()) as threads:
+        save_ids(
+            folder,
+            threads.map(lambda chunk: _distinct(texts, chunk, vocabulary), _chunks(texts)),
+        )
 
 
 def _distinct(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tuning.config import SPLITS
-from tuning.data.arrow_tokenizer import BOUNDARY, byte_lengths, joined, split_up
+from tuning.data.arrow_tokenizer import BOUNDARY, byte_lengths, joined, offsets_of, split_up
 from tuning.data.sources import Reviews
 from tuning.errors import DataError
 
@@ -94,8 +94,7 @@ def write_texts(folder: Path, texts: pd.Series) -> None:
     with (folder / "texts.bin").open("wb") as file:
         for chunk in split_up(texts):
             file.write(joined(chunk, end=b""))
-    lengths = np.concatenate([np.zeros(1, dtype=np.int64), byte_lengths(texts)])
-    np.save(folder / "offsets.npy", np.cumsum(lengths))
+    np.save(folder / "offsets.npy", offsets_of([byte_lengths(texts)]))
 
 
 def map_texts(folder: Path) -> SplitTexts | None:

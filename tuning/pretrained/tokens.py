@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tuning import documents
 from tuning.config import SPLITS
+from tuning.data.arrow_tokenizer import offsets_of, save_ids
 from tuning.data.corpus import Corpus, PresetTexts
 from tuning.data.data_card import PRESET_CARD_NAME, PresetCard, read_preset_card
 from tuning.data.files import Progress
@@ -69,17 +70,17 @@ def _write(
     first, last = special_tokens(tokenizer)
     splits = texts()
     n_done, n_texts = 0, sum(map(len, splits.values()))
+
+    def chunks(name: str) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
+        nonlocal n_done
+        for ids, lengths in tokenized(tokenizer, splits[name]):
+            yield ids, lengths
+            n_done += len(lengths)
+            if progress:
+                progress("tokenizing for the preset", n_done / n_texts)
+
     for name in SPLITS:
-        (folder / name).mkdir()
-        lengths = [np.zeros(1, dtype=np.int64)]
-        with (folder / name / "ids.bin").open("wb") as file:
-            for ids, n_tokens in tokenized(tokenizer, splits[name]):
-                file.write(ids.data)
-                lengths.append(n_tokens)
-                n_done += len(n_tokens)
-                if progress:
-                    progress("tokenizing for the preset", n_done / n_texts)
-        np.save(folder / name / "offsets.npy", np.cumsum(np.concatenate(lengths)))
+        save_ids(folder / name, chunks(name))
     card = PresetCard(preset, source, encoder.kind, encoder.max_length, first, last)
     documents.write(folder / PRESET_CARD_NAME, card)
     write_checksums(folder)
@@ -102,10 +103,10 @@ def tokenized(
 def encode_tokens(path: Path, texts: Sequence[str]) -> PresetTexts:
     tokenizer = load_preset_tokenizer(path)
     parts = list(tokenized(tokenizer, texts))
-    lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in parts)])
     ids = np.concatenate([np.empty(0, dtype=np.int32), *(ids for ids, _ in parts)])
     first, last = special_tokens(tokenizer)
-    return PresetTexts(ids, np.cumsum(lengths), tuple(first), tuple(last))
+    offsets = offsets_of([lengths for _, lengths in parts])
+    return PresetTexts(ids, offsets, tuple(first), tuple(last))
 
 
 def _source(preset: str) -> str:
