@@ -146,9 +146,7 @@ def map_chunks(
     n_threads: int | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Generator[T]:
-    """Yield the function's result for each chunk of the texts, in order, on `n_threads` threads, by
-    default one for each core.
-    """
+    """Yield the function's result for each chunk, in order; by default one thread for each core."""
     n_threads = n_threads or available_cores()
     with ThreadPoolExecutor(n_threads) as threads:
         waiting: deque[Future[T]] = deque()

@@ -88,10 +88,8 @@ class TokenizedTexts:
 
 @dataclass(frozen=True)
 class NgramTexts(TokenizedTexts):
-    """The distinct n-grams of n texts; the ids of a text are ascending.
-
-    Attributes:
-        orders: uint8 (n_ids,), the number of words of each id's n-gram; 0 for padding and unknown.
+    """The distinct n-grams of n texts; the ids of a text are ascending. `orders` is uint8 (n_ids,),
+    the number of words of each id's n-gram; 0 for padding and unknown.
     """
 
     orders: npt.NDArray[np.uint8]
@@ -99,10 +97,8 @@ class NgramTexts(TokenizedTexts):
 
 @dataclass(frozen=True)
 class PresetTexts(TokenizedTexts):
-    """The tokens of n texts by a preset's tokenizer, without special tokens; the ids plus 1.
-
-    Attributes:
-        first, last: the special tokens before and after each text.
+    """The tokens of n texts by a preset's tokenizer, the ids plus 1, without the special tokens
+    before (`first`) and after (`last`) each text.
     """
 
     first: tuple[int, ...]
@@ -186,9 +182,7 @@ class Corpus:
         return presets
 
     def ngrams(self, *, order: int, vocab_size: int) -> list[str]:
-        """Return the n-grams of at most `order` words with the ids 2, 3, … of a vocabulary of
-        `vocab_size` rows, which include padding and unknown.
-        """
+        """Return the n-grams of at most `order` words, as `words` returns the words."""
         text = (self.ngrams_dir / "vocabulary.txt").read_bytes().decode()
         of_order = np.flatnonzero(self.ngram_orders[FIRST_WORD_ID:] <= order)
         ngrams = text.split("\n")

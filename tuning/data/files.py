@@ -121,9 +121,9 @@ def find_files(
     return paths
 
 
-def text_files(pattern: str, *, flag: str = "file") -> list[Path]:
+def text_files(pattern: str) -> list[Path]:
     """Return the files of a path or glob pattern, without earlier predictions among other files."""
-    paths = find_files(pattern, flag=flag, formats=TEXT_FORMATS)
+    paths = find_files(pattern, flag="file", formats=TEXT_FORMATS)
     return [path for path in paths if not _is_prediction(path)] or paths
 
 

@@ -41,8 +41,8 @@ def rebuilt(folder: Path) -> Iterator[Path]:
 
 
 def passes(check: Callable[[], bool], folder: Path) -> bool:
-    """Return whether a check of a folder's files is true. The log names a folder that fails it: the
-    caller builds the folder again. A file that can't be read fails the check.
+    """Return whether a check of a folder's files is true. It is false for a file that can't be
+    read. The log names a folder that fails, because the caller builds the folder again.
     """
     try:
         passed = check()
@@ -54,7 +54,6 @@ def passes(check: Callable[[], bool], folder: Path) -> bool:
 
 
 def checksum_of(path: Path) -> int:
-    """Return the CRC-32 of a file."""
     checksum = 0
     with path.open("rb") as file:
         while block := file.read(CHECKSUM_BYTES):
@@ -77,9 +76,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def is_as_written(folder: Path, *, is_current: Callable[[], bool] = lambda: True) -> bool:
-    """Return whether a folder exists, is current, and its files have the checksums that
-    `write_checksums` wrote.
-    """
+    """Return whether a folder exists, is current, and has the checksums that were written."""
     return folder.exists() and passes(
         lambda: is_current() and bool(read_json(folder / CHECKSUMS) == _checksums(folder)), folder
     )

@@ -62,9 +62,7 @@ class _Vocabulary:
 def build_ngrams(
     corpus: Corpus, *, n_threads: int | None = None, progress: Progress | None = None
 ) -> None:
-    """Write the n-grams of a corpus beside its token ids, unless they exist and their files are as
-    they were written.
-    """
+    """Write the n-grams of a corpus, unless they exist and their files are as they were written."""
     folder = corpus.ngrams_dir
     with locked(folder):
         if is_as_written(folder):
@@ -220,9 +218,7 @@ def _write_split(
 def _distinct(
     texts: TokenizedTexts, chunk: tuple[int, int], vocabulary: _Vocabulary
 ) -> tuple[Ids, npt.NDArray[np.int64]]:
-    """Return the ids of the distinct n-grams of a chunk of texts, text after text, and their number
-    in each text.
-    """
+    """Return the ids of the distinct n-grams of a chunk of texts, and their number in each text."""
     first, last = chunk
     pairs = []
     for order, (known, ids) in vocabulary.keys.items():

@@ -227,9 +227,7 @@ def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Seri
 def _distinct(
     text: pd.Series, numbers: pd.Series | None, present: npt.NDArray[np.bool_]
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Return the class names and the codes of a column's distinct values. The code is 0 where
-    `present` is False.
-    """
+    """Return the names and codes of a column's distinct values; 0 where `present` is False."""
     keys = text if numbers is None else numbers
     distinct = sorted(keys[present].unique().tolist())
     index = {value: code for code, value in enumerate(distinct)}

@@ -160,9 +160,7 @@ def _assign(strata: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int8]
 
 
 def fold(text: str) -> str:
-    """Return the case-folded text, without characters other than letters, digits and white space,
-    and with one space for each run of white space.
-    """
+    """Return the case-folded letters and digits of a text, with one space for each run of spaces."""
     return " ".join(_DROP_UNICODE.sub("", text.casefold()).split())
 
 
@@ -201,9 +199,7 @@ def folded_digests(texts: pd.Series) -> list[bytes]:
 
 
 def _fingerprint(frames: dict[str, pd.DataFrame], class_names: tuple[str, ...]) -> str:
-    """Return 16 hex digits over all texts and labels in the order of the splits, and the class
-    names.
-    """
+    """Return 16 hex digits over texts and labels in the order of the splits, and class names."""
     digest = hashlib.sha256(repr(class_names).encode())
     for name, frame in frames.items():
         for part in (

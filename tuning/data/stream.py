@@ -55,18 +55,16 @@ def stream_rows(
     *,
     text_column: str | None = None,
     trained_on: str | None = None,
-    flag: str = "file",
     on_read: Callable[[float], None] | None = None,
     on_column: Callable[[str], None] | None = None,
 ) -> Iterator[Row]:
-    """Return the rows of the files of a path or glob pattern, which came from `flag`; each line of
-    a `.txt` file is a text.
+    """Return the rows of the files of a path or glob pattern; each line of a `.txt` file is a text.
 
     Without `text_column`, the column `trained_on` of the training data is read; without both, the
     first known column (`choose_column`). `on_read` is called with the share of all bytes that have
     been read, `on_column` with the name of the column for each file that has columns.
     """
-    paths = text_files(pattern, flag=flag)
+    paths = text_files(pattern)
 
     def choose(columns: Sequence[str]) -> str:
         if text_column is None and trained_on is not None:
@@ -201,7 +199,6 @@ def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
-    """Return the names of the columns, and the index of the text column."""
     rule = f"{path} must begin with a header line"
     try:
         header = next((row for row in rows if row not in ([], [""])), [])  # Skip empty lines.
@@ -215,7 +212,6 @@ def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list
 
 
 def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    """Read one JSON object from each line."""
     lines = (
         (number, line)
         for number, line in enumerate(_lines(data, newline="\n"), start=1)

@@ -54,9 +54,9 @@ class Table:
     left_out: tuple[str, ...] = ()
 
 
-def read_files(pattern: str, *, progress: Progress | None = None, flag: str = "data") -> Table:
+def read_files(pattern: str, *, progress: Progress | None = None) -> Table:
     """Read the files of a path or glob pattern into one table of text columns."""
-    tables = [(path, _read_file(path, progress)) for path in find_files(pattern, flag=flag)]
+    tables = [(path, _read_file(path, progress)) for path in find_files(pattern)]
     first_path, first = tables[0]
     for path, table in tables[1:]:
         if set(table.frame.columns) != set(first.frame.columns):
@@ -140,20 +140,16 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
             " once. Rename one of them."
         )
     broken: list[str] = []
-    return Table(
-        _frame(_tsv_rows(lines, len(header), name, broken), pd.Index(header)), tuple(broken)
-    )
 
+    def rows() -> Iterator[list[str]]:
+        for number, line in lines:
+            fields = line.rstrip("\r\n").split("\t")
+            if len(fields) == len(header):
+                yield fields
+            else:
+                broken.append(f"{name} line {number} ({len(fields)} fields, not {len(header)})")
 
-def _tsv_rows(
-    lines: Iterable[tuple[int, str]], n_fields: int, name: str, broken: list[str]
-) -> Iterator[list[str]]:
-    for number, line in lines:
-        fields = line.rstrip("\r\n").split("\t")
-        if len(fields) == n_fields:
-            yield fields
-        else:
-            broken.append(f"{name} line {number} ({len(fields)} fields, not {n_fields})")
+    return Table(_frame(rows(), pd.Index(header)), tuple(broken))
 
 
 def _read_jsonl(data: IO[bytes], name: str) -> Table:
