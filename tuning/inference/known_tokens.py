@@ -52,8 +52,8 @@ def _are_few(n_known: int, n_tokens: int) -> bool:
 
 
 def _counter(folder: Path, manifest: Manifest) -> Callable[[str], tuple[int, int]] | None:
-    """Return a function from a text to its numbers of known tokens and of tokens; None if the known
-    tokens can't be told.
+    """Return a function from a text to its numbers of known tokens and of tokens; None if no token
+    counts as unknown.
     """
     inputs = manifest.input
     if inputs.preset:

@@ -195,9 +195,7 @@ def is_device(path: Path) -> bool:
 
 
 def default_output(pattern: str) -> Path:
-    """Return the default path of the predictions, in the working directory. The folder of the data
-    is not used, because it is often read-only.
-    """
+    """Return the default path, not in the folder of the data, because it is often read-only."""
     (path, *others) = text_files(pattern)
     is_one = not others and Path(pattern).expanduser() == path
     stem = path.name.removesuffix(".gz").rpartition(".")[0] if is_one else ""

@@ -110,20 +110,16 @@ def batches(lengths: Sequence[int], *, max_rows: int) -> Iterator[npt.NDArray[np
 
 
 def fastest_format(paths: Collection[str]) -> str:
-    """Return the format to predict with, of the formats at these paths of an export. The order is
-    ONNX, which loads in less than a second, then Keras, then the SavedModel.
-    """
+    """Return the format to predict with: first ONNX, because it loads in less than a second."""
     known = [name for name in ("onnx", "keras", "saved_model") if FORMATS[name].path in paths]
     return known[0] if known else "keras"
 
 
 def load_fastest(folder: Path, manifest: Manifest) -> Probabilities:
-    """Return the function that `load` returns, for the format that `fastest_format` chooses."""
     return load(folder, format_name=fastest_format(manifest.forms), manifest=manifest)
 
 
 def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
-    """Yield the prediction of the exported model for each text."""
     import pandas as pd
 
     from tuning.data.tables import clean

@@ -108,9 +108,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def digests(folder: Path) -> dict[str, FileDigest]:
-    """Return the size and SHA-256 of every file of an export except its manifest, by the path below
-    the folder.
-    """
+    """Return the size and SHA-256 of every file of an export but its manifest, by path."""
     paths = sorted(
         path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST
     )

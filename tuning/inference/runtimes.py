@@ -70,7 +70,6 @@ def format_of(format_name: str, inputs: ModelInput) -> Format:
 
 
 def vocabularies(inputs: ModelInput) -> list[str]:
-    """Return the names of the files with the vocabularies of a model with these inputs."""
     files = {
         PRESET_TOKENIZER: inputs.preset,
         VOCABULARY: inputs.vocab_size,
@@ -82,9 +81,7 @@ def vocabularies(inputs: ModelInput) -> list[str]:
 def load_format(
     folder: Path, format_name: str, *, inputs: ModelInput, n_threads: int | None = None
 ) -> Outputs:
-    """Return a function from texts to the raw output of the model. `n_threads` is the number of
-    threads of ONNX and LiteRT, by default the number of cores.
-    """
+    """Return a function from texts to the raw output of the model."""
     path, takes = folder / FORMATS[format_name].path, format_of(format_name, inputs).takes
     if takes == RAW_TEXT:
         return _load_keras(path) if format_name == "keras" else _load_saved_model(path, None)
@@ -121,8 +118,8 @@ class Tokenizer:
     def batch(
         self, texts: Sequence[str], *, widths: Mapping[str, int | None]
     ) -> dict[str, npt.NDArray[np.int32]]:
-        """Return the ids of each input, int32 (n_texts, width). A width of None means the width of
-        the longest text.
+        """Return the ids of each input, int32 (n_texts, width); None is the width of the longest
+        text.
         """
         arrays = {}
         for name, encode in self._encoders.items():

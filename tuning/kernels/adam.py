@@ -124,7 +124,6 @@ class _Table:
 
 
 def compile_kernel() -> None:
-    """Have Numba compile the functions that `_Table` calls for float32, or load their code."""
     table = np.ones((1, 1), np.float32)
     _Table(table.shape, np.float32).update(
         np.zeros(1, np.int32), table, table, table, table, np.ones(4, np.float32)

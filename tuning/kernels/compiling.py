@@ -46,9 +46,7 @@ class Memory:
             return block[start : start + size].view(dtype).reshape(shape)
 
     def _free_block(self, size: int) -> npt.NDArray[np.uint8]:
-        """Return a block that nothing else refers to; a free block that is too small is
-        replaced.
-        """
+        """Return a block that nothing else refers to; one that is too small is replaced."""
         for k in range(len(self._blocks)):
             # An array that only the list refers to has two references: the list, and the argument.
             if sys.getrefcount(self._blocks[k]) == 2:

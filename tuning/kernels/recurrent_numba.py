@@ -264,7 +264,6 @@ def _drop(a: Any, top: int, texts: Any, factors: Any, out: Any, out_top: int) ->
 
 @compiled
 def _columns_of_panel(array: Any) -> Any:
-    """Return the number of elements of a panel's row, for arrays of this dtype."""
     return PANEL_BYTES // itemsize(array)
 
 

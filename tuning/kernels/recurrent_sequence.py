@@ -77,7 +77,6 @@ class Arguments(NamedTuple):
 def reserve_shapes(
     length: int, features: int, units: int, batch: int
 ) -> tuple[tuple[int], tuple[int], tuple[int]]:
-    """Return the shapes of a `Reserve`'s arrays, in their order."""
     rows, padded = length * batch, _multiple(units, PANEL_BYTES // 4)
     return (rows * _row_length(features, units),), (rows * 4 * padded,), (rows * padded,)
 
@@ -208,7 +207,6 @@ def parts_of_batch(
 
 
 def compile_kernel() -> None:
-    """Have Numba compile the loops for float32, or load the code that it compiled before."""
     x, weights, state = (np.zeros(shape, np.float32) for shape in ((1, 1, 1), (3, 4), (1, 1)))
     arguments = Arguments(
         x, weights, state, state, np.ones((1, 1), np.bool_), np.ones((1, 1, 1), np.float32)

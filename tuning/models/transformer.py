@@ -143,9 +143,6 @@ def fit_schedule(model: keras.Model, *, n_texts: int, batch_size: int) -> None:
 def load_encoder(preset: str) -> keras.Model:
     """Return the encoder of a preset with its weights. It maps a dictionary of ids, a padding mask
     and, for some presets, segments to a vector for each token.
-
-    Raises:
-        SpaceError: KerasHub is not installed, or can't load the preset.
     """
     try:
         import keras_hub
