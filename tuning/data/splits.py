@@ -160,7 +160,7 @@ def _assign(strata: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int8]
 
 
 def fold(text: str) -> str:
-    """Return the case-folded letters and digits of a text, with one space for each run of spaces."""
+    """Return the case-folded letters and digits of a text, with one space for a run of spaces."""
     return " ".join(_DROP_UNICODE.sub("", text.casefold()).split())
 
 
