@@ -72,11 +72,11 @@ def tokenize(texts: pd.Series | list[str]) -> Tokens:
         pa.large_binary(), len(spaces), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     )
     encoded = spaced.dictionary_encode()
-    places = encoded.indices.to_numpy()
-    is_token = places >= _FIRST_TOKEN
-    lengths = np.diff(np.cumsum(is_token)[places == _BOUNDARY_TOKEN])
+    indices = encoded.indices.to_numpy()
+    is_token = indices >= _FIRST_TOKEN
+    lengths = np.diff(np.cumsum(is_token)[indices == _BOUNDARY_TOKEN])
     words = pc.binary_slice(encoded.dictionary.slice(_FIRST_TOKEN), 0, -1)
-    return Tokens(words, places[is_token] - np.int32(_FIRST_TOKEN), lengths)
+    return Tokens(words, indices[is_token] - np.int32(_FIRST_TOKEN), lengths)
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ def number_words(
         .dictionary_encode()
         .combine_chunks()
     )
-    places = merged.indices.to_numpy()
+    indices = merged.indices.to_numpy()
     in_train = np.concatenate([chunk.counts for chunk in chunks["train"]])
     counts = np.bincount(
-        places[: len(in_train)], weights=in_train, minlength=len(merged.dictionary)
+        indices[: len(in_train)], weights=in_train, minlength=len(merged.dictionary)
     )
     counts[_no_words(merged.dictionary)] = 0
     table = pa.table({"count": counts, "word": merged.dictionary})
@@ -122,7 +122,7 @@ def number_words(
     ]
     ids = np.full(len(counts), UNKNOWN_ID, dtype=np.int32)
     ids[order.to_numpy()] = np.arange(FIRST_WORD_ID, FIRST_WORD_ID + len(order), dtype=np.int32)
-    numbers = iter(np.split(ids[places], np.cumsum([len(chunk.words) for chunk in every])))
+    numbers = iter(np.split(ids[indices], np.cumsum([len(chunk.words) for chunk in every])))
     return merged.dictionary.take(order).to_pylist(), {
         name: [next(numbers) for _ in of_split] for name, of_split in chunks.items()
     }
@@ -218,7 +218,7 @@ def npy_header(n_tokens: int) -> bytes:
 
 
 def offsets_of(lengths: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """Return the place of each text's first token, and the end of the last text, int64 (n + 1,)."""
+    """Return the start of each text's first token, and the end of the last text, int64 (n + 1,)."""
     return np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), *lengths]))
 
 
@@ -231,9 +231,9 @@ def renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.
     with path.open("r+b") as file:
         file.write(npy_header(n_tokens))
         for chunk, new in zip(chunks, numbers, strict=True):
-            place = file.tell()
+            start = file.tell()
             ids = np.frombuffer(file.read(4 * int(chunk.lengths.sum())), dtype=np.int32)
-            file.seek(place)
+            file.seek(start)
             file.write(new[ids].data)
 
 

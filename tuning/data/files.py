@@ -211,11 +211,11 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
             f"{path} {DECOMPRESSION_BOMB_MESSAGE} If you trust the file, unpack it yourself."
         ) from error
     except UnicodeDecodeError as error:
-        place = _first_bad_byte(path, default=error.start)
+        start = _first_bad_byte(path, default=error.start)
         is_utf_16 = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        encoding = "UTF-16" if place == 0 and is_utf_16 else "WINDOWS-1252"
+        encoding = "UTF-16" if start == 0 and is_utf_16 else "WINDOWS-1252"
         raise DataError(
-            f"{path} must be UTF-8; {error.reason} at byte {place}. Save it in Excel as 'CSV UTF-8'"
+            f"{path} must be UTF-8; {error.reason} at byte {start}. Save it in Excel as 'CSV UTF-8'"
             f" or convert it: `iconv -f {encoding} -t UTF-8 OLD > NEW`."
         ) from error
     except (EOFError, zlib.error) as error:

@@ -195,11 +195,11 @@ def _most_frequent(frequent: dict[int, tuple[Keys, Keys]], words: pa.Array) -> _
 
 def _texts(keys: Keys, order: int, words: pa.Array) -> pa.Array:
     """Return the n-grams of these keys in UTF-8: their words, joined by spaces."""
-    places = [
+    rows = [
         (keys >> (WORD_BITS * (order - 1 - word)) & (2**WORD_BITS - 1)) - FIRST_WORD_ID
         for word in range(order)
     ]
-    parts = [words.take(pa.array(place)) for place in places]
+    parts = [words.take(pa.array(row)) for row in rows]
     separator = pa.scalar(b" ", pa.large_binary())
     return pc.binary_join_element_wise(*parts, separator) if order > 1 else parts[0]
 
@@ -225,10 +225,10 @@ def _distinct(
         if not len(known):
             continue
         keys, text_of = _keys_of(texts, first, last, order=order, n_ids=2**WORD_BITS)
-        places = np.searchsorted(known, keys)
-        places[places == len(known)] = 0
-        hits = known[places] == keys
-        pairs.append(text_of[hits] << 32 | ids[places[hits]])
+        positions = np.searchsorted(known, keys)
+        positions[positions == len(known)] = 0
+        hits = known[positions] == keys
+        pairs.append(text_of[hits] << 32 | ids[positions[hits]])
     # `np.unique` needs several times as long as a sort here.
     sorted_pairs = np.sort(np.concatenate(pairs)) if pairs else np.empty(0, dtype=np.int64)
     is_first = np.concatenate([[True], sorted_pairs[1:] != sorted_pairs[:-1]])

@@ -49,15 +49,15 @@ class Counts:
 
     def add(self, chunk: Labeled) -> None:
         for row, prediction in chunk:
-            place = f"{row.file} row {row.number}"
+            row_name = f"{row.file} row {row.number}"
             if prediction is None:
                 self.n_problems += 1
-                self.first_problem = self.first_problem or f"{place} ({row.problem})"
+                self.first_problem = self.first_problem or f"{row_name} ({row.problem})"
                 continue
             self.labels[prediction.label] += 1
             if prediction.problem:
                 self.n_few += 1
-                self.first_few = self.first_few or f"{place} ({prediction.problem})"
+                self.first_few = self.first_few or f"{row_name} ({prediction.problem})"
 
 
 def label(
@@ -72,19 +72,19 @@ def label(
     """
     for chunk in chunks(rows):
         order = sorted(
-            (place for place, row in enumerate(chunk) if not row.problem),
-            key=lambda place: len(chunk[place].text),
+            (index for index, row in enumerate(chunk) if not row.problem),
+            key=lambda index: len(chunk[index].text),
         )
         predictions: list[Prediction | None] = [None] * len(chunk)
         if order:
-            outputs = probabilities([chunk[place].text for place in order])
+            outputs = probabilities([chunk[index].text for index in order])
             winners, values = outputs.argmax(axis=1).tolist(), outputs.max(axis=1).tolist()
-            for place, winner, value in zip(order, winners, values, strict=True):
+            for index, winner, value in zip(order, winners, values, strict=True):
                 if math.isnan(value):
-                    chunk[place] = replace(chunk[place], problem="the model gives NaN for the text")
+                    chunk[index] = replace(chunk[index], problem="the model gives NaN for the text")
                     continue
-                text = chunk[place].text
-                predictions[place] = Prediction(text, class_names[winner], value, problem_of(text))
+                text = chunk[index].text
+                predictions[index] = Prediction(text, class_names[winner], value, problem_of(text))
         yield list(zip(chunk, predictions, strict=True))
 
 
@@ -189,9 +189,9 @@ def is_device(path: Path) -> bool:
     """Return whether a path is a device or a pipe, or a link of the system to a file, such as
     `/dev/stdout` of a command whose output goes to a file.
     """
-    place = path.absolute()
-    is_of_system = place.is_symlink() and place.parts[1:2] in [(name,) for name in SYSTEM_FOLDERS]
-    return place.exists() and (not place.is_file() or is_of_system)
+    path = path.absolute()
+    is_of_system = path.is_symlink() and path.parts[1:2] in [(name,) for name in SYSTEM_FOLDERS]
+    return path.exists() and (not path.is_file() or is_of_system)
 
 
 def default_output(pattern: str) -> Path:

@@ -85,24 +85,24 @@ def load_unverified(
 
     def probabilities(texts: Sequence[str]) -> Array:
         rows = np.empty((len(texts), n_classes))
-        for places in batches([len(text) for text in texts], max_rows=max_rows):
-            outputs = run([texts[place] for place in places])
-            rows[places] = class_probabilities(outputs, n_classes=n_classes)
+        for indices in batches([len(text) for text in texts], max_rows=max_rows):
+            outputs = run([texts[index] for index in indices])
+            rows[indices] = class_probabilities(outputs, n_classes=n_classes)
         return rows
 
     return probabilities
 
 
 def batches(lengths: Sequence[int], *, max_rows: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Yield the places of the texts of each batch, in ascending order of their lengths in
+    """Yield the indices of the texts of each batch, in ascending order of their lengths in
     characters: at most `max_rows` texts, and at most `MAX_CHARACTERS` characters if each text were
     as long as the longest. A longer text is a batch of its own.
     """
     order = np.argsort(lengths, kind="stable")
     start = 0
-    for end, place in enumerate(order):
+    for end, index in enumerate(order):
         n_texts = end - start
-        if n_texts == max_rows or ((n_texts + 1) * lengths[place] > MAX_CHARACTERS and n_texts):
+        if n_texts == max_rows or ((n_texts + 1) * lengths[index] > MAX_CHARACTERS and n_texts):
             yield order[start:end]
             start = end
     if start < len(order):
