@@ -33,10 +33,6 @@ def make_server(
 
     The server runs in this process and not in a child: the command line of a child would show the
     password in a storage URL in the list of processes.
-
-    Raises:
-        StudyError: The storage has no study, or the port is in use.
-        ArgumentError: `host` is not a name or address, or `port` is not a port number.
     """
     is_local = storage_url == results.storage_url(None)
     has_storage = results.database_path.exists() or not is_local
@@ -58,9 +54,6 @@ def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
     """Return the path of a study's page in the Dashboard: of the named study, else of the study
     that was used last. If the results folder has no study, or the storage does not contain the
     last study, return the path of the list of studies.
-
-    Raises:
-        StudyError: The named study does not exist.
     """
     name = study or _newest(results)
     storage = open_storage(storage_url)
@@ -145,12 +138,7 @@ class _QuietHandler(simple_server.WSGIRequestHandler):
 
 
 def check_bind(port: int, host: str = HOST) -> None:
-    """Check that a server can be bound to a port.
-
-    Raises:
-        StudyError: The port is in use or not allowed, or `host` is another machine.
-        ArgumentError: The port is not in 1..65535.
-    """
+    """Check that a server can be bound to a port."""
     check_port(port)
     with socket.socket(resolve(host)[0], socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

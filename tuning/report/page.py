@@ -75,10 +75,6 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
     """Write the page and `trials.csv` of a study, and return their paths.
 
     The data are read again for the values of `slice_column`.
-
-    Raises:
-        StudyError: No trial is complete, or the data have changed since the search.
-        DataError: The data have no slice column of this name.
     """
     folder, summary = study.folder, study.summary
     summary.require_complete("a report")

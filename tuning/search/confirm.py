@@ -86,11 +86,6 @@ def confirm(
 
     Args:
         train: called with the session and the hooks, instead of `confirm_within` with the terms.
-
-    Raises:
-        StudyError: the search has fewer than `MIN_COMPLETE` completed trials or a trial that is
-            running, its data have changed, or another process works on the study.
-        SpaceError: the search space has changed.
     """
     workers, hooks = workers or Workers(), hooks or ConfirmHooks()
     config, space = finished.config, finished.space
@@ -138,10 +133,6 @@ def confirm_within(
     The same call continues a confirmation that was stopped. A finished confirmation continues when
     the search has new best trials, or when more seeds, finalists, pruned trials or time are asked
     for. Every configuration that has repeats stays among the finalists.
-
-    Raises:
-        StudyError: the search has fewer than `min_complete` completed trials, or a trial that is
-            running. Paused trials stay as they are.
     """
     hooks = hooks or ConfirmHooks()
     summary = summarize(session.study, metric=session.config.metric)

@@ -58,12 +58,7 @@ class TrialEnds:
         self._failures_in_a_row = 0
 
     def handle(self, opened: OpenTrial, message: Ending) -> None:
-        """End or pause a trial after the last message of its worker.
-
-        Raises:
-            StudyError: `MAX_FAILURES_IN_A_ROW` trials failed one after the other.
-            SpaceBug: the search space's code raised.
-        """
+        """End or pause a trial after the last message of its worker."""
         if opened.stop is StopReason.FINISHED_ELSEWHERE:
             self._remove(opened, has_value=False)
         elif isinstance(message, TrainingEnded):
@@ -236,9 +231,6 @@ class TrialEnds:
     def _stop_for(self, opened: OpenTrial, error: ErrorRaised) -> None:
         """Fail a trial for a bug in the search space's code, and stop the study unless it keeps
         going.
-
-        Raises:
-            SpaceBug: the session does not keep going.
         """
         keep_going = self._session.keep_going
         detail = f"{error.message}\n\n{error.traceback}"

@@ -54,9 +54,6 @@ class Terms:
             configurations and the baseline need more.
         n_pruned: number of pruned trials to train to the end in the remaining time, to estimate the
             loss through pruning.
-
-    Raises:
-        ArgumentError: a value is out of range.
     """
 
     top: int = DEFAULT_TOP
@@ -88,10 +85,6 @@ def require_finished(
 ) -> None:
     """Check that a search can be confirmed. A search that has a confirmation, for example that of a
     comparison, needs one completed trial.
-
-    Raises:
-        StudyError: the search has fewer than `min_complete` completed trials, or a trial that is
-            running.
     """
     if folder.confirmation_path.exists():
         min_complete = 1

@@ -56,10 +56,6 @@ class Proposals:
 
         The result is also None while another trial of this coordinator must train alone, because
         coordinators died too often while they trained its configuration.
-
-        Raises:
-            UpdateFinishedTrialError: the values were drawn for so long that another coordinator
-                took the trial over, or a queued value is none of the choices of the space.
         """
         started = time.perf_counter()
         writer = self._writer

@@ -112,11 +112,7 @@ class Session:
 
 
 def space_of_file(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus) -> SearchSpace:
-    """Return the search space that a file declares for the data and the settings of a study.
-
-    Raises:
-        TuningError: the search space's code raised or ended the worker, or the space is refused.
-    """
+    """Return the search space that a file declares for the data and the settings of a study."""
     return declared_space(
         pool,
         path,
@@ -129,11 +125,7 @@ def space_of_file(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus
 def searched_corpus(
     config: StudyConfig, space: SearchSpace, results: ResultsDir, progress: Progress | None
 ) -> Corpus:
-    """Return the tokenized data of a study's search, after building all inputs of its models.
-
-    Raises:
-        StudyError: the data have changed since the search.
-    """
+    """Return the tokenized data of a study's search, after building all inputs of its models."""
     corpus, _ = prepare_corpus(config, results=results, progress=progress)
     fingerprint = read_record(results.study(config.study)).data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
@@ -144,11 +136,7 @@ def searched_corpus(
 
 
 def same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
-    """Return the file of a study's search space.
-
-    Raises:
-        SpaceError: the file declares another space than the study's.
-    """
+    """Return the file of a study's search space."""
     path = find_space(config.space)
     declared = space_of_file(pool, path, config, corpus)
     require_same_space(declared, space, path=path, doing="A confirmation")
@@ -160,10 +148,6 @@ def prepare_space(
 ) -> SearchSpace:
     """Return the search space that a file declares, after building the n-grams and the tokens that
     its models may take.
-
-    Raises:
-        SpaceError: the sampler is a grid and the space can't be enumerated, or a preset can't be
-            used. The study has not been written then.
     """
     space = space_of_file(pool, path, config, corpus)
     if config.sampler == "grid":

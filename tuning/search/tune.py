@@ -82,9 +82,6 @@ class Budget:
             `timeout_seconds`. Trials that are paused when the time is up are pruned.
         min_texts: minimum number of texts that a trial trains before it is compared with others
             (`fidelity`); None: the number of the study, or `config.MIN_TEXTS` for a new study.
-
-    Raises:
-        ArgumentError: a value is out of range.
     """
 
     n_trials: int | None = None
@@ -147,11 +144,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     failures: FailurePolicy | None = None,
     hooks: TuneHooks | None = None,
 ) -> Outcome:
-    """Prepare the data, open the study, and search until the budget is used.
-
-    Raises:
-        TuningError: an error that the user can correct. All finished trials are kept.
-    """
+    """Prepare the data, open the study, and search until the budget is used."""
     budget, workers, hooks = budget or Budget(), workers or Workers(), hooks or TuneHooks()
     failures = failures or FailurePolicy()
     started, folder = time.monotonic(), results.study(config.study)
@@ -186,11 +179,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
 
 
 def _coordinator(folder: StudyDir, space_path: Path) -> str:
-    """Return the name of this call's coordinator.
-
-    Raises:
-        StudyError: the call joins a study, and has another file of the search space.
-    """
+    """Return the name of this call's coordinator."""
     own = identify(folder)
     if own != FIRST_COORDINATOR:
         _require_same_source(space_path, folder)
@@ -257,9 +246,6 @@ def _annotate(session: Session, *, with_figures: bool = True) -> None:
 def _require_same_source(path: Path, folder: StudyDir) -> None:
     """Check, before any code of a search space runs, that its file is the study's, because all
     machines must train the same models.
-
-    Raises:
-        StudyError: the file differs from the study's file.
     """
     here, recorded = source_sha256(path), recorded_space(folder).source_sha256
     if here != recorded:
@@ -273,10 +259,6 @@ def _require_same_source(path: Path, folder: StudyDir) -> None:
 def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
     """Return the number of trials that the study is to have: the number that this call names, else
     the number of the last call, else the default.
-
-    Raises:
-        StudyError: the call joins a study whose creator has not written the number yet, or was
-            killed before that.
     """
     requested = requested_n_trials(study)
     if named is None and requested is None and joins:
@@ -296,9 +278,6 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
     defaults, with the values of `flags` in their places.
 
     `open_study` refuses flags that change an existing study.
-
-    Raises:
-        ArgumentError: a value out of range, or an unknown metric, sampler or pruner.
     """
     base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
     values = {

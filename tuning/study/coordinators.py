@@ -103,9 +103,6 @@ class Coordinators:
         n_workers: number of this coordinator's workers.
         dead_seconds: seconds without a heartbeat of this coordinator after which it counts as dead
             for the others.
-
-    Raises:
-        ArgumentError: `dead_seconds` is not more than 0.
     """
 
     def __init__(
@@ -161,9 +158,6 @@ class Coordinators:
 
         Returns:
             Whether heartbeats were exchanged.
-
-        Raises:
-            StudyError: another process writes heartbeats under this coordinator's name.
         """
         if time.monotonic() < self._due:
             return False
@@ -177,9 +171,6 @@ class Coordinators:
     def read_heartbeats(self) -> None:
         """Read the newest heartbeats of the others. Call this method before another coordinator
         counts as dead, because this process may have been stopped itself.
-
-        Raises:
-            StudyError: another process writes heartbeats under this coordinator's name.
         """
         heartbeats = heartbeats_of(self._study)
         now = time.monotonic()
@@ -246,11 +237,7 @@ def _now() -> str:
 
 
 def heartbeats_of(study: optuna.Study) -> dict[str, Heartbeat]:
-    """Return the last heartbeat of each coordinator that a study has had, by its name.
-
-    Raises:
-        StudyError: a value in a heartbeat is missing or wrong.
-    """
+    """Return the last heartbeat of each coordinator that a study has had, by its name."""
     try:
         return {
             name.removeprefix(_PREFIX): documents.structure(values, Heartbeat)
@@ -301,10 +288,6 @@ def searched_seconds(study: optuna.Study) -> float:
 def identify(folder: StudyDir, *, joins: bool = False) -> str:
     """Return the name of a study's folder among the coordinators: `FIRST_COORDINATOR`, or the name
     in `coordinator.json`. A folder that joins the study gets a random name, which the file keeps.
-
-    Raises:
-        StudyError: `coordinator.json` does not contain a name.
-        StorageError: `coordinator.json` is not JSON.
     """
     if not folder.coordinator_path.exists():
         if not joins:

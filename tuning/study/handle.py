@@ -37,11 +37,7 @@ class StudyHandle:
 
     @classmethod
     def of(cls, results: ResultsDir, name: str | None, storage: str | None = None) -> Self:
-        """Return the handle of the named study, or of the study that was used last.
-
-        Raises:
-            StudyError: the study does not exist. The message lists the studies of the folder.
-        """
+        """Return the handle of the named study, or of the study that was used last."""
         return cls(results, results.existing(name), results.storage_url(storage))
 
     @property
@@ -76,12 +72,7 @@ class StudyHandle:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[optuna.Study]:
-        """Open the study in the storage.
-
-        Raises:
-            StudyError: the storage does not contain the study.
-            StorageError: the storage can't be opened.
-        """
+        """Open the study in the storage."""
         study = load_study(self.results, self.folder, storage_url=self.storage_url)
         try:
             yield study

@@ -39,9 +39,6 @@ def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
 
     While a process works on a study, the files of that study, and all tokenized data are not
     listed. Exports, reports, logs and histories are never listed.
-
-    Raises:
-        StorageError: the storage can't be opened.
     """
     studies = [StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))]
     idle = [study for study in studies if not is_locked(study.lock_path)]
@@ -56,11 +53,7 @@ def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
 
 
 def remove(removables: list[Removable]) -> None:
-    """Remove the files and folders that `find_removable` listed.
-
-    Raises:
-        StorageError: a folder is read-only.
-    """
+    """Remove the files and folders that `find_removable` listed."""
     for item in removables:
         with translated(item.path):
             if item.path.is_dir():

@@ -36,11 +36,7 @@ class LockHolder:
 
 @contextlib.contextmanager
 def study_lock(folder: StudyDir) -> Iterator[None]:
-    """Hold the lock of a study's folder, which is created if it does not exist.
-
-    Raises:
-        StudyError: another process holds the lock.
-    """
+    """Hold the lock of a study's folder, which is created if it does not exist."""
 
     def refusal() -> str:
         return (
@@ -70,11 +66,7 @@ def study_lock(folder: StudyDir) -> Iterator[None]:
 
 @contextlib.contextmanager
 def export_lock(folder: StudyDir) -> Iterator[None]:
-    """Hold the lock of a study's export; the study may be searched at the same time.
-
-    Raises:
-        StudyError: another process holds the lock.
-    """
+    """Hold the lock of a study's export; the study may be searched at the same time."""
     refusal = (
         f"Only one process may write an export at a time; another process writes"
         f" {folder.best_dir}. Wait until that process has ended."

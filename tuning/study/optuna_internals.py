@@ -38,9 +38,6 @@ def engine_of(storage: BaseStorage) -> sqlalchemy.Engine:
 
     Uses `_CachedStorage._backend`: Optuna wraps each `RDBStorage` that it is given in a cache, and
     `RDBStorage.engine`, which is public, is not reachable through the cache.
-
-    Raises:
-        AttributeError: the storage is not a relational one.
     """
     relational: Any = getattr(storage, "_backend", storage)
     engine: sqlalchemy.Engine = relational.engine
@@ -52,9 +49,6 @@ def reopen_trial(study: optuna.Study, number: int) -> Trial:
 
     Uses `Study._storage` (by `storage_of`). The public interface returns a writable trial only from
     `Study.ask`, and `FrozenTrial` objects afterwards.
-
-    Raises:
-        KeyError: the study has no trial with this number.
     """
     storage = storage_of(study)
     study_id = storage.get_study_id_from_name(study.study_name)
@@ -89,9 +83,6 @@ def fail_trial(trial: Trial) -> None:
 
     Uses `Trial._trial_id`. `Study.tell` raises the same `ValueError` for a trial that another
     process has finished as for any other wrong argument.
-
-    Raises:
-        optuna.exceptions.UpdateFinishedTrialError: the trial is finished.
     """
     trial.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 

@@ -41,10 +41,6 @@ def prepare_corpus(
 ) -> tuple[Corpus, SplitReviews]:
     """Return the tokenized data of a study, and its texts and labels by split, with the values of
     `slice_column` if that name is given.
-
-    Raises:
-        DataError: the data can't be read, or can't be used for a study.
-        StorageError: the results folder is full or read-only.
     """
     reviews = load_reviews(config.data, slice_column=slice_column, progress=progress)
     release_memory()
@@ -77,11 +73,6 @@ def prepare_views(
     """Build the n-grams of a corpus, its tokens for presets, and a copy of its texts, or use the
     cache, if models of the space may take them. The texts are read again for a preset that is new,
     and for the copy.
-
-    Raises:
-        DataError: the data have changed since the corpus was built.
-        SpaceError: a preset can't be used, or not with the lengths of the space.
-        StorageError: the results folder is full or read-only.
     """
     if space.takes_ngrams:
         build_ngrams(corpus, progress=progress)
@@ -109,11 +100,7 @@ def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
 
 
 def _texts(corpus: Corpus, config: StudyConfig, progress: Progress | None) -> dict[str, list[str]]:
-    """Return the texts of each split of a corpus.
-
-    Raises:
-        DataError: the data have changed since the corpus was built.
-    """
+    """Return the texts of each split of a corpus."""
     splits = _splits(config, progress)
     splits.require_fingerprint(corpus.fingerprint)
     return {name: frame["text"].tolist() for name, frame in splits.frames.items()}
@@ -125,11 +112,7 @@ def _splits(config: StudyConfig, progress: Progress | None) -> SplitReviews:
 
 
 def _check_lengths(space: SearchSpace, card: PresetCard) -> None:
-    """Check that a preset gets at least one token of a text, and not more tokens than it takes.
-
-    Raises:
-        SpaceError: an end of the range of `sequence_length` is beyond the preset's limits.
-    """
+    """Check that a preset gets at least one token of a text, and not more tokens than it takes."""
     smallest = len(card.first) + len(card.last) + 1
     largest = card.max_length or 2**31
     for item in space.hyperparameters:
@@ -151,9 +134,6 @@ def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, 
         config: the configuration of the study.
         fingerprint: the fingerprint of the data at the time of the search.
         doing: the subject of the message, such as "An export".
-
-    Raises:
-        StudyError: the data have changed since the search.
     """
     if corpus.fingerprint != fingerprint:
         raise StudyError(
@@ -173,9 +153,6 @@ def with_parts(
 ) -> StudyConfig:
     """Return the configuration of a call with the number of parts of an epoch, which is computed
     from `min_texts`, else taken from the existing study, else computed from `config.MIN_TEXTS`.
-
-    Raises:
-        StudyError: `study.json` exists and can't be read.
     """
     if min_texts is None and folder.config_path.exists():
         parts = read_record(folder).config.train.parts_per_epoch

@@ -43,9 +43,6 @@ class StudyRecord(StudyIdentity):
 def require_directions(study: optuna.Study, directions: Sequence[str]) -> None:
     """Check that a study in the storage has the directions of its configuration: Optuna ignores the
     directions of a call that opens an existing study.
-
-    Raises:
-        StudyError: another program has created the study, with other directions.
     """
     stored = [direction.name.lower() for direction in study.directions]
     if stored != [*directions]:
@@ -57,12 +54,7 @@ def require_directions(study: optuna.Study, directions: Sequence[str]) -> None:
 
 
 def read_record(folder: StudyDir) -> StudyRecord:
-    """Return the record of a study.
-
-    Raises:
-        StudyError: `study.json` is missing, or a value in it is missing or wrong.
-        StorageError: `study.json` is not JSON, or of another schema version.
-    """
+    """Return the record of a study."""
     if not folder.config_path.exists():
         raise StudyError(
             f"Study {folder.name!r} must have a {folder.config_path.name}; its folder has none."
@@ -72,11 +64,7 @@ def read_record(folder: StudyDir) -> StudyRecord:
 
 
 def record_in_storage(values: object, name: str) -> StudyRecord:
-    """Return the record of a study from its attribute in the storage.
-
-    Raises:
-        StudyError: a value in it is missing or wrong.
-    """
+    """Return the record of a study from its attribute in the storage."""
     try:
         return documents.structure(values, StudyRecord)
     except ValueError as error:
@@ -87,11 +75,7 @@ def record_in_storage(values: object, name: str) -> StudyRecord:
 
 
 def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
-    """Check that the requested settings are those in `study.json`.
-
-    Raises:
-        StudyError: the settings differ; the message shows both values of each difference.
-    """
+    """Check that the requested settings are those in `study.json`."""
     recorded = read_record(folder)
     # `asdict` keeps the defaults, which a document leaves out.
     old, new = (

@@ -226,9 +226,6 @@ def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
 
     Optuna's own GridSampler is not used: it ends a study by `Study.stop`, which works inside
     `Study.optimize` only.
-
-    Raises:
-        SpaceError: the space can't be enumerated.
     """
     values = grid(space.hyperparameters)
     points = [

@@ -54,11 +54,7 @@ class Status:
 
 
 def status_of(study: StudyHandle) -> Status:
-    """Return the status of a study.
-
-    Raises:
-        StudyError: the study has no folder, or is not in the storage.
-    """
+    """Return the status of a study."""
     record, summary, best = study.record, study.summary, study.best
     with study.opened() as opened:
         coordinators = heartbeats_of(opened)

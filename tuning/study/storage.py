@@ -45,9 +45,6 @@ def open_storage(
     """Open the storage at a URL, and create its tables if they do not exist.
 
     SQLite is set to WAL mode, in which Optuna Dashboard can read while a search writes.
-
-    Raises:
-        StorageError: the storage can't be opened. The message hides the password of the URL.
     """
     shown = hide_password(url)
     try:
@@ -111,9 +108,6 @@ def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
 def storage_lock(storage: optuna.storages.BaseStorage, name: str) -> Iterator[None]:
     """Hold the lock with this name, which excludes all processes and machines that use the storage.
     The lock is released when its holder's process or connection ends.
-
-    Raises:
-        StorageError: the lock file beside SQLite can't be written.
     """
     engine = engine_of(storage)
     lock = (
@@ -143,9 +137,6 @@ def _file_lock(url: sqlalchemy.URL, *, required: bool) -> Iterator[None]:
     """Hold a lock file beside an SQLite file.
 
     No lock is held for another database, nor in a read-only folder unless the lock is `required`.
-
-    Raises:
-        StorageError: the lock is `required`, and its file can't be written.
     """
     lock = (
         FileLock(f"{url.database}.lock")
@@ -209,12 +200,7 @@ def close_study(study: optuna.Study) -> None:
 
 @contextlib.contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Raise a failure of the storage during a search as a `StorageError`.
-
-    Raises:
-        StorageError: Optuna or SQLAlchemy raised an error of the storage. The message describes how
-            to continue the study.
-    """
+    """Raise a failure of the storage during a search as a `StorageError`."""
     try:
         yield
     except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:

@@ -77,21 +77,12 @@ def git_commit(folder: Path) -> str | None:
 
 
 def recorded_config(folder: StudyDir) -> StudyConfig:
-    """Return the configuration that a study was created with.
-
-    Raises:
-        StudyError: `study.json` is missing or does not contain a configuration.
-    """
+    """Return the configuration that a study was created with."""
     return read_record(folder).config
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:
-    """Return the search space that a study was created with.
-
-    Raises:
-        StorageError: `search_space.json` is missing.
-        StudyError: `search_space.json` does not contain a search space.
-    """
+    """Return the search space that a study was created with."""
     return documents.read(folder.space_path, SearchSpace, error=StudyError, remedy=REMEDY)
 
 
@@ -103,13 +94,7 @@ def open_study(
     data_fingerprint: str,
     storage_url: str,
 ) -> optuna.Study:
-    """Create a study, or open the existing study to resume it.
-
-    Raises:
-        StudyError: the existing study has another configuration, search space or data (the message
-            shows both values), or either its folder or its entry in the storage is missing.
-        StorageError: the storage or the results folder can't be written.
-    """
+    """Create a study, or open the existing study to resume it."""
     folder = results.study(config.study)
     now = StudyIdentity(
         config=config, data_fingerprint=data_fingerprint, space_fingerprint=space.fingerprint
@@ -148,9 +133,6 @@ def _copy_to_storage(
 ) -> None:
     """Copy the files of the study's folder to the storage, for machines that join the study, and
     the hash of the space's file whenever the machine that created the study has another one.
-
-    Raises:
-        StudyError: the folder belongs to another study with this name.
     """
     record = read_record(folder)
     if RECORD not in study.user_attrs:
@@ -178,12 +160,7 @@ def _copy_to_storage(
 def _refuse_incomplete(
     folder: StudyDir, storage: optuna.storages.BaseStorage, *, storage_url: str
 ) -> None:
-    """Check that a study has both a folder and an entry in the storage, or neither.
-
-    Raises:
-        StudyError: one of the two is missing. An entry without trials is accepted, because it is
-            left by a process that was killed while it created the study.
-    """
+    """Check that a study has both a folder and an entry in the storage, or neither."""
     try:
         study_id = storage.get_study_id_from_name(folder.name)
     except KeyError:
@@ -214,10 +191,6 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
     Args:
         moved: the paths on this machine of the search space (`space`) and of the data (`data`:
             some values of a `DataConfig`).
-
-    Raises:
-        StudyError: the storage does not contain the study or its copy of the files.
-        StorageError: the storage or the results folder can't be written.
     """
     is_known = folder.config_path.exists()
     if is_known and identify(folder) == FIRST_COORDINATOR:
@@ -251,11 +224,7 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
 def _files_in_storage(
     storage: optuna.storages.BaseStorage, name: str, *, storage_url: str
 ) -> Mapping[str, Any]:
-    """Return the attributes of a study, which contain the copies of its files.
-
-    Raises:
-        StudyError: the storage does not contain the study or its copy of the files.
-    """
+    """Return the attributes of a study, which contain the copies of its files."""
     names = [study.study_name for study in storage.get_all_studies()]
     if name not in names:
         contents = f"it contains {', '.join(sorted(names))}" if names else "it contains none"
@@ -275,12 +244,7 @@ def _files_in_storage(
 
 
 def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> optuna.Study:
-    """Open an existing study to read it.
-
-    Raises:
-        StudyError: the storage does not contain the study.
-        StorageError: the storage can't be opened.
-    """
+    """Open an existing study to read it."""
     if (
         storage_url.startswith("sqlite:///")
         and not results.database_path.exists()

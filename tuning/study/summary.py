@@ -134,11 +134,7 @@ class Summary:
         return self.has_costs or any(t.constraints for t in self.trials)
 
     def require_complete(self, purpose: str) -> FrozenTrial:
-        """Return the best trial, which `purpose` ("a report") needs.
-
-        Raises:
-            StudyError: no trial is complete.
-        """
+        """Return the best trial, which `purpose` ("a report") needs."""
         if self.best is None:
             raise StudyError(
                 f"A study must have a completed trial before {purpose}; {self.study!r} has none"

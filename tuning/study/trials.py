@@ -154,11 +154,7 @@ def epoch_values(trial: FrozenTrial) -> dict[float, float]:
 
 
 def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
-    """Return a trial's hyperparameters, fixed ones included.
-
-    Raises:
-        SpaceError: the trial has no value for a hyperparameter of the space.
-    """
+    """Return a trial's hyperparameters, fixed ones included."""
     return from_params(trial.params, space.hyperparameters)
 
 

@@ -120,11 +120,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """Return the message of the JSON that `encode` returned.
-
-    Raises:
-        ValueError: a value of the message is missing or wrong.
-    """
+    """Return the message of the JSON that `encode` returned."""
     values = json.loads(data)
     kind = _KINDS[values.pop("kind")]
     return structure(values, kind)

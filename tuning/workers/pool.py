@@ -166,9 +166,6 @@ class Pool:
         n_cores: number of cores for all workers (default: all that this process may use).
         memory_mb: maximum memory in MB that each process may allocate after its start. None: no
             limit.
-
-    Raises:
-        ArgumentError: `n_workers < 1`.
     """
 
     def __init__(
@@ -212,11 +209,7 @@ class Pool:
         return MAX_TRAININGS
 
     def call(self, message: Request) -> Response:
-        """Send one message to the first worker and return the answer. No worker may have a job.
-
-        Raises:
-            TuningError: the worker sent an error, or ended.
-        """
+        """Send one message to the first worker and return the answer. No worker may have a job."""
         worker = self.workers[0]
         worker.send(message)
         return checked_answer(worker, _receive(worker.connection))
@@ -246,13 +239,7 @@ class Pool:
 
 
 def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
-    """Return a worker's answer to a request, unless the answer is an error.
-
-    Raises:
-        SpaceError: `answer` is None, because the worker has ended. Only the code of a search space
-            can end a worker that has no job.
-        TuningError: the worker sent an error.
-    """
+    """Return a worker's answer to a request, unless the answer is an error."""
     if answer is None:
         raise SpaceError(f"A worker must not end before it has answered; it {worker.ending}.")
     if isinstance(answer, ErrorRaised):
@@ -268,11 +255,7 @@ def declared_space(
     preset: str | None = None,
     sizes: Sizes | None = None,
 ) -> SearchSpace:
-    """Return the search space that a file declares.
-
-    Raises:
-        TuningError: the search space's code raised or ended the worker.
-    """
+    """Return the search space that a file declares."""
     answer = pool.call(Declare(str(path), n_classes, preset, sizes))
     assert isinstance(answer, SpaceDeclared)  # The only other answer is an error.
     return answer.space

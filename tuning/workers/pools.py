@@ -42,10 +42,6 @@ def open_pool(
 
     The default memory limit is a worker's share of the memory of this machine, or of the Ray node
     on which that share is the smallest.
-
-    Raises:
-        PoolError: Ray is not installed, the cluster can't be reached, or it has no room for a
-            worker.
     """
     if workers.pool == "process":
         n_workers = workers.n_workers or default_workers()

@@ -47,9 +47,6 @@ def load_ray(*, local: bool) -> Any:
 
     Before the import, Ray's usage statistics are switched off, and its log lines are left in the
     logs of the nodes. With `local`, the settings are for a cluster on this machine only.
-
-    Raises:
-        PoolError: Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
@@ -72,9 +69,6 @@ def load_ray(*, local: bool) -> Any:
 def join_cluster(address: str | None, *, log_path: Path) -> Iterator[None]:
     """Connect this process to the cluster at `address`. Without an address, start a cluster on this
     machine, and end it at the exit of the context manager.
-
-    Raises:
-        PoolError: Ray is not installed, or the cluster can't be reached or started.
     """
     ray = load_ray(local=address is None)
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,10 +112,6 @@ def _connection_error(address: str | None, error: Exception) -> PoolError:
 def _require_listener(address: str) -> None:
     """Connect to the address of a cluster once. Ray itself would retry for two minutes if no
     program listens there.
-
-    Raises:
-        OSError: no program listens at the address, or the address is "auto" and no cluster runs on
-            this machine.
     """
     from ray._private.services import canonicalize_bootstrap_address
 
@@ -157,9 +147,6 @@ def gpus_per_worker(shares: Shares) -> float:
 def node_capacities(shares: Shares, *, n_workers: int | None = None) -> list[tuple[int, float]]:
     """Return the number of workers and the memory in MB for each of them, for every node that has
     room for a worker. A node may get all of the `n_workers` workers, if this number is given.
-
-    Raises:
-        PoolError: no node has room for a worker.
     """
     gpus = gpus_per_worker(shares)
     capacities = []

@@ -52,11 +52,7 @@ class PlacedFiles:
         self._corpora: dict[str, Any] = {}
 
     def source(self, path: str) -> bytes:
-        """Return the source of a search space.
-
-        Raises:
-            SpaceError: the file can't be read.
-        """
+        """Return the source of a search space."""
         if path not in self._sources:
             try:
                 self._sources[path] = split_place(path)[0].read_bytes()
@@ -146,9 +142,6 @@ class RayWorker:
         Returns:
             The message, if the result is one. None: the worker has started, has received a message,
             or is lost.
-
-        Raises:
-            PoolError: the worker can't start, or its node has another version of this package.
         """
         name = next(name for name in AWAITED if self.awaited.get(name) in ready)
         reference = self.awaited.pop(name)
@@ -206,12 +199,7 @@ class RayWorker:
         self.awaited |= {"get": self._call("get", "get"), "run": self._actor.run.remote()}
 
     def _fail(self, error: Exception) -> None:
-        """Record that the actor is lost.
-
-        Raises:
-            PoolError: the actor's code failed before the actor was ready, as it would on every
-                attempt.
-        """
+        """Record that the actor is lost."""
         is_error_of_code = getattr(error, "actor_init_failed", False) or not isinstance(
             error, self._ray.exceptions.RayActorError
         )

@@ -34,9 +34,6 @@ class RayPool:
         log_path: file for the output of workers; actors do not use it.
         memory_mb: maximum memory in MB that each actor may allocate after its start. None: no
             limit.
-
-    Raises:
-        ArgumentError: `n_workers < 1`.
     """
 
     def __init__(
@@ -63,9 +60,6 @@ class RayPool:
     def wait(self, timeout_seconds: float) -> list[tuple[RayWorker, Response | None]]:
         """Return the messages that arrive within the time, each with its worker. The message of a
         worker that is lost is None.
-
-        Raises:
-            PoolError: no worker has been ready for `START_SECONDS`, or workers can't start.
         """
         messages: list[tuple[RayWorker, Response | None]] = []
         for worker, references in self._ready_results(timeout_seconds).items():
@@ -100,10 +94,6 @@ class RayPool:
     def _restart_failed(self) -> None:
         """Replace workers that were lost before they were ready, for example because their node is
         shutting down.
-
-        Raises:
-            PoolError: `MAX_FAILED_STARTS` workers were lost, or no worker has been ready for
-                `START_SECONDS`.
         """
         for worker in [worker for worker in self.workers if worker.failure and worker.pid is None]:
             self._n_failed_starts += 1
@@ -125,9 +115,6 @@ class RayPool:
     def call(self, message: Request) -> Response:
         """Send one message to the first worker that is ready, and return the answer. No worker may
         have a job.
-
-        Raises:
-            TuningError: the worker sent an error, or is lost.
         """
         while not (ready := [worker for worker in self.workers if worker.is_ready]):
             self.wait(1.0)

@@ -58,11 +58,7 @@ def start_server() -> None:
 
 
 def copy_server_output(log_path: Path) -> None:
-    """Append what the fork server has written to its standard error to a study's log.
-
-    Raises:
-        StorageError: the file can't be written.
-    """
+    """Append what the fork server has written to its standard error to a study's log."""
     _output.copy(log_path)
 
 
@@ -95,9 +91,6 @@ def worker_environment() -> Iterator[None]:
 def stderr_to(path: Path) -> Iterator[None]:
     """Redirect the standard error of this process to a file. A child process that is started in the
     context inherits the file, which then has TensorFlow's start-up lines.
-
-    Raises:
-        StorageError: the file can't be written.
     """
     with translated(path):
         log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -82,11 +82,7 @@ class Usage:
 
 
 def usage_of(process: psutil.Process) -> Usage:
-    """Return the usage of a process.
-
-    Raises:
-        psutil.Error: the process has ended.
-    """
+    """Return the usage of a process."""
     with process.oneshot():
         times, memory = process.cpu_times(), process.memory_info()
     shared = getattr(memory, "shared", 0)  # Data that all workers map into their memory.
@@ -99,20 +95,12 @@ def send(channel: Channel, message: Message) -> None:
 
 
 def receive(channel: Channel) -> Message:
-    """Wait for one message and return it.
-
-    Raises:
-        EOFError: the other side has closed the channel.
-    """
+    """Wait for one message and return it."""
     return decode(channel.recv_bytes())
 
 
 def open_splits(folder: str) -> Splits:
-    """Return the training and the validation split of a tokenized corpus.
-
-    Raises:
-        StorageError: the folder does not exist.
-    """
+    """Return the training and the validation split of a tokenized corpus."""
     corpus = open_corpus(Path(folder))
     return corpus.split("train"), corpus.split("validation")
 
@@ -210,11 +198,7 @@ class _WorkerState:
         self._splits: dict[str, Splits] = {}
 
     def answer(self, message: Message) -> Response:
-        """Return the answer to a request. Errors become an `ErrorRaised`.
-
-        Raises:
-            EOFError, ConnectionError: the coordinator has closed the channel.
-        """
+        """Return the answer to a request. Errors become an `ErrorRaised`."""
         try:
             if isinstance(message, Declare):
                 return self._declare(message)
@@ -287,12 +271,7 @@ class _WorkerState:
 
 
 def raise_error(message: ErrorRaised) -> NoReturn:
-    """Raise, in the coordinator, the error that a worker sent.
-
-    Raises:
-        TuningError: an error of the class in the message. A bug becomes a `SpaceBug`, because the
-            search space is the only code of a trial that is not part of this package.
-    """
+    """Raise, in the coordinator, the error that a worker sent."""
     import tuning.errors
 
     if message.error in ("SpaceBug", "bug"):
