@@ -15,9 +15,6 @@ from tuning.metrics import sign
 
 
 def plan(confirmation: Confirmation, *, n_workers: int) -> str:
-    """Return the trainings of a confirmation and their expected duration as a sentence; empty if
-    nothing is left to train.
-    """
     n_trainings, seconds = expected_cost(confirmation, n_workers=n_workers)
     if not n_trainings:
         return ""
@@ -42,7 +39,6 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """Return a number with its noun, which is in the plural unless the number is 1."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
@@ -128,7 +124,6 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
 
 
 def nothing_better(confirmation: Confirmation, estimates: Estimates) -> str:
-    """Return a clause that says why the baseline is the best configuration."""
     others = [finalist for finalist in confirmation.finalists if not finalist.is_baseline]
     if others and all(finalist.failures for finalist in others):
         return "a training of every other configuration has failed"
@@ -153,9 +148,6 @@ def lower_mean(confirmation: Confirmation, estimates: Estimates) -> float | None
 
 
 def _optimism(confirmation: Confirmation, estimates: Estimates) -> list[str]:
-    """Return a sentence with the difference between the best value of the search and the corrected
-    mean of its configuration; empty if that configuration has no repeats.
-    """
     if estimates.optimism is None:
         return []
     naive = estimates.search_best
@@ -194,9 +186,6 @@ def missed_sentences(confirmation: Confirmation, estimates: Estimates) -> list[s
 def finalist_rows(
     confirmation: Confirmation, estimates: Estimates
 ) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows: the value in the search, each repeat, and the corrected mean
-    with its interval.
-    """
     seeds = [
         seed
         for seed in confirmation.seeds
@@ -238,9 +227,6 @@ def _costs(finalist: Finalist) -> str:
 
 
 def _end(finalist: Finalist, seeds: list[int]) -> str:
-    """Return the seed after which a finalist was given up, or before which the budget was too small
-    for it, or the reason of its failure; empty if the finalist remains.
-    """
     if finalist.dropped_in:
         seed = seeds[finalist.dropped_in - 1]
         return f"{'after' if seed in finalist.repeats else 'before'} seed {seed}"

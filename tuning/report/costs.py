@@ -38,19 +38,11 @@ MIN_COST_TRIALS = 3  # Two trials always appear to trade off, or not to.
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost of a trial.
-
-    Attributes:
-        title: title of the figure.
-        unit: title of the axis, with the unit.
-    """
-
     name: str
     title: str
     unit: str
 
     def of(self, trial: FrozenTrial) -> float | None:
-        """Return the trial's cost; None if it was not measured."""
         if self.name == "seconds":
             return busy_seconds(seconds_of(trial)) or None
         value: float | None = trial.user_attrs.get(self.name)
@@ -66,14 +58,7 @@ COSTS = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """The trials of an architecture.
-
-    Attributes:
-        n_trials: number of trials that have ended.
-        values: the metric of the completed trials, best first.
-        best: number of the best trial; None if no trial is complete.
-        seconds: the wall time of all trials.
-    """
+    """The trials of an architecture that have ended. `values`: the completed trials, best first."""
 
     name: str
     n_trials: int
@@ -97,15 +82,12 @@ def cost_figures(
 
 
 def cost_plots(summary: Summary, confirmation: Confirmation | None) -> list[tuple[str, Markup]]:
-    """Return the title and the HTML of each figure of costs."""
     figures = cost_figures(summary, confirmation)
     return [(title, plot_html(figure)) for title, figure in figures]
 
 
 def architecture_parts(summary: Summary) -> tuple[Markup, Markup] | None:
-    """Return the HTML of the figure and of the table of the trials by architecture; None if the
-    search space has no architectures.
-    """
+    """Return figure and table as HTML; None if the space has no architectures."""
     groups = architectures(summary)
     if not groups:
         return None
@@ -147,9 +129,6 @@ def _cost_figure(
 
 
 def _choose(is_best: list[bool], is_baseline: list[bool], *values: Any) -> list[Any]:
-    """Return one of three values for each trial: the value of the best trial, of the baseline, or
-    of the other trials.
-    """
     of_best, of_baseline, of_others = values
     return [
         of_best if best else of_baseline if baseline else of_others
@@ -165,9 +144,7 @@ def _named(trial: FrozenTrial, label: str) -> str:
 def add_front(
     figure: go.Figure, points: Sequence[tuple[float, float]], *, towards: int = 1
 ) -> None:
-    """Draw the front of points (cost, value) as steps, if it has more than one point. `towards` is
-    -1 if a lower value is better.
-    """
+    """Draw the front of points (cost, value) as steps, if it has more than one point."""
     best_first = sorted(points, key=lambda point: (-towards * point[1], point[0]))
     front = sorted(pareto_front(best_first, lambda point: (point[0],)))
     if len(front) > 1:
@@ -203,7 +180,6 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _short(value: float) -> str:
-    """Return a number as the text of a tick: 0.5, 20, 700k, 1.5M."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{suffix}"
@@ -211,9 +187,7 @@ def _short(value: float) -> str:
 
 
 def architectures(summary: Summary) -> list[Architecture]:
-    """Return the trials by architecture, the architecture with the best trial first; empty if the
-    search space does not choose between architectures.
-    """
+    """Return the trials by architecture, the architecture with the best trial first."""
     by_name: dict[str, list[FrozenTrial]] = {}
     for trial in summary.trials:
         if ARCHITECTURE in trial.params and trial.state.is_finished():
@@ -237,7 +211,6 @@ def architectures(summary: Summary) -> list[Architecture]:
 
 
 def architecture_rows(groups: Sequence[Architecture], metric: str) -> list[list[str]]:
-    """Return the header and the rows of the table of architectures."""
     header = ["architecture", "trials", "complete", f"best {metric}", "median", "seconds"]
     return [header] + [
         [
@@ -253,7 +226,6 @@ def architecture_rows(groups: Sequence[Architecture], metric: str) -> list[list[
 
 
 def architecture_figure(groups: Sequence[Architecture], metric: str) -> go.Figure:
-    """Draw the metric of each completed trial by architecture, with the median as a line."""
     complete = [group for group in groups if group.values]
     figure = go.Figure(layout={**LAYOUT, "height": 100 + 38 * len(complete), "showlegend": False})
     for row, group in enumerate(reversed(complete)):

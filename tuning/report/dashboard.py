@@ -31,7 +31,6 @@ def annotate(
     space: SearchSpace,
     with_figures: bool = True,
 ) -> None:
-    """Write the study's note and its learning curves into the storage."""
     from optuna_dashboard import save_note, save_plotly_graph_object
 
     with warnings.catch_warnings():
@@ -68,8 +67,6 @@ def note(
 
 
 class DrawnSession(Protocol):
-    """The part of a search's session that is drawn."""
-
     @property
     def study(self) -> optuna.Study: ...
     @property
@@ -86,7 +83,6 @@ class DashboardDrawing:
     def annotate(
         self, session: DrawnSession, summary: Summary, *, with_figures: bool = True
     ) -> None:
-        """Write the note and, once a trial is complete, the learning curves."""
         annotate(
             session.study,
             summary,

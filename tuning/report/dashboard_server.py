@@ -72,7 +72,6 @@ def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
 
 
 def _newest(results: ResultsDir) -> str | None:
-    """Return the name of the study that was used last; None if this folder has no study."""
     try:
         return results.latest().name
     except StudyError:
@@ -138,7 +137,6 @@ class _QuietHandler(simple_server.WSGIRequestHandler):
 
 
 def check_bind(port: int, host: str = HOST) -> None:
-    """Check that a server can be bound to a port."""
     check_port(port)
     with socket.socket(resolve(host)[0], socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

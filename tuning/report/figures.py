@@ -87,7 +87,6 @@ def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None
 
 
 def pruned_trials(summary: Summary) -> list[FrozenTrial]:
-    """Return the trials that were pruned after at least one epoch, in order of number."""
     return [
         trial for trial in summary.trials if is_pruned_early(trial) and trial.intermediate_values
     ]
@@ -136,7 +135,6 @@ def baseline_against_best(summary: Summary, confirmation: Confirmation | None = 
 
 
 def cost(summary: Summary) -> go.Figure:
-    """Draw the seconds of each trial by phase."""
     timed = [t for t in summary.trials if "seconds" in attributes_of(t)]
     figure = go.Figure(layout={**LAYOUT, "barmode": "stack"})
     for phase in PHASES:
@@ -151,7 +149,6 @@ def cost(summary: Summary) -> go.Figure:
 
 
 def importance_figure(importances: dict[str, Interval]) -> go.Figure:
-    """Draw importances as horizontal bars, with their intervals where these are known."""
     names = list(reversed(importances))
     values = [importances[name].value for name in names]
     has_intervals = not all(math.isnan(interval.low) for interval in importances.values())
@@ -218,14 +215,12 @@ def parallel_coordinates(study: optuna.Study, summary: Summary, *, params: list[
 
 
 def contours(trials: Sequence[FrozenTrial], summary: Summary, *, params: list[str]) -> go.Figure:
-    """Draw the objective of some trials over each pair of hyperparameters."""
     return optuna.visualization.plot_contour(
         study_of(trials, summary), params=params, target_name=summary.metric
     )
 
 
 def pareto_front(study: optuna.Study, summary: Summary) -> go.Figure:
-    """Draw the trials over the objectives; the trials on the Pareto front have their own color."""
     return optuna.visualization.plot_pareto_front(
         study, target_names=study.metric_names or [summary.metric, *COSTS]
     )

@@ -38,11 +38,9 @@ WIDTHS = {
 def table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "", fold: bool = True
 ) -> Markup:
-    """Return a table as HTML.
-
-    `kind` is a class of the page's style: "pairs", "sortable", "texts" or none. With `fold`, the
-    end of a long cell is hidden until the reader clicks on it. On a narrow screen, each row of a
-    table with a header is a block of lines, each with the name of its column, except for "texts".
+    """Return a table as HTML. `kind` is a class of the page's style. With `fold`, the end of a long
+    cell is hidden until the reader clicks on it. On a narrow screen, each row of a table with a
+    header is a block of lines, except for "texts".
     """
     names = () if kind == "texts" else header
     filled = render(
@@ -62,7 +60,6 @@ def table(
 
 
 def pairs(rows: Iterable[tuple[str, str]], *, fold: bool = True) -> Markup:
-    """Return a table of names and values as HTML; long values are wrapped."""
     return table((), rows, kind="pairs", fold=fold)
 
 
@@ -135,12 +132,10 @@ def _folded(text: str, *, fold: bool) -> tuple[str, str]:
 
 
 def plotly_script() -> Markup:
-    """Return Plotly's own JavaScript, about 5 MB."""
     return Markup(plotly.offline.get_plotlyjs())  # noqa: S704 (a file of the package plotly)
 
 
 def plot_html(figure: go.Figure) -> Markup:
-    """Return a figure as HTML, for a page that contains `plotly_script`."""
     drawn = plotly.io.to_html(
         figure,
         include_plotlyjs=False,

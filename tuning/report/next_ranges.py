@@ -29,8 +29,6 @@ INDENT = " " * 4
 
 @dataclass(frozen=True)
 class Advice:
-    """A sentence about a hyperparameter, and the bounds to search next."""
-
     item: Hyperparameter
     sentence: str
     low: float
@@ -90,7 +88,6 @@ def _fillable(space: SearchSpace, card: DataCard) -> dict[str, int]:
 
 
 def _upwards(item: Hyperparameter, value: float) -> float:
-    """Return the smallest value on the item's steps that is not less than a value."""
     if item.low is None or not item.step or math.isinf(value):
         return value
     return item.low + math.ceil((value - item.low) / item.step) * item.step

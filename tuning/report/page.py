@@ -126,7 +126,6 @@ def page(
     card: DataCard,
     measured: Measured = Measured(),
 ) -> str:
-    """Return the whole page as HTML."""
     config, linear, name = record.config, measured.linear, folder.name
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
     *plots, cost_plot = _plots(study, summary, space, confirmation)
@@ -167,7 +166,6 @@ def page(
 def _search(
     summary: Summary, confirmation: Confirmation | None, space: SearchSpace, *, epochs: int
 ) -> dict[str, Any]:
-    """Return the tables of trials, and the sentences about all trials."""
     names = list(dict.fromkeys(item.name for item in space.searched))
     return {
         "n_best": 0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
@@ -197,16 +195,13 @@ def _points(
 
 
 def _spaces(standings: Sequence[Standing], study: str) -> dict[str, Any] | None:
-    """Return the table of the search spaces of a comparison, and which to choose; None for a study
-    that belongs to no comparison.
-    """
+    """Return None for a study that belongs to no comparison."""
     if len(standings) < 2 or study not in [standing.study for standing in standings]:
         return None
     return {"choice": " ".join(choice(standings)), "table": table(*space_rows(standings))}
 
 
 def _quality(seen: quality.Quality) -> dict[str, Any]:
-    """Return figures of the best model's predictions, and tables of its accuracy on parts."""
     return {
         "about": seen.about,
         "confusion": plot_html(quality.confusion_figure(seen)),
@@ -226,7 +221,6 @@ def _quality(seen: quality.Quality) -> dict[str, Any]:
 def _plots(
     study: optuna.Study, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
 ) -> list[tuple[str, str, str | None]]:
-    """Return title, sentence and HTML of each plot; the HTML is None if nothing can be drawn."""
     return [
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
@@ -234,7 +228,7 @@ def _plots(
 
 
 def _finalists(confirmation: Confirmation | None) -> str | None:
-    """Return the table of the finalists and their repeats; None before the first repeat."""
+    """Return the table of the finalists; None before the first repeat."""
     estimates = estimate(confirmation) if confirmation else None
     if confirmation is None or estimates is None:
         return None
@@ -258,9 +252,6 @@ def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int
 
 
 def _test(test: TestDocument, metric: str) -> dict[str, Any]:
-    """Return the evaluations on the test split: sentences, the table of scores, the times of the
-    evaluations, and the table of the best model's most confident mistakes.
-    """
     scores = [
         [name, *(interval_text(*entry.interval(metric)) for metric in METRICS)]
         for name, entry in named_entries(test).items()

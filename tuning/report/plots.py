@@ -31,10 +31,8 @@ N_CONTOUR_TRIALS = 50
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of the report.
-
-    `draw` makes the figure, which needs `n_trials` completed trials. `why` is the reason: a clause
-    without its "because".
+    """A plot that needs `n_trials` completed trials. `why`: the reason, as a clause without
+    "because".
     """
 
     title: str
@@ -115,7 +113,6 @@ def _best_sentence(summary: Summary, confirmation: Confirmation | None) -> str:
 
 
 def _crosses(summary: Summary) -> str:
-    """Return a sentence about the crosses; empty if the figure has none."""
     return (
         " Crosses are pruned trials, at their last value before they were stopped."
         if pruned_trials(summary)
@@ -188,14 +185,12 @@ def _importance_plots(summary: Summary, importance_of: dict[str, Interval]) -> l
 
 
 def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
-    """Return the hyperparameters that have more than one value in these trials."""
     return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
 
 
 def _slice_plots(
     study: optuna.Study, summary: Summary, confirmation: Confirmation | None, names: list[str]
 ) -> list[Plot]:
-    """Return plots of the objective over single hyperparameters, and over all of them at once."""
     varied = _varied(names, summary.ranked)
     if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
         return []
@@ -231,7 +226,6 @@ def _slice_plots(
 
 
 def _contour_plots(summary: Summary, names: list[str]) -> list[Plot]:
-    """Return plots of the objective over pairs of the most important hyperparameters."""
     best = summary.ranked[:N_CONTOUR_TRIALS]
     few = _varied(names, best)[:N_CONTOURS]
     if len(names) < 2 or (len(few) < 2 and len(best) >= MIN_CONTOUR_TRIALS):

@@ -51,8 +51,6 @@ MAX_COUNTED_CLASSES = 10  # With more classes, the cells of a confusion matrix h
 
 @dataclass(frozen=True)
 class Quality:
-    """The predictions of the best model. `about` names the model and the texts."""
-
     predictions: Predictions
     about: str
     class_names: list[str]
@@ -60,9 +58,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Point:
-    """A score with its interval, whose bounds are NaN if they are not known. `detail` follows the
-    name in a figure.
-    """
+    """A score with its interval, whose bounds are NaN if they are not known."""
 
     name: str
     score: Interval
@@ -195,7 +191,6 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
 
 
 def _error(scores: Sequence[Interval]) -> dict[str, Any]:
-    """Return Plotly's error bars. The lengths are 0 if an interval is not known (NaN bounds)."""
     return {
         "symmetric": False,
         "array": [max(0.0, score.high - score.value) for score in scores],
@@ -204,7 +199,6 @@ def _error(scores: Sequence[Interval]) -> dict[str, Any]:
 
 
 def _range_of(points: Sequence[Point], line: float | None) -> list[float]:
-    """Return the range of the axis of scores: all points and intervals, with a margin."""
     ends = [end for point in points for end in vars(point.score).values() if not math.isnan(end)]
     ends += [] if line is None else [line]
     margin = 0.06 * (max(ends) - min(ends)) or 0.01
@@ -274,7 +268,6 @@ def calibration_figure(quality: Quality) -> go.Figure:
 
 
 def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
-    """Return the parts of the texts, each with a title: by class, by length and by the column."""
     column = quality.predictions.column
     parts = [
         ("Accuracy by class", by_class(quality.predictions, quality.class_names)),
@@ -286,7 +279,6 @@ def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
 
 
 def slices_figure(quality: Quality, slices: Sequence[Slice]) -> go.Figure:
-    """Draw the accuracy on parts of the texts, and the accuracy on all texts as a dashed line."""
     points = [
         Point(part.name, part.accuracy, BEST_COLOR, f", {part.n_texts:,} texts") for part in slices
     ]
@@ -295,5 +287,4 @@ def slices_figure(quality: Quality, slices: Sequence[Slice]) -> go.Figure:
 
 
 def slice_rows(slices: Sequence[Slice]) -> list[list[str]]:
-    """Return the rows of the table of a figure of slices."""
     return [[part.name, f"{part.n_texts:,}", str(part.accuracy)] for part in slices]

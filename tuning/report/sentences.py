@@ -110,12 +110,10 @@ def against(other: str, change: Interval, towards: int) -> str:
 
 
 def _is_worse(change: Interval, towards: int) -> bool:
-    """Return whether the whole interval of a difference is on the worse side of 0."""
     return change.excludes_zero and towards * change.value < 0
 
 
 def _signed(change: Interval) -> str:
-    """Return a difference and its interval as text, with signs."""
     return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
 
 
@@ -182,7 +180,6 @@ def _best_text(best: FrozenTrial, summary: Summary) -> str:
 
 
 def _in_the_search(best: FrozenTrial, baseline: FrozenTrial) -> str:
-    """Return a clause about the difference of the best trial of the search to the baseline."""
     over = ", over a limit" if is_over_limit(baseline) else ""
     name = f"baseline (trial {baseline.number}{over})"
     value, other = (round(value_of(trial), DIGITS) for trial in (best, baseline))
@@ -201,7 +198,6 @@ def _front_sentence(summary: Summary) -> str:
 
 
 def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> str:
-    """Return a sentence that compares the model `exported` with another one on the test split."""
     known = result.difference(metric)  # An earlier version compared the accuracies alone.
     change = as_shown(known or result.accuracy_difference)
     score = metric_of(metric).label if known else "accuracy"
@@ -237,9 +233,6 @@ def linear_sentences(
 
 
 def _best_linear(test: TestDocument, metric: str) -> str | None:
-    """Return the name of the linear reference with the best value of a study's metric on the test
-    split.
-    """
     names = [name for name in test.references if name != MAJORITY]
 
     def value(name: str) -> float:
@@ -250,9 +243,7 @@ def _best_linear(test: TestDocument, metric: str) -> str | None:
 
 
 def _linear_on_test(test: TestDocument, name: str, *, study: str, metric: str) -> list[str]:
-    """Return sentences about a linear reference: its value of the study's metric on the test split,
-    and the difference of the exported model to it, if the two were compared.
-    """
+    """Compare the exported model with a linear reference in the study's metric."""
     linear, exported, shown = test.references[name], exported_name(test), metric_of(metric)
     value = f"{shown.label} {interval_text(*linear.interval(shown.name))}"
     first = f"The best linear model on the test split is {name} ({linear.about}), with {value}."
@@ -271,7 +262,6 @@ def _linear_on_test(test: TestDocument, name: str, *, study: str, metric: str) -
 
 
 def _behind_remedy(study: str) -> str:
-    """Return what a user can do whose best model is behind the linear model."""
     further, spaces = typed("tune", study=study, n_trials="N"), typed("spaces")
     return (
         f"Continue the search with more trials (`{further}`), or search another space (`{spaces}`"
@@ -282,9 +272,6 @@ def _behind_remedy(study: str) -> str:
 def behind_linear(
     reference: LinearReference | None, confirmation: Confirmation | None, *, study: str
 ) -> str:
-    """Return a warning if the confirmed best of a study is behind the linear model on the
-    validation split; empty if not, or if nothing is confirmed.
-    """
     estimates = estimate(confirmation) if confirmation else None
     if reference is None or confirmation is None or estimates is None:
         return ""

@@ -59,7 +59,6 @@ class Standing:
 
 
 def study_name(comparison: str, space: str) -> str:
-    """Return the name of a search space's study in a comparison, such as `compare-reviews-cnn`."""
     return f"{comparison}-{safe_name(short_name(space))}"
 
 
@@ -93,7 +92,6 @@ def _shared(record: StudyRecord) -> tuple[str, str, int]:
 
 
 def standings_of(results: ResultsDir, comparison: str, *, storage_url: str) -> list[Standing]:
-    """Return the results of a comparison's studies: the best mean first, then those without."""
     standings = []
     for record in comparisons(results).get(comparison, []):
         folder = results.study(record.config.study)
@@ -153,7 +151,6 @@ def space_rows(standings: Sequence[Standing]) -> tuple[list[str], list[list[str]
 
 
 def choice(standings: Sequence[Standing]) -> list[str]:
-    """Return which search space to choose and why, in sentences."""
     ranked = [standing for standing in standings if standing.accuracy]
     missing = [standing.space for standing in standings if not standing.accuracy]
     without = [f"Without a confirmed best: {', '.join(missing)}."] if missing else []

@@ -70,9 +70,6 @@ def trials_table(summary: Summary) -> pd.DataFrame:
 
 
 def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
-    """Return a trial's number, with its role if it is the baseline, a starting point or the
-    confirmed best.
-    """
     roles = ["baseline"] if trial is summary.baseline else []
     roles += filter(None, [starting_point_text(trial)])
     roles += ["confirmed best"] if best and best.is_confirmed and trial is best.trial else []
@@ -135,12 +132,10 @@ def best_rows(
 
 
 def size_text(name: str, value: float | None) -> str:
-    """Return a model's number of parameters or latency as text; empty for None."""
     return "" if value is None else f"{value:,.0f}" if name == "n_parameters" else f"{value:.2f}"
 
 
 def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of all trials, in order of number."""
     names = list(dict.fromkeys(item.name for item in space.searched))
     # Optuna's name of a parameter may contain a condition: `vocab_size[architecture=cnn]`.
     items = zip(optuna_names(space.hyperparameters), space.hyperparameters, strict=True)
@@ -178,7 +173,6 @@ def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
 
 
 def counts_sentence(summary: Summary) -> str:
-    """Return a sentence with the number of trials by state and the reasons of failed trials."""
     reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items()))
     over = f" ({summary.n_over_limit} over a limit)" if summary.n_over_limit else ""
     return (
@@ -189,7 +183,6 @@ def counts_sentence(summary: Summary) -> str:
 
 
 def timings_sentence(summary: Summary) -> str:
-    """Return a sentence with the seconds by phase and the overhead of the workers."""
     seconds = ", ".join(
         f"{phase.replace('_', ' ')} {value:.1f}"
         for phase, value in summary.seconds_by_phase.items()
@@ -204,7 +197,6 @@ def timings_sentence(summary: Summary) -> str:
 
 
 def data_rows(card: DataCard) -> list[tuple[str, str]]:
-    """Return the data card as pairs of a name and a text."""
     totals = [sum(counts) for counts in zip(*card.class_counts.values(), strict=True)]
     n_rows, notes = sum(card.n_rows.values()), (card.class_rule, doubtful_names(card.class_names))
     return [
@@ -253,9 +245,7 @@ def _left_out(card: DataCard) -> str:
 
 
 def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[tuple[str, str]]:
-    """Return the facts that are needed to repeat a study, as pairs of a name and a text. `card` is
-    the data card of the study.
-    """
+    """Return the facts that are needed to repeat a study, as pairs of a name and a text."""
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     n_texts = card.n_rows["train"]
     return [

@@ -75,7 +75,6 @@ class Rungs:
         self.values.setdefault(epoch, {})[number] = best
 
     def remove(self, number: int) -> None:
-        """Remove the values of a failed trial."""
         for values in self.values.values():
             values.pop(number, None)
 

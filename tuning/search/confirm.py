@@ -58,14 +58,7 @@ Due = tuple[Confirmation, list[tuple[Finalist, int]]]
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmHooks:
-    """The functions that a confirmation calls.
-
-    Args:
-        progress: called with a step of the preparation and its share that is done.
-        on_start: called with the confirmation before its first training, and the number of workers.
-        on_change: called with a sentence after each training.
-        drawing: draws the study for Optuna Dashboard.
-    """
+    """`on_change` is called with a sentence after each training."""
 
     progress: Progress | None = None
     on_start: Callable[[Confirmation, int], None] = lambda confirmation, n_workers: None
@@ -153,8 +146,6 @@ def train_others(session: Session, *, hooks: ConfirmHooks) -> Confirmation:
 
 @dataclass(frozen=True)
 class _Repeat:
-    """One training of a confirmation: a finalist's or pruned trial's configuration, and a seed."""
-
     trial: int
     seed: int
 
@@ -177,7 +168,6 @@ class _Repeats:
         self._dispatcher: Dispatcher[_Repeat] = Dispatcher(session.pool, session.limits)
 
     def run(self) -> Confirmation:
-        """Train until the confirmation is over or the user interrupts it, and return it."""
         while not self._session.interrupt.requested and (due := self._advance()):
             self._save()
             self._train(due)
@@ -192,7 +182,6 @@ class _Repeats:
         self._confirmation.save(self._session.folder)
 
     def _train(self, waiting: list[_Repeat]) -> None:
-        """Train one round, until all its trainings have ended or the user interrupts the call."""
         while (waiting or self._dispatcher.running) and not self._session.interrupt.requested:
             for worker in self._dispatcher.free()[: len(waiting)]:
                 repeat = waiting.pop(0)

@@ -58,7 +58,6 @@ class TrialEnds:
         self._failures_in_a_row = 0
 
     def handle(self, opened: OpenTrial, message: Ending) -> None:
-        """End or pause a trial after the last message of its worker."""
         if opened.stop is StopReason.FINISHED_ELSEWHERE:
             self._remove(opened, has_value=False)
         elif isinstance(message, TrainingEnded):
@@ -114,7 +113,6 @@ class TrialEnds:
         self.settle_duplicates(opened.number)
 
     def settle_duplicates(self, number: int) -> None:
-        """End the duplicates of a trial, if the trial has ended."""
         trials = self._writer.summary.trials[number : number + 1]
         first = next((trial for trial in trials if trial.state.is_finished()), None)
         if first is None:
@@ -138,7 +136,6 @@ class TrialEnds:
         self._close(duplicate, write, event="", has_value=False)
 
     def _finish(self, opened: OpenTrial, result: FitResult) -> None:
-        """End or pause a trial whose training has ended."""
         is_stopped = result.stopped and not result.paused
         if is_stopped and opened.stop in NOT_PAUSED:
             reason, detail = NOT_PAUSED[opened.stop]
@@ -166,22 +163,18 @@ class TrialEnds:
                 self.prune(oldest, "its checkpoint made room for others")
 
     def prune(self, opened: OpenTrial, why: str) -> None:
-        """Prune a paused trial."""
         event = f"trial {opened.number} pruned after epoch {opened.n_epochs:g}, {why}"
         self._close(opened, partial(self._writer.prune, opened), event=event)
 
     def prune_paused(self, why: str) -> None:
-        """Prune all paused trials."""
         for opened in self._open.paused:
             self.prune(opened, why)
 
     def prune_beyond_promotion(self) -> None:
-        """Prune the paused trials that can't go on any more."""
         for opened in self._open.beyond_promotion():
             self.prune(opened, "behind too many at its rung")
 
     def _refuse(self, opened: OpenTrial, result: FitResult) -> None:
-        """Prune a trial whose model is larger or slower than allowed and was not trained."""
         self._failures_in_a_row = 0
         sizes = vars(result)
         beyond = [
@@ -194,7 +187,6 @@ class TrialEnds:
     def fail(
         self, opened: OpenTrial, reason: FailureReason, detail: str, *, queue_again: bool = True
     ) -> None:
-        """Fail an open trial, and queue its values again where the reason is temporary."""
         event = f"trial {opened.number} failed: {reason}"
         write = partial(self._writer.fail, opened, reason, detail, queue_again=queue_again)
         self._close(opened, write, event=event, has_value=False)
@@ -229,9 +221,6 @@ class TrialEnds:
             )
 
     def _stop_for(self, opened: OpenTrial, error: ErrorRaised) -> None:
-        """Fail a trial for a bug in the search space's code, and stop the study unless it keeps
-        going.
-        """
         keep_going = self._session.keep_going
         detail = f"{error.message}\n\n{error.traceback}"
         self.fail(opened, FailureReason.BUG, detail, queue_again=not keep_going)

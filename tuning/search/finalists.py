@@ -75,7 +75,6 @@ DEFAULT_TERMS = Terms()
 
 
 def n_confirmable(summary: Summary) -> int:
-    """Return the number of trials that are complete and were trained here."""
     complete = (t for t in summary.trials if t.state == TrialState.COMPLETE)
     return sum(was_trained(trial) for trial in complete)
 
@@ -174,7 +173,6 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
 
 
 def _seconds_per_epoch(summary: Summary) -> float:
-    """Return the mean worker seconds of an epoch over all trials; 0 if no trial has times."""
     times = filter(None, (expected_seconds(trial, 1) for trial in summary.trials))
     return statistics.fmean([*times] or [0.0])
 

@@ -155,12 +155,10 @@ class Search:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _n_wanted(self) -> int:
-        """Return the number of trials that have not started, by the last read of the study."""
         n_elsewhere = len(self._writer.running_elsewhere())
         return self.n_trials - self._writer.summary.n_finished - len(self._open) - n_elsewhere
 
     def _let_epochs_end(self) -> None:
-        """After Ctrl-C, wait up to `STOP_SECONDS` for ends of epochs, which pause their trials."""
         deadline = time.monotonic() + STOP_SECONDS
         while self._dispatcher.running and time.monotonic() < deadline:
             self._receive(TICK_SECONDS)
@@ -237,7 +235,6 @@ class Search:
         self._dispatcher.start(worker, opened, replace(request, job=job))
 
     def _receive(self, seconds: float) -> None:
-        """Handle the messages that arrive within the time."""
         for opened, message in self._dispatcher.events(seconds):
             if isinstance(message, EpochEnded):
                 self._report(opened, message.epoch)
@@ -245,7 +242,6 @@ class Search:
                 self._ends.handle(opened, message)
 
     def _report(self, opened: OpenTrial, epoch: Epoch) -> None:
-        """Report an epoch, and reply whether the training goes on, stops or pauses."""
         value = epoch.metrics[self._config.metric]
         optuna_prunes = self._config.pruner in ("hyperband", "median")
         prune = optuna_prunes and self._write_epoch(opened, epoch)
@@ -261,7 +257,6 @@ class Search:
         self._ends.prune_beyond_promotion()
 
     def _write_epoch(self, opened: OpenTrial, epoch: Epoch) -> bool:
-        """Write an epoch; return whether Optuna's pruner would stop the trial."""
         if opened.stop is not StopReason.FINISHED_ELSEWHERE:
             try:
                 return self._writer.report(opened, epoch)

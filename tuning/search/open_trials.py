@@ -54,7 +54,6 @@ class OpenTrial:
 
     @property
     def answer(self) -> Answer:
-        """The reply to the worker after an epoch."""
         if self.stop is None:
             return Answer.GO_ON
         is_over = self.stop in (StopReason.PRUNED, StopReason.FINISHED_ELSEWHERE)
@@ -66,7 +65,6 @@ class OpenTrial:
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
-        """Add the time of the block to `storage_seconds`."""
         started = time.perf_counter()
         try:
             yield
@@ -100,15 +98,12 @@ class Configurations:
     trials: dict[Hashable, int] = field(default_factory=dict)
 
     def first(self, values: Mapping[str, Any]) -> int | None:
-        """Return the number of the first trial with this configuration; None without a trial."""
         return self.trials.get(key(values))
 
     def add(self, number: int, values: Mapping[str, Any]) -> None:
-        """Record the configuration of a trial."""
         self.trials.setdefault(key(values), number)
 
     def remove(self, number: int) -> None:
-        """Remove a failed trial, which has no result."""
         self.trials = {values: trial for values, trial in self.trials.items() if trial != number}
 
 
@@ -136,25 +131,21 @@ class OpenTrials:
 
     @property
     def paused(self) -> list[OpenTrial]:
-        """The paused trials. The trial that has been paused longest comes first."""
+        """The trial that has been paused longest comes first."""
         return [*self._paused.values()]
 
     def adopt(self, paused: Iterable[OpenTrial]) -> None:
-        """Set the paused trials to the paused trials of an earlier call."""
         self._paused = {opened.number: opened for opened in paused}
 
     def pause(self, opened: OpenTrial) -> None:
-        """Record that a trial is paused."""
         self._paused[opened.number] = opened
 
     def resume(self, opened: OpenTrial) -> None:
-        """Record that a paused trial goes on."""
         del self._paused[opened.number]
         opened.stop = None
 
     @property
     def duplicates(self) -> list[OpenTrial]:
-        """The trials that wait for the end of another trial of the same configuration."""
         return [trial for trials in self._duplicates.values() for trial in trials]
 
     def read_trials(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
@@ -191,7 +182,6 @@ class OpenTrials:
         return next((opened for opened in self._paused.values() if opened.is_baseline), None)
 
     def promotable(self) -> OpenTrial | None:
-        """Return the paused trial that goes on next; None where no paused trial may go on."""
         if self.paused_baseline:
             return self.paused_baseline
         waiting = {number: opened.n_epochs for number, opened in self._paused.items()}
@@ -199,7 +189,6 @@ class OpenTrials:
         return None if number is None else self._paused[number]
 
     def beyond_promotion(self) -> list[OpenTrial]:
-        """Return the paused trials that can't go on any more."""
         return [
             opened
             for opened in self._paused.values()
@@ -237,16 +226,13 @@ class OpenTrials:
         return StopReason.PRUNED if is_beyond else StopReason.PAUSED
 
     def wait_for(self, opened: OpenTrial, number: int) -> None:
-        """Record that a trial waits for the end of the trial `number` of the same configuration."""
         self._duplicates.setdefault(number, []).append(opened)
 
     def duplicates_of(self, number: int) -> list[OpenTrial]:
-        """Return the trials that wait for the end of a trial."""
         return [*self._duplicates.get(number, ())]
 
     @property
     def awaited(self) -> list[int]:
-        """The numbers of the trials that duplicates wait for."""
         return [*self._duplicates]
 
     def close(self, opened: OpenTrial, *, has_value: bool) -> None:

@@ -26,11 +26,7 @@ MIN_EPOCHS_LEFT = 0.5
 
 @dataclass(frozen=True)
 class Progressed:
-    """The state of a search after a change.
-
-    Attributes:
-        running: trial number → finished epochs.
-    """
+    """The state of a search after a change. `running`: trial number → finished epochs."""
 
     summary: Summary
     n_trials: int
@@ -43,8 +39,6 @@ class Progressed:
 
 
 class ProgressReporter:
-    """The reporter of a search, which calls `on_change` with the state and the time left."""
-
     def __init__(self, session: Session, on_change: Callable[[Progressed], None]) -> None:
         self._epochs, self._on_change = session.config.train.epochs, on_change
         self._started = time.monotonic()

@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 
 class Proposals:
-    """The trials that a study has not started yet."""
-
     def __init__(self, writer: StudyWriter) -> None:
         self._writer, self._config, self._space = writer, writer.config, writer.space
         is_grid = self._config.sampler == "grid"
@@ -100,7 +98,6 @@ class Proposals:
         return False
 
     def _queue_grid_point(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Queue the first point of the grid that no trial has; return whether one was queued."""
         seen = [params for t in trials for params in (t.params, fixed_params_of(t))]
         point = next((point for point in self._grid if point not in seen), None)
         self._has_no_point = point is None

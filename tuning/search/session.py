@@ -31,8 +31,6 @@ from tuning.workers.pool import AnyPool, declared_space
 
 @dataclass
 class Interrupt:
-    """The user's request to end a call. A signal handler sets `requested`."""
-
     requested: bool = False
 
 
@@ -81,8 +79,6 @@ class NoDrawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """The objects with which a call trains: a study that it has locked, its data, and workers."""
-
     study: optuna.Study
     config: StudyConfig
     space: SearchSpace
@@ -101,7 +97,6 @@ class Session:
         return self.results.study(self.config.study)
 
     def train_request(self, values: Values) -> Train:
-        """Return a request to train a configuration with the seed and the settings of the study."""
         return train_request(
             self.config,
             values,
@@ -112,7 +107,6 @@ class Session:
 
 
 def space_of_file(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus) -> SearchSpace:
-    """Return the search space that a file declares for the data and the settings of a study."""
     return declared_space(
         pool,
         path,
@@ -125,7 +119,6 @@ def space_of_file(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus
 def searched_corpus(
     config: StudyConfig, space: SearchSpace, results: ResultsDir, progress: Progress | None
 ) -> Corpus:
-    """Return the tokenized data of a study's search, after building all inputs of its models."""
     corpus, _ = prepare_corpus(config, results=results, progress=progress)
     fingerprint = read_record(results.study(config.study)).data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
@@ -136,7 +129,6 @@ def searched_corpus(
 
 
 def same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
-    """Return the file of a study's search space."""
     path = find_space(config.space)
     declared = space_of_file(pool, path, config, corpus)
     require_same_space(declared, space, path=path, doing="A confirmation")
@@ -146,9 +138,6 @@ def same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: C
 def prepare_space(
     pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus, progress: Progress | None
 ) -> SearchSpace:
-    """Return the search space that a file declares, after building the n-grams and the tokens that
-    its models may take.
-    """
     space = space_of_file(pool, path, config, corpus)
     if config.sampler == "grid":
         grid_points(space, seed=config.seed)

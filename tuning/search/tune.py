@@ -115,16 +115,7 @@ class FailurePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class TuneHooks:
-    """The functions that a call of `tune` calls.
-
-    Args:
-        progress: called with a step of the preparation and its share that is done.
-        on_start: called before the first trial.
-        on_change: called after each change of the search.
-        then: called after the search, while the study is still locked and its workers are running,
-            so that a confirmation can use them.
-        drawing: draws the study for Optuna Dashboard.
-    """
+    """`then` is called while the study is still locked and its workers are running."""
 
     progress: Progress | None = None
     on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None
@@ -179,7 +170,6 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
 
 
 def _coordinator(folder: StudyDir, space_path: Path) -> str:
-    """Return the name of this call's coordinator."""
     own = identify(folder)
     if own != FIRST_COORDINATOR:
         _require_same_source(space_path, folder)
@@ -274,10 +264,8 @@ def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
 
 
 def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfig:
-    """Return the configuration of this call: the study's own if the study exists, else the
-    defaults, with the values of `flags` in their places.
-
-    `open_study` refuses flags that change an existing study.
+    """Return the study's own configuration, or the defaults, with the values of `flags` in their
+    places. `open_study` refuses flags that change an existing study.
     """
     base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
     values = {

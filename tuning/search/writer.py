@@ -54,11 +54,9 @@ class StudyWriter:
         self.summary: Summary = summarize(self.study, metric=self.config.metric)
 
     def refresh(self) -> None:
-        """Read the study again."""
         self.summary = summarize(self.study, metric=self.config.metric)
 
     def has_all_values(self, trial: FrozenTrial) -> bool:
-        """Return whether a trial has a value for each hyperparameter."""
         try:
             from_params(trial.params, self.space.hyperparameters)
         except SpaceError:
@@ -96,7 +94,6 @@ class StudyWriter:
             return bool(opened.trial.should_prune())
 
     def write_history(self, opened: OpenTrial) -> None:
-        """Write the epochs of a trial to `history.csv`."""
         rows = [
             {"epoch": epoch.number, "seconds": round(epoch.seconds, 3), **epoch.metrics}
             for epoch in opened.history
@@ -109,16 +106,13 @@ class StudyWriter:
         self.mark(opened, paused=True)
 
     def mark(self, opened: OpenTrial, *, paused: bool) -> None:
-        """Write whether an open trial is paused."""
         set_attributes(opened.trial, {"paused": paused})
         self.reread(opened)
 
     def wait_for(self, opened: OpenTrial, number: int) -> None:
-        """Write that a trial waits for the end of another trial of the same configuration."""
         set_attributes(opened.trial, {"waits_for": number})
 
     def can_go_on(self, opened: OpenTrial) -> bool:
-        """Return whether a trial has a checkpoint from which it can go on."""
         return self.folder.checkpoint_path(opened.number).exists()
 
     def prune(self, opened: OpenTrial, result: FitResult | None = None) -> None:
@@ -184,12 +178,10 @@ class StudyWriter:
     def write_error(
         self, number: int, values: Values, *, reason: FailureReason, detail: str
     ) -> None:
-        """Write why a trial failed, and its searched values, to `error.txt`."""
         text = f"{reason}: {detail}\n\n{describe(values, self.space)}\n"
         write_text(self.folder.error_path(number), text)
 
     def remove_checkpoint(self, number: int) -> None:
-        """Remove the checkpoint of a trial that has ended, if it exists."""
         self.folder.checkpoint_path(number).unlink(missing_ok=True)
 
     def queue_again(
@@ -200,7 +192,6 @@ class StudyWriter:
         *,
         reason: FailureReason,
     ) -> None:
-        """Queue the values of a trial again that fails for a temporary reason."""
         n_lost = int(attributes.get("n_lost", 0)) + (reason in LOST_REASONS)
         if reason in RETRIED and n_lost < MAX_LOST:
             self.enqueue_again(number, params, attributes, n_lost=n_lost)
@@ -264,7 +255,6 @@ class StudyWriter:
                 opened.trial.set_constraint(name, getattr(result, name) / maximum - 1)
 
     def is_over_limit(self, result: FitResult) -> bool:
-        """Return whether a model is larger or slower than the study allows."""
         return bool(exceeded(self.config.limits, vars(result)))
 
     def reread(self, opened: OpenTrial) -> None:
@@ -292,7 +282,6 @@ def is_unproven(trial: FrozenTrial) -> bool:
 
 
 def describe(values: Values, space: SearchSpace) -> str:
-    """Return the searched values of a configuration in one line."""
     searched = {item.name for item in space.searched}
     return ", ".join(
         f"{name} {value_text(value)}" for name, value in values.items() if name in searched

@@ -72,8 +72,6 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Identity:
-    """The content of `coordinator.json`: the name of a folder among the coordinators."""
-
     coordinator: str
 
 
@@ -90,7 +88,6 @@ class _Received:
 
     @property
     def is_dead(self) -> bool:
-        """Whether the coordinator has left, or its heartbeat is older than its `dead_seconds`."""
         age = time.monotonic() - self.seconds
         return self.heartbeat.left or age > self.heartbeat.dead_seconds
 
@@ -130,9 +127,7 @@ class Coordinators:
 
     @property
     def seed_stream(self) -> int:
-        """The number of this coordinator's seed stream; 0 for the coordinator that created the
-        study.
-        """
+        """0 for the coordinator that created the study."""
         return int(self.own, 16)
 
     @property
@@ -146,11 +141,9 @@ class Coordinators:
 
     @property
     def has_others(self) -> bool:
-        """Whether the study has had other coordinators."""
         return bool(self._received)
 
     def slot_lock(self) -> AbstractContextManager[None]:
-        """Return the lock under which the study's trial slots are taken and given back."""
         return storage_lock(storage_of(self._study), self._study.study_name)
 
     def exchange_heartbeats(self) -> bool:
@@ -207,7 +200,6 @@ class Coordinators:
             raise self._copy_error()
 
     def _copy_error(self) -> StudyError:
-        """Return the error for a second process that works under this coordinator's name."""
         name = self._study.study_name
         return StudyError(
             "A results folder must be the only one of its name in a study; another process works on"
@@ -223,7 +215,6 @@ class Coordinators:
         return attributes_of(trial).get("coordinator", self.own) == self.own
 
     def is_abandoned(self, trial: FrozenTrial) -> bool:
-        """Return whether a trial's coordinator has left, or counts as dead."""
         received = self._received.get(attributes_of(trial).get("coordinator", self.own))
         return received is not None and received.is_dead
 
@@ -237,7 +228,6 @@ def _now() -> str:
 
 
 def heartbeats_of(study: optuna.Study) -> dict[str, Heartbeat]:
-    """Return the last heartbeat of each coordinator that a study has had, by its name."""
     try:
         return {
             name.removeprefix(_PREFIX): documents.structure(values, Heartbeat)
@@ -252,20 +242,15 @@ def heartbeats_of(study: optuna.Study) -> dict[str, Heartbeat]:
 
 
 def has_begun(attributes: Mapping[str, Any], own: str) -> bool:
-    """Return whether a coordinator has written a heartbeat into a study's attributes."""
     return _PREFIX + own in attributes
 
 
 def set_n_trials(study: optuna.Study, n_trials: int) -> None:
-    """Store the total number of trials that a study is to have, for all its coordinators. The
-    number of the last call counts.
-    """
     if study.user_attrs.get(N_TRIALS) != n_trials:
         study.set_user_attr(N_TRIALS, n_trials)
 
 
 def requested_n_trials(study: optuna.Study) -> int | None:
-    """Return the number of trials that was requested last for a study; None before a request."""
     n_trials: int | None = study.user_attrs.get(N_TRIALS)
     return n_trials
 

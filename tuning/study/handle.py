@@ -24,11 +24,6 @@ from tuning.study.summary import Best, Summary, best_of, summarize
 class StudyHandle:
     """A study that exists. Each property is read once: after a search or a confirmation, a new
     handle gives the new trials.
-
-    Args:
-        results: the folder of all studies.
-        folder: the folder of the study.
-        storage_url: URL of the Optuna storage.
     """
 
     results: ResultsDir
@@ -72,7 +67,6 @@ class StudyHandle:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[optuna.Study]:
-        """Open the study in the storage."""
         study = load_study(self.results, self.folder, storage_url=self.storage_url)
         try:
             yield study

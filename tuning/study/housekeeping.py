@@ -27,8 +27,6 @@ MAX_CACHE_BYTES = 10 * 2**30
 
 @dataclass(frozen=True)
 class Removable:
-    """A file or folder that no study needs, with the reason and its size."""
-
     path: Path
     reason: str
     n_bytes: int
@@ -53,7 +51,6 @@ def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
 
 
 def remove(removables: list[Removable]) -> None:
-    """Remove the files and folders that `find_removable` listed."""
     for item in removables:
         with translated(item.path):
             if item.path.is_dir():
@@ -119,7 +116,6 @@ def unused_caches(results: ResultsDir) -> list[Path]:
 
 
 def size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
     if path.is_file():
         return path.stat().st_size
     return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())

@@ -23,11 +23,7 @@ from tuning.results import StudyDir
 
 @dataclass(frozen=True)
 class LockHolder:
-    """The process that holds the lock of a study.
-
-    Attributes:
-        since: local time at which the process took the lock.
-    """
+    """The process that holds the lock of a study, since a local time."""
 
     pid: int
     host: str
@@ -90,7 +86,6 @@ def _file_lock(path: Path, refusal: Callable[[], str]) -> Iterator[None]:
 
 
 def _holder(folder: StudyDir) -> str:
-    """Describe the process that holds the lock of a study."""
     try:
         holder = documents.read(
             folder.lock_holder_path, LockHolder, error=StorageError, remedy="Remove the file."
@@ -113,7 +108,6 @@ def _remove_if_new(folder: StudyDir) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds a lock file now."""
     if not path.exists():
         return False
     try:

@@ -87,9 +87,7 @@ def prepare_views(
 
 
 def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
-    """Return the sizes for a space that declares none: the sizes that the study fixes, and the
-    sizes of the training texts.
-    """
+    """Return the sizes for a space that declares none."""
     lengths = corpus.split("train").texts.lengths
     return Sizes(
         vocab_size=config.vocab_size,
@@ -100,14 +98,12 @@ def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
 
 
 def _texts(corpus: Corpus, config: StudyConfig, progress: Progress | None) -> dict[str, list[str]]:
-    """Return the texts of each split of a corpus."""
     splits = _splits(config, progress)
     splits.require_fingerprint(corpus.fingerprint)
     return {name: frame["text"].tolist() for name, frame in splits.frames.items()}
 
 
 def _splits(config: StudyConfig, progress: Progress | None) -> SplitReviews:
-    """Read the data again and return the texts and labels by split."""
     return split_reviews(load_reviews(config.data, progress=progress), seed=config.seed)
 
 
@@ -127,14 +123,7 @@ def _check_lengths(space: SearchSpace, card: PresetCard) -> None:
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:
-    """Check that the data are the data of a study's search.
-
-    Args:
-        corpus: the data now.
-        config: the configuration of the study.
-        fingerprint: the fingerprint of the data at the time of the search.
-        doing: the subject of the message, such as "An export".
-    """
+    """Check that the data are those of a study's search. `doing`: the subject of the message."""
     if corpus.fingerprint != fingerprint:
         raise StudyError(
             f"{doing} must use the data of its search; study {config.study!r} was tuned on"

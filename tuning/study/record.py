@@ -20,10 +20,6 @@ REMEDY = "Put the file back as it was, or give the study another name (study)."
 
 @dataclass(frozen=True, kw_only=True)
 class StudyIdentity:
-    """The identity of a study: its configuration, and the fingerprints of its data and of its
-    search space. Two calls with equal values work on the same study.
-    """
-
     config: StudyConfig
     data_fingerprint: str
     space_fingerprint: str
@@ -54,7 +50,6 @@ def require_directions(study: optuna.Study, directions: Sequence[str]) -> None:
 
 
 def read_record(folder: StudyDir) -> StudyRecord:
-    """Return the record of a study."""
     if not folder.config_path.exists():
         raise StudyError(
             f"Study {folder.name!r} must have a {folder.config_path.name}; its folder has none."
@@ -64,7 +59,6 @@ def read_record(folder: StudyDir) -> StudyRecord:
 
 
 def record_in_storage(values: object, name: str) -> StudyRecord:
-    """Return the record of a study from its attribute in the storage."""
     try:
         return documents.structure(values, StudyRecord)
     except ValueError as error:
@@ -75,7 +69,6 @@ def record_in_storage(values: object, name: str) -> StudyRecord:
 
 
 def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
-    """Check that the requested settings are those in `study.json`."""
     recorded = read_record(folder)
     # `asdict` keeps the defaults, which a document leaves out.
     old, new = (

@@ -235,10 +235,8 @@ def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
 
 
 def make_pruner(name: str, train: TrainConfig) -> optuna.pruners.BasePruner:
-    """Return Optuna's pruner by name. One part of an epoch is one unit of its resource.
-
-    ASHA is implemented in `search.asha`, so the pruner for "asha" prunes nothing.
-    Hyperband keeps Optuna's reduction factor of 3.
+    """Return Optuna's pruner by name. One part of an epoch is one unit of its resource. ASHA is
+    implemented in `search.asha`, so the pruner for "asha" prunes nothing.
     """
     if name == "hyperband":
         n_parts = part_at(train.epochs, train.parts_per_epoch)

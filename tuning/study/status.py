@@ -13,8 +13,6 @@ from tuning.study.trials import attributes_of, value_of
 
 @dataclass(frozen=True, kw_only=True)
 class CoordinatorStatus(Heartbeat):
-    """The name of a coordinator, and its last heartbeat."""
-
     coordinator: str
 
 
@@ -54,7 +52,6 @@ class Status:
 
 
 def status_of(study: StudyHandle) -> Status:
-    """Return the status of a study."""
     record, summary, best = study.record, study.summary, study.best
     with study.opened() as opened:
         coordinators = heartbeats_of(opened)

@@ -79,9 +79,7 @@ def open_storage(
 
 
 def _timeouts(url: sqlalchemy.URL) -> dict[str, Any]:
-    """Return the timeouts of PostgreSQL's client that the URL does not set; empty for another
-    database.
-    """
+    """Return the timeouts that the URL of a PostgreSQL server does not set."""
     if not url.drivername.startswith("postgresql"):
         return {}
     return {name: value for name, value in POSTGRESQL_TIMEOUTS.items() if name not in url.query}
@@ -161,7 +159,6 @@ def _file_lock(url: sqlalchemy.URL, *, required: bool) -> Iterator[None]:
 
 
 def hide_password(url: str) -> str:
-    """Return a storage URL without its passwords, for messages and logs."""
     try:
         address = sqlalchemy.make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -180,9 +177,8 @@ def _prepare_sqlite(path: Path) -> None:
 
 
 def missing_file(url: str) -> Path | None:
-    """Return the path of a URL's SQLite file if the file does not exist, else None.
-
-    Opening such a URL would create an empty database.
+    """Return the path of a URL's SQLite file if the file does not exist: opening it would create
+    it.
     """
     try:
         address = sqlalchemy.make_url(url)
@@ -194,13 +190,11 @@ def missing_file(url: str) -> Path | None:
 
 
 def close_study(study: optuna.Study) -> None:
-    """Close the database connections of a study."""
     engine_of(storage_of(study)).dispose()
 
 
 @contextlib.contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Raise a failure of the storage during a search as a `StorageError`."""
     try:
         yield
     except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:

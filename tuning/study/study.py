@@ -56,14 +56,12 @@ OPTIONAL_PACKAGES = ("keras-hub", "tokenizers")  # The extra `pretrained` has th
 
 
 def describe_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
     optional = [name for name in OPTIONAL_PACKAGES if find_spec(name.replace("-", "_"))]
     names = (*PACKAGES, *optional)
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def git_commit(folder: Path) -> str | None:
-    """Return the commit of the Git checkout that contains a folder; None without a checkout."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "HEAD"],
@@ -82,7 +80,6 @@ def recorded_config(folder: StudyDir) -> StudyConfig:
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:
-    """Return the search space that a study was created with."""
     return documents.read(folder.space_path, SearchSpace, error=StudyError, remedy=REMEDY)
 
 
@@ -160,7 +157,9 @@ def _copy_to_storage(
 def _refuse_incomplete(
     folder: StudyDir, storage: optuna.storages.BaseStorage, *, storage_url: str
 ) -> None:
-    """Check that a study has both a folder and an entry in the storage, or neither."""
+    """Check that a study has both a folder and an entry in the storage, or neither. An entry
+    without trials is accepted: a process that was killed while it created the study leaves one.
+    """
     try:
         study_id = storage.get_study_id_from_name(folder.name)
     except KeyError:
@@ -224,7 +223,6 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
 def _files_in_storage(
     storage: optuna.storages.BaseStorage, name: str, *, storage_url: str
 ) -> Mapping[str, Any]:
-    """Return the attributes of a study, which contain the copies of its files."""
     names = [study.study_name for study in storage.get_all_studies()]
     if name not in names:
         contents = f"it contains {', '.join(sorted(names))}" if names else "it contains none"
@@ -244,7 +242,6 @@ def _files_in_storage(
 
 
 def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> optuna.Study:
-    """Open an existing study to read it."""
     if (
         storage_url.startswith("sqlite:///")
         and not results.database_path.exists()

@@ -48,7 +48,6 @@ class Summary:
 
     @classmethod
     def of(cls, study: str, metric: str, trials: list[FrozenTrial]) -> Self:
-        """Count the trials of a study."""
         states = Counter(t.state for t in trials)
         return cls(
             study,
@@ -59,17 +58,14 @@ class Summary:
 
     @property
     def n_finished(self) -> int:
-        """The number of trials that are complete or pruned."""
         return self.counts["complete"] + self.counts["pruned"]
 
     @cached_property
     def seconds_by_phase(self) -> dict[str, float]:
-        """The seconds of all trials by phase."""
         return {phase: sum(seconds_of(t).get(phase, 0.0) for t in self.trials) for phase in PHASES}
 
     @cached_property
     def failures(self) -> dict[str, int]:
-        """The number of failed trials by reason."""
         failed = [t for t in self.trials if t.state == TrialState.FAIL]
         return dict(Counter(attributes_of(t).get("reason", "unknown") for t in failed))
 
@@ -81,7 +77,6 @@ class Summary:
 
     @property
     def n_over_limit(self) -> int:
-        """The number of trials whose model is larger or slower than the study allows."""
         return sum(is_over_limit(t) for t in self.trials)
 
     @property
@@ -100,7 +95,6 @@ class Summary:
 
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
-        """The completed trials, ordered by `rank`."""
         return rank((t for t in self.trials if t.state == TrialState.COMPLETE), self.metric)
 
     @cached_property
@@ -112,12 +106,10 @@ class Summary:
 
     @property
     def has_costs(self) -> bool:
-        """Whether the study has several objectives."""
         return bool(self.best and costs_of(self.best))
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The completed trial with the best metric; None where no trial is complete."""
         return self.ranked[0] if self.ranked else None
 
     @property
@@ -159,7 +151,6 @@ class Best:
 
     @property
     def name(self) -> str:
-        """The name of the trial in the report."""
         return "confirmed best" if self.is_confirmed else "best of the search"
 
 
@@ -184,5 +175,4 @@ def best_of(summary: Summary, confirmation: Confirmation | None) -> Best | None:
 
 
 def summarize(study: optuna.Study, *, metric: str) -> Summary:
-    """Read all trials of a study and count them."""
     return Summary.of(study.study_name, metric, study.get_trials(deepcopy=False))

@@ -81,12 +81,10 @@ class TrialAttributes(TypedDict, total=False):
 
 
 def attributes_of(trial: FrozenTrial | Trial) -> TrialAttributes:
-    """Return the attributes of a trial with their types."""
     return cast("TrialAttributes", trial.user_attrs)
 
 
 def set_attributes(trial: Trial, attributes: TrialAttributes) -> None:
-    """Write attributes of a trial to the storage."""
     for name, value in attributes.items():
         trial.set_user_attr(name, value)
 
@@ -137,37 +135,31 @@ def costs_of(trial: FrozenTrial) -> tuple[float, ...]:
 
 
 def is_over_limit(trial: FrozenTrial) -> bool:
-    """Return whether a trial's model is larger or slower than the study allows."""
     return any(violation > 0 for violation in trial.constraints.values())
 
 
 def without_copies(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that were trained, without those that have the result of an equal trial."""
     return [trial for trial in trials if "same_as" not in attributes_of(trial)]
 
 
 def epoch_values(trial: FrozenTrial) -> dict[float, float]:
-    """Return the metric after each evaluated epoch of a trial, by the number of epochs."""
     parts = attributes_of(trial).get("parts_per_epoch", 1)
     steps = sorted(trial.intermediate_values)
     return {epochs_at(step, parts): trial.intermediate_values[step] for step in steps}
 
 
 def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
-    """Return a trial's hyperparameters, fixed ones included."""
     return from_params(trial.params, space.hyperparameters)
 
 
 def starting_point_text(trial: FrozenTrial) -> str:
-    """Return "starting point 2" for a trial of a starting point; empty for any other trial."""
+    """Return a text such as "starting point 2"; empty for any other trial."""
     number = attributes_of(trial).get("starting_point")
     return "" if number is None else f"starting point {number}"
 
 
 def is_named(trial: FrozenTrial) -> bool:
-    """Return whether the search space names the values of a trial: the baseline and the starting
-    points.
-    """
+    """Return whether the search space names the values of a trial."""
     of_trial = attributes_of(trial)
     return of_trial.get("baseline", False) or "starting_point" in of_trial
 

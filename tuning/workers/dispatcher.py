@@ -39,12 +39,10 @@ class Dispatcher(Generic[Job]):
 
     @property
     def running(self) -> Sequence[Job]:
-        """The jobs that workers have now."""
         return [*self._jobs.values()]
 
     @property
     def n_workers(self) -> int:
-        """Number of workers of the pool, whether or not they have started."""
         return len(self._pool.workers)
 
     @property
@@ -60,7 +58,6 @@ class Dispatcher(Generic[Job]):
         return [worker for worker in workers if worker.is_ready and worker not in self._jobs]
 
     def start(self, worker: AnyWorker, job: Job, request: Train) -> None:
-        """Give a free worker a job, with the request for its training."""
         self._jobs[worker] = job
         self._next = (self._pool.workers.index(worker) + 1) % self.n_workers
         self._limits.begin(worker)

@@ -56,17 +56,14 @@ class WorkerLimits:
         self._measured_at = time.monotonic()
 
     def begin(self, worker: AnyWorker) -> None:
-        """Start to measure a worker that was given a trial."""
         now = time.monotonic()
         self._watched[worker] = _Activity(now, now, 0.0)
 
     def received(self, worker: AnyWorker) -> None:
-        """Record a message of a worker as activity."""
         if worker in self._watched:
             self._watched[worker].last_active = time.monotonic()
 
     def end(self, worker: AnyWorker) -> None:
-        """Stop measuring a worker whose trial has ended."""
         self._watched.pop(worker, None)
 
     def exceeded(self) -> list[tuple[AnyWorker, FailureReason, str]]:

@@ -26,8 +26,6 @@ from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 @dataclass(frozen=True)
 class Declare:
-    """A request for the hyperparameters that the search space in a file declares."""
-
     path: str
     n_classes: int
     preset: str | None = None
@@ -55,8 +53,6 @@ class Reply:
 
 @dataclass(frozen=True)
 class SpaceDeclared:
-    """The search space that a file declares."""
-
     space: SearchSpace
 
 
@@ -69,8 +65,6 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class TrainingEnded:
-    """A training has ended or is paused."""
-
     result: FitResult
 
 
@@ -115,12 +109,10 @@ _KINDS: dict[str, type[Message]] = {
 
 
 def encode(message: Message) -> bytes:
-    """Return a message as JSON."""
     return json.dumps({"kind": type(message).__name__, **unstructure(message)}).encode()
 
 
 def decode(data: bytes) -> Message:
-    """Return the message of the JSON that `encode` returned."""
     values = json.loads(data)
     kind = _KINDS[values.pop("kind")]
     return structure(values, kind)
@@ -134,7 +126,6 @@ def train_request(
     space_path: Path,
     corpus: Corpus,
 ) -> Train:
-    """Return a request to train a configuration with the seed and the settings of a study."""
     job = TrainingJob(
         values=values,
         n_classes=len(corpus.card.class_names),

@@ -75,9 +75,7 @@ class AnyPool(Protocol):
         """Number of trainings after which a worker is replaced; None: it is never replaced."""
 
     def wait(self, timeout_seconds: float) -> Sequence[tuple[Any, Response | None]]:
-        """Return the messages that arrive within the time, each with its worker. The message of a
-        worker that has ended is None.
-        """
+        """Return the messages that arrive within the time; None for a worker that has ended."""
 
     def call(self, message: Request) -> Response:
         """Send one message to a worker and return the answer. No worker may have a job."""
@@ -146,7 +144,6 @@ class Worker:
             return None
 
     def send(self, message: Request) -> None:
-        """Send a message. If the worker has ended, nothing is raised; `Pool.wait` reports it."""
         with contextlib.suppress(ConnectionError):
             worker_module.send(self.connection, message)
 
@@ -196,9 +193,6 @@ class Pool:
             copy_server_output(log_path)
 
     def wait(self, timeout_seconds: float) -> list[tuple[Worker, Response | None]]:
-        """Return the messages that arrive within the time, each with its worker. The message of a
-        worker that has ended is None.
-        """
         by_connection = {worker.connection: worker for worker in self.workers}
         ready = mp_connection.wait(list(by_connection), timeout_seconds)
         # mypy: `mp_connection.wait` returns only objects that it was given.
@@ -209,13 +203,11 @@ class Pool:
         return MAX_TRAININGS
 
     def call(self, message: Request) -> Response:
-        """Send one message to the first worker and return the answer. No worker may have a job."""
         worker = self.workers[0]
         worker.send(message)
         return checked_answer(worker, _receive(worker.connection))
 
     def replace(self, worker: Worker) -> Worker:
-        """End a worker unless it has ended, and start another worker in its place."""
         worker.stop()
         new = Worker(worker.settings)
         self.workers[self.workers.index(worker)] = new
@@ -255,7 +247,6 @@ def declared_space(
     preset: str | None = None,
     sizes: Sizes | None = None,
 ) -> SearchSpace:
-    """Return the search space that a file declares."""
     answer = pool.call(Declare(str(path), n_classes, preset, sizes))
     assert isinstance(answer, SpaceDeclared)  # The only other answer is an error.
     return answer.space

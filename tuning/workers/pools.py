@@ -20,9 +20,7 @@ from tuning.workers.server import start_server
 
 
 def start_early(workers: Workers) -> None:
-    """Start the process from which workers are forked, if the choice needs it. Keras is loaded
-    there while the coordinator prepares the data.
-    """
+    """Start the fork server, so that it loads Keras while the coordinator prepares the data."""
     if workers.pool == "process":
         start_server()
 

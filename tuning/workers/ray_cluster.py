@@ -97,7 +97,6 @@ def join_cluster(address: str | None, *, log_path: Path) -> Iterator[None]:
 
 
 def _connection_error(address: str | None, error: Exception) -> PoolError:
-    """Return the error for a cluster that can't be joined or started."""
     if not address:
         place, hint = "a Ray of its own on this machine", ""
     else:
@@ -138,7 +137,6 @@ def _own_cluster() -> dict[str, Any]:
 
 
 def gpus_per_worker(shares: Shares) -> float:
-    """Return the number of GPUs of each worker in the cluster that this process has joined."""
     if shares.gpus is not None:
         return shares.gpus
     return 1.0 if load_ray(local=False).cluster_resources().get("GPU", 0) else 0.0
@@ -167,6 +165,5 @@ def node_capacities(shares: Shares, *, n_workers: int | None = None) -> list[tup
 
 
 def one_line(error: BaseException) -> str:
-    """Return the text of an error on one line, with at most `MAX_DETAIL` characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]}…"

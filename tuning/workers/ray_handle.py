@@ -52,7 +52,6 @@ class PlacedFiles:
         self._corpora: dict[str, Any] = {}
 
     def source(self, path: str) -> bytes:
-        """Return the source of a search space."""
         if path not in self._sources:
             try:
                 self._sources[path] = split_place(path)[0].read_bytes()
@@ -181,7 +180,6 @@ class RayWorker:
         return self._call("measure", "close")
 
     def kill(self) -> None:
-        """End the actor's process with `ray.kill`."""
         self._ray.kill(self._actor)
         self.failure, self.awaited = self.failure or "it was ended", {}
 
@@ -189,7 +187,6 @@ class RayWorker:
         return getattr(self._actor, method).options(concurrency_group=group).remote(*arguments)
 
     def _start(self, pid: int, version: str) -> None:
-        """Start the actor's loop after its process has started."""
         if version != __version__:
             raise PoolError(
                 f"Every node must have version {__version__} of this package; a node has {version}."
@@ -199,7 +196,6 @@ class RayWorker:
         self.awaited |= {"get": self._call("get", "get"), "run": self._actor.run.remote()}
 
     def _fail(self, error: Exception) -> None:
-        """Record that the actor is lost."""
         is_error_of_code = getattr(error, "actor_init_failed", False) or not isinstance(
             error, self._ray.exceptions.RayActorError
         )

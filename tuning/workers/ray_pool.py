@@ -58,9 +58,6 @@ class RayPool:
         return RayWorker(self._ray, settings, shares=self._shares, files=self._files)
 
     def wait(self, timeout_seconds: float) -> list[tuple[RayWorker, Response | None]]:
-        """Return the messages that arrive within the time, each with its worker. The message of a
-        worker that is lost is None.
-        """
         messages: list[tuple[RayWorker, Response | None]] = []
         for worker, references in self._ready_results(timeout_seconds).items():
             message = worker.receive(references)

@@ -50,7 +50,6 @@ def arrays_of(split: LabeledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
 
 
 def splits_of(arrays: Arrays) -> Splits:
-    """Return the splits that `arrays_of` made these arrays from."""
     train, validation = (
         LabeledTexts(
             TokenizedTexts(
@@ -116,7 +115,6 @@ class Actor:
         return os.getpid(), __version__
 
     def run(self) -> None:
-        """Answer requests until the process ends."""
         serve(self, n_threads=self._n_threads, splits_of=lambda folder: splits_of(self._arrays))
 
     def put(
@@ -155,7 +153,6 @@ class Actor:
         return self._outbox.get()
 
     def measure(self) -> tuple[float, float]:
-        """Return the CPU seconds of the process and its resident memory in MB."""
         usage = usage_of(psutil.Process())
         return usage.cpu_seconds, usage.memory_mb
 

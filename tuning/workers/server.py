@@ -58,7 +58,6 @@ def start_server() -> None:
 
 
 def copy_server_output(log_path: Path) -> None:
-    """Append what the fork server has written to its standard error to a study's log."""
     _output.copy(log_path)
 
 

@@ -46,10 +46,6 @@ SplitsOf = Callable[[str], Splits]  # Returns the splits of a tokenized corpus.
 
 
 class Channel(Protocol):
-    """The worker's end of the connection to the coordinator: a pipe, or the queues of a Ray
-    actor.
-    """
-
     def send_bytes(self, data: bytes, /) -> None: ...
     def recv_bytes(self) -> bytes: ...
 
@@ -82,7 +78,6 @@ class Usage:
 
 
 def usage_of(process: psutil.Process) -> Usage:
-    """Return the usage of a process."""
     with process.oneshot():
         times, memory = process.cpu_times(), process.memory_info()
     shared = getattr(memory, "shared", 0)  # Data that all workers map into their memory.
@@ -90,17 +85,14 @@ def usage_of(process: psutil.Process) -> Usage:
 
 
 def send(channel: Channel, message: Message) -> None:
-    """Send one message."""
     channel.send_bytes(encode(message))
 
 
 def receive(channel: Channel) -> Message:
-    """Wait for one message and return it."""
     return decode(channel.recv_bytes())
 
 
 def open_splits(folder: str) -> Splits:
-    """Return the training and the validation split of a tokenized corpus."""
     corpus = open_corpus(Path(folder))
     return corpus.split("train"), corpus.split("validation")
 
@@ -144,7 +136,6 @@ def serve(channel: Channel, *, n_threads: int, splits_of: SplitsOf = open_splits
 
 
 def _log_to(path: str) -> None:
-    """Redirect standard output and error, with TensorFlow's own lines, to the study's log."""
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
