@@ -69,7 +69,7 @@ class FakeWorker:
 
     def __init__(self, script: Callable[[TrainingJob], Script], number: int = 0) -> None:
         self.settings = SimpleNamespace(number=number)
-        self.pid, self.place, self.ending, self.is_ready = 1, "process 1", "ended", True
+        self.pid, self.description, self.ending, self.is_ready = 1, "process 1", "ended", True
         self.outbox: list[Response | None] = []
         self.script = script
         self.n_threads: int | None = None  # The number of threads in the last reply.

@@ -14,8 +14,8 @@ import pytest
 from tuning import hardware
 from tuning.config import Limits
 from tuning.hardware import core_quota, memory_limit
-from tuning.workers import limits, worker
-from tuning.workers.limits import with_memory
+from tuning.workers import pool, worker
+from tuning.workers.pool import with_memory
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_available_cores_are_those_of_this_process() -> None:
 
 
 def test_share_of_memory_is_that_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "memory_limit", lambda: 10 * 2**30)
+    monkeypatch.setattr(pool, "memory_limit", lambda: 10 * 2**30)
     assert with_memory(Limits(), n_workers=2).trial_memory_mb == pytest.approx(0.9 * 10 * 2**10 / 2)
 
 

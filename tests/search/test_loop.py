@@ -29,7 +29,7 @@ from tuning.spaces.ranges import Hyperparameter
 from tuning.study.coordinators import Coordinators
 from tuning.study.trials import values_of
 from tuning.training.result import TrainingJob
-from tuning.workers import limits
+from tuning.workers.dispatcher import WorkerLimits
 from tuning.workers.messages import (
     EpochEnded,
     ErrorRaised,
@@ -261,12 +261,12 @@ def hold_messages(run: Run, monkeypatch: pytest.MonkeyPatch, *, until: Callable[
 def exceed_a_limit(run: Run, reason: FailureReason, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the worker of trial 1 exceed a limit after its first epoch."""
 
-    def exceeded(self: limits.WorkerLimits) -> list[Any]:
+    def exceeded(self: WorkerLimits) -> list[Any]:
         jobs = run.search._dispatcher._jobs
         hung = [worker for worker, job in jobs.items() if job.number == 1 and job.history]
         return [(worker, reason, "it hung") for worker in hung]
 
-    monkeypatch.setattr(limits.WorkerLimits, "exceeded", exceeded)
+    monkeypatch.setattr(WorkerLimits, "exceeded", exceeded)
 
 
 def test_end_of_a_trial_is_written_to_the_study(end: End, ended: Run) -> None:

@@ -9,7 +9,7 @@ from tests.fake_workers import FakePool, Script, epoch, result_of, trains
 from tuning.config import Limits, TrainConfig
 from tuning.outcomes import FailureReason
 from tuning.training.result import Answer, TrainingJob
-from tuning.workers import limits
+from tuning.workers import dispatcher as dispatcher_module
 from tuning.workers.dispatcher import Dispatcher
 from tuning.workers.messages import EpochEnded, ErrorRaised, Train, TrainingEnded, TrainingFailed
 from tuning.workers.pool import AnyWorker
@@ -126,7 +126,7 @@ def test_worker_beyond_a_limit_is_replaced_and_its_job_failed(
         while True:
             yield EpochEnded(epoch(1, 0.5))
 
-    monkeypatch.setattr(limits, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "CHECK_SECONDS", 0.0)
     pool = FakePool(hangs)
     dispatcher = dispatcher_of(pool, **{option: 1e-9})
     start(dispatcher, "a")
@@ -177,8 +177,8 @@ def test_time_in_which_the_coordinator_was_stopped_is_no_time_of_a_worker(
 ) -> None:
     """As by Ctrl-Z and fg, or in a container that was paused."""
     clock = SimpleNamespace(now=1_000.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr(limits, "time", clock)
-    watched = limits.WorkerLimits(Limits(trial_seconds=90.0, silent_seconds=60.0))
+    monkeypatch.setattr(dispatcher_module, "time", clock)
+    watched = dispatcher_module.WorkerLimits(Limits(trial_seconds=90.0, silent_seconds=60.0))
     (worker,) = FakePool(trains).workers
     watched.begin(cast("AnyWorker", worker))
     clock.now += 1.0

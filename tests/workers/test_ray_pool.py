@@ -29,7 +29,7 @@ from tuning.search.finalists import Terms
 from tuning.search.progress import Progressed
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
-from tuning.workers import ray_cluster, ray_handle
+from tuning.workers import ray_cluster, ray_pool
 from tuning.workers.ray_cluster import Shares, load_ray, node_capacities
 from tuning.workers.ray_worker import arrays_of, splits_of
 
@@ -168,7 +168,7 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
     from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 
     placed, nodes, removed = [], set(), []
-    place = ray_handle.PlacedFiles.corpus
+    place = ray_pool.PlacedFiles.corpus
 
     def corpus(files: Any, folder: str) -> Any:
         placed.append(place(files, folder))
@@ -196,7 +196,7 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
         removed.append(datetime.now())
         cluster.remove_node(node, allow_graceful=False)
 
-    monkeypatch.setattr(ray_handle.PlacedFiles, "corpus", corpus)
+    monkeypatch.setattr(ray_pool.PlacedFiles, "corpus", corpus)
     try:
         outcome = setting.tune(
             4,

@@ -209,7 +209,7 @@ def data_card(
 
 def spaces() -> None:
     """List the search spaces: hyperparameters, ranges, defaults and number of starting points."""
-    from tuning.workers.pools import declared_spaces
+    from tuning.workers.pool import declared_spaces
 
     for name, (path, space) in declared_spaces(n_classes=2).items():
         n = len(space.starting_points)

@@ -38,7 +38,6 @@ from tuning.study.trials import attributes_of, busy_seconds, value_of, values_of
 from tuning.training import fit, loops, prediction
 from tuning.training.result import Answer, FitResult
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
-from tuning.workers.limits import with_memory
 from tuning.workers.messages import (
     Ending,
     EpochEnded,
@@ -47,8 +46,7 @@ from tuning.workers.messages import (
     TrainingFailed,
     train_request,
 )
-from tuning.workers.pool import Pool, available_gpus
-from tuning.workers.pools import default_workers
+from tuning.workers.pool import Pool, available_gpus, default_workers, with_memory
 from tuning.workers.worker import raise_error
 
 logger = logging.getLogger(__name__)

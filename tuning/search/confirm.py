@@ -48,7 +48,7 @@ from tuning.workers.messages import (
     TrainingEnded,
     TrainingFailed,
 )
-from tuning.workers.pools import open_pool, start_early
+from tuning.workers.pool import open_pool, start_early
 
 logger = logging.getLogger(__name__)
 

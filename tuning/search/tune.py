@@ -48,7 +48,7 @@ from tuning.study.prepare import prepare_corpus, release_memory, with_parts
 from tuning.study.storage import close_study, import_late_modules, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
-from tuning.workers.pools import open_pool, start_early
+from tuning.workers.pool import open_pool, start_early
 
 logger = logging.getLogger(__name__)
 

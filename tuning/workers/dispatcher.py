@@ -1,26 +1,106 @@
 """The dispatcher, which gives jobs to the workers of a pool, receives their messages, and replaces
-workers that ended unexpectedly or exceeded a limit.
+workers that ended unexpectedly or exceeded a limit of time or memory.
 
 The search, the confirmation and the retraining of an export all train through a dispatcher.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from tuning.config import Limits
 from tuning.outcomes import LOST_REASONS, MAX_LOST, FailureReason
 from tuning.training.result import Answer
-from tuning.workers.limits import WorkerLimits
 from tuning.workers.messages import Ending, EpochEnded, Reply, Train, TrainingFailed
 from tuning.workers.pool import AnyPool, AnyWorker
+from tuning.workers.worker import Usage
 
 # Maximum time for which a caller waits for events before it checks for other changes.
 TICK_SECONDS = 0.5
+# CPU seconds since the last recorded activity that count as new activity.
+BUSY_SECONDS = 0.5
+# Minimum interval between two measurements of the workers.
+CHECK_SECONDS = 0.5
+# A longer time without a measurement is one in which the coordinator was stopped or blocked.
+MAX_UNSEEN_SECONDS = 5.0
 
 Job = TypeVar("Job")  # The caller's object for one training.
+
+
+@dataclass
+class _Activity:
+    """A worker's activity in its trial. Times are those of `time.monotonic`."""
+
+    started: float
+    last_active: float  # Time of the last message or of the last computation.
+    cpu_seconds: float
+
+
+class WorkerLimits:
+    """The time and memory of the workers that have a trial now."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._watched: dict[AnyWorker, _Activity] = {}
+        self._measured_at = time.monotonic()
+
+    def begin(self, worker: AnyWorker) -> None:
+        now = time.monotonic()
+        self._watched[worker] = _Activity(now, now, 0.0)
+
+    def received(self, worker: AnyWorker) -> None:
+        if worker in self._watched:
+            self._watched[worker].last_active = time.monotonic()
+
+    def end(self, worker: AnyWorker) -> None:
+        self._watched.pop(worker, None)
+
+    def exceeded(self) -> list[tuple[AnyWorker, FailureReason, str]]:
+        """Return the workers that exceed a limit, each with the reason and the text of the failure.
+
+        A call within `CHECK_SECONDS` of the previous measurement returns an empty list. Workers
+        that have ended are reported by `AnyPool.wait`. Time in which the coordinator itself was
+        stopped, by Ctrl-Z or a paused container, is no time of the workers.
+        """
+        now = time.monotonic()
+        if now - self._measured_at < CHECK_SECONDS:
+            return []
+        unseen, self._measured_at = now - self._measured_at, now
+        if unseen > MAX_UNSEEN_SECONDS:
+            for activity in self._watched.values():
+                activity.started = min(activity.started + unseen, now)
+                activity.last_active = now
+        reasons = {
+            worker: self._reason(activity, worker.measure())
+            for worker, activity in self._watched.items()
+        }
+        return [(worker, *reason) for worker, reason in reasons.items() if reason]
+
+    def _reason(self, activity: _Activity, usage: Usage | None) -> tuple[FailureReason, str] | None:
+        """Record a worker's activity, and return the reason and the text of the limit that it
+        exceeds, if any.
+        """
+        limits, now = self._limits, time.monotonic()
+        memory_mb = usage.memory_mb if usage else 0.0
+        if usage and usage.cpu_seconds - activity.cpu_seconds >= BUSY_SECONDS:
+            activity.last_active, activity.cpu_seconds = now, usage.cpu_seconds
+        if limits.trial_seconds is not None and now - activity.started > limits.trial_seconds:
+            detail = f"it ran for more than {limits.trial_seconds:g} s (trial_seconds)"
+            return FailureReason.TOO_LONG, detail
+        if limits.trial_memory_mb is not None and memory_mb > limits.trial_memory_mb:
+            detail = (
+                f"its worker used {memory_mb:,.0f} MB of memory; trial_memory_mb is"
+                f" {limits.trial_memory_mb:,.0f}"
+            )
+            return FailureReason.OUT_OF_MEMORY, detail
+        if now - activity.last_active > limits.silent_seconds:
+            detail = f"its worker was inactive for {limits.silent_seconds:g} s (silent_seconds)"
+            return FailureReason.SILENT, detail
+        return None
 
 
 class Dispatcher(Generic[Job]):
@@ -89,11 +169,13 @@ class Dispatcher(Generic[Job]):
             if isinstance(message, EpochEnded):
                 yield self._jobs[worker], message
             elif replaced:
-                detail = f"its worker {worker.ending} and was replaced by {replaced.place}"
+                detail = f"its worker {worker.ending} and was replaced by {replaced.description}"
                 yield self._drop(worker), TrainingFailed(FailureReason.LOST, detail)
             else:
                 job = self._drop(worker)
-                self._count_training(worker)
+                self._n_trainings[worker] += 1
+                if self._n_trainings[worker] == self._pool.max_trainings:
+                    self._replace(worker)
                 yield job, cast(Ending, message)
         for worker, reason, detail in self._limits.exceeded():
             self._replace(worker)
@@ -110,11 +192,6 @@ class Dispatcher(Generic[Job]):
 
     def _worker_of(self, job: Job) -> AnyWorker:
         return next(worker for worker, its_job in self._jobs.items() if its_job is job)
-
-    def _count_training(self, worker: AnyWorker) -> None:
-        self._n_trainings[worker] += 1
-        if self._n_trainings[worker] == self._pool.max_trainings:
-            self._replace(worker)
 
     def _replace(self, worker: AnyWorker) -> AnyWorker:
         del self._n_trainings[worker]  # A counter deletes nothing if it lacks the worker.

@@ -1,4 +1,5 @@
-"""The pool of worker processes on this machine, and the protocols that every pool implements.
+"""The pool of worker processes on this machine, the protocols that every pool implements, and the
+choice of a pool: processes of this machine, or actors of a Ray cluster.
 
 Workers are forked from a server process that has imported Keras but has run no operation. The start
 of a worker therefore takes 0.1 s instead of the time of TensorFlow's import.
@@ -8,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import multiprocessing
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing import connection as mp_connection
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +23,10 @@ from typing import Any, Protocol, Self, cast
 
 import psutil
 
+from tuning.config import Limits, Workers
 from tuning.errors import ArgumentError, SpaceError
-from tuning.hardware import available_cores
+from tuning.hardware import available_cores, memory_limit
+from tuning.spaces.files import list_spaces
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.sizes import Sizes
 from tuning.workers import worker as worker_module
@@ -33,6 +39,11 @@ CLOSE_SECONDS = 5.0
 # The memory of a process grows by 1.2 MB with each training of a model of other sizes, because
 # oneDNN keeps the code that it has compiled for them. Another process takes 1.4 s more.
 MAX_TRAININGS = 25
+# Minimum of the default memory limit. A worker that has just started uses 500 MB, most of which is
+# shared with the other workers.
+MIN_MEMORY_MB = 2048.0
+# Share of the machine's memory that all workers together may use by default.
+MEMORY_SHARE = 0.9
 
 
 class AnyWorker(Protocol):
@@ -46,7 +57,7 @@ class AnyWorker(Protocol):
         """Id of the worker's process on its machine; None until the process has started."""
 
     @property
-    def place(self) -> str:
+    def description(self) -> str:
         """Description of the process or actor, for messages."""
 
     @property
@@ -129,7 +140,7 @@ class Worker:
         return self.process.pid
 
     @property
-    def place(self) -> str:
+    def description(self) -> str:
         return f"process {self.pid}"
 
     @property
@@ -230,6 +241,13 @@ class Pool:
         copy_server_output(self._log_path)
 
 
+def _receive(connection: Any) -> Response | None:
+    try:
+        return cast(Response, worker_module.receive(connection))
+    except (EOFError, ConnectionError):
+        return None
+
+
 def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
     """Return a worker's answer to a request, unless the answer is an error."""
     if answer is None:
@@ -252,6 +270,12 @@ def declared_space(
     return answer.space
 
 
+def start_early(workers: Workers) -> None:
+    """Start the fork server, so that it loads Keras while the coordinator prepares the data."""
+    if workers.pool == "process":
+        start_server()
+
+
 def available_gpus() -> int:
     """Return the number of GPUs that workers on this machine can use.
 
@@ -267,8 +291,62 @@ def available_gpus() -> int:
     return min(n_gpus, len([name for name in names if name]))
 
 
-def _receive(connection: Any) -> Response | None:
-    try:
-        return cast(Response, worker_module.receive(connection))
-    except (EOFError, ConnectionError):
-        return None
+def default_workers() -> int:
+    """Return the default number of workers: one for each GPU, or one for each core of a machine
+    without GPUs.
+    """
+    return available_gpus() or available_cores()
+
+
+def with_memory(limits: Limits, *, n_workers: int) -> Limits:
+    """Return limits that have a memory limit. Its default is `MEMORY_SHARE` of the machine's memory
+    divided by `n_workers`, and at least `MIN_MEMORY_MB`.
+    """
+    if limits.trial_memory_mb is not None:
+        return limits
+    total = min(psutil.virtual_memory().total, memory_limit() or math.inf)
+    share_mb = MEMORY_SHARE * total / n_workers / 2**20
+    return replace(limits, trial_memory_mb=max(share_mb, MIN_MEMORY_MB))
+
+
+@contextlib.contextmanager
+def open_pool(
+    workers: Workers, limits: Limits, *, log_path: Path
+) -> Iterator[tuple[AnyPool, Limits]]:
+    """Open the workers of a command, and yield them with limits that have a memory limit.
+
+    The default memory limit is a worker's share of the memory of this machine, or of the Ray node
+    on which that share is the smallest.
+    """
+    if workers.pool == "process":
+        n_workers = workers.n_workers or default_workers()
+        limits = with_memory(limits, n_workers=n_workers)
+        with Pool(n_workers, log_path=log_path, memory_mb=limits.trial_memory_mb) as pool:
+            yield pool, limits
+        return
+    from tuning.workers.ray_cluster import Shares, join_cluster, node_capacities
+    from tuning.workers.ray_pool import RayPool
+
+    shares = Shares(cpus=workers.cpus_per_worker or 1.0, gpus=workers.gpus_per_worker)
+    with join_cluster(workers.ray_address, log_path=log_path):
+        capacities = node_capacities(shares, n_workers=workers.n_workers)
+        if limits.trial_memory_mb is None:
+            smallest = min(memory_mb for _, memory_mb in capacities)
+            limits = replace(limits, trial_memory_mb=max(smallest, MIN_MEMORY_MB))
+        n_workers = workers.n_workers or sum(n for n, _ in capacities)
+        with RayPool(
+            n_workers, shares=shares, log_path=log_path, memory_mb=limits.trial_memory_mb
+        ) as ray_pool:
+            yield ray_pool, limits
+
+
+def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
+    """Return each search space in `search_spaces/` by its name, with its file."""
+    spaces = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Pool(1, log_path=Path(folder) / "worker.log") as pool,
+    ):
+        for name, path in list_spaces().items():
+            spaces[name] = (path, declared_space(pool, path.absolute(), n_classes=n_classes))
+    return spaces

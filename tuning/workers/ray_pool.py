@@ -1,25 +1,234 @@
-"""The pool of workers that are Ray actors on the nodes of a cluster."""
+"""The pool of workers that are Ray actors on the nodes of a cluster: the coordinator's side.
+`ray_worker` is the actor's side.
+
+Messages are sent as JSON strings, together with the files that they name: the source of the search
+space, the checkpoint of a paused trial, and a reference to the token ids, which are put into the
+object store once and copied to each node once. An actor returns a message and the checkpoint of a
+trial that is paused, which is written to the coordinator's disk.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from tuning.errors import ArgumentError, PoolError
-from tuning.workers.messages import Request, Response
+from tuning import __version__
+from tuning.atomic_io import write_bytes
+from tuning.data.corpus import open_corpus
+from tuning.errors import ArgumentError, PoolError, SpaceError, StorageError
+from tuning.spaces.files import split_place
+from tuning.workers.messages import (
+    Declare,
+    Request,
+    Response,
+    Train,
+    TrainingEnded,
+    decode,
+    encode,
+)
 from tuning.workers.pool import checked_answer
-from tuning.workers.ray_cluster import Shares, load_ray
-from tuning.workers.ray_handle import PlacedFiles, RayWorker
-from tuning.workers.worker import WorkerSettings
+from tuning.workers.ray_cluster import Shares, gpus_per_worker, load_ray, one_line
+from tuning.workers.ray_worker import SPLITS, Actor, arrays_of
+from tuning.workers.worker import Usage, WorkerSettings
 
+logger = logging.getLogger(__name__)
+
+# The actor's methods whose results are awaited. If several results are ready, a message is received
+# before the end of the worker.
+AWAITED = ("describe", "get", "put", "run")
+# Numbers of threads of an actor's concurrency groups, beside the main thread, which trains.
+GROUPS = {"put": 1, "get": 1, "measure": 1}
 # Maximum time to wait for the actors' removal of their files.
 CLOSE_SECONDS = 2.0
 # Maximum time for which no worker is ready.
 START_SECONDS = 300.0
 # Maximum number of workers that are lost before they are ready, while no worker is ready.
 MAX_FAILED_STARTS = 10
+
+
+class PlacedFiles:
+    """The content of the files that messages name. Each file is read or put into Ray's object store
+    only once.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._sources: dict[str, bytes] = {}
+        self._corpora: dict[str, Any] = {}
+
+    def source(self, path: str) -> bytes:
+        if path not in self._sources:
+            try:
+                self._sources[path] = split_place(path)[0].read_bytes()
+            except OSError as error:
+                raise SpaceError(
+                    f"space must name a file that can be read; {path} gave {error.strerror!r}."
+                ) from error
+        return self._sources[path]
+
+    def corpus(self, folder: str) -> Any:
+        """Return a reference to the arrays of a corpus in Ray's object store."""
+        if folder not in self._corpora:
+            corpus = open_corpus(Path(folder))
+            arrays = {
+                key: array
+                for name in SPLITS
+                for key, array in arrays_of(corpus.split(name), name).items()
+            }
+            self._corpora[folder] = self._ray.put(arrays)
+        return self._corpora[folder]
+
+
+class RayWorker:
+    """The coordinator's side of one actor.
+
+    `awaited` has the references to the results of the actor's methods that are running, by the
+    names in `AWAITED`. `failure` is the reason why the actor can't be used any more, or "".
+    """
+
+    def __init__(
+        self, ray: Any, settings: WorkerSettings, *, shares: Shares, files: PlacedFiles
+    ) -> None:
+        self.settings = settings
+        self.pid: int | None = None
+        self.failure = ""
+        self._ray, self._files = ray, files
+        # The coordinator's file for the checkpoint or for the predictions.
+        self._checkpoint: Path | None = None
+        self._usage: Usage | None = None
+        self._measuring: Any = None
+        remote = ray.remote(
+            num_cpus=shares.cpus,
+            num_gpus=gpus_per_worker(shares),
+            max_restarts=0,
+            scheduling_strategy="SPREAD",
+            concurrency_groups=GROUPS,
+        )
+        self._actor = remote(Actor).remote(settings.number, settings.n_threads, settings.memory_mb)
+        self.awaited = {"describe": self._actor.describe.remote()}
+
+    @property
+    def is_ready(self) -> bool:
+        return self.pid is not None and not self.failure
+
+    @property
+    def description(self) -> str:
+        return f"Ray actor {self._actor._actor_id.hex()[:8]}"
+
+    @property
+    def ending(self) -> str:
+        return f"was lost with process {self.pid}: {self.failure}"
+
+    def send(self, message: Request) -> None:
+        """Send a message with the files that it names. If the worker is lost, nothing is raised;
+        `RayPool.wait` reports it.
+        """
+        if self.failure:
+            return
+        source = checkpoint = corpus = None
+        if isinstance(message, Declare):
+            source = self._files.source(message.path)
+        elif isinstance(message, Train):
+            source = self._files.source(message.space_path)
+            # The usage of the previous trial must not count for this trial.
+            self._usage = self._measuring = None
+            corpus = self._files.corpus(message.corpus)
+            path = message.job.checkpoint or message.job.predictions
+            self._checkpoint = Path(path) if path else None
+            if self._checkpoint and message.job.resume:
+                checkpoint = self._checkpoint.read_bytes()
+        text = encode(message).decode()
+        self.awaited["put"] = self._call("put", "put", text, source, checkpoint, corpus)
+
+    def receive(self, ready: set[Any]) -> Response | None:
+        """Handle the first result in `ready`, which are references of finished calls.
+
+        Returns:
+            The message, if the result is one. None: the worker has started, has received a message,
+            or is lost.
+        """
+        name = next(name for name in AWAITED if self.awaited.get(name) in ready)
+        reference = self.awaited.pop(name)
+        try:
+            value = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            self._fail(error)
+            return None
+        if name == "get":
+            self.awaited["get"] = self._call("get", "get")
+            return self._unpack(*value)
+        if name == "describe":
+            self._start(*value)
+        elif name == "run":
+            self.failure, self.awaited = "its process ended", {}
+        return None
+
+    def measure(self) -> Usage | None:
+        """Return the usage of the process at an earlier call; None before the first measurement.
+
+        Each call starts a measurement whose result a later call returns.
+        """
+        if self._measuring is not None and self._ray.wait([self._measuring], timeout=0)[0]:
+            # If the actor is lost, the results in `awaited` raise as well, and `receive` handles
+            # that.
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._usage = Usage(*self._ray.get(self._measuring))
+            self._measuring = None
+        if self._measuring is None and self.is_ready:
+            self._measuring = self._call("measure", "measure")
+        return self._usage
+
+    def close(self) -> Any:
+        """Start the removal of the actor's files and the end of its process. Return a reference
+        that is ready when the process has ended.
+        """
+        return self._call("measure", "close")
+
+    def kill(self) -> None:
+        self._ray.kill(self._actor)
+        self.failure, self.awaited = self.failure or "it was ended", {}
+
+    def _call(self, group: str, method: str, *arguments: Any) -> Any:
+        return getattr(self._actor, method).options(concurrency_group=group).remote(*arguments)
+
+    def _start(self, pid: int, version: str) -> None:
+        if version != __version__:
+            raise PoolError(
+                f"Every node must have version {__version__} of this package; a node has {version}."
+                " Install the same version on that node."
+            )
+        self.pid = pid
+        self.awaited |= {"get": self._call("get", "get"), "run": self._actor.run.remote()}
+
+    def _fail(self, error: Exception) -> None:
+        is_error_of_code = getattr(error, "actor_init_failed", False) or not isinstance(
+            error, self._ray.exceptions.RayActorError
+        )
+        if self.pid is None and is_error_of_code:
+            raise PoolError(
+                "A worker must start on every node, and every node must have this package"
+                f" installed; a start failed with: {one_line(error)}"
+            ) from error
+        self.failure, self.awaited = one_line(error), {}
+
+    def _unpack(self, text: str, checkpoint: bytes | None) -> Response:
+        """Return a message, and write the checkpoint or the predictions that came with it.
+
+        If the disk has no space for the checkpoint, `paused` of the message's result becomes False.
+        """
+        message = cast(Response, decode(text.encode()))
+        if checkpoint is not None and self._checkpoint:
+            try:
+                write_bytes(self._checkpoint, checkpoint)
+            except StorageError as error:
+                logger.warning("The file of a training was not kept: %s", error)
+                if isinstance(message, TrainingEnded):
+                    message.result.paused = False
+        return message
 
 
 class RayPool:
