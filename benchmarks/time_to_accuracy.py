@@ -43,7 +43,7 @@ from tuning.results import ResultsDir
 from tuning.search.progress import Progressed
 from tuning.search.tune import Budget, Outcome, TuneHooks
 from tuning.spaces.files import find_space
-from tuning.study.record import read_record
+from tuning.study.study import read_record
 from tuning.study.trials import value_of, values_of
 from tuning.workers.messages import train_request
 

@@ -32,7 +32,7 @@ with atheris.instrument_imports(include=["tuning"]):
     from tuning.evaluation.scores import read_test_scores
     from tuning.inference.manifest import MANIFEST_VERSION, read_manifest
     from tuning.results import ResultsDir, StudyDir
-    from tuning.study.study import recorded_config, recorded_space
+    from tuning.study.study import read_record, recorded_space
 
 import pandas as pd
 
@@ -89,7 +89,7 @@ def _tokens(folder: Path, data: bytes) -> object:
 
 READERS: dict[str, Reader] = {
     **{ending: _data_file(ending) for ending in GOOD},
-    "study.json": _study_file("study.json", recorded_config),
+    "study.json": _study_file("study.json", read_record),
     "search_space.json": _study_file("search_space.json", recorded_space),
     "confirmation.json": _study_file("confirmation.json", Confirmation.load),
     "export.json": _folder_file("export.json", read_manifest),

@@ -16,7 +16,7 @@ from tuning.evaluation.scores import read_test_scores
 from tuning.export.manifest import FullManifest
 from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, digests
 from tuning.results import ResultsDir
-from tuning.study.record import read_record
+from tuning.study.study import read_record
 
 Place = tuple[str | int, ...]
 

@@ -38,7 +38,7 @@ from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import Heartbeat, Identity
 from tuning.study.lock import LockHolder
-from tuning.study.record import StudyRecord, read_record
+from tuning.study.study import StudyRecord, read_record
 from tuning.training.result import FitResult
 
 

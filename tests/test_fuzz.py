@@ -35,7 +35,7 @@ from tuning.evaluation.scores import read_test_scores
 from tuning.inference.manifest import read_manifest
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
-from tuning.study.study import recorded_config, recorded_space
+from tuning.study.study import read_record, recorded_space
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 fuzz = settings(
@@ -133,7 +133,7 @@ def _paths(value: Any) -> list[tuple[Any, ...]]:
 
 
 READERS: dict[str, Callable[[ResultsDir], Any]] = {
-    "study.json": lambda results: recorded_config(results.study("s")),
+    "study.json": lambda results: read_record(results.study("s")).config,
     "search_space.json": lambda results: recorded_space(results.study("s")),
     "confirmation.json": lambda results: Confirmation.load(results.study("s")),
 }

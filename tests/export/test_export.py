@@ -50,8 +50,7 @@ from tuning.spaces.files import find_space
 from tuning.spaces.loading import load_hypermodel
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
-from tuning.study.record import read_record
-from tuning.study.study import recorded_config
+from tuning.study.study import read_record
 from tuning.training import fit
 from tuning.training.result import Epoch, FitResult, TrainingJob
 from tuning.workers.dispatcher import Dispatcher
@@ -443,7 +442,7 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(
     metric: str, finished: tuple[ResultsDir, Outcome]
 ) -> None:
     results, outcome = finished
-    config = replace(recorded_config(results.study("s")), metric=metric)
+    config = replace(read_record(results.study("s")).config, metric=metric)
     best = copy.deepcopy(outcome.summary.ranked[0])
     best.user_attrs["best_epoch"] = 5
     shares: list[float] = []
@@ -461,7 +460,7 @@ def test_retraining_trains_a_fraction_of_an_epoch(
     finished: tuple[ResultsDir, Outcome],
 ) -> None:
     results, outcome = finished
-    config = recorded_config(results.study("s"))
+    config = read_record(results.study("s")).config
     config = replace(config, train=replace(config.train, parts_per_epoch=4))
     best = copy.deepcopy(outcome.summary.ranked[0])
     best.user_attrs["best_epoch"] = 0.25
@@ -532,7 +531,7 @@ def test_models_load_as_they_were_retrained(
     """Members of an ensemble have seeds of their own; there may be fewer workers than models."""
     monkeypatch.setattr(retraining, "default_workers", lambda: n_workers)
     results, outcome = finished
-    config = recorded_config(results.study("s"))
+    config = read_record(results.study("s")).config
     corpus = prepare_corpus(config, results=results)[0]
     first, second = outcome.summary.ranked[:2]
     retrainings = [
@@ -565,7 +564,7 @@ def test_retraining_whose_worker_is_killed_is_started_again(
     finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, outcome = finished
-    config, best = recorded_config(results.study("s")), outcome.summary.ranked[0]
+    config, best = read_record(results.study("s")).config, outcome.summary.ranked[0]
     start, started = Dispatcher.start, []
 
     def killing(self: Dispatcher[Retraining], worker: Any, job: Retraining, request: Train) -> None:
@@ -608,7 +607,7 @@ def test_retraining_that_does_not_train_as_the_search_did_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     results, outcome = finished
-    config, best = recorded_config(results.study("s")), copy.deepcopy(outcome.summary.ranked[0])
+    config, best = read_record(results.study("s")).config, copy.deepcopy(outcome.summary.ranked[0])
     best.user_attrs["best_epoch"] = 4
     monkeypatch.setattr(retraining.Dispatcher, "events", lambda self, seconds: ended(self, message))
     with pytest.raises(ExportError, match=expected):

@@ -27,7 +27,7 @@ from tuning.search.tune import Outcome, configure
 from tuning.study.coordinators import requested_n_trials, searched_seconds
 from tuning.study.handle import StudyHandle
 from tuning.study.status import status_of
-from tuning.study.study import recorded_config
+from tuning.study.study import read_record
 from tuning.study.summary import PHASES
 from tuning.study.trials import epoch_values
 from tuning.workers.pool import Pool
@@ -148,7 +148,7 @@ def test_trials_are_compared_at_parts_of_the_first_epoch(setting: Setting) -> No
     """The 168 training texts are 4 parts of 42; the 3 epochs have the rungs 1/4, 1/2 and 1."""
     config = {"pruner": "asha", "sampler": "random", "train": TrainConfig(epochs=3)}
     setting.tune(6, config=config, min_texts=40)
-    assert recorded_config(setting.folder).train.parts_per_epoch == 4
+    assert read_record(setting.folder).config.train.parts_per_epoch == 4
     trials = setting.study().trials
     assert [*trials[0].intermediate_values] == [1, 2, 4, 8, 12]
     assert {trial.user_attrs["parts_per_epoch"] for trial in trials} == {4}

@@ -55,7 +55,7 @@ from tuning.study.study import (
     fetch_study,
     load_study,
     open_study,
-    recorded_config,
+    read_record,
     recorded_space,
 )
 
@@ -501,12 +501,12 @@ def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
     assert read_json(joined.coordinator_path) == {"coordinator": own}
     # The next call corrects the paths, until the search has begun.
     fetch_study(joined, storage_url=shared.url, moved={"space": "there.py"})
-    assert recorded_config(joined).space == "there.py"
-    assert recorded_config(joined).data == shared.config.data
+    assert read_record(joined).config.space == "there.py"
+    assert read_record(joined).config.data == shared.config.data
     assert identify(joined) == own
     load_study_of(shared).set_user_attr(f"coordinator {own}", {})
     fetch_study(joined, storage_url=shared.url, moved={"space": "elsewhere.py"})
-    assert recorded_config(joined).space == "there.py"
+    assert read_record(joined).config.space == "there.py"
 
 
 @pytest.mark.parametrize(
@@ -635,7 +635,7 @@ def test_joining_a_study_whose_creator_was_killed_before_its_search_says_so(
     url, other = copied.results.storage_url(None), ResultsDir(tmp_path / "other")
     fetch_study(other.study("s"), storage_url=url, moved={})
     with pytest.raises(StudyError, match="must have begun"):
-        tune_with(recorded_config(other.study("s")), other, storage_url=url, n_workers=1)
+        tune_with(read_record(other.study("s")).config, other, storage_url=url, n_workers=1)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.storage import hide_password, missing_file, open_storage
-from tuning.study.study import git_commit, load_study, open_study, recorded_config, recorded_space
+from tuning.study.study import git_commit, load_study, open_study, read_record, recorded_space
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_open_study_records_what_it_is(results: ResultsDir) -> None:
     opened(results)
     folder = results.study("s")
     record = read_json(folder.config_path)
-    assert (recorded_config(folder), recorded_space(folder)) == (CONFIG, SPACE)
+    assert (read_record(folder).config, recorded_space(folder)) == (CONFIG, SPACE)
     assert record["data_fingerprint"] == "d0"
     assert {"python", "tensorflow", "optuna", "keras"} <= set(record["versions"])
 
@@ -108,7 +108,7 @@ def test_open_study_refuses_another_and_shows_both_sides(
         opened(results, **change)
     assert all(side in str(refused.value) for side in both_sides)
     assert "(study)" in str(refused.value)
-    assert recorded_config(results.study("s")) == CONFIG
+    assert read_record(results.study("s")).config == CONFIG
 
 
 def test_open_study_refuses_a_stored_study_without_its_folder(results: ResultsDir) -> None:

@@ -139,7 +139,7 @@ def test_identity_is_that_of_one_study(
 ) -> None:
     from tuning.atomic_io import write_json
     from tuning.documents import unstructure
-    from tuning.study.record import read_record
+    from tuning.study.study import read_record
 
     write_study(TARGET, copied.folder, [finished[1].summary])
     record = unstructure(read_record(copied.folder))

@@ -153,7 +153,7 @@ def _settings(
     """
     from tuning.search.tune import configure
     from tuning.study.prepare import prepare_corpus, release_memory
-    from tuning.study.record import StudyIdentity, read_record, refuse_differences
+    from tuning.study.study import StudyIdentity, read_record, refuse_differences
 
     folder, space = next(iter(spaces.items()))
     config = configure(folder.name, {**flags, "space": space}, folder)

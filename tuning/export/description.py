@@ -35,8 +35,7 @@ from tuning.export.manifest import FullManifest, SearchFacts, WrittenFormats
 from tuning.export.retraining import Trained
 from tuning.results import StudyDir
 from tuning.study.handle import StudyHandle
-from tuning.study.record import read_record
-from tuning.study.study import describe_versions, git_commit
+from tuning.study.study import describe_versions, git_commit, read_record
 from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of, value_of
 

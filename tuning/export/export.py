@@ -50,7 +50,7 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
-from tuning.study.record import read_record
+from tuning.study.study import read_record
 from tuning.study.trials import was_trained
 
 logger = logging.getLogger(__name__)

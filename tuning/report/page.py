@@ -53,7 +53,7 @@ from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
-from tuning.study.record import StudyRecord
+from tuning.study.study import StudyRecord
 from tuning.study.summary import Summary
 from tuning.templates import render
 

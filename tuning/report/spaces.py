@@ -18,7 +18,7 @@ from tuning.report.tables import size_text, trial_seconds
 from tuning.results import ResultsDir, StudyDir, safe_name
 from tuning.spaces.files import short_name
 from tuning.study.handle import StudyHandle
-from tuning.study.record import StudyRecord, read_record
+from tuning.study.study import StudyRecord, read_record
 from tuning.study.trials import attributes_of, value_of
 
 logger = logging.getLogger(__name__)

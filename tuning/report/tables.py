@@ -19,7 +19,7 @@ from tuning.fidelity import parts_per_epoch
 from tuning.spaces.hyperparameters import optuna_names
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
-from tuning.study.record import StudyRecord
+from tuning.study.study import StudyRecord
 from tuning.study.summary import PHASES, Best, Summary, best_of
 from tuning.study.trials import (
     attributes_of,

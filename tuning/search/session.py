@@ -22,8 +22,8 @@ from tuning.spaces.loading import SearchSpace, require_same_space
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import FIRST_COORDINATOR
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data, sizes_of
-from tuning.study.record import read_record
 from tuning.study.samplers import grid_points
+from tuning.study.study import read_record
 from tuning.study.summary import Summary
 from tuning.workers.messages import Train, train_request
 from tuning.workers.pool import AnyPool, declared_space

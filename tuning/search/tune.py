@@ -46,7 +46,7 @@ from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
 from tuning.study.prepare import prepare_corpus, release_memory, with_parts
 from tuning.study.storage import close_study, import_late_modules, storage_errors
-from tuning.study.study import open_study, recorded_config, recorded_space
+from tuning.study.study import open_study, read_record, recorded_space
 from tuning.study.summary import Summary, summarize
 from tuning.workers.pool import open_pool, start_early
 
@@ -267,7 +267,7 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
     """Return the study's own configuration, or the defaults, with the values of `flags` in their
     places. `open_study` refuses flags that change an existing study.
     """
-    base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
+    base = read_record(folder).config if folder.config_path.exists() else StudyConfig(study=study)
     values = {
         name: replace(getattr(base, name), **value) if isinstance(value, dict) else value
         for name, value in flags.items()

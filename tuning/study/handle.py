@@ -14,9 +14,8 @@ from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
-from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
-from tuning.study.study import load_study, recorded_space
+from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
 from tuning.study.summary import Best, Summary, best_of, summarize
 
 

@@ -18,8 +18,8 @@ from tuning.atomic_io import translated
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.study.lock import is_locked
-from tuning.study.record import read_record
 from tuning.study.storage import open_storage
+from tuning.study.study import read_record
 
 # Maximum total size of tokenized data. The data of 1,000,000 reviews take 0.4 GiB.
 MAX_CACHE_BYTES = 10 * 2**30

@@ -24,7 +24,7 @@ from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import SMALLEST
 from tuning.spaces.sizes import Sizes
-from tuning.study.record import read_record
+from tuning.study.study import read_record
 
 logger = logging.getLogger(__name__)
 

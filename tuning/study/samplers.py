@@ -115,17 +115,14 @@ def fitted_trials(
     running = [t for t in trials if t.state == TrialState.RUNNING]
     if len(ended) > n_max:
         complete = (t for t in ended if t.state == TrialState.COMPLETE and not is_over_limit(t))
-        best = _best_fitted(rank(complete, metric), n_max=n_max)
+        best = rank(complete, metric)
+        if best and costs_of(best[0]):
+            best = spread(pareto_front(best, costs_of), n_max // 2)
+        else:
+            best = best[:N_BEST_FITTED]
         numbers = {t.number for t in best}
         ended = [*best, *[t for t in ended if t.number not in numbers][len(best) - n_max :]]
     return sorted([*ended, *running[-n_max:]], key=lambda t: t.number)
-
-
-def _best_fitted(ranked: list[FrozenTrial], *, n_max: int) -> list[FrozenTrial]:
-    """Return the trials that `fitted_trials` keeps for their values."""
-    if not ranked or not costs_of(ranked[0]):
-        return ranked[:N_BEST_FITTED]
-    return spread(pareto_front(ranked, costs_of), n_max // 2)
 
 
 class FittedTPE(optuna.samplers.TPESampler):

@@ -60,7 +60,8 @@ def open_storage(
             options["connect_args"] = _timeouts(address)
         with _schema_lock(address):
             if is_sqlite:
-                _prepare_sqlite(path)
+                with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
             return storage_class(url, engine_kwargs=options)
     except (
         *(sqlalchemy.exc.SQLAlchemyError, sqlite3.Error),
@@ -166,14 +167,6 @@ def hide_password(url: str) -> str:
     # A driver may get passwords as parameters, such as `?password=` and `sslpassword`.
     shown = {k: "hidden" if "password" in k.lower() else v for k, v in address.query.items()}
     return address.set(query=shown).render_as_string(hide_password=True)
-
-
-def _prepare_sqlite(path: Path) -> None:
-    connection = sqlite3.connect(path, timeout=60)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
 
 
 def missing_file(url: str) -> Path | None:

@@ -1,7 +1,7 @@
-"""The creation of a study, and the checks of a call that resumes or joins the study.
+"""The record of a study, its creation, and the checks of a call that resumes or joins the study.
 
-The trials are in Optuna's storage alone. `study.json` and `search_space.json` in the study's folder
-are written once; the storage has a copy of both.
+The trials are in Optuna's storage alone. `study.json`, the record, and `search_space.json` in the
+study's folder are written once; the storage has a copy of both.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -22,21 +22,12 @@ import optuna
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
 from tuning.commands import typed
-from tuning.config import StudyConfig
+from tuning.config import StudyConfig, differences
 from tuning.documents import unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import FIRST_COORDINATOR, has_begun, identify
-from tuning.study.record import (
-    REMEDY,
-    StudyIdentity,
-    StudyRecord,
-    read_record,
-    record_in_storage,
-    refuse_differences,
-    require_directions,
-)
 from tuning.study.samplers import make_pruner
 from tuning.study.storage import (
     hide_password,
@@ -46,17 +37,36 @@ from tuning.study.storage import (
     storage_lock,
 )
 
+REMEDY = "Put the file back as it was, or give the study another name (study)."
 # Attributes of a study in the storage: the contents of study.json and search_space.json.
 RECORD, SPACE = "record", "search_space"
 PACKAGES = (
     *("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn"),
     *("onnxruntime", "ai-edge-litert"),
 )
-OPTIONAL_PACKAGES = ("keras-hub", "tokenizers")  # The extra `pretrained` has these packages.
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyIdentity:
+    config: StudyConfig
+    data_fingerprint: str
+    space_fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord(StudyIdentity):
+    """A study with the time of its creation, and the versions of the packages and of this program
+    that created it.
+    """
+
+    created: str
+    versions: dict[str, str]
+    git_commit: str | None = None
 
 
 def describe_versions() -> dict[str, str]:
-    optional = [name for name in OPTIONAL_PACKAGES if find_spec(name.replace("-", "_"))]
+    # The packages of the extra `pretrained`.
+    optional = [n for n in ("keras-hub", "tokenizers") if find_spec(n.replace("-", "_"))]
     names = (*PACKAGES, *optional)
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
@@ -74,9 +84,47 @@ def git_commit(folder: Path) -> str | None:
     return done.stdout.strip() or None
 
 
-def recorded_config(folder: StudyDir) -> StudyConfig:
-    """Return the configuration that a study was created with."""
-    return read_record(folder).config
+def read_record(folder: StudyDir) -> StudyRecord:
+    if not folder.config_path.exists():
+        raise StudyError(
+            f"Study {folder.name!r} must have a {folder.config_path.name}; its folder has none."
+            f" Type `{typed('tune')}` first."
+        )
+    return documents.read(folder.config_path, StudyRecord, error=StudyError, remedy=REMEDY)
+
+
+def record_in_storage(values: object, name: str) -> StudyRecord:
+    try:
+        return documents.structure(values, StudyRecord)
+    except ValueError as error:
+        raise StudyError(
+            f"The record of study {name!r} in the storage must be as this program wrote it;"
+            f" {error}. Use the version that created the study, or start another study."
+        ) from error
+
+
+def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
+    recorded = read_record(folder)
+    # `asdict` keeps the defaults, which a document leaves out.
+    old, new = (
+        {name: value for name, value in asdict(record).items() if hasattr(requested, name)}
+        for record in (recorded, requested)
+    )
+    # Equal fingerprints mean equal texts and labels, so their path may differ.
+    if recorded.data_fingerprint == requested.data_fingerprint:
+        for values in (old, new):
+            del values["config"]["data"]
+    lines = differences(old, new)
+    if lines:
+        is_other_file = any(line.startswith("config.space:") for line in lines)
+        is_part = any(line.startswith("config.train.parts_per_epoch:") for line in lines)
+        raise StudyError(
+            f"Study {folder.name!r} must be continued with the settings it was created with; "
+            + "; ".join(lines)
+            + (" (parts_per_epoch follows from min_texts)" if is_part else "")
+            + (". A class that was changed is another search space" if is_other_file else "")
+            + ". Use the same values, or give the study another name (study)."
+        )
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:
@@ -110,7 +158,13 @@ def open_study(
             load_if_exists=True,
             pruner=make_pruner(config.pruner, config.train),
         )
-        require_directions(study, config.directions)
+        stored = [direction.name.lower() for direction in study.directions]
+        if stored != config.directions:  # Optuna ignores the directions of an existing study.
+            raise StudyError(
+                f"Study {study.study_name!r} must {' and '.join(config.directions)}; another"
+                f" program has created it to {' and '.join(stored)}. Delete it, or choose another"
+                " name (study)."
+            )
         study.set_metric_names([config.metric, *config.costs])
         if not folder.config_path.exists():
             record = StudyRecord(

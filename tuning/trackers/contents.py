@@ -23,7 +23,7 @@ from tuning.report.sentences import verdict
 from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
-from tuning.study.record import StudyRecord
+from tuning.study.study import StudyRecord
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import attributes_of, busy_seconds, epoch_values, value_of, values_of
 

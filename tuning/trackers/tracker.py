@@ -14,8 +14,7 @@ from filelock import FileLock, Timeout
 
 from tuning.errors import TrackerError
 from tuning.results import StudyDir
-from tuning.study.record import read_record
-from tuning.study.study import recorded_space
+from tuning.study.study import read_record, recorded_space
 from tuning.study.summary import Summary
 from tuning.trackers.contents import TrackedStudy, TrackedTrial, tracked_study, tracked_trial
 from tuning.trackers.targets import Target
