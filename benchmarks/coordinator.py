@@ -22,7 +22,7 @@ from tuning.atomic_io import write_bytes
 from tuning.config import DataConfig, Limits
 from tuning.data.corpus import build_corpus
 from tuning.data.splits import SplitReviews
-from tuning.report.dashboard import DashboardDrawing
+from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
@@ -65,7 +65,7 @@ def measure(*, splits: SplitReviews, n_before: int, n_trials: int, seed: int) ->
             pool=cast("AnyPool", FakePool(FakeWorker(epochs, np.random.default_rng(seed)))),
             limits=Limits(),
             interrupt=Interrupt(),
-            drawing=DashboardDrawing(),
+            drawing=annotate,
         )
         events: list[float] = []  # the times of the events that are shown as lines
 

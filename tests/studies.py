@@ -19,7 +19,7 @@ from tests.texts import substitute
 from tuning.atomic_io import read_json, write_json
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig, Workers
 from tuning.data.corpus import Corpus
-from tuning.report.dashboard import DashboardDrawing
+from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir
 from tuning.search.session import Interrupt, Session
 from tuning.search.tune import Budget, FailurePolicy, Outcome, TuneHooks, tune
@@ -153,7 +153,7 @@ def tune_with(
         workers=replace(pool or Workers(), n_workers=n_workers),
         limits=limits,
         failures=FailurePolicy(keep_going=keep_going, dead_seconds=dead_seconds),
-        hooks=TuneHooks(**{"drawing": DashboardDrawing(), **hooks}),
+        hooks=TuneHooks(**{"drawing": annotate, **hooks}),
     )
 
 
@@ -178,7 +178,7 @@ def session_of(
         pool=cast("AnyPool", NoWorkers()),
         limits=Limits(),
         interrupt=Interrupt(),
-        drawing=DashboardDrawing(),
+        drawing=annotate,
     )
 
 

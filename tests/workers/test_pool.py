@@ -257,10 +257,9 @@ def test_starting_a_search_loads_neither_plotly_nor_scikit_learn() -> None:
 import sys
 import tuning.display.progress, tuning.cli.app
 import tuning.evaluation.linear_reference, tuning.study.summary
-from tuning.report.dashboard import DashboardDrawing
+from tuning.report.dashboard import annotate
 from tuning.search import tune
 
-DashboardDrawing()
 print([m for m in ("plotly", "matplotlib", "sklearn") if m in sys.modules], "optuna" in sys.modules)
 """
     assert printed_by(code) == "[] True"

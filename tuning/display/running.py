@@ -30,7 +30,7 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
     workers; return False if the user interrupted one of them.
     """
     from tuning.confirmation.rounds import Confirmation
-    from tuning.report.dashboard import DashboardDrawing
+    from tuning.report.dashboard import annotate
     from tuning.search.confirm import confirm_within
     from tuning.search.tune import TuneHooks
 
@@ -62,11 +62,7 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
                 warn_if_behind(linear.reference, confirmation, study=name)
 
         hooks = TuneHooks(
-            progress=display.prepare,
-            on_start=start,
-            on_change=change,
-            then=then,
-            drawing=DashboardDrawing(),
+            progress=display.prepare, on_start=start, on_change=change, then=then, drawing=annotate
         )
         outcome = search(hooks=hooks)
     return outcome.ended != SearchEnd.INTERRUPTED and all(c.is_over for c in confirmations)
@@ -94,7 +90,7 @@ def run_confirmation(confirm: Callable[..., Confirmation], *, study: str) -> Con
     keyword argument `hooks`, a `ConfirmHooks`.
     """
     from tuning.report.confirmation import plan
-    from tuning.report.dashboard import DashboardDrawing
+    from tuning.report.dashboard import annotate
     from tuning.search.confirm import ConfirmHooks
 
     spent: list[float] = []
@@ -111,9 +107,7 @@ def run_confirmation(confirm: Callable[..., Confirmation], *, study: str) -> Con
             progress(event, min(confirmation.spent_seconds / budget, 1.0) if budget else 1.0)
 
         progress("confirming the best on fresh seeds", 0.0)
-        hooks = ConfirmHooks(
-            progress=progress, on_start=start, on_change=change, drawing=DashboardDrawing()
-        )
+        hooks = ConfirmHooks(progress=progress, on_start=start, on_change=change, drawing=annotate)
         confirmation = confirm(hooks=hooks)
     print_confirmation(confirmation, study=study)
     if not confirmation.is_over:

@@ -1,18 +1,16 @@
 """Additions to a study in Optuna Dashboard: a note and the learning curves.
 
-A search gets a `DashboardDrawing` from the command line. Plotly is loaded with the first figure,
-not with this module.
+The command line passes `annotate` to a search. Plotly is loaded with the first figure, not with
+this module.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Protocol
 
 import optuna
 
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.corpus import Corpus
 from tuning.data.data_card import DataCard
 from tuning.report.next_ranges import advise
 from tuning.report.sentences import verdict
@@ -64,30 +62,3 @@ def note(
         classes=list(zip(card.class_names, counts, strict=True)),
         space=space,
     )
-
-
-class DrawnSession(Protocol):
-    @property
-    def study(self) -> optuna.Study: ...
-    @property
-    def space(self) -> SearchSpace: ...
-    @property
-    def corpus(self) -> Corpus: ...
-    @property
-    def folder(self) -> StudyDir: ...
-
-
-class DashboardDrawing:
-    """A hook of a search that writes the study's note and learning curves into the storage."""
-
-    def annotate(
-        self, session: DrawnSession, summary: Summary, *, with_figures: bool = True
-    ) -> None:
-        annotate(
-            session.study,
-            summary,
-            folder=session.folder,
-            card=session.corpus.card,
-            space=session.space,
-            with_figures=with_figures,
-        )

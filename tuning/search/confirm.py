@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from tuning.config import Limits, Workers
@@ -17,7 +17,6 @@ from tuning.data.files import Progress
 from tuning.errors import SpaceBug
 from tuning.outcomes import FailureReason
 from tuning.search.finalists import (
-    DEFAULT_TERMS,
     MIN_COMPLETE,
     Terms,
     begin,
@@ -26,15 +25,16 @@ from tuning.search.finalists import (
 )
 from tuning.search.session import (
     Drawing,
-    NoDrawing,
     Session,
-    same_space,
-    searched_corpus,
     signals,
+    space_of_file,
 )
 from tuning.search.writer import describe
+from tuning.spaces.files import find_space
+from tuning.spaces.loading import require_same_space
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
+from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
 from tuning.study.storage import storage_errors
 from tuning.study.summary import summarize
 from tuning.study.trials import busy_seconds
@@ -52,9 +52,6 @@ from tuning.workers.pool import open_pool, start_early
 
 logger = logging.getLogger(__name__)
 
-# A confirmation, and the trainings that it needs next: pairs of finalist and seed.
-Due = tuple[Confirmation, list[tuple[Finalist, int]]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmHooks:
@@ -63,13 +60,13 @@ class ConfirmHooks:
     progress: Progress | None = None
     on_start: Callable[[Confirmation, int], None] = lambda confirmation, n_workers: None
     on_change: Callable[[str, Confirmation], None] = lambda event, confirmation: None
-    drawing: Drawing = field(default_factory=NoDrawing)
+    drawing: Drawing | None = None
 
 
 def confirm(
     finished: StudyHandle,
     *,
-    terms: Terms = DEFAULT_TERMS,
+    terms: Terms | None = None,
     workers: Workers | None = None,
     limits: Limits | None = None,
     hooks: ConfirmHooks | None = None,
@@ -91,11 +88,17 @@ def confirm(
         require_finished(summarize(study, metric=config.metric), folder)
         stack.enter_context(study_lock(folder))
         start_early(workers)
-        corpus = searched_corpus(config, space, results, hooks.progress)
+        corpus, _ = prepare_corpus(config, results=results, progress=hooks.progress)
+        fingerprint = finished.record.data_fingerprint
+        require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
+        prepare_views(corpus, space, config, progress=hooks.progress)
+        if hooks.progress:
+            hooks.progress("starting the workers", 0.0)
         opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
         pool, limits = stack.enter_context(opened)
-        space_path = same_space(pool, config, space, corpus)
-        interrupt = stack.enter_context(signals())
+        space_path = find_space(config.space)
+        declared = space_of_file(pool, space_path, config, corpus)
+        require_same_space(declared, space, path=space_path, doing="A confirmation")
         session = Session(
             study=study,
             config=config,
@@ -105,18 +108,18 @@ def confirm(
             corpus=corpus,
             pool=pool,
             limits=limits,
-            interrupt=interrupt,
+            interrupt=stack.enter_context(signals()),
             drawing=hooks.drawing,
         )
         within = train or partial(confirm_within, terms=terms)
         confirmation = within(session, hooks=hooks)
-        session.drawing.annotate(session, summarize(study, metric=config.metric))
+        session.draw(summarize(study, metric=config.metric))
     return confirmation
 
 
 def confirm_within(
     session: Session,
-    terms: Terms = DEFAULT_TERMS,
+    terms: Terms | None = None,
     *,
     min_complete: int = MIN_COMPLETE,
     hooks: ConfirmHooks | None = None,
@@ -130,7 +133,7 @@ def confirm_within(
     hooks = hooks or ConfirmHooks()
     summary = summarize(session.study, metric=session.config.metric)
     require_finished(summary, session.folder, min_complete=min_complete)
-    confirmation = begin(summary, session, terms)
+    confirmation = begin(summary, session, terms or Terms())
     hooks.on_start(confirmation, len(session.pool.workers))
     return _Repeats(session, confirmation, hooks.on_change).run()
 
@@ -161,22 +164,24 @@ class _Repeats:
         confirmation: Confirmation,
         on_change: Callable[[str, Confirmation], None],
         *,
-        advance: Callable[[Confirmation], Due] = Confirmation.advance,
+        # Returns a confirmation, and the trainings that it needs next: pairs of finalist and seed.
+        advance: Callable[
+            [Confirmation], tuple[Confirmation, list[tuple[Finalist, int]]]
+        ] = Confirmation.advance,
     ) -> None:
         self._session, self._confirmation, self._on_change = session, confirmation, on_change
-        self._next = advance
+        self._advance = advance
         self._dispatcher: Dispatcher[_Repeat] = Dispatcher(session.pool, session.limits)
 
     def run(self) -> Confirmation:
-        while not self._session.interrupt.requested and (due := self._advance()):
+        while not self._session.interrupt.requested:
+            self._confirmation, trainings = self._advance(self._confirmation)
+            if not trainings:
+                break
             self._save()
-            self._train(due)
+            self._train([_Repeat(finalist.trial, seed) for finalist, seed in trainings])
         self._save()
         return self._confirmation
-
-    def _advance(self) -> list[_Repeat]:
-        self._confirmation, due = self._next(self._confirmation)
-        return [_Repeat(finalist.trial, seed) for finalist, seed in due]
 
     def _save(self) -> None:
         self._confirmation.save(self._session.folder)

@@ -10,17 +10,15 @@ from collections.abc import Callable
 from functools import partial
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from tuning.config import exceeded
 from tuning.errors import SpaceBug, StudyError
 from tuning.outcomes import FailureReason, StopReason
 from tuning.search.open_trials import OpenTrial, OpenTrials
 from tuning.search.session import Session
-from tuning.search.writer import DEATH_LIMIT, StudyWriter, describe, furthest_epoch
-from tuning.spaces.hyperparameters import from_params
-from tuning.study.optuna_internals import fail_trial, fixed_params_of, reopen_trial
-from tuning.study.trials import attributes_of, set_attributes
+from tuning.search.writer import StudyWriter, describe
+from tuning.study.trials import attributes_of
 from tuning.training.result import FitResult
 from tuning.workers.messages import (
     Ending,
@@ -119,7 +117,10 @@ class TrialEnds:
             return
         for duplicate in self._open.duplicates_of(number):
             if first.state == TrialState.FAIL:
-                self._fail_duplicate(duplicate, first)
+                reason = FailureReason(attributes_of(first).get("reason", FailureReason.LOST))
+                detail = f"it is the same as trial {number}"
+                write = partial(self._writer.fail, duplicate, reason, detail, queue_again=False)
+                self._close(duplicate, write, event="", has_value=False)
                 continue
             event = (
                 f"trial {duplicate.number} is the same as trial {number} on these data: not"
@@ -128,12 +129,6 @@ class TrialEnds:
             write = partial(self._writer.copy, duplicate, first)
             self._failures_in_a_row = 0
             self._close(duplicate, write, event=event)
-
-    def _fail_duplicate(self, duplicate: OpenTrial, first: FrozenTrial) -> None:
-        reason = FailureReason(attributes_of(first).get("reason", FailureReason.LOST))
-        detail = f"it is the same as trial {first.number}"
-        write = partial(self._writer.fail, duplicate, reason, detail, queue_again=False)
-        self._close(duplicate, write, event="", has_value=False)
 
     def _finish(self, opened: OpenTrial, result: FitResult) -> None:
         is_stopped = result.stopped and not result.paused
@@ -205,7 +200,7 @@ class TrialEnds:
 
     def _suspend_running(self, opened: OpenTrial) -> None:
         self._open.dispatcher.release(opened)
-        if self._writer.can_go_on(opened):
+        if self._writer.folder.checkpoint_path(opened.number).exists():
             self.write(opened, partial(self._writer.mark, opened, paused=True))
         else:
             self.fail(opened, *NOT_PAUSED[StopReason.INTERRUPTED])
@@ -234,39 +229,3 @@ class TrialEnds:
             " again (keep_going continues without such trials).",
             traceback=error.traceback,
         )
-
-
-def fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -> None:
-    """Fail a trial whose coordinator has died, while the caller holds the slot lock.
-
-    The trial's values are queued again, unless the trial seems to be the cause of `n_deaths` deaths
-    of its coordinators. A trial that its coordinator has finished after all is left as it is.
-    """
-    trial = reopen_trial(writer.study, frozen.number)
-    try:
-        set_attributes(trial, {"reason": FailureReason.LOST.value, "n_deaths": n_deaths})
-    except UpdateFinishedTrialError:
-        return
-    # The values are queued before the trial fails, as in `StudyWriter.fail`.
-    if n_deaths < DEATH_LIMIT:
-        # A trial without all its values draws them again, at the same draw index of the seed
-        # stream.
-        params = frozen.params if writer.has_all_values(frozen) else fixed_params_of(frozen)
-        attributes = {
-            **frozen.user_attrs,
-            "n_deaths": n_deaths,
-            "furthest_epoch": furthest_epoch(frozen),
-        }
-        writer.queue_again(frozen.number, params, attributes, reason=FailureReason.INTERRUPTED)
-    else:
-        detail = (
-            f"trial {frozen.number} is not tried again: its coordinator has died {n_deaths} times"
-            f" while it was at work, without an epoch after epoch {furthest_epoch(frozen):g}; it"
-            " may need more memory than the machine has"
-        )
-        logger.warning(detail)
-        values = from_params(frozen.params, writer.space.hyperparameters)
-        writer.write_error(frozen.number, values, reason=FailureReason.LOST, detail=detail)
-    with contextlib.suppress(UpdateFinishedTrialError):
-        fail_trial(trial)
-    writer.remove_checkpoint(frozen.number)

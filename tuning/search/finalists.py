@@ -71,9 +71,6 @@ class Terms:
             raise ArgumentError(f"share must be more than 0; received {self.share:g}.")
 
 
-DEFAULT_TERMS = Terms()
-
-
 def n_confirmable(summary: Summary) -> int:
     complete = (t for t in summary.trials if t.state == TrialState.COMPLETE)
     return sum(was_trained(trial) for trial in complete)

@@ -19,7 +19,7 @@ from tuning.outcomes import SearchEnd, StopReason
 from tuning.search.asha import Rungs, rungs_of
 from tuning.search.ends import TrialEnds
 from tuning.search.open_trials import OpenTrial, OpenTrials
-from tuning.search.progress import Progressed, ProgressReporter
+from tuning.search.progress import Progressed, seconds_left
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
 from tuning.search.session import Session
@@ -59,7 +59,7 @@ class Search:
         self.n_trials = 0
         self._deadline: float | None = None
         self._ends_paused = False
-        self._progress = ProgressReporter(session, on_change)
+        self._on_change, self._started = on_change, time.monotonic()
         self._ends = TrialEnds(session, self._writer, self._open, self._notify)
 
     def run(
@@ -85,7 +85,9 @@ class Search:
                     return ended
                 self._notify()
                 self._receive(0.0 if has_asked else TICK_SECONDS)
-            self._let_epochs_end()
+            deadline = time.monotonic() + STOP_SECONDS
+            while self._dispatcher.running and time.monotonic() < deadline:
+                self._receive(TICK_SECONDS)
         finally:
             try:
                 self._ends.suspend()
@@ -123,9 +125,11 @@ class Search:
 
         The trials that wait at a rung are pruned at the end, unless the time is up.
         """
-        if self._dispatcher.running or not self._has_nothing_to_wait_for():
-            return None
         is_finished = self._writer.summary.n_finished >= self.n_trials
+        # Workers that are still starting are awaited only if a trial may need them.
+        has_workers = is_finished or self._time_is_up() or self._dispatcher.has_ready_worker
+        if self._dispatcher.running or not has_workers:
+            return None
         if self._time_is_up() and (not is_finished or self._open.paused_baseline):
             if self._ends_paused:
                 self._ends.prune_paused("because the time is up")
@@ -146,22 +150,12 @@ class Search:
             return None
         return SearchEnd.EXHAUSTED if self._proposals.is_exhausted else None
 
-    def _has_nothing_to_wait_for(self) -> bool:
-        """Return whether the search need not wait for workers that are still starting."""
-        is_finished = self._writer.summary.n_finished >= self.n_trials
-        return is_finished or self._time_is_up() or self._dispatcher.has_ready_worker
-
     def _time_is_up(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _n_wanted(self) -> int:
         n_elsewhere = len(self._writer.running_elsewhere())
         return self.n_trials - self._writer.summary.n_finished - len(self._open) - n_elsewhere
-
-    def _let_epochs_end(self) -> None:
-        deadline = time.monotonic() + STOP_SECONDS
-        while self._dispatcher.running and time.monotonic() < deadline:
-            self._receive(TICK_SECONDS)
 
     def _dispatch(self) -> bool:
         """Give free workers the paused trials that may go on, then give one worker a new trial.
@@ -275,12 +269,25 @@ class Search:
     def _notify(self, event: str = "") -> None:
         if event:
             logger.info(event)
-        self._progress.report(
-            self._writer.summary,
-            self._open,
-            n_trials=self.n_trials,
+        now, running = time.monotonic(), self._dispatcher.running
+        left = seconds_left(
+            self._writer.summary.trials,
+            [opened.history for opened in running],
             n_new=self._proposals.n_new(self._n_wanted()),
             n_workers=self._coordinators.n_workers,
-            deadline=self._deadline,
-            event=event,
+        )
+        if self._deadline is not None:
+            until_deadline = max(self._deadline - now, 0.0)
+            left = until_deadline if left is None else min(left, until_deadline)
+        self._on_change(
+            Progressed(
+                summary=self._writer.summary,
+                n_trials=self.n_trials,
+                epochs=self._config.train.epochs,
+                running={opened.number: opened.n_epochs for opened in running},
+                n_paused=len(self._open.paused),
+                elapsed_seconds=now - self._started,
+                seconds_left=left,
+                event=event,
+            )
         )

@@ -73,20 +73,17 @@ class OpenTrial:
 
 
 def key(values: Mapping[str, Any]) -> Hashable:
-    """Return a key that is equal for equal configurations only; floats are compared by 12 digits.
+    """Return a key that is equal for equal configurations only. Floats are compared by 12 digits: a
+    sampler draws 0.30000000000000004 on a step of 0.05 where a default is 0.3.
 
     Configurations with different values are different, even where both give the same inputs on
     these data: with a larger vocabulary an initializer may draw other weights for the same words,
     and a search space may use any value anywhere.
     """
-    return tuple(sorted((name, _rounded(value)) for name, value in values.items()))
-
-
-def _rounded(value: Any) -> Any:
-    """Return a number without its last digits: a sampler draws 0.30000000000000004 on a step of
-    0.05 where a default is 0.3.
-    """
-    return float(f"{value:.12g}") if isinstance(value, float) else value
+    return tuple(
+        (name, float(f"{value:.12g}") if isinstance(value, float) else value)
+        for name, value in sorted(values.items())
+    )
 
 
 @dataclass

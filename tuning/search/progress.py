@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from optuna.trial import FrozenTrial
 
-from tuning.search.open_trials import OpenTrials
-from tuning.search.session import Session
 from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of
 from tuning.training.result import Epoch
@@ -36,46 +33,6 @@ class Progressed:
     elapsed_seconds: float
     seconds_left: float | None
     event: str = ""
-
-
-class ProgressReporter:
-    def __init__(self, session: Session, on_change: Callable[[Progressed], None]) -> None:
-        self._epochs, self._on_change = session.config.train.epochs, on_change
-        self._started = time.monotonic()
-
-    def report(
-        self,
-        summary: Summary,
-        trials: OpenTrials,
-        *,
-        n_trials: int,
-        n_new: int,
-        n_workers: int,
-        deadline: float | None,
-        event: str,
-    ) -> None:
-        """Report a change. `n_new` is the number of trials that have not started; `deadline` is the
-        monotonic time at which the call ends.
-        """
-        now = time.monotonic()
-        running = trials.dispatcher.running
-        histories = [opened.history for opened in running]
-        left = seconds_left(summary.trials, histories, n_new=n_new, n_workers=n_workers)
-        if deadline is not None:
-            until_deadline = max(deadline - now, 0.0)
-            left = until_deadline if left is None else min(left, until_deadline)
-        self._on_change(
-            Progressed(
-                summary=summary,
-                n_trials=n_trials,
-                epochs=self._epochs,
-                running={opened.number: opened.n_epochs for opened in running},
-                n_paused=len(trials.paused),
-                elapsed_seconds=now - self._started,
-                seconds_left=left,
-                event=event,
-            )
-        )
 
 
 def seconds_left(

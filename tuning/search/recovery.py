@@ -6,17 +6,27 @@ or failed.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning.fidelity import part_at
 from tuning.outcomes import LASTING, FailureReason
-from tuning.search.ends import fail_abandoned
 from tuning.search.open_trials import OpenTrial
 from tuning.search.writer import DEATH_LIMIT, StudyWriter, furthest_epoch, is_unproven
 from tuning.spaces.hyperparameters import defaults, from_params, to_params
-from tuning.study.optuna_internals import reopen_trial, set_intermediate_value
+from tuning.study.optuna_internals import (
+    fail_trial,
+    fixed_params_of,
+    reopen_trial,
+    set_intermediate_value,
+)
 from tuning.study.trials import attributes_of, is_at_work, is_named, set_attributes
 from tuning.training import checkpoints
+
+logger = logging.getLogger(__name__)
 
 MAX_TRIES = 3  # Maximum number of trials of the baseline, or of a starting point.
 
@@ -44,7 +54,7 @@ def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
             if opened is not None:
                 paused.append(opened)
             else:
-                fail_abandoned(writer, trial, n_deaths=_n_deaths(writer, trial))
+                _fail_abandoned(writer, trial, n_deaths=_n_deaths(writer, trial))
         if not writer.summary.trials:
             space = writer.space.hyperparameters
             baseline = to_params(defaults(space), space)
@@ -88,9 +98,45 @@ def take_over(writer: StudyWriter, *, paused: bool) -> bool:
         writer.refresh()  # a third coordinator may have taken the trials over
         abandoned = _abandoned(writer, paused=paused)
         for trial in abandoned:
-            fail_abandoned(writer, trial, n_deaths=_n_deaths(writer, trial))
+            _fail_abandoned(writer, trial, n_deaths=_n_deaths(writer, trial))
     writer.refresh()
     return bool(abandoned)
+
+
+def _fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -> None:
+    """Fail a trial whose coordinator has died, while the caller holds the slot lock.
+
+    The trial's values are queued again, unless the trial seems to be the cause of `n_deaths` deaths
+    of its coordinators. A trial that its coordinator has finished after all is left as it is.
+    """
+    trial = reopen_trial(writer.study, frozen.number)
+    try:
+        set_attributes(trial, {"reason": FailureReason.LOST.value, "n_deaths": n_deaths})
+    except UpdateFinishedTrialError:
+        return
+    # The values are queued before the trial fails, as in `StudyWriter.fail`.
+    if n_deaths < DEATH_LIMIT:
+        # A trial without all its values draws them again, at the same draw index of the seed
+        # stream.
+        params = frozen.params if writer.has_all_values(frozen) else fixed_params_of(frozen)
+        attributes = {
+            **frozen.user_attrs,
+            "n_deaths": n_deaths,
+            "furthest_epoch": furthest_epoch(frozen),
+        }
+        writer.queue_again(frozen.number, params, attributes, reason=FailureReason.INTERRUPTED)
+    else:
+        detail = (
+            f"trial {frozen.number} is not tried again: its coordinator has died {n_deaths} times"
+            f" while it was at work, without an epoch after epoch {furthest_epoch(frozen):g}; it"
+            " may need more memory than the machine has"
+        )
+        logger.warning(detail)
+        values = from_params(frozen.params, writer.space.hyperparameters)
+        writer.write_error(frozen.number, values, reason=FailureReason.LOST, detail=detail)
+    with contextlib.suppress(UpdateFinishedTrialError):
+        fail_trial(trial)
+    writer.remove_checkpoint(frozen.number)
 
 
 def _abandoned(writer: StudyWriter, *, paused: bool) -> list[FrozenTrial]:

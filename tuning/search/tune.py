@@ -8,7 +8,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,9 @@ from tuning.search.loop import Search
 from tuning.search.progress import Progressed
 from tuning.search.session import (
     Drawing,
-    NoDrawing,
     Session,
-    prepare_space,
     signals,
+    space_of_file,
 )
 from tuning.spaces.files import find_space, source_sha256
 from tuning.spaces.loading import SearchSpace
@@ -44,7 +43,8 @@ from tuning.study.coordinators import (
 )
 from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
-from tuning.study.prepare import prepare_corpus, release_memory, with_parts
+from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, with_parts
+from tuning.study.samplers import grid_points
 from tuning.study.storage import close_study, import_late_modules, storage_errors
 from tuning.study.study import open_study, read_record, recorded_space
 from tuning.study.summary import Summary, summarize
@@ -121,7 +121,7 @@ class TuneHooks:
     on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None
     on_change: Callable[[Progressed], None] = lambda progressed: None
     then: Callable[[Session, Outcome], None] = lambda session, outcome: None
-    drawing: Drawing = field(default_factory=NoDrawing)
+    drawing: Drawing | None = None
 
 
 def tune(  # noqa: PLR0913 - the settings of a call are objects already
@@ -141,13 +141,18 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     started, folder = time.monotonic(), results.study(config.study)
     space_path = find_space(config.space)
     with study_lock(folder), contextlib.ExitStack() as stack:
-        own = _coordinator(folder, space_path)
+        own = identify(folder)
+        if own != FIRST_COORDINATOR:
+            _require_same_source(space_path, folder)
         start_early(workers)
         corpus = _prepare(config, results, hooks.progress)
         config = with_parts(config, folder, corpus=corpus, min_texts=budget.min_texts)
         opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
         pool, limits = stack.enter_context(opened)
-        space = prepare_space(pool, space_path, config, corpus, hooks.progress)
+        space = space_of_file(pool, space_path, config, corpus)
+        if config.sampler == "grid":
+            grid_points(space, seed=config.seed)  # An endless grid is refused.
+        prepare_views(corpus, space, config, progress=hooks.progress)
         with storage_errors(storage_url):
             study = open_study(
                 results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
@@ -167,13 +172,6 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
                 drawing=hooks.drawing,
             )
             return _search(session, budget, failures=failures, started=started, hooks=hooks)
-
-
-def _coordinator(folder: StudyDir, space_path: Path) -> str:
-    own = identify(folder)
-    if own != FIRST_COORDINATOR:
-        _require_same_source(space_path, folder)
-    return own
 
 
 def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None) -> Corpus:
@@ -230,7 +228,7 @@ def _annotate(session: Session, *, with_figures: bool = True) -> None:
     """
     if session.coordinator == FIRST_COORDINATOR:
         summary = summarize(session.study, metric=session.config.metric)
-        session.drawing.annotate(session, summary, with_figures=with_figures)
+        session.draw(summary, with_figures=with_figures)
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:

@@ -112,9 +112,6 @@ class StudyWriter:
     def wait_for(self, opened: OpenTrial, number: int) -> None:
         set_attributes(opened.trial, {"waits_for": number})
 
-    def can_go_on(self, opened: OpenTrial) -> bool:
-        return self.folder.checkpoint_path(opened.number).exists()
-
     def prune(self, opened: OpenTrial, result: FitResult | None = None) -> None:
         """Finish a trial as PRUNED. `result` is the result of a trial that has just stopped, or
         whose model is beyond a limit; the attributes of a paused trial are written already.
