@@ -11,10 +11,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.studies import MANY_SPACE, many_trials
-from tuning.report import figures, plots
-from tuning.report.figures import learning_curves, parallel_coordinates, slices
+from tuning.report import figures
+from tuning.report.figures import learning_curves, parallel_coordinates, report_figures, slices
 from tuning.report.html_parts import plain
-from tuning.report.plots import report_figures
 from tuning.report.tables import trial_rows
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -222,8 +221,7 @@ def test_parallel_coordinates_are_those_of_the_best_trials(
     summary = summarize(study, metric="val_accuracy")
     names = ["dropout", "lstm_units"]
     n_traces = len(parallel_coordinates(study, summary, params=names).data)
-    for module in (figures, plots):
-        monkeypatch.setattr(module, "N_LINES", 10)
+    monkeypatch.setattr(figures, "N_LINES", 10)
     assert len(summary.ranked) == 30
     assert len(parallel_coordinates(study, summary, params=names).data) == n_traces - 20
     sentences = {

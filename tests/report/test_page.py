@@ -35,11 +35,10 @@ from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
 from tuning.fidelity import parts_per_epoch
-from tuning.report.figures import slices
+from tuning.report.figures import report_figures, slices
 from tuning.report.next_ranges import Advice, advise, declarations
 from tuning.report.page import Measured, write_report
 from tuning.report.page import page as page_of
-from tuning.report.plots import report_figures
 from tuning.report.quality import Quality
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows, record_rows, trial_rows, trials_table

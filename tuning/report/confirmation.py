@@ -10,7 +10,7 @@ from tuning.commands import typed
 from tuning.confirmation.estimates import RESOLUTION, Estimates
 from tuning.confirmation.plan import expected_cost
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
-from tuning.evaluation.statistics import DIGITS, LEVEL, as_shown
+from tuning.evaluation.statistics import DIGITS, LEVEL, Interval, as_shown
 from tuning.metrics import sign
 
 
@@ -43,9 +43,6 @@ def counted(n: int, noun: str) -> str:
 
 
 def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -> list[str]:
-    """Return the result of the confirmation of a study: the best configuration compared with the
-    baseline, the optimism of the search, and the duration of the repeats.
-    """
     best = [
         _confirmed_best(confirmation, estimates),
         _against_the_baseline(confirmation, estimates),
@@ -117,10 +114,14 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
         if estimates.seeds_to_resolve
         else ""
     )
-    interval = f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}] {seeds}"
+    interval = f"{signed(change)} {seeds}"
     if change.excludes_zero:
         return f"Against the baseline{over} it has {interval}{more}."
     return f"It is not distinguishable from the baseline{over} on these data: {interval}{more}."
+
+
+def signed(change: Interval) -> str:
+    return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
 
 
 def nothing_better(confirmation: Confirmation, estimates: Estimates) -> str:
@@ -131,9 +132,7 @@ def nothing_better(confirmation: Confirmation, estimates: Estimates) -> str:
 
 
 def lower_mean(confirmation: Confirmation, estimates: Estimates) -> float | None:
-    """Return the baseline's corrected mean if it is better than that of the best configuration,
-    which is chosen by its mean over the shared seeds; else None.
-    """
+    """Return the baseline's mean if it beats the best's, which is chosen on shared seeds alone."""
     baseline, towards = confirmation.baseline, sign(confirmation.metric)
     if (
         baseline is None

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
-from markupsafe import Markup
 from optuna.trial import FrozenTrial
 
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import pareto_front
 from tuning.metrics import sign
 from tuning.report.figures import LAYOUT
-from tuning.report.html_parts import plain, plot_html, table
+from tuning.report.html_parts import plain
 from tuning.report.quality import BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR
 from tuning.report.tables import trial_label, trial_seconds
 from tuning.study.summary import Summary, best_of
@@ -70,9 +69,6 @@ class Architecture:
 def cost_figures(
     summary: Summary, confirmation: Confirmation | None = None
 ) -> list[tuple[str, go.Figure]]:
-    """Return a figure for each cost that has been measured for `MIN_COST_TRIALS` completed trials,
-    with its title.
-    """
     known = [(cost, [t for t in summary.ranked if cost.of(t) is not None]) for cost in COSTS]
     return [
         (cost.title, _cost_figure(cost, trials, summary, confirmation))
@@ -81,43 +77,30 @@ def cost_figures(
     ]
 
 
-def cost_plots(summary: Summary, confirmation: Confirmation | None) -> list[tuple[str, Markup]]:
-    figures = cost_figures(summary, confirmation)
-    return [(title, plot_html(figure)) for title, figure in figures]
-
-
-def architecture_parts(summary: Summary) -> tuple[Markup, Markup] | None:
-    """Return figure and table as HTML; None if the space has no architectures."""
-    groups = architectures(summary)
-    if not groups:
-        return None
-    header, *rows = architecture_rows(groups, summary.metric)
-    return plot_html(architecture_figure(groups, summary.metric)), table(header, rows)
-
-
 def _cost_figure(
     cost: Cost,
     trials: Sequence[FrozenTrial],
     summary: Summary,
     confirmation: Confirmation | None,
 ) -> go.Figure:
-    """Draw the metric over a cost, and the front: the trials that no other trial beats at the same
-    or a lower cost.
-    """
+    """Draw the metric over a cost, and the front: the trials that none beats at a lower cost."""
     figure = go.Figure(layout={**LAYOUT, "height": 340, "showlegend": False})
     points = [(cost.of(trial) or 0.0, value_of(trial)) for trial in trials]
     add_front(figure, points, towards=sign(summary.metric))
     best = best_of(summary, confirmation)
-    is_best = [best is not None and trial is best.trial for trial in trials]
-    is_baseline = [trial is summary.baseline for trial in trials]
+    # The index of each trial's role: the best trial, the baseline, or another trial.
+    roles = [
+        0 if best is not None and trial is best.trial else 1 if trial is summary.baseline else 2
+        for trial in trials
+    ]
     figure.add_scatter(
         x=[x for x, _ in points],
         y=[y for _, y in points],
         mode="markers",
         marker={
-            "symbol": _choose(is_best, is_baseline, "star", "square", "circle"),
-            "size": _choose(is_best, is_baseline, 14, 10, 9),
-            "color": _choose(is_best, is_baseline, REFERENCE_COLOR, OTHER_COLOR, BEST_COLOR),
+            "symbol": [("star", "square", "circle")[role] for role in roles],
+            "size": [(14, 10, 9)[role] for role in roles],
+            "color": [(REFERENCE_COLOR, OTHER_COLOR, BEST_COLOR)[role] for role in roles],
         },
         opacity=0.8,
         text=[_named(trial, trial_label(trial, summary, best)) for trial in trials],
@@ -126,14 +109,6 @@ def _cost_figure(
     figure.update_xaxes(title=cost.unit, type="log", **log_axis([x for x, _ in points]))
     figure.update_yaxes(title=summary.metric)
     return figure
-
-
-def _choose(is_best: list[bool], is_baseline: list[bool], *values: Any) -> list[Any]:
-    of_best, of_baseline, of_others = values
-    return [
-        of_best if best else of_baseline if baseline else of_others
-        for best, baseline in zip(is_best, is_baseline, strict=True)
-    ]
 
 
 def _named(trial: FrozenTrial, label: str) -> str:
@@ -159,9 +134,7 @@ def add_front(
 
 
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """Return the range and the ticks of a logarithmic axis. The ticks that Plotly chooses are
-    digits without their power of ten.
-    """
+    """The ticks that Plotly chooses are digits without their power of ten."""
     positive = [value for value in values if value > 0]
     if not positive:
         return {}

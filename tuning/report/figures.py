@@ -1,9 +1,12 @@
-"""Plotly figures of a study, for the report and Optuna Dashboard."""
+"""Figures of a study for the report and Optuna Dashboard, and their order in the report, with a
+sentence about each.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -16,7 +19,8 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
 from tuning.metrics import METRICS
 from tuning.report.tables import trial_label, with_best
-from tuning.study.importances import study_of
+from tuning.spaces.loading import SearchSpace
+from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances, study_of
 from tuning.study.summary import PHASES, Summary, best_of
 from tuning.study.trials import attributes_of, epoch_values, is_pruned_early
 
@@ -26,6 +30,16 @@ N_CURVES = 12  # Maximum number of curves: readers can't distinguish more lines.
 N_PRUNED_CURVES = 100
 N_LINES = 200  # Maximum number of lines of the parallel coordinates.
 MAX_TICKS = 20  # Maximum number of epochs of which each has a tick.
+N_SLICES = 8  # Maximum number of slices: readers can't read more axes side by side.
+N_CONTOURS = 4  # Maximum number of hyperparameters in the contours; 4 give 12 plots.
+# A slice shows whether the metric rises or falls. Four points are in perfect order by chance in 2
+# of 24 cases, five points in 2 of 120.
+MIN_SLICE_TRIALS = 5
+# A surface of two variables with a peak has 6 coefficients; 6 more trials measure the noise.
+MIN_CONTOUR_TRIALS = 12
+# A contour is a grid of all pairs of values. With 500 trials, 12 contours would make a page of
+# 60 MB.
+N_CONTOUR_TRIALS = 50
 PRUNED_MARKER = {"symbol": "x", "size": 8, "color": "#8a94a0"}
 LAYOUT = {
     "template": "plotly_white",
@@ -36,10 +50,227 @@ LAYOUT = {
 }
 
 
-def learning_curves(summary: Summary, confirmation: Confirmation | None = None) -> go.Figure:
-    """Draw the objective after each epoch: the best trials, the baseline as a dashed line, and
-    pruned trials up to their last epoch.
+@dataclass(frozen=True)
+class Plot:
+    """A plot that needs `n_trials` completed trials. `why`: the reason, as a clause without
+    "because".
     """
+
+    title: str
+    sentence: str
+    draw: Callable[[], go.Figure]
+    n_trials: int = 1
+    why: str = ""
+
+
+def report_figures(
+    study: optuna.Study,
+    summary: Summary,
+    space: SearchSpace,
+    confirmation: Confirmation | None = None,
+) -> list[tuple[str, str, go.Figure | None]]:
+    """Return title, sentence and figure of each plot of the report, in its order.
+
+    If a study has too few completed trials for a figure, the sentence contains the number of trials
+    that the figure needs, and the figure is None. A plot that no number of trials allows, such as
+    slices of a study that searches no hyperparameter, is left out.
+    """
+    importance_of = importances(summary)
+    ordered = sorted(
+        (item.name for item in space.searched if not item.conditions),
+        key=lambda name: -importance_of[name].value if name in importance_of else 0.0,
+    )
+    so_far = "" if summary.has_costs else ", and the best value so far"
+    plots = [
+        Plot(
+            "Baseline against best",
+            _best_sentence(summary, confirmation),
+            lambda: baseline_against_best(summary, confirmation),
+        ),
+        *(
+            [
+                Plot(
+                    "Pareto front",
+                    "No other trial is better in all objectives than a trial on the front. Each"
+                    " value is of one training.",
+                    lambda: pareto_front(study, summary),
+                    2,
+                    "a single trial can't be compared with another",
+                )
+            ]
+            if summary.has_costs
+            else []
+        ),
+        Plot(
+            "Optimization history",
+            f"The objective of each completed trial{so_far}.{_crosses(summary)}",
+            lambda: history(study, summary),
+            2,
+            "a single trial has no history",
+        ),
+        Plot(
+            "Learning curves",
+            _curves_sentence(summary),
+            lambda: learning_curves(summary, confirmation),
+        ),
+        *_importance_plots(summary, importance_of),
+        *_slice_plots(study, summary, confirmation, ordered),
+        *_contour_plots(summary, ordered),
+        Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary)),
+    ]
+    return [_drawn(plot, n_complete=len(summary.ranked)) for plot in plots]
+
+
+def _drawn(plot: Plot, *, n_complete: int) -> tuple[str, str, go.Figure | None]:
+    if n_complete < plot.n_trials:
+        return (
+            plot.title,
+            (
+                f"This figure needs {plot.n_trials} completed trials, because {plot.why}; this"
+                f" study has {n_complete}."
+            ),
+            None,
+        )
+    return plot.title, plot.sentence, _styled(plot.title, plot.draw())
+
+
+def _best_sentence(summary: Summary, confirmation: Confirmation | None) -> str:
+    best = best_of(summary, confirmation)
+    if best is None:
+        return ""
+    same = (
+        f" The {best.name} is the baseline."
+        if best.trial is summary.baseline
+        else f" The best trial is the {best.name}."
+    )
+    return f"Validation metrics in the search, at the best epoch of each trial.{same}"
+
+
+def _crosses(summary: Summary) -> str:
+    return (
+        " Crosses are pruned trials, at their last value before they were stopped."
+        if pruned_trials(summary)
+        else ""
+    )
+
+
+def _curves_sentence(summary: Summary) -> str:
+    n_pruned = len(pruned_trials(summary))
+    if not n_pruned:
+        return "The objective after each epoch."
+    lines = (
+        f"the newest {N_PRUNED_CURVES} of {n_pruned} pruned trials"
+        if n_pruned > N_PRUNED_CURVES
+        else "pruned trials"
+    )
+    return (
+        f"The objective after each epoch. Thin gray lines are {lines}; a cross is where a trial was"
+        " stopped."
+    )
+
+
+def _importance_plots(summary: Summary, importance_of: dict[str, Interval]) -> list[Plot]:
+    n = len(summary.ranked)
+    if n >= MIN_TRIALS and not importance_of:
+        return []
+    interval = "Lines are 95 % intervals of the bootstrap over trials."
+    if n < MIN_INTERVAL_TRIALS:
+        interval = (
+            f"The figure has no intervals: they need {MIN_INTERVAL_TRIALS} completed trials, five"
+            f" of them in the best tenth, and this study has {n}. The best tenth of a resample of"
+            " fewer trials is too often a single trial that was drawn several times."
+        )
+    sentence = (
+        "How much each hyperparameter decides whether a trial is in the best tenth (PED-ANOVA)."
+        f" {interval}"
+    )
+    why = (
+        "PED-ANOVA compares the best tenth of the trials with all trials, and a tenth of fewer"
+        " trials is less than two"
+    )
+    return [
+        Plot(
+            "Importances",
+            sentence,
+            lambda: importance_figure(importance_of),
+            MIN_TRIALS,
+            why,
+        )
+    ]
+
+
+def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
+    return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
+
+
+def _slice_plots(
+    study: optuna.Study, summary: Summary, confirmation: Confirmation | None, names: list[str]
+) -> list[Plot]:
+    varied = _varied(names, summary.ranked)
+    if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
+        return []
+    shown = (
+        ""
+        if len(varied) <= N_SLICES
+        else f" {N_SLICES} of {len(varied)} hyperparameters are shown."
+    )
+    varied = varied[:N_SLICES]
+    best = f" of the best {N_LINES}" if len(summary.ranked) > N_LINES else ""
+    sentence = (
+        f"The objective of completed trials over each hyperparameter alone.{_crosses(summary)}"
+        f" Diamonds are corrected means over fresh seeds, if the study has any.{shown}"
+    )
+    why = "fewer points are often in order by chance"
+    return [
+        Plot(
+            "Slices",
+            sentence,
+            lambda: slices(study, summary, confirmation, params=varied),
+            MIN_SLICE_TRIALS,
+            why,
+        ),
+        Plot(
+            "Parallel coordinates",
+            f"Each line is a completed trial{best}; pruned trials are left out, because their"
+            f" values are of fewer epochs.{shown}",
+            lambda: parallel_coordinates(study, summary, params=varied),
+            MIN_SLICE_TRIALS,
+            why,
+        ),
+    ]
+
+
+def _contour_plots(summary: Summary, names: list[str]) -> list[Plot]:
+    best = summary.ranked[:N_CONTOUR_TRIALS]
+    few = _varied(names, best)[:N_CONTOURS]
+    if len(names) < 2 or (len(few) < 2 and len(best) >= MIN_CONTOUR_TRIALS):
+        return []
+    points = (
+        "completed trials" if len(best) == len(summary.ranked) else f"the {len(best)} best trials"
+    )
+    return [
+        Plot(
+            "Contours",
+            f"The objective over pairs of hyperparameters, drawn between the points of {points}.",
+            lambda: contours(best, summary, params=few),
+            MIN_CONTOUR_TRIALS,
+            "a surface drawn between fewer points follows their noise",
+        )
+    ]
+
+
+def _styled(title: str, figure: go.Figure) -> go.Figure:
+    # Without a color of its own a figure has the background of its template, light or dark.
+    figure.update_layout(LAYOUT, title=None, width=None, autosize=True, plot_bgcolor=None)
+    if title in ("Slices", "Contours"):
+        figure.update_xaxes(nticks=4, title_font_size=11, tickfont_size=10)
+        figure.update_yaxes(nticks=4, title_font_size=11, tickfont_size=10)
+    if title == "Contours":
+        figure.update_layout(height=900)
+    return figure
+
+
+def learning_curves(summary: Summary, confirmation: Confirmation | None = None) -> go.Figure:
     best = best_of(summary, confirmation)
     figure = go.Figure(layout=LAYOUT)
     for trial in with_best(summary.ranked[:N_CURVES], summary, best):
@@ -60,10 +291,7 @@ def learning_curves(summary: Summary, confirmation: Confirmation | None = None) 
 
 
 def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None:
-    """Draw thin gray lines, each with a cross at its end.
-
-    All trials share two traces, so that a click on one entry of the legend hides all of them.
-    """
+    """All trials share two traces, so that a click on the legend hides all of them."""
     if not pruned:
         return
     x: list[float | None] = []
@@ -108,9 +336,6 @@ def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
 
 
 def history(study: optuna.Study, summary: Summary) -> go.Figure:
-    """Draw the objective of each completed trial, the best value so far, and the last value of each
-    pruned trial.
-    """
     figure = optuna.visualization.plot_optimization_history(study, **_target(summary))
     pruned = pruned_trials(summary)
     if pruned:
@@ -119,10 +344,6 @@ def history(study: optuna.Study, summary: Summary) -> go.Figure:
 
 
 def baseline_against_best(summary: Summary, confirmation: Confirmation | None = None) -> go.Figure:
-    """Draw the validation metrics of the baseline and of the best trial side by side.
-
-    The metrics are drawn once where the best trial is the baseline.
-    """
     figure = go.Figure(layout=LAYOUT)
     names = [metric.objective for metric in METRICS.values() if metric.is_share]
     best = best_of(summary, confirmation)
@@ -148,15 +369,11 @@ def cost(summary: Summary) -> go.Figure:
     return figure
 
 
-def importance_figure(importances: dict[str, Interval]) -> go.Figure:
-    names = list(reversed(importances))
-    values = [importances[name].value for name in names]
-    has_intervals = not all(math.isnan(interval.low) for interval in importances.values())
-    error = (
-        {"type": "data", "symmetric": False, **_error_bars([importances[name] for name in names])}
-        if has_intervals
-        else None
-    )
+def importance_figure(importance_of: dict[str, Interval]) -> go.Figure:
+    names = list(reversed(importance_of))
+    values = [importance_of[name].value for name in names]
+    has_intervals = not all(math.isnan(interval.low) for interval in importance_of.values())
+    error = error_bars([importance_of[name] for name in names]) if has_intervals else None
     figure = go.Figure(layout=LAYOUT)
     figure.add_bar(
         x=values,
@@ -179,9 +396,6 @@ def slices(
     *,
     params: list[str],
 ) -> go.Figure:
-    """Draw the objective over each hyperparameter, with pruned trials at their last value and the
-    corrected means of the confirmation.
-    """
     figure = optuna.visualization.plot_slice(study, params=params, **_target(summary))
     pruned = pruned_trials(summary)
     if pruned:
@@ -197,7 +411,7 @@ def slices(
         figure,
         [finalist.values for finalist in repeated],
         y=[mean.value for mean in means],
-        error_y={"type": "data", "symmetric": False, **_error_bars(means)},
+        error_y=error_bars(means),
         text=[f"trial {finalist.trial}" for finalist in repeated],
         mode="markers",
         marker={"symbol": "diamond", "size": 10, "color": "#d9480f"},
@@ -207,9 +421,7 @@ def slices(
 
 
 def parallel_coordinates(study: optuna.Study, summary: Summary, *, params: list[str]) -> go.Figure:
-    """Draw each of the best `N_LINES` completed trials as a line over all hyperparameters. Optuna
-    draws each line as a trace of its own, which makes a page of thousands slow.
-    """
+    """Optuna draws each line as a trace of its own, which makes a page of thousands slow."""
     shown = study if len(summary.ranked) <= N_LINES else study_of(summary.ranked[:N_LINES], summary)
     return optuna.visualization.plot_parallel_coordinate(shown, params=params, **_target(summary))
 
@@ -227,11 +439,7 @@ def pareto_front(study: optuna.Study, summary: Summary) -> go.Figure:
 
 
 def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace: Any) -> None:
-    """Add a trace to each plot of a row of slices.
-
-    The title of a plot's x axis is the name of a hyperparameter; `values` contains the values of
-    all hyperparameters, for each point of the trace.
-    """
+    """Add a trace to each plot of a row of slices, whose x axis has the hyperparameter's name."""
     axes = dict.fromkeys((drawn.xaxis or "x", drawn.yaxis or "y") for drawn in figure.data)
     for number, (x, y) in enumerate(axes):
         axis = figure.layout[f"xaxis{x[1:]}"]
@@ -243,29 +451,20 @@ def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace
         )
 
 
-def _error_bars(intervals: list[Interval]) -> dict[str, list[float]]:
-    """Return the lengths of error bars above and below their values.
-
-    A length is 0 where the interval is not known, or where a bootstrap's interval lies to one side
-    of its value.
+def error_bars(intervals: Sequence[Interval]) -> dict[str, Any]:
+    """Return Plotly's error bars. A length is 0 where a bound is not known (NaN), or where a
+    bootstrap's interval lies to one side of its value.
     """
-    ends = [
-        (0.0, 0.0)
-        if math.isnan(interval.low)
-        else (interval.high - interval.value, interval.value - interval.low)
-        for interval in intervals
-    ]
     return {
-        "array": [max(above, 0.0) for above, _ in ends],
-        "arrayminus": [max(below, 0.0) for _, below in ends],
+        "type": "data",
+        "symmetric": False,
+        # max(0.0, NaN) is 0.0: NaN is not greater.
+        "array": [max(0.0, interval.high - interval.value) for interval in intervals],
+        "arrayminus": [max(0.0, interval.value - interval.low) for interval in intervals],
     }
 
 
 def _target(summary: Summary) -> dict[str, Any]:
-    """Return arguments that make Optuna's figures draw the metric.
-
-    With a single objective the function `target` is left out: Optuna's history then has the best
-    value so far.
-    """
+    """Without `target`, Optuna's history has the best value so far: one objective only."""
     named = {"target_name": summary.metric}
     return {**named, "target": lambda trial: trial.values[0]} if summary.has_costs else named

@@ -66,10 +66,8 @@ def pairs(rows: Iterable[tuple[str, str]], *, fold: bool = True) -> Markup:
 def narrow(
     header: list[str], rows: list[list[str]], names: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:
-    """Return the table with as many of the columns `names` as fit the page.
-
-    The columns `names` are next to each other. The last of these columns, which do not fit, are
-    joined to one column of text.
+    """Join the last of the neighboring columns `names`, which do not fit the page, to one column of
+    text.
     """
     widths = {
         name: _pixels([name, *(row[column] for row in rows)]) for column, name in enumerate(header)
@@ -96,17 +94,13 @@ def narrow(
 
 
 def breakable(text: str) -> Markup:
-    """Return escaped text with a possible line break after each underscore, because names of
-    hyperparameters are long; a line is not broken inside an interval.
-    """
+    """Allow a line break after each underscore of a long name, and none inside an interval."""
     escaped = escape(text).replace("_", Markup("_<wbr>"))
     return Markup("&nbsp;").join(escaped.rsplit(" ", 1)) if INTERVAL.search(text) else escaped
 
 
 def _pixels(cells: Sequence[str]) -> int:
-    """Return the minimum width of a column, whose lines are broken at spaces, after underscores and
-    in long words, but not inside an interval.
-    """
+    """Lines break at spaces, after underscores and in long words, but not inside an interval."""
     words = [word for cell in cells for word in re.split(r"(?<=_)|\s+(?!\S+\]$)", cell)]
     return PADDING_PIXELS + CHARACTER_PIXELS * max(
         len(word) if " " in word else min(len(word), LONG - 1) for word in words
@@ -114,17 +108,12 @@ def _pixels(cells: Sequence[str]) -> int:
 
 
 def _class_of(text: str) -> str:
-    """Return the class of a cell: "long" if one of its words may be broken, "others" if its column
-    has a minimum width.
-    """
     is_long = any(len(word) >= LONG for word in re.split(r"(?<=_)|\s+", text))
     return OTHERS if text == OTHERS else "long" if is_long else ""
 
 
 def _folded(text: str, *, fold: bool) -> tuple[str, str]:
-    """Return the part of a cell that is shown, and the part that is hidden at first; empty if
-    nothing is hidden.
-    """
+    """Return the part of a cell that is shown, and the part that is hidden at first."""
     if not fold or len(text) <= MAX_CHARACTERS:
         return breakable(text), ""
     end = text.rfind(" ", SHOWN_CHARACTERS // 2, SHOWN_CHARACTERS) + 1 or SHOWN_CHARACTERS

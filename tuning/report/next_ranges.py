@@ -75,9 +75,6 @@ def advise(
 
 
 def _fillable(space: SearchSpace, card: DataCard) -> dict[str, int]:
-    """Return the largest value that the data can fill, by hyperparameter: the number of words of
-    the training split, padding and unknown included, and the 99th percentile of the lengths.
-    """
     values = {
         "vocab_size": card.n_words + FIRST_WORD_ID,
         "sequence_length": card.length_percentiles[PERCENTILE],
@@ -94,9 +91,6 @@ def _upwards(item: Hyperparameter, value: float) -> float:
 
 
 def declarations(advice: list[Advice]) -> str:
-    """Return new ranges as lines for `declare_hyperparameters`: a line for each hyperparameter, in
-    the scope in which it is active.
-    """
     bounds = {entry.item: (entry.low, entry.high) for entry in advice}
     lines = []
     for conditions, items in itertools.groupby(bounds, key=lambda item: item.conditions):
@@ -121,9 +115,7 @@ def _declaration(item: Hyperparameter, low: float, high: float) -> str:
 
 
 def _lower(item: Hyperparameter) -> float:
-    """Return the new lower bound: low / 2 for a logarithmic range, low - (high - low) for a linear
-    range, and at least 0, or 1 for integers.
-    """
+    """Extend by the width of a linear range, and halve the bound of a logarithmic one."""
     assert item.low is not None and item.high is not None  # for mypy: the caller has checked this
     minimum = 1.0 if item.kind == "int" else 0.0
     if item.log:
@@ -135,9 +127,7 @@ def _lower(item: Hyperparameter) -> float:
 
 
 def _higher(item: Hyperparameter) -> float:
-    """Return the new upper bound: 2 * high for a logarithmic range, high + (high - low) for a
-    linear range, and at most `MAX_DROPOUT` for a dropout rate and `MAX_ORDER` for n-grams.
-    """
+    """Extend as `_lower`, and at most to `MAX_DROPOUT` for dropouts and `MAX_ORDER` for n-grams."""
     assert item.low is not None and item.high is not None  # for mypy: the caller has checked this
     wanted = item.high * 2 if item.log else item.high + (item.high - item.low)
     if "dropout" in item.name:

@@ -29,9 +29,9 @@ from tuning.evaluation.test_split import BEST, ensemble_sentences, exported_name
 from tuning.metrics import METRICS
 from tuning.report import costs, quality
 from tuning.report.confirmation import finalist_rows, missed_sentences
+from tuning.report.figures import report_figures
 from tuning.report.html_parts import WIDTHS, narrow, pairs, plot_html, plotly_script, table
 from tuning.report.next_ranges import advise, declarations
-from tuning.report.plots import report_figures
 from tuning.report.sentences import (
     answer,
     comparison,
@@ -62,9 +62,7 @@ THEMES = {"light": "plotly_white", "dark": "plotly_dark"}  # Plotly's templates
 
 @dataclass(frozen=True)
 class Measured:
-    """The results of a study beside its trials: the linear model of its data, the stored
-    predictions of its best model, and the search spaces of its comparison.
-    """
+    """The results of a study beside its trials."""
 
     linear: LinearReference | None = None
     predictions: quality.Quality | None = None
@@ -72,10 +70,7 @@ class Measured:
 
 
 def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tuple[Path, Path]:
-    """Write the page and `trials.csv` of a study, and return their paths.
-
-    The data are read again for the values of `slice_column`.
-    """
+    """Write the page and `trials.csv`. The data are read again for the values of `slice_column`."""
     folder, summary = study.folder, study.summary
     summary.require_complete("a report")
     cache, predictions = _read(study, slice_column=slice_column)
@@ -102,9 +97,7 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
 
 
 def _read(study: StudyHandle, *, slice_column: str | None) -> tuple[Corpus, quality.Quality | None]:
-    """Return the tokenized data of a study, and the predictions of its best model. The data are
-    read again for a slice column, or if the cache is empty.
-    """
+    """The data are read again for a slice column, or if the cache is empty."""
     results, record = study.results, study.record
     cache, columns = Corpus(results.cache_dir(record.data_fingerprint)), {}
     if slice_column is not None or not cache.is_written:
@@ -128,7 +121,10 @@ def page(
 ) -> str:
     config, linear, name = record.config, measured.linear, folder.name
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
-    *plots, cost_plot = _plots(study, summary, space, confirmation)
+    *plots, cost_plot = (
+        (title, sentence, None if figure is None else plot_html(figure))
+        for title, sentence, figure in report_figures(study, summary, space, confirmation)
+    )
     advice = advise(summary, space, card, confirmation)
     return render(
         "tuning.report",
@@ -141,8 +137,11 @@ def page(
         verdict=verdict(summary, confirmation),
         linear=linear_sentences(linear, confirmation, test, study=name, metric=config.metric),
         quality=_quality(measured.predictions) if measured.predictions else None,
-        costs=costs.cost_plots(summary, confirmation),
-        architectures=costs.architecture_parts(summary),
+        costs=[
+            (title, plot_html(figure))
+            for title, figure in costs.cost_figures(summary, confirmation)
+        ],
+        architectures=_architectures(summary),
         finalists=_finalists(confirmation),
         test=_test(test, config.metric) if test else None,
         plots=plots,
@@ -183,7 +182,6 @@ def _points(
     test: TestDocument | None,
     linear: LinearReference | None,
 ) -> Markup:
-    """Draw the models' scores side by side: on the test split, else on the validation split."""
     if test:
         return plot_html(
             quality.points_figure(quality.points_on_test(test), title="accuracy on the test split")
@@ -211,20 +209,22 @@ def _quality(seen: quality.Quality) -> dict[str, Any]:
             (
                 title,
                 plot_html(quality.slices_figure(seen, slices)),
-                table(["part", "texts", "accuracy"], quality.slice_rows(slices)),
+                table(
+                    ["part", "texts", "accuracy"],
+                    [[part.name, f"{part.n_texts:,}", str(part.accuracy)] for part in slices],
+                ),
             )
             for title, slices in quality.slices_of(seen)
         ],
     }
 
 
-def _plots(
-    study: optuna.Study, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
-) -> list[tuple[str, str, str | None]]:
-    return [
-        (title, sentence, None if figure is None else plot_html(figure))
-        for title, sentence, figure in report_figures(study, summary, space, confirmation)
-    ]
+def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
+    groups = costs.architectures(summary)
+    if not groups:
+        return None
+    header, *rows = costs.architecture_rows(groups, summary.metric)
+    return plot_html(costs.architecture_figure(groups, summary.metric)), table(header, rows)
 
 
 def _finalists(confirmation: Confirmation | None) -> str | None:
@@ -238,7 +238,6 @@ def _finalists(confirmation: Confirmation | None) -> str | None:
 
 
 def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int) -> str:
-    """Return sentences about the effects of pruning; empty if no trial was pruned."""
     saved = costs.saved_sentence(summary, epochs=epochs)
     if not saved:
         return ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -37,7 +36,7 @@ from tuning.evaluation.slices import (
 )
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
-from tuning.report.figures import LAYOUT
+from tuning.report.figures import LAYOUT, error_bars
 from tuning.report.html_parts import plain
 from tuning.results import StudyDir
 from tuning.study.summary import Summary, best_of
@@ -125,9 +124,7 @@ def points_on_test(test: TestDocument) -> list[Point]:
 def validation_points(
     summary: Summary, confirmation: Confirmation | None, linear: LinearReference | None
 ) -> list[Point]:
-    """Return the metric of the best trial, of the baseline and of the linear model on the
-    validation split: the corrected means of a confirmation, else the values of the search.
-    """
+    """Return corrected means after a confirmation, else the values of the search."""
     best, estimates = best_of(summary, confirmation), None
     if confirmation is not None and best is not None and best.mean is not None:
         estimates = estimate(confirmation)
@@ -150,10 +147,7 @@ def validation_points(
 
 
 def points_figure(points: Sequence[Point], *, title: str, line: float | None = None) -> go.Figure:
-    """Draw scores as points with intervals, each below its name, and a dashed line at `line`.
-
-    The names are inside the plot, which therefore has the whole width of a phone.
-    """
+    """The names are inside the plot, which therefore has the whole width of a phone."""
     rows = range(len(points), 0, -1)
     figure = go.Figure(layout={**LAYOUT, "height": 90 + ROW_PIXELS * len(points)})
     # The top margin is for Plotly's buttons, which would cover the first name.
@@ -162,7 +156,7 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
         figure.add_scatter(
             x=[point.score.value],
             y=[row],
-            error_x=_error([point.score]),
+            error_x=error_bars([point.score]),
             mode="markers",
             marker={"size": 11, "color": point.color},
             hovertemplate=f"{point.label}<br>{point.score}<extra></extra>",
@@ -190,14 +184,6 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
     return figure
 
 
-def _error(scores: Sequence[Interval]) -> dict[str, Any]:
-    return {
-        "symmetric": False,
-        "array": [max(0.0, score.high - score.value) for score in scores],
-        "arrayminus": [max(0.0, score.value - score.low) for score in scores],
-    }
-
-
 def _range_of(points: Sequence[Point], line: float | None) -> list[float]:
     ends = [end for point in points for end in vars(point.score).values() if not math.isnan(end)]
     ends += [] if line is None else [line]
@@ -206,9 +192,7 @@ def _range_of(points: Sequence[Point], line: float | None) -> list[float]:
 
 
 def confusion_figure(quality: Quality) -> go.Figure:
-    """Draw the confusion matrix. A row is a true class; the color of a cell is its share of the
-    row.
-    """
+    """A row is a true class; the color of a cell is its share of the row."""
     matrix = np.array(confusion(quality.predictions.labels, quality.predictions.probabilities))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     names = [plain(name, width=MAX_CLASS_NAME) for name in quality.class_names]
@@ -240,7 +224,6 @@ def confusion_figure(quality: Quality) -> go.Figure:
 
 
 def calibration_figure(quality: Quality) -> go.Figure:
-    """Draw the accuracy over the confidence in each bin, and the line of a calibrated model."""
     bins = calibration(quality.predictions)
     figure = go.Figure(layout={**LAYOUT, "showlegend": False, "height": 360})
     x, values = [part.confidence for part in bins], [part.accuracy for part in bins]
@@ -255,7 +238,7 @@ def calibration_figure(quality: Quality) -> go.Figure:
     figure.add_scatter(
         x=x,
         y=[part.value for part in values],
-        error_y=_error(values),
+        error_y=error_bars(values),
         text=[f"{part.n_texts:,} texts, accuracy {part.accuracy}" for part in bins],
         hovertemplate="confidence %{x:.3f}, %{text}<extra></extra>",
         mode="lines+markers",
@@ -284,7 +267,3 @@ def slices_figure(quality: Quality, slices: Sequence[Slice]) -> go.Figure:
     ]
     overall = accuracy_on(quality.predictions).value
     return points_figure(points, title="accuracy", line=overall)
-
-
-def slice_rows(slices: Sequence[Slice]) -> list[list[str]]:
-    return [[part.name, f"{part.n_texts:,}", str(part.accuracy)] for part in slices]

@@ -16,7 +16,7 @@ from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
 from tuning.evaluation.statistics import DIGITS, Interval, as_shown, interval_text
 from tuning.evaluation.test_split import BEST, exported_name
 from tuning.metrics import metric_of, sign
-from tuning.report.confirmation import lower_mean, nothing_better, sentences
+from tuning.report.confirmation import lower_mean, nothing_better, sentences, signed
 from tuning.study.summary import Best, Summary, best_of
 from tuning.study.trials import (
     is_over_limit,
@@ -31,9 +31,6 @@ def answer(
     test: TestDocument | None,
     linear: LinearReference | None,
 ) -> str:
-    """Return a sentence with the model to use, its score, and its differences to the models that it
-    is compared with: on the test split, or on the validation split before an export.
-    """
     if test is not None:
         return _answer_on_test(test, summary)
     best = best_of(summary, confirmation)
@@ -104,17 +101,13 @@ def against(other: str, change: Interval, towards: int) -> str:
     if math.isnan(change.low):
         return f"against {other} {change.value:+.4f}" if change.value else f"equal to {other}"
     if not change.excludes_zero:
-        return f"not distinguishable from {other} ({_signed(change)})"
+        return f"not distinguishable from {other} ({signed(change)})"
     word = "worse" if _is_worse(change, towards) else "better"
-    return f"{word} than {other} ({_signed(change)})"
+    return f"{word} than {other} ({signed(change)})"
 
 
 def _is_worse(change: Interval, towards: int) -> bool:
     return change.excludes_zero and towards * change.value < 0
-
-
-def _signed(change: Interval) -> str:
-    return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
 
 
 def _unconfirmed(summary: Summary, best: Best | None, state: str) -> str:
@@ -135,9 +128,6 @@ def _unconfirmed(summary: Summary, best: Best | None, state: str) -> str:
 
 
 def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
-    """Return the result of the search in one or two sentences, or the result of its confirmation if
-    there are repeats.
-    """
     estimates = estimate(confirmation) if confirmation else None
     chosen = best_of(summary, confirmation)
     newer = ""
@@ -202,7 +192,7 @@ def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> 
     change = as_shown(known or result.accuracy_difference)
     score = metric_of(metric).label if known else "accuracy"
     p = f"= {result.p_value:.2g}" if result.p_value else "< 1e-300"  # A smaller p rounds to 0.
-    size = f"{_signed(change)} {score}, McNemar's p {p}"
+    size = f"{signed(change)} {score}, McNemar's p {p}"
     if not change.excludes_zero:
         return f"{exported} can't be distinguished from the {name} on the test split: {size}."
     word = "behind" if _is_worse(change, sign(metric) if known else 1) else "ahead of"
@@ -253,12 +243,12 @@ def _linear_on_test(test: TestDocument, name: str, *, study: str, metric: str) -
     if not (change := as_shown(change)).excludes_zero:
         return [
             first,
-            f"{exported} can't be distinguished from it: {_signed(change)}. The test split does not"
+            f"{exported} can't be distinguished from it: {signed(change)}. The test split does not"
             " show which of the two is better.",
         ]
     if sign(metric) * change.value > 0:
-        return [first, f"{exported} is ahead of it: {_signed(change)}."]
-    return [first, f"{exported} is behind it: {_signed(change)}. {_behind_remedy(study)}"]
+        return [first, f"{exported} is ahead of it: {signed(change)}."]
+    return [first, f"{exported} is behind it: {signed(change)}. {_behind_remedy(study)}"]
 
 
 def _behind_remedy(study: str) -> str:

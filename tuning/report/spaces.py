@@ -26,17 +26,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """The result of the study of one search space.
-
-    Attributes:
-        space: name of the search space.
-        accuracy: corrected mean of the best trial's repeats on fresh seeds; None while no trial is
-            confirmed.
-        repeats: value of the confirmed best by fresh seed.
-        search_value: best value of the search.
-        n_trials: number of finished trials.
-        train_seconds: duration of the training of the best trial.
-        latency_ms: its latency for a single text, if the study measures latencies.
+    """The result of the study of one search space. `repeats`: value of the confirmed best by fresh
+    seed. `train_seconds` and `latency_ms` are of the best trial, the latency for a single text.
     """
 
     space: str
@@ -51,9 +42,7 @@ class Standing:
     latency_ms: float | None = None
 
     def lead_over(self, other: Standing) -> Interval:
-        """Return the mean of the differences to another confirmed space, on the seeds that both
-        have, with Student's interval of paired differences.
-        """
+        """Return the mean difference on shared seeds, with Student's interval of paired values."""
         shared = sorted(set(self.repeats) & set(other.repeats))
         return mean_interval([self.repeats[seed] - other.repeats[seed] for seed in shared])
 
@@ -69,9 +58,7 @@ def comparison_of(record: StudyRecord) -> str | None:
 
 
 def comparisons(results: ResultsDir) -> dict[str, list[StudyRecord]]:
-    """Return the studies of each comparison, the first created first: the studies that are named
-    after it and their search space, on the data of the first, with its metric and its seed.
-    """
+    """Return the studies of each comparison on the first one's data, with its metric and seed."""
     records = []
     for path in results.path.glob("*/study.json"):
         try:
@@ -128,7 +115,6 @@ def _standing(study: StudyHandle) -> Standing:
 
 
 def space_rows(standings: Sequence[Standing]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of a table of search spaces, without empty columns."""
     header = [
         *("search space", "mean on fresh seeds", "lead of the best", "in the search", "trials"),
         *("parameters", "seconds", "latency ms"),

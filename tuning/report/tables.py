@@ -39,11 +39,7 @@ SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}
 
 
 def trials_table(summary: Summary) -> pd.DataFrame:
-    """Return a row per trial: number, state, value, hyperparameters, attributes, and a column per
-    phase for the seconds.
-
-    Text that a spreadsheet would read as a formula gets an apostrophe in front.
-    """
+    """Text that a spreadsheet would read as a formula gets an apostrophe in front."""
     rows = []
     for trial in summary.trials:
         # A hyperparameter may have the name of a metric.
@@ -79,7 +75,6 @@ def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
 def with_best(
     trials: Sequence[FrozenTrial], summary: Summary, best: Best | None
 ) -> list[FrozenTrial]:
-    """Return some trials, and after them the best and the baseline, if these are not included."""
     shown = [*trials]
     for trial in (best.trial if best else None, summary.baseline):
         if trial is not None and trial not in shown:
@@ -168,7 +163,6 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
 
 
 def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
-    """Return a trial's wall time in seconds, over all phases but the coordinator's storage."""
     return float(sum(seconds for phase, seconds in seconds_of(trial).items() if phase != "storage"))
 
 
@@ -245,7 +239,6 @@ def _left_out(card: DataCard) -> str:
 
 
 def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[tuple[str, str]]:
-    """Return the facts that are needed to repeat a study, as pairs of a name and a text."""
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     n_texts = card.n_rows["train"]
     return [
@@ -273,9 +266,7 @@ def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
 
 
 def flags_of(settings: Mapping[str, Any]) -> list[str]:
-    """Return settings as the flags of a command with their values, without settings that are None.
-    A tuple of numbers is a flag that is repeated.
-    """
+    """A tuple of numbers is a flag that is repeated."""
     words = []
     for name, value in given(**settings).items():
         values = [f"{item:g}" for item in value] if isinstance(value, tuple) else [str(value)]

@@ -46,13 +46,8 @@ def rungs_of(epochs: int, *, parts: int = 1) -> tuple[float, ...]:
 
 @dataclass
 class Rungs:
-    """The values of a study's trials at each rung.
-
-    Args:
-        epochs: the rungs, as `rungs_of` gives them.
-        towards: 1 where a higher value is better, else -1.
-        n_trials: number of trials that the study will have.
-        values: epoch → trial number → value, or a better one within the first epoch.
+    """The values of a study's trials at each rung. `towards`: 1 where a higher value is better,
+    else -1. `values`: epoch → trial number → value, or a better one within the first epoch.
     """
 
     epochs: tuple[float, ...]

@@ -72,10 +72,8 @@ def confirm(
     hooks: ConfirmHooks | None = None,
     train: Callable[..., Confirmation] | None = None,
 ) -> Confirmation:
-    """Prepare the data of a finished search, start workers, and confirm with them.
-
-    Args:
-        train: called with the session and the hooks, instead of `confirm_within` with the terms.
+    """Prepare the data of a finished search, start workers, and confirm with them. `train` is
+    called in place of `confirm_within`.
     """
     workers, hooks = workers or Workers(), hooks or ConfirmHooks()
     config, space = finished.config, finished.space
@@ -154,9 +152,7 @@ class _Repeat:
 
 
 class _Repeats:
-    """One call of `confirm`, from its first training to its last. Every result is written before
-    the next training is started.
-    """
+    """One call of `confirm`. Every result is written before the next training is started."""
 
     def __init__(
         self,
@@ -218,9 +214,7 @@ class _Repeats:
         return next(finalist for finalist in items if finalist.trial == repeat.trial)
 
     def _is_fresh(self, repeat: _Repeat) -> bool:
-        """Return whether a training is a repeat on a fresh seed. A training on the search's seed
-        trains a pruned trial to its end.
-        """
+        """A training on the search's seed trains a pruned trial to its end."""
         return repeat.seed != self._confirmation.search_seed
 
     def _record(self, repeat: _Repeat, message: Ending) -> None:

@@ -39,11 +39,7 @@ NOT_PAUSED = {
 
 
 class TrialEnds:
-    """The ends of a coordinator's open trials.
-
-    Args:
-        notify: called with a sentence after each end.
-    """
+    """The ends of a coordinator's open trials. `notify` gets a sentence after each end."""
 
     def __init__(
         self,
@@ -80,16 +76,12 @@ class TrialEnds:
         self.settle_duplicates(opened.number)
 
     def _remove(self, opened: OpenTrial, *, has_value: bool) -> None:
-        """Remove an ended trial from the open trials, and its checkpoint. Every end calls this
-        function.
-        """
+        """Every end calls this function."""
         self._open.close(opened, has_value=has_value)
         self._writer.remove_checkpoint(opened.number)
 
     def write(self, opened: OpenTrial, write: Callable[[], None]) -> bool:
-        """Write to the study. If another program has finished the trial, end the trial here and
-        return False.
-        """
+        """Return False and end the trial here if another program has finished the trial."""
         try:
             write()
         except UpdateFinishedTrialError:

@@ -79,9 +79,7 @@ def n_confirmable(summary: Summary) -> int:
 def require_finished(
     summary: Summary, folder: StudyDir, *, min_complete: int = MIN_COMPLETE
 ) -> None:
-    """Check that a search can be confirmed. A search that has a confirmation, for example that of a
-    comparison, needs one completed trial.
-    """
+    """A search that has a confirmation, such as that of a comparison, needs one trial."""
     if folder.confirmation_path.exists():
         min_complete = 1
     n_complete = n_confirmable(summary)
@@ -177,9 +175,7 @@ def _seconds_per_epoch(summary: Summary) -> float:
 def _finalist(
     trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace, *, usual: float
 ) -> Finalist:
-    """Return a trial as a finalist. `usual`: seconds of an epoch of a trial without times, which
-    was imported.
-    """
+    """`usual`: seconds of an epoch of a trial without times, which was imported."""
     attributes = attributes_of(trial)
     epochs = attributes["best_epoch"]
     return Finalist(
@@ -233,9 +229,7 @@ def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace
 
 
 def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Finalist | None:
-    """Return a complete or pruned trial as a configuration to train until its best epoch; None for
-    a trial without a whole epoch, and for a trial over a limit.
-    """
+    """Return a trial as a configuration to train until its best epoch; None if it can't be."""
     attributes, is_complete = attributes_of(trial), trial.state == TrialState.COMPLETE
     values, epochs = epoch_values(trial), attributes.get("best_epoch", 0)
     is_usable = (is_complete or is_pruned_early(trial)) and not is_over_limit(trial)

@@ -96,9 +96,6 @@ class Search:
         return SearchEnd.INTERRUPTED
 
     def _follow_other_coordinators(self) -> None:
-        """Read the heartbeats and the trials of the study's other coordinators, and take over the
-        trials of coordinators that have left or count as dead.
-        """
         if not self._coordinators.exchange_heartbeats() or not self._coordinators.has_others:
             return
         self._writer.refresh()

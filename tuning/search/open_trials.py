@@ -88,9 +88,7 @@ def key(values: Mapping[str, Any]) -> Hashable:
 
 @dataclass
 class Configurations:
-    """The configurations of a study, and the first trial with each of them. With the same seed,
-    training a configuration again gives the same result.
-    """
+    """The first trial with each configuration: training it again gives the same result."""
 
     trials: dict[Hashable, int] = field(default_factory=dict)
 
@@ -146,10 +144,8 @@ class OpenTrials:
         return [trial for trials in self._duplicates.values() for trial in trials]
 
     def read_trials(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Record the values at the rungs and the failures of the trials of all coordinators.
-
-        Returns:
-            The trials that take a slot of the study, whose configurations the caller records.
+        """Record the values at the rungs and the failures of the trials of all coordinators. Return
+        the trials that take a slot of the study, whose configurations the caller records.
         """
         own = {opened.number for opened in self.dispatcher.running} | set(self._paused)
         taken = []

@@ -118,9 +118,7 @@ class Proposals:
         return any(_is_on_last_try(trial) and is_unproven(trial) for trial in own)
 
     def has_suspect(self, running: Iterable[OpenTrial]) -> bool:
-        """Return whether one of these trials is on its last try, has trained no further epoch, and
-        must train alone.
-        """
+        """Return whether one of these trials must train alone, as `_must_wait` does."""
         trials = self._writer.summary.trials
         own = (trials[opened.number] for opened in running)
         return any(_is_on_last_try(trial) and is_unproven(trial) for trial in own)

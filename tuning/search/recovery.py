@@ -152,9 +152,7 @@ def _abandoned(writer: StudyWriter, *, paused: bool) -> list[FrozenTrial]:
 
 
 def _n_deaths(writer: StudyWriter, frozen: FrozenTrial) -> int:
-    """Return the number of deaths of coordinators, the last death included, since a configuration
-    last trained an epoch that no earlier try had reached.
-    """
+    """Count the last death too, unless the configuration has trained a further epoch."""
     n_before = attributes_of(frozen).get("n_deaths", 0)
     if attributes_of(frozen).get("reason") not in (None, FailureReason.OVER_A_LIMIT):
         return n_before  # The coordinator was ending the trial when a write failed.

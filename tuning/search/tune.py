@@ -55,8 +55,6 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """The study after a search, and the reason why the search ended."""
-
     summary: Summary
     space: SearchSpace
     ended: SearchEnd
@@ -64,9 +62,7 @@ class Outcome:
 
     @property
     def min_complete(self) -> int:
-        """The number of completed trials that a confirmation needs: a search that only its duration
-        limits may complete a single one.
-        """
+        """A search that only its duration limits may complete a single trial."""
         return 1 if self.n_trials == MAX_TRIALS else MIN_COMPLETE
 
 
@@ -101,12 +97,9 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class FailurePolicy:
-    """The effects of two failures: a bug in the search space, and a machine without a heartbeat.
-
-    Args:
-        keep_going: whether a bug in the search space fails its trial and does not stop the study.
-        dead_seconds: seconds without a heartbeat of this machine after which it counts as dead for
-            other machines.
+    """`keep_going`: a bug in the search space fails its trial and does not stop the study.
+    `dead_seconds`: after so many seconds without a heartbeat this machine counts as dead for
+    others.
     """
 
     keep_going: bool = False
@@ -175,9 +168,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
 
 
 def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None) -> Corpus:
-    """Return the tokenized data, from the cache if possible. The texts are released, because no
-    worker needs them while the search runs.
-    """
+    """The texts are released, because no worker needs them while the search runs."""
     corpus, _ = prepare_corpus(config, results=results, progress=progress)
     folder = results.study(config.study)
     for path in trim_caches(results, own=folder, keep=corpus.fingerprint):
@@ -223,18 +214,14 @@ def _search(
 
 
 def _annotate(session: Session, *, with_figures: bool = True) -> None:
-    """Write the Dashboard's note. A machine that joins leaves the note to the machine that created
-    the study, whose folder has the confirmation.
-    """
+    """The note is left to the machine that created the study, whose folder has the confirmation."""
     if session.coordinator == FIRST_COORDINATOR:
         summary = summarize(session.study, metric=session.config.metric)
         session.draw(summary, with_figures=with_figures)
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:
-    """Check, before any code of a search space runs, that its file is the study's, because all
-    machines must train the same models.
-    """
+    """Compare the file's hash before its code runs: all machines must train the same models."""
     here, recorded = source_sha256(path), recorded_space(folder).source_sha256
     if here != recorded:
         raise StudyError(
@@ -245,9 +232,7 @@ def _require_same_source(path: Path, folder: StudyDir) -> None:
 
 
 def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
-    """Return the number of trials that the study is to have: the number that this call names, else
-    the number of the last call, else the default.
-    """
+    """Return this call's number of trials, else that of the last call, else the default."""
     requested = requested_n_trials(study)
     if named is None and requested is None and joins:
         raise StudyError(

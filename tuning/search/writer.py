@@ -121,10 +121,8 @@ class StudyWriter:
         self._tell(opened, state=TrialState.PRUNED)
 
     def complete(self, opened: OpenTrial, result: FitResult) -> None:
-        """Finish a trial as COMPLETE with the value of its best epoch.
-
-        A baseline beyond a limit is finished as PRUNED, so that the best complete trial is always
-        within the limits.
+        """A baseline beyond a limit is PRUNED, so that the best complete trial is within the
+        limits.
         """
         self._set_attributes(opened, result)
         if self.is_over_limit(result):
@@ -135,9 +133,7 @@ class StudyWriter:
         self._tell(opened, [result.best_value, *costs])
 
     def copy(self, opened: OpenTrial, other: FrozenTrial) -> None:
-        """Finish a trial with the result of another trial of the same configuration, because a
-        second training would give the same result.
-        """
+        """A second training of the same configuration would give the same result."""
         kept = {n: value for n, value in other.user_attrs.items() if n not in OWN_ATTRIBUTES}
         for name, value in (kept | {"same_as": other.number, "seconds": {}}).items():
             opened.trial.set_user_attr(name, value)
@@ -255,9 +251,7 @@ class StudyWriter:
         return bool(exceeded(self.config.limits, vars(result)))
 
     def reread(self, opened: OpenTrial) -> None:
-        """Read one trial again. Reading all trials would read every running trial with its values
-        from the storage at every change.
-        """
+        """Reading all trials would read every running trial with its values at every change."""
         trials = [*self.summary.trials]
         if opened.number > len(trials):  # other coordinators have asked for trials since
             self.refresh()

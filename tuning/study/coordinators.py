@@ -49,16 +49,7 @@ _PREFIX = "coordinator "  # prefix of the study's attributes that contain heartb
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """The heartbeat that a coordinator writes into the study's attributes.
-
-    Attributes:
-        since: local time at which the coordinator began.
-        dead_seconds: seconds after which the coordinator counts as dead unless it writes another
-            heartbeat.
-        left: whether the coordinator has ended.
-        at: local time of the heartbeat.
-        beat: random id of the heartbeat.
-    """
+    """What a coordinator writes into the study's attributes. `beat`: random id of the heartbeat."""
 
     host: str
     pid: int
@@ -77,11 +68,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class _Received:
-    """The newest heartbeat of another coordinator.
-
-    Attributes:
-        seconds: when this process first read the heartbeat, by its own monotonic clock.
-    """
+    """A heartbeat of another coordinator, with the time at which this process first read it."""
 
     heartbeat: Heartbeat
     seconds: float
@@ -93,14 +80,7 @@ class _Received:
 
 
 class Coordinators:
-    """This process among the coordinators of a study.
-
-    Args:
-        own: the name of this process's results folder among the coordinators (`identify`).
-        n_workers: number of this coordinator's workers.
-        dead_seconds: seconds without a heartbeat of this coordinator after which it counts as dead
-            for the others.
-    """
+    """This process among the coordinators of a study. `own`: its name (`identify`)."""
 
     def __init__(
         self,
@@ -147,11 +127,7 @@ class Coordinators:
         return storage_lock(storage_of(self._study), self._study.study_name)
 
     def exchange_heartbeats(self) -> bool:
-        """Read the others' heartbeats and write a heartbeat, if the last exchange was long ago.
-
-        Returns:
-            Whether heartbeats were exchanged.
-        """
+        """Read and write heartbeats, unless the last exchange was a moment ago; return whether."""
         if time.monotonic() < self._due:
             return False
         if not self._heartbeat.beat:
@@ -177,16 +153,12 @@ class Coordinators:
                 self._received[name] = _Received(heartbeat, now)
 
     def leave(self) -> None:
-        """Write a last heartbeat, whose `left` shows that this coordinator has ended; unless
-        another process writes heartbeats under this coordinator's name.
-        """
+        """Write a last heartbeat, unless another process writes heartbeats under this name."""
         if self._heartbeat.beat and heartbeats_of(self._study).get(self.own) == self._heartbeat:
             self._write_heartbeat(left=True)
 
     def _require_unused_name(self) -> None:
-        """Check that no other process writes heartbeats under this coordinator's name. That takes
-        longer than the interval of its heartbeats if the last process of the name may be alive.
-        """
+        """Wait for another heartbeat of the last process of this name, if that may be alive."""
         last, own = heartbeats_of(self._study).get(self.own), self._heartbeat
         if last is None or last.left or (last.host, last.pid) == (own.host, own.pid):
             return

@@ -84,9 +84,7 @@ def trim_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]:
 
 
 def is_any_locked(results: ResultsDir, *, but: StudyDir | None = None) -> bool:
-    """Return whether a process works on any study of the results folder except `but`. A new study
-    that has no `study.json` yet counts too.
-    """
+    """Return whether a process works on a study, which may have no `study.json` yet."""
     locks = [
         path for path in results.path.glob("*/owner.lock") if but is None or path.parent != but.path
     ]
@@ -122,7 +120,6 @@ def size(path: Path) -> int:
 
 
 def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tuple[Path, str]]:
-    """Yield a study's unfinished files and the checkpoints of its ended trials, with reasons."""
     unfinished = [path for path in study.path.rglob("*.tmp") if path.parent.name != "best.tmp"]
     if not study.best_dir.exists() or is_locked(study.export_lock_path):
         # best.tmp or best.old may be the only export, or is being written.

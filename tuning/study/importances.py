@@ -56,7 +56,6 @@ def importances(summary: Summary, *, seed: int = 0) -> dict[str, Interval]:
 
 
 def study_of(trials: Sequence[FrozenTrial], summary: Summary) -> optuna.Study:
-    """Return a study in memory that has these completed trials and the metric as its objective."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # Optuna logs a line for each new study.
     try:

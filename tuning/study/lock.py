@@ -32,8 +32,6 @@ class LockHolder:
 
 @contextlib.contextmanager
 def study_lock(folder: StudyDir) -> Iterator[None]:
-    """Hold the lock of a study's folder, which is created if it does not exist."""
-
     def refusal() -> str:
         return (
             f"Only one process may work on a study at a time; {folder.name!r} is locked by"

@@ -123,8 +123,6 @@ def view_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
 
 
 class _StudyView:
-    """A study with other trials. All other attributes are the attributes of the study."""
-
     def __init__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         self._study, self._trials = study, trials
 

@@ -108,7 +108,6 @@ def _splits(config: StudyConfig, progress: Progress | None) -> SplitReviews:
 
 
 def _check_lengths(space: SearchSpace, card: PresetCard) -> None:
-    """Check that a preset gets at least one token of a text, and not more tokens than it takes."""
     smallest = len(card.first) + len(card.last) + 1
     largest = card.max_length or 2**31
     for item in space.hyperparameters:

@@ -126,9 +126,7 @@ def fitted_trials(
 
 
 class FittedTPE(optuna.samplers.TPESampler):
-    """TPE that fits the given trials. Optuna's own TPE reads all trials from the storage for each
-    hyperparameter.
-    """
+    """Optuna's own TPE reads all trials from the storage for each hyperparameter."""
 
     def __init__(self, trials: Sequence[FrozenTrial], **options: Any) -> None:
         super().__init__(**options)

@@ -88,9 +88,7 @@ def _timeouts(url: sqlalchemy.URL) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
-    """Hold a lock while the tables are created, because Optuna 5 fails where several processes open
-    a new database at once.
-    """
+    """Optuna 5 fails where several processes open a new database at once."""
     if url.drivername.startswith("postgresql"):
         engine = sqlalchemy.create_engine(url, connect_args=_timeouts(url))
         try:
@@ -120,9 +118,7 @@ def storage_lock(storage: optuna.storages.BaseStorage, name: str) -> Iterator[No
 
 @contextlib.contextmanager
 def _advisory_lock(engine: sqlalchemy.Engine, key: int) -> Iterator[None]:
-    """Hold an advisory lock of PostgreSQL until the transaction ends. The server ends the
-    transaction of a machine that has lost its network.
-    """
+    """The server ends the transaction of a machine that has lost its network."""
     with engine.begin() as connection:
         connection.execute(
             sqlalchemy.text(f"SET LOCAL idle_in_transaction_session_timeout = '{LOCK_SECONDS}s'")

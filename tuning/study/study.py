@@ -55,9 +55,7 @@ class StudyIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord(StudyIdentity):
-    """A study with the time of its creation, and the versions of the packages and of this program
-    that created it.
-    """
+    """`versions` and `git_commit` are of the packages and of the program that created the study."""
 
     created: str
     versions: dict[str, str]
@@ -139,7 +137,6 @@ def open_study(
     data_fingerprint: str,
     storage_url: str,
 ) -> optuna.Study:
-    """Create a study, or open the existing study to resume it."""
     folder = results.study(config.study)
     now = StudyIdentity(
         config=config, data_fingerprint=data_fingerprint, space_fingerprint=space.fingerprint

@@ -34,12 +34,7 @@ USEFUL_PHASES = ("train", "evaluate")  # all other phases are overhead
 
 @dataclass(frozen=True)
 class Summary:
-    """The trials of a study at the time when they were read.
-
-    Attributes:
-        study: name of the study.
-        counts: number of trials by the name of their state, in lower case.
-    """
+    """The trials of a study when they were read. `counts`: by state, in lower case."""
 
     study: str
     metric: str
@@ -138,12 +133,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Best:
-    """The best trial of a study: the confirmed best if a confirmation has one, else the best trial
-    of the search.
-
-    Attributes:
-        mean: the corrected mean of the trial's repeats on fresh seeds; None without repeats.
-    """
+    """The confirmed best, else the best of the search. `mean`: corrected mean of its repeats."""
 
     trial: FrozenTrial
     is_confirmed: bool

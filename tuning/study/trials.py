@@ -95,9 +95,7 @@ def seconds_of(trial: FrozenTrial) -> Mapping[str, float]:
 
 
 def busy_seconds(seconds: Mapping[str, float]) -> float:
-    """Return the seconds for which a training kept its worker busy, which are the seconds of all
-    phases except waiting and the coordinator's storage.
-    """
+    """Return the seconds of all phases except waiting and the coordinator's storage."""
     return sum(value for phase, value in seconds.items() if phase not in ("idle", "storage"))
 
 
@@ -120,9 +118,7 @@ def has_value(trial: FrozenTrial) -> bool:
 
 
 def value_of(trial: FrozenTrial) -> float:
-    """Return the metric of a completed trial, or of a baseline that is over a limit, which is
-    stored as PRUNED.
-    """
+    """Return the metric; a baseline over a limit has it in an attribute, because it is PRUNED."""
     if trial.state != TrialState.COMPLETE:
         return attributes_of(trial)["best_value"]
     assert trial.values is not None  # For mypy: a completed trial has values.
@@ -165,36 +161,29 @@ def is_named(trial: FrozenTrial) -> bool:
 
 
 def was_trained(trial: FrozenTrial) -> bool:
-    """Return whether this program has trained a trial, or imported it: its best epoch is known. It
-    is not known of a trial that another program has finished.
-    """
+    """Not true of a trial that another program has finished."""
     return "best_epoch" in attributes_of(trial)
 
 
 def is_pruned_early(trial: FrozenTrial) -> bool:
-    """Return whether a pruner stopped the training of a trial before its last epoch. False for a
-    trial that is over a limit, and for the copy of another trial.
-    """
+    """Not true of a trial that is over a limit, or is the copy of another trial."""
     own = not is_over_limit(trial) and "same_as" not in attributes_of(trial)
     return trial.state == TrialState.PRUNED and own and bool(attributes_of(trial).get("n_epochs"))
 
 
 def rank(complete: Iterable[FrozenTrial], metric: str) -> list[FrozenTrial]:
-    """Sort completed trials, best first: by the metric, then by their costs, then by number."""
     towards = sign(metric)
     return sorted(complete, key=lambda t: (-towards * value_of(t), costs_of(t), t.number))
 
 
 def spread(items: Sequence[T], n: int) -> list[T]:
-    """Return `n` items at equal distances, with both ends; all items if there are at most `n`."""
+    """Return `n` items at equal distances, with both ends."""
     places = np.linspace(0, len(items) - 1, min(n, len(items)))
     return [items[number] for number in sorted({round(place) for place in places})]
 
 
 def is_at_work(trial: FrozenTrial) -> bool:
-    """Return whether a trial is being trained: the trial has not ended, is not paused, and does not
-    wait for a trial with the same configuration.
-    """
+    """Return whether a trial is being trained: a paused or a waiting trial is RUNNING too."""
     return (
         trial.state == TrialState.RUNNING
         and not attributes_of(trial).get("paused")

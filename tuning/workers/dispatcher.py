@@ -81,9 +81,6 @@ class WorkerLimits:
         return [(worker, *reason) for worker, reason in reasons.items() if reason]
 
     def _reason(self, activity: _Activity, usage: Usage | None) -> tuple[FailureReason, str] | None:
-        """Record a worker's activity, and return the reason and the text of the limit that it
-        exceeds, if any.
-        """
         limits, now = self._limits, time.monotonic()
         memory_mb = usage.memory_mb if usage else 0.0
         if usage and usage.cpu_seconds - activity.cpu_seconds >= BUSY_SECONDS:
@@ -131,9 +128,7 @@ class Dispatcher(Generic[Job]):
         return any(worker.is_ready for worker in self._pool.workers)
 
     def free(self) -> list[AnyWorker]:
-        """Return the workers that can be given a job. The order rotates: the worker that was given
-        the last job comes last.
-        """
+        """The order rotates: the worker that was given the last job comes last."""
         workers = [*self._pool.workers[self._next :], *self._pool.workers[: self._next]]
         return [worker for worker in workers if worker.is_ready and worker not in self._jobs]
 
@@ -144,9 +139,7 @@ class Dispatcher(Generic[Job]):
         worker.send(request)
 
     def reply(self, job: Job, answer: Answer) -> None:
-        """Send the answer to the `EpochEnded` of a job. The threads of workers without a job are
-        shared by the others.
-        """
+        """The threads of workers without a job are shared by the others."""
         n_threads = self._pool.threads_of_each(len(self._jobs))
         self._worker_of(job).send(Reply(answer, n_threads))
 
@@ -182,9 +175,7 @@ class Dispatcher(Generic[Job]):
             yield self._drop(worker), TrainingFailed(reason, f"{detail}, and was replaced")
 
     def starts_again(self, job: Job, message: Ending) -> bool:
-        """Return whether a caller that repeats lost trainings must start a job again: its worker
-        was lost, and this happened fewer than `MAX_LOST` times.
-        """
+        """Return whether the job's worker was lost, and fewer than `MAX_LOST` times so far."""
         if not isinstance(message, TrainingFailed) or message.reason not in LOST_REASONS:
             return False
         self._n_lost[job] += 1

@@ -85,9 +85,7 @@ class TrainingFailed:
 
 @dataclass(frozen=True)
 class ErrorRaised:
-    """The code of the worker or of the search space has raised an exception. `error` is the name of
-    the exception's class in `tuning.errors`, or "bug" for any other class.
-    """
+    """`error` is the name of a class in `tuning.errors`, or "bug" for any other exception."""
 
     error: str
     message: str

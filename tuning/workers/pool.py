@@ -95,9 +95,7 @@ class AnyPool(Protocol):
         """End a worker unless it has ended, and start another worker in its place."""
 
     def threads_of_each(self, n_jobs: int) -> int | None:
-        """Return the number of threads of each of `n_jobs` trainings that run at the same time;
-        None: the number of the worker's settings.
-        """
+        """Return the threads of each of `n_jobs` trainings; None: the number of the settings."""
 
 
 @contextlib.contextmanager
@@ -117,7 +115,7 @@ def _without_main() -> Iterator[None]:
 
 
 class Worker:
-    """The coordinator's side of one process that trains: the process and the pipe to it."""
+    """The coordinator's side of one process: the process and the pipe to it."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -166,14 +164,8 @@ class Worker:
 
 
 class Pool:
-    """A fixed number of worker processes. At the exit of the context manager they are ended.
-
-    Args:
-        n_workers: number of processes. Each gets an equal share of `n_cores` threads, at least 1.
-        log_path: file for the standard output and error of the processes.
-        n_cores: number of cores for all workers (default: all that this process may use).
-        memory_mb: maximum memory in MB that each process may allocate after its start. None: no
-            limit.
+    """A fixed number of worker processes, which share `n_cores` threads and end at the exit of the
+    context manager. `memory_mb`: maximum memory that each process may allocate after its start.
     """
 
     def __init__(
@@ -249,7 +241,6 @@ def _receive(connection: Any) -> Response | None:
 
 
 def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
-    """Return a worker's answer to a request, unless the answer is an error."""
     if answer is None:
         raise SpaceError(f"A worker must not end before it has answered; it {worker.ending}.")
     if isinstance(answer, ErrorRaised):
@@ -292,16 +283,12 @@ def available_gpus() -> int:
 
 
 def default_workers() -> int:
-    """Return the default number of workers: one for each GPU, or one for each core of a machine
-    without GPUs.
-    """
+    """One for each GPU, or one for each core of a machine without GPUs."""
     return available_gpus() or available_cores()
 
 
 def with_memory(limits: Limits, *, n_workers: int) -> Limits:
-    """Return limits that have a memory limit. Its default is `MEMORY_SHARE` of the machine's memory
-    divided by `n_workers`, and at least `MIN_MEMORY_MB`.
-    """
+    """The default is a share of the machine's memory."""
     if limits.trial_memory_mb is not None:
         return limits
     total = min(psutil.virtual_memory().total, memory_limit() or math.inf)
@@ -341,7 +328,6 @@ def open_pool(
 
 
 def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
-    """Return each search space in `search_spaces/` by its name, with its file."""
     spaces = {}
     with (
         tempfile.TemporaryDirectory() as folder,

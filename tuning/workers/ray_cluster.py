@@ -34,8 +34,8 @@ TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """The resources of a node that each worker takes: numbers of CPUs and GPUs, which need not be
-    whole. `gpus` None: 1 if the cluster has GPUs, else 0.
+    """The CPUs and GPUs of a node that each worker takes, which need not be whole. `gpus` None: 1
+    if the cluster has GPUs, else 0.
     """
 
     cpus: float = 1.0
@@ -109,9 +109,7 @@ def _connection_error(address: str | None, error: Exception) -> PoolError:
 
 
 def _require_listener(address: str) -> None:
-    """Connect to the address of a cluster once. Ray itself would retry for two minutes if no
-    program listens there.
-    """
+    """Ray itself would retry for two minutes if no program listens at the address."""
     from ray._private.services import canonicalize_bootstrap_address
 
     host, _, port = str(canonicalize_bootstrap_address(address)).rpartition(":")

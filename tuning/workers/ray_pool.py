@@ -51,9 +51,7 @@ MAX_FAILED_STARTS = 10
 
 
 class PlacedFiles:
-    """The content of the files that messages name. Each file is read or put into Ray's object store
-    only once.
-    """
+    """Each file is read or put into Ray's object store only once."""
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
@@ -71,7 +69,6 @@ class PlacedFiles:
         return self._sources[path]
 
     def corpus(self, folder: str) -> Any:
-        """Return a reference to the arrays of a corpus in Ray's object store."""
         if folder not in self._corpora:
             corpus = open_corpus(Path(folder))
             arrays = {
@@ -124,9 +121,7 @@ class RayWorker:
         return f"was lost with process {self.pid}: {self.failure}"
 
     def send(self, message: Request) -> None:
-        """Send a message with the files that it names. If the worker is lost, nothing is raised;
-        `RayPool.wait` reports it.
-        """
+        """If the worker is lost, nothing is raised; `RayPool.wait` reports it."""
         if self.failure:
             return
         source = checkpoint = corpus = None
@@ -145,11 +140,8 @@ class RayWorker:
         self.awaited["put"] = self._call("put", "put", text, source, checkpoint, corpus)
 
     def receive(self, ready: set[Any]) -> Response | None:
-        """Handle the first result in `ready`, which are references of finished calls.
-
-        Returns:
-            The message, if the result is one. None: the worker has started, has received a message,
-            or is lost.
+        """Handle the first result in `ready`, the references of finished calls. Return None where
+        the result is no message: the worker has started, has received a message, or is lost.
         """
         name = next(name for name in AWAITED if self.awaited.get(name) in ready)
         reference = self.awaited.pop(name)
@@ -183,9 +175,7 @@ class RayWorker:
         return self._usage
 
     def close(self) -> Any:
-        """Start the removal of the actor's files and the end of its process. Return a reference
-        that is ready when the process has ended.
-        """
+        """Return a reference that is ready when the process has ended."""
         return self._call("measure", "close")
 
     def kill(self) -> None:
@@ -232,17 +222,8 @@ class RayWorker:
 
 
 class RayPool:
-    """A fixed number of workers in the cluster that this process has joined (`join_cluster`). At
-    the exit of the context manager they are ended.
-
-    If no node has room for a worker, Ray starts the worker later, and the other workers go on.
-
-    Args:
-        n_workers: number of actors.
-        shares: the resources of its node that each actor takes.
-        log_path: file for the output of workers; actors do not use it.
-        memory_mb: maximum memory in MB that each actor may allocate after its start. None: no
-            limit.
+    """A fixed number of actors in the cluster that this process has joined (`join_cluster`). If no
+    node has room for a worker, Ray starts the worker later, and the other workers go on.
     """
 
     def __init__(
@@ -298,9 +279,7 @@ class RayPool:
         return results
 
     def _restart_failed(self) -> None:
-        """Replace workers that were lost before they were ready, for example because their node is
-        shutting down.
-        """
+        """A worker is lost before it is ready if its node is shutting down, for example."""
         for worker in [worker for worker in self.workers if worker.failure and worker.pid is None]:
             self._n_failed_starts += 1
             if self._n_failed_starts >= MAX_FAILED_STARTS:
@@ -319,9 +298,7 @@ class RayPool:
             )
 
     def call(self, message: Request) -> Response:
-        """Send one message to the first worker that is ready, and return the answer. No worker may
-        have a job.
-        """
+        """Wait for a worker that is ready. No worker may have a job."""
         while not (ready := [worker for worker in self.workers if worker.is_ready]):
             self.wait(1.0)
         ready[0].send(message)
@@ -331,9 +308,7 @@ class RayPool:
                     return checked_answer(worker, answer)
 
     def replace(self, worker: RayWorker) -> RayWorker:
-        """End a worker unless it is lost, and start another worker in its place. It starts
-        when a node has room for it.
-        """
+        """The new worker starts when a node has room for it."""
         self._end([worker])
         new = self._start(worker.settings)
         self.workers[self.workers.index(worker)] = new

@@ -109,9 +109,7 @@ class Actor:
         )
 
     def describe(self) -> tuple[int, str]:
-        """Return the id of the process and the version of this package on its node. Ray calls this
-        method after the constructor has loaded TensorFlow.
-        """
+        """Ray calls this method after the constructor has loaded TensorFlow."""
         return os.getpid(), __version__
 
     def run(self) -> None:
@@ -120,14 +118,7 @@ class Actor:
     def put(
         self, text: str, source: bytes | None, checkpoint: bytes | None, arrays: Arrays | None
     ) -> None:
-        """Put a message of the coordinator into the worker's inbox.
-
-        Args:
-            text: the message as JSON.
-            source: content of the search space's file that the message names.
-            checkpoint: content of the checkpoint from which the training is resumed.
-            arrays: the splits of the corpus that the message names, as `arrays_of` returns them.
-        """
+        """Put a message of the coordinator, with the files that it names, into the inbox."""
         message = decode(text.encode())
         if isinstance(message, Declare) and source is not None:
             message = replace(message, path=self._write_source(message.path, source))
@@ -147,9 +138,7 @@ class Actor:
         self._inbox.put(encode(message))
 
     def get(self) -> tuple[str, bytes | None]:
-        """Wait for the worker's next message. Return it as JSON, with the checkpoint of a trial
-        that is paused, or the file of the predictions that are kept.
-        """
+        """A paused trial has its checkpoint, and a repeat the file of its predictions."""
         return self._outbox.get()
 
     def measure(self) -> tuple[float, float]:
@@ -157,9 +146,7 @@ class Actor:
         return usage.cpu_seconds, usage.memory_mb
 
     def close(self) -> None:
-        """Remove the files of the actor and end its process, even during a training. Ray's own end
-        of an actor takes 5 s or more.
-        """
+        """Ray's own end of an actor takes 5 s or more."""
         shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
@@ -168,9 +155,7 @@ class Actor:
         return self._inbox.get()
 
     def send_bytes(self, data: bytes) -> None:
-        """Make a message available to `get`; `serve` calls this method. Paths of search spaces in
-        the text of an error are replaced by the paths on the coordinator's disk.
-        """
+        """In the text of an error, paths on this node become paths on the coordinator's disk."""
         message = decode(data)
         if isinstance(message, ErrorRaised):
             for node_path, coordinator_path in self._paths.items():
@@ -186,9 +171,7 @@ class Actor:
         self._outbox.put((encode(message).decode(), checkpoint))
 
     def _write_source(self, path: str, source: bytes) -> str:
-        """Write the source of a search space to a file of the same name on this node, and return
-        the file's path. The file is code, and only this user can read or change its folder.
-        """
+        """The file is code, and only this user can read or change its folder."""
         node_place = self._folder / hashlib.sha256(source).hexdigest()[:16] / Path(path).name
         node_path = split_place(node_place)[0]
         if str(node_path) not in self._paths:

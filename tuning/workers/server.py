@@ -23,9 +23,7 @@ X86 = ("x86_64", "AMD64")
 
 
 class _Output:
-    """The standard error of the fork server, in a temporary file, because the server starts before
-    the study has a folder.
-    """
+    """A temporary file, because the server starts before the study has a folder."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -39,7 +37,6 @@ class _Output:
         return self._descriptor
 
     def copy(self, log_path: Path) -> None:
-        """Append what was written since the last copy to a file."""
         size = os.fstat(self.descriptor).st_size
         text = os.pread(self.descriptor, size - self._n_copied, self._n_copied)
         self._n_copied = size
@@ -88,9 +85,7 @@ def worker_environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stderr_to(path: Path) -> Iterator[None]:
-    """Redirect the standard error of this process to a file. A child process that is started in the
-    context inherits the file, which then has TensorFlow's start-up lines.
-    """
+    """A child that is started in the context inherits the file for TensorFlow's start-up lines."""
     with translated(path):
         log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:

@@ -52,15 +52,9 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """The settings of a worker for all of its trials. They are strings and numbers only, because
-    they are sent to another process.
-
-    Args:
-        number: index of the worker in its pool, from 0.
-        n_threads: number of threads for computing.
-        log_path: file for the standard output and error.
-        memory_mb: maximum memory in MB that the process may allocate after its start. None: no
-            limit.
+    """The settings of a worker for all of its trials: strings and numbers only, because they are
+    sent to another process. `memory_mb`: maximum memory that the process may allocate after its
+    start.
     """
 
     number: int
@@ -107,9 +101,7 @@ def run(connection: Connection, settings: WorkerSettings) -> None:
 
 
 def prepare(settings: WorkerSettings) -> None:
-    """Prepare this process for training: set its GPU, its threads and its memory limit. The
-    function must be called in the main thread.
-    """
+    """Call this function in the main thread, before TensorFlow runs an operation."""
     # Ctrl-C reaches all processes of a terminal. Only the coordinator reacts to the signal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _set_device(settings)
@@ -118,12 +110,7 @@ def prepare(settings: WorkerSettings) -> None:
 
 
 def serve(channel: Channel, *, n_threads: int, splits_of: SplitsOf = open_splits) -> None:
-    """Answer requests until the coordinator closes the channel.
-
-    Args:
-        n_threads: number of threads for the kernels, unless a `Reply` gives another number.
-        splits_of: returns the splits of the corpus folder in a request.
-    """
+    """Answer requests until the coordinator closes the channel."""
     state = _WorkerState(channel, n_threads, splits_of)
     try:
         while True:
@@ -143,9 +130,7 @@ def _log_to(path: str) -> None:
 
 
 def _set_device(settings: WorkerSettings) -> None:
-    """Limit this process to its number of threads, and to one GPU if the machine has GPUs. GPUs
-    are assigned to the workers in turn.
-    """
+    """GPUs are assigned to the workers in turn."""
     import tensorflow as tf
     import threadpoolctl
 
@@ -178,9 +163,7 @@ def _limit_memory(memory_mb: float) -> None:
 
 
 class _WorkerState:
-    """The objects that stay loaded between trials: the hypermodels, and the splits of the last
-    corpus.
-    """
+    """The hypermodels, and the splits of the last corpus, stay loaded between trials."""
 
     def __init__(self, channel: Channel, n_threads: int, splits_of: SplitsOf) -> None:
         self.idle_seconds = 0.0  # Time without a trial since the last trial.
@@ -262,7 +245,6 @@ class _WorkerState:
 
 
 def raise_error(message: ErrorRaised) -> NoReturn:
-    """Raise, in the coordinator, the error that a worker sent."""
     import tuning.errors
 
     if message.error in ("SpaceBug", "bug"):
