@@ -78,10 +78,7 @@ def cost_figures(
 
 
 def _cost_figure(
-    cost: Cost,
-    trials: Sequence[FrozenTrial],
-    summary: Summary,
-    confirmation: Confirmation | None,
+    cost: Cost, trials: Sequence[FrozenTrial], summary: Summary, confirmation: Confirmation | None
 ) -> go.Figure:
     """Draw the metric over a cost, and the front: the trials that none beats at a lower cost."""
     figure = go.Figure(layout={**LAYOUT, "height": 340, "showlegend": False})

@@ -390,11 +390,7 @@ def importance_figure(importance_of: dict[str, Interval]) -> go.Figure:
 
 
 def slices(
-    study: optuna.Study,
-    summary: Summary,
-    confirmation: Confirmation | None,
-    *,
-    params: list[str],
+    study: optuna.Study, summary: Summary, confirmation: Confirmation | None, *, params: list[str]
 ) -> go.Figure:
     figure = optuna.visualization.plot_slice(study, params=params, **_target(summary))
     pruned = pruned_trials(summary)

@@ -36,10 +36,7 @@ class Advice:
 
 
 def advise(
-    summary: Summary,
-    space: SearchSpace,
-    card: DataCard,
-    confirmation: Confirmation | None = None,
+    summary: Summary, space: SearchSpace, card: DataCard, confirmation: Confirmation | None = None
 ) -> list[Advice]:
     """Return advice on hyperparameters whose value in the best trial is in the outer 5 % of its
     range, if the range can be extended beyond that bound, and the data can fill it.

@@ -32,12 +32,7 @@ from tuning.report.confirmation import finalist_rows, missed_sentences
 from tuning.report.figures import report_figures
 from tuning.report.html_parts import WIDTHS, narrow, pairs, plot_html, plotly_script, table
 from tuning.report.next_ranges import advise, declarations
-from tuning.report.sentences import (
-    answer,
-    comparison,
-    linear_sentences,
-    verdict,
-)
+from tuning.report.sentences import answer, comparison, linear_sentences, verdict
 from tuning.report.spaces import Standing, choice, comparison_of, space_rows, standings_of
 from tuning.report.tables import (
     N_TABLE,

@@ -19,21 +19,9 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.metrics import confusion
-from tuning.evaluation.predictions import (
-    Column,
-    Predictions,
-    read_predictions,
-    read_probabilities,
-)
+from tuning.evaluation.predictions import Column, Predictions, read_predictions, read_probabilities
 from tuning.evaluation.scores import MAJORITY, TestDocument, read_test_scores
-from tuning.evaluation.slices import (
-    Slice,
-    accuracy_on,
-    by_class,
-    by_column,
-    by_length,
-    calibration,
-)
+from tuning.evaluation.slices import Slice, accuracy_on, by_class, by_column, by_length, calibration
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
 from tuning.report.figures import LAYOUT, error_bars
@@ -70,11 +58,7 @@ class Point:
 
 
 def read_quality(
-    folder: StudyDir,
-    corpus: Corpus,
-    summary: Summary,
-    *,
-    columns: Mapping[str, Column],
+    folder: StudyDir, corpus: Corpus, summary: Summary, *, columns: Mapping[str, Column]
 ) -> Quality | None:
     """Return the stored predictions of the best model; None if there are none.
 

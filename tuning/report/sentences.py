@@ -18,11 +18,7 @@ from tuning.evaluation.test_split import BEST, exported_name
 from tuning.metrics import metric_of, sign
 from tuning.report.confirmation import lower_mean, nothing_better, sentences, signed
 from tuning.study.summary import Best, Summary, best_of
-from tuning.study.trials import (
-    is_over_limit,
-    starting_point_text,
-    value_of,
-)
+from tuning.study.trials import is_over_limit, starting_point_text, value_of
 
 
 def answer(

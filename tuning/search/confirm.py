@@ -16,19 +16,8 @@ from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.files import Progress
 from tuning.errors import SpaceBug
 from tuning.outcomes import FailureReason
-from tuning.search.finalists import (
-    MIN_COMPLETE,
-    Terms,
-    begin,
-    require_finished,
-    with_others,
-)
-from tuning.search.session import (
-    Drawing,
-    Session,
-    signals,
-    space_of_file,
-)
+from tuning.search.finalists import MIN_COMPLETE, Terms, begin, require_finished, with_others
+from tuning.search.session import Drawing, Session, signals, space_of_file
 from tuning.search.writer import describe
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import require_same_space

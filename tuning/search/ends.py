@@ -20,13 +20,7 @@ from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
 from tuning.study.trials import attributes_of
 from tuning.training.result import FitResult
-from tuning.workers.messages import (
-    Ending,
-    ErrorRaised,
-    ModelRefused,
-    TrainingEnded,
-    TrainingFailed,
-)
+from tuning.workers.messages import Ending, ErrorRaised, ModelRefused, TrainingEnded, TrainingFailed
 
 logger = logging.getLogger(__name__)
 

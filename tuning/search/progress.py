@@ -36,11 +36,7 @@ class Progressed:
 
 
 def seconds_left(
-    trials: Sequence[FrozenTrial],
-    running: Iterable[Sequence[Epoch]],
-    *,
-    n_new: int,
-    n_workers: int,
+    trials: Sequence[FrozenTrial], running: Iterable[Sequence[Epoch]], *, n_new: int, n_workers: int
 ) -> float | None:
     """Return the expected seconds until the running trials and `n_new` new trials are finished;
     None before `MIN_TIMED` trials have been timed.

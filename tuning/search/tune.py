@@ -23,12 +23,7 @@ from tuning.results import ResultsDir, StudyDir
 from tuning.search.finalists import MIN_COMPLETE
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
-from tuning.search.session import (
-    Drawing,
-    Session,
-    signals,
-    space_of_file,
-)
+from tuning.search.session import Drawing, Session, signals, space_of_file
 from tuning.spaces.files import find_space, source_sha256
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import (
@@ -181,12 +176,7 @@ def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None
 
 
 def _search(
-    session: Session,
-    budget: Budget,
-    *,
-    failures: FailurePolicy,
-    started: float,
-    hooks: TuneHooks,
+    session: Session, budget: Budget, *, failures: FailurePolicy, started: float, hooks: TuneHooks
 ) -> Outcome:
     study, own, n_workers = session.study, session.coordinator, len(session.pool.workers)
     coordinators = Coordinators(study, own, n_workers=n_workers, dead_seconds=failures.dead_seconds)

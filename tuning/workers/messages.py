@@ -117,12 +117,7 @@ def decode(data: bytes) -> Message:
 
 
 def train_request(
-    config: StudyConfig,
-    values: Values,
-    *,
-    space: SearchSpace,
-    space_path: Path,
-    corpus: Corpus,
+    config: StudyConfig, values: Values, *, space: SearchSpace, space_path: Path, corpus: Corpus
 ) -> Train:
     job = TrainingJob(
         values=values,

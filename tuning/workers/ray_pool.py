@@ -21,15 +21,7 @@ from tuning.atomic_io import write_bytes
 from tuning.data.corpus import open_corpus
 from tuning.errors import ArgumentError, PoolError, SpaceError, StorageError
 from tuning.spaces.files import split_place
-from tuning.workers.messages import (
-    Declare,
-    Request,
-    Response,
-    Train,
-    TrainingEnded,
-    decode,
-    encode,
-)
+from tuning.workers.messages import Declare, Request, Response, Train, TrainingEnded, decode, encode
 from tuning.workers.pool import checked_answer
 from tuning.workers.ray_cluster import Shares, gpus_per_worker, load_ray, one_line
 from tuning.workers.ray_worker import SPLITS, Actor, arrays_of
