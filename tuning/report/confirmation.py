@@ -161,11 +161,8 @@ def _optimism(confirmation: Confirmation, estimates: Estimates) -> list[str]:
 
 
 def missed_sentences(confirmation: Confirmation, estimates: Estimates) -> list[str]:
-    """Return how many of the pruned trials that were trained to the end are better than the best of
-    the search; empty if no pruned trial was.
-
-    The interval of the rate is the interval of Clopper and Pearson (1934), from
-    `scipy.stats.binomtest`.
+    """Return how many of the pruned trials that were trained to the end beat the best of the
+    search. The interval is of Clopper and Pearson (1934), from `scipy.stats.binomtest`.
     """
     values = [value for finalist in confirmation.pruned for value in finalist.repeat_values]
     if not values:
@@ -202,7 +199,7 @@ def finalist_rows(
         [
             f"{finalist.trial}{_role(finalist)}",
             f"{finalist.search_value:.4f}",
-            *([_costs(finalist)] if confirmation.has_costs else []),
+            *([", ".join(f"{c:,.5g}" for c in finalist.costs)] if confirmation.has_costs else []),
             *(_repeat(finalist, seed) for seed in seeds),
             str(estimates.means.get(finalist.trial, "")),
             _end(finalist, confirmation.seeds),
@@ -219,10 +216,6 @@ def _role(finalist: Finalist) -> str:
         return " (baseline)"
     number = finalist.starting_point
     return "" if number is None else f" (starting point {number})"
-
-
-def _costs(finalist: Finalist) -> str:
-    return ", ".join(f"{cost:,.5g}" for cost in finalist.costs)
 
 
 def _end(finalist: Finalist, seeds: list[int]) -> str:

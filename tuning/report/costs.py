@@ -221,11 +221,8 @@ def architecture_figure(groups: Sequence[Architecture], metric: str) -> go.Figur
 
 
 def saved_sentence(summary: Summary, *, epochs: int) -> str:
-    """Return the time that pruning saved, compared with a search whose trials all train for
-    `epochs` epochs; empty if no trial was pruned.
-
-    A pruned trial saved its `expected_seconds` less its busy seconds. The seconds of a trial that
-    was paused, and pruned after its worker had died, are not known and count as 0.
+    """Compare with a search whose trials all train for `epochs` epochs. The seconds of a trial that
+    was pruned after its worker had died are not known and count as 0.
     """
     pruned = [trial for trial in summary.trials if is_pruned_early(trial)]
     if not pruned:

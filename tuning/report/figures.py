@@ -69,11 +69,9 @@ def report_figures(
     space: SearchSpace,
     confirmation: Confirmation | None = None,
 ) -> list[tuple[str, str, go.Figure | None]]:
-    """Return title, sentence and figure of each plot of the report, in its order.
-
-    If a study has too few completed trials for a figure, the sentence contains the number of trials
-    that the figure needs, and the figure is None. A plot that no number of trials allows, such as
-    slices of a study that searches no hyperparameter, is left out.
+    """Return title, sentence and figure of each plot, in the order of the report. Where a study has
+    too few completed trials for a figure, the figure is None and the sentence has their number. A
+    plot that no number of trials allows is left out.
     """
     importance_of = importances(summary)
     ordered = sorted(

@@ -135,8 +135,8 @@ def plot_html(figure: go.Figure) -> Markup:
 
 
 def plain(text: str, *, width: int = MAX_NAME) -> str:
-    """Return a text of the data for a figure: at most `width` characters, and without HTML
-    tags, which Plotly would interpret. Plotly does not know the entity of a quote.
+    """Shorten a text for a figure, and escape it, because Plotly interprets HTML tags. Plotly does
+    not know the entity of a quote.
     """
     line = visible(text)
     return html.escape(line if len(line) <= width else f"{line[: width - 1]}…", quote=False)

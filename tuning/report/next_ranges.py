@@ -39,13 +39,8 @@ def advise(
     summary: Summary, space: SearchSpace, card: DataCard, confirmation: Confirmation | None = None
 ) -> list[Advice]:
     """Return advice on hyperparameters whose value in the best trial is in the outer 5 % of its
-    range, if the range can be extended beyond that bound, and the data can fill it.
-
-    There is no advice if the best trial is the baseline or a starting point, whose values the
-    search space names: no search has led to them.
-
-    Args:
-        card: the data card.
+    range, if the data can fill a longer range. There is none for the baseline and for starting
+    points: no search has led to their values.
     """
     chosen, advice = best_of(summary, confirmation), list[Advice]()
     if chosen is None or is_named(chosen.trial):

@@ -121,6 +121,7 @@ def page(
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
     )
     advice = advise(summary, space, card, confirmation)
+    names = list(dict.fromkeys(item.name for item in space.searched))
     return render(
         "tuning.report",
         "page.html",
@@ -143,7 +144,12 @@ def page(
         cost_plot=cost_plot,
         advice=[entry.sentence for entry in advice],
         declarations=declarations(advice),
-        **_search(summary, confirmation, space, epochs=config.train.epochs),
+        n_best=0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
+        best=table(*narrow(*best_rows(summary, space, confirmation), names)),
+        counts=counts_sentence(summary),
+        timings=timings_sentence(summary),
+        pruning=_pruning(summary, confirmation, epochs=config.train.epochs),
+        trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
         data=pairs(data_rows(card)),
         record=pairs(record_rows(record, card, n_trials=summary.n_finished), fold=False),
@@ -155,20 +161,6 @@ def page(
             for name, template in THEMES.items()
         },
     )
-
-
-def _search(
-    summary: Summary, confirmation: Confirmation | None, space: SearchSpace, *, epochs: int
-) -> dict[str, Any]:
-    names = list(dict.fromkeys(item.name for item in space.searched))
-    return {
-        "n_best": 0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
-        "best": table(*narrow(*best_rows(summary, space, confirmation), names)),
-        "counts": counts_sentence(summary),
-        "timings": timings_sentence(summary),
-        "pruning": _pruning(summary, confirmation, epochs=epochs),
-        "trials": table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
-    }
 
 
 def _points(

@@ -60,10 +60,8 @@ class Point:
 def read_quality(
     folder: StudyDir, corpus: Corpus, summary: Summary, *, columns: Mapping[str, Column]
 ) -> Quality | None:
-    """Return the stored predictions of the best model; None if there are none.
-
-    `columns` has the values of a column of the data by split; without it, the column that the
-    export has stored is used.
+    """Return None if no predictions are stored. `columns` has the values of a column by split;
+    without it, the column that the export has stored is used.
     """
     test, confirmation = read_test_scores(folder.test_path), Confirmation.load(folder)
     class_names, seen = corpus.card.class_names, read_predictions(folder.test_predictions_path)

@@ -203,11 +203,9 @@ def linear_sentences(
     study: str,
     metric: str,
 ) -> list[str]:
-    """Return sentences about the linear model of a study's data.
-
-    With `test`, the scores on the test split, the exported model is compared with the best linear
-    reference there. Before an export, the sentences are the linear model's value of the study's
-    metric on the validation split, and a warning if the confirmed best is behind it.
+    """Compare the exported model with the best linear reference on the test split. Before an
+    export, give the linear model's value on the validation split, and a warning if the confirmed
+    best is behind it.
     """
     name = _best_linear(test, metric) if test else None
     if test and name:

@@ -251,10 +251,7 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
-    """Return the command that makes a study again, with a flag for each setting that has a value.
-    `tune` has no flag for the batch size and the patience. `n_texts` is the number of training
-    texts.
-    """
+    """`tune` has no flag for the batch size and the patience. `n_texts`: number of training texts."""
     settings = {**vars(config), **vars(config.data)}
     train, costs = settings.pop("train"), settings.pop("costs")
     settings |= {"epochs": train.epochs, "n_trials": n_trials}

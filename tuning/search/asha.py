@@ -33,11 +33,7 @@ def is_worth_stopping(epoch: float, *, epochs: int) -> bool:
 
 def rungs_of(epochs: int, *, parts: int = 1) -> tuple[float, ...]:
     """Return the epochs after which a trial must be among the best: `REDUCTION`^k parts of an epoch
-    for k = 0, 1, …, where that is worth stopping a trial for.
-
-    Args:
-        epochs: maximum number of epochs of a trial.
-        parts: number of parts of an epoch, a power of `REDUCTION`.
+    for k = 0, 1, …, where that is worth stopping a trial for. `parts`: a power of `REDUCTION`.
     """
     n_powers = part_at(epochs, parts).bit_length()
     rungs = (epochs_at(REDUCTION**k, parts) for k in range(n_powers))

@@ -44,16 +44,9 @@ DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_PRUNED = 5, 5, 5
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The size of a confirmation.
-
-    Args:
-        top: number of the best configurations to train again, beside the baseline.
-        n_seeds: maximum number of fresh seeds.
-        share: maximum worker seconds of the confirmation, as a share of the search's worker
-            seconds. None: `DEFAULT_SHARE`, or more where `MIN_ROUNDS` seeds of the two best
-            configurations and the baseline need more.
-        n_pruned: number of pruned trials to train to the end in the remaining time, to estimate the
-            loss through pruning.
+    """The size of a confirmation. `share`: maximum worker seconds, as a share of the search's.
+    None: `DEFAULT_SHARE`, or more where `MIN_ROUNDS` seeds of the two best configurations and the
+    baseline need more.
     """
 
     top: int = DEFAULT_TOP
@@ -150,7 +143,8 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
         for members in groups.values()
         if baseline not in members and (not summary.has_costs or members[0] in summary.front)
     ]
-    usual = _seconds_per_epoch(summary)
+    times = filter(None, (expected_seconds(trial, 1) for trial in summary.trials))
+    usual = statistics.fmean([*times] or [0.0])
     chosen = [
         _finalist(members[0], members, space, usual=usual)
         for members in (spread(others, top) if summary.has_costs else others[:top])
@@ -165,11 +159,6 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
             )
         )
     return sorted(chosen, key=lambda finalist: -sign(summary.metric) * finalist.search_value)
-
-
-def _seconds_per_epoch(summary: Summary) -> float:
-    times = filter(None, (expected_seconds(trial, 1) for trial in summary.trials))
-    return statistics.fmean([*times] or [0.0])
 
 
 def _finalist(
@@ -216,7 +205,6 @@ def pruned_sample(
 
 
 def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace) -> Confirmation:
-    """Return a confirmation with `others`, which keep their repeats."""
     deciding = {name for item in space.hyperparameters for name, _ in item.conditions}
     candidates = (_at_best_epoch(trial, space, summary.metric) for trial in summary.trials)
     others = other_architectures(

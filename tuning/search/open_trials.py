@@ -28,13 +28,8 @@ MAX_CHECKPOINT_BYTES = 2 * 2**30
 @dataclass(eq=False)
 class OpenTrial:
     """A trial that is being trained by a worker, is paused with a checkpoint on disk, or waits for
-    another trial of the same configuration.
-
-    Args:
-        history: the epochs that were trained.
-        reported: the steps that an earlier coordinator reported to the study.
-        storage_seconds: seconds of the trial's reads and writes in the study's storage.
-        stop: the reason why the training stops; None while the training goes on.
+    another trial of the same configuration. `reported`: the steps that an earlier coordinator
+    reported. `stop`: the reason why the training stops.
     """
 
     trial: Trial
@@ -105,11 +100,6 @@ class Configurations:
 class OpenTrials:
     """The open trials of a coordinator, with the values at the rungs and the configurations of all
     trials of the study. `TrialEnds` closes a trial.
-
-    Args:
-        dispatcher: has the trials that workers train.
-        rungs: the values of all trials of the study at the rungs.
-        epochs: maximum number of epochs of a trial.
     """
 
     def __init__(

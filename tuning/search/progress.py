@@ -38,18 +38,9 @@ class Progressed:
 def seconds_left(
     trials: Sequence[FrozenTrial], running: Iterable[Sequence[Epoch]], *, n_new: int, n_workers: int
 ) -> float | None:
-    """Return the expected seconds until the running trials and `n_new` new trials are finished;
-    None before `MIN_TIMED` trials have been timed.
-
-    A new trial is expected to take as long as the mean of the newest `MAX_TIMED` trials. A running
-    trial is expected to train for the mean number of epochs of these trials, each as long as its
-    epochs so far.
-
-    Args:
-        trials: the trials of the study.
-        running: the epochs of each running trial.
-        n_new: number of trials that have not started.
-        n_workers: number of workers.
+    """Return None before `MIN_TIMED` trials have been timed. A new trial is expected to take as
+    long as the mean of the newest `MAX_TIMED` trials. A running trial is expected to train for the
+    mean number of epochs of these trials, each as long as its epochs so far.
     """
     epochs_of_running = list(running)
     if not n_new and not epochs_of_running:

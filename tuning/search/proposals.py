@@ -41,7 +41,7 @@ class Proposals:
         return self._has_no_point and not self._writer.summary.counts["waiting"]
 
     def n_new(self, n_wanted: int) -> int:
-        """Return how many of `n_wanted` new trials there will be: a grid may have fewer points."""
+        """A grid may have fewer points than the trials that are wanted."""
         if self._config.sampler == "grid":
             counts = self._writer.summary.counts
             n_taken = sum(counts[state.name.lower()] for state in TAKEN)

@@ -33,16 +33,9 @@ MAX_TRIES = 3  # Maximum number of trials of the baseline, or of a starting poin
 
 def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
     """Recover the trials that this coordinator left when it died, and queue the baseline in a new
-    study.
-
-    A RUNNING trial that has a checkpoint is paused. Any other RUNNING trial is failed and queued
-    again, but a configuration that was training at `DEATH_LIMIT` deaths is given up.
-
-    Args:
-        n_trials: number of trials that the study will have.
-
-    Returns:
-        The paused trials of this coordinator.
+    study. Return the paused trials of this coordinator. A RUNNING trial that has a checkpoint is
+    paused. Any other RUNNING trial is failed and queued again, but a configuration that was
+    training at `DEATH_LIMIT` deaths is given up.
     """
     paused = []
     with writer.coordinators.slot_lock():

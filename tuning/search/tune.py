@@ -63,16 +63,10 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The budget of a call.
-
-    Args:
-        n_trials: total number of finished trials of the study; None: the number that the last call
-            requested.
-        timeout_seconds: maximum duration of the call; None: no limit.
-        total_seconds: duration of the study's searches over all calls, in place of `n_trials` and
-            `timeout_seconds`. Trials that are paused when the time is up are pruned.
-        min_texts: minimum number of texts that a trial trains before it is compared with others
-            (`fidelity`); None: the number of the study, or `config.MIN_TEXTS` for a new study.
+    """The budget of a call. `total_seconds`: duration of the study's searches over all calls, in
+    place of `n_trials` and `timeout_seconds`; trials that are paused when the time is up are
+    pruned. `min_texts`: minimum number of texts that a trial trains before it is compared with
+    others (`fidelity`).
     """
 
     n_trials: int | None = None

@@ -61,13 +61,9 @@ def remove(removables: list[Removable]) -> None:
 
 def trim_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]:
     """Remove the oldest tokenized data that no study uses, until all tokenized data take at most
-    `MAX_CACHE_BYTES`.
-
-    Nothing is removed while a process works on another study than `own`: a new study may use data
-    that its `study.json` does not name yet. The data with the fingerprint `keep` always stay.
-
-    Returns:
-        The folders that were removed.
+    `MAX_CACHE_BYTES`; return the folders. Nothing is removed while a process works on another study
+    than `own`, which may use data that its `study.json` does not name yet. The data `keep` always
+    stay.
     """
     removed: list[Path] = []
     total = size(results.path / "cache")

@@ -154,13 +154,9 @@ class FittedTPE(optuna.samplers.TPESampler):
 
 
 class SpaceCMA(optuna.samplers.CmaEsSampler):
-    """CMA-ES over the numeric hyperparameters that every trial has. All others are random.
-
-    Optuna's own sampler takes the hyperparameters of the complete trials, and raises an error for a
-    pruned trial that lacks one of them.
-
-    Args:
-        space: the hyperparameters without a condition.
+    """CMA-ES over the numeric hyperparameters without a condition. All others are random. Optuna's
+    own sampler takes those of the complete trials, and raises an error for a pruned trial that
+    lacks one of them.
     """
 
     def __init__(self, space: dict[str, BaseDistribution], *, seed: int) -> None:
@@ -181,14 +177,8 @@ class SpaceCMA(optuna.samplers.CmaEsSampler):
 
 class SpaceQMC(optuna.samplers.QMCSampler):
     """Quasi-random points over all hyperparameters of a conditional space; a trial uses the values
-    of its branch.
-
-    Optuna's own sampler draws such points over the hyperparameters of the first trial only, and
-    leaves other branches to the independent sampler.
-
-    Args:
-        space: all hyperparameters; None for a space without conditions, where the points are those
-            of Optuna's sampler.
+    of its branch. Optuna's own sampler draws such points over the hyperparameters of the first
+    trial only. `space`: None for a space without conditions, where Optuna's sampler is right.
     """
 
     def __init__(

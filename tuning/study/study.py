@@ -235,12 +235,9 @@ def _refuse_incomplete(
 
 def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any]) -> None:
     """Create the folder of a study that another machine has created, from the copy in the storage.
-    Of an existing folder that has joined, only the copy of the search space is written again: the
-    machine that created the study may have corrected the file.
-
-    Args:
-        moved: the paths on this machine of the search space (`space`) and of the data (`data`:
-            some values of a `DataConfig`).
+    Of a folder that has joined, only the copy of the search space is written again: the machine
+    that created the study may have corrected the file. `moved`: this machine's paths of the space
+    and of the data.
     """
     is_known = folder.config_path.exists()
     if is_known and identify(folder) == FIRST_COORDINATOR:

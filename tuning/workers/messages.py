@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus
@@ -97,13 +98,7 @@ Ending = TrainingEnded | ModelRefused | TrainingFailed | ErrorRaised
 Response = SpaceDeclared | EpochEnded | Ending
 Message = Request | Response
 
-_KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind
-    for kind in (
-        *(Declare, Train, Reply, SpaceDeclared, EpochEnded),
-        *(TrainingEnded, ModelRefused, TrainingFailed, ErrorRaised),
-    )
-}
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:

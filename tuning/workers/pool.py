@@ -268,10 +268,8 @@ def start_early(workers: Workers) -> None:
 
 
 def available_gpus() -> int:
-    """Return the number of GPUs that workers on this machine can use.
-
-    The number is read from the files of NVIDIA's driver, because TensorFlow's own list would start
-    TensorFlow in the coordinator. It is 0 without the libraries of the extra `gpu`.
+    """Read the files of NVIDIA's driver: TensorFlow's own list would start TensorFlow in the
+    coordinator. 0 without the libraries of the extra `gpu`.
     """
     if not importlib.util.find_spec("nvidia"):
         return 0

@@ -152,10 +152,7 @@ class RayWorker:
         return None
 
     def measure(self) -> Usage | None:
-        """Return the usage of the process at an earlier call; None before the first measurement.
-
-        Each call starts a measurement whose result a later call returns.
-        """
+        """Return the usage at an earlier call: each call starts a measurement for a later one."""
         if self._measuring is not None and self._ray.wait([self._measuring], timeout=0)[0]:
             # If the actor is lost, the results in `awaited` raise as well, and `receive` handles
             # that.
@@ -198,9 +195,8 @@ class RayWorker:
         self.failure, self.awaited = one_line(error), {}
 
     def _unpack(self, text: str, checkpoint: bytes | None) -> Response:
-        """Return a message, and write the checkpoint or the predictions that came with it.
-
-        If the disk has no space for the checkpoint, `paused` of the message's result becomes False.
+        """Write the checkpoint or the predictions that came with a message. If the disk has no
+        space for the checkpoint, `paused` of the message's result becomes False.
         """
         message = cast(Response, decode(text.encode()))
         if checkpoint is not None and self._checkpoint:

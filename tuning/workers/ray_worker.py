@@ -34,9 +34,8 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def arrays_of(split: LabeledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
-    """Return a split as arrays for Ray's object store: the token ids, the n-grams, the tokens of
-    presets and the texts if they were built, and the labels, with the name of the split in their
-    names. A memory-mapped array is converted to a plain array.
+    """Return a split as arrays for Ray's object store, with the name of the split in their names. A
+    memory-mapped array is converted to a plain array.
     """
     texts, ngrams = split.texts, split.texts.ngrams
     arrays = {"ids": texts.ids, "offsets": texts.offsets, "labels": split.labels}

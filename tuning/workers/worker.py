@@ -146,11 +146,9 @@ def _set_device(settings: WorkerSettings) -> None:
 
 
 def _limit_memory(memory_mb: float) -> None:
-    """Set a limit beyond which an allocation raises `MemoryError`, if the system supports it
-    (Linux).
-
-    The limit applies to the writable memory that the process allocates from now on. Keras alone has
-    reserved some GiB before that it never uses.
+    """Set a limit beyond which an allocation raises `MemoryError` (Linux). It applies to the
+    writable memory that the process allocates from now on: Keras has reserved some GiB that it
+    never uses.
     """
     allocated = allocated_memory()
     if allocated is None:
