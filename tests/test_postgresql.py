@@ -9,8 +9,7 @@ from optuna.trial import TrialState
 
 from tests.postgresql import PASSWORD
 from tests.studies import Setting, open_at_once, tune_with
-from tuning.study.handle import StudyHandle
-from tuning.study.status import status_of
+from tuning.study.handle import StudyHandle, status_of
 from tuning.study.storage import close_study, open_storage
 
 pytestmark = pytest.mark.slow

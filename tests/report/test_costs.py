@@ -67,7 +67,7 @@ def test_two_trials_are_too_few_for_a_cost() -> None:
 
 def test_front_of_a_loss_goes_down() -> None:
     figure = go.Figure()
-    add_front(figure, [(1.0, 0.5), (2.0, 0.3), (3.0, 0.4)], towards=-1)
+    add_front(figure, [(1.0, 0.5), (2.0, 0.3), (3.0, 0.4)], direction=-1)
     assert list(figure.data[0].y) == [0.5, 0.3]
 
 

@@ -28,8 +28,8 @@ def test_rungs_of_an_epoch_of_eight_parts(epochs: int, rungs: tuple[float, ...])
     assert rungs_of(epochs, parts=8) == rungs
 
 
-def rungs_with(values: dict[int, float], *, towards: int = 1, n_trials: int = 20) -> Rungs:
-    made = Rungs((1, 2), towards, n_trials)
+def rungs_with(values: dict[int, float], *, direction: int = 1, n_trials: int = 20) -> Rungs:
+    made = Rungs((1, 2), direction, n_trials)
     for number, value in values.items():
         made.record(number, 1, value)
     return made
@@ -45,7 +45,7 @@ def test_first_of_a_rung_goes_on() -> None:
 
 
 def test_less_is_better_for_a_loss() -> None:
-    made = rungs_with({0: 0.9, 1: 0.1}, towards=-1)
+    made = rungs_with({0: 0.9, 1: 0.1}, direction=-1)
     assert [made.goes_on(n, 1) for n in (0, 1)] == [False, True]
 
 
@@ -88,16 +88,16 @@ def test_waiting_trial_behind_the_share_of_all_trials_is_beyond_promotion() -> N
     assert [made.is_beyond_promotion(n, 1) for n in range(3)] == [False, False, True]
 
 
-@pytest.mark.parametrize(("towards", "expected"), [(1, [0.9, 0.8, 0.85]), (-1, [0.7, 0.1, 0.2])])
-def test_better_value_within_the_first_epoch_counts(towards: int, expected: list[float]) -> None:
+@pytest.mark.parametrize(("direction", "expected"), [(1, [0.9, 0.8, 0.85]), (-1, [0.7, 0.1, 0.2])])
+def test_better_value_within_the_first_epoch_counts(direction: int, expected: list[float]) -> None:
     """A trial whose best epoch is a fraction keeps its place at a later rung."""
-    made = Rungs((0.5, 1, 2), towards, 20)
+    made = Rungs((0.5, 1, 2), direction, 20)
     for number, values in enumerate([(0.9, 0.7), (0.1, 0.8), (0.2, 0.85)]):
         made.record(number, 0.5, values[0])
         made.record(number, 1, values[1])
-        made.record(number, 1.5, 1.0 if towards == 1 else 0.0)  # no rung
+        made.record(number, 1.5, 1.0 if direction == 1 else 0.0)  # no rung
     assert [made.values[1][number] for number in range(3)] == expected
-    made.record(3, 1, 0.2 if towards == -1 else 0.9)
+    made.record(3, 1, 0.2 if direction == -1 else 0.9)
     made.record(3, 2, 0.3)  # The value of a whole epoch does not count at a later rung.
     assert made.values[2] == {3: 0.3}
 

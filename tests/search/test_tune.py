@@ -25,8 +25,7 @@ from tuning.search import open_trials
 from tuning.search.progress import Progressed
 from tuning.search.tune import Outcome, configure
 from tuning.study.coordinators import requested_n_trials, searched_seconds
-from tuning.study.handle import StudyHandle
-from tuning.study.status import status_of
+from tuning.study.handle import StudyHandle, status_of
 from tuning.study.study import read_record
 from tuning.study.summary import PHASES
 from tuning.study.trials import epoch_values

@@ -48,8 +48,7 @@ from tuning.study.coordinators import (
     searched_seconds,
     set_n_trials,
 )
-from tuning.study.handle import StudyHandle
-from tuning.study.status import status_of
+from tuning.study.handle import StudyHandle, status_of
 from tuning.study.storage import close_study
 from tuning.study.study import (
     fetch_study,

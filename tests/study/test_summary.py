@@ -24,8 +24,7 @@ from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
-from tuning.study.handle import StudyHandle
-from tuning.study.status import status_of
+from tuning.study.handle import StudyHandle, status_of
 from tuning.study.study import read_record
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of

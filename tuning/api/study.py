@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from tuning.config import StudyConfig
     from tuning.confirmation.rounds import Confirmation
     from tuning.spaces.loading import SearchSpace
-    from tuning.study.handle import StudyHandle
-    from tuning.study.status import Status
+    from tuning.study.handle import Status, StudyHandle
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class Study:
 
     def status(self) -> Status:
         """Return the values that `make status` prints, such as counts of trials and seconds."""
-        from tuning.study.status import status_of
+        from tuning.study.handle import status_of
 
         return status_of(self._read())
 

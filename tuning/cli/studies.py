@@ -22,8 +22,7 @@ from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
 
 if TYPE_CHECKING:
-    from tuning.study.handle import StudyHandle
-    from tuning.study.status import CoordinatorStatus, Status
+    from tuning.study.handle import CoordinatorStatus, Status, StudyHandle
 
 
 def dashboard(
@@ -84,8 +83,7 @@ def status(
         results: folder of all studies (default results).
     """
     from tuning import documents
-    from tuning.study.handle import StudyHandle
-    from tuning.study.status import status_of
+    from tuning.study.handle import StudyHandle, status_of
 
     opened = StudyHandle.of(ResultsDir(Path(results)), study, storage)
     facts = status_of(opened)

@@ -133,7 +133,7 @@ def nothing_better(confirmation: Confirmation, estimates: Estimates) -> str:
 
 def lower_mean(confirmation: Confirmation, estimates: Estimates) -> float | None:
     """Return the baseline's mean if it beats the best's, which is chosen on shared seeds alone."""
-    baseline, towards = confirmation.baseline, sign(confirmation.metric)
+    baseline, direction = confirmation.baseline, sign(confirmation.metric)
     if (
         baseline is None
         or estimates.best.is_baseline
@@ -143,7 +143,7 @@ def lower_mean(confirmation: Confirmation, estimates: Estimates) -> float | None
         return None
     own = as_shown(estimates.means[estimates.best.trial]).value
     other = as_shown(estimates.means[baseline.trial]).value
-    return other if towards * own < towards * other else None
+    return other if direction * own < direction * other else None
 
 
 def _optimism(confirmation: Confirmation, estimates: Estimates) -> list[str]:
@@ -167,8 +167,8 @@ def missed_sentences(confirmation: Confirmation, estimates: Estimates) -> list[s
     values = [value for finalist in confirmation.pruned for value in finalist.repeat_values]
     if not values:
         return []
-    towards, best = sign(confirmation.metric), estimates.search_best.search_value
-    n_better = sum(towards * value > towards * best for value in values)
+    direction, best = sign(confirmation.metric), estimates.search_best.search_value
+    n_better = sum(direction * value > direction * best for value in values)
     rate = stats.binomtest(n_better, len(values)).proportion_ci(LEVEL)
     pruned = (
         f"{len(values)} pruned trial{' was' if len(values) == 1 else 's were'} trained to the end"

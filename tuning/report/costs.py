@@ -83,7 +83,7 @@ def _cost_figure(
     """Draw the metric over a cost, and the front: the trials that none beats at a lower cost."""
     figure = go.Figure(layout={**LAYOUT, "height": 340, "showlegend": False})
     points = [(cost.of(trial) or 0.0, value_of(trial)) for trial in trials]
-    add_front(figure, points, towards=sign(summary.metric))
+    add_front(figure, points, direction=sign(summary.metric))
     best = best_of(summary, confirmation)
     # The index of each trial's role: the best trial, the baseline, or another trial.
     roles = [
@@ -114,10 +114,10 @@ def _named(trial: FrozenTrial, label: str) -> str:
 
 
 def add_front(
-    figure: go.Figure, points: Sequence[tuple[float, float]], *, towards: int = 1
+    figure: go.Figure, points: Sequence[tuple[float, float]], *, direction: int = 1
 ) -> None:
     """Draw the front of points (cost, value) as steps, if it has more than one point."""
-    best_first = sorted(points, key=lambda point: (-towards * point[1], point[0]))
+    best_first = sorted(points, key=lambda point: (-direction * point[1], point[0]))
     front = sorted(pareto_front(best_first, lambda point: (point[0],)))
     if len(front) > 1:
         figure.add_scatter(
@@ -174,9 +174,9 @@ def architectures(summary: Summary) -> list[Architecture]:
                 sum(trial_seconds(trial) for trial in trials),
             )
         )
-    towards = sign(summary.metric)
+    direction = sign(summary.metric)
     return sorted(
-        groups, key=lambda group: -towards * group.values[0] if group.values else math.inf
+        groups, key=lambda group: -direction * group.values[0] if group.values else math.inf
     )
 
 

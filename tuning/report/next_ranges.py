@@ -51,10 +51,10 @@ def advise(
         if item.low is None or item.high is None or value is None or item.high == item.low:
             continue
         scale: Callable[[float], float] = math.log if item.log else float
-        place = (scale(value) - scale(item.low)) / (scale(item.high) - scale(item.low))
-        if OUTER < place < 1 - OUTER:
+        share = (scale(value) - scale(item.low)) / (scale(item.high) - scale(item.low))
+        if OUTER < share < 1 - OUTER:
             continue
-        is_low = place <= OUTER
+        is_low = share <= OUTER
         limit = _upwards(item, fillable.get(item.name, math.inf))
         low = _lower(item) if is_low else item.low
         high = item.high if is_low else max(min(_higher(item), limit), item.high)

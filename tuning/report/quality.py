@@ -178,7 +178,7 @@ def confusion_figure(quality: Quality) -> go.Figure:
     matrix = np.array(confusion(quality.predictions.labels, quality.predictions.probabilities))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     names = [plain(name, width=MAX_CLASS_NAME) for name in quality.class_names]
-    places = list(range(len(names)))
+    positions = list(range(len(names)))
     texts = [
         [f"{n:,}<br>{share:.1%}" for n, share in zip(*row, strict=True)]
         for row in zip(matrix, shares, strict=True)
@@ -186,8 +186,8 @@ def confusion_figure(quality: Quality) -> go.Figure:
     is_counted = len(names) <= MAX_COUNTED_CLASSES
     figure = go.Figure(layout={**LAYOUT, "height": min(130 + 70 * len(names), 640)})
     figure.add_heatmap(
-        x=places,
-        y=places,
+        x=positions,
+        y=positions,
         z=shares,
         zmin=0,
         zmax=1,
@@ -199,7 +199,7 @@ def confusion_figure(quality: Quality) -> go.Figure:
         xgap=2,
         ygap=2,
     )
-    ticks = {"tickvals": places, "ticktext": names, "showgrid": False, "zeroline": False}
+    ticks = {"tickvals": positions, "ticktext": names, "showgrid": False, "zeroline": False}
     figure.update_xaxes(title="predicted class", **ticks)
     figure.update_yaxes(title="true class", autorange="reversed", automargin=True, **ticks)
     return figure

@@ -61,7 +61,7 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     study's metric. A baseline over a limit can't be chosen, so it is no reason against the model.
     With several objectives, a lower value may be what a lower cost is worth.
     """
-    towards, metric = sign(summary.metric), metric_of(summary.metric)
+    direction, metric = sign(summary.metric), metric_of(summary.metric)
     clauses, is_behind = [], False
     for other in filter(None, ("baseline", _best_linear(test, summary.metric))):
         result = test.comparisons.get(other)
@@ -69,9 +69,9 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
         if change is None:
             continue
         shown = _baseline_name(summary) if other == "baseline" else other
-        clauses.append(against(f"the {shown}", change, towards))
+        clauses.append(against(f"the {shown}", change, direction))
         is_over = other == "baseline" and _is_baseline_over_limit(summary)
-        is_behind |= not is_over and _is_worse(as_shown(change), towards)
+        is_behind |= not is_over and _is_worse(as_shown(change), direction)
     name, exported = exported_name(test), test.scores[BEST]
     model = f"{name[0].lower()}{name[1:]}"
     lead = f"Do not use {model} yet" if is_behind else f"Use {model}"
@@ -91,19 +91,19 @@ def _baseline_name(summary: Summary) -> str:
     return f"baseline{' (which is over a limit)' if _is_baseline_over_limit(summary) else ''}"
 
 
-def against(other: str, change: Interval, towards: int) -> str:
-    """Return a clause about a difference to another model; `towards` is -1 if less is better."""
+def against(other: str, change: Interval, direction: int) -> str:
+    """Return a clause about a difference to another model; `direction` is -1 if less is better."""
     change = as_shown(change)
     if math.isnan(change.low):
         return f"against {other} {change.value:+.4f}" if change.value else f"equal to {other}"
     if not change.excludes_zero:
         return f"not distinguishable from {other} ({signed(change)})"
-    word = "worse" if _is_worse(change, towards) else "better"
+    word = "worse" if _is_worse(change, direction) else "better"
     return f"{word} than {other} ({signed(change)})"
 
 
-def _is_worse(change: Interval, towards: int) -> bool:
-    return change.excludes_zero and towards * change.value < 0
+def _is_worse(change: Interval, direction: int) -> bool:
+    return change.excludes_zero and direction * change.value < 0
 
 
 def _unconfirmed(summary: Summary, best: Best | None, state: str) -> str:

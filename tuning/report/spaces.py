@@ -143,14 +143,14 @@ def choice(standings: Sequence[Standing]) -> list[str]:
     if not ranked:
         return ["No search space has a confirmed best yet.", *without]
     best, *others = ranked
-    towards = sign(best.metric)
+    direction = sign(best.metric)
     leads = {other.study: as_shown(best.lead_over(other)) for other in others}
-    clauses = [against(other.space, leads[other.study], towards) for other in others]
+    clauses = [against(other.space, leads[other.study], direction) for other in others]
     behind = {
-        name for name, lead in leads.items() if lead.excludes_zero and towards * lead.value > 0
+        name for name, lead in leads.items() if lead.excludes_zero and direction * lead.value > 0
     }
     tied = [other for other in others if other.study not in behind]
-    near = [other for other in tied if towards * leads[other.study].value <= RESOLUTION]
+    near = [other for other in tied if direction * leads[other.study].value <= RESOLUTION]
     texts = [
         f"{best.space} has the best mean {best.metric}, {best.accuracy}"
         f" over {len(best.repeats)} fresh seeds{': ' if clauses else ''}{', '.join(clauses)}."

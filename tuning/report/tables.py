@@ -251,7 +251,7 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
-    """`tune` has no flag for the batch size and the patience. `n_texts`: number of training texts."""
+    """`n_texts`: number of training texts. `tune` has no flag for batch size and patience."""
     settings = {**vars(config), **vars(config.data)}
     train, costs = settings.pop("train"), settings.pop("costs")
     settings |= {"epochs": train.epochs, "n_trials": n_trials}

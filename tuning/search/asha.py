@@ -42,12 +42,12 @@ def rungs_of(epochs: int, *, parts: int = 1) -> tuple[float, ...]:
 
 @dataclass
 class Rungs:
-    """The values of a study's trials at each rung. `towards`: 1 where a higher value is better,
+    """The values of a study's trials at each rung. `direction`: 1 where a higher value is better,
     else -1. `values`: epoch → trial number → value, or a better one within the first epoch.
     """
 
     epochs: tuple[float, ...]
-    towards: int
+    direction: int
     n_trials: int
     values: dict[float, dict[int, float]] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Rungs:
             for rung, values in self.values.items()
             if rung < min(epoch, 1) and number in values
         ]
-        best = max([*within, value], key=lambda value: self.towards * value)
+        best = max([*within, value], key=lambda value: self.direction * value)
         self.values.setdefault(epoch, {})[number] = best
 
     def remove(self, number: int) -> None:
@@ -75,7 +75,7 @@ class Rungs:
         """
         values = self.values.get(epoch, {})
         return 1 + sum(
-            self.towards * value > self.towards * values[number] for value in values.values()
+            self.direction * value > self.direction * values[number] for value in values.values()
         )
 
     def goes_on(self, number: int, epoch: float) -> bool:

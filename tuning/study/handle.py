@@ -1,10 +1,12 @@
-"""The handle of a study: its folder, its storage, and what a command reads of them."""
+"""The handle of a study: its folder, its storage, and what a command reads of them, such as the
+status that `status --json` prints.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Self
 
@@ -12,11 +14,15 @@ import optuna
 
 from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation
+from tuning.evaluation.linear_reference import read_linear_reference
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Values
+from tuning.study.coordinators import Heartbeat, heartbeats_of
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
 from tuning.study.summary import Best, Summary, best_of, summarize
+from tuning.study.trials import attributes_of, value_of
 
 
 @dataclass(frozen=True)
@@ -71,3 +77,78 @@ class StudyHandle:
             yield study
         finally:
             close_study(study)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordinatorStatus(Heartbeat):
+    coordinator: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The status of a study for scripts. Values of the best trial and of the baseline are None
+    before that trial is complete.
+
+    Attributes:
+        best_mean: the corrected mean of the best trial's repeats on fresh seeds; None without
+            repeats.
+        linear_model_value: the value of the linear model on the same validation split; None before
+            the model has been trained.
+        n_tokens: number of tokens that all trials have trained on.
+    """
+
+    study: str
+    metric: str
+    n_complete: int
+    n_pruned: int
+    n_failed: int
+    n_running: int
+    n_paused: int
+    best_trial: int | None
+    best_is_confirmed: bool | None
+    best_value: float | None
+    best_mean: float | None
+    best_params: Values | None
+    best_trial_of_the_search: int | None
+    baseline_value: float | None
+    linear_model_value: float | None
+    coordinators: list[CoordinatorStatus]
+    seconds_by_phase: dict[str, float]
+    overhead_share: float | None
+    n_tokens: int
+    fingerprints: dict[str, str]
+
+
+def status_of(study: StudyHandle) -> Status:
+    record, summary, best = study.record, study.summary, study.best
+    with study.opened() as opened:
+        coordinators = heartbeats_of(opened)
+    baseline, metric = summary.baseline, summary.metric
+    linear = read_linear_reference(study.results.cache_dir(record.data_fingerprint))
+    return Status(
+        study=study.name,
+        metric=metric,
+        n_complete=summary.counts["complete"],
+        n_pruned=summary.counts["pruned"],
+        n_failed=summary.counts["fail"],
+        n_running=summary.counts["running"] - summary.n_paused,
+        n_paused=summary.n_paused,
+        best_trial=best.trial.number if best else None,
+        best_is_confirmed=best.is_confirmed if best else None,
+        best_value=value_of(best.trial) if best else None,
+        best_mean=best.mean.value if best and best.mean else None,
+        best_params=best.trial.params if best else None,
+        best_trial_of_the_search=summary.best.number if summary.best else None,
+        baseline_value=value_of(baseline) if baseline else None,
+        linear_model_value=linear.value(metric) if linear else None,
+        coordinators=[
+            CoordinatorStatus(coordinator=name, **asdict(heartbeat))
+            for name, heartbeat in sorted(coordinators.items())
+        ],
+        seconds_by_phase={
+            phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()
+        },
+        overhead_share=summary.overhead_share,
+        n_tokens=sum(attributes_of(t).get("n_tokens", 0) for t in summary.trials),
+        fingerprints={"data": record.data_fingerprint, "space": record.space_fingerprint},
+    )

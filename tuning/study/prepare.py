@@ -46,8 +46,8 @@ def prepare_corpus(
     release_memory()
     splits = split_reviews(reviews, seed=config.seed)
     named = list(reviews.broken[:N_NAMED])
-    for place in named:
-        logger.warning("left out: %s", place)
+    for line in named:
+        logger.warning("left out: %s", line)
     source = DataSource(
         data=config.data.data,
         text_column=reviews.text_column,

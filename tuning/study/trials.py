@@ -172,14 +172,14 @@ def is_pruned_early(trial: FrozenTrial) -> bool:
 
 
 def rank(complete: Iterable[FrozenTrial], metric: str) -> list[FrozenTrial]:
-    towards = sign(metric)
-    return sorted(complete, key=lambda t: (-towards * value_of(t), costs_of(t), t.number))
+    direction = sign(metric)
+    return sorted(complete, key=lambda t: (-direction * value_of(t), costs_of(t), t.number))
 
 
 def spread(items: Sequence[T], n: int) -> list[T]:
     """Return `n` items at equal distances, with both ends."""
-    places = np.linspace(0, len(items) - 1, min(n, len(items)))
-    return [items[number] for number in sorted({round(place) for place in places})]
+    positions = np.linspace(0, len(items) - 1, min(n, len(items)))
+    return [items[number] for number in sorted({round(position) for position in positions})]
 
 
 def is_at_work(trial: FrozenTrial) -> bool:

@@ -98,14 +98,14 @@ def join_cluster(address: str | None, *, log_path: Path) -> Iterator[None]:
 
 def _connection_error(address: str | None, error: Exception) -> PoolError:
     if not address:
-        place, hint = "a Ray of its own on this machine", ""
+        target, hint = "a Ray of its own on this machine", ""
     else:
-        place = f"a cluster at ray_address {address!r}"
+        target = f"a cluster at ray_address {address!r}"
         hint = (
             " If that cluster authenticates, RAY_AUTH_MODE=token and its token must be set here"
             " too."
         )
-    return PoolError(f"pool 'ray' must reach {place}; Ray gave: {one_line(error)}.{hint}")
+    return PoolError(f"pool 'ray' must reach {target}; Ray gave: {one_line(error)}.{hint}")
 
 
 def _require_listener(address: str) -> None:
