@@ -19,13 +19,14 @@ from tuning.metrics import sign
 from tuning.report.figures import LAYOUT
 from tuning.report.html_parts import plain
 from tuning.report.quality import BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR
-from tuning.report.tables import trial_label, trial_seconds
+from tuning.report.tables import trial_label
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import (
     busy_seconds,
     expected_seconds,
     is_pruned_early,
     seconds_of,
+    trial_seconds,
     value_of,
 )
 

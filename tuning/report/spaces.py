@@ -14,12 +14,12 @@ from tuning.errors import StorageError, StudyError
 from tuning.evaluation.statistics import Interval, as_shown, mean_interval
 from tuning.metrics import sign
 from tuning.report.sentences import against
-from tuning.report.tables import size_text, trial_seconds
+from tuning.report.tables import size_text
 from tuning.results import ResultsDir, StudyDir, safe_name
 from tuning.spaces.files import short_name
 from tuning.study.handle import StudyHandle
 from tuning.study.study import StudyRecord, read_record
-from tuning.study.trials import attributes_of, value_of
+from tuning.study.trials import attributes_of, trial_seconds, value_of
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
@@ -28,6 +27,7 @@ from tuning.study.trials import (
     seconds_of,
     spread,
     starting_point_text,
+    trial_seconds,
     value_of,
     values_of,
 )
@@ -160,10 +160,6 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
             ]
         )
     return ["trial", "state", summary.metric, *names, "seconds"], rows
-
-
-def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
-    return float(sum(seconds for phase, seconds in seconds_of(trial).items() if phase != "storage"))
 
 
 def counts_sentence(summary: Summary) -> str:

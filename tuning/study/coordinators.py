@@ -34,7 +34,7 @@ from tuning.errors import ArgumentError, StudyError
 from tuning.results import StudyDir
 from tuning.study.optuna_internals import storage_of
 from tuning.study.storage import storage_lock
-from tuning.study.trials import attributes_of, seconds_of
+from tuning.study.trials import attributes_of, trial_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -233,12 +233,7 @@ def searched_seconds(study: optuna.Study) -> float:
     """
     if TOTAL_SECONDS in study.user_attrs and requested_n_trials(study) != MAX_TRIALS:
         return float(study.user_attrs[TOTAL_SECONDS])
-    seconds = sum(
-        value
-        for trial in study.get_trials(deepcopy=False)
-        for phase, value in seconds_of(trial).items()
-        if phase != "storage"
-    )
+    seconds = sum(map(trial_seconds, study.get_trials(deepcopy=False)))
     return seconds / max(sum(h.n_workers for h in heartbeats_of(study).values()), 1)
 
 

@@ -94,6 +94,11 @@ def seconds_of(trial: FrozenTrial) -> Mapping[str, float]:
     return attributes_of(trial).get("seconds", {})
 
 
+def trial_seconds(trial: FrozenTrial) -> float:
+    """Return a trial's wall seconds over all phases but the coordinator's storage."""
+    return float(sum(value for phase, value in seconds_of(trial).items() if phase != "storage"))
+
+
 def busy_seconds(seconds: Mapping[str, float]) -> float:
     """Return the seconds of all phases except waiting and the coordinator's storage."""
     return sum(value for phase, value in seconds.items() if phase not in ("idle", "storage"))
