@@ -21,8 +21,7 @@ from tuning.export.export import export_best
 from tuning.inference.load import classify
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir
-from tuning.search.confirm import confirm
-from tuning.search.finalists import Terms
+from tuning.search.confirm import Terms, confirm
 from tuning.search.tune import configure
 from tuning.study.handle import StudyHandle
 

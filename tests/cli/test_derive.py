@@ -34,7 +34,7 @@ from tuning.config import (
 from tuning.confirmation.rounds import DEFAULT_SHARE
 from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
 from tuning.metrics import OBJECTIVES
-from tuning.search import finalists
+from tuning.search.confirm import DEFAULT_PRUNED, DEFAULT_SEEDS, DEFAULT_TOP
 from tuning.study.coordinators import DEAD_SECONDS
 
 TUNE = {option.name: option for option in options_of(tuning.tune)}
@@ -144,15 +144,15 @@ DEFAULTS = {
     "--n-trials": DEFAULT_TRIALS,
     "--pool": Workers.pool,
     "--positive-from": DataConfig.positive_from,
-    "--pruned": finalists.DEFAULT_PRUNED,
+    "--pruned": DEFAULT_PRUNED,
     "--pruner": StudyConfig.pruner,
     "--sampler": StudyConfig.sampler,
     "--seed": StudyConfig.seed,
-    "--seeds": finalists.DEFAULT_SEEDS,
+    "--seeds": DEFAULT_SEEDS,
     "--share": DEFAULT_SHARE,
     "--silent-seconds": SILENT_SECONDS,
     "--space": StudyConfig.space,
-    "--top": finalists.DEFAULT_TOP,
+    "--top": DEFAULT_TOP,
 }
 
 

@@ -61,8 +61,7 @@ from tuning.inference.load import classify
 from tuning.inference.runtimes import FORMATS
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
-from tuning.search.confirm import ConfirmHooks, confirm
-from tuning.search.finalists import Terms
+from tuning.search.confirm import ConfirmHooks, Terms, confirm
 from tuning.search.tune import Outcome
 from tuning.spaces.ranges import Values, value_text
 from tuning.study.handle import StudyHandle

@@ -43,8 +43,7 @@ from tuning.inference.runtimes import FORMATS
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
-from tuning.search.confirm import confirm
-from tuning.search.finalists import Terms
+from tuning.search.confirm import Terms, confirm
 from tuning.search.tune import Outcome
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import load_hypermodel

@@ -35,7 +35,7 @@ from tuning.report.sentences import (
     verdict,
 )
 from tuning.results import ResultsDir
-from tuning.search.finalists import pruned_sample
+from tuning.search.confirm import pruned_sample
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle

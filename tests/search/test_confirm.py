@@ -26,10 +26,12 @@ from tuning.export.description import best_trial
 from tuning.outcomes import LASTING, FailureReason
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import confirm as confirming
-from tuning.search.confirm import ConfirmHooks, confirm, confirm_within
-from tuning.search.finalists import (
+from tuning.search.confirm import (
+    ConfirmHooks,
     Terms,
     begin,
+    confirm,
+    confirm_within,
     finalists_of,
     require_finished,
     with_others,

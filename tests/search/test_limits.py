@@ -21,8 +21,7 @@ from tuning.report.page import write_report
 from tuning.report.sentences import verdict
 from tuning.report.tables import trial_rows
 from tuning.results import ResultsDir
-from tuning.search.confirm import confirm
-from tuning.search.finalists import Terms
+from tuning.search.confirm import Terms, confirm
 from tuning.search.tune import Outcome
 from tuning.study.handle import StudyHandle
 from tuning.study.summary import summarize

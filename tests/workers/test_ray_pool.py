@@ -24,8 +24,7 @@ from tuning.config import Limits, TrainConfig, Workers
 from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.errors import PoolError
 from tuning.evaluation.predictions import read_probabilities
-from tuning.search.confirm import confirm
-from tuning.search.finalists import Terms
+from tuning.search.confirm import Terms, confirm
 from tuning.search.progress import Progressed
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus

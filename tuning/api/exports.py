@@ -236,7 +236,7 @@ def _train_others(study: StudyHandle, *, progress: Progress) -> None:
     """Train the models of further architectures that an ensemble can choose, if any lack."""
     from tuning.confirmation.plan import due_others
     from tuning.search import confirm as confirming
-    from tuning.search.finalists import with_others
+    from tuning.search.confirm import with_others
 
     if study.confirmation is None:
         return

@@ -215,13 +215,12 @@ class Study:
         """
         from tuning.evaluation.linear_reference import read_linear_reference
         from tuning.search import confirm as confirming
-        from tuning.search.finalists import Terms
 
         study = self._read()
         run = partial(
             confirming.confirm,
             study,
-            terms=Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)),
+            terms=confirming.Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)),
             workers=workers_of(workers),
             limits=limits,
         )

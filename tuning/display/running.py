@@ -69,7 +69,7 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
 
 
 def _can_be_confirmed(outcome: Outcome) -> bool:
-    from tuning.search.finalists import n_confirmable
+    from tuning.search.confirm import n_confirmable
 
     if outcome.ended == SearchEnd.INTERRUPTED:
         return False

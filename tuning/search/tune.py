@@ -20,7 +20,7 @@ from tuning.data.files import Progress
 from tuning.errors import ArgumentError, StudyError
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir
-from tuning.search.finalists import MIN_COMPLETE
+from tuning.search.confirm import MIN_COMPLETE
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
 from tuning.search.session import Drawing, Session, signals, space_of_file
