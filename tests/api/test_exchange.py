@@ -127,7 +127,7 @@ def test_add_as_finished_keeps_the_scores(results: ResultsDir) -> None:
     trial = ForeignTrial(name="trial 7", values=whole, scores=(0.8,), best_epoch=2)
     lower = foreign("trial 8", 0.7, vocab_size=30, cell="gru")
     assert take(results, trial, lower, as_finished=True) == []
-    first, second = Summary.of("s", CONFIG.metric, trials_of(results)).ranked
+    first, second = Summary("s", CONFIG.metric, trials_of(results)).ranked
     assert (first.value, first.params) == (0.8, {"vocab_size": 20, "cell": "gru"})
     assert first.user_attrs == {
         "imported": "trial 7 of another place",

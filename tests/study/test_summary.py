@@ -121,10 +121,10 @@ def test_best_of_is_no_trial_that_another_program_has_finished(confirmed: Confir
     confirmed.repeat(3)
     foreign = create_trial(value=0.99)
     foreign.number = len(confirmed.summary.trials)
-    summary = Summary.of("s", "val_accuracy", [*confirmed.summary.trials, foreign])
+    summary = Summary("s", "val_accuracy", [*confirmed.summary.trials, foreign])
     best = best_of(summary, confirmed.confirmation)
     assert best is not None and (best.trial.number, best.is_confirmed) == (confirmed.winner, True)
-    alone = best_of(Summary.of("s", "val_accuracy", [foreign]), None)
+    alone = best_of(Summary("s", "val_accuracy", [foreign]), None)
     assert alone is not None and alone.trial is foreign
 
 

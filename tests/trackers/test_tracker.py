@@ -66,7 +66,7 @@ def trials_of(written: Written, setting: Setting) -> list[tuple[int, str, int]]:
     """Write a study, and return the number, state and number of epochs of its trials from 8 on."""
     trials = setting.study().trials
     written.trials.clear()
-    write_study(TARGET, setting.folder, [Summary.of("s", "val_accuracy", trials)])
+    write_study(TARGET, setting.folder, [Summary("s", "val_accuracy", trials)])
     return [(trial.number, trial.state, len(trial.epochs)) for trial in written.trials[8:]]
 
 
@@ -106,7 +106,7 @@ def test_trial_is_written_once_after_the_change_that_ends_it(
 
     def changes() -> Iterator[Summary]:
         for n_trials in (0, 3, 3, 8):
-            yield Summary.of("s", whole.metric, whole.trials[:n_trials])
+            yield Summary("s", whole.metric, whole.trials[:n_trials])
             n_written.append(len(written.trials))
 
     write_study(TARGET, finished[0].study("s"), changes())
@@ -211,7 +211,7 @@ def test_search_is_followed_while_it_runs(
     written: Written, finished: tuple[ResultsDir, Outcome]
 ) -> None:
     whole = finished[1].summary
-    early = Summary.of("s", whole.metric, whole.trials[:3])
+    early = Summary("s", whole.metric, whole.trials[:3])
     follower, failures = following(finished[0].study("s"), [early])
     assert written.has_written.wait(60)
     for _ in range(100):

@@ -252,7 +252,7 @@ class StudyWriter:
             self.refresh()
             return
         trials[opened.number : opened.number + 1] = [read_trial(opened.trial)]
-        self.summary = Summary.of(self.study.study_name, self.config.metric, trials)
+        self.summary = Summary(self.study.study_name, self.config.metric, trials)
 
 
 def furthest_epoch(trial: FrozenTrial) -> float:

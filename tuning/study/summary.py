@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -34,22 +33,17 @@ USEFUL_PHASES = ("train", "evaluate")  # all other phases are overhead
 
 @dataclass(frozen=True)
 class Summary:
-    """The trials of a study when they were read. `counts`: by state, in lower case."""
+    """The trials of a study when they were read."""
 
     study: str
     metric: str
     trials: list[FrozenTrial]
-    counts: dict[str, int]
 
-    @classmethod
-    def of(cls, study: str, metric: str, trials: list[FrozenTrial]) -> Self:
-        states = Counter(t.state for t in trials)
-        return cls(
-            study,
-            metric,
-            trials,
-            {state.name.lower(): states.get(state, 0) for state in TrialState},
-        )
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """The number of trials by the name of their state, in lower case."""
+        states = Counter(t.state for t in self.trials)
+        return {state.name.lower(): states.get(state, 0) for state in TrialState}
 
     @property
     def n_finished(self) -> int:
@@ -165,4 +159,4 @@ def best_of(summary: Summary, confirmation: Confirmation | None) -> Best | None:
 
 
 def summarize(study: optuna.Study, *, metric: str) -> Summary:
-    return Summary.of(study.study_name, metric, study.get_trials(deepcopy=False))
+    return Summary(study.study_name, metric, study.get_trials(deepcopy=False))
