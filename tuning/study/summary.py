@@ -28,7 +28,6 @@ from tuning.study.trials import (
 )
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
-USEFUL_PHASES = ("train", "evaluate")  # all other phases are overhead
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,8 @@ class Summary:
         total = sum(
             seconds for phase, seconds in self.seconds_by_phase.items() if phase != "storage"
         )
-        return (
-            1 - sum(self.seconds_by_phase[phase] for phase in USEFUL_PHASES) / total
-            if total
-            else None
-        )
+        useful = self.seconds_by_phase["train"] + self.seconds_by_phase["evaluate"]
+        return 1 - useful / total if total else None
 
     @cached_property
     def ranked(self) -> list[FrozenTrial]:

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import connection as mp_connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
 import psutil
@@ -222,12 +221,7 @@ class Pool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for worker in self.workers:
             worker.stop()
         copy_server_output(self._log_path)

@@ -13,7 +13,6 @@ import contextlib
 import logging
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, cast
 
 from tuning import __version__
@@ -319,10 +318,5 @@ class RayPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._end(self.workers)

@@ -19,7 +19,6 @@ from tuning.atomic_io import translated
 from tuning.processes import BACKEND, python_path
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-X86 = ("x86_64", "AMD64")
 
 
 class _Output:
@@ -68,7 +67,7 @@ def worker_environment() -> Iterator[None]:
     A value of the user takes precedence.
     """
     variables = {"PYTHONPATH": python_path(), **BACKEND}
-    if platform.machine() in X86:
+    if platform.machine() in ("x86_64", "AMD64"):
         variables[ONEDNN] = os.environ.get(ONEDNN, "1")
     old = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
