@@ -5,7 +5,7 @@ sentence about each.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,50 +73,49 @@ def report_figures(
     too few completed trials for a figure, the figure is None and the sentence has their number. A
     plot that no number of trials allows is left out.
     """
+    plots = _plots(study, summary, space, confirmation)
+    return [_drawn(plot, n_complete=len(summary.ranked)) for plot in plots]
+
+
+def _plots(
+    study: optuna.Study, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
+) -> Iterator[Plot]:
+    yield Plot(
+        "Baseline against best",
+        _best_sentence(summary, confirmation),
+        lambda: baseline_against_best(summary, confirmation),
+    )
+    if summary.has_costs:
+        yield Plot(
+            "Pareto front",
+            "No other trial is better in all objectives than a trial on the front. Each value is of"
+            " one training.",
+            lambda: pareto_front(study, summary),
+            2,
+            "a single trial can't be compared with another",
+        )
+    so_far = "" if summary.has_costs else ", and the best value so far"
+    yield Plot(
+        "Optimization history",
+        f"The objective of each completed trial{so_far}.{_crosses(summary)}",
+        lambda: history(study, summary),
+        2,
+        "a single trial has no history",
+    )
+    yield Plot(
+        "Learning curves",
+        _curves_sentence(summary),
+        lambda: learning_curves(summary, confirmation),
+    )
     importance_of = importances(summary)
     ordered = sorted(
         (item.name for item in space.searched if not item.conditions),
         key=lambda name: -importance_of[name].value if name in importance_of else 0.0,
     )
-    so_far = "" if summary.has_costs else ", and the best value so far"
-    plots = [
-        Plot(
-            "Baseline against best",
-            _best_sentence(summary, confirmation),
-            lambda: baseline_against_best(summary, confirmation),
-        ),
-        *(
-            [
-                Plot(
-                    "Pareto front",
-                    "No other trial is better in all objectives than a trial on the front. Each"
-                    " value is of one training.",
-                    lambda: pareto_front(study, summary),
-                    2,
-                    "a single trial can't be compared with another",
-                )
-            ]
-            if summary.has_costs
-            else []
-        ),
-        Plot(
-            "Optimization history",
-            f"The objective of each completed trial{so_far}.{_crosses(summary)}",
-            lambda: history(study, summary),
-            2,
-            "a single trial has no history",
-        ),
-        Plot(
-            "Learning curves",
-            _curves_sentence(summary),
-            lambda: learning_curves(summary, confirmation),
-        ),
-        *_importance_plots(summary, importance_of),
-        *_slice_plots(study, summary, confirmation, ordered),
-        *_contour_plots(summary, ordered),
-        Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary)),
-    ]
-    return [_drawn(plot, n_complete=len(summary.ranked)) for plot in plots]
+    yield from _importance_plots(summary, importance_of)
+    yield from _slice_plots(study, summary, confirmation, ordered)
+    yield from _contour_plots(summary, ordered)
+    yield Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary))
 
 
 def _drawn(plot: Plot, *, n_complete: int) -> tuple[str, str, go.Figure | None]:
@@ -167,10 +166,10 @@ def _curves_sentence(summary: Summary) -> str:
     )
 
 
-def _importance_plots(summary: Summary, importance_of: dict[str, Interval]) -> list[Plot]:
+def _importance_plots(summary: Summary, importance_of: dict[str, Interval]) -> Iterator[Plot]:
     n = len(summary.ranked)
     if n >= MIN_TRIALS and not importance_of:
-        return []
+        return
     interval = "Lines are 95 % intervals of the bootstrap over trials."
     if n < MIN_INTERVAL_TRIALS:
         interval = (
@@ -186,15 +185,7 @@ def _importance_plots(summary: Summary, importance_of: dict[str, Interval]) -> l
         "PED-ANOVA compares the best tenth of the trials with all trials, and a tenth of fewer"
         " trials is less than two"
     )
-    return [
-        Plot(
-            "Importances",
-            sentence,
-            lambda: importance_figure(importance_of),
-            MIN_TRIALS,
-            why,
-        )
-    ]
+    yield Plot("Importances", sentence, lambda: importance_figure(importance_of), MIN_TRIALS, why)
 
 
 def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
@@ -203,10 +194,10 @@ def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
 
 def _slice_plots(
     study: optuna.Study, summary: Summary, confirmation: Confirmation | None, names: list[str]
-) -> list[Plot]:
+) -> Iterator[Plot]:
     varied = _varied(names, summary.ranked)
     if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
-        return []
+        return
     shown = (
         ""
         if len(varied) <= N_SLICES
@@ -219,42 +210,38 @@ def _slice_plots(
         f" Diamonds are corrected means over fresh seeds, if the study has any.{shown}"
     )
     why = "fewer points are often in order by chance"
-    return [
-        Plot(
-            "Slices",
-            sentence,
-            lambda: slices(study, summary, confirmation, params=varied),
-            MIN_SLICE_TRIALS,
-            why,
-        ),
-        Plot(
-            "Parallel coordinates",
-            f"Each line is a completed trial{best}; pruned trials are left out, because their"
-            f" values are of fewer epochs.{shown}",
-            lambda: parallel_coordinates(study, summary, params=varied),
-            MIN_SLICE_TRIALS,
-            why,
-        ),
-    ]
+    yield Plot(
+        "Slices",
+        sentence,
+        lambda: slices(study, summary, confirmation, params=varied),
+        MIN_SLICE_TRIALS,
+        why,
+    )
+    yield Plot(
+        "Parallel coordinates",
+        f"Each line is a completed trial{best}; pruned trials are left out, because their values"
+        f" are of fewer epochs.{shown}",
+        lambda: parallel_coordinates(study, summary, params=varied),
+        MIN_SLICE_TRIALS,
+        why,
+    )
 
 
-def _contour_plots(summary: Summary, names: list[str]) -> list[Plot]:
+def _contour_plots(summary: Summary, names: list[str]) -> Iterator[Plot]:
     best = summary.ranked[:N_CONTOUR_TRIALS]
     few = _varied(names, best)[:N_CONTOURS]
     if len(names) < 2 or (len(few) < 2 and len(best) >= MIN_CONTOUR_TRIALS):
-        return []
+        return
     points = (
         "completed trials" if len(best) == len(summary.ranked) else f"the {len(best)} best trials"
     )
-    return [
-        Plot(
-            "Contours",
-            f"The objective over pairs of hyperparameters, drawn between the points of {points}.",
-            lambda: contours(best, summary, params=few),
-            MIN_CONTOUR_TRIALS,
-            "a surface drawn between fewer points follows their noise",
-        )
-    ]
+    yield Plot(
+        "Contours",
+        f"The objective over pairs of hyperparameters, drawn between the points of {points}.",
+        lambda: contours(best, summary, params=few),
+        MIN_CONTOUR_TRIALS,
+        "a surface drawn between fewer points follows their noise",
+    )
 
 
 def _styled(title: str, figure: go.Figure) -> go.Figure:
