@@ -121,6 +121,7 @@ class Coordinators:
 
     @property
     def has_others(self) -> bool:
+        """True also after the others have left."""
         return bool(self._received)
 
     def slot_lock(self) -> AbstractContextManager[None]:
@@ -218,6 +219,7 @@ def has_begun(attributes: Mapping[str, Any], own: str) -> bool:
 
 
 def set_n_trials(study: optuna.Study, n_trials: int) -> None:
+    """The number of the last call counts, for all coordinators."""
     if study.user_attrs.get(N_TRIALS) != n_trials:
         study.set_user_attr(N_TRIALS, n_trials)
 

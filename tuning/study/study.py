@@ -48,6 +48,8 @@ PACKAGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class StudyIdentity:
+    """Two calls with equal values work on the same study."""
+
     config: StudyConfig
     data_fingerprint: str
     space_fingerprint: str

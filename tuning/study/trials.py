@@ -144,6 +144,7 @@ def without_copies(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def epoch_values(trial: FrozenTrial) -> dict[float, float]:
+    """Return number of epochs → metric, for each evaluated epoch."""
     parts = attributes_of(trial).get("parts_per_epoch", 1)
     steps = sorted(trial.intermediate_values)
     return {epochs_at(step, parts): trial.intermediate_values[step] for step in steps}
