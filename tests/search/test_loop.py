@@ -295,7 +295,7 @@ def test_end_of_a_trial_updates_all_that_is_kept_of_it(end: End, ended: Run) -> 
     at_rungs = {number for values in ended.open.rungs.values.values() for number in values}
     has_rung = bool(trial.intermediate_values) and not end.has_failed
     assert at_rungs >= {0} and (1 in at_rungs) == has_rung
-    assert ended.open.configurations.first(values_of(trial, SPACE)) == end.first
+    assert ended.open.configurations.get(open_trials.key(values_of(trial, SPACE))) == end.first
 
 
 def test_events_of_a_trial_that_is_paused_and_pruned(make: Make) -> None:

@@ -12,7 +12,7 @@ from tests.fake_workers import epoch
 from tuning.results import StudyDir
 from tuning.search import open_trials
 from tuning.search.asha import Rungs
-from tuning.search.open_trials import Configurations, OpenTrial, OpenTrials
+from tuning.search.open_trials import OpenTrial, OpenTrials, key
 
 values = st.fixed_dictionaries(
     {
@@ -24,11 +24,11 @@ values = st.fixed_dictionaries(
 )
 
 
-def test_failed_trial_is_removed() -> None:
-    known = Configurations()
-    known.add(1, {"vocab_size": 5, "sequence_length": 3})
-    known.remove(1)
-    assert known.first({"vocab_size": 5, "sequence_length": 3}) is None
+def test_configuration_of_a_trial_without_a_value_is_removed(tmp_path: Path) -> None:
+    trials = paused(StudyDir(tmp_path), values=[0.1, 0.9])
+    trials.configurations = {"failed": 1, "other": 0}
+    trials.close(trials.paused[1], has_value=False)
+    assert trials.configurations == {"other": 0}
 
 
 @settings(derandomize=True, deadline=None)
@@ -39,15 +39,11 @@ def test_only_equal_values_are_the_same_configuration(
     """A vocabulary or a length beyond the data is another configuration, because a space may use
     either value for any purpose.
     """
-    known = Configurations()
-    known.add(7, known_values)
-    assert known.first(proposed_values) == (7 if known_values == proposed_values else None)
+    assert (key(known_values) == key(proposed_values)) == (known_values == proposed_values)
 
 
 def test_order_of_the_values_does_not_matter() -> None:
-    known = Configurations()
-    known.add(2, {"vocab_size": 5, "units": 3})
-    assert known.first({"units": 3, "vocab_size": 5}) == 2
+    assert key({"vocab_size": 5, "units": 3}) == key({"units": 3, "vocab_size": 5})
 
 
 def paused(folder: StudyDir, *, values: list[float]) -> OpenTrials:

@@ -59,10 +59,6 @@ def table(
     return Markup(filled)  # noqa: S704 (the template escapes the cells)
 
 
-def pairs(rows: Iterable[tuple[str, str]], *, fold: bool = True) -> Markup:
-    return table((), rows, kind="pairs", fold=fold)
-
-
 def narrow(
     header: list[str], rows: list[list[str]], names: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:

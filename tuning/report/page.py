@@ -30,7 +30,7 @@ from tuning.metrics import METRICS
 from tuning.report import costs, quality
 from tuning.report.confirmation import finalist_rows, missed_sentences
 from tuning.report.figures import report_figures
-from tuning.report.html_parts import WIDTHS, narrow, pairs, plot_html, plotly_script, table
+from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, table
 from tuning.report.next_ranges import advise, declarations
 from tuning.report.sentences import answer, comparison, linear_sentences, verdict
 from tuning.report.spaces import Standing, choice, comparison_of, space_rows, standings_of
@@ -151,8 +151,13 @@ def page(
         pruning=_pruning(summary, confirmation, epochs=config.train.epochs),
         trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
-        data=pairs(data_rows(card)),
-        record=pairs(record_rows(record, card, n_trials=summary.n_finished), fold=False),
+        data=table((), data_rows(card), kind="pairs"),
+        record=table(
+            (),
+            record_rows(record, card, n_trials=summary.n_finished),
+            kind="pairs",
+            fold=False,
+        ),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         widths=WIDTHS,
         plotly_script=plotly_script(),

@@ -18,7 +18,7 @@ from tuning.metrics import sign
 from tuning.outcomes import SearchEnd, StopReason
 from tuning.search.asha import Rungs, rungs_of
 from tuning.search.ends import TrialEnds
-from tuning.search.open_trials import OpenTrial, OpenTrials
+from tuning.search.open_trials import OpenTrial, OpenTrials, key
 from tuning.search.progress import Progressed, seconds_left
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
@@ -115,7 +115,8 @@ class Search:
     def _read_trials(self) -> None:
         for trial in self._open.read_trials(self._writer.summary.trials):
             if self._writer.has_all_values(trial):
-                self._open.configurations.add(trial.number, values_of(trial, self._space))
+                values = values_of(trial, self._space)
+                self._open.configurations.setdefault(key(values), trial.number)
 
     def _ended(self) -> SearchEnd | None:
         """Return why the search has ended; None while a trial is running or can start.
@@ -199,9 +200,9 @@ class Search:
             return False
         if self._coordinators.has_others:
             self._read_trials()  # A failed trial of another coordinator is no first trial.
-        first = self._open.configurations.first(opened.values)
+        first = self._open.configurations.get(key(opened.values))
         if first in (None, opened.number):
-            self._open.configurations.add(opened.number, opened.values)
+            self._open.configurations.setdefault(key(opened.values), opened.number)
             self._train(worker, opened, resume=False)
             values = describe(opened.values, self._space)
             role = starting_point_text(self._writer.summary.trials[opened.number])

@@ -81,22 +81,6 @@ def key(values: Mapping[str, Any]) -> Hashable:
     )
 
 
-@dataclass
-class Configurations:
-    """The first trial with each configuration: training it again gives the same result."""
-
-    trials: dict[Hashable, int] = field(default_factory=dict)
-
-    def first(self, values: Mapping[str, Any]) -> int | None:
-        return self.trials.get(key(values))
-
-    def add(self, number: int, values: Mapping[str, Any]) -> None:
-        self.trials.setdefault(key(values), number)
-
-    def remove(self, number: int) -> None:
-        self.trials = {values: trial for values, trial in self.trials.items() if trial != number}
-
-
 class OpenTrials:
     """The open trials of a coordinator, with the values at the rungs and the configurations of all
     trials of the study. `TrialEnds` closes a trial.
@@ -107,7 +91,9 @@ class OpenTrials:
     ) -> None:
         self.dispatcher, self.rungs = dispatcher, rungs
         self._paused: dict[int, OpenTrial] = {}
-        self.configurations = Configurations()
+        # The first trial with each configuration, by `key`: with the same seed, training the
+        # configuration again gives the same result.
+        self.configurations: dict[Hashable, int] = {}
         self._duplicates: dict[int, list[OpenTrial]] = {}
         self._folder, self._epochs = folder, epochs
 
@@ -235,4 +221,4 @@ class OpenTrials:
 
     def _remove_values(self, number: int) -> None:
         self.rungs.remove(number)
-        self.configurations.remove(number)
+        self.configurations = {k: n for k, n in self.configurations.items() if n != number}

@@ -30,7 +30,7 @@ MIN_INTERVAL_TRIALS = 50
 N_RESAMPLES = 100  # Number of bootstrap samples of the trials.
 
 
-def importances(summary: Summary, *, seed: int = 0) -> dict[str, Interval]:
+def importances(summary: Summary) -> dict[str, Interval]:
     """Return the PED-ANOVA importance of each hyperparameter for the metric (Watanabe et al., IJCAI
     2023), in descending order; empty below `MIN_TRIALS` completed trials.
 
@@ -43,7 +43,7 @@ def importances(summary: Summary, *, seed: int = 0) -> dict[str, Interval]:
     importance = _evaluate(trials, summary)
     defined = [name for name in importance if not math.isnan(importance[name])]
     ordered = sorted(defined, key=lambda name: -importance[name])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     n_resamples = N_RESAMPLES if len(trials) >= MIN_INTERVAL_TRIALS else 0
     resampled = [
         _evaluate([trials[n] for n in rng.integers(0, len(trials), len(trials))], summary)
