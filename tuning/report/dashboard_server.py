@@ -29,10 +29,8 @@ HOST = LOCAL[0]  # Optuna Dashboard has no authentication.
 def make_server(
     results: ResultsDir, *, storage_url: str, port: int, host: str = HOST
 ) -> WSGIServer:
-    """Return a server of Optuna Dashboard that is bound to `host`; `serve_forever` runs it.
-
-    The server runs in this process and not in a child: the command line of a child would show the
-    password in a storage URL in the list of processes.
+    """Return a server that is bound to `host`. It runs in this process: the command line of a child
+    would show the password in a storage URL in the list of processes.
     """
     is_local = storage_url == results.storage_url(None)
     has_storage = results.database_path.exists() or not is_local

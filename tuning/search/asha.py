@@ -94,12 +94,9 @@ class Rungs:
         return self.rank(number, epoch) > max(n_passing, 1)
 
     def promotable(self, waiting: Mapping[int, float]) -> int | None:
-        """Return the number of the waiting trial that goes on now, which is the best at the highest
-        rung where a trial may go on; None where no trial may go on.
-
-        Args:
-            waiting: trial number → number of trained epochs. A trial that waits at an epoch that is
-                no rung, because the time was up, may always go on.
+        """Return the best at the highest rung where a trial may go on. `waiting`: trial number →
+        number of trained epochs. A trial that waits at an epoch that is no rung, because the time
+        was up, may always go on.
         """
         passing: Iterable[int] = (
             number for number, epoch in waiting.items() if self.goes_on(number, epoch)

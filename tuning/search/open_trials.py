@@ -180,10 +180,8 @@ class OpenTrials:
         return beyond
 
     def stop_reason(self, opened: OpenTrial, epoch: float, *, prune: bool) -> StopReason | None:
-        """Return the reason why a trial stops after an epoch; None where the trial goes on.
-
-        The baseline is neither pruned nor paused, and neither is a trial with few remaining epochs
-        (`is_worth_stopping`). `prune`: whether Optuna's pruner would stop the trial.
+        """The baseline is neither pruned nor paused, and neither is a trial with few remaining
+        epochs. `prune`: whether Optuna's pruner would stop the trial.
         """
         if not is_worth_stopping(epoch, epochs=self._epochs) or opened.is_baseline:
             return None
@@ -205,10 +203,8 @@ class OpenTrials:
         return [*self._duplicates]
 
     def close(self, opened: OpenTrial, *, has_value: bool) -> None:
-        """Remove a trial that has ended.
-
-        `has_value`: whether the study has a result of the trial. Without a result, the values of
-        the trial at the rungs don't count, and its configuration may be trained again.
+        """`has_value`: whether the study has a result of the trial. Without a result, its values at
+        the rungs don't count, and its configuration may be trained again.
         """
         self._paused.pop(opened.number, None)
         for number, waiting in [*self._duplicates.items()]:

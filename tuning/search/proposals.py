@@ -83,10 +83,9 @@ class Proposals:
         return opened
 
     def _queue_starting_point(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Queue the first starting point that no trial has; return whether a point was queued.
-
-        The points are queued one by one under the `slot_lock`, so each point is queued only once,
-        even if a coordinator dies.
+        """Queue the first starting point that no trial has; return whether one was queued. Points
+        are queued one by one under the `slot_lock`, so that each is queued once even if a
+        coordinator dies.
         """
         if self._starting_points:
             for trial in trials:

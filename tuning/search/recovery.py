@@ -79,10 +79,8 @@ def _queue_named_again(writer: StudyWriter) -> None:
 
 def take_over(writer: StudyWriter, *, paused: bool) -> bool:
     """Fail the trials of other coordinators that have left or count as dead, and queue them again.
-    Return whether such trials were found.
-
-    `paused`: whether to take over trials that are paused, with a checkpoint on the disk of such a
-    coordinator.
+    Return whether there were any. `paused`: take over trials with a checkpoint on such a
+    coordinator's disk too.
     """
     if not _abandoned(writer, paused=paused):
         return False

@@ -33,10 +33,8 @@ class Removable:
 
 
 def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
-    """List the files and folders that no study needs.
-
-    While a process works on a study, the files of that study, and all tokenized data are not
-    listed. Exports, reports, logs and histories are never listed.
+    """List the files and folders that no study needs, except those that a process may be working
+    on. Exports, reports, logs and histories are never listed.
     """
     studies = [StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))]
     idle = [study for study in studies if not is_locked(study.lock_path)]

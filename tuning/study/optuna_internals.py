@@ -25,19 +25,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
-    """Return the storage that a study reads and writes.
-
-    Uses `Study._storage`. A public `Study` method exists for single operations only: none of them
-    gives the database engine, and none writes to a trial that another process created.
+    """Uses `Study._storage`. A public `Study` method exists for single operations only: none of
+    them gives the database engine, and none writes to a trial that another process created.
     """
     return study._storage
 
 
 def engine_of(storage: BaseStorage) -> sqlalchemy.Engine:
-    """Return the SQLAlchemy engine of a relational storage.
-
-    Uses `_CachedStorage._backend`: Optuna wraps each `RDBStorage` that it is given in a cache, and
-    `RDBStorage.engine`, which is public, is not reachable through the cache.
+    """Uses `_CachedStorage._backend`: Optuna wraps each `RDBStorage` that it is given in a cache,
+    and `RDBStorage.engine`, which is public, is not reachable through the cache.
     """
     relational: Any = getattr(storage, "_backend", storage)
     engine: sqlalchemy.Engine = relational.engine
@@ -45,10 +41,8 @@ def engine_of(storage: BaseStorage) -> sqlalchemy.Engine:
 
 
 def reopen_trial(study: optuna.Study, number: int) -> Trial:
-    """Return a writable trial with this number.
-
-    Uses `Study._storage` (by `storage_of`). The public interface returns a writable trial only from
-    `Study.ask`, and `FrozenTrial` objects afterwards.
+    """Uses `Study._storage` (by `storage_of`). The public interface returns a writable trial only
+    from `Study.ask`, and `FrozenTrial` objects afterwards.
     """
     storage = storage_of(study)
     study_id = storage.get_study_id_from_name(study.study_name)
@@ -70,37 +64,30 @@ def claim_trial(study: optuna.Study, *, any_waiting: bool) -> int:
 
 
 def set_intermediate_value(trial: Trial, value: float, *, step: int) -> None:
-    """Store a trial's value after a step.
-
-    Uses `Trial._trial_id`. `Trial.report` does the same for studies of one objective, and raises
+    """Uses `Trial._trial_id`. `Trial.report` does the same for studies of one objective, and raises
     `NotImplementedError` for studies of several.
     """
     trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
 
 def fail_trial(trial: Trial) -> None:
-    """Set a RUNNING trial to FAIL, whichever process created it.
-
-    Uses `Trial._trial_id`. `Study.tell` raises the same `ValueError` for a trial that another
-    process has finished as for any other wrong argument.
+    """Uses `Trial._trial_id`. `Study.tell` raises the same `ValueError` for a trial that another
+    process has finished as for any other wrong argument; this call raises
+    `UpdateFinishedTrialError`.
     """
     trial.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 def read_trial(trial: Trial) -> FrozenTrial:
-    """Read one trial from the storage.
-
-    Uses `Trial._trial_id`. `Study.get_trials` would read all unfinished trials with all their
+    """Uses `Trial._trial_id`. `Study.get_trials` would read all unfinished trials with their
     values.
     """
     return trial.storage.get_trial(trial._trial_id)
 
 
 def fixed_params_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the parameters with which a trial was queued; empty for a trial that was not queued.
-
-    Uses the system attribute "fixed_params" of `Study.enqueue_trial`. The public `params` of a
-    queued trial are empty until the trial has drawn its values.
+    """Return the parameters with which a trial was queued, from the system attribute "fixed_params"
+    of `Study.enqueue_trial`. Its public `params` are empty until the trial has drawn its values.
     """
     params: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
     return params
@@ -114,10 +101,9 @@ def list_constraints(trial: FrozenTrial) -> None:
 
 
 def view_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
-    """Return a study from which samplers read these trials in place of its own.
-
-    Overrides `Study._get_trials`, through which Optuna's samplers read a study. Samplers have no
-    public argument for the trials that they fit, and a copy of the study would write to a storage.
+    """Return a study from which samplers read these trials in place of its own. Overrides
+    `Study._get_trials`: samplers have no public argument for the trials that they fit, and a copy
+    of the study would write to a storage.
     """
     return cast("optuna.Study", _StudyView(study, trials))
 

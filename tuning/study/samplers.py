@@ -27,9 +27,7 @@ N_BEST_FITTED = 25  # maximum number of TPE's good trials with one objective
 
 
 def derive_seed(seed: int, draw_index: int, seed_stream: int = 0) -> int:
-    """Return the seed of one draw of a sampler.
-
-    The seed depends on the study's seed, the index of the draw and the coordinator's seed stream
+    """The seed depends on the study's seed, the index of the draw and the coordinator's seed stream
     alone, so that a resumed study draws the same values as a study that was never interrupted.
     """
     entropy = [seed, draw_index, *([seed_stream] if seed_stream else [])]
@@ -37,10 +35,9 @@ def derive_seed(seed: int, draw_index: int, seed_stream: int = 0) -> int:
 
 
 def next_draw_index(trials: Sequence[FrozenTrial]) -> int:
-    """Return the index of the next trial's draw in its seed stream, counted from 0.
-
-    A trial that is queued again has the index of the first trial with its values. An interrupted
-    study therefore draws the same values as a study that was never interrupted.
+    """Return the index of the next trial's draw in its seed stream, from 0. A trial that is queued
+    again has the index of the first trial with its values, so that an interrupted study draws the
+    same values as a study that was never interrupted.
     """
     waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
     first = attributes_of(waiting).get("retry_of") if waiting else None
@@ -207,10 +204,8 @@ class SpaceQMC(optuna.samplers.QMCSampler):
 
 
 def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
-    """Return the Optuna parameters of all points of the grid, in an order drawn from the seed.
-
-    Optuna's own GridSampler is not used: it ends a study by `Study.stop`, which works inside
-    `Study.optimize` only.
+    """Return the points in an order drawn from the seed. Optuna's own GridSampler is not used: it
+    ends a study by `Study.stop`, which works inside `Study.optimize` only.
     """
     values = grid(space.hyperparameters)
     points = [

@@ -292,10 +292,9 @@ def with_memory(limits: Limits, *, n_workers: int) -> Limits:
 def open_pool(
     workers: Workers, limits: Limits, *, log_path: Path
 ) -> Iterator[tuple[AnyPool, Limits]]:
-    """Open the workers of a command, and yield them with limits that have a memory limit.
-
-    The default memory limit is a worker's share of the memory of this machine, or of the Ray node
-    on which that share is the smallest.
+    """Open the workers of a command, and yield them with limits that have a memory limit. Its
+    default is a worker's share of this machine's memory, or of the Ray node where the share is
+    smallest.
     """
     if workers.pool == "process":
         n_workers = workers.n_workers or default_workers()

@@ -43,10 +43,8 @@ class Shares:
 
 
 def load_ray(*, local: bool) -> Any:
-    """Import the package `ray` and return it.
-
-    Before the import, Ray's usage statistics are switched off, and its log lines are left in the
-    logs of the nodes. With `local`, the settings are for a cluster on this machine only.
+    """Import `ray` without usage statistics; its log lines stay in the logs of the nodes. `local`:
+    with the settings for a cluster on this machine only.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")

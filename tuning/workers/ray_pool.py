@@ -245,10 +245,8 @@ class RayPool:
         return [*messages, *((worker, None) for worker in lost if worker not in dict(messages))]
 
     def _ready_results(self, timeout_seconds: float) -> dict[RayWorker, set[Any]]:
-        """Wait until a call of an actor's method has finished. Return the references to all results
-        that are ready, by worker.
-
-        The function does not wait if a worker is lost already, because `wait` must report that.
+        """Wait until a call has finished, and return the references to all results that are ready,
+        by worker. Don't wait if a worker is lost already, because `wait` must report that.
         """
         by_reference = {
             reference: worker for worker in self.workers for reference in worker.awaited.values()
