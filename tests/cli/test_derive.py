@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -112,10 +114,16 @@ def test_every_parameter_has_a_flag(function: Any) -> None:
     assert {*inspect.signature(function).parameters} - {"self"} <= flags
 
 
+@pytest.mark.parametrize("name", [*COMMANDS])
+def test_every_parameter_is_read(name: str) -> None:
+    """A parameter that nothing reads is an option without an effect."""
+    function = inspect.unwrap(COMMANDS[name].function)
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert {*inspect.signature(function).parameters} <= read
+
+
 def test_every_field_of_a_group_is_read() -> None:
-    """A field that nothing reads is an option without an effect. Parameters of functions that
-    nothing reads are found by the linter.
-    """
     sources = [path.read_text() for path in (ROOT / "tuning").rglob("*.py")]
     for group in GROUPS.values():
         for field in fields(group):

@@ -175,7 +175,7 @@ def _arguments(options: Sequence[Option], values: Mapping[str, Any]) -> dict[str
 
 def _named(run: Any, function: Callable[..., Any], options: Sequence[Option]) -> Any:
     parsed = docstring_parser.parse(inspect.getdoc(function) or "")
-    run.__name__ = function.__name__
+    run.__name__, run.function = function.__name__, function
     parts = filter(None, [parsed.short_description, parsed.long_description])
     run.__doc__ = "\n\n".join(parts).replace("`", "")
     parameters = [option.as_parameter() for option in options]
