@@ -18,7 +18,7 @@ from tuning.report.confirmation import sentences
 from tuning.results import StudyDir
 
 
-def test_one_finalist_is_given_up_a_round_and_never_the_baseline() -> None:
+def test_one_finalist_is_dropped_a_round_and_never_the_baseline() -> None:
     confirmation = begin(0.9, 0.89, 0.88, 0.87, 0.5)
     confirmation, done = play(
         confirmation, lambda trial, seed: {1: 0.8, 2: 0.85, 3: 0.83, 4: 0.7, 0: 0.1}[trial]
@@ -114,7 +114,7 @@ def test_pruned_trials_are_not_trained_before_the_repeats() -> None:
     assert [finalist.trial for finalist, _ in due] == [1, 0]
 
 
-def test_finalist_with_the_largest_loss_is_given_up() -> None:
+def test_finalist_with_the_largest_loss_is_dropped() -> None:
     confirmation = begin(0.3, 0.3, 0.6, metric="val_loss")
     confirmation, _ = play(confirmation, lambda trial, seed: {1: 0.5, 2: 0.4, 0: 0.9}[trial])
     assert [finalist.trial for finalist in confirmation.finalists if finalist.is_remaining] == [
@@ -259,7 +259,7 @@ def test_failed_repeat_never_wins_and_enters_no_mean() -> None:
 
 
 def test_mean_of_a_finalist_without_a_good_seed_is_not_lower_for_that() -> None:
-    """Trial 2 was given up before seed 3, on which all gain 0.1."""
+    """Trial 2 was dropped before seed 3, on which all gain 0.1."""
     estimates = estimate(
         with_repeats(
             {1: [0.80, 0.81, 0.90], 2: [0.79, 0.80], 3: [0.70, 0.71, 0.80], 0: [0.70, 0.71, 0.80]}
@@ -532,7 +532,7 @@ def test_trial_may_be_pruned_and_another_architecture_s_best() -> None:
     assert [both.pruned[0].repeats, both.others[0].repeats] == [{0: 0.5}, {1: 0.6}]
 
 
-def test_finalist_that_was_given_up_is_taken_back_if_all_others_fail() -> None:
+def test_finalist_that_was_dropped_is_back_if_all_others_fail() -> None:
     """Trial 1 leads and fails on seed 4; without trial 2, the baseline would be the best."""
     values = {1: 0.9, 2: 0.89, 3: 0.7, 0: 0.5}
     confirmation, done = play(

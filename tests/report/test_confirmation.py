@@ -216,13 +216,13 @@ def test_failed_repeat_has_its_reason() -> None:
     confirmation, _ = play(begin(0.9, 0.8, 0.7), lambda trial, seed: None if trial == 1 else 0.5)
     first, second, baseline = table_of(confirmation)
     assert (first["trial"], first["seed 1"], first["corrected mean"]) == ("1", "NaN loss", "")
-    assert (first["given up"], second["given up"]) == ("NaN loss", "")
+    assert (first["dropped"], second["dropped"]) == ("NaN loss", "")
     assert (baseline["trial"], baseline["seed 1"]) == ("0 (baseline)", "0.5000")
 
 
-def test_finalist_that_was_given_up_is_shown_with_its_last_seed() -> None:
+def test_finalist_that_was_dropped_is_shown_with_its_last_seed() -> None:
     confirmation, _ = play(begin(0.9, 0.8, 0.7, 0.5), lambda trial, seed: 0.9 - trial / 100)
-    assert [row["given up"] for row in table_of(confirmation)] == [
+    assert [row["dropped"] for row in table_of(confirmation)] == [
         "",
         "after seed 3",
         "after seed 1",
@@ -235,16 +235,16 @@ def test_finalist_that_the_budget_does_not_pay_for_is_shown_with_the_seed_that_i
         begin(0.9, 0.8, 0.7, 0.5, budget=8.0), lambda trial, seed: 0.9 - trial / 100
     )
     rows = table_of(confirmation)
-    given_up = {row["trial"]: row["given up"] for row in rows if row["given up"]}
-    assert any(text.startswith("before") for text in given_up.values())
-    for trial, text in given_up.items():
+    dropped = {row["trial"]: row["dropped"] for row in rows if row["dropped"]}
+    assert any(text.startswith("before") for text in dropped.values())
+    for trial, text in dropped.items():
         word, _, seed = text.split()
         assert ((int(trial), int(seed)) in done) == (word == "after")
 
 
 def test_column_in_which_nothing_stands_is_left_out() -> None:
     confirmation, _ = play(begin(0.9, 0.5), lambda trial, seed: 0.9)
-    assert "given up" not in table_of(confirmation)[0]
+    assert "dropped" not in table_of(confirmation)[0]
 
 
 def test_front_has_the_other_objectives() -> None:

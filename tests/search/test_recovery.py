@@ -83,7 +83,7 @@ def pause_after_one_epoch(machine: Machine) -> None:
     writer.mark(open_trial, paused=True)
 
 
-def test_configuration_at_work_in_every_death_is_given_up(
+def test_configuration_at_work_in_every_death_is_dropped(
     machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     tried = []
@@ -140,7 +140,7 @@ def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(
     assert machine.states()[-1] == TrialState.WAITING
 
 
-def test_configuration_that_dies_in_its_second_epoch_each_time_is_given_up(
+def test_configuration_that_dies_in_its_second_epoch_each_time_is_dropped(
     machine: Machine,
 ) -> None:
     """A configuration whose memory grows behaves in this way: the first epoch ends in every try."""
@@ -231,7 +231,7 @@ def test_no_paused_trial_goes_on_beside_a_configuration_on_its_last_try(machine:
     assert not proposals.has_suspect([opened])
 
 
-def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(
+def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_dropped(
     machine: Machine,
 ) -> None:
     pause_after_one_epoch(machine)

@@ -664,7 +664,7 @@ def test_killed_coordinator_leaves_no_ghost_and_no_worker(
 
 
 @pytest.mark.slow
-def test_configuration_that_takes_its_coordinator_with_it_is_given_up(setting: Setting) -> None:
+def test_configuration_that_takes_its_coordinator_with_it_is_dropped(setting: Setting) -> None:
     """The kernel may end a whole container that is out of memory, with the coordinator."""
     setting.run_in_build("if hp.get('vocab_size') == 11:\n    import os; os.killpg(0, 9)")
     setting.tune(1)

@@ -90,7 +90,7 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
 
     `best` is chosen by the plain means over the shared seeds, and its difference to the baseline is
     the mean d of y_best,s - y_baseline,s over the n seeds that both have repeats on. `best` was
-    chosen among K finalists beside the baseline (the finalists that were given up included), so
+    chosen among K finalists beside the baseline (the finalists that were dropped included), so
     the interval of the difference is Dunnett's (1955), where D is the two-sided critical value for
     K comparisons with one control, and v and ν are those of the differences of all finalists to
     the baseline:

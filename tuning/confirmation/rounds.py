@@ -2,10 +2,10 @@
 
 The best value of a search is partly luck, so it is too good (the optimism, or winner's curse).
 Repeats on seeds that the search has not used do not have this bias. After each round one
-finalist is given up: successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one
+finalist is dropped: successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one
 seed. The two best finalists and the baseline stay until they have `MIN_ROUNDS` repeats; with fewer,
 no configuration is called confirmed. With several objectives, only a finalist that another finalist
-beats in all objectives is given up. The remaining time goes to a sample of the search's pruned
+beats in all objectives is dropped. The remaining time goes to a sample of the search's pruned
 trials, which are trained to their last epoch.
 
 The module imports neither Keras nor Optuna.
@@ -49,7 +49,7 @@ class Finalist:
         same: numbers of other trials with the same configuration.
         repeats: value after the last epoch by seed; None where the training failed.
         failures: reason of failure by seed.
-        dropped_in: the round after which the finalist was given up; 0 for other finalists.
+        dropped_in: the round after which the finalist was dropped; 0 for other finalists.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -74,7 +74,7 @@ class Finalist:
 
     @property
     def is_remaining(self) -> bool:
-        """Whether the finalist is neither given up nor failed."""
+        """Whether the finalist is neither dropped nor failed."""
         return not self.dropped_in and not self.failures
 
     def retried(self) -> Self:
@@ -110,7 +110,7 @@ class Confirmation:
     Attributes:
         budget_seconds: maximum worker seconds of all repeats.
         spent_seconds: worker seconds of the repeats so far.
-        rounds: number of seeds on which all finalists that were not given up have a repeat.
+        rounds: number of seeds on which all finalists that were not dropped have a repeat.
         pruned: a random sample of the search's pruned trials. Each gets one repeat, on
             `search_seed`, whose value is the best value of a training to the last epoch.
         n_guaranteed: number of rounds of the two best finalists and the baseline that are trained
@@ -157,10 +157,10 @@ class Confirmation:
         """Return the confirmation after its complete rounds have ended, and the missing repeats of
         the current round, as pairs of finalist and seed.
 
-        Finalists whose repeats exceed the budget are given up before. After the last round, the
+        Finalists whose repeats exceed the budget are dropped before. After the last round, the
         list has the repeats of pruned trials. The list is empty when the confirmation is over. The
         baseline and the best other finalist stay, because the comparison needs both. If trainings
-        of all other remaining finalists fail, the best that was given up remains again.
+        of all other remaining finalists fail, the best that was dropped remains again.
         """
         now = self._restored()
         while not now.is_over and now.rounds < len(now.seeds):
@@ -172,10 +172,10 @@ class Confirmation:
             needed = now.spent_seconds + sum(f.seconds for f in missing)
             if needed + now._reserve() <= now.budget_seconds or now._is_guaranteed(missing):
                 return now, [(f, seed) for f in missing]
-            # Seconds are saved only if a finalist without this repeat is given up.
+            # Seconds are saved only if a finalist without this repeat is dropped.
             worst = now._worst(among=missing)
             if worst:
-                now = now._give_up(worst, in_round=now.rounds + 1)
+                now = now._drop(worst, in_round=now.rounds + 1)
                 continue
             if needed <= now.budget_seconds:
                 return now, [(f, seed) for f in missing]
@@ -234,7 +234,7 @@ class Confirmation:
 
     def _is_guaranteed(self, missing: Sequence[Finalist]) -> bool:
         """Return whether the round is one of `n_guaranteed` and has at most two configurations
-        beside the baseline. A Pareto front may have more, because no member is given up.
+        beside the baseline. A Pareto front may have more, because no member is dropped.
         """
         return self.rounds < self.n_guaranteed and (
             self.has_costs or sum(not f.is_baseline for f in missing) <= 2
@@ -246,18 +246,18 @@ class Confirmation:
             ended.rounds >= MIN_ROUNDS or len(ended._ranked_others()) > 2
         )
         worst = ended._worst(among=ended.finalists) if gives_up else None
-        return ended._give_up(worst, in_round=ended.rounds) if worst else ended
+        return ended._drop(worst, in_round=ended.rounds) if worst else ended
 
     def _restored(self) -> Self:
-        """Return the confirmation with the best finalist that was given up, if no other finalist
+        """Return the confirmation with the best finalist that was dropped, if no other finalist
         beside the baseline remains, and if the budget pays for its first `MIN_ROUNDS` repeats.
         """
-        given_up = [
+        dropped = [
             f for f in self.finalists if f.dropped_in and not f.failures and not f.is_baseline
         ]
-        if self.is_over or self._ranked_others() or not given_up:
+        if self.is_over or self._ranked_others() or not dropped:
             return self
-        best = max(given_up, key=lambda f: (self._signed_mean(f), -f.trial))
+        best = max(dropped, key=lambda f: (self._signed_mean(f), -f.trial))
         missing = missing_seconds([best], self.seeds[:MIN_ROUNDS])
         if missing and self.spent_seconds + missing > self.budget_seconds:
             return self
@@ -274,12 +274,12 @@ class Confirmation:
     def _remaining(self) -> list[Finalist]:
         return [f for f in self.finalists if f.is_remaining]
 
-    def _give_up(self, finalist: Finalist, *, in_round: int) -> Self:
-        given_up = replace(finalist, dropped_in=in_round)
-        return replace(self, finalists=[given_up if f is finalist else f for f in self.finalists])
+    def _drop(self, finalist: Finalist, *, in_round: int) -> Self:
+        dropped = replace(finalist, dropped_in=in_round)
+        return replace(self, finalists=[dropped if f is finalist else f for f in self.finalists])
 
     def _worst(self, *, among: Sequence[Finalist]) -> Finalist | None:
-        """Return the finalist of `among` that is given up next: the worst by `_signed_mean`, and of
+        """Return the finalist of `among` that is dropped next: the worst by `_signed_mean`, and of
         equal finalists the later trial. The baseline and the last other finalist always stay.
         """
         ranked = self._ranked_others()

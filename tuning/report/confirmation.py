@@ -193,7 +193,7 @@ def finalist_rows(
         *(["other objectives"] if confirmation.has_costs else []),
         *(f"seed {seed}" for seed in seeds),
         "corrected mean",
-        "given up",
+        "dropped",
     ]
     table = [
         [

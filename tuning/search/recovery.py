@@ -35,7 +35,7 @@ def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
     """Recover the trials that this coordinator left when it died, and queue the baseline in a new
     study. Return the paused trials of this coordinator. A RUNNING trial that has a checkpoint is
     paused. Any other RUNNING trial is failed and queued again, but a configuration that was
-    training at `DEATH_LIMIT` deaths is given up.
+    training at `DEATH_LIMIT` deaths is dropped.
     """
     paused = []
     with writer.coordinators.slot_lock():
@@ -69,11 +69,11 @@ def _queue_named_again(writer: StudyWriter) -> None:
         tries.setdefault(attributes_of(trial).get("starting_point", 0), []).append(trial)
     for *_, trial in filter(lambda named: len(named) < MAX_TRIES, tries.values()):
         attributes = attributes_of(trial)
-        is_given_up = (
+        is_dropped = (
             attributes.get("reason") in (None, *LASTING)
             or attributes.get("n_deaths", 0) >= DEATH_LIMIT
         )
-        if trial.state == TrialState.FAIL and not is_given_up:
+        if trial.state == TrialState.FAIL and not is_dropped:
             writer.enqueue_again(trial.number, trial.params, trial.user_attrs)
 
 

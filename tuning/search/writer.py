@@ -34,7 +34,7 @@ from tuning.training.result import Epoch, FitResult
 
 # Temporary reasons: a trial that failed for one of them is queued again.
 RETRIED = (FailureReason.INTERRUPTED, FailureReason.TIMEOUT, *LOST_REASONS, FailureReason.BUG)
-# Number of deaths after which a configuration is given up. A coordinator may also die because the
+# Number of deaths after which a configuration is dropped. A coordinator may also die because the
 # power fails, so the last try of a configuration trains alone.
 DEATH_LIMIT = 3
 
