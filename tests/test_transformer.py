@@ -21,7 +21,7 @@ from tuning.export.export import export_best
 from tuning.inference.load import classify
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir
-from tuning.search.confirm import Terms, confirm
+from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.tune import configure
 from tuning.study.handle import StudyHandle
 
@@ -100,7 +100,7 @@ def test_study_is_searched_continued_confirmed_and_exported(
     assert configure("s", {}, folder) == config  # The command without --preset.
     second = tune_with(config, results, storage_url=url, n_trials=3)
     assert second.summary.counts["complete"] + second.summary.counts["pruned"] == 3
-    confirm(StudyHandle(results, folder, url), terms=Terms(top=1, n_seeds=1))
+    confirm(StudyHandle(results, folder, url), size=ConfirmationSize(top=1, n_seeds=1))
     manifest = export_best(StudyHandle(results, folder, url))
     assert manifest.hyperparameters["preset"] == str(tiny_preset)
     assert list(manifest.forms) == ["model.onnx"]
@@ -125,7 +125,7 @@ def test_space_of_the_documents_forms_an_ensemble(
         "encoder",
         "ngrams",
     ]
-    confirm(StudyHandle(results, folder, url), terms=Terms(top=2, n_seeds=2, share=20.0))
+    confirm(StudyHandle(results, folder, url), size=ConfirmationSize(top=2, n_seeds=2, share=20.0))
     manifest = export_best(StudyHandle(results, folder, url), ensemble="8", warn=print)
     assert list(manifest.forms) == ["model.onnx"]
     (prediction,) = classify(folder.best_dir, ["great lovely phone"])

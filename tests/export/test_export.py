@@ -43,7 +43,7 @@ from tuning.inference.runtimes import FORMATS
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
-from tuning.search.confirm import Terms, confirm
+from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.tune import Outcome
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import load_hypermodel
@@ -508,9 +508,9 @@ def test_model_that_is_best_within_an_epoch_is_confirmed_and_exported_as_such(
     trials = [trial for trial in setting.study().trials if trial.state == TrialState.COMPLETE]
     assert {trial.user_attrs["best_epoch"] for trial in trials} == {0.5}
     options = {"storage_url": setting.results.storage_url(None)}
-    terms = Terms(top=2, n_seeds=2, share=20.0, n_pruned=0)
+    size = ConfirmationSize(top=2, n_seeds=2, share=20.0, n_pruned=0)
     confirmation = confirm(
-        setting.results, setting.folder, terms=terms, workers=Workers(2), **options
+        setting.results, setting.folder, size=size, workers=Workers(2), **options
     )
     assert {finalist.epochs for finalist in confirmation.finalists} == {0.5}
     for finalist in confirmation.finalists:

@@ -27,8 +27,8 @@ from tuning.outcomes import LASTING, FailureReason
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import confirm as confirming
 from tuning.search.confirm import (
+    ConfirmationSize,
     ConfirmHooks,
-    Terms,
     begin,
     confirm,
     confirm_within,
@@ -47,7 +47,7 @@ from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
 from tuning.workers.messages import Ending
 
-TERMS = {field.name for field in fields(Terms)}
+SIZES = {field.name for field in fields(ConfirmationSize)}
 
 
 @pytest.fixture
@@ -56,16 +56,16 @@ def setting(copied: Setting) -> Setting:
 
 
 def run(setting: Setting, **options: Any) -> Confirmation:
-    of_terms = {
+    of_size = {
         "top": 2,
         "n_seeds": 2,
         "share": 10.0,
-        **{name: options.pop(name) for name in [*options] if name in TERMS},
+        **{name: options.pop(name) for name in [*options] if name in SIZES},
     }
     workers = Workers(1)
     return confirm(
         StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
-        terms=Terms(**of_terms),
+        size=ConfirmationSize(**of_size),
         workers=workers,
         hooks=ConfirmHooks(**options),
     )
@@ -368,7 +368,7 @@ def test_confirmation_goes_on_with_the_workers_of_the_search(setting: Setting) -
         before = {worker.pid for worker in session.pool.workers}
         confirmation = confirm_within(
             session,
-            Terms(top=1, n_seeds=3),
+            ConfirmationSize(top=1, n_seeds=3),
             hooks=ConfirmHooks(on_change=lambda event, _: events.append(event)),
         )
         processes.append((before, {worker.pid for worker in session.pool.workers}))
@@ -477,7 +477,7 @@ def test_finalist_keeps_the_training_that_it_had_for_ensembles(
     session = session_of(study, CONFIG, MANY_SPACE, results)
     summary = summarize(study, metric="val_accuracy")
     session.folder.path.mkdir(parents=True)
-    few = begin(summary, session, Terms(top=1))
+    few = begin(summary, session, ConfirmationSize(top=1))
     trained = [
         finalist.with_repeat(1, None if reason else 0.7, reason)
         for finalist in finalists_of(summary, MANY_SPACE, top=3)
@@ -485,8 +485,8 @@ def test_finalist_keeps_the_training_that_it_had_for_ensembles(
     ]
     stored = replace(few, others=trained)
     stored.save(session.folder)
-    assert begin(summary, session, Terms(top=1)) == stored
-    more = begin(summary, session, Terms(top=2, share=9.0))
+    assert begin(summary, session, ConfirmationSize(top=1)) == stored
+    more = begin(summary, session, ConfirmationSize(top=2, share=9.0))
     taken, *others = trained
     assert repeats(more)[taken.trial] == kept
     assert more.others == [other for other in others if kept]

@@ -21,7 +21,7 @@ from tuning.report.page import write_report
 from tuning.report.sentences import verdict
 from tuning.report.tables import trial_rows
 from tuning.results import ResultsDir
-from tuning.search.confirm import Terms, confirm
+from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.tune import Outcome
 from tuning.study.handle import StudyHandle
 from tuning.study.summary import summarize
@@ -75,10 +75,10 @@ def test_model_over_the_limit_is_not_trained_and_can_not_be_the_best(setting: Se
 @pytest.mark.slow
 def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting: Setting) -> None:
     setting.tune(24, config={"max_parameters": 122})
-    terms = Terms(top=2, n_seeds=3, share=10.0, n_pruned=0)
+    size = ConfirmationSize(top=2, n_seeds=3, share=10.0, n_pruned=0)
     confirmation = confirm(
         StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
-        terms=terms,
+        size=size,
         workers=Workers(1),
     )
     baseline = confirmation.baseline

@@ -24,7 +24,7 @@ from tuning.config import Limits, TrainConfig, Workers
 from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.errors import PoolError
 from tuning.evaluation.predictions import read_probabilities
-from tuning.search.confirm import Terms, confirm
+from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.progress import Progressed
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
@@ -97,7 +97,7 @@ def test_predictions_of_a_confirmation_are_kept_on_the_coordinators_disk(
 ) -> None:
     confirmation = confirm(
         StudyHandle(copied.results, copied.folder, copied.results.storage_url(None)),
-        terms=Terms(top=2, n_seeds=2, share=20.0, n_pruned=0),
+        size=ConfirmationSize(top=2, n_seeds=2, share=20.0, n_pruned=0),
         workers=over_ray["pool"],
     )
     corpus, _ = prepare_corpus(copied.config, results=copied.results)

@@ -220,7 +220,9 @@ class Study:
         run = partial(
             confirming.confirm,
             study,
-            terms=confirming.Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)),
+            size=confirming.ConfirmationSize(
+                **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)
+            ),
             workers=workers_of(workers),
             limits=limits,
         )

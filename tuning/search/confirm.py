@@ -73,7 +73,7 @@ DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_PRUNED = 5, 5, 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class ConfirmationSize:
     """The size of a confirmation. `share`: maximum worker seconds, as a share of the search's.
     None: `DEFAULT_SHARE`, or more where `MIN_ROUNDS` seeds of the two best configurations and the
     baseline need more.
@@ -107,7 +107,7 @@ class ConfirmHooks:
 def confirm(
     finished: StudyHandle,
     *,
-    terms: Terms | None = None,
+    size: ConfirmationSize | None = None,
     workers: Workers | None = None,
     limits: Limits | None = None,
     hooks: ConfirmHooks | None = None,
@@ -150,7 +150,7 @@ def confirm(
             interrupt=stack.enter_context(signals()),
             drawing=hooks.drawing,
         )
-        within = train or partial(confirm_within, terms=terms)
+        within = train or partial(confirm_within, size=size)
         confirmation = within(session, hooks=hooks)
         session.draw(summarize(study, metric=config.metric))
     return confirmation
@@ -158,7 +158,7 @@ def confirm(
 
 def confirm_within(
     session: Session,
-    terms: Terms | None = None,
+    size: ConfirmationSize | None = None,
     *,
     min_complete: int = MIN_COMPLETE,
     hooks: ConfirmHooks | None = None,
@@ -172,7 +172,7 @@ def confirm_within(
     hooks = hooks or ConfirmHooks()
     summary = summarize(session.study, metric=session.config.metric)
     require_finished(summary, session.folder, min_complete=min_complete)
-    confirmation = begin(summary, session, terms or Terms())
+    confirmation = begin(summary, session, size or ConfirmationSize())
     hooks.on_start(confirmation, len(session.pool.workers))
     return _Repeats(session, confirmation, hooks.on_change).run()
 
@@ -212,23 +212,23 @@ def require_finished(
         )
 
 
-def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
-    """Return the confirmation in the study's folder if it covers the terms; otherwise a new
+def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirmation:
+    """Return the confirmation in the study's folder if it covers the size; otherwise a new
     confirmation with the repeats of the stored one.
     """
     seed, epochs = session.config.seed, session.config.train.epochs
     old = Confirmation.load(session.folder)
-    seeds = [(seed + number) % 2**31 for number in range(1, terms.n_seeds + 1)]
+    seeds = [(seed + number) % 2**31 for number in range(1, size.n_seeds + 1)]
     planned = plan_confirmation(
         with_repeats(
-            finalists_of(summary, session.space, top=terms.top),
+            finalists_of(summary, session.space, top=size.top),
             old.finalists if old else [],
         ),
         metric=summary.metric,
         seeds=max(seeds, old.seeds if old else [], key=len),  # both begin with the same seeds
         search_seconds=sum(busy_seconds(seconds_of(trial)) for trial in summary.trials),
         spent_seconds=old.spent_seconds if old else 0.0,
-        share=terms.share,
+        share=size.share,
     )
     # A finalist that was trained for ensembles keeps this training.
     joined, n = with_repeats(planned.finalists, old.others if old else []), len(planned.finalists)
@@ -237,7 +237,7 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
         finalists=joined[:n],
         others=joined[n:],
         pruned=with_repeats(
-            pruned_sample(summary, session.space, n=terms.n_pruned, epochs=epochs, seed=seed),
+            pruned_sample(summary, session.space, n=size.n_pruned, epochs=epochs, seed=seed),
             old.pruned if old else [],
         ),
         search_seed=seed,
