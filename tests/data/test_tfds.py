@@ -251,8 +251,7 @@ def test_unknown_data_set_says_so(tmp_path: Path) -> None:
     )
     assert "no_such_set_here not found" in message
     assert message.endswith(
-        "Name the folder of a prepared copy with data_dir, or use data movie_reviews or your"
-        " own file."
+        "Name the folder of a prepared copy (data_dir), or use movie_reviews or your own file."
     )
 
 
@@ -273,9 +272,9 @@ def test_withdrawn_data_set_says_why(withdrawn: str) -> None:
 
 
 def test_withdrawn_data_set_says_what_to_use(withdrawn: str) -> None:
-    assert "name the folder of a copy that was prepared earlier with data_dir" in withdrawn
+    assert "name the folder of a copy that was prepared earlier (data_dir)" in withdrawn
     assert withdrawn.endswith(
-        "or use data movie_reviews, data tfds:yelp_polarity_reviews, or your own file."
+        "or use movie_reviews, tfds:yelp_polarity_reviews or your own file as data."
     )
 
 

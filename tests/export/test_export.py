@@ -507,11 +507,9 @@ def test_model_that_is_best_within_an_epoch_is_confirmed_and_exported_as_such(
     setting.tune(5, config=config, min_texts=40)
     trials = [trial for trial in setting.study().trials if trial.state == TrialState.COMPLETE]
     assert {trial.user_attrs["best_epoch"] for trial in trials} == {0.5}
-    options = {"storage_url": setting.results.storage_url(None)}
     size = ConfirmationSize(top=2, n_seeds=2, share=20.0, n_pruned=0)
-    confirmation = confirm(
-        setting.results, setting.folder, size=size, workers=Workers(2), **options
-    )
+    study = StudyHandle.of(setting.results, setting.folder.name)
+    confirmation = confirm(study, size=size, workers=Workers(2))
     assert {finalist.epochs for finalist in confirmation.finalists} == {0.5}
     for finalist in confirmation.finalists:
         assert max(finalist.repeat_values) < 0.7  # after the third batch the loss is 0.7 or more

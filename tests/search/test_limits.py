@@ -99,10 +99,8 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
     assert "worse than the baseline (which is over a limit)" in " ".join(
         sentences(confirmation, estimates, study="s")
     )
-    assert (
-        best_trial(summarize(setting.study(), metric="val_accuracy"), setting.folder).number
-        == estimates.best.trial
-    )
+    study = StudyHandle.of(setting.results, setting.folder.name)
+    assert best_trial(study).number == estimates.best.trial
 
 
 @pytest.mark.slow

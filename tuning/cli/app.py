@@ -18,7 +18,7 @@ from tuning.cli.derive import command, study_command, with_flags
 from tuning.cli.exports import predict, serve
 from tuning.cli.studies import clean, dashboard, data_card, spaces, status, track
 from tuning.commands import typed
-from tuning.display.console import Interrupted, console, error_console, printable, warn
+from tuning.display.console import PAUSED, console, error_console, printable, warn
 from tuning.display.tables import print_next, print_next_of_export
 from tuning.errors import SpaceBug, TuningError
 from tuning.processes import BACKEND
@@ -113,10 +113,9 @@ def main() -> None:
         _fail(str(bug))
     except TuningError as error:
         _fail(str(error))
-    except Interrupted:
-        sys.exit(INTERRUPTED)
-    except KeyboardInterrupt:
-        error_console.print("Interrupted.")
+    except KeyboardInterrupt as error:
+        if error.args != (PAUSED,):
+            error_console.print("Interrupted.")
         sys.exit(INTERRUPTED)
 
 

@@ -45,8 +45,9 @@ console = PlainConsole()
 error_console = PlainConsole(stderr=True)
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user interrupted a call, which has paused its trainings and said so."""
+# The argument of the KeyboardInterrupt of a call that has paused its trainings and said so. A class
+# of its own would not do: Python ends a script by SIGINT for KeyboardInterrupt itself alone.
+PAUSED = "the trainings are paused"
 
 
 def end_script() -> None:
@@ -54,7 +55,7 @@ def end_script() -> None:
     notebook goes on: its user chooses the next cell.
     """
     if not console.is_jupyter:
-        raise Interrupted
+        raise KeyboardInterrupt(PAUSED)
 
 
 def warn(message: str) -> None:
