@@ -258,7 +258,7 @@ def _check_storage_failure(calls: Sequence[Call]) -> None:
     seen = [len(call.lines) for call in calls]
     for call, n_lines in zip(calls, seen, strict=True):
         if not call.wait_for(" complete: ", after=n_lines):
-            _refused(call, "storage must", "run the same command again")
+            _refused(call, "storage must", "search again")
 
 
 def stop_coordinator(setting: Setting, call: Call, rng: random.Random) -> None:
