@@ -11,6 +11,7 @@ from wsgiref.simple_server import WSGIServer
 
 import optuna
 import optuna_dashboard
+import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -43,9 +44,11 @@ def make_server(
     check_bind(port, host)
     app = _only_for_host(optuna_dashboard.wsgi(storage), host)
     server_class = _ThreadedServer6 if resolve(host)[0] == socket.AF_INET6 else _ThreadedServer
-    return simple_server.make_server(
+    server = simple_server.make_server(
         host, port, app, server_class=server_class, handler_class=_QuietHandler
     )
+    server.engine = engine_of(storage)
+    return server
 
 
 def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
@@ -123,6 +126,12 @@ class DashboardStorage(RDBStorage):
 
 class _ThreadedServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    engine: sqlalchemy.Engine | None = None
+
+    def server_close(self) -> None:
+        super().server_close()
+        if self.engine:
+            self.engine.dispose()
 
 
 class _ThreadedServer6(_ThreadedServer):
