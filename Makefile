@@ -20,9 +20,9 @@ uv_install  = $(uv) pip install --quiet --python $(PYTHON) --require-hashes --co
 quote = '$(subst ','\'',$(1))'
 flag  = $(if $(value $(1)),$(2) $(call quote,$(value $(1))))
 
-# STORAGE, FROM and LOG_TO may contain a password, and make prints its commands: make hands these
-# variables over in the environment, as every variable of its command line.
-hidden    = BOOTSTRAP FROM LOG_TO MAKEFLAGS PYTHON SHELL STORAGE VENV
+# STORAGE, FROM, SOURCE and LOG_TO may contain a password, and make prints its commands: make hands
+# these variables over in the environment, as every variable of its command line.
+hidden    = BOOTSTRAP FROM LOG_TO MAKEFLAGS PYTHON SHELL SOURCE STORAGE VENV
 typed     = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin \
               $(name)))),$(name)))
 variables = $(foreach name,$(sort $(filter-out $(hidden),$(typed))),$(if $(value $(name)),$(call \

@@ -77,6 +77,7 @@ def test_variables_reach_the_command_as_they_are_typed() -> None:
     [
         ("tune", "STORAGE"),
         ("import-optuna", "FROM"),
+        ("import-optuna", "SOURCE"),
         *((target, "LOG_TO") for target in ("tune", "compare", "export-best", "track")),
     ],
 )

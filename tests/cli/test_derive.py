@@ -250,13 +250,13 @@ def test_variable_that_no_command_has_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_password_is_taken_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STORAGE", "FROM", "LOG_TO"):
+    for name in ("STORAGE", "FROM", "SOURCE", "LOG_TO"):
         monkeypatch.setenv(name, "secret")
     for name in ("tune", "import-optuna", "track"):
         assert with_flags(app, [name]) == [name]
     for option, variable in (("storage", "STORAGE"), ("log_to", "LOG_TO")):
-        assert OPTIONS["tune", f"--{option.replace('_', '-')}"].envvar == variable
-    assert OPTIONS["import-optuna", "--source"].envvar == "FROM"
+        assert OPTIONS["tune", f"--{option.replace('_', '-')}"].envvar == [variable]
+    assert OPTIONS["import-optuna", "--source"].envvar == ["FROM", "SOURCE"]
 
 
 def test_flag_of_a_group_names_its_field() -> None:

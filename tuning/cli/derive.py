@@ -43,7 +43,7 @@ OTHER_FLAGS = {
     "source": "--from",
 }
 # Values that may contain a password, which must not be visible in the list of processes.
-FROM_ENVIRONMENT = {"log_to": "LOG_TO", "source": "FROM", "storage": "STORAGE"}
+FROM_ENVIRONMENT = {"log_to": ["LOG_TO"], "source": ["FROM", "SOURCE"], "storage": ["STORAGE"]}
 # Variables that other programs set: make's user must type them.
 NOT_FROM_ENVIRONMENT = ("HOST", "NAME", "PATH", "PORT")
 ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
