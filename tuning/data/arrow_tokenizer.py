@@ -1,19 +1,14 @@
-"""Many texts at once, in Arrow arrays: chunks of texts on all cores, and their tokens.
+"""The tokens of many texts at once, in Arrow arrays.
 
-Arrow and NumPy work outside Python's lock, so threads can use all cores; processes would have to
-be started, and would need a copy of the texts. 1,000,000 reviews with 116 million tokens take 5 s
-on 2 free cores; a loop over tokens in Python took 24 s on one core. No TensorFlow runs.
+1,000,000 reviews with 116 million tokens take 5 s on 2 free cores; a loop over tokens in Python
+took 24 s on one core. No TensorFlow runs.
 """
 
 import contextlib
 import io
-import itertools
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +16,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tuning.data.text_bytes import BOUNDARY, joined, map_chunks, offsets_of
 from tuning.data.tokenizer import FIRST_WORD_ID, LOWER, PUNCTUATION, UNKNOWN_ID, WHITE_SPACE
-from tuning.hardware import available_cores
 
-T = TypeVar("T")
-
-# Separator around each text of a chunk. The byte 0xff does not occur in UTF-8.
-BOUNDARY = b" \xff "
 # Maximum length of a word in a vocabulary: 500,000 rows of triples of such words take 600 MB in
 # Keras.
 MAX_WORD_BYTES = 100
-CHUNK_BYTES = 2_000_000  # the fastest size in a measurement of 0.5 to 8 million bytes
+BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
 # The rules of `tokenizer`, for many texts at once: on UTF-8 bytes, a table and a split are enough.
 _TABLE = LOWER.translate(bytes.maketrans(WHITE_SPACE, b" " * len(WHITE_SPACE)))
 
@@ -139,51 +130,21 @@ def _no_words(words: pa.Array) -> npt.NDArray[np.bool_]:
     return either
 
 
-def map_chunks(
-    function: Callable[[pd.Series], T],
-    texts: pd.Series,
-    *,
-    n_threads: int | None = None,
-    chunk_bytes: int = CHUNK_BYTES,
-) -> Generator[T]:
-    """Yield the function's result for each chunk, in order; by default one thread for each core."""
-    n_threads = n_threads or available_cores()
-    with ThreadPoolExecutor(n_threads) as threads:
-        waiting: deque[Future[T]] = deque()
-        for chunk in split_up(texts, chunk_bytes):
-            waiting.append(threads.submit(function, chunk))
-            if len(waiting) > 2 * n_threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def split_up(texts: pd.Series, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pd.Series]:
-    """Split texts into chunks of about `chunk_bytes` bytes in UTF-8, at least one text each."""
-    numbers = byte_lengths(texts).cumsum() // chunk_bytes
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    for start, end in itertools.pairwise([*starts, len(texts)]):
-        yield texts.iloc[start:end]
-
-
-def byte_lengths(texts: pd.Series) -> npt.NDArray[np.int64]:
-    """Return the number of bytes of each text in UTF-8, int64 (n,)."""
-    lengths: npt.NDArray[np.int64] = pc.binary_length(
-        pa.array(texts, type=pa.large_string())
-    ).to_numpy()
-    return lengths
-
-
-def joined(texts: pd.Series | list[str], *, end: bytes) -> bytes:
-    """Return the texts in UTF-8, with `end` after each."""
-    array: Any = pa.array(texts, type=pa.large_string())
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    whole = pa.ListArray.from_arrays(
-        pa.array([0, len(array)], pa.int32()), array.cast(pa.large_binary())
-    )
-    text: bytes = pc.binary_join(whole, pa.scalar(end, pa.large_binary()))[0].as_py()
-    return text + end if len(array) else b""
+def unknown_share(
+    chunks: list[ChunkWords], numbers: list[npt.NDArray[np.int32]], *, n_words: int
+) -> dict[str, float]:
+    """Return the share of the tokens of a split that are unknown, by the number of rows of the
+    vocabulary. `numbers` contains the ids of the words of each chunk.
+    """
+    full = n_words + FIRST_WORD_ID
+    counts = np.zeros(full, dtype=np.int64)  # number of tokens with each id
+    for chunk, ids in zip(chunks, numbers, strict=True):
+        np.add.at(counts, ids, chunk.counts)
+    sizes = sorted({size for size in (1_000, 5_000, 10_000, BASELINE_ROWS) if size < full} | {full})
+    return {
+        str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1))
+        for size in sizes
+    }
 
 
 def write_ids(
@@ -215,11 +176,6 @@ def npy_header(n_tokens: int) -> bytes:
         },
     )
     return buffer.getvalue()
-
-
-def offsets_of(lengths: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """Return the start of each text's first token, and the end of the last text, int64 (n + 1,)."""
-    return np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), *lengths]))
 
 
 def renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.int32]]) -> None:

@@ -18,13 +18,12 @@ import numpy.typing as npt
 
 from tuning.config import SPLITS
 from tuning.data.arrow_tokenizer import (
-    CHUNK_BYTES,
     ChunkWords,
     map_ids,
     number_words,
-    offsets_of,
     renumber,
     tokenize,
+    unknown_share,
     write_ids,
 )
 from tuning.data.data_card import (
@@ -42,6 +41,7 @@ from tuning.data.data_card import (
 from tuning.data.files import Progress
 from tuning.data.folders import locked, rebuilt
 from tuning.data.splits import SplitReviews, SplitTexts, map_texts
+from tuning.data.text_bytes import CHUNK_BYTES, offsets_of
 from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import StorageError
 
@@ -253,7 +253,14 @@ def _write_corpus(
         renumber(folder / f"{name}.ids.npy", of_split, numbers[name])
     (folder / "vocabulary.txt").write_bytes(b"\n".join(words))
     logger.info("tokenized %d texts", done)
-    card = describe(splits, chunks, numbers["validation"], n_words=len(words))
+    card = describe(
+        splits,
+        np.concatenate([chunk.lengths for of_split in chunks.values() for chunk in of_split]),
+        n_words=len(words),
+        unknown_share=unknown_share(
+            chunks["validation"], numbers["validation"], n_words=len(words)
+        ),
+    )
     write_card(folder, replace(card, checksums=checksums_of(folder)))
 
 

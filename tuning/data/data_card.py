@@ -14,17 +14,14 @@ import numpy.typing as npt
 
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
-from tuning.data.arrow_tokenizer import ChunkWords
 from tuning.data.folders import checksum_of, passes
 from tuning.data.sources import MISSING
 from tuning.data.splits import SplitReviews
-from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StorageError
 
 CARD_NAME, PRESET_CARD_NAME = "data_card.json", "preset.json"
 REFERENCE_NAME = "linear_reference.json"  # the scores and settings of a linear model
-BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,27 +112,19 @@ def read_card(folder: Path) -> DataCard:
 
 def describe(
     splits: SplitReviews,
-    chunks: dict[str, list[ChunkWords]],
-    numbers: list[npt.NDArray[np.int32]],
+    lengths: npt.NDArray[np.int64],
     *,
     n_words: int,
+    unknown_share: dict[str, float],
 ) -> DataCard:
-    """Return the data card. `numbers` contains the ids of the words of each chunk of the validation
-    split.
-    """
-    lengths = np.concatenate([chunk.lengths for kept in chunks.values() for chunk in kept])
-    full = n_words + FIRST_WORD_ID
-    counts = np.zeros(full, dtype=np.int64)  # number of tokens with each id in the validation split
-    for chunk, ids in zip(chunks["validation"], numbers, strict=True):
-        np.add.at(counts, ids, chunk.counts)
-    sizes = sorted({size for size in (1_000, 5_000, 10_000, BASELINE_ROWS) if size < full} | {full})
+    """Return the data card. `lengths` contains the number of tokens of each text."""
     labels = {
         name: np.bincount(f["label"], minlength=len(splits.class_names))
         for name, f in splits.frames.items()
     }
     return DataCard(
         fingerprint=splits.fingerprint,
-        n_rows={name: len(splits.frames[name]) for name in chunks},
+        n_rows={name: len(frame) for name, frame in splits.frames.items()},
         class_names=list(splits.class_names),
         class_counts={name: counts.tolist() for name, counts in labels.items()},
         # The splits are never empty, so the sum is an array.
@@ -146,10 +135,7 @@ def describe(
         n_tokens=int(lengths.sum()),
         n_words=n_words,
         n_duplicates=splits.n_duplicates,
-        unknown_share={
-            str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1))
-            for size in sizes
-        },
+        unknown_share=unknown_share,
     )
 
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from tuning.config import SPLITS
-from tuning.data.arrow_tokenizer import BOUNDARY, byte_lengths, joined, offsets_of, split_up
 from tuning.data.sources import Reviews
+from tuning.data.text_bytes import BOUNDARY, byte_lengths, joined, offsets_of, split_up
 from tuning.errors import DataError
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
