@@ -20,8 +20,8 @@ from benchmarks.configurations import SPACE_PATH
 from benchmarks.ours import study_config
 from tuning.atomic_io import write_bytes
 from tuning.config import DataConfig, Limits
-from tuning.data.corpus import build_corpus
 from tuning.data.splits import SplitReviews
+from tuning.inputs.corpus import build_corpus
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir
 from tuning.search.loop import Search

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from tuning.config import SPLITS, DataConfig
-from tuning.data.corpus import build_corpus
-from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SHARES, SplitReviews, split_reviews
 from tuning.errors import DataError
+from tuning.inputs.corpus import build_corpus
+from tuning.inputs.ngram_vocabulary import build_ngrams
 
 
 def load_split(data: DataConfig, *, seed: int) -> SplitReviews:

@@ -13,7 +13,7 @@ import optuna
 from benchmarks.configurations import SPACE_PATH, Configuration
 from benchmarks.processes import cpu_seconds
 from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
-from tuning.data.corpus import Corpus
+from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir
 from tuning.search.tune import Budget, Outcome, TuneHooks, tune
 from tuning.spaces.hyperparameters import to_params

@@ -24,11 +24,11 @@ from benchmarks.processes import peak_memory_gib
 from benchmarks.settings import Settings
 from benchmarks.sides import Sides
 from tuning.config import DataConfig, StudyConfig, TrainConfig
-from tuning.data.arrow_tokenizer import tokenize
-from tuning.data.corpus import build_corpus, open_corpus
-from tuning.data.ngrams import build_ngrams
 from tuning.data.splits import SplitReviews
-from tuning.data.tokenizer import FIRST_WORD_ID
+from tuning.inputs.arrow_tokenizer import tokenize
+from tuning.inputs.corpus import build_corpus, open_corpus
+from tuning.inputs.ngram_vocabulary import build_ngrams
+from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.search.progress import Progressed
 from tuning.search.tune import Budget, TuneHooks
 from tuning.training.batching import View, WordView, evaluation_batches, training_batches
@@ -198,7 +198,7 @@ def time_views(folder: Path) -> dict[str, Any]:
     the first batch.
     """
     view_ms = []
-    with mock.patch("tuning.data.corpus.tokenize", wraps=tokenize) as counted:
+    with mock.patch("tuning.inputs.corpus.tokenize", wraps=tokenize) as counted:
         for vocab_size, length in VIEWS:
             started = time.perf_counter()
             corpus = open_corpus(folder)

@@ -80,8 +80,8 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
     """Write an export with only the ONNX format, of the baseline's size, whose vocabulary is the
     most frequent words of the texts.
     """
-    from tuning.data.arrow_tokenizer import tokenize
     from tuning.export.writers import Source, write_format
+    from tuning.inputs.arrow_tokenizer import tokenize
     from tuning.models import lstm_classifier
 
     folder.mkdir()

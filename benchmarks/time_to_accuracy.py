@@ -36,9 +36,9 @@ from benchmarks.settings import Settings
 from benchmarks.sides import Sides
 from tuning.atomic_io import read_history
 from tuning.config import SPLITS, StudyConfig, TrainConfig
-from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews
 from tuning.errors import TuningError
+from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir
 from tuning.search.progress import Progressed
 from tuning.search.tune import Budget, Outcome, TuneHooks

@@ -22,8 +22,6 @@ import atheris
 
 with atheris.instrument_imports(include=["tuning"]):
     from tuning.confirmation.rounds import Confirmation
-    from tuning.data.arrow_tokenizer import tokenize
-    from tuning.data.data_card import read_card
     from tuning.data.sources import to_classes
     from tuning.data.stream import stream_rows
     from tuning.data.tables import read_files
@@ -31,6 +29,8 @@ with atheris.instrument_imports(include=["tuning"]):
     from tuning.errors import TuningError
     from tuning.evaluation.scores import read_test_scores
     from tuning.inference.manifest import MANIFEST_VERSION, read_manifest
+    from tuning.inputs.arrow_tokenizer import tokenize
+    from tuning.inputs.data_card import read_card
     from tuning.results import ResultsDir, StudyDir
     from tuning.study.study import read_record, recorded_space
 

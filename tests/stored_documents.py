@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.data_card import read_card
 from tuning.documents import read, unstructure
 from tuning.errors import ExportError
 from tuning.evaluation.scores import read_test_scores
 from tuning.export.manifest import FullManifest
 from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, digests
+from tuning.inputs.data_card import read_card
 from tuning.results import ResultsDir
 from tuning.study.study import read_record
 

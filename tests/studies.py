@@ -18,7 +18,7 @@ from tests.stored_documents import CARD
 from tests.texts import substitute
 from tuning.atomic_io import read_json, write_json
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig, Workers
-from tuning.data.corpus import Corpus
+from tuning.inputs.corpus import Corpus
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir
 from tuning.search.session import Interrupt, Session

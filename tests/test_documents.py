@@ -24,7 +24,6 @@ from tests.stored_documents import (
     wrong_values,
 )
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.data.data_card import DataCard, PresetCard
 from tuning.data.tfds import Message
 from tuning.documents import read, structure, unstructure, write
 from tuning.errors import StudyError
@@ -33,7 +32,8 @@ from tuning.evaluation.scores import PastEvaluation, SplitScores, TestDocument
 from tuning.export.manifest import FullManifest
 from tuning.export.parity import ParityAnswer, ParityRequest
 from tuning.inference.manifest import Manifest
-from tuning.pretrained.preset import Encoder, Failure
+from tuning.inputs.data_card import DataCard, PresetCard
+from tuning.inputs.preset import Encoder, Failure
 from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import Heartbeat, Identity

@@ -15,10 +15,10 @@ from tests.paths import ROOT
 from tests.presets import word_pieces, write_bert
 from tests.texts import make_reviews
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabeledTexts, PresetTexts, TokenizedTexts
 from tuning.errors import SpaceBug, StorageError
-from tuning.pretrained.preset import from_keras_hub
-from tuning.pretrained.tokens import encode_tokens
+from tuning.inputs.corpus import LabeledTexts, PresetTexts, TokenizedTexts
+from tuning.inputs.preset import from_keras_hub
+from tuning.inputs.preset_tokens import encode_tokens
 from tuning.spaces.hyperparameters import defaults
 from tuning.spaces.loading import declare, load_hypermodel
 from tuning.training.architecture import TOKENS, input_names

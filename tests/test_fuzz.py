@@ -25,14 +25,14 @@ from tests.stored_documents import STORED_FILES
 from tests.texts import make_reviews
 from tuning.atomic_io import read_json, write_json
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.corpus import encode, open_corpus
-from tuning.data.data_card import read_card
-from tuning.data.ngrams import encode_ngrams
 from tuning.data.stream import stream_rows
 from tuning.data.tables import read_files
 from tuning.errors import TuningError
 from tuning.evaluation.scores import read_test_scores
 from tuning.inference.manifest import read_manifest
+from tuning.inputs.corpus import encode, open_corpus
+from tuning.inputs.data_card import read_card
+from tuning.inputs.ngram_vocabulary import encode_ngrams
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.study.study import read_record, recorded_space

@@ -16,8 +16,8 @@ import pytest
 from tests.commands import Ran, check_prediction
 from tests.paths import ROOT
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.data.splits import SplitTexts
+from tuning.inputs.corpus import LabeledTexts, TokenizedTexts
 from tuning.spaces.loading import declare, has_own_fit, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.spaces.sizes import Sizes

@@ -108,7 +108,7 @@ def test_package_itself_imports_nothing(name: str) -> None:
 
 
 def test_optuna_and_keras_tuner_stay_out_of_data_evaluation_and_inference() -> None:
-    for path in modules("data", "evaluation", "confirmation", "inference", "serving"):
+    for path in modules("data", "inputs", "evaluation", "confirmation", "inference", "serving"):
         # This module reads the trials of a study.
         if name_of(path) != "evaluation/test_split.py":
             assert not outside(path) & {"optuna", "keras_tuner", "optuna_dashboard"}, path
@@ -137,8 +137,8 @@ def test_ray_is_loaded_by_one_module_alone_and_only_where_it_is_used() -> None:
 def test_keras_hub_is_loaded_only_where_it_is_used() -> None:
     """The functions of `preset.py` that need KerasHub run in a child process."""
     assert [name_of(path) for path in MODULES if "keras_hub" in outside(path)] == [
+        "inputs/preset.py",
         "models/transformer.py",
-        "pretrained/preset.py",
     ]
     for path in MODULES:
         assert "keras_hub" not in imports_of(path, lazy=False)

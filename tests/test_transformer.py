@@ -163,7 +163,7 @@ def test_hugging_face_model_gives_the_vectors_of_its_authors(minilm: Path) -> No
     """The mean of the tokens tells two sentences of one meaning from a third, as the model's card
     promises.
     """
-    from tuning.data.tokenizer import make_preset_encoder
+    from tuning.inputs.tokenizer import make_preset_encoder
     from tuning.models.transformer import load_encoder
 
     encode = make_preset_encoder(minilm / "tokenizer.json", sequence_length=64, truncating="post")

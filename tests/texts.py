@@ -10,9 +10,9 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from tuning.config import SPLITS
-from tuning.data.corpus import LabeledTexts, TokenizedTexts, build_corpus
-from tuning.data.ngrams import build_ngrams
 from tuning.data.splits import SplitReviews
+from tuning.inputs.corpus import LabeledTexts, TokenizedTexts, build_corpus
+from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.training.batching import View, WordView
 
 GOOD = ("great", "lovely", "perfect", "excellent", "works", "happy")

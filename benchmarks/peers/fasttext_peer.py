@@ -20,7 +20,7 @@ import pandas as pd
 
 from benchmarks.processes import cpu_seconds
 from tuning.data.splits import SplitReviews
-from tuning.data.tokenizer import split
+from tuning.inputs.tokenizer import split
 
 LABEL = "__label__"
 # Time that autotune may take after its search, beside twice the time of the search.

@@ -31,8 +31,8 @@ from benchmarks.configurations import BATCH_SIZE, DIGITS, Configuration, default
 from benchmarks.peers.model import masked_lstm, vectorized
 from benchmarks.processes import cpu_seconds
 from benchmarks.spaces.same_space import SameSpace
-from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews
+from tuning.inputs.corpus import Corpus
 from tuning.spaces.loading import load_hypermodel
 from tuning.training.batching import Rows, evaluation_batches, in_order, training_batches
 from tuning.training.prediction import dataset, make_view

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.texts import make_reviews
-from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.splits import SplitReviews
+from tuning.inputs.corpus import Corpus, build_corpus
 
 
 @pytest.fixture

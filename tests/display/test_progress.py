@@ -11,8 +11,6 @@ from optuna.trial import create_trial
 
 from tests.confirmations import with_repeats
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.corpus import Corpus
-from tuning.data.data_card import REFERENCE_NAME
 from tuning.display import progress
 from tuning.display.console import FILE_WIDTH, PlainConsole
 from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
@@ -21,6 +19,8 @@ from tuning.display.running import run_confirmation
 from tuning.display.tables import best_table, warn_if_behind
 from tuning.documents import write
 from tuning.evaluation.linear_reference import BackgroundFit, LinearReference
+from tuning.inputs.corpus import Corpus
+from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.search.confirm import ConfirmHooks
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import summarize

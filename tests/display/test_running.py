@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tuning.data.corpus import Corpus
 from tuning.display import running
 from tuning.display.running import search_and_confirm
+from tuning.inputs.corpus import Corpus
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
 
@@ -76,7 +76,7 @@ def test_texts_without_a_repeated_word_are_noted(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("tuning.data.ngrams.repeats_words", lambda texts: repeats)
+    monkeypatch.setattr("tuning.inputs.ngram_vocabulary.repeats_words", lambda texts: repeats)
     search = search_that_ended(corpus, StudyDir(tmp_path / "s"), SearchEnd.INTERRUPTED)
     search_and_confirm(search, metric="val_accuracy", confirms=False)
     warning = "No word of the training texts occurs twice, so all their n-grams are kept."

@@ -19,8 +19,6 @@ from filelock import FileLock
 from tests.paths import ROOT
 from tests.texts import make_reviews
 from tuning import documents
-from tuning.data.corpus import Corpus, build_corpus
-from tuning.data.data_card import REFERENCE_NAME
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
     BackgroundFit,
@@ -31,6 +29,8 @@ from tuning.evaluation.linear_reference import (
 from tuning.evaluation.metrics import score
 from tuning.evaluation.ngram_model import all_references, split_of, tune_ngram_model
 from tuning.evaluation.references import NGRAMS
+from tuning.inputs.corpus import Corpus, build_corpus
+from tuning.inputs.data_card import REFERENCE_NAME
 
 REFERENCE = LinearReference(
     about="words", scores={"accuracy": 0.8, "f1": 0.7, "loss": 0.4, "auc": None}, seconds=1.0

@@ -23,7 +23,6 @@ from tests.evaluation.ngrams import (
     ngrams_of,
     three_classes,
 )
-from tuning.data.corpus import NgramTexts, TokenizedTexts
 from tuning.evaluation import ngram_model, references
 from tuning.evaluation.linear_reference import NgramSettings, Weighting
 from tuning.evaluation.ngram_model import (
@@ -42,6 +41,7 @@ from tuning.evaluation.ngram_model import (
     tuned_reference,
     weigh,
 )
+from tuning.inputs.corpus import NgramTexts, TokenizedTexts
 
 rows = st.lists(st.lists(st.integers(2, 7), unique=True, max_size=6), min_size=2, max_size=8)
 

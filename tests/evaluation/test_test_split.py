@@ -6,7 +6,6 @@ import numpy as np
 import optuna
 import pytest
 
-from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import ExportError
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
 from tuning.evaluation.statistics import Interval
@@ -17,6 +16,7 @@ from tuning.evaluation.test_split import (
     evaluate_on_test_split,
     evaluations_of,
 )
+from tuning.inputs.corpus import LabeledTexts, TokenizedTexts
 
 TEXTS = ["good", "bad", "good", "bad"]
 LABELS = np.array([1, 0, 1, 0])

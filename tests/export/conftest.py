@@ -6,10 +6,10 @@ import pytest
 from tests.export.models import Reviews
 from tests.texts import make_reviews
 from tuning.config import DataConfig
-from tuning.data.corpus import build_corpus
-from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import split_reviews
+from tuning.inputs.corpus import build_corpus
+from tuning.inputs.ngram_vocabulary import build_ngrams
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews
 from tuning.export.parity import HOSTILE_TEXTS
+from tuning.inputs.corpus import Corpus
 from tuning.models import lstm_classifier, ngram_classifier
 
 # The model has so many rows because LiteRT does not round tensors of fewer than 1,024 numbers to

@@ -27,9 +27,7 @@ from tests.studies import Setting, copy_study
 from tests.texts import make_reviews, substitute
 from tuning.atomic_io import read_json
 from tuning.config import StudyConfig, TrainConfig, Workers
-from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
-from tuning.data.ngrams import build_ngrams
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
 from tuning.evaluation.predictions import read_predictions
 from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
@@ -40,6 +38,8 @@ from tuning.export.retraining import Retraining, Trained, retrain
 from tuning.inference.load import classify, load
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
+from tuning.inputs.corpus import Corpus
+from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
 from tuning.results import ResultsDir

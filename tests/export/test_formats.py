@@ -37,7 +37,6 @@ from tests.models.classifiers import classifier
 from tests.paths import ROOT
 from tests.styles import ROWS as STYLE_ROWS
 from tests.styles import STYLES
-from tuning.data.corpus import Corpus
 from tuning.documents import unstructure
 from tuning.errors import ExportError
 from tuning.export import formats
@@ -52,6 +51,7 @@ from tuning.export.writers import Source, raw_text_model, write_format
 from tuning.inference.load import fastest_format, load_unverified
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, Format
+from tuning.inputs.corpus import Corpus
 from tuning.models import (
     bilstm_features,
     cnn_features,

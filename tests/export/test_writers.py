@@ -19,8 +19,6 @@ from tests.models.classifiers import spread
 from tests.paths import ROOT
 from tests.texts import make_reviews
 from tuning.config import DataConfig
-from tuning.data.corpus import Corpus, build_corpus
-from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import ExportError, StudyError
@@ -32,8 +30,10 @@ from tuning.inference import runtimes
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import ENCODER_TOLERANCE, FORMATS, format_of, vocabularies
+from tuning.inputs.corpus import Corpus, build_corpus
+from tuning.inputs.ngram_vocabulary import build_ngrams
+from tuning.inputs.preset_tokens import build_tokens
 from tuning.models import ngram_classifier, transformer_classifier
-from tuning.pretrained.tokens import build_tokens
 from tuning.spaces.ranges import Values
 from tuning.templates import templates_of
 

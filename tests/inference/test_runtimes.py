@@ -14,12 +14,12 @@ from tests.paths import ROOT
 from tests.stored_documents import files_of
 from tuning.atomic_io import read_json, write_json
 from tuning.commands import install
-from tuning.data.corpus import encode
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import chain, write_graph
 from tuning.inference.load import load
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, load_format
+from tuning.inputs.corpus import encode
 from tuning.models import lstm_classifier
 from tuning.training.batching import WordView
 

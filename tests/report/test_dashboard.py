@@ -15,8 +15,8 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 
-from tuning.data.corpus import Corpus
 from tuning.errors import StudyError
+from tuning.inputs.corpus import Corpus
 from tuning.report.dashboard import note
 from tuning.report.dashboard_server import HOST, check_bind, make_server, page_of
 from tuning.results import ResultsDir

@@ -30,11 +30,11 @@ from tuning.cli.app import INTERRUPTED
 from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.data.corpus import Corpus
 from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
 from tuning.fidelity import parts_per_epoch
+from tuning.inputs.corpus import Corpus
 from tuning.report.figures import report_figures, slices
 from tuning.report.next_ranges import Advice, advise, declarations
 from tuning.report.page import Measured, write_report

@@ -10,7 +10,6 @@ import pytest
 from tests.stored_documents import TEST_SCORES
 from tests.studies import Setting
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.data.corpus import Corpus
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.predictions import (
@@ -22,6 +21,7 @@ from tuning.evaluation.predictions import (
 )
 from tuning.evaluation.scores import MAJORITY, TestDocument, read_test_scores
 from tuning.evaluation.test_split import BEST, SINGLE
+from tuning.inputs.corpus import Corpus
 from tuning.report.quality import (
     Point,
     Quality,

@@ -19,11 +19,11 @@ from tests.studies import many_trials
 from tuning.atomic_io import read_json
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
 from tuning.evaluation.statistics import Interval, mcnemar
+from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.report.confirmation import lower_mean
 from tuning.report.costs import saved_sentence
 from tuning.report.page import write_report

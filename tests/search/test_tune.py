@@ -17,9 +17,9 @@ from tests.commands import start, tune_command, wait_for
 from tests.studies import Setting
 from tuning.atomic_io import read_history, read_json
 from tuning.config import DataConfig, Limits, TrainConfig
-from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import unstructure
 from tuning.errors import SpaceBug, SpaceError, StudyError
+from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.results import ResultsDir
 from tuning.search import open_trials
 from tuning.search.progress import Progressed

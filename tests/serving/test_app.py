@@ -32,7 +32,6 @@ from tests.formats import write_formats
 from tests.servers import HEAD, MANIFEST, address_of, fake, free_port, serving
 from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
-from tuning.data.corpus import build_corpus
 from tuning.documents import write
 from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
@@ -40,6 +39,7 @@ from tuning.export.writers import Source, write_format
 from tuning.inference.load import Probabilities, load
 from tuning.inference.manifest import ExportedFormat, ModelInput, digests
 from tuning.inference.runtimes import FORMATS
+from tuning.inputs.corpus import build_corpus
 from tuning.serving import app, microbatch
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS

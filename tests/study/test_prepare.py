@@ -7,9 +7,9 @@ import pytest
 
 from tests.texts import make_reviews
 from tuning.config import DataConfig, StudyConfig
-from tuning.data.corpus import Corpus
-from tuning.data.data_card import PresetCard
 from tuning.errors import DataError, SpaceError
+from tuning.inputs.corpus import Corpus
+from tuning.inputs.data_card import PresetCard
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter

@@ -15,7 +15,7 @@ from optuna.trial import create_trial
 from tests.commands import Ran
 from tests.stored_documents import CARD
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.data.data_card import read_card
+from tuning.inputs.data_card import read_card
 from tuning.report import dashboard
 from tuning.report.figures import baseline_against_best, learning_curves
 from tuning.report.next_ranges import advise

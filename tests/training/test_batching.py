@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.texts import word_view
-from tuning.data.corpus import NgramTexts, TokenizedTexts
+from tuning.inputs.corpus import NgramTexts, TokenizedTexts
 from tuning.training.batching import (
     EVALUATION_BATCH_SIZE,
     NgramView,

@@ -11,8 +11,8 @@ import pytest
 
 from tests.texts import ngram_splits
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug, SpaceError, StorageError
+from tuning.inputs.corpus import LabeledTexts
 from tuning.models import fit_ratios, ngram_classifier
 from tuning.models.ngrams import RATIOS, ngram_logits
 from tuning.spaces.ranges import Values

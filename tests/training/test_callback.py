@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuning import fidelity
-from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.evaluation.metrics import score
 from tuning.fidelity import epochs_at, is_evaluated
+from tuning.inputs.corpus import LabeledTexts, TokenizedTexts
 from tuning.training.callback import EvaluationCallback, Timings, Validation
 from tuning.training.result import Answer, FitResult
 

@@ -15,10 +15,10 @@ import pytest
 
 from tests.styles import STYLES
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
 from tuning.evaluation.metrics import score
 from tuning.evaluation.predictions import read_probabilities, write_probabilities
+from tuning.inputs.corpus import LabeledTexts, TokenizedTexts
 from tuning.models import (
     TrainingOptions,
     bilstm_features,

@@ -18,9 +18,9 @@ from numba.core.dispatcher import Dispatcher
 
 from tests.padding.graphs import counted_rows
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabeledTexts, NgramTexts, TokenizedTexts
 from tuning.errors import SpaceBug, SpaceError
 from tuning.evaluation.metrics import score
+from tuning.inputs.corpus import LabeledTexts, NgramTexts, TokenizedTexts
 from tuning.kernels import adam, recurrent_numba, recurrent_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier

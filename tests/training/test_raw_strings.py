@@ -18,16 +18,15 @@ from keras import layers
 from tests.commands import Ran, check_prediction
 from tests.texts import make_reviews, splits_of
 from tuning.config import TrainConfig
-from tuning.data.corpus import Corpus, LabeledTexts, build_corpus
 from tuning.data.splits import SplitTexts
 from tuning.documents import structure, unstructure
 from tuning.errors import DataError, SpaceBug, SpaceError, StudyError
 from tuning.export.ensemble import WeightedModel, average, common_input
 from tuning.export.formats import model_input
 from tuning.inference.manifest import ModelInput
-from tuning.raw_text.store import build_texts
-from tuning.raw_text.vectorization import keep_in_config
-from tuning.raw_text.view import TextView
+from tuning.inputs.corpus import Corpus, LabeledTexts, build_corpus
+from tuning.inputs.text_store import build_texts
+from tuning.inputs.texts import TextView
 from tuning.spaces.loading import SearchSpace, declare, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.spaces.sizes import Sizes
@@ -37,6 +36,7 @@ from tuning.training.fit import fit, load_trained
 from tuning.training.loops import try_fit
 from tuning.training.prediction import make_view, predict
 from tuning.training.result import Answer, TrainingJob
+from tuning.training.vocabularies import keep_in_config
 from tuning.workers.ray_worker import arrays_of
 from tuning.workers.ray_worker import splits_of as splits_of_arrays
 

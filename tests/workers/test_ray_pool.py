@@ -21,9 +21,9 @@ from tests.faults.study import alive_in_session
 from tests.studies import Setting
 from tuning.commands import install
 from tuning.config import Limits, TrainConfig, Workers
-from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.errors import PoolError
 from tuning.evaluation.predictions import read_probabilities
+from tuning.inputs.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.progress import Progressed
 from tuning.study.handle import StudyHandle

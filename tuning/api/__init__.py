@@ -1,6 +1,3 @@
 """The Python interface: `tune`, `compare`, the functions that load their results, and the classes
 of these results. The command line calls the same functions.
-
-Imports confirmation, data, display, evaluation, export, inference, report, search,
-spaces, study, trackers, workers and the modules directly in `tuning`.
 """

@@ -17,7 +17,7 @@ from tuning.results import StudyDir
 from tuning.trackers.targets import Target, parse_targets
 
 if TYPE_CHECKING:
-    from tuning.data.corpus import Corpus
+    from tuning.inputs.corpus import Corpus
     from tuning.search.progress import Progressed
     from tuning.search.session import Session
     from tuning.search.tune import Outcome, TuneHooks

@@ -1,4 +1,1 @@
-"""From data files to token ids: sources, labels, splits, the tokenizer and the corpus on disk.
-
-Imports only the modules directly in `tuning`.
-"""
+"""The rows of a data set: sources, tables, labels, splits."""

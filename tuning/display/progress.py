@@ -33,8 +33,8 @@ from tuning.text import visible
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tuning.data.corpus import Corpus
     from tuning.evaluation.linear_reference import LinearReference
+    from tuning.inputs.corpus import Corpus
     from tuning.search.progress import Progressed
     from tuning.spaces.loading import SearchSpace
 
@@ -100,7 +100,7 @@ class SearchDisplay:
 
     def start(self, corpus: Corpus, space: SearchSpace) -> None:
         """End the preparation's progress bar, and show the data card and the space's notes."""
-        from tuning.data.ngrams import repeats_words
+        from tuning.inputs.ngram_vocabulary import repeats_words
 
         self._stack.close()
         for note in space.notes:
@@ -144,7 +144,7 @@ class LinearDisplay:
         return self._fit.reference
 
     def start(self, corpus: Corpus) -> None:
-        from tuning.data.data_card import REFERENCE_NAME
+        from tuning.inputs.data_card import REFERENCE_NAME
 
         self._folder = corpus.folder
         if (corpus.folder / REFERENCE_NAME).exists():

@@ -18,7 +18,7 @@ from tuning.outcomes import SearchEnd
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
-    from tuning.data.corpus import Corpus
+    from tuning.inputs.corpus import Corpus
     from tuning.search.progress import Progressed
     from tuning.search.session import Session
     from tuning.search.tune import Outcome

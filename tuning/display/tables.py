@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuning.confirmation.rounds import Confirmation
-    from tuning.data.data_card import DataCard
     from tuning.evaluation.linear_reference import LinearReference
     from tuning.export.manifest import FullManifest
+    from tuning.inputs.data_card import DataCard
     from tuning.report.spaces import Standing
     from tuning.search.tune import Outcome
     from tuning.spaces.loading import SearchSpace

@@ -1,5 +1,3 @@
 """The evaluation of a model's probabilities: metrics, intervals, paired tests, reference models,
 and the test split.
-
-Imports data and the modules directly in `tuning`.
 """

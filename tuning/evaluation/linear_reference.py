@@ -25,9 +25,9 @@ from filelock import FileLock
 
 from tuning import documents
 from tuning.atomic_io import translated
-from tuning.data.corpus import Corpus
-from tuning.data.data_card import REFERENCE_NAME
 from tuning.errors import StorageError
+from tuning.inputs.corpus import Corpus
+from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.metrics import metric_of, sign
 from tuning.processes import child_environment
 

@@ -19,8 +19,6 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.special import expit
 
-from tuning.data.corpus import Corpus, TokenizedTexts
-from tuning.data.ngrams import build_ngrams
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
     LinearReference,
@@ -38,6 +36,8 @@ from tuning.evaluation.references import (
     references,
     rows_of_part,
 )
+from tuning.inputs.corpus import Corpus, TokenizedTexts
+from tuning.inputs.ngram_vocabulary import build_ngrams
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
 FIRST_STRENGTH = 10.0  # the C with which orders and weightings are compared (Wang and Manning)

@@ -17,9 +17,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
-from tuning.data.corpus import TokenizedTexts
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.scores import MAJORITY
+from tuning.inputs.corpus import TokenizedTexts
 
 N_TERMS = 100_000
 # Maximum number of texts of train + validation: more take minutes and improve a linear model

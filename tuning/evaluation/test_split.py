@@ -15,7 +15,6 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from tuning.data.corpus import Corpus, TokenizedTexts
 from tuning.data.splits import distinct_codes
 from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, StudyError
@@ -38,6 +37,7 @@ from tuning.evaluation.statistics import (
     score_difference,
     score_intervals,
 )
+from tuning.inputs.corpus import Corpus, TokenizedTexts
 from tuning.metrics import metric_of
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0

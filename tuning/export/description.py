@@ -16,7 +16,6 @@ from tuning import documents
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.data_card import DataCard
 from tuning.errors import StudyError
 from tuning.evaluation.ngram_model import NgramReference
 from tuning.evaluation.predictions import Predictions, write_predictions
@@ -33,6 +32,7 @@ from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluatio
 from tuning.export.formats import model_input
 from tuning.export.manifest import FullManifest, SearchFacts, WrittenFormats
 from tuning.export.retraining import Trained
+from tuning.inputs.data_card import DataCard
 from tuning.results import StudyDir
 from tuning.study.handle import StudyHandle
 from tuning.study.study import describe_versions, git_commit, read_record

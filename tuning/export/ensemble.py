@@ -28,9 +28,7 @@ from tuning.config import exceeded
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews, distinct_codes
-from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.predictions import read_probabilities
@@ -41,7 +39,9 @@ from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.retraining import Retraining, Trained
 from tuning.export.writers import Source
 from tuning.inference.manifest import ModelInput
-from tuning.raw_text.input_layers import without_excess
+from tuning.inputs.corpus import Corpus
+from tuning.inputs.keras_layers import without_excess
+from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.results import StudyDir
 from tuning.spaces.ranges import Value, Values
 from tuning.training import prediction

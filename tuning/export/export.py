@@ -13,7 +13,6 @@ from typing import Any
 
 from tuning import documents
 from tuning.atomic_io import translated, write_text
-from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.evaluation.ngram_model import NgramReference, all_references
 from tuning.evaluation.predictions import columns_of
@@ -43,6 +42,7 @@ from tuning.export.retraining import Retraining, Trained, require_present_space,
 from tuning.export.versions import next_number, publish, recover, temporary_folder
 from tuning.export.writers import Source
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
+from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space
 from tuning.spaces.keras_settings import keras_settings_of

@@ -17,10 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.atomic_io import translated
-from tuning.data import tokenizer
-from tuning.data.corpus import encode
 from tuning.data.files import Progress, utf8
-from tuning.data.ngrams import encode_ngrams
 from tuning.data.splits import SplitTexts
 from tuning.errors import ExportError
 from tuning.evaluation.metrics import Array, Labels
@@ -37,12 +34,15 @@ from tuning.inference.runtimes import (
     VOCABULARY,
     format_of,
 )
-from tuning.pretrained.tokens import encode_tokens
-from tuning.raw_text.vectorization import keep_in_config
+from tuning.inputs import tokenizer
+from tuning.inputs.corpus import encode
+from tuning.inputs.ngram_vocabulary import encode_ngrams
+from tuning.inputs.preset_tokens import encode_tokens
 from tuning.spaces.ranges import Values
 from tuning.study.housekeeping import size
 from tuning.training import prediction
 from tuning.training.architecture import IDS, NGRAMS, TOKENS, input_names, is_stock, role_of
+from tuning.training.vocabularies import keep_in_config
 
 # Number of texts of the test split in a parity check. The hostile texts are checked as well.
 N_PARITY_TEXTS = 2_000

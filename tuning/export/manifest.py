@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tuning.data.data_card import DataFacts
 from tuning.documents import OMIT_DEFAULT
 from tuning.evaluation.scores import ScoreInterval, SplitScores
 from tuning.export.parity import Measurements
 from tuning.inference.manifest import ExportedFormat, Manifest
+from tuning.inputs.data_card import DataFacts
 from tuning.spaces.ranges import Values
 
 

@@ -17,12 +17,12 @@ import keras
 from optuna.trial import FrozenTrial
 
 from tuning.config import Limits, StudyConfig
-from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.errors import ExportError
 from tuning.evaluation.metrics import Array
 from tuning.evaluation.scores import ModelScores, Scores
 from tuning.evaluation.test_split import Classifier
+from tuning.inputs.corpus import Corpus
 from tuning.metrics import metric_of
 from tuning.spaces.loading import (
     SearchSpace,

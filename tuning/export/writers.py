@@ -16,13 +16,13 @@ import h5py
 import keras
 import tensorflow as tf
 
-from tuning.data.corpus import Corpus
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import PRESET_TOKENIZER
-from tuning.pretrained.tokens import tokens_dir
-from tuning.raw_text.input_layers import ngram_ids, token_ids
+from tuning.inputs.corpus import Corpus
+from tuning.inputs.keras_layers import ngram_ids, token_ids
+from tuning.inputs.preset_tokens import tokens_dir
 from tuning.training.architecture import (
     IDS,
     NGRAMS,

@@ -1,5 +1,3 @@
 """Exports for predictions: the manifest, the runtimes, and the labels of texts and files. The
 package imports neither Optuna nor KerasTuner.
-
-Imports data, evaluation and the modules directly in `tuning`.
 """

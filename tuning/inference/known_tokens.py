@@ -8,9 +8,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tuning.data.tokenizer import FIRST_WORD_ID, as_utf8, load_preset_tokenizer, split
 from tuning.inference.manifest import Manifest, verify
 from tuning.inference.runtimes import NGRAM_VOCABULARY, PRESET_TOKENIZER, VOCABULARY, vocabularies
+from tuning.inputs.tokenizer import FIRST_WORD_ID, as_utf8, load_preset_tokenizer, split
 
 # The tokens of a whole text are counted only if few in its beginning are known. Counting all tokens
 # of an Amazon review takes 10 to 25 of the 130 µs of its prediction; with this limit, 25,854

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.commands import install, pip_install
-from tuning.data.tokenizer import make_encoders, padded, width
 from tuning.errors import ExportError
 from tuning.inference.manifest import ModelInput
+from tuning.inputs.tokenizer import make_encoders, padded, width
 from tuning.text import first_line
 
 VOCABULARY, NGRAM_VOCABULARY, PRESET_TOKENIZER = "vocabulary.txt", "ngrams.txt", "tokenizer.json"

@@ -1,7 +1,5 @@
 """Model builders: functions from numbers to a compiled Keras model, or to the features that a
 classifier reads.
-
-Imports Keras and scikit-learn alone: neither `hp` nor `trial` is an argument.
 """
 
 from tuning.models.bilstm_pooling import bilstm_features

@@ -1,4 +1,1 @@
-"""Models whose output does not depend on the padding after a text, and their training without it.
-
-Imports only the modules directly in `tuning`.
-"""
+"""Which models ignore the padding after a text, and their training without it."""

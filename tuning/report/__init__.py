@@ -1,4 +1,1 @@
-"""The results of a study for readers: sentences, tables, figures, a page, and Optuna Dashboard.
-
-Imports confirmation, data, evaluation, spaces, study and the modules directly in `tuning`.
-"""
+"""The results of a study for readers: sentences, tables, figures, a page, and Optuna Dashboard."""

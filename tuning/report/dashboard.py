@@ -11,7 +11,7 @@ import warnings
 import optuna
 
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.data_card import DataCard
+from tuning.inputs.data_card import DataCard
 from tuning.report.next_ranges import advise
 from tuning.report.sentences import verdict
 from tuning.results import StudyDir

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.data_card import DataCard
-from tuning.data.tokenizer import FIRST_WORD_ID
+from tuning.inputs.data_card import DataCard
+from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import MAX_ORDER, NGRAMS, PRESET, Hyperparameter, value_text
 from tuning.study.summary import Summary, best_of

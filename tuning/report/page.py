@@ -18,14 +18,14 @@ from tuning.atomic_io import write_text
 from tuning.commands import typed
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.corpus import Corpus
-from tuning.data.data_card import DataCard
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
 from tuning.evaluation.predictions import columns_of
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.slices import calibration_error
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, ensemble_sentences, exported_name, named_entries
+from tuning.inputs.corpus import Corpus
+from tuning.inputs.data_card import DataCard
 from tuning.metrics import METRICS
 from tuning.report import costs, quality
 from tuning.report.confirmation import finalist_rows, missed_sentences

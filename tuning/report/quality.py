@@ -16,7 +16,6 @@ import plotly.graph_objects as go
 
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.corpus import Corpus
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.metrics import confusion
 from tuning.evaluation.predictions import Column, Predictions, read_predictions, read_probabilities
@@ -24,6 +23,7 @@ from tuning.evaluation.scores import MAJORITY, TestDocument, read_test_scores
 from tuning.evaluation.slices import Slice, accuracy_on, by_class, by_column, by_length, calibration
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
+from tuning.inputs.corpus import Corpus
 from tuning.report.figures import LAYOUT, error_bars
 from tuning.report.html_parts import plain
 from tuning.results import StudyDir

@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import MIN_TEXTS, SPLITS, StudyConfig, given
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.data_card import DataCard, doubtful_names
 from tuning.fidelity import parts_per_epoch
+from tuning.inputs.data_card import DataCard, doubtful_names
 from tuning.spaces.hyperparameters import optuna_names
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text

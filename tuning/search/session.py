@@ -13,7 +13,7 @@ from types import FrameType
 import optuna
 
 from tuning.config import Limits, StudyConfig
-from tuning.data.corpus import Corpus
+from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values

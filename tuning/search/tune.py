@@ -15,9 +15,9 @@ from typing import Any
 import optuna
 
 from tuning.config import DEFAULT_TRIALS, MAX_TRIALS, Limits, StudyConfig, Workers
-from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.errors import ArgumentError, StudyError
+from tuning.inputs.corpus import Corpus
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.confirm import MIN_COMPLETE

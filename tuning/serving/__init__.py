@@ -1,4 +1,1 @@
-"""The HTTP server of an export.
-
-Imports data, evaluation, inference and the modules directly in `tuning`.
-"""
+"""The HTTP server of an export."""

@@ -1,5 +1,3 @@
 """Search spaces: the users' files, and the only module that converts KerasTuner's hyperparameters
 to Optuna's.
-
-Imports padding, and the modules directly in `tuning`.
 """

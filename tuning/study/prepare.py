@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 
 from tuning.config import MIN_TEXTS, StudyConfig
-from tuning.data.corpus import Corpus, build_corpus
-from tuning.data.data_card import DataSource, PresetCard
 from tuning.data.files import Progress
-from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
-from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import SpaceError, StudyError
 from tuning.fidelity import parts_per_epoch
-from tuning.pretrained.tokens import build_tokens
-from tuning.raw_text.store import build_texts
+from tuning.inputs.corpus import Corpus, build_corpus
+from tuning.inputs.data_card import DataSource, PresetCard
+from tuning.inputs.ngram_vocabulary import build_ngrams
+from tuning.inputs.preset_tokens import build_tokens
+from tuning.inputs.text_store import build_texts
+from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import SMALLEST

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tuning.data.corpus import NgramTexts, TokenizedTexts
-from tuning.data.tokenizer import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID
-from tuning.pretrained.view import TokenView, by_length, cut, kept_places
-from tuning.raw_text.view import TextView
+from tuning.inputs.corpus import NgramTexts, TokenizedTexts
+from tuning.inputs.encoder_tokens import TokenView, by_length, cut, kept_places
+from tuning.inputs.texts import TextView
+from tuning.inputs.tokenizer import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID
 
 EVALUATION_BATCH_SIZE = 512
 # The attention of an encoder needs memory for each pair of tokens.

@@ -17,11 +17,10 @@ import keras
 import keras_tuner
 import numpy as np
 
-from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels
-from tuning.raw_text.vectorization import adapt_to_texts
-from tuning.raw_text.view import TextView
+from tuning.inputs.corpus import LabeledTexts
+from tuning.inputs.texts import TextView
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import build, check_declared, has_own_fit
 from tuning.spaces.models import refuse_unknown_steps
@@ -30,6 +29,7 @@ from tuning.training.architecture import TEXT, ensure_built
 from tuning.training.batching import View, in_order
 from tuning.training.result import FitResult, TrainingJob
 from tuning.training.targets import LossForm, form_of_loss
+from tuning.training.vocabularies import adapt_to_texts
 
 # The trainable variables of the models of this process, by their ids.
 _KNOWN: dict[int, weakref.ref[keras.Variable]] = {}

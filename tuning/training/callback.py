@@ -15,9 +15,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tuning.data.corpus import LabeledTexts
 from tuning.evaluation.metrics import Array, score
 from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
+from tuning.inputs.corpus import LabeledTexts
 from tuning.metrics import METRICS, metric_of, sign
 from tuning.outcomes import FailureReason
 from tuning.training import checkpoints

@@ -14,8 +14,8 @@ import numpy as np
 from tuning.documents import structure, unstructure
 from tuning.evaluation.metrics import Array
 from tuning.evaluation.predictions import DAMAGED, write_arrays
-from tuning.raw_text.vectorization import assign_lookups, lookup_state
 from tuning.training.result import Epoch, FitResult
+from tuning.training.vocabularies import assign_lookups, lookup_state
 
 if TYPE_CHECKING:
     import keras

@@ -20,13 +20,13 @@ import numpy as np
 import tensorflow as tf
 
 from tuning.config import exceeded
-from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import NAN_REMEDY, Array
 from tuning.evaluation.predictions import write_probabilities
 from tuning.hardware import peak_memory_mb, reset_peak_memory, return_memory
+from tuning.inputs.corpus import LabeledTexts
+from tuning.inputs.encoder_tokens import TokenView
 from tuning.outcomes import FailureReason
-from tuning.pretrained.view import TokenView
 from tuning.spaces.keras_settings import clear_session, keras_settings_of
 from tuning.spaces.loading import has_own_fit
 from tuning.training import checkpoints, prediction

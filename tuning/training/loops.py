@@ -20,9 +20,8 @@ from tuning.errors import SpaceError
 from tuning.fidelity import part_at, part_of
 from tuning.hardware import memory_left
 from tuning.kernels.fuse import fused
+from tuning.kernels.products import fast_products
 from tuning.outcomes import FailureReason
-from tuning.pretrained.products import fast_products
-from tuning.raw_text.vectorization import placeholder_vocabularies
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import check_declared, has_own_fit
 from tuning.training.architecture import TEXT, TOKENS, ensure_built, without_padding
@@ -32,6 +31,7 @@ from tuning.training.callback import EvaluationCallback
 from tuning.training.prediction import dataset, example_input, without_objects
 from tuning.training.result import Infeasible
 from tuning.training.targets import form_of_loss
+from tuning.training.vocabularies import placeholder_vocabularies
 
 logger = logging.getLogger(__name__)
 

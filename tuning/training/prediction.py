@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tuning.data.corpus import TokenizedTexts
-from tuning.data.tokenizer import UNKNOWN_ID
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
-from tuning.pretrained.view import TokenView
-from tuning.raw_text.view import TextView
+from tuning.inputs.corpus import TokenizedTexts
+from tuning.inputs.encoder_tokens import TokenView
+from tuning.inputs.texts import TextView
+from tuning.inputs.tokenizer import UNKNOWN_ID
 from tuning.spaces.files import run_user_code
 from tuning.spaces.ranges import PRESET
 from tuning.training.architecture import NGRAMS, TEXT, TOKENS, ignores_padding, input_names

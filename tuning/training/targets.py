@@ -17,10 +17,10 @@ from keras.src.trainers.compile_utils import get_loss
 from tuning.data.splits import MIN_TEXTS_PER_CLASS
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
-from tuning.raw_text.vectorization import placeholder_vocabularies
 from tuning.spaces.files import run_user_code
 from tuning.spaces.models import gives_probabilities
 from tuning.training.architecture import TEXT, as_graph, input_names, output_of
+from tuning.training.vocabularies import placeholder_vocabularies
 
 # Values of the predictions with which a loss is tried. The loss also differs between them if it
 # takes them as logits.

@@ -1,5 +1,3 @@
 """Workers: the processes and Ray actors that train, their messages and limits, and the pools that
 start and replace them.
-
-Imports data, kernels, spaces, training and the modules directly in `tuning`.
 """

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import get_args
 
 from tuning.config import StudyConfig
-from tuning.data.corpus import Corpus
 from tuning.documents import structure, unstructure
+from tuning.inputs.corpus import Corpus
 from tuning.outcomes import FailureReason
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values

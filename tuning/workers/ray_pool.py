@@ -17,8 +17,8 @@ from typing import Any, Self, cast
 
 from tuning import __version__
 from tuning.atomic_io import write_bytes
-from tuning.data.corpus import open_corpus
 from tuning.errors import ArgumentError, PoolError, SpaceError, StorageError
+from tuning.inputs.corpus import open_corpus
 from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, Request, Response, Train, TrainingEnded, decode, encode
 from tuning.workers.pool import checked_answer

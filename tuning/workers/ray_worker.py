@@ -22,8 +22,8 @@ import numpy.typing as npt
 import psutil
 
 from tuning import __version__
-from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.data.splits import SplitTexts
+from tuning.inputs.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
 from tuning.workers.worker import Splits, WorkerSettings, prepare, serve, usage_of

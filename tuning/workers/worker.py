@@ -20,9 +20,9 @@ from typing import Any, NoReturn, Protocol
 
 import psutil
 
-from tuning.data.corpus import LabeledTexts, open_corpus
 from tuning.errors import SpaceBug, TuningError
 from tuning.hardware import allocated_memory
+from tuning.inputs.corpus import LabeledTexts, open_corpus
 from tuning.kernels.threads import set_threads
 from tuning.training.result import Answer, Epoch, Infeasible, OverLimit
 from tuning.workers.messages import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuning.data.data_card import doubtful_names
+from tuning.inputs.data_card import doubtful_names
 
 
 @pytest.mark.parametrize(

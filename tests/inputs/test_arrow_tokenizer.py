@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.texts import TEXTS
-from tuning.data.arrow_tokenizer import tokenize
+from tuning.inputs.arrow_tokenizer import tokenize
 
 _LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tuning.data.corpus import TokenizedTexts
 from tuning.data.splits import SplitTexts
+from tuning.inputs.corpus import TokenizedTexts
 
 Rows = npt.NDArray[np.int64]
 

@@ -1,7 +1,7 @@
 """Fetch a preset of KerasHub, check that it is a text encoder, and write its tokenizer.
 
 A child process does this work, because the coordinator must not run Keras. The child,
-`python -m tuning.pretrained.preset PRESET FOLDER`, writes `tokenizer.json` and `encoder.json` into
+`python -m tuning.inputs.preset PRESET FOLDER`, writes `tokenizer.json` and `encoder.json` into
 the folder, and a JSON line with a `Failure` to standard output if the preset can't be used.
 
 The tokenizer is a `tokenizers.Tokenizer`, which needs no Keras. A Hugging Face folder contains such
@@ -57,7 +57,7 @@ def fetch_preset(preset: str, folder: Path) -> Encoder:
     preset that is not a folder, unless it has a copy.
     """
     require_packages()
-    command = [sys.executable, "-m", "tuning.pretrained.preset", preset, str(folder)]
+    command = [sys.executable, "-m", "tuning.inputs.preset", preset, str(folder)]
     env = child_environment(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     lines = done.stdout.strip().splitlines()

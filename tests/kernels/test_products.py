@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tuning.kernels import products
+from tuning.kernels.products import OPTION, fast_products, n_contracted
 from tuning.models import transformer_classifier
-from tuning.pretrained import products
-from tuning.pretrained.products import OPTION, fast_products, n_contracted
 
 TOKENS = np.array([[3, 20, 25, 30, 4], [3, 4, 0, 0, 0], [3, 40, 4, 0, 0]], dtype=np.int32)
 LABELS = np.array([[0.0], [1.0], [1.0]], np.float32)

@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tuning.config import SPLITS
-from tuning.data.arrow_tokenizer import save_ids
-from tuning.data.corpus import Corpus, NgramTexts, TokenizedTexts
 from tuning.data.files import Progress
 from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
-from tuning.data.tokenizer import FIRST_WORD_ID, make_ngram_encoder
 from tuning.hardware import available_cores
+from tuning.inputs.arrow_tokenizer import save_ids
+from tuning.inputs.corpus import Corpus, NgramTexts, TokenizedTexts
+from tuning.inputs.tokenizer import FIRST_WORD_ID, make_ngram_encoder
 
 MAX_ORDER = 3
 # N-grams that occur once in the training split are left out. They are about 80 % of all n-grams,

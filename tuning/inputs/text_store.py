@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable
 
 from tuning.config import SPLITS
-from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
 from tuning.data.splits import SplitReviews, write_texts
+from tuning.inputs.corpus import Corpus
 
 logger = logging.getLogger(__name__)
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from tests.texts import make_reviews, splits_of, substitute
-from tuning.data.corpus import Corpus, build_corpus
-from tuning.data.data_card import read_preset_card
-from tuning.data.tokenizer import make_preset_encoder
 from tuning.errors import SpaceError, StorageError
-from tuning.pretrained import preset as presets
-from tuning.pretrained import tokens
-from tuning.pretrained.preset import main
-from tuning.pretrained.tokens import Texts, build_tokens, encode_tokens, tokens_dir
-from tuning.pretrained.view import TokenView
+from tuning.inputs import preset as presets
+from tuning.inputs import preset_tokens as tokens
+from tuning.inputs.corpus import Corpus, build_corpus
+from tuning.inputs.data_card import read_preset_card
+from tuning.inputs.encoder_tokens import TokenView
+from tuning.inputs.preset import main
+from tuning.inputs.preset_tokens import Texts, build_tokens, encode_tokens, tokens_dir
+from tuning.inputs.tokenizer import make_preset_encoder
 
 SPLITS = {
     name: make_reviews(n, seed=n)["review_body"].tolist()

@@ -20,9 +20,11 @@ from tests.texts import TEXTS, make_reviews, splits_of, word_view
 from tuning import atomic_io, results
 from tuning.atomic_io import read_json
 from tuning.config import SPLITS, DataConfig, StudyConfig
-from tuning.data import arrow_tokenizer
-from tuning.data.arrow_tokenizer import tokenize
-from tuning.data.corpus import (
+from tuning.documents import unstructure
+from tuning.errors import StorageError
+from tuning.inputs import arrow_tokenizer
+from tuning.inputs.arrow_tokenizer import tokenize
+from tuning.inputs.corpus import (
     Corpus,
     LabeledTexts,
     TokenizedTexts,
@@ -30,9 +32,7 @@ from tuning.data.corpus import (
     encode,
     open_corpus,
 )
-from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
-from tuning.documents import unstructure
-from tuning.errors import StorageError
+from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.study.prepare import prepare_corpus
 
 TRAIN = ["the cat sat", "The CAT, the dog!", "a dog"]

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.texts import TEXTS, splits_of
-from tuning.data import ngrams as ngrams_module
-from tuning.data.arrow_tokenizer import tokenize
-from tuning.data.corpus import Corpus, NgramTexts, build_corpus
-from tuning.data.ngrams import MIN_COUNT, build_ngrams, encode_ngrams, repeats_words
+from tuning.inputs import ngram_vocabulary as ngrams_module
+from tuning.inputs.arrow_tokenizer import tokenize
+from tuning.inputs.corpus import Corpus, NgramTexts, build_corpus
+from tuning.inputs.ngram_vocabulary import MIN_COUNT, build_ngrams, encode_ngrams, repeats_words
 from tuning.training.batching import NgramView
 
 TRAIN = ["not good", "not good at all", "not at all", "good good good"]
@@ -205,8 +205,8 @@ def test_ngrams_and_their_views_tokenize_no_text(
         pytest.fail("a text was tokenized")
 
     for module, names in (
-        ("tuning.data.corpus", ("tokenize", "ChunkWords")),
-        ("tuning.data.arrow_tokenizer", ("tokenize", "ChunkWords")),
+        ("tuning.inputs.corpus", ("tokenize", "ChunkWords")),
+        ("tuning.inputs.arrow_tokenizer", ("tokenize", "ChunkWords")),
     ):
         for name in names:
             monkeypatch.setattr(f"{module}.{name}", refuse)

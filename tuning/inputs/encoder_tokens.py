@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tuning.data.corpus import PresetTexts
+from tuning.inputs.corpus import PresetTexts
 
 Rows = npt.NDArray[np.int64]
 

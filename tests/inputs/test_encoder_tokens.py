@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from tuning.data.corpus import NgramTexts, PresetTexts
-from tuning.data.tokenizer import truncated
-from tuning.pretrained.view import GROUP_BATCHES, TokenView, by_length
+from tuning.inputs.corpus import NgramTexts, PresetTexts
+from tuning.inputs.encoder_tokens import GROUP_BATCHES, TokenView, by_length
+from tuning.inputs.tokenizer import truncated
 from tuning.training.batching import NgramView, View, evaluation_batches, training_batches
 from tuning.training.fit import padding_share
 

@@ -11,22 +11,22 @@ import pytest
 
 from tests.presets import byte_pairs, word_pieces, write_decoder
 from tuning.commands import install
-from tuning.data.tokenizer import (
-    load_preset_tokenizer,
-    make_preset_encoder,
-    special_tokens,
-    truncated,
-)
 from tuning.errors import SpaceError
-from tuning.models.transformer import load_encoder
-from tuning.pretrained import preset as presets
-from tuning.pretrained.preset import (
+from tuning.inputs import preset as presets
+from tuning.inputs.preset import (
     Encoder,
     fetch_preset,
     from_keras_hub,
     is_hugging_face,
     main,
 )
+from tuning.inputs.tokenizer import (
+    load_preset_tokenizer,
+    make_preset_encoder,
+    special_tokens,
+    truncated,
+)
+from tuning.models.transformer import load_encoder
 
 pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tuning.data.text_bytes import BOUNDARY, joined, map_chunks, offsets_of
-from tuning.data.tokenizer import FIRST_WORD_ID, LOWER, PUNCTUATION, UNKNOWN_ID, WHITE_SPACE
+from tuning.inputs.tokenizer import FIRST_WORD_ID, LOWER, PUNCTUATION, UNKNOWN_ID, WHITE_SPACE
 
 # Maximum length of a word in a vocabulary: 500,000 rows of triples of such words take 600 MB in
 # Keras.

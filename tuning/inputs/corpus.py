@@ -17,7 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.config import SPLITS
-from tuning.data.arrow_tokenizer import (
+from tuning.data.files import Progress
+from tuning.data.folders import locked, rebuilt
+from tuning.data.splits import SplitReviews, SplitTexts, map_texts
+from tuning.data.text_bytes import CHUNK_BYTES, offsets_of
+from tuning.errors import StorageError
+from tuning.inputs.arrow_tokenizer import (
     ChunkWords,
     map_ids,
     number_words,
@@ -26,7 +31,7 @@ from tuning.data.arrow_tokenizer import (
     unknown_share,
     write_ids,
 )
-from tuning.data.data_card import (
+from tuning.inputs.data_card import (
     CARD_NAME,
     PRESET_CARD_NAME,
     DataCard,
@@ -38,12 +43,7 @@ from tuning.data.data_card import (
     read_preset_card,
     write_card,
 )
-from tuning.data.files import Progress
-from tuning.data.folders import locked, rebuilt
-from tuning.data.splits import SplitReviews, SplitTexts, map_texts
-from tuning.data.text_bytes import CHUNK_BYTES, offsets_of
-from tuning.data.tokenizer import FIRST_WORD_ID
-from tuning.errors import StorageError
+from tuning.inputs.tokenizer import FIRST_WORD_ID
 
 logger = logging.getLogger(__name__)
 
