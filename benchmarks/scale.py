@@ -28,10 +28,11 @@ from tuning.data.splits import SplitReviews
 from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.corpus import build_corpus, open_corpus
 from tuning.inputs.ngram_vocabulary import build_ngrams
+from tuning.inputs.token_ids import WordView
 from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.search.progress import Progressed
 from tuning.search.tune import Budget, TuneHooks
-from tuning.training.batching import View, WordView, evaluation_batches, training_batches
+from tuning.training.batching import View, evaluation_batches, training_batches
 
 # Vocabulary size and sequence length of the trials whose views are timed.
 VIEWS = ((2_000, 50), (8_000, 100), (30_000, 200), (1_000, 40), (20_000, 120))

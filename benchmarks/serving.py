@@ -28,15 +28,9 @@ from benchmarks.settings import Settings
 from benchmarks.sides import Sides
 from tuning.data.splits import SplitReviews
 from tuning.documents import write
-from tuning.inference.manifest import (
-    MANIFEST,
-    MANIFEST_VERSION,
-    ExportedFormat,
-    Manifest,
-    ModelInput,
-    digests,
-)
+from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, ExportedFormat, Manifest, digests
 from tuning.inference.runtimes import FORMATS
+from tuning.inputs.contract import ModelInput
 
 MODELS = {"baseline": False, "masked": True}
 VOCAB_SIZE, LENGTH = 33_807, 100
@@ -88,7 +82,7 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
     words = [word.decode() for word in tokenize(texts).words.to_pylist()][: VOCAB_SIZE - 2]
     inputs = ModelInput(vocab_size=len(words) + 2, sequence_length=LENGTH, truncating="pre")
     model = lstm_classifier(vocab_size=inputs.vocab_size, masked=masked)
-    source = Source(model, inputs, words, [], ["negative", "positive"])
+    source = Source(model, inputs, {"ids": words}, ["negative", "positive"])
     (folder / "vocabulary.txt").write_bytes("\n".join(words).encode())
     write_format("onnx", source, folder / "model.onnx")
     onnx, path = FORMATS["onnx"], folder / FORMATS["onnx"].path

@@ -219,7 +219,8 @@ def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from tuning.documents import write
     from tuning.export.onnx_graph import chain, write_graph
-    from tuning.inference.manifest import ExportedFormat, Manifest, ModelInput, digests
+    from tuning.inference.manifest import ExportedFormat, Manifest, digests
+    from tuning.inputs.contract import ModelInput
     from tuning.models import lstm_classifier
 
     folder = tmp_path_factory.mktemp("onnx") / "best"

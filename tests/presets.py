@@ -1,11 +1,13 @@
 """Tiny presets that tests make in code, so that no test needs a network."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tests.texts import BAD, FILLER, GOOD
+from tuning.inputs.preset import ENCODER, Encoder, main
 
 VOCABULARY = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", "!", "[", "]", "item"),
@@ -65,3 +67,10 @@ def write_decoder(folder: Path) -> Path:
         max_sequence_length=16,
     ).save_to_preset(str(folder))
     return folder
+
+
+def fetch_in_this_process(preset: str, folder: Path) -> Encoder:
+    """Do what the child process of `fetch_preset` does. A child would import Keras again."""
+    main(preset, str(folder))
+    values = json.loads((folder / ENCODER).read_text())
+    return Encoder(values["kind"], values["max_length"])

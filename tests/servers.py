@@ -14,7 +14,8 @@ import numpy as np
 
 from tests.paths import ROOT
 from tuning.evaluation.metrics import Array
-from tuning.inference.manifest import Manifest, ModelInput
+from tuning.inference.manifest import Manifest
+from tuning.inputs.contract import ModelInput
 from tuning.serving import app
 
 MANIFEST = Manifest(

@@ -32,8 +32,8 @@ from tuning.evaluation.scores import PastEvaluation, SplitScores, TestDocument
 from tuning.export.manifest import FullManifest
 from tuning.export.parity import ParityAnswer, ParityRequest
 from tuning.inference.manifest import Manifest
-from tuning.inputs.data_card import DataCard, PresetCard
-from tuning.inputs.preset import Encoder, Failure
+from tuning.inputs.data_card import DataCard
+from tuning.inputs.preset import Encoder, Failure, PresetCard
 from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import Heartbeat, Identity

@@ -16,12 +16,13 @@ from tests.presets import word_pieces, write_bert
 from tests.texts import make_reviews
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, StorageError
-from tuning.inputs.corpus import LabeledTexts, PresetTexts, TokenizedTexts
+from tuning.inputs.contract import LabeledTexts, TokenizedTexts
+from tuning.inputs.encoder_tokens import PresetTexts
 from tuning.inputs.preset import from_keras_hub
 from tuning.inputs.preset_tokens import encode_tokens
 from tuning.spaces.hyperparameters import defaults
 from tuning.spaces.loading import declare, load_hypermodel
-from tuning.training.architecture import TOKENS, input_names
+from tuning.training.architecture import input_names
 from tuning.training.fit import fit
 from tuning.training.prediction import make_view
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
@@ -31,7 +32,8 @@ SPACE = ROOT / "search_spaces" / "transformer.py"
 
 def without_ids(n: int, presets: dict[str, PresetTexts]) -> TokenizedTexts:
     """Return `n` texts that have the tokens of presets alone."""
-    return TokenizedTexts(np.empty(0, np.int32), np.zeros(n + 1, np.int64), presets=presets)
+    others = {f"tokens of {name}": tokens for name, tokens in presets.items()}
+    return TokenizedTexts(np.empty(0, np.int32), np.zeros(n + 1, np.int64), others=others)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +135,7 @@ def test_study_with_fewer_epochs_trains_the_same_first_epoch(
     assert [e.metrics for e in short.history] == [e.metrics for e in stopped.history]
 
 
-def tokens_model(*, name: str = TOKENS, length: int | None = None) -> keras.Model:
+def tokens_model(*, name: str = "tokens", length: int | None = None) -> keras.Model:
     tokens = keras.Input((length,), dtype="int32", name=name)
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(99, 2)(tokens))
     model = keras.Model(tokens, keras.layers.Dense(1, activation="sigmoid")(x))
@@ -178,7 +180,7 @@ def test_max_epochs_is_a_limit_of_every_space(splits: dict[str, LabeledTexts]) -
         def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
             return tokens_model()
 
-    preset = next(iter(splits["train"].texts.presets))
+    preset = next(iter(splits["train"].texts.others)).removeprefix("tokens of ")
     values = {"preset": preset, "sequence_length": 8, "max_epochs": 2}
     job = TrainingJob(values=values, n_classes=2, train=TrainConfig(epochs=4, patience=4), seed=0)
     for epochs, expected in ((4, 2), (1, 1)):

@@ -30,9 +30,10 @@ from tuning.data.tables import read_files
 from tuning.errors import TuningError
 from tuning.evaluation.scores import read_test_scores
 from tuning.inference.manifest import read_manifest
+from tuning.inputs.contract import IdTexts, ModelInput
 from tuning.inputs.corpus import encode, open_corpus
 from tuning.inputs.data_card import read_card
-from tuning.inputs.ngram_vocabulary import encode_ngrams
+from tuning.inputs.kinds import NGRAMS
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.study.study import read_record, recorded_space
@@ -191,7 +192,9 @@ def test_texts_to_predict() -> None:
     def check(texts: list[str]) -> None:
         encoded_texts = encode(texts, ["good", "bad"])
         assert len(encoded_texts.lengths) == len(texts)
-        ngrams = encode_ngrams(texts, ["good", "good bad"], order=2)
+        inputs = ModelInput(vocab_size=0, sequence_length=0, truncating="pre", ngrams=2)
+        ngrams = NGRAMS.encode(texts, ["good", "good bad"], inputs)["ngrams"]
+        assert isinstance(ngrams, IdTexts)
         assert len(ngrams.lengths) == len(texts)
         assert set(ngrams.ids.tolist()) <= {2, 3}
 

@@ -16,12 +16,12 @@ import pytest
 from tests.commands import Ran, check_prediction
 from tests.paths import ROOT
 from tuning.config import TrainConfig
-from tuning.data.splits import SplitTexts
-from tuning.inputs.corpus import LabeledTexts, TokenizedTexts
+from tuning.inputs.contract import LabeledTexts, Rows, TokenizedTexts
+from tuning.inputs.texts import SplitTexts
 from tuning.spaces.loading import declare, has_own_fit, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.spaces.sizes import Sizes
-from tuning.training.batching import Rows, training_batches
+from tuning.training.batching import training_batches
 from tuning.training.built_model import build_model
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
@@ -62,8 +62,9 @@ def make_texts(n: int, *, n_classes: int, seed: int) -> LabeledTexts:
     ]
     offsets = np.cumsum([0, *map(len, texts)])
     raw = SplitTexts.of([" ".join(f"w{word}" for word in text) for text in texts])
+    ids = np.concatenate(texts).astype(np.int32)
     return LabeledTexts(
-        TokenizedTexts(np.concatenate(texts).astype(np.int32), offsets.astype(np.int64), raw=raw),
+        TokenizedTexts(ids, offsets.astype(np.int64), others={"texts": raw}),
         labels,
     )
 

@@ -90,7 +90,7 @@ def test_space_has_a_docstring(path: Path) -> None:
 def test_space_declares_the_required_names_always(path: Path) -> None:
     space = declare(path, n_classes=2)
     always = {item.name for item in space.hyperparameters if not item.conditions}
-    assert set(REQUIRED) <= always or space.takes_ngrams or space.presets
+    assert set(REQUIRED) <= always or space.declares("ngrams") or space.presets
 
 
 @every_file

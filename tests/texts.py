@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from tuning.config import SPLITS
 from tuning.data.splits import SplitReviews
-from tuning.inputs.corpus import LabeledTexts, TokenizedTexts, build_corpus
+from tuning.inputs.contract import LabeledTexts, TokenizedTexts
+from tuning.inputs.corpus import build_corpus
 from tuning.inputs.ngram_vocabulary import build_ngrams
-from tuning.training.batching import View, WordView
+from tuning.inputs.token_ids import WordView
+from tuning.training.batching import View
 
 GOOD = ("great", "lovely", "perfect", "excellent", "works", "happy")
 BAD = ("broken", "awful", "useless", "refund", "cheap", "sad")

@@ -32,9 +32,10 @@ from benchmarks.peers.model import masked_lstm, vectorized
 from benchmarks.processes import cpu_seconds
 from benchmarks.spaces.same_space import SameSpace
 from tuning.data.splits import SplitReviews
+from tuning.inputs.contract import Rows
 from tuning.inputs.corpus import Corpus
 from tuning.spaces.loading import load_hypermodel
-from tuning.training.batching import Rows, evaluation_batches, in_order, training_batches
+from tuning.training.batching import evaluation_batches, in_order, training_batches
 from tuning.training.prediction import dataset, make_view
 
 PATIENCE = 2  # the patience of this program's trials

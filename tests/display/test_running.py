@@ -27,7 +27,9 @@ def search_that_ended(corpus: Corpus, folder: StudyDir, ended: SearchEnd) -> Cal
     )
 
     def search(*, hooks: Any) -> Any:
-        hooks.on_start(corpus, SimpleNamespace(notes=(), takes_ngrams=True))
+        hooks.on_start(
+            corpus, SimpleNamespace(notes=(), declares=lambda name: True, takes_texts=False)
+        )
         hooks.then(session, outcome)
         return outcome
 

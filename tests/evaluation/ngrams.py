@@ -5,7 +5,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
 from tests.texts import make_reviews
-from tuning.inputs.corpus import TokenizedTexts
+from tuning.inputs.contract import TokenizedTexts
 
 REVIEWS = [make_reviews(n, seed=seed) for seed, n in enumerate((200, 60, 60))]
 TEXTS = [frame["review_body"].tolist() for frame in REVIEWS]

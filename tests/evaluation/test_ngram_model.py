@@ -41,7 +41,8 @@ from tuning.evaluation.ngram_model import (
     tuned_reference,
     weigh,
 )
-from tuning.inputs.corpus import NgramTexts, TokenizedTexts
+from tuning.inputs.contract import TokenizedTexts
+from tuning.inputs.ngrams import NgramTexts
 
 rows = st.lists(st.lists(st.integers(2, 7), unique=True, max_size=6), min_size=2, max_size=8)
 
@@ -241,7 +242,7 @@ def with_ngrams(ngrams: TokenizedTexts, orders: np.ndarray) -> TokenizedTexts:
     """Return texts that have these n-grams, as a corpus has them."""
     empty = np.zeros(len(ngrams) + 1, dtype=np.int64)
     own = NgramTexts(ngrams.ids, ngrams.offsets, orders)
-    return TokenizedTexts(np.empty(0, dtype=np.int32), empty, ngrams=own)
+    return TokenizedTexts(np.empty(0, dtype=np.int32), empty, others={"ngrams": own})
 
 
 def test_reference_is_trained_on_train_and_validation() -> None:

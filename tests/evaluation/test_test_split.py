@@ -16,7 +16,7 @@ from tuning.evaluation.test_split import (
     evaluate_on_test_split,
     evaluations_of,
 )
-from tuning.inputs.corpus import LabeledTexts, TokenizedTexts
+from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 
 TEXTS = ["good", "bad", "good", "bad"]
 LABELS = np.array([1, 0, 1, 0])

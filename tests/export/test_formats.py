@@ -49,8 +49,8 @@ from tuning.export.manifest import WrittenFormats
 from tuning.export.parity import HOSTILE_TEXTS, check_parity
 from tuning.export.writers import Source, raw_text_model, write_format
 from tuning.inference.load import fastest_format, load_unverified
-from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, Format
+from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus
 from tuning.models import (
     bilstm_features,
@@ -73,7 +73,7 @@ for module in request["blocked"]:
     sys.modules[module] = None
 from tuning.documents import structure
 from tuning.inference.load import load_unverified
-from tuning.inference.manifest import ModelInput
+from tuning.inputs.contract import ModelInput
 inputs = structure(request["input"], ModelInput)
 def predict(name, n_classes):
     run = load_unverified(Path(name), request["format"], inputs=inputs, n_classes=n_classes)
@@ -91,7 +91,7 @@ def source_of(
 ) -> Source:
     inputs = replace(INPUT, truncating=truncating)
     names = [f"class {n}" for n in range(n_classes)]
-    return Source(model, inputs, corpus.words(ROWS), [], names)
+    return Source(model, inputs, {"ids": corpus.words(ROWS)}, names)
 
 
 def expected_of(

@@ -13,8 +13,8 @@ from tests.stored_documents import EXPORT
 from tuning.evaluation.scores import ModelScores, ReferenceScores, ScoreInterval
 from tuning.export.manifest import AccuracyChange, FullManifest, MeasuredFormat, SearchFacts
 from tuning.export.model_card import FORMAT_COLUMNS, format_rows, model_card
-from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS
+from tuning.inputs.contract import ModelInput
 
 S = TypeVar("S", ModelScores, ReferenceScores)
 

@@ -28,8 +28,8 @@ from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.writers import Source
 from tuning.inference import runtimes
 from tuning.inference.load import load_unverified
-from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import ENCODER_TOLERANCE, FORMATS, format_of, vocabularies
+from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.preset_tokens import build_tokens

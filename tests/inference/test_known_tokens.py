@@ -9,7 +9,8 @@ import pytest
 from tests.servers import MANIFEST
 from tuning.errors import ExportError
 from tuning.inference.known_tokens import ProblemOf, load_problem_of
-from tuning.inference.manifest import Manifest, ModelInput, digests
+from tuning.inference.manifest import Manifest, digests
+from tuning.inputs.contract import ModelInput
 
 tokenizers = pytest.importorskip("tokenizers", reason="the extra `pretrained` is not installed")
 PIECES = {"[UNK]": 0, "good": 1, "film": 2, "##s": 3}

@@ -17,11 +17,11 @@ from tuning.commands import install
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import chain, write_graph
 from tuning.inference.load import load
-from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, load_format
+from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import encode
+from tuning.inputs.token_ids import WordView
 from tuning.models import lstm_classifier
-from tuning.training.batching import WordView
 
 WORDS = ["good", "bad", "film"]
 INPUT = ModelInput(vocab_size=5, sequence_length=4, truncating="pre")

@@ -24,14 +24,8 @@ from tuning.documents import unstructure
 from tuning.errors import StorageError
 from tuning.inputs import arrow_tokenizer
 from tuning.inputs.arrow_tokenizer import tokenize
-from tuning.inputs.corpus import (
-    Corpus,
-    LabeledTexts,
-    TokenizedTexts,
-    build_corpus,
-    encode,
-    open_corpus,
-)
+from tuning.inputs.contract import LabeledTexts, TokenizedTexts
+from tuning.inputs.corpus import Corpus, build_corpus, encode, open_corpus
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.study.prepare import prepare_corpus
 

@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 
-from tuning.inputs.corpus import NgramTexts, PresetTexts
-from tuning.inputs.encoder_tokens import GROUP_BATCHES, TokenView, by_length
+from tuning.inputs.encoder_tokens import PresetTexts, TokenView
+from tuning.inputs.ngrams import NgramTexts, NgramView
 from tuning.inputs.tokenizer import truncated
-from tuning.training.batching import NgramView, View, evaluation_batches, training_batches
+from tuning.training.batching import (
+    GROUP_BATCHES,
+    View,
+    by_length,
+    evaluation_batches,
+    training_batches,
+)
 from tuning.training.fit import padding_share
 
 ROWS = [[11, 12, 13, 14, 15], [21], [], [31, 32, 33]]

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.texts import TEXTS, splits_of
 from tuning.inputs import ngram_vocabulary as ngrams_module
 from tuning.inputs.arrow_tokenizer import tokenize
-from tuning.inputs.corpus import Corpus, NgramTexts, build_corpus
-from tuning.inputs.ngram_vocabulary import MIN_COUNT, build_ngrams, encode_ngrams, repeats_words
-from tuning.training.batching import NgramView
+from tuning.inputs.corpus import Corpus, build_corpus
+from tuning.inputs.ngram_vocabulary import MIN_COUNT, build_ngrams, repeats_words
+from tuning.inputs.ngrams import NgramTexts, NgramView, ngrams_of
 
 TRAIN = ["not good", "not good at all", "not at all", "good good good"]
 OTHER = ["not good not good", "unknown at all", ""]
@@ -26,12 +26,6 @@ def ngram_corpus(folder: Path, train: list[str], other: list[str]) -> Corpus:
     corpus = build_corpus(folder / "abc", splits_of(train, other, other[:1]))
     build_ngrams(corpus)
     return corpus
-
-
-def ngrams_of(corpus: Corpus, split: str) -> NgramTexts:
-    ngrams = corpus.split(split).texts.ngrams
-    assert ngrams is not None  # for mypy
-    return ngrams
 
 
 def lists(texts: NgramTexts) -> list[list[int]]:
@@ -81,9 +75,10 @@ def test_ngrams_equal_those_of_text_vectorization(
     assert ngrams == names
     for split, texts in (("train", train), ("validation", other)):
         expected = [sorted(set(row) - {0, 1}) for row in np.asarray(layer(texts)).tolist()]
-        batch = NgramView(ngrams_of(corpus, split), order, vocab_size).batch(np.arange(len(texts)))
+        batch = NgramView(ngrams_of(corpus.split(split).texts), order, vocab_size).batch(
+            np.arange(len(texts))
+        )
         assert [[id_ for id_ in row if id_] for row in batch.tolist()] == expected
-        assert lists(encode_ngrams(texts, ngrams, order=order)) == expected
 
 
 def test_ngrams_are_counted_once_a_text_and_unknown_words_break_them(tmp_path: Path) -> None:
@@ -92,7 +87,7 @@ def test_ngrams_are_counted_once_a_text_and_unknown_words_break_them(tmp_path: P
     # Counts: good 5, not 3, and the others 2; of equally frequent ones the greater is first.
     assert names == ["good", "not", "not good", "good good", "at all", "at", "all"]
     index = {name: number for number, name in enumerate(names, start=2)}
-    first, second, third = lists(ngrams_of(corpus, "validation"))
+    first, second, third = lists(ngrams_of(corpus.split("validation").texts))
     assert first == sorted(index[name] for name in ("good", "not", "not good"))
     assert second == sorted(index[name] for name in ("at", "all", "at all"))
     assert third == []
@@ -102,7 +97,7 @@ def test_ngrams_of_fewer_words_are_a_part_of_those_of_more(tmp_path: Path) -> No
     corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
     assert corpus.ngrams(order=1, vocab_size=99) == ["good", "not", "at", "all"]
     assert corpus.ngrams(order=1, vocab_size=4) == ["good", "not"]
-    view = NgramView(ngrams_of(corpus, "train"), 1, 4)
+    view = NgramView(ngrams_of(corpus.split("train").texts), 1, 4)
     assert view.batch(np.arange(4)).tolist() == [[2, 3, 0], [2, 3, 0], [3, 0, 0], [2, 0, 0]]
 
 
@@ -113,7 +108,9 @@ def test_chunks_and_threads_do_not_change_the_ngrams(
     monkeypatch.setattr(ngrams_module, "CHUNK_TOKENS", 4)
     chunked_corpus = ngram_corpus(tmp_path / "many", TRAIN * 5, OTHER * 3)
     for split in ("train", "validation", "test"):
-        assert lists(ngrams_of(corpus, split)) == lists(ngrams_of(chunked_corpus, split))
+        assert lists(ngrams_of(corpus.split(split).texts)) == lists(
+            ngrams_of(chunked_corpus.split(split).texts)
+        )
 
 
 def test_vocabulary_has_the_most_frequent_ngrams(
@@ -122,7 +119,7 @@ def test_vocabulary_has_the_most_frequent_ngrams(
     monkeypatch.setattr(ngrams_module, "MAX_NGRAMS", 4)
     corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
     assert corpus.ngrams(order=3, vocab_size=99) == ["good", "not", "not good", "good good"]
-    assert max(map(max, filter(None, lists(ngrams_of(corpus, "train"))))) == 5
+    assert max(map(max, filter(None, lists(ngrams_of(corpus.split("train").texts))))) == 5
 
 
 def test_corpus_in_which_nothing_occurs_twice_keeps_all_ngrams(
@@ -146,7 +143,7 @@ def test_texts_whose_words_occur_once_are_seen(
 def test_corpus_without_words_has_no_ngrams(tmp_path: Path) -> None:
     corpus = ngram_corpus(tmp_path, ["", "!"], ["?"])
     assert corpus.ngrams(order=3, vocab_size=99) == []
-    view = NgramView(ngrams_of(corpus, "train"), 3, 10)
+    view = NgramView(ngrams_of(corpus.split("train").texts), 3, 10)
     assert view.batch(np.arange(2)).tolist() == [[0], [0]]
 
 
@@ -162,7 +159,7 @@ def test_damaged_ngrams_are_built_again(
     name: str, how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
-    expected = lists(ngrams_of(corpus, "train"))
+    expected = lists(ngrams_of(corpus.split("train").texts))
     path = corpus.ngrams_dir / name
     if how == "changed" and path.is_file():
         path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -174,15 +171,17 @@ def test_damaged_ngrams_are_built_again(
     with caplog.at_level(logging.WARNING):
         build_ngrams(corpus)
     assert "have changed; the folder is built again" in caplog.text
-    assert lists(ngrams_of(corpus, "train")) == expected
+    assert lists(ngrams_of(corpus.split("train").texts)) == expected
     assert corpus.ngrams(order=3, vocab_size=4) == ["good", "not"]
 
 
 def test_splits_together_have_the_ngrams_of_both(tmp_path: Path) -> None:
     corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
-    both = (corpus.split("train") + corpus.split("validation")).texts.ngrams
+    both = ngrams_of((corpus.split("train") + corpus.split("validation")).texts)
     assert both is not None  # for mypy
-    assert lists(both) == lists(ngrams_of(corpus, "train")) + lists(ngrams_of(corpus, "validation"))
+    assert lists(both) == lists(ngrams_of(corpus.split("train").texts)) + lists(
+        ngrams_of(corpus.split("validation").texts)
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,7 +210,7 @@ def test_ngrams_and_their_views_tokenize_no_text(
         for name in names:
             monkeypatch.setattr(f"{module}.{name}", refuse)
     build_ngrams(corpus)
-    texts = corpus.split("train").texts.ngrams
+    texts = ngrams_of(corpus.split("train").texts)
     assert texts is not None
     for order, vocab_size in ((1, 5), (3, 50)):
         assert NgramView(texts, order=order, vocab_size=vocab_size).batch(np.arange(4)).any()

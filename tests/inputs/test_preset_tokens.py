@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.presets import fetch_in_this_process
 from tests.texts import make_reviews, splits_of, substitute
 from tuning.errors import SpaceError, StorageError
 from tuning.inputs import preset as presets
 from tuning.inputs import preset_tokens as tokens
 from tuning.inputs.corpus import Corpus, build_corpus
-from tuning.inputs.data_card import read_preset_card
 from tuning.inputs.encoder_tokens import TokenView
-from tuning.inputs.preset import main
+from tuning.inputs.preset import read_preset_card
 from tuning.inputs.preset_tokens import Texts, build_tokens, encode_tokens, tokens_dir
 from tuning.inputs.tokenizer import make_preset_encoder
 
@@ -34,14 +34,7 @@ def preset(tiny_preset: Path, tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load presets in this process: a child process would import Keras again."""
-
-    def fetch(preset: str, folder: Path) -> presets.Encoder:
-        main(preset, str(folder))
-        values = json.loads((folder / presets.ENCODER).read_text())
-        return presets.Encoder(values["kind"], values["max_length"])
-
-    monkeypatch.setattr(tokens, "fetch_preset", fetch)
+    monkeypatch.setattr(tokens, "fetch_preset", fetch_in_this_process)
 
 
 def never() -> Texts:
@@ -54,7 +47,7 @@ def test_tokens_of_a_split_are_those_of_its_texts(corpus: Corpus, preset: str) -
     path = tokens_dir(corpus, preset) / "tokenizer.json"
     encode = make_preset_encoder(path, sequence_length=12, truncating="middle")
     for name, texts in SPLITS.items():
-        view = TokenView(corpus.split(name).texts.presets[preset], 12, "middle")
+        view = TokenView(corpus.split(name).texts.others[f"tokens of {preset}"], 12, "middle")
         rows = [row[row > 0].tolist() for row in view.batch(np.arange(len(texts)))]
         assert rows == [encode(text) for text in texts]
 
@@ -89,13 +82,13 @@ def test_damaged_tokens_are_built_again(
 def test_damaged_tokens_are_left_out_of_a_split(corpus: Corpus, preset: str) -> None:
     build_tokens(corpus, preset, texts=lambda: SPLITS)
     (tokens_dir(corpus, preset) / "train" / "offsets.npy").unlink()
-    assert corpus.split("train").texts.presets == {}
-    assert list(corpus.split("test").texts.presets) == [preset]
+    assert corpus.split("train").texts.others == {}
+    assert list(corpus.split("test").texts.others) == [f"tokens of {preset}"]
 
 
 def test_joined_splits_have_the_tokens_of_both(corpus: Corpus, preset: str) -> None:
     build_tokens(corpus, preset, texts=lambda: SPLITS)
-    both = (corpus.split("train") + corpus.split("validation")).texts.presets[preset]
+    both = (corpus.split("train") + corpus.split("validation")).texts.others[f"tokens of {preset}"]
     path = tokens_dir(corpus, preset) / "tokenizer.json"
     expected = encode_tokens(path, [*SPLITS["train"], *SPLITS["validation"]])
     np.testing.assert_array_equal(both.ids, expected.ids)

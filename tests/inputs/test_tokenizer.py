@@ -15,8 +15,8 @@ from tests.texts import TEXTS
 from tuning.atomic_io import write_json
 from tuning.inputs import tokenizer
 from tuning.inputs.corpus import encode
+from tuning.inputs.token_ids import WordView
 from tuning.inputs.tokenizer import load_tokenizer, make_encoder
-from tuning.training.batching import WordView
 
 WORDS = ["a", "b", "é", "ab", "日", "\0", "a\0", "\x1c", "\x85", "unk", "É", "c"]
 

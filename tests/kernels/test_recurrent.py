@@ -17,7 +17,7 @@ from tensorflow.python.framework import ops
 
 from tests.kernels.layers import CELLS, ROWS, ids, pair
 from tuning.config import TrainConfig
-from tuning.inputs.corpus import LabeledTexts, TokenizedTexts
+from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.kernels.recurrent import Kernel, fuse, unfuse
 from tuning.kernels.recurrent_sequence import (
     Arguments,

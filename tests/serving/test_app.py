@@ -37,8 +37,9 @@ from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
 from tuning.export.writers import Source, write_format
 from tuning.inference.load import Probabilities, load
-from tuning.inference.manifest import ExportedFormat, ModelInput, digests
+from tuning.inference.manifest import ExportedFormat, digests
 from tuning.inference.runtimes import FORMATS
+from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import build_corpus
 from tuning.serving import app, microbatch
 from tuning.serving.guard import MAX_BODY

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.servers import fake
-from tuning.inference.manifest import ModelInput
+from tuning.inputs.contract import ModelInput
 from tuning.serving import occlusion
 from tuning.serving.occlusion import effects, hide_words
 

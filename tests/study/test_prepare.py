@@ -9,7 +9,7 @@ from tests.texts import make_reviews
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import DataError, SpaceError
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.data_card import PresetCard
+from tuning.inputs.preset import PresetCard
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter

@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.texts import word_view
-from tuning.inputs.corpus import NgramTexts, TokenizedTexts
+from tuning.inputs.contract import Rows, TokenizedTexts
+from tuning.inputs.ngrams import NgramTexts, NgramView
+from tuning.inputs.token_ids import WordView
 from tuning.training.batching import (
     EVALUATION_BATCH_SIZE,
-    NgramView,
-    Rows,
     View,
-    WordView,
     evaluation_batches,
     training_batches,
 )

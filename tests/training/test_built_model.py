@@ -12,11 +12,11 @@ import pytest
 from tests.texts import ngram_splits
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, SpaceError, StorageError
-from tuning.inputs.corpus import LabeledTexts
+from tuning.inputs.contract import LabeledTexts
+from tuning.inputs.ngrams import NgramView, ngrams_of
 from tuning.models import fit_ratios, ngram_classifier
 from tuning.models.ngrams import RATIOS, ngram_logits
 from tuning.spaces.ranges import Values
-from tuning.training.batching import NgramView
 from tuning.training.built_model import build_model
 from tuning.training.fit import fit
 from tuning.training.prediction import make_view
@@ -83,7 +83,9 @@ def test_adapt_gets_the_training_split_in_order_once(
     np.testing.assert_array_equal(labels, train.labels)
     assert isinstance(batches[0], dict) is (values is BOTH)
     seen = [row for b in batches for row in (b["ngrams"] if isinstance(b, dict) else b)]
-    expected = NgramView(train.texts.ngrams, order=2, vocab_size=ROWS).batch(np.arange(len(labels)))
+    expected = NgramView(ngrams_of(train.texts), order=2, vocab_size=ROWS).batch(
+        np.arange(len(labels))
+    )
     assert len({tuple(row) for row in expected}) > 100
     for row, expected_row in zip(seen, expected, strict=True):
         np.testing.assert_array_equal(row[row != 0], expected_row[expected_row != 0])
@@ -149,7 +151,7 @@ def test_ratios_of_texts_of_one_class_are_finite(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"ngram_vocab_size": ROWS}, "an input named 'ngrams'; this configuration has no ngrams"),
+        ({"ngram_vocab_size": ROWS}, "takes n-grams; this configuration has no ngrams"),
         ({**VALUES, "vocab_size": ROWS}, "takes token ids; this configuration has no sequence"),
     ],
 )
@@ -287,8 +289,8 @@ def test_model_gets_each_input_in_every_structure(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("three", "this model has the inputs 'words', 'ngrams', 'length'"),
-        ("no n-grams", "this model has the inputs 'words', 'bag'"),
+        ("three", "model has the inputs 'words', 'ngrams', 'length'"),
+        ("no n-grams", "model has the inputs 'words', 'bag'"),
         ("fixed width", r"must have the shape \(None,\), .* this input has the shape \(9,\)"),
     ],
 )
@@ -297,7 +299,7 @@ def test_other_inputs_are_refused_before_the_training(
 ) -> None:
     train, validation = splits
     job = replace(JOB, values=BOTH, measure_latency=True)
-    with pytest.raises(SpaceBug, match=message):
+    with pytest.raises(SpaceError, match=message):
         fit(Both(kind), job, train=train, validation=validation)
 
 
@@ -305,7 +307,7 @@ def test_ngrams_that_were_removed_are_a_sentence(
     splits: tuple[LabeledTexts, LabeledTexts],
 ) -> None:
     train, validation = splits
-    train = replace(train, texts=replace(train.texts, ngrams=None))
+    train = replace(train, texts=replace(train.texts, others={}))
     with pytest.raises(StorageError, match="must contain the n-grams, which were removed"):
         fit(Hyper(), JOB, train=train, validation=validation)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tuning import fidelity
 from tuning.evaluation.metrics import score
 from tuning.fidelity import epochs_at, is_evaluated
-from tuning.inputs.corpus import LabeledTexts, TokenizedTexts
+from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.training.callback import EvaluationCallback, Timings, Validation
 from tuning.training.result import Answer, FitResult
 

@@ -18,7 +18,7 @@ from tuning.config import TrainConfig
 from tuning.errors import StorageError
 from tuning.evaluation.metrics import score
 from tuning.evaluation.predictions import read_probabilities, write_probabilities
-from tuning.inputs.corpus import LabeledTexts, TokenizedTexts
+from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.models import (
     TrainingOptions,
     bilstm_features,

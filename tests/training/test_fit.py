@@ -20,7 +20,9 @@ from tests.padding.graphs import counted_rows
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, SpaceError
 from tuning.evaluation.metrics import score
-from tuning.inputs.corpus import LabeledTexts, NgramTexts, TokenizedTexts
+from tuning.inputs.contract import LabeledTexts, TokenizedTexts
+from tuning.inputs.ngrams import NgramTexts
+from tuning.inputs.token_ids import WordView
 from tuning.kernels import adam, recurrent_numba, recurrent_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
@@ -30,7 +32,7 @@ from tuning.spaces.loading import load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.training import loops
 from tuning.training.architecture import ignores_padding
-from tuning.training.batching import View, WordView
+from tuning.training.batching import View
 from tuning.training.fit import fit, load_trained
 from tuning.training.prediction import dataset, make_view, predict
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible, TrainingJob
@@ -1318,7 +1320,7 @@ def with_ngrams(labeled: LabeledTexts) -> LabeledTexts:
     texts, orders = labeled.texts, np.ones(VOCAB_SIZE + 5, np.uint8)
     orders[:2] = 0  # padding and unknown
     ngrams = NgramTexts(texts.ids, texts.offsets, orders)
-    return replace(labeled, texts=replace(texts, ngrams=ngrams))
+    return replace(labeled, texts=replace(texts, others={"ngrams": ngrams}))
 
 
 def test_metrics_of_a_model_that_runs_eagerly_may_need_numbers() -> None:

@@ -18,15 +18,14 @@ from keras import layers
 from tests.commands import Ran, check_prediction
 from tests.texts import make_reviews, splits_of
 from tuning.config import TrainConfig
-from tuning.data.splits import SplitTexts
 from tuning.documents import structure, unstructure
 from tuning.errors import DataError, SpaceBug, SpaceError, StudyError
 from tuning.export.ensemble import WeightedModel, average, common_input
 from tuning.export.formats import model_input
-from tuning.inference.manifest import ModelInput
-from tuning.inputs.corpus import Corpus, LabeledTexts, build_corpus
-from tuning.inputs.text_store import build_texts
-from tuning.inputs.texts import TextView
+from tuning.inputs.contract import LabeledTexts, ModelInput
+from tuning.inputs.corpus import Corpus, build_corpus
+from tuning.inputs.kinds import TEXTS as KIND
+from tuning.inputs.texts import SplitTexts, TextView
 from tuning.spaces.loading import SearchSpace, declare, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.spaces.sizes import Sizes
@@ -37,8 +36,6 @@ from tuning.training.loops import try_fit
 from tuning.training.prediction import make_view, predict
 from tuning.training.result import Answer, TrainingJob
 from tuning.training.vocabularies import keep_in_config
-from tuning.workers.ray_worker import arrays_of
-from tuning.workers.ray_worker import splits_of as splits_of_arrays
 
 HARD = ["\u2028 a\x00b 日本 👍", "ÉCOLE\x85x"]
 TEXTS = [*make_reviews(76)["review_body"].tolist(), *HARD]
@@ -64,6 +61,17 @@ def splits(corpus: Corpus) -> Splits:
     return corpus.split("train"), corpus.split("validation")
 
 
+def build_texts(corpus: Corpus, *, splits: Any) -> None:
+    space = SearchSpace("of_texts", (), takes_texts=True)
+    KIND.prepare(corpus, space, splits=splits, progress=None)
+
+
+def raw_of(split: LabeledTexts) -> SplitTexts:
+    raw = split.texts.others["texts"]
+    assert isinstance(raw, SplitTexts)
+    return raw
+
+
 def never() -> Any:
     raise AssertionError("the texts were read again")
 
@@ -71,22 +79,20 @@ def never() -> Any:
 def test_texts_of_a_corpus_are_stored_once_in_the_order_of_its_labels(corpus: Corpus) -> None:
     build_texts(corpus, splits=never)
     for name, texts in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
-        raw = corpus.split(name).texts.raw
-        assert raw is not None
+        raw = raw_of(corpus.split(name))
         assert raw.take(np.arange(len(raw))).tolist() == texts
     both = corpus.split("train") + corpus.split("validation")
-    assert both.texts.raw is not None
-    assert both.texts.raw.take(np.array([47, 48, 77])).tolist() == [TEXTS[i] for i in (47, 48, 77)]
+    assert raw_of(both).take(np.array([47, 48, 77])).tolist() == [TEXTS[i] for i in (47, 48, 77)]
 
 
 def test_damaged_texts_are_stored_again(tmp_path: Path) -> None:
     corpus = build_corpus(tmp_path / ("f" * 16), splits_of(TRAIN, VALIDATION, TEST))
-    assert corpus.split("train").texts.raw is None
+    assert not corpus.split("train").texts.others
     build_texts(corpus, splits=lambda: splits_of(TRAIN, VALIDATION, TEST))
     path = corpus.texts_dir / "train" / "texts.bin"
     written = path.read_bytes()
     path.write_bytes(written[:-1])
-    assert corpus.split("train").texts.raw is None
+    assert not corpus.split("train").texts.others
     build_texts(corpus, splits=lambda: splits_of(TRAIN, VALIDATION, TEST))
     assert path.read_bytes() == written
 
@@ -97,17 +103,6 @@ def test_texts_of_other_data_are_not_stored(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"fingerprint was f+, and is 0+ now"):
         build_texts(corpus, splits=lambda: changed)
     assert not corpus.texts_dir.exists()
-
-
-def test_texts_go_to_a_node_of_ray(splits: Splits) -> None:
-    arrays = {
-        **arrays_of(splits[0], "train"),
-        **arrays_of(splits[1], "validation"),
-    }
-    for split, again in zip(splits, splits_of_arrays(arrays), strict=True):
-        assert split.texts.raw is not None and again.texts.raw is not None
-        rows = np.arange(len(split.labels))
-        assert again.texts.raw.take(rows).tolist() == split.texts.raw.take(rows).tolist()
 
 
 def compiled(model: keras.Model, *, loss: str = "binary_crossentropy") -> keras.Model:
@@ -237,7 +232,10 @@ def test_paused_training_continues_as_if_it_had_not_paused(
     job = replace(JOB, checkpoint=str(tmp_path / "paused.npz"))
     fit(Hyper(style), job, train=train, validation=validation, on_epoch=lambda _: Answer.PAUSE)
     # The vocabulary comes from the checkpoint, so it does not depend on the present texts.
-    other = replace(train, texts=replace(train.texts, raw=SplitTexts.of(["x"] * len(train.labels))))
+    other = replace(
+        train,
+        texts=replace(train.texts, others={"texts": SplitTexts.of(["x"] * len(train.labels))}),
+    )
     built = build_model(Hyper(style), replace(job, resume=True))
     assert len(vectorization_of(built.model).get_vocabulary()) > 20
     built.adapt(built.encode(other).view, other.labels)
@@ -341,7 +339,7 @@ def test_layer_that_does_not_take_the_texts_directly_must_be_adapted(splits: Spl
 
 
 def test_model_needs_the_stored_texts(splits: Splits) -> None:
-    train = replace(splits[0], texts=replace(splits[0].texts, raw=None))
+    train = replace(splits[0], texts=replace(splits[0].texts, others={}))
     with pytest.raises(SpaceBug, match="this configuration's model takes texts"):
         fit(Hyper(sequential), JOB, train=train, validation=None)
 

@@ -23,14 +23,12 @@ from tuning.commands import install
 from tuning.config import Limits, TrainConfig, Workers
 from tuning.errors import PoolError
 from tuning.evaluation.predictions import read_probabilities
-from tuning.inputs.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.progress import Progressed
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 from tuning.workers import ray_cluster, ray_pool
 from tuning.workers.ray_cluster import Shares, load_ray, node_capacities
-from tuning.workers.ray_worker import arrays_of, splits_of
 
 # The epochs must last longer than the start of a trial, so that two trials are running at the
 # same time.
@@ -334,46 +332,3 @@ def pretend(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]]) -> Non
     gpus = sum(each["Resources"].get("GPU", 0) for each in nodes)
     ray = SimpleNamespace(nodes=lambda: nodes, cluster_resources=lambda: {"GPU": gpus})
     monkeypatch.setattr(ray_cluster, "load_ray", lambda **_: ray)
-
-
-def test_splits_come_back_as_they_were_taken_apart() -> None:
-    ids, offsets, labels = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4]), np.array([1, 0])
-    split = LabeledTexts(TokenizedTexts(ids, offsets), labels)
-    train, validation = splits_of({**arrays_of(split, "train"), **arrays_of(split, "validation")})
-    for again in (train, validation):
-        assert again.texts.ids is ids and again.texts.offsets is offsets and again.labels is labels
-        assert again.texts.ngrams is None
-
-
-def test_tokens_come_back_as_they_were_taken_apart() -> None:
-    ids, offsets, labels = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4]), np.array([1, 0])
-    tokens = {
-        name: PresetTexts(np.array(numbers, np.int32), np.array([0, 2, 3]), (number,), (8, 9))
-        for number, (name, numbers) in enumerate(
-            {"hf://a/b.c": [5, 6, 7], "/d e": [3, 2, 1]}.items()
-        )
-    }
-    split = LabeledTexts(TokenizedTexts(ids, offsets, presets=tokens), labels)
-    for again in splits_of({**arrays_of(split, "train"), **arrays_of(split, "validation")}):
-        assert list(again.texts.presets) == list(tokens)
-        for name, expected in tokens.items():
-            restored_tokens = again.texts.presets[name]
-            assert restored_tokens.ids.tolist() == expected.ids.tolist()
-            assert restored_tokens.offsets.tolist() == expected.offsets.tolist()
-            assert (restored_tokens.first, restored_tokens.last) == (expected.first, expected.last)
-
-
-def test_ngrams_come_back_as_they_were_taken_apart() -> None:
-    ids, offsets, labels = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4]), np.array([1, 0])
-    arrays = {}
-    for name, numbers in (("train", [2, 4, 3]), ("validation", [5])):
-        bounds = np.array([0, len(numbers), len(numbers)])
-        ngrams = NgramTexts(np.array(numbers, np.int32), bounds, np.array([0, 0, 1, 2, 1, 3]))
-        split = LabeledTexts(TokenizedTexts(ids, offsets, ngrams=ngrams), labels)
-        arrays |= arrays_of(split, name)
-    for split, numbers in zip(splits_of(arrays), ([2, 4, 3], [5]), strict=True):
-        again = split.texts.ngrams
-        assert again is not None  # for mypy
-        assert again.ids.tolist() == numbers
-        assert again.lengths.tolist() == [len(numbers), 0]
-        assert again.orders.tolist() == [0, 0, 1, 2, 1, 3]

@@ -1,12 +1,9 @@
 """Split reviews into train, validation and test: 70/15/15, stratified, no text in two splits."""
 
-import contextlib
 import hashlib
 import itertools
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +11,7 @@ import pandas as pd
 
 from tuning.config import SPLITS
 from tuning.data.sources import Reviews
-from tuning.data.text_bytes import BOUNDARY, byte_lengths, joined, offsets_of, split_up
+from tuning.data.text_bytes import BOUNDARY, byte_lengths, joined, split_up
 from tuning.errors import DataError
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
@@ -51,61 +48,6 @@ class SplitReviews:
                 "The data must not change while they are read: their fingerprint was"
                 f" {fingerprint}, and is {self.fingerprint} now. Run the command again."
             )
-
-
-@dataclass(frozen=True)
-class SplitTexts:
-    """The texts of a split, one after the other.
-
-    `data` is uint8 (n_bytes,), the texts in UTF-8, and `offsets` int64 (n + 1,); text i has the
-    bytes from `offsets[i]` to `offsets[i + 1]`.
-    """
-
-    data: npt.NDArray[np.uint8]
-    offsets: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, texts: list[str]) -> Self:
-        encoded = [text.encode() for text in texts]
-        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __add__(self, other: Self) -> "SplitTexts":
-        return SplitTexts(
-            np.concatenate([self.data, other.data]),
-            np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
-        )
-
-    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
-        """Return the texts of these rows, an array of `str` of shape (n_rows,)."""
-        texts = np.empty(len(rows), dtype=object)
-        for number, row in enumerate(rows.tolist()):
-            start, end = self.offsets[row], self.offsets[row + 1]
-            texts[number] = self.data[start:end].tobytes().decode()
-        return texts
-
-
-def write_texts(folder: Path, texts: pd.Series) -> None:
-    """Write the texts of a split, for `map_texts`, to a folder that does not exist."""
-    folder.mkdir()
-    with (folder / "texts.bin").open("wb") as file:
-        for chunk in split_up(texts):
-            file.write(joined(chunk, end=b""))
-    np.save(folder / "offsets.npy", offsets_of([byte_lengths(texts)]))
-
-
-def map_texts(folder: Path) -> SplitTexts | None:
-    """Return the texts of a split on a memory map; None if they were not written, or if one of
-    their files is missing or damaged: a space whose models take token ids does not need them.
-    """
-    with contextlib.suppress(OSError, ValueError, EOFError):
-        data = np.memmap(folder / "texts.bin", np.uint8, "r")
-        offsets = np.load(folder / "offsets.npy")
-        return SplitTexts(data, offsets) if offsets[-1] == len(data) else None
-    return None
 
 
 def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:

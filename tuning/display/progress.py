@@ -100,13 +100,14 @@ class SearchDisplay:
 
     def start(self, corpus: Corpus, space: SearchSpace) -> None:
         """End the preparation's progress bar, and show the data card and the space's notes."""
+        from tuning.inputs.kinds import NGRAMS
         from tuning.inputs.ngram_vocabulary import repeats_words
 
         self._stack.close()
         for note in space.notes:
             console.print(escape(note))
         console.print(card_table(corpus.card))
-        if space.takes_ngrams and not repeats_words(corpus.split("train").texts):
+        if NGRAMS.is_taken_by(space) and not repeats_words(corpus.split("train").texts):
             warn("No word of the training texts occurs twice, so all their n-grams are kept.")
         if console.is_terminal:
             self._live = self._stack.enter_context(

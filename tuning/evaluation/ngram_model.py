@@ -36,8 +36,10 @@ from tuning.evaluation.references import (
     references,
     rows_of_part,
 )
-from tuning.inputs.corpus import Corpus, TokenizedTexts
+from tuning.inputs.contract import IdTexts, TokenizedTexts
+from tuning.inputs.corpus import Corpus
 from tuning.inputs.ngram_vocabulary import build_ngrams
+from tuning.inputs.ngrams import ngrams_of
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
 FIRST_STRENGTH = 10.0  # the C with which orders and weightings are compared (Wang and Manning)
@@ -47,7 +49,7 @@ MAX_TEXT_FITS = 4 * MAX_TEXTS
 MAX_IDS = 20_000_000
 NAMES = ("words", "pairs", "triples")
 
-Split = tuple[TokenizedTexts, Labels]  # the n-grams of texts, and their classes
+Split = tuple[IdTexts, Labels]  # the n-grams of texts, and their classes
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def columns_of(orders: npt.NDArray[np.uint8], order: int) -> npt.NDArray[np.bool
     return (orders > 0) & (orders <= order)
 
 
-def indicators(texts: TokenizedTexts, columns: npt.NDArray[np.bool_]) -> sparse.csr_matrix:
+def indicators(texts: IdTexts, columns: npt.NDArray[np.bool_]) -> sparse.csr_matrix:
     """Return the texts as rows of ones and zeros, (n_texts, n_ids): 1 for each n-gram of the text
     that is among `columns`.
     """
@@ -188,8 +190,7 @@ class NgramReference:
 
     def classify(self, texts: TokenizedTexts) -> Array:
         """Return the class probabilities of texts with their n-grams, (n_texts, n_classes)."""
-        assert texts.ngrams is not None  # They were built for the training of this model.
-        matrix = indicators(texts.ngrams, self.columns)
+        matrix = indicators(ngrams_of(texts), self.columns)
         return self.model.probabilities(matrix, n_classes=self.n_classes)
 
 
@@ -258,7 +259,7 @@ def ngram_reference(
     (first, of_first), (second, of_second) = _parts(train, validation)
     ids = np.concatenate([first.ids, second.ids])
     offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
-    texts, labels = TokenizedTexts(ids, offsets), np.concatenate([of_first, of_second])
+    texts, labels = IdTexts(ids, offsets), np.concatenate([of_first, of_second])
     columns = columns_of(orders, settings.order)
     model = fit(indicators(texts, columns), labels, columns, settings)
     return NgramReference(
@@ -328,8 +329,7 @@ def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Spli
     """Return the n-grams and classes of a split of a corpus. Missing n-grams are built."""
     build_ngrams(corpus, n_threads=n_threads)
     split = corpus.split(name)
-    assert split.texts.ngrams is not None  # They have been built.
-    return split.texts.ngrams, split.labels
+    return ngrams_of(split.texts), split.labels
 
 
 def _parts(*splits: Split) -> Sequence[Split]:
@@ -350,4 +350,4 @@ def _take(split: Split, rows: npt.NDArray[np.intp]) -> Split:
     lengths = texts.lengths[rows]
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
     places = np.repeat(texts.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return TokenizedTexts(texts.ids[places], offsets), labels[rows]
+    return IdTexts(texts.ids[places], offsets), labels[rows]

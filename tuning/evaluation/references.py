@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.scores import MAJORITY
-from tuning.inputs.corpus import TokenizedTexts
+from tuning.inputs.contract import TokenizedTexts
 
 N_TERMS = 100_000
 # Maximum number of texts of train + validation: more take minutes and improve a linear model

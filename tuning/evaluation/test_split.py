@@ -37,7 +37,8 @@ from tuning.evaluation.statistics import (
     score_difference,
     score_intervals,
 )
-from tuning.inputs.corpus import Corpus, TokenizedTexts
+from tuning.inputs.contract import TokenizedTexts
+from tuning.inputs.corpus import Corpus
 from tuning.metrics import metric_of
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0

@@ -38,14 +38,14 @@ from tuning.export.description import ChosenTrial
 from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.retraining import Retraining, Trained
 from tuning.export.writers import Source
-from tuning.inference.manifest import ModelInput
+from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.keras_layers import without_excess
+from tuning.inputs.kinds import IDS, NGRAMS, TEXTS, TOKENS
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.results import StudyDir
 from tuning.spaces.ranges import Value, Values
 from tuning.training import prediction
-from tuning.training.architecture import IDS, NGRAMS, TEXT, TOKENS
 
 AUTO = "auto"
 MIN_STEPS, MAX_STEPS = 2, 20
@@ -378,25 +378,25 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
     """
     arrays = {}
     if common.preset:
-        arrays[TOKENS] = keras.Input((None,), dtype="int32", name=TOKENS)
+        arrays[TOKENS.name] = keras.Input((None,), dtype="int32", name=TOKENS.name)
     if common.vocab_size:
-        arrays[IDS] = keras.Input((common.sequence_length,), dtype="int32", name=IDS)
+        arrays[IDS.name] = keras.Input((common.sequence_length,), dtype="int32", name=IDS.name)
     if common.ngrams:
-        arrays[NGRAMS] = keras.Input((None,), dtype="int32", name=NGRAMS)
+        arrays[NGRAMS.name] = keras.Input((None,), dtype="int32", name=NGRAMS.name)
     if common.takes_texts:
-        arrays[TEXT] = keras.Input((), dtype="string", name="text")
+        arrays[TEXTS.name] = keras.Input((), dtype="string", name="text")
     orders = _orders(corpus, common.ngrams) if common.ngrams else np.zeros(0, np.uint8)
     terms = []
     for item in models:
         source = Source.of(item.model, item.inputs, corpus, item.to_probabilities)
         source.graph.name = item.name  # The layers of a Keras model need different names.
-        own = {TEXT: arrays[TEXT]} if item.inputs.takes_texts else {}
+        own = {TEXTS.name: arrays[TEXTS.name]} if item.inputs.takes_texts else {}
         if item.inputs.preset:
-            own[TOKENS] = arrays[TOKENS]
+            own[TOKENS.name] = arrays[TOKENS.name]
         if item.inputs.vocab_size:
-            own[IDS] = _own_ids(arrays[IDS], common, item.inputs)
+            own[IDS.name] = _own_ids(arrays[IDS.name], common, item.inputs)
         if item.inputs.ngrams:
-            own[NGRAMS] = _own_ngrams(arrays[NGRAMS], orders, common, item)
+            own[NGRAMS.name] = _own_ngrams(arrays[NGRAMS.name], orders, common, item)
         output = source.probabilities(source.call(own))
         # The outputs of several sigmoids do not sum to 1.
         total = keras.ops.sum(output, axis=1, keepdims=True)

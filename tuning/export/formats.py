@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,30 +19,21 @@ import numpy.typing as npt
 
 from tuning.atomic_io import translated
 from tuning.data.files import Progress, utf8
-from tuning.data.splits import SplitTexts
 from tuning.errors import ExportError
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.statistics import accuracy_difference
 from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormats
 from tuning.export.parity import HOSTILE_TEXTS, check_parity
 from tuning.export.writers import Source, write_format
-from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import (
-    FORMATS,
-    NGRAM_VOCABULARY,
-    PRESET_TOKENIZER,
-    TOKEN_IDS,
-    VOCABULARY,
-    format_of,
-)
+from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of
 from tuning.inputs import tokenizer
+from tuning.inputs.contract import ModelInput, Stored
 from tuning.inputs.corpus import encode
-from tuning.inputs.ngram_vocabulary import encode_ngrams
-from tuning.inputs.preset_tokens import encode_tokens
+from tuning.inputs.kinds import IDS, KINDS, kind_of
 from tuning.spaces.ranges import Values
 from tuning.study.housekeeping import size
 from tuning.training import prediction
-from tuning.training.architecture import IDS, NGRAMS, TOKENS, input_names, is_stock, role_of
+from tuning.training.architecture import input_names, is_stock
 from tuning.training.vocabularies import keep_in_config
 
 # Number of texts of the test split in a parity check. The hostile texts are checked as well.
@@ -149,12 +141,9 @@ def _write_vocabularies(folder: Path, source: Source) -> None:
     texts contains its vocabularies.
     """
     with translated(folder):
-        if source.inputs.vocab_size:
-            (folder / VOCABULARY).write_bytes("\n".join(source.words).encode())
-        if source.inputs.ngrams:
-            (folder / NGRAM_VOCABULARY).write_bytes("\n".join(source.ngrams).encode())
-        if source.inputs.preset:
-            shutil.copyfile(source.tokenizer, folder / PRESET_TOKENIZER)
+        for name, vocabulary in source.vocabularies.items():
+            if KINDS[name].file:
+                KINDS[name].write(vocabulary, folder)
         if source.inputs.takes_texts:
             keep_in_config(source.graph)
         else:
@@ -162,16 +151,10 @@ def _write_vocabularies(folder: Path, source: Source) -> None:
 
 
 def model_input(model: keras.Model, values: Values) -> ModelInput:
-    roles = {role_of(name) for name in input_names(model)}
-    takes_ids, takes_tokens, takes_ngrams = IDS in roles, TOKENS in roles, NGRAMS in roles
-    return ModelInput(
-        vocab_size=int(values["vocab_size"]) if takes_ids else 0,
-        sequence_length=int(values["sequence_length"]) if takes_ids or takes_tokens else 0,
-        truncating=str(values.get("truncating", "pre")),
-        ngrams=int(values["ngrams"]) if takes_ngrams else 0,
-        ngram_vocab_size=int(values["ngram_vocab_size"]) if takes_ngrams else 0,
-        preset=str(values["preset"]) if takes_tokens else "",
-    )
+    described: dict[str, Any] = {"vocab_size": 0, "sequence_length": 0}
+    for name in input_names(model):
+        described |= kind_of(name).describe(values)
+    return ModelInput(**described, truncating=str(values.get("truncating", "pre")))
 
 
 def _parity_rows(n_texts: int, source: Source) -> npt.NDArray[np.int64]:
@@ -248,15 +231,10 @@ def pipeline_probabilities(source: Source, values: Values, texts: list[str]) -> 
     tokenizer, its view, and the model in memory.
     """
     texts = [utf8(text) for text in texts]
-    tokens = encode(texts, source.words)
-    if source.inputs.ngrams:
-        ngrams = encode_ngrams(texts, source.ngrams, order=source.inputs.ngrams)
-        tokens = replace(tokens, ngrams=ngrams)
-    if source.inputs.preset:
-        presets = {source.inputs.preset: encode_tokens(source.tokenizer, texts)}
-        tokens = replace(tokens, presets=presets)
-    if source.inputs.takes_texts:
-        tokens = replace(tokens, raw=SplitTexts.of(texts))
+    others: dict[str, Stored] = {}
+    for name, vocabulary in source.vocabularies.items():
+        others |= KINDS[name].encode(texts, vocabulary, source.inputs)
+    tokens = replace(encode(texts, source.vocabularies.get(IDS.name, [])), others=others)
     view = prediction.make_view(source.model, values, tokens)
     return prediction.predict(
         source.model,

@@ -23,8 +23,8 @@ from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, TuningError
 from tuning.evaluation.metrics import Array
 from tuning.inference.load import load_unverified
-from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, format_of
+from tuning.inputs.contract import ModelInput
 from tuning.processes import child_environment
 
 RUNTIMES = ("tensorflow", "keras", "keras_hub", "onnxruntime", "ai_edge_litert")

@@ -18,21 +18,15 @@ import tensorflow as tf
 
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
-from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import PRESET_TOKENIZER
+from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.keras_layers import ngram_ids, token_ids
-from tuning.inputs.preset_tokens import tokens_dir
+from tuning.inputs.kinds import KINDS, TEXTS, kind_of, kinds_in
 from tuning.training.architecture import (
-    IDS,
-    NGRAMS,
-    TOKENS,
     as_graph,
     ended_with,
     ignores_padding,
     input_names,
     is_graph,
-    role_of,
 )
 
 
@@ -40,17 +34,15 @@ from tuning.training.architecture import (
 class Source:
     """A trained model, and the values from which its exports are written.
 
-    `words` and `ngrams` are the entries of the vocabularies for the ids 2, 3, …; a list is empty if
-    the model does not take such ids. `tokenizer` is the file of a pretrained encoder's tokenizer.
+    `vocabularies` has what a new text needs to become each of its inputs (`Input.vocabulary`), by
+    the name of the kind.
     `to_probabilities` is the layer that makes probabilities of the model's output, if it is logits.
     """
 
     model: keras.Model
     inputs: ModelInput
-    words: list[str]
-    ngrams: list[str]
+    vocabularies: Mapping[str, Any]
     class_names: list[str]
-    tokenizer: Path = Path()
     to_probabilities: keras.layers.Layer | None = None
 
     @classmethod
@@ -61,12 +53,9 @@ class Source:
         corpus: Corpus,
         to_probabilities: keras.layers.Layer | None = None,
     ) -> Source:
-        words, ngrams = corpus.words(inputs.vocab_size), []
-        if inputs.ngrams:
-            ngrams = corpus.ngrams(order=inputs.ngrams, vocab_size=inputs.ngram_vocab_size)
-        tokenizer = tokens_dir(corpus, inputs.preset) / PRESET_TOKENIZER
+        vocabularies = {k.name: k.vocabulary(corpus, inputs) for k in kinds_in(inputs)}
         names = corpus.card.class_names
-        return cls(model, inputs, words, ngrams, names, tokenizer, to_probabilities)
+        return cls(model, inputs, vocabularies, names, to_probabilities)
 
     @cached_property
     def graph(self) -> keras.Model:
@@ -91,17 +80,17 @@ class Source:
             ) from error
 
     def call(self, arrays: Mapping[str, Any], **options: Any) -> Any:
-        """Return the output of `graph` for its inputs, which are named by their roles."""
-        tensors = [arrays[role_of(name)] for name in input_names(self.model)]
+        """Return the output of `graph` for its inputs, by the names of their kinds."""
+        tensors = [arrays[kind_of(name).name] for name in input_names(self.model)]
         output = self.graph(tensors if len(tensors) > 1 else tensors[0], **options)
         # A functional model that was made with a list of outputs gives a list for symbolic tensors.
         return output[0] if isinstance(output, list) else output
 
     def specs(self, n_rows: int | None, *, length: int | None) -> list[tf.TensorSpec]:
-        widths = {IDS: length} if self.inputs.vocab_size else {}
-        widths |= {NGRAMS: None} if self.inputs.ngrams else {}
-        widths |= {TOKENS: length} if self.inputs.preset else {}
-        return [tf.TensorSpec((n_rows, n), tf.int32, name=name) for name, n in widths.items()]
+        return [
+            tf.TensorSpec((n_rows, length if kind.is_cut else None), tf.int32, name=kind.name)
+            for kind in kinds_in(self.inputs)
+        ]
 
     def probabilities(self, output: Any) -> Any:
         """Return the model's output as float32 of shape (batch, n_classes)."""
@@ -149,19 +138,14 @@ def raw_text_model(source: Source) -> keras.Model:
     """
     if source.inputs.takes_texts:
         return source.graph
-    if source.inputs.preset:
-        return _with_inputs_by_role(source) if is_graph(source.graph) else source.graph
+    kinds = kinds_in(source.inputs)
+    if not all(kind.has_layers for kind in kinds):
+        return _with_inputs_by_kind(source) if is_graph(source.graph) else source.graph
     text = keras.Input((), dtype="string", name="text")
-    arrays = {}
-    if source.inputs.vocab_size:
-        arrays[IDS] = token_ids(
-            text,
-            source.words,
-            sequence_length=source.inputs.sequence_length,
-            truncating=source.inputs.truncating,
-        )
-    if source.inputs.ngrams:
-        arrays[NGRAMS] = ngram_ids(text, source.ngrams, order=source.inputs.ngrams)
+    arrays = {
+        kind.name: kind.layers(text, source.vocabularies[kind.name], source.inputs)
+        for kind in kinds
+    }
     return keras.Model(text, source.call(arrays), name="classifier")
 
 
@@ -173,7 +157,8 @@ def _write_saved_model(source: Source, path: Path) -> None:
     """
     raw, names = raw_text_model(source), tf.constant(source.class_names)
     specs = [tf.TensorSpec((None,), tf.string, name="text")]
-    specs = source.specs(None, length=None) if source.inputs.preset else specs
+    if not all(kind.has_layers or kind is TEXTS for kind in kinds_in(source.inputs)):
+        specs = source.specs(None, length=None)
 
     def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         tensors = list(inputs) if len(inputs) > 1 else inputs[0]
@@ -202,7 +187,7 @@ def _write_h5(source: Source, path: Path) -> None:
         (ids,), name = model.inputs, source.specs(None, length=None)[0].name
         model = keras.Sequential([keras.Input(ids.shape[1:], dtype=ids.dtype, name=name), *layers])
     elif is_graph(model):
-        model = _with_inputs_by_role(source)
+        model = _with_inputs_by_kind(source)
     model.save(path, include_optimizer=False)
     if layers is None and is_graph(model):
         # Keras 3.15 writes operations, such as a mask, without their module, and can't read them.
@@ -213,17 +198,17 @@ def _write_h5(source: Source, path: Path) -> None:
             file.attrs["model_config"] = json.dumps(config)
 
 
-def _with_inputs_by_role(source: Source) -> keras.Model:
+def _with_inputs_by_kind(source: Source) -> keras.Model:
     inputs = {
-        role_of(name): tensor
+        kind_of(name).name: tensor
         for name, tensor in zip(input_names(source.model), source.graph.inputs, strict=True)
     }
     named = {
-        role: keras.Input(inputs[role].shape[1:], dtype=inputs[role].dtype, name=role)
-        for role in (IDS, NGRAMS, TOKENS)
-        if role in inputs
+        name: keras.Input(inputs[name].shape[1:], dtype=inputs[name].dtype, name=name)
+        for name in KINDS
+        if name in inputs
     }
-    outputs = source.graph.call([named[role] for role in inputs])
+    outputs = source.graph.call([named[name] for name in inputs])
     return keras.Model(list(named.values()), outputs, name=source.graph.name)
 
 

@@ -4,13 +4,13 @@ language, gets the same prediction as every other such text.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from tuning.inference.manifest import Manifest, verify
-from tuning.inference.runtimes import NGRAM_VOCABULARY, PRESET_TOKENIZER, VOCABULARY, vocabularies
-from tuning.inputs.tokenizer import FIRST_WORD_ID, as_utf8, load_preset_tokenizer, split
+from tuning.inference.runtimes import vocabularies
+from tuning.inputs.contract import Count, ModelInput
+from tuning.inputs.kinds import kinds_in
 
 # The tokens of a whole text are counted only if few in its beginning are known. Counting all tokens
 # of an Amazon review takes 10 to 25 of the 130 µs of its prediction; with this limit, 25,854
@@ -30,7 +30,7 @@ def load_problem_of(folder: Path, manifest: Manifest) -> ProblemOf:
     with a vocabulary of its own, and of a tokenizer without an unknown token.
     """
     verify(folder, manifest, vocabularies(manifest.input))
-    count = _counter(folder, manifest)
+    count = _counter(folder, manifest.input)
     if count is None:
         return no_problem
 
@@ -51,41 +51,11 @@ def _are_few(n_known: int, n_tokens: int) -> bool:
     return n_known == 0 or 2 * n_known < n_tokens
 
 
-def _counter(folder: Path, manifest: Manifest) -> Callable[[str], tuple[int, int]] | None:
+def _counter(folder: Path, inputs: ModelInput) -> Count | None:
     """Return a function from a text to its numbers of known tokens and of tokens; None if no token
     counts as unknown.
     """
-    inputs = manifest.input
-    if inputs.preset:
-        return _counter_of_tokenizer(folder / PRESET_TOKENIZER)
-    if inputs.takes_texts:
-        return None
-    words: set[bytes] = set()
-    for name, n_rows in (
-        (VOCABULARY, inputs.vocab_size),
-        (NGRAM_VOCABULARY, inputs.ngram_vocab_size),
-    ):
-        if n_rows:
-            lines = (folder / name).read_bytes().split(b"\n")[: n_rows - FIRST_WORD_ID]
-            words.update(line for line in lines if b" " not in line)
-
-    def count(text: str) -> tuple[int, int]:
-        tokens = split(text)
-        return sum(map(words.__contains__, tokens)), len(tokens)
-
-    return count
-
-
-def _counter_of_tokenizer(path: Path) -> Callable[[str], tuple[int, int]] | None:
-    model = json.loads(path.read_bytes())["model"]
-    tokenizer = load_preset_tokenizer(path)
-    name = model.get("unk_token")
-    unknown = model.get("unk_id") if name is None else tokenizer.token_to_id(name)
-    if unknown is None:
-        return None
-
-    def count(text: str) -> tuple[int, int]:
-        ids = tokenizer.encode(as_utf8(text), add_special_tokens=False).ids
-        return len(ids) - ids.count(unknown), len(ids)
-
-    return count
+    kinds = kinds_in(inputs)
+    words = set[bytes]().union(*(kind.words(folder, inputs) for kind in kinds))
+    alone = min(kinds, key=lambda kind: kind.stands_beside)
+    return alone.counter(folder, inputs, words)

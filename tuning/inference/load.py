@@ -14,8 +14,9 @@ import numpy.typing as npt
 from tuning.errors import ArgumentError, ExportError
 from tuning.evaluation.metrics import Array, class_probabilities
 from tuning.inference.known_tokens import load_problem_of
-from tuning.inference.manifest import Manifest, ModelInput, read_manifest, verify
+from tuning.inference.manifest import Manifest, read_manifest, verify
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of, load_format, vocabularies
+from tuning.inputs.contract import ModelInput
 
 BATCH_SIZE = 256
 # Maximum number of texts of a batch of a pretrained encoder, whose attention needs memory for each

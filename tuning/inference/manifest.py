@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tuning.commands import typed
-from tuning.documents import OMIT_DEFAULT, read
+from tuning.documents import read
 from tuning.errors import ExportError, StorageError
+from tuning.inputs.contract import ModelInput
 
 # Name of the only file that users may change.
 CARD = "README.md"
@@ -19,32 +20,6 @@ CARD = "README.md"
 MANIFEST, MANIFEST_VERSION = "export.json", 2
 REMEDY = "Write the export again."
 _BLOCK = 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelInput:
-    """The description of a model's input, which is made from texts.
-
-    `vocab_size` is the number of rows of its vocabulary, `sequence_length` the number of tokens,
-    and `truncating` the part of a longer text that is dropped ("pre", "post" or "middle"); both
-    numbers are 0 for a model that takes no token ids. `ngrams` is the maximum number of words of
-    its n-grams, and `ngram_vocab_size` the number of rows of their vocabulary; both are 0 for a
-    model that takes no n-grams. `preset` is the pretrained encoder of a model that takes the
-    tokens of the tokenizer in the export, and empty for any other model. A model with none of these
-    takes the texts themselves.
-    """
-
-    vocab_size: int
-    sequence_length: int
-    truncating: str
-    ngrams: int = field(default=0, metadata=OMIT_DEFAULT)
-    ngram_vocab_size: int = field(default=0, metadata=OMIT_DEFAULT)
-    preset: str = field(default="", metadata=OMIT_DEFAULT)
-
-    @property
-    def takes_texts(self) -> bool:
-        """Whether the model itself tokenizes the texts."""
-        return not (self.vocab_size or self.ngrams or self.preset)
 
 
 @dataclass(frozen=True, kw_only=True)

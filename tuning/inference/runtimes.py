@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from tuning.commands import install, pip_install
 from tuning.errors import ExportError
-from tuning.inference.manifest import ModelInput
+from tuning.inputs.contract import ModelInput
+from tuning.inputs.kinds import kinds_in
 from tuning.inputs.tokenizer import make_encoders, padded, width
 from tuning.text import first_line
 
-VOCABULARY, NGRAM_VOCABULARY, PRESET_TOKENIZER = "vocabulary.txt", "ngrams.txt", "tokenizer.json"
 # Maximum difference of the probabilities of a pretrained encoder. The difference of a tiny encoder
 # was 1.3e-6.
 ENCODER_TOLERANCE = 1e-4
@@ -70,12 +70,7 @@ def format_of(format_name: str, inputs: ModelInput) -> Format:
 
 
 def vocabularies(inputs: ModelInput) -> list[str]:
-    files = {
-        PRESET_TOKENIZER: inputs.preset,
-        VOCABULARY: inputs.vocab_size,
-        NGRAM_VOCABULARY: inputs.ngrams,
-    }
-    return [name for name, is_read in files.items() if is_read]
+    return [kind.file for kind in kinds_in(inputs) if kind.file]
 
 
 def load_format(
@@ -112,7 +107,7 @@ class Tokenizer:
             lambda: make_encoders(folder, **vars(inputs)), folder, content="the vocabulary"
         )
         self.widths = {
-            name: None if name == "ngrams" else inputs.sequence_length for name in self._encoders
+            kind.name: inputs.sequence_length if kind.is_cut else None for kind in kinds_in(inputs)
         }
 
     def batch(

@@ -6,12 +6,10 @@ adapted to the training texts. A trial cuts them to its `vocab_size`, because a 
 is a prefix of a larger one. No TensorFlow runs.
 """
 
-import contextlib
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,101 +17,32 @@ import numpy.typing as npt
 from tuning.config import SPLITS
 from tuning.data.files import Progress
 from tuning.data.folders import locked, rebuilt
-from tuning.data.splits import SplitReviews, SplitTexts, map_texts
+from tuning.data.splits import SplitReviews
 from tuning.data.text_bytes import CHUNK_BYTES, offsets_of
 from tuning.errors import StorageError
 from tuning.inputs.arrow_tokenizer import (
     ChunkWords,
-    map_ids,
     number_words,
     renumber,
     tokenize,
     unknown_share,
     write_ids,
 )
+from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.inputs.data_card import (
     CARD_NAME,
-    PRESET_CARD_NAME,
     DataCard,
     DataSource,
     checksums_of,
     describe,
     is_whole,
     read_card,
-    read_preset_card,
     write_card,
 )
+from tuning.inputs.kinds import KINDS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TokenizedTexts:
-    """Token ids of n texts, one after the other.
-
-    Attributes:
-        ids: int32 (n_tokens,); 1 is an unknown word, 2 the most frequent word; 0 does not occur.
-        offsets: int64 (n + 1,); text i has the ids from `offsets[i]` to `offsets[i + 1]`.
-        ngrams: the n-grams of the same texts; None if they were not built.
-        presets: the tokens of the same texts by the name of the preset that they are for.
-        raw: the same texts themselves; None if they were not stored.
-    """
-
-    ids: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
-    ngrams: "NgramTexts | None" = field(default=None, kw_only=True)
-    presets: "Mapping[str, PresetTexts]" = field(default_factory=dict, kw_only=True)
-    raw: SplitTexts | None = field(default=None, kw_only=True)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __add__(self, other: Self) -> Self:
-        both = self.presets.keys() & other.presets.keys()
-        return replace(
-            self,
-            ids=np.concatenate([self.ids, other.ids]),
-            offsets=np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
-            ngrams=self.ngrams + other.ngrams if self.ngrams and other.ngrams else None,
-            presets={name: self.presets[name] + other.presets[name] for name in both},
-            raw=self.raw + other.raw if self.raw and other.raw else None,
-        )
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """The number of tokens of each text, int64 (n,)."""
-        return np.diff(self.offsets)
-
-
-@dataclass(frozen=True)
-class NgramTexts(TokenizedTexts):
-    """The distinct n-grams of n texts; the ids of a text are ascending. `orders` is uint8 (n_ids,),
-    the number of words of each id's n-gram; 0 for padding and unknown.
-    """
-
-    orders: npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class PresetTexts(TokenizedTexts):
-    """The tokens of n texts by a preset's tokenizer, the ids plus 1, without the special tokens
-    before (`first`) and after (`last`) each text.
-    """
-
-    first: tuple[int, ...]
-    last: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class LabeledTexts:
-    """The texts and labels of a split; `labels` are int64 (n,)."""
-
-    texts: TokenizedTexts
-    labels: npt.NDArray[np.int64]
-
-    def __add__(self, other: "LabeledTexts") -> "LabeledTexts":
-        return LabeledTexts(self.texts + other.texts, np.concatenate([self.labels, other.labels]))
 
 
 @dataclass(frozen=True)
@@ -139,9 +68,12 @@ class Corpus:
         """Return the split of this name, with its ids on a memory map."""
         ids = np.load(self.folder / f"{name}.ids.npy", mmap_mode="r")
         offsets = np.load(self.folder / f"{name}.offsets.npy")
-        ngrams, presets = self._ngrams(name), self._presets(name)
-        raw = map_texts(self.texts_dir / name)
-        texts = TokenizedTexts(ids, offsets, ngrams=ngrams, presets=presets, raw=raw)
+        others = {
+            key: stored
+            for kind in KINDS.values()
+            for key, stored in kind.stored(self, name).items()
+        }
+        texts = TokenizedTexts(ids, offsets, others=others)
         return LabeledTexts(texts, np.load(self.folder / f"{name}.labels.npy"))
 
     @property
@@ -158,28 +90,9 @@ class Corpus:
         orders: npt.NDArray[np.uint8] = np.load(self.ngrams_dir / "orders.npy")
         return orders
 
-    def _ngrams(self, split: str) -> NgramTexts | None:
-        """Return the n-grams of a split; None if they were not built, or if one of their files is
-        missing or damaged: a space that takes no n-grams does not need them.
-        """
-        try:
-            return NgramTexts(*map_ids(self.ngrams_dir / split), self.ngram_orders)
-        except (OSError, ValueError, EOFError):
-            return None
-
     @property
     def presets_dir(self) -> Path:
         return self.folder / "presets"
-
-    def _presets(self, split: str) -> dict[str, PresetTexts]:
-        """Return the tokens of a split by preset; a preset whose files are damaged is left out."""
-        presets = {}
-        for path in sorted(self.presets_dir.glob(f"*/{PRESET_CARD_NAME}")):
-            with contextlib.suppress(OSError, ValueError, EOFError, StorageError):
-                card = read_preset_card(path.parent)
-                special = tuple(card.first), tuple(card.last)
-                presets[card.name] = PresetTexts(*map_ids(path.parent / split), *special)
-        return presets
 
     def ngrams(self, *, order: int, vocab_size: int) -> list[str]:
         """Return the n-grams of at most `order` words, as `words` returns the words."""

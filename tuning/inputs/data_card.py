@@ -1,6 +1,4 @@
-"""The cards of a tokenized data set: `data_card.json` beside its token ids, and `preset.json`
-beside the tokens of a preset.
-"""
+"""The card of a tokenized data set: `data_card.json` beside its token ids."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from tuning.data.splits import SplitReviews
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StorageError
 
-CARD_NAME, PRESET_CARD_NAME = "data_card.json", "preset.json"
+CARD_NAME = "data_card.json"
 REFERENCE_NAME = "linear_reference.json"  # the scores and settings of a linear model
 
 
@@ -76,29 +74,6 @@ class DataCard(DataSource, DataFacts):
     def facts(self) -> DataFacts:
         names = [field.name for field in dataclasses.fields(DataFacts)]
         return DataFacts(**{name: getattr(self, name) for name in names})
-
-
-@dataclass(frozen=True)
-class PresetCard:
-    """The facts that are stored beside the tokens of a preset.
-
-    `source` is a digest of the files of a preset that is a folder, without its weights; `encoder`
-    the class of its encoder in KerasHub; `max_length` the maximum number of tokens of a text, or
-    None if the encoder takes any number; `first` and `last` the special tokens before and after
-    each text, the ids plus one.
-    """
-
-    name: str
-    source: str
-    encoder: str
-    max_length: int | None
-    first: list[int]
-    last: list[int]
-
-
-def read_preset_card(folder: Path) -> PresetCard:
-    remedy = "Search again to build the tokens."
-    return documents.read(folder / PRESET_CARD_NAME, PresetCard, error=StorageError, remedy=remedy)
 
 
 def read_card(folder: Path) -> DataCard:

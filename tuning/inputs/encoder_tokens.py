@@ -1,17 +1,51 @@
-"""One trial's view of the tokens of a preset."""
+"""Encoder tokens: the tokens of a pretrained encoder's own tokenizer, cut to a trial's length."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from tuning.inputs.corpus import PresetTexts
+from tuning.errors import SpaceError, StorageError
+from tuning.inputs.contract import (
+    Count,
+    IdTexts,
+    Input,
+    InputView,
+    ModelInput,
+    Rows,
+    Shape,
+    Stored,
+    TokenizedTexts,
+    Values,
+    kept_places,
+    require_truncating,
+)
+from tuning.inputs.preset import PRESET_CARD_NAME, PresetCard, read_preset_card
+from tuning.inputs.tokenizer import as_utf8, load_preset_tokenizer
 
-Rows = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    from tuning.data.files import Progress
+    from tuning.data.splits import SplitReviews
+    from tuning.inputs.corpus import Corpus
+    from tuning.spaces.loading import SearchSpace
 
-# Number of batches whose texts are drawn together and then put into batches by length.
-GROUP_BATCHES = 32
+
+@dataclass(frozen=True)
+class PresetTexts(IdTexts):
+    """The tokens of n texts by a preset's tokenizer, the ids plus 1, without the special tokens
+    before (`first`) and after (`last`) each text.
+    """
+
+    first: tuple[int, ...]
+    last: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -27,6 +61,11 @@ class TokenView:
     sequence_length: int
     truncating: str = "pre"
     fixed_width: int | None = field(init=False, default=None)
+    shape: Shape = field(init=False, default=(None,))
+    sorts: bool = field(init=False, default=False)
+    dtype: ClassVar[str] = "int32"
+    has_padding: ClassVar[bool] = True
+    is_encoder: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self._room < 1:
@@ -34,10 +73,7 @@ class TokenView:
                 f"sequence_length must be more than the {self._n_special} special tokens of each"
                 f" text; received {self.sequence_length}."
             )
-        if self.truncating not in ("pre", "post", "middle"):
-            raise ValueError(
-                f"truncating must be 'pre', 'post' or 'middle'; received {self.truncating!r}."
-            )
+        require_truncating(self.truncating)
 
     @property
     def _n_special(self) -> int:
@@ -55,11 +91,13 @@ class TokenView:
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Return the number of tokens of these rows that are kept, int64 array (n_rows,)."""
-        lengths: npt.NDArray[np.int64] = self.texts.offsets[rows + 1] - self.texts.offsets[rows]
-        return np.minimum(lengths, self._room) + self._n_special
+        return np.minimum(self.texts.lengths_of(rows), self._room) + self._n_special
 
     def width(self, rows: Rows) -> int:
         return max(int(self.lengths_of(rows).max(initial=1)), 1)
+
+    def n_bytes(self, rows: Rows) -> int:
+        return len(rows) * self.width(rows) * np.dtype(np.int32).itemsize
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
         """Return the tokens of these rows, int32 array of shape (n_rows, width), padded with 0
@@ -70,7 +108,7 @@ class TokenView:
         starts, n_columns = self.texts.offsets[rows], int(kept.max(initial=0))
         places, inside = kept_places(
             starts,
-            self.texts.offsets[rows + 1] - starts,
+            self.texts.lengths_of(rows),
             n_max=self._room,
             truncating=self.truncating,
             n_columns=n_columns,
@@ -83,47 +121,118 @@ class TokenView:
         return batch
 
 
-def kept_places(
-    starts: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-    *,
-    n_max: int,
-    truncating: str,
-    n_columns: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return the place of the token in each column of a batch whose texts are cut to `n_max`
-    tokens, and whether the column has a token: arrays of shape (n_texts, n_columns).
+class EncoderTokens(Input):
+    """An input named "tokens". A space may have several presets, each with its own tokens."""
 
-    `starts` and `lengths` are the place of the first token and the number of tokens of each text,
-    int64 (n_texts,).
-    """
-    kept, columns = np.minimum(lengths, n_max), np.arange(n_columns)
-    places = starts[:, None] + columns
-    if truncating != "post":
-        first = 0 if truncating == "pre" else n_max - n_max // 2
-        places += np.where(columns >= first, (lengths - kept)[:, None], 0)
-    return places, columns < kept[:, None]
+    name = key = "tokens"
+    hyperparameters = ("preset", "sequence_length")
+    declared_by = "preset"
+    what = "its tokens"
+    is_cut = True
+    file = "tokenizer.json"
+
+    def is_taken_by(self, space: SearchSpace) -> bool:
+        return bool(space.presets)
+
+    def key_of(self, preset: str) -> str:
+        return f"{self.key} of {preset}"
+
+    def prepare(
+        self,
+        corpus: Corpus,
+        space: SearchSpace,
+        *,
+        splits: Callable[[], SplitReviews],
+        progress: Progress | None,
+    ) -> None:
+        from tuning.inputs.preset_tokens import build_tokens
+
+        def texts() -> dict[str, list[str]]:
+            read = splits()
+            read.require_fingerprint(corpus.fingerprint)
+            return {name: frame["text"].tolist() for name, frame in read.frames.items()}
+
+        for preset in space.presets:
+            card = build_tokens(corpus, preset, texts=texts, progress=progress)
+            _check_lengths(space, card)
+
+    def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
+        from tuning.inputs.arrow_tokenizer import map_ids
+
+        stored: dict[str, Stored] = {}
+        for path in sorted(corpus.presets_dir.glob(f"*/{PRESET_CARD_NAME}")):
+            with contextlib.suppress(OSError, ValueError, EOFError, StorageError):
+                card = read_preset_card(path.parent)
+                special = tuple(card.first), tuple(card.last)
+                stored[self.key_of(card.name)] = PresetTexts(
+                    *map_ids(path.parent / split), *special
+                )
+        return stored
+
+    def view(
+        self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
+    ) -> InputView:
+        stored = texts.others.get(self.key_of(str(values["preset"])))
+        if not isinstance(stored, PresetTexts):
+            raise StorageError(
+                "The cache of the tokenized data must contain the tokens of the preset"
+                f" {values['preset']!r}, which were removed. Search again to build them."
+            )
+        return TokenView(
+            stored,
+            sequence_length=int(values["sequence_length"]),
+            truncating=str(values.get("truncating", "pre")),
+        )
+
+    def is_in(self, inputs: ModelInput) -> bool:
+        return bool(inputs.preset)
+
+    def describe(self, values: Values) -> dict[str, Any]:
+        return {
+            "preset": str(values["preset"]),
+            "sequence_length": int(values["sequence_length"]),
+        }
+
+    def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> Path:
+        from tuning.inputs.preset_tokens import tokens_dir
+
+        return tokens_dir(corpus, inputs.preset) / self.file
+
+    def write(self, vocabulary: Any, folder: Path) -> None:
+        shutil.copyfile(vocabulary, folder / self.file)
+
+    def encode(
+        self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
+    ) -> dict[str, Stored]:
+        from tuning.inputs.preset_tokens import encode_tokens
+
+        return {self.key_of(inputs.preset): encode_tokens(vocabulary, texts)}
+
+    def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
+        """A pretrained encoder knows all tokens but the unknown token of its tokenizer."""
+        model = json.loads((folder / self.file).read_bytes())["model"]
+        tokenizer = load_preset_tokenizer(folder / self.file)
+        name = model.get("unk_token")
+        unknown = model.get("unk_id") if name is None else tokenizer.token_to_id(name)
+        if unknown is None:
+            return None
+
+        def count(text: str) -> tuple[int, int]:
+            ids = tokenizer.encode(as_utf8(text), add_special_tokens=False).ids
+            return len(ids) - ids.count(unknown), len(ids)
+
+        return count
 
 
-def by_length(
-    rows: Rows,
-    lengths_of: Callable[[Rows], npt.NDArray[np.int64]],
-    *,
-    batch_size: int,
-    draw: np.random.Generator,
-) -> list[Rows]:
-    """Return batches of rows with similar lengths, in random order: groups of `GROUP_BATCHES`
-    batches are sorted by length before they are cut into batches.
-    """
-    groups = cut(rows, GROUP_BATCHES * batch_size)
-    batches = [
-        batch
-        for group in groups
-        for batch in cut(group[np.argsort(lengths_of(group), kind="stable")], batch_size)
-    ]
-    return [batches[number] for number in draw.permutation(len(batches))]
-
-
-def cut(rows: Rows, size: int) -> list[Rows]:
-    """Return the rows in parts of `size` rows; the last part may be smaller."""
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def _check_lengths(space: SearchSpace, card: PresetCard) -> None:
+    smallest = len(card.first) + len(card.last) + 1
+    largest = card.max_length or 2**31
+    for item in space.hyperparameters:
+        lengths = item.choices or [item.default, *(b for b in (item.low, item.high) if b)]
+        for length in lengths if item.name == "sequence_length" else []:
+            if not smallest <= float(length) <= largest:
+                raise SpaceError(
+                    f"sequence_length must be from {smallest} to {largest} for the preset"
+                    f" {card.name!r}; {space.name} allows {length}. Copy the space and change its"
+                    " range."
+                )

@@ -10,7 +10,7 @@ for each text (Wang and Manning, 2012, "Baselines and Bigrams").
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,9 @@ from tuning.data.files import Progress
 from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
 from tuning.hardware import available_cores
 from tuning.inputs.arrow_tokenizer import save_ids
-from tuning.inputs.corpus import Corpus, NgramTexts, TokenizedTexts
-from tuning.inputs.tokenizer import FIRST_WORD_ID, make_ngram_encoder
+from tuning.inputs.contract import TokenizedTexts
+from tuning.inputs.corpus import Corpus
+from tuning.inputs.tokenizer import FIRST_WORD_ID
 
 MAX_ORDER = 3
 # N-grams that occur once in the training split are left out. They are about 80 % of all n-grams,
@@ -81,16 +82,6 @@ def _write(folder: Path, corpus: Corpus, n_threads: int | None, progress: Progre
             progress("finding n-grams", (MAX_ORDER + number) / (MAX_ORDER + len(SPLITS)))
         _write_split(folder / name, corpus.split(name).texts, vocabulary, n_threads)
     write_checksums(folder)
-
-
-def encode_ngrams(texts: Iterable[str], ngrams: list[str], *, order: int) -> NgramTexts:
-    """Return the distinct n-grams of new texts; `ngrams` is the vocabulary, ordered by id."""
-    encode = make_ngram_encoder([ngram.encode() for ngram in ngrams], order=order)
-    rows = [encode(text) for text in texts]
-    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    ids = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int32, count=offsets[-1])
-    orders = [0] * FIRST_WORD_ID + [ngram.count(" ") + 1 for ngram in ngrams]
-    return NgramTexts(ids, offsets, np.array(orders, dtype=np.uint8))
 
 
 def repeats_words(train: TokenizedTexts) -> bool:

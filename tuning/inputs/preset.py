@@ -25,11 +25,12 @@ from typing import Any
 
 from tuning import documents
 from tuning.commands import install
-from tuning.errors import SpaceError
+from tuning.errors import SpaceError, StorageError
 from tuning.processes import child_environment
 from tuning.text import first_line
 
 ENCODER, TOKENIZER = "encoder.json", "tokenizer.json"
+PRESET_CARD_NAME = "preset.json"
 # Packages that presets need, by the name of their module.
 PACKAGES = {"keras_hub": "keras-hub", "tokenizers": "tokenizers"}
 INPUTS = {"token_ids", "padding_mask", "segment_ids"}
@@ -43,6 +44,29 @@ class Encoder:
 
     kind: str
     max_length: int | None
+
+
+@dataclass(frozen=True)
+class PresetCard:
+    """The facts that are stored beside the tokens of a preset.
+
+    `source` is a digest of the files of a preset that is a folder, without its weights; `encoder`
+    the class of its encoder in KerasHub; `max_length` the maximum number of tokens of a text, or
+    None if the encoder takes any number; `first` and `last` the special tokens before and after
+    each text, the ids plus one.
+    """
+
+    name: str
+    source: str
+    encoder: str
+    max_length: int | None
+    first: list[int]
+    last: list[int]
+
+
+def read_preset_card(folder: Path) -> PresetCard:
+    remedy = "Search again to build the tokens."
+    return documents.read(folder / PRESET_CARD_NAME, PresetCard, error=StorageError, remedy=remedy)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,15 @@ from tuning.data.files import Progress
 from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
 from tuning.data.text_bytes import offsets_of
 from tuning.inputs.arrow_tokenizer import save_ids
-from tuning.inputs.corpus import Corpus, PresetTexts
-from tuning.inputs.data_card import PRESET_CARD_NAME, PresetCard, read_preset_card
-from tuning.inputs.preset import TOKENIZER, fetch_preset
+from tuning.inputs.corpus import Corpus
+from tuning.inputs.encoder_tokens import PresetTexts
+from tuning.inputs.preset import (
+    PRESET_CARD_NAME,
+    TOKENIZER,
+    PresetCard,
+    fetch_preset,
+    read_preset_card,
+)
 from tuning.inputs.tokenizer import as_utf8, load_preset_tokenizer, special_tokens
 
 logger = logging.getLogger(__name__)

@@ -1,16 +1,76 @@
-"""The view of a trial whose model takes the texts themselves."""
+"""Texts: a model that takes the texts themselves, and splits them into words with Keras' layers."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from tuning.data.splits import SplitTexts
-from tuning.inputs.corpus import TokenizedTexts
+from tuning.config import SPLITS
+from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
+from tuning.errors import SpaceBug
+from tuning.inputs.contract import (
+    Count,
+    Input,
+    InputView,
+    ModelInput,
+    Rows,
+    Shape,
+    Stored,
+    TokenizedTexts,
+    Values,
+)
 
-Rows = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tuning.data.files import Progress
+    from tuning.data.splits import SplitReviews
+    from tuning.inputs.corpus import Corpus
+    from tuning.spaces.loading import SearchSpace
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SplitTexts:
+    """The texts of a split, one after the other.
+
+    `data` is uint8 (n_bytes,), the texts in UTF-8, and `offsets` int64 (n + 1,); text i has the
+    bytes from `offsets[i]` to `offsets[i + 1]`.
+    """
+
+    data: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: list[str]) -> Self:
+        encoded = [text.encode() for text in texts]
+        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __add__(self, other: Self) -> SplitTexts:
+        return SplitTexts(
+            np.concatenate([self.data, other.data]),
+            np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
+        )
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+        """Return the texts of these rows, an array of `str` of shape (n_rows,)."""
+        texts = np.empty(len(rows), dtype=object)
+        for number, row in enumerate(rows.tolist()):
+            start, end = self.offsets[row], self.offsets[row + 1]
+            texts[number] = self.data[start:end].tobytes().decode()
+        return texts
 
 
 @dataclass(frozen=True)
@@ -24,6 +84,14 @@ class TextView:
     is_column: bool
     # Every batch has one text in a row, so the batches are neither trimmed nor sorted.
     fixed_width: int | None = field(init=False, default=1)
+    sorts: bool = field(init=False, default=False)
+    dtype: ClassVar[str] = "string"
+    has_padding: ClassVar[bool] = False
+    is_encoder: ClassVar[bool] = False
+
+    @property
+    def shape(self) -> Shape:
+        return (1,) if self.is_column else ()
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -36,11 +104,95 @@ class TextView:
     def width(self, rows: Rows) -> int:
         return 1
 
-    @property
-    def n_bytes(self) -> int:
+    def n_bytes(self, rows: Rows) -> int:
         """The size of all texts as Python's strings."""
         return len(self.raw.data) + 64 * len(self.raw)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.object_]:
         texts = self.raw.take(rows)
         return texts[:, None] if self.is_column else texts
+
+
+class Texts(Input):
+    """An input of strings, whatever its own name is; Keras allows no name like this kind's."""
+
+    name, key = "the text/", "texts"
+    what = "the texts themselves"
+
+    def is_taken_by(self, space: SearchSpace) -> bool:
+        return space.takes_texts
+
+    def prepare(
+        self,
+        corpus: Corpus,
+        space: SearchSpace,
+        *,
+        splits: Callable[[], SplitReviews],
+        progress: Progress | None,
+    ) -> None:
+        folder = corpus.texts_dir
+        with locked(folder) if space.takes_texts else contextlib.nullcontext():
+            if not space.takes_texts or is_as_written(folder):
+                return
+            read = splits()
+            read.require_fingerprint(corpus.fingerprint)
+            with rebuilt(folder) as temporary:
+                for number, name in enumerate(SPLITS):
+                    if progress:
+                        progress("storing the texts", number / len(SPLITS))
+                    _write(temporary / name, read.frames[name]["text"])
+                write_checksums(temporary)
+            logger.info("stored the texts of %s", corpus.fingerprint)
+
+    def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
+        folder = corpus.texts_dir / split
+        with contextlib.suppress(OSError, ValueError, EOFError):
+            data = np.memmap(folder / "texts.bin", np.uint8, "r")
+            offsets = np.load(folder / "offsets.npy")
+            if offsets[-1] == len(data):
+                return {self.key: SplitTexts(data, offsets)}
+        return {}
+
+    def view(
+        self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
+    ) -> InputView:
+        raw = texts.others.get(self.key)
+        if not isinstance(raw, SplitTexts):
+            raise SpaceBug(
+                "The texts of the data are stored before a search only if a model of the space"
+                " takes them when the space is loaded; this configuration's model takes texts, and"
+                " they are not stored. Name keras.layers.TextVectorization in the file of the"
+                " space, and let the model of the defaults take texts.",
+                traceback="",
+            )
+        return TextView(texts, raw, is_column=len(shape) > 0)
+
+    def example(
+        self, values: Values, *, shape: Shape, n_rows: int, n_tokens: int
+    ) -> npt.NDArray[Any]:
+        texts = np.full(n_rows, " ".join(["unknown"] * n_tokens), dtype=object)
+        return texts[:, None] if shape else texts
+
+    def is_in(self, inputs: ModelInput) -> bool:
+        return inputs.takes_texts
+
+    def describe(self, values: Values) -> dict[str, Any]:
+        return {}
+
+    def encode(
+        self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
+    ) -> dict[str, Stored]:
+        return {self.key: SplitTexts.of(list(texts))}
+
+    def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
+        return None  # The model has a vocabulary of its own.
+
+
+def _write(folder: Path, texts: pd.Series) -> None:
+    from tuning.data.text_bytes import byte_lengths, joined, offsets_of, split_up
+
+    folder.mkdir()
+    with (folder / "texts.bin").open("wb") as file:
+        for chunk in split_up(texts):
+            file.write(joined(chunk, end=b""))
+    np.save(folder / "offsets.npy", offsets_of([byte_lengths(texts)]))

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.evaluation.metrics import Array
-from tuning.inference.manifest import ModelInput
 from tuning.inputs.arrow_tokenizer import tokenize
+from tuning.inputs.contract import ModelInput
 
 # Maximum number of different words that are hidden for one explanation; an explanation contains the
 # number of words that were left out.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import SpaceBug, SpaceError
+from tuning.inputs.kinds import IDS, KINDS
 from tuning.spaces.files import (
     as_hypermodel,
     find_hypermodel,
@@ -87,12 +88,8 @@ class SearchSpace:
         text = json.dumps([unstructure(item) for item in self.hyperparameters], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    @property
-    def takes_ngrams(self) -> bool:
-        """Whether a model of this space may take n-grams. Models that take the texts themselves
-        make their own, and may have a hyperparameter of this name.
-        """
-        return not self.takes_texts and any(item.name == NGRAMS for item in self.hyperparameters)
+    def declares(self, name: str) -> bool:
+        return any(item.name == name for item in self.hyperparameters)
 
     @property
     def presets(self) -> list[str]:
@@ -315,7 +312,8 @@ def _check_required(space: SearchSpace) -> None:
     texts cuts them itself.
     """
     by_name = {item.name: item for item in space.hyperparameters}
-    for name in () if space.takes_ngrams or space.presets or space.takes_texts else REQUIRED:
+    is_of_ids = [kind for kind in KINDS.values() if kind.is_taken_by(space)] == [IDS]
+    for name in REQUIRED if is_of_ids else ():
         item = by_name.get(name)
         if item is not None and item.conditions:
             raise SpaceError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import SpaceError
+from tuning.inputs.kinds import KINDS, require_readable
 from tuning.spaces.models import (
     embeddings_of_ids,
     names_of_inputs,
@@ -19,7 +20,7 @@ from tuning.spaces.models import (
     refuse_vectors,
     takes_texts,
 )
-from tuning.spaces.ranges import NGRAMS, PRESET, REQUIRED, Hyperparameter
+from tuning.spaces.ranges import REQUIRED, Hyperparameter
 
 if TYPE_CHECKING:
     import keras
@@ -78,12 +79,7 @@ def sizes_of_model(model: Any) -> ModelSizes:
     if takes_texts(model):
         return ModelSizes(None, None, takes_texts=True)
     names = names_of_inputs(model)
-    if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
-        raise SpaceError(
-            "A model must have one input, or n-grams ('ngrams') beside it; other columns can't be"
-            f" inputs. This model has the inputs {', '.join(map(repr, names))}. For a pretrained"
-            " encoder, see transformer_classifier of tuning.models."
-        )
+    require_readable(names)
     tensors = getattr(model, "inputs", None) or []
     large = next((tensor for tensor in tensors if len(tensor.shape) > 2), None)
     if large is not None:
@@ -121,9 +117,9 @@ def stated_lengths() -> Iterator[set[int]]:
 
 
 def lacks_sizes(items: Sequence[Hyperparameter]) -> bool:
-    """Return whether a size is missing. Models of n-grams or of a preset's tokens need none."""
+    """Return whether a size is missing. Models of other inputs than token ids need none."""
     names = {item.name for item in items}
-    return not names & {NGRAMS, PRESET} and not names >= set(REQUIRED)
+    return not names & {kind.declared_by for kind in KINDS.values()} and not names >= set(REQUIRED)
 
 
 def with_sizes(

@@ -12,13 +12,11 @@ from tuning.config import MIN_TEXTS, StudyConfig
 from tuning.data.files import Progress
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
-from tuning.errors import SpaceError, StudyError
+from tuning.errors import StudyError
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.corpus import Corpus, build_corpus
-from tuning.inputs.data_card import DataSource, PresetCard
-from tuning.inputs.ngram_vocabulary import build_ngrams
-from tuning.inputs.preset_tokens import build_tokens
-from tuning.inputs.text_store import build_texts
+from tuning.inputs.data_card import DataSource
+from tuning.inputs.kinds import KINDS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
@@ -70,19 +68,9 @@ def prepare_corpus(
 def prepare_views(
     corpus: Corpus, space: SearchSpace, config: StudyConfig, *, progress: Progress | None = None
 ) -> None:
-    """Build the n-grams of a corpus, its tokens for presets, and a copy of its texts, or use the
-    cache, if models of the space may take them. The texts are read again for a preset that is new,
-    and for the copy.
-    """
-    if space.takes_ngrams:
-        build_ngrams(corpus, progress=progress)
-    for preset in space.presets:
-        card = build_tokens(
-            corpus, preset, texts=lambda: _texts(corpus, config, progress), progress=progress
-        )
-        _check_lengths(space, card)
-    if space.takes_texts:
-        build_texts(corpus, splits=lambda: _splits(config, progress), progress=progress)
+    """Build the inputs that models of the space may take beside token ids, or use the cache."""
+    for kind in KINDS.values():
+        kind.prepare(corpus, space, splits=lambda: _splits(config, progress), progress=progress)
     release_memory()
 
 
@@ -97,28 +85,8 @@ def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
     )
 
 
-def _texts(corpus: Corpus, config: StudyConfig, progress: Progress | None) -> dict[str, list[str]]:
-    splits = _splits(config, progress)
-    splits.require_fingerprint(corpus.fingerprint)
-    return {name: frame["text"].tolist() for name, frame in splits.frames.items()}
-
-
 def _splits(config: StudyConfig, progress: Progress | None) -> SplitReviews:
     return split_reviews(load_reviews(config.data, progress=progress), seed=config.seed)
-
-
-def _check_lengths(space: SearchSpace, card: PresetCard) -> None:
-    smallest = len(card.first) + len(card.last) + 1
-    largest = card.max_length or 2**31
-    for item in space.hyperparameters:
-        lengths = item.choices or [item.default, *(b for b in (item.low, item.high) if b)]
-        for length in lengths if item.name == "sequence_length" else []:
-            if not smallest <= float(length) <= largest:
-                raise SpaceError(
-                    f"sequence_length must be from {smallest} to {largest} for the preset"
-                    f" {card.name!r}; {space.name} allows {length}. Copy the space and change its"
-                    " range."
-                )
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from keras.src.models.functional import Functional
 
 from tuning.errors import SpaceBug
+from tuning.inputs.kinds import IDS, KINDS, TEXTS, kind_of, require_readable
 from tuning.padding import check
 from tuning.padding.packing import packed
 from tuning.spaces.models import names_of_inputs, takes_texts
@@ -22,10 +23,6 @@ from tuning.spaces.models import names_of_inputs, takes_texts
 # Models whose layers form a graph. They are compared by `type`, because a subclass may do anything
 # in its own `call`.
 GRAPHS = (keras.Sequential, Functional)
-
-# Names of a model's inputs. An input with another name takes token ids. `TEXT` stands for an input
-# of strings, whatever its own name is; Keras allows no such name.
-IDS, NGRAMS, TOKENS, TEXT = "ids", "ngrams", "tokens", "the text/"
 
 
 def is_graph(model: keras.Model) -> bool:
@@ -47,32 +44,20 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     texts. Every other model takes token ids.
     """
     if takes_texts(model):
-        return (TEXT,)
+        return (TEXTS.name,)
     # A Sequential without an input shape has no inputs.
     if not is_graph(model) or not getattr(model, "inputs", None):
-        return (IDS,)
+        return (IDS.name,)
     names = names_of_inputs(model)
-    if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
-        raise SpaceBug(
-            "A model must take token ids or the tokens of a preset (an input named 'tokens'),"
-            " n-grams (an input named 'ngrams'), or n-grams and one of the others; this model has"
-            f" the inputs {', '.join(map(repr, names))}.",
-            traceback="",
-        )
-    for name in (NGRAMS, TOKENS):
-        shape = model.inputs[names.index(name)].shape[1:] if name in names else (None,)
-        if shape != (None,):
+    require_readable(names)
+    for name, tensor in zip(names, model.inputs, strict=True):
+        if kind_of(name) is not IDS and tensor.shape[1:] != (None,):
             raise SpaceBug(
                 f"The input named {name!r} must have the shape (None,), because the number of"
-                f" {'n-grams' if name == NGRAMS else name} differs between texts; this input has"
-                f" the shape {shape}.",
+                f" {name} differs between texts; this input has the shape {tensor.shape[1:]}.",
                 traceback="",
             )
-    return names if NGRAMS in names or names == (TOKENS,) else (IDS,)
-
-
-def role_of(name: str) -> str:
-    return name if name in (NGRAMS, TOKENS, TEXT) else IDS
+    return names if any(name in KINDS for name in names) else (IDS.name,)
 
 
 def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
@@ -123,7 +108,7 @@ def _input_of(model: keras.Model, length: int | None) -> keras.KerasTensor:
     """Return an input for a model: texts (batch,), or int32 ids of shape (batch, length)."""
     if takes_texts(model):
         return keras.Input((), dtype="string", name="text")
-    return keras.Input((length,), dtype="int32", name=IDS)
+    return keras.Input((length,), dtype="int32", name=IDS.name)
 
 
 def ignores_padding(model: keras.Model) -> bool:
@@ -150,10 +135,10 @@ def without_padding(
     if its output does not depend on it (`packing.packed`). The context's value is whether it does.
     `lengths`: number of tokens of the training texts, at most the `sequence_length`.
     """
-    roles = [role_of(name) for name in input_names(model)]
-    if IDS not in roles or model.jit_compile is True or not ignores_padding(model):
+    kinds = [kind_of(name) for name in input_names(model)]
+    if IDS not in kinds or model.jit_compile is True or not ignores_padding(model):
         return contextlib.nullcontext(False)
-    return packed(_graph_of(model), roles.index(IDS), lengths)
+    return packed(_graph_of(model), kinds.index(IDS), lengths)
 
 
 def is_stock(model: keras.Model) -> bool:

@@ -19,13 +19,14 @@ import numpy as np
 
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels
-from tuning.inputs.corpus import LabeledTexts
+from tuning.inputs.contract import LabeledTexts
+from tuning.inputs.kinds import TEXTS
 from tuning.inputs.texts import TextView
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import build, check_declared, has_own_fit
 from tuning.spaces.models import refuse_unknown_steps
 from tuning.training import checkpoints, prediction
-from tuning.training.architecture import TEXT, ensure_built
+from tuning.training.architecture import ensure_built
 from tuning.training.batching import View, in_order
 from tuning.training.result import FitResult, TrainingJob
 from tuning.training.targets import LossForm, form_of_loss
@@ -82,7 +83,7 @@ class BuiltModel:
             return
         if hasattr(self.hypermodel, "adapt"):
             self._adapt_by_hypermodel(view, labels)
-        texts = view.inputs.get(TEXT)
+        texts = view.inputs.get(TEXTS.name)
         if isinstance(texts, TextView):
             run_user_code(
                 lambda: adapt_to_texts(self.model, texts.raw),

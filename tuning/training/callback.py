@@ -17,11 +17,11 @@ import numpy as np
 
 from tuning.evaluation.metrics import Array, score
 from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
-from tuning.inputs.corpus import LabeledTexts
+from tuning.inputs.contract import LabeledTexts, Rows
 from tuning.metrics import METRICS, metric_of, sign
 from tuning.outcomes import FailureReason
 from tuning.training import checkpoints
-from tuning.training.batching import Rows, View
+from tuning.training.batching import View
 from tuning.training.prediction import Predictor
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible
 

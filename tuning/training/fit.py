@@ -24,13 +24,12 @@ from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import NAN_REMEDY, Array
 from tuning.evaluation.predictions import write_probabilities
 from tuning.hardware import peak_memory_mb, reset_peak_memory, return_memory
-from tuning.inputs.corpus import LabeledTexts
-from tuning.inputs.encoder_tokens import TokenView
+from tuning.inputs.contract import LabeledTexts, Rows
 from tuning.outcomes import FailureReason
 from tuning.spaces.keras_settings import clear_session, keras_settings_of
 from tuning.spaces.loading import has_own_fit
 from tuning.training import checkpoints, prediction
-from tuning.training.batching import Rows, View, WordView, training_batches
+from tuning.training.batching import View, training_batches
 from tuning.training.built_model import (
     BuiltModel,
     EncodedSplit,
@@ -139,7 +138,7 @@ def padding_share(view: View, batches: list[Rows]) -> float:
     """Return the share of padding among the token ids of these batches, with the padding that a
     kernel skips; 0 for a model without token ids.
     """
-    words = next((p for p in view.inputs.values() if isinstance(p, WordView | TokenView)), None)
+    words = next((part for part in view.inputs.values() if part.has_padding), None)
     n_ids = sum(words.width(rows) * len(rows) for rows in batches) if words else 0
     return 1 - float(words.lengths.sum()) / n_ids if words and n_ids else 0.0
 

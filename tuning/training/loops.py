@@ -19,13 +19,15 @@ import tensorflow as tf
 from tuning.errors import SpaceError
 from tuning.fidelity import part_at, part_of
 from tuning.hardware import memory_left
+from tuning.inputs.contract import Rows
+from tuning.inputs.kinds import IDS, TEXTS, TOKENS, kind_of
 from tuning.kernels.fuse import fused
 from tuning.kernels.products import fast_products
 from tuning.outcomes import FailureReason
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import check_declared, has_own_fit
-from tuning.training.architecture import TEXT, TOKENS, ensure_built, without_padding
-from tuning.training.batching import Rows, View, WordView, training_batches
+from tuning.training.architecture import ensure_built, without_padding
+from tuning.training.batching import View, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.callback import EvaluationCallback
 from tuning.training.prediction import dataset, example_input, without_objects
@@ -59,22 +61,21 @@ def train_epochs(
     padding that can't change the output, unless the model takes texts: its own vectorization
     decides where the padding is. A pretrained encoder trains with faster matrix products.
     """
-    takes_texts = TEXT in train.view.inputs
+    takes_texts = TEXTS.name in train.view.inputs
     if built.model.jit_compile is True and train.view.trims and not has_own_fit(built.hypermodel):
         built.model.jit_compile = False  # XLA would compile the step again for each width.
     with contextlib.ExitStack() as stack:
         if not takes_texts:
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
-        if TOKENS in train.view.inputs:
+        if TOKENS.name in train.view.inputs:
             products = stack.enter_context(fast_products(built.model))
             stack.callback(lambda: setattr(built.result, "in_bfloat16", products.in_bfloat16))
         if has_own_fit(built.hypermodel):
             _hypermodel_fit(built, callback, train=train, validation=validation)
             return
-        if not takes_texts:
-            words = [part for part in train.view.inputs.values() if isinstance(part, WordView)]
-            lengths = words[0].lengths if words else train.view.lengths
-            stack.enter_context(without_padding(built.model, lengths))
+        for name, part in train.view.inputs.items():
+            if kind_of(name) is IDS:
+                stack.enter_context(without_padding(built.model, part.lengths))
         _keras_fit(built, callback, train=train)
 
 

@@ -13,24 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tuning.errors import SpaceBug, StorageError
+from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
-from tuning.inputs.corpus import TokenizedTexts
-from tuning.inputs.encoder_tokens import TokenView
-from tuning.inputs.texts import TextView
-from tuning.inputs.tokenizer import UNKNOWN_ID
+from tuning.inputs.contract import InputView, Rows, Shape, TokenizedTexts
+from tuning.inputs.kinds import KINDS, TEXTS, kind_of
 from tuning.spaces.files import run_user_code
-from tuning.spaces.ranges import PRESET
-from tuning.training.architecture import NGRAMS, TEXT, TOKENS, ignores_padding, input_names
-from tuning.training.batching import (
-    Batch,
-    NgramView,
-    Rows,
-    View,
-    WordView,
-    as_input,
-    evaluation_batches,
-)
+from tuning.training.architecture import ignores_padding, input_names
+from tuning.training.batching import Batch, View, as_input, evaluation_batches
 
 # Numbers of calls that measure the latency of a single review. A call of 10 ms takes 0.3 s in all.
 N_CALLS, N_WARM_UP_CALLS = 30, 3
@@ -40,104 +29,56 @@ N_TOKENS = 100
 
 def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> View:
     """Return texts as a model with this configuration takes them."""
-    return View({name: _part(name, model, values, texts) for name in checked_inputs(model, values)})
-
-
-def _part(
-    name: str, model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts
-) -> WordView | NgramView | TokenView | TextView:
-    if name == NGRAMS:
-        if texts.ngrams is None:  # They are built for every space that declares "ngrams".
-            raise StorageError(
-                "The cache of the tokenized data must contain the n-grams, which were removed."
-                " Search again to build them."
-            )
-        return NgramView(
-            texts.ngrams, order=int(values["ngrams"]), vocab_size=int(values["ngram_vocab_size"])
-        )
-    if name == TEXT:
-        if texts.raw is None:  # They are stored for every space of which a model takes texts.
-            raise SpaceBug(
-                "The texts of the data are stored before a search only if a model of the space"
-                " takes them when the space is loaded; this configuration's model takes texts, and"
-                " they are not stored. Name keras.layers.TextVectorization in the file of the"
-                " space, and let the model of the defaults take texts.",
-                traceback="",
-            )
-        return TextView(texts, texts.raw, is_column=_is_column(model))
-    sequence_length = int(values["sequence_length"])
-    truncating = str(values.get("truncating", "pre"))
-    if name == TOKENS:
-        tokens = texts.presets.get(str(values[PRESET]))
-        if tokens is None:  # They are built for every preset that a space declares.
-            raise StorageError(
-                "The cache of the tokenized data must contain the tokens of the preset"
-                f" {values[PRESET]!r}, which were removed. Search again to build them."
-            )
-        return TokenView(tokens, sequence_length=sequence_length, truncating=truncating)
-    return WordView(
-        texts,
-        vocab_size=int(values["vocab_size"]),
-        sequence_length=sequence_length,
-        truncating=truncating,
-        trims=ignores_padding(model) and model.jit_compile is not True,
+    names = checked_inputs(model, values)
+    trims = ignores_padding(model) and model.jit_compile is not True
+    return View(
+        {
+            name: kind_of(name).view(texts, values, shape=_shape(model), ignores_padding=trims)
+            for name in names
+        }
     )
 
 
 def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, ...]:
     names = input_names(model)
-    for declared, name, what in ((NGRAMS, NGRAMS, "n-grams"), (PRESET, TOKENS, "its tokens")):
-        if declared in values and name not in names and TEXT not in names:
+    for kind in KINDS.values():
+        if kind.declared_by in values and not {kind.name, TEXTS.name}.intersection(names):
             raise SpaceBug(
-                f"A space must declare {declared!r} only for models that take {what}; this"
-                f" configuration declares {declared!r}, but its model has no input named {name!r}."
-                f" Make the model with keras.Input((None,), dtype='int32', name={name!r}); a model"
-                " with its own call takes token ids only.",
+                f"A space must declare {kind.declared_by!r} only for models that take {kind.what};"
+                f" this configuration declares {kind.declared_by!r}, but its model has no input"
+                f" named {kind.name!r}. Make the model with keras.Input((None,), dtype='int32',"
+                f" name={kind.name!r}); a model with its own call takes token ids only.",
                 traceback="",
             )
-    for name in names:
-        if name == NGRAMS:
-            _require(values, NGRAMS, "ngram_vocab_size", for_what="with an input named 'ngrams'")
-        elif name == TOKENS:
-            _require(values, PRESET, "sequence_length", for_what="with an input named 'tokens'")
-        elif name != TEXT:
-            _require(values, "vocab_size", "sequence_length", for_what="that takes token ids")
+    for kind in map(kind_of, names):
+        if missing := [name for name in kind.hyperparameters if name not in values]:
+            raise SpaceBug(
+                f"A space must declare {' and '.join(kind.hyperparameters)} for a model that takes"
+                f" {kind.what}; this configuration has no {' and no '.join(missing)}.",
+                traceback="",
+            )
     return names
 
 
-def _is_column(model: keras.Model) -> bool:
+def _shape(model: keras.Model) -> Shape:
+    """Return the shape of a text in a model's first input; () if the model declares none."""
     inputs = getattr(model, "inputs", None) or []
-    return bool(inputs) and len(inputs[0].shape) > 1
-
-
-def _require(values: Mapping[str, Any], *names: str, for_what: str) -> None:
-    missing = [name for name in names if name not in values]
-    if missing:
-        raise SpaceBug(
-            f"A space must declare {' and '.join(names)} for a model {for_what}; this configuration"
-            f" has no {' and no '.join(missing)}.",
-            traceback="",
-        )
+    return tuple(inputs[0].shape[1:]) if inputs else ()
 
 
 def example_input(model: keras.Model, values: Mapping[str, Any], *, n_rows: int) -> Batch:
     """Return the input of a model for texts of `sequence_length` unknown words, or of `N_TOKENS`
-    words for a model that takes n-grams only: int32 arrays of shape (n_rows, width). A model that
-    takes texts gets `str`.
+    words for a model without this hyperparameter.
     """
     n_tokens = int(values.get("sequence_length", N_TOKENS))
-    if input_names(model) == (TEXT,):
-        texts = np.full(n_rows, " ".join(["unknown"] * n_tokens), dtype=object)
-        return texts[:, None] if _is_column(model) else texts
-    arrays = {
-        name: np.full(
-            (n_rows, n_tokens * int(values.get("ngrams", 1)) if name == NGRAMS else n_tokens),
-            UNKNOWN_ID,
-            dtype=np.int32,
-        )
-        for name in input_names(model)
-    }
-    return as_input(arrays)
+    return as_input(
+        {
+            name: kind_of(name).example(
+                values, shape=_shape(model), n_rows=n_rows, n_tokens=n_tokens
+            )
+            for name in input_names(model)
+        }
+    )
 
 
 def without_objects(inputs: Batch) -> Any:
@@ -183,10 +124,8 @@ def dataset(
     return data.with_options(options)
 
 
-def _spec(part: WordView | NgramView | TokenView | TextView) -> tf.TensorSpec:
-    if isinstance(part, TextView):
-        return tf.TensorSpec((None, 1) if part.is_column else (None,), tf.string)
-    return tf.TensorSpec((None, part.fixed_width), tf.int32)
+def _spec(part: InputView) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *part.shape), part.dtype)
 
 
 class Predictor:

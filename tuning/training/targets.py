@@ -17,9 +17,10 @@ from keras.src.trainers.compile_utils import get_loss
 from tuning.data.splits import MIN_TEXTS_PER_CLASS
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
+from tuning.inputs.kinds import TEXTS
 from tuning.spaces.files import run_user_code
 from tuning.spaces.models import gives_probabilities
-from tuning.training.architecture import TEXT, as_graph, input_names, output_of
+from tuning.training.architecture import as_graph, input_names, output_of
 from tuning.training.vocabularies import placeholder_vocabularies
 
 # Values of the predictions with which a loss is tried. The loss also differs between them if it
@@ -130,7 +131,7 @@ def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
         )
     # Keras adds the dimension 1 of an input (batch, 1) to the shape that it computes for the counts
     # of a `TextVectorization`, whose values do not have it.
-    is_doubled = len(sizes) == 2 and sizes[0] == 1 and input_names(model) == (TEXT,)
+    is_doubled = len(sizes) == 2 and sizes[0] == 1 and input_names(model) == (TEXTS.name,)
     return sizes[1:] if is_doubled else sizes
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tuning.data.splits import SplitTexts
 from tuning.errors import SpaceError
+from tuning.inputs.texts import SplitTexts
 
 if TYPE_CHECKING:
     import keras

@@ -18,13 +18,12 @@ from typing import Any, Self, cast
 from tuning import __version__
 from tuning.atomic_io import write_bytes
 from tuning.errors import ArgumentError, PoolError, SpaceError, StorageError
-from tuning.inputs.corpus import open_corpus
 from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, Request, Response, Train, TrainingEnded, decode, encode
 from tuning.workers.pool import checked_answer
 from tuning.workers.ray_cluster import Shares, gpus_per_worker, load_ray, one_line
-from tuning.workers.ray_worker import SPLITS, Actor, arrays_of
-from tuning.workers.worker import Usage, WorkerSettings
+from tuning.workers.ray_worker import Actor
+from tuning.workers.worker import Usage, WorkerSettings, open_splits
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +60,9 @@ class PlacedFiles:
 
     def corpus(self, folder: str) -> Any:
         if folder not in self._corpora:
-            corpus = open_corpus(Path(folder))
-            arrays = {
-                key: array
-                for name in SPLITS
-                for key, array in arrays_of(corpus.split(name), name).items()
-            }
-            self._corpora[folder] = self._ray.put(arrays)
+            # Ray shares the arrays of one object among the workers of a node without a copy.
+            splits = tuple(split.in_memory() for split in open_splits(folder))
+            self._corpora[folder] = self._ray.put(splits)
         return self._corpora[folder]
 
 

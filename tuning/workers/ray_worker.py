@@ -12,76 +12,15 @@ import os
 import queue
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import psutil
 
 from tuning import __version__
-from tuning.data.splits import SplitTexts
-from tuning.inputs.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
 from tuning.workers.worker import Splits, WorkerSettings, prepare, serve, usage_of
-
-SPLITS = ("train", "validation")  # The splits that a worker reads.
-PRESET_ARRAYS = ("ids", "offsets", "first", "last")
-Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-def arrays_of(split: LabeledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
-    """Return a split as arrays for Ray's object store, with the name of the split in their names. A
-    memory-mapped array is converted to a plain array.
-    """
-    texts, ngrams = split.texts, split.texts.ngrams
-    arrays = {"ids": texts.ids, "offsets": texts.offsets, "labels": split.labels}
-    if ngrams is not None:
-        arrays |= {f"ngrams.{key}": getattr(ngrams, key) for key in ("ids", "offsets", "orders")}
-    if texts.raw is not None:
-        arrays |= {f"raw.{key}": getattr(texts.raw, key) for key in ("data", "offsets")}
-    for preset, tokens in texts.presets.items():
-        arrays |= {f"{key}.of.{preset}": getattr(tokens, key) for key in PRESET_ARRAYS}
-    return {f"{name}.{key}": np.asarray(array) for key, array in arrays.items()}
-
-
-def splits_of(arrays: Arrays) -> Splits:
-    train, validation = (
-        LabeledTexts(
-            TokenizedTexts(
-                arrays[f"{name}.ids"],
-                arrays[f"{name}.offsets"],
-                ngrams=_ngrams_of(arrays, name),
-                presets=_presets_of(arrays, name),
-                raw=_raw_of(arrays, name),
-            ),
-            arrays[f"{name}.labels"],
-        )
-        for name in SPLITS
-    )
-    return train, validation
-
-
-def _ngrams_of(arrays: Arrays, split: str) -> NgramTexts | None:
-    keys = [f"{split}.ngrams.{key}" for key in ("ids", "offsets", "orders")]
-    return NgramTexts(*(arrays[key] for key in keys)) if keys[0] in arrays else None
-
-
-def _raw_of(arrays: Arrays, split: str) -> SplitTexts | None:
-    keys = [f"{split}.raw.{key}" for key in ("data", "offsets")]
-    return SplitTexts(*(arrays[key] for key in keys)) if keys[0] in arrays else None
-
-
-def _presets_of(arrays: Arrays, split: str) -> dict[str, PresetTexts]:
-    start = f"{split}.ids.of."
-    presets = {}
-    for preset in [key.removeprefix(start) for key in arrays if key.startswith(start)]:
-        ids, offsets, first, last = (arrays[f"{split}.{key}.of.{preset}"] for key in PRESET_ARRAYS)
-        presets[preset] = PresetTexts(ids, offsets, tuple(first.tolist()), tuple(last.tolist()))
-    return presets
 
 
 class Actor:
@@ -98,7 +37,7 @@ class Actor:
         self._checkpoint = self._folder / "checkpoint.npz"
         # Paths of search spaces: from the file on this node to the file on the coordinator's disk.
         self._paths: dict[str, str] = {}
-        self._arrays: Arrays = {}
+        self._splits: Splits | None = None
         self._n_threads = n_threads
         # `log_path` is not used, because Ray writes the output of an actor to a file of the node.
         prepare(
@@ -112,10 +51,14 @@ class Actor:
         return os.getpid(), __version__
 
     def run(self) -> None:
-        serve(self, n_threads=self._n_threads, splits_of=lambda folder: splits_of(self._arrays))
+        serve(self, n_threads=self._n_threads, splits_of=self._received)
+
+    def _received(self, folder: str) -> Splits:
+        assert self._splits is not None  # They come with the first training.
+        return self._splits
 
     def put(
-        self, text: str, source: bytes | None, checkpoint: bytes | None, arrays: Arrays | None
+        self, text: str, source: bytes | None, checkpoint: bytes | None, splits: Splits | None
     ) -> None:
         """Put a message of the coordinator, with the files that it names, into the inbox."""
         message = decode(text.encode())
@@ -132,8 +75,8 @@ class Actor:
             message = replace(message, space_path=space_path, job=job)
         if checkpoint is not None:
             self._checkpoint.write_bytes(checkpoint)
-        if arrays is not None:
-            self._arrays = arrays
+        if splits is not None:
+            self._splits = splits
         self._inbox.put(encode(message))
 
     def get(self) -> tuple[str, bytes | None]:

@@ -22,7 +22,8 @@ import psutil
 
 from tuning.errors import SpaceBug, TuningError
 from tuning.hardware import allocated_memory
-from tuning.inputs.corpus import LabeledTexts, open_corpus
+from tuning.inputs.contract import LabeledTexts
+from tuning.inputs.corpus import open_corpus
 from tuning.kernels.threads import set_threads
 from tuning.training.result import Answer, Epoch, Infeasible, OverLimit
 from tuning.workers.messages import (

@@ -1,0 +1,239 @@
+"""The contract of inputs, over every kind."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+from tests.presets import fetch_in_this_process
+from tests.texts import make_reviews, splits_of
+from tuning.config import TrainConfig
+from tuning.inputs import preset_tokens, tokenizer
+from tuning.inputs.contract import (
+    IdTexts,
+    Input,
+    InputView,
+    LabeledTexts,
+    ModelInput,
+    Shape,
+    Stored,
+    TokenizedTexts,
+    Values,
+)
+from tuning.inputs.corpus import Corpus, build_corpus, encode
+from tuning.inputs.kinds import KINDS, TEXTS, kinds_in
+from tuning.inputs.token_ids import WordView
+from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
+from tuning.training.fit import fit
+from tuning.training.result import TrainingJob
+
+REVIEWS = [*make_reviews(60)["review_body"].tolist(), "", "\u2028 a\x00b 日本 👍"]
+TRAIN, VALIDATION = REVIEWS[:40], REVIEWS[40:]
+ROWS = np.arange(len(TRAIN))
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=[*KINDS])
+
+
+@pytest.fixture(scope="module")
+def values(tiny_preset: Path) -> dict[str, Any]:
+    return {
+        "vocab_size": 30,
+        "sequence_length": 6,
+        "truncating": "middle",
+        "ngrams": 2,
+        "ngram_vocab_size": 25,
+        "preset": str(tiny_preset),
+    }
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> Corpus:
+    """A corpus for which every kind was prepared."""
+    folder = tmp_path_factory.mktemp("cache") / ("f" * 16)
+    splits = splits_of(TRAIN, VALIDATION, TRAIN[:2])
+    corpus = build_corpus(folder, splits)
+    items = tuple(
+        Hyperparameter(name=name, kind="fixed", default=value) for name, value in values.items()
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preset_tokens, "fetch_preset", fetch_in_this_process)
+        for space in (SearchSpace("a", items), SearchSpace("b", (), takes_texts=True)):
+            for kind in KINDS.values():
+                kind.prepare(corpus, space, splits=lambda: splits, progress=None)
+    return corpus
+
+
+def described(kind: Input, values: Values) -> ModelInput:
+    sizes = {"vocab_size": 0, "sequence_length": 0, **kind.describe(values)}
+    return ModelInput(**sizes, truncating=values["truncating"])
+
+
+def view_of(kind: Input, texts: TokenizedTexts, values: Values) -> InputView:
+    return kind.view(texts, values, shape=(), ignores_padding=False)
+
+
+@every_kind
+def test_kind_is_known_by_its_description(kind: Input, values: dict[str, Any]) -> None:
+    assert kinds_in(described(kind, values)) == [kind]
+
+
+@every_kind
+def test_new_text_becomes_what_a_trial_has_seen(
+    kind: Input, corpus: Corpus, values: dict[str, Any]
+) -> None:
+    inputs = described(kind, values)
+    vocabulary = kind.vocabulary(corpus, inputs)
+    others = kind.encode(TRAIN, vocabulary, inputs)
+    new = replace(encode(TRAIN, corpus.words(values["vocab_size"])), others=others)
+    seen = view_of(kind, corpus.split("train").texts, values)
+    again = view_of(kind, new, values)
+    np.testing.assert_array_equal(again.batch(ROWS), seen.batch(ROWS))
+    np.testing.assert_array_equal(again.batch(ROWS[3:4]), seen.batch(ROWS[3:4]))
+
+
+@every_kind
+def test_standalone_tokenizer_gives_what_a_trial_has_seen(
+    kind: Input, corpus: Corpus, values: dict[str, Any], tmp_path: Path
+) -> None:
+    inputs = described(kind, values)
+    if kind is TEXTS:
+        assert tokenizer.make_encoders(tmp_path, **vars(inputs)) == {}
+        return
+    kind.write(kind.vocabulary(corpus, inputs), tmp_path)
+    (encode_text,) = tokenizer.make_encoders(tmp_path, **vars(inputs)).values()
+    rows = view_of(kind, corpus.split("train").texts, values).batch(ROWS)
+    for text, row in zip(TRAIN, rows.tolist(), strict=True):
+        ids = encode_text(text)
+        assert row == tokenizer.padded(ids, len(row))
+
+
+@every_kind
+def test_layers_give_what_a_trial_has_seen(
+    kind: Input, corpus: Corpus, values: dict[str, Any]
+) -> None:
+    if not kind.has_layers:
+        with pytest.raises(NotImplementedError):
+            kind.layers(None, None, described(kind, values))
+        return
+    inputs = described(kind, values)
+    text = keras.Input((), dtype="string")
+    model = keras.Model(text, kind.layers(text, kind.vocabulary(corpus, inputs), inputs))
+    ids = model.predict_on_batch(np.array(TRAIN, dtype=object))
+    view = view_of(kind, corpus.split("train").texts, values)
+    for mine, expected in zip(ids, view.batch(ROWS), strict=True):
+        n = max(len(mine), len(expected))  # Keras' layers pad n-grams to another width.
+        assert sorted(np.pad(mine, (0, n - len(mine)))) == sorted(
+            np.pad(expected, (0, n - len(expected)))
+        )
+
+
+@every_kind
+def test_view_says_what_its_batches_are(
+    kind: Input, corpus: Corpus, values: dict[str, Any]
+) -> None:
+    view = view_of(kind, corpus.split("train").texts, values)
+    for rows in (ROWS, ROWS[5:7]):
+        batch = view.batch(rows)
+        assert batch.dtype == (object if view.dtype == "string" else np.dtype(view.dtype))
+        assert len(batch) == len(rows)
+        for size, expected in zip(batch.shape[1:], view.shape, strict=True):
+            assert size == view.width(rows) and expected in (None, size)
+        if view.dtype != "string":
+            assert view.n_bytes(rows) == batch.nbytes
+        np.testing.assert_array_equal(view.lengths_of(rows), view.lengths[rows])
+    example = kind.example(values, shape=(), n_rows=3, n_tokens=6)
+    assert len(example) == 3 and example.dtype == batch.dtype
+
+
+@every_kind
+def test_stored_texts_can_be_joined_and_copied_into_memory(
+    kind: Input, corpus: Corpus, values: dict[str, Any]
+) -> None:
+    train, validation = corpus.split("train"), corpus.split("validation")
+    both = (train + validation).in_memory()
+    rows = np.arange(len(both.labels))
+    expected = [
+        row
+        for split in (train, validation)
+        for row in view_of(kind, split.texts, values).batch(np.arange(len(split.labels))).tolist()
+    ]
+    joined = view_of(kind, both.texts, values).batch(rows).tolist()
+    for row, own in zip(joined, expected, strict=True):
+        if kind is TEXTS:
+            assert row == own
+        else:
+            n = max(len(row), len(own))
+            assert tokenizer.padded(row, n) == tokenizer.padded(own, n)
+    for stored in (both.texts, *both.texts.others.values()):
+        assert not any(isinstance(value, np.memmap) for value in vars(stored).values())
+
+
+def test_damaged_files_are_as_if_they_were_not_prepared(corpus: Corpus, tmp_path: Path) -> None:
+    bare = build_corpus(tmp_path / ("f" * 16), splits_of(TRAIN, VALIDATION, TRAIN[:2]))
+    assert all(kind.stored(bare, "train") == {} for kind in KINDS.values())
+    for folder in (bare.ngrams_dir, bare.texts_dir):
+        (folder / "train").mkdir(parents=True)
+        for name in ("ids.npy", "offsets.npy", "texts.bin"):
+            (folder / "train" / name).write_bytes(b"damaged")
+    assert all(kind.stored(bare, "train") == {} for kind in KINDS.values())
+
+
+class Characters(Input):
+    """The first characters of a text, a kind that exists in this test alone."""
+
+    name = key = "characters"
+    hyperparameters = ("n_characters",)
+    declared_by = "n_characters"
+    what = "characters"
+
+    def view(
+        self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
+    ) -> InputView:
+        stored = texts.others[self.key]
+        assert isinstance(stored, IdTexts)
+        return WordView(
+            stored, vocab_size=256, sequence_length=int(values["n_characters"]), trims=True
+        )
+
+    def is_in(self, inputs: ModelInput) -> bool:
+        return False
+
+    def describe(self, values: Values) -> dict[str, Any]:
+        return {}
+
+    def encode(
+        self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
+    ) -> dict[str, Stored]:
+        rows = [text.encode() for text in texts]
+        ids = np.frombuffer(b"".join(rows), np.uint8).astype(np.int32)
+        return {self.key: IdTexts(ids, np.cumsum([0, *map(len, rows)]))}
+
+
+class ByCharacters(keras_tuner.HyperModel):
+    def build(self, hp: Any) -> keras.Model:
+        characters = keras.Input((None,), dtype="int32", name="characters")
+        x = keras.layers.Embedding(256, 4, mask_zero=True)(characters)
+        x = keras.layers.GlobalAveragePooling1D()(x)
+        model = keras.Model(characters, keras.layers.Dense(1, "sigmoid")(x))
+        model.compile(keras.optimizers.Adam(0.05), "binary_crossentropy")
+        return model
+
+
+def test_training_asks_a_kind_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = Characters()
+    monkeypatch.setitem(KINDS, kind.name, kind)
+    texts = ["!!! good", "bad", "fine!", "so so"] * 20
+    inputs = ModelInput(vocab_size=0, sequence_length=0, truncating="pre")
+    others = kind.encode(texts, None, inputs)
+    labels = np.array([1, 0, 1, 0] * 20)
+    split = LabeledTexts(replace(encode(texts, []), others=others), labels)
+    job = TrainingJob(
+        values={"n_characters": 9}, n_classes=2, train=TrainConfig(epochs=20, batch_size=8), seed=0
+    )
+    _, result = fit(ByCharacters(), job, train=split, validation=split)
+    assert result.history[-1].metrics["val_accuracy"] == 1.0

@@ -1,0 +1,328 @@
+"""The contract of an input: how texts are prepared once, how a trial sees them, and how a new text
+becomes the same array.
+
+Everything else asks the contract. The kinds are in `kinds`.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.documents import OMIT_DEFAULT
+from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID, split
+
+if TYPE_CHECKING:
+    from tuning.data.files import Progress
+    from tuning.data.splits import SplitReviews
+    from tuning.inputs.corpus import Corpus
+    from tuning.spaces.loading import SearchSpace
+
+# The part of a long text that is dropped.
+TRUNCATING = ("pre", "post", "middle")
+
+Rows = npt.NDArray[np.int64]
+Values = Mapping[str, Any]
+Shape = tuple[int | None, ...]
+Count = Callable[[str], tuple[int, int]]
+"""A function from a text to its numbers of known tokens and of tokens."""
+
+
+class Stored(Protocol):
+    """An input of n texts as it is stored: a frozen dataclass of arrays, or of memory maps."""
+
+    def __len__(self) -> int: ...
+    def __add__(self, other: Self) -> Self: ...
+
+
+@dataclass(frozen=True)
+class IdTexts:
+    """Ids of n texts, one after the other.
+
+    Attributes:
+        ids: int32 (n_ids,).
+        offsets: int64 (n + 1,); text i has the ids from `offsets[i]` to `offsets[i + 1]`.
+    """
+
+    ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __add__(self, other: Self) -> Self:
+        return replace(
+            self,
+            ids=np.concatenate([self.ids, other.ids]),
+            offsets=np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
+        )
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The number of ids of each text, int64 (n,)."""
+        return np.diff(self.offsets)
+
+    def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        lengths: npt.NDArray[np.int64] = self.offsets[rows + 1] - self.offsets[rows]
+        return lengths
+
+
+@dataclass(frozen=True)
+class TokenizedTexts(IdTexts):
+    """The token ids of n texts: 1 is an unknown word, 2 the most frequent word; 0 does not occur.
+
+    `others` has the other inputs of the same texts that were prepared, by their keys
+    (`Input.key`).
+    """
+
+    others: Mapping[str, Stored] = field(default_factory=dict, kw_only=True)
+
+    def __add__(self, other: Self) -> Self:
+        both = self.others.keys() & other.others.keys()
+        joined = super().__add__(other)
+        return replace(joined, others={key: self.others[key] + other.others[key] for key in both})
+
+
+@dataclass(frozen=True)
+class LabeledTexts:
+    """The texts and labels of a split; `labels` are int64 (n,)."""
+
+    texts: TokenizedTexts
+    labels: npt.NDArray[np.int64]
+
+    def __add__(self, other: LabeledTexts) -> LabeledTexts:
+        return LabeledTexts(self.texts + other.texts, np.concatenate([self.labels, other.labels]))
+
+    def in_memory(self) -> LabeledTexts:
+        """Return the same texts and labels with plain arrays in the place of memory maps."""
+        others = {key: _plain(stored) for key, stored in self.texts.others.items()}
+        texts = replace(_plain(self.texts), others=others)
+        return LabeledTexts(texts, np.asarray(self.labels))
+
+
+def _plain(stored: Any) -> Any:
+    values = {item.name: getattr(stored, item.name) for item in fields(stored)}
+    arrays = {name: np.asarray(v) for name, v in values.items() if isinstance(v, np.ndarray)}
+    return replace(stored, **arrays)
+
+
+class InputView(Protocol):
+    """One trial's view of an input of n texts.
+
+    Attributes:
+        texts: the stored input.
+        dtype: the type of a batch in TensorFlow, "int32" or "string".
+        has_padding: whether the columns of a batch are tokens, followed by padding.
+        is_encoder: whether the model is a pretrained encoder, which computes the padding too.
+        sorts: whether training batches are sorted with the longest text first, for the kernel.
+    """
+
+    @property
+    def texts(self) -> Sized: ...
+
+    dtype: ClassVar[str]
+    has_padding: ClassVar[bool]
+    is_encoder: ClassVar[bool]
+
+    @property
+    def sorts(self) -> bool: ...
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of a text in a batch; None for a number of columns that differs."""
+
+    @property
+    def fixed_width(self) -> int | None:
+        """The number of columns of every batch; None if it differs."""
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of tokens of each text that are kept, int64 (n,)."""
+
+    def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Return the number of tokens of these rows that are kept, int64 (n_rows,)."""
+
+    def width(self, rows: Rows) -> int:
+        """Return the number of columns of a batch of these rows."""
+
+    def batch(self, rows: Rows) -> npt.NDArray[Any]:
+        """Return these rows, an array (n_rows, *shape)."""
+
+    def n_bytes(self, rows: Rows) -> int:
+        """Return the size of the batch of these rows in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInput:
+    """The description of a model's input, which is made from texts, in an export's manifest.
+
+    `vocab_size` is the number of rows of its vocabulary, `sequence_length` the number of tokens,
+    and `truncating` the part of a longer text that is dropped ("pre", "post" or "middle"); both
+    numbers are 0 for a model that takes no token ids. `ngrams` is the maximum number of words of
+    its n-grams, and `ngram_vocab_size` the number of rows of their vocabulary; both are 0 for a
+    model that takes no n-grams. `preset` is the pretrained encoder of a model that takes the
+    tokens of the tokenizer in the export, and empty for any other model. A model with none of these
+    takes the texts themselves.
+    """
+
+    vocab_size: int
+    sequence_length: int
+    truncating: str
+    ngrams: int = field(default=0, metadata=OMIT_DEFAULT)
+    ngram_vocab_size: int = field(default=0, metadata=OMIT_DEFAULT)
+    preset: str = field(default="", metadata=OMIT_DEFAULT)
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether the model itself tokenizes the texts."""
+        return not (self.vocab_size or self.ngrams or self.preset)
+
+
+class Input(abc.ABC):
+    """A kind of input.
+
+    Attributes:
+        name: the name of the model's input. An input with a name of no kind takes token ids.
+        key: the key of the stored input in `TokenizedTexts.others`.
+        hyperparameters: names that a configuration of a model with this input must have.
+        declared_by: the hyperparameter that a space declares only for models with this input.
+        what: what the model reads, in messages.
+        stands_beside: whether a model may have one more input of another kind.
+        is_cut: whether a text has at most `sequence_length` columns.
+        has_layers: whether Keras' layers can make the input from a text, so that a `.keras` file
+            and a SavedModel take texts.
+        file: the vocabulary or tokenizer in the folder of an export; empty if it has none.
+    """
+
+    name: ClassVar[str]
+    key: ClassVar[str] = ""
+    hyperparameters: ClassVar[tuple[str, ...]] = ()
+    declared_by: ClassVar[str | None] = None
+    what: ClassVar[str]
+    stands_beside: ClassVar[bool] = False
+    is_cut: ClassVar[bool] = False
+    has_layers: ClassVar[bool] = False
+    file: ClassVar[str] = ""
+
+    def is_taken_by(self, space: SearchSpace) -> bool:
+        """Return whether a model of a space may take this input."""
+        return not space.takes_texts and space.declares(self.declared_by or "")
+
+    def prepare(
+        self,
+        corpus: Corpus,
+        space: SearchSpace,
+        *,
+        splits: Callable[[], SplitReviews],
+        progress: Progress | None,
+    ) -> None:
+        """Build the input of all texts beside their token ids, or use the files that exist.
+        `splits` reads the texts again.
+        """
+        return
+
+    def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
+        """Return the input of a split by its key; nothing if it was not prepared, or if one of its
+        files is damaged: the models of a space may not need it.
+        """
+        return {}
+
+    @abc.abstractmethod
+    def view(
+        self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
+    ) -> InputView:
+        """Return the texts as a model with this configuration takes them. `shape` is the shape of a
+        text in the model's input, or () if the model declares none.
+        """
+
+    def example(
+        self, values: Values, *, shape: Shape, n_rows: int, n_tokens: int
+    ) -> npt.NDArray[Any]:
+        """Return the input for texts of `n_tokens` unknown words, by default their ids."""
+        return np.full((n_rows, n_tokens), UNKNOWN_ID, dtype=np.int32)
+
+    @abc.abstractmethod
+    def is_in(self, inputs: ModelInput) -> bool: ...
+
+    @abc.abstractmethod
+    def describe(self, values: Values) -> dict[str, Any]:
+        """Return the fields of `ModelInput` for a configuration."""
+
+    def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> Any:
+        """Return what a new text needs to become this input: the entries for the ids 2, 3, …, or
+        the path of a tokenizer.
+        """
+        return None
+
+    def write(self, vocabulary: Any, folder: Path) -> None:
+        """Write the file of an export (`file`)."""
+        (folder / self.file).write_bytes("\n".join(vocabulary).encode())
+
+    @abc.abstractmethod
+    def encode(
+        self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
+    ) -> dict[str, Stored]:
+        """Return the input of new texts by its key."""
+
+    def layers(self, text: Any, vocabulary: Any, inputs: ModelInput) -> Any:
+        """Return the input as a symbolic tensor, made by Keras' layers from the symbolic tensor of
+        texts, (batch,), if `has_layers`.
+        """
+        raise NotImplementedError
+
+    def words(self, folder: Path, inputs: ModelInput) -> set[bytes]:
+        """Return the words of the vocabulary of an export in `folder`."""
+        return set()
+
+    def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
+        """Return a function that counts the known tokens of a text, by default those in `words`;
+        None if no token counts as unknown.
+        """
+
+        def count(text: str) -> tuple[int, int]:
+            tokens = split(text)
+            return sum(map(words.__contains__, tokens)), len(tokens)
+
+        return count
+
+
+def words_of(vocabulary: Path, n_rows: int) -> set[bytes]:
+    """Return the single words of a vocabulary with `n_rows` rows."""
+    lines = vocabulary.read_bytes().split(b"\n")[: n_rows - FIRST_WORD_ID]
+    return {line for line in lines if b" " not in line}
+
+
+def kept_places(
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    *,
+    n_max: int,
+    truncating: str,
+    n_columns: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return the place of the token in each column of a batch whose texts are cut to `n_max`
+    tokens, and whether the column has a token: arrays of shape (n_texts, n_columns).
+
+    `starts` and `lengths` are the place of the first token and the number of tokens of each text,
+    int64 (n_texts,).
+    """
+    kept, columns = np.minimum(lengths, n_max), np.arange(n_columns)
+    places = starts[:, None] + columns
+    if truncating != "post":
+        first = 0 if truncating == "pre" else n_max - n_max // 2
+        places += np.where(columns >= first, (lengths - kept)[:, None], 0)
+    return places, columns < kept[:, None]
+
+
+def require_truncating(truncating: str) -> None:
+    if truncating not in TRUNCATING:
+        raise ValueError(
+            f"truncating must be one of {', '.join(map(repr, TRUNCATING))}; received"
+            f" {truncating!r}."
+        )

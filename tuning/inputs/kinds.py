@@ -1,0 +1,34 @@
+"""The kinds of inputs, in the order in which an export lists the inputs of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tuning.errors import SpaceError
+from tuning.inputs.contract import Input, ModelInput
+from tuning.inputs.encoder_tokens import EncoderTokens
+from tuning.inputs.ngrams import Ngrams
+from tuning.inputs.texts import Texts
+from tuning.inputs.token_ids import TokenIds
+
+IDS, NGRAMS, TOKENS, TEXTS = TokenIds(), Ngrams(), EncoderTokens(), Texts()
+KINDS: dict[str, Input] = {kind.name: kind for kind in (IDS, NGRAMS, TOKENS, TEXTS)}
+
+
+def kind_of(name: str) -> Input:
+    """Return the kind of the input with this name."""
+    return KINDS.get(name, IDS)
+
+
+def kinds_in(inputs: ModelInput) -> list[Input]:
+    return [kind for kind in KINDS.values() if kind.is_in(inputs)]
+
+
+def require_readable(names: Sequence[str]) -> None:
+    """Refuse the inputs of a model if more than one does not stand beside another."""
+    if sum(not kind_of(name).stands_beside for name in names) > 1:
+        raise SpaceError(
+            "A model must have one input, or n-grams ('ngrams') beside it; other columns can't be"
+            f" inputs. This model has the inputs {', '.join(map(repr, names))}. For a pretrained"
+            " encoder, see transformer_classifier of tuning.models."
+        )

@@ -1,0 +1,205 @@
+"""N-grams: the distinct n-grams of a text, limited to a trial's vocabulary and number of words."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.errors import StorageError
+from tuning.inputs.contract import (
+    IdTexts,
+    Input,
+    InputView,
+    ModelInput,
+    Rows,
+    Shape,
+    Stored,
+    TokenizedTexts,
+    Values,
+    words_of,
+)
+from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID, make_ngram_encoder
+
+if TYPE_CHECKING:
+    from tuning.data.files import Progress
+    from tuning.data.splits import SplitReviews
+    from tuning.inputs.corpus import Corpus
+    from tuning.spaces.loading import SearchSpace
+
+
+@dataclass(frozen=True)
+class NgramTexts(IdTexts):
+    """The distinct n-grams of n texts; the ids of a text are ascending. `orders` is uint8 (n_ids,),
+    the number of words of each id's n-gram; 0 for padding and unknown.
+    """
+
+    orders: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class NgramView:
+    """The distinct n-grams of texts, with one trial's vocabulary.
+
+    Args:
+        texts: the n-grams with the ids of the whole vocabulary.
+        order: maximum number of words of an n-gram, 1 to 3.
+        vocab_size: number of n-gram ids, with padding (0) and unknown (1).
+    """
+
+    texts: NgramTexts
+    order: int
+    vocab_size: int
+    fixed_width: int | None = field(init=False, default=None)
+    shape: Shape = field(init=False, default=(None,))
+    sorts: bool = field(init=False, default=False)
+    dtype: ClassVar[str] = "int32"
+    has_padding: ClassVar[bool] = False
+    is_encoder: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.vocab_size <= FIRST_WORD_ID:
+            raise ValueError(
+                "ngram_vocab_size must be 3 or more: padding, unknown and an n-gram; received"
+                f" {self.vocab_size}."
+            )
+        if self.order not in (1, 2, 3):
+            raise ValueError(f"ngrams must be 1, 2 or 3 words; received {self.order}.")
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Upper bound of the number of n-grams of each text, int64 array of shape (n_texts,)."""
+        return self.texts.lengths
+
+    def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        return self.texts.lengths_of(rows)
+
+    @cached_property
+    def _ids(self) -> npt.NDArray[np.int32]:
+        """The id in this vocabulary of each id of the whole vocabulary; 0 if it has none."""
+        is_kept = (self.texts.orders > 0) & (self.texts.orders <= self.order)
+        ids = np.where(is_kept, np.cumsum(is_kept) + FIRST_WORD_ID - 1, 0)
+        return np.where(ids < self.vocab_size, ids, 0).astype(np.int32)
+
+    def width(self, rows: Rows) -> int:
+        _, n_kept = self._kept(rows)
+        return int(n_kept.max(initial=0)) + 1
+
+    def n_bytes(self, rows: Rows) -> int:
+        return len(rows) * self.width(rows) * np.dtype(np.int32).itemsize
+
+    def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
+        """Return the n-grams of these rows, int32 array of shape (n_rows, width): ascending ids,
+        then 0. The width is one more than the number of n-grams of any row, so that every row ends
+        with padding: a maximum over the columns must not depend on whether a text is the longest.
+        """
+        ids, n_kept = self._kept(rows)
+        batch = np.zeros((len(rows), int(n_kept.max(initial=0)) + 1), dtype=np.int32)
+        row_of = np.repeat(np.arange(len(rows)), n_kept)
+        column = np.arange(len(row_of)) - np.repeat(np.cumsum(n_kept) - n_kept, n_kept)
+        batch[row_of, column] = ids
+        return batch
+
+    def _kept(self, rows: Rows) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Return the n-grams of these rows that the vocabulary contains, row after row, and their
+        number in each row.
+        """
+        lengths = self.lengths_of(rows)
+        starts = np.cumsum(lengths) - lengths
+        places = np.arange(lengths.sum()) + np.repeat(self.texts.offsets[rows] - starts, lengths)
+        ids = self._ids[self.texts.ids[places]]
+        is_kept = ids != 0
+        row_of = np.repeat(np.arange(len(rows)), lengths)[is_kept]
+        return ids[is_kept], np.bincount(row_of, minlength=len(rows))
+
+
+def ngrams_of(texts: TokenizedTexts) -> NgramTexts:
+    stored = texts.others.get(Ngrams.key)
+    if not isinstance(stored, NgramTexts):
+        raise StorageError(
+            "The cache of the tokenized data must contain the n-grams, which were removed."
+            " Search again to build them."
+        )
+    return stored
+
+
+class Ngrams(Input):
+    """An input named "ngrams"."""
+
+    name = key = "ngrams"
+    hyperparameters = ("ngrams", "ngram_vocab_size")
+    declared_by = "ngrams"
+    what = "n-grams"
+    stands_beside = True
+    has_layers = True
+    file = "ngrams.txt"
+
+    def prepare(
+        self,
+        corpus: Corpus,
+        space: SearchSpace,
+        *,
+        splits: Callable[[], SplitReviews],
+        progress: Progress | None,
+    ) -> None:
+        from tuning.inputs.ngram_vocabulary import build_ngrams
+
+        if self.is_taken_by(space):
+            build_ngrams(corpus, progress=progress)
+
+    def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
+        from tuning.inputs.arrow_tokenizer import map_ids
+
+        try:
+            ids, offsets = map_ids(corpus.ngrams_dir / split)
+            return {self.key: NgramTexts(ids, offsets, corpus.ngram_orders)}
+        except (OSError, ValueError, EOFError):
+            return {}
+
+    def view(
+        self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
+    ) -> InputView:
+        return NgramView(
+            ngrams_of(texts),
+            order=int(values["ngrams"]),
+            vocab_size=int(values["ngram_vocab_size"]),
+        )
+
+    def example(
+        self, values: Values, *, shape: Shape, n_rows: int, n_tokens: int
+    ) -> npt.NDArray[Any]:
+        n_ngrams = n_tokens * int(values.get("ngrams", 1))
+        return np.full((n_rows, n_ngrams), UNKNOWN_ID, dtype=np.int32)
+
+    def is_in(self, inputs: ModelInput) -> bool:
+        return inputs.ngrams > 0
+
+    def describe(self, values: Values) -> dict[str, Any]:
+        return {name: int(values[name]) for name in self.hyperparameters}
+
+    def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> list[str]:
+        return corpus.ngrams(order=inputs.ngrams, vocab_size=inputs.ngram_vocab_size)
+
+    def encode(
+        self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
+    ) -> dict[str, Stored]:
+        encode = make_ngram_encoder([ngram.encode() for ngram in vocabulary], order=inputs.ngrams)
+        rows = [encode(text) for text in texts]
+        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        ids = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int32, count=offsets[-1])
+        orders = [0] * FIRST_WORD_ID + [ngram.count(" ") + 1 for ngram in vocabulary]
+        return {self.key: NgramTexts(ids, offsets, np.array(orders, dtype=np.uint8))}
+
+    def layers(self, text: Any, vocabulary: Any, inputs: ModelInput) -> Any:
+        from tuning.inputs.keras_layers import ngram_ids
+
+        return ngram_ids(text, vocabulary, order=inputs.ngrams)
+
+    def words(self, folder: Path, inputs: ModelInput) -> set[bytes]:
+        return words_of(folder / self.file, inputs.ngram_vocab_size)

@@ -1,0 +1,163 @@
+"""Token ids: the words of a text as numbers, limited to a trial's vocabulary and length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.inputs.contract import (
+    IdTexts,
+    Input,
+    InputView,
+    ModelInput,
+    Rows,
+    Shape,
+    Stored,
+    TokenizedTexts,
+    Values,
+    kept_places,
+    require_truncating,
+    words_of,
+)
+from tuning.inputs.tokenizer import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID
+
+if TYPE_CHECKING:
+    from tuning.inputs.corpus import Corpus
+    from tuning.spaces.loading import SearchSpace
+
+
+@dataclass(frozen=True)
+class WordView:
+    """The token ids of texts, with one trial's vocabulary and length.
+
+    Args:
+        texts: the texts with the token ids of the whole vocabulary.
+        vocab_size: number of token ids, with padding (0) and unknown words (1).
+        truncating: the part of a long text that is dropped. "pre" is the beginning, "post" the end,
+            as in `keras.utils.pad_sequences` (whose default is "pre"); "middle" is the middle.
+        trims: whether a batch is padded to its longest text instead of `sequence_length`.
+    """
+
+    texts: IdTexts
+    vocab_size: int
+    sequence_length: int
+    truncating: str = "pre"
+    trims: bool = False
+    dtype: ClassVar[str] = "int32"
+    has_padding: ClassVar[bool] = True
+    is_encoder: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.vocab_size <= FIRST_WORD_ID:
+            raise ValueError(
+                "vocab_size must be 3 or more: padding, unknown and a word; received"
+                f" {self.vocab_size}."
+            )
+        if self.sequence_length < 1:
+            raise ValueError(f"sequence_length must be 1 or more; received {self.sequence_length}.")
+        require_truncating(self.truncating)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of tokens of each text that are kept, int64 array of shape (n_texts,)."""
+        return np.minimum(self.texts.lengths, self.sequence_length)
+
+    @property
+    def fixed_width(self) -> int | None:
+        """The number of columns of every batch; None if it differs."""
+        return None if self.trims else self.sequence_length
+
+    @property
+    def shape(self) -> Shape:
+        return (self.fixed_width,)
+
+    @property
+    def sorts(self) -> bool:
+        return self.trims
+
+    def width(self, rows: Rows) -> int:
+        return self.fixed_width or max(int(self.lengths_of(rows).max(initial=1)), 1)
+
+    def n_bytes(self, rows: Rows) -> int:
+        return len(rows) * self.width(rows) * np.dtype(np.int32).itemsize
+
+    def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        return np.minimum(self.texts.lengths_of(rows), self.sequence_length)
+
+    def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
+        """Return the token ids of these rows, int32 array of shape (n_rows, width).
+
+        Ids of `vocab_size` or more become 1 (unknown). Texts are padded after their end with 0.
+        """
+        places, inside = kept_places(
+            self.texts.offsets[rows],
+            self.texts.lengths_of(rows),
+            n_max=self.sequence_length,
+            truncating=self.truncating,
+            n_columns=self.width(rows),
+        )
+        if not len(self.texts.ids):
+            return np.zeros(inside.shape, dtype=np.int32)
+        ids = self.texts.ids[np.where(inside, places, 0)]
+        return np.where(
+            inside, np.where(ids < self.vocab_size, ids, UNKNOWN_ID), PADDING_ID
+        ).astype(np.int32)
+
+
+class TokenIds(Input):
+    """The input of every model whose input has the name of no other kind."""
+
+    name = "ids"
+    hyperparameters = ("vocab_size", "sequence_length")
+    what = "token ids"
+    is_cut = has_layers = True
+    file = "vocabulary.txt"
+
+    def is_taken_by(self, space: SearchSpace) -> bool:
+        return not space.takes_texts
+
+    def view(
+        self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
+    ) -> InputView:
+        return WordView(
+            texts,
+            vocab_size=int(values["vocab_size"]),
+            sequence_length=int(values["sequence_length"]),
+            truncating=str(values.get("truncating", "pre")),
+            trims=ignores_padding,
+        )
+
+    def is_in(self, inputs: ModelInput) -> bool:
+        return inputs.vocab_size > 0
+
+    def describe(self, values: Values) -> dict[str, Any]:
+        return {
+            "vocab_size": int(values["vocab_size"]),
+            "sequence_length": int(values["sequence_length"]),
+        }
+
+    def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> list[str]:
+        return corpus.words(inputs.vocab_size)
+
+    def encode(
+        self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
+    ) -> dict[str, Stored]:
+        return {}  # Every text has token ids (`corpus.encode`).
+
+    def layers(self, text: Any, vocabulary: Any, inputs: ModelInput) -> Any:
+        from tuning.inputs.keras_layers import token_ids
+
+        return token_ids(
+            text,
+            vocabulary,
+            sequence_length=inputs.sequence_length,
+            truncating=inputs.truncating,
+        )
+
+    def words(self, folder: Path, inputs: ModelInput) -> set[bytes]:
+        return words_of(folder / self.file, inputs.vocab_size)
