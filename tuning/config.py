@@ -203,7 +203,10 @@ def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str,
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """A source of labeled texts, and how its labels become classes."""
+    """A source of labeled texts, how its labels become classes, and which rows are for training,
+    validation and test: `split` is a kind of split in `tuning.data.splits`, and `split_column` the
+    column that the kind reads.
+    """
 
     refuses_unknown_keys: ClassVar[bool] = True
 
@@ -213,6 +216,8 @@ class DataConfig:
     data_dir: str | None = None
     positive_from: float = DEFAULT_POSITIVE_FROM
     drop_stars: tuple[float, ...] = ()
+    split: str = field(default="random", metadata=OMIT_DEFAULT)
+    split_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         object.__setattr__(

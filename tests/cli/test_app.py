@@ -376,7 +376,7 @@ def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:
     assert all(
         words in out
         for words in (
-            "240: train 168, validation 36, test 36",
+            "240: train 168, validation 36, test 36. The splits are stratified",
             "negative 120 (50.0%)",
             "duplicates",
             "unknown tokens",

@@ -8,6 +8,7 @@ import pytest
 from tests.texts import make_reviews
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import DataError, SpaceError
+from tuning.inputs import preset_tokens
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.preset import PresetCard
 from tuning.results import ResultsDir
@@ -28,7 +29,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(preset)
         return PresetCard(preset, "", "BertBackbone", 128, [2], [3])
 
-    monkeypatch.setattr(prepare, "build_tokens", build)
+    monkeypatch.setattr(preset_tokens, "build_tokens", build)
     return names
 
 
@@ -69,7 +70,7 @@ def test_tokens_are_not_built_of_data_that_have_changed(
     read: list[dict[str, list[str]]] = []
     card = PresetCard("p", "", "BertBackbone", 128, [2], [3])
     monkeypatch.setattr(
-        prepare, "build_tokens", lambda *_, texts, progress: [read.append(texts()), card][1]
+        preset_tokens, "build_tokens", lambda *_, texts, progress: [read.append(texts()), card][1]
     )
     length = Hyperparameter(name="sequence_length", kind="fixed", default=64)
     space = SearchSpace("mine", (PRESET, length))

@@ -51,10 +51,10 @@ class Labels:
 class Reviews:
     """Labeled texts.
 
-    `frame` has the columns text (str) and label (int64, an index into `class_names`), and slice
-    (str) if the source was read with a slice column. `dropped` is the number of rows that were left
-    out, by reason; `broken` the places of the lines that could not be read; `class_rule` says how
-    stars became classes, and is None for other labels.
+    `frame` has the columns text (str) and label (int64, an index into `class_names`), and slice and
+    split (str) if the source was read with a column for them. `dropped` is the number of rows that
+    were left out, by reason; `broken` the places of the lines that could not be read; `class_rule`
+    says how stars became classes, and is None for other labels.
     """
 
     frame: pd.DataFrame
@@ -95,9 +95,10 @@ def load_reviews(
     frame = pd.DataFrame(
         {"text": texts[keep].astype(str).reset_index(drop=True), "label": labels.codes[keep]}
     )
-    if slice_column is not None:
-        values = clean(table.frame[named_column(table.frame.columns, slice_column, "slice_column")])
-        frame["slice"] = values[keep].astype(str).reset_index(drop=True)
+    for name, column in (("slice", slice_column), ("split", config.split_column)):
+        if column is not None:
+            values = clean(table.frame[named_column(table.frame.columns, column, f"{name}_column")])
+            frame[name] = values[keep].astype(str).reset_index(drop=True)
     dropped = {
         **labels.dropped,
         **({"with an empty text": int(empty.sum())} if empty.any() else {}),

@@ -1,22 +1,51 @@
-"""Split reviews into train, validation and test: 70/15/15, stratified, no text in two splits."""
+"""Split reviews into train, validation and test, by one of several kinds of split.
+
+Each kind is a module that has the members of `SplitKind`, and an entry in `SPLIT_KINDS`.
+"""
 
 import hashlib
 import itertools
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tuning.config import SPLITS
+from tuning.config import SPLITS, check_name
+from tuning.data import random_split
 from tuning.data.sources import Reviews
 from tuning.data.text_bytes import BOUNDARY, byte_lengths, joined, split_up
-from tuning.errors import DataError
+from tuning.errors import ArgumentError, DataError
 
-SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
-# With fewer texts of a class, the two small splits would have at most one of them.
-MIN_TEXTS_PER_CLASS = 10
+
+class SplitKind(Protocol):
+    """A rule for which rows are for training, validation and test.
+
+    `SENTENCE` describes the rule in the data card. `COLUMN` names, in the plural, the values that
+    the rule reads beside texts and labels, such as "products"; they are in the column `split` of
+    `reviews.frame`, which `DataConfig.split_column` chooses. None: the rule reads no such column.
+    """
+
+    SENTENCE: str
+    COLUMN: str | None
+
+    def assign(
+        self, reviews: Reviews, texts: npt.NDArray[np.int64], *, seed: int
+    ) -> npt.NDArray[np.int8]:
+        """Return the index in `SPLITS` of the split of each row, int8 (n_rows,).
+
+        `texts` is the number of each row's text, from 0 in order of first occurrence. Rows with the
+        same number must be in the same split. The result must not depend on anything but the
+        arguments.
+
+        Raises:
+            DataError: the rows can't be split by the rule.
+        """
+
+
+SPLIT_KINDS: dict[str, SplitKind] = {"random": random_split}
 
 _DROP_UNICODE = re.compile(r"[^\w\s]|_")
 _ASCII_TABLE = bytes(
@@ -50,22 +79,18 @@ class SplitReviews:
             )
 
 
-def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
-    """Split 70/15/15 by distinct text, stratified by class.
-
-    Texts with the same `identity` are in the same split, so the shares count distinct texts.
-    """
-    codes = distinct_codes(reviews.frame["text"])
-    first_rows = np.unique(codes, return_index=True)[1]
-    strata = reviews.labels[first_rows]
-    counts = np.bincount(strata, minlength=len(reviews.class_names))
-    if counts.min() < MIN_TEXTS_PER_CLASS:
-        name = reviews.class_names[int(counts.argmin())]
-        raise DataError(
-            f"Each class must have {MIN_TEXTS_PER_CLASS} different texts or more, for three splits;"
-            f" {name!r} has {counts.min()}. Leave the class out, or merge it with another."
+def split_reviews(reviews: Reviews, *, seed: int, kind: str = "random") -> SplitReviews:
+    """Split reviews by a kind of split. Texts with the same `identity` are in the same split."""
+    check_name("split", kind, tuple(SPLIT_KINDS))
+    rule = SPLIT_KINDS[kind]
+    if (rule.COLUMN is None) != ("split" not in reviews.frame):
+        raise ArgumentError(
+            f"split {kind!r} must come with split_column, the column of {rule.COLUMN}."
+            if rule.COLUMN
+            else f"split_column must be left out with split {kind!r}, which reads no column."
         )
-    rows = _assign(strata, seed=seed)[codes]
+    texts = distinct_codes(reviews.frame["text"])
+    rows = rule.assign(reviews, texts, seed=seed)
     columns = {column: reviews.frame[column] for column in reviews.frame}
     # Each column is filtered by itself, because selecting rows of a frame copies all columns first.
     frames = {
@@ -79,26 +104,9 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     return SplitReviews(
         frames,
         reviews.class_names,
-        len(reviews.frame) - len(first_rows),
+        len(texts) - int(texts.max()) - 1,
         _fingerprint(frames, reviews.class_names),
     )
-
-
-def _assign(strata: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int8]:
-    """Return the index in `SPLITS` of the split of each distinct text, int8 (n,)."""
-    # Imported here because the import takes 2 s, and prediction does not need it.
-    from sklearn.model_selection import train_test_split
-
-    train, rest = train_test_split(
-        np.arange(len(strata)), train_size=SHARES["train"], stratify=strata, random_state=seed
-    )
-    validation, test = train_test_split(
-        rest, test_size=0.5, stratify=strata[rest], random_state=seed
-    )
-    split_of = np.empty(len(strata), dtype=np.int8)
-    for number, members in enumerate((train, validation, test)):
-        split_of[members] = number
-    return split_of
 
 
 def fold(text: str) -> str:

@@ -72,6 +72,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         "front_matter": _front_matter(manifest),
         "data_name": _data_name(manifest),
         "class_rule": data_card.class_rule,
+        "split_rule": data_card.split_rule,
         "train_counts": list(
             zip(manifest.class_names, data_card.class_counts["train"], strict=True)
         ),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
+from tuning.data import random_split
 from tuning.data.folders import checksum_of, passes
 from tuning.data.sources import MISSING
 from tuning.data.splits import SplitReviews
@@ -24,15 +25,16 @@ REFERENCE_NAME = "linear_reference.json"  # the scores and settings of a linear 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """The source of the texts, how its stars became classes, and the parts of it that were left
-    out: the number of rows by reason, and the number of lines that could not be read, with the
-    places of the first of them.
+    """The source of the texts, how its stars became classes, how its rows were split, and the parts
+    of it that were left out: the number of rows by reason, and the number of lines that could not
+    be read, with the places of the first of them.
     """
 
     data: str | None = field(default=None, metadata=OMIT_DEFAULT)
     text_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
     label_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
     class_rule: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    split_rule: str = field(default=random_split.SENTENCE, metadata=OMIT_DEFAULT)
     dropped: dict[str, int] | None = field(default=None, metadata=OMIT_DEFAULT)
     n_broken_lines: int | None = field(default=None, metadata=OMIT_DEFAULT)
     broken_lines: list[str] | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -53,6 +55,7 @@ class DataFacts:
     n_duplicates: int
     label_column: str | None = None
     class_rule: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    split_rule: str = field(default=random_split.SENTENCE, metadata=OMIT_DEFAULT)
     dropped: dict[str, int] | None = None
 
 

@@ -196,7 +196,9 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
         ),
         (
             "rows",
-            f"{n_rows:,}: " + ", ".join(f"{name} {card.n_rows[name]:,}" for name in SPLITS),
+            f"{n_rows:,}: "
+            + ", ".join(f"{name} {card.n_rows[name]:,}" for name in SPLITS)
+            + f". {card.split_rule}",
         ),
         (
             "classes",

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.trainers.compile_utils import get_loss
 
-from tuning.data.splits import MIN_TEXTS_PER_CLASS
+from tuning.data.random_split import MIN_TEXTS_PER_CLASS
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.inputs.kinds import TEXTS
