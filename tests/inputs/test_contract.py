@@ -9,11 +9,13 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.presets import fetch_in_this_process
 from tests.texts import make_reviews, splits_of
 from tuning.config import TrainConfig
-from tuning.inputs import preset_tokens, tokenizer
+from tuning.inputs import contract, preset_tokens, tokenizer
 from tuning.inputs.contract import (
     IdTexts,
     Input,
@@ -24,6 +26,7 @@ from tuning.inputs.contract import (
     Stored,
     TokenizedTexts,
     Values,
+    resplit,
 )
 from tuning.inputs.corpus import Corpus, build_corpus, encode
 from tuning.inputs.kinds import KINDS, TEXTS, kinds_in
@@ -171,6 +174,34 @@ def test_stored_texts_can_be_joined_and_copied_into_memory(
             assert tokenizer.padded(row, n) == tokenizer.padded(own, n)
     for stored in (both.texts, *both.texts.others.values()):
         assert not any(isinstance(value, np.memmap) for value in vars(stored).values())
+
+
+@every_kind
+@settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.sets(st.integers(0, len(REVIEWS) - 1)), st.integers(1, 20))
+def test_rows_can_be_split_again(
+    kind: Input, corpus: Corpus, values: dict[str, Any], chosen: set[int], chunk_rows: int
+) -> None:
+    def rows_of(split: LabeledTexts) -> list[tuple[int, Any]]:
+        view = view_of(kind, split.texts, values)
+        rows = np.arange(len(split.labels))
+        return [
+            (label, row if kind is TEXTS else [id_ for id_ in row if id_])
+            for label, row in zip(split.labels.tolist(), view.batch(rows).tolist(), strict=True)
+        ]
+
+    splits = corpus.split("train"), corpus.split("validation")
+    rows = rows_of(splits[0] + splits[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contract, "SELECTED_ROWS", chunk_rows)
+        train, validation = resplit(*splits, sorted(chosen))
+    assert rows_of(validation) == [row for number, row in enumerate(rows) if number in chosen]
+    assert rows_of(train) == [row for number, row in enumerate(rows) if number not in chosen]
 
 
 def test_damaged_files_are_as_if_they_were_not_prepared(corpus: Corpus, tmp_path: Path) -> None:

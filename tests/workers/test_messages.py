@@ -63,6 +63,7 @@ JOB = TrainingJob(
     checkpoint="/results/s/trials/0001/checkpoint.npz",
     resume=True,
     with_validation=True,
+    validation_rows=(0, 7, 8),
     weights="/tmp/0.npz",
     predictions="/results/s/repeats/0001-5.npz",
 )

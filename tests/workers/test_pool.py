@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from tuning.data.corpus import Corpus
 
 from tests.paths import ROOT
 from tests.texts import make_reviews, substitute
@@ -304,6 +305,21 @@ def test_worker_sends_each_epoch_then_the_result(pool: AnyPool, quick: Path, cor
     assert [first.epoch.number, second.epoch.number] == [1, 2]
     assert last.result.history == [first.epoch, second.epoch]
     assert not last.result.stopped
+
+
+def test_worker_trains_on_the_rows_that_its_job_names(
+    pool: AnyPool, quick: Path, corpus: Path
+) -> None:
+    n_rows = Corpus(corpus).card.n_rows
+    n_train, n_both = n_rows["train"], n_rows["train"] + n_rows["validation"]
+
+    def losses(validation_rows: Sequence[int] | None) -> list[float]:
+        rows = None if validation_rows is None else tuple(validation_rows)
+        messages = train_one(pool, training(quick, corpus, validation_rows=rows))
+        return [epoch.metrics["val_loss"] for epoch in result_of(messages).history]
+
+    assert losses(range(n_train, n_both)) == losses(None)
+    assert losses(range(n_both - n_train)) != losses(None)
 
 
 def test_two_workers_train_at_once_and_agree(pool: AnyPool, quick: Path, corpus: Path) -> None:

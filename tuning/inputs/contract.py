@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # The part of a long text that is dropped.
 TRUNCATING = ("pre", "post", "middle")
+# Number of rows that `selected` copies at a time, because the places need 8 bytes a value.
+SELECTED_ROWS = 16_384
 
 Rows = npt.NDArray[np.int64]
 Values = Mapping[str, Any]
@@ -39,6 +41,7 @@ class Stored(Protocol):
 
     def __len__(self) -> int: ...
     def __add__(self, other: Self) -> Self: ...
+    def rows(self, rows: Rows) -> Self: ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class IdTexts:
             ids=np.concatenate([self.ids, other.ids]),
             offsets=np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
         )
+
+    def rows(self, rows: Rows) -> Self:
+        """Return a copy of these rows."""
+        ids, offsets = selected(self.ids, self.offsets, rows)
+        return replace(self, ids=ids, offsets=offsets)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -88,6 +96,10 @@ class TokenizedTexts(IdTexts):
         joined = super().__add__(other)
         return replace(joined, others={key: self.others[key] + other.others[key] for key in both})
 
+    def rows(self, rows: Rows) -> Self:
+        others = {key: stored.rows(rows) for key, stored in self.others.items()}
+        return replace(super().rows(rows), others=others)
+
 
 @dataclass(frozen=True)
 class LabeledTexts:
@@ -98,6 +110,9 @@ class LabeledTexts:
 
     def __add__(self, other: LabeledTexts) -> LabeledTexts:
         return LabeledTexts(self.texts + other.texts, np.concatenate([self.labels, other.labels]))
+
+    def rows(self, rows: Rows) -> LabeledTexts:
+        return LabeledTexts(self.texts.rows(rows), self.labels[rows])
 
     def in_memory(self) -> LabeledTexts:
         """Return the same texts and labels with plain arrays in the place of memory maps."""
@@ -290,6 +305,42 @@ class Input(abc.ABC):
             return sum(map(words.__contains__, tokens)), len(tokens)
 
         return count
+
+
+def resplit(
+    train: LabeledTexts, validation: LabeledTexts, validation_rows: Sequence[int]
+) -> tuple[LabeledTexts, LabeledTexts]:
+    """Split the rows of both splits again: `validation_rows` are the rows for validation, numbered
+    through `train` and then `validation`; the other rows are for training.
+    """
+    is_validation = np.zeros(len(train.labels) + len(validation.labels), dtype=bool)
+    is_validation[list(validation_rows)] = True
+    of_train, of_validation = np.split(is_validation, [len(train.labels)])
+    new_train, new_validation = (
+        train.rows(np.flatnonzero(of_train == value))
+        + validation.rows(np.flatnonzero(of_validation == value))
+        for value in (False, True)
+    )
+    return new_train, new_validation
+
+
+def selected(
+    values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Return a copy of the values of these rows and their offsets. The values of row i are those
+    from `offsets[i]` to `offsets[i + 1]`.
+    """
+    lengths = offsets[rows + 1] - offsets[rows]
+    ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    copied = np.empty(ends[-1], dtype=values.dtype)
+    for first in range(0, len(rows), SELECTED_ROWS):
+        part = slice(first, first + SELECTED_ROWS)
+        # From the place in the copy to the place in `values`, which differ by row.
+        moved = np.repeat(offsets[rows[part]] - ends[:-1][part], lengths[part])
+        start = int(ends[first])
+        places = np.arange(start, start + len(moved))
+        copied[places] = values[places + moved]
+    return copied, ends
 
 
 def words_of(vocabulary: Path, n_rows: int) -> set[bytes]:

@@ -25,6 +25,7 @@ from tuning.inputs.contract import (
     Stored,
     TokenizedTexts,
     Values,
+    selected,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ class SplitTexts:
             np.concatenate([self.data, other.data]),
             np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
         )
+
+    def rows(self, rows: Rows) -> Self:
+        return type(self)(*selected(self.data, self.offsets, rows))
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
         """Return the texts of these rows, an array of `str` of shape (n_rows,)."""
@@ -130,9 +134,11 @@ class Texts(Input):
         splits: Callable[[], SplitReviews],
         progress: Progress | None,
     ) -> None:
+        if not space.takes_texts:
+            return
         folder = corpus.texts_dir
-        with locked(folder) if space.takes_texts else contextlib.nullcontext():
-            if not space.takes_texts or is_as_written(folder):
+        with locked(folder):
+            if is_as_written(folder):
                 return
             read = splits()
             read.require_fingerprint(corpus.fingerprint)

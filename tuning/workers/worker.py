@@ -22,7 +22,7 @@ import psutil
 
 from tuning.errors import SpaceBug, TuningError
 from tuning.hardware import allocated_memory
-from tuning.inputs.contract import LabeledTexts
+from tuning.inputs.contract import LabeledTexts, resplit
 from tuning.inputs.corpus import open_corpus
 from tuning.kernels.threads import set_threads
 from tuning.training.result import Answer, Epoch, Infeasible, OverLimit
@@ -208,6 +208,8 @@ class _WorkerState:
         idle_seconds, self.idle_seconds = self.idle_seconds, 0.0
         train, validation = self._open(message.corpus)
         job = message.job
+        if job.validation_rows is not None:
+            train, validation = resplit(train, validation, job.validation_rows)
         try:
             _, result = fit.fit(
                 self._load(message.space_path),
