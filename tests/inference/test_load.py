@@ -11,7 +11,6 @@ from tests.stored_documents import files_of
 from tuning.atomic_io import write_json
 from tuning.errors import ExportError
 from tuning.inference.load import MAX_CHARACTERS, batches, fastest_format, load
-from tuning.inference.manifest import read_manifest
 
 INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
 MANIFEST = {
@@ -22,17 +21,6 @@ MANIFEST = {
     "left_out": {},
     "files": {},
 }
-
-
-def test_missing_export_names_the_command_to_type(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="make export-best"):
-        read_manifest(tmp_path)
-
-
-def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "export.json").write_text('{"schema_version": 99}')
-    with pytest.raises(ExportError, match="schema_version"):
-        read_manifest(tmp_path)
 
 
 def test_format_that_was_left_out_has_its_reason(tmp_path: Path) -> None:

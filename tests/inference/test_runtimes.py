@@ -12,7 +12,7 @@ import pytest
 
 from tests.paths import ROOT
 from tests.stored_documents import files_of
-from tuning.atomic_io import read_json, write_json
+from tuning.atomic_io import write_json
 from tuning.commands import install
 from tuning.data.corpus import encode
 from tuning.errors import ExportError
@@ -114,18 +114,3 @@ def test_runtime_that_is_not_installed_is_named(
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ExportError, match=re.escape(install("pretrained"))):
         load_format(tmp_path, "onnx", inputs=replace(INPUT, preset="p"))
-
-
-def test_missing_vocabulary_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"vocabulary\.txt"):
-        load_format(tmp_path, "onnx", inputs=INPUT)
-
-
-@pytest.mark.parametrize("change", [{}, {"sequence_length": 4}, {**vars(INPUT), "vocab_size": "x"}])
-def test_manifest_without_the_input_s_shape_is_one_sentence(
-    export: Path, tmp_path: Path, change: dict[str, object]
-) -> None:
-    manifest = read_json(export / "export.json", version=2)
-    write_json(tmp_path / "export.json", {**manifest, "schema_version": 2, "input": change})
-    with pytest.raises(ExportError, match=r"input\.vocab_size: "):
-        load(tmp_path, format_name="onnx")
