@@ -20,7 +20,6 @@ from tuning.spaces.hyperparameters import to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.handle import StudyHandle
-from tuning.study.lock import study_lock
 from tuning.study.study import open_study
 from tuning.study.summary import Summary
 
@@ -91,7 +90,7 @@ def test_add_leaves_one_out_and_goes_on(
 
 def test_add_names_what_the_space_does_not_have(results: ResultsDir) -> None:
     (sentence,) = take(results, foreign("trial 1", vocab_size=40, note="x", **{"tuner/epochs": 3}))
-    assert sentence == "The space does not have note, tuner/epochs: these values are not used."
+    assert "does not have note, tuner/epochs" in sentence
 
 
 def test_add_queues_a_configuration_once(results: ResultsDir) -> None:
@@ -174,16 +173,6 @@ def test_add_as_finished_needs_a_score_for_each_objective(tmp_path: Path) -> Non
     results = create(tmp_path, replace(CONFIG, costs=("n_params",), pruner="none"))
     with pytest.raises(StudyError, match="each objective of the study, val_accuracy, n_params"):
         take(results, foreign("trial 1", 0.9, vocab_size=20, cell="gru"), as_finished=True)
-
-
-def test_opened_refuses_a_study_that_another_process_has(results: ResultsDir) -> None:
-    folder = results.study("s")
-    with (
-        study_lock(folder),
-        pytest.raises(StudyError),
-        opened(StudyHandle(results, folder, results.storage_url(None))),
-    ):
-        raise AssertionError("the study was opened")
 
 
 def other_study(
@@ -272,18 +261,15 @@ def test_read_study_refuses_other_directions(tmp_path: Path) -> None:
         read(url)
 
 
-@pytest.mark.parametrize("name", [None, "val_auc"])
+@pytest.mark.parametrize("name", [None, "val_auc", "val_accuracy"])
 def test_read_study_as_finished_needs_the_objective(tmp_path: Path, name: str | None) -> None:
     url = other_study(tmp_path, name=name)
     assert len(read(url)) == 2
-    with pytest.raises(
-        StudyError, match=f"objective val_accuracy; 'other' has {name or 'objectives without'}"
-    ):
-        read(url, same_objectives=True)
-
-
-def test_read_study_as_finished_takes_the_same_objective(tmp_path: Path) -> None:
-    assert len(read(other_study(tmp_path, name="val_accuracy"), same_objectives=True)) == 2
+    if name == "val_accuracy":
+        assert len(read(url, same_objectives=True)) == 2
+    else:
+        with pytest.raises(StudyError, match=f"'other' has {name or 'objectives without'}"):
+            read(url, same_objectives=True)
 
 
 def test_read_study_refuses_what_is_not_there(tmp_path: Path) -> None:
@@ -292,15 +278,12 @@ def test_read_study_refuses_what_is_not_there(tmp_path: Path) -> None:
         read(url, "gone")
     with pytest.raises(StudyError, match=r"the file .*gone\.db does not exist"):
         read(f"sqlite:///{tmp_path / 'gone.db'}")
+    empty = f"sqlite:///{tmp_path / 'empty.db'}"
+    optuna.create_study(study_name="other", storage=empty, direction="maximize")
+    with pytest.raises(StudyError, match="must have a completed trial"):
+        read(empty)
     with pytest.raises(StorageError, match=r"the URL of an Optuna storage; .* gave: Could"):
         read("nonsense")
-
-
-def test_read_study_refuses_one_without_completed_trials(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'other.db'}"
-    optuna.create_study(study_name="other", storage=url, direction="maximize")
-    with pytest.raises(StudyError, match="must have a completed trial; 'other' has none"):
-        read(url)
 
 
 def test_write_best_values_is_what_keras_tuner_and_optuna_read(

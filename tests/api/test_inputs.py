@@ -94,12 +94,6 @@ def test_column_that_comes_later_is_added_and_stays(tmp_path: Path) -> None:
         assert set(pd.read_parquet(path)["product"]) == {product}
 
 
-def test_columns_can_be_named() -> None:
-    frame = pd.DataFrame({"comment": ["good", "bad"], "stars": [5, 1], "mood": ["a", "b"]})
-    named = frame_of(frame, text_column="comment", label_column="mood")
-    assert named.stem != frame_of(frame, text_column="comment").stem
-
-
 def test_missing_column_is_named_with_the_columns_there_are() -> None:
     with pytest.raises(DataError, match="'body'"):
         frame_of(make_reviews(), text_column="body")
@@ -115,8 +109,11 @@ def test_texts_that_are_none_are_accepted_and_numbers_are_not() -> None:
 
 def test_labels_of_several_types_are_refused_in_a_sentence() -> None:
     frame = pd.DataFrame({"text": ["good", "bad"], "label": ["positive", 0]})
-    with pytest.raises(DataError, match="all texts or all numbers"):
-        frame_of(frame)
+    intervals = make_reviews()
+    intervals["star_rating"] = pd.cut(intervals["star_rating"], 3)
+    for wrong in (frame, intervals):
+        with pytest.raises(DataError, match="all texts or all numbers"):
+            frame_of(wrong)
 
 
 def test_table_of_texts_or_labels_is_refused() -> None:
@@ -153,13 +150,6 @@ def test_texts_with_lone_surrogates_are_written(tmp_path: Path) -> None:
     for given in (frame, frame_of_lists([*frame["text"]], [*frame["label"]])):
         read = pd.read_parquet(frame_of(given).write(StudyDir(tmp_path / f"s{given.shape[1]}")))
         assert (read["text"][0], read["label"][0]) == ("good ?", "?")
-
-
-def test_labels_that_are_intervals_are_refused_in_a_sentence() -> None:
-    frame = make_reviews()
-    frame["star_rating"] = pd.cut(frame["star_rating"], 3)
-    with pytest.raises(DataError, match="all texts or all numbers"):
-        frame_of(frame)
 
 
 def test_lists_may_be_iterators_and_have_one_value_for_each_row() -> None:

@@ -111,11 +111,6 @@ def test_property_of_a_study_names_its_parameters(copied: Setting) -> None:
     check(lambda: study.optuna_study, TuningError, "storage")
 
 
-def test_methods_of_an_export_name_their_parameters(onnx_export: Path) -> None:
-    export = tuning.load_export(onnx_export)
-    check(lambda: export.predict("one text"), ArgumentError, "texts must be a list")
-
-
 @pytest.mark.parametrize(
     ("group", "message"),
     [

@@ -153,28 +153,26 @@ def test_card_contains(manifest: FullManifest, sentence: str) -> None:
     assert sentence in prose(manifest)
 
 
-@pytest.mark.parametrize("ngrams", [0, 3])
-def test_card_describes_the_input_of_a_model(manifest: FullManifest, ngrams: int) -> None:
-    sizes = {"ngrams": ngrams, "ngram_vocab_size": 1_002} if ngrams else {}
-    inputs = ModelInput(vocab_size=12, sequence_length=9, truncating="middle", **sizes)
-    card = prose(replace(manifest, input=inputs))
-    assert "Only the first and the last words, in all 9 words, of a longer text are used" in card
-    assert "The vocabulary has at most 10 words" in card
-    assert ("words, pairs and triples of words a text contains, at most the 1,000" in card) is (
-        ngrams == 3
-    )
-    assert ("`ngrams.txt` contains the n-grams" in card) is (ngrams == 3)
+WORDS = {"vocab_size": 12, "sequence_length": 9}
+NGRAMS = {"ngrams": 3, "ngram_vocab_size": 12}
 
 
-def test_card_of_a_model_of_ngrams_alone_names_no_words(manifest: FullManifest) -> None:
-    inputs = ModelInput(
-        vocab_size=0, sequence_length=0, truncating="pre", ngrams=1, ngram_vocab_size=12
-    )
+@pytest.mark.parametrize(
+    ("sizes", "shown", "absent"),
+    [
+        (WORDS, "vocabulary has at most 10 words", "`ngrams.txt`"),
+        (WORDS, "first and the last words, in all 9", "`ngrams.txt`"),
+        (NGRAMS, "pairs and triples of words", "The vocabulary has"),
+        (NGRAMS | {"ngrams": 1}, "which words a text contains, at most the 10", "longer text"),
+    ],
+)
+def test_card_describes_the_input_of_a_model(
+    manifest: FullManifest, sizes: dict[str, int], shown: str, absent: str
+) -> None:
+    none = {"vocab_size": 0, "sequence_length": 0}
+    inputs = ModelInput(**{**none, **sizes}, truncating="middle")
     card = prose(replace(manifest, input=inputs))
-    assert "which words a text contains, at most the 10 most frequent" in card
-    assert "The vocabulary has" not in card
-    assert "longer text" not in card
-    assert "vocabulary.txt" not in card
+    assert shown in card and absent not in card
 
 
 def test_card_states_that_nothing_was_confirmed(manifest: FullManifest) -> None:

@@ -14,51 +14,43 @@ from tuning.evaluation.statistics import Interval
 from tuning.report.confirmation import finalist_rows, missed_sentences, plan, sentences
 
 
+def text_of(confirmation: Confirmation) -> str:
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    return " ".join(sentences(confirmation, estimates, study="s"))
+
+
+LOSSES = {1: [0.40, 0.41, 0.40], 0: [0.50, 0.51, 0.50]}
+
+
 @pytest.mark.parametrize(
-    ("repeats", "words"),
+    ("repeats", "metric", "words"),
     [
-        ({1: [0.90, 0.91, 0.90], 0: [0.80, 0.81, 0.80]}, "better than the baseline by 0.1000 ["),
         (
-            {1: [0.80, 0.85, 0.82], 0: [0.81, 0.82, 0.83]},
-            "more seeds would narrow the interval to ± 0.01",
+            {1: [0.90, 0.91, 0.90], 0: [0.80, 0.81, 0.80]},
+            "val_accuracy",
+            "better than the baseline",
         ),
-        ({1: [0.90], 0: [0.80]}, "too few to say"),
-        ({1: [0.70, 0.71, 0.70], 0: [0.80, 0.81, 0.80]}, "nothing that was tried is better"),
-        ({1: [0.90, 0.91], 0: [None]}, "no repeat to compare with"),
+        ({1: [0.80, 0.85, 0.82], 0: [0.81, 0.82, 0.83]}, "val_accuracy", "more seeds would narrow"),
+        ({1: [0.90], 0: [0.80]}, "val_accuracy", "too few to say"),
+        ({1: [0.70, 0.71, 0.70], 0: [0.80, 0.81, 0.80]}, "val_accuracy", "nothing that was tried"),
+        ({1: [0.90, 0.91], 0: [None]}, "val_accuracy", "no repeat to compare with"),
+        (LOSSES, "val_loss", "better than the baseline by 0.1000"),
     ],
 )
 def test_best_is_compared_with_the_baseline(
-    repeats: dict[int, list[float | None]], words: str
+    repeats: dict[int, list[float | None]], metric: str, words: str
 ) -> None:
-    confirmation = with_repeats(repeats)
-    estimates = estimate(confirmation)
-    assert estimates is not None
-    assert words in " ".join(sentences(confirmation, estimates, study="s"))
-
-
-def test_less_loss_is_better() -> None:
-    confirmation = with_repeats({1: [0.40, 0.41, 0.40], 0: [0.50, 0.51, 0.50]}, metric="val_loss")
-    estimates = estimate(confirmation)
-    assert estimates is not None
-    assert "better than the baseline by 0.1000" in sentences(confirmation, estimates, study="s")[0]
+    assert words in text_of(with_repeats(repeats, metric=metric))
 
 
 @pytest.mark.parametrize(
-    ("n", "head"),
-    [
-        (1, "Trial 1 is ahead after 1 fresh seed: "),
-        (2, "Trial 1 is ahead after 2 fresh seeds: "),
-        (3, "Trial 1 is the confirmed best: "),
-    ],
+    ("n", "head"), [(1, "ahead after 1 fresh seed: "), (2, "ahead after 2 "), (3, "the confirmed")]
 )
 def test_best_is_called_confirmed_from_three_shared_seeds_on(n: int, head: str) -> None:
-    confirmation = with_repeats(
-        {1: [0.90, 0.91, 0.90][:n], 2: [0.7, 0.71, 0.70][:n], 0: [0.80, 0.81, 0.80][:n]}
-    )
-    estimates = estimate(confirmation)
-    assert estimates is not None
-    text = " ".join(sentences(confirmation, estimates, study="s"))
-    assert text.startswith(head)
+    values = {1: [0.90, 0.91, 0.90], 2: [0.7, 0.71, 0.70], 0: [0.80, 0.81, 0.80]}
+    text = text_of(with_repeats({trial: of_trial[:n] for trial, of_trial in values.items()}))
+    assert text.startswith(f"Trial 1 is {head}")
     assert ("is better than the baseline" in text) is (n == 3)
     assert ("Nothing is confirmed with fewer than 3 seeds." in text) is (n < 3)
 
@@ -100,9 +92,7 @@ def test_digits_that_are_shown_are_compared(
     repeats: dict[int, list[float | None]], metric: str, words: str
 ) -> None:
     confirmation = with_repeats(repeats, metric=metric)
-    estimates = estimate(confirmation)
-    assert estimates is not None
-    text = " ".join(sentences(confirmation, estimates, study="s"))
+    text = text_of(confirmation)
     assert words in text
     assert "by 0.0000" not in text and "-0.0000" not in text
 
@@ -122,12 +112,8 @@ def test_front_is_named() -> None:
         on_front((0.9, 50), (0.7, 5), (0.5, 40)),
         lambda trial, seed: {1: 0.9, 2: 0.7, 0: 0.5}[trial],
     )
-    estimates = estimate(confirmation)
-    assert estimates is not None
-    assert (
-        "On the confirmed Pareto front: trial 1 (0.9000), trial 2 (0.7000). `make export-best"
-        in " ".join(sentences(confirmation, estimates, study="s"))
-    )
+    words = "On the confirmed Pareto front: trial 1 (0.9000), trial 2 (0.7000). `make export-best"
+    assert words in text_of(confirmation)
 
 
 def test_pruned_trials_that_are_better_than_the_best_are_counted() -> None:
@@ -138,19 +124,14 @@ def test_pruned_trials_that_are_better_than_the_best_are_counted() -> None:
     estimates = estimate(confirmation)
     assert estimates is not None
     (missed,) = missed_sentences(confirmation, estimates)
+    untrained = replace(confirmation, pruned=pruned(1.0))
+    assert missed_sentences(untrained, estimates) == []
     rate = stats.binomtest(1, 2).proportion_ci()
     assert missed.startswith(
         "2 pruned trials were trained to the end, drawn at random: 1 better than the search's best,"
         " 0.9000"
     )
     assert f"between {rate.low:.0%} and {rate.high:.0%}" in missed
-
-
-def test_pruned_trials_without_a_training_are_not_mentioned() -> None:
-    confirmation = replace(with_repeats({1: [0.9], 0: [0.8]}), pruned=pruned(1.0))
-    estimates = estimate(confirmation)
-    assert estimates is not None
-    assert missed_sentences(confirmation, estimates) == []
 
 
 def test_plan_names_the_trainings_and_their_duration() -> None:
@@ -162,13 +143,6 @@ def test_plan_names_the_trainings_and_their_duration() -> None:
         " 8 min with 2 workers (budget: 225% of the search's worker seconds)."
     )
     confirmation, _ = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
-    assert plan(confirmation, n_workers=2) == ""
-
-
-def test_plan_of_a_budget_that_pays_nothing_is_empty() -> None:
-    confirmation = plan_confirmation(
-        finalists(0.9, 0.8, 0.7), metric="val_accuracy", seeds=SEEDS, search_seconds=1.0, share=0.5
-    )
     assert plan(confirmation, n_workers=2) == ""
 
 
@@ -199,9 +173,6 @@ def test_finalists_as_good_as_the_baseline_are_seldom_called_better(
         assert estimates is not None
         texts.append(sentences(confirmation, estimates, study="s")[0])
     assert sum("is better than the baseline" in text for text in texts) / len(texts) <= limit
-
-
-# The table of the finalists
 
 
 def table_of(confirmation: Confirmation) -> list[dict[str, str]]:
@@ -240,16 +211,6 @@ def test_finalist_that_the_budget_does_not_pay_for_is_shown_with_the_seed_that_i
     for trial, text in dropped.items():
         word, _, seed = text.split()
         assert ((int(trial), int(seed)) in done) == (word == "after")
-
-
-def test_column_in_which_nothing_stands_is_left_out() -> None:
-    confirmation, _ = play(begin(0.9, 0.5), lambda trial, seed: 0.9)
-    assert "dropped" not in table_of(confirmation)[0]
-
-
-def test_front_has_the_other_objectives() -> None:
-    confirmation, _ = play(on_front((0.9, 50), (0.5, 40)), lambda trial, seed: 0.9)
-    assert [row["other objectives"] for row in table_of(confirmation)] == ["50", "40"]
 
 
 def test_baseline_and_starting_points_are_named() -> None:

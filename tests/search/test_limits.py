@@ -12,16 +12,13 @@ from tests.commands import Ran
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tuning.atomic_io import read_json
-from tuning.config import TrainConfig, Workers
-from tuning.confirmation.estimates import estimate
+from tuning.config import TrainConfig
 from tuning.errors import StudyError
-from tuning.export.export import best_trial, named_trial
-from tuning.report.confirmation import sentences
+from tuning.export.export import named_trial
 from tuning.report.page import write_report
 from tuning.report.sentences import verdict
 from tuning.report.tables import trial_rows
 from tuning.results import ResultsDir
-from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.tune import Outcome
 from tuning.study.handle import StudyHandle
 from tuning.study.summary import summarize
@@ -70,46 +67,6 @@ def test_model_over_the_limit_is_not_trained_and_can_not_be_the_best(setting: Se
     ]
     # Optuna must choose the same best trial.
     assert summary.best is not None and setting.study().best_trial.number == summary.best.number
-
-
-@pytest.mark.slow
-def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting: Setting) -> None:
-    setting.tune(24, config={"max_parameters": 122})
-    size = ConfirmationSize(top=2, n_seeds=3, share=10.0, n_pruned=0)
-    confirmation = confirm(
-        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
-        size=size,
-        workers=Workers(1),
-    )
-    baseline = confirmation.baseline
-    assert baseline is not None and baseline.is_over_limit and len(baseline.repeat_values) == 3
-    finalists = [
-        replace(
-            finalist,
-            repeats={
-                seed: (0.9 if finalist.is_baseline else 0.5) + seed / 100 for seed in (1, 2, 3)
-            },
-        )
-        for finalist in confirmation.finalists
-    ]
-    confirmation = replace(confirmation, finalists=finalists)
-    confirmation.save(setting.folder)
-    estimates = estimate(confirmation)
-    assert estimates is not None and not estimates.best.is_baseline
-    assert "worse than the baseline (which is over a limit)" in " ".join(
-        sentences(confirmation, estimates, study="s")
-    )
-    study = StudyHandle.of(setting.results, setting.folder.name)
-    assert best_trial(study).number == estimates.best.trial
-
-
-@pytest.mark.slow
-def test_latency_is_measured_and_limited(setting: Setting) -> None:
-    setting.tune(2, config={"max_latency_ms": 1e-6})
-    trials = setting.study().trials
-    assert [t.state for t in trials] == [TrialState.PRUNED] * 2
-    assert all(t.user_attrs["latency_ms"] > 0 for t in trials)
-    assert "over a limit" in verdict(summarize(setting.study(), metric="val_accuracy"))
 
 
 @pytest.mark.slow

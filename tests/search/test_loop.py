@@ -17,7 +17,7 @@ from tests.stored_documents import CARD
 from tests.studies import CONFIG, session_of
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, StorageError, StudyError
-from tuning.outcomes import FailureReason, SearchEnd, StopReason
+from tuning.outcomes import FailureReason, SearchEnd
 from tuning.results import ResultsDir
 from tuning.search import ends, loop, open_trials
 from tuning.search.loop import Search
@@ -153,7 +153,6 @@ def sends(*messages: Any) -> Scripts:
 
 
 def has_value(value: float) -> Scripts:
-    """Return scripts of trainings whose epochs all have this value."""
     return lambda job: trains(job, value=value)
 
 
@@ -358,20 +357,6 @@ def test_search_ends_when_all_trials_fail_one_after_the_other(make: Make) -> Non
     assert run.states() == ["FAIL"] * ends.MAX_FAILURES_IN_A_ROW
 
 
-def test_trial_that_ends_sets_the_count_of_failures_back(make: Make) -> None:
-    n_started = 0
-
-    def script(job: TrainingJob) -> Script:
-        nonlocal n_started
-        n_started += 1
-        fails = sends(TrainingFailed(FailureReason.NAN_LOSS, "nan"))
-        return trains(job) if n_started % ends.MAX_FAILURES_IN_A_ROW == 0 else fails(job)
-
-    run = make(script)
-    assert run.go(3) is SearchEnd.FINISHED
-    assert run.states().count("FAIL") == 3 * (ends.MAX_FAILURES_IN_A_ROW - 1)
-
-
 def by_value(values: list[float]) -> Scripts:
     """Return scripts of trainings with these values, in the order in which the trials start.
 
@@ -472,17 +457,6 @@ def test_interrupted_trial_is_paused_or_queued_again(can_pause: bool, make: Make
     assert run.states().count("COMPLETE") == 3
 
 
-def test_interrupted_trial_is_paused_however_large_its_checkpoint_is(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only trials that wait at a rung make room for the checkpoints of others."""
-    monkeypatch.setattr(open_trials, "MAX_CHECKPOINT_BYTES", 0)
-    run = make(after_the_baseline(trains), interrupt=Interrupt())
-    interrupting(run, after=EPOCHS + 2)
-    assert run.go(3) is SearchEnd.INTERRUPTED
-    assert run.states() == ["COMPLETE", "RUNNING"]
-
-
 @pytest.fixture
 def others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the study another coordinator, which is between two heartbeats."""
@@ -550,7 +524,6 @@ def test_values_that_another_coordinator_leaves_are_trained_before_paused_trials
 
 
 def end_the_time(run: Run, monkeypatch: pytest.MonkeyPatch, *, after: str) -> None:
-    """Make 1,001 seconds pass after the event that begins with `after`."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(loop, "time", clock)
 
@@ -617,8 +590,6 @@ def test_queued_value_that_is_no_choice_fails_its_trial_and_no_other(make: Make)
 
 
 def same_as_the_first(run: Run, *, n: int) -> None:
-    """Queue the values of trial 1 again, as trials 2, 3, …"""
-
     def on_change(progressed: Any) -> None:
         if progressed.event.startswith("trial 1 starts"):
             for _ in range(n):
@@ -691,11 +662,17 @@ def test_starting_points_are_trained_right_after_the_baseline(
     n_workers: int, sampler: str, make: Make
 ) -> None:
     run = make(trains, n_workers=n_workers, **with_points(sampler))
+    events: list[str] = []
+    run.on_change = lambda progressed: events.append(progressed.event)
     assert run.go(5) is SearchEnd.FINISHED
+    # The study has no more trials than asked for.
     assert run.states() == ["COMPLETE"] * 5
     assert vocab_sizes(run)[:3] == [10, 20, 30]
     assert numbers(run) == [None, 1, 2, None, None]
     assert len(set(vocab_sizes(run))) == 5
+    started = [event for event in events if " starts" in event]
+    assert started[0] == "trial 0 starts: vocab_size 10"
+    assert started[2] == "trial 2 starts (starting point 2): vocab_size 30"
 
 
 def test_grid_searches_each_starting_point_once(make: Make) -> None:
@@ -732,14 +709,6 @@ def test_starting_point_that_is_lost_is_queued_again_as_one(make: Make) -> None:
     assert numbers(run) == [None, 1, 1, 2]
 
 
-def test_starting_point_that_can_not_be_trained_is_not_queued_again(make: Make) -> None:
-    fails = sends(TrainingFailed(FailureReason.NAN_LOSS, "nan"))
-    run = make(after_the_baseline(fails), **with_points())
-    assert run.go(3) is SearchEnd.FINISHED
-    assert run.states() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-    assert numbers(run) == [None, 1, 2, None]
-
-
 def test_duplicate_of_a_starting_point_is_none_itself(make: Make) -> None:
     run = make(trains, **with_points())
     same_as_the_first(run, n=1)
@@ -747,33 +716,6 @@ def test_duplicate_of_a_starting_point_is_none_itself(make: Make) -> None:
     (duplicate,) = (trial for trial in run.trials if "same_as" in trial.user_attrs)
     assert duplicate.params == run.trials[1].params
     assert "starting_point" not in duplicate.user_attrs
-
-
-def test_starting_point_is_pruned_as_any_other_trial(make: Make) -> None:
-    run = make(by_value([0.9, 0.1, 0.8, 0.7]), pruner="asha", **with_points())
-    assert run.go(4) is SearchEnd.FINISHED
-    assert run.states()[:2] == ["COMPLETE", "PRUNED"]
-    assert numbers(run)[1] == 1
-
-
-def test_line_of_a_trial_says_that_it_is_a_starting_point(make: Make) -> None:
-    run = make(trains, **with_points())
-    events: list[str] = []
-    run.on_change = lambda progressed: events.append(progressed.event)
-    run.go(4)
-    started = [event for event in events if " starts" in event]
-    assert started[:3] == [
-        "trial 0 starts: vocab_size 10",
-        "trial 1 starts (starting point 1): vocab_size 20",
-        "trial 2 starts (starting point 2): vocab_size 30",
-    ]
-    assert started[3].startswith("trial 3 starts: ")
-
-
-def test_study_has_no_more_trials_than_asked_for_with_any_number_of_workers(make: Make) -> None:
-    run = make(trains, n_workers=5)
-    assert run.go(7) is SearchEnd.FINISHED
-    assert run.states() == ["COMPLETE"] * 7
 
 
 def test_patience_that_is_over_completes_a_trial_that_was_to_be_paused(make: Make) -> None:
@@ -786,22 +728,6 @@ def test_patience_that_is_over_completes_a_trial_that_was_to_be_paused(make: Mak
     run = make(after_the_baseline(impatient), pruner="asha")
     assert run.go(2) is SearchEnd.FINISHED
     assert run.states() == ["COMPLETE", "COMPLETE"]
-
-
-def test_worker_s_answer_follows_from_why_a_trial_stops() -> None:
-    opened = open_trials.OpenTrial(cast("Any", None), {})
-    answers = {None: opened.answer.value}
-    for stop in StopReason:
-        opened.stop = stop
-        answers[stop] = opened.answer.value
-    assert answers == {
-        None: "go on",
-        StopReason.PRUNED: "stop",
-        StopReason.PAUSED: "pause",
-        StopReason.TIMEOUT: "pause",
-        StopReason.INTERRUPTED: "pause",
-        StopReason.FINISHED_ELSEWHERE: "stop",
-    }
 
 
 def with_epochs(run: Run, epochs: int) -> Run:
@@ -820,15 +746,6 @@ def test_good_baseline_does_not_end_every_other_trial(make: Make) -> None:
     run = with_epochs(make(by_trial, n_workers=2, pruner="asha"), 32)
     assert run.go(20) is SearchEnd.FINISHED
     assert run.states().count("COMPLETE") >= 3
-
-
-def test_first_trial_that_is_worse_than_the_baseline_waits_at_the_first_rung(make: Make) -> None:
-    run = make(
-        lambda job: trains(job, value=0.9 if job.values["vocab_size"] == 10 else 0.1),
-        pruner="asha",
-    )
-    run.go(2)
-    assert run.states() == ["COMPLETE", "PRUNED"]
 
 
 def test_ctrl_c_while_nothing_runs_prunes_no_paused_trial(
@@ -879,34 +796,38 @@ def test_values_that_differ_in_their_last_digit_are_one_configuration() -> None:
     assert open_trials.key({"rate": 1e-5}) != open_trials.key({"rate": 1.0001e-5})
 
 
-@pytest.mark.parametrize(
-    ("reason", "states"),
-    [
-        (FailureReason.TOO_LONG, ["FAIL", "COMPLETE", "COMPLETE"]),
-        (FailureReason.OUT_OF_MEMORY, ["FAIL", "COMPLETE", "COMPLETE"]),
-        (FailureReason.NAN_LOSS, ["FAIL", "COMPLETE", "COMPLETE"]),
-    ],
-)
+@pytest.mark.parametrize("reason", [FailureReason.TOO_LONG, FailureReason.NAN_LOSS])
 def test_baseline_that_a_limit_has_ended_is_tried_again_by_the_next_call(
-    reason: FailureReason, states: list[str], make: Make
+    reason: FailureReason, make: Make
 ) -> None:
-    is_first = [True]
+    fails_first = iter([True])
 
-    def fails_once(job: TrainingJob) -> Script:
-        if is_first.pop() if is_first else False:
+    def script(job: TrainingJob) -> Script:
+        if next(fails_first, False):
             yield TrainingFailed(reason, "")
         yield from trains(job)
 
-    run = make(fails_once)
+    run = make(script)
     assert run.go(1) is SearchEnd.FINISHED
-    assert run.states() == states[:2]
-    again = Run(run.session, run.pool)
-    assert again.go(2) is SearchEnd.FINISHED
-    assert again.states() == states
-    baselines = [trial.number for trial in again.trials if trial.user_attrs.get("baseline")]
+    for _ in range(2):
+        assert Run(run.session, run.pool).go(2) is SearchEnd.FINISHED
+        assert run.states() == ["FAIL", "COMPLETE", "COMPLETE"]
+    baselines = [trial.number for trial in run.trials if trial.user_attrs.get("baseline")]
     assert baselines == ([0] if reason is FailureReason.NAN_LOSS else [0, 2])
-    assert Run(run.session, run.pool).go(2) is SearchEnd.FINISHED
-    assert again.states() == states
+
+
+def test_duplicate_of_a_retried_trial_has_its_own_draw_index(make: Make) -> None:
+    """Otherwise the seed stream would lose a draw index."""
+    run = make(trains)
+    assert run.go(1) is SearchEnd.FINISHED
+    study = run.session.study
+    # A trial whose worker ended unexpectedly is queued in this way.
+    study.enqueue_trial({"vocab_size": 500}, user_attrs={"retry_of": 0, "n_lost": 1})
+    study.enqueue_trial({"vocab_size": 500})
+    assert run.go(3) is SearchEnd.FINISHED
+    first, duplicate = run.trials[1:]
+    assert (first.user_attrs["retry_of"], duplicate.user_attrs["same_as"]) == (0, 1)
+    assert not {"retry_of", "n_lost"} & duplicate.user_attrs.keys()
 
 
 def test_trials_after_one_that_can_not_be_written_are_set_aside(
