@@ -120,21 +120,6 @@ def test_search_finds_a_page_that_is_opened_from_the_disk(site: Path, chromium: 
         assert browser.problems == []
 
 
-@pytest.mark.slow
-def test_no_page_is_wider_than_a_phone(site: Path, chromium: list[str]) -> None:
-    with Browser(chromium) as browser:
-        browser.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=400,
-            height=900,
-            deviceScaleFactor=1,
-            mobile=True,
-        )
-        for page in sorted(site.rglob("*.html")):
-            browser.open(page.as_uri())
-            assert browser.run("document.documentElement.scrollWidth") <= 400, page
-
-
 def test_lists_become_what_python_markdown_reads() -> None:
     spec = importlib.util.find_spec("mkdocs")
     if spec is None:

@@ -170,16 +170,9 @@ class Wider(Mine):
 def test_function_without_source_is_refused() -> None:
     namespace: dict[str, Any] = {}
     exec("def build(hp):\n    return None", namespace)
-    with pytest.raises(SpaceError, match="its source was not found"):
-        source_of(namespace["build"])
-    with pytest.raises(SpaceError, match="its source was not found"):
-        source_of(lambda hp: None)
-
-
-@pytest.mark.parametrize("wrong", [keras_tuner.HyperModel(), 3, keras])
-def test_other_objects_are_refused(wrong: object) -> None:
-    with pytest.raises(SpaceError, match="must be a name, a path, a class or a function"):
-        source_of(wrong)
+    for item in (namespace["build"], lambda hp: None):
+        with pytest.raises(SpaceError, match="its source was not found"):
+            source_of(item)
 
 
 def test_function_of_a_module_is_written_with_what_it_uses() -> None:
@@ -320,26 +313,6 @@ def test_function_with_the_name_of_another_at_the_top_is_refused(item: str) -> N
     with pytest.raises(SpaceError, match="build must be defined at the top of a cell or a module"):
         source_of(eval(item, cells))
     assert '"top"' in source_of(cells["build"])
-
-
-def test_decorated_function_is_written_with_its_decorator() -> None:
-    cell = """
-import functools
-
-
-def doubled(function):
-    @functools.wraps(function)
-    def build(hp):
-        return 2 * function(hp)
-
-    return build
-
-
-@doubled
-def my_model(hp):
-    return 3
-"""
-    assert built(notebook(cell)["my_model"])(None) == 6
 
 
 def test_policy_of_a_notebook_is_written(tmp_path: Path) -> None:

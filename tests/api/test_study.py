@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -157,22 +156,6 @@ def test_examples_of_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.Monk
         for example in test.examples:
             exec(example.source, names)
     assert {"study", "best", "export"} <= names.keys()
-
-
-@pytest.mark.slow
-def test_search_runs_in_another_thread(reviews_csv: Path, tiny_space: Path, tmp_path: Path) -> None:
-    """Web applications call a search outside the main thread."""
-    with ThreadPoolExecutor(1) as threads:
-        study = threads.submit(
-            *(tuning.tune, reviews_csv),
-            space=tiny_space,
-            n_trials=2,
-            workers=1,
-            confirm=False,
-            results=tmp_path / "results",
-        ).result()
-    assert len(study.trials_dataframe()) == 2
-    assert study.status().n_failed == 0
 
 
 SCRIPT = """

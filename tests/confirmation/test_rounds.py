@@ -247,18 +247,6 @@ def test_differences_that_are_equal_but_for_rounding_have_an_interval() -> None:
     assert estimates.difference.low == pytest.approx(0.4) == estimates.difference.high
 
 
-def test_budget_keeps_three_seeds_for_the_two_best_and_the_baseline() -> None:
-    confirmation = plan_confirmation(
-        finalists(0.9, 0.8, 0.7, 0.6, 0.5, 0.4),
-        metric="val_accuracy",
-        seeds=SEEDS,
-        search_seconds=50.0,
-        share=0.25,
-    )
-    _, done = play(confirmation, lambda trial, seed: 0.9 - trial / 100)
-    assert [len([trial for trial, seed in done if seed == s]) for s in (1, 2, 3)] == [6, 3, 3]
-
-
 @pytest.mark.parametrize("seed_effect", [0.0, 0.01, 0.03])
 def test_reported_value_is_within_its_interval_of_the_truth(seed_effect: float) -> None:
     """Many searches over configurations of known worth: the confirmed best's interval holds its
@@ -382,20 +370,6 @@ def test_repeats_of_an_earlier_confirmation_cost_nothing() -> None:
     assert confirmation.rounds == 3 and all(
         finalist.is_remaining for finalist in confirmation.finalists[:1]
     )
-
-
-def test_confirmed_best_is_on_its_front() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(15):
-        confirmation = on_front(
-            *((float(rng.normal(0.8, 0.01)), float(rng.integers(1, 9))) for _ in range(5))
-        )
-        values = rng.normal(0.8, 0.01, (6, 6))
-        confirmation, _ = play(
-            confirmation, lambda trial, seed, values=values: float(values[trial, seed])
-        )
-        estimates = estimate(confirmation)
-        assert estimates is not None and estimates.front[0] is estimates.best
 
 
 def test_unstable_baseline_does_not_change_the_means_of_the_others() -> None:

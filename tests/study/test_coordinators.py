@@ -214,13 +214,6 @@ def test_trial_without_a_coordinator_is_settled_at_the_next_start(shared: Shared
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
 
-def test_start_leaves_the_trials_of_others_alone(shared: Shared) -> None:
-    second = shared.writer("a") if shared.writer() else None
-    assert second is not None and Proposals(second).ask(n_trials=3) is not None
-    start(shared.writer(), n_trials=99)
-    assert states(shared) == [TrialState.RUNNING]
-
-
 def test_trial_that_ends_while_it_is_taken_over_keeps_its_state(
     shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,14 +263,6 @@ def taken_over(writer: StudyWriter) -> bool:
     writer.coordinators.exchange_heartbeats()
     writer.refresh()
     return take_over(writer, paused=False)
-
-
-def test_last_call_sets_the_number_of_trials(shared: Shared) -> None:
-    first, second = shared.writer(), shared.writer("a")
-    coordinators.set_n_trials(shared.opened[0], 20)
-    assert coordinators.requested_n_trials(second.study) == 20
-    coordinators.set_n_trials(shared.opened[1], 30)
-    assert coordinators.requested_n_trials(first.study) == 30
 
 
 def test_slot_of_a_coordinator_that_died_before_it_wrote_its_name_is_free_again(
@@ -441,14 +426,6 @@ def test_grid_is_not_exhausted_while_a_failed_point_is_queued(shared: Shared) ->
     assert not proposals.is_exhausted
     again = proposals.ask(n_trials=100)
     assert again is not None and again.values == trials[0].values
-
-
-def test_trial_that_another_program_finished_is_released(shared: Shared) -> None:
-    writer = shared.writer()
-    trial = ask(writer)
-    load_study_of(shared).tell(trial.number, state=TrialState.FAIL)
-    with pytest.raises(UpdateFinishedTrialError):
-        writer.prune(trial)
 
 
 def test_machines_join_with_the_corrected_file_of_the_creator(shared: Shared) -> None:

@@ -20,11 +20,10 @@ import pytest
 from tests.paths import ROOT
 from tests.texts import make_reviews, substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig
-from tuning.errors import SpaceBug, SpaceError, StorageError
+from tuning.errors import SpaceBug, SpaceError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace, declare
-from tuning.spaces.ranges import Hyperparameter
 from tuning.study.prepare import prepare_corpus
 from tuning.training.result import Answer, FitResult, TrainingJob
 from tuning.workers import pool as pool_module
@@ -279,17 +278,6 @@ def test_declare_in_a_worker_equals_declare_here(pool: AnyPool, n_classes: int) 
         assert answer == declare(path, n_classes=n_classes)
 
 
-def test_worker_knows_no_optuna(pool: AnyPool, tmp_path: Path) -> None:
-    line = '        hp.Int("sequence_length", 4, 16, default=8)\n'
-    path = write(
-        tmp_path, old=line, new=line + '        hp.Fixed("has_optuna", "optuna" in sys.modules)\n'
-    )
-    answer = declare_in(pool, path)
-    assert answer.hyperparameters[-1] == Hyperparameter(
-        name="has_optuna", kind="fixed", default=False
-    )
-
-
 def test_worker_sends_each_epoch_then_the_result(pool: AnyPool, quick: Path, corpus: Path) -> None:
     first, second, last = train_one(pool, training(quick, corpus))
     assert isinstance(first, EpochEnded) and isinstance(second, EpochEnded)
@@ -354,11 +342,6 @@ def test_space_bug_while_training_arrives_with_its_traceback(
     with pytest.raises(SpaceBug, match="building the model: ZeroDivisionError") as raised:
         raise_error(message)
     assert f'File "{tmp_path / "quick.py"}", line ' in raised.value.traceback
-
-
-def test_storage_error_arrives_as_what_it_is(pool: AnyPool, quick: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="must contain the tokenized data"):
-        pool.call(training(quick, tmp_path / "gone"))
 
 
 @pytest.mark.parametrize(
