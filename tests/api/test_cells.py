@@ -12,7 +12,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from tests.texts import make_reviews, substituted
+from tests.texts import substituted
 from tuning.api.cells import source_of, write_space
 from tuning.errors import SpaceError
 from tuning.results import StudyDir
@@ -149,12 +149,6 @@ def test_same_source_gives_the_same_file(tmp_path: Path) -> None:
     assert first == again != other
 
 
-def test_local_names_are_not_taken_for_the_notebook_s() -> None:
-    cells = notebook(IMPORTS, HELPERS, "size = open\nhp = np.zeros(9)", CLASS + FUNCTION)
-    assert "size = " not in source_of(cells["Mine"])
-    assert source_of(cells["my_model"])
-
-
 def test_class_that_names_itself_and_a_base_of_the_notebook() -> None:
     derived = """
 class Wider(Mine):
@@ -173,13 +167,6 @@ def test_function_without_source_is_refused() -> None:
     for item in (namespace["build"], lambda hp: None):
         with pytest.raises(SpaceError, match="its source was not found"):
             source_of(item)
-
-
-def test_function_of_a_module_is_written_with_what_it_uses() -> None:
-    source = source_of(make_reviews)
-    assert "import pandas as pd" in source
-    assert source.index("GOOD = (") < source.index("def make_reviews(")
-    assert source.endswith("build = make_reviews\n")
 
 
 TWICE = """
@@ -204,12 +191,6 @@ def test_last_definition_of_a_name_is_written() -> None:
     """As Python uses it: an exported notebook may define a function twice."""
     item = notebook(TWICE)["my_model"]
     assert built(item)(keras_tuner.HyperParameters()) == 2
-
-
-def test_definition_that_was_kept_is_written() -> None:
-    kept = TWICE.replace("def units(hp):\n    return 2", "kept = my_model")
-    text = source_of(notebook(kept)["kept"])
-    assert 'hp.Int("units", 1, units(hp))' in text and "return 1" in text
 
 
 def test_names_of_python_may_be_defined_and_imported() -> None:

@@ -97,12 +97,6 @@ def test_spaces_are_searched_in_their_order_for_the_same_time(
     assert out.count("report.html") == 2
 
 
-def test_same_call_searches_nothing_again(searches: Searches) -> None:
-    for _ in range(2):
-        tuning.compare(["ngrams", "cnn"], "reviews.csv")
-    assert searches.calls == [("ngrams", 600), ("cnn", 600)]
-
-
 def test_comparison_continues_with_further_spaces_and_minutes(searches: Searches) -> None:
     tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2, seed=3)
     tuning.compare(["reviews"], "reviews.csv")

@@ -94,14 +94,6 @@ def test_probabilities_have_a_column_for_each_class(onnx_export: Path) -> None:
     pd.testing.assert_frame_equal(export.predict(TEXTS), rows[COLUMNS])
 
 
-def test_classes_may_have_the_names_of_columns(copied_export: Path) -> None:
-    change_manifest(copied_export, class_names=["text", "probability"])
-    rows = tuning.load_export(copied_export).predict(TEXTS, probabilities=True)
-    of_classes = ["probability_text", "probability_probability"]
-    assert [*rows.columns] == [*COLUMNS[:3], *of_classes, "problem"]
-    assert rows["text"].tolist() == TEXTS
-
-
 def test_text_with_few_known_tokens_has_a_problem(onnx_export: Path) -> None:
     rows = tuning.load_export(onnx_export).predict(["good film", "una buena compra", "👍"])
     assert rows["problem"].tolist() == [

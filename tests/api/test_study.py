@@ -18,7 +18,7 @@ import tuning
 from tests.paths import ROOT
 from tests.studies import Setting
 from tests.texts import make_reviews
-from tuning.errors import ArgumentError, StudyError
+from tuning.errors import ArgumentError
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 
@@ -89,13 +89,6 @@ def test_enqueue_takes_frames_and_dicts(open_study: tuning.Study, configurations
     assert [params["vocab_size"] for params in queued] == [17, 18]
     assert queued[0].items() >= VALUES.items()
     assert {name: type(queued[0][name]) for name in VALUES} == dict.fromkeys(VALUES, int)
-
-
-def test_enqueue_refuses_names_that_the_space_does_not_have(open_study: tuning.Study) -> None:
-    with pytest.raises(StudyError, match="they have units, and the space has n_classes, vocab"):
-        open_study.enqueue([{"units": 3}])
-    with pytest.raises(StudyError, match="they have no columns"):
-        open_study.enqueue([])
 
 
 def test_study_of_optuna_in_memory_is_imported(open_study: tuning.Study) -> None:

@@ -10,8 +10,8 @@ import pytest
 from tests.commands import Ran, start, tune_command
 from tests.studies import Setting
 from tuning.api import tracking
-from tuning.api.tracking import following, require_trackers, track
-from tuning.errors import ArgumentError, TrackerError
+from tuning.api.tracking import following, track
+from tuning.errors import TrackerError
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome, TuneHooks
 from tuning.study.handle import StudyHandle
@@ -92,23 +92,6 @@ def test_search_is_written_before_its_confirmation_and_after_an_interrupt(
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert steps == ["wandb:w", 8, 8, 8, "confirmation", "closed"]
-
-
-def test_single_text_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="must be a list of trackers"):
-        require_trackers("tensorboard:runs")
-
-
-def test_no_tracker_is_refused(tmp_path: Path) -> None:
-    root = ResultsDir(tmp_path)
-    with pytest.raises(ArgumentError, match="log_to must name a tracker"):
-        track([], StudyHandle(root, root.study("s"), "sqlite://"))
-
-
-def test_wrong_value_is_refused_before_a_search(run_cli: Callable[..., Ran]) -> None:
-    ran = run_cli("tune", "--study", "s", "--log-to", "neptune:x", "--n-trials", 1)
-    assert ran.code == 1
-    assert "error: log_to must be mlflow:URI, tensorboard:DIR or wandb:DIR" in ran.err
 
 
 def test_machine_that_joins_writes_to_no_tracker(run_cli: Callable[..., Ran]) -> None:

@@ -142,14 +142,6 @@ def test_dashboard_warns_where_other_machines_reach_it(
     ) == warned
 
 
-def test_results_path_that_is_a_file_is_reported(
-    run_cli: Run, tmp_path: Path, reviews_csv: Path
-) -> None:
-    (tmp_path / "results").write_text("not a folder")
-    check_refused(run_cli("tune", "--data", reviews_csv), "results folder must be writable")
-    assert (tmp_path / "results").read_text() == "not a folder"
-
-
 def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, run_tune: Run) -> None:
     ran = run_tune("--n-trials", 2, "--epochs", 1)
     assert ran.code == 0

@@ -23,8 +23,6 @@ from tuning.cli.derive import GROUPS, command, options_of, with_flags
 from tuning.config import (
     DEFAULT_TRIALS,
     MIN_TEXTS,
-    PRUNERS,
-    SAMPLERS,
     SILENT_SECONDS,
     Data,
     DataConfig,
@@ -34,12 +32,9 @@ from tuning.config import (
     Workers,
 )
 from tuning.confirmation.rounds import DEFAULT_SHARE
-from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
-from tuning.metrics import OBJECTIVES
 from tuning.search.confirm import DEFAULT_PRUNED, DEFAULT_SEEDS, DEFAULT_TOP
 from tuning.study.coordinators import DEAD_SECONDS
 
-TUNE = {option.name: option for option in options_of(tuning.tune)}
 OPTIONS = {
     (name, param.opts[0]): param
     for name, each in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
@@ -172,20 +167,6 @@ def test_default_in_the_help_is_the_one_that_is_used(flag: str) -> None:
     assert all(
         re.search(rf"\(default:? (.* )?{re.escape(shown)}(\)|,| for)", text) for text in texts
     ), texts
-
-
-@pytest.mark.parametrize(
-    ("name", "names"),
-    [
-        ("text_column", TEXT_COLUMNS),
-        ("label_column", LABEL_COLUMNS),
-        ("metric", OBJECTIVES),
-        ("sampler", SAMPLERS),
-        ("pruner", PRUNERS),
-    ],
-)
-def test_known_names_are_in_the_help(name: str, names: tuple[str, ...]) -> None:
-    assert ", ".join(names) in TUNE[name].help
 
 
 @pytest.mark.parametrize(

@@ -86,23 +86,6 @@ def test_enqueue_queues_rows(run: Run, copied: Setting, tmp_path: Path) -> None:
     assert (queued["vocab_size"], queued["lstm_units"]) == (19, 2)
 
 
-@pytest.mark.parametrize(
-    ("command", "flag", "says"),
-    [
-        ("import-kerastuner", "--dir", "has no oracle.json"),
-        ("enqueue", "--file", "must be a CSV file"),
-    ],
-)
-def test_wrong_path_is_refused_in_one_sentence(
-    run: Run, tmp_path: Path, command: str, flag: str, says: str
-) -> None:
-    ran = run(command, flag, tmp_path / "gone")
-    assert ran.code == 1
-    assert ran.err.startswith("error: ")
-    assert says in ran.err
-    assert len(ran.err.strip().splitlines()) == 1
-
-
 def test_export_hyperparameters_writes_two_files(run: Run, tmp_path: Path) -> None:
     ran = run("export-hyperparameters", "--output", tmp_path)
     assert ran.code == 0, ran

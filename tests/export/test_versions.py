@@ -151,12 +151,6 @@ def test_card_that_the_user_changed_is_no_damage(tmp_path: Path) -> None:
     assert not is_whole(folder)
 
 
-def test_recovery_of_nothing_does_nothing(tmp_path: Path) -> None:
-    recover(tmp_path / "best")
-    assert names(tmp_path) == []
-    assert newest(StudyDir(tmp_path / "none")) == tmp_path / "none" / "best"
-
-
 def test_newest_leaves_an_export_that_is_being_written_alone(tmp_path: Path) -> None:
     study = StudyDir(tmp_path)
     export(tmp_path / "best.tmp", 1)

@@ -33,7 +33,7 @@ from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
 from tuning.fidelity import parts_per_epoch
-from tuning.report.figures import report_figures, slices
+from tuning.report.figures import slices
 from tuning.report.next_ranges import Advice, advise, declarations
 from tuning.report.page import Measured, write_report
 from tuning.report.page import page as page_of
@@ -47,7 +47,6 @@ from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import with_parts
-from tuning.study.study import load_study
 from tuning.study.summary import summarize
 
 TITLES = [
@@ -110,34 +109,13 @@ def test_page_has_every_plot_and_loads_nothing_from_elsewhere(page: str) -> None
     assert page.count("<div class=plot>") == 1 + len(TITLES) - len(TOO_FEW)
 
 
-def test_figures_draw_what_the_study_holds(finished: tuple[ResultsDir, Outcome]) -> None:
-    results, outcome = finished
-    study = load_study(results, results.study("s"), storage_url=results.storage_url(None))
-    figures = {
-        title: figure for title, _, figure in report_figures(study, outcome.summary, outcome.space)
-    }
-    values = [t.value for t in outcome.summary.trials if t.value is not None]
-    shown, of_each = figures["Optimization history"], figures["Slices"]
-    assert shown is not None and of_each is not None
-    assert sorted(shown.data[0].y) == sorted(values)
-    assert len(of_each.data) == len(outcome.space.searched)
-
-
 def test_trials_csv_has_a_row_a_trial(finished: tuple[ResultsDir, Outcome], page: str) -> None:
     results, outcome = finished
     with results.study("s").trials_csv_path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["number"]) for row in rows] == [t.number for t in outcome.summary.trials]
-    assert {
-        "vocab_size",
-        "sequence_length",
-        "embedding_dim",
-        "lstm_units",
-        "value",
-        "state",
-        "train_seconds",
-        "val_f1",
-    } <= set(rows[0])
+    names = "vocab_size sequence_length embedding_dim lstm_units value state train_seconds val_f1"
+    assert {*names.split()} <= set(rows[0])
 
 
 def test_text_that_looks_like_a_formula_is_none_in_the_table() -> None:
@@ -210,8 +188,13 @@ def advice_on(
     return advise(summary, SearchSpace("x", (*more, item)), card)
 
 
+def ranged(name: str, default: float, low: float, high: float, **options: Any) -> Hyperparameter:
+    kind = "float" if isinstance(low, float) else "int"
+    return Hyperparameter(name=name, kind=kind, default=default, low=low, high=high, **options)
+
+
 def test_range_below_a_linear_bound_keeps_its_steps_and_ends_at_one() -> None:
-    item = Hyperparameter(name="sequence_length", kind="int", default=8, low=8, high=38, step=3)
+    item = ranged("sequence_length", 8, 8, 38, step=3)
     (advice,) = advice_on({"sequence_length": 8}, item=item)
     assert 1 <= advice.low < 8 and (8 - advice.low) % 3 == 0
     expected = f'hp.Int("sequence_length", {advice.low:.0f}, 38, step=3, '
@@ -219,7 +202,7 @@ def test_range_below_a_linear_bound_keeps_its_steps_and_ends_at_one() -> None:
 
 
 def test_rate_of_dropout_is_not_raised_to_one() -> None:
-    item = Hyperparameter(name="dropout", kind="float", default=0.2, low=0.0, high=0.5, step=0.05)
+    item = ranged("dropout", 0.2, 0.0, 0.5, step=0.05)
     (advice,) = advice_on({"dropout": 0.5}, item=item)
     assert declarations([advice]) == 'hp.Float("dropout", 0, 0.9, step=0.05, default=0.2)'
 
@@ -238,9 +221,7 @@ def test_number_of_words_of_an_ngram_is_not_raised_above_three() -> None:
 
 @pytest.mark.parametrize(("n_words", "high"), [(90_000, [40_000]), (20_500, [20_502]), (900, [])])
 def test_bound_that_the_data_can_not_fill_is_not_raised(n_words: int, high: list[int]) -> None:
-    item = Hyperparameter(
-        name="vocab_size", kind="int", default=9_000, low=1_000, high=20_000, log=True
-    )
+    item = ranged("vocab_size", 9_000, 1_000, 20_000, log=True)
     trials = ({"vocab_size": 9_000}, {"vocab_size": 20_000})
     advice = advice_on(*trials, item=item, card=replace(CARD, n_words=n_words))
     assert [item.high for item in advice] == high
@@ -260,18 +241,9 @@ def test_length_in_tokens_of_a_preset_is_not_compared_with_words(
 
 def test_ranges_of_one_name_are_declared_in_their_own_scopes() -> None:
     """The default on the steps of the first range is not on those of the second."""
-    words = Hyperparameter(
-        name="sequence_length",
-        kind="int",
-        default=256,
-        low=64,
-        high=512,
-        step=32,
-        conditions=(("architecture", ("cnn", "gru")),),
-    )
-    of_lstm = replace(
-        words, default=100, low=40, high=200, step=10, conditions=(("architecture", ("lstm",)),)
-    )
+    lstm, others = ((("architecture", kinds),) for kinds in (("lstm",), ("cnn", "gru")))
+    words = ranged("sequence_length", 256, 64, 512, step=32, conditions=others)
+    of_lstm = ranged("sequence_length", 100, 40, 200, step=10, conditions=lstm)
     lines = declarations([Advice(of_lstm, "", 40, 150), Advice(words, "", 64, 160)])
     assert lines.splitlines() == [
         "with hp.conditional_scope(\"architecture\", ['lstm']):",
@@ -367,30 +339,19 @@ def wide_study() -> optuna.Study:
     study, drawn = optuna.create_study(direction="maximize"), optuna.create_study()
     states = [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
     for number in range(16):
-        trial = drawn.ask()
+        trial, state, value = drawn.ask(), states[number % 4], 0.8 + number / 1000
         suggest(trial, WIDE_SPACE.hyperparameters)
-        attributes: dict[str, Any] = {
-            "baseline": number == 0,
-            "seconds": {"train": 1234.5},
-            "n_epochs": 3,
-            "best_epoch": 2,
-        }
-        if states[number % 4] == TrialState.FAIL:
-            attributes["reason"] = "out of memory"
-        value = 0.8 + number / 1000
-        made = {
-            "user_attrs": attributes,
-            "params": trial.params,
-            "distributions": trial.distributions,
-        }
-        state = states[number % 4]
-        steps = {} if state == TrialState.FAIL else {1: 0.7, 2: value}
+        has_failed = state == TrialState.FAIL
+        attributes: dict[str, Any] = {"seconds": {"train": 1234.5}, "n_epochs": 3, "best_epoch": 2}
+        attributes |= {"reason": "out of memory"} if has_failed else {}
         study.add_trial(
             create_trial(
                 state=state,
-                value=None if state == TrialState.FAIL else value,
-                intermediate_values=steps,
-                **made,
+                value=None if has_failed else value,
+                intermediate_values={} if has_failed else {1: 0.7, 2: value},
+                user_attrs={"baseline": number == 0, **attributes},
+                params=trial.params,
+                distributions=trial.distributions,
             )
         )
     return study
@@ -580,17 +541,8 @@ def test_hyperparameter_under_two_conditions_stands_in_the_table() -> None:
         "x",
         (
             Hyperparameter(name="cell", kind="choice", default="a", choices=("a", "b")),
-            Hyperparameter(
-                name="units", kind="int", default=4, low=4, high=9, conditions=(("cell", ("a",)),)
-            ),
-            Hyperparameter(
-                name="units",
-                kind="int",
-                default=40,
-                low=40,
-                high=90,
-                conditions=(("cell", ("b",)),),
-            ),
+            ranged("units", 4, 4, 9, conditions=(("cell", ("a",)),)),
+            ranged("units", 40, 40, 90, conditions=(("cell", ("b",)),)),
         ),
     )
     study = optuna.create_study(direction="maximize")
@@ -645,67 +597,44 @@ def test_report_builds_the_cache_again(
     assert page.exists()
 
 
-def test_command_of_the_report_makes_the_study_again() -> None:
-    data = DataConfig(data="my reviews/*.csv", text_column="body", drop_stars=(3,))
-    record = replace(RECORD, config=StudyConfig(study="s", data=data))
-    command = shlex.split(dict(record_rows(record, CARD, n_trials=7))["command"])
-    flags = dict(zip(command[4::2], command[5::2], strict=True))
-    assert (flags["--data"], flags["--text-column"], flags["--drop-stars"]) == (
-        "my reviews/*.csv",
-        "body",
-        "3",
-    )
-    assert flags["--n-trials"] == "7"
-
-
 DEFAULT = StudyConfig(study="s")
-# The settings of a study, without those that the command line can't set.
-SETTINGS = {*vars(DEFAULT), *vars(DEFAULT.data), *vars(DEFAULT.train)}
-SETTINGS -= {"train", "batch_size", "patience"}
-# Values that are not the defaults.
-OTHER_VALUES: dict[str, Any] = {
-    "study": "other",
-    "space": "cnn",
-    "metric": "val_loss",
-    "costs": ("n_params", "latency_ms"),
-    "max_parameters": 1000,
-    "max_latency_ms": 2.5,
-    "sampler": "random",
-    "pruner": "median",
-    "seed": 3,
-    "preset": "hf://name/model",
-    "vocab_size": 500,
-    "sequence_length": 40,
-    "data": "my reviews/*.csv",
-    "text_column": "the text",
-    "label_column": "label's",
-    "data_dir": "data sets",
-    "positive_from": 0.0,
-    "drop_stars": (2.5, 3.0),
-    "epochs": 9,
-    "parts_per_epoch": 4,
-}
+# Every setting that the command line can set has a value that is not its default.
+OTHER = StudyConfig(
+    study="other",
+    space="cnn",
+    metric="val_loss",
+    max_parameters=1000,
+    max_latency_ms=2.5,
+    sampler="random",
+    pruner="median",
+    seed=3,
+    preset="hf://name/model",
+    vocab_size=500,
+    sequence_length=40,
+    data=DataConfig(
+        data="my reviews/*.csv",
+        text_column="the text",
+        label_column="label's",
+        data_dir="data sets",
+        positive_from=0.0,
+        drop_stars=(2.5, 3.0),
+    ),
+    train=TrainConfig(epochs=9, parts_per_epoch=4),
+)
+COSTS = replace(DEFAULT, costs=("n_params", "latency_ms"), pruner="none")
 
 
-def config_with(name: str) -> StudyConfig:
-    """Return a configuration in which one setting has its value of `OTHER_VALUES`."""
-    changed = {name: OTHER_VALUES[name]}
-    if name == "costs":
-        changed["pruner"] = "none"  # A study of several objectives prunes no trial.
-    for part in ("data", "train"):
-        values = getattr(DEFAULT, part)
-        if name in vars(values):
-            return replace(DEFAULT, **{part: replace(values, **changed)})
-    return replace(DEFAULT, **changed)
+def test_other_settings_are_complete() -> None:
+    for part, other in ((DEFAULT, OTHER), (DEFAULT.data, OTHER.data), (DEFAULT.train, OTHER.train)):
+        same = {name for name, value in vars(part).items() if vars(other)[name] == value}
+        assert same <= {"costs", "batch_size", "patience"}
 
 
-@pytest.mark.parametrize("name", sorted(SETTINGS))
+@pytest.mark.parametrize("config", [OTHER, COSTS])
 def test_command_of_the_report_has_every_setting(
-    name: str, run_cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+    config: StudyConfig, run_cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command line reads the command, and gives a search the same settings."""
-    config = config_with(name)
-    assert config != DEFAULT
     rows = record_rows(replace(RECORD, config=config), CARD, n_trials=7)
     words = shlex.split(dict(rows)["command"])
     assert words[:4] == ["python", "-m", "tuning", "tune"]

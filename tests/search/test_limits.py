@@ -13,13 +13,9 @@ from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tuning.atomic_io import read_json
 from tuning.config import TrainConfig
-from tuning.errors import StudyError
-from tuning.export.export import named_trial
 from tuning.report.page import write_report
 from tuning.report.sentences import verdict
 from tuning.report.tables import trial_rows
-from tuning.results import ResultsDir
-from tuning.search.tune import Outcome
 from tuning.study.handle import StudyHandle
 from tuning.study.summary import summarize
 from tuning.study.trials import is_over_limit
@@ -130,14 +126,6 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
     assert run_cli("tune", "--study", "s", "--n-trials", 8, "--no-confirm").code == 0
     refused = run_cli("tune", "--study", "s", "--n-trials", 8, "--max-parameters", 5)
     assert refused.code == 1 and "max_parameters" in refused.err
-
-
-def test_named_trial_must_be_complete(finished: tuple[ResultsDir, Outcome]) -> None:
-    _, outcome = finished
-    summary = outcome.summary
-    assert named_trial(summary, 1).number == 1
-    with pytest.raises(StudyError, match="received 8"):
-        named_trial(summary, 8)
 
 
 def test_front_is_what_optuna_says() -> None:

@@ -340,12 +340,15 @@ def test_folder_of_another_study_of_the_same_name_is_refused(
         replace(other, url=shared.url, opened=[]).writer()
 
 
+def with_grid(shared: Shared) -> Shared:
+    name = f"{shared.config.study}-grid"
+    return replace(shared, config=replace(shared.config, study=name, sampler="grid"))
+
+
 def test_grid_point_of_another_coordinator_is_not_queued_again(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gridded = replace(
-        shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
-    )
+    gridded = with_grid(shared)
     first, second = gridded.writer(), gridded.writer("a")
     storage = gridded.opened[0]._storage
     # The first has its point and has not drawn yet.
@@ -413,9 +416,7 @@ def test_starting_point_is_trained_once_though_its_coordinator_is_killed(
 
 
 def test_grid_is_not_exhausted_while_a_failed_point_is_queued(shared: Shared) -> None:
-    gridded = replace(
-        shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
-    )
+    gridded = with_grid(shared)
     writer = gridded.writer()
     trials = []
     proposals = Proposals(writer)

@@ -167,9 +167,3 @@ def test_no_message_contains_a_password(url: str) -> None:
 def test_same_data_under_another_path_is_the_same_study(results: ResultsDir) -> None:
     opened(results, replace(CONFIG, data=DataConfig(data="a/reviews.csv")))
     assert opened(results, replace(CONFIG, data=DataConfig(data="b/reviews.csv"))).study_name == "s"
-
-
-def test_other_data_under_the_same_path_is_refused(results: ResultsDir) -> None:
-    opened(results, replace(CONFIG, data=DataConfig(data="reviews.csv")))
-    with pytest.raises(StudyError, match="data_fingerprint"):
-        opened(results, replace(CONFIG, data=DataConfig(data="reviews.csv")), data="d1")

@@ -15,8 +15,6 @@ from optuna.trial import create_trial
 from tests.commands import Ran
 from tests.stored_documents import CARD
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.data.data_card import read_card
-from tuning.report import dashboard
 from tuning.report.figures import baseline_against_best, learning_curves
 from tuning.report.next_ranges import advise
 from tuning.report.page import write_report
@@ -25,7 +23,6 @@ from tuning.report.tables import best_rows
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.study.handle import StudyHandle, status_of
-from tuning.study.study import read_record
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
 
@@ -175,19 +172,6 @@ def test_page_names_one_best(confirmed: Confirmed) -> None:
     assert "The best trial is the confirmed best." in text
 
 
-def test_dashboard_s_note_names_the_confirmed_best(
-    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
-) -> None:
-    confirmed.repeat(3)
-    fingerprint = read_record(confirmed.folder).data_fingerprint
-    card = read_card(confirmed.results.cache_dir(fingerprint))
-    space = finished[1].space
-    note = dashboard.note(
-        confirmed.summary, card=card, space=space, confirmation=confirmed.confirmation
-    )
-    assert f"Trial {confirmed.winner} is the confirmed best" in note
-
-
 def test_status_names_the_confirmed_best_and_the_search_s(
     confirmed: Confirmed, run_cli: Callable[..., Ran]
 ) -> None:
@@ -213,9 +197,3 @@ def test_advice_on_bounds_is_about_the_confirmed_best(
     ):
         advice = advise(confirmed.summary, finished[1].space, CARD, confirmation)
         assert all(f" in the {best}, near " in item.sentence for item in advice)
-
-
-def test_verdict_before_a_confirmation_is_of_the_search(confirmed: Confirmed) -> None:
-    assert verdict(confirmed.summary).startswith(
-        "The best of the search, of 8 finished trials, is trial "
-    )
