@@ -9,18 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.confirmations import SEEDS, begin, finalists, on_front, play, pruned, with_repeats
-from tuning.confirmation.estimates import RESOLUTION, Estimates, estimate
+from tests.confirmations import (
+    SEEDS,
+    begin,
+    estimated,
+    finalists,
+    on_front,
+    play,
+    pruned,
+    with_repeats,
+)
+from tuning.confirmation.estimates import RESOLUTION, estimate
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.report.confirmation import sentences
 from tuning.results import StudyDir
-
-
-def estimated(confirmation: Confirmation) -> Estimates:
-    estimates = estimate(confirmation)
-    assert estimates is not None
-    return estimates
 
 
 def dropped_in(confirmation: Confirmation) -> dict[int, int]:

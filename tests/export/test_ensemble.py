@@ -396,7 +396,7 @@ def test_members_that_are_joined_wrongly_fail_the_check(reviews: Reviews, tmp_pa
 
 def confirm_study(setting: Setting) -> Confirmation:
     return confirm(
-        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
+        StudyHandle.of(setting.results, "s"),
         size=ConfirmationSize(top=2, n_seeds=2, share=20.0, n_pruned=0),
     )
 
@@ -408,7 +408,7 @@ def confirmed(copied: Setting) -> tuple[Setting, Confirmation]:
 
 def export(setting: Setting, ensemble: str, *, number: int | None = None, **options: Any) -> Any:
     return export_best(
-        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
+        StudyHandle.of(setting.results, "s"),
         number=number,
         ensemble=ensemble,
         **options,
@@ -464,7 +464,7 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     assert full_manifest(copied.folder.best_dir) == manifest
     assert len(list(classify(copied.folder.best_dir, ["great lovely", "bad"]))) == 2
     card = (copied.folder.best_dir / "README.md").read_text()
-    write_report(StudyHandle(copied.results, copied.folder, copied.results.storage_url(None)))
+    write_report(StudyHandle.of(copied.results, "s"))
     page = copied.folder.report_path.read_text()
     for member in members:
         assert f"trial {member.trial} with seed {member.seed}" in card

@@ -156,7 +156,7 @@ def test_each_evaluation_on_the_test_split_is_counted(
     setting, best = with_export, finished[1].summary.best
     first = full_manifest(setting.folder.best_dir)
     second = export.export_best(
-        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
+        StudyHandle.of(setting.results, "s"),
         slice_column="star_rating",
     )
     assert [len(manifest.test_looks) for manifest in (first, second)] == [1, 2]
@@ -164,9 +164,7 @@ def test_each_evaluation_on_the_test_split_is_counted(
     assert best is not None
     assert second.test_looks[0].trials == {"best": best.number, "baseline": 0}
     assert "evaluation number 2" in (setting.folder.best_dir / "README.md").read_text()
-    page, _ = write_report(
-        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None))
-    )
+    page, _ = write_report(StudyHandle.of(setting.results, "s"))
     assert "Evaluated 2 times" in page.read_text()
     document = read_json(setting.folder.test_path)
     matrix = np.array(second.scores["best"].test_confusion_matrix)

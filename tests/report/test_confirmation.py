@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.confirmations import SEEDS, begin, finalists, on_front, play, pruned, with_repeats
-from tuning.confirmation.estimates import estimate
+from tests.confirmations import (
+    SEEDS,
+    begin,
+    estimated,
+    finalists,
+    on_front,
+    play,
+    pruned,
+    with_repeats,
+)
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
@@ -15,8 +23,7 @@ from tuning.report.confirmation import finalist_rows, missed_sentences, plan, se
 
 
 def text_of(confirmation: Confirmation) -> str:
-    estimates = estimate(confirmation)
-    assert estimates is not None
+    estimates = estimated(confirmation)
     return " ".join(sentences(confirmation, estimates, study="s"))
 
 
@@ -79,8 +86,7 @@ def test_digits_that_are_shown_are_compared(
 @pytest.mark.parametrize(("baseline", "is_lower"), [(0.80004, False), (0.80006, True)])
 def test_lower_mean_is_lower_by_the_digits_that_are_shown(baseline: float, is_lower: bool) -> None:
     confirmation = with_repeats({1: [0.90, 0.91, 0.90], 0: [0.80, 0.81, 0.80]})
-    estimates = estimate(confirmation)
-    assert estimates is not None
+    estimates = estimated(confirmation)
     means = {trial: Interval(mean, 0.7, 0.9) for trial, mean in ((1, 0.80001), (0, baseline))}
     text = sentences(confirmation, replace(estimates, means=means), study="s")[0]
     assert ("Its corrected mean is worse than the baseline's" in text) is is_lower
@@ -100,8 +106,7 @@ def test_pruned_trials_that_are_better_than_the_best_are_counted() -> None:
         replace(begin(0.9, 0.5, n_seeds=2), pruned=pruned(1.0, 1.0)),
         lambda trial, seed: 0.95 if trial == 91 else 0.8,
     )
-    estimates = estimate(confirmation)
-    assert estimates is not None
+    estimates = estimated(confirmation)
     (missed,) = missed_sentences(confirmation, estimates)
     untrained = replace(confirmation, pruned=pruned(1.0))
     assert missed_sentences(untrained, estimates) == []
@@ -148,16 +153,14 @@ def test_finalists_as_good_as_the_baseline_are_seldom_called_better(
     texts = []
     for _ in range(n_confirmations):
         confirmation = null_confirmation(rng, n=n)
-        estimates = estimate(confirmation)
-        assert estimates is not None
+        estimates = estimated(confirmation)
         texts.append(sentences(confirmation, estimates, study="s")[0])
     assert sum("is better than the baseline" in text for text in texts) / len(texts) <= limit
 
 
 def table_of(confirmation: Confirmation) -> list[dict[str, str]]:
     """Return the rows of a confirmation by the title of their column."""
-    estimates = estimate(confirmation)
-    assert estimates is not None
+    estimates = estimated(confirmation)
     header, rows = finalist_rows(confirmation, estimates)
     return [dict(zip(header, row, strict=True)) for row in rows]
 

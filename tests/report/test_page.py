@@ -21,11 +21,11 @@ from optuna.trial import TrialState, create_trial
 from tests.browser import Browser
 from tests.commands import Ran
 from tests.comparisons import standing, unconfirmed
+from tests.confirmations import estimated
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
 from tuning.cli.app import INTERRUPTED
 from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
-from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import DataCard
@@ -297,8 +297,7 @@ def test_slices_show_the_confirmed_means() -> None:
     assert list(confirmed[1].x) == [
         finalist.values["lstm_units"] for finalist in finalists
     ]  # Optuna orders by name
-    estimates = estimate(confirmation)
-    assert estimates is not None
+    estimates = estimated(confirmation)
     assert list(confirmed[0].y) == [estimates.means[finalist.trial].value for finalist in finalists]
     assert all(up > 0 for up in confirmed[0].error_y.array)
 

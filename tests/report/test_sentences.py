@@ -14,11 +14,10 @@ import pytest
 from optuna.trial import create_trial
 
 from tests.commands import Ran
-from tests.confirmations import with_repeats
+from tests.confirmations import estimated, with_repeats
 from tests.stored_documents import TEST_SCORES
 from tests.studies import many_trials
 from tuning.atomic_io import read_json
-from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import write
@@ -284,8 +283,8 @@ def test_answer_advises_against_a_best_whose_mean_is_below_the_baseline_s() -> N
             third: [0.79, 0.84, 0.85],
         }
     )
-    estimates = estimate(confirmation)
-    assert estimates is not None and lower_mean(confirmation, estimates) == pytest.approx(0.8803)
+    estimates = estimated(confirmation)
+    assert lower_mean(confirmation, estimates) == pytest.approx(0.8803)
     sentence = answer(summary, confirmation, None, None)
     assert sentence.startswith(f"Do not use trial {first} yet, the confirmed best")
     assert "the baseline (" in sentence and sentence.endswith(", whose mean is 0.8803.")

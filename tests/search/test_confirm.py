@@ -1,7 +1,5 @@
 """Confirmations with real trainings: they are resumed, refused, and used by the export."""
 
-import os
-import signal
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -38,7 +36,6 @@ from tuning.study.study import load_study, recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
-from tuning.workers.messages import Ending
 
 SIZES = {field.name for field in fields(ConfirmationSize)}
 
@@ -57,7 +54,7 @@ def run(setting: Setting, **options: Any) -> Confirmation:
     }
     workers = Workers(1)
     return confirm(
-        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
+        StudyHandle.of(setting.results, "s"),
         size=ConfirmationSize(**of_size),
         workers=workers,
         hooks=ConfirmHooks(**options),
@@ -108,25 +105,6 @@ def test_failure_of_the_storage_is_one_sentence(
     monkeypatch.setattr(confirming, "summarize", fail)
     with pytest.raises(StorageError, match=r"must stay reachable and writable; .*locked"):
         run(setting)
-
-
-@pytest.mark.slow
-def test_worker_that_dies_is_replaced_and_its_training_made_again(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = confirming._Repeats._record
-    killed: list[int] = []
-
-    def killing(self: confirming._Repeats, repeat: confirming._Repeat, message: Ending) -> None:
-        record(self, repeat, message)
-        if not killed:
-            killed.append(self._session.pool.workers[0].pid or 0)
-            os.kill(killed[0], signal.SIGKILL)
-
-    monkeypatch.setattr(confirming._Repeats, "_record", killing)
-    confirmation = run(setting)
-    assert killed and confirmation.is_over
-    assert not any(finalist.failures for finalist in confirmation.finalists)
 
 
 def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting: Setting) -> None:

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from tests.fake_workers import EPOCHS, FakePool, Script, epoch, result_of, trains
 from tests.stored_documents import CARD
 from tests.studies import CONFIG, session_of
+from tuning.atomic_io import read_history
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, StorageError, StudyError
 from tuning.outcomes import FailureReason, SearchEnd
@@ -617,6 +618,9 @@ def test_duplicates_get_the_result_of_the_trial_that_they_wait_for(
         assert duplicate.user_attrs["same_as"] == 1
         assert duplicate.values == run.trials[1].values
         assert duplicate.user_attrs["seconds"] == {}
+        assert duplicate.intermediate_values == run.trials[1].intermediate_values
+        histories = [run.session.folder.history_path(n) for n in (1, duplicate.number)]
+        assert read_history(histories[0]) == read_history(histories[1]) != []
     assert run.is_empty
 
 

@@ -23,9 +23,7 @@ from tuning.errors import SpaceError, StudyError
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome, configure
 from tuning.study.handle import StudyHandle, status_of
-from tuning.study.study import read_record
 from tuning.study.summary import PHASES
-from tuning.study.trials import epoch_values
 from tuning.workers.pool import Pool
 
 END_SECONDS = 60  # maximum time that a test waits for the end of a process
@@ -75,99 +73,6 @@ def test_trial_0_is_the_baseline_and_keeps_every_metric_of_every_epoch(copied: S
         "val_f1",
         "val_auc",
     } <= set(trial.user_attrs)
-
-
-@pytest.mark.slow
-def test_trials_are_compared_at_parts_of_the_first_epoch(setting: Setting) -> None:
-    """The 168 training texts are 4 parts of 42; the 3 epochs have the rungs 1/4, 1/2 and 1."""
-    config = {"pruner": "asha", "sampler": "random", "train": TrainConfig(epochs=3)}
-    setting.tune(6, config=config, min_texts=40)
-    assert read_record(setting.folder).config.train.parts_per_epoch == 4
-    trials = setting.study().trials
-    assert [*trials[0].intermediate_values] == [1, 2, 4, 8, 12]
-    assert {trial.user_attrs["parts_per_epoch"] for trial in trials} == {4}
-    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
-    assert pruned
-    for trial in pruned:
-        rows = read_history(setting.folder.history_path(trial.number))
-        assert [row["epoch"] for row in rows] == [*epoch_values(trial)]
-        assert trial.user_attrs["n_epochs"] == rows[-1]["epoch"] == max(epoch_values(trial))
-        assert trial.user_attrs["n_epochs"] <= 1
-    for trial in trials:
-        if trial.state == TrialState.COMPLETE:
-            best_epoch = trial.user_attrs["best_epoch"]
-            assert trial.value == max(epoch_values(trial).values())
-            assert trial.value == epoch_values(trial)[best_epoch]
-    refusal = (
-        r"parts_per_epoch: the study has 4, this command has 2 \(parts_per_epoch follows from"
-        r" min_texts\)"
-    )
-    with pytest.raises(StudyError, match=refusal):
-        setting.tune(7, config=config, min_texts=80)
-    assert setting.tune(7, config=config).summary.n_finished == 7
-
-
-PLANNED = '''
-import keras, keras_tuner
-
-
-class Planned(keras_tuner.HyperModel):
-    """Every text gets the same probability, whatever the training: the loss is the plan's."""
-
-    def declare_hyperparameters(self, hp):
-        hp.Fixed("vocab_size", 10)
-        hp.Fixed("sequence_length", 4)
-        hp.Choice("bias", [5.0, 0.0, 2.0, 6.0, 7.0, 8.0], default=5.0)
-
-    def build(self, hp):
-        bias = keras.initializers.Constant(hp.get("bias"))
-        output = keras.layers.Dense(1, "sigmoid", kernel_initializer="zeros", bias_initializer=bias)
-        pooled = [keras.layers.Embedding(10, 2), keras.layers.GlobalAveragePooling1D()]
-        model = keras.Sequential([keras.Input((None,), dtype="int32"), *pooled, output])
-        optimizer = keras.optimizers.SGD(1e-9)
-        model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], run_eagerly=True)
-        return model
-
-
-hypermodel = Planned
-'''
-
-
-def test_configuration_is_trained_once_and_its_duplicates_get_the_same_result(
-    setting: Setting,
-) -> None:
-    """There are six values and ten trials. Each value is trained once, in any order."""
-    Path(setting.config.space).write_text(PLANNED)
-    trained: list[str] = []
-    setting.tune(1, config={"sampler": "random"})
-    setting.study().enqueue_trial({"bias": 0.0})
-    # With two workers, a trial with the same values is running at this time.
-    setting.study().enqueue_trial({"bias": 0.0})
-    outcome = setting.tune(
-        10,
-        config={"sampler": "random"},
-        n_workers=2,
-        on_change=lambda state: trained.append(state.event),
-    )
-    trials = setting.study().trials
-    assert outcome.ended == "finished" and [t.state for t in trials] == [TrialState.COMPLETE] * 10
-    copies = [t for t in trials if "same_as" in t.user_attrs]
-    biases = [t.params["bias"] for t in trials if t not in copies]
-    assert len(biases) == len(set(biases)) and len(copies) == 10 - len(biases)
-    for copy in copies:
-        first = trials[copy.user_attrs["same_as"]]
-        assert "same_as" not in first.user_attrs
-        assert (copy.params, copy.values, copy.intermediate_values) == (
-            first.params,
-            first.values,
-            first.intermediate_values,
-        )
-        assert read_history(setting.folder.history_path(copy.number)) == read_history(
-            setting.folder.history_path(first.number)
-        )
-        assert copy.user_attrs["seconds"] == {}
-    # The baseline was trained before.
-    assert sum("epoch 1:" in event for event in trained) == len(biases) - 1
 
 
 @pytest.mark.journey
@@ -255,7 +160,7 @@ def test_configure_takes_the_study_s_own_values_and_the_call_s_flags(copied: Set
 
 
 def test_status_is_one_object_for_scripts(copied: Setting) -> None:
-    status = status_of(StudyHandle(copied.results, copied.folder, copied.results.storage_url(None)))
+    status = status_of(StudyHandle.of(copied.results, "s"))
     names = (
         "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_is_confirmed"
         " best_value best_mean best_params best_trial_of_the_search baseline_value"

@@ -162,9 +162,7 @@ def test_baseline_that_is_the_best_is_shown_once(
 
 def test_page_names_one_best(confirmed: Confirmed) -> None:
     confirmed.repeat(3)
-    page, _ = write_report(
-        StudyHandle(confirmed.results, confirmed.folder, confirmed.results.storage_url(None))
-    )
+    page, _ = write_report(StudyHandle.of(confirmed.results, "s"))
     text = html.unescape(page.read_text())
     named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
     assert named == {str(confirmed.winner)}
@@ -176,7 +174,7 @@ def test_status_names_the_confirmed_best_and_the_search_s(
     confirmed: Confirmed, run_cli: Callable[..., Ran]
 ) -> None:
     confirmed.repeat(3)
-    study = StudyHandle(confirmed.results, confirmed.folder, confirmed.results.storage_url(None))
+    study = StudyHandle.of(confirmed.results, "s")
     status, summary = status_of(study), study.summary
     assert summary.best is not None
     assert (status.best_trial, status.best_is_confirmed) == (confirmed.winner, True)
