@@ -17,7 +17,7 @@ from tests.export.models import Reviews
 from tests.formats import write_formats
 from tests.models.classifiers import spread
 from tests.paths import ROOT
-from tuning.errors import ExportError, StudyError
+from tuning.errors import StudyError
 from tuning.export.ensemble import (
     WeightedModel,
     average,
@@ -27,7 +27,6 @@ from tuning.export.ensemble import (
 )
 from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.writers import Source
-from tuning.inference import runtimes
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, format_of, vocabularies
 from tuning.models import ngram_classifier, transformer_classifier
@@ -170,14 +169,6 @@ def test_formats_of_an_encoder_take_tokens_and_need_the_tokenizer() -> None:
         "litert_int8": ("ai_edge_litert", "tokenizers"),
     }
     assert {format_of(name, INPUT).takes for name in FORMATS} == {"token ids"}
-
-
-def test_missing_tokenizers_package_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ExportError, match=r"needs the package tokenizers"):
-        runtimes.load_format(tmp_path, "onnx", inputs=INPUT)
 
 
 @pytest.mark.slow

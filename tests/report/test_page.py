@@ -513,18 +513,6 @@ def test_mistakes_are_filtered_by_words_and_by_classes(
         assert browser.problems == []
 
 
-def test_page_folds_the_most_confident_mistakes(
-    finished: tuple[ResultsDir, Outcome], tmp_path: Path
-) -> None:
-    text = (
-        wide_page(finished, ResultsDir(tmp_path).study("wide"))
-        .split("The most confident mistakes</h2>")[1]
-        .split("</table>", maxsplit=1)[0]
-    )
-    assert text.count("<details>") == 2
-    assert text.count("It broke after a week") == 40
-
-
 @pytest.mark.journey
 def test_page_in_chromium_draws_its_plots(
     finished: tuple[ResultsDir, Outcome], page: str, chromium: list[str]
