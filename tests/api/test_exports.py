@@ -4,7 +4,6 @@ that an ensemble needs beside those of the confirmation.
 
 import pickle
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -195,19 +194,12 @@ def test_export_without_scores_is_refused(onnx_export: Path) -> None:
         _ = tuning.load_export(onnx_export).scores
 
 
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (lambda path: path.touch(), "is a file"),
-        (lambda path: (path / "old").mkdir(parents=True), "has files"),
-    ],
-)
-def test_copy_needs_a_free_folder(
-    make: Callable[[Path], None], reason: str, tmp_path: Path
-) -> None:
-    make(tmp_path / "copy")
-    with pytest.raises(ArgumentError, match=f"must be empty or new; .*copy {reason}"):
-        require_free(tmp_path / "copy")
+def test_copy_needs_a_free_folder(tmp_path: Path) -> None:
+    (tmp_path / "copy").touch()
+    (tmp_path / "full" / "old").mkdir(parents=True)
+    for name, reason in (("copy", "is a file"), ("full", "has files")):
+        with pytest.raises(ArgumentError, match=f"must be empty or new; .*{name} {reason}"):
+            require_free(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["empty", "new", "a/new/folder"])

@@ -8,7 +8,7 @@ import optuna
 import plotly.graph_objects as go
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from tests.studies import MANY_SPACE, many_trials
 from tuning.report import figures
@@ -171,16 +171,6 @@ def test_table_names_the_epoch_after_which_a_trial_was_pruned() -> None:
     header, rows = trial_rows(summary, MANY_SPACE)
     states = [row[header.index("state")] for row in rows]
     assert states[6:] == ["pruned after epoch 2", "pruned", "pruned (same as 6)"]
-
-
-def test_curves_of_at_most_100_pruned_trials_are_drawn() -> None:
-    figure = learning_curves(summarize(many_trials(400), metric="val_accuracy"))
-    _, ends = traces_named(figure, "pruned")
-    assert len(ends.x) == 100
-    newest: list[FrozenTrial] = [
-        t for t in many_trials(400).trials if t.state == TrialState.PRUNED
-    ][-100:]
-    assert list(ends.y) == [t.intermediate_values[1] for t in newest]
 
 
 def test_parallel_coordinates_are_those_of_the_best_trials(

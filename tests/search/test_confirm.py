@@ -150,28 +150,23 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
             )
         )
 
+    def finalists(top: int) -> list[Finalist]:
+        return finalists_of(summarize(study, metric="val_accuracy"), space, top=top)
+
     add(0.5, 30, baseline=True)
     add(0.9, 9_000)
     add(0.8, 9_001, starting_point=1)
     add(0.9, 9_000, same_as=1)
-    finalists = finalists_of(summarize(study, metric="val_accuracy"), space, top=9)
-    assert {finalist.trial: finalist.same for finalist in finalists} == {0: [], 1: [3], 2: []}
-    assert {finalist.trial: finalist.starting_point for finalist in finalists} == {
-        0: None,
-        1: None,
-        2: 1,
-    }
-    few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
-    assert [finalist.trial for finalist in few] == [1, 0]
+    assert {f.trial: f.same for f in finalists(9)} == {0: [], 1: [3], 2: []}
+    assert {f.trial: f.starting_point for f in finalists(9)} == {0: None, 1: None, 2: 1}
+    assert [f.trial for f in finalists(1)] == [1, 0]
     # The trials that were imported have no times, so they get those of the others.
-    assert {finalist.seconds for finalist in finalists} == {0.0}
+    assert {f.seconds for f in finalists(9)} == {0.0}
     add(0.1, 40, seconds={"train": 6.0, "idle": 9.0}, n_epochs=3)
-    again = finalists_of(summarize(study, metric="val_accuracy"), space, top=9)
-    assert {finalist.seconds for finalist in again} == {2.0}
+    assert {f.seconds for f in finalists(9)} == {2.0}
     # Another program finished this trial.
     study.add_trial(create_trial(value=0.99, params={}, distributions={}))
-    few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
-    assert [finalist.trial for finalist in few] == [1, 0]
+    assert [f.trial for f in finalists(1)] == [1, 0]
 
 
 def test_search_that_has_a_confirmation_needs_one_completed_trial(tmp_path: Path) -> None:

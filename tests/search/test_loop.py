@@ -275,6 +275,8 @@ def test_end_of_a_trial_is_written_to_the_study(end: End, ended: Run) -> None:
     reason = None if end.reason is None else end.reason.value
     assert trial.user_attrs.get("reason") == duplicate.user_attrs.get("reason") == reason
     assert duplicate.user_attrs.get("same_as") == (None if end.has_failed else 1)
+    if end.reason is FailureReason.OVER_A_LIMIT:  # 10,000 parameters are 9 times too many.
+        assert trial.constraints == {"n_parameters": pytest.approx(9.0)}
     assert len(ended.trials) == end.n_trials + (2 if end.has_failed else 0)
     if end.has_failed:
         assert (ended.trials[3].params == trial.params) == end.is_queued_again
@@ -535,14 +537,19 @@ def end_the_time(run: Run, monkeypatch: pytest.MonkeyPatch, *, after: str) -> No
     run.on_change = on_change
 
 
-def test_search_whose_time_is_up_pauses_its_trial(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("can_pause", [True, False])
+def test_search_whose_time_is_up_pauses_its_trial_or_queues_it_again(
+    can_pause: bool, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make(after_the_baseline(trains))
+    run = make(after_the_baseline(lambda job: trains(job, can_pause=can_pause)))
     end_the_time(run, monkeypatch, after="trial 1 epoch 2")
     assert run.go(3, timeout_seconds=1_000) is SearchEnd.TIMEOUT
-    assert run.states() == ["COMPLETE", "RUNNING"]
-    assert run.trials[1].user_attrs["paused"]
+    if can_pause:
+        assert run.states() == ["COMPLETE", "RUNNING"]
+        assert run.trials[1].user_attrs["paused"]
+    else:
+        assert run.states() == ["COMPLETE", "FAIL", "WAITING"]
+        assert run.trials[1].user_attrs["reason"] == "timeout"
     # The time limit was reached during the third epoch.
     assert len(run.trials[1].intermediate_values) == 3
 

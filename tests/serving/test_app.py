@@ -24,16 +24,14 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
-from tests.commands import Ran
 from tests.export.models import spread
 from tests.formats import write_formats
-from tests.servers import HEAD, MANIFEST, address_of, fake, free_port, serving
+from tests.servers import HEAD, MANIFEST, address_of, fake, serving
 from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.data.corpus import build_corpus
 from tuning.documents import write
 from tuning.evaluation.metrics import Array
-from tuning.export.writers import Source, write_format
 from tuning.inference.load import Probabilities, load
 from tuning.inference.manifest import ExportedFormat, ModelInput, digests
 from tuning.inference.runtimes import FORMATS
@@ -464,37 +462,6 @@ def check_explanation(answer: httpx.Response, probabilities: Probabilities) -> N
     lost = [with_all[winner] - row[winner] for row in without]
     assert effects == pytest.approx(dict(zip(("good", "film"), lost, strict=True)), abs=2e-6)
     assert any(abs(effect) > 1e-3 for effect in effects.values())
-
-
-@pytest.mark.parametrize("format_name", ["keras", "saved_model"])
-def test_export_without_onnx_is_served(
-    format_name: str,
-    run_cli: Callable[..., Ran],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    folder = tmp_path / "best"
-    folder.mkdir()
-    source = Source(model_of_texts(), OF_TEXTS, words=[], ngrams=[], class_names=CLASSES)
-    write_format(format_name, source, folder / FORMATS[format_name].path)
-    write_manifest(folder, format_name)
-    applications: list[Any] = []
-    monkeypatch.setattr(app, "run", lambda made, listening: applications.append(made))
-    ran = run_cli("serve", "--export", folder, "--port", free_port())
-    assert ran.code == 0, ran.err
-
-    async def ask() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(applications[0])
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await asyncio.gather(
-                client.post("/explain", json={"text": "Good film!"}),
-                *(client.post("/predict", json={"texts": texts_of(n)}) for n in range(12)),
-            )
-
-    explained, *predicted = asyncio.run(ask())
-    probabilities = load(folder, format_name=format_name)
-    check_answers(predicted, probabilities)
-    check_explanation(explained, probabilities)
 
 
 @pytest.mark.journey

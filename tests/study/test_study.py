@@ -8,7 +8,7 @@ import pytest
 
 from tests.studies import CONFIG, SPACE, open_at_once
 from tuning.atomic_io import read_json, write_json
-from tuning.config import DataConfig, StudyConfig
+from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
@@ -96,6 +96,10 @@ def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_
         ),
         ({"config": replace(CONFIG, space="other")}, ("reviews", "other")),
         ({"config": replace(CONFIG, seed=7)}, ("0", "7")),
+        (
+            {"config": replace(CONFIG, train=TrainConfig(parts_per_epoch=2))},
+            ("study has 1, this command has 2 (parts_per_epoch follows from min_texts)",),
+        ),
         ({"space": SearchSpace("tiny", SPACE.hyperparameters[:2])}, (SPACE.fingerprint,)),
         ({"data": "d1"}, ("d0", "d1")),
     ],

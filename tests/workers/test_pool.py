@@ -344,23 +344,18 @@ def test_space_bug_while_training_arrives_with_its_traceback(
     assert f'File "{tmp_path / "quick.py"}", line ' in raised.value.traceback
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"values": {**VALUES, "sequence_length": "long"}}, "ValueError: invalid literal"),
-        ({"values": {**VALUES, "vocab_size": 2}}, "ValueError: vocab_size"),
-    ],
-    ids=["before_training", "in_training"],
-)
 def test_error_that_is_no_tuning_error_arrives_with_its_traceback(
-    pool: AnyPool, quick: Path, corpus: Path, changes: dict[str, Any], message: str
+    pool: AnyPool, quick: Path, corpus: Path
 ) -> None:
-    (answer,) = train_one(pool, training(quick, corpus, **changes))
-    assert isinstance(answer, ErrorRaised)
-    assert answer.error == "bug"
-    assert answer.message.startswith(message)
-    assert "Traceback" in answer.traceback
-    assert "worker.py" in answer.traceback
+    for changed, message in (
+        ({"sequence_length": "long"}, "invalid literal"),
+        ({"vocab_size": 2}, "vocab_size"),
+    ):
+        (answer,) = train_one(pool, training(quick, corpus, values={**VALUES, **changed}))
+        assert isinstance(answer, ErrorRaised)
+        assert answer.error == "bug"
+        assert answer.message.startswith(f"ValueError: {message}")
+        assert "Traceback" in answer.traceback and "worker.py" in answer.traceback
 
 
 def test_killed_worker_is_seen_and_replaced(
