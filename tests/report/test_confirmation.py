@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from scipy import stats
 
@@ -128,34 +127,6 @@ def test_plan_names_the_trainings_and_their_duration() -> None:
     )
     confirmation, _ = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
     assert plan(confirmation, n_workers=2) == ""
-
-
-def null_confirmation(rng: np.random.Generator, *, n: int) -> Confirmation:
-    """Return a confirmation of `n` finalists that are exactly as good as the baseline."""
-    confirmation = begin(*rng.normal(0.8, 0.01, n + 1))
-    shifts = rng.normal(0, 0.01, 6)
-    return play(
-        confirmation,
-        lambda trial, seed: float(0.8 + shifts[seed] + rng.normal(0, 0.01)),
-    )[0]
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize(("n", "n_confirmations", "limit"), [(1, 1000, 0.035), (5, 200, 0.05)])
-def test_finalists_as_good_as_the_baseline_are_seldom_called_better(
-    n: int, n_confirmations: int, limit: float
-) -> None:
-    """The best of the finalists is called better in 2.5 % of the confirmations. Student's interval
-    would call about 9 % of five finalists better. `make bench-confirmation` measures the share ten
-    times as exactly.
-    """
-    rng = np.random.default_rng(0)
-    texts = []
-    for _ in range(n_confirmations):
-        confirmation = null_confirmation(rng, n=n)
-        estimates = estimated(confirmation)
-        texts.append(sentences(confirmation, estimates, study="s")[0])
-    assert sum("is better than the baseline" in text for text in texts) / len(texts) <= limit
 
 
 def table_of(confirmation: Confirmation) -> list[dict[str, str]]:

@@ -347,10 +347,8 @@ def test_space_bug_while_training_arrives_with_its_traceback(
 def test_error_that_is_no_tuning_error_arrives_with_its_traceback(
     pool: AnyPool, quick: Path, corpus: Path
 ) -> None:
-    for changed, message in (
-        ({"sequence_length": "long"}, "invalid literal"),
-        ({"vocab_size": 2}, "vocab_size"),
-    ):
+    wrong = {"invalid literal": {"sequence_length": "long"}, "vocab_size": {"vocab_size": 2}}
+    for message, changed in wrong.items():
         (answer,) = train_one(pool, training(quick, corpus, values={**VALUES, **changed}))
         assert isinstance(answer, ErrorRaised)
         assert answer.error == "bug"
