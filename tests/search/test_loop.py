@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -60,14 +60,15 @@ class Alone(Coordinators):
 
 @dataclass
 class Run:
-    """A search over a study in memory. `on_change` is called after each change of the search, and
-    `progressed` is the search after its last change.
+    """A search over a study in memory. `on_change` is called after each change of the search,
+    `progressed` is the search after its last change, and `events` are the events of all changes.
     """
 
     session: Session
     pool: FakePool
     on_change: Callable[[Progressed], None] = lambda progressed: None
     progressed: Progressed | None = None
+    events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         coordinators = Alone(self.session.study)
@@ -75,6 +76,7 @@ class Run:
 
     def _changed(self, progressed: Progressed) -> None:
         self.progressed = progressed
+        self.events.append(progressed.event)
         self.on_change(progressed)
 
     @property
@@ -304,10 +306,8 @@ def test_events_of_a_trial_that_is_paused_and_pruned(make: Make) -> None:
     """The table of ends has this case only if the trial is paused before it is pruned."""
     end = ENDS["paused and pruned"]
     run = make(after_the_baseline(end.script), n_workers=3, pruner="asha")
-    events: list[str] = []
-    run.on_change = lambda progressed: events.append(progressed.event)
     assert run.go(end.n_trials) is SearchEnd.FINISHED
-    assert [event for event in events if "pause" in event or "pruned" in event] == [
+    assert [event for event in run.events if "pause" in event or "pruned" in event] == [
         "trial 1 pauses after epoch 1",
         "trial 1 pruned after epoch 1, behind too many at its rung",
     ]
@@ -378,13 +378,11 @@ def by_value(values: list[float]) -> Scripts:
 
 def test_paused_trial_goes_on_when_worse_trials_have_come_after_it(make: Make) -> None:
     run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
-    events: list[str] = []
-    run.on_change = lambda progressed: events.append(progressed.event)
     assert run.go(8) is SearchEnd.FINISHED
     paused, went_on = (
-        events.index(f"trial 2 {what} after epoch 1") for what in ("pauses", "goes on")
+        run.events.index(f"trial 2 {what} after epoch 1") for what in ("pauses", "goes on")
     )
-    assert paused < events.index("trial 3 epoch 1: val_accuracy 0.3000") < went_on
+    assert paused < run.events.index("trial 3 epoch 1: val_accuracy 0.3000") < went_on
     assert [*run.trials[2].intermediate_values][:2] == [1, 2]
     assert not [*run.session.folder.path.rglob("checkpoint*")]
     assert run.is_empty
@@ -414,17 +412,15 @@ def test_oldest_paused_trial_makes_room_for_the_checkpoints_of_others(
 def test_duplicate_does_not_end_the_search_for_paused_trials(make: Make) -> None:
     """With one worker, nothing trains while a duplicate gets the result of its first trial."""
     run = make(by_value([0.9, 0.8, 0.3, 0.2]), pruner="asha")
-    events: list[str] = []
 
     def on_change(progressed: Progressed) -> None:
-        events.append(progressed.event)
         if progressed.event.startswith("trial 1 starts"):
             run.session.study.enqueue_trial({"vocab_size": 10}, skip_if_exists=False)
 
     run.on_change = on_change
     assert run.go(5) is SearchEnd.FINISHED
     assert run.trials[2].user_attrs["same_as"] == 0
-    assert "trial 1 goes on after epoch 1" in events
+    assert "trial 1 goes on after epoch 1" in run.events
 
 
 def interrupting(run: Run, *, after: int) -> None:
@@ -500,10 +496,8 @@ def test_values_that_another_coordinator_leaves_are_trained_before_paused_trials
     run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
     study, writer = run.session.study, run.search._writer
     theirs: list[optuna.Trial] = []
-    events: list[str] = []
 
     def on_change(progressed: Progressed) -> None:
-        events.append(progressed.event)
         if progressed.event.startswith("trial 2 starts"):
             for _ in range(5):
                 theirs.append(study.ask())
@@ -522,7 +516,7 @@ def test_values_that_another_coordinator_leaves_are_trained_before_paused_trials
     run.on_change = on_change
     monkeypatch.setattr(writer, "others_at_work", others_at_work)
     assert run.go(8) is SearchEnd.FINISHED
-    assert "trial 2 goes on after epoch 1" in events
+    assert "trial 2 goes on after epoch 1" in run.events
     assert run.states().count("FAIL") == 5
 
 
@@ -673,15 +667,13 @@ def test_starting_points_are_trained_right_after_the_baseline(
     n_workers: int, sampler: str, make: Make
 ) -> None:
     run = make(trains, n_workers=n_workers, **with_points(sampler))
-    events: list[str] = []
-    run.on_change = lambda progressed: events.append(progressed.event)
     assert run.go(5) is SearchEnd.FINISHED
     # The study has no more trials than asked for.
     assert run.states() == ["COMPLETE"] * 5
     assert vocab_sizes(run)[:3] == [10, 20, 30]
     assert numbers(run) == [None, 1, 2, None, None]
     assert len(set(vocab_sizes(run))) == 5
-    started = [event for event in events if " starts" in event]
+    started = [event for event in run.events if " starts" in event]
     assert started[0] == "trial 0 starts: vocab_size 10"
     assert started[2] == "trial 2 starts (starting point 2): vocab_size 30"
 
@@ -875,17 +867,15 @@ def test_ctrl_c_fails_a_trial_and_its_duplicate_once(
     run = make(lambda job: trains(job, can_pause=False), n_workers=3)
     hold_messages(run, monkeypatch, until=lambda: run.session.interrupt.requested)
     monkeypatch.setattr(loop, "STOP_SECONDS", 0.0)
-    events: list[str] = []
 
     def interrupt(progressed: Progressed) -> None:
-        events.append(progressed.event)
         if progressed.event.startswith("trial 1 starts"):
             run.session.study.enqueue_trial(run.trials[1].params)
         run.session.interrupt.requested |= bool(run.open.duplicates)
 
     run.on_change = interrupt
     assert run.go(9) is SearchEnd.INTERRUPTED
-    assert not [event for event in events if "another program" in event]
+    assert not [event for event in run.events if "another program" in event]
     assert "RUNNING" not in run.states()
     assert {
         trial.user_attrs.get("reason") for trial in run.trials if trial.state.is_finished()
