@@ -144,16 +144,6 @@ def test_failed_repeat_has_its_reason() -> None:
     assert (baseline["trial"], baseline["seed 1"]) == ("0 (baseline)", "0.5000")
 
 
-def test_finalist_that_was_dropped_is_shown_with_its_last_seed() -> None:
-    confirmation, _ = play(begin(0.9, 0.8, 0.7, 0.5), lambda trial, seed: 0.9 - trial / 100)
-    assert [row["dropped"] for row in table_of(confirmation)] == [
-        "",
-        "after seed 3",
-        "after seed 1",
-        "",
-    ]
-
-
 def test_finalist_that_the_budget_does_not_pay_for_is_shown_with_the_seed_that_it_lacks() -> None:
     confirmation, done = play(
         begin(0.9, 0.8, 0.7, 0.5, budget=8.0), lambda trial, seed: 0.9 - trial / 100

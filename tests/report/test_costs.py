@@ -56,12 +56,6 @@ def test_front_has_no_trial_that_another_one_beats() -> None:
     assert sorted(points.x) == [10.0, 20.0, 30.0, 40.0]  # The seconds of waiting do not count.
 
 
-def test_best_and_baseline_have_their_own_markers() -> None:
-    points = dict(cost_figures(summary_of()))["Size"].data[-1]
-    symbols = dict(zip(points.x, points.marker.symbol, strict=True))
-    assert symbols == {500: "star", 900: "square", 100: "circle", 50: "circle"}
-
-
 def test_front_of_a_loss_goes_down() -> None:
     figure = go.Figure()
     add_front(figure, [(1.0, 0.5), (2.0, 0.3), (3.0, 0.4)], direction=-1)

@@ -11,8 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.studies import MANY_SPACE, many_trials
-from tuning.report import figures
-from tuning.report.figures import learning_curves, parallel_coordinates, report_figures, slices
+from tuning.report.figures import learning_curves, report_figures
 from tuning.report.tables import trial_rows
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -159,41 +158,8 @@ def test_learning_curves_of_pruned_trials_end_where_they_were_stopped() -> None:
     assert [lines.showlegend, ends.showlegend] == [False, None]
 
 
-def test_slices_show_a_pruned_trial_at_its_last_value() -> None:
-    study = stopped_study()
-    figure = slices(study, summarize(study, metric="val_accuracy"), None, params=["kind"])
-    (trace,) = traces_named(figure, "pruned")
-    assert (list(trace.x), list(trace.y), trace.marker.symbol) == (["'a'"], [0.4], "x")
-
-
 def test_table_names_the_epoch_after_which_a_trial_was_pruned() -> None:
     summary = summarize(stopped_study(), metric="val_accuracy")
     header, rows = trial_rows(summary, MANY_SPACE)
     states = [row[header.index("state")] for row in rows]
     assert states[6:] == ["pruned after epoch 2", "pruned", "pruned (same as 6)"]
-
-
-def test_parallel_coordinates_are_those_of_the_best_trials(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Optuna draws each trial as a trace of its own."""
-    study = many_trials(60)
-    summary = summarize(study, metric="val_accuracy")
-    names = ["dropout", "lstm_units"]
-    n_traces = len(parallel_coordinates(study, summary, params=names).data)
-    monkeypatch.setattr(figures, "N_LINES", 10)
-    assert len(summary.ranked) == 30
-    assert len(parallel_coordinates(study, summary, params=names).data) == n_traces - 20
-    sentences = {
-        title: sentence for title, sentence, _ in report_figures(study, summary, MANY_SPACE)
-    }
-    assert "a completed trial of the best 10;" in sentences["Parallel coordinates"]
-
-
-@pytest.mark.parametrize(("n_epochs", "tick"), [(5, 1), (21, None)])
-def test_each_of_a_few_epochs_has_a_tick(n_epochs: int, tick: int | None) -> None:
-    study = optuna.create_study(direction="maximize")
-    values = {epoch: epoch / 100 for epoch in range(1, n_epochs + 1)}
-    study.add_trial(create_trial(value=0.5, intermediate_values=values))
-    figure = learning_curves(summarize(study, metric="val_accuracy"))
-    assert figure.layout.xaxis.dtick == tick

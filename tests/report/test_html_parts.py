@@ -44,9 +44,3 @@ def test_folded_text_is_escaped() -> None:
     cell = table(["text"], [["<b>" * 300]])
     assert "<b>" not in cell
     assert cell.count("&lt;") == cell.count("&gt;") == 300
-
-
-def test_line_is_broken_before_an_interval_and_not_in_it() -> None:
-    assert '<td data-name="mean">0.7123 [-0.7012,&nbsp;0.7234]</td>' in table(
-        ["mean"], [["0.7123 [-0.7012, 0.7234]"]]
-    )

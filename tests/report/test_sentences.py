@@ -22,7 +22,7 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
+from tuning.evaluation.scores import Comparison, TestDocument
 from tuning.evaluation.statistics import Interval, mcnemar
 from tuning.report.confirmation import lower_mean
 from tuning.report.costs import saved_sentence
@@ -203,17 +203,6 @@ def test_linear_model_after_an_export(change: float, words: str, advice: str) ->
     assert first.endswith(", with accuracy 0.9722 [0.9160, 1.0000].")
     assert second.startswith(f"The exported model (trial 2) {words}")
     assert answer(summary_of(), None, test, None).startswith(advice)
-
-
-def test_linear_model_that_was_not_compared_on_the_test_split_has_no_verdict() -> None:
-    (sentence,) = linear_sentences(None, None, metric="val_accuracy", test=compared(), study="s")
-    assert sentence.startswith("The best linear model on the test split is TF-IDF")
-    test = compared()
-    majority = replace(test, references={MAJORITY: test.references[MAJORITY]})
-    (sentence,) = linear_sentences(
-        reference(0.95), confirmed(0.8), metric="val_accuracy", test=majority, study="s"
-    )
-    assert sentence == reference(0.95).sentence("val_accuracy")
 
 
 @pytest.mark.parametrize(

@@ -33,19 +33,6 @@ def test_better_half_goes_on() -> None:
     assert [of_loss.goes_on(n, 1) for n in (0, 1)] == [False, True]
 
 
-def test_equal_values_share_the_better_rank() -> None:
-    made = rungs_with({0: 0.5, 1: 0.5, 2: 0.4, 3: 0.3})
-    assert [made.rank(n, 1) for n in range(4)] == [1, 1, 3, 4]
-
-
-def test_waiting_trial_is_promoted_when_worse_ones_have_come() -> None:
-    made = rungs_with({0: 0.9, 1: 0.8})
-    assert made.promotable({1: 1}) is None
-    made.record(2, 1, 0.1)
-    made.record(3, 1, 0.2)
-    assert made.promotable({1: 1}) == 1
-
-
 def test_highest_rung_is_promoted_first_then_the_best() -> None:
     made = rungs_with({n: 1 - n / 10 for n in range(8)})
     assert made.promotable({2: 1, 1: 1}) == 1
