@@ -117,6 +117,8 @@ PADDING_IS_READ = {
         lambda x: ops.concatenate([layers.LSTM(3)(x), ops.max(x, axis=1)], axis=1)
     ),
     "maximum": lambda: over_ids(layers.GlobalMaxPooling1D()),
+    "unrolled": lambda: over_ids(layers.LSTM(3, unroll=True), length=LENGTH),
+    "nested": lambda: over_ids(keras.Sequential([layers.GlobalMaxPooling1D()])),
     "convolution": lambda: over_ids(
         layers.Conv1D(3, 2, padding="same"), layers.GlobalAveragePooling1D()
     ),

@@ -70,19 +70,15 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabeledTexts, Labe
     return ngram_splits(tmp_path_factory.mktemp("corpus"))
 
 
-@pytest.mark.parametrize(
-    "values", [pytest.param(VALUES, marks=pytest.mark.slow), BOTH], ids=["ngrams", "both"]
-)
 def test_adapt_gets_the_training_split_in_order_once(
-    splits: tuple[LabeledTexts, LabeledTexts], values: Values
+    splits: tuple[LabeledTexts, LabeledTexts],
 ) -> None:
     train, validation = splits
     hypermodel = Hyper()
-    _, result = fit(hypermodel, replace(JOB, values=values), train=train, validation=validation)
+    _, result = fit(hypermodel, replace(JOB, values=BOTH), train=train, validation=validation)
     ((batches, labels),) = hypermodel.seen
     np.testing.assert_array_equal(labels, train.labels)
-    assert isinstance(batches[0], dict) is (values is BOTH)
-    seen = [row for b in batches for row in (b["ngrams"] if isinstance(b, dict) else b)]
+    seen = [row for batch in batches for row in batch["ngrams"]]
     expected = NgramView(train.texts.ngrams, order=2, vocab_size=ROWS).batch(np.arange(len(labels)))
     assert len({tuple(row) for row in expected}) > 100
     for row, expected_row in zip(seen, expected, strict=True):
@@ -137,15 +133,6 @@ def test_adapt_that_raises_names_its_error(splits: tuple[LabeledTexts, LabeledTe
         fit(hypermodel, JOB, train=train, validation=validation)
 
 
-def test_ratios_of_texts_of_one_class_are_finite(
-    splits: tuple[LabeledTexts, LabeledTexts],
-) -> None:
-    train, validation = splits
-    train = replace(train, labels=np.zeros_like(train.labels))
-    model, _ = fit(Hyper(), JOB, train=train, validation=validation)
-    assert np.isfinite(model.get_layer(RATIOS).get_weights()[0]).all()
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -182,35 +169,6 @@ def test_space_with_ngrams_whose_model_takes_token_ids_is_refused(
         fit(Words(), replace(JOB, values=BOTH), train=train, validation=validation)
 
 
-class Features(keras_tuner.HyperModel):
-    """A model with a Keras preprocessing layer, which `adapt` adapts to features of the texts."""
-
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        ngrams = keras.Input((None,), dtype="int32", name="ngrams")
-        x = keras.layers.GlobalMaxPooling1D()(keras.layers.Embedding(ROWS, 3)(ngrams))
-        x = keras.layers.Normalization(name="scale")(x)
-        model = keras.Model(ngrams, keras.layers.Dense(1, activation="sigmoid")(x))
-        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-        return model
-
-    def adapt(self, hp: keras_tuner.HyperParameters, model: keras.Model, x: Any, y: Any) -> None:
-        model.predict(x, verbose=0)  # traces the model with the means of the new layer
-        layer = model.get_layer("scale")
-        layer.adapt(keras.Model(model.input, layer.input).predict(x, verbose=0))
-
-
-@pytest.mark.slow
-def test_preprocessing_layer_that_was_adapted_is_restored(
-    splits: tuple[LabeledTexts, LabeledTexts], tmp_path: Path
-) -> None:
-    train, validation = splits
-    _, expected = fit(Features(), JOB, train=train, validation=validation)
-    job = replace(JOB, checkpoint=str(tmp_path / "c.npz"))
-    fit(Features(), job, train=train, validation=validation, on_epoch=lambda epoch: Answer.PAUSE)
-    _, result = fit(Features(), replace(job, resume=True), train=train, validation=validation)
-    assert [e.metrics for e in result.history] == [e.metrics for e in expected.history]
-
-
 def test_adapt_that_configures_a_layer_is_refused(
     splits: tuple[LabeledTexts, LabeledTexts],
 ) -> None:
@@ -231,7 +189,6 @@ def inputs_of(kind: str) -> Any:
     return {
         "words first": [words, ngrams],
         "n-grams first": [ngrams, words],
-        "dictionary": {"words": words, "ngrams": ngrams},
         "dictionary with other keys": {"text": words, "ngrams": ngrams},
         "three": [words, ngrams, keras.Input((None,), name="length")],
         "no n-grams": [words, keras.Input((None,), name="bag")],
@@ -264,10 +221,8 @@ class Both(keras_tuner.HyperModel):
 @pytest.mark.parametrize(
     ("kind", "model_class"),
     [
-        pytest.param("words first", keras.Model, marks=pytest.mark.slow),
-        pytest.param("n-grams first", keras.Model, marks=pytest.mark.slow),
+        ("words first", keras.Model),
         ("n-grams first", Subclass),
-        pytest.param("dictionary", keras.Model, marks=pytest.mark.slow),
         ("dictionary with other keys", keras.Model),
     ],
 )

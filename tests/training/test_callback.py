@@ -102,17 +102,6 @@ def test_fraction_is_the_best_epoch_if_it_is_better_on_its_own_texts() -> None:
     assert result.metrics["val_accuracy"] == result.best_value
 
 
-def test_whole_epoch_is_the_best_if_it_is_better_on_the_texts_of_the_fraction() -> None:
-    """The whole epoch has a worse value than the fraction, but on harder texts."""
-    share = PARTLY(1 / 8, N_TEXTS)
-    assert share is not None
-    result = evaluated(
-        validation(LABELS),
-        {1 / 8: right_for(LABELS, share[:8]), 1: right_for(LABELS, share[:9])},
-    )
-    assert (result.best_epoch, result.best_value) == (1, pytest.approx(9 / 40))
-
-
 def test_estimated_value_is_one_that_the_metric_can_have() -> None:
     share = PARTLY(1 / 8, N_TEXTS)
     assert share is not None

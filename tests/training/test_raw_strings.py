@@ -32,7 +32,7 @@ from tuning.spaces.ranges import Values
 from tuning.spaces.sizes import Sizes
 from tuning.training import checkpoints
 from tuning.training.built_model import build_model
-from tuning.training.fit import fit, load_trained
+from tuning.training.fit import fit
 from tuning.training.loops import try_fit
 from tuning.training.prediction import make_view, predict
 from tuning.training.result import Answer, TrainingJob
@@ -194,10 +194,7 @@ def vectorization_of(model: keras.Model) -> keras.layers.TextVectorization:
     )
 
 
-STYLES = [sequential, functional, without_dimension, subclassed, tf_idf]
-
-
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", [sequential, functional, without_dimension, subclassed, tf_idf])
 def test_model_gets_the_texts_and_its_layer_is_adapted_to_the_training_texts(
     splits: Splits, style: Callable[[Any], keras.Model]
 ) -> None:
@@ -219,15 +216,6 @@ def test_model_gets_the_texts_and_its_layer_is_adapted_to_the_training_texts(
 
 
 @pytest.mark.slow
-def test_same_seed_gives_the_same_values(splits: Splits) -> None:
-    train, validation = splits
-    first, second = (
-        fit(Hyper(sequential), JOB, train=train, validation=validation)[1] for _ in range(2)
-    )
-    assert [e.metrics for e in first.history] == [e.metrics for e in second.history]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("style", [sequential, tf_idf])
 def test_paused_training_continues_as_if_it_had_not_paused(
     splits: Splits, style: Callable[[Any], keras.Model], tmp_path: Path
@@ -244,16 +232,6 @@ def test_paused_training_continues_as_if_it_had_not_paused(
     assert "x" not in vectorization_of(built.model).get_vocabulary()
     _, resumed = fit(Hyper(style), replace(job, resume=True), train=train, validation=validation)
     assert [e.metrics for e in resumed.history] == [e.metrics for e in whole.history]
-
-
-@pytest.mark.slow
-def test_trained_model_is_loaded_with_its_vocabulary(splits: Splits, tmp_path: Path) -> None:
-    train, validation = splits
-    job = replace(JOB, weights=str(tmp_path / "trained.npz"))
-    model, _ = fit(Hyper(tf_idf), job, train=train, validation=validation)
-    loaded = load_trained(Hyper(tf_idf), job).model
-    x = tf.constant(VALIDATION)[:, None]
-    np.testing.assert_array_equal(loaded(x), model(x))
 
 
 def test_vocabulary_of_a_saved_model_keeps_its_terms(tmp_path: Path) -> None:
@@ -289,22 +267,6 @@ def test_adapt_of_a_hypermodel_gets_the_training_texts(
     assert batch.shape == shape
     assert [text.decode() for text in batch.ravel()] == TRAIN
     assert len(vectorization_of(model).get_vocabulary()) == 40
-
-
-def test_labels_of_three_classes_fit_a_model_of_counts(splits: Splits) -> None:
-    train, validation = (replace(s, labels=np.arange(len(s.labels)) % 3) for s in splits)
-
-    def build(hp: Any) -> keras.Model:
-        inputs = keras.Input((1,), dtype="string")
-        counts = layers.TextVectorization(
-            max_tokens=30, output_mode="multi_hot", ngrams=2, pad_to_max_tokens=True
-        )(inputs)
-        outputs = layers.Dense(3, activation="softmax")(counts)
-        return compiled(keras.Model(inputs, outputs), loss="sparse_categorical_crossentropy")
-
-    job = replace(JOB, n_classes=3)
-    _, result = fit(Hyper(build), job, train=train, validation=validation)
-    assert len(result.history) == 2
 
 
 def test_own_fit_gets_a_tensor_of_strings(splits: Splits) -> None:
