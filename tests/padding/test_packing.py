@@ -318,14 +318,6 @@ def test_row_contains_the_words_of_each_text_and_the_gap(
 
 
 @pytest.mark.slow
-def test_rows_have_few_lengths() -> None:
-    widths = {
-        int(join(tf.ones((1, length), tf.int32), 1)[0].shape[1]) for length in range(1023, 2047)
-    }
-    assert len(widths) == LENGTHS_PER_OCTAVE + 1
-
-
-@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     steps=st.lists(st.sampled_from(sorted(STEPS.keys() - {"dropout"})), max_size=5),
