@@ -86,56 +86,8 @@ def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(
     assert not whole[:, width:].any()
 
 
-def test_batch_of_a_long_text_drops_its_beginning() -> None:
-    assert word_view(texts_of([[2, 3, 4, 5]]), 9, 3).array().tolist() == [[3, 4, 5]]
-
-
-def test_batch_with_truncating_post_drops_the_end() -> None:
-    assert word_view(texts_of([[2, 3, 4, 5]]), 9, 3, truncating="post").array().tolist() == [
-        [2, 3, 4]
-    ]
-
-
-def test_batch_pads_after_the_text() -> None:
-    assert word_view(texts_of([[2, 3], []]), 9, 4).array().tolist() == [[2, 3, 0, 0], [0, 0, 0, 0]]
-
-
-def test_batch_makes_words_beyond_the_vocabulary_unknown() -> None:
-    assert word_view(texts_of([[2, 3, 4, 5]]), 4, 4).array().tolist() == [[2, 3, 1, 1]]
-
-
-def test_batch_gives_rows_in_the_order_asked_for() -> None:
-    assert word_view(texts_of([[2], [3], [4]]), 9, 1).batch(np.array([2, 0, 2])).tolist() == [
-        [4],
-        [2],
-        [4],
-    ]
-
-
 def test_batch_is_int32() -> None:
     assert word_view(texts_of([[2], [3]]), 9, 2).array().dtype == np.int32
-
-
-@pytest.mark.parametrize(("trims", "width"), [(False, 5), (True, 1)])
-def test_batch_of_texts_without_words_is_padding(trims: bool, width: int) -> None:
-    assert word_view(texts_of([[], []]), 9, 5, trims=trims).array().tolist() == [[0] * width] * 2
-
-
-def test_trims_pads_to_the_longest_text_of_the_batch() -> None:
-    view = view_of([1, 4, 7, 30], trims=True)
-    assert [view.batch(np.array(rows)).shape[1] for rows in ([0], [0, 1], [2, 1], [0, 3])] == [
-        1,
-        4,
-        7,
-        10,
-    ]
-
-
-def test_without_trims_every_batch_has_sequence_length_columns() -> None:
-    view = view_of([1, 4, 7, 30])
-    assert [view.batch(np.array(rows)).shape[1] for rows in ([0], [0, 1], [2, 1], [0, 3])] == [
-        10
-    ] * 4
 
 
 @pytest.mark.parametrize("trims", [False, True])
@@ -224,15 +176,6 @@ def test_training_batches_have_batch_size_rows_but_for_one(trims: bool) -> None:
 
 
 @pytest.mark.parametrize("trims", [False, True])
-def test_training_order_is_the_same_for_the_same_seed_and_epoch(trims: bool) -> None:
-    first, second = (
-        flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=3, epoch=2))
-        for _ in range(2)
-    )
-    assert first == second
-
-
-@pytest.mark.parametrize("trims", [False, True])
 def test_training_order_differs_between_epochs(trims: bool) -> None:
     first, second = (
         flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=3, epoch=epoch))
@@ -271,29 +214,7 @@ def test_evaluation_batches_go_by_length_with_trims() -> None:
     assert (np.diff(lengths) >= 0).all()
 
 
-def test_evaluation_batches_are_large() -> None:
-    assert [len(rows) for rows in evaluation_batches(random_view(1100, trims=True))] == [
-        512,
-        512,
-        76,
-    ]
-
-
 # Padding
-
-
-def test_padding_share_without_trims_counts_every_column() -> None:
-    view = view_of([1, 2, 3, 12], sequence_length=4)
-    assert padding_share(view, [np.array([0, 1]), np.array([2, 3])]) == pytest.approx(1 - 10 / 16)
-
-
-def test_padding_share_with_trims_counts_to_the_longest_text() -> None:
-    view = view_of([1, 2, 3, 12], sequence_length=4, trims=True)
-    assert padding_share(view, [np.array([0, 1]), np.array([2, 3])]) == pytest.approx(1 - 10 / 12)
-
-
-def test_padding_share_of_full_texts_is_zero() -> None:
-    assert padding_share(view_of([5, 5], sequence_length=5), [np.array([0, 1])]) == 0
 
 
 def test_padding_share_of_no_batches_is_zero() -> None:
