@@ -16,10 +16,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
-from benchmarks import confirmation, coordinator, scale, step, throughput, time_to_accuracy
+from benchmarks import confirmation, scale, step, throughput, time_to_accuracy
 from benchmarks.__main__ import main
 from benchmarks.clients import summary_of
 from benchmarks.configurations import (
@@ -49,10 +48,6 @@ from tuning.spaces.loading import declare
 FREE = Calibration(1.0, 1.0)
 THROTTLED = Calibration(2.0, 1.0)  # the wall time is twice the CPU time
 SLOW = Calibration(1.5, 1.5)  # the CPU time itself is longer
-needs_fasttext = pytest.mark.skipif(
-    not importlib.util.find_spec("fasttext"),
-    reason="fastText is in the extra bench; `make test-nightly` installs it",
-)
 
 
 @pytest.fixture
@@ -348,29 +343,6 @@ def test_fasttext_that_diverges_or_hangs_is_tried_with_another_seed(
         time_to_accuracy.autotune(settings, splits, sides)
 
 
-@pytest.mark.slow
-@needs_fasttext
-def test_scores_of_autotune_are_read_from_what_it_prints(tmp_path: Path) -> None:
-    from benchmarks.peers import fasttext_peer
-
-    text = (
-        "\rProgress:   1.0% Trials:    1 Best score:   unknown ETA:   0h 0m 9s"
-        "\rProgress:  10.0% Trials:    2 Best score:  0.700000 ETA:   0h 0m 9s"
-        "\rProgress:  20.0% Trials:    4 Best score:  0.700000 ETA:   0h 0m 8s"
-        "\rProgress: 100.0% Trials:   11 Best score:  0.812500 ETA:   0h 0m 0s\n"
-    )
-    points, n_trials = fasttext_peer.best_scores(text, seconds=10)
-    assert points == [(1.0, 0.7), (10.0, 0.8125)]
-    assert n_trials == 11
-    # A split is written in random order, because fastText does not shuffle.
-    texts = [f"Film, {number}!\nGOOD" for number in range(20)]
-    frame = pd.DataFrame({"text": texts, "label": [0] * 10 + [1] * 10})
-    fasttext_peer.write_lines(tmp_path / "a.txt", frame, seed=0)
-    lines = (tmp_path / "a.txt").read_text().splitlines()
-    expected = [f"__label__{number // 10} film {number} good" for number in range(20)]
-    assert sorted(lines) == sorted(expected) and lines != expected
-
-
 def test_step_ratios_are_those_within_a_turn() -> None:
     turns = {
         "keras": [30.0, 10.0, 20.0],
@@ -416,12 +388,6 @@ def test_growth_of_memory_compares_medians_of_twenty_trials() -> None:
     seconds = {10: 1.0, 100: 9.0, 1000: 150.0}
     sizes = [{"n_rows": n, "tokenizing_seconds": used} for n, used in seconds.items()]
     assert scale.tokenizing_growth(sizes) == pytest.approx(1.5)
-
-
-def test_past_trials_look_like_real_ones() -> None:
-    trials = coordinator.past_trials(4, space=declare(SPACE_PATH, n_classes=2), epochs=5, seed=0)
-    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED"] * 2
-    assert [len(trial.intermediate_values) for trial in trials] == [5, 1, 5, 1]
 
 
 def test_finalists_of_a_tabulated_search_are_distinct_and_contain_the_baseline() -> None:

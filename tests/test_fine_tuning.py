@@ -1,7 +1,6 @@
 """Trainings of a pretrained encoder: the tokens of its preset, its schedule, pauses."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,17 +160,3 @@ def test_model_of_tokens_must_have_a_preset() -> None:
 def test_input_of_tokens_must_have_any_length() -> None:
     with pytest.raises(SpaceBug, match=r"'tokens' must have the shape \(None,\)"):
         input_names(tokens_model(length=4))
-
-
-def test_max_epochs_is_a_limit_of_every_space(splits: dict[str, LabeledTexts]) -> None:
-    class Small(keras_tuner.HyperModel):
-        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-            return tokens_model()
-
-    preset = next(iter(splits["train"].texts.presets))
-    values = {"preset": preset, "sequence_length": 8, "max_epochs": 2}
-    job = TrainingJob(values=values, n_classes=2, train=TrainConfig(epochs=4, patience=4), seed=0)
-    for epochs, expected in ((4, 2), (1, 1)):
-        config = replace(job.train, epochs=epochs)
-        _, result = fit(Small(), replace(job, train=config), **splits)
-        assert len(result.history) == expected

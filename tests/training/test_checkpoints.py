@@ -30,7 +30,19 @@ from tuning.training.fit import fit, load_trained
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 VALUES = {"vocab_size": 30, "sequence_length": 9}
+LOSS = "binary_crossentropy"
 CONFIG = TrainConfig(epochs=5, batch_size=8, patience=9)
+
+
+def compiled(*layers: keras.layers.Layer, **options: Any) -> keras.Model:
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+    options = {
+        "optimizer": "adam",
+        "loss": "binary_crossentropy",
+        "metrics": ["accuracy"],
+    } | options
+    model.compile(**options)
+    return model
 
 
 class Model(keras_tuner.HyperModel):
@@ -39,32 +51,28 @@ class Model(keras_tuner.HyperModel):
     """
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        layers = [
+        rate = keras.optimizers.schedules.ExponentialDecay(0.02, 4, 0.9)
+        return compiled(
             keras.layers.Embedding(30, 4, mask_zero=True),
             keras.layers.LSTM(3, dropout=0.2, recurrent_dropout=0.3),
             keras.layers.BatchNormalization(),
             keras.layers.GaussianNoise(0.1),
             keras.layers.Dropout(0.4),
             keras.layers.Dense(1, activation="sigmoid"),
-        ]
-        model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
-        rate = keras.optimizers.schedules.ExponentialDecay(0.02, 4, 0.9)
-        model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
-        return model
+            optimizer=keras.optimizers.Adam(rate),
+        )
 
 
 class Plain(keras_tuner.HyperModel):
     """A model without recurrence and without a graph, which is trained in a tenth of a second."""
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        layers = [
+        return compiled(
             keras.layers.Embedding(30, 4),
             keras.layers.GlobalAveragePooling1D(),
             keras.layers.Dense(1, activation="sigmoid"),
-        ]
-        model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
-        model.compile("adam", "binary_crossentropy", metrics=["accuracy"], run_eagerly=True)
-        return model
+            run_eagerly=True,
+        )
 
 
 class Style(keras_tuner.HyperModel):
@@ -157,15 +165,12 @@ class Noisy(keras.layers.Layer):
 
 class DrawsWithoutASeed(keras_tuner.HyperModel):
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        layers = [
+        return compiled(
             keras.layers.Embedding(30, 4),
             keras.layers.GlobalAveragePooling1D(),
             Noisy(),
             keras.layers.Dense(1, "sigmoid"),
-        ]
-        model = keras.Sequential(layers)
-        model.compile("adam", "binary_crossentropy")
-        return model
+        )
 
 
 @pytest.mark.slow
@@ -299,14 +304,7 @@ def test_checkpoint_is_of_arrays_alone(tmp_path: Path) -> None:
 class RestoresTheFirstEpoch(Plain):
     """A hypermodel whose own `fit` ends with the weights of the first epoch."""
 
-    def fit(
-        self,
-        hp: keras_tuner.HyperParameters,
-        model: keras.Model,
-        *data: Any,
-        callbacks: list[Any],
-        **options: Any,
-    ) -> Any:
+    def fit(self, hp: Any, model: keras.Model, *data: Any, callbacks: Any, **options: Any) -> Any:
         first = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: kept.append(model.get_weights())
         )
@@ -389,7 +387,9 @@ def test_damaged_file_of_a_trained_model_raises_a_value_error(tmp_path: Path) ->
     assert n_refused > 60
 
 
-def test_file_with_a_single_array_is_no_trained_model(tmp_path: Path) -> None:
+def test_file_with_a_single_array_is_neither_predictions_nor_a_trained_model(
+    tmp_path: Path,
+) -> None:
     np.save(tmp_path / "0007-1.npy", np.ones(3))
     path = (tmp_path / "0007-1.npy").rename(tmp_path / "0007-1.npz")
     assert read_probabilities(path) is None

@@ -20,7 +20,6 @@ from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, SpaceError
 from tuning.evaluation.metrics import score
 from tuning.inputs.corpus import LabeledTexts, NgramTexts, TokenizedTexts
-from tuning.models import lstm_classifier
 from tuning.models.words import is_word, mean_over_words
 from tuning.padding import check, packing
 from tuning.spaces.loading import load_hypermodel
@@ -98,18 +97,6 @@ def stacked(
 def mean(**options: Any) -> keras.Model:
     """Return the fastest model, which computes the mean of the embeddings."""
     return stacked(layers.GlobalAveragePooling1D(), **options)
-
-
-def lstm(*, masked: bool, n_classes: int = 2) -> keras.Model:
-    return lstm_classifier(
-        vocab_size=VOCAB_SIZE,
-        embedding_dim=3,
-        lstm_units=3,
-        dropout=0.2,
-        learning_rate=0.02,
-        masked=masked,
-        n_classes=n_classes,
-    )
 
 
 def run(
@@ -323,19 +310,59 @@ def test_fit_on_epoch_answering_no_stops() -> None:
     assert (len(result.history), result.stopped) == (2, True)
 
 
-def test_fit_refuses_late_hyperparameter() -> None:
-    with pytest.raises(SpaceBug, match="units appeared during a trial"):
-        run(lambda hp: mean(rate=hp.Float("units", 0, 1)), known=tuple(VALUES))
+def raising(error: Exception) -> Callable[..., Any]:
+    """Return a function that raises an error, in the place of `build` or of an own `fit`."""
+
+    def raises(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    return raises
 
 
-def nan_model(hp: Any) -> keras.Model:
-    return mean(last=layers.Dense(1, lambda x: x * float("nan")))
+def with_last(layer: Callable[[], layers.Layer], **options: Any) -> Make:
+    return lambda hp: mean(last=layer(), **options)
 
 
-def test_fit_output_that_is_nan_is_infeasible() -> None:
-    with pytest.raises(Infeasible, match="NaN loss: the training loss is nan in epoch 1") as raised:
-        run(nan_model)
-    assert raised.value.reason == "NaN loss"
+MEMORY = (MemoryError("9 GB"), tf.errors.ResourceExhaustedError(None, None, "9 GB"))
+FIVE = keras.initializers.Constant(5.0)
+THREE_COLUMNS = {"loss": "sparse_categorical_crossentropy", "rate": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        *((raising(error), Infeasible, "out of memory: 9 GB") for error in MEMORY),
+        # As KerasTuner's guide does for a model that is too large.
+        (
+            raising(keras_tuner.errors.FailedTrialError("too large")),
+            Infeasible,
+            "refused by the space: too large",
+        ),
+        (
+            with_last(lambda: layers.Dense(1, lambda x: x * math.nan)),
+            Infeasible,
+            "NaN loss: the training loss is nan in epoch 1",
+        ),
+        # The loss of the only batch is finite, but the step after this batch is not finite.
+        (lambda hp: mean(rate=math.nan), Infeasible, "NaN loss"),
+        (lambda hp: mean(rate=hp.Float("units", 0, 1)), SpaceBug, "units appeared during a trial"),
+        (
+            with_last(lambda: layers.Dense(1, bias_initializer=FIVE), rate=0.001),
+            SpaceBug,
+            "it gives numbers from .* End it with a sigmoid",
+        ),
+        (
+            with_last(lambda: layers.Dense(3, "softmax"), **THREE_COLUMNS),
+            SpaceBug,
+            r"it gives 3 numbers a text\. End it with Dense\(1, 'sigmoid'\)",
+        ),
+    ],
+)
+def test_fit_of_a_model_that_can_not_be_trained(
+    make: Make, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        run(make, batch_size=48, known=tuple(VALUES))
 
 
 def functional(pooled: Callable[[Any, Any], Any]) -> keras.Model:
@@ -378,56 +405,11 @@ def test_fit_mean_over_words_takes_texts_without_words() -> None:
     assert all(math.isfinite(epoch.metrics["val_loss"]) for epoch in result.history)
 
 
-def test_fit_weights_that_turn_nan_are_infeasible() -> None:
-    # The loss of the only batch is finite, but the step after this batch is not finite.
-    with pytest.raises(Infeasible, match="NaN loss"):
-        run(lambda hp: mean(rate=float("nan")), batch_size=48, epochs=1)
-
-
 def test_fit_metric_that_is_not_defined_is_infeasible() -> None:
     # AUC needs both classes.
     one_class = replace(VALIDATION, labels=np.zeros_like(VALIDATION.labels))
     with pytest.raises(Infeasible, match="no metric: val_auc is nan in epoch 1"):
         run(lambda hp: mean(), validation=one_class, metric="val_auc")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError("a table of 9 GB"),
-        tf.errors.ResourceExhaustedError(None, None, "a table of 9 GB"),
-    ],
-    ids=["python", "tensorflow"],
-)
-def test_fit_out_of_memory_is_infeasible(error: Exception) -> None:
-    def make(hp: Any) -> keras.Model:
-        raise error
-
-    with pytest.raises(Infeasible, match="out of memory: a table of 9 GB"):
-        run(make)
-
-
-@pytest.mark.parametrize(
-    ("last", "loss", "says"),
-    [
-        (
-            lambda: layers.Dense(1, bias_initializer=keras.initializers.Constant(5.0)),
-            "binary_crossentropy",
-            "it gives numbers from .* End it with a sigmoid",
-        ),
-        (
-            lambda: layers.Dense(3, "softmax"),
-            "sparse_categorical_crossentropy",
-            r"it gives 3 numbers a text\. End it with Dense\(1, 'sigmoid'\)",
-        ),
-    ],
-    ids=["linear", "three_numbers"],
-)
-def test_fit_output_that_is_no_probability_is_a_space_bug(
-    last: Callable[[], layers.Layer], loss: str, says: str
-) -> None:
-    with pytest.raises(SpaceBug, match=says):
-        run(lambda hp: mean(last=last(), loss=loss, rate=0.001))
 
 
 MIXED = """
@@ -465,16 +447,15 @@ def test_policy_of_a_file_holds_for_every_training_of_its_models(
 class OwnFit(Hyper):
     """A hypermodel that trains with its own `fit` and records the arguments."""
 
-    def __init__(self, make: Make = lambda hp: mean(), *, batch_size: int = 16) -> None:
+    def __init__(self, make: Make = lambda hp: mean()) -> None:
         super().__init__(make)
         self.given: dict[str, Any] = {}
-        self._batch_size = batch_size
 
     def fit(
         self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
     ) -> Any:
         self.given = {"hp": hp, "args": args, **kwargs}
-        return model.fit(*args, batch_size=self._batch_size, **kwargs)
+        return model.fit(*args, batch_size=16, **kwargs)
 
 
 @pytest.mark.parametrize("is_own", [False, True])
@@ -600,14 +581,11 @@ def test_own_fit_may_change_its_model_and_compile_it_again() -> None:
         def call(self, x: Any) -> Any:
             return 1 - x if self.turned else x
 
-    class TwoPhases(Hyper):
-        def fit(
-            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
-        ) -> Any:
-            model.fit(*args, **{**kwargs, "epochs": 1})
-            model.layers[-1].turned = True
-            model.compile(keras.optimizers.SGD(0.0), "binary_crossentropy", metrics=["accuracy"])
-            return model.fit(*args, **{**kwargs, "epochs": 2, "initial_epoch": 1})
+    def two_phases(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        model.fit(*args, **{**kwargs, "epochs": 1})
+        model.layers[-1].turned = True
+        model.compile(keras.optimizers.SGD(0.0), "binary_crossentropy", metrics=["accuracy"])
+        return model.fit(*args, **{**kwargs, "epochs": 2, "initial_epoch": 1})
 
     def build(hp: keras_tuner.HyperParameters) -> keras.Model:
         plain = mean(rate=0.0, eager=False)
@@ -615,7 +593,9 @@ def test_own_fit_may_change_its_model_and_compile_it_again() -> None:
         model.compile(keras.optimizers.SGD(0.0), "binary_crossentropy", metrics=["accuracy"])
         return model
 
-    first, second = (epoch.metrics for epoch in run(TwoPhases(build), epochs=2)[1].history)
+    hypermodel = Hyper(build)
+    hypermodel.fit = two_phases
+    first, second = (epoch.metrics for epoch in run(hypermodel, epochs=2)[1].history)
     assert second["val_accuracy"] == pytest.approx(1 - first["val_accuracy"])
     assert first["val_accuracy"] != second["val_accuracy"]
 
@@ -623,43 +603,45 @@ def test_own_fit_may_change_its_model_and_compile_it_again() -> None:
 def test_loop_of_an_own_fit_can_read_that_it_must_end() -> None:
     """The built model may be a part of the model that is trained."""
 
-    class Loop(Hyper):
-        def fit(
-            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
-        ) -> None:
-            wrapped = keras.Sequential([model])
-            wrapped.compile("sgd", "binary_crossentropy")
-            (callback,) = kwargs["callbacks"]
-            callback.set_model(wrapped)
-            for epoch in range(kwargs["epochs"]):
-                wrapped.fit(*args, epochs=1, verbose=0)
-                callback.on_epoch_end(epoch, {"loss": 0.5})
-                if wrapped.stop_training:
-                    break
+    def loop(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> None:
+        wrapped = keras.Sequential([model])
+        wrapped.compile("sgd", "binary_crossentropy")
+        (callback,) = kwargs["callbacks"]
+        callback.set_model(wrapped)
+        for epoch in range(kwargs["epochs"]):
+            wrapped.fit(*args, epochs=1, verbose=0)
+            callback.on_epoch_end(epoch, {"loss": 0.5})
+            if wrapped.stop_training:
+                break
 
-    _, result = run(Loop(lambda hp: mean()), epochs=9, on_epoch=lambda epoch: Answer.STOP)
+    hypermodel = Hyper(lambda hp: mean())
+    hypermodel.fit = loop
+    _, result = run(hypermodel, epochs=9, on_epoch=lambda epoch: Answer.STOP)
     assert (len(result.history), result.stopped) == (1, True)
 
 
-def test_trial_that_a_space_gives_up_is_infeasible() -> None:
-    """As KerasTuner's guide does for a model that is too large."""
-
-    def give_up(hp: keras_tuner.HyperParameters) -> keras.Model:
-        raise keras_tuner.errors.FailedTrialError("the model is too large")
-
-    with pytest.raises(Infeasible, match="refused by the space: the model is too large"):
-        run(give_up)
-
-
-def test_own_fit_out_of_memory_is_infeasible() -> None:
-    class Large(Hyper):
-        def fit(
-            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
-        ) -> Any:
-            raise tf.errors.ResourceExhaustedError(None, None, "a table of 9 GB")
-
-    with pytest.raises(Infeasible, match="out of memory: a table of 9 GB"):
-        run(Large(lambda hp: mean()))
+@pytest.mark.parametrize(
+    ("own", "error", "says"),
+    [
+        (raising(MEMORY[1]), Infeasible, "out of memory: 9 GB"),
+        (lambda *args, **kwargs: 0.9, Infeasible, "no epoch"),
+        (raising(ValueError("no")), SpaceBug, "failed while fitting: ValueError"),
+        (
+            lambda hp, *args, **kwargs: hp.Int("patience", 1, 3),
+            SpaceBug,
+            "patience appeared during a trial",
+        ),
+    ],
+)
+def test_own_fit_that_trains_nothing(
+    own: Callable[..., Any], error: type[Exception], says: str
+) -> None:
+    hypermodel = Hyper(lambda hp: mean())
+    hypermodel.fit = own
+    with pytest.raises(error, match=says) as raised:
+        run(hypermodel, known=tuple(VALUES))
+    if "ValueError" in says:
+        assert "in raises" in raised.value.traceback  # type: ignore[attr-defined]
 
 
 def test_own_fit_is_refused_if_its_arrays_and_their_copies_need_too_much_memory(
@@ -685,35 +667,6 @@ def test_own_fit_warns_of_large_arrays(
     monkeypatch.setattr(loops, "LARGE_BYTES", 1_000)
     run(OwnFit(), epochs=1)
     assert "gets whole arrays" in caplog.text
-
-
-def test_own_fit_that_raises_gives_its_traceback() -> None:
-    with pytest.raises(SpaceBug, match="failed while fitting: ValueError") as raised:
-        run(OwnFit(batch_size=-1))
-    assert "in fit" in raised.value.traceback
-
-
-def test_own_fit_refuses_late_hyperparameter() -> None:
-    class Late(OwnFit):
-        def fit(
-            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
-        ) -> Any:
-            hp.Int("patience", 1, 3)
-            return super().fit(hp, model, *args, **kwargs)
-
-    with pytest.raises(SpaceBug, match="patience appeared during a trial"):
-        run(Late(), epochs=1, known=tuple(VALUES))
-
-
-def test_own_fit_that_trains_no_epoch_is_infeasible() -> None:
-    class Lazy(Hyper):
-        def fit(
-            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
-        ) -> Any:
-            return 0.9
-
-    with pytest.raises(Infeasible, match="no epoch"):
-        run(Lazy(lambda hp: mean()))
 
 
 def untrimmed(view: View) -> View:
@@ -890,24 +843,11 @@ def test_fit_one_hot_and_class_numbers_train_the_same() -> None:
 
 
 def test_own_fit_gets_the_labels_that_its_loss_takes() -> None:
-    seen = []
-
-    class OwnFit(Hyper):
-        def fit(
-            self,
-            hp: Any,
-            model: keras.Model,
-            x: Any,
-            y: Any,
-            validation_data: Any = None,
-            **options: Any,
-        ) -> Any:
-            seen.append((y.shape, validation_data[1].shape))
-            return model.fit(x, y, validation_data=validation_data, **options)
-
     last = layers.Dense(2, "softmax")
-    run(OwnFit(lambda hp: mean(last=last, loss="categorical_crossentropy")), epochs=1)
-    assert seen == [((48, 2), (30, 2))]
+    hypermodel = OwnFit(lambda hp: mean(last=last, loss="categorical_crossentropy"))
+    run(hypermodel, epochs=1)
+    of_training, of_validation = hypermodel.given["args"][1], hypermodel.given["validation_data"][1]
+    assert (of_training.shape, of_validation.shape) == ((48, 2), (30, 2))
 
 
 @pytest.mark.slow
