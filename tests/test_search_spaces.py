@@ -169,41 +169,6 @@ def test_space_works_with_keras_tuner_alone(path: Path, without_network: str | N
     assert {item.name for item in hp.space} == declared_names
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner.*")
-@pytest.mark.parametrize("name", ["ngrams", "wide_deep", "mean_embedding"])
-def test_keras_tuner_trains_a_space_without_adapt(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """KerasTuner's own loop calls `build` and `Model.fit`. The models train from log-count ratios
-    of 1.
-    """
-    hypermodel = load_hypermodel(ROOT / "search_spaces" / f"{name}.py")
-    if hasattr(hypermodel, "adapt"):
-        monkeypatch.setattr(
-            type(hypermodel), "adapt", lambda *arguments: pytest.fail("adapt was called")
-        )
-    hp = keras_tuner.HyperParameters()
-    hp.Fixed("ngram_vocab_size", 50)
-    hp.Fixed("vocab_size", 50)
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 64)
-    ids = np.where(rng.random((64, 9)) < 0.5, 2 + labels[:, None], rng.integers(4, 50, (64, 9)))
-    names = {name: ids.astype(np.int32) for name in ("ids", "ngrams")}
-    x = names if name == "wide_deep" else names["ids"]
-    tuner = keras_tuner.RandomSearch(
-        hypermodel,
-        "val_accuracy",
-        max_trials=2,
-        seed=0,
-        hyperparameters=hp,
-        directory=tmp_path,
-    )
-    tuner.search(x, labels.astype(np.float32)[:, None], epochs=8, validation_split=0.25, verbose=0)
-    best = tuner.oracle.get_best_trials(1)[0]
-    assert best.score > 0.6
-
-
 @every_file
 def test_space_builds_at_random_draws_of_keras_tuner(
     path: Path, without_network: str | None, request: pytest.FixtureRequest

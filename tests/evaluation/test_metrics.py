@@ -20,19 +20,6 @@ from tuning.metrics import METRICS, Metric
 LABELS = np.array([1, 1, 0, 1, 0, 0])
 BINARY = class_probabilities(np.array([0.9, 0.8, 0.6, 0.4, 0.2, 0.1]), n_classes=2)
 
-# Predicted 0, 0, 1, 2, 2, 1.
-LABELS_3 = np.array([0, 1, 1, 2, 2, 0])
-THREE = np.array(
-    [
-        [0.8, 0.1, 0.1],
-        [0.5, 0.3, 0.2],
-        [0.2, 0.6, 0.2],
-        [0.1, 0.1, 0.8],
-        [0.2, 0.2, 0.6],
-        [0.3, 0.4, 0.3],
-    ]
-)
-
 
 def softmax(n: int, n_classes: int, *, seed: int) -> np.ndarray:
     values = np.exp(np.random.default_rng(seed).normal(size=(n, n_classes)))
@@ -120,10 +107,6 @@ def test_labels_without_one_of_three_classes_have_no_auc() -> None:
 
 def test_confusion_counts_true_classes_in_rows() -> None:
     assert confusion(LABELS, BINARY) == [[2, 1], [1, 2]]
-
-
-def test_confusion_of_three_classes() -> None:
-    assert confusion(LABELS_3, THREE) == [[1, 1, 0], [1, 1, 0], [0, 0, 2]]
 
 
 def test_confusion_keeps_classes_that_do_not_occur() -> None:

@@ -117,15 +117,6 @@ def test_rows_have_length_1_or_0(lists: list[list[int]], weights: list[float]) -
     assert weighted_rows * lengths == pytest.approx(expected, abs=1e-9)
 
 
-def test_indicators_leave_out_longer_ngrams() -> None:
-    texts, orders = from_lists([[2, 4], [], [3, 4, 5]]), np.array([0, 0, 1, 2, 1, 3])
-    assert indicators(texts, columns_of(orders, 2)).toarray().tolist() == [
-        [0, 0, 1, 0, 1, 0],
-        [0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 1, 1, 0],
-    ]
-
-
 def test_several_classes_are_each_against_the_rest() -> None:
     texts, labels = three_classes()
     (ngrams,), orders, vectorizer = ngrams_of(texts)

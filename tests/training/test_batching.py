@@ -90,15 +90,6 @@ def test_batch_is_int32() -> None:
     assert word_view(texts_of([[2], [3]]), 9, 2).array().dtype == np.int32
 
 
-@pytest.mark.parametrize("trims", [False, True])
-def test_width_is_that_of_the_batch(trims: bool) -> None:
-    view = random_view(50, trims=trims)
-    for rows in (np.array([0, 1]), np.arange(50), np.array([49])):
-        batch = view.batch(rows)
-        width = int(view.lengths_of(rows).max()) if trims else 30
-        assert isinstance(batch, np.ndarray) and batch.shape == (len(rows), width)
-
-
 def test_lengths_are_those_that_are_kept() -> None:
     assert view_of([0, 3, 30]).lengths.tolist() == [0, 3, 10]
 
