@@ -26,9 +26,6 @@ def softmax(n: int, n_classes: int, *, seed: int) -> np.ndarray:
     return values / values.sum(axis=1, keepdims=True)
 
 
-# By hand
-
-
 def test_certain_and_wrong_predictions_have_a_finite_loss() -> None:
     values = score(np.array([0, 1]), class_probabilities(np.array([1.0, 0.0]), n_classes=2))
     assert values["loss"] == pytest.approx(-math.log(1e-7), rel=1e-3)

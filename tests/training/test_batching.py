@@ -97,37 +97,25 @@ def test_lengths_are_those_that_are_kept() -> None:
 # Bad arguments
 
 
-@pytest.mark.parametrize("vocab_size", [2, 0, -1])
-def test_view_refuses_vocabulary_without_a_word(vocab_size: int) -> None:
-    with pytest.raises(
-        ValueError,
-        match=f"vocab_size must be 3 or more: padding, unknown and a word; received {vocab_size}",
-    ):
-        word_view(texts_of([[2]]), vocab_size, 5)
-
-
-@pytest.mark.parametrize("sequence_length", [0, -1])
-def test_view_refuses_length_below_one(sequence_length: int) -> None:
-    with pytest.raises(
-        ValueError, match=f"sequence_length must be 1 or more; received {sequence_length}"
-    ):
-        word_view(texts_of([[2]]), 3, sequence_length)
-
-
-@pytest.mark.parametrize("truncating", ["both", "", "PRE"])
-def test_view_refuses_another_truncating(truncating: str) -> None:
-    with pytest.raises(
-        ValueError,
-        match=f"truncating must be one of 'pre', 'post', 'middle'; received '{truncating}'",
-    ):
-        word_view(texts_of([[2]]), 3, 5, truncating=truncating)
+@pytest.mark.parametrize(
+    ("vocab_size", "sequence_length", "truncating", "says"),
+    [
+        (2, 5, "pre", "vocab_size .* received 2"),
+        (-1, 5, "pre", "vocab_size .* received -1"),
+        (3, 0, "pre", "sequence_length .* received 0"),
+        (3, 5, "both", "truncating .* received 'both'"),
+        (3, 5, "PRE", "truncating .* received 'PRE'"),
+    ],
+)
+def test_view_refuses(vocab_size: int, sequence_length: int, truncating: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        word_view(texts_of([[2]]), vocab_size, sequence_length, truncating=truncating)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
-@pytest.mark.parametrize("trims", [False, True])
-def test_training_batches_refuse_batch_size_below_one(batch_size: int, trims: bool) -> None:
-    with pytest.raises(ValueError, match=f"batch_size must be 1 or more; received {batch_size}"):
-        training_batches(random_view(10, trims=trims), batch_size=batch_size, seed=0, epoch=1)
+def test_training_batches_refuse_batch_size_below_one(batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size .* received {batch_size}"):
+        training_batches(random_view(10, trims=False), batch_size=batch_size, seed=0, epoch=1)
 
 
 # Batches
