@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import keras_tuner
 import pytest
@@ -884,7 +883,7 @@ def changed(old: str, new: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "says"),
+    ("text", "fixed", "says"),
     [
         # What the file has
         ("", {}, r"mine\.py must define hypermodel"),
@@ -901,7 +900,6 @@ def changed(old: str, new: str) -> str:
         (changed(OF_LENGTH, 'Fixed("sequence_length", 0)'), {}, "sequence_length .*allows 0"),
         (changed(OF_LENGTH, 'Int("ngrams", 1, 4)'), {}, "ngrams .*allows 4"),
         (changed(OF_LENGTH, 'Choice("ngrams", [1.5, 2.0])'), {}, "ngrams .*allows 1.5"),
-        (DECLARED, {"preset": "three"}, "declares 'preset', such as transformer; mine declares"),
         # The sizes of its models
         (rows_are("hp.Int('rows', 10, 16)"), {}, "vocab_size; .* have 10 and 11 and 16"),
         (SIZELESS, {"vocab_size": 16}, "vocab_size must be at most 15, .*; received 16"),
@@ -910,12 +908,14 @@ def changed(old: str, new: str) -> str:
         (METADATA, {}, r"inputs 'text_ids', 'stars'\..*transformer_classifier"),
     ],
 )
-def test_space_is_refused(tmp_path: Path, text: str, options: dict[str, Any], says: str) -> None:
-    options = dict(options)
-    preset = options.pop("preset", None)
-    path = write(tmp_path, text)
+def test_space_is_refused(tmp_path: Path, text: str, fixed: dict[str, int], says: str) -> None:
     with pytest.raises(SpaceError, match=says):
-        declare(path, n_classes=2, sizes=replace(SIZES, **options), preset=preset)
+        declare(write(tmp_path, text), n_classes=2, sizes=replace(SIZES, **fixed))
+
+
+def test_preset_for_a_space_that_takes_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"declares 'preset', such as transformer; mine declares"):
+        declare(write(tmp_path, DECLARED), n_classes=2, preset="three")
 
 
 RAISES = substituted(AS_METHOD, f"return {POINTS}", "return 1 / 0")
