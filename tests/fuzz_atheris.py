@@ -21,22 +21,15 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["tuning"]):
-    from tuning.confirmation.rounds import Confirmation
+    from tests.fuzz_inputs import CONFIRMATION, GOOD, READERS, read_table
     from tuning.data.sources import to_classes
-    from tuning.data.stream import stream_rows
-    from tuning.data.tables import read_files
     from tuning.documents import unstructure
     from tuning.errors import TuningError
-    from tuning.evaluation.scores import read_test_scores
     from tuning.inference.manifest import MANIFEST_VERSION, read_manifest
     from tuning.inputs.arrow_tokenizer import tokenize
-    from tuning.inputs.data_card import read_card
-    from tuning.results import ResultsDir, StudyDir
-    from tuning.study.study import read_record, recorded_space
 
 import pandas as pd
 
-from tests.fuzz_inputs import CONFIRMATION, GOOD
 from tests.stored_documents import CARD, RECORD, STUDY, TEST_SCORES
 
 Reader = Callable[[Path, bytes], object]
@@ -47,31 +40,19 @@ assert TEST_SCORES
 SHORT_SCORES = replace(TEST_SCORES, scores={}, mistakes=TEST_SCORES.mistakes[:1])
 
 
-def _data_file(ending: str) -> Reader:
+def _table(ending: str) -> Reader:
     def read(folder: Path, data: bytes) -> object:
         path = folder / f"reviews.{ending}"
         path.write_bytes(data)
-        with contextlib.suppress(TuningError):
-            list(stream_rows(str(path), trained_on="review_body"))
-        return read_files(str(path))
+        return read_table(path)
 
     return read
 
 
-def _study_file(name: str, read_study: Callable[[StudyDir], object]) -> Reader:
-    def read(folder: Path, data: bytes) -> object:
-        path = ResultsDir(folder).study("s").path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
-        return read_study(StudyDir(path.parent))
-
-    return read
-
-
-def _folder_file(name: str, read_folder: Callable[[Path], object]) -> Reader:
+def _document(name: str) -> Reader:
     def read(folder: Path, data: bytes) -> object:
         (folder / name).write_bytes(data)
-        return read_folder(folder)
+        return READERS[name](folder)
 
     return read
 
@@ -87,14 +68,9 @@ def _tokens(folder: Path, data: bytes) -> object:
     return tokenize(atheris.FuzzedDataProvider(data).ConsumeUnicodeNoSurrogates(400).split("\x01"))
 
 
-READERS: dict[str, Reader] = {
-    **{ending: _data_file(ending) for ending in GOOD},
-    "study.json": _study_file("study.json", read_record),
-    "search_space.json": _study_file("search_space.json", recorded_space),
-    "confirmation.json": _study_file("confirmation.json", Confirmation.load),
-    "export.json": _folder_file("export.json", read_manifest),
-    "data_card.json": _folder_file("data_card.json", read_card),
-    "test.json": _folder_file("test.json", lambda folder: read_test_scores(folder / "test.json")),
+FUZZED: dict[str, Reader] = {
+    **{ending: _table(ending) for ending in GOOD},
+    **{name: _document(name) for name in READERS},
     "labels": _labels,
     "tokens": _tokens,
 }
@@ -127,7 +103,7 @@ def fuzz(name: str, *, n_runs: int, seed: int) -> None:
 
         def try_one(data: bytes) -> None:
             with contextlib.suppress(TuningError):
-                READERS[name](Path(folder), data)
+                FUZZED[name](Path(folder), data)
 
         flags = [
             f"-runs={n_runs}",
@@ -148,13 +124,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000, help="inputs of each reader")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--reader", choices=sorted(READERS))
+    parser.add_argument("--reader", choices=sorted(FUZZED))
     flags = parser.parse_args()
     if flags.reader:
         fuzz(flags.reader, n_runs=flags.runs, seed=flags.seed)
         return
     started, n_all = time.monotonic(), 0
-    for name in READERS:
+    for name in FUZZED:
         command = [
             sys.executable,
             "-m",

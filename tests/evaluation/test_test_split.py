@@ -1,5 +1,6 @@
 """Evaluations on the test split: which evaluations are recorded, and when."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -74,12 +75,9 @@ def test_model_that_gives_nan_is_refused_before_its_evaluation_is_recorded() -> 
 @pytest.mark.parametrize(
     ("difference", "result"),
     [
-        (
-            Interval(0.01, 0.002, 0.018),
-            "is better than trial 7 alone by +0.0100 [+0.0020, +0.0180]",
-        ),
-        (Interval(-0.01, -0.02, -0.001), "is worse than trial 7 alone: -0.0100 [-0.0200, -0.0010]"),
-        (Interval(0.01, -0.002, 0.02), "can't be distinguished from trial 7 alone: +0.0100"),
+        (Interval(0.01, 0.002, 0.018), "is better .* by +0.0100 [+0.0020, +0.0180]"),
+        (Interval(-0.01, -0.02, -0.001), "is worse than .*: -0.0100 [-0.0200, -0.0010]"),
+        (Interval(0.01, -0.002, 0.02), "can't be distinguished from .*: +0.0100"),
     ],
 )
 def test_ensemble_is_described_with_its_gain_and_both_sizes(
@@ -97,14 +95,10 @@ def test_ensemble_is_described_with_its_gain_and_both_sizes(
     )
     document = SimpleNamespace(ensemble=facts, scores={SINGLE: SimpleNamespace(trial=7)})
     mean, gain, sizes = ensemble_sentences(document)
-    assert (
-        mean == "The ensemble is the mean of trial 7 with seed 2 (75%), trial 4 with seed 1 (25%)."
-    )
-    assert gain.startswith(f"On the validation split, such an ensemble {result}")
-    assert sizes == (
-        "It has 2,500,000 parameters and takes 3.3 ms for one text; trial 7 alone has 500,000 and"
-        " takes 1.0 ms."
-    )
+    assert mean.endswith("trial 7 with seed 2 (75%), trial 4 with seed 1 (25%).")
+    verdict, numbers = result.split(".*")
+    assert verdict in gain and numbers in gain
+    assert [*re.findall(r"[\d,.]*\d", sizes)] == ["2,500,000", "3.3", "7", "500,000", "1.0"]
 
 
 def test_single_model_is_not_described_as_an_ensemble() -> None:

@@ -29,6 +29,7 @@ from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.writers import Source
 from tuning.inference.runtimes import FORMATS, format_of, vocabularies
 from tuning.inputs.contract import ModelInput
+from tuning.inputs.preset_tokens import build_tokens
 from tuning.models import ngram_classifier, transformer_classifier
 from tuning.spaces.ranges import Values
 from tuning.templates import templates_of

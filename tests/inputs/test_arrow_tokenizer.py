@@ -50,13 +50,6 @@ def test_tokenize_gives_the_tokens_of_each_text(texts: list[str]) -> None:
     assert lists(texts) == [one_by_one(text) for text in texts]
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
-@given(st.lists(TEXTS, max_size=8))
-def test_words_are_the_different_tokens_in_the_order_of_the_texts(texts: list[str]) -> None:
-    tokens = [token for text in texts for token in one_by_one(text)]
-    assert tokenize(texts).words.to_pylist() == list(dict.fromkeys(tokens))
-
-
 @pytest.mark.parametrize("dtype", ["str", "object"])
 def test_tokenize_takes_a_column(dtype: str) -> None:
     column = pd.Series(["a b", "b"], dtype=dtype, index=[7, 8])

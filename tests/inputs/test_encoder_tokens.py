@@ -4,13 +4,7 @@ import pytest
 from tuning.inputs.encoder_tokens import PresetTexts, TokenView
 from tuning.inputs.ngrams import NgramTexts, NgramView
 from tuning.inputs.tokenizer import truncated
-from tuning.training.batching import (
-    GROUP_BATCHES,
-    View,
-    by_length,
-    evaluation_batches,
-    training_batches,
-)
+from tuning.training.batching import GROUP_BATCHES, View, by_length, training_batches
 from tuning.training.fit import padding_share
 
 ROWS = [[11, 12, 13, 14, 15], [21], [], [31, 32, 33]]
@@ -88,10 +82,3 @@ def test_short_and_long_batches_are_mixed() -> None:
     )
     means = np.array([batch.mean() for batch in batches])
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3
-
-
-def test_evaluation_batches_are_small_and_have_every_row_once() -> None:
-    view = View({"tokens": TokenView(texts_of_lengths(np.arange(200)), 300)})
-    batches = evaluation_batches(view)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(200))
-    assert max(map(len, batches)) == 64

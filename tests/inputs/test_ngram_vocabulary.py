@@ -93,14 +93,6 @@ def test_ngrams_are_counted_once_a_text_and_unknown_words_break_them(tmp_path: P
     assert third == []
 
 
-def test_ngrams_of_fewer_words_are_a_part_of_those_of_more(tmp_path: Path) -> None:
-    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
-    assert corpus.ngrams(order=1, vocab_size=99) == ["good", "not", "at", "all"]
-    assert corpus.ngrams(order=1, vocab_size=4) == ["good", "not"]
-    view = NgramView(ngrams_of(corpus.split("train").texts), 1, 4)
-    assert view.batch(np.arange(4)).tolist() == [[2, 3, 0], [2, 3, 0], [3, 0, 0], [2, 0, 0]]
-
-
 def test_chunks_and_threads_do_not_change_the_ngrams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,13 +114,6 @@ def test_vocabulary_has_the_most_frequent_ngrams(
     assert max(map(max, filter(None, lists(ngrams_of(corpus.split("train").texts))))) == 5
 
 
-def test_corpus_in_which_nothing_occurs_twice_keeps_all_ngrams(
-    tmp_path: Path,
-) -> None:
-    corpus = ngram_corpus(tmp_path, ["a b", "c"], ["b a"])
-    assert corpus.ngrams(order=2, vocab_size=99) == ["c", "b", "a b", "a"]
-
-
 @pytest.mark.parametrize(
     ("texts", "repeats"),
     [(["a b", "c"], False), (["a b", "c a"], True), (["a a"], True), (["", "!"], True)],
@@ -145,12 +130,6 @@ def test_corpus_without_words_has_no_ngrams(tmp_path: Path) -> None:
     assert corpus.ngrams(order=3, vocab_size=99) == []
     view = NgramView(ngrams_of(corpus.split("train").texts), 3, 10)
     assert view.batch(np.arange(2)).tolist() == [[0], [0]]
-
-
-def test_ngrams_are_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
-    monkeypatch.setattr(ngrams_module, "_vocabulary", None)
-    build_ngrams(corpus)  # would raise if it counted again
 
 
 @pytest.mark.parametrize("name", ["train/ids.bin", "orders.npy", "vocabulary.txt", "test"])

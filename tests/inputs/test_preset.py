@@ -48,12 +48,6 @@ def test_fetch_writes_the_tokenizer_and_returns_the_encoder(
     assert "great" in json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
 
 
-@pytest.mark.slow
-def test_error_of_the_child_process_is_raised(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"the folder 'nosuch' does not exist, and the list does"):
-        fetch_preset("nosuch", tmp_path)
-
-
 def test_folder_without_a_model_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

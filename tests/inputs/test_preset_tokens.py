@@ -96,11 +96,6 @@ def test_joined_splits_have_the_tokens_of_both(corpus: Corpus, preset: str) -> N
     assert (both.first, both.last) == (expected.first, expected.last) == ((3,), (4,))
 
 
-def test_no_texts_have_no_tokens(corpus: Corpus, preset: str) -> None:
-    build_tokens(corpus, preset, texts=lambda: SPLITS)
-    assert len(encode_tokens(tokens_dir(corpus, preset) / "tokenizer.json", [])) == 0
-
-
 def test_failed_preset_leaves_no_tokens(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(preset: str, folder: Path) -> presets.Encoder:
         raise SpaceError("no")

@@ -103,31 +103,27 @@ def layered(
     return model
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
-    ("n", "length", "units"),
-    [(1, 1, 1), (4, 7, 5), (3, 40, 16), (8, 12, 64), (2, 5, 130), (150, 4, 3)],
+    ("n", "length", "units", "use_bias"),
+    [(1, 1, 1, True), (3, 40, 16, False), (8, 12, 64, True), (2, 5, 130, True), (150, 4, 3, True)],
 )
-def test_outputs_are_those_of_keras(masked: bool, n: int, length: int, units: int) -> None:
-    stock, fused = pair(lambda: make(masked=masked, units=units))
-    x = ids(n=n, length=length)
-    np.testing.assert_allclose(fused.predict_on_batch(x), stock.predict_on_batch(x), atol=1e-6)
+def test_outputs_and_gradients_outside_training_are_those_of_keras(
+    cell: str, masked: bool, n: int, length: int, units: int, use_bias: bool
+) -> None:
+    """Outside training the kernel keeps no reserve, and runs once more for the gradient."""
 
-
-@pytest.mark.parametrize("units", [1, 5, 16, 130])
-def test_outputs_of_a_gru_are_those_of_keras(units: int) -> None:
     def build() -> keras.Model:
-        return keras.Sequential(
-            [
-                keras.Input((None,), dtype="int32"),
-                keras.layers.Embedding(ROWS, 3, mask_zero=True),
-                keras.layers.GRU(units, bias_initializer="uniform"),
-            ]
-        )
+        embedding = keras.layers.Embedding(ROWS, 3, mask_zero=masked)
+        layer = CELLS[cell](units, bias_initializer="uniform", use_bias=use_bias)
+        return keras.Sequential([keras.Input((None,), dtype="int32"), embedding, layer])
 
-    stock, fused = pair(build)
-    x = ids(n=150, length=7)
-    np.testing.assert_allclose(fused.predict_on_batch(x), stock.predict_on_batch(x), atol=1e-6)
+    models, x = pair(build), ids(n=n, length=length)
+    for stock, fused in zip(
+        *([model.predict_on_batch(x), *gradients(model, x)] for model in models), strict=True
+    ):
+        np.testing.assert_allclose(fused, stock, atol=1e-5)
 
 
 # In each direction, every pair of the other options occurs in every combination (an orthogonal
@@ -175,19 +171,10 @@ def test_layer_is_that_of_keras(
         np.testing.assert_allclose(fused, stock, atol=2e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", CELLS)
-def test_double_precision_is_that_of_keras(cell: str) -> None:
-    models = pair(lambda: layered(cell=cell, masked=True, dtype="float64", return_sequences=True))
-    for stock, fused in zip(
-        *(gradients(model, vectors(dtype="float64")) for model in models), strict=True
-    ):
-        np.testing.assert_allclose(fused, stock, atol=1e-12)
-
-
-@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
-@pytest.mark.parametrize("recurrent_dropout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("masked", "dropout", "recurrent_dropout"),
+    [(True, 0.3, 0.0), pytest.param(False, 0.0, 0.3, marks=pytest.mark.slow)],
+)
 def test_weights_after_50_steps_are_those_of_keras(
     masked: bool, dropout: float, recurrent_dropout: float
 ) -> None:
@@ -264,14 +251,6 @@ def new_reserve(arguments: Arguments) -> Reserve:
     )
 
 
-def test_gradient_outside_training_is_that_of_keras() -> None:
-    """Outside training the kernel keeps no reserve, and runs once more for the gradient."""
-    models = pair(lambda: make(masked=True))
-    x = ids(n=6, length=9)
-    for stock, fused in zip(*(gradients(model, x) for model in models), strict=True):
-        np.testing.assert_allclose(fused, stock, atol=1e-6)
-
-
 def test_layer_called_more_often_than_it_keeps_is_that_of_keras() -> None:
     def build() -> keras.Model:
         shared = keras.layers.LSTM(3)
@@ -286,49 +265,22 @@ def test_layer_called_more_often_than_it_keeps_is_that_of_keras() -> None:
         np.testing.assert_allclose(fused, stock, atol=1e-5)
 
 
-def test_initial_state_is_that_of_keras() -> None:
-    """A masked text without a token has the output 0 and the initial state."""
-
-    def build() -> keras.Model:
-        inputs, h, c = keras.Input((None, 3)), keras.Input((4,)), keras.Input((4,))
-        lstm = keras.layers.LSTM(4, return_sequences=True, return_state=True)
-        return keras.Model(
-            [inputs, h, c], lstm(keras.layers.Masking()(inputs), initial_state=[h, c])
-        )
-
-    rng = np.random.default_rng(0)
-    x = [
-        vectors(),
-        rng.normal(size=(60, 4)).astype("float32"),
-        rng.normal(size=(60, 4)).astype("float32"),
-    ]
-    stock, fused = pair(build)
-    for theirs, ours in zip(stock.predict_on_batch(x), fused.predict_on_batch(x), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
-
-
-def test_initial_state_of_a_gru_is_that_of_keras() -> None:
+@pytest.mark.parametrize(("cell", "n_states"), [("lstm", 2), ("gru", 1)])
+def test_initial_state_is_that_of_keras(cell: str, n_states: int) -> None:
     """A decoder begins with the state of an encoder; a text without a token keeps it."""
 
     def build() -> keras.Model:
         inputs = keras.Input((None, 3))
         masked = keras.layers.Masking()(inputs)
-        _, state = keras.layers.GRU(4, return_state=True)(masked)
-        decoder = keras.layers.GRU(4, return_sequences=True, return_state=True)
-        outputs, last = decoder(masked, initial_state=state)
-        return keras.Model(inputs, keras.layers.Concatenate()([outputs[:, -1], last]))
+        _, *states = CELLS[cell](4, return_state=True)(masked)
+        decoder = CELLS[cell](4, return_sequences=True, return_state=True)
+        outputs, *last = decoder(masked, initial_state=states)
+        assert len(last) == n_states
+        return keras.Model(inputs, keras.layers.Concatenate()([outputs[:, -1], *last]))
 
     models = pair(build, 2)
     for stock, fused in zip(*(gradients(model, vectors()) for model in models), strict=True):
         np.testing.assert_allclose(fused, stock, atol=1e-5)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_without_bias_is_that_of_keras(cell: str) -> None:
-    stock, fused = pair(lambda: layered(cell=cell, masked=False, use_bias=False))
-    np.testing.assert_allclose(
-        fused.predict_on_batch(vectors()), stock.predict_on_batch(vectors()), atol=1e-6
-    )
 
 
 def test_second_derivative_is_refused() -> None:

@@ -129,16 +129,6 @@ def test_forward_pass_without_a_gradient_is_equal_on_threads() -> None:
         assert np.array_equal(array, same)
 
 
-def test_error_of_a_part_is_raised() -> None:
-    def fails() -> None:
-        raise MemoryError("no memory")
-
-    for n_threads in (1, 2):
-        set_threads(n_threads)
-        with pytest.raises(MemoryError):
-            run_parts([fails, lambda: None])
-
-
 def test_error_is_raised_when_no_part_runs_any_more() -> None:
     ended = []
 
@@ -153,9 +143,9 @@ def test_error_is_raised_when_no_part_runs_any_more() -> None:
     with pytest.raises(MemoryError):
         run_parts([fails, takes_longer])
     assert ended
-
-
-def test_number_of_threads_is_checked() -> None:
+    set_threads(1)
+    with pytest.raises(MemoryError):
+        run_parts([fails])
     with pytest.raises(ValueError, match="n_threads must be 1 or more; received 0"):
         set_threads(0)
 

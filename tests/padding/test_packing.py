@@ -144,32 +144,6 @@ def test_ngrams_beside_words_give_the_same(deep: Callable[..., Any]) -> None:
     assert_same(other_order, [texts(9, 5), texts(9, 20)])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("has_ngrams", [False, True])
-def test_trained_weights_are_the_same(has_ngrams: bool) -> None:
-    ids, labels = texts(200, 30), np.arange(200) % 2
-    inputs = {"ids": ids, "ngrams": ids[:, :4]} if has_ngrams else ids
-    features = partial(cnn_features, vocab_size=ROWS, embedding_dim=6, filters=5, dropout=0.5)
-    weights = []
-    for packs in (False, True):
-        keras.utils.set_random_seed(0)
-        model = (
-            wide_deep_classifier(features, ngram_vocab_size=ROWS, ngram_dropout=0.5)
-            if has_ngrams
-            else words_classifier(features)
-        )
-        with (
-            packing(model) if packs else contextlib.nullcontext(),
-            counted_rows() as joined,
-        ):
-            model.fit(inputs, labels, batch_size=32, epochs=3, shuffle=False, verbose=0)
-        assert bool(joined) == packs
-        weights.append([np.asarray(weight) for weight in model.weights])
-    for value, other in zip(*weights, strict=True):
-        # A step of Adam changes a weight by 1e-3, and enlarges the rounding of small gradients.
-        np.testing.assert_allclose(value, other, atol=1e-4)
-
-
 def test_only_a_training_call_is_packed_and_only_in_the_context() -> None:
     model = MODELS["keras' average"]()
     with counted_rows() as joined:
@@ -315,14 +289,6 @@ def test_row_contains_the_words_of_each_text_and_the_gap(
     assert not row[0, numbers == n_texts].any()
     n_kept = sum(lengths) + gap * len(lengths)
     assert n_kept <= len(numbers) <= n_kept * (1 + 1 / LENGTHS_PER_OCTAVE) + 1
-
-
-@pytest.mark.slow
-def test_rows_have_few_lengths() -> None:
-    widths = {
-        int(join(tf.ones((1, length), tf.int32), 1)[0].shape[1]) for length in range(1023, 2047)
-    }
-    assert len(widths) == LENGTHS_PER_OCTAVE + 1
 
 
 @pytest.mark.slow

@@ -154,31 +154,34 @@ def test_vectors_that_are_drawn_or_are_not_of_ids_are_not_noted(tmp_path: Path, 
     assert space_of(tmp_path, make).notes == ()
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        "layers.Dense(4, input_shape=(50,))",
-        "layers.Dense(4)",
-        "keras.Input((50,)), layers.Dropout(0.2), layers.BatchNormalization(), layers.Dense(4)",
-        "layers.Flatten(), layers.Dense(4)",
-    ],
-)
-@pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
-def test_chain_for_vectors_is_refused(tmp_path: Path, first: str) -> None:
-    with pytest.raises(SpaceError, match="A Dense layer would read token ids as quantities"):
-        space_of(tmp_path, SEQUENTIAL.format(first=first))
-
-
 GRAPH_OF_VECTORS = """
 def make():
     vectors = keras.Input((50,))
     return graph(vectors, layers.Dense(4)(layers.Dropout(0.2)(vectors / 10)))
 """
+VECTORS = SEQUENTIAL.format(first="keras.Input((300, 100)), layers.Dense(4), mean()")
 
 
-def test_graph_for_vectors_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match="A Dense layer would read token ids as quantities"):
-        space_of(tmp_path, GRAPH_OF_VECTORS)
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        *(
+            (SEQUENTIAL.format(first=first), "would read token ids as quantities")
+            for first in (
+                "layers.Dense(4, input_shape=(50,))",
+                "layers.Dense(4)",
+                "keras.Input((50,)), layers.Dropout(0.2), layers.Dense(4)",
+                "layers.Flatten(), layers.Dense(4)",
+            )
+        ),
+        (GRAPH_OF_VECTORS, "would read token ids as quantities"),
+        (VECTORS, r"this model's input has the shape \(300, 100\)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
+def test_model_for_vectors_is_refused(tmp_path: Path, make: str, says: str) -> None:
+    with pytest.raises(SpaceError, match=says):
+        space_of(tmp_path, make)
 
 
 NUMBER_OF_WORDS = """

@@ -49,17 +49,13 @@ def test_point_has_the_defaults_of_all_else_that_is_active(point: Values, differ
     assert resolve(point) == ({**BASELINE, **differs},)
 
 
-def test_point_has_only_active_hyperparameters() -> None:
-    (point,) = resolve({"cell": "cnn"})
-    assert "units" not in point
-
-
 @pytest.mark.parametrize(
     ("name", "given", "value"),
     [("length", 12.0, 12), ("dropout", 0, 0.0), ("dropout", 0.1 + 0.2, 0.1 + 0.2)],
 )
 def test_value_has_the_type_of_its_hyperparameter(name: str, given: Value, value: Value) -> None:
-    (point,) = resolve({name: given})
+    (point,) = resolve({name: given, "cell": "cnn"})
+    assert "units" not in point
     assert point[name] == value
     assert type(point[name]) is type(value)
 
@@ -83,32 +79,21 @@ def test_points_that_are_no_list_are_refused(points: object) -> None:
 @pytest.mark.parametrize(
     ("point", "says"),
     [
-        ([12], "must be a dict of hyperparameter names and values; it is [12]."),
-        (
-            {"lenght": 12},
-            "must name hyperparameters of the space; it gives 'lenght' the value 12, and the space"
-            " has n_classes, length, dropout, bias, cell, units.",
-        ),
-        (
-            {"length": 20},
-            "must give 'length' a value in its range, 4 to 16, step 4; it gives 20.",
-        ),
-        ({"length": 10}, "must give 'length' a value in its range, 4 to 16, step 4; it gives 10."),
+        ([12], "it is [12]."),
+        ({"lenght": 12}, "it gives 'lenght' the value 12, and the space has n_classes, length,"),
+        ({"length": 20}, "4 to 16, step 4; it gives 20."),
+        ({"length": 10}, "4 to 16, step 4; it gives 10."),
         ({"length": "8"}, "4 to 16, step 4; it gives '8'."),
         ({"length": True}, "4 to 16, step 4; it gives True."),
         ({"length": [8]}, "4 to 16, step 4; it gives [8]."),
         ({"length": None}, "4 to 16, step 4; it gives None."),
         ({"dropout": 0.25}, "0 to 0.5, step 0.1; it gives 0.25."),
         ({"dropout": float("nan")}, "0 to 0.5, step 0.1; it gives nan."),
-        ({"bias": 1}, "must give 'bias' a value in its range, False, True; it gives 1."),
-        ({"cell": "rnn"}, "must give 'cell' a value in its range, lstm, gru, cnn; it gives 'rnn'."),
-        ({"n_classes": 5}, "a value in its range, fixed at 2; it gives 5."),
-        ({"cell": "gru", "units": 9}, "must give 'units' a value in its range, 2 to 4; it gives 9"),
-        (
-            {"cell": "cnn", "units": 3},
-            "must name hyperparameters that are active under it; it gives 'units' the value 3, and"
-            " 'units' is active only where cell is lstm or cell is gru; here cell is cnn.",
-        ),
+        ({"bias": 1}, "False, True; it gives 1."),
+        ({"cell": "rnn"}, "lstm, gru, cnn; it gives 'rnn'."),
+        ({"n_classes": 5}, "fixed at 2; it gives 5."),
+        ({"cell": "gru", "units": 9}, "2 to 4; it gives 9"),
+        ({"cell": "cnn", "units": 3}, "only where cell is lstm or cell is gru; here cell is cnn."),
     ],
 )
 def test_wrong_point_is_refused_with_its_number(point: Any, says: str) -> None:

@@ -112,11 +112,11 @@ PADDING_IS_READ = {
     ),
     "no mask": lambda: over_ids(layers.LSTM(3), mask_zero=False),
     "fixed length": lambda: over_ids(layers.LSTM(3), length=LENGTH),
-    "operations between layers": lambda: over_ids(lambda x: ops.mean(x, axis=1)),
     "an operation beside layers": lambda: over_ids(
         lambda x: ops.concatenate([layers.LSTM(3)(x), ops.max(x, axis=1)], axis=1)
     ),
-    "maximum": lambda: over_ids(layers.GlobalMaxPooling1D()),
+    "unrolled": lambda: over_ids(layers.LSTM(3, unroll=True), length=LENGTH),
+    "nested": lambda: over_ids(keras.Sequential([layers.GlobalMaxPooling1D()])),
     "convolution": lambda: over_ids(
         layers.Conv1D(3, 2, padding="same"), layers.GlobalAveragePooling1D()
     ),

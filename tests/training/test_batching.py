@@ -85,65 +85,8 @@ def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(
     assert not whole[:, width:].any()
 
 
-def test_batch_of_a_long_text_drops_its_beginning() -> None:
-    assert word_view(texts_of([[2, 3, 4, 5]]), 9, 3).array().tolist() == [[3, 4, 5]]
-
-
-def test_batch_with_truncating_post_drops_the_end() -> None:
-    assert word_view(texts_of([[2, 3, 4, 5]]), 9, 3, truncating="post").array().tolist() == [
-        [2, 3, 4]
-    ]
-
-
-def test_batch_pads_after_the_text() -> None:
-    assert word_view(texts_of([[2, 3], []]), 9, 4).array().tolist() == [[2, 3, 0, 0], [0, 0, 0, 0]]
-
-
-def test_batch_makes_words_beyond_the_vocabulary_unknown() -> None:
-    assert word_view(texts_of([[2, 3, 4, 5]]), 4, 4).array().tolist() == [[2, 3, 1, 1]]
-
-
-def test_batch_gives_rows_in_the_order_asked_for() -> None:
-    assert word_view(texts_of([[2], [3], [4]]), 9, 1).batch(np.array([2, 0, 2])).tolist() == [
-        [4],
-        [2],
-        [4],
-    ]
-
-
 def test_batch_is_int32() -> None:
     assert word_view(texts_of([[2], [3]]), 9, 2).array().dtype == np.int32
-
-
-@pytest.mark.parametrize(("trims", "width"), [(False, 5), (True, 1)])
-def test_batch_of_texts_without_words_is_padding(trims: bool, width: int) -> None:
-    assert word_view(texts_of([[], []]), 9, 5, trims=trims).array().tolist() == [[0] * width] * 2
-
-
-def test_trims_pads_to_the_longest_text_of_the_batch() -> None:
-    view = view_of([1, 4, 7, 30], trims=True)
-    assert [view.batch(np.array(rows)).shape[1] for rows in ([0], [0, 1], [2, 1], [0, 3])] == [
-        1,
-        4,
-        7,
-        10,
-    ]
-
-
-def test_without_trims_every_batch_has_sequence_length_columns() -> None:
-    view = view_of([1, 4, 7, 30])
-    assert [view.batch(np.array(rows)).shape[1] for rows in ([0], [0, 1], [2, 1], [0, 3])] == [
-        10
-    ] * 4
-
-
-@pytest.mark.parametrize("trims", [False, True])
-def test_width_is_that_of_the_batch(trims: bool) -> None:
-    view = random_view(50, trims=trims)
-    for rows in (np.array([0, 1]), np.arange(50), np.array([49])):
-        batch = view.batch(rows)
-        width = int(view.lengths_of(rows).max()) if trims else 30
-        assert isinstance(batch, np.ndarray) and batch.shape == (len(rows), width)
 
 
 def test_lengths_are_those_that_are_kept() -> None:
@@ -153,37 +96,25 @@ def test_lengths_are_those_that_are_kept() -> None:
 # Bad arguments
 
 
-@pytest.mark.parametrize("vocab_size", [2, 0, -1])
-def test_view_refuses_vocabulary_without_a_word(vocab_size: int) -> None:
-    with pytest.raises(
-        ValueError,
-        match=f"vocab_size must be 3 or more: padding, unknown and a word; received {vocab_size}",
-    ):
-        word_view(texts_of([[2]]), vocab_size, 5)
-
-
-@pytest.mark.parametrize("sequence_length", [0, -1])
-def test_view_refuses_length_below_one(sequence_length: int) -> None:
-    with pytest.raises(
-        ValueError, match=f"sequence_length must be 1 or more; received {sequence_length}"
-    ):
-        word_view(texts_of([[2]]), 3, sequence_length)
-
-
-@pytest.mark.parametrize("truncating", ["both", "", "PRE"])
-def test_view_refuses_another_truncating(truncating: str) -> None:
-    with pytest.raises(
-        ValueError,
-        match=f"truncating must be one of 'pre', 'post', 'middle'; received '{truncating}'",
-    ):
-        word_view(texts_of([[2]]), 3, 5, truncating=truncating)
+@pytest.mark.parametrize(
+    ("vocab_size", "sequence_length", "truncating", "says"),
+    [
+        (2, 5, "pre", "vocab_size .* received 2"),
+        (-1, 5, "pre", "vocab_size .* received -1"),
+        (3, 0, "pre", "sequence_length .* received 0"),
+        (3, 5, "both", "truncating .* received 'both'"),
+        (3, 5, "PRE", "truncating .* received 'PRE'"),
+    ],
+)
+def test_view_refuses(vocab_size: int, sequence_length: int, truncating: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        word_view(texts_of([[2]]), vocab_size, sequence_length, truncating=truncating)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
-@pytest.mark.parametrize("trims", [False, True])
-def test_training_batches_refuse_batch_size_below_one(batch_size: int, trims: bool) -> None:
-    with pytest.raises(ValueError, match=f"batch_size must be 1 or more; received {batch_size}"):
-        training_batches(random_view(10, trims=trims), batch_size=batch_size, seed=0, epoch=1)
+def test_training_batches_refuse_batch_size_below_one(batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size .* received {batch_size}"):
+        training_batches(random_view(10, trims=False), batch_size=batch_size, seed=0, epoch=1)
 
 
 # Batches
@@ -220,15 +151,6 @@ def test_evaluation_batches_hold_every_row_once(n_texts: int, trims: bool) -> No
 def test_training_batches_have_batch_size_rows_but_for_one(trims: bool) -> None:
     batches = training_batches(random_view(107, trims=trims), batch_size=10, seed=0, epoch=1)
     assert sorted(map(len, batches)) == [7, *[10] * 10]
-
-
-@pytest.mark.parametrize("trims", [False, True])
-def test_training_order_is_the_same_for_the_same_seed_and_epoch(trims: bool) -> None:
-    first, second = (
-        flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=3, epoch=2))
-        for _ in range(2)
-    )
-    assert first == second
 
 
 @pytest.mark.parametrize("trims", [False, True])
@@ -270,29 +192,7 @@ def test_evaluation_batches_go_by_length_with_trims() -> None:
     assert (np.diff(lengths) >= 0).all()
 
 
-def test_evaluation_batches_are_large() -> None:
-    assert [len(rows) for rows in evaluation_batches(random_view(1100, trims=True))] == [
-        512,
-        512,
-        76,
-    ]
-
-
 # Padding
-
-
-def test_padding_share_without_trims_counts_every_column() -> None:
-    view = view_of([1, 2, 3, 12], sequence_length=4)
-    assert padding_share(view, [np.array([0, 1]), np.array([2, 3])]) == pytest.approx(1 - 10 / 16)
-
-
-def test_padding_share_with_trims_counts_to_the_longest_text() -> None:
-    view = view_of([1, 2, 3, 12], sequence_length=4, trims=True)
-    assert padding_share(view, [np.array([0, 1]), np.array([2, 3])]) == pytest.approx(1 - 10 / 12)
-
-
-def test_padding_share_of_full_texts_is_zero() -> None:
-    assert padding_share(view_of([5, 5], sequence_length=5), [np.array([0, 1])]) == 0
 
 
 def test_padding_share_of_no_batches_is_zero() -> None:

@@ -1,5 +1,6 @@
 """What a hypermodel's `adapt` gets, and what it must not do."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from tuning.spaces.ranges import Values
 from tuning.training.built_model import build_model
 from tuning.training.fit import fit
 from tuning.training.prediction import make_view
-from tuning.training.result import Answer, TrainingJob
+from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 ROWS = 40
 VALUES: Values = {"ngrams": 2, "ngram_vocab_size": ROWS, "batch_size": 40}
 BOTH: Values = {**VALUES, "vocab_size": ROWS, "sequence_length": 6}
 JOB = TrainingJob(values=VALUES, n_classes=2, train=TrainConfig(epochs=2), seed=0)
+Splits = tuple[LabeledTexts, LabeledTexts]
 
 
 def eager(model: keras.Model) -> keras.Model:
@@ -65,25 +67,29 @@ class Hyper(keras_tuner.HyperModel):
         return self.returned
 
 
+def train(
+    hypermodel: keras_tuner.HyperModel,
+    splits: Splits,
+    on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
+    **changes: Any,
+) -> tuple[keras.Model, FitResult]:
+    """Train on the first split, with these changes of the job."""
+    job = replace(JOB, **changes)
+    return fit(hypermodel, job, train=splits[0], validation=splits[1], on_epoch=on_epoch)
+
+
 @pytest.fixture(scope="module")
-def splits(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabeledTexts, LabeledTexts]:
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
     return ngram_splits(tmp_path_factory.mktemp("corpus"))
 
 
-@pytest.mark.parametrize(
-    "values", [pytest.param(VALUES, marks=pytest.mark.slow), BOTH], ids=["ngrams", "both"]
-)
-def test_adapt_gets_the_training_split_in_order_once(
-    splits: tuple[LabeledTexts, LabeledTexts], values: Values
-) -> None:
-    train, validation = splits
+def test_adapt_gets_the_training_split_in_order_once(splits: Splits) -> None:
     hypermodel = Hyper()
-    _, result = fit(hypermodel, replace(JOB, values=values), train=train, validation=validation)
+    _, result = train(hypermodel, splits, values=BOTH)
     ((batches, labels),) = hypermodel.seen
     np.testing.assert_array_equal(labels, train.labels)
-    assert isinstance(batches[0], dict) is (values is BOTH)
-    seen = [row for b in batches for row in (b["ngrams"] if isinstance(b, dict) else b)]
-    expected = NgramView(ngrams_of(train.texts), order=2, vocab_size=ROWS).batch(
+    seen = [row for batch in batches for row in batch["ngrams"]]
+    expected = NgramView(ngrams_of(splits[0].texts), order=2, vocab_size=ROWS).batch(
         np.arange(len(labels))
     )
     assert len({tuple(row) for row in expected}) > 100
@@ -92,14 +98,11 @@ def test_adapt_gets_the_training_split_in_order_once(
     assert len(result.history) == 2
 
 
-def test_nothing_but_the_training_split_reaches_the_model(
-    splits: tuple[LabeledTexts, LabeledTexts],
-) -> None:
-    train, validation = splits
-    flipped = replace(validation, labels=1 - validation.labels)
+def test_nothing_but_the_training_split_reaches_the_model(splits: Splits) -> None:
+    flipped = replace(splits[1], labels=1 - splits[1].labels)
     weights = []
-    for other in (validation, flipped):
-        model, _ = fit(Hyper(), JOB, train=train, validation=other)
+    for validation in (splits[1], flipped):
+        model, _ = train(Hyper(), (splits[0], validation))
         weights.append(model.get_weights())
     for weight, other_weight in zip(*weights, strict=True):
         np.testing.assert_array_equal(weight, other_weight)
@@ -107,45 +110,28 @@ def test_nothing_but_the_training_split_reaches_the_model(
 
 
 @pytest.mark.slow
-def test_resumed_training_is_not_adapted_again(
-    splits: tuple[LabeledTexts, LabeledTexts], tmp_path: Path
-) -> None:
-    train, validation = splits
-    whole, expected = fit(Hyper(), JOB, train=train, validation=validation)
-    job = replace(JOB, checkpoint=str(tmp_path / "c.npz"))
-    hypermodel = Hyper()
-    fit(hypermodel, job, train=train, validation=validation, on_epoch=lambda epoch: Answer.PAUSE)
-    model, result = fit(hypermodel, replace(job, resume=True), train=train, validation=validation)
+def test_resumed_training_is_not_adapted_again(splits: Splits, tmp_path: Path) -> None:
+    whole, expected = train(Hyper(), splits)
+    path, hypermodel = str(tmp_path / "c.npz"), Hyper()
+    train(hypermodel, splits, lambda epoch: Answer.PAUSE, checkpoint=path)
+    model, result = train(hypermodel, splits, checkpoint=path, resume=True)
     assert len(hypermodel.seen) == 1
     assert [e.metrics for e in result.history] == [e.metrics for e in expected.history]
     for whole_weight, resumed_weight in zip(whole.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(whole_weight, resumed_weight)
 
 
-def test_adapt_that_returns_another_model_is_refused(
-    splits: tuple[LabeledTexts, LabeledTexts],
-) -> None:
-    train, validation = splits
+def test_adapt_that_returns_another_model_is_refused(splits: Splits) -> None:
     other = ngram_classifier(vocab_size=ROWS)
     with pytest.raises(SpaceBug, match=r"adapt\(hp, model, x, y\) must change the model that it"):
-        fit(Hyper(other), JOB, train=train, validation=validation)
+        train(Hyper(other), splits)
 
 
-def test_adapt_that_raises_names_its_error(splits: tuple[LabeledTexts, LabeledTexts]) -> None:
-    train, validation = splits
+def test_adapt_that_raises_names_its_error(splits: Splits) -> None:
     hypermodel = Hyper()
     hypermodel.adapt = lambda hp, model, x, y: 1 / 0  # type: ignore[method-assign]
     with pytest.raises(SpaceBug, match="adapting the model to the training texts: ZeroDivision"):
-        fit(hypermodel, JOB, train=train, validation=validation)
-
-
-def test_ratios_of_texts_of_one_class_are_finite(
-    splits: tuple[LabeledTexts, LabeledTexts],
-) -> None:
-    train, validation = splits
-    train = replace(train, labels=np.zeros_like(train.labels))
-    model, _ = fit(Hyper(), JOB, train=train, validation=validation)
-    assert np.isfinite(model.get_layer(RATIOS).get_weights()[0]).all()
+        train(hypermodel, splits)
 
 
 @pytest.mark.parametrize(
@@ -156,74 +142,20 @@ def test_ratios_of_texts_of_one_class_are_finite(
     ],
 )
 def test_configuration_without_what_an_input_needs_is_refused(
-    splits: tuple[LabeledTexts, LabeledTexts], values: Values, message: str
+    splits: Splits, values: Values, message: str
 ) -> None:
-    train, validation = splits
     with pytest.raises(SpaceBug, match=message):
-        fit(Hyper(), replace(JOB, values=values), train=train, validation=validation)
+        train(Hyper(), splits, values=values)
 
 
-def test_space_with_ngrams_whose_model_takes_token_ids_is_refused(
-    splits: tuple[LabeledTexts, LabeledTexts],
-) -> None:
-    class Words(keras_tuner.HyperModel):
-        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-            model = keras.Sequential(
-                [
-                    keras.Input((None,), dtype="int32"),
-                    keras.layers.Embedding(ROWS, 2),
-                    keras.layers.GlobalAveragePooling1D(),
-                    keras.layers.Dense(1, activation="sigmoid"),
-                ]
-            )
-            model.compile("adam", "binary_crossentropy")
-            return model
-
-    train, validation = splits
-    with pytest.raises(SpaceBug, match="declares 'ngrams', but its model has no input named"):
-        fit(Words(), replace(JOB, values=BOTH), train=train, validation=validation)
-
-
-class Features(keras_tuner.HyperModel):
-    """A model with a Keras preprocessing layer, which `adapt` adapts to features of the texts."""
-
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        ngrams = keras.Input((None,), dtype="int32", name="ngrams")
-        x = keras.layers.GlobalMaxPooling1D()(keras.layers.Embedding(ROWS, 3)(ngrams))
-        x = keras.layers.Normalization(name="scale")(x)
-        model = keras.Model(ngrams, keras.layers.Dense(1, activation="sigmoid")(x))
-        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-        return model
-
-    def adapt(self, hp: keras_tuner.HyperParameters, model: keras.Model, x: Any, y: Any) -> None:
-        model.predict(x, verbose=0)  # traces the model with the means of the new layer
-        layer = model.get_layer("scale")
-        layer.adapt(keras.Model(model.input, layer.input).predict(x, verbose=0))
-
-
-@pytest.mark.slow
-def test_preprocessing_layer_that_was_adapted_is_restored(
-    splits: tuple[LabeledTexts, LabeledTexts], tmp_path: Path
-) -> None:
-    train, validation = splits
-    _, expected = fit(Features(), JOB, train=train, validation=validation)
-    job = replace(JOB, checkpoint=str(tmp_path / "c.npz"))
-    fit(Features(), job, train=train, validation=validation, on_epoch=lambda epoch: Answer.PAUSE)
-    _, result = fit(Features(), replace(job, resume=True), train=train, validation=validation)
-    assert [e.metrics for e in result.history] == [e.metrics for e in expected.history]
-
-
-def test_adapt_that_configures_a_layer_is_refused(
-    splits: tuple[LabeledTexts, LabeledTexts],
-) -> None:
+def test_adapt_that_configures_a_layer_is_refused(splits: Splits) -> None:
     def freeze(hp: Any, model: keras.Model, x: Any, y: Any) -> None:
         model.get_layer("ngram_weights").trainable = False
 
-    train, validation = splits
     hypermodel = Hyper()
     hypermodel.adapt = freeze  # type: ignore[method-assign]
     with pytest.raises(SpaceBug, match=r"it changed the configuration of ngram_weights\."):
-        fit(hypermodel, JOB, train=train, validation=validation)
+        train(hypermodel, splits)
 
 
 def inputs_of(kind: str) -> Any:
@@ -233,10 +165,10 @@ def inputs_of(kind: str) -> Any:
     return {
         "words first": [words, ngrams],
         "n-grams first": [ngrams, words],
-        "dictionary": {"words": words, "ngrams": ngrams},
         "dictionary with other keys": {"text": words, "ngrams": ngrams},
         "three": [words, ngrams, keras.Input((None,), name="length")],
         "no n-grams": [words, keras.Input((None,), name="bag")],
+        "words alone": [words],
         "fixed width": [words, keras.Input((9,), dtype="int32", name="ngrams")],
     }[kind]
 
@@ -266,20 +198,16 @@ class Both(keras_tuner.HyperModel):
 @pytest.mark.parametrize(
     ("kind", "model_class"),
     [
-        pytest.param("words first", keras.Model, marks=pytest.mark.slow),
-        pytest.param("n-grams first", keras.Model, marks=pytest.mark.slow),
+        ("words first", keras.Model),
         ("n-grams first", Subclass),
-        pytest.param("dictionary", keras.Model, marks=pytest.mark.slow),
         ("dictionary with other keys", keras.Model),
     ],
 )
 def test_model_gets_each_input_in_every_structure(
-    splits: tuple[LabeledTexts, LabeledTexts], kind: str, model_class: type[keras.Model]
+    splits: Splits, kind: str, model_class: type[keras.Model]
 ) -> None:
-    train, validation = splits
-    job = replace(JOB, values=BOTH, measure_latency=True)
-    model, result = fit(Both(kind, model_class), job, train=train, validation=validation)
-    view = make_view(model, BOTH, validation.texts)
+    model, result = train(Both(kind, model_class), splits, values=BOTH, measure_latency=True)
+    view = make_view(model, BOTH, splits[1].texts)
     by_type = {type(part): name for name, part in view.inputs.items()}
     assert by_type[NgramView] == "ngrams"
     assert len(by_type) == 2
@@ -291,25 +219,21 @@ def test_model_gets_each_input_in_every_structure(
     [
         ("three", "model has the inputs 'words', 'ngrams', 'length'"),
         ("no n-grams", "model has the inputs 'words', 'bag'"),
+        ("words alone", "declares 'ngrams', but its model has no input named"),
         ("fixed width", r"must have the shape \(None,\), .* this input has the shape \(9,\)"),
     ],
 )
 def test_other_inputs_are_refused_before_the_training(
-    splits: tuple[LabeledTexts, LabeledTexts], kind: str, message: str
+    splits: Splits, kind: str, message: str
 ) -> None:
-    train, validation = splits
-    job = replace(JOB, values=BOTH, measure_latency=True)
     with pytest.raises(SpaceError, match=message):
-        fit(Both(kind), job, train=train, validation=validation)
+        train(Both(kind), splits, values=BOTH)
 
 
-def test_ngrams_that_were_removed_are_a_sentence(
-    splits: tuple[LabeledTexts, LabeledTexts],
-) -> None:
-    train, validation = splits
-    train = replace(train, texts=replace(train.texts, others={}))
+def test_ngrams_that_were_removed_are_a_sentence(splits: Splits) -> None:
+    without = replace(splits[0], texts=replace(splits[0].texts, others={}))
     with pytest.raises(StorageError, match="must contain the n-grams, which were removed"):
-        fit(Hyper(), JOB, train=train, validation=validation)
+        train(Hyper(), (without, splits[1]))
 
 
 REUSED = replace(JOB, values={"vocab_size": 9, "sequence_length": 4}, seed=3)

@@ -79,20 +79,20 @@ def of_two_classes(positive: Probabilities) -> Probabilities:
 
 
 LABELS = np.arange(N_TEXTS) % 2
-PARTLY = fidelity.evaluation_rows
+with mock.patch.object(fidelity, "MIN_EVALUATED", SHARE):
+    FIRST = fidelity.evaluation_rows(1 / 8, N_TEXTS)
+assert FIRST is not None and len(FIRST) == SHARE
+OTHERS = np.setdiff1d(np.arange(N_TEXTS), FIRST)
 
 
 def test_fraction_is_the_best_epoch_if_it_is_better_on_its_own_texts() -> None:
     """The whole epoch has a better value than the fraction, but on easier texts."""
-    share = PARTLY(1 / 8, N_TEXTS)
-    assert share is not None and len(share) == SHARE
-    others = np.setdiff1d(np.arange(N_TEXTS), share)
     result = evaluated(
         validation(LABELS),
         {
-            1 / 8: right_for(LABELS, share[:8]),
-            1: right_for(LABELS, [*share[:7], *others[:26]]),
-            2: right_for(LABELS, [*share[:8], *others[:5]]),  # on the share as good as the fraction
+            1 / 8: right_for(LABELS, FIRST[:8]),
+            1: right_for(LABELS, [*FIRST[:7], *OTHERS[:26]]),
+            2: right_for(LABELS, [*FIRST[:8], *OTHERS[:5]]),  # on the share as good as the fraction
         },
     )
     values = [epoch.metrics["val_accuracy"] for epoch in result.history]
@@ -102,44 +102,26 @@ def test_fraction_is_the_best_epoch_if_it_is_better_on_its_own_texts() -> None:
     assert result.metrics["val_accuracy"] == result.best_value
 
 
-def test_whole_epoch_is_the_best_if_it_is_better_on_the_texts_of_the_fraction() -> None:
-    """The whole epoch has a worse value than the fraction, but on harder texts."""
-    share = PARTLY(1 / 8, N_TEXTS)
-    assert share is not None
-    result = evaluated(
-        validation(LABELS),
-        {1 / 8: right_for(LABELS, share[:8]), 1: right_for(LABELS, share[:9])},
-    )
-    assert (result.best_epoch, result.best_value) == (1, pytest.approx(9 / 40))
-
-
 def test_estimated_value_is_one_that_the_metric_can_have() -> None:
-    share = PARTLY(1 / 8, N_TEXTS)
-    assert share is not None
-    others = np.setdiff1d(np.arange(N_TEXTS), share)
     probabilities = {
-        1 / 8: right_for(LABELS, share),
-        1: right_for(LABELS, [*share[:5], *others]),  # 0.875, and 0.5 worse on the share
+        1 / 8: right_for(LABELS, FIRST),
+        1: right_for(LABELS, [*FIRST[:5], *OTHERS]),  # 0.875, and 0.5 worse on the share
     }
     result = evaluated(validation(LABELS), probabilities)
     assert (result.best_epoch, result.best_value) == (1 / 8, 1.0)
 
 
 def test_loss_of_a_fraction_stays_that_of_its_texts() -> None:
-    share = PARTLY(1 / 8, N_TEXTS)
-    assert share is not None
     result = evaluated(
         validation(LABELS, metric="val_loss"),
-        {1 / 8: right_for(LABELS, share), 1: right_for(LABELS, share[:5])},
+        {1 / 8: right_for(LABELS, FIRST), 1: right_for(LABELS, FIRST[:5])},
     )
     assert (result.best_epoch, result.best_value) == (1 / 8, pytest.approx(-np.log(0.9)))
 
 
 def test_class_that_the_smallest_share_lacks_is_in_every_evaluation() -> None:
-    share = PARTLY(1 / 8, N_TEXTS)
-    assert share is not None
     labels = np.zeros(N_TEXTS, np.int64)
-    labels[np.setdiff1d(np.arange(N_TEXTS), share)[:2]] = 1
+    labels[OTHERS[:2]] = 1
     result = evaluated(
         validation(labels, metric="val_auc"), {1 / 8: right_for(labels, np.arange(N_TEXTS))}
     )
@@ -185,7 +167,7 @@ def test_last_evaluation_of_a_fraction_is_on_all_texts() -> None:
 
 
 def rows_at(epochs: float) -> npt.NDArray[np.int64]:
-    rows = PARTLY(epochs, N_TEXTS)
+    rows = fidelity.evaluation_rows(epochs, N_TEXTS)
     return np.arange(N_TEXTS) if rows is None else rows
 
 

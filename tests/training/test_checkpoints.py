@@ -2,7 +2,7 @@
 training without a pause.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from tests.styles import STYLES
+from tests.styles import STYLES, functional
 from tuning.config import TrainConfig
 from tuning.errors import StorageError
 from tuning.evaluation.metrics import score
@@ -22,8 +22,6 @@ from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.models import (
     TrainingOptions,
     bilstm_features,
-    cnn_features,
-    gru_features,
     mean_features,
     words_classifier,
 )
@@ -32,7 +30,19 @@ from tuning.training.fit import fit, load_trained
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 VALUES = {"vocab_size": 30, "sequence_length": 9}
+LOSS = "binary_crossentropy"
 CONFIG = TrainConfig(epochs=5, batch_size=8, patience=9)
+
+
+def compiled(*layers: keras.layers.Layer, **options: Any) -> keras.Model:
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+    options = {
+        "optimizer": "adam",
+        "loss": "binary_crossentropy",
+        "metrics": ["accuracy"],
+    } | options
+    model.compile(**options)
+    return model
 
 
 class Model(keras_tuner.HyperModel):
@@ -41,32 +51,28 @@ class Model(keras_tuner.HyperModel):
     """
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        layers = [
+        rate = keras.optimizers.schedules.ExponentialDecay(0.02, 4, 0.9)
+        return compiled(
             keras.layers.Embedding(30, 4, mask_zero=True),
             keras.layers.LSTM(3, dropout=0.2, recurrent_dropout=0.3),
             keras.layers.BatchNormalization(),
             keras.layers.GaussianNoise(0.1),
             keras.layers.Dropout(0.4),
             keras.layers.Dense(1, activation="sigmoid"),
-        ]
-        model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
-        rate = keras.optimizers.schedules.ExponentialDecay(0.02, 4, 0.9)
-        model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
-        return model
+            optimizer=keras.optimizers.Adam(rate),
+        )
 
 
 class Plain(keras_tuner.HyperModel):
     """A model without recurrence and without a graph, which is trained in a tenth of a second."""
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        layers = [
+        return compiled(
             keras.layers.Embedding(30, 4),
             keras.layers.GlobalAveragePooling1D(),
             keras.layers.Dense(1, activation="sigmoid"),
-        ]
-        model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
-        model.compile("adam", "binary_crossentropy", metrics=["accuracy"], run_eagerly=True)
-        return model
+            run_eagerly=True,
+        )
 
 
 class Style(keras_tuner.HyperModel):
@@ -104,18 +110,23 @@ def assert_goes_on(
     hypermodel: keras_tuner.HyperModel,
     path: Path,
     *,
-    pause: float = 2,
+    pauses: Sequence[float] = (2,),
     config: TrainConfig = CONFIG,
 ) -> None:
-    """Assert that a training that pauses after `pause` epochs ends as one that never paused."""
+    """Assert that a training that pauses after these epochs ends as one that never paused."""
     options: dict[str, Any] = {"hypermodel": hypermodel, "config": config}
     model, whole = train(**options)
-    _, paused = train(pause_at(pause), checkpoint=path, **options)
-    assert paused.paused
+    for place, pause in enumerate(pauses):
+        _, paused = train(pause_at(pause), checkpoint=path, resume=place > 0, **options)
+        assert paused.paused
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(99)
     resumed_model, resumed = train(checkpoint=path, resume=True, **options)
     assert [epoch.metrics for epoch in resumed.history] == [
         epoch.metrics for epoch in whole.history
     ]
+    assert (resumed.best_epoch, resumed.best_value) == (whole.best_epoch, whole.best_value)
+    assert resumed.n_tokens == whole.n_tokens
     for whole_weight, resumed_weight in zip(
         model.get_weights(), resumed_model.get_weights(), strict=True
     ):
@@ -145,57 +156,6 @@ class Options(keras_tuner.HyperModel):
         )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("pauses", [(2,), (1, 2, 3, 4)])
-def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
-    pauses: tuple[int, ...], tmp_path: Path
-) -> None:
-    path = tmp_path / "checkpoint.npz"
-    model, whole = train()
-    for place, pause in enumerate(pauses):
-        _, paused = train(pause_at(pause), checkpoint=path, resume=place > 0)
-        assert (paused.paused, len(paused.history)) == (True, pause)
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(99)
-    resumed_model, resumed = train(checkpoint=path, resume=True)
-    assert [epoch.metrics for epoch in resumed.history] == [
-        epoch.metrics for epoch in whole.history
-    ]
-    assert (resumed.best_epoch, resumed.best_value) == (whole.best_epoch, whole.best_value)
-    assert resumed.n_tokens == whole.n_tokens
-    for whole_weight, resumed_weight in zip(
-        model.get_weights(), resumed_model.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(whole_weight, resumed_weight)
-
-
-@pytest.mark.parametrize(
-    "features",
-    [
-        pytest.param(mean_features, marks=pytest.mark.slow),
-        pytest.param(cnn_features, marks=pytest.mark.slow),
-        pytest.param(bilstm_features, marks=pytest.mark.slow),
-        pytest.param(gru_features, marks=pytest.mark.slow),
-    ],
-)
-def test_classifier_with_every_option_goes_on_from_its_checkpoint(
-    features: Callable[..., Any], tmp_path: Path
-) -> None:
-    assert_goes_on(Options(features), tmp_path / "checkpoint.npz")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
-@pytest.mark.parametrize("style", STYLES)
-def test_every_style_of_model_goes_on_from_its_checkpoint(
-    style: Callable[..., keras.Model], masked: bool, tmp_path: Path
-) -> None:
-    """The styles include models without an input shape, and an optimizer that replaces the weights
-    by averages at the end of a training.
-    """
-    assert_goes_on(Style(style, masked=masked), tmp_path / "checkpoint.npz")
-
-
 class Noisy(keras.layers.Layer):
     """A layer that draws from Keras' global random state."""
 
@@ -203,28 +163,33 @@ class Noisy(keras.layers.Layer):
         return x + keras.random.normal(keras.ops.shape(x)) if training else x
 
 
-class DrawsWithoutASeed(Model):
+class DrawsWithoutASeed(keras_tuner.HyperModel):
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        layers = [
+        return compiled(
             keras.layers.Embedding(30, 4),
             keras.layers.GlobalAveragePooling1D(),
             Noisy(),
             keras.layers.Dense(1, "sigmoid"),
-        ]
-        model = keras.Sequential(layers)
-        model.compile("adam", "binary_crossentropy")
-        return model
+        )
 
 
 @pytest.mark.slow
-def test_global_random_state_of_keras_is_in_a_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.npz"
-    _, whole = train(hypermodel=DrawsWithoutASeed())
-    train(pause_at(2), hypermodel=DrawsWithoutASeed(), checkpoint=path)
-    _, resumed = train(hypermodel=DrawsWithoutASeed(), checkpoint=path, resume=True)
-    assert [epoch.metrics for epoch in resumed.history] == [
-        epoch.metrics for epoch in whole.history
-    ]
+@pytest.mark.parametrize(
+    "hypermodel",
+    [
+        Model(),
+        *(Options(features) for features in (mean_features, bilstm_features)),
+        # Models without an input shape, and an optimizer that replaces the weights by averages at
+        # the end of a training.
+        *(Style(style, masked=True) for style in STYLES),
+        DrawsWithoutASeed(),
+    ],
+)
+def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
+    hypermodel: keras_tuner.HyperModel, tmp_path: Path
+) -> None:
+    pauses = (1, 2, 3, 4) if isinstance(hypermodel, Model) else (2,)
+    assert_goes_on(hypermodel, tmp_path / "checkpoint.npz", pauses=pauses)
 
 
 PARTS = replace(CONFIG, epochs=2, parts_per_epoch=4)
@@ -275,31 +240,11 @@ def test_parts_give_the_weights_of_a_training_in_whole_epochs_of_the_same_batche
         np.testing.assert_array_equal(whole_weight, part_weight)
 
 
-@pytest.mark.parametrize(
-    "pause", [0.25, *(pytest.param(pause, marks=pytest.mark.slow) for pause in (0.5, 1))]
-)
-@pytest.mark.parametrize(
-    "hypermodel",
-    [
-        Plain(),
-        pytest.param(Model(), marks=pytest.mark.slow),
-        pytest.param(Options(mean_features), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("hypermodel", [Plain(), pytest.param(Model(), marks=pytest.mark.slow)])
 def test_training_in_parts_goes_on_exactly(
-    hypermodel: keras_tuner.HyperModel, pause: float, tmp_path: Path
+    hypermodel: keras_tuner.HyperModel, tmp_path: Path
 ) -> None:
-    assert_goes_on(hypermodel, tmp_path / "checkpoint.npz", pause=pause, config=PARTS)
-
-
-@pytest.mark.slow
-def test_own_fit_trains_whole_epochs(tmp_path: Path) -> None:
-    class OwnFit(Plain):
-        def fit(self, hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
-            return model.fit(*args, **kwargs)
-
-    _, result = train(hypermodel=OwnFit(), config=PARTS)
-    assert [epoch.number for epoch in result.history] == [1, 2]
+    assert_goes_on(hypermodel, tmp_path / "checkpoint.npz", pauses=(0.25, 0.5, 1), config=PARTS)
 
 
 @pytest.mark.slow
@@ -359,14 +304,7 @@ def test_checkpoint_is_of_arrays_alone(tmp_path: Path) -> None:
 class RestoresTheFirstEpoch(Plain):
     """A hypermodel whose own `fit` ends with the weights of the first epoch."""
 
-    def fit(
-        self,
-        hp: keras_tuner.HyperParameters,
-        model: keras.Model,
-        *data: Any,
-        callbacks: list[Any],
-        **options: Any,
-    ) -> Any:
+    def fit(self, hp: Any, model: keras.Model, *data: Any, callbacks: Any, **options: Any) -> Any:
         first = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: kept.append(model.get_weights())
         )
@@ -390,13 +328,7 @@ class Logits(Plain):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "hypermodel",
-    [
-        Model(),
-        Logits(),
-        RestoresTheFirstEpoch(),
-        Options(mean_features),
-        *(Style(style, masked=True) for style in STYLES),
-    ],
+    [Model(), Logits(), RestoresTheFirstEpoch(), Style(functional, masked=True)],
 )
 def test_saved_model_gives_the_probabilities_that_were_saved(
     hypermodel: keras_tuner.HyperModel, tmp_path: Path
@@ -455,7 +387,9 @@ def test_damaged_file_of_a_trained_model_raises_a_value_error(tmp_path: Path) ->
     assert n_refused > 60
 
 
-def test_file_with_a_single_array_is_no_trained_model(tmp_path: Path) -> None:
+def test_file_with_a_single_array_is_neither_predictions_nor_a_trained_model(
+    tmp_path: Path,
+) -> None:
     np.save(tmp_path / "0007-1.npy", np.ones(3))
     path = (tmp_path / "0007-1.npy").rename(tmp_path / "0007-1.npz")
     assert read_probabilities(path) is None

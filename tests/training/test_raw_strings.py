@@ -29,12 +29,11 @@ from tuning.inputs.texts import SplitTexts, TextView
 from tuning.spaces.loading import SearchSpace, declare, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.spaces.sizes import Sizes
-from tuning.training import checkpoints
 from tuning.training.built_model import build_model
-from tuning.training.fit import fit, load_trained
+from tuning.training.fit import fit
 from tuning.training.loops import try_fit
 from tuning.training.prediction import make_view, predict
-from tuning.training.result import Answer, TrainingJob
+from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 from tuning.training.vocabularies import keep_in_config
 
 HARD = ["\u2028 a\x00b 日本 👍", "ÉCOLE\x85x"]
@@ -170,15 +169,25 @@ def tf_idf(hp: Any) -> keras.Model:
 
 
 class Hyper(keras_tuner.HyperModel):
-    """A hypermodel around a function; `seen` counts its calls."""
+    """A hypermodel around a function."""
 
     def __init__(self, function: Callable[[Any], keras.Model]) -> None:
         super().__init__()
-        self.function, self.seen = function, 0
+        self.function = function
 
     def build(self, hp: Any) -> keras.Model:
-        self.seen += 1
         return self.function(hp)
+
+
+def train(
+    hypermodel: keras_tuner.HyperModel,
+    splits: Splits,
+    on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
+    **changes: Any,
+) -> tuple[keras.Model, FitResult]:
+    """Train on the first split, with these changes of the job."""
+    job = replace(JOB, **changes)
+    return fit(hypermodel, job, train=splits[0], validation=splits[1], on_epoch=on_epoch)
 
 
 def vectorization_of(model: keras.Model) -> keras.layers.TextVectorization:
@@ -189,15 +198,11 @@ def vectorization_of(model: keras.Model) -> keras.layers.TextVectorization:
     )
 
 
-STYLES = [sequential, functional, without_dimension, subclassed, tf_idf]
-
-
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", [sequential, functional, without_dimension, subclassed, tf_idf])
 def test_model_gets_the_texts_and_its_layer_is_adapted_to_the_training_texts(
     splits: Splits, style: Callable[[Any], keras.Model]
 ) -> None:
-    train, validation = splits
-    model, result = fit(Hyper(style), JOB, train=train, validation=validation)
+    model, result = train(Hyper(style), splits)
     layer = vectorization_of(model)
     alone = layers.TextVectorization.from_config({**layer.get_config(), "vocabulary_size": None})
     alone.adapt(TRAIN)
@@ -205,21 +210,13 @@ def test_model_gets_the_texts_and_its_layer_is_adapted_to_the_training_texts(
     assert len(result.history) == 2
     assert (result.n_fused_layers, result.padding_share) == (0, 0.0)
     built = build_model(Hyper(style), JOB)
-    (view,) = built.encode(validation).view.inputs.values()
+    encoded = built.encode(splits[1]).view
+    (view,) = encoded.inputs.values()
     assert isinstance(view, TextView)
     assert view.batch(np.array([1, 0])).ravel().tolist() == [VALIDATION[1], VALIDATION[0]]
     x = tf.constant(VALIDATION)
-    ours = predict(model, built.encode(validation).view, n_classes=2)[:, 1]
+    ours = predict(model, encoded, n_classes=2)[:, 1]
     np.testing.assert_allclose(ours, np.ravel(model(x[:, None])), atol=1e-6)
-
-
-@pytest.mark.slow
-def test_same_seed_gives_the_same_values(splits: Splits) -> None:
-    train, validation = splits
-    first, second = (
-        fit(Hyper(sequential), JOB, train=train, validation=validation)[1] for _ in range(2)
-    )
-    assert [e.metrics for e in first.history] == [e.metrics for e in second.history]
 
 
 @pytest.mark.slow
@@ -227,31 +224,18 @@ def test_same_seed_gives_the_same_values(splits: Splits) -> None:
 def test_paused_training_continues_as_if_it_had_not_paused(
     splits: Splits, style: Callable[[Any], keras.Model], tmp_path: Path
 ) -> None:
-    train, validation = splits
-    _, whole = fit(Hyper(style), JOB, train=train, validation=validation)
-    job = replace(JOB, checkpoint=str(tmp_path / "paused.npz"))
-    fit(Hyper(style), job, train=train, validation=validation, on_epoch=lambda _: Answer.PAUSE)
+    _, whole = train(Hyper(style), splits)
+    options = {"checkpoint": str(tmp_path / "paused.npz")}
+    train(Hyper(style), splits, lambda epoch: Answer.PAUSE, **options)
     # The vocabulary comes from the checkpoint, so it does not depend on the present texts.
-    other = replace(
-        train,
-        texts=replace(train.texts, others={"texts": SplitTexts.of(["x"] * len(train.labels))}),
-    )
-    built = build_model(Hyper(style), replace(job, resume=True))
+    raw = SplitTexts.of(["x"] * len(splits[0].labels))
+    other = replace(splits[0], texts=replace(splits[0].texts, others={"texts": raw}))
+    built = build_model(Hyper(style), replace(JOB, resume=True, **options))
     assert len(vectorization_of(built.model).get_vocabulary()) > 20
     built.adapt(built.encode(other).view, other.labels)
     assert "x" not in vectorization_of(built.model).get_vocabulary()
-    _, resumed = fit(Hyper(style), replace(job, resume=True), train=train, validation=validation)
+    _, resumed = train(Hyper(style), splits, resume=True, **options)
     assert [e.metrics for e in resumed.history] == [e.metrics for e in whole.history]
-
-
-@pytest.mark.slow
-def test_trained_model_is_loaded_with_its_vocabulary(splits: Splits, tmp_path: Path) -> None:
-    train, validation = splits
-    job = replace(JOB, weights=str(tmp_path / "trained.npz"))
-    model, _ = fit(Hyper(tf_idf), job, train=train, validation=validation)
-    loaded = load_trained(Hyper(tf_idf), job).model
-    x = tf.constant(VALIDATION)[:, None]
-    np.testing.assert_array_equal(loaded(x), model(x))
 
 
 def test_vocabulary_of_a_saved_model_keeps_its_terms(tmp_path: Path) -> None:
@@ -280,29 +264,12 @@ class Hooked(Hyper):
 def test_adapt_of_a_hypermodel_gets_the_training_texts(
     splits: Splits, style: Callable[[Any], keras.Model], shape: tuple[int, ...]
 ) -> None:
-    train, validation = splits
     hypermodel = Hooked(style)
-    model, _ = fit(hypermodel, JOB, train=train, validation=validation)
+    model, _ = train(hypermodel, splits)
     (batch,) = hypermodel.batches
     assert batch.shape == shape
     assert [text.decode() for text in batch.ravel()] == TRAIN
     assert len(vectorization_of(model).get_vocabulary()) == 40
-
-
-def test_labels_of_three_classes_fit_a_model_of_counts(splits: Splits) -> None:
-    train, validation = (replace(s, labels=np.arange(len(s.labels)) % 3) for s in splits)
-
-    def build(hp: Any) -> keras.Model:
-        inputs = keras.Input((1,), dtype="string")
-        counts = layers.TextVectorization(
-            max_tokens=30, output_mode="multi_hot", ngrams=2, pad_to_max_tokens=True
-        )(inputs)
-        outputs = layers.Dense(3, activation="softmax")(counts)
-        return compiled(keras.Model(inputs, outputs), loss="sparse_categorical_crossentropy")
-
-    job = replace(JOB, n_classes=3)
-    _, result = fit(Hyper(build), job, train=train, validation=validation)
-    assert len(result.history) == 2
 
 
 def test_own_fit_gets_a_tensor_of_strings(splits: Splits) -> None:
@@ -313,8 +280,7 @@ def test_own_fit_gets_a_tensor_of_strings(splits: Splits) -> None:
             seen.append((x, options["validation_data"][0]))
             return model.fit(x, y, **options)
 
-    train, validation = splits
-    _, result = fit(OwnFit(functional), JOB, train=train, validation=validation)
+    _, result = train(OwnFit(functional), splits)
     for tensor, texts in zip(seen[0], (TRAIN, VALIDATION), strict=True):
         assert [text.decode() for (text,) in tensor.numpy()] == texts
     assert len(result.history) == 2
@@ -331,17 +297,16 @@ def lowered(hp: Any) -> keras.Model:
 
 @pytest.mark.slow
 def test_layer_that_does_not_take_the_texts_directly_must_be_adapted(splits: Splits) -> None:
-    train, validation = splits
     with pytest.raises(SpaceError, match=r"must have a vocabulary .* define adapt\(self, hp,"):
-        fit(Hyper(lowered), JOB, train=train, validation=validation)
-    _, result = fit(Hooked(lowered), JOB, train=train, validation=validation)
+        train(Hyper(lowered), splits)
+    _, result = train(Hooked(lowered), splits)
     assert len(result.history) == 2
 
 
 def test_model_needs_the_stored_texts(splits: Splits) -> None:
-    train = replace(splits[0], texts=replace(splits[0].texts, others={}))
+    without = replace(splits[0], texts=replace(splits[0].texts, others={}))
     with pytest.raises(SpaceBug, match="this configuration's model takes texts"):
-        fit(Hyper(sequential), JOB, train=train, validation=None)
+        train(Hyper(sequential), (without, splits[1]))
 
 
 def two_columns() -> keras.Model:
@@ -446,7 +411,7 @@ def test_trying_a_fit_leaves_a_shared_layer_without_a_vocabulary(
     hp.Fixed("n_classes", 2)
     try_fit(hypermodel, hp, hypermodel.build(hp), sequence_length=8)
     values: Values = {"dim": 2, "rounds": 1}
-    model, _ = fit(hypermodel, replace(JOB, values=values), train=splits[0], validation=splits[1])
+    model, _ = train(hypermodel, splits, values=values)
     assert "unknown" not in vectorization_of(model).get_vocabulary()
     assert len(vectorization_of(model).get_vocabulary()) == 40
 
@@ -459,11 +424,7 @@ def test_size_that_no_model_takes_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_mean_of_models_of_texts_is_a_model_of_texts(corpus: Corpus, splits: Splits) -> None:
-    train, validation = splits
-    models = [
-        fit(Hyper(style), JOB, train=train, validation=validation)[0]
-        for style in (subclassed, tf_idf)
-    ]
+    models = [train(Hyper(style), splits)[0] for style in (subclassed, tf_idf)]
     members = [
         WeightedModel(model, model_input(model, {}), weight, name)
         for model, weight, name in zip(models, (0.25, 0.75), "ab", strict=True)
@@ -471,7 +432,7 @@ def test_mean_of_models_of_texts_is_a_model_of_texts(corpus: Corpus, splits: Spl
     common = common_input([member.inputs for member in members], corpus)
     whole = average(members, common, corpus)
     first, second, mean = (
-        predict(model, make_view(model, {}, validation.texts), n_classes=2)
+        predict(model, make_view(model, {}, splits[1].texts), n_classes=2)
         for model in (*models, whole)
     )
     np.testing.assert_allclose(mean, 0.25 * first + 0.75 * second, atol=1e-6)
@@ -483,11 +444,6 @@ def test_models_of_texts_and_of_ids_are_no_ensemble(corpus: Corpus) -> None:
     for inputs in ([of_ids, of_texts], [of_texts, of_ids]):
         with pytest.raises(StudyError, match="must all take texts, or none of them"):
             common_input(inputs, corpus)
-
-
-def test_checkpoint_of_a_model_of_ids_has_no_vocabulary() -> None:
-    model = compiled(keras.Sequential([keras.Input((None,), dtype="int32"), *tail()]))
-    assert all(name.isdigit() for name in checkpoints.state_of(model))
 
 
 @pytest.mark.journey

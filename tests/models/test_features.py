@@ -1,0 +1,76 @@
+"""What every builder of features must give, and what each gives alone."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models.classifiers import IDS, classifier, padded, spread
+from tuning.export.onnx_graph import chain
+from tuning.kernels.fuse import fused
+from tuning.models import bilstm_features, cnn_features, gru_features, mean_features
+from tuning.training.architecture import ignores_padding
+
+FEATURES = {
+    "mean": (mean_features, {}, "Embedding Dense"),
+    "cnn": (cnn_features, {"filters": 2}, "Embedding Conv1D Conv1D Conv1D Dense"),
+    "gru": (gru_features, {"gru_units": 2}, "Embedding GRU Dense"),
+    "bilstm": (bilstm_features, {"lstm_units": 2}, "Embedding Bidirectional Dense"),
+}
+
+
+def tiny(name: str, **changes: Any) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    features, sizes, _ = FEATURES[name]
+    return spread(classifier(features, **{"vocab_size": 9, "embedding_dim": 3, **sizes, **changes}))
+
+
+@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize(("n_classes", "word_dropout"), [(2, 0.0), (3, 0.3)])
+def test_output_is_the_same_with_more_padding(
+    name: str, n_classes: int, word_dropout: float
+) -> None:
+    model = tiny(name, n_classes=n_classes, word_dropout=word_dropout)
+    outputs = model.predict_on_batch(IDS)
+    assert outputs.shape == ((len(IDS), 1) if n_classes == 2 else (len(IDS), n_classes))
+    assert ignores_padding(model)
+    np.testing.assert_allclose(model.predict_on_batch(padded(IDS)), outputs, atol=1e-6)
+    assert len(np.unique(outputs[:, 0].round(5))) == len(IDS)
+    assert np.isfinite(model.predict_on_batch(np.zeros((2, 5), np.int32))).all()
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_layers_are_those_of_the_source(name: str) -> None:
+    layers = [layer for layer in tiny(name).layers if layer.weights]
+    assert " ".join(type(layer).__name__ for layer in layers) == FEATURES[name][2]
+
+
+@pytest.mark.parametrize(("name", "reads_order"), [("mean", False), ("cnn", True)])
+def test_order_of_the_words_makes_a_difference_to_convolutions(
+    name: str, reads_order: bool
+) -> None:
+    first, second = tiny(name).predict_on_batch(np.array([[2, 3, 4], [4, 2, 3]], np.int32))
+    assert (abs(first - second).max() > 1e-4) == reads_order
+
+
+@pytest.mark.parametrize("widths", [(2, 3, 4), (5,)])
+def test_filters_read_the_given_numbers_of_words(widths: tuple[int, ...]) -> None:
+    layers = tiny("cnn", widths=widths).layers
+    kernels = [layer.kernel_size for layer in layers if isinstance(layer, keras.layers.Conv1D)]
+    assert kernels == [(width,) for width in widths]
+
+
+def test_without_word_dropout_a_gru_is_a_chain_of_layers() -> None:
+    layers = chain(tiny("gru"))
+    assert [type(layer).__name__ for layer in layers or []] == ["Embedding", "GRU", "Dense"]
+    assert chain(tiny("gru", word_dropout=0.1)) is None
+
+
+def test_both_directions_run_in_the_kernel_and_give_what_keras_gives() -> None:
+    model = tiny("bilstm")
+    expected = model.predict_on_batch(IDS)
+    with fused(model) as n_layers:
+        assert n_layers == 2
+        outputs = model(IDS, training=False)
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
