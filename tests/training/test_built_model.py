@@ -87,7 +87,7 @@ def test_adapt_gets_the_training_split_in_order_once(splits: Splits) -> None:
     hypermodel = Hyper()
     _, result = train(hypermodel, splits, values=BOTH)
     ((batches, labels),) = hypermodel.seen
-    np.testing.assert_array_equal(labels, train.labels)
+    np.testing.assert_array_equal(labels, splits[0].labels)
     seen = [row for batch in batches for row in batch["ngrams"]]
     expected = NgramView(ngrams_of(splits[0].texts), order=2, vocab_size=ROWS).batch(
         np.arange(len(labels))
