@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import csv
+import io
 import json
 import random
 import re
@@ -27,6 +29,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import numpy as np
 import psutil
 
@@ -39,7 +42,7 @@ from tuning.inference.load import load
 
 N_TEXTS = 2_000
 BATCH = 100
-FILE_BATCH = 1_000  # the page's number of texts in a request
+SLOW_BATCH = 1_000  # number of texts of an answer that is read slowly
 N_IDLE = 200  # number of clients that stay connected after an answer
 HALVES = {
     "half the headers": (HEAD, 408),
@@ -111,13 +114,21 @@ async def label_file(soak: Soak, rng: random.Random) -> int:
         writer.write(HEALTH.replace(b"/health", b"/"))
         status, content = await read_answer(reader)
         assert status == 200 and b"<html" in content
-        for first in range(0, len(soak.texts), FILE_BATCH):
-            texts = soak.texts[first : first + FILE_BATCH]
-            writer.write(request("/predict", json.dumps({"texts": texts}).encode()))
-            status, content = await read_answer(reader)
-            assert status == 200, content[:200]
-            soak.check(content, first, len(texts))
-    return status
+    file = io.StringIO()
+    csv.writer(file).writerows([["text"], *([text] for text in soak.texts)])
+    answer = await asyncio.to_thread(
+        httpx.post,
+        f"http://127.0.0.1:{soak.port}/label",
+        params={"format": "csv", "column": "text", "first": 0},
+        content=file.getvalue().encode(),
+        headers={"Content-Type": "application/octet-stream"},
+        timeout=ANSWER_SECONDS,
+    )
+    lines = "".join(json.loads(line)["lines"] for line in answer.text.splitlines())
+    rows = csv.DictReader(io.StringIO(lines))
+    values = [float(row["predicted_probability"]) for row in rows]
+    np.testing.assert_allclose(values, soak.expected.max(axis=1), rtol=0, atol=TOLERANCE)
+    return answer.status_code
 
 
 async def explain(soak: Soak, rng: random.Random) -> int:
@@ -165,7 +176,7 @@ async def send_slowly(soak: Soak, rng: random.Random, *, pieces: int) -> int | N
 
 async def read_slowly(soak: Soak, rng: random.Random) -> int:
     """Read a large answer in 8 pieces, one each second."""
-    body = json.dumps({"texts": soak.texts[:FILE_BATCH]}).encode()
+    body = json.dumps({"texts": soak.texts[:SLOW_BATCH]}).encode()
     async with soak.connect() as (reader, writer):
         writer.transport.pause_reading()
         writer.write(request("/predict", body))
@@ -178,7 +189,7 @@ async def read_slowly(soak: Soak, rng: random.Random) -> int:
         writer.transport.resume_reading()
         status, content = await read_answer(reader)
     assert status == 200, content[:200]
-    soak.check(content, 0, FILE_BATCH)
+    soak.check(content, 0, SLOW_BATCH)
     return status
 
 

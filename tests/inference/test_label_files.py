@@ -79,11 +79,10 @@ def test_text_for_which_the_model_gives_no_number_is_a_problem() -> None:
     assert "gives NaN" in chunk[1][0].problem
 
 
-def test_chunks_end_at_so_many_rows_or_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "CHUNK_ROWS", 3)
-    monkeypatch.setattr(streaming, "CHUNK_CHARACTERS", 10)
+def test_chunks_end_at_so_many_rows_or_characters() -> None:
     rows = rows_of("a", "a", "a", "a", "b" * 20, "a", "a")
-    assert [len(chunk) for chunk in streaming.chunks(rows)] == [3, 2, 2]
+    sizes = [len(chunk) for chunk in streaming.chunks(rows, n_rows=3, n_characters=10)]
+    assert sizes == [3, 2, 2]
 
 
 def test_csv_names_each_row_and_what_is_wrong_with_it(tmp_path: Path) -> None:

@@ -34,20 +34,21 @@ PEEKED_ROWS = 1_000
 _END = "\0 end of the file \0"
 
 Choose = Callable[[Sequence[str]], str]
-Texts = Iterator[tuple[str, str]]
-"""Pairs of a text and the problem of its row, or ""."""
+Texts = Iterator[tuple[str, str, Sequence[str]]]
+"""The text of each row, the problem of the row, or "", and the cells of a row of CSV or TSV."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row of a file. `number` counts from 1 after the header; `problem` is the reason why the row
-    can't be labeled, or empty.
+    can't be labeled, or empty; `cells` are all values of a row of CSV or TSV.
     """
 
     file: str
     number: int
     text: str
     problem: str
+    cells: Sequence[str] = ()
 
 
 def stream_rows(
@@ -86,14 +87,17 @@ def stream_rows(
                 if on_read:
                     on_read((done + share * size) / total)
 
-            yield from _rows_of(path, path.name if len(paths) == 1 else str(path), choose, on_share)
+            yield from rows_of(path, path.name if len(paths) == 1 else str(path), choose, on_share)
 
     return rows()
 
 
-def _rows_of(
+def rows_of(
     path: Path, name: str, choose: Choose, on_share: Callable[[str, float], None]
 ) -> Iterator[Row]:
+    """Yield the rows of a file, with `name` as the name of the file. `choose` gets the names of the
+    columns and returns the text column.
+    """
     readers = {
         ".csv": _csv_texts,
         ".tsv": _tsv_texts,
@@ -102,8 +106,8 @@ def _rows_of(
     }
     with opened(path, on_share) as data:
         texts = readers.get(file_format(path), _jsonl_texts)(data, path, choose)
-        for number, (text, problem) in enumerate(texts, start=1):
-            yield Row(utf8(name), number, text, problem or problem_of(text))
+        for number, (text, problem, cells) in enumerate(texts, start=1):
+            yield Row(utf8(name), number, text, problem or problem_of(text), cells)
 
 
 def problem_of(text: str) -> str:
@@ -172,16 +176,16 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
         except StopIteration:
             return
         except csv.Error as error:
-            yield "", f"lines {first} to {reader.line_num}: {error}; is a quote not closed?"
+            yield "", f"lines {first} to {reader.line_num}: {error}; is a quote not closed?", ()
             continue
         if fields == [_END]:
             return
         if fields and fields[-1].endswith(_END):
-            yield "", f"lines {first} to {reader.line_num - 1}: a quote is not closed"
+            yield "", f"lines {first} to {reader.line_num - 1}: a quote is not closed", ()
         elif record.last.strip(" \t\r\n"):  # pandas skips blank lines too.
             is_whole = len(fields) == len(header)
             problem = "" if is_whole else f"line {first}: {len(fields)} fields, not {len(header)}"
-            yield fields[index] if is_whole else "", problem
+            yield fields[index] if is_whole else "", problem, fields
 
 
 def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
@@ -191,11 +195,8 @@ def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     header, index = _header((fields for _, fields in rows), path, choose)
     for number, fields in rows:
         is_whole = len(fields) == len(header)
-        yield (
-            (fields[index], "")
-            if is_whole
-            else ("", f"line {number}: {len(fields)} fields, not {len(header)}")
-        )
+        problem = "" if is_whole else f"line {number}: {len(fields)} fields, not {len(header)}"
+        yield fields[index] if is_whole else "", problem, fields
 
 
 def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
@@ -238,9 +239,9 @@ def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     for record in itertools.chain(first, records):
         value = record.get(column) if isinstance(record, dict) else ""
         if isinstance(value, dict | list):
-            yield "", f"{column} is {'an object' if isinstance(value, dict) else 'a list'}"
+            yield "", f"{column} is {'an object' if isinstance(value, dict) else 'a list'}", ()
         else:
-            yield plain(value), "" if isinstance(record, dict) else record
+            yield plain(value), "" if isinstance(record, dict) else record, ()
 
 
 def _record(number: int, line: str) -> dict[str, Any] | str:
@@ -258,7 +259,7 @@ def _record(number: int, line: str) -> dict[str, Any] | str:
 
 def _txt_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     for line in _lines(data, newline="\n"):
-        yield line.rstrip("\r\n"), ""
+        yield line.rstrip("\r\n"), "", ()
 
 
 def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
@@ -271,7 +272,7 @@ def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
             file = copy.name
         try:
             for batch in read_batches(file, lambda names: [choose(names)], n_rows=BATCH_ROWS):
-                yield from ((text, "") for text in _column_texts(batch.column(0)))
+                yield from ((text, "", ()) for text in _column_texts(batch.column(0)))
         except ValueError as error:
             raise DataError(f"{path} must be a Parquet file; reading it gave: {error}.") from error
 

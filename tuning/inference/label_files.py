@@ -17,6 +17,7 @@ from typing import IO, Any
 from tuning.data.files import PREDICTION_COLUMNS, PREDICTIONS, text_files
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
+from tuning.evaluation.metrics import Array
 from tuning.inference.known_tokens import ProblemOf, no_problem
 from tuning.inference.load import Prediction, Probabilities
 from tuning.text import json_line, no_formula
@@ -71,33 +72,55 @@ def label(
     a chunk are sorted by length for the model, so that a batch contains little padding.
     """
     for chunk in chunks(rows):
-        order = sorted(
-            (index for index, row in enumerate(chunk) if not row.problem),
-            key=lambda index: len(chunk[index].text),
-        )
-        predictions: list[Prediction | None] = [None] * len(chunk)
-        if order:
-            outputs = probabilities([chunk[index].text for index in order])
-            winners, values = outputs.argmax(axis=1).tolist(), outputs.max(axis=1).tolist()
-            for index, winner, value in zip(order, winners, values, strict=True):
-                if math.isnan(value):
-                    chunk[index] = replace(chunk[index], problem="the model gives NaN for the text")
-                    continue
-                text = chunk[index].text
-                predictions[index] = Prediction(text, class_names[winner], value, problem_of(text))
-        yield list(zip(chunk, predictions, strict=True))
+        order = in_order(chunk)
+        outputs = probabilities([chunk[index].text for index in order]) if order else None
+        yield labeled(chunk, order, outputs, class_names, problem_of)
 
 
-def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Yield rows in their order, at most `CHUNK_ROWS` and about `CHUNK_CHARACTERS` in a chunk."""
+def in_order(chunk: Sequence[Row]) -> list[int]:
+    """Return the indices of the rows that can be labeled, the shortest text first."""
+    return sorted(
+        (index for index, row in enumerate(chunk) if not row.problem),
+        key=lambda index: len(chunk[index].text),
+    )
+
+
+def labeled(
+    chunk: Sequence[Row],
+    order: Sequence[int],
+    outputs: Array | None,
+    class_names: Sequence[str],
+    problem_of: ProblemOf,
+) -> Labeled:
+    """Return the rows with their predictions. `outputs` are the probabilities of the rows with the
+    indices `order`; None if there is no such row.
+    """
+    pairs: Labeled = [(row, None) for row in chunk]
+    if outputs is None:
+        return pairs
+    winners, values = outputs.argmax(axis=1).tolist(), outputs.max(axis=1).tolist()
+    for index, winner, value in zip(order, winners, values, strict=True):
+        row = chunk[index]
+        if math.isnan(value):
+            pairs[index] = replace(row, problem="the model gives NaN for the text"), None
+        else:
+            text = row.text
+            pairs[index] = row, Prediction(text, class_names[winner], value, problem_of(text))
+    return pairs
+
+
+def chunks(
+    rows: Iterable[Row], *, n_rows: int = CHUNK_ROWS, n_characters: int = CHUNK_CHARACTERS
+) -> Iterator[list[Row]]:
+    """Yield rows in their order, at most `n_rows` and about `n_characters` in a chunk."""
     chunk: list[Row] = []
-    n_characters = 0
+    size = 0
     for row in rows:
         chunk.append(row)
-        n_characters += len(row.text)
-        if len(chunk) == CHUNK_ROWS or n_characters >= CHUNK_CHARACTERS:
+        size += len(row.text)
+        if len(chunk) == n_rows or size >= n_characters:
             yield chunk
-            chunk, n_characters = [], 0
+            chunk, size = [], 0
     if chunk:
         yield chunk
 

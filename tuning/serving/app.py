@@ -22,6 +22,7 @@ from tuning.hosts import LOCAL, check_port, refusal_of_port, resolve
 from tuning.inference.known_tokens import ProblemOf, no_problem
 from tuning.serving.connections import Connection
 from tuning.serving.guard import guarded
+from tuning.serving.label_file import add_routes
 from tuning.serving.microbatch import Busy, MicroBatcher
 from tuning.serving.occlusion import effects, hide_words
 from tuning.serving.pages import docs_page, policy, try_page
@@ -154,8 +155,15 @@ def make_app(
         """Return the status of the server; the answer does not wait for the model."""
         return JSONResponse({"status": "ok", "export": export})
 
+    add_routes(
+        app,
+        batcher,
+        manifest.class_names,
+        text_column=manifest.text_column,
+        problem_of=problem_of,
+    )
     # The page /docs describes the routes that exist when it is made.
-    pages = {"/": try_page(manifest.text_column), "/docs": docs_page(app.openapi())}
+    pages = {"/": try_page(), "/docs": docs_page(app.openapi())}
     for path, page in pages.items():
         _add_page(app, path, page)
     return guarded(app, hosts=hosts, policy=policy(pages.values()), any_address=any_address)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 4 * 2**20
+# The path whose body the application reads piece by piece, with a limit of its own (`label_file`).
+FILE_PATH = "/label"
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -47,7 +49,13 @@ def guarded(
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        send_with_headers = _with_headers(send, policy)
+        has_begun = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(_with_headers(message, policy))
+
         headers = dict(scope["headers"])
         named = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         if len(named) != 1 or not is_for(named[0], hosts, any_address=any_address):
@@ -59,11 +67,15 @@ def guarded(
             )
             return
         try:
+            if scope.get("path") == FILE_PATH:
+                await app(scope, receive, send_with_headers)
+                return
             body = await _body(headers, receive)
         except ClientDisconnect:
             return
         except asyncio.CancelledError:  # The server ends, after `app.SHUTDOWN_SECONDS`.
-            await _refuse(send_with_headers, 503, "The server ends; the body had not arrived.")
+            if not has_begun:
+                await _refuse(send_with_headers, 503, "The server ends; the body had not arrived.")
             return
         if body is None:
             await _refuse(send_with_headers, 413, f"A body must have at most {MAX_BODY:,} bytes.")
@@ -73,19 +85,15 @@ def guarded(
     return guard
 
 
-def _with_headers(send: Send, policy: str) -> Send:
-
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = [
-                *message.get("headers", []),
-                *HEADERS,
-                (b"content-security-policy", policy.encode()),
-            ]
-            message = {**message, "headers": headers}
-        await send(message)
-
-    return send_with_headers
+def _with_headers(message: Message, policy: str) -> Message:
+    if message["type"] != "http.response.start":
+        return message
+    headers = [
+        *message.get("headers", []),
+        *HEADERS,
+        (b"content-security-policy", policy.encode()),
+    ]
+    return {**message, "headers": headers}
 
 
 async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:

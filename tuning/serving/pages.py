@@ -14,10 +14,9 @@ from collections.abc import Collection
 from functools import partial
 from typing import Any
 
-from tuning.data.sources import TEXT_COLUMNS
+from tuning.data.files import HEADER_BYTES
 from tuning.data.stream import MAX_CHARACTERS
-from tuning.data.tables import last_part
-from tuning.serving.schemas import MAX_TEXTS
+from tuning.serving.label_file import MAX_FILE
 from tuning.templates import render
 
 PACKAGE = "tuning.serving"
@@ -31,18 +30,15 @@ EXAMPLES = (
 )
 
 
-def try_page(text_column: str | None = None) -> str:
-    """Return the page that labels a text or the rows of a file. `text_column`, the column of the
-    training data, is chosen in a file that has it; None: the first known column is chosen.
-    """
-    known = [text_column, last_part(text_column)] if text_column else TEXT_COLUMNS
+def try_page() -> str:
+    """Return the page that labels a text or the rows of a file."""
     return render(
         PACKAGE,
         "try.html",
         examples=EXAMPLES,
-        text_columns=list(dict.fromkeys(known)),
-        max_texts=MAX_TEXTS,
         max_characters=MAX_CHARACTERS,
+        max_file=MAX_FILE,
+        header_bytes=HEADER_BYTES,
     )
 
 

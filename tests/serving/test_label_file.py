@@ -1,0 +1,234 @@
+"""The routes to which the page sends a file: the rows that come back, the limits, and what is left
+of a file.
+"""
+
+import csv
+import io
+import json
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from starlette.testclient import TestClient
+
+from tests.servers import MANIFEST, fake, served
+from tuning.evaluation.metrics import Array
+from tuning.serving import app, label_file, microbatch
+
+BYTES = {"Content-Type": "application/octet-stream"}
+DIALECTS = [
+    (b"text;id\ngood;1\n", "csv", ";"),
+    (b"text\tid\ngood\t1", "csv", "\t"),
+    ("\ufefftext,id\ngood,1".encode(), "csv", ","),
+    (b"text,id\rgood,1\r", "csv", ","),
+    (b'"text","id;;;"\n\ngood,1\n\n', "csv", ","),
+    (b"sep=;\ntext;id\ngood;1\n", "csv", ";"),
+    (b"text\tid\ngood\t1\n", "tsv", "\t"),
+]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    with TestClient(app.make_app(fake, MANIFEST), base_url="http://127.0.0.1:8000") as made:
+        yield made
+
+
+def sent(client: TestClient, content: bytes, path: str = "/label", **settings: Any) -> Any:
+    settings = {"format": "csv", "column": "text", "first": 0, **settings}
+    return client.post(path, content=content, headers=BYTES, params=settings)
+
+
+def parts_of(answer: httpx.Response) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+@pytest.mark.parametrize(("content", "ending", "delimiter"), DIALECTS)
+def test_rows_come_back_in_the_dialect_of_the_file(
+    content: bytes, ending: str, delimiter: str, client: TestClient, folder: Path
+) -> None:
+    (part,) = parts_of(sent(client, content, format=ending))
+    header, row = csv.reader(io.StringIO(part["lines"]), delimiter=delimiter)
+    assert header == ["text", header[1], *label_file.ADDED]
+    assert row == ["good", "1", "good", "0.800000", ""]
+    assert list(folder.iterdir()) == []
+
+
+def test_quotes_of_a_tsv_file_have_no_meaning(client: TestClient) -> None:
+    content = b'id\ttext\n1\t"Good" one\n2\t"bad\n3\tgood"\n'
+    (part,) = parts_of(sent(client, content, format="tsv"))
+    assert [line.split("\t")[:3] for line in part["lines"].splitlines()[1:]] == [
+        ["1", '"Good" one', "good"],
+        ["2", '"bad', "<b>bad</b>"],
+        ["3", 'good"', "good"],
+    ]
+
+
+def test_answer_goes_on_after_the_first_rows(client: TestClient) -> None:
+    content = b"text\n" + b"good\n" * 1_500 + b"bad\n"
+    whole = parts_of(sent(client, content))
+    assert [part["n_rows"] for part in whole] == [1_000, 501]
+    assert whole[-1]["share"] == 1
+    (rest,) = parts_of(sent(client, content, first=1_000))
+    assert rest == whole[1]
+    assert rest["labels"] == {"good": 500, "<b>bad</b>": 1}
+
+
+def test_labels_that_are_formulas_get_an_apostrophe() -> None:
+    application = app.make_app(fake, replace(MANIFEST, class_names=["=1+1", "-1"]))
+    with TestClient(application, base_url="http://127.0.0.1") as client:
+        (part,) = parts_of(sent(client, b"text\nbad\ngood\n"))
+    assert [line.split(",")[1] for line in part["lines"].splitlines()[1:]] == ["'=1+1", "-1"]
+
+
+@pytest.mark.parametrize("path", ["/columns", "/label"])
+@pytest.mark.parametrize(
+    ("headers", "settings", "status", "sentence"),
+    [
+        ({"Content-Type": "text/plain"}, {}, 415, "application/octet-stream"),
+        (BYTES, {"format": "../../etc/x"}, 422, "format must be csv or tsv."),
+        (BYTES, {"format": "parquet"}, 422, "format must be csv or tsv."),
+    ],
+)
+def test_type_and_format_are_those_of_the_page(
+    path: str,
+    headers: dict[str, str],
+    settings: dict[str, str],
+    status: int,
+    sentence: str,
+    client: TestClient,
+    folder: Path,
+) -> None:
+    params = {"format": "csv", "column": "text", "first": "0", **settings}
+    answer = client.post(path, content=b"text\ngood\n", headers=headers, params=params)
+    assert answer.status_code == status
+    assert sentence in answer.json()["detail"]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "settings", [{"column": ""}, {"first": "-1"}, {"first": "²"}, {"first": "9" * 10}]
+)
+def test_wrong_settings_are_refused(settings: dict[str, str], client: TestClient) -> None:
+    answer = sent(client, b"text\ngood\n", **settings)
+    assert (answer.status_code, "column" in answer.json()["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "The file must begin with a header line; it is empty."),
+        (b"text\n", "The file must have a header and at least one row."),
+        (b"\xff\n1\n", "The file must be UTF-8; its header line is not. Save it as 'CSV UTF-8'."),
+    ],
+)
+def test_file_without_header_or_rows_is_refused(
+    content: bytes, sentence: str, client: TestClient
+) -> None:
+    answer = sent(client, content, "/columns")
+    assert (answer.status_code, answer.json()) == (422, {"detail": sentence})
+
+
+def test_column_that_the_file_lacks_is_one_sentence(client: TestClient) -> None:
+    (part,) = parts_of(sent(client, b"id,text\n1,good\n", column="body"))
+    assert part == {"detail": "column must be one of id, text; received 'body'."}
+
+
+@pytest.mark.parametrize("as_chunks", [False, True])
+def test_large_file_is_refused_and_removed(
+    as_chunks: bool, client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_file, "MAX_FILE", 1_000)
+    pieces = [b"text\n", *[b"good\n" * 100] * 9]
+    answer = sent(client, iter(pieces) if as_chunks else b"".join(pieces))  # type: ignore[arg-type]
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+    assert "1,000 bytes" in answer.json()["detail"]
+    assert list(folder.iterdir()) == []
+
+
+def test_file_may_be_larger_than_another_body(client: TestClient) -> None:
+    content = b"text\n" + b'"' + b" " * 5_000_000 + b'"\ngood\n'
+    parts = parts_of(sent(client, content))
+    assert sum(part["labels"].get("good", 0) for part in parts) == 1
+
+
+def test_rows_wait_while_too_many_texts_wait(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_file, "SECONDS_UNTIL_AGAIN", 0.05)
+    monkeypatch.setattr(microbatch, "MAX_REQUESTS", 0)
+    timer = threading.Timer(0.3, lambda: monkeypatch.setattr(microbatch, "MAX_REQUESTS", 9))
+    timer.start()
+    (part,) = parts_of(sent(client, b"text\ngood\n"))
+    timer.join()
+    assert part["labels"] == {"good": 1}
+
+
+def connected(address: str) -> socket.socket:
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def head(length: int) -> bytes:
+    return (
+        b"POST /label?format=csv&column=text&first=0 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        b"Content-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n" % length
+    )
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 20
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_files_beyond_the_limit_are_refused_until_a_client_leaves(folder: Path) -> None:
+    """A client that leaves while it sends leaves no file, and its place is free again."""
+    with served(app.make_app(fake, MANIFEST)) as address:
+        senders = [connected(address) for _ in range(label_file.MAX_FILES)]
+        for sender in senders:
+            sender.sendall(head(100) + b"text\n")
+        assert until(lambda: len(list(folder.iterdir())) == label_file.MAX_FILES)
+        url = f"{address}/label?format=csv&column=text&first=0"
+        answer = httpx.post(url, content=b"text\ngood\n", headers=BYTES)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        for sender in senders:
+            sender.close()
+        assert until(lambda: not list(folder.iterdir()))
+        assert httpx.post(url, content=b"text\ngood\n", headers=BYTES).status_code == 200
+
+
+def test_labeling_ends_when_the_client_leaves(folder: Path) -> None:
+    sizes: list[int] = []
+    is_gone = threading.Event()
+
+    def slow(texts: Sequence[str]) -> Array:
+        sizes.append(len(texts))
+        if len(sizes) == 2:
+            is_gone.wait(20)
+        return fake(texts)
+
+    content = b"text\n" + b"good\n" * 20_000
+    with served(app.make_app(slow, MANIFEST)) as address:
+        with connected(address) as reader:
+            reader.sendall(head(len(content)) + content)
+            assert reader.recv(100).startswith(b"HTTP/1.1 200")
+            assert until(lambda: len(sizes) == 2)
+        is_gone.set()
+        assert until(lambda: not list(folder.iterdir()))
+        assert httpx.get(f"{address}/health").status_code == 200
+    assert len(sizes) <= 3

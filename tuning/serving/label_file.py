@@ -1,0 +1,242 @@
+"""The labels of a file that the page sends. The server reads it as `make predict` reads files.
+
+The page sends the beginning of a CSV or TSV file to `/columns`, and the whole file to `/label`. The
+answer of `/label` is lines of JSON, so that the page can show the progress: each line has the next
+rows of the file, with three more columns, and their counts. The labeling ends when the page closes
+the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import itertools
+import json
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+
+from tuning.data.files import csv_format, opened
+from tuning.data.sources import TEXT_COLUMNS
+from tuning.data.stream import Row, rows_of
+from tuning.data.tables import choose_column, named_column, trained_column
+from tuning.errors import DataError
+from tuning.inference.label_files import Counts, Labeled, chunks, in_order, labeled
+from tuning.serving.guard import FILE_PATH
+from tuning.serving.microbatch import Busy, MicroBatcher
+from tuning.serving.schemas import MAX_TEXTS
+from tuning.text import no_formula
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.types import Receive, Scope, Send
+
+    from tuning.evaluation.metrics import Array
+    from tuning.inference.known_tokens import ProblemOf
+
+FORMATS = ("csv", "tsv")
+MAX_FILE = 100_000_000
+# Maximum number of files at once, each of which is a temporary file on the disk.
+MAX_FILES = 4
+# Maximum number of characters of the texts of a call of the model, so that other requests wait
+# for less than a second.
+MAX_CHARACTERS = 500_000
+ADDED = ("predicted_label", "predicted_probability", "prediction_problem")
+SECONDS_UNTIL_AGAIN = 0.2  # time until the next try if too many texts wait for the model
+
+
+def add_routes(
+    app: FastAPI,
+    batcher: MicroBatcher,
+    class_names: Sequence[str],
+    *,
+    text_column: str | None,
+    problem_of: ProblemOf,
+) -> None:
+    """Add the two routes. They are for the page, so the schema of the interface lacks them."""
+    app.state.n_files = 0
+    labels = _LabelFile(batcher, class_names, problem_of)
+    app.router.routes.append(Route(FILE_PATH, labels, methods=["POST"]))
+
+    @app.post("/columns", include_in_schema=False)
+    async def columns(request: Request) -> JSONResponse:
+        async with _received(request) as path:
+            return JSONResponse(await run_in_threadpool(_columns, path, text_column))
+
+
+def _columns(path: Path, text_column: str | None) -> dict[str, Any]:
+    """Return the names of the columns, and the name of the text column, or None and a sentence."""
+    header: list[str] = []
+
+    def keep(names: Sequence[str]) -> str:
+        header.extend(names)
+        return names[0]
+
+    try:
+        first = next(rows_of(path, "", keep, lambda _, share: None), None)
+    except DataError as error:
+        raise HTTPException(422, _without_path(error, path)) from error
+    if first is None:
+        raise HTTPException(422, "The file must have a header and at least one row.")
+    try:
+        chosen = (
+            trained_column(header, text_column)
+            if text_column
+            else choose_column(header, None, TEXT_COLUMNS, "text")
+        )
+    except DataError:
+        absent = " or ".join([text_column] if text_column else TEXT_COLUMNS)
+        problem = f"The file has no column {absent}; choose the column of the texts."
+        return {"columns": header, "column": None, "problem": problem}
+    return {"columns": header, "column": chosen, "problem": ""}
+
+
+@dataclass(frozen=True)
+class _LabelFile:
+    """The route of a file, as an ASGI application: its temporary file lives until the answer is
+    complete.
+    """
+
+    batcher: MicroBatcher
+    class_names: Sequence[str]
+    problem_of: ProblemOf
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        async with _received(request) as path:
+            lines = self._lines(path, **_asked(request))
+            await StreamingResponse(lines, media_type="application/x-ndjson")(scope, receive, send)
+
+    async def _lines(self, path: Path, *, column: str, first: int) -> AsyncIterator[str]:
+        """Yield the answer for the rows from `first`, which counts from 0."""
+        file = _Output(path, column)
+        rows = rows_of(path, "", file.begin, file.on_share)
+        parts = chunks(
+            itertools.islice(rows, first, None), n_rows=MAX_TEXTS, n_characters=MAX_CHARACTERS
+        )
+        try:
+            while chunk := await run_in_threadpool(next, parts, None):
+                order = in_order(chunk)
+                outputs = await self._outputs([chunk[index].text for index in order])
+                part = labeled(chunk, order, outputs, self.class_names, self.problem_of)
+                yield file.line(part, with_header=first == 0)
+                first += len(part)
+        except DataError as error:
+            yield json.dumps({"detail": _without_path(error, path)}) + "\n"
+
+    async def _outputs(self, texts: list[str]) -> Array | None:
+        while texts:
+            try:
+                return await self.batcher.run(texts)
+            except Busy:
+                await asyncio.sleep(SECONDS_UNTIL_AGAIN)
+        return None
+
+
+class _Output:
+    """The rows of a file with `ADDED`, in the format and with the delimiter of the file."""
+
+    def __init__(self, path: Path, column: str) -> None:
+        self._column = column
+        self._is_tsv = path.suffix == ".tsv"
+        with opened(path) as data:
+            self._delimiter = "\t" if self._is_tsv else csv_format(data)[0]
+        self._header: Sequence[str] = ()
+        self._share = 0.0
+
+    def begin(self, names: Sequence[str]) -> str:
+        self._header = names
+        return named_column(names, self._column, "column")
+
+    def on_share(self, _: str, share: float) -> None:
+        self._share = share
+
+    def line(self, part: Labeled, *, with_header: bool) -> str:
+        counts = Counts()
+        counts.add(part)
+        text = io.StringIO()
+        if with_header:
+            self._write(text, [*self._header, *ADDED])
+        for row, prediction in part:
+            added = (
+                [no_formula(prediction.label), f"{prediction.probability:.6f}", prediction.problem]
+                if prediction
+                else ["", "", row.problem]
+            )
+            self._write(text, [*self._fitted(row), *added])
+        answer = {
+            "share": self._share,
+            "n_rows": len(part),
+            "labels": counts.labels,
+            "n_few": counts.n_few,
+            "n_problems": counts.n_problems,
+            "lines": text.getvalue(),
+        }
+        return json.dumps(answer) + "\n"
+
+    def _fitted(self, row: Row) -> list[str]:
+        """Return as many cells as the header has: further fields belong to the last cell."""
+        n = len(self._header)
+        cells = [*row.cells, *[""] * (n - len(row.cells))]
+        return [*cells[: n - 1], self._delimiter.join(cells[n - 1 :])]
+
+    def _write(self, text: io.StringIO, cells: Sequence[str]) -> None:
+        if self._is_tsv:
+            text.write("\t".join(cells) + "\n")
+        else:
+            csv.writer(text, delimiter=self._delimiter, lineterminator="\n").writerow(cells)
+
+
+@asynccontextmanager
+async def _received(request: Request) -> AsyncIterator[Path]:
+    """Write the body to a temporary file, whose name does not come from the client.
+
+    Before a browser sends the type `application/octet-stream` for a page of another server, it asks
+    this server for permission, which is refused.
+    """
+    # The connection ends with a refusal: the rest of the body would be read as the next request.
+    close = {"Connection": "close"}
+    if request.headers.get("content-type") != "application/octet-stream":
+        detail = "The header Content-Type must be application/octet-stream."
+        raise HTTPException(415, detail, headers=close)
+    ending = request.query_params.get("format")
+    if ending not in FORMATS:
+        raise HTTPException(422, f"format must be {' or '.join(FORMATS)}.", headers=close)
+    state = request.app.state
+    if state.n_files >= MAX_FILES:
+        detail = "Too many files are labeled already; ask again later."
+        raise HTTPException(503, detail, headers={**close, "Retry-After": "1"})
+    state.n_files += 1
+    try:
+        with tempfile.NamedTemporaryFile(suffix=f".{ending}") as file:
+            size = 0
+            async for part in request.stream():
+                size += len(part)
+                if size > MAX_FILE:
+                    detail = f"A file must have at most {MAX_FILE:,} bytes."
+                    raise HTTPException(413, detail, headers=close)
+                file.write(part)
+            file.flush()
+            yield Path(file.name)
+    finally:
+        state.n_files -= 1
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    column, first = (request.query_params.get(name, "") for name in ("column", "first"))
+    if not column or not (first.isascii() and first.isdigit() and len(first) < 10):
+        raise HTTPException(422, "column must name the column of the texts, and first a row.")
+    return {"column": column, "first": int(first)}
+
+
+def _without_path(error: DataError, path: Path) -> str:
+    return str(error).replace(str(path), "The file")
