@@ -24,7 +24,6 @@ from tests.stored_documents import (
     wrong_values,
 )
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.data.tfds import Message
 from tuning.documents import read, structure, unstructure, write
 from tuning.errors import StudyError
 from tuning.evaluation.linear_reference import LinearReference
@@ -33,7 +32,7 @@ from tuning.export.manifest import FullManifest
 from tuning.export.parity import ParityAnswer, ParityRequest
 from tuning.inference.manifest import Manifest
 from tuning.inputs.data_card import DataCard
-from tuning.inputs.preset import Encoder, Failure, PresetCard
+from tuning.inputs.preset import Encoder, PresetCard
 from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import Heartbeat, Identity
@@ -61,8 +60,8 @@ WRITTEN: dict[type, st.SearchStrategy[object]] = {
     **{
         kind: documents_of(kind)
         for kind in (
-            *(Encoder, Failure, FitResult, Heartbeat, Identity, LinearReference, LockHolder),
-            *(Message, ParityAnswer, ParityRequest, PastEvaluation, PresetCard),
+            *(Encoder, FitResult, Heartbeat, Identity, LinearReference, LockHolder),
+            *(ParityAnswer, ParityRequest, PastEvaluation, PresetCard),
             SearchSpace,
         )
     },

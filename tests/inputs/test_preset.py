@@ -33,11 +33,11 @@ pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed
 INSTALL = f"Type `{install('pretrained')}`"
 
 
-def error_of(preset: object, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the error that the child process prints for a preset."""
-    capsys.readouterr()
-    main(str(preset), str(folder))
-    return str(json.loads(capsys.readouterr().out.splitlines()[-1])["error"])
+def error_of(preset: object, folder: Path) -> str:
+    """Return the error of the child process for a preset."""
+    with pytest.raises(SpaceError) as error:
+        main(str(preset), str(folder))
+    return str(error.value)
 
 
 @pytest.mark.slow
@@ -48,37 +48,37 @@ def test_fetch_writes_the_tokenizer_and_returns_the_encoder(
     assert "great" in json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
 
 
-def test_folder_without_a_model_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert "has no config.json" in error_of(tmp_path, tmp_path, capsys)
+@pytest.mark.slow
+def test_error_of_the_child_process_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"the folder 'nosuch' does not exist, and the list does"):
+        fetch_preset("nosuch", tmp_path)
 
 
-def test_folder_with_a_damaged_model_is_refused(
-    tiny_preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    assert "has no config.json" in error_of(tmp_path, tmp_path)
+
+
+def test_folder_with_a_damaged_model_is_refused(tiny_preset: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_preset, tmp_path / "damaged")
     (folder / "model.weights.h5").write_bytes(b"no weights")
-    assert f"Loading '{folder}' gave" in error_of(folder, tmp_path, capsys)
+    assert f"Loading '{folder}' gave" in error_of(folder, tmp_path)
 
 
-def test_decoder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_decoder_is_refused(tmp_path: Path) -> None:
     folder = write_decoder(tmp_path / "decoder")
-    message = error_of(folder, tmp_path, capsys)
+    message = error_of(folder, tmp_path)
     assert "must be a text encoder" in message
     assert message.endswith("is a GPT2Backbone, and it generates text from left to right.")
 
 
-def test_preset_without_a_tokenizer_is_refused(
-    tiny_preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_preset_without_a_tokenizer_is_refused(tiny_preset: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_preset, tmp_path / "alone")
     (folder / "tokenizer.json").unlink()
-    assert "A preset must contain its tokenizer" in error_of(folder, tmp_path, capsys)
+    assert "A preset must contain its tokenizer" in error_of(folder, tmp_path)
 
 
 def test_preset_that_needs_the_network_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import keras_hub
 
@@ -86,7 +86,7 @@ def test_preset_that_needs_the_network_says_so(
         raise ConnectionError("Failed to resolve the name\nmore lines")
 
     monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", offline)
-    message = error_of("bert_small_en_uncased", tmp_path, capsys)
+    message = error_of("bert_small_en_uncased", tmp_path)
     assert "must be fetched, because this machine has no copy" in message
     assert "ConnectionError: Failed to resolve the name Check the network" in message
 

@@ -1,39 +1,19 @@
 """Read a data set of TensorFlow Datasets in a child process, because the coordinator must not run
 TensorFlow.
-
-The child, `python -m tuning.data.tfds NAME DATA_DIR OUT.parquet`, writes one flat table to the file
-and a `Message` in each JSON line of its standard output.
 """
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tuning.data.files import Progress
 from tuning.data.tables import Table, read_files
-from tuning.documents import structure, unstructure
 from tuning.errors import DataError
-from tuning.processes import child_environment
+from tuning.processes import ChildFailed, run_child, send
 from tuning.text import first_line
 
 WITHDRAWN = "amazon_us_reviews"
-_MESSAGES = 1
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message of the child: its progress, `done` of `total` rows, or the `error` that ends it."""
-
-    doing: str = ""
-    done: int = 0
-    total: int = 1
-    error: str = ""
 
 
 def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = None) -> Table:
@@ -42,27 +22,18 @@ def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = No
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "table.parquet"
-        command = [sys.executable, "-m", "tuning.data.tfds", name, data_dir or "", str(out)]
-        env = child_environment(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
-        log = Path(folder) / "log.txt"  # Progress bars would fill a pipe.
-        with (
-            log.open("w") as errors,
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
-            ) as process,
-        ):
-            assert process.stdout  # for mypy: it is a pipe
-            for line in process.stdout:
-                message = structure(json.loads(line), Message)
-                if message.error:
-                    raise DataError(_explained(name, message.error, data_dir))
-                if progress:
-                    progress(f"{message.doing} tfds:{name}", message.done / max(message.total, 1))
-        if process.returncode != 0:
-            tail = log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise DataError(
-                _explained(name, " ".join(tail) or f"exit status {process.returncode}", data_dir)
+
+        def on_message(message: tuple[str, int, int]) -> None:
+            doing, done, total = message
+            if progress:
+                progress(f"{doing} tfds:{name}", done / max(total, 1))
+
+        try:
+            run_child(
+                main, name, data_dir or "", str(out), on_message=on_message, CUDA_VISIBLE_DEVICES=""
             )
+        except ChildFailed as error:
+            raise DataError(_explained(name, str(error), data_dir)) from error
         return read_files(str(out))
 
 
@@ -85,7 +56,7 @@ def _explained(name: str, reason: str, data_dir: str | None) -> str:
 
 
 def main(name: str, data_dir: str, out: str) -> None:
-    """Run the child process: write one table to `out`, and messages to standard output."""
+    """Write one flat table to `out`, and send the progress: a description, n rows, of n."""
     import pandas as pd
     import tensorflow_datasets as tfds
 
@@ -93,10 +64,11 @@ def main(name: str, data_dir: str, out: str) -> None:
         builder = tfds.builder(name, data_dir=data_dir or None, try_gcs=False)
         if name.startswith(WITHDRAWN) and not builder.is_prepared():
             # The library would try to download the data set for minutes.
-            _send(Message(error="it is not prepared there, and its bucket no longer exists."))
-            return
+            reason = "it is not prepared there, and its bucket no longer exists."
+            raise DataError(_explained(name, reason, data_dir or None))
         if not builder.is_prepared():
-            _send(Message("downloading (takes minutes, and fails after minutes without a network)"))
+            doing = "downloading (takes minutes, and fails after minutes without a network)"
+            send((doing, 0, 1))
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(try_download_gcs=False)
         )
@@ -105,17 +77,14 @@ def main(name: str, data_dir: str, out: str) -> None:
         for example in tfds.as_numpy(builder.as_dataset(split="all")):
             rows.append(dict(_flat(example, builder.info.features, "")))
             if len(rows) % 1000 == 0:
-                _send(Message("reading", len(rows), total))
-    # The library's exceptions have no common base class, and concern the user's data: the parent
-    # raises a DataError.
-    except Exception as error:  # noqa: BLE001
-        _send(Message(error=f"{type(error).__name__}: {first_line(error)}"))
-        return
+                send(("reading", len(rows), total))
+    except DataError:
+        raise
+    # The library's exceptions have no common base class, and concern the user's data.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise DataError(_explained(name, reason, data_dir or None)) from error
     pd.DataFrame(rows).to_parquet(out)
-
-
-def _send(message: Message) -> None:
-    os.write(_MESSAGES, f"{json.dumps(unstructure(message))}\n".encode())
 
 
 def _flat(example: Any, features: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -130,9 +99,3 @@ def _flat(example: Any, features: Any, prefix: str) -> Iterator[tuple[str, Any]]
             names = getattr(feature, "names", None)
             plain = value.item()
             yield name, ("" if plain < 0 else names[plain]) if names else plain
-
-
-if __name__ == "__main__":
-    _MESSAGES = os.dup(1)
-    os.dup2(2, 1)  # TensorFlow Datasets prints to standard output, which is for the messages.
-    main(*sys.argv[1:])

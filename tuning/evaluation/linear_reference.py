@@ -29,7 +29,7 @@ from tuning.errors import StorageError
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.metrics import metric_of, sign
-from tuning.processes import child_environment
+from tuning.processes import child_environment, why_it_ended
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class BackgroundFit:
             status, (_, errors) = self._process.returncode, self._process.communicate()
             self._process = None
             if not self._read():
-                logger.warning("the linear model is not trained: %s", _reason(status, errors))
+                logger.warning("the linear model is not trained: %s", why_it_ended(status, errors))
         is_new, self._is_new = self._is_new, False
         return self.reference if is_new else None
 
@@ -178,14 +178,6 @@ class BackgroundFit:
             self._process.kill()
             self._process.communicate()
             self._process = None
-
-
-def _reason(status: int, errors: bytes) -> str:
-    """Return why the process failed: the last line that it wrote, or its signal or exit status."""
-    if status < 0:
-        return f"its process ended with signal {-status}"
-    lines = errors.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"its process ended with exit status {status}"
 
 
 def _end_with_parent() -> None:

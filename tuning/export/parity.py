@@ -1,31 +1,27 @@
 """The parity check of a format: a new process that has only the format's runtime loads the format,
 and its probabilities are compared with the probabilities of the trained model.
-
-The new process runs `python -m tuning.export.parity FOLDER FORMAT`. The process reads a
-`ParityRequest` as JSON from standard input, and writes a `ParityAnswer` as JSON to standard output.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import psutil
 
 from tuning.documents import structure, unstructure
-from tuning.errors import ExportError, TuningError
+from tuning.errors import ExportError
 from tuning.evaluation.metrics import Array
 from tuning.inference.load import load_unverified
 from tuning.inference.runtimes import FORMATS, format_of
 from tuning.inputs.contract import ModelInput
-from tuning.processes import child_environment
+from tuning.processes import ChildFailed, run_child
 
 RUNTIMES = ("tensorflow", "keras", "keras_hub", "onnxruntime", "ai_edge_litert")
 # Packages that no format may need.
@@ -145,41 +141,19 @@ def rows_alone(n_texts: int) -> npt.NDArray[np.int64]:
 
 
 def _run_process(folder: Path, format_name: str, request: ParityRequest) -> ParityAnswer:
-    path = FORMATS[format_name].path
-    command = [sys.executable, "-m", "tuning.export.parity", str(folder.absolute()), format_name]
+    arguments = str(folder.absolute()), format_name, unstructure(request)
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(unstructure(request)),
-            capture_output=True,
-            text=True,
-            env=child_environment(TF_CPP_MIN_LOG_LEVEL="3"),
-            check=False,
-            timeout=MAX_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
+        return structure(run_child(main, *arguments, timeout=MAX_SECONDS), ParityAnswer)
+    except ChildFailed as error:
         raise ExportError(
-            f"The parity check of {path} with {len(request.texts)} texts must end within"
-            f" {MAX_SECONDS} s; the check was stopped after this time."
+            f"The parity check of {FORMATS[format_name].path} with {len(request.texts)} texts must"
+            f" end with probabilities; the check gave: {error}"
         ) from error
-    if done.returncode < 0:
-        raise ExportError(
-            f"The parity check of {path} must end by itself; its process was ended by signal"
-            f" {-done.returncode}, perhaps because memory ran out."
-        )
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines()
-        raise ExportError(
-            lines[-1]
-            if lines
-            else f"The parity check of {path} must end with status 0; the process ended with status"
-            f" {done.returncode} and without a message."
-        )
-    return structure(json.loads(done.stdout), ParityAnswer)
 
 
-def main(folder: str, format_name: str) -> None:
-    request = structure(json.load(sys.stdin), ParityRequest)
+def main(folder: str, format_name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Run the child process."""
+    request = structure(values, ParityRequest)
     needs = format_of(format_name, request.input).needs
     for module in (*RUNTIMES, *TRAINING):
         if module not in needs:
@@ -187,12 +161,9 @@ def main(folder: str, format_name: str) -> None:
             sys.modules[module] = None  # type: ignore[assignment]
     texts = request.texts
     started = time.perf_counter()
-    try:
-        probabilities = load_unverified(
-            Path(folder), format_name, inputs=request.input, n_classes=request.n_classes
-        )
-    except TuningError as error:
-        sys.exit(str(error))
+    probabilities = load_unverified(
+        Path(folder), format_name, inputs=request.input, n_classes=request.n_classes
+    )
     probabilities(texts[:1])
     first = time.perf_counter()
     memory = psutil.Process().memory_info().rss
@@ -212,8 +183,4 @@ def main(folder: str, format_name: str) -> None:
     )
     alone = np.concatenate([probabilities([texts[row]]) for row in request.alone])
     answer = ParityAnswer(probabilities=in_batch.tolist(), alone=alone.tolist(), measured=measured)
-    json.dump(unstructure(answer), sys.stdout)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    return unstructure(answer)

@@ -17,8 +17,6 @@ import contextlib
 import importlib.util
 import inspect
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from typing import Any
 from tuning import documents
 from tuning.commands import install
 from tuning.errors import SpaceError, StorageError
-from tuning.processes import child_environment
+from tuning.processes import ChildFailed, run_child
 from tuning.text import first_line
 
 ENCODER, TOKENIZER = "encoder.json", "tokenizer.json"
@@ -69,28 +67,17 @@ def read_preset_card(folder: Path) -> PresetCard:
     return documents.read(folder / PRESET_CARD_NAME, PresetCard, error=StorageError, remedy=remedy)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """The reason why a preset can't be used, as the child process writes it."""
-
-    error: str
-
-
 def fetch_preset(preset: str, folder: Path) -> Encoder:
     """Write the tokenizer of a preset into a folder, and return its encoder. KerasHub downloads a
     preset that is not a folder, unless it has a copy.
     """
     require_packages()
-    command = [sys.executable, "-m", "tuning.inputs.preset", preset, str(folder)]
-    env = child_environment(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    lines = done.stdout.strip().splitlines()
-    # Only the last line is written by this module: a library may print while it downloads.
-    with contextlib.suppress(ValueError, IndexError):
-        raise SpaceError(documents.structure(json.loads(lines[-1]), Failure).error)
-    if done.returncode != 0:
-        reason = [*done.stderr.strip().splitlines(), f"exit status {done.returncode}"][-1]
-        raise SpaceError(f"preset must be a text encoder; loading {preset!r} gave: {reason}")
+    try:
+        run_child(main, preset, str(folder), CUDA_VISIBLE_DEVICES="")
+    except ChildFailed as error:
+        raise SpaceError(
+            f"preset must be a text encoder; loading {preset!r} gave: {error}"
+        ) from error
     return documents.read(
         folder / ENCODER, Encoder, error=SpaceError, remedy="Run the command again."
     )
@@ -106,16 +93,7 @@ def require_packages() -> None:
 
 
 def main(preset: str, folder: str) -> None:
-    """Run the child process."""
-    try:
-        encoder = _fetch(preset, Path(folder))
-    except SpaceError as error:
-        sys.stdout.write(json.dumps(documents.unstructure(Failure(str(error)))) + "\n")
-        return
-    documents.write(Path(folder) / ENCODER, encoder)
-
-
-def _fetch(preset: str, folder: Path) -> Encoder:
+    """Write the tokenizer and the encoder's facts, in the child process."""
     import keras_hub
 
     _require_known(preset, keras_hub)
@@ -124,8 +102,9 @@ def _fetch(preset: str, folder: Path) -> Encoder:
     except Exception as error:  # Each source of presets raises errors of its own.
         raise SpaceError(_explained(preset, error)) from error
     _require_encoder(preset, backbone, keras_hub)
-    _write_tokenizer(preset, folder, keras_hub)
-    return Encoder(type(backbone).__name__, getattr(backbone, "max_sequence_length", None))
+    _write_tokenizer(preset, Path(folder), keras_hub)
+    encoder = Encoder(type(backbone).__name__, getattr(backbone, "max_sequence_length", None))
+    documents.write(Path(folder) / ENCODER, encoder)
 
 
 def _require_known(preset: str, keras_hub: Any) -> None:
@@ -269,7 +248,3 @@ def _byte_pair(tokenizer: Any) -> Any:
     made = Tokenizer(models.BPE(dict(tokenizer.vocabulary), merges))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=tokenizer.add_prefix_space)
     return made
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
