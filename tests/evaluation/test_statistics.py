@@ -11,6 +11,7 @@ from scipy import stats
 from tuning.evaluation.metrics import score, weighted_scores
 from tuning.evaluation.statistics import (
     Interval,
+    Verdict,
     accuracy_difference,
     dunnett_critical_value,
     mcnemar,
@@ -140,7 +141,7 @@ def test_difference_of_a_model_to_itself_is_zero_and_to_a_better_one_negative() 
     _, worse = sample(1000, skill=0.2)
     assert accuracy_difference(labels, better, better, seed=0) == Interval(0, 0, 0)
     difference = accuracy_difference(labels, worse, better, seed=0)
-    assert difference.high < 0 and difference.excludes_zero
+    assert difference.verdict() is Verdict.WORSE
     assert difference.value == pytest.approx(
         score(labels, worse)["accuracy"] - score(labels, better)["accuracy"]
     )
@@ -219,3 +220,20 @@ def test_dunnett_s_critical_value_lies_between_student_s_and_bonferroni_s(degree
         value <= stats.t.ppf(1 - 0.025 / n, degrees) * 1.0001
         for value, n in zip(values, (1, 2, 5, 20), strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("difference", "direction", "verdict"),
+    [
+        (Interval(0.02, 0.01, 0.03), 1, Verdict.BETTER),
+        (Interval(0.02, 0.01, 0.03), -1, Verdict.WORSE),
+        (Interval(-0.02, -0.03, -0.01), 1, Verdict.WORSE),
+        (Interval(0.02, -0.01, 0.05), 1, Verdict.UNCLEAR),
+        (Interval(0.02, 0.00004, 0.05), 1, Verdict.UNCLEAR),  # The bound is shown as +0.0000.
+        (Interval(0.02, math.nan, math.nan), 1, Verdict.UNCLEAR),
+    ],
+)
+def test_verdict_follows_the_bounds_as_they_are_shown(
+    difference: Interval, direction: int, verdict: Verdict
+) -> None:
+    assert difference.verdict(direction) is verdict

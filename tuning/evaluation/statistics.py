@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
 
@@ -23,6 +24,14 @@ MAX_WEIGHTS = 4_000_000  # maximum number of weights in memory at a time: 32 MB
 DIGITS = 4  # Number of decimal digits of the values in sentences.
 
 
+class Verdict(StrEnum):
+    """What a difference of two models says about the first of them."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    UNCLEAR = "not distinguishable"
+
+
 @dataclass(frozen=True)
 class Interval:
     """An estimate and the bounds of its confidence interval, whose level is `LEVEL`."""
@@ -35,8 +44,19 @@ class Interval:
         return interval_text(self.value, self.low, self.high)
 
     @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
+    def signed(self) -> str:
+        """A difference as text: "+0.0123 [+0.0014, +0.0232]"."""
+        shown = as_shown(self)
+        return f"{shown.value:+.4f} [{shown.low:+.4f}, {shown.high:+.4f}]"
+
+    def verdict(self, direction: int = 1) -> Verdict:
+        """Return the verdict on a difference, of the numbers that sentences show, because the
+        reader compares these. `direction` is -1 if less is better.
+        """
+        shown = as_shown(self)
+        if shown.low > 0 or shown.high < 0:
+            return Verdict.BETTER if direction * shown.value > 0 else Verdict.WORSE
+        return Verdict.UNCLEAR
 
 
 def interval_text(value: float | None, low: float | None, high: float | None) -> str:
@@ -54,10 +74,7 @@ def interval_text(value: float | None, low: float | None, high: float | None) ->
 
 
 def as_shown(interval: Interval) -> Interval:
-    """Return an interval rounded to the digits that sentences show, with 0.0 in place of -0.0.
-
-    A sentence compares rounded numbers, because the reader compares the numbers that are shown.
-    """
+    """Return an interval rounded to the digits that sentences show, with 0.0 in place of -0.0."""
     numbers = (interval.value, interval.low, interval.high)
     return Interval(*(round(number, DIGITS) + 0.0 for number in numbers))
 

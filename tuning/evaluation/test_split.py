@@ -31,8 +31,8 @@ from tuning.evaluation.scores import (
     SplitScores,
 )
 from tuning.evaluation.statistics import (
+    Verdict,
     accuracy_difference,
-    as_shown,
     mcnemar,
     score_difference,
     score_intervals,
@@ -115,14 +115,14 @@ def ensemble_sentences(document: SplitScores) -> list[str]:
         for member in facts.members
     )
     size, size_of_best = facts.size, facts.size_of_best
-    change = as_shown(facts.validation_difference)
-    interval = f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
-    if change.low > 0:
-        result = f"is better than trial {best_trial} alone by {interval} accuracy"
-    elif change.high < 0:
-        result = f"is worse than trial {best_trial} alone: {interval} accuracy"
-    else:
-        result = f"can't be distinguished from trial {best_trial} alone: {interval} accuracy"
+    change = facts.validation_difference
+    result = {
+        Verdict.BETTER: f"is better than trial {best_trial} alone by {change.signed} accuracy",
+        Verdict.WORSE: f"is worse than trial {best_trial} alone: {change.signed} accuracy",
+        Verdict.UNCLEAR: (
+            f"can't be distinguished from trial {best_trial} alone: {change.signed} accuracy"
+        ),
+    }[change.verdict()]
     return [
         f"The ensemble is the mean of {members}.",
         f"On the validation split, such an ensemble {result}, by cross-fitting: the members were"

@@ -10,7 +10,7 @@ from tuning.commands import typed
 from tuning.confirmation.estimates import RESOLUTION, Estimates
 from tuning.confirmation.plan import expected_cost
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
-from tuning.evaluation.statistics import DIGITS, LEVEL, Interval, as_shown
+from tuning.evaluation.statistics import DIGITS, LEVEL, Verdict, as_shown
 from tuning.metrics import sign
 
 
@@ -101,11 +101,11 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
             else f"It equals the baseline{over}"
         )
         return f"{result} {seeds}, too few to say whether that is chance."
-    if change.excludes_zero and estimates.is_confirmed:
+    verdict = change.verdict(sign(confirmation.metric))
+    if verdict is not Verdict.UNCLEAR and estimates.is_confirmed:
         low, high = sorted((abs(change.low), abs(change.high)))
-        word = "better" if sign(confirmation.metric) * change.value > 0 else "worse"
         return (
-            f"It is {word} than the baseline{over} by {abs(change.value):.4f} [{low:.4f},"
+            f"It is {verdict} than the baseline{over} by {abs(change.value):.4f} [{low:.4f},"
             f" {high:.4f}] {seeds}."
         )
     more = (
@@ -114,14 +114,10 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
         if estimates.seeds_to_resolve
         else ""
     )
-    interval = f"{signed(change)} {seeds}"
-    if change.excludes_zero:
+    interval = f"{change.signed} {seeds}"
+    if verdict is not Verdict.UNCLEAR:
         return f"Against the baseline{over} it has {interval}{more}."
-    return f"It is not distinguishable from the baseline{over} on these data: {interval}{more}."
-
-
-def signed(change: Interval) -> str:
-    return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    return f"It is {verdict} from the baseline{over} on these data: {interval}{more}."
 
 
 def nothing_better(confirmation: Confirmation, estimates: Estimates) -> str:

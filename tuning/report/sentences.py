@@ -13,10 +13,10 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
-from tuning.evaluation.statistics import DIGITS, Interval, as_shown, interval_text
+from tuning.evaluation.statistics import DIGITS, Interval, Verdict, as_shown, interval_text
 from tuning.evaluation.test_split import BEST, exported_name
 from tuning.metrics import metric_of, sign
-from tuning.report.confirmation import lower_mean, nothing_better, sentences, signed
+from tuning.report.confirmation import lower_mean, nothing_better, sentences
 from tuning.study.summary import Best, Summary, best_of
 from tuning.study.trials import is_over_limit, starting_point_text, value_of
 
@@ -71,7 +71,7 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
         shown = _baseline_name(summary) if other == "baseline" else other
         clauses.append(against(f"the {shown}", change, direction))
         is_over = other == "baseline" and _is_baseline_over_limit(summary)
-        is_behind |= not is_over and _is_worse(as_shown(change), direction)
+        is_behind |= not is_over and change.verdict(direction) is Verdict.WORSE
     name, exported = exported_name(test), test.scores[BEST]
     model = f"{name[0].lower()}{name[1:]}"
     lead = f"Do not use {model} yet" if is_behind else f"Use {model}"
@@ -96,14 +96,9 @@ def against(other: str, change: Interval, direction: int) -> str:
     change = as_shown(change)
     if math.isnan(change.low):
         return f"against {other} {change.value:+.4f}" if change.value else f"equal to {other}"
-    if not change.excludes_zero:
-        return f"not distinguishable from {other} ({signed(change)})"
-    word = "worse" if _is_worse(change, direction) else "better"
-    return f"{word} than {other} ({signed(change)})"
-
-
-def _is_worse(change: Interval, direction: int) -> bool:
-    return change.excludes_zero and direction * change.value < 0
+    verdict = change.verdict(direction)
+    word = "from" if verdict is Verdict.UNCLEAR else "than"
+    return f"{verdict} {word} {other} ({change.signed})"
 
 
 def _unconfirmed(summary: Summary, best: Best | None, state: str) -> str:
@@ -185,14 +180,16 @@ def _front_sentence(summary: Summary) -> str:
 
 def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> str:
     known = result.difference(metric)  # An earlier version compared the accuracies alone.
-    change = as_shown(known or result.accuracy_difference)
+    change = known or result.accuracy_difference
     score = metric_of(metric).label if known else "accuracy"
     p = f"= {result.p_value:.2g}" if result.p_value else "< 1e-300"  # A smaller p rounds to 0.
-    size = f"{signed(change)} {score}, McNemar's p {p}"
-    if not change.excludes_zero:
-        return f"{exported} can't be distinguished from the {name} on the test split: {size}."
-    word = "behind" if _is_worse(change, sign(metric) if known else 1) else "ahead of"
-    return f"{exported} is {word} the {name} on the test split: {size}."
+    place = {
+        Verdict.BETTER: "is ahead of",
+        Verdict.WORSE: "is behind",
+        Verdict.UNCLEAR: "can't be distinguished from",
+    }[change.verdict(sign(metric) if known else 1)]
+    size = f"{change.signed} {score}, McNemar's p {p}"
+    return f"{exported} {place} the {name} on the test split: {size}."
 
 
 def linear_sentences(
@@ -234,15 +231,15 @@ def _linear_on_test(test: TestDocument, name: str, *, study: str, metric: str) -
     result = test.comparisons.get(name)
     if result is None or (change := result.difference(metric)) is None:
         return [first]
-    if not (change := as_shown(change)).excludes_zero:
-        return [
-            first,
-            f"{exported} can't be distinguished from it: {signed(change)}. The test split does not"
-            " show which of the two is better.",
-        ]
-    if sign(metric) * change.value > 0:
-        return [first, f"{exported} is ahead of it: {signed(change)}."]
-    return [first, f"{exported} is behind it: {signed(change)}. {_behind_remedy(study)}"]
+    second = {
+        Verdict.BETTER: f"{exported} is ahead of it: {change.signed}.",
+        Verdict.WORSE: f"{exported} is behind it: {change.signed}. {_behind_remedy(study)}",
+        Verdict.UNCLEAR: (
+            f"{exported} can't be distinguished from it: {change.signed}. The test split does not"
+            " show which of the two is better."
+        ),
+    }[change.verdict(sign(metric))]
+    return [first, second]
 
 
 def _behind_remedy(study: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tuning.commands import typed
 from tuning.confirmation.estimates import RESOLUTION
 from tuning.errors import StorageError, StudyError
-from tuning.evaluation.statistics import Interval, as_shown, mean_interval
+from tuning.evaluation.statistics import Interval, Verdict, as_shown, mean_interval
 from tuning.metrics import sign
 from tuning.report.sentences import against
 from tuning.report.tables import size_text
@@ -146,10 +146,9 @@ def choice(standings: Sequence[Standing]) -> list[str]:
     direction = sign(best.metric)
     leads = {other.study: as_shown(best.lead_over(other)) for other in others}
     clauses = [against(other.space, leads[other.study], direction) for other in others]
-    behind = {
-        name for name, lead in leads.items() if lead.excludes_zero and direction * lead.value > 0
-    }
-    tied = [other for other in others if other.study not in behind]
+    tied = [
+        other for other in others if leads[other.study].verdict(direction) is not Verdict.BETTER
+    ]
     near = [other for other in tied if direction * leads[other.study].value <= RESOLUTION]
     texts = [
         f"{best.space} has the best mean {best.metric}, {best.accuracy}"
