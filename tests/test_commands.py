@@ -13,7 +13,7 @@ import tuning
 from tests.paths import ROOT
 from tuning import commands
 from tuning.cli.app import COMMANDS
-from tuning.commands import CALLS, REQUIREMENTS, TARGETS, install, repeated, typed
+from tuning.commands import CALLS, REQUIREMENTS, TARGETS, install, of_study, repeated, typed
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,12 @@ def test_next_command_is_make_s_under_make(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("MAKELEVEL", "1")
     assert typed("tune", study="s", n_trials=9) == "make tune STUDY=s TRIALS=9"
     assert typed("dashboard") == "make dashboard"
+
+
+def test_commands_of_a_study_name_another_results_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert typed("report", **of_study(Path("results/s"))) == "make report STUDY=s"
+    assert typed("report", **of_study(Path("/a b/s"))) == 'make report STUDY=s RESULTS="/a b"'
 
 
 @pytest.fixture

@@ -53,6 +53,14 @@ def typed(command: str, **values: object) -> str:
     return " ".join([program, command, *flags])
 
 
+def of_study(folder: Path) -> dict[str, object]:
+    """Return the values with which a command finds a study: its name, and the results folder if it
+    is not the default.
+    """
+    results = {} if folder.parent == Path("results") else {"results": folder.parent}
+    return {"study": folder.name, **results}
+
+
 def install(extra: str) -> str:
     """Return the command that installs the packages of an extra into the environment that runs this
     program: a target of make if `make install` created the environment, else a call of pip.

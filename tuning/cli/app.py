@@ -17,7 +17,7 @@ from tuning.api.study import Study
 from tuning.cli.derive import command, study_command, with_flags
 from tuning.cli.exports import predict, serve
 from tuning.cli.studies import clean, dashboard, data_card, spaces, status, track
-from tuning.commands import typed
+from tuning.commands import of_study, typed
 from tuning.display.console import PAUSED, console, error_console, printable, warn
 from tuning.display.tables import print_next, print_next_of_export
 from tuning.errors import SpaceBug, TuningError
@@ -43,7 +43,7 @@ def _print_added(study: Study, added: WarmStart) -> None:
     done = "finished trials were added to" if added.is_finished else "configurations are queued in"
     console.print(f"{added.n_added} {done} {escape(study.name)}.")
     if added.n_added:
-        further = typed("tune", study=study.name, n_trials=added.n_trials + N_FURTHER)
+        further = typed("tune", **of_study(study.path), n_trials=added.n_trials + N_FURTHER)
         console.print(f"Next: {further}, which trains {N_FURTHER} new configurations as well")
 
 
@@ -62,7 +62,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS = {
-    "tune": command(tune, lambda study: print_next(study.name)),
+    "tune": command(tune, lambda study: print_next(study.path)),
     "confirm": study_command(Study.confirm),
     "compare": command(compare),
     "dashboard": command(dashboard),
@@ -72,7 +72,7 @@ COMMANDS = {
             escape(f"Report: {page}\nTrials: {page.with_name('trials.csv')}")
         ),
     ),
-    "export-best": study_command(Study.export, lambda study, _: print_next_of_export(study.name)),
+    "export-best": study_command(Study.export, lambda study, _: print_next_of_export(study.path)),
     "predict": command(predict),
     "serve": command(serve),
     "import-kerastuner": study_command(Study.import_kerastuner, _print_added),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.commands import repeated, typed
+from tuning.commands import of_study, repeated, typed
 from tuning.config import MAX_TRIALS
 from tuning.display.console import console, duration, printable, warn
 from tuning.metrics import METRICS
@@ -195,14 +195,16 @@ def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
         console.print(f"Earlier exports are kept in {kept}.")
 
 
-def print_next(study: str) -> None:
-    of_study = [typed(command, study=study) for command in ("export-best", "report")]
-    _print_commands(*of_study, typed("dashboard"))
+def print_next(folder: Path) -> None:
+    values = of_study(folder)
+    own = [typed(command, **values) for command in ("export-best", "report")]
+    _print_commands(*own, typed("dashboard", **values))
 
 
-def print_next_of_export(study: str) -> None:
-    of_study = [typed(command, study=study) for command in ("report", "serve")]
-    _print_commands(typed("predict", study=study, text="I love it"), *of_study)
+def print_next_of_export(folder: Path) -> None:
+    values = of_study(folder)
+    own = [typed(command, **values) for command in ("report", "serve")]
+    _print_commands(typed("predict", **values, text="I love it"), *own)
 
 
 def _print_commands(*commands: str) -> None:
