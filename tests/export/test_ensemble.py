@@ -61,7 +61,7 @@ from tuning.inference.load import classify
 from tuning.inference.runtimes import FORMATS
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
-from tuning.search.confirm import ConfirmationSize, ConfirmHooks, confirm
+from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.tune import Outcome
 from tuning.spaces.ranges import Values, value_text
 from tuning.study.handle import StudyHandle
@@ -437,7 +437,6 @@ def confirm_study(setting: Setting, **size: Any) -> Confirmation:
     return confirm(
         StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
         size=ConfirmationSize(**{"top": 2, "n_seeds": 2, "share": 20.0, "n_pruned": 0, **size}),
-        hooks=ConfirmHooks(),
     )
 
 

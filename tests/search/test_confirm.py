@@ -4,9 +4,9 @@ import os
 import re
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -16,28 +16,35 @@ from optuna.trial import create_trial
 
 from tests.commands import Ran
 from tests.confirmations import play
-from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, session_of
+from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
-from tuning.config import Limits, TrainConfig, Workers
+from tuning.config import TrainConfig, Workers
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.export.description import best_trial
 from tuning.outcomes import LASTING, FailureReason
+from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import confirm as confirming
 from tuning.search.confirm import (
     ConfirmationSize,
-    ConfirmHooks,
     begin,
     confirm,
-    confirm_within,
     finalists_of,
     require_finished,
     with_others,
 )
-from tuning.search.session import Session
-from tuning.search.tune import Outcome
+from tuning.search.events import (
+    CallEnded,
+    ConfirmationStarted,
+    Event,
+    Progressed,
+    RepeatEnded,
+    SearchEnded,
+    SearchStarted,
+    Step,
+)
 from tuning.spaces.loading import SearchSpace, load_hypermodel
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
@@ -47,27 +54,20 @@ from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
 from tuning.workers.messages import Ending
 
-SIZES = {field.name for field in fields(ConfirmationSize)}
-
 
 @pytest.fixture
 def setting(copied: Setting) -> Setting:
     return copied
 
 
-def run(setting: Setting, **options: Any) -> Confirmation:
-    of_size = {
-        "top": 2,
-        "n_seeds": 2,
-        "share": 10.0,
-        **{name: options.pop(name) for name in [*options] if name in SIZES},
-    }
-    workers = Workers(1)
+def run(
+    setting: Setting, on_change: Callable[[RepeatEnded], None] = lambda event: None, **size: Any
+) -> Confirmation:
     return confirm(
         StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
-        size=ConfirmationSize(**of_size),
-        workers=workers,
-        hooks=ConfirmHooks(**options),
+        size=ConfirmationSize(**{"top": 2, "n_seeds": 2, "share": 10.0, **size}),
+        workers=Workers(1),
+        subscribers=[on(RepeatEnded, on_change), annotate],
     )
 
 
@@ -80,14 +80,14 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     setting: Setting,
 ) -> None:
     events: list[str] = []
-    confirmation = run(setting, on_change=lambda event, _: events.append(event))
+    confirmation = run(setting, on_change=lambda ended: events.append(ended.event))
     assert confirmation.is_over and confirmation.rounds == 2
     baseline = next(finalist for finalist in confirmation.finalists if finalist.is_baseline)
     # The search used seed 0.
     assert set(baseline.repeats) == {1, 2}
     assert len(events) == sum(len(finalist.repeats) for finalist in confirmation.finalists)
     assert confirmation == Confirmation.load(setting.folder)
-    assert repeats(run(setting, on_change=lambda event, _: pytest.fail(event))) == repeats(
+    assert repeats(run(setting, on_change=lambda ended: pytest.fail(ended.event))) == repeats(
         confirmation
     )
 
@@ -119,7 +119,7 @@ def test_stopped_confirmation_goes_on(setting: Setting) -> None:
     class Stop(Exception):
         pass
 
-    def stop(event: str, confirmation: Confirmation) -> None:
+    def stop(_: RepeatEnded) -> None:
         raise Stop
 
     with pytest.raises(Stop):
@@ -127,7 +127,7 @@ def test_stopped_confirmation_goes_on(setting: Setting) -> None:
     kept = Confirmation.load(setting.folder)
     assert kept is not None and sum(len(finalist.repeats) for finalist in kept.finalists) == 1
     events: list[str] = []
-    confirmation = run(setting, on_change=lambda event, _: events.append(event))
+    confirmation = run(setting, on_change=lambda ended: events.append(ended.event))
     assert len(events) == sum(len(finalist.repeats) for finalist in confirmation.finalists) - 1
 
 
@@ -136,7 +136,7 @@ def test_more_seeds_keep_the_repeats_there_are(setting: Setting) -> None:
     first = run(setting, n_seeds=1)
     before = repeats(first)
     events: list[str] = []
-    confirmation = run(setting, n_seeds=2, on_change=lambda event, _: events.append(event))
+    confirmation = run(setting, n_seeds=2, on_change=lambda ended: events.append(ended.event))
     assert all("seed 2" in event for event in events) and events
     assert all(
         trial_repeats[1] == before[trial][1]
@@ -150,7 +150,7 @@ def test_smaller_terms_leave_a_larger_confirmation_as_it_is(setting: Setting) ->
     run(setting, top=3, n_seeds=3)
     before = setting.folder.confirmation_path.read_bytes()
     confirmation = run(
-        setting, top=1, n_seeds=1, share=0.01, on_change=lambda event, _: pytest.fail(event)
+        setting, top=1, n_seeds=1, share=0.01, on_change=lambda ended: pytest.fail(ended.event)
     )
     assert confirmation.is_over and setting.folder.confirmation_path.read_bytes() == before
 
@@ -353,31 +353,36 @@ def test_pruned_trial_is_repeated_for_the_epochs_of_its_role() -> None:
     """The best trial of an architecture may be in the sample of pruned trials too."""
     pruned, other = (Finalist(7, {}, 0.4, 1.0, epochs=epochs) for epochs in (5, 1))
     confirmation = Confirmation("val_accuracy", [1], 9.0, 9.0, [], pruned=[pruned], others=[other])
-    session: Any = SimpleNamespace(pool=SimpleNamespace(workers=[]), limits=Limits())
-    repeats = confirming._Repeats(session, confirmation, lambda event, now: None)
+    session: Any = None
+    repeats = confirming._Repeats(session, confirmation)
     assert repeats._finalist(confirming._Repeat(7, seed=1)) is other
     assert repeats._finalist(confirming._Repeat(7, seed=0)) is pruned
 
 
 @pytest.mark.slow
 def test_confirmation_goes_on_with_the_workers_of_the_search(setting: Setting) -> None:
-    events: list[str] = []
-    processes: list[tuple[set[int | None], set[int | None]]] = []
+    workers, events = [], []
 
-    def then(session: Session, outcome: Outcome) -> None:
-        before = {worker.pid for worker in session.pool.workers}
-        confirmation = confirm_within(
-            session,
-            ConfirmationSize(top=1, n_seeds=3),
-            hooks=ConfirmHooks(on_change=lambda event, _: events.append(event)),
-        )
-        processes.append((before, {worker.pid for worker in session.pool.workers}))
-        assert confirmation.is_over and confirmation.rounds >= 3
+    def remember(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, SearchEnded | CallEnded):
+            workers.append({worker.pid for worker in event.opened.pool.workers})
 
-    setting.tune(9, n_workers=2, then=then)
-    assert processes[0][0] == processes[0][1]
-    assert any("seed 3" in event for event in events)
-    confirmation = Confirmation.load(setting.folder)
+    confirmation = setting.tune(9, n_workers=2, confirms=True, subscribers=[remember]).confirmation
+    assert workers[0] == workers[1]
+    assert [kind for kind, _ in groupby(events, type)] == [
+        Step,
+        SearchStarted,
+        Progressed,
+        SearchEnded,
+        Step,
+        ConfirmationStarted,
+        RepeatEnded,
+        CallEnded,
+    ]
+    assert any("seed 3" in event.event for event in events if isinstance(event, RepeatEnded))
+    assert confirmation is not None and confirmation.is_over and confirmation.rounds >= 3
+    assert confirmation == Confirmation.load(setting.folder)
     estimates = estimate(confirmation) if confirmation else None
     # A search as short as this one can be confirmed, too.
     assert estimates is not None and estimates.is_confirmed

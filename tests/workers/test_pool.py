@@ -255,7 +255,7 @@ print([m for m in absent if m in sys.modules], "optuna" in sys.modules)
 def test_starting_a_search_loads_neither_plotly_nor_scikit_learn() -> None:
     code = """
 import sys
-import tuning.display.progress, tuning.cli.app
+import tuning.display.running, tuning.cli.app
 import tuning.evaluation.linear_reference, tuning.study.summary
 from tuning.report.dashboard import annotate
 from tuning.search import tune

@@ -25,7 +25,7 @@ from tuning.errors import PoolError
 from tuning.evaluation.predictions import read_probabilities
 from tuning.inputs.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.search.confirm import ConfirmationSize, confirm
-from tuning.search.progress import Progressed
+from tuning.search.events import Progressed
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 from tuning.workers import ray_cluster, ray_pool
@@ -133,7 +133,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
         "\n".join(f"if {searched} == ({size}, 8):\n    {code}" for size, code in bad.items())
     )
 
-    def enqueue(corpus: object, space: object) -> None:
+    def enqueue(_: object) -> None:
         for size in bad:
             setting.study().enqueue_trial(
                 {"vocab_size": size, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}

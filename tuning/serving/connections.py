@@ -5,8 +5,8 @@ The application receives a request only when its headers are complete, so these 
 protocol below the application.
 
 Other servers were tried with 1,500 clients and 1,024 open files: uvicorn closes no half-sent
-request, and `limit_concurrency` refuses the good clients too. Hypercorn (`read_timeout`) never ends a
-body of which a byte arrives each second, and Granian no half-sent body.
+request, and with `limit_concurrency` refuses good clients too. Hypercorn never ends a body of which
+a byte arrives each second, in spite of `read_timeout`, and Granian no half-sent body.
 """
 
 from __future__ import annotations
