@@ -31,7 +31,6 @@ from tuning.text import visible
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tuning.evaluation.linear_reference import LinearReference
     from tuning.inputs.corpus import Corpus
     from tuning.search.events import Progressed
 
@@ -94,10 +93,6 @@ class LinearDisplay:
 
     def __exit__(self, *exc: object) -> None:
         self._fit.close()
-
-    @property
-    def reference(self) -> LinearReference | None:
-        return self._fit.reference
 
     def start(self, corpus: Corpus) -> None:
         from tuning.inputs.data_card import REFERENCE_NAME

@@ -23,9 +23,10 @@ from tuning.study.coordinators import FIRST_COORDINATOR
 from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, sizes_of, with_parts
 from tuning.study.storage import import_late_modules
 from tuning.study.study import recorded_space
-from tuning.workers.choice import open_pool, start_early
+from tuning.workers.choice import open_pool
 from tuning.workers.messages import Train, train_request
 from tuning.workers.pool import AnyPool, declared_space
+from tuning.workers.server import start_server
 
 
 @contextlib.contextmanager
@@ -101,7 +102,8 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
 
     folder, workers = results.study(config.study), workers or Workers()
     space_path = find_space(config.space)
-    start_early(workers)
+    if workers.pool == "process":
+        start_server()  # It loads Keras while this process prepares the data.
     # The texts are released, because no worker needs them.
     corpus = prepare_corpus(config, results=results, progress=step)[0]
     release_memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -116,18 +117,22 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
         coordinator = identify(folder)
         if coordinator != FIRST_COORDINATOR:
             _require_same_source(space_path, folder)
-        with open_session(
-            config,
-            results,
-            study_of=open_or_create,
-            workers=workers,
-            limits=limits,
-            subscribers=subscribers,
-            min_texts=budget.min_texts,
-            coordinator=coordinator,
-            keep_going=failures.keep_going,
-        ) as session:
+        with (
+            open_session(
+                config,
+                results,
+                study_of=open_or_create,
+                workers=workers,
+                limits=limits,
+                subscribers=subscribers,
+                min_texts=budget.min_texts,
+                coordinator=coordinator,
+                keep_going=failures.keep_going,
+            ) as session,
+            contextlib.ExitStack() as stack,
+        ):
             study, n_workers = session.study, len(session.pool.workers)
+            stack.callback(close_study, study)
             coordinators = Coordinators(
                 study, coordinator, n_workers=n_workers, dead_seconds=failures.dead_seconds
             )
@@ -148,16 +153,24 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
                 return outcome
             finally:
                 session.notify(last)
-                close_study(study)
 
 
 def _left(budget: Budget, session: Session, *, started: float) -> tuple[int, float | None]:
-    """Return the number of trials of the study, and the seconds that are left for this call."""
-    study, is_joined = session.study, session.coordinator != FIRST_COORDINATOR
+    """Return the number of trials of the study, which is this call's, else that of the last call,
+    else the default; and the seconds that are left for this call.
+    """
+    study, requested = session.study, requested_n_trials(session.study)
     seconds, named, total = budget.timeout_seconds, budget.n_trials, budget.total_seconds
     if total is not None:
         seconds, named = total - searched_seconds(study), MAX_TRIALS
-    n_trials = _n_trials(study, named, joins=is_joined)
+    if named is None and requested is None and session.coordinator != FIRST_COORDINATOR:
+        raise StudyError(
+            f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
+            " that creates it, or type its command there again, or give n_trials."
+        )
+    n_trials = named or requested or DEFAULT_TRIALS
+    if named is not None or requested is None:
+        set_n_trials(study, n_trials)
     if total is not None:
         study.set_user_attr(TOTAL_SECONDS, total)  # After `n_trials`: the search is not over.
     return n_trials, None if seconds is None else seconds - (time.monotonic() - started)
@@ -193,21 +206,6 @@ def _require_same_source(path: Path, folder: StudyDir) -> None:
             f" {here[:12]}, the study's is {recorded[:12]}. Put the others' file there, or remove"
             f" {folder.path} and join again with its space."
         )
-
-
-def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
-    """Return this call's number of trials, else that of the last call, else the default."""
-    requested = requested_n_trials(study)
-    if named is None and requested is None and joins:
-        raise StudyError(
-            f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
-            " that creates it, or type its command there again, or give"
-            " n_trials."
-        )
-    n_trials = named or requested or DEFAULT_TRIALS
-    if named is not None or requested is None:
-        set_n_trials(study, n_trials)
-    return n_trials
 
 
 def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfig:

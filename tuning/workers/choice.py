@@ -9,13 +9,6 @@ from pathlib import Path
 
 from tuning.config import Limits, Workers
 from tuning.workers.pool import MIN_MEMORY_MB, AnyPool, Pool, default_workers, with_memory
-from tuning.workers.server import start_server
-
-
-def start_early(workers: Workers) -> None:
-    """Start the fork server, so that it loads Keras while the coordinator prepares the data."""
-    if workers.pool == "process":
-        start_server()
 
 
 @contextlib.contextmanager
