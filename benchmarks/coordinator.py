@@ -24,9 +24,9 @@ from tuning.data.splits import SplitReviews
 from tuning.inputs.corpus import build_corpus
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir
+from tuning.search.events import Event, Interrupt, Progressed
 from tuning.search.loop import Search
-from tuning.search.progress import Progressed
-from tuning.search.session import Interrupt, Session
+from tuning.search.session import Session
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace, declare
 from tuning.study.coordinators import Coordinators
@@ -55,6 +55,12 @@ def measure(*, splits: SplitReviews, n_before: int, n_trials: int, seed: int) ->
             results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None)
         )
         study.add_trials(past_trials(n_before, space=space, epochs=epochs, seed=seed))
+        events: list[float] = []  # the times of the events that are shown as lines
+
+        def keep_time(event: Event) -> None:
+            if isinstance(event, Progressed) and event.event:
+                events.append(time.perf_counter())
+
         session = Session(
             study=study,
             config=config,
@@ -65,15 +71,9 @@ def measure(*, splits: SplitReviews, n_before: int, n_trials: int, seed: int) ->
             pool=cast("AnyPool", FakePool(FakeWorker(epochs, np.random.default_rng(seed)))),
             limits=Limits(),
             interrupt=Interrupt(),
-            drawing=annotate,
+            subscribers=[keep_time, annotate],
         )
-        events: list[float] = []  # the times of the events that are shown as lines
-
-        def keep_time(progressed: Progressed) -> None:
-            if progressed.event:
-                events.append(time.perf_counter())
-
-        search = Search(session, Coordinators(study), on_change=keep_time)
+        search = Search(session, Coordinators(study))
         started = time.perf_counter()
         search.run(n_before + n_trials, timeout_seconds=None)
         close_study(study)

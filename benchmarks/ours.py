@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,10 @@ import optuna
 from benchmarks.configurations import SPACE_PATH, Configuration
 from benchmarks.processes import cpu_seconds
 from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
-from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir
-from tuning.search.tune import Budget, Outcome, TuneHooks, tune
+from tuning.search.events import Event, Outcome, SearchStarted, Subscriber
+from tuning.search.tune import Budget, tune
 from tuning.spaces.hyperparameters import to_params
-from tuning.spaces.loading import SearchSpace
-from tuning.study.storage import close_study
 from tuning.study.trials import values_of
 
 
@@ -35,7 +34,7 @@ def search(
     folder: Path,
     n_workers: int,
     budget: Budget,
-    hooks: TuneHooks | None = None,
+    subscribers: Sequence[Subscriber] = (),
 ) -> Outcome:
     """Call `tune` once with `folder` as the results folder, and return its outcome."""
     results = ResultsDir(folder)
@@ -45,7 +44,7 @@ def search(
         storage_url=results.storage_url(None),
         budget=budget,
         workers=Workers(n_workers=n_workers),
-        hooks=hooks or TuneHooks(),
+        subscribers=subscribers,
     )
 
 
@@ -76,14 +75,13 @@ def train_list(
     )
     with tempfile.TemporaryDirectory() as folder:
 
-        def queue(corpus: Corpus, space: SearchSpace) -> None:
-            # The study exists at this point and has no trials, so it trains the queued trials, in
+        def queue(event: Event) -> None:
+            # The study has no trials when the search starts, so it trains the queued trials, in
             # this order.
-            url = ResultsDir(Path(folder)).storage_url(None)
-            study = optuna.load_study(study_name=config.study, storage=url)
-            for values in configurations:
-                study.enqueue_trial(to_params(values, space.hyperparameters))
-            close_study(study)
+            if isinstance(event, SearchStarted):
+                for values in configurations:
+                    params = to_params(values, event.opened.space.hyperparameters)
+                    event.opened.study.enqueue_trial(params)
 
         started, cpu_started = time.perf_counter(), cpu_seconds()
         outcome = search(
@@ -91,7 +89,7 @@ def train_list(
             folder=Path(folder),
             n_workers=n_workers,
             budget=Budget(n_trials=len(configurations)),
-            hooks=TuneHooks(on_start=queue),
+            subscribers=[queue],
         )
         seconds, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
     trials = sorted(outcome.summary.ranked, key=lambda trial: trial.number)

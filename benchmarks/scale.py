@@ -30,8 +30,8 @@ from tuning.inputs.corpus import build_corpus, open_corpus
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.token_ids import WordView
 from tuning.inputs.tokenizer import FIRST_WORD_ID
-from tuning.search.progress import Progressed
-from tuning.search.tune import Budget, TuneHooks
+from tuning.search.events import Event, Progressed
+from tuning.search.tune import Budget
 from tuning.training.batching import View, evaluation_batches, training_batches
 
 # Vocabulary size and sequence length of the trials whose views are timed.
@@ -137,9 +137,10 @@ def time_workers(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) 
     config = StudyConfig(study="worker_time", space="masked_lstm", seed=seed, data=data)
     moments: list[tuple[float, int]] = []
 
-    def on_change(progressed: Progressed) -> None:
-        if progressed.running or moments:  # from the start of the first trial
-            moments.append((time.perf_counter(), len(progressed.running)))
+    def on_change(event: Event) -> None:
+        # From the start of the first trial.
+        if isinstance(event, Progressed) and (event.running or moments):
+            moments.append((time.perf_counter(), len(event.running)))
 
     with tempfile.TemporaryDirectory() as folder:
         summary = ours.search(
@@ -147,7 +148,7 @@ def time_workers(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) 
             folder=Path(folder),
             n_workers=n_workers,
             budget=Budget(n_trials=n_trials),
-            hooks=TuneHooks(on_change=on_change),
+            subscribers=[on_change],
         ).summary
     phases: dict[str, float] = {}
     for trial in summary.trials:
@@ -265,8 +266,8 @@ def worker_memory(*, data: DataConfig, seed: int, n_trials: int) -> list[float]:
     )
     resident: list[float] = []
 
-    def on_change(progressed: Progressed) -> None:
-        if " complete" in progressed.event:
+    def on_change(event: Event) -> None:
+        if isinstance(event, Progressed) and " complete" in event.event:
             children = multiprocessing.active_children()
             (worker,) = [child for child in children if child.name.startswith("tuning-")]
             resident.append(round(psutil.Process(worker.pid).memory_info().rss / 2**20, 1))
@@ -277,7 +278,7 @@ def worker_memory(*, data: DataConfig, seed: int, n_trials: int) -> list[float]:
             folder=Path(folder),
             n_workers=1,
             budget=Budget(n_trials=n_trials),
-            hooks=TuneHooks(on_change=on_change),
+            subscribers=[on_change],
         )
     return resident
 

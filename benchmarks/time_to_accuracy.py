@@ -40,8 +40,8 @@ from tuning.data.splits import SplitReviews
 from tuning.errors import TuningError
 from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir
-from tuning.search.progress import Progressed
-from tuning.search.tune import Budget, Outcome, TuneHooks
+from tuning.search.events import Event, Outcome, Progressed
+from tuning.search.tune import Budget
 from tuning.spaces.files import find_space
 from tuning.study.study import read_record
 from tuning.study.trials import value_of, values_of
@@ -150,9 +150,9 @@ def search(
         results = ResultsDir(Path(folder))
         started, cpu_started = time.perf_counter(), cpu_seconds()
 
-        def on_change(progressed: Progressed) -> None:
-            epoch = re.match(r"trial (\d+) epoch \d+:", progressed.event)
-            if epoch:
+        def on_change(event: Event) -> None:
+            sentence = event.event if isinstance(event, Progressed) else ""
+            if epoch := re.match(r"trial (\d+) epoch \d+:", sentence):
                 path = results.study(config.study).history_path(int(epoch[1]))
                 points.append(
                     {
@@ -167,7 +167,7 @@ def search(
             folder=Path(folder),
             n_workers=n_workers,
             budget=Budget(n_trials=MANY_TRIALS, timeout_seconds=budget_seconds),
-            hooks=TuneHooks(on_change=on_change),
+            subscribers=[on_change],
         )
         return {"epochs": points, **(_scores(outcome, config, results) if test else {})}
 

@@ -3,10 +3,11 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import optuna
@@ -21,12 +22,15 @@ from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig, Workers
 from tuning.inputs.corpus import Corpus
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir
-from tuning.search.session import Interrupt, Session
-from tuning.search.tune import Budget, FailurePolicy, Outcome, TuneHooks, tune
+from tuning.search.events import Event, Interrupt, Outcome, Progressed, SearchStarted, Subscriber
+from tuning.search.session import Session
+from tuning.search.tune import Budget, FailurePolicy, tune
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.coordinators import DEAD_SECONDS
 from tuning.workers.pool import AnyPool
+
+E = TypeVar("E", bound=Event)
 
 TINY_SPACE = """
 import keras
@@ -123,6 +127,16 @@ class Setting:
         return optuna.load_study(study_name="s", storage=self.results.storage_url(None))
 
 
+def on(kind: type[E], function: Callable[[E], None]) -> Subscriber:
+    """Return a subscriber that calls a function with the events of one type."""
+
+    def subscriber(event: Event) -> None:
+        if isinstance(event, kind):
+            function(event)
+
+    return subscriber
+
+
 def tune_with(
     config: StudyConfig,
     results: ResultsDir,
@@ -137,7 +151,10 @@ def tune_with(
     pool: Workers | None = None,
     keep_going: bool = False,
     dead_seconds: float = DEAD_SECONDS,
-    **hooks: Any,
+    on_start: Callable[[SearchStarted], None] = lambda event: None,
+    on_change: Callable[[Progressed], None] = lambda event: None,
+    subscribers: Sequence[Subscriber] = (),
+    **options: Any,
 ) -> Outcome:
     """Call `tune` with one worker; the values of its configuration objects are arguments."""
     return tune(
@@ -153,7 +170,13 @@ def tune_with(
         workers=replace(pool or Workers(), n_workers=n_workers),
         limits=limits,
         failures=FailurePolicy(keep_going=keep_going, dead_seconds=dead_seconds),
-        hooks=TuneHooks(**{"drawing": annotate, **hooks}),
+        subscribers=[
+            on(SearchStarted, on_start),
+            on(Progressed, on_change),
+            *subscribers,
+            annotate,
+        ],
+        **options,
     )
 
 
@@ -178,7 +201,6 @@ def session_of(
         pool=cast("AnyPool", NoWorkers()),
         limits=Limits(),
         interrupt=Interrupt(),
-        drawing=annotate,
     )
 
 

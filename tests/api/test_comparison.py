@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,11 +18,12 @@ from tests.commands import Ran, start, wait_for
 from tests.comparisons import store_study
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substituted
-from tuning.api import comparison as comparing
 from tuning.config import Data, StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, SpaceError, StorageError, StudyError
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir
+from tuning.search import tune as searching
+from tuning.search.tune import Budget
 from tuning.study.coordinators import TOTAL_SECONDS, set_n_trials
 from tuning.study.prepare import prepare_corpus
 from tuning.study.storage import close_study
@@ -42,8 +44,8 @@ class Searches:
         self.errors: dict[str, Exception] = {}
         self.stops: set[str] = set()
 
-    def search(self, run: Any, config: StudyConfig, folder: StudyDir, **_: Any) -> bool:
-        space, root, seconds = config.space, run.args[1], run.keywords["budget"].total_seconds
+    def tune(self, config: StudyConfig, root: ResultsDir, *, budget: Budget, **_: Any) -> Any:
+        space, folder, seconds = config.space, root.study(config.study), budget.total_seconds
         self.calls.append((space, seconds))
         self.configs.append(config)
         if space in self.errors:
@@ -60,7 +62,7 @@ class Searches:
         confirmation = Confirmation.load(folder)
         assert confirmation is not None
         replace(confirmation, is_over=space not in self.stops).save(folder)
-        return space not in self.stops
+        return SimpleNamespace(is_whole=space not in self.stops)
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def searches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Searches:
     monkeypatch.chdir(tmp_path)
     make_reviews().to_csv("reviews.csv", index=False)
     made = Searches()
-    monkeypatch.setattr(comparing, "search", made.search)
+    monkeypatch.setattr(searching, "tune", made.tune)
     monkeypatch.setattr(
         "tuning.report.page.write_report", lambda study: (study.folder.report_path, None)
     )
@@ -154,12 +156,12 @@ def test_frame_and_hypermodels_become_files(searches: Searches) -> None:
     searches.stops = {"small"}
     searches.errors = {"small": SpaceError("x"), "Large": SpaceError("x")}
 
-    def search(run: Any, config: StudyConfig, *_: Any, **__: Any) -> bool:
+    def tune(config: StudyConfig, *_: Any, **__: Any) -> Any:
         searches.configs.append(config)
-        return True
+        return SimpleNamespace(is_whole=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparing, "search", search)
+        patch.setattr(searching, "tune", tune)
         comparison = tuning.compare([small, Large, "ngrams"], Data(reviews, text_column="body"))
     paths = [Path(config.space) for config in searches.configs[:2]]
     assert [path.name.rpartition("-")[0] for path in paths] == ["small", "Large"]

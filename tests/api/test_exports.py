@@ -272,7 +272,7 @@ def test_export_of_an_ensemble_trains_a_model_of_each_architecture_once(
         module.export_best(handle, number=None, ensemble=ensemble, slice_column=None)
         if ensemble:
             # The second export trains nothing.
-            monkeypatch.setattr("tuning.search.confirm.confirm", None)
+            monkeypatch.setattr("tuning.search.confirm.train_others", None)
     monkeypatch.undo()
     alone, first, second = exports
     assert alone is not None and first is not None

@@ -1,19 +1,25 @@
 """Trackers that follow a search or get a whole study."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from tests.commands import Ran, start, tune_command
 from tests.studies import Setting
-from tuning.api import tracking
-from tuning.api.tracking import following, track
+from tuning.api.tracking import track, watching
 from tuning.errors import TrackerError
-from tuning.results import ResultsDir
-from tuning.search.tune import Outcome, TuneHooks
+from tuning.results import ResultsDir, StudyDir
+from tuning.search.events import (
+    Event,
+    Outcome,
+    Progressed,
+    SearchEnded,
+    SearchStarted,
+    Subscriber,
+)
 from tuning.study.handle import StudyHandle
 from tuning.study.summary import Summary
 from tuning.trackers import targets, tracker
@@ -24,36 +30,41 @@ from tuning.trackers.targets import Target
 @pytest.fixture
 def search(
     finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Outcome]:
+) -> Callable[..., None]:
     """Return a search that starts, changes twice and ends. Its trackers can't be opened."""
 
     def fail(target: Target, study: TrackedStudy) -> None:
         raise ConnectionRefusedError(111, "Connection refused")
 
-    def run(*, hooks: TuneHooks) -> Outcome:
-        outcome = finished[1]
-        hooks.on_start(cast("Any", None), cast("Any", None))
-        for _ in range(2):
-            hooks.on_change(cast("Any", SimpleNamespace(summary=outcome.summary)))
-        hooks.then(cast("Any", None), outcome)
-        return outcome
+    def run(subscribers: Sequence[Subscriber]) -> None:
+        opened, outcome = cast("Any", None), finished[1]
+        changed = Progressed(outcome.summary, 8, 2, {}, 0, 1.0, 1.0)
+        for event in (SearchStarted(opened), changed, changed, SearchEnded(opened, outcome)):
+            for subscriber in subscribers:
+                subscriber(event)
 
-    monkeypatch.setattr(Target, "open", fail)
+    monkeypatch.setattr(tracker, "open_tracker", fail)
     monkeypatch.setattr(targets, "find_spec", lambda name: name)
     return run
 
 
+@contextlib.contextmanager
+def followers_of(folder: StudyDir, *trackers: str) -> Iterator[list[Subscriber]]:
+    """Give the trackers alone of the subscribers of a search."""
+    with watching(folder, metric="val_accuracy", log_to=trackers) as subscribers:
+        yield [one for one in subscribers if isinstance(one, tracker.Follower)]
+
+
 def test_tracker_that_fails_is_one_warning_and_the_search_goes_on(
-    search: Callable[..., Outcome],
+    search: Callable[..., None],
     finished: tuple[ResultsDir, Outcome],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shown: list[object] = []
-    hooks = TuneHooks(on_start=lambda *_: shown.append("start"), on_change=shown.append)
+    shown: list[Event] = []
     trackers = ["mlflow:http://me:secret@host", "tensorboard:runs"]
-    with following(trackers, finished[0].study("s")) as follow:
-        search(hooks=follow(hooks))
-    assert len(shown) == 3
+    with followers_of(finished[0].study("s"), *trackers) as followers:
+        search([*followers, shown.append])
+    assert len(shown) == 4
     warnings = capsys.readouterr().err
     assert warnings.count("warning:") == 2
     assert "mlflow:http://me:***@host could not be written: Connection refused. The" in " ".join(
@@ -62,36 +73,34 @@ def test_tracker_that_fails_is_one_warning_and_the_search_goes_on(
     assert "secret" not in warnings
 
 
-def test_search_is_written_before_its_confirmation_and_after_an_interrupt(
-    search: Callable[..., Outcome],
+def test_search_is_written_after_an_interrupt(
+    search: Callable[..., None],
     finished: tuple[ResultsDir, Outcome],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    steps: list[object] = []
+    written: list[int] = []
 
-    class Follows:
-        def __init__(self, target: Target, folder: object, **_: object) -> None:
-            steps.append(str(target))
-
-        def changed(self, summary: Summary) -> None:
-            steps.append(summary.n_finished)
-
-        def close(self) -> None:
-            steps.append("closed")
-
-        def finish(self, seconds: float) -> None:
-            assert 0 < seconds <= tracking.FINISH_SECONDS
+    def write(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> None:
+        written.extend(summary.n_finished for summary in summaries)
 
     def interrupted() -> None:
-        hooks = TuneHooks(then=lambda *_: steps.append("confirmation"))
-        with following(["wandb:w"], finished[0].study("s")) as follow:
-            search(hooks=follow(hooks))
+        with followers_of(finished[0].study("s"), "wandb:w") as followers:
+            search(followers)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tracker, "Follower", Follows)
+    monkeypatch.setattr(tracker, "write_study", write)
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert steps == ["wandb:w", 8, 8, 8, "confirmation", "closed"]
+    assert set(written) == {8}
+
+
+def test_search_that_does_not_start_is_not_written(
+    search: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with followers_of(StudyDir(tmp_path / "s"), "wandb:w"):
+        pass
+    assert capsys.readouterr().err == ""
+    assert not (tmp_path / "s").exists()
 
 
 def test_machine_that_joins_writes_to_no_tracker(run_cli: Callable[..., Ran]) -> None:

@@ -5,24 +5,28 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import create_trial
 
 from tests.confirmations import with_repeats
-from tuning.confirmation.rounds import Confirmation
 from tuning.display import progress
 from tuning.display.console import FILE_WIDTH, PlainConsole
 from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
 from tuning.display.progress import LinearDisplay
-from tuning.display.running import run_confirmation
+from tuning.display.running import Display
 from tuning.display.tables import best_table, warn_if_behind
 from tuning.documents import write
-from tuning.evaluation.linear_reference import BackgroundFit, LinearReference
+from tuning.evaluation.linear_reference import (
+    BackgroundFit,
+    LinearReference,
+    read_linear_reference,
+)
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import REFERENCE_NAME
-from tuning.search.confirm import ConfirmHooks
+from tuning.search.events import CallEnded, ConfirmationStarted, RepeatEnded
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import summarize
 
@@ -51,7 +55,6 @@ def test_stored_value_is_printed_at_the_start_and_only_once(
         linear.show()
         linear.wait(lambda: False)
     assert capsys.readouterr().out == ""
-    assert linear.reference == REFERENCE
 
 
 def test_value_is_printed_when_it_is_known(
@@ -61,8 +64,9 @@ def test_value_is_printed_when_it_is_known(
         linear.start(corpus)
         assert capsys.readouterr().out == ""
         linear.wait(lambda: False)
-        assert linear.reference is not None
-        assert f"a validation F1 of {linear.reference.scores['f1']:.4f}" in capsys.readouterr().out
+        reference = read_linear_reference(corpus.folder)
+        assert reference is not None
+        assert f"a validation F1 of {reference.scores['f1']:.4f}" in capsys.readouterr().out
 
 
 def test_training_starts_at_its_call_alone_and_once(
@@ -144,29 +148,27 @@ def test_long_lines_are_broken_in_a_notebook_alone(monkeypatch: pytest.MonkeyPat
     assert (notebook.soft_wrap, notebook.width) == (False, N_COLUMNS)
 
 
-def test_confirmation_whose_budget_is_used_up_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_confirmation_whose_budget_is_used_up_says_so(
+    corpus: Corpus, capsys: pytest.CaptureFixture[str]
+) -> None:
     done = replace(with_repeats({3: [0.9] * 3, 0: [0.5] * 3}), rounds=3, budget_seconds=90.0)
 
-    def nothing(hooks: ConfirmHooks) -> Confirmation:
-        hooks.on_start(done, 2)
-        return done
-
-    run_confirmation(nothing, study="s")
+    opened: Any = SimpleNamespace(corpus=corpus)
+    display = Display("s", metric="val_accuracy")
+    display(ConfirmationStarted(done, n_workers=2))
+    display(CallEnded(opened, confirmation=done))
     words = "Nothing was trained: the budget is used up. `make confirm STUDY=s SHARE=1` trains"
     assert words in " ".join(capsys.readouterr().out.split())
-    run_confirmation(lambda hooks: done, study="s")
+    display(CallEnded(opened, confirmation=replace(done, spent_seconds=9.0)))
     assert "Nothing was trained" not in capsys.readouterr().out
 
 
-def test_progress_of_a_confirmation_without_a_budget() -> None:
+def test_progress_of_a_confirmation_without_a_budget(capsys: pytest.CaptureFixture[str]) -> None:
     """No trial has times if all were imported."""
     done = replace(with_repeats({3: [0.9] * 3, 0: [0.5] * 3}), budget_seconds=0.0)
-
-    def trained(hooks: ConfirmHooks) -> Confirmation:
-        hooks.on_change("trial 3, seed 1", done)
-        return done
-
-    assert run_confirmation(trained, study="s") is done
+    with Display("s", metric="val_accuracy") as display:
+        display(RepeatEnded("trial 3, seed 1", done))
+    assert capsys.readouterr().out == "trial 3, seed 1\n"
 
 
 def test_table_of_a_large_front_has_five_columns() -> None:

@@ -382,7 +382,7 @@ def test_retraining_that_does_not_train_as_the_search_did_is_refused(
     results, outcome = finished
     config, best = read_record(results.study("s")).config, copy.deepcopy(outcome.summary.ranked[0])
     best.user_attrs["best_epoch"] = 4
-    monkeypatch.setattr(retraining.Dispatcher, "events", lambda self, seconds: ended(self, message))
+    monkeypatch.setattr(Dispatcher, "events", lambda self, seconds: ended(self, message))
     with pytest.raises(ExportError, match=expected):
         retrained_of(finished, [Retraining.of(best, seed=config.seed)], config)
 

@@ -41,7 +41,7 @@ from tuning.report.quality import Quality
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows, record_rows, trial_rows, trials_table
 from tuning.results import ResultsDir, StudyDir
-from tuning.search.tune import Outcome
+from tuning.search.tune import Budget, Outcome
 from tuning.spaces.hyperparameters import distributions, suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -625,17 +625,16 @@ def test_command_of_the_report_has_every_setting(
     rows = record_rows(replace(RECORD, config=config), CARD, n_trials=7)
     words = shlex.split(dict(rows)["command"])
     assert words[:4] == ["python", "-m", "tuning", "tune"]
-    calls: list[Any] = []
+    calls: list[tuple[StudyConfig, ResultsDir, Budget]] = []
 
-    def search(run: Any, *_: object, **__: object) -> bool:
-        calls.append(run)
-        return False
+    def search(config: StudyConfig, root: ResultsDir, *, budget: Budget, **_: object) -> Any:
+        calls.append((config, root, budget))
+        return SimpleNamespace(is_whole=False)
 
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
-    monkeypatch.setattr("tuning.api.search.search", search)
+    monkeypatch.setattr("tuning.search.tune.tune", search)
     assert run_cli("tune", *words[4:]).code == INTERRUPTED
-    ((again, root),) = [run.args for run in calls]
-    budget = calls[0].keywords["budget"]
+    ((again, root, budget),) = calls
     corpus = cast("Corpus", SimpleNamespace(card=CARD))
     folder = root.study(again.study)
     assert with_parts(again, folder, corpus=corpus, min_texts=budget.min_texts) == config

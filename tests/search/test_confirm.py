@@ -1,9 +1,8 @@
 """Confirmations with real trainings: they are resumed, refused, and used by the export."""
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -12,22 +11,25 @@ from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
 from tests.confirmations import play
-from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, session_of
+from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
-from tuning.config import Limits, TrainConfig, Workers
+from tuning.config import TrainConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.outcomes import LASTING, FailureReason
+from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import confirm as confirming
 from tuning.search.confirm import (
     ConfirmationSize,
-    ConfirmHooks,
     begin,
     confirm,
     finalists_of,
     require_finished,
     with_others,
+)
+from tuning.search.events import (
+    RepeatEnded,
 )
 from tuning.spaces.loading import load_hypermodel
 from tuning.study.handle import StudyHandle
@@ -37,27 +39,20 @@ from tuning.study.summary import summarize
 from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
 
-SIZES = {field.name for field in fields(ConfirmationSize)}
-
 
 @pytest.fixture
 def setting(copied: Setting) -> Setting:
     return copied
 
 
-def run(setting: Setting, **options: Any) -> Confirmation:
-    of_size = {
-        "top": 2,
-        "n_seeds": 2,
-        "share": 10.0,
-        **{name: options.pop(name) for name in [*options] if name in SIZES},
-    }
-    workers = Workers(1)
+def run(
+    setting: Setting, on_change: Callable[[RepeatEnded], None] = lambda event: None, **size: Any
+) -> Confirmation:
     return confirm(
         StudyHandle.of(setting.results, "s"),
-        size=ConfirmationSize(**of_size),
-        workers=workers,
-        hooks=ConfirmHooks(**options),
+        size=ConfirmationSize(**{"top": 2, "n_seeds": 2, "share": 10.0, **size}),
+        workers=Workers(1),
+        subscribers=[on(RepeatEnded, on_change), annotate],
     )
 
 
@@ -70,7 +65,7 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     setting: Setting,
 ) -> None:
     events: list[str] = []
-    confirmation = run(setting, on_change=lambda event, _: events.append(event))
+    confirmation = run(setting, on_change=lambda ended: events.append(ended.event))
     assert confirmation.is_over and confirmation.rounds == 2
     baseline = next(finalist for finalist in confirmation.finalists if finalist.is_baseline)
     # The search used seed 0.
@@ -78,9 +73,9 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     assert len(events) == sum(len(finalist.repeats) for finalist in confirmation.finalists)
     assert confirmation == Confirmation.load(setting.folder)
     first = repeats(confirmation)
-    assert repeats(run(setting, on_change=lambda event, _: pytest.fail(event))) == first
+    assert repeats(run(setting, on_change=lambda ended: pytest.fail(ended.event))) == first
     more: list[str] = []
-    after = repeats(run(setting, n_seeds=3, on_change=lambda event, _: more.append(event)))
+    after = repeats(run(setting, n_seeds=3, on_change=lambda ended: more.append(ended.event)))
     assert more and all("seed 3" in event for event in more)
     assert all(after[trial].items() >= values.items() for trial, values in first.items())
 
@@ -184,8 +179,8 @@ def test_pruned_trial_is_repeated_for_the_epochs_of_its_role() -> None:
     """The best trial of an architecture may be in the sample of pruned trials too."""
     pruned, other = (Finalist(7, {}, 0.4, 1.0, epochs=epochs) for epochs in (5, 1))
     confirmation = Confirmation("val_accuracy", [1], 9.0, 9.0, [], pruned=[pruned], others=[other])
-    session: Any = SimpleNamespace(pool=SimpleNamespace(workers=[]), limits=Limits())
-    repeats = confirming._Repeats(session, confirmation, lambda event, now: None)
+    session: Any = None
+    repeats = confirming._Repeats(session, confirmation)
     assert repeats._finalist(confirming._Repeat(7, seed=1)) is other
     assert repeats._finalist(confirming._Repeat(7, seed=0)) is pruned
 

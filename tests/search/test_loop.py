@@ -14,17 +14,17 @@ from optuna.trial import TrialState
 
 from tests.fake_workers import EPOCHS, FakePool, Script, epoch, result_of, trains
 from tests.stored_documents import CARD
-from tests.studies import CONFIG, session_of
+from tests.studies import CONFIG, on, session_of
 from tuning.atomic_io import read_history
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, StorageError, StudyError
 from tuning.outcomes import FailureReason, SearchEnd
 from tuning.results import ResultsDir
 from tuning.search import ends, loop, open_trials
+from tuning.search.events import Interrupt, Progressed
 from tuning.search.loop import Search
 from tuning.search.open_trials import OpenTrials
-from tuning.search.progress import Progressed
-from tuning.search.session import Interrupt, Session
+from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.coordinators import Coordinators
@@ -71,8 +71,8 @@ class Run:
     events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        coordinators = Alone(self.session.study)
-        self.search = Search(self.session, coordinators, on_change=self._changed)
+        session = replace(self.session, subscribers=[on(Progressed, self._changed)])
+        self.search = Search(session, Alone(session.study))
 
     def _changed(self, progressed: Progressed) -> None:
         self.progressed = progressed

@@ -6,24 +6,29 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import psutil
 import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
 from tests.commands import start, tune_command, wait_for
-from tests.studies import Setting
+from tests.studies import CONFIG, SPACE, Setting, on, session_of
 from tuning.atomic_io import read_history, read_json
 from tuning.config import Limits, TrainConfig
 from tuning.documents import unstructure
 from tuning.errors import SpaceError, StudyError
 from tuning.inputs.data_card import REFERENCE_NAME
+from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir
+from tuning.search import tune as searching
+from tuning.search.events import NotConfirmed
 from tuning.search.tune import Outcome, configure
 from tuning.study.handle import StudyHandle, status_of
-from tuning.study.summary import PHASES
+from tuning.study.summary import PHASES, summarize
 from tuning.workers.pool import Pool
 
 END_SECONDS = 60  # maximum time that a test waits for the end of a process
@@ -363,7 +368,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
     setting.run_in_build(f"{imports}if hp.get('vocab_size') == 11:\n    {code}")
     bad = {"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
 
-    def enqueue(corpus: object, space: object) -> None:
+    def enqueue(_: object) -> None:
         setting.study().enqueue_trial(bad)
 
     outcome = setting.tune(3, limits=limits, on_start=enqueue)
@@ -377,9 +382,31 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
 
 
 def test_second_process_is_refused_with_the_name_of_the_first(setting: Setting) -> None:
-    def again(corpus: object, space: object) -> None:
+    def again(_: object) -> None:
         with pytest.raises(StudyError, match=rf"locked by process {os.getpid()} on .* since 20"):
             setting.tune(1)
 
     setting.tune(1, on_start=again)
     assert not setting.folder.lock_holder_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("ended", "is_running", "reason"),
+    [
+        (SearchEnd.FINISHED, False, "needs 3 or more completed trials"),
+        (SearchEnd.FINISHED, True, "running on other machines"),
+        (SearchEnd.INTERRUPTED, False, None),
+    ],
+)
+def test_search_that_cannot_be_confirmed_says_why(
+    ended: SearchEnd, is_running: bool, reason: str | None, tmp_path: Path
+) -> None:
+    study = optuna.create_study(direction="maximize")
+    if is_running:
+        study.ask()
+    session = session_of(study, CONFIG, SPACE, ResultsDir(tmp_path))
+    outcome = Outcome(summarize(study, metric="val_accuracy"), SPACE, ended, n_trials=3)
+    reasons: list[str] = []
+    skipped = on(NotConfirmed, lambda event: reasons.append(event.reason))
+    assert searching._confirm(replace(session, subscribers=[skipped]), outcome) is None
+    assert [reason in said for said in reasons] == [True] * (reason is not None)

@@ -290,6 +290,11 @@ def test_headers_without_end_are_refused_by_their_size(connect: Connect) -> None
     assert refusal(until_closed(client))[0] == 431
 
 
-def test_bytes_that_are_no_request_are_refused_in_a_sentence(connect: Connect) -> None:
+def test_bytes_that_are_no_request_are_refused_in_a_sentence_and_not_logged(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
     status, sentence = refusal(until_closed(connect(b"BREW / HTTP/1.1\r\n\r\n")))
     assert (status, "HTTP request" in sentence) == (400, True)
+    upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert b"200 OK" in read_answer(connect(HEALTH[:-2] + upgrade))
+    assert caplog.text == ""

@@ -26,8 +26,8 @@ from tuning.errors import StudyError, TuningError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import proposals
+from tuning.search.events import Progressed
 from tuning.search.open_trials import OpenTrial
-from tuning.search.progress import Progressed
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
 from tuning.search.writer import StudyWriter

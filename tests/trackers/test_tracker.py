@@ -4,6 +4,7 @@ import copy
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import optuna
 import pytest
@@ -14,9 +15,10 @@ from tests.texts import substitute
 from tests.tracker_readers import output_of
 from tuning.errors import TrackerError
 from tuning.results import ResultsDir, StudyDir
-from tuning.search.tune import Outcome
+from tuning.search.events import Outcome, SearchStarted
 from tuning.study.study import read_record
 from tuning.study.summary import Summary
+from tuning.trackers import tracker as tracker_module
 from tuning.trackers.contents import TrackedStudy, TrackedTrial, tracked_trial
 from tuning.trackers.targets import KINDS, Target
 from tuning.trackers.tracker import Follower, reason_of, write_study
@@ -59,7 +61,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
         tracker.studies.append(study)
         return tracker
 
-    monkeypatch.setattr(Target, "open", opened)
+    monkeypatch.setattr(tracker_module, "open_tracker", opened)
     yield tracker
     tracker.may_write.set()
 
@@ -186,6 +188,7 @@ def following(folder: StudyDir, changes: Iterable[Summary]) -> tuple[Follower, l
     """Return a follower that has got changes, and the list of its failures."""
     failures: list[str] = []
     follower = Follower(TARGET, folder, on_failure=failures.append)
+    follower(SearchStarted(cast("Any", None)))
     for summary in changes:
         follower.changed(summary)
     return follower, failures

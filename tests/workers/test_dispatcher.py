@@ -1,5 +1,6 @@
 """The dispatcher, with fake workers that send the messages of a script."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -7,10 +8,10 @@ import pytest
 
 from tests.fake_workers import FakePool, Script, epoch, result_of, trains
 from tuning.config import Limits, TrainConfig
-from tuning.outcomes import FailureReason
+from tuning.outcomes import MAX_LOST, FailureReason
 from tuning.training.result import Answer, TrainingJob
 from tuning.workers import dispatcher as dispatcher_module
-from tuning.workers.dispatcher import Dispatcher
+from tuning.workers.dispatcher import Dispatcher, run_jobs
 from tuning.workers.messages import EpochEnded, Train, TrainingEnded, TrainingFailed
 from tuning.workers.pool import AnyWorker
 
@@ -186,3 +187,49 @@ def test_time_in_which_the_coordinator_was_stopped_is_no_time_of_a_worker(
     clock.now += 2.0
     ((_, reason, _),) = watched.exceeded()
     assert reason is FailureReason.SILENT
+
+
+def test_jobs_are_trained_to_their_ends_and_a_lost_job_again() -> None:
+    started: list[object] = []
+
+    def dies_once(job: TrainingJob) -> Script:
+        started.append(job.values["units"])
+        if started == [0, 1]:
+            yield None
+        yield from trains(job)
+
+    jobs = run_jobs(FakePool(dies_once).as_pool, requests_of(3), limits=Limits())
+    seen = [(job, type(message)) for job, message in jobs]
+    assert started == [0, 1, 2, 1]
+    training = [EpochEnded, EpochEnded, TrainingEnded]
+    assert seen == [(job, kind) for job in (0, 2, 1) for kind in training]
+
+
+def test_job_that_is_lost_again_has_failed() -> None:
+    def dies(job: TrainingJob) -> Script:
+        yield None
+
+    pool = FakePool(dies)
+    ((job, message),) = run_jobs(pool.as_pool, requests_of(1), limits=Limits())
+    assert (job, cast("TrainingFailed", message).reason) == (0, FailureReason.LOST)
+    assert len(pool.replaced) == MAX_LOST
+
+
+def test_no_job_starts_once_the_caller_stops() -> None:
+    ended: list[int] = []
+    for job, message in run_jobs(
+        FakePool(trains).as_pool,
+        requests_of(3),
+        limits=Limits(),
+        is_stopped=lambda: len(ended) == 2,
+    ):
+        if isinstance(message, TrainingEnded):
+            ended.append(job)
+    assert ended == [0, 1]
+
+
+def requests_of(n_jobs: int) -> dict[int, Train]:
+    return {
+        number: replace(REQUEST, job=replace(JOB, values={"units": number}))
+        for number in range(n_jobs)
+    }

@@ -23,7 +23,7 @@ from tuning.commands import install
 from tuning.config import Limits, TrainConfig, Workers
 from tuning.errors import PoolError
 from tuning.search.confirm import ConfirmationSize, confirm
-from tuning.search.progress import Progressed
+from tuning.search.events import Progressed
 from tuning.study.handle import StudyHandle
 from tuning.workers import ray_cluster, ray_pool
 from tuning.workers.ray_cluster import Shares, load_ray, node_capacities
@@ -113,7 +113,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
         "\n".join(f"if {searched} == ({size}, 8):\n    {code}" for size, code in bad.items())
     )
 
-    def enqueue(corpus: object, space: object) -> None:
+    def enqueue(_: object) -> None:
         for size in bad:
             setting.study().enqueue_trial(
                 {"vocab_size": size, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}

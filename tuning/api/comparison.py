@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,8 @@ from rich.markup import escape
 from tuning.api.cells import space_place
 from tuning.api.inputs import data_stem, source_of
 from tuning.api.parameters import plain_numbers, workers_of
-from tuning.api.search import search
 from tuning.api.study import Study
-from tuning.api.tracking import require_trackers
+from tuning.api.tracking import require_trackers, watching
 from tuning.commands import repeated
 from tuning.config import Data, Limits, Workers, given, require_positive
 from tuning.display.console import console, end_script, warn
@@ -281,17 +279,19 @@ def compare(
         )
         console.print(escape(line))
         config = searching.configure(folder.name, {**settings, "space": space}, folder)
-        run = partial(
-            searching.tune,
-            config,
-            root,
-            storage_url=url,
-            budget=searching.Budget(total_seconds=seconds),
-            workers=chosen,
-            limits=limits,
-        )
         try:
-            is_whole = search(run, config, folder, log_to=log_to)
+            with watching(folder, metric=config.metric, log_to=log_to) as subscribers:
+                outcome = searching.tune(
+                    config,
+                    root,
+                    storage_url=url,
+                    budget=searching.Budget(total_seconds=seconds),
+                    workers=chosen,
+                    limits=limits,
+                    confirms=True,
+                    subscribers=subscribers,
+                )
+            is_whole = outcome.is_whole
         except SpaceError as error:
             warn(f"{short_name(space)} failed, and the others go on: {error}")
         if not is_whole:

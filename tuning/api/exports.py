@@ -237,18 +237,20 @@ def _train_others(study: StudyHandle, *, progress: Progress) -> None:
     from tuning.confirmation.plan import due_others
     from tuning.search import confirm as confirming
     from tuning.search.confirm import with_others
+    from tuning.search.events import Event, RepeatEnded, log
 
     if study.confirmation is None:
         return
     _, due = due_others(with_others(study.confirmation, study.summary, study.space))
     if not due:
         return
+
+    def show(event: Event) -> None:
+        if isinstance(event, RepeatEnded):
+            progress(event.event, 0.0)
+
     progress("training a model of each other architecture", 0.0)
-    trained = confirming.confirm(
-        study,
-        hooks=confirming.ConfirmHooks(on_change=lambda event, _: progress(event, 0.0)),
-        train=confirming.train_others,
-    )
+    trained = confirming.train_others(study, subscribers=[log, show])
     if due_others(trained)[1]:
         raise KeyboardInterrupt
 

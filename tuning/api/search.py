@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.api import cells
 from tuning.api.inputs import default_study, source_of
 from tuning.api.parameters import plain_numbers, workers_of
+from tuning.api.tracking import watching
 from tuning.commands import typed
 from tuning.config import Data, Limits, Workers, given, parse_objectives
 from tuning.display.console import console, end_script
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuning.api.study import Study
-    from tuning.config import StudyConfig
-    from tuning.search.tune import Outcome
 
 
 @plain_numbers
@@ -163,17 +161,21 @@ def tune(
     if join:
         _fetch_study(folder, settings, study=study, storage=storage)
     config = searching.configure(folder.name, settings, folder)
-    run = partial(
-        searching.tune,
-        config,
-        root,
-        storage_url=root.storage_url(storage),
-        budget=budget,
-        workers=chosen,
-        limits=limits,
-        failures=searching.FailurePolicy(keep_going=keep_going, **given(dead_seconds=dead_seconds)),
-    )
-    if not search(run, config, folder, log_to=log_to, confirms=confirm and not join):
+    with watching(folder, metric=config.metric, log_to=log_to) as subscribers:
+        outcome = searching.tune(
+            config,
+            root,
+            storage_url=root.storage_url(storage),
+            budget=budget,
+            workers=chosen,
+            limits=limits,
+            failures=searching.FailurePolicy(
+                keep_going=keep_going, **given(dead_seconds=dead_seconds)
+            ),
+            confirms=confirm and not join,
+            subscribers=subscribers,
+        )
+    if not outcome.is_whole:
         end_script()
     if join:
         console.print(
@@ -181,27 +183,6 @@ def tune(
             f" type `{typed('confirm', study=folder.name)}` there."
         )
     return Study(folder, root, storage=storage)
-
-
-def search(
-    run: Callable[..., Outcome],
-    config: StudyConfig,
-    folder: StudyDir,
-    *,
-    log_to: Sequence[str] = (),
-    confirms: bool = True,
-) -> bool:
-    """Search, show the progress, and confirm the best configurations; return False after an
-    interrupt. `run` searches, with the keyword argument `hooks`.
-    """
-    from tuning.api.tracking import following
-    from tuning.display.logs import logging_to
-    from tuning.display.running import search_and_confirm
-
-    with logging_to(folder), following(log_to, folder) as follow:
-        return search_and_confirm(
-            lambda hooks: run(hooks=follow(hooks)), metric=config.metric, confirms=confirms
-        )
 
 
 def _space_name(space: Any) -> str | None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tuning.api.parameters import plain_numbers, workers_of
+from tuning.api.tracking import watching
 from tuning.config import Limits, Workers, given
 from tuning.display.console import end_script, warn
-from tuning.display.logs import import_optuna, logging_to
-from tuning.display.running import run_confirmation
-from tuning.display.tables import warn_if_behind
+from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError, TrackerError
 from tuning.results import ResultsDir, StudyDir
 
@@ -213,23 +211,19 @@ class Study:
             StudyError: too few trials are complete, or another process works on the study.
             KeyboardInterrupt: the user interrupted the trainings, outside a notebook.
         """
-        from tuning.evaluation.linear_reference import read_linear_reference
         from tuning.search import confirm as confirming
 
         study = self._read()
-        run = partial(
-            confirming.confirm,
-            study,
-            size=confirming.ConfirmationSize(
-                **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)
-            ),
-            workers=workers_of(workers),
-            limits=limits,
-        )
-        with logging_to(self._folder):
-            confirmation = run_confirmation(run, study=self.name)
-            corpus_dir = self._results.cache_dir(study.record.data_fingerprint)
-            warn_if_behind(read_linear_reference(corpus_dir), confirmation, study=self.name)
+        with watching(self._folder, metric=study.config.metric) as subscribers:
+            confirmation = confirming.confirm(
+                study,
+                size=confirming.ConfirmationSize(
+                    **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)
+                ),
+                workers=workers_of(workers),
+                limits=limits,
+                subscribers=subscribers,
+            )
         if not confirmation.is_over:
             end_script()
         return self

@@ -1,11 +1,10 @@
-"""Functions that write a study to trackers, during a search or at once."""
+"""The subscribers of a search, and the writing of a study to trackers at once."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,7 @@ from tuning.results import StudyDir
 from tuning.trackers.targets import Target, parse_targets
 
 if TYPE_CHECKING:
-    from tuning.inputs.corpus import Corpus
-    from tuning.search.progress import Progressed
-    from tuning.search.session import Session
-    from tuning.search.tune import Outcome, TuneHooks
-    from tuning.spaces.loading import SearchSpace
+    from tuning.search.events import Subscriber
     from tuning.study.handle import StudyHandle
 
 # Maximum time for which the end of a search waits for the trackers.
@@ -29,49 +24,33 @@ FINISH_SECONDS = 30
 
 
 @contextlib.contextmanager
-def following(
-    trackers: Iterable[str], folder: StudyDir
-) -> Iterator[Callable[[TuneHooks], TuneHooks]]:
-    """Give a function that adds trackers to the hooks of a search, and wait for the trackers at the
-    end. A failed tracker is a warning and does not end the search.
+def watching(
+    folder: StudyDir, *, metric: str, log_to: Iterable[str] = ()
+) -> Iterator[Sequence[Subscriber]]:
+    """Give the subscribers of a search or a confirmation, and wait for the trackers at the end. A
+    failed tracker is a warning and does not end the search.
     """
+    from tuning.display.running import Display
+    from tuning.report.dashboard import annotate
+    from tuning.search.events import log
     from tuning.trackers.tracker import Follower
-
-    targets = require_trackers(trackers)
-    followers: list[Follower] = []
 
     def fail(target: Target, reason: str) -> None:
         later = typed("track", study=folder.name, log_to=target)
         warn(f"{_sentence(target, reason)} The search loses nothing; {later} writes it later.")
 
-    def follow(hooks: TuneHooks) -> TuneHooks:
-        def start(corpus: Corpus, space: SearchSpace) -> None:
-            followers.extend(
-                Follower(target, folder, on_failure=partial(fail, target)) for target in targets
-            )
-            hooks.on_start(corpus, space)
-
-        def change(state: Progressed) -> None:
-            for follower in followers:
-                follower.changed(state.summary)
-            hooks.on_change(state)
-
-        def then(session: Session, outcome: Outcome) -> None:
-            # No change of the search follows, and a confirmation may take long.
-            for follower in followers:
-                follower.changed(outcome.summary)
-            hooks.then(session, outcome)
-
-        return replace(hooks, on_start=start, on_change=change, then=then)
-
-    try:
-        yield follow
-    finally:
-        for follower in followers:
-            follower.close()
-        deadline = time.monotonic() + FINISH_SECONDS
-        for follower in followers:
-            follower.finish(max(deadline - time.monotonic(), 0.0))
+    targets = require_trackers(log_to)
+    trackers = [Follower(target, folder, on_failure=partial(fail, target)) for target in targets]
+    with logging_to(folder):
+        try:
+            with Display(folder.name, metric=metric) as display:
+                yield [log, *trackers, display, annotate]
+        finally:
+            for tracker in trackers:
+                tracker.close()
+            deadline = time.monotonic() + FINISH_SECONDS
+            for tracker in trackers:
+                tracker.finish(max(deadline - time.monotonic(), 0.0))
 
 
 def track(trackers: Iterable[str], study: StudyHandle) -> list[Target]:

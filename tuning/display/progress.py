@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -25,18 +24,15 @@ from rich.progress import (
 from rich.progress_bar import ProgressBar
 
 from tuning.config import MAX_TRIALS
-from tuning.display.console import console, duration, warn
+from tuning.display.console import console, duration
 from tuning.display.notebook import NotebookLive
-from tuning.display.tables import card_table
 from tuning.text import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tuning.evaluation.linear_reference import LinearReference
     from tuning.inputs.corpus import Corpus
-    from tuning.search.progress import Progressed
-    from tuning.spaces.loading import SearchSpace
+    from tuning.search.events import Progressed
 
 PLAIN_SECONDS = 10  # Time between two plain lines about the rows of a file.
 WAIT_SECONDS = 60  # Maximum time that a finished search waits for the linear model.
@@ -81,48 +77,6 @@ def steps() -> Iterator[Callable[[str, float], None]]:
         )
 
 
-class SearchDisplay:
-    def __init__(self) -> None:
-        self._stack = contextlib.ExitStack()
-        self._step: Callable[[str, float], None] | None = None
-        self._live: Live | NotebookLive | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
-
-    def prepare(self, label: str, share: float) -> None:
-        if self._step is None:
-            self._step = self._stack.enter_context(steps())
-        self._step(label, share)
-
-    def start(self, corpus: Corpus, space: SearchSpace) -> None:
-        """End the preparation's progress bar, and show the data card and the space's notes."""
-        from tuning.inputs.kinds import NGRAMS
-        from tuning.inputs.ngram_vocabulary import repeats_words
-
-        self._stack.close()
-        for note in space.notes:
-            console.print(escape(note))
-        console.print(card_table(corpus.card))
-        if NGRAMS.is_taken_by(space) and not repeats_words(corpus.split("train").texts):
-            warn("No word of the training texts occurs twice, so all their n-grams are kept.")
-        if console.is_terminal:
-            self._live = self._stack.enter_context(
-                Live(console=console, refresh_per_second=4, transient=True)
-            )
-        elif console.is_jupyter:
-            self._live = self._stack.enter_context(NotebookLive())
-
-    def change(self, state: Progressed) -> None:
-        if self._live:
-            self._live.update(_panel(state))
-        elif state.event:
-            console.print(escape(f"[{_count(state)}] {state.event}{_time_left(state)}"))
-
-
 class LinearDisplay:
     """The linear model of a search, which is trained in a process of its own. Its value is printed
     once, after the training.
@@ -139,10 +93,6 @@ class LinearDisplay:
 
     def __exit__(self, *exc: object) -> None:
         self._fit.close()
-
-    @property
-    def reference(self) -> LinearReference | None:
-        return self._fit.reference
 
     def start(self, corpus: Corpus) -> None:
         from tuning.inputs.data_card import REFERENCE_NAME
@@ -187,7 +137,11 @@ def _time_left(state: Progressed) -> str:
     return "" if state.seconds_left is None else f" (about {duration(state.seconds_left)} left)"
 
 
-def _panel(state: Progressed) -> RenderableType:
+def change_line(state: Progressed) -> str:
+    return f"[{_count(state)}] {state.event}{_time_left(state)}"
+
+
+def change_panel(state: Progressed) -> RenderableType:
     summary = state.summary
     counts = (
         f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned,"

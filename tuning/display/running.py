@@ -1,121 +1,142 @@
-"""A search and a confirmation with their progress and their results on the console."""
+"""A search and a confirmation on the console: their progress and their results."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from rich.live import Live
 from rich.markup import escape
 
 from tuning.commands import repeated, typed
-from tuning.display.console import console
-from tuning.display.progress import LinearDisplay, SearchDisplay, steps
-from tuning.display.tables import print_confirmation, print_outcome, warn_if_behind
+from tuning.display.console import console, warn
+from tuning.display.notebook import NotebookLive
+from tuning.display.progress import LinearDisplay, change_line, change_panel, steps
+from tuning.display.tables import (
+    card_table,
+    print_confirmation,
+    print_outcome,
+    warn_if_behind,
+)
 from tuning.outcomes import SearchEnd
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
-    from tuning.inputs.corpus import Corpus
-    from tuning.search.progress import Progressed
-    from tuning.search.session import Session
-    from tuning.search.tune import Outcome
-    from tuning.spaces.loading import SearchSpace
+    from tuning.search.events import Event, OpenedStudy, Progressed
 
 
-def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms: bool) -> bool:
-    """Run a search, show its progress and outcome, and confirm its best trials with the same
-    workers; return False if the user interrupted one of them.
-    """
-    from tuning.confirmation.rounds import Confirmation
-    from tuning.report.dashboard import annotate
-    from tuning.search.confirm import confirm_within
-    from tuning.search.tune import TuneHooks
+class Display:
+    """A subscriber that shows a search, its outcome, and a confirmation with its result."""
 
-    confirmations: list[Confirmation] = []
-    with contextlib.ExitStack() as shown, LinearDisplay(metric) as linear:
-        display = shown.enter_context(SearchDisplay())
+    def __init__(self, study: str, *, metric: str) -> None:
+        self._study, self._linear = study, LinearDisplay(metric)
+        self._shown = contextlib.ExitStack()  # The bar or the table that is shown now.
+        self._step: Callable[[str, float], None] | None = None
+        self._live: Live | NotebookLive | None = None
+        self._spent = 0.0  # Seconds of the confirmation before this call.
 
-        def start(corpus: Corpus, space: SearchSpace) -> None:
-            display.start(corpus, space)
-            linear.start(corpus)
+    def __enter__(self) -> Self:
+        return self
 
-        def change(state: Progressed) -> None:
-            if any(state.running.values()):
-                linear.train()
-            linear.show()
-            display.change(state)
+    def __exit__(self, *exc: object) -> None:
+        self._clear()
+        self._linear.__exit__(*exc)
 
-        def then(session: Session, outcome: Outcome) -> None:
-            shown.close()
-            linear.train()
-            print_outcome(outcome, session.corpus.card, Confirmation.load(session.folder))
-            name = session.folder.name
-            if confirms and _can_be_confirmed(outcome):
-                confirm = partial(confirm_within, session, min_complete=outcome.min_complete)
-                confirmations.append(run_confirmation(confirm, study=name))
-            if confirmations or outcome.ended in (SearchEnd.FINISHED, SearchEnd.EXHAUSTED):
-                linear.wait(lambda: session.interrupt.requested)
-            for confirmation in confirmations:
-                warn_if_behind(linear.reference, confirmation, study=name)
+    def __call__(self, event: Event) -> None:
+        from tuning.confirmation.rounds import Confirmation
+        from tuning.evaluation.linear_reference import read_linear_reference
+        from tuning.search import events
 
-        hooks = TuneHooks(
-            progress=display.prepare, on_start=start, on_change=change, then=then, drawing=annotate
-        )
-        outcome = search(hooks=hooks)
-    return outcome.ended != SearchEnd.INTERRUPTED and all(c.is_over for c in confirmations)
+        match event:
+            case events.Step(label, share):
+                self._show_step(label, share)
+            case events.SearchStarted(opened):
+                self._start(opened)
+            case events.Progressed():
+                self._change(event)
+            case events.SearchEnded(opened, outcome):
+                self._clear()
+                self._linear.train()
+                confirmation = Confirmation.load(opened.folder)
+                print_outcome(outcome, opened.corpus.card, confirmation)
+            case events.NotConfirmed(reason):
+                console.print(f"Not confirmed: {reason}")
+            case events.ConfirmationStarted(confirmation, n_workers):
+                self._start_confirmation(confirmation, n_workers)
+            case events.RepeatEnded(sentence, confirmation):
+                budget = confirmation.budget_seconds  # 0 if no trial of the study has times.
+                share = min(confirmation.spent_seconds / budget, 1.0) if budget else 1.0
+                self._show_step(sentence, share)
+            case events.CallEnded(opened, ended, confirmation):
+                self._clear()
+                if confirmation:
+                    self._print_confirmation(confirmation)
+                if confirmation or ended in (SearchEnd.FINISHED, SearchEnd.EXHAUSTED):
+                    self._linear.wait(lambda: opened.interrupt.requested)
+                if confirmation:
+                    linear = read_linear_reference(opened.corpus.folder)
+                    warn_if_behind(linear, confirmation, study=self._study)
 
+    def _show_step(self, label: str, share: float) -> None:
+        if self._step is None:
+            self._step = self._shown.enter_context(steps())
+        self._step(label, share)
 
-def _can_be_confirmed(outcome: Outcome) -> bool:
-    from tuning.search.confirm import n_confirmable
+    def _clear(self) -> None:
+        self._shown.close()
+        self._step = self._live = None
 
-    if outcome.ended == SearchEnd.INTERRUPTED:
-        return False
-    if outcome.summary.counts["running"] > outcome.summary.n_paused:
-        console.print("Not confirmed: trials of the study are running on other machines.")
-        return False
-    if n_confirmable(outcome.summary) < outcome.min_complete:
-        console.print(
-            f"Not confirmed: a confirmation needs {outcome.min_complete} or more completed trials"
-            " that were trained here. Continue the search with more trials or more time."
-        )
-        return False
-    return True
+    def _start(self, opened: OpenedStudy) -> None:
+        """End the preparation's progress bar, and show the data card and the space's notes."""
+        from tuning.inputs.kinds import NGRAMS
+        from tuning.inputs.ngram_vocabulary import repeats_words
 
+        self._clear()
+        corpus, space = opened.corpus, opened.space
+        for note in space.notes:
+            console.print(escape(note))
+        console.print(card_table(corpus.card))
+        if NGRAMS.is_taken_by(space) and not repeats_words(corpus.split("train").texts):
+            warn("No word of the training texts occurs twice, so all their n-grams are kept.")
+        if console.is_terminal:
+            live = Live(console=console, refresh_per_second=4, transient=True)
+            self._live = self._shown.enter_context(live)
+        elif console.is_jupyter:
+            self._live = self._shown.enter_context(NotebookLive())
+        self._linear.start(corpus)
 
-def run_confirmation(confirm: Callable[..., Confirmation], *, study: str) -> Confirmation:
-    """Run a confirmation, show its progress, and print its result. `confirm` runs it with the
-    keyword argument `hooks`, a `ConfirmHooks`.
-    """
-    from tuning.report.confirmation import plan
-    from tuning.report.dashboard import annotate
-    from tuning.search.confirm import ConfirmHooks
+    def _change(self, state: Progressed) -> None:
+        if any(state.running.values()):
+            self._linear.train()
+        self._linear.show()
+        if self._live:
+            self._live.update(change_panel(state))
+        elif state.event:
+            console.print(escape(change_line(state)))
 
-    spent: list[float] = []
-    with steps() as progress:
+    def _start_confirmation(self, confirmation: Confirmation, n_workers: int) -> None:
+        from tuning.report.confirmation import plan
 
-        def start(confirmation: Confirmation, n_workers: int) -> None:
-            spent.append(confirmation.spent_seconds)
-            text = plan(confirmation, n_workers=n_workers)
-            if text:
-                console.print(escape(text))
+        self._spent = confirmation.spent_seconds
+        text = plan(confirmation, n_workers=n_workers)
+        if text:
+            console.print(escape(text))
 
-        def change(event: str, confirmation: Confirmation) -> None:
-            budget = confirmation.budget_seconds  # 0 if no trial of the study has times.
-            progress(event, min(confirmation.spent_seconds / budget, 1.0) if budget else 1.0)
-
-        progress("confirming the best on fresh seeds", 0.0)
-        hooks = ConfirmHooks(progress=progress, on_start=start, on_change=change, drawing=annotate)
-        confirmation = confirm(hooks=hooks)
-    print_confirmation(confirmation, study=study)
-    if not confirmation.is_over:
-        console.print(f"Interrupted; {repeated()} continues the confirmation.")
-    elif confirmation.is_short and confirmation.rounds and confirmation.spent_seconds in spent:
-        used = confirmation.budget_seconds / confirmation.search_seconds
-        larger = typed("confirm", study=study, share=math.floor(used) + 1)
-        console.print(
-            escape(f"Nothing was trained: the budget is used up. `{larger}` trains further seeds.")
-        )
-    return confirmation
+    def _print_confirmation(self, confirmation: Confirmation) -> None:
+        print_confirmation(confirmation, study=self._study)
+        if not confirmation.is_over:
+            console.print(f"Interrupted; {repeated()} continues the confirmation.")
+        elif (
+            confirmation.is_short
+            and confirmation.rounds
+            and confirmation.spent_seconds == self._spent
+        ):
+            used = confirmation.budget_seconds / confirmation.search_seconds
+            larger = typed("confirm", study=self._study, share=math.floor(used) + 1)
+            console.print(
+                escape(
+                    f"Nothing was trained: the budget is used up. `{larger}` trains further seeds."
+                )
+            )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tuning.export.manifest import FullManifest
     from tuning.inputs.data_card import DataCard
     from tuning.report.spaces import Standing
-    from tuning.search.tune import Outcome
+    from tuning.search.events import Outcome
     from tuning.spaces.loading import SearchSpace
     from tuning.study.housekeeping import Removable
     from tuning.study.summary import Summary

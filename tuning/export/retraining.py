@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,8 +35,8 @@ from tuning.study.prepare import sizes_of
 from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of, busy_seconds, value_of, values_of, was_trained
 from tuning.training import fit, loops, prediction
-from tuning.training.result import Answer, FitResult
-from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
+from tuning.training.result import FitResult
+from tuning.workers.dispatcher import run_jobs
 from tuning.workers.messages import (
     Ending,
     EpochEnded,
@@ -175,7 +174,7 @@ def retrain(
         hypermodel = load_hypermodel(space_path)
         trained = []
         for retraining, request in requests.items():
-            result, seconds = results[retraining]
+            result = results[retraining]
             epochs, trial = result.n_epochs, retraining.trial
             if epochs != retraining.epochs and not has_own_fit(hypermodel):
                 raise ExportError(
@@ -189,7 +188,7 @@ def retrain(
                     request.job.values,
                     epochs,
                     built.model,
-                    seconds,
+                    busy_seconds(result.seconds),
                     hypermodel=hypermodel,
                     to_probabilities=built.form.to_probabilities,
                 )
@@ -199,34 +198,24 @@ def retrain(
 
 def _train(
     requests: Mapping[Retraining, Train], *, log_path: Path, progress: Progress | None
-) -> dict[Retraining, tuple[FitResult, float]]:
-    """Train each request, again if its worker is lost; return its result and its seconds."""
+) -> dict[Retraining, FitResult]:
     doing = _sentence([retraining.trial.number for retraining in requests])
     n_epochs = sum(retraining.epochs for retraining in requests)
     done = dict.fromkeys(requests, 0.0)
-    started: dict[Retraining, float] = {}
-    results: dict[Retraining, tuple[FitResult, float]] = {}
-    waiting = sorted(requests, key=_seconds, reverse=True)
+    results: dict[Retraining, FitResult] = {}
+    longest_first = dict(sorted(requests.items(), key=lambda item: _seconds(item[0]), reverse=True))
     n_workers = _n_workers(requests)
     limits = with_memory(Limits(), n_workers=n_workers)
+    if progress:
+        progress(doing, 0.0)
     with Pool(n_workers, log_path=log_path, memory_mb=limits.trial_memory_mb) as pool:
-        dispatcher: Dispatcher[Retraining] = Dispatcher(pool, limits)
-        while waiting or dispatcher.running:
-            for worker in dispatcher.free()[: len(waiting)]:
-                retraining = waiting.pop(0)
-                started[retraining] = time.monotonic()
-                dispatcher.start(worker, retraining, requests[retraining])
-            if progress:
-                progress(doing, min(sum(done.values()) / n_epochs, 1.0))
-            for retraining, message in dispatcher.events(TICK_SECONDS):
-                if isinstance(message, EpochEnded):
-                    done[retraining] = message.epoch.number
-                    dispatcher.reply(retraining, Answer.GO_ON)
-                elif dispatcher.starts_again(retraining, message):
-                    waiting.append(retraining)
-                else:
-                    result = _result_of(retraining.trial, message)
-                    results[retraining] = result, time.monotonic() - started[retraining]
+        for retraining, message in run_jobs(pool, longest_first, limits=limits):
+            if isinstance(message, EpochEnded):
+                done[retraining] = message.epoch.number
+                if progress:
+                    progress(doing, min(sum(done.values()) / n_epochs, 1.0))
+            else:
+                results[retraining] = _result_of(retraining.trial, message)
     return results
 
 

@@ -1,7 +1,6 @@
 """Additions to a study in Optuna Dashboard: a note and the learning curves.
 
-The command line passes `annotate` to a search. Plotly is loaded with the first figure, not with
-this module.
+Plotly is loaded with the first figure, not with this module.
 """
 
 from __future__ import annotations
@@ -14,32 +13,35 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.inputs.data_card import DataCard
 from tuning.report.next_ranges import advise
 from tuning.report.sentences import verdict
-from tuning.results import StudyDir
+from tuning.search.events import CallEnded, Event, SearchStarted
 from tuning.spaces.loading import SearchSpace
-from tuning.study.summary import Summary
+from tuning.study.coordinators import FIRST_COORDINATOR
+from tuning.study.summary import Summary, summarize
 from tuning.templates import render
 
 
-def annotate(
-    study: optuna.Study,
-    summary: Summary,
-    *,
-    folder: StudyDir,
-    card: DataCard,
-    space: SearchSpace,
-    with_figures: bool = True,
-) -> None:
+def annotate(event: Event) -> None:
+    """Subscribe the note: without figures at the start of a search, and with them at its end. It is
+    left to the machine that created the study, whose folder has the confirmation.
+    """
+    if not isinstance(event, SearchStarted | CallEnded):
+        return
+    opened = event.opened
+    if opened.coordinator != FIRST_COORDINATOR:
+        return
     from optuna_dashboard import save_note, save_plotly_graph_object
 
+    summary = summarize(opened.study, metric=opened.config.metric)
+    confirmation = Confirmation.load(opened.folder)
+    text = note(summary, card=opened.corpus.card, space=opened.space, confirmation=confirmation)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        confirmation = Confirmation.load(folder)
-        save_note(study, note(summary, card=card, space=space, confirmation=confirmation))
-        if summary.ranked and with_figures:
+        save_note(opened.study, text)
+        if summary.ranked and isinstance(event, CallEnded):
             from tuning.report.figures import learning_curves
 
             curves = learning_curves(summary, confirmation)
-            save_plotly_graph_object(study, curves, graph_object_id="learning_curves")
+            save_plotly_graph_object(opened.study, curves, graph_object_id="learning_curves")
 
 
 def note(

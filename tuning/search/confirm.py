@@ -7,15 +7,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import statistics
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
-from tuning.config import Limits, Workers
+from tuning.config import Limits, StudyConfig, Workers
 from tuning.confirmation.plan import (
     covers,
     due_others,
@@ -24,19 +24,20 @@ from tuning.confirmation.plan import (
     with_repeats,
 )
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.data.files import Progress
 from tuning.errors import ArgumentError, SpaceBug, StudyError
+from tuning.inputs.corpus import Corpus
 from tuning.metrics import sign
 from tuning.outcomes import FailureReason
 from tuning.results import StudyDir
+from tuning.search.events import CallEnded, ConfirmationStarted, RepeatEnded, Step, Subscriber
 from tuning.search.open_trials import key
-from tuning.search.session import Drawing, Session, signals, space_of_file
+from tuning.search.session import Session, open_session
 from tuning.search.writer import describe
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, require_same_space
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
-from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
+from tuning.study.prepare import require_same_data
 from tuning.study.storage import storage_errors
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import (
@@ -53,8 +54,8 @@ from tuning.study.trials import (
     values_of,
     was_trained,
 )
-from tuning.training.result import Answer, FitResult
-from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
+from tuning.training.result import FitResult
+from tuning.workers.dispatcher import run_jobs
 from tuning.workers.messages import (
     Ending,
     EpochEnded,
@@ -63,13 +64,13 @@ from tuning.workers.messages import (
     TrainingEnded,
     TrainingFailed,
 )
-from tuning.workers.pool import open_pool, start_early
 
 logger = logging.getLogger(__name__)
 
 # Minimum number of completed trials of a search that is confirmed.
 MIN_COMPLETE = 3
 DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_PRUNED = 5, 5, 5
+CONFIRMING = Step("confirming the best on fresh seeds", 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +95,37 @@ class ConfirmationSize:
             raise ArgumentError(f"share must be more than 0; received {self.share:g}.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConfirmHooks:
-    """`on_change` is called with a sentence after each training."""
+@contextlib.contextmanager
+def _open_session(
+    finished: StudyHandle,
+    *,
+    workers: Workers | None,
+    limits: Limits | None,
+    subscribers: Sequence[Subscriber],
+) -> Iterator[Session]:
+    """Open a finished search, unless its data or its space have changed."""
+    config, folder, doing = finished.config, finished.folder, "A confirmation"
 
-    progress: Progress | None = None
-    on_start: Callable[[Confirmation, int], None] = lambda confirmation, n_workers: None
-    on_change: Callable[[str, Confirmation], None] = lambda event, confirmation: None
-    drawing: Drawing | None = None
+    def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> optuna.Study:
+        fingerprint = finished.record.data_fingerprint
+        require_same_data(corpus, config, fingerprint=fingerprint, doing=doing)
+        require_same_space(space, finished.space, path=find_space(config.space), doing=doing)
+        return study
+
+    with finished.opened() as study, storage_errors(finished.storage_url):
+        require_finished(summarize(study, metric=config.metric), folder)
+        with (
+            study_lock(folder),
+            open_session(
+                config,
+                finished.results,
+                study_of=check,
+                workers=workers,
+                limits=limits,
+                subscribers=subscribers,
+            ) as session,
+        ):
+            yield session
 
 
 def confirm(
@@ -110,49 +134,16 @@ def confirm(
     size: ConfirmationSize | None = None,
     workers: Workers | None = None,
     limits: Limits | None = None,
-    hooks: ConfirmHooks | None = None,
-    train: Callable[..., Confirmation] | None = None,
+    subscribers: Sequence[Subscriber] = (),
 ) -> Confirmation:
-    """Prepare the data of a finished search, start workers, and confirm with them. `train` is
-    called in place of `confirm_within`.
-    """
-    workers, hooks = workers or Workers(), hooks or ConfirmHooks()
-    config, space = finished.config, finished.space
-    results, folder = finished.results, finished.folder
-    with (
-        finished.opened() as study,
-        storage_errors(finished.storage_url),
-        contextlib.ExitStack() as stack,
-    ):
-        require_finished(summarize(study, metric=config.metric), folder)
-        stack.enter_context(study_lock(folder))
-        start_early(workers)
-        corpus, _ = prepare_corpus(config, results=results, progress=hooks.progress)
-        fingerprint = finished.record.data_fingerprint
-        require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
-        prepare_views(corpus, space, config, progress=hooks.progress)
-        if hooks.progress:
-            hooks.progress("starting the workers", 0.0)
-        opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
-        pool, limits = stack.enter_context(opened)
-        space_path = find_space(config.space)
-        declared = space_of_file(pool, space_path, config, corpus)
-        require_same_space(declared, space, path=space_path, doing="A confirmation")
-        session = Session(
-            study=study,
-            config=config,
-            space=space,
-            space_path=space_path,
-            results=results,
-            corpus=corpus,
-            pool=pool,
-            limits=limits,
-            interrupt=stack.enter_context(signals()),
-            drawing=hooks.drawing,
-        )
-        within = train or partial(confirm_within, size=size)
-        confirmation = within(session, hooks=hooks)
-        session.draw(summarize(study, metric=config.metric))
+    """Prepare the data of a finished search, start workers, and confirm with them."""
+    for subscriber in subscribers:
+        subscriber(CONFIRMING)
+    with _open_session(
+        finished, workers=workers, limits=limits, subscribers=subscribers
+    ) as session:
+        confirmation = confirm_within(session, size)
+        session.notify(CallEnded(session, confirmation=confirmation))
     return confirmation
 
 
@@ -161,7 +152,6 @@ def confirm_within(
     size: ConfirmationSize | None = None,
     *,
     min_complete: int = MIN_COMPLETE,
-    hooks: ConfirmHooks | None = None,
 ) -> Confirmation:
     """Train the best configurations and the baseline on fresh seeds, with the workers of a session.
 
@@ -169,21 +159,21 @@ def confirm_within(
     the search has new best trials, or when more seeds, finalists, pruned trials or time are asked
     for. Every configuration that has repeats stays among the finalists.
     """
-    hooks = hooks or ConfirmHooks()
     summary = summarize(session.study, metric=session.config.metric)
     require_finished(summary, session.folder, min_complete=min_complete)
     confirmation = begin(summary, session, size or ConfirmationSize())
-    hooks.on_start(confirmation, len(session.pool.workers))
-    return _Repeats(session, confirmation, hooks.on_change).run()
+    session.notify(ConfirmationStarted(confirmation, len(session.pool.workers)))
+    return _Repeats(session, confirmation).run()
 
 
-def train_others(session: Session, *, hooks: ConfirmHooks) -> Confirmation:
+def train_others(finished: StudyHandle, *, subscribers: Sequence[Subscriber]) -> Confirmation:
     """Train the best trial of each architecture that no finalist has, and keep its predictions."""
-    confirmation = Confirmation.load(session.folder)
-    assert confirmation is not None  # for mypy: a study without a confirmation is not trained here
-    summary = summarize(session.study, metric=session.config.metric)
-    confirmation = with_others(confirmation, summary, session.space)
-    return _Repeats(session, confirmation, hooks.on_change, advance=due_others).run()
+    with _open_session(finished, workers=None, limits=None, subscribers=subscribers) as session:
+        confirmation = Confirmation.load(session.folder)
+        assert confirmation is not None  # for mypy: the caller has read it
+        summary = summarize(session.study, metric=session.config.metric)
+        confirmation = with_others(confirmation, summary, session.space)
+        return _Repeats(session, confirmation, advance=due_others).run()
 
 
 def n_confirmable(summary: Summary) -> int:
@@ -369,42 +359,35 @@ class _Repeats:
         self,
         session: Session,
         confirmation: Confirmation,
-        on_change: Callable[[str, Confirmation], None],
         *,
         # Returns a confirmation, and the trainings that it needs next: pairs of finalist and seed.
         advance: Callable[
             [Confirmation], tuple[Confirmation, list[tuple[Finalist, int]]]
         ] = Confirmation.advance,
     ) -> None:
-        self._session, self._confirmation, self._on_change = session, confirmation, on_change
-        self._advance = advance
-        self._dispatcher: Dispatcher[_Repeat] = Dispatcher(session.pool, session.limits)
+        self._session, self._confirmation, self._advance = session, confirmation, advance
 
     def run(self) -> Confirmation:
-        while not self._session.interrupt.requested:
+        interrupt = self._session.interrupt
+        while not interrupt.requested:
             self._confirmation, trainings = self._advance(self._confirmation)
             if not trainings:
                 break
             self._save()
-            self._train([_Repeat(finalist.trial, seed) for finalist, seed in trainings])
+            repeats = [_Repeat(finalist.trial, seed) for finalist, seed in trainings]
+            for repeat, message in run_jobs(
+                self._session.pool,
+                {repeat: self._request(repeat) for repeat in repeats},
+                limits=self._session.limits,
+                is_stopped=lambda: interrupt.requested,
+            ):
+                if not isinstance(message, EpochEnded):
+                    self._record(repeat, message)
         self._save()
         return self._confirmation
 
     def _save(self) -> None:
         self._confirmation.save(self._session.folder)
-
-    def _train(self, waiting: list[_Repeat]) -> None:
-        while (waiting or self._dispatcher.running) and not self._session.interrupt.requested:
-            for worker in self._dispatcher.free()[: len(waiting)]:
-                repeat = waiting.pop(0)
-                self._dispatcher.start(worker, repeat, self._request(repeat))
-            for repeat, message in self._dispatcher.events(TICK_SECONDS):
-                if isinstance(message, EpochEnded):
-                    self._dispatcher.reply(repeat, Answer.GO_ON)
-                elif self._dispatcher.starts_again(repeat, message):
-                    waiting.append(repeat)
-                else:
-                    self._record(repeat, message)
 
     def _request(self, repeat: _Repeat) -> Train:
         finalist = self._finalist(repeat)
@@ -442,8 +425,7 @@ class _Repeats:
         else:
             event = self._fail(repeat, FailureReason.BUG)
         self._save()
-        logger.info(event)
-        self._on_change(event, self._confirmation)
+        self._session.notify(RepeatEnded(event, self._confirmation))
 
     def _complete(self, repeat: _Repeat, result: FitResult) -> str:
         """Record a result: the last epoch's value of a repeat, the best value of a pruned trial."""

@@ -6,9 +6,7 @@ them.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -18,8 +16,9 @@ from tuning.metrics import sign
 from tuning.outcomes import SearchEnd, StopReason
 from tuning.search.asha import Rungs, rungs_of
 from tuning.search.ends import TrialEnds
+from tuning.search.events import Progressed
 from tuning.search.open_trials import OpenTrial, OpenTrials, key
-from tuning.search.progress import Progressed, seconds_left
+from tuning.search.progress import seconds_left
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
 from tuning.search.session import Session
@@ -31,8 +30,6 @@ from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import EpochEnded
 from tuning.workers.pool import AnyWorker
 
-logger = logging.getLogger(__name__)
-
 # Time after Ctrl-C in which running epochs may end, so that their trials are paused.
 STOP_SECONDS = 6.0
 
@@ -40,13 +37,7 @@ STOP_SECONDS = 6.0
 class Search:
     """One call of `tune`: from its first `ask` to its last `tell`."""
 
-    def __init__(
-        self,
-        session: Session,
-        coordinators: Coordinators,
-        *,
-        on_change: Callable[[Progressed], None] = lambda progressed: None,
-    ) -> None:
+    def __init__(self, session: Session, coordinators: Coordinators) -> None:
         self._session, self._config, self._space = session, session.config, session.space
         self._coordinators = coordinators
         self._writer = StudyWriter(session, self._coordinators)
@@ -59,7 +50,7 @@ class Search:
         self.n_trials = 0
         self._deadline: float | None = None
         self._ends_paused = False
-        self._on_change, self._started = on_change, time.monotonic()
+        self._started = time.monotonic()
         self._ends = TrialEnds(session, self._writer, self._open, self._notify)
 
     def run(
@@ -265,8 +256,6 @@ class Search:
         return self._open.stop_reason(opened, epoch, prune=prune)
 
     def _notify(self, event: str = "") -> None:
-        if event:
-            logger.info(event)
         now, running = time.monotonic(), self._dispatcher.running
         left = seconds_left(
             self._writer.summary.trials,
@@ -277,7 +266,7 @@ class Search:
         if self._deadline is not None:
             until_deadline = max(self._deadline - now, 0.0)
             left = until_deadline if left is None else min(left, until_deadline)
-        self._on_change(
+        self._session.notify(
             Progressed(
                 summary=self._writer.summary,
                 n_trials=self.n_trials,

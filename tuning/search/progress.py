@@ -1,15 +1,13 @@
-"""The progress of a search, and its remaining seconds by the times of its trials."""
+"""The remaining seconds of a search, by the times of its trials."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from optuna.trial import FrozenTrial
 
-from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of
 from tuning.training.result import Epoch
 
@@ -19,20 +17,6 @@ MIN_TIMED = 3
 MAX_TIMED = 64
 # Expected remaining epochs of a running trial that has reached the mean number of epochs.
 MIN_EPOCHS_LEFT = 0.5
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """The state of a search after a change. `running`: trial number → finished epochs."""
-
-    summary: Summary
-    n_trials: int
-    epochs: int
-    running: dict[int, float]
-    n_paused: int
-    elapsed_seconds: float
-    seconds_left: float | None
-    event: str = ""
 
 
 def seconds_left(

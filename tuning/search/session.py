@@ -5,28 +5,28 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import optuna
 
-from tuning.config import Limits, StudyConfig
+from tuning.config import Limits, StudyConfig, Workers
 from tuning.inputs.corpus import Corpus
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir
+from tuning.search.events import Event, Interrupt, OpenedStudy, Step, Subscriber
+from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import FIRST_COORDINATOR
-from tuning.study.prepare import sizes_of
-from tuning.study.summary import Summary
+from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, sizes_of, with_parts
+from tuning.study.storage import import_late_modules
+from tuning.study.study import recorded_space
+from tuning.workers.choice import open_pool
 from tuning.workers.messages import Train, train_request
 from tuning.workers.pool import AnyPool, declared_space
-
-
-@dataclass
-class Interrupt:
-    requested: bool = False
+from tuning.workers.server import start_server
 
 
 @contextlib.contextmanager
@@ -55,41 +55,17 @@ def signals() -> Iterator[Interrupt]:
             signal.signal(number, handler)
 
 
-# Writes a study's note and figures for Optuna Dashboard, as `report.dashboard.annotate` does. The
-# caller of a search passes the function, so that a search loads no drawing library.
-Drawing = Callable[..., None]
-
-
 @dataclass(frozen=True, kw_only=True)
-class Session:
-    study: optuna.Study
-    config: StudyConfig
-    space: SearchSpace
+class Session(OpenedStudy):
     space_path: Path
-    results: ResultsDir
-    corpus: Corpus
     pool: AnyPool
     limits: Limits
-    interrupt: Interrupt
-    coordinator: str = FIRST_COORDINATOR
     keep_going: bool = False
-    drawing: Drawing | None = None
+    subscribers: Sequence[Subscriber] = ()
 
-    @property
-    def folder(self) -> StudyDir:
-        return self.results.study(self.config.study)
-
-    def draw(self, summary: Summary, *, with_figures: bool = True) -> None:
-        """At the start of a search the note alone is written, without figures."""
-        if self.drawing is not None:
-            self.drawing(
-                self.study,
-                summary,
-                folder=self.folder,
-                card=self.corpus.card,
-                space=self.space,
-                with_figures=with_figures,
-            )
+    def notify(self, event: Event) -> None:
+        for subscriber in self.subscribers:
+            subscriber(event)
 
     def train_request(self, values: Values) -> Train:
         return train_request(
@@ -101,11 +77,62 @@ class Session:
         )
 
 
-def space_of_file(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus) -> SearchSpace:
-    return declared_space(
-        pool,
-        path,
-        n_classes=len(corpus.card.class_names),
-        preset=config.preset,
-        sizes=sizes_of(config, corpus),
-    )
+@contextlib.contextmanager
+def open_session(  # noqa: PLR0913 - the settings of `tune`
+    config: StudyConfig,
+    results: ResultsDir,
+    *,
+    study_of: Callable[[StudyConfig, Corpus, SearchSpace], optuna.Study],
+    workers: Workers | None,
+    limits: Limits | None,
+    subscribers: Sequence[Subscriber],
+    min_texts: int | None = None,
+    coordinator: str = FIRST_COORDINATOR,
+    keep_going: bool = False,
+) -> Iterator[Session]:
+    """Prepare the data, start the workers, and open the study.
+
+    `study_of` gets the space that its file declares now. The session has the recorded space: the
+    starting points in the file may have changed since.
+    """
+
+    def step(label: str, share: float) -> None:
+        for subscriber in subscribers:
+            subscriber(Step(label, share))
+
+    folder, workers = results.study(config.study), workers or Workers()
+    space_path = find_space(config.space)
+    if workers.pool == "process":
+        start_server()  # It loads Keras while this process prepares the data.
+    # The texts are released, because no worker needs them.
+    corpus = prepare_corpus(config, results=results, progress=step)[0]
+    release_memory()
+    config = with_parts(config, folder, corpus=corpus, min_texts=min_texts)
+    step("starting the workers", 0.0)
+    import_late_modules()
+    opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
+    with opened as (pool, pool_limits):
+        space = declared_space(
+            pool,
+            space_path,
+            n_classes=len(corpus.card.class_names),
+            preset=config.preset,
+            sizes=sizes_of(config, corpus),
+        )
+        prepare_views(corpus, space, config, progress=step)
+        study = study_of(config, corpus, space)
+        with signals() as interrupt:
+            yield Session(
+                study=study,
+                config=config,
+                space=recorded_space(folder),
+                space_path=space_path,
+                results=results,
+                corpus=corpus,
+                pool=pool,
+                limits=pool_limits,
+                interrupt=interrupt,
+                coordinator=coordinator,
+                keep_going=keep_going,
+                subscribers=subscribers,
+            )

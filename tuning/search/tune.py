@@ -1,13 +1,11 @@
-"""One call of `make tune`: lock the study, prepare its data, open it, search, and write its note
-for Optuna Dashboard.
-"""
+"""One call of `make tune`: lock and open the study, search, and confirm its best."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,22 @@ from typing import Any
 import optuna
 
 from tuning.config import DEFAULT_TRIALS, MAX_TRIALS, Limits, StudyConfig, Workers
-from tuning.data.files import Progress
+from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, StudyError
 from tuning.inputs.corpus import Corpus
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir
-from tuning.search.confirm import MIN_COMPLETE
+from tuning.search.confirm import CONFIRMING, MIN_COMPLETE, confirm_within, n_confirmable
+from tuning.search.events import (
+    CallEnded,
+    NotConfirmed,
+    Outcome,
+    SearchEnded,
+    SearchStarted,
+    Subscriber,
+)
 from tuning.search.loop import Search
-from tuning.search.progress import Progressed
-from tuning.search.session import Drawing, Session, signals, space_of_file
+from tuning.search.session import Session, open_session
 from tuning.spaces.files import find_space, source_sha256
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import (
@@ -38,27 +43,12 @@ from tuning.study.coordinators import (
 )
 from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
-from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, with_parts
 from tuning.study.samplers import grid_points
-from tuning.study.storage import close_study, import_late_modules, storage_errors
+from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import open_study, read_record, recorded_space
-from tuning.study.summary import Summary, summarize
-from tuning.workers.pool import open_pool, start_early
+from tuning.study.summary import summarize
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    summary: Summary
-    space: SearchSpace
-    ended: SearchEnd
-    n_trials: int
-
-    @property
-    def min_complete(self) -> int:
-        """A search that only its duration limits may complete a single trial."""
-        return 1 if self.n_trials == MAX_TRIALS else MIN_COMPLETE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,17 +85,6 @@ class FailurePolicy:
     dead_seconds: float = DEAD_SECONDS
 
 
-@dataclass(frozen=True, kw_only=True)
-class TuneHooks:
-    """`then` is called while the study is still locked and its workers are running."""
-
-    progress: Progress | None = None
-    on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None
-    on_change: Callable[[Progressed], None] = lambda progressed: None
-    then: Callable[[Session, Outcome], None] = lambda session, outcome: None
-    drawing: Drawing | None = None
-
-
 def tune(  # noqa: PLR0913 - the settings of a call are objects already
     config: StudyConfig,
     results: ResultsDir,
@@ -115,93 +94,107 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     workers: Workers | None = None,
     limits: Limits | None = None,
     failures: FailurePolicy | None = None,
-    hooks: TuneHooks | None = None,
+    confirms: bool = False,
+    subscribers: Sequence[Subscriber] = (),
 ) -> Outcome:
-    """Prepare the data, open the study, and search until the budget is used."""
-    budget, workers, hooks = budget or Budget(), workers or Workers(), hooks or TuneHooks()
-    failures = failures or FailurePolicy()
+    """Prepare the data, open the study, and search until the budget is used. `confirms`: then train
+    the best trials on fresh seeds with the same workers.
+    """
+    budget, failures = budget or Budget(), failures or FailurePolicy()
     started, folder = time.monotonic(), results.study(config.study)
-    space_path = find_space(config.space)
-    with study_lock(folder), contextlib.ExitStack() as stack:
-        own = identify(folder)
-        if own != FIRST_COORDINATOR:
-            _require_same_source(space_path, folder)
-        start_early(workers)
-        corpus = _prepare(config, results, hooks.progress)
-        config = with_parts(config, folder, corpus=corpus, min_texts=budget.min_texts)
-        opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
-        pool, limits = stack.enter_context(opened)
-        space = space_of_file(pool, space_path, config, corpus)
+    space_path = find_space(config.space)  # Before anything is written.
+
+    def open_or_create(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> optuna.Study:
         if config.sampler == "grid":
             grid_points(space, seed=config.seed)  # An endless grid is refused.
-        prepare_views(corpus, space, config, progress=hooks.progress)
-        with storage_errors(storage_url):
-            study = open_study(
-                results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
-            )
-            session = Session(
-                study=study,
-                config=config,
-                space=recorded_space(folder),  # The file's starting points may have changed since.
-                space_path=space_path,
-                results=results,
-                corpus=corpus,
-                pool=pool,
+        for path in trim_caches(results, own=folder, keep=corpus.fingerprint):
+            logger.info("removed %s: no study used it, and tokenized data have a limit", path)
+        return open_study(
+            results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
+        )
+
+    with study_lock(folder), storage_errors(storage_url):
+        coordinator = identify(folder)
+        if coordinator != FIRST_COORDINATOR:
+            _require_same_source(space_path, folder)
+        with (
+            open_session(
+                config,
+                results,
+                study_of=open_or_create,
+                workers=workers,
                 limits=limits,
-                interrupt=stack.enter_context(signals()),
-                coordinator=own,
+                subscribers=subscribers,
+                min_texts=budget.min_texts,
+                coordinator=coordinator,
                 keep_going=failures.keep_going,
-                drawing=hooks.drawing,
+            ) as session,
+            contextlib.ExitStack() as stack,
+        ):
+            study, n_workers = session.study, len(session.pool.workers)
+            stack.callback(close_study, study)
+            coordinators = Coordinators(
+                study, coordinator, n_workers=n_workers, dead_seconds=failures.dead_seconds
             )
-            return _search(session, budget, failures=failures, started=started, hooks=hooks)
+            last = CallEnded(session)
+            try:
+                session.notify(SearchStarted(session))
+                search, total = Search(session, coordinators), budget.total_seconds
+                n_trials, seconds = _left(budget, session, started=started)
+                ended = search.run(n_trials, timeout_seconds=seconds, ends_paused=total is not None)
+                summary = summarize(study, metric=session.config.metric)
+                if total is not None and ended != SearchEnd.INTERRUPTED:
+                    set_n_trials(study, max(summary.n_finished, 1))  # The study has all its trials.
+                outcome = Outcome(summary, session.space, ended, search.n_trials)
+                session.notify(SearchEnded(session, outcome))
+                if confirms:
+                    outcome = replace(outcome, confirmation=_confirm(session, outcome))
+                last = CallEnded(session, ended, outcome.confirmation)
+                return outcome
+            finally:
+                session.notify(last)
 
 
-def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None) -> Corpus:
-    """The texts are released, because no worker needs them while the search runs."""
-    corpus, _ = prepare_corpus(config, results=results, progress=progress)
-    folder = results.study(config.study)
-    for path in trim_caches(results, own=folder, keep=corpus.fingerprint):
-        logger.info("removed %s: no study used it, and tokenized data have a limit", path)
-    release_memory()
-    if progress:
-        progress("starting the workers", 0.0)
-    import_late_modules()
-    return corpus
+def _left(budget: Budget, session: Session, *, started: float) -> tuple[int, float | None]:
+    """Return the number of trials of the study, which is this call's, else that of the last call,
+    else the default; and the seconds that are left for this call.
+    """
+    study, requested = session.study, requested_n_trials(session.study)
+    seconds, named, total = budget.timeout_seconds, budget.n_trials, budget.total_seconds
+    if total is not None:
+        seconds, named = total - searched_seconds(study), MAX_TRIALS
+    if named is None and requested is None and session.coordinator != FIRST_COORDINATOR:
+        raise StudyError(
+            f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
+            " that creates it, or type its command there again, or give n_trials."
+        )
+    n_trials = named or requested or DEFAULT_TRIALS
+    if named is not None or requested is None:
+        set_n_trials(study, n_trials)
+    if total is not None:
+        study.set_user_attr(TOTAL_SECONDS, total)  # After `n_trials`: the search is not over.
+    return n_trials, None if seconds is None else seconds - (time.monotonic() - started)
 
 
-def _search(
-    session: Session, budget: Budget, *, failures: FailurePolicy, started: float, hooks: TuneHooks
-) -> Outcome:
-    study, own, n_workers = session.study, session.coordinator, len(session.pool.workers)
-    coordinators = Coordinators(study, own, n_workers=n_workers, dead_seconds=failures.dead_seconds)
-    hooks.on_start(session.corpus, session.space)
-    _annotate(session, with_figures=False)
-    try:
-        search = Search(session, coordinators, on_change=hooks.on_change)
-        seconds, named, total = budget.timeout_seconds, budget.n_trials, budget.total_seconds
-        if total is not None:
-            seconds, named = total - searched_seconds(study), MAX_TRIALS
-        left = None if seconds is None else seconds - (time.monotonic() - started)
-        n_trials = _n_trials(study, named, joins=own != FIRST_COORDINATOR)
-        if total is not None:
-            study.set_user_attr(TOTAL_SECONDS, total)  # After `n_trials`: the search is not over.
-        ended = search.run(n_trials, timeout_seconds=left, ends_paused=total is not None)
-        summary = summarize(study, metric=session.config.metric)
-        if total is not None and ended != SearchEnd.INTERRUPTED:
-            set_n_trials(study, max(summary.n_finished, 1))  # The study has all of its trials.
-        outcome = Outcome(summary, session.space, ended, search.n_trials)
-        hooks.then(session, outcome)
-    finally:
-        _annotate(session)
-        close_study(study)
-    return outcome
-
-
-def _annotate(session: Session, *, with_figures: bool = True) -> None:
-    """The note is left to the machine that created the study, whose folder has the confirmation."""
-    if session.coordinator == FIRST_COORDINATOR:
-        summary = summarize(session.study, metric=session.config.metric)
-        session.draw(summary, with_figures=with_figures)
+def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
+    summary = outcome.summary
+    # A search that only its duration limits may complete a single trial.
+    min_complete = 1 if outcome.n_trials == MAX_TRIALS else MIN_COMPLETE
+    if outcome.ended == SearchEnd.INTERRUPTED:
+        return None
+    if summary.counts["running"] > summary.n_paused:
+        session.notify(NotConfirmed("trials of the study are running on other machines."))
+        return None
+    if n_confirmable(summary) < min_complete:
+        session.notify(
+            NotConfirmed(
+                f"a confirmation needs {min_complete} or more completed trials that were trained"
+                " here. Continue the search with more trials or more time."
+            )
+        )
+        return None
+    session.notify(CONFIRMING)
+    return confirm_within(session, min_complete=min_complete)
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:
@@ -213,21 +206,6 @@ def _require_same_source(path: Path, folder: StudyDir) -> None:
             f" {here[:12]}, the study's is {recorded[:12]}. Put the others' file there, or remove"
             f" {folder.path} and join again with its space."
         )
-
-
-def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
-    """Return this call's number of trials, else that of the last call, else the default."""
-    requested = requested_n_trials(study)
-    if named is None and requested is None and joins:
-        raise StudyError(
-            f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
-            " that creates it, or type its command there again, or give"
-            " n_trials."
-        )
-    n_trials = named or requested or DEFAULT_TRIALS
-    if named is not None or requested is None:
-        set_n_trials(study, n_trials)
-    return n_trials
 
 
 def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfig:

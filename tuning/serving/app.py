@@ -238,7 +238,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
         uvicorn.Config(
             app,
             log_config=None,
-            log_level="warning",
+            log_level="error",  # uvicorn warns of each request that is no HTTP.
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -2,8 +2,11 @@
 server has too many.
 
 The application receives a request only when its headers are complete, so these limits belong to the
-protocol below the application. uvicorn's protocol closes idle connections, but waits without limit
-for the rest of a request; above `limit_concurrency` the protocol refuses every new client.
+protocol below the application.
+
+Other servers were tried with 1,500 clients and 1,024 open files: uvicorn closes no half-sent
+request, and with `limit_concurrency` refuses good clients too. Hypercorn never ends a body of which
+a byte arrives each second, in spite of `read_timeout`, and Granian no half-sent body.
 """
 
 from __future__ import annotations
@@ -26,55 +29,55 @@ MAX_HEAD = 64 * 2**10
 # Maximum number of requests of one connection that wait for the answer to an earlier request.
 # uvicorn has no limit and keeps all of them in memory.
 MAX_PIPELINED = 100
-REQUEST_SECONDS = 10
+REQUEST_SECONDS = 10.0
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with a time limit for each request.
-
-    While the server waits for the client, the connection can be closed to make room for a new one.
-
-    The time runs from the start of the connection, or from the first byte after an answer, until
-    the last byte of the request. The time does not run while a request is answered. An idle
-    connection after an answer has uvicorn's own limit, `timeout_keep_alive`.
+    """A connection with a time limit for each request: from the start of the connection, or from
+    the first byte after an answer, until the last byte of the request. The time does not run while
+    a request is answered. An idle connection after an answer has uvicorn's own limit,
+    `timeout_keep_alive`.
     """
 
-    # Time of the event loop when the connection started or its last answer was complete.
+    # Time of the event loop since which the server waits for the client.
     waits_since = 0.0
     _timer: asyncio.TimerHandle | None = None
     # Whether a part of the next request has arrived.
     _has_begun = False
-    # Number of complete requests without an answer; -1 after an answer that did not need the whole
-    # body.
-    _n_unanswered = 0
-    # Whether the headers of a request are arriving.
-    _is_in_head = False
     # Number of bytes since the last piece of a body or the last complete headers.
     _n_head = 0
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether the server waits for the client to send a request or to read its answers."""
-        return self._n_unanswered <= 0 or self.flow.write_paused
+    def _waits_for_request(self) -> bool:
+        if self.pipeline:
+            return False
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     # The signature is uvicorn's.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.waits_since = self.loop.time()
-        self._start_timer()
+        self._timer = self.loop.call_later(REQUEST_SECONDS, self._check_time)
         if len(self.connections) > MAX_CONNECTIONS:
-            _longest_waiting(self.connections).refuse(
+            # A client that has not read its answers makes room too.
+            waiting = [
+                connection
+                for connection in self.connections
+                if isinstance(connection, Connection)
+                and (connection._waits_for_request or connection.flow.write_paused)
+            ]
+            min(waiting, key=lambda connection: connection.waits_since).refuse(
                 503, "The server has too many connections; ask again later."
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
+        if self._timer:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._n_head += len(data)
         super().data_received(data)
-        self._start_timer()
         if self._n_head > MAX_HEAD:
             self.refuse(431, f"The headers of a request must have at most {MAX_HEAD:,} bytes.")
         elif len(self.pipeline) > MAX_PIPELINED:
@@ -83,17 +86,16 @@ class Connection(HttpToolsProtocol):
             )
 
     def on_message_begin(self) -> None:
-        self._has_begun = self._is_in_head = True
+        if self._waits_for_request and self.cycle is not None:
+            self.waits_since = self.loop.time()
+        self._has_begun = True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # uvicorn adds the trailers of a body in chunks to the headers, such as a second Host.
-        if self._is_in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        self._n_head, self._is_in_head = 0, False
+        self._n_head = 0
         super().on_headers_complete()
+        # uvicorn adds the trailers of a body in chunks to the headers, such as a second Host.
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         self._n_head = 0
@@ -101,18 +103,13 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._has_begun = False
-        self._n_head = 0
-        self._n_unanswered += 1
-        self._stop_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._n_unanswered -= 1
         self.waits_since = self.loop.time()
         if self._has_begun:  # The client sent a part of the next request before this answer.
             self._unset_keepalive_if_required()
-            self._start_timer()
 
     def send_400_response(self, msg: str) -> None:
         self.refuse(400, msg)
@@ -129,36 +126,18 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _start_timer(self) -> None:
-        if (
-            self._timer is None
-            and self._n_unanswered <= 0
-            and self.timeout_keep_alive_task is None
-            and not self.transport.is_closing()
-        ):
-            self._timer = self.loop.call_later(REQUEST_SECONDS, self._end_wait)
-
-    def _stop_timer(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-        self._timer = None
-
-    def _end_wait(self) -> None:
-        if self._has_begun:
-            self.refuse(408, f"A request must arrive within {REQUEST_SECONDS} seconds.")
+    def _check_time(self) -> None:
+        left = REQUEST_SECONDS
+        if self._waits_for_request:
+            left = self.waits_since + REQUEST_SECONDS - self.loop.time()
+        if left > 0:
+            self._timer = self.loop.call_later(left, self._check_time)
+        elif self._has_begun:
+            self.refuse(408, f"A request must arrive within {REQUEST_SECONDS:g} seconds.")
         else:
             # No answer: a browser may have opened the connection in advance, and would show an
             # answer as the answer to its next request.
             self.transport.close()
-
-
-def _longest_waiting(connections: Iterable[object]) -> Connection:
-    waiting = [
-        connection
-        for connection in connections
-        if isinstance(connection, Connection) and connection.is_waiting
-    ]
-    return min(waiting, key=lambda connection: connection.waits_since)
 
 
 def _answer(status: int, detail: str, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:

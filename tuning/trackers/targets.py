@@ -6,15 +6,10 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from tuning.commands import install
 from tuning.errors import ArgumentError, TrackerError
-
-if TYPE_CHECKING:
-    from tuning.trackers.contents import TrackedStudy
-    from tuning.trackers.tracker import Tracker
 
 # A kind is the name of the package and of its extra.
 KINDS = ("mlflow", "tensorboard", "wandb")
@@ -55,19 +50,6 @@ class Target:
             if len(secret) > 3:
                 text = text.replace(secret, HIDDEN)
         return text
-
-    def open(self, study: TrackedStudy) -> Tracker:
-        if self.kind == "mlflow":
-            from tuning.trackers.mlflow_tracker import MlflowTracker
-
-            return MlflowTracker(self.place, study)
-        if self.kind == "tensorboard":
-            from tuning.trackers.tensorboard_tracker import TensorBoardTracker
-
-            return TensorBoardTracker(self.place, study)
-        from tuning.trackers.wandb_tracker import WandbTracker
-
-        return WandbTracker(self.place, study)
 
 
 def parse_targets(texts: Iterable[str]) -> list[Target]:

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from tuning.errors import TrackerError
 from tuning.results import StudyDir
+from tuning.search.events import Event, Outcome, Progressed, SearchEnded, SearchStarted
 from tuning.study.study import read_record, recorded_space
 from tuning.study.summary import Summary
 from tuning.trackers.contents import TrackedStudy, TrackedTrial, tracked_study, tracked_trial
@@ -34,6 +35,20 @@ class Tracker(Protocol):
 
     def write_end(self, study: TrackedStudy) -> None:
         """Write the study without its trials, after the last trial."""
+
+
+def open_tracker(target: Target, study: TrackedStudy) -> Tracker:
+    if target.kind == "mlflow":
+        from tuning.trackers.mlflow_tracker import MlflowTracker
+
+        return MlflowTracker(target.place, study)
+    if target.kind == "tensorboard":
+        from tuning.trackers.tensorboard_tracker import TensorBoardTracker
+
+        return TensorBoardTracker(target.place, study)
+    from tuning.trackers.wandb_tracker import WandbTracker
+
+    return WandbTracker(target.place, study)
 
 
 def write_study(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> None:
@@ -60,7 +75,7 @@ def _write(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> No
     written: set[int] = set()
     for summary in summaries:
         if tracker is None:
-            tracker = target.open(tracked_study(record, summary, folder))
+            tracker = open_tracker(target, tracked_study(record, summary, folder))
         for frozen in summary.trials:
             if frozen.state.is_finished() and frozen.number not in written:
                 trial = tracked_trial(frozen, space, folder, metric=summary.metric)
@@ -85,8 +100,8 @@ def reason_of(error: BaseException) -> str:
 
 
 class Follower:
-    """A thread that writes a study to a tracker during a search, which never waits for the tracker.
-    `on_failure` is called at most once, with the reason of a failure.
+    """A subscriber that writes a study to a tracker in a thread during a search, which never waits
+    for the tracker. `on_failure` is called at most once, with the reason of a failure.
     """
 
     def __init__(
@@ -98,7 +113,13 @@ class Follower:
         self._is_late = False
         # The thread of a tracker that hangs must not keep the program from ending.
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case SearchStarted():
+                self._thread.start()
+            case Progressed(summary=summary) | SearchEnded(outcome=Outcome(summary=summary)):
+                self.changed(summary)
 
     def changed(self, summary: Summary) -> None:
         self._newest = summary
@@ -111,6 +132,8 @@ class Follower:
         self._changes.put(False)
 
     def finish(self, seconds: float) -> None:
+        if self._thread.ident is None:  # The search has not started.
+            return
         self._thread.join(seconds)
         if self._thread.is_alive():
             self._is_late = True

@@ -1,14 +1,16 @@
 """The dispatcher, which gives jobs to the workers of a pool, receives their messages, and replaces
 workers that ended unexpectedly or exceeded a limit of time or memory.
 
-The search, the confirmation and the retraining of an export all train through a dispatcher.
+The confirmation and the retraining of an export train with `run_jobs`. The search has a loop of its
+own, because it answers epochs with pauses and stops, and decides on a trial only when a worker is
+free.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -191,3 +193,28 @@ class Dispatcher(Generic[Job]):
     def _drop(self, worker: AnyWorker) -> Job:
         self._limits.end(worker)
         return self._jobs.pop(worker)
+
+
+def run_jobs(
+    pool: AnyPool,
+    requests: Mapping[Job, Train],
+    *,
+    limits: Limits,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[Job, EpochEnded | Ending]]:
+    """Train jobs to their ends, in their order, and yield their messages. A job whose worker is
+    lost is queued again. Without workers' messages, `is_stopped` is called every `TICK_SECONDS`.
+    """
+    dispatcher: Dispatcher[Job] = Dispatcher(pool, limits)
+    waiting = [*requests]
+    while (waiting or dispatcher.running) and not is_stopped():
+        for worker in dispatcher.free()[: len(waiting)]:
+            job = waiting.pop(0)
+            dispatcher.start(worker, job, requests[job])
+        for job, message in dispatcher.events(TICK_SECONDS):
+            if isinstance(message, EpochEnded):
+                dispatcher.reply(job, Answer.GO_ON)
+            elif dispatcher.starts_again(job, message):
+                waiting.append(job)
+                continue
+            yield job, message

@@ -1,0 +1,144 @@
+"""The events of a search and a confirmation, in their order. Each goes to all subscribers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuning.outcomes import SearchEnd
+from tuning.study.coordinators import FIRST_COORDINATOR
+
+if TYPE_CHECKING:
+    import optuna
+
+    from tuning.config import StudyConfig
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.inputs.corpus import Corpus
+    from tuning.results import ResultsDir, StudyDir
+    from tuning.spaces.loading import SearchSpace
+    from tuning.study.summary import Summary
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Interrupt:
+    requested: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedStudy:
+    """The study of one call of `tune` or `confirm`, with its data."""
+
+    study: optuna.Study
+    config: StudyConfig
+    space: SearchSpace
+    results: ResultsDir
+    corpus: Corpus
+    interrupt: Interrupt
+    coordinator: str = FIRST_COORDINATOR
+
+    @property
+    def folder(self) -> StudyDir:
+        return self.results.study(self.config.study)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    summary: Summary
+    space: SearchSpace
+    ended: SearchEnd
+    n_trials: int
+    confirmation: Confirmation | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the user interrupted neither the search nor its confirmation."""
+        is_confirmed = self.confirmation is None or self.confirmation.is_over
+        return self.ended != SearchEnd.INTERRUPTED and is_confirmed
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that has happened in a call of `tune` or `confirm`."""
+
+
+Subscriber = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """A step of the preparation or of a confirmation has begun or advanced. `share`: the share of
+    the work that is done.
+    """
+
+    label: str
+    share: float
+
+
+@dataclass(frozen=True)
+class SearchStarted(Event):
+    opened: OpenedStudy
+
+
+@dataclass(frozen=True)
+class Progressed(Event):
+    """The state of a search after a change, and in an idle search every half second.
+
+    Attributes:
+        running: trial number → finished epochs.
+        event: a sentence about a trial that has started, advanced or ended; may be empty.
+    """
+
+    summary: Summary
+    n_trials: int
+    epochs: int
+    running: dict[int, float]
+    n_paused: int
+    elapsed_seconds: float
+    seconds_left: float | None
+    event: str = ""
+
+
+@dataclass(frozen=True)
+class SearchEnded(Event):
+    """The workers of the search still run, and a confirmation may follow."""
+
+    opened: OpenedStudy
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class NotConfirmed(Event):
+    reason: str
+
+
+@dataclass(frozen=True)
+class ConfirmationStarted(Event):
+    confirmation: Confirmation
+    n_workers: int
+
+
+@dataclass(frozen=True)
+class RepeatEnded(Event):
+    """A training of a confirmation has ended. `event`: a sentence about it."""
+
+    event: str
+    confirmation: Confirmation
+
+
+@dataclass(frozen=True)
+class CallEnded(Event):
+    """The last event, after an exception of a search too. The study is still open and locked."""
+
+    opened: OpenedStudy
+    ended: SearchEnd | None = None
+    confirmation: Confirmation | None = None
+
+
+def log(event: Event) -> None:
+    """Subscribe the log: a line for each change of a trial and each repeat."""
+    if isinstance(event, Progressed | RepeatEnded) and event.event:
+        logger.info(event.event)
