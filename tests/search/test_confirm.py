@@ -13,7 +13,7 @@ from optuna.trial import create_trial
 from tests.confirmations import play
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
-from tuning.config import TrainConfig
+from tuning.config import TrainConfig, Workers
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.outcomes import LASTING, FailureReason
