@@ -22,6 +22,7 @@ from tuning.inputs.contract import (
     InputView,
     LabeledTexts,
     ModelInput,
+    Preparation,
     Shape,
     Stored,
     TokenizedTexts,
@@ -67,7 +68,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> 
         patch.setattr(preset_tokens, "fetch_preset", fetch_in_this_process)
         for space in (SearchSpace("a", items), SearchSpace("b", (), takes_texts=True)):
             for kind in KINDS.values():
-                kind.prepare(corpus, space, splits=lambda: splits, progress=None)
+                kind.prepare(Preparation(corpus, space, lambda: splits))
     return corpus
 
 

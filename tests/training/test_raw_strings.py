@@ -22,7 +22,7 @@ from tuning.documents import structure, unstructure
 from tuning.errors import DataError, SpaceBug, SpaceError, StudyError
 from tuning.export.ensemble import WeightedModel, average, common_input
 from tuning.export.formats import model_input
-from tuning.inputs.contract import LabeledTexts, ModelInput
+from tuning.inputs.contract import LabeledTexts, ModelInput, Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.kinds import TEXTS as KIND
 from tuning.inputs.texts import SplitTexts, TextView
@@ -62,7 +62,7 @@ def splits(corpus: Corpus) -> Splits:
 
 def build_texts(corpus: Corpus, *, splits: Any) -> None:
     space = SearchSpace("of_texts", (), takes_texts=True)
-    KIND.prepare(corpus, space, splits=splits, progress=None)
+    KIND.prepare(Preparation(corpus, space, splits))
 
 
 def raw_of(split: LabeledTexts) -> SplitTexts:

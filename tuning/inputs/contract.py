@@ -127,50 +127,57 @@ def _plain(stored: Any) -> Any:
     return replace(stored, **arrays)
 
 
-class InputView(Protocol):
-    """One trial's view of an input of n texts.
+class InputView(abc.ABC):
+    """One trial's view of an input of n texts, by default of int32 ids with batches as wide as
+    their longest text.
 
     Attributes:
         texts: the stored input.
-        dtype: the type of a batch in TensorFlow, "int32" or "string".
+        dtype: the type of a batch in TensorFlow.
         has_padding: whether the columns of a batch are tokens, followed by padding.
         is_encoder: whether the model is a pretrained encoder, which computes the padding too.
-        sorts: whether training batches are sorted with the longest text first, for the kernel.
     """
 
-    @property
-    def texts(self) -> Sized: ...
-
-    dtype: ClassVar[str]
-    has_padding: ClassVar[bool]
-    is_encoder: ClassVar[bool]
-
-    @property
-    def sorts(self) -> bool: ...
-
-    @property
-    def shape(self) -> Shape:
-        """The shape of a text in a batch; None for a number of columns that differs."""
+    texts: Sized
+    dtype: ClassVar[str] = "int32"
+    has_padding: ClassVar[bool] = False
+    is_encoder: ClassVar[bool] = False
 
     @property
     def fixed_width(self) -> int | None:
         """The number of columns of every batch; None if it differs."""
+        return None
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of a text in a batch."""
+        return (self.fixed_width,)
+
+    @property
+    def sorts(self) -> bool:
+        """Whether training batches are sorted with the longest text first, for the kernel."""
+        return False
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Number of tokens of each text that are kept, int64 (n,)."""
+        return self.lengths_of(np.arange(len(self.texts)))
 
+    @abc.abstractmethod
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Return the number of tokens of these rows that are kept, int64 (n_rows,)."""
 
+    @abc.abstractmethod
     def width(self, rows: Rows) -> int:
         """Return the number of columns of a batch of these rows."""
 
+    @abc.abstractmethod
     def batch(self, rows: Rows) -> npt.NDArray[Any]:
         """Return these rows, an array (n_rows, *shape)."""
 
     def n_bytes(self, rows: Rows) -> int:
         """Return the size of the batch of these rows in memory."""
+        return len(rows) * self.width(rows) * np.dtype(np.int32).itemsize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +204,23 @@ class ModelInput:
     def takes_texts(self) -> bool:
         """Whether the model itself tokenizes the texts."""
         return not (self.vocab_size or self.ngrams or self.preset)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The data and the space of a search whose inputs are prepared. `splits` reads the texts again,
+    and refuses them if they have changed.
+    """
+
+    corpus: Corpus
+    space: SearchSpace
+    read_again: Callable[[], SplitReviews]
+    progress: Progress | None = None
+
+    def splits(self) -> SplitReviews:
+        read = self.read_again()
+        read.require_fingerprint(self.corpus.fingerprint)
+        return read
 
 
 class Input(abc.ABC):
@@ -229,17 +253,8 @@ class Input(abc.ABC):
         """Return whether a model of a space may take this input."""
         return not space.takes_texts and space.declares(self.declared_by or "")
 
-    def prepare(
-        self,
-        corpus: Corpus,
-        space: SearchSpace,
-        *,
-        splits: Callable[[], SplitReviews],
-        progress: Progress | None,
-    ) -> None:
-        """Build the input of all texts beside their token ids, or use the files that exist.
-        `splits` reads the texts again.
-        """
+    def prepare(self, data: Preparation) -> None:
+        """Build the input of all texts beside their token ids, or use the files that exist."""
         return
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:

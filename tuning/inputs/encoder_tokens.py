@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +20,7 @@ from tuning.inputs.contract import (
     Input,
     InputView,
     ModelInput,
+    Preparation,
     Rows,
     Shape,
     Stored,
@@ -32,8 +33,6 @@ from tuning.inputs.preset import PRESET_CARD_NAME, PresetCard, read_preset_card
 from tuning.inputs.tokenizer import as_utf8, load_preset_tokenizer
 
 if TYPE_CHECKING:
-    from tuning.data.files import Progress
-    from tuning.data.splits import SplitReviews
     from tuning.inputs.corpus import Corpus
     from tuning.spaces.loading import SearchSpace
 
@@ -49,7 +48,7 @@ class PresetTexts(IdTexts):
 
 
 @dataclass(frozen=True)
-class TokenView:
+class TokenView(InputView):
     """The tokens of texts with their special tokens, cut to one trial's length.
 
     Every batch is padded to its longest text, because a pretrained encoder masks the padding.
@@ -60,10 +59,6 @@ class TokenView:
     texts: PresetTexts
     sequence_length: int
     truncating: str = "pre"
-    fixed_width: int | None = field(init=False, default=None)
-    shape: Shape = field(init=False, default=(None,))
-    sorts: bool = field(init=False, default=False)
-    dtype: ClassVar[str] = "int32"
     has_padding: ClassVar[bool] = True
     is_encoder: ClassVar[bool] = True
 
@@ -95,9 +90,6 @@ class TokenView:
 
     def width(self, rows: Rows) -> int:
         return max(int(self.lengths_of(rows).max(initial=1)), 1)
-
-    def n_bytes(self, rows: Rows) -> int:
-        return len(rows) * self.width(rows) * np.dtype(np.int32).itemsize
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
         """Return the tokens of these rows, int32 array of shape (n_rows, width), padded with 0
@@ -137,24 +129,15 @@ class EncoderTokens(Input):
     def key_of(self, preset: str) -> str:
         return f"{self.key} of {preset}"
 
-    def prepare(
-        self,
-        corpus: Corpus,
-        space: SearchSpace,
-        *,
-        splits: Callable[[], SplitReviews],
-        progress: Progress | None,
-    ) -> None:
+    def prepare(self, data: Preparation) -> None:
         from tuning.inputs.preset_tokens import build_tokens
 
         def texts() -> dict[str, list[str]]:
-            read = splits()
-            read.require_fingerprint(corpus.fingerprint)
-            return {name: frame["text"].tolist() for name, frame in read.frames.items()}
+            return {name: frame["text"].tolist() for name, frame in data.splits().frames.items()}
 
-        for preset in space.presets:
-            card = build_tokens(corpus, preset, texts=texts, progress=progress)
-            _check_lengths(space, card)
+        for preset in data.space.presets:
+            card = build_tokens(data.corpus, preset, texts=texts, progress=data.progress)
+            _check_lengths(data.space, card)
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         from tuning.inputs.arrow_tokenizer import map_ids

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from tuning.inputs.contract import (
     Input,
     InputView,
     ModelInput,
+    Preparation,
     Rows,
     Shape,
     Stored,
@@ -28,10 +29,7 @@ from tuning.inputs.contract import (
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID, make_ngram_encoder
 
 if TYPE_CHECKING:
-    from tuning.data.files import Progress
-    from tuning.data.splits import SplitReviews
     from tuning.inputs.corpus import Corpus
-    from tuning.spaces.loading import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class NgramTexts(IdTexts):
 
 
 @dataclass(frozen=True)
-class NgramView:
+class NgramView(InputView):
     """The distinct n-grams of texts, with one trial's vocabulary.
 
     Args:
@@ -56,12 +54,6 @@ class NgramView:
     texts: NgramTexts
     order: int
     vocab_size: int
-    fixed_width: int | None = field(init=False, default=None)
-    shape: Shape = field(init=False, default=(None,))
-    sorts: bool = field(init=False, default=False)
-    dtype: ClassVar[str] = "int32"
-    has_padding: ClassVar[bool] = False
-    is_encoder: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.vocab_size <= FIRST_WORD_ID:
@@ -72,12 +64,8 @@ class NgramView:
         if self.order not in (1, 2, 3):
             raise ValueError(f"ngrams must be 1, 2 or 3 words; received {self.order}.")
 
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Upper bound of the number of n-grams of each text, int64 array of shape (n_texts,)."""
-        return self.texts.lengths
-
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Return an upper bound: the vocabulary may not contain all n-grams of a text."""
         return self.texts.lengths_of(rows)
 
     @cached_property
@@ -90,9 +78,6 @@ class NgramView:
     def width(self, rows: Rows) -> int:
         _, n_kept = self._kept(rows)
         return int(n_kept.max(initial=0)) + 1
-
-    def n_bytes(self, rows: Rows) -> int:
-        return len(rows) * self.width(rows) * np.dtype(np.int32).itemsize
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
         """Return the n-grams of these rows, int32 array of shape (n_rows, width): ascending ids,
@@ -140,18 +125,11 @@ class Ngrams(Input):
     has_layers = True
     file = "ngrams.txt"
 
-    def prepare(
-        self,
-        corpus: Corpus,
-        space: SearchSpace,
-        *,
-        splits: Callable[[], SplitReviews],
-        progress: Progress | None,
-    ) -> None:
+    def prepare(self, data: Preparation) -> None:
         from tuning.inputs.ngram_vocabulary import build_ngrams
 
-        if self.is_taken_by(space):
-            build_ngrams(corpus, progress=progress)
+        if self.is_taken_by(data.space):
+            build_ngrams(data.corpus, progress=data.progress)
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         from tuning.inputs.arrow_tokenizer import map_ids

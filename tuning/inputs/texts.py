@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -20,6 +20,7 @@ from tuning.inputs.contract import (
     Input,
     InputView,
     ModelInput,
+    Preparation,
     Rows,
     Shape,
     Stored,
@@ -31,8 +32,6 @@ from tuning.inputs.contract import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuning.data.files import Progress
-    from tuning.data.splits import SplitReviews
     from tuning.inputs.corpus import Corpus
     from tuning.spaces.loading import SearchSpace
 
@@ -78,7 +77,7 @@ class SplitTexts:
 
 
 @dataclass(frozen=True)
-class TextView:
+class TextView(InputView):
     """Texts as input of a model that tokenizes them itself. A batch has the shape (n_rows, 1) if
     `is_column`, otherwise (n_rows,).
     """
@@ -86,24 +85,21 @@ class TextView:
     texts: TokenizedTexts
     raw: SplitTexts
     is_column: bool
-    # Every batch has one text in a row, so the batches are neither trimmed nor sorted.
-    fixed_width: int | None = field(init=False, default=1)
-    sorts: bool = field(init=False, default=False)
     dtype: ClassVar[str] = "string"
-    has_padding: ClassVar[bool] = False
-    is_encoder: ClassVar[bool] = False
+
+    @property
+    def fixed_width(self) -> int:
+        return (
+            1  # Every batch has one text in a row, so the batches are neither trimmed nor sorted.
+        )
 
     @property
     def shape(self) -> Shape:
         return (1,) if self.is_column else ()
 
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Number of words of each text, int64 (n_texts,)."""
-        return self.texts.lengths
-
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        return self.lengths[rows]
+        """Return the number of words of these rows, int64 (n_rows,)."""
+        return self.texts.lengths_of(rows)
 
     def width(self, rows: Rows) -> int:
         return 1
@@ -126,29 +122,21 @@ class Texts(Input):
     def is_taken_by(self, space: SearchSpace) -> bool:
         return space.takes_texts
 
-    def prepare(
-        self,
-        corpus: Corpus,
-        space: SearchSpace,
-        *,
-        splits: Callable[[], SplitReviews],
-        progress: Progress | None,
-    ) -> None:
-        if not space.takes_texts:
+    def prepare(self, data: Preparation) -> None:
+        if not data.space.takes_texts:
             return
-        folder = corpus.texts_dir
+        folder = data.corpus.texts_dir
         with locked(folder):
             if is_as_written(folder):
                 return
-            read = splits()
-            read.require_fingerprint(corpus.fingerprint)
+            read = data.splits()
             with rebuilt(folder) as temporary:
                 for number, name in enumerate(SPLITS):
-                    if progress:
-                        progress("storing the texts", number / len(SPLITS))
+                    if data.progress:
+                        data.progress("storing the texts", number / len(SPLITS))
                     _write(temporary / name, read.frames[name]["text"])
                 write_checksums(temporary)
-            logger.info("stored the texts of %s", corpus.fingerprint)
+            logger.info("stored the texts of %s", data.corpus.fingerprint)
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         folder = corpus.texts_dir / split

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class WordView:
+class WordView(InputView):
     """The token ids of texts, with one trial's vocabulary and length.
 
     Args:
@@ -48,9 +48,7 @@ class WordView:
     sequence_length: int
     truncating: str = "pre"
     trims: bool = False
-    dtype: ClassVar[str] = "int32"
     has_padding: ClassVar[bool] = True
-    is_encoder: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.vocab_size <= FIRST_WORD_ID:
@@ -63,18 +61,8 @@ class WordView:
         require_truncating(self.truncating)
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Number of tokens of each text that are kept, int64 array of shape (n_texts,)."""
-        return np.minimum(self.texts.lengths, self.sequence_length)
-
-    @property
     def fixed_width(self) -> int | None:
-        """The number of columns of every batch; None if it differs."""
         return None if self.trims else self.sequence_length
-
-    @property
-    def shape(self) -> Shape:
-        return (self.fixed_width,)
 
     @property
     def sorts(self) -> bool:
@@ -82,9 +70,6 @@ class WordView:
 
     def width(self, rows: Rows) -> int:
         return self.fixed_width or max(int(self.lengths_of(rows).max(initial=1)), 1)
-
-    def n_bytes(self, rows: Rows) -> int:
-        return len(rows) * self.width(rows) * np.dtype(np.int32).itemsize
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
         return np.minimum(self.texts.lengths_of(rows), self.sequence_length)

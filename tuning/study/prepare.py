@@ -14,6 +14,7 @@ from tuning.data.sources import load_reviews
 from tuning.data.splits import SPLIT_KINDS, SplitReviews, split_reviews
 from tuning.errors import StudyError
 from tuning.fidelity import parts_per_epoch
+from tuning.inputs.contract import Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.data_card import DataSource
 from tuning.inputs.kinds import KINDS
@@ -70,8 +71,9 @@ def prepare_views(
     corpus: Corpus, space: SearchSpace, config: StudyConfig, *, progress: Progress | None = None
 ) -> None:
     """Build the inputs that models of the space may take beside token ids, or use the cache."""
+    data = Preparation(corpus, space, lambda: _splits(config, progress), progress)
     for kind in KINDS.values():
-        kind.prepare(corpus, space, splits=lambda: _splits(config, progress), progress=progress)
+        kind.prepare(data)
     release_memory()
 
 
