@@ -87,9 +87,11 @@ def test_adapt_gets_the_training_split_in_order_once(splits: Splits) -> None:
     hypermodel = Hyper()
     _, result = train(hypermodel, splits, values=BOTH)
     ((batches, labels),) = hypermodel.seen
-    np.testing.assert_array_equal(labels, train.labels)
+    np.testing.assert_array_equal(labels, splits[0].labels)
     seen = [row for batch in batches for row in batch["ngrams"]]
-    expected = NgramView(train.texts.ngrams, order=2, vocab_size=ROWS).batch(np.arange(len(labels)))
+    expected = NgramView(splits[0].texts.ngrams, order=2, vocab_size=ROWS).batch(
+        np.arange(len(labels))
+    )
     assert len({tuple(row) for row in expected}) > 100
     for row, expected_row in zip(seen, expected, strict=True):
         np.testing.assert_array_equal(row[row != 0], expected_row[expected_row != 0])
