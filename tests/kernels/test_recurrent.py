@@ -280,7 +280,7 @@ def test_initial_state_is_that_of_keras(cell: str, n_states: int) -> None:
 
     models = pair(build, 2)
     for stock, fused in zip(*(gradients(model, vectors()) for model in models), strict=True):
-        np.testing.assert_allclose(fused, stock, atol=1e-5)
+        np.testing.assert_allclose(fused, stock, rtol=1e-5, atol=1e-5)
 
 
 def test_second_derivative_is_refused() -> None:

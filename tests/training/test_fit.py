@@ -646,6 +646,11 @@ def test_own_fit_that_trains_nothing(
         assert "in raises" in raised.value.traceback  # type: ignore[attr-defined]
 
 
+def test_own_fit_nan_loss_is_infeasible() -> None:
+    with pytest.raises(Infeasible, match="NaN loss"):
+        run(OwnFit(with_last(lambda: layers.Dense(1, lambda x: x * math.nan))))
+
+
 def test_own_fit_is_refused_if_its_arrays_and_their_copies_need_too_much_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
