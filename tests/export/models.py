@@ -1,16 +1,32 @@
 """A tiny corpus, and untrained models of it whose probabilities differ between texts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from tests.models.classifiers import classifier
+from tests.styles import STYLES
 from tuning.data.splits import SplitReviews
+from tuning.export.formats import model_input
 from tuning.export.parity import HOSTILE_TEXTS
+from tuning.export.writers import Source
 from tuning.inputs.corpus import Corpus
-from tuning.models import lstm_classifier, ngram_classifier
+from tuning.models import (
+    bilstm_features,
+    cnn_features,
+    gru_features,
+    lstm_classifier,
+    mean_features,
+    ngram_classifier,
+)
+from tuning.spaces.ranges import Values
+from tuning.training.architecture import ensure_built
+from tuning.training.targets import form_of_loss
 
 # The model has so many rows because LiteRT does not round tensors of fewer than 1,024 numbers to
 # int8.
@@ -27,7 +43,15 @@ class Reviews:
 
     @property
     def texts(self) -> list[str]:
-        return [*HOSTILE_TEXTS, *self.splits.frames["test"]["text"]]
+        return [*HOSTILE_TEXTS, *self.test_texts]
+
+    @property
+    def test_texts(self) -> list[str]:
+        return [str(text) for text in self.splits.frames["test"]["text"]]
+
+    @property
+    def test_labels(self) -> Any:
+        return self.splits.frames["test"]["label"].to_numpy()
 
 
 def spread(model: keras.Model) -> keras.Model:
@@ -64,10 +88,6 @@ def build(kind: str, dropout: float, n_classes: int) -> keras.Model:
     )
 
 
-def labels_of(reviews: Reviews) -> Any:
-    return reviews.splits.frames["test"]["label"].to_numpy()
-
-
 def ngram_layers(*layers: keras.layers.Layer) -> keras.Model:
     """Return a chain of layers for n-grams, which ends with the probability of class 1."""
     return keras.Sequential(
@@ -101,3 +121,86 @@ NGRAM_MODELS: dict[str, Callable[[], keras.Model]] = {
     "words and n-grams": lambda: words_and_ngrams(words_first=True),
     "n-grams and words": lambda: words_and_ngrams(words_first=False),
 }
+
+
+class Logits(keras.Model):
+    """A subclassed model of logits."""
+
+    def __init__(self, n_outputs: int) -> None:
+        super().__init__()
+        self.head = keras.layers.Dense(n_outputs)
+        self.embed = embedding(masked=False)
+        self.pool = keras.layers.GlobalMaxPooling1D()
+
+    def call(self, ids: Any) -> Any:
+        return self.head(self.pool(self.embed(ids)))
+
+
+class NumbersAlone(Logits):
+    """A subclassed model that Keras can't trace as layers."""
+
+    def call(self, ids: Any) -> Any:
+        return super().call(tf.cast(ids, tf.int32))
+
+
+def sequential(n_outputs: int) -> keras.Model:
+    layers = [embedding(masked=True), keras.layers.LSTM(3), keras.layers.Dense(n_outputs)]
+    return keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+
+
+def in_a_row(n_outputs: int) -> keras.Model:
+    """Return a model whose output has the shape (batch, 1, n_outputs)."""
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = keras.layers.GlobalMaxPooling1D(keepdims=True)(embedding(masked=False)(ids))
+    return keras.Model(ids, [keras.layers.Dense(n_outputs)(x)])
+
+
+# Models of logits, with their number of outputs.
+LOGITS: dict[str, tuple[Callable[[int], keras.Model], int]] = {
+    "one logit": (sequential, 1),
+    "two logits": (sequential, 2),
+    "logits in a row": (in_a_row, 1),
+    "subclassed model of logits": (Logits, 2),
+    "model that is not traceable": (NumbersAlone, 1),
+}
+
+
+def model_of_logits(name: str) -> keras.Model:
+    make, n_outputs = LOGITS[name]
+    model, losses = make(n_outputs), keras.losses
+    loss = losses.BinaryCrossentropy if n_outputs == 1 else losses.SparseCategoricalCrossentropy
+    model.compile("adam", loss(from_logits=True))
+    return model
+
+
+SIZES = {"vocab_size": ROWS, "embedding_dim": WIDTH}
+CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
+    "mean_embedding": partial(classifier, mean_features, **SIZES),
+    "cnn": partial(classifier, cnn_features, **SIZES, filters=3),
+    "bilstm_pooling": partial(classifier, bilstm_features, **SIZES, lstm_units=3),
+    "gru": partial(classifier, gru_features, **SIZES, gru_units=3),
+}
+
+# The models of which every format is written: those that differ in what the writers do. The classes
+# are two, unless the name says five.
+KINDS: dict[str, Callable[[], keras.Model]] = {
+    "masked, five classes": lambda: build("masked", 0.3, 5),
+    **{
+        style.__name__: partial(style, masked=number % 2 > 0) for number, style in enumerate(STYLES)
+    },
+    **{name: partial(model_of_logits, name) for name in [*LOGITS][2:]},
+    **{name: partial(CLASSIFIERS[name], word_dropout=0.2) for name in ("cnn", "bilstm_pooling")},
+    **{name: NGRAM_MODELS[name] for name in ("LSTM", "words and n-grams")},
+}
+VALUES: Values = {"vocab_size": ROWS, "sequence_length": LENGTH, "truncating": "pre"}
+NGRAM_VALUES: Values = {**VALUES, "truncating": "middle", "ngrams": 2, "ngram_vocab_size": ROWS}
+
+
+def source_of(
+    model: keras.Model, corpus: Corpus, values: Values = VALUES, *, n_classes: int = 2
+) -> Source:
+    """Return the source of the exports of a model. A model without a loss gives probabilities."""
+    ensure_built(model, sequence_length=LENGTH)
+    form = form_of_loss(spread(model), n_classes=n_classes, sequence_length=LENGTH)
+    source = Source.of(model, model_input(model, values), corpus, form.to_probabilities)
+    return replace(source, class_names=[f"class {number}" for number in range(n_classes)])

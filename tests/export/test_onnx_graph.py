@@ -166,11 +166,26 @@ def test_layer_with_a_mask_of_its_own_is_in_no_chain() -> None:
     assert len(chain(keras.Model(ids, layers.Dense(1)(mean))) or []) == 3
 
 
-def test_branching_model_is_no_chain() -> None:
+def branch(words: Any) -> Any:
+    both = layers.Add()([words, layers.LSTM(4, return_sequences=True)(words)])
+    return layers.LSTM(2)(both)
+
+
+def with_state(words: Any) -> Any:
+    state = keras.ops.mean(words, axis=1)
+    return layers.LSTM(4)(words, initial_state=[state, state])
+
+
+def one_of_several_outputs(words: Any) -> Any:
+    return layers.LSTM(4, return_state=True)(words)[1]
+
+
+@pytest.mark.parametrize("body", [branch, with_state, one_of_several_outputs])
+def test_other_models_are_no_chain(body: Callable[[Any], Any]) -> None:
     ids = keras.Input((None,), dtype="int32")
-    x = layers.Embedding(ROWS, 4)(ids)
-    both = layers.Add()([x, layers.LSTM(4, return_sequences=True)(x)])
-    assert chain(keras.Model(ids, layers.Dense(1)(layers.LSTM(2)(both)))) is None
+    words = layers.Embedding(ROWS, 4)(ids)
+    assert chain(keras.Model(ids, layers.Dense(1)(body(words)))) is None
+    assert len(chain(keras.Model(ids, layers.Dense(1)(layers.LSTM(4)(words)))) or []) == 3
 
 
 @pytest.mark.parametrize(
@@ -199,19 +214,3 @@ def test_what_has_no_graph_here_is_refused(stack: Stack, why: str) -> None:
     model = classifier(*stack(), masked=False)
     with pytest.raises(Unsupported, match=why):
         write_graph(chain(model) or [], length=LENGTH, n_classes=2)
-
-
-def test_layer_that_takes_a_state_is_in_no_chain() -> None:
-    ids = keras.Input((None,), dtype="int32")
-    words = layers.Embedding(ROWS, 4)(ids)
-    state = keras.ops.mean(words, axis=1)
-    plain = keras.Model(ids, layers.Dense(1)(layers.LSTM(4)(words)))
-    started = layers.LSTM(4)(words, initial_state=[state, state])
-    assert len(chain(plain) or []) == 3
-    assert chain(keras.Model(ids, layers.Dense(1)(started))) is None
-
-
-def test_one_of_several_outputs_of_a_layer_is_in_no_chain() -> None:
-    ids = keras.Input((None,), dtype="int32")
-    _, hidden, _ = layers.LSTM(4, return_state=True)(layers.Embedding(ROWS, 4)(ids))
-    assert chain(keras.Model(ids, layers.Dense(1)(hidden))) is None

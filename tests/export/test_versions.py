@@ -124,21 +124,16 @@ def test_process_killed_while_it_publishes_leaves_a_whole_export(
 
 
 def test_recovery_takes_no_unfinished_export(tmp_path: Path) -> None:
-    export(tmp_path / "best.1", 1)
-    export(tmp_path / "best.2", 2)
-    export(tmp_path / "best.tmp", 3)
+    for name, number in (("best.1", 1), ("best.2", 2), ("best.tmp", 3)):
+        export(tmp_path / name, number)
     (tmp_path / "best.tmp" / "export.json").unlink()
     (tmp_path / "best.2" / "model.onnx").write_text("half")
-    recover(tmp_path / "best")
-    assert read_manifest(tmp_path / "best").export_number == 1
-
-
-def test_export_after_a_recovery_finds_a_free_number(tmp_path: Path) -> None:
-    # The test above leaves such folders.
-    for name, number in (("best", 1), ("best.2", 2), ("best.tmp", 3)):
-        export(tmp_path / name, number)
-    publish(tmp_path / "best.tmp", tmp_path / "best", number=next_number(tmp_path / "best"))
-    assert {path.name for path in tmp_path.glob("best*")} == {"best", "best.2", "best.3"}
+    best = tmp_path / "best"
+    recover(best)
+    assert read_manifest(best).export_number == 1
+    # An export after a recovery finds a free number.
+    publish(export(tmp_path / "new.tmp", 3), best, number=next_number(best))
+    assert {"best", "best.2", "best.3"} <= {*names(tmp_path)}
 
 
 def test_card_that_the_user_changed_is_no_damage(tmp_path: Path) -> None:
@@ -149,12 +144,6 @@ def test_card_that_the_user_changed_is_no_damage(tmp_path: Path) -> None:
     assert is_whole(folder)
     (folder / "model.onnx").write_text("other")
     assert not is_whole(folder)
-
-
-def test_recovery_of_nothing_does_nothing(tmp_path: Path) -> None:
-    recover(tmp_path / "best")
-    assert names(tmp_path) == []
-    assert newest(StudyDir(tmp_path / "none")) == tmp_path / "none" / "best"
 
 
 def test_newest_leaves_an_export_that_is_being_written_alone(tmp_path: Path) -> None:

@@ -17,21 +17,18 @@ from tests.export.models import Reviews
 from tests.formats import write_formats
 from tests.models.classifiers import spread
 from tests.paths import ROOT
-from tests.texts import make_reviews
-from tuning.config import DataConfig
-from tuning.data.sources import load_reviews
-from tuning.data.splits import SplitReviews, split_reviews
-from tuning.errors import ExportError, StudyError
-from tuning.export.ensemble import WeightedModel, average, common_input, values_of_input
+from tuning.errors import StudyError
+from tuning.export.ensemble import (
+    WeightedModel,
+    average,
+    common_input,
+    mean_of_members,
+    values_of_input,
+)
 from tuning.export.formats import model_input, pipeline_probabilities
-from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.writers import Source
-from tuning.inference import runtimes
-from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import ENCODER_TOLERANCE, FORMATS, format_of, vocabularies
-from tuning.inputs.corpus import Corpus, build_corpus
-from tuning.inputs.ngram_vocabulary import build_ngrams
+from tuning.inference.runtimes import FORMATS, format_of, vocabularies
 from tuning.inputs.preset_tokens import build_tokens
 from tuning.models import ngram_classifier, transformer_classifier
 from tuning.spaces.ranges import Values
@@ -60,40 +57,28 @@ class Tuned:
 
     model: Any
     values: dict[str, Any]
-    corpus: Corpus
-    splits: SplitReviews
-
-    @property
-    def test_texts(self) -> list[str]:
-        return [str(text) for text in self.splits.frames["test"]["text"]]
+    reviews: Reviews
 
     def write(self, folder: Path) -> Any:
-        labels = self.splits.frames["test"]["label"].to_numpy()
         return write_formats(
             folder,
             self.model,
             self.values,
-            self.corpus,
-            test_texts=self.test_texts,
-            test_labels=labels,
+            self.reviews.corpus,
+            test_texts=self.reviews.test_texts,
+            test_labels=self.reviews.test_labels,
         )
 
 
 @pytest.fixture(scope="module", params=["alone", "beside n-grams"])
-def tuned(
-    request: pytest.FixtureRequest, tiny_preset: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Tuned:
-    folder = tmp_path_factory.mktemp("corpus")
-    make_reviews().to_csv(folder / "r.csv", index=False)
-    splits = split_reviews(load_reviews(DataConfig(data=str(folder / "r.csv"))), seed=0)
-    corpus = build_corpus(folder / splits.fingerprint, splits)
+def tuned(request: pytest.FixtureRequest, tiny_preset: Path, reviews: Reviews) -> Tuned:
+    splits, corpus = reviews.splits, reviews.corpus
     texts = {name: frame["text"].tolist() for name, frame in splits.frames.items()}
     build_tokens(corpus, str(tiny_preset), texts=lambda: texts)
-    build_ngrams(corpus)
     values = {"preset": str(tiny_preset), "sequence_length": 24, "truncating": "middle"}
     if request.param == "beside n-grams":
         values |= NGRAMS
-    return Tuned(encoder(tiny_preset, values), values, corpus, splits)
+    return Tuned(encoder(tiny_preset, values), values, reviews)
 
 
 def encoder(preset: Path, values: Values) -> keras.Model:
@@ -122,43 +107,41 @@ def described(folder: Path, tuned: Tuned) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("onnx_alone")
-def test_onnx_predicts_raw_text_without_keras(tuned: Tuned, tmp_path: Path) -> None:
+def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path: Path) -> None:
+    """The parity check has compared the formats."""
     result = tuned.write(tmp_path)
-    assert result.left_out == {}
+    assert {*result.forms} == {known.path for known in FORMATS.values()}, result.left_out
     onnx = result.forms["model.onnx"]
     assert onnx.max_difference <= 1e-5
     assert (onnx.takes, onnx.needs) == ("token ids", ["onnxruntime", "tokenizers"])
+    ngrams = NGRAMS if "ngrams" in tuned.values else {}
+    inputs = model_input(tuned.model, tuned.values)
+    preset = {"preset": tuned.values["preset"], "sequence_length": 24, "truncating": "middle"}
+    assert inputs == ModelInput(vocab_size=0, **preset, **ngrams)
+    names = {"tokenizer.json", *(["ngrams.txt"] if ngrams else [])}
+    assert set(vocabularies(inputs)) == names
+    source = Source.of(tuned.model, inputs, tuned.reviews.corpus)
     described(tmp_path, tuned)
     texts = ["great phone", "[SEP] awful [PAD]", ""]
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE],
-        cwd=tmp_path,
-        input=json.dumps(texts),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    source = Source.of(tuned.model, model_input(tuned.model, tuned.values), tuned.corpus)
+    command = [sys.executable, "-c", ALONE]
+    streams: dict[str, Any] = {"input": json.dumps(texts), "capture_output": True, "text": True}
+    done = subprocess.run(command, cwd=tmp_path, **streams, check=True)
     expected = pipeline_probabilities(source, tuned.values, texts)
     np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path: Path) -> None:
-    result = tuned.write(tmp_path)
-    assert set(result.forms) == {known.path for known in FORMATS.values()}, result.left_out
-    inputs = model_input(tuned.model, tuned.values)
-    source = Source.of(tuned.model, inputs, tuned.corpus)
-    texts = [*HOSTILE_TEXTS, *tuned.test_texts]
-    expected = pipeline_probabilities(source, tuned.values, texts)
-    assert np.ptp(expected[:, 0]) > 0.1
-    for name, known in FORMATS.items():
-        probabilities = load_unverified(tmp_path, name, inputs=inputs, n_classes=2)(texts)
-        tolerance = 0.05 if known.tolerance is None else ENCODER_TOLERANCE
-        np.testing.assert_allclose(probabilities, expected, atol=tolerance, err_msg=name)
-    if "ngrams" in tuned.values:
+    if ngrams:
         assert_snippets_run(tmp_path, tuned, source)
+    assert_tokenizer_pads(tmp_path)
+
+
+def assert_tokenizer_pads(folder: Path) -> None:
+    module = runpy.run_path(str(ROOT / "tuning" / "inputs" / "tokenizer.py"))
+    tokenize = module["load_tokenizer"](folder)
+    assert [len(row) for row in tokenize(["great phone", ""])["tokens"]] == [4, 4]
+    assert tokenize([""])["tokens"] == [[3, 4]]
+    fixed = module["load_tokenizer"](folder, fixed_length=True)(["great phone", ""])["tokens"]
+    assert [len(row) for row in fixed] == [24, 24]
+    (row,) = tokenize(["great " * 100])["tokens"]
+    assert (len(row), row[0], row[-1]) == (24, 3, 4)
 
 
 def assert_snippets_run(folder: Path, tuned: Tuned, source: Source) -> None:
@@ -176,18 +159,6 @@ def assert_snippets_run(folder: Path, tuned: Tuned, source: Source) -> None:
         assert numbers[0] == pytest.approx(own[0, -1 if name == "keras" else 0], abs=0.05)
 
 
-@pytest.mark.slow
-def test_input_of_a_fine_tuned_encoder_names_its_preset(tuned: Tuned) -> None:
-    inputs = model_input(tuned.model, tuned.values)
-    assert inputs == ModelInput(
-        vocab_size=0,
-        sequence_length=24,
-        truncating="middle",
-        preset=tuned.values["preset"],
-        **(NGRAMS if "ngrams" in tuned.values else {}),
-    )
-
-
 def test_formats_of_an_encoder_take_tokens_and_need_the_tokenizer() -> None:
     assert {name: format_of(name, INPUT).needs for name in FORMATS} == {
         "keras": ("tensorflow", "keras", "keras_hub", "tokenizers"),
@@ -198,30 +169,6 @@ def test_formats_of_an_encoder_take_tokens_and_need_the_tokenizer() -> None:
         "litert_int8": ("ai_edge_litert", "tokenizers"),
     }
     assert {format_of(name, INPUT).takes for name in FORMATS} == {"token ids"}
-
-
-def test_missing_tokenizers_package_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ExportError, match=r"needs the package tokenizers"):
-        runtimes.load_format(tmp_path, "onnx", inputs=INPUT)
-
-
-@pytest.mark.slow
-def test_tokenizer_of_the_export_pads_to_the_longest_text(tuned: Tuned, tmp_path: Path) -> None:
-    described(tmp_path, tuned)
-    source = Source.of(tuned.model, model_input(tuned.model, tuned.values), tuned.corpus)
-    (tmp_path / "tokenizer.json").write_bytes(source.tokenizer.read_bytes())
-    (tmp_path / "ngrams.txt").write_bytes("\n".join(source.ngrams).encode())
-    module = runpy.run_path(str(ROOT / "tuning" / "data" / "tokenizer.py"))
-    tokenize = module["load_tokenizer"](tmp_path)
-    assert [len(row) for row in tokenize(["great phone", ""])["tokens"]] == [4, 4]
-    assert tokenize([""])["tokens"] == [[3, 4]]
-    fixed = module["load_tokenizer"](tmp_path, fixed_length=True)(["great phone", ""])["tokens"]
-    assert [len(row) for row in fixed] == [24, 24]
-    (row,) = tokenize(["great " * 100])["tokens"]
-    assert (len(row), row[0], row[-1]) == (24, 3, 4)
 
 
 @pytest.mark.slow
@@ -240,30 +187,18 @@ def test_every_format_carries_an_ensemble_of_encoders_and_ngrams(
         WeightedModel(model, model_input(model, values), weight, f"member_{number}")
         for number, ((model, values), weight) in enumerate(zip(made, (0.5, 0.3, 0.2), strict=True))
     ]
-    expected = sum(
-        item.weight
-        * pipeline_probabilities(
-            Source.of(item.model, item.inputs, tuned.corpus), values, tuned.test_texts
-        )
-        for item, (_, values) in zip(members, made, strict=True)
+    values = [values for _, values in made]
+    expected = mean_of_members(members, values, tuned.reviews.corpus, tuned.reviews.test_texts)
+    common = common_input([item.inputs for item in members], tuned.reviews.corpus)
+    joined = average(members, common, tuned.reviews.corpus)
+    assert model_input(joined, values_of_input(common)) == common
+    source = Source.of(joined, common, tuned.reviews.corpus)
+    probabilities = pipeline_probabilities(
+        source, values_of_input(common), tuned.reviews.test_texts
     )
-    common = common_input([item.inputs for item in members], tuned.corpus)
-    values = values_of_input(common)
-    joined = average(members, common, tuned.corpus)
-    assert model_input(joined, values) == common
-    source = Source.of(joined, common, tuned.corpus)
-    np.testing.assert_allclose(
-        pipeline_probabilities(source, values, tuned.test_texts), expected, atol=1e-5
-    )
-    written = replace(tuned, model=joined, values=values).write(tmp_path)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    written = replace(tuned, model=joined, values=values_of_input(common)).write(tmp_path)
     assert set(written.forms) == {known.path for known in FORMATS.values()}, written.left_out
-
-
-@pytest.mark.slow
-def test_vocabularies_of_an_encoder_are_verified(tuned: Tuned) -> None:
-    inputs = model_input(tuned.model, tuned.values)
-    names = {"ngrams.txt", "tokenizer.json"} if inputs.ngrams else {"tokenizer.json"}
-    assert set(vocabularies(inputs)) == names
 
 
 @pytest.mark.slow
