@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from tuning.confirmation.estimates import Estimates, estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
 
 SEEDS = [1, 2, 3, 4, 5]
@@ -64,6 +65,12 @@ def with_repeats(
             Finalist(trial, {}, 0.9, 1.0, is_baseline=trial == 0, repeats=kept, failures=failures)
         )
     return Confirmation(metric, SEEDS, 100.0, math.inf, made, rounds=5, is_over=True)
+
+
+def estimated(confirmation: Confirmation) -> Estimates:
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    return estimates
 
 
 def on_front(*points: tuple[float, float]) -> Confirmation:

@@ -8,24 +8,14 @@ from tuning.search.asha import Rungs, rungs_of
 
 
 @pytest.mark.parametrize(
-    ("epochs", "rungs"),
-    [(1, ()), (2, ()), (3, (1,)), (4, (1, 2)), (5, (1, 2)), (6, (1, 2, 4)), (10, (1, 2, 4, 8))],
-)
-def test_rungs_leave_two_epochs_to_save(epochs: int, rungs: tuple[int, ...]) -> None:
-    assert rungs_of(epochs) == rungs
-
-
-@pytest.mark.parametrize(
-    ("epochs", "rungs"),
+    ("epochs", "parts", "rungs"),
     [
-        (1, (0.125, 0.25, 0.5)),
-        (2, (0.125, 0.25, 0.5)),
-        (3, (0.125, 0.25, 0.5, 1)),
-        (5, (0.125, 0.25, 0.5, 1, 2)),
+        *((1, 1, ()), (2, 1, ()), (3, 1, (1,)), (4, 1, (1, 2)), (6, 1, (1, 2, 4))),
+        *((1, 8, (0.125, 0.25, 0.5)), (2, 8, (0.125, 0.25, 0.5)), (3, 8, (0.125, 0.25, 0.5, 1))),
     ],
 )
-def test_rungs_of_an_epoch_of_eight_parts(epochs: int, rungs: tuple[float, ...]) -> None:
-    assert rungs_of(epochs, parts=8) == rungs
+def test_rungs_leave_two_epochs_to_save(epochs: int, parts: int, rungs: tuple[float, ...]) -> None:
+    assert rungs_of(epochs, parts=parts) == rungs
 
 
 def rungs_with(values: dict[int, float], *, direction: int = 1, n_trials: int = 20) -> Rungs:
@@ -38,28 +28,9 @@ def rungs_with(values: dict[int, float], *, direction: int = 1, n_trials: int = 
 def test_better_half_goes_on() -> None:
     made = rungs_with({0: 0.9, 1: 0.8, 2: 0.7, 3: 0.6})
     assert [made.goes_on(n, 1) for n in range(4)] == [True, True, False, False]
-
-
-def test_first_of_a_rung_goes_on() -> None:
     assert rungs_with({4: 0.1}).goes_on(4, 1)
-
-
-def test_less_is_better_for_a_loss() -> None:
-    made = rungs_with({0: 0.9, 1: 0.1}, direction=-1)
-    assert [made.goes_on(n, 1) for n in (0, 1)] == [False, True]
-
-
-def test_equal_values_share_the_better_rank() -> None:
-    made = rungs_with({0: 0.5, 1: 0.5, 2: 0.4, 3: 0.3})
-    assert [made.rank(n, 1) for n in range(4)] == [1, 1, 3, 4]
-
-
-def test_waiting_trial_is_promoted_when_worse_ones_have_come() -> None:
-    made = rungs_with({0: 0.9, 1: 0.8})
-    assert made.promotable({1: 1}) is None
-    made.record(2, 1, 0.1)
-    made.record(3, 1, 0.2)
-    assert made.promotable({1: 1}) == 1
+    of_loss = rungs_with({0: 0.9, 1: 0.1}, direction=-1)
+    assert [of_loss.goes_on(n, 1) for n in (0, 1)] == [False, True]
 
 
 def test_highest_rung_is_promoted_first_then_the_best() -> None:

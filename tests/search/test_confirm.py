@@ -1,9 +1,6 @@
 """Confirmations with real trainings: they are resumed, refused, and used by the export."""
 
-import os
-import re
-import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,15 +11,12 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
-from tests.commands import Ran
 from tests.confirmations import play
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, session_of
 from tests.texts import substitute
 from tuning.config import Limits, TrainConfig, Workers
-from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import SpaceError, StorageError, StudyError
-from tuning.export.description import best_trial
 from tuning.outcomes import LASTING, FailureReason
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import confirm as confirming
@@ -31,13 +25,10 @@ from tuning.search.confirm import (
     ConfirmHooks,
     begin,
     confirm,
-    confirm_within,
     finalists_of,
     require_finished,
     with_others,
 )
-from tuning.search.session import Session
-from tuning.search.tune import Outcome
 from tuning.spaces.loading import SearchSpace, load_hypermodel
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
@@ -45,7 +36,6 @@ from tuning.study.study import load_study, recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
-from tuning.workers.messages import Ending
 
 SIZES = {field.name for field in fields(ConfirmationSize)}
 
@@ -64,7 +54,7 @@ def run(setting: Setting, **options: Any) -> Confirmation:
     }
     workers = Workers(1)
     return confirm(
-        StudyHandle(setting.results, setting.folder, setting.results.storage_url(None)),
+        StudyHandle.of(setting.results, "s"),
         size=ConfirmationSize(**of_size),
         workers=workers,
         hooks=ConfirmHooks(**options),
@@ -87,9 +77,12 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     assert set(baseline.repeats) == {1, 2}
     assert len(events) == sum(len(finalist.repeats) for finalist in confirmation.finalists)
     assert confirmation == Confirmation.load(setting.folder)
-    assert repeats(run(setting, on_change=lambda event, _: pytest.fail(event))) == repeats(
-        confirmation
-    )
+    first = repeats(confirmation)
+    assert repeats(run(setting, on_change=lambda event, _: pytest.fail(event))) == first
+    more: list[str] = []
+    after = repeats(run(setting, n_seeds=3, on_change=lambda event, _: more.append(event)))
+    assert more and all("seed 3" in event for event in more)
+    assert all(after[trial].items() >= values.items() for trial, values in first.items())
 
     space = recorded_space(setting.folder)
     corpus, _ = prepare_corpus(setting.config, results=setting.results)
@@ -114,150 +107,13 @@ def test_failure_of_the_storage_is_one_sentence(
         run(setting)
 
 
-@pytest.mark.slow
-def test_stopped_confirmation_goes_on(setting: Setting) -> None:
-    class Stop(Exception):
-        pass
-
-    def stop(event: str, confirmation: Confirmation) -> None:
-        raise Stop
-
-    with pytest.raises(Stop):
-        run(setting, on_change=stop)
-    kept = Confirmation.load(setting.folder)
-    assert kept is not None and sum(len(finalist.repeats) for finalist in kept.finalists) == 1
-    events: list[str] = []
-    confirmation = run(setting, on_change=lambda event, _: events.append(event))
-    assert len(events) == sum(len(finalist.repeats) for finalist in confirmation.finalists) - 1
-
-
-@pytest.mark.slow
-def test_more_seeds_keep_the_repeats_there_are(setting: Setting) -> None:
-    first = run(setting, n_seeds=1)
-    before = repeats(first)
-    events: list[str] = []
-    confirmation = run(setting, n_seeds=2, on_change=lambda event, _: events.append(event))
-    assert all("seed 2" in event for event in events) and events
-    assert all(
-        trial_repeats[1] == before[trial][1]
-        for trial, trial_repeats in repeats(confirmation).items()
-    )
-    assert confirmation.spent_seconds > first.spent_seconds
-
-
-@pytest.mark.slow
-def test_smaller_terms_leave_a_larger_confirmation_as_it_is(setting: Setting) -> None:
-    run(setting, top=3, n_seeds=3)
-    before = setting.folder.confirmation_path.read_bytes()
-    confirmation = run(
-        setting, top=1, n_seeds=1, share=0.01, on_change=lambda event, _: pytest.fail(event)
-    )
-    assert confirmation.is_over and setting.folder.confirmation_path.read_bytes() == before
-
-
-@pytest.mark.slow
-def test_longer_search_keeps_the_finalists_that_have_repeats(setting: Setting) -> None:
-    first = run(setting, top=2, n_seeds=3)
-    before = repeats(first)
-    setting.tune(12)
-    confirmation = run(setting, top=2, n_seeds=3)
-    after = repeats(confirmation)
-    assert all(after[trial].items() >= of_trial.items() for trial, of_trial in before.items())
-
-
-@pytest.mark.slow
-def test_share_bounds_what_the_confirmation_costs(setting: Setting) -> None:
-    confirmation = run(setting, top=5, n_seeds=5, share=0.25)
-    assert confirmation.is_over
-    # The budget is compared with expected seconds, so the sum may exceed the budget.
-    assert (
-        sum(finalist.seconds * len(finalist.repeats) for finalist in confirmation.finalists)
-        <= 1.5 * confirmation.budget_seconds
-    )
-
-
-@pytest.mark.slow
-def test_worker_that_dies_is_replaced_and_its_training_made_again(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = confirming._Repeats._record
-    killed: list[int] = []
-
-    def killing(self: confirming._Repeats, repeat: confirming._Repeat, message: Ending) -> None:
-        record(self, repeat, message)
-        if not killed:
-            killed.append(self._session.pool.workers[0].pid or 0)
-            os.kill(killed[0], signal.SIGKILL)
-
-    monkeypatch.setattr(confirming._Repeats, "_record", killing)
-    confirmation = run(setting)
-    assert killed and confirmation.is_over
-    assert not any(finalist.failures for finalist in confirmation.finalists)
-
-
-@pytest.mark.slow
-def test_export_takes_the_confirmed_best(setting: Setting) -> None:
-    confirmation = run(setting)
-    summary = summarize(setting.study(), metric="val_accuracy")
-    searched = summary.best
-    assert searched is not None
-    other = next(
-        finalist for finalist in confirmation.finalists if finalist.trial != searched.number
-    )
-    values = {other.trial: [0.99, 0.98, 0.97]}
-
-    def with_repeats(*seeds: int) -> Confirmation:
-        finalists = [
-            replace(
-                finalist,
-                dropped_in=0,
-                repeats=dict(
-                    zip(seeds, values.get(finalist.trial, [0.10, 0.11, 0.10]), strict=False)
-                ),
-            )
-            for finalist in confirmation.finalists
-        ]
-        return replace(confirmation, finalists=finalists)
-
-    def handle() -> StudyHandle:
-        return StudyHandle(setting.results, setting.folder, setting.results.storage_url(None))
-
-    with_repeats(1, 2).save(setting.folder)
-    # Two seeds are too few for a confirmed best.
-    assert best_trial(handle()).number == searched.number
-    with_repeats(1, 2, 3).save(setting.folder)
-    assert best_trial(handle()).number == other.trial
-    setting.folder.confirmation_path.unlink()
-    assert best_trial(handle()).number == searched.number
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"top": 0}, "top must be 1"),
-        ({"n_seeds": 0}, "seeds must be 1"),
-        ({"share": 0.0}, "share must be more"),
-    ],
-)
-def test_bad_numbers_are_refused(setting: Setting, options: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        run(setting, **options)
-    assert not setting.folder.confirmation_path.exists()
-
-
-@pytest.mark.slow
-def test_paused_trials_of_a_search_that_was_stopped_stay_as_they_are(setting: Setting) -> None:
+def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting: Setting) -> None:
     study = setting.study()
     paused = study.ask()
     paused.set_user_attr("paused", True)
     assert run(setting, n_seeds=1).is_over
     assert study.trials[paused.number].state == optuna.trial.TrialState.RUNNING
-
-
-def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting: Setting) -> None:
-    run(setting, n_seeds=1)
     before = setting.folder.confirmation_path.read_bytes()
-    study = setting.study()
     study.ask()
     with pytest.raises(StudyError, match="are running"):
         run(setting)
@@ -270,16 +126,6 @@ def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting
     with pytest.raises(StudyError, match="fingerprint"):
         run(setting, n_seeds=2)
     assert setting.folder.confirmation_path.read_bytes() == before
-
-
-def test_confirmation_needs_three_completed_trials(
-    tmp_path: Path, reviews_csv: Path, tiny_space: Path, run_cli: Callable[..., Ran]
-) -> None:
-    Setting(tmp_path, reviews_csv, tiny_space).tune(1)
-    ran = run_cli("confirm", "--study", "s")
-    assert ran.code == 1
-    assert "3 completed trials" in ran.err
-    assert "Traceback" not in ran.err
 
 
 def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
@@ -304,28 +150,23 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
             )
         )
 
+    def finalists(top: int) -> list[Finalist]:
+        return finalists_of(summarize(study, metric="val_accuracy"), space, top=top)
+
     add(0.5, 30, baseline=True)
     add(0.9, 9_000)
     add(0.8, 9_001, starting_point=1)
     add(0.9, 9_000, same_as=1)
-    finalists = finalists_of(summarize(study, metric="val_accuracy"), space, top=9)
-    assert {finalist.trial: finalist.same for finalist in finalists} == {0: [], 1: [3], 2: []}
-    assert {finalist.trial: finalist.starting_point for finalist in finalists} == {
-        0: None,
-        1: None,
-        2: 1,
-    }
-    few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
-    assert [finalist.trial for finalist in few] == [1, 0]
+    assert {f.trial: f.same for f in finalists(9)} == {0: [], 1: [3], 2: []}
+    assert {f.trial: f.starting_point for f in finalists(9)} == {0: None, 1: None, 2: 1}
+    assert [f.trial for f in finalists(1)] == [1, 0]
     # The trials that were imported have no times, so they get those of the others.
-    assert {finalist.seconds for finalist in finalists} == {0.0}
+    assert {f.seconds for f in finalists(9)} == {0.0}
     add(0.1, 40, seconds={"train": 6.0, "idle": 9.0}, n_epochs=3)
-    again = finalists_of(summarize(study, metric="val_accuracy"), space, top=9)
-    assert {finalist.seconds for finalist in again} == {2.0}
+    assert {f.seconds for f in finalists(9)} == {2.0}
     # Another program finished this trial.
     study.add_trial(create_trial(value=0.99, params={}, distributions={}))
-    few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
-    assert [finalist.trial for finalist in few] == [1, 0]
+    assert [f.trial for f in finalists(1)] == [1, 0]
 
 
 def test_study_that_another_program_has_trained_can_not_be_confirmed(tmp_path: Path) -> None:
@@ -357,68 +198,6 @@ def test_pruned_trial_is_repeated_for_the_epochs_of_its_role() -> None:
     repeats = confirming._Repeats(session, confirmation, lambda event, now: None)
     assert repeats._finalist(confirming._Repeat(7, seed=1)) is other
     assert repeats._finalist(confirming._Repeat(7, seed=0)) is pruned
-
-
-@pytest.mark.slow
-def test_confirmation_goes_on_with_the_workers_of_the_search(setting: Setting) -> None:
-    events: list[str] = []
-    processes: list[tuple[set[int | None], set[int | None]]] = []
-
-    def then(session: Session, outcome: Outcome) -> None:
-        before = {worker.pid for worker in session.pool.workers}
-        confirmation = confirm_within(
-            session,
-            ConfirmationSize(top=1, n_seeds=3),
-            hooks=ConfirmHooks(on_change=lambda event, _: events.append(event)),
-        )
-        processes.append((before, {worker.pid for worker in session.pool.workers}))
-        assert confirmation.is_over and confirmation.rounds >= 3
-
-    setting.tune(9, n_workers=2, then=then)
-    assert processes[0][0] == processes[0][1]
-    assert any("seed 3" in event for event in events)
-    confirmation = Confirmation.load(setting.folder)
-    estimates = estimate(confirmation) if confirmation else None
-    # A search as short as this one can be confirmed, too.
-    assert estimates is not None and estimates.is_confirmed
-
-
-@pytest.mark.slow
-def test_tune_confirms_at_its_end(
-    run_cli: Callable[..., Ran], reviews_csv: Path, tiny_space: Path, tmp_path: Path
-) -> None:
-    flags = [
-        "--data",
-        reviews_csv,
-        "--space",
-        tiny_space,
-        "--study",
-        "s",
-        "--epochs",
-        1,
-        "--pruner",
-        "none",
-        "--workers",
-        1,
-        "--n-trials",
-        3,
-    ]
-    ran = run_cli("tune", *flags)
-    assert ran.code == 0
-    assert "confirming the best on fresh seeds" in ran.out
-    assert (tmp_path / "results" / "s" / "confirmation.json").exists()
-    assert ran.out.count("reading reviews.csv") == ran.out.count("starting the workers") == 1
-    assert re.search(
-        r"Confirming trial \d.* and the baseline on up to 5 fresh seeds: about \d+ trainings, \d+ s"
-        r" with 1 worker",
-        ran.out,
-    )
-    assert "is the confirmed best" in ran.out
-    assert "The worker time of the repeats was" in ran.out
-    again = run_cli("tune", *flags)
-    assert again.code == 0 and "is the confirmed best" in again.out
-    # All repeats were trained before.
-    assert "Confirming trial" not in again.out
 
 
 def others_of(study: Setting, earlier: Sequence[Finalist] = ()) -> list[Finalist]:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,9 +15,10 @@ from optuna.trial import TrialState
 from tests.fake_workers import EPOCHS, FakePool, Script, epoch, result_of, trains
 from tests.stored_documents import CARD
 from tests.studies import CONFIG, session_of
+from tuning.atomic_io import read_history
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, StorageError, StudyError
-from tuning.outcomes import FailureReason, SearchEnd, StopReason
+from tuning.outcomes import FailureReason, SearchEnd
 from tuning.results import ResultsDir
 from tuning.search import ends, loop, open_trials
 from tuning.search.loop import Search
@@ -59,14 +60,15 @@ class Alone(Coordinators):
 
 @dataclass
 class Run:
-    """A search over a study in memory. `on_change` is called after each change of the search, and
-    `progressed` is the search after its last change.
+    """A search over a study in memory. `on_change` is called after each change of the search,
+    `progressed` is the search after its last change, and `events` are the events of all changes.
     """
 
     session: Session
     pool: FakePool
     on_change: Callable[[Progressed], None] = lambda progressed: None
     progressed: Progressed | None = None
+    events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         coordinators = Alone(self.session.study)
@@ -74,6 +76,7 @@ class Run:
 
     def _changed(self, progressed: Progressed) -> None:
         self.progressed = progressed
+        self.events.append(progressed.event)
         self.on_change(progressed)
 
     @property
@@ -153,7 +156,6 @@ def sends(*messages: Any) -> Scripts:
 
 
 def has_value(value: float) -> Scripts:
-    """Return scripts of trainings whose epochs all have this value."""
     return lambda job: trains(job, value=value)
 
 
@@ -275,6 +277,8 @@ def test_end_of_a_trial_is_written_to_the_study(end: End, ended: Run) -> None:
     reason = None if end.reason is None else end.reason.value
     assert trial.user_attrs.get("reason") == duplicate.user_attrs.get("reason") == reason
     assert duplicate.user_attrs.get("same_as") == (None if end.has_failed else 1)
+    if end.reason is FailureReason.OVER_A_LIMIT:  # 10,000 parameters are 9 times too many.
+        assert trial.constraints == {"n_parameters": pytest.approx(9.0)}
     assert len(ended.trials) == end.n_trials + (2 if end.has_failed else 0)
     if end.has_failed:
         assert (ended.trials[3].params == trial.params) == end.is_queued_again
@@ -302,10 +306,8 @@ def test_events_of_a_trial_that_is_paused_and_pruned(make: Make) -> None:
     """The table of ends has this case only if the trial is paused before it is pruned."""
     end = ENDS["paused and pruned"]
     run = make(after_the_baseline(end.script), n_workers=3, pruner="asha")
-    events: list[str] = []
-    run.on_change = lambda progressed: events.append(progressed.event)
     assert run.go(end.n_trials) is SearchEnd.FINISHED
-    assert [event for event in events if "pause" in event or "pruned" in event] == [
+    assert [event for event in run.events if "pause" in event or "pruned" in event] == [
         "trial 1 pauses after epoch 1",
         "trial 1 pruned after epoch 1, behind too many at its rung",
     ]
@@ -358,20 +360,6 @@ def test_search_ends_when_all_trials_fail_one_after_the_other(make: Make) -> Non
     assert run.states() == ["FAIL"] * ends.MAX_FAILURES_IN_A_ROW
 
 
-def test_trial_that_ends_sets_the_count_of_failures_back(make: Make) -> None:
-    n_started = 0
-
-    def script(job: TrainingJob) -> Script:
-        nonlocal n_started
-        n_started += 1
-        fails = sends(TrainingFailed(FailureReason.NAN_LOSS, "nan"))
-        return trains(job) if n_started % ends.MAX_FAILURES_IN_A_ROW == 0 else fails(job)
-
-    run = make(script)
-    assert run.go(3) is SearchEnd.FINISHED
-    assert run.states().count("FAIL") == 3 * (ends.MAX_FAILURES_IN_A_ROW - 1)
-
-
 def by_value(values: list[float]) -> Scripts:
     """Return scripts of trainings with these values, in the order in which the trials start.
 
@@ -390,13 +378,11 @@ def by_value(values: list[float]) -> Scripts:
 
 def test_paused_trial_goes_on_when_worse_trials_have_come_after_it(make: Make) -> None:
     run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
-    events: list[str] = []
-    run.on_change = lambda progressed: events.append(progressed.event)
     assert run.go(8) is SearchEnd.FINISHED
     paused, went_on = (
-        events.index(f"trial 2 {what} after epoch 1") for what in ("pauses", "goes on")
+        run.events.index(f"trial 2 {what} after epoch 1") for what in ("pauses", "goes on")
     )
-    assert paused < events.index("trial 3 epoch 1: val_accuracy 0.3000") < went_on
+    assert paused < run.events.index("trial 3 epoch 1: val_accuracy 0.3000") < went_on
     assert [*run.trials[2].intermediate_values][:2] == [1, 2]
     assert not [*run.session.folder.path.rglob("checkpoint*")]
     assert run.is_empty
@@ -426,17 +412,15 @@ def test_oldest_paused_trial_makes_room_for_the_checkpoints_of_others(
 def test_duplicate_does_not_end_the_search_for_paused_trials(make: Make) -> None:
     """With one worker, nothing trains while a duplicate gets the result of its first trial."""
     run = make(by_value([0.9, 0.8, 0.3, 0.2]), pruner="asha")
-    events: list[str] = []
 
     def on_change(progressed: Progressed) -> None:
-        events.append(progressed.event)
         if progressed.event.startswith("trial 1 starts"):
             run.session.study.enqueue_trial({"vocab_size": 10}, skip_if_exists=False)
 
     run.on_change = on_change
     assert run.go(5) is SearchEnd.FINISHED
     assert run.trials[2].user_attrs["same_as"] == 0
-    assert "trial 1 goes on after epoch 1" in events
+    assert "trial 1 goes on after epoch 1" in run.events
 
 
 def interrupting(run: Run, *, after: int) -> None:
@@ -470,17 +454,6 @@ def test_interrupted_trial_is_paused_or_queued_again(can_pause: bool, make: Make
     run.session.interrupt.requested, run.on_change = False, lambda progressed: None
     assert run.go(3) is SearchEnd.FINISHED
     assert run.states().count("COMPLETE") == 3
-
-
-def test_interrupted_trial_is_paused_however_large_its_checkpoint_is(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only trials that wait at a rung make room for the checkpoints of others."""
-    monkeypatch.setattr(open_trials, "MAX_CHECKPOINT_BYTES", 0)
-    run = make(after_the_baseline(trains), interrupt=Interrupt())
-    interrupting(run, after=EPOCHS + 2)
-    assert run.go(3) is SearchEnd.INTERRUPTED
-    assert run.states() == ["COMPLETE", "RUNNING"]
 
 
 @pytest.fixture
@@ -523,10 +496,8 @@ def test_values_that_another_coordinator_leaves_are_trained_before_paused_trials
     run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
     study, writer = run.session.study, run.search._writer
     theirs: list[optuna.Trial] = []
-    events: list[str] = []
 
     def on_change(progressed: Progressed) -> None:
-        events.append(progressed.event)
         if progressed.event.startswith("trial 2 starts"):
             for _ in range(5):
                 theirs.append(study.ask())
@@ -545,12 +516,11 @@ def test_values_that_another_coordinator_leaves_are_trained_before_paused_trials
     run.on_change = on_change
     monkeypatch.setattr(writer, "others_at_work", others_at_work)
     assert run.go(8) is SearchEnd.FINISHED
-    assert "trial 2 goes on after epoch 1" in events
+    assert "trial 2 goes on after epoch 1" in run.events
     assert run.states().count("FAIL") == 5
 
 
 def end_the_time(run: Run, monkeypatch: pytest.MonkeyPatch, *, after: str) -> None:
-    """Make 1,001 seconds pass after the event that begins with `after`."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(loop, "time", clock)
 
@@ -561,14 +531,19 @@ def end_the_time(run: Run, monkeypatch: pytest.MonkeyPatch, *, after: str) -> No
     run.on_change = on_change
 
 
-def test_search_whose_time_is_up_pauses_its_trial(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("can_pause", [True, False])
+def test_search_whose_time_is_up_pauses_its_trial_or_queues_it_again(
+    can_pause: bool, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make(after_the_baseline(trains))
+    run = make(after_the_baseline(lambda job: trains(job, can_pause=can_pause)))
     end_the_time(run, monkeypatch, after="trial 1 epoch 2")
     assert run.go(3, timeout_seconds=1_000) is SearchEnd.TIMEOUT
-    assert run.states() == ["COMPLETE", "RUNNING"]
-    assert run.trials[1].user_attrs["paused"]
+    if can_pause:
+        assert run.states() == ["COMPLETE", "RUNNING"]
+        assert run.trials[1].user_attrs["paused"]
+    else:
+        assert run.states() == ["COMPLETE", "FAIL", "WAITING"]
+        assert run.trials[1].user_attrs["reason"] == "timeout"
     # The time limit was reached during the third epoch.
     assert len(run.trials[1].intermediate_values) == 3
 
@@ -617,8 +592,6 @@ def test_queued_value_that_is_no_choice_fails_its_trial_and_no_other(make: Make)
 
 
 def same_as_the_first(run: Run, *, n: int) -> None:
-    """Queue the values of trial 1 again, as trials 2, 3, …"""
-
     def on_change(progressed: Any) -> None:
         if progressed.event.startswith("trial 1 starts"):
             for _ in range(n):
@@ -646,6 +619,9 @@ def test_duplicates_get_the_result_of_the_trial_that_they_wait_for(
         assert duplicate.user_attrs["same_as"] == 1
         assert duplicate.values == run.trials[1].values
         assert duplicate.user_attrs["seconds"] == {}
+        assert duplicate.intermediate_values == run.trials[1].intermediate_values
+        histories = [run.session.folder.history_path(n) for n in (1, duplicate.number)]
+        assert read_history(histories[0]) == read_history(histories[1]) != []
     assert run.is_empty
 
 
@@ -692,10 +668,14 @@ def test_starting_points_are_trained_right_after_the_baseline(
 ) -> None:
     run = make(trains, n_workers=n_workers, **with_points(sampler))
     assert run.go(5) is SearchEnd.FINISHED
+    # The study has no more trials than asked for.
     assert run.states() == ["COMPLETE"] * 5
     assert vocab_sizes(run)[:3] == [10, 20, 30]
     assert numbers(run) == [None, 1, 2, None, None]
     assert len(set(vocab_sizes(run))) == 5
+    started = [event for event in run.events if " starts" in event]
+    assert started[0] == "trial 0 starts: vocab_size 10"
+    assert started[2] == "trial 2 starts (starting point 2): vocab_size 30"
 
 
 def test_grid_searches_each_starting_point_once(make: Make) -> None:
@@ -732,14 +712,6 @@ def test_starting_point_that_is_lost_is_queued_again_as_one(make: Make) -> None:
     assert numbers(run) == [None, 1, 1, 2]
 
 
-def test_starting_point_that_can_not_be_trained_is_not_queued_again(make: Make) -> None:
-    fails = sends(TrainingFailed(FailureReason.NAN_LOSS, "nan"))
-    run = make(after_the_baseline(fails), **with_points())
-    assert run.go(3) is SearchEnd.FINISHED
-    assert run.states() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-    assert numbers(run) == [None, 1, 2, None]
-
-
 def test_duplicate_of_a_starting_point_is_none_itself(make: Make) -> None:
     run = make(trains, **with_points())
     same_as_the_first(run, n=1)
@@ -747,33 +719,6 @@ def test_duplicate_of_a_starting_point_is_none_itself(make: Make) -> None:
     (duplicate,) = (trial for trial in run.trials if "same_as" in trial.user_attrs)
     assert duplicate.params == run.trials[1].params
     assert "starting_point" not in duplicate.user_attrs
-
-
-def test_starting_point_is_pruned_as_any_other_trial(make: Make) -> None:
-    run = make(by_value([0.9, 0.1, 0.8, 0.7]), pruner="asha", **with_points())
-    assert run.go(4) is SearchEnd.FINISHED
-    assert run.states()[:2] == ["COMPLETE", "PRUNED"]
-    assert numbers(run)[1] == 1
-
-
-def test_line_of_a_trial_says_that_it_is_a_starting_point(make: Make) -> None:
-    run = make(trains, **with_points())
-    events: list[str] = []
-    run.on_change = lambda progressed: events.append(progressed.event)
-    run.go(4)
-    started = [event for event in events if " starts" in event]
-    assert started[:3] == [
-        "trial 0 starts: vocab_size 10",
-        "trial 1 starts (starting point 1): vocab_size 20",
-        "trial 2 starts (starting point 2): vocab_size 30",
-    ]
-    assert started[3].startswith("trial 3 starts: ")
-
-
-def test_study_has_no_more_trials_than_asked_for_with_any_number_of_workers(make: Make) -> None:
-    run = make(trains, n_workers=5)
-    assert run.go(7) is SearchEnd.FINISHED
-    assert run.states() == ["COMPLETE"] * 7
 
 
 def test_patience_that_is_over_completes_a_trial_that_was_to_be_paused(make: Make) -> None:
@@ -786,22 +731,6 @@ def test_patience_that_is_over_completes_a_trial_that_was_to_be_paused(make: Mak
     run = make(after_the_baseline(impatient), pruner="asha")
     assert run.go(2) is SearchEnd.FINISHED
     assert run.states() == ["COMPLETE", "COMPLETE"]
-
-
-def test_worker_s_answer_follows_from_why_a_trial_stops() -> None:
-    opened = open_trials.OpenTrial(cast("Any", None), {})
-    answers = {None: opened.answer.value}
-    for stop in StopReason:
-        opened.stop = stop
-        answers[stop] = opened.answer.value
-    assert answers == {
-        None: "go on",
-        StopReason.PRUNED: "stop",
-        StopReason.PAUSED: "pause",
-        StopReason.TIMEOUT: "pause",
-        StopReason.INTERRUPTED: "pause",
-        StopReason.FINISHED_ELSEWHERE: "stop",
-    }
 
 
 def with_epochs(run: Run, epochs: int) -> Run:
@@ -820,15 +749,6 @@ def test_good_baseline_does_not_end_every_other_trial(make: Make) -> None:
     run = with_epochs(make(by_trial, n_workers=2, pruner="asha"), 32)
     assert run.go(20) is SearchEnd.FINISHED
     assert run.states().count("COMPLETE") >= 3
-
-
-def test_first_trial_that_is_worse_than_the_baseline_waits_at_the_first_rung(make: Make) -> None:
-    run = make(
-        lambda job: trains(job, value=0.9 if job.values["vocab_size"] == 10 else 0.1),
-        pruner="asha",
-    )
-    run.go(2)
-    assert run.states() == ["COMPLETE", "PRUNED"]
 
 
 def test_ctrl_c_while_nothing_runs_prunes_no_paused_trial(
@@ -879,34 +799,38 @@ def test_values_that_differ_in_their_last_digit_are_one_configuration() -> None:
     assert open_trials.key({"rate": 1e-5}) != open_trials.key({"rate": 1.0001e-5})
 
 
-@pytest.mark.parametrize(
-    ("reason", "states"),
-    [
-        (FailureReason.TOO_LONG, ["FAIL", "COMPLETE", "COMPLETE"]),
-        (FailureReason.OUT_OF_MEMORY, ["FAIL", "COMPLETE", "COMPLETE"]),
-        (FailureReason.NAN_LOSS, ["FAIL", "COMPLETE", "COMPLETE"]),
-    ],
-)
+@pytest.mark.parametrize("reason", [FailureReason.TOO_LONG, FailureReason.NAN_LOSS])
 def test_baseline_that_a_limit_has_ended_is_tried_again_by_the_next_call(
-    reason: FailureReason, states: list[str], make: Make
+    reason: FailureReason, make: Make
 ) -> None:
-    is_first = [True]
+    fails_first = iter([True])
 
-    def fails_once(job: TrainingJob) -> Script:
-        if is_first.pop() if is_first else False:
+    def script(job: TrainingJob) -> Script:
+        if next(fails_first, False):
             yield TrainingFailed(reason, "")
         yield from trains(job)
 
-    run = make(fails_once)
+    run = make(script)
     assert run.go(1) is SearchEnd.FINISHED
-    assert run.states() == states[:2]
-    again = Run(run.session, run.pool)
-    assert again.go(2) is SearchEnd.FINISHED
-    assert again.states() == states
-    baselines = [trial.number for trial in again.trials if trial.user_attrs.get("baseline")]
+    for _ in range(2):
+        assert Run(run.session, run.pool).go(2) is SearchEnd.FINISHED
+        assert run.states() == ["FAIL", "COMPLETE", "COMPLETE"]
+    baselines = [trial.number for trial in run.trials if trial.user_attrs.get("baseline")]
     assert baselines == ([0] if reason is FailureReason.NAN_LOSS else [0, 2])
-    assert Run(run.session, run.pool).go(2) is SearchEnd.FINISHED
-    assert again.states() == states
+
+
+def test_duplicate_of_a_retried_trial_has_its_own_draw_index(make: Make) -> None:
+    """Otherwise the seed stream would lose a draw index."""
+    run = make(trains)
+    assert run.go(1) is SearchEnd.FINISHED
+    study = run.session.study
+    # A trial whose worker ended unexpectedly is queued in this way.
+    study.enqueue_trial({"vocab_size": 500}, user_attrs={"retry_of": 0, "n_lost": 1})
+    study.enqueue_trial({"vocab_size": 500})
+    assert run.go(3) is SearchEnd.FINISHED
+    first, duplicate = run.trials[1:]
+    assert (first.user_attrs["retry_of"], duplicate.user_attrs["same_as"]) == (0, 1)
+    assert not {"retry_of", "n_lost"} & duplicate.user_attrs.keys()
 
 
 def test_trials_after_one_that_can_not_be_written_are_set_aside(
@@ -943,17 +867,15 @@ def test_ctrl_c_fails_a_trial_and_its_duplicate_once(
     run = make(lambda job: trains(job, can_pause=False), n_workers=3)
     hold_messages(run, monkeypatch, until=lambda: run.session.interrupt.requested)
     monkeypatch.setattr(loop, "STOP_SECONDS", 0.0)
-    events: list[str] = []
 
     def interrupt(progressed: Progressed) -> None:
-        events.append(progressed.event)
         if progressed.event.startswith("trial 1 starts"):
             run.session.study.enqueue_trial(run.trials[1].params)
         run.session.interrupt.requested |= bool(run.open.duplicates)
 
     run.on_change = interrupt
     assert run.go(9) is SearchEnd.INTERRUPTED
-    assert not [event for event in events if "another program" in event]
+    assert not [event for event in run.events if "another program" in event]
     assert "RUNNING" not in run.states()
     assert {
         trial.user_attrs.get("reason") for trial in run.trials if trial.state.is_finished()

@@ -42,10 +42,6 @@ def test_only_equal_values_are_the_same_configuration(
     assert (key(known_values) == key(proposed_values)) == (known_values == proposed_values)
 
 
-def test_order_of_the_values_does_not_matter() -> None:
-    assert key({"vocab_size": 5, "units": 3}) == key({"units": 3, "vocab_size": 5})
-
-
 def paused(folder: StudyDir, *, values: list[float]) -> OpenTrials:
     """Return trials that are paused after one epoch with these values; trial 0 is the baseline."""
     dispatcher: Any = SimpleNamespace(running=[])

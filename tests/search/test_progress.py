@@ -32,41 +32,29 @@ def epochs(n: int, seconds: float) -> list[Epoch]:
 DONE = [trial(1), trial(2, n_epochs=5), trial(90), trial(7, n_epochs=1)]
 
 
+@pytest.mark.parametrize(
+    ("running", "n_new", "n_workers", "expected"),
+    [
+        ([], 0, 2, 0),
+        ([], 10, 1, 250),
+        ([], 10, 2, 125),
+        # The trials have 2.5 epochs on average.
+        ([epochs(1, 30.0)], 0, 1, 45),
+        ([epochs(2, 30.0)], 0, 1, 15),
+        ([epochs(4, 30.0)], 0, 1, MIN_EPOCHS_LEFT * 30),
+        ([[], []], 0, 1, 50),
+        ([[Epoch(0.25, {}, 3.0), Epoch(0.5, {}, 3.0)]], 0, 1, 24),
+        # A trial runs on one worker.
+        ([epochs(1, 160.0)], 0, 8, 240),
+        ([], 1, 8, 25),
+    ],
+)
+def test_seconds_left_follow_from_the_seconds_of_other_trials(
+    running: list[list[Epoch]], n_new: int, n_workers: int, expected: float
+) -> None:
+    left = seconds_left(stored(*DONE), running, n_new=n_new, n_workers=n_workers)
+    assert left == pytest.approx(expected)
+
+
 def test_nothing_is_said_before_three_trials_are_timed() -> None:
     assert seconds_left(stored(*DONE[:2]), [], n_new=5, n_workers=1) is None
-
-
-def test_nothing_left_is_0() -> None:
-    assert seconds_left([], [], n_new=0, n_workers=2) == 0
-
-
-def test_new_trials_take_as_long_as_the_others_did() -> None:
-    trials = stored(*DONE)
-    assert seconds_left(trials, [], n_new=10, n_workers=1) == pytest.approx(250)
-    assert seconds_left(trials, [], n_new=10, n_workers=2) == pytest.approx(125)
-
-
-def test_running_trial_goes_on_as_fast_as_before() -> None:
-    trials = stored(*DONE)  # 2.5 epochs on average
-    assert seconds_left(trials, [epochs(1, 30.0)], n_new=0, n_workers=1) == pytest.approx(45)
-    assert seconds_left(trials, [epochs(2, 30.0)], n_new=0, n_workers=1) == pytest.approx(15)
-    assert seconds_left(trials, [epochs(4, 30.0)], n_new=0, n_workers=1) == pytest.approx(
-        MIN_EPOCHS_LEFT * 30
-    )
-
-
-def test_running_trial_without_an_epoch_takes_as_long_as_the_others() -> None:
-    trials = stored(*DONE)
-    assert seconds_left(trials, [[], []], n_new=0, n_workers=1) == pytest.approx(50)
-
-
-def test_running_trial_within_its_first_epoch_is_extrapolated() -> None:
-    trials = stored(*DONE)
-    part = [Epoch(0.25, {}, 3.0), Epoch(0.5, {}, 3.0)]
-    assert seconds_left(trials, [part], n_new=0, n_workers=1) == pytest.approx(2 * 12)
-
-
-def test_a_trial_runs_on_one_worker() -> None:
-    trials = stored(*DONE)
-    assert seconds_left(trials, [epochs(1, 160.0)], n_new=0, n_workers=8) == pytest.approx(240)
-    assert seconds_left(trials, [], n_new=1, n_workers=8) == pytest.approx(25)

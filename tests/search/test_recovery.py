@@ -74,10 +74,16 @@ def ask(writer: StudyWriter) -> OpenTrial | None:
     return Proposals(writer).ask(n_trials=9)
 
 
-def pause_after_one_epoch(machine: Machine) -> None:
+def ask_baseline(machine: Machine) -> tuple[StudyWriter, OpenTrial]:
+    """Start a coordinator, which asks for the baseline."""
     writer, _ = machine.start()
-    open_trial = ask(writer)
-    assert open_trial is not None
+    opened = ask(writer)
+    assert opened is not None and opened.is_baseline
+    return writer, opened
+
+
+def pause_after_one_epoch(machine: Machine) -> None:
+    writer, open_trial = ask_baseline(machine)
     writer.report(open_trial, EPOCH)
     machine.save(open_trial, 1)
     writer.mark(open_trial, paused=True)
@@ -110,9 +116,7 @@ def test_configuration_at_work_in_every_death_is_dropped(
 def test_values_are_queued_once_if_the_coordinator_dies_before_the_failure_is_written(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer, _ = machine.start()
-    open_trial = ask(writer)
-    assert open_trial is not None
+    writer, open_trial = ask_baseline(machine)
 
     def killed(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
@@ -131,9 +135,7 @@ def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(
     machine: Machine,
 ) -> None:
     for n_epochs in range(1, 2 * DEATH_LIMIT):
-        writer, _ = machine.start()
-        open_trial = ask(writer)
-        assert open_trial is not None and open_trial.is_baseline
+        writer, open_trial = ask_baseline(machine)
         for number in range(1, n_epochs + 1):
             writer.report(open_trial, replace(EPOCH, number=number))
     machine.start()
@@ -145,9 +147,7 @@ def test_configuration_that_dies_in_its_second_epoch_each_time_is_dropped(
 ) -> None:
     """A configuration whose memory grows behaves in this way: the first epoch ends in every try."""
     for _ in range(DEATH_LIMIT + 1):
-        writer, _ = machine.start()
-        open_trial = ask(writer)
-        assert open_trial is not None and open_trial.is_baseline
+        writer, open_trial = ask_baseline(machine)
         writer.report(open_trial, EPOCH)
     machine.start()
     assert machine.states() == [TrialState.FAIL] * (DEATH_LIMIT + 1)
@@ -156,9 +156,7 @@ def test_configuration_that_dies_in_its_second_epoch_each_time_is_dropped(
 
 def test_epoch_that_ends_sets_the_count_of_deaths_back(machine: Machine) -> None:
     for has_ended in (False, False, True, False, False):
-        writer, _ = machine.start()
-        open_trial = ask(writer)
-        assert open_trial is not None and open_trial.is_baseline
+        writer, open_trial = ask_baseline(machine)
         if has_ended:
             writer.report(open_trial, EPOCH)
     machine.start()
@@ -167,9 +165,7 @@ def test_epoch_that_ends_sets_the_count_of_deaths_back(machine: Machine) -> None
 
 def test_trial_that_was_interrupted_is_not_counted(machine: Machine) -> None:
     for _ in range(2 * DEATH_LIMIT):
-        writer, _ = machine.start()
-        open_trial = ask(writer)
-        assert open_trial is not None and open_trial.is_baseline
+        writer, open_trial = ask_baseline(machine)
         writer.fail(open_trial, FailureReason.INTERRUPTED, "the search was stopped")
     machine.start()
     assert machine.states()[-1] == TrialState.WAITING
@@ -250,13 +246,3 @@ def test_trial_with_a_damaged_checkpoint_is_queued_again_without_it(machine: Mac
     assert machine.start()[1] == []
     assert machine.states() == [TrialState.FAIL, TrialState.WAITING]
     assert not path.exists()
-
-
-def test_paused_trial_that_was_not_at_work_goes_on_after_any_number_of_deaths(
-    machine: Machine,
-) -> None:
-    pause_after_one_epoch(machine)
-    for _ in range(2 * DEATH_LIMIT):
-        _, paused = machine.start()
-        assert [open_trial.number for open_trial in paused] == [0]
-    assert machine.states() == [TrialState.RUNNING]

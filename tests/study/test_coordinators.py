@@ -7,28 +7,22 @@ import multiprocessing
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import optuna
-import psutil
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 
-from tests.paths import ROOT
-from tests.postgresql import PASSWORD
 from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
 from tuning.atomic_io import read_json
 from tuning.cli.studies import coordinator_sentences
 from tuning.config import MAX_TRIALS, StudyConfig
-from tuning.errors import StorageError, StudyError, TuningError
+from tuning.errors import StudyError, TuningError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import proposals
@@ -58,7 +52,6 @@ from tuning.study.study import (
     recorded_space,
 )
 
-N_PARAMS = 4  # of the tiny space
 RANDOM = replace(CONFIG, sampler="random", pruner="none")
 
 
@@ -221,13 +214,6 @@ def test_trial_without_a_coordinator_is_settled_at_the_next_start(shared: Shared
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
 
-def test_start_leaves_the_trials_of_others_alone(shared: Shared) -> None:
-    second = shared.writer("a") if shared.writer() else None
-    assert second is not None and Proposals(second).ask(n_trials=3) is not None
-    start(shared.writer(), n_trials=99)
-    assert states(shared) == [TrialState.RUNNING]
-
-
 def test_trial_that_ends_while_it_is_taken_over_keeps_its_state(
     shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,14 +263,6 @@ def taken_over(writer: StudyWriter) -> bool:
     writer.coordinators.exchange_heartbeats()
     writer.refresh()
     return take_over(writer, paused=False)
-
-
-def test_last_call_sets_the_number_of_trials(shared: Shared) -> None:
-    first, second = shared.writer(), shared.writer("a")
-    coordinators.set_n_trials(shared.opened[0], 20)
-    assert coordinators.requested_n_trials(second.study) == 20
-    coordinators.set_n_trials(shared.opened[1], 30)
-    assert coordinators.requested_n_trials(first.study) == 30
 
 
 def test_slot_of_a_coordinator_that_died_before_it_wrote_its_name_is_free_again(
@@ -362,12 +340,15 @@ def test_folder_of_another_study_of_the_same_name_is_refused(
         replace(other, url=shared.url, opened=[]).writer()
 
 
+def with_grid(shared: Shared) -> Shared:
+    name = f"{shared.config.study}-grid"
+    return replace(shared, config=replace(shared.config, study=name, sampler="grid"))
+
+
 def test_grid_point_of_another_coordinator_is_not_queued_again(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gridded = replace(
-        shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
-    )
+    gridded = with_grid(shared)
     first, second = gridded.writer(), gridded.writer("a")
     storage = gridded.opened[0]._storage
     # The first has its point and has not drawn yet.
@@ -435,9 +416,7 @@ def test_starting_point_is_trained_once_though_its_coordinator_is_killed(
 
 
 def test_grid_is_not_exhausted_while_a_failed_point_is_queued(shared: Shared) -> None:
-    gridded = replace(
-        shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
-    )
+    gridded = with_grid(shared)
     writer = gridded.writer()
     trials = []
     proposals = Proposals(writer)
@@ -450,14 +429,6 @@ def test_grid_is_not_exhausted_while_a_failed_point_is_queued(shared: Shared) ->
     assert again is not None and again.values == trials[0].values
 
 
-def test_trial_that_another_program_finished_is_released(shared: Shared) -> None:
-    writer = shared.writer()
-    trial = ask(writer)
-    load_study_of(shared).tell(trial.number, state=TrialState.FAIL)
-    with pytest.raises(UpdateFinishedTrialError):
-        writer.prune(trial)
-
-
 def test_machines_join_with_the_corrected_file_of_the_creator(shared: Shared) -> None:
     """The creator continues with a corrected file, whose hyperparameters are the same."""
     shared.writer()
@@ -465,24 +436,15 @@ def test_machines_join_with_the_corrected_file_of_the_creator(shared: Shared) ->
     fetch_study(joined, storage_url=shared.url, moved={})
     creator = ResultsDir(shared.folder / FIRST_COORDINATOR)
     corrected = replace(SPACE, source_sha256="f" * 64)
-    study = open_study(
-        creator, shared.config, corrected, data_fingerprint="d0", storage_url=shared.url
+    shared.opened.append(
+        open_study(creator, shared.config, corrected, data_fingerprint="d0", storage_url=shared.url)
     )
-    shared.opened.append(study)
     assert recorded_space(joined).source_sha256 == SPACE.source_sha256
     for folder in (joined, ResultsDir(shared.folder / "c").study(shared.config.study)):
         fetch_study(folder, storage_url=shared.url, moved={})
         assert recorded_space(folder) == corrected
     # A machine that joined does not write its own file's hash.
-    study = open_study(
-        ResultsDir(shared.folder / "b"),
-        shared.config,
-        SPACE,
-        data_fingerprint="d0",
-        storage_url=shared.url,
-    )
-    shared.opened.append(study)
-    assert study.user_attrs["search_space"]["source_sha256"] == "f" * 64
+    assert shared.writer("b").study.user_attrs["search_space"]["source_sha256"] == "f" * 64
 
 
 def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
@@ -509,18 +471,15 @@ def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "kind", "reason"),
-    [
-        ('{"schema_version": 1, "coord', StorageError, "must contain JSON"),
-        ('{"schema_version": 1}', StudyError, "coordinator: is missing"),
-    ],
+    ("content", "reason"),
+    [('{"schema_version": 1, "coord', "contain JSON"), ('{"schema_version": 1}', "is missing")],
 )
 def test_folder_whose_name_can_t_be_read_is_refused(
-    content: str, kind: type[TuningError], reason: str, tmp_path: Path
+    content: str, reason: str, tmp_path: Path
 ) -> None:
     folder = StudyDir(tmp_path)
     folder.coordinator_path.write_text(content)
-    with pytest.raises(kind, match=reason):
+    with pytest.raises(TuningError, match=reason):
         identify(folder)
 
 
@@ -562,64 +521,23 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert outcome.ended == "finished"
 
 
-@pytest.mark.slow
-def test_trial_that_the_dashboard_ends_is_released(setting: Setting) -> None:
-    """Optuna Dashboard can finish a running trial; the search then starts another trial."""
-
-    def end_trial_1(progressed: Progressed) -> None:
-        if 1 in progressed.running and progressed.running[1] == 1:
-            trial = setting.study().trials[1]
-            if trial.state == TrialState.RUNNING:
-                setting.study().tell(1, state=TrialState.FAIL)
-
-    outcome = setting.tune(3, on_change=end_trial_1)
-    assert [t.state for t in setting.study().trials] == [
-        TrialState.COMPLETE,
-        TrialState.FAIL,
-        TrialState.COMPLETE,
-        TrialState.COMPLETE,
-    ]
-    assert outcome.summary.n_finished == 3
-
-
-def test_joining_refuses_what_it_cannot_join(
-    copied: Setting, tmp_path: Path, tiny_space: Path
-) -> None:
+def test_joining_refuses_what_it_cannot_join(copied: Setting, tmp_path: Path) -> None:
     url, other = copied.results.storage_url(None), ResultsDir(tmp_path / "other")
     with pytest.raises(StudyError, match=r"'t' is not in .*, it contains s"):
         fetch_study(other.study("t"), storage_url=url, moved={})
     with pytest.raises(StudyError, match=r"none\.db does not exist"):
         fetch_study(other.study("s"), storage_url=f"sqlite:///{tmp_path}/none.db", moved={})
-    copy = tmp_path / "copy.py"
-    copy.write_text(tiny_space.read_text() + "\n# changed\n")
-    fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
-    with pytest.raises(StudyError, match="search space of the others"):
-        tune_with(
-            replace(copied.config, space=str(copy)),
-            other,
-            storage_url=url,
-            n_workers=1,
-        )
 
 
 def test_joining_refuses_another_space_file_before_it_runs_any_of_it(
     copied: Setting, tmp_path: Path, tiny_space: Path
 ) -> None:
-    url, other, marker = (
-        copied.results.storage_url(None),
-        ResultsDir(tmp_path / "other"),
-        tmp_path / "ran",
-    )
-    copy = tmp_path / "copy.py"
+    url, other = copied.results.storage_url(None), ResultsDir(tmp_path / "other")
+    copy, marker = tmp_path / "copy.py", tmp_path / "ran"
     copy.write_text(f"open({str(marker)!r}, 'w').close()\n{tiny_space.read_text()}")
     fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
     with pytest.raises(StudyError, match="search space of the others"):
-        tune_with(
-            replace(copied.config, space=str(copy)),
-            other,
-            storage_url=url,
-            n_workers=1,
-        )
+        tune_with(replace(copied.config, space=str(copy)), other, storage_url=url)
     assert not marker.exists()
 
 
@@ -648,159 +566,14 @@ def test_join_says_what_it_needs(
     assert (ran.code, message in ran.err) == (1, True)
 
 
-@pytest.fixture
-def machine(tmp_path: Path, postgresql: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Yield a function that starts `tune` as on a machine of its own, with a folder of its own and
-    with the password in PGPASSFILE only.
-    """
-    started = []
-
-    def start(name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [
-            sys.executable,
-            "-m",
-            "tuning",
-            "tune",
-            "--results",
-            str(tmp_path / name),
-            "--study",
-            "three",
-            *arguments,
-        ]
-        pgpass = tmp_path / f"{name}.pgpass"
-        pgpass.write_text(f"*:*:*:*:{PASSWORD}")
-        pgpass.chmod(0o600)
-        env = {
-            **os.environ,
-            "STORAGE": postgresql.replace(f":{PASSWORD}", ""),
-            "PGPASSFILE": str(pgpass),
-        }
-        with (tmp_path / f"{name}.out").open("wb") as out:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=env,
-                start_new_session=True,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-        started.append(process)
-        assert PASSWORD not in " ".join(psutil.Process(process.pid).cmdline())
-        return process
-
-    yield start
-    for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_three_machines_finish_a_study_though_one_is_killed(
-    postgresql: str,
-    machine: Callable[..., subprocess.Popen[bytes]],
-    setting: Setting,
-    tmp_path: Path,
-) -> None:
-    """Three processes have a folder each. A process that has joined is killed during a trial,
-    together with its workers.
-    """
-    setting.run_in_build("import time; time.sleep(1.5)")
-    common = ("--workers", "1", "--dead-seconds", "5", "--no-confirm")
-    first = machine(
-        "first",
-        *common,
-        "--space",
-        setting.config.space,
-        "--data",
-        setting.config.data.data,
-        "--n-trials",
-        "14",
-        "--epochs",
-        "2",
-    )
-    wait_for(lambda: bool(trials_of(postgresql)))
-    joined = [machine(name, *common, "--join") for name in ("second", "third")]
-    victim = wait_for(lambda: at_work(postgresql, tmp_path / "third"))
-    os.killpg(joined[1].pid, signal.SIGKILL)
-    statuses = [process.wait(240) for process in (first, *joined)]
-    assert statuses == [0, 0, -9], [path.read_text() for path in tmp_path.glob("*.out")]
-    trials = trials_of(postgresql)
-    counts = {state: sum(t.state == state for t in trials) for state in TrialState}
-    assert counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] == 14
-    assert counts[TrialState.RUNNING] == counts[TrialState.WAITING] == 0
-    assert trials[victim].user_attrs["reason"] == "lost"
-    again = [t for t in trials if t.user_attrs.get("retry_of") == victim]
-    assert again and again[0].params == trials[victim].params
-    assert {t.user_attrs["coordinator"] for t in trials} == {
-        FIRST_COORDINATOR,
-        *(identify(study_in(tmp_path / name)) for name in ("second", "third")),
-    }
-    for path in (path for path in tmp_path.rglob("*") if path.suffix != ".pgpass"):
-        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
-
-
-def study_in(results: Path) -> StudyDir:
-    return ResultsDir(results).study("three")
-
-
-def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
-    storage = optuna.storages.RDBStorage(url)
-    try:
-        return (
-            storage.get_all_trials(storage.get_study_id_from_name("three"))
-            if "three" in optuna.get_all_study_names(storage)
-            else []
-        )
-    finally:
-        storage.engine.dispose()
-
-
-def at_work(url: str, results: Path) -> int | None:
-    """Return the number of a running trial of a folder's coordinator that has all its values; None
-    without such a trial.
-    """
-    folder = ResultsDir(results).study("three")
-    if not folder.coordinator_path.exists():
-        return None
-    own = identify(folder)
-    running = (
-        t for t in trials_of(url) if t.state == TrialState.RUNNING and len(t.params) == N_PARAMS
-    )
-    return next((t.number for t in running if t.user_attrs.get("coordinator") == own), None)
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
-    """Return the first result of `condition` that is neither None nor False."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        result = condition()
-        if result is not None and result is not False:
-            return result
-        time.sleep(0.3)
-    raise AssertionError("it did not happen")
-
-
-def test_status_names_the_coordinators(shared: Shared) -> None:
+def test_heartbeats_name_the_coordinators_and_keep_their_keys(shared: Shared) -> None:
     shared.writer(), shared.writer("a")
-    heartbeats = heartbeats_of(load_study_of(shared))
+    study = load_study_of(shared)
+    heartbeats = heartbeats_of(study)
     assert set(heartbeats) == {FIRST_COORDINATOR, "a"}
     assert all(h.pid == os.getpid() and not h.left for h in heartbeats.values())
-
-
-def test_heartbeat_keeps_its_keys_in_the_storage(shared: Shared) -> None:
-    shared.writer()
-    assert set(load_study_of(shared).user_attrs["coordinator 0"]) == {
-        "host",
-        "pid",
-        "since",
-        "n_workers",
-        "dead_seconds",
-        "left",
-        "at",
-        "beat",
-    }
+    keys = "host pid since n_workers dead_seconds left at beat"
+    assert set(study.user_attrs["coordinator 0"]) == {*keys.split()}
 
 
 def test_heartbeat_of_another_program_is_refused(shared: Shared) -> None:

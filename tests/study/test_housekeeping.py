@@ -33,6 +33,10 @@ def reasons(removables: list[Removable], results: ResultsDir) -> dict[str, str]:
     return {str(item.path.relative_to(results.path)): item.reason for item in removables}
 
 
+def found(results: ResultsDir) -> list[Removable]:
+    return find_removable(results, storage_url=results.storage_url(None))
+
+
 def make_litter(results: ResultsDir) -> dict[str, str]:
     """Write the files that dead processes and deleted studies leave. Return the reasons by path."""
     study = results.study("s")
@@ -51,26 +55,26 @@ def make_litter(results: ResultsDir) -> dict[str, str]:
 
 
 def test_finished_study_has_nothing_to_remove(results: ResultsDir) -> None:
-    assert find_removable(results, storage_url=results.storage_url(None)) == []
+    assert found(results) == []
 
 
 def test_litter_is_listed_with_its_size_and_removed(results: ResultsDir) -> None:
     before = {path for path in results.path.rglob("*") if not path.name.startswith("optuna.db")}
     expected = make_litter(results)
-    removables = find_removable(results, storage_url=results.storage_url(None))
+    removables = found(results)
     assert reasons(removables, results) == expected
     assert sorted(item.n_bytes for item in removables) == [4, 6, 100, 1000]
     remove(removables)
     after = {path for path in results.path.rglob("*") if not path.name.startswith("optuna.db")}
     assert after - {results.study("s").lock_path} == before - {results.study("s").lock_path}
-    assert find_removable(results, storage_url=results.storage_url(None)) == []
+    assert found(results) == []
 
 
 def test_locked_study_is_left_alone(results: ResultsDir) -> None:
     make_litter(results)
     with FileLock(results.study("s").lock_path):
         assert is_locked(results.study("s").lock_path)
-        assert find_removable(results, storage_url=results.storage_url(None)) == []
+        assert found(results) == []
     assert not is_locked(results.study("s").lock_path)
 
 
@@ -78,12 +82,12 @@ def test_only_export_is_kept(results: ResultsDir) -> None:
     """A process ended between two renames: `best.old` is the only whole export that exists."""
     for name in ("best.old", "best.tmp"):
         (results.study("s").path / name).mkdir()
-    assert find_removable(results, storage_url=results.storage_url(None)) == []
+    assert found(results) == []
     results.study("s").best_dir.mkdir()
-    removables = find_removable(results, storage_url=results.storage_url(None))
+    removables = found(results)
     assert set(reasons(removables, results)) == {"s/best.old", "s/best.tmp"}
     with FileLock(results.study("s").export_lock_path):  # one is being written
-        assert find_removable(results, storage_url=results.storage_url(None)) == []
+        assert found(results) == []
 
 
 def test_caches_stay_while_a_new_study_tokenizes(
@@ -95,7 +99,7 @@ def test_caches_stay_while_a_new_study_tokenizes(
     new.path.mkdir()
     monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
     with FileLock(new.lock_path):
-        paths = reasons(find_removable(results, storage_url=results.storage_url(None)), results)
+        paths = reasons(found(results), results)
         assert not [path for path in paths if path.startswith(("cache/", "artifacts"))]
         assert trim_caches(results, own=results.study("s"), keep="") == []
 
@@ -113,7 +117,7 @@ def test_checkpoint_of_a_paused_trial_stays(results: ResultsDir) -> None:
     path = results.study("s").checkpoint_path(number)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
-    assert find_removable(results, storage_url=results.storage_url(None)) == []
+    assert found(results) == []
 
 
 def test_oldest_unused_caches_go_when_there_are_too_many_bytes(

@@ -201,31 +201,6 @@ def inherited(node: ast.ClassDef) -> set[str]:
     return {n.attr for n in own} - stored
 
 
-@pytest.mark.parametrize(
-    ("source", "name"),
-    [
-        ("from optuna.storages._cached_storage import Storage", "_cached_storage"),
-        ("from optuna.trial import _trial", "_trial"),
-        ("import optuna._gp.gp", "_gp"),
-        ("optuna.pruners._filter_study(study, trial)", "_filter_study"),
-        ("self._study._storage", "_storage"),
-        ("storage_of(study)._backend", "_backend"),
-        ("getattr(storage, '_backend')", "_backend"),
-        ("trial.system_attrs['fixed_params']", "fixed_params"),
-        ("trial.system_attrs.setdefault('constraints', [])", "constraints"),
-        ("class View:\n    def _get_trials(self): ...", "_get_trials"),
-        ("class T(optuna.samplers.TPESampler):\n    def f(self): return self._rng", "_rng"),
-    ],
-)
-def test_private_use_is_found(source: str, name: str) -> None:
-    assert name in private_uses(source)
-
-
-def test_own_private_members_are_not_optunas() -> None:
-    source = "self._storage = storage\nmodel._flatten_layers()\ntrial.constraints"
-    assert private_uses(source) == []
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_optuna_is_private_to_one_module(path: Path) -> None:
     uses = private_uses(path.read_text(encoding="utf-8"))

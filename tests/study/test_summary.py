@@ -15,8 +15,6 @@ from optuna.trial import create_trial
 from tests.commands import Ran
 from tests.stored_documents import CARD
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.inputs.data_card import read_card
-from tuning.report import dashboard
 from tuning.report.figures import baseline_against_best, learning_curves
 from tuning.report.next_ranges import advise
 from tuning.report.page import write_report
@@ -25,7 +23,6 @@ from tuning.report.tables import best_rows
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.study.handle import StudyHandle, status_of
-from tuning.study.study import read_record
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
 
@@ -85,23 +82,19 @@ def confirmed(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Confirmed
 
 
 def test_best_of_is_the_confirmed_best_from_three_seeds_on(confirmed: Confirmed) -> None:
-    summary = confirmed.summary
-    before = best_of(summary, None)
-    assert before is not None and (before.trial, before.is_confirmed, before.mean) == (
-        summary.best,
-        False,
-        None,
-    )
+    def named(confirmation: Confirmation | None) -> tuple[int, bool]:
+        best = best_of(confirmed.summary, confirmation)
+        assert best is not None
+        return best.trial.number, best.is_confirmed
+
+    assert confirmed.summary.best is not None
+    of_search = (confirmed.summary.best.number, False)
+    assert named(None) == of_search
     for n_seeds in (1, 2):
         confirmed.repeat(n_seeds)
-        best = best_of(summary, confirmed.confirmation)
-        assert best is not None and (best.trial, best.is_confirmed) == (summary.best, False)
+        assert named(confirmed.confirmation) == of_search
     confirmed.repeat(3)
-    best = best_of(summary, confirmed.confirmation)
-    assert best is not None and (best.trial.number, best.name) == (
-        confirmed.winner,
-        "confirmed best",
-    )
+    assert named(confirmed.confirmation) == (confirmed.winner, True)
 
 
 def test_best_of_is_a_newer_best_of_the_search(confirmed: Confirmed) -> None:
@@ -148,37 +141,28 @@ def test_figures_show_the_confirmed_best(confirmed: Confirmed) -> None:
     ]
 
 
-def test_baseline_that_is_the_best_is_drawn_once(confirmed: Confirmed) -> None:
-    confirmed.winner = 0
-    confirmed.repeat(3)
-    assert [
-        bar.name for bar in baseline_against_best(confirmed.summary, confirmed.confirmation).data
-    ] == ["trial 0 (baseline, confirmed best)"]
-
-
-def test_baseline_that_is_the_best_is_listed_once(
+def test_baseline_that_is_the_best_is_shown_once(
     confirmed: Confirmed, finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where it is not among the best of the search that a table or a figure shows."""
     confirmed.winner = 0
     confirmed.repeat(3)
-    n = confirmed.summary.ranked.index(confirmed.summary.baseline)
+    summary, confirmation = confirmed.summary, confirmed.confirmation
+    n = summary.ranked.index(summary.baseline)
     monkeypatch.setattr("tuning.report.tables.N_TABLE", n)
     monkeypatch.setattr("tuning.report.figures.N_CURVES", n)
     label = "0 (baseline, confirmed best)"
-    assert [
-        row[0] for row in best_rows(confirmed.summary, finished[1].space, confirmed.confirmation)[1]
-    ].count(label) == 1
-    assert [
-        curve.name for curve in learning_curves(confirmed.summary, confirmed.confirmation).data
-    ].count(f"trial {label}") == 1
+    bars = baseline_against_best(summary, confirmation).data
+    assert [bar.name for bar in bars] == [f"trial {label}"]
+    rows = best_rows(summary, finished[1].space, confirmation)[1]
+    assert [row[0] for row in rows].count(label) == 1
+    curves = learning_curves(summary, confirmation).data
+    assert [curve.name for curve in curves].count(f"trial {label}") == 1
 
 
 def test_page_names_one_best(confirmed: Confirmed) -> None:
     confirmed.repeat(3)
-    page, _ = write_report(
-        StudyHandle(confirmed.results, confirmed.folder, confirmed.results.storage_url(None))
-    )
+    page, _ = write_report(StudyHandle.of(confirmed.results, "s"))
     text = html.unescape(page.read_text())
     named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
     assert named == {str(confirmed.winner)}
@@ -186,26 +170,11 @@ def test_page_names_one_best(confirmed: Confirmed) -> None:
     assert "The best trial is the confirmed best." in text
 
 
-def test_dashboard_s_note_names_the_confirmed_best(
-    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
-) -> None:
-    confirmed.repeat(3)
-    fingerprint = read_record(confirmed.folder).data_fingerprint
-    card = read_card(confirmed.results.cache_dir(fingerprint))
-    note = dashboard.note(
-        confirmed.summary,
-        card=card,
-        space=finished[1].space,
-        confirmation=confirmed.confirmation,
-    )
-    assert f"Trial {confirmed.winner} is the confirmed best" in note
-
-
 def test_status_names_the_confirmed_best_and_the_search_s(
     confirmed: Confirmed, run_cli: Callable[..., Ran]
 ) -> None:
     confirmed.repeat(3)
-    study = StudyHandle(confirmed.results, confirmed.folder, confirmed.results.storage_url(None))
+    study = StudyHandle.of(confirmed.results, "s")
     status, summary = status_of(study), study.summary
     assert summary.best is not None
     assert (status.best_trial, status.best_is_confirmed) == (confirmed.winner, True)
@@ -220,18 +189,9 @@ def test_advice_on_bounds_is_about_the_confirmed_best(
     confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
 ) -> None:
     confirmed.repeat(3)
-    sentences = [
-        advice.sentence
-        for advice in advise(confirmed.summary, finished[1].space, CARD, confirmed.confirmation)
-    ]
-    assert all(" in the confirmed best, near " in sentence for sentence in sentences)
-    assert all(
-        " in the best of the search, near " in finalist.sentence
-        for finalist in advise(confirmed.summary, finished[1].space, CARD)
-    )
-
-
-def test_verdict_before_a_confirmation_is_of_the_search(confirmed: Confirmed) -> None:
-    assert verdict(confirmed.summary).startswith(
-        "The best of the search, of 8 finished trials, is trial "
-    )
+    for confirmation, best in (
+        (confirmed.confirmation, "confirmed best"),
+        (None, "best of the search"),
+    ):
+        advice = advise(confirmed.summary, finished[1].space, CARD, confirmation)
+        assert all(f" in the {best}, near " in item.sentence for item in advice)

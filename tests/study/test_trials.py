@@ -10,7 +10,6 @@ from tuning.documents import structure
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.study.trials import (
-    OWN_ATTRIBUTES,
     TrialAttributes,
     attributes_of,
     busy_seconds,
@@ -20,7 +19,6 @@ from tuning.study.trials import (
     is_pruned_early,
     rank,
     seconds_of,
-    starting_point_text,
     value_of,
 )
 
@@ -54,10 +52,6 @@ def test_trials_of_a_search_have_the_attributes_with_their_types(
     for trial in finished[1].summary.trials:
         check_attributes(trial)
         assert {"seconds", "best_epoch", "n_epochs", "seed"} <= attributes_of(trial).keys()
-
-
-def test_attributes_that_a_duplicate_keeps_exist() -> None:
-    assert set(OWN_ATTRIBUTES) <= TrialAttributes.__annotations__.keys()
 
 
 def test_busy_seconds_leave_out_waiting_and_the_storage() -> None:
@@ -97,25 +91,11 @@ def test_values_are_by_epochs(parts: dict[str, int], expected: dict[float, float
     assert [*epoch_values(trial_of(**parts))] == sorted(expected)
 
 
-@pytest.mark.parametrize(
-    ("trial", "expected"),
-    [
-        (trial_of(TrialState.PRUNED, n_epochs=1), True),
-        (trial_of(TrialState.PRUNED, n_epochs=1, same_as=3), False),
-        (trial_of(TrialState.PRUNED), False),
-        (trial_of(n_epochs=1), False),
-    ],
-    ids=["pruned", "a copy", "never trained", "complete"],
-)
-def test_pruned_early_is_a_trial_that_was_trained_and_stopped(
-    trial: FrozenTrial, *, expected: bool
-) -> None:
-    assert is_pruned_early(trial) is expected
-
-
-def test_starting_point_is_named() -> None:
-    assert starting_point_text(trial_of(starting_point=2)) == "starting point 2"
-    assert starting_point_text(trial_of()) == ""
+def test_pruned_early_is_a_trial_that_was_trained_and_stopped() -> None:
+    assert is_pruned_early(trial_of(TrialState.PRUNED, n_epochs=1))
+    copied = trial_of(TrialState.PRUNED, n_epochs=1, same_as=3)
+    for trial in (copied, trial_of(TrialState.PRUNED), trial_of(n_epochs=1)):
+        assert not is_pruned_early(trial)
 
 
 @pytest.mark.parametrize(("metric", "best"), [("val_accuracy", [2, 0, 1]), ("val_loss", [0, 1, 2])])
