@@ -5,12 +5,10 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from tests.paths import ROOT
-from tuning.display.console import FILE_WIDTH, PlainConsole
 
 OPEN = "from tuning.display.console import open_in_browser; open_in_browser('http://127.0.0.1:1/a')"
 
@@ -44,12 +42,3 @@ def test_page_is_opened_in_the_terminal_of_a_desktop_alone(
     assert (opened.read_text() if opened.exists() else None) == (
         "http://127.0.0.1:1/a" if is_opened else None
     )
-
-
-@pytest.mark.parametrize("stream", [SimpleNamespace(write=print, flush=print), None])
-def test_stream_of_a_script_may_have_no_terminal(
-    stream: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr(sys, "stdout", stream)
-    assert PlainConsole().width == FILE_WIDTH

@@ -1,15 +1,12 @@
 """A study in a real Jupyter kernel: a class of a cell, progress that updates, the stop button."""
 
-import time
 from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from rich.table import Table
 
-import tuning
 from tests.paths import ROOT
 from tests.texts import make_reviews
 from tuning.display.notebook import as_html
@@ -86,30 +83,6 @@ def test_stop_button_pauses_and_another_kernel_goes_on(tmp_path: Path) -> None:
     assert 1 <= int(stopped) < 200
     _, _, number = run_cells(tmp_path, CLASS, TUNE.format(n_trials=int(stopped) + 2), COUNT)
     assert int(number) == int(stopped) + 2
-
-
-@pytest.mark.slow
-def test_kernel_that_is_restarted_in_mid_search_goes_on(tmp_path: Path) -> None:
-    """The kernel is killed, as by "Restart kernel". A new kernel continues the study."""
-    make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
-    manager = KernelManager()
-    manager.start_kernel(cwd=str(tmp_path))
-    client = manager.client()
-    client.start_channels()
-    client.wait_for_ready(timeout=60)
-    path = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
-    client.execute("\n".join([path, CLASS, TUNE.format(n_trials=200)]))
-    deadline = time.monotonic() + 200
-    while not [*tmp_path.glob("results/*/trials/0001/history.csv")]:
-        assert time.monotonic() < deadline, "the search has not finished a trial"
-        time.sleep(0.1)
-    manager.restart_kernel(now=True)
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
-    n_complete = tuning.load_study(results=tmp_path / "results").status().n_complete
-    assert n_complete >= 1
-    _, _, number = run_cells(tmp_path, CLASS, TUNE.format(n_trials=n_complete + 3), COUNT)
-    assert int(number) > n_complete
 
 
 def test_html_of_a_table_has_no_markup_of_its_texts() -> None:

@@ -46,6 +46,7 @@ def summary_of(n: int = len(TRIALS)) -> Summary:
 
 
 def test_front_has_no_trial_that_another_one_beats() -> None:
+    assert cost_figures(summary_of(MIN_COST_TRIALS - 1)) == []
     figures = dict(cost_figures(summary_of()))
     assert list(figures) == ["Training time", "Size"]  # No latency was measured.
     front, points = figures["Size"].data
@@ -53,16 +54,6 @@ def test_front_has_no_trial_that_another_one_beats() -> None:
     assert sorted(points.x) == [50, 100, 500, 900]
     (points,) = figures["Training time"].data  # A front of one trial is not drawn.
     assert sorted(points.x) == [10.0, 20.0, 30.0, 40.0]  # The seconds of waiting do not count.
-
-
-def test_best_and_baseline_have_their_own_markers() -> None:
-    points = dict(cost_figures(summary_of()))["Size"].data[-1]
-    symbols = dict(zip(points.x, points.marker.symbol, strict=True))
-    assert symbols == {500: "star", 900: "square", 100: "circle", 50: "circle"}
-
-
-def test_two_trials_are_too_few_for_a_cost() -> None:
-    assert cost_figures(summary_of(MIN_COST_TRIALS - 1)) == []
 
 
 def test_front_of_a_loss_goes_down() -> None:
@@ -79,9 +70,6 @@ def test_architectures_are_ordered_by_their_best_trial() -> None:
         ["lstm", "1", "1", "0.8000 (trial 0)", "0.8000", "130"],
         ["<b>", "1", "1", "0.7000 (trial 4)", "0.7000", "140"],
     ]
-
-
-def test_name_of_an_architecture_is_no_tag_in_the_figure() -> None:
     figure = architecture_figure(architectures(summary_of()), "val_accuracy")
     assert list(figure.layout.yaxis.ticktext) == ["&lt;b&gt;", "lstm", "cnn"]
 

@@ -15,20 +15,13 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 
+from tests.servers import free_port
 from tuning.errors import StudyError
 from tuning.inputs.corpus import Corpus
 from tuning.report.dashboard import note
 from tuning.report.dashboard_server import HOST, check_bind, make_server, page_of
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
-
-
-def test_port_in_use_is_reported() -> None:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        taken.listen()
-        with pytest.raises(StudyError, match="port"):
-            check_bind(taken.getsockname()[1])
 
 
 def test_server_without_a_study_names_the_command_to_type(tmp_path: Path) -> None:
@@ -102,7 +95,7 @@ def test_trial_that_violates_a_constraint_is_never_the_best(
 
 
 def test_dashboard_opens_at_the_named_study(
-    finished: tuple[ResultsDir, Outcome], served: str
+    finished: tuple[ResultsDir, Outcome], served: str, tmp_path: Path
 ) -> None:
     results = finished[0]
     url = results.storage_url(None)
@@ -112,12 +105,6 @@ def test_dashboard_opens_at_the_named_study(
     assert "<html" in get(f"{served}{page_of(results, 's', storage_url=url)}")
     with pytest.raises(StudyError, match=r"'t' must be in the storage; it has .*s"):
         page_of(results, "t", storage_url=url)
-
-
-def test_dashboard_without_a_folder_opens_at_the_list_of_studies(
-    finished: tuple[ResultsDir, Outcome], tmp_path: Path
-) -> None:
-    url = finished[0].storage_url(None)
     assert page_of(ResultsDir(tmp_path), None, storage_url=url) == "/dashboard"
 
 
@@ -130,9 +117,7 @@ def get(url: str) -> str:
 @contextlib.contextmanager
 def serving(results: ResultsDir, *, host: str = HOST) -> Iterator[str]:
     """Give the Dashboard's address on loopback while it serves these results."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = make_server(results, storage_url=results.storage_url(None), port=port, host=host)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -191,6 +176,11 @@ def test_server_that_others_may_reach_answers_to_addresses_and_its_own_name(
     }
 
 
-def test_address_of_another_machine_is_reported() -> None:
+def test_address_that_can_not_be_bound_is_reported() -> None:
     with pytest.raises(StudyError, match="host"):
         check_bind(8080, "192.0.2.1")
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        with pytest.raises(StudyError, match="port"):
+            check_bind(taken.getsockname()[1])

@@ -8,12 +8,10 @@ import optuna
 import plotly.graph_objects as go
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from tests.studies import MANY_SPACE, many_trials
-from tuning.report import figures
-from tuning.report.figures import learning_curves, parallel_coordinates, report_figures, slices
-from tuning.report.html_parts import plain
+from tuning.report.figures import learning_curves, report_figures
 from tuning.report.tables import trial_rows
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -34,28 +32,17 @@ def figures_of(n_complete: int) -> dict[str, tuple[str, go.Figure | None]]:
     }
 
 
-@pytest.mark.parametrize(("n_complete", "has_intervals"), [(20, False), (49, False), (50, True)])
-def test_importances_have_intervals_from_50_completed_trials_on(
-    n_complete: int, has_intervals: bool
-) -> None:
-    importance_of = importances(summarize(many_trials(2 * n_complete), metric="val_accuracy"))
-    assert len(importance_of) == 4
-    assert {
-        math.isfinite(importance.low) and math.isfinite(importance.high)
-        for importance in importance_of.values()
-    } == {has_intervals}
-
-
-def test_importances_without_intervals_name_the_number_of_trials_for_intervals() -> None:
-    sentence, figure = figures_of(49)["Importances"]
-    assert "50 completed trials" in sentence and "49" in sentence
-    assert "bootstrap" not in sentence
-    assert figure is not None
-    assert figure.data[0].error_x.array is None
-    sentence, figure = figures_of(50)["Importances"]
-    assert "95 % intervals of the bootstrap" in sentence
-    assert figure is not None
-    assert len(figure.data[0].error_x.array) == 4
+def test_importances_have_intervals_from_50_completed_trials_on() -> None:
+    for n_complete, has_intervals in ((49, False), (50, True)):
+        of_names = importances(summarize(many_trials(2 * n_complete), metric="val_accuracy"))
+        assert len(of_names) == 4
+        bounds = [bound for item in of_names.values() for bound in (item.low, item.high)]
+        assert {math.isfinite(bound) for bound in bounds} == {has_intervals}
+        sentence, figure = figures_of(n_complete)["Importances"]
+        assert ("95 % intervals of the bootstrap" in sentence) == has_intervals
+        assert ("50 completed trials" in sentence) != has_intervals
+        assert figure is not None
+        assert (figure.data[0].error_x.array is not None) == has_intervals
 
 
 @pytest.mark.parametrize(
@@ -147,13 +134,12 @@ def traces_named(figure: go.Figure, word: str) -> list[go.Scatter]:
 
 def test_history_shows_a_pruned_trial_at_its_last_value_with_a_mark_of_its_own() -> None:
     study = stopped_study()
-    figures = {
-        title: figure
-        for title, _, figure in report_figures(
-            study, summarize(study, metric="val_accuracy"), MANY_SPACE
-        )
-    }
-    figure = figures["Optimization history"]
+    summary = summarize(study, metric="val_accuracy")
+    (figure,) = (
+        figure
+        for title, _, figure in report_figures(study, summary, MANY_SPACE)
+        if title == "Optimization history"
+    )
     assert figure is not None
     (trace,) = traces_named(figure, "pruned")
     assert (list(trace.x), list(trace.y)) == ([6], [0.4])
@@ -172,72 +158,8 @@ def test_learning_curves_of_pruned_trials_end_where_they_were_stopped() -> None:
     assert [lines.showlegend, ends.showlegend] == [False, None]
 
 
-def test_slices_show_a_pruned_trial_at_its_last_value() -> None:
-    study = stopped_study()
-    figure = slices(study, summarize(study, metric="val_accuracy"), None, params=["kind"])
-    (trace,) = traces_named(figure, "pruned")
-    assert (list(trace.x), list(trace.y), trace.marker.symbol) == (["'a'"], [0.4], "x")
-
-
-def test_study_without_pruned_trials_has_no_mark_for_them() -> None:
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(stopped_study().trials[:6])
-    figures = [
-        figure
-        for _, _, figure in report_figures(
-            study, summarize(study, metric="val_accuracy"), MANY_SPACE
-        )
-    ]
-    assert not [
-        trace
-        for figure in figures
-        if figure is not None
-        for trace in traces_named(figure, "pruned")
-    ]
-
-
 def test_table_names_the_epoch_after_which_a_trial_was_pruned() -> None:
     summary = summarize(stopped_study(), metric="val_accuracy")
     header, rows = trial_rows(summary, MANY_SPACE)
     states = [row[header.index("state")] for row in rows]
     assert states[6:] == ["pruned after epoch 2", "pruned", "pruned (same as 6)"]
-
-
-def test_curves_of_at_most_100_pruned_trials_are_drawn() -> None:
-    figure = learning_curves(summarize(many_trials(400), metric="val_accuracy"))
-    _, ends = traces_named(figure, "pruned")
-    assert len(ends.x) == 100
-    newest: list[FrozenTrial] = [
-        t for t in many_trials(400).trials if t.state == TrialState.PRUNED
-    ][-100:]
-    assert list(ends.y) == [t.intermediate_values[1] for t in newest]
-
-
-def test_parallel_coordinates_are_those_of_the_best_trials(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Optuna draws each trial as a trace of its own."""
-    study = many_trials(60)
-    summary = summarize(study, metric="val_accuracy")
-    names = ["dropout", "lstm_units"]
-    n_traces = len(parallel_coordinates(study, summary, params=names).data)
-    monkeypatch.setattr(figures, "N_LINES", 10)
-    assert len(summary.ranked) == 30
-    assert len(parallel_coordinates(study, summary, params=names).data) == n_traces - 20
-    sentences = {
-        title: sentence for title, sentence, _ in report_figures(study, summary, MANY_SPACE)
-    }
-    assert "a completed trial of the best 10;" in sentences["Parallel coordinates"]
-
-
-@pytest.mark.parametrize(("n_epochs", "tick"), [(5, 1), (21, None)])
-def test_each_of_a_few_epochs_has_a_tick(n_epochs: int, tick: int | None) -> None:
-    study = optuna.create_study(direction="maximize")
-    values = {epoch: epoch / 100 for epoch in range(1, n_epochs + 1)}
-    study.add_trial(create_trial(value=0.5, intermediate_values=values))
-    figure = learning_curves(summarize(study, metric="val_accuracy"))
-    assert figure.layout.xaxis.dtick == tick
-
-
-def test_quotes_in_a_figure_are_quotes() -> None:
-    assert plain('5" <b>disk</b> & more') == '5" &lt;b&gt;disk&lt;/b&gt; &amp; more'

@@ -23,10 +23,8 @@ from tuning.evaluation.scores import MAJORITY, TestDocument, read_test_scores
 from tuning.evaluation.test_split import BEST, SINGLE
 from tuning.inputs.corpus import Corpus
 from tuning.report.quality import (
-    Point,
     Quality,
     confusion_figure,
-    points_figure,
     points_on_test,
     read_quality,
     slices_figure,
@@ -149,15 +147,6 @@ def test_slices_have_the_number_of_texts() -> None:
     texts = [annotation.text for annotation in figure.layout.annotations]
     assert texts == ["x, 30 texts: 1.0000", "y, 10 texts: 0.9000"]
     assert figure.layout.shapes[0].x0 == pytest.approx(39 / 40)
-
-
-def test_names_of_classes_and_models_are_no_tags() -> None:
-    hostile = '<a href="https://example.org">x</a>'
-    quality = Quality(predictions(40), "", [hostile, "b" * 200])
-    ticks = confusion_figure(quality).layout.xaxis.ticktext
-    assert ticks[0].startswith("&lt;a href") and len(ticks[1]) < 50
-    point = Point(hostile, slices_of(quality)[0][1][0].accuracy, "red")
-    assert "<a" not in points_figure([point], title="").layout.annotations[0].text
 
 
 def test_confusion_matrix_counts_the_texts() -> None:

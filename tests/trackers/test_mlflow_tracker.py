@@ -10,7 +10,6 @@ import pytest
 
 import tuning
 from tests.studies import Setting
-from tests.texts import substitute
 from tests.tracker_readers import mlflow_predictions, mlflow_runs
 
 pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
@@ -47,7 +46,7 @@ def test_study_is_written_once_with_an_export_that_mlflow_loads(
     study.log_to(f"mlflow:{uri}")
     first = mlflow_runs(uri, cwd=tmp_path)
     shutil.copytree(onnx_export, copied.folder.best_dir)
-    shutil.copy(Path(tuning.__file__).parent / "data" / "tokenizer.py", copied.folder.best_dir)
+    shutil.copy(Path(tuning.__file__).parent / "inputs" / "tokenizer.py", copied.folder.best_dir)
     for _ in range(2):
         study.log_to(f"mlflow:{uri}")
     runs = mlflow_runs(uri, cwd=tmp_path)
@@ -82,23 +81,6 @@ def test_study_is_written_once_with_an_export_that_mlflow_loads(
     )
     assert read["loaded"] == []
     assert read["export"] == "export None of 2026-01-01T00:00:00+00:00"
-
-
-@pytest.mark.nightly
-def test_new_export_is_the_model_that_is_loaded(
-    copied: Setting, onnx_export: Path, tmp_path: Path
-) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    study, export = tuning.load_study("s", results=copied.results.path), copied.folder.best_dir
-    shutil.copytree(onnx_export, export)
-    shutil.copy(Path(tuning.__file__).parent / "data" / "tokenizer.py", export)
-    for number in (1, 2):
-        substitute(export / "export.json", "2026-01-01", f"2026-01-0{number}")
-        study.log_to(f"mlflow:{uri}")
-        run_id = mlflow_runs(uri, cwd=tmp_path)["s"]["id"]
-        read = mlflow_predictions(uri, run_id, TEXTS[:1], cwd=tmp_path)
-        assert read["export"] == f"export None of 2026-01-0{number}T00:00:00+00:00"
-        substitute(export / "export.json", f"2026-01-0{number}", "2026-01-01")
 
 
 def tracker_and_trial(uri: str) -> tuple[Any, Any]:

@@ -10,10 +10,12 @@ import pytest
 
 from tests.paths import ROOT
 from tests.studies import Setting
+from tests.texts import substitute
 from tests.tracker_readers import output_of
 from tuning.errors import TrackerError
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
+from tuning.study.study import read_record
 from tuning.study.summary import Summary
 from tuning.trackers.contents import TrackedStudy, TrackedTrial, tracked_trial
 from tuning.trackers.targets import KINDS, Target
@@ -70,7 +72,7 @@ def trials_of(written: Written, setting: Setting) -> list[tuple[int, str, int]]:
     return [(trial.number, trial.state, len(trial.epochs)) for trial in written.trials[8:]]
 
 
-def test_trials_have_their_values_epochs_and_ends(
+def test_study_has_its_verdict_and_trials_their_values_epochs_and_ends(
     written: Written, finished: tuple[ResultsDir, Outcome]
 ) -> None:
     write_study(TARGET, finished[0].study("s"), [finished[1].summary])
@@ -85,17 +87,10 @@ def test_trials_have_their_values_epochs_and_ends(
         assert values == pytest.approx([*frozen.intermediate_values.values()])
         assert trial.ended > trial.started
     assert trials[0].words["baseline"] == "True"
-
-
-def test_study_has_its_verdict_and_settings(
-    written: Written, finished: tuple[ResultsDir, Outcome]
-) -> None:
-    write_study(TARGET, finished[0].study("s"), [finished[1].summary])
     first, study = written.studies
     assert first == study
     assert study.verdict.startswith("The best of the search, of 8 finished trials")
-    assert study.settings["train.epochs"] == "2"
-    assert study.numbers["n_complete"] == 8
+    assert (study.settings["train.epochs"], study.numbers["n_complete"]) == ("2", 8)
     assert (study.export, study.exported, study.confirmation) == (None, "", None)
 
 
@@ -123,27 +118,16 @@ def test_open_trial_is_written_when_it_has_ended(written: Written, copied: Setti
     trial.report(0.5, step=1)
     assert trials_of(written, copied) == []
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    assert trials_of(written, copied) == [(8, "fail", 1)]
-
-
-def test_trial_that_ended_before_it_had_values_is_left_out(
-    written: Written, copied: Setting
-) -> None:
-    study = copied.study()
+    # The last trial ends before it has values.
     study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
-    assert trials_of(written, copied) == []
+    assert trials_of(written, copied) == [(8, "fail", 1)]
 
 
 def test_identity_is_that_of_one_study(
     written: Written, copied: Setting, finished: tuple[ResultsDir, Outcome]
 ) -> None:
-    from tuning.atomic_io import write_json
-    from tuning.documents import unstructure
-    from tuning.study.study import read_record
-
     write_study(TARGET, copied.folder, [finished[1].summary])
-    record = unstructure(read_record(copied.folder))
-    write_json(copied.folder.config_path, {**record, "created": "2020-01-01T00:00:00+00:00"})
+    substitute(copied.folder.config_path, read_record(copied.folder).created, "2020-01-01")
     write_study(TARGET, copied.folder, [finished[1].summary])
     assert written.studies[0].identity != written.studies[-1].identity
 

@@ -50,16 +50,3 @@ def test_study_is_written_once_with_its_export(
         assert values == pytest.approx([*trial.intermediate_values.values()])
         assert run["summary"]["value"] == trial.value
         assert run["summary"]["state"] == "complete"
-
-
-@pytest.mark.nightly
-def test_run_that_was_cut_is_written_again(copied: Setting, tmp_path: Path) -> None:
-    place = tmp_path / "runs"
-    study = tuning.load_study("s", results=copied.results.path)
-    study.log_to(f"wandb:{place}")
-    (cut,) = place.glob("wandb/offline-run-*-0003")
-    (cut / "keras-text-tuning.txt").unlink()
-    (path,) = cut.glob("run-*.wandb")
-    path.write_bytes(path.read_bytes()[:100])
-    study.log_to(f"wandb:{place}")
-    assert len(wandb_runs(place)["trial 3"]["history"]) == 2
