@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -23,19 +22,16 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.testclient import TestClient
 
-from tests.commands import Ran
 from tests.export.models import spread
 from tests.formats import write_formats
-from tests.servers import HEAD, MANIFEST, address_of, fake, free_port, serving
+from tests.servers import HEAD, MANIFEST, address_of, fake, serving
 from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
 from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
-from tuning.export.writers import Source, write_format
 from tuning.inference.load import Probabilities, load
 from tuning.inference.manifest import ExportedFormat, ModelInput, digests
 from tuning.inference.runtimes import FORMATS
@@ -43,9 +39,8 @@ from tuning.inputs.corpus import build_corpus
 from tuning.serving import app, microbatch
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS
-from tuning.serving.schemas import MAX_TEXTS
 
-N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 CLASSES = ["negative", "positive"]
 OF_TEXTS = ModelInput(vocab_size=0, sequence_length=0, truncating="pre")
 
@@ -90,14 +85,6 @@ def test_prediction_says_how_many_tokens_are_known(path: str) -> None:
     assert prediction["problem"] == "0 of 3"
 
 
-def test_many_texts_get_theirs_in_order(client: TestClient) -> None:
-    texts = ["good", "bad"] * (MAX_TEXTS // 2)
-    predictions = client.post("/predict", json={"texts": texts}).json()["predictions"]
-    assert [prediction["label"] for prediction in predictions] == ["good", "<b>bad</b>"] * (
-        MAX_TEXTS // 2
-    )
-
-
 @pytest.mark.parametrize(("body", "sentence"), WRONG_BODIES)
 def test_wrong_body_is_refused_in_one_sentence(
     body: bytes, sentence: str, client: TestClient
@@ -116,12 +103,6 @@ def test_strange_text_is_answered(path: str, text: str, client: TestClient) -> N
     assert client.post(path, json={"text": text}).status_code == 200
 
 
-def test_text_of_many_does_not_suit_explain(client: TestClient) -> None:
-    answer = client.post("/explain", json={"texts": ["good"]})
-    assert answer.status_code == 422
-    assert detail(answer) == 'The body must be {"text": "…"} and must have no other field.'
-
-
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
 def test_body_that_a_web_page_can_send_unasked_is_refused(
     kind: str | None, client: TestClient
@@ -133,79 +114,60 @@ def test_body_that_a_web_page_can_send_unasked_is_refused(
     assert "application/json" in detail(answer)
 
 
-def test_large_body_is_refused_by_its_length(client: TestClient) -> None:
-    answer = client.post(
-        "/predict", content=b" " * (MAX_BODY + 1), headers={"Content-Type": "application/json"}
-    )
-    assert answer.status_code == 413
-    assert "at most 4,194,304 bytes" in detail(answer)
-
-
-def test_large_body_in_chunks_is_refused_before_it_is_whole(client: TestClient) -> None:
+def test_large_body_is_refused_by_its_length_or_before_it_is_whole(client: TestClient) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(5):
             yield b" " * 2**20
 
-    answer = client.post("/predict", content=chunks(), headers={"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/predict", content=b" " * (MAX_BODY + 1), headers=headers)
+    assert answer.status_code == 413
+    assert "at most 4,194,304 bytes" in detail(answer)
+    answer = client.post("/predict", content=chunks(), headers=headers)
     assert "content-length" not in answer.request.headers
     assert answer.status_code == 413
 
 
-def test_body_that_ends_with_its_connection_is_not_used() -> None:
-    messages = iter(
-        [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
-    )
+def sent_by(receive: Callable[[], Awaitable[Any]], *, cancel: bool = False) -> list[Any]:
+    """Return what the application sends for a request to /predict whose body comes as given."""
     sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers}
+        answer = app.make_app(fake, MANIFEST)({**scope, "query_string": b""}, receive, send)
+        request_task = asyncio.ensure_future(answer)
+        if cancel:
+            await asyncio.sleep(0.01)
+            request_task.cancel()
+        await request_task
+
+    asyncio.run(run())
+    return sent
+
+
+def test_body_that_ends_with_its_connection_is_not_used() -> None:
+    whole = {"type": "http.request", "body": b"{", "more_body": True}
+    messages = iter([whole, {"type": "http.disconnect"}])
 
     async def receive() -> Any:
         return next(messages)
 
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/predict",
-        "query_string": b"",
-        "headers": [(b"host", b"localhost")],
-    }
-    asyncio.run(app.make_app(fake, MANIFEST)(scope, receive, send))  # type: ignore[arg-type]
-    assert sent == []
+    assert sent_by(receive) == []
 
 
 def test_body_that_has_not_come_when_the_server_ends_is_no_traceback() -> None:
-    sent: list[Any] = []
-
     async def receive() -> Any:
         await asyncio.sleep(60)
 
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def end() -> None:
-        scope = {"type": "http", "headers": [(b"host", b"localhost")]}
-        answer = app.make_app(fake, MANIFEST)(scope, receive, send)  # type: ignore[arg-type]
-        request_task = asyncio.ensure_future(answer)
-        await asyncio.sleep(0.01)
-        request_task.cancel()
-        await request_task
-
-    asyncio.run(end())
-    assert sent[0]["status"] == 503
+    assert sent_by(receive, cancel=True)[0]["status"] == 503
 
 
 @pytest.mark.parametrize(
-    "host",
-    [
-        "evil.example",
-        "evil.example:8000",
-        "127.0.0.1.evil.example",
-        "localhost.",
-        "",
-        "[fe80::1]",
-        "192.168.0.7",
-    ],
+    "host", ["evil.example:8000", "127.0.0.1.evil.example", "localhost.", "", "192.168.0.7"]
 )
 def test_request_under_another_name_is_refused(host: str, client: TestClient) -> None:
     for path in ("/", "/health", "/openapi.json"):
@@ -220,37 +182,13 @@ def test_request_for_another_address_of_loopback_is_accepted(host: str, client: 
     assert client.get("/health", headers={"Host": host}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "host",
-    ["localhost", "LOCALHOST:8000", "127.0.0.1", "my.name", "192.168.0.7:80", "[fe80::1]:80"],
-)
+@pytest.mark.parametrize("host", ["LOCALHOST:8000", "my.name", "192.168.0.7:80", "[fe80::1]:80"])
 def test_open_server_takes_addresses_and_the_names_that_were_given(host: str) -> None:
     client = TestClient(
         app.make_app(fake, MANIFEST, hosts={"localhost", "my.name"}, any_address=True)
     )
     assert client.get("/health", headers={"Host": host}).status_code == 200
     assert client.get("/health", headers={"Host": "evil.example"}).status_code == 403
-
-
-def test_starlette_s_host_check_takes_no_addresses_without_all_names() -> None:
-    """This is the reason why `guard` has a check of its own."""
-
-    def status(allowed: list[str], host: str) -> int:
-        checked = TrustedHostMiddleware(
-            app.make_app(fake, MANIFEST, any_address=True), allowed_hosts=allowed
-        )
-        return TestClient(checked).get("/health", headers={"Host": host}).status_code
-
-    assert status(["localhost"], "localhost") == 200
-    assert status(["localhost"], "192.168.0.7") == 400
-    assert status(["*"], "192.168.0.7") == 200
-    assert status(["*.example"], "evil.example") == 403  # The name has passed Starlette's check.
-
-
-def test_unknown_path_and_method_are_refused(client: TestClient) -> None:
-    assert client.get("/none").status_code == 404
-    answer = client.get("/predict")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
 def test_explain_gives_the_effect_of_each_word(client: TestClient) -> None:
@@ -304,12 +242,6 @@ def test_text_for_which_the_model_gives_no_number_is_refused(path: str) -> None:
         answer = client.post(path, json={"text": "!!"})
     assert answer.status_code == 422
     assert "gives NaN" in detail(answer)
-
-
-def test_body_with_more_mistakes_than_are_worth_reading_is_refused_too(client: TestClient) -> None:
-    answer = client.post("/predict", json={f"{number}": 1 for number in range(20_000)})
-    assert answer.status_code == 422
-    assert detail(answer).startswith("The body must be")
 
 
 def test_model_that_fails_is_no_end_of_the_server() -> None:
@@ -381,22 +313,19 @@ def api() -> schemathesis.BaseSchema:
     )
 
 
-@pytest.mark.parametrize(
-    "n_examples", [N_EXAMPLES // 4, pytest.param(N_EXAMPLES, marks=pytest.mark.slow)]
-)
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/predict"), ("POST", "/explain"), ("GET", "/health")]
 )
 def test_answers_are_those_of_the_schema(
-    method: str, path: str, mode: GenerationMode, n_examples: int, api: schemathesis.BaseSchema
+    method: str, path: str, mode: GenerationMode, api: schemathesis.BaseSchema
 ) -> None:
     if (path, mode) == ("/health", GenerationMode.NEGATIVE):
         pytest.skip("it takes nothing that could be wrong")
 
     @given(api[path][method].as_strategy(mode))
     @settings(
-        max_examples=n_examples,
+        max_examples=N_EXAMPLES,
         deadline=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),
@@ -414,11 +343,6 @@ def test_port_in_use_is_reported() -> None:
         taken.listen()
         with pytest.raises(ServeError, match="port"):
             app.listen("127.0.0.1", taken.getsockname()[1])
-
-
-def test_host_of_another_machine_is_reported() -> None:
-    with pytest.raises(ServeError, match=r"192\.0\.2\.1"):
-        app.listen("192.0.2.1", 8000)
 
 
 @pytest.fixture(scope="module")
@@ -490,27 +414,6 @@ def test_sigterm_ends_the_process_after_the_answers(
     assert "Traceback" not in process.stderr.read()
 
 
-def test_waiting_requests_share_a_batch() -> None:
-    sizes: list[int] = []
-
-    def counted(texts: Sequence[str]) -> Array:
-        sizes.append(len(texts))
-        time.sleep(0.05)
-        return fake(texts)
-
-    async def ask() -> list[str]:
-        transport = httpx.ASGITransport(app.make_app(counted, MANIFEST))
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            answers = await asyncio.gather(
-                *(client.post("/predict", json={"text": ("good", "bad")[n % 2]}) for n in range(30))
-            )
-        return [answer.json()["predictions"][0]["label"] for answer in answers]
-
-    assert asyncio.run(ask()) == ["good", "<b>bad</b>"] * 15
-    assert sum(sizes) == 30
-    assert len(sizes) < 10
-
-
 def model_of_texts() -> keras.Model:
     """Return an untrained model that takes texts, whose probabilities differ between texts."""
     vocabulary = ["good", "bad", "film"]
@@ -568,37 +471,6 @@ def check_explanation(answer: httpx.Response, probabilities: Probabilities) -> N
     lost = [with_all[winner] - row[winner] for row in without]
     assert effects == pytest.approx(dict(zip(("good", "film"), lost, strict=True)), abs=2e-6)
     assert any(abs(effect) > 1e-3 for effect in effects.values())
-
-
-@pytest.mark.parametrize("format_name", ["keras", "saved_model"])
-def test_export_without_onnx_is_served(
-    format_name: str,
-    run_cli: Callable[..., Ran],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    folder = tmp_path / "best"
-    folder.mkdir()
-    source = Source(model_of_texts(), OF_TEXTS, words=[], ngrams=[], class_names=CLASSES)
-    write_format(format_name, source, folder / FORMATS[format_name].path)
-    write_manifest(folder, format_name)
-    applications: list[Any] = []
-    monkeypatch.setattr(app, "run", lambda made, listening: applications.append(made))
-    ran = run_cli("serve", "--export", folder, "--port", free_port())
-    assert ran.code == 0, ran.err
-
-    async def ask() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(applications[0])
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await asyncio.gather(
-                client.post("/explain", json={"text": "Good film!"}),
-                *(client.post("/predict", json={"texts": texts_of(n)}) for n in range(12)),
-            )
-
-    explained, *predicted = asyncio.run(ask())
-    probabilities = load(folder, format_name=format_name)
-    check_answers(predicted, probabilities)
-    check_explanation(explained, probabilities)
 
 
 @pytest.mark.journey

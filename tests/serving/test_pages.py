@@ -17,9 +17,8 @@ from tests.servers import MANIFEST, fake, served
 from tuning.data.sources import TEXT_COLUMNS
 from tuning.evaluation.metrics import Array
 from tuning.serving import app
-from tuning.serving.pages import EXAMPLES, try_page
+from tuning.serving.pages import try_page
 
-NAMES = [*MANIFEST.class_names]
 ADDED = ["predicted_label", "predicted_probability", "prediction_problem"]
 
 
@@ -72,15 +71,6 @@ def test_page_says_how_many_tokens_are_known(browser: Browser, tmp_path: Path) -
     assert [row[3] for row in rows] == ["0 of 1 tokens are known", ""]
     assert all(row[1] for row in rows)
     assert counts.endswith("rows: <b>bad</b> 1, good 1, 1 of them with few known tokens.")
-
-
-@pytest.mark.slow
-def test_example_is_labeled_at_a_click(browser: Browser) -> None:
-    with served(app.make_app(fake, MANIFEST)) as address:
-        browser.open(f"{address}/")
-        browser.press_enter("#examples button")
-        browser.wait_for("!document.querySelector('#answer').hidden")
-        assert browser.run("document.querySelector('#review').value") == EXAMPLES[0]
 
 
 DROP = """(() => {{
@@ -168,20 +158,6 @@ def test_dialects_of_csv_are_read(
 
 
 @pytest.mark.slow
-def test_quotes_of_a_tsv_file_have_no_meaning(browser: Browser, tmp_path: Path) -> None:
-    content = b'id\ttext\n1\t"Good" one\n2\t"bad\n3\tgood"\n'
-    with served(app.make_app(fake, MANIFEST)) as address:
-        browser.open(f"{address}/")
-        answer = labeled(browser, tmp_path, content, "reviews.tsv")
-    rows = [line.split("\t") for line in answer.splitlines()]
-    assert [row[:3] for row in rows[1:]] == [
-        ["1", '"Good" one', "good"],
-        ["2", '"bad', "<b>bad</b>"],
-        ["3", 'good"', "good"],
-    ]
-
-
-@pytest.mark.slow
 def test_labels_are_kept_if_the_server_stops(browser: Browser) -> None:
     sizes: list[int] = []
 
@@ -210,15 +186,6 @@ def test_labels_are_kept_if_the_server_stops(browser: Browser) -> None:
 
 
 @pytest.mark.slow
-def test_column_of_the_training_data_is_chosen(browser: Browser) -> None:
-    with served(app.make_app(fake, replace(MANIFEST, text_column="my body"))) as address:
-        browser.open(f"{address}/")
-        for header, chosen in ((b"id,text,my body", "2"), (b"my body ,text", "0")):
-            drop(browser, header + b"\n1,2,3\n")
-            browser.wait_for(f"document.querySelector('#column').value === '{chosen}'")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trained_on", "absent"), [("my body", "my body"), (None, " or ".join(TEXT_COLUMNS))]
 )
@@ -238,25 +205,6 @@ def test_file_without_the_column_is_labeled_after_the_user_has_chosen(
         browser.wait_for("!document.querySelector('#file-answer').hidden")
         shown = browser.run("document.querySelector('#counts').textContent")
         assert shown == f"new.csv, column {header.decode()[3:]}, 1 rows: good 1."
-
-
-@pytest.mark.slow
-def test_large_file_is_sent_in_parts(browser: Browser, tmp_path: Path) -> None:
-    sizes: list[int] = []
-
-    def counted(texts: Sequence[str]) -> Array:
-        sizes.append(len(texts))
-        return fake(texts)
-
-    texts = [("good", "bad")[number % 3 == 0] for number in range(2_500)]
-    long = ["bad " * 20_000] * 20
-    with served(app.make_app(counted, MANIFEST)) as address:
-        browser.open(f"{address}/")
-        content = "text\n" + "\n".join([*texts, *long]) + "\n"
-        _, *rows = rows_of(labeled(browser, tmp_path, content.encode()))
-    expected = [NAMES[text == "good"] for text in texts] + [NAMES[0]] * len(long)
-    assert [row[1] for row in rows] == expected
-    assert sum(sizes) == len(expected)
 
 
 @pytest.mark.slow

@@ -20,11 +20,10 @@ import pytest
 from tests.paths import ROOT
 from tests.texts import make_reviews, substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig
-from tuning.errors import SpaceBug, SpaceError, StorageError
+from tuning.errors import SpaceBug, SpaceError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace, declare
-from tuning.spaces.ranges import Hyperparameter
 from tuning.study.prepare import prepare_corpus
 from tuning.training.result import Answer, FitResult, TrainingJob
 from tuning.workers import pool as pool_module
@@ -242,41 +241,39 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_coordinator_imports_no_keras() -> None:
-    code = """
-import sys, tuning.search.loop, tuning.report.page, tuning.report.dashboard
+HEAVY = ("tensorflow", "keras", "keras_tuner", "ray")
+COORDINATOR = """
+import tuning.search.loop, tuning.report.page, tuning.report.dashboard
 import tuning.search.tune, tuning.workers.ray_pool
-absent = ("tensorflow", "keras", "keras_tuner", "ray")
-print([m for m in absent if m in sys.modules], "optuna" in sys.modules)
 """
-    assert printed_by(code) == "[] True"
-
-
-def test_starting_a_search_loads_neither_plotly_nor_scikit_learn() -> None:
-    code = """
-import sys
-import tuning.display.progress, tuning.cli.app
+SEARCH = """
+import tuning.display.progress, tuning.cli.app, tuning.search.tune
 import tuning.evaluation.linear_reference, tuning.study.summary
 from tuning.report.dashboard import annotate
-from tuning.search import tune
-
-print([m for m in ("plotly", "matplotlib", "sklearn") if m in sys.modules], "optuna" in sys.modules)
 """
-    assert printed_by(code) == "[] True"
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["tune", "--help"]], ids=["all", "tune"])
-def test_help_loads_neither_keras_nor_optuna(arguments: list[str]) -> None:
-    code = f"""
-import runpy, sys
-sys.argv = ["tuning", *{arguments}]
+HELP = """
+import runpy
+sys.argv = ["tuning", *{}]
 try:
     runpy.run_module("tuning", run_name="__main__")
 except SystemExit as ended:
-    absent = ("tensorflow", "keras", "keras_tuner", "optuna", "ray")
-    print(ended.code, [m for m in absent if m in sys.modules], "typer" in sys.modules)
+    assert not ended.code
 """
-    assert printed_by(code) == "0 [] True"
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        (COORDINATOR, HEAVY),
+        (SEARCH, ("plotly", "matplotlib", "sklearn")),
+        (HELP.format(["--help"]), (*HEAVY, "optuna")),
+        (HELP.format(["tune", "--help"]), (*HEAVY, "optuna")),
+    ],
+    ids=["coordinator", "search", "help", "help of tune"],
+)
+def test_packages_are_loaded_only_where_they_are_used(code: str, absent: tuple[str, ...]) -> None:
+    show = f"print([name for name in {absent} if name in sys.modules])"
+    assert printed_by(f"import sys\n{code}\n{show}") == "[]"
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
@@ -284,17 +281,6 @@ def test_declare_in_a_worker_equals_declare_here(pool: AnyPool, n_classes: int) 
     for path in sorted((ROOT / "search_spaces").glob("*.py")):
         answer = declare_in(pool, path, n_classes=n_classes)
         assert answer == declare(path, n_classes=n_classes)
-
-
-def test_worker_knows_no_optuna(pool: AnyPool, tmp_path: Path) -> None:
-    line = '        hp.Int("sequence_length", 4, 16, default=8)\n'
-    path = write(
-        tmp_path, old=line, new=line + '        hp.Fixed("has_optuna", "optuna" in sys.modules)\n'
-    )
-    answer = declare_in(pool, path)
-    assert answer.hyperparameters[-1] == Hyperparameter(
-        name="has_optuna", kind="fixed", default=False
-    )
 
 
 def test_worker_sends_each_epoch_then_the_result(pool: AnyPool, quick: Path, corpus: Path) -> None:
@@ -329,12 +315,6 @@ def test_results_are_equal_on_the_threads_of_an_idle_worker(
     assert [epoch.metrics for epoch in alone.history] == [epoch.metrics for epoch in shared.history]
 
 
-def test_worker_stops_when_the_reply_is_stop(pool: AnyPool, quick: Path, corpus: Path) -> None:
-    messages = train_one(pool, training(quick, corpus), answer=Answer.STOP)
-    assert len(messages) == 2
-    assert result_of(messages).stopped
-
-
 def test_worker_sends_why_a_configuration_is_infeasible(
     pool: AnyPool, tmp_path: Path, corpus: Path
 ) -> None:
@@ -344,15 +324,6 @@ def test_worker_sends_why_a_configuration_is_infeasible(
     assert message.reason is FailureReason.NAN_LOSS
 
 
-def test_worker_goes_on_after_an_error(pool: AnyPool, tmp_path: Path, quick: Path) -> None:
-    worker = pool.workers[0]
-    broken = write(tmp_path, old="hypermodel = Quick()", new="hypermodel = 3", name="broken")
-    with pytest.raises(SpaceError, match="must define hypermodel"):
-        declare_in(pool, broken)
-    assert declare_in(pool, quick)
-    assert pool.workers[0] is worker
-
-
 def test_space_bug_while_declaring_arrives_with_its_traceback(
     pool: AnyPool, tmp_path: Path
 ) -> None:
@@ -360,6 +331,10 @@ def test_space_bug_while_declaring_arrives_with_its_traceback(
     with pytest.raises(SpaceBug, match=r"loading quick\.py: ZeroDivisionError") as raised:
         declare_in(pool, path)
     assert f'File "{path}", line ' in raised.value.traceback
+    # The worker goes on after an error.
+    with pytest.raises(SpaceError, match="must define hypermodel") as refused:
+        declare_in(pool, write(tmp_path, old="hypermodel = Quick()", new="hypermodel = 3"))
+    assert type(refused.value) is SpaceError
 
 
 def test_space_bug_while_training_arrives_with_its_traceback(
@@ -374,46 +349,16 @@ def test_space_bug_while_training_arrives_with_its_traceback(
     assert f'File "{tmp_path / "quick.py"}", line ' in raised.value.traceback
 
 
-def test_space_error_arrives_as_what_it_is(pool: AnyPool, tmp_path: Path) -> None:
-    path = write(tmp_path, old="hypermodel = Quick()", new="hypermodel = 3")
-    with pytest.raises(SpaceError, match="must define hypermodel") as raised:
-        declare_in(pool, path)
-    assert type(raised.value) is SpaceError
-
-
-def test_storage_error_arrives_as_what_it_is(pool: AnyPool, quick: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="must contain the tokenized data"):
-        pool.call(training(quick, tmp_path / "gone"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"values": {**VALUES, "sequence_length": "long"}}, "ValueError: invalid literal"),
-        ({"values": {**VALUES, "vocab_size": 2}}, "ValueError: vocab_size"),
-    ],
-    ids=["before_training", "in_training"],
-)
 def test_error_that_is_no_tuning_error_arrives_with_its_traceback(
-    pool: AnyPool, quick: Path, corpus: Path, changes: dict[str, Any], message: str
+    pool: AnyPool, quick: Path, corpus: Path
 ) -> None:
-    (answer,) = train_one(pool, training(quick, corpus, **changes))
-    assert isinstance(answer, ErrorRaised)
-    assert answer.error == "bug"
-    assert answer.message.startswith(message)
-    assert "Traceback" in answer.traceback
-    assert "worker.py" in answer.traceback
-
-
-def test_layer_that_raises_while_training_arrives_with_its_traceback(
-    pool: AnyPool, tmp_path: Path, corpus: Path
-) -> None:
-    path = write(tmp_path, old='"binary_crossentropy"', new="lambda true, predicted: 1 / 0")
-    (answer,) = train_one(pool, training(path, corpus))
-    assert isinstance(answer, ErrorRaised)
-    with pytest.raises(SpaceBug, match="ZeroDivisionError") as raised:
-        raise_error(answer)
-    assert raised.value.traceback
+    wrong = {"invalid literal": {"sequence_length": "long"}, "vocab_size": {"vocab_size": 2}}
+    for message, changed in wrong.items():
+        (answer,) = train_one(pool, training(quick, corpus, values={**VALUES, **changed}))
+        assert isinstance(answer, ErrorRaised)
+        assert answer.error == "bug"
+        assert answer.message.startswith(f"ValueError: {message}")
+        assert "Traceback" in answer.traceback and "worker.py" in answer.traceback
 
 
 def test_killed_worker_is_seen_and_replaced(
@@ -421,7 +366,11 @@ def test_killed_worker_is_seen_and_replaced(
 ) -> None:
     worker, other = ready_worker(pool), pool.workers[1]
     assert worker.pid
+    worker.send(training(quick, corpus))
+    assert next_message(pool, worker)
     os.kill(worker.pid, signal.SIGKILL)
+    wait_for_end(worker.pid)
+    worker.send(Declare(str(quick), 2))  # A message to a dead worker is lost.
     assert next_message(pool, worker) is None
     new = pool.replace(worker)
     assert pool.workers == [new, other]
@@ -431,41 +380,12 @@ def test_killed_worker_is_seen_and_replaced(
     assert new.pid != worker.pid
 
 
-def test_worker_killed_while_training_is_seen(pool: AnyPool, quick: Path, corpus: Path) -> None:
-    worker = ready_worker(pool)
-    assert worker.pid
-    worker.send(training(quick, corpus))
-    assert next_message(pool, worker)
-    os.kill(worker.pid, signal.SIGKILL)
-    assert next_message(pool, worker) is None
-    pool.replace(worker)
-
-
-def test_message_to_a_dead_worker_is_lost_without_an_error(pool: AnyPool, quick: Path) -> None:
-    worker = ready_worker(pool)
-    assert worker.pid
-    os.kill(worker.pid, signal.SIGKILL)
-    wait_for_end(worker.pid)
-    worker.send(Declare(str(quick), 2))
-    assert next_message(pool, worker) is None
-    pool.replace(worker)
-
-
 def test_ask_of_a_worker_that_dies_says_so(pool: AnyPool, tmp_path: Path, missed: str) -> None:
     worker = ready_worker(pool)
     path = write(tmp_path, old="hypermodel = Quick()", new="os._exit(3)")
     with pytest.raises(SpaceError, match=f"must not end before it has answered; it {missed}"):
         declare_in(pool, path)
     pool.replace(worker)
-
-
-def test_replace_ends_a_worker_that_is_alive(pool: AnyPool) -> None:
-    worker = ready_worker(pool, 1)
-    assert worker.pid
-    new = pool.replace(worker)
-    wait_for_end(worker.pid)
-    assert ready_worker(pool, 1) is new
-    assert is_running(new.pid)
 
 
 def test_worker_ignores_ctrl_c(pool: AnyPool, quick: Path) -> None:
@@ -560,9 +480,6 @@ def test_pool_shares_the_cores(
         settings = [worker.settings for worker in pool.workers]
     assert [each.number for each in settings] == list(range(n_workers))
     assert {each.n_threads for each in settings} == {n_threads}
-
-
-def test_pool_refuses_no_workers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="n_workers must be 1 or more; received 0"):
         Pool(0, log_path=tmp_path / "tuning.log")
 

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,18 +16,16 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from tests.commands import Ran, start, tune_command, wait_for
+from tests.commands import start, tune_command, wait_for
 from tests.faults.study import alive_in_session
 from tests.studies import Setting
 from tuning.commands import install
 from tuning.config import Limits, TrainConfig, Workers
 from tuning.errors import PoolError
-from tuning.evaluation.predictions import read_probabilities
 from tuning.inputs.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.progress import Progressed
 from tuning.study.handle import StudyHandle
-from tuning.study.prepare import prepare_corpus
 from tuning.workers import ray_cluster, ray_pool
 from tuning.workers.ray_cluster import Shares, load_ray, node_capacities
 from tuning.workers.ray_worker import arrays_of, splits_of
@@ -87,32 +85,16 @@ def test_study_is_the_same_over_both_pools(
     here.tune(6, config=config)
     assert seen(setting) == seen(here)
     assert any("goes on after epoch 1" in event for event in events)
-    assert list(setting.folder.path.glob("trials/*/checkpoint.npz")) == []
-
-
-@pytest.mark.slow
-@pytest.mark.alone
-def test_predictions_of_a_confirmation_are_kept_on_the_coordinators_disk(
-    copied: Setting, over_ray: dict[str, Any]
-) -> None:
-    confirmation = confirm(
-        StudyHandle(copied.results, copied.folder, copied.results.storage_url(None)),
-        size=ConfirmationSize(top=2, n_seeds=2, share=20.0, n_pruned=0),
-        workers=over_ray["pool"],
-    )
-    corpus, _ = prepare_corpus(copied.config, results=copied.results)
-    labels = corpus.split("validation").labels
+    study = StudyHandle.of(setting.results, setting.folder.name)
+    size = ConfirmationSize(top=2, n_seeds=1, share=20.0, n_pruned=0)
+    confirmation = confirm(study, size=size, workers=over_ray["pool"])
     repeats = {
-        copied.folder.repeat_path(finalist.trial, seed): value
+        setting.folder.repeat_path(finalist.trial, seed)
         for finalist in confirmation.finalists
-        for seed, value in finalist.repeats.items()
+        for seed in finalist.repeats
     }
-    assert len(repeats) >= 4
-    assert {*copied.folder.path.glob("repeats/*")} == {*repeats}
-    for path, value in repeats.items():
-        probabilities = read_probabilities(path)
-        assert probabilities is not None
-        assert np.mean(probabilities.argmax(axis=1) == labels) == pytest.approx(value)
+    assert {*setting.folder.path.glob("repeats/*")} == repeats != set()
+    assert list(setting.folder.path.glob("trials/*/checkpoint.npz")) == []
 
 
 @pytest.mark.slow
@@ -148,14 +130,8 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
         for t in setting.study().trials
         if t.state == TrialState.FAIL
     ]
-    reasons = [
-        (11, "too long"),
-        (12, "silent"),
-        (12, "silent"),
-        (13, "out of memory"),
-        (14, "out of memory"),
-    ]
-    assert sorted(failed) == reasons
+    reasons = {11: "too long", 12: "silent", 13: "out of memory", 14: "out of memory"}
+    assert sorted(failed) == sorted([*reasons.items(), (12, "silent")])
     assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 2
 
 
@@ -257,44 +233,6 @@ def test_missing_ray_is_a_sentence(setting: Setting, monkeypatch: pytest.MonkeyP
         setting.tune(1, pool=Workers(pool="ray"))
 
 
-@pytest.mark.slow
-def test_cluster_that_is_not_there_is_a_sentence(setting: Setting) -> None:
-    with pytest.raises(
-        PoolError, match=r"must reach a cluster at ray_address '127.0.0.1:1'; Ray gave: .*refused"
-    ):
-        setting.tune(1, pool=Workers(pool="ray", ray_address="127.0.0.1:1"))
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--pool", "dask"], "pool must be one of process, ray; received 'dask'"),
-        (
-            ["--ray-address", "auto"],
-            "ray_address must go with pool 'ray'",
-        ),
-        (
-            ["--pool", "ray", "--ray-address", "ray://x:1"],
-            "ray_address must be auto or host:port",
-        ),
-        (
-            ["--pool", "ray", "--cpus-per-worker", 0],
-            "cpus_per_worker must be more than 0; received 0",
-        ),
-        (
-            ["--pool", "ray", "--gpus-per-worker", -1],
-            "gpus_per_worker must be 0 or more; received -1",
-        ),
-    ],
-)
-def test_flags_that_name_no_pool_are_refused(
-    run_cli: Callable[..., Ran], flags: list[object], message: str
-) -> None:
-    ran = run_cli("tune", *flags)
-    assert ran.code == 1
-    assert message in ran.err
-
-
 def node(*, alive: bool = True, **resources: float) -> dict[str, Any]:
     return {"Alive": alive, "Resources": {"memory": 8 * 2**30, **resources}}
 
@@ -336,40 +274,35 @@ def pretend(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]]) -> Non
     monkeypatch.setattr(ray_cluster, "load_ray", lambda **_: ray)
 
 
+IDS, OFFSETS = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4])
+LABELS = np.array([1, 0])
+
+
 def test_splits_come_back_as_they_were_taken_apart() -> None:
-    ids, offsets, labels = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4]), np.array([1, 0])
-    split = LabeledTexts(TokenizedTexts(ids, offsets), labels)
-    train, validation = splits_of({**arrays_of(split, "train"), **arrays_of(split, "validation")})
-    for again in (train, validation):
-        assert again.texts.ids is ids and again.texts.offsets is offsets and again.labels is labels
-        assert again.texts.ngrams is None
-
-
-def test_tokens_come_back_as_they_were_taken_apart() -> None:
-    ids, offsets, labels = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4]), np.array([1, 0])
     tokens = {
         name: PresetTexts(np.array(numbers, np.int32), np.array([0, 2, 3]), (number,), (8, 9))
         for number, (name, numbers) in enumerate(
             {"hf://a/b.c": [5, 6, 7], "/d e": [3, 2, 1]}.items()
         )
     }
-    split = LabeledTexts(TokenizedTexts(ids, offsets, presets=tokens), labels)
+    split = LabeledTexts(TokenizedTexts(IDS, OFFSETS, presets=tokens), LABELS)
     for again in splits_of({**arrays_of(split, "train"), **arrays_of(split, "validation")}):
+        assert again.texts.ids is IDS and again.texts.offsets is OFFSETS and again.labels is LABELS
+        assert again.texts.ngrams is None
         assert list(again.texts.presets) == list(tokens)
         for name, expected in tokens.items():
-            restored_tokens = again.texts.presets[name]
-            assert restored_tokens.ids.tolist() == expected.ids.tolist()
-            assert restored_tokens.offsets.tolist() == expected.offsets.tolist()
-            assert (restored_tokens.first, restored_tokens.last) == (expected.first, expected.last)
+            restored = again.texts.presets[name]
+            assert restored.ids.tolist() == expected.ids.tolist()
+            assert restored.offsets.tolist() == expected.offsets.tolist()
+            assert (restored.first, restored.last) == (expected.first, expected.last)
 
 
 def test_ngrams_come_back_as_they_were_taken_apart() -> None:
-    ids, offsets, labels = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4]), np.array([1, 0])
     arrays = {}
     for name, numbers in (("train", [2, 4, 3]), ("validation", [5])):
         bounds = np.array([0, len(numbers), len(numbers)])
         ngrams = NgramTexts(np.array(numbers, np.int32), bounds, np.array([0, 0, 1, 2, 1, 3]))
-        split = LabeledTexts(TokenizedTexts(ids, offsets, ngrams=ngrams), labels)
+        split = LabeledTexts(TokenizedTexts(IDS, OFFSETS, ngrams=ngrams), LABELS)
         arrays |= arrays_of(split, name)
     for split, numbers in zip(splits_of(arrays), ([2, 4, 3], [5]), strict=True):
         again = split.texts.ngrams
