@@ -22,9 +22,6 @@ DOCUMENTS = [
 ]
 
 PROGRAMS = ("bash", "python")
-# Languages of blocks that show output, a file or a configuration.
-OTHERS = ("text", "json", "nginx")
-MARKER = re.compile(r"<!-- not run: (.*?) -->", re.DOTALL)
 _BLOCK = re.compile(
     r"^(?P<indent> *)(?:<!-- not run: (?P<reason>[^>]*?) -->\n *)?"
     r"```(?P<language>\w*)(?: title=\"(?P<title>[\w.]+)\")?\n(?P<code>.*?)^ *```$",

@@ -90,13 +90,6 @@ def test_calls_of_messages_are_public_and_have_their_parameters() -> None:
         assert parameters <= {*inspect.signature(getattr(tuning.Study, name)).parameters}
 
 
-@pytest.mark.parametrize("program", ["keras-text-tuning", "__main__.py"])
-def test_command_is_repeated_by_the_command(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MAKELEVEL", raising=False)
-    monkeypatch.setattr(sys, "argv", [f"/usr/bin/{program}"])
-    assert repeated() == "the same command"
-
-
 def test_python_is_named_as_a_shell_finds_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

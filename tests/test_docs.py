@@ -4,9 +4,6 @@ import importlib.util
 import itertools
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -250,19 +247,3 @@ def test_every_path_of_the_code_is_in_the_results_layout() -> None:
     folders = {study.best_dir: "README.md"}
     files = [path / folders.get(path, "") for path in paths]
     assert [path for path in files if not is_documented(path.as_posix())] == []
-
-
-@pytest.mark.slow
-def test_pictures_are_drawn(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
-    if not (shutil.which("chromium") or shutil.which("google-chrome")):
-        pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
-    for name in ("docs", "tuning", "search_spaces"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for old in (tmp_path / "docs").glob("*.png"):
-        old.unlink()
-    shutil.copytree(finished[0].path, tmp_path / "results")
-    subprocess.run(
-        [sys.executable, "docs/pictures.py", "--study", "s"], cwd=tmp_path, check=True, timeout=200
-    )
-    for name in ("report.png", "dashboard.png"):
-        assert (tmp_path / "docs" / name).read_bytes().startswith(b"\x89PNG")

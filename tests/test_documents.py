@@ -111,13 +111,12 @@ def test_every_document_that_is_read_is_in_the_list() -> None:
     assert {name for name in names if name[0].isupper()} - listed == set()
 
 
-@pytest.mark.parametrize("n_examples", [15, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", WRITTEN, ids=lambda kind: kind.__name__)
-def test_document_is_read_as_it_was_written(kind: type, n_examples: int) -> None:
+def test_document_is_read_as_it_was_written(kind: type) -> None:
     @settings(
         derandomize=True,
         deadline=None,
-        max_examples=n_examples,
+        max_examples=15,
         suppress_health_check=[*HealthCheck],
     )
     @given(WRITTEN[kind])

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tuning import errors
-from tuning.errors import SpaceBug, SpaceError, TuningError
+from tuning.errors import TuningError
 
 CLASSES = {
     name: c
@@ -40,17 +40,6 @@ def test_every_error_but_one_has_one_base() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
-def test_error_says_when_it_is_raised(name: str) -> None:
-    assert CLASSES[name].__doc__
-
-
-@pytest.mark.parametrize("name", sorted(CLASSES))
 def test_error_is_a_tuning_error_and_only_a_wrong_argument_is_a_value_error(name: str) -> None:
     assert issubclass(CLASSES[name], TuningError)
     assert issubclass(CLASSES[name], ValueError | TypeError) == (name == "ArgumentError")
-
-
-def test_space_bug_carries_its_traceback() -> None:
-    bug = SpaceBug("build raised", traceback="Traceback: line 3")
-    assert isinstance(bug, SpaceError)
-    assert (str(bug), bug.traceback) == ("build raised", "Traceback: line 3")

@@ -21,20 +21,17 @@ from optuna.trial import TrialState, create_trial
 from rich.markup import escape
 from rich.table import Table
 
-from tests.commands import Ran
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
-from tests.texts import make_reviews
 from tuning.config import DataConfig, StudyConfig
 from tuning.display.console import PlainConsole, printable
 from tuning.display.logs import logging_to
 from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake, PastEvaluation
-from tuning.report.html_parts import table as html_table
 from tuning.report.page import Measured, page
 from tuning.report.quality import Quality
 from tuning.report.tables import trials_table
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import StudyDir
 from tuning.serving.pages import docs_page
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -89,33 +86,6 @@ def test_terminal(text: str) -> None:
     lines = zip(out.split("\n"), text.split("\n"), strict=False)
     # rich doubles a backslash at the end of a line.
     assert all(shown.rstrip("\\") == visible(line).rstrip("\\") for shown, line in lines)
-
-
-class _Cells(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.texts: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        # The tag `wbr` marks a possible line break inside a text.
-        if tag == "wbr":
-            return
-        self.tags.append(tag)
-        self.texts.append("")
-
-    def handle_data(self, data: str) -> None:
-        self.texts[-1] += data
-
-
-@nasty
-@given(texts)
-def test_report(text: str) -> None:
-    cells = _Cells()
-    cells.feed(str(html_table([text], [[text]])))
-    cells.close()
-    assert cells.tags == ["div", "table", "thead", "tr", "th", "tbody", "tr", "td"]
-    assert [cells.texts[4], cells.texts[7]] == [text, text]
 
 
 HOSTILE = "</title></pre></script><script>alert(1)</script><img src=x onerror='alert(\"2\")'>&amp;"
@@ -263,39 +233,3 @@ def test_log_has_a_line_a_message(tmp_path: Path) -> None:
     lines = folder.log_path.read_text().splitlines()
     assert len(lines) == len(NASTY)
     assert all(line.isprintable() for line in lines)
-
-
-@pytest.mark.slow
-def test_study_of_nasty_classes_and_texts(
-    tmp_path: Path, tiny_space: Path, run_cli: Callable[..., Ran]
-) -> None:
-    frame = make_reviews(120)
-    data = tmp_path / "re[b]views\x1b[31m<i>.csv"
-    frame["star_rating"] = [
-        "=1+1\x1b[31m" if stars > 3 else "<b>[red]:heart:" for stars in frame["star_rating"]
-    ]
-    frame["review_body"] = [
-        f"{body} \x1b[2J<script>alert({n})</script> =1+1 [/]"
-        for n, body in enumerate(frame["review_body"])
-    ]
-    frame.to_csv(data, index=False)
-    study = ("--study", "s")
-    ran = run_cli(
-        "tune",
-        *study,
-        "--data",
-        data,
-        "--label-column",
-        "star_rating",
-        "--space",
-        tiny_space,
-        "--n-trials",
-        2,
-        "--no-confirm",
-    )
-    assert ran.code == 0, ran.err
-    shown = ran.out + ran.err + run_cli("report", *study).out
-    assert "\x1b" not in shown and "<b>[red]:heart:" in shown
-    folder = ResultsDir(tmp_path / "results").study("s")
-    assert "<b>[red]" not in folder.report_path.read_text()
-    assert "\x1b" not in folder.log_path.read_text()

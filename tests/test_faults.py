@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.__main__ import DATABASE_MB, N_MACHINES, Report, run, table
+from tests.faults.__main__ import DATABASE_MB, N_MACHINES, run
 from tests.postgresql import programs, server
 
 pytestmark = pytest.mark.alone
@@ -25,11 +25,3 @@ def test_study_of_three_machines_survives_ten_faults() -> None:
     with server(bin_dir, disk_mb=DATABASE_MB) as database:
         report = run(n_faults=10, seed=0, database=database, n_machines=N_MACHINES)
     assert report.counts.total() == 10
-
-
-def test_table_names_every_fault_and_why_some_were_not_injected() -> None:
-    report = Report(skipped={"fill_disk": "mounting is not allowed here"})
-    report.counts["kill_worker"] = 3
-    text = table(report)
-    assert "| kill worker | 3 |" in text
-    assert "Not injected: fill disk, mounting is not allowed here." in text

@@ -2,7 +2,6 @@
 and what is done on systems that lack an interface of Linux.
 """
 
-import ctypes
 import os
 import resource
 import sys
@@ -52,15 +51,6 @@ def test_cores_are_no_more_than_their_quota(
     unlimited = hardware.available_cores()
     monkeypatch.setattr(hardware, "core_quota", lambda: quota)
     assert hardware.available_cores() == (cores or unlimited)
-
-
-def test_available_cores_are_those_of_this_process() -> None:
-    cores = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(cores)})
-        assert hardware.available_cores() == 1
-    finally:
-        os.sched_setaffinity(0, cores)
 
 
 def test_share_of_memory_is_that_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,20 +142,6 @@ def test_without_sched_getaffinity_all_cores_count(monkeypatch: pytest.MonkeyPat
     assert hardware.available_cores() == 3
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert hardware.available_cores() == 1
-
-
-def test_without_malloc_trim_memory_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    libraries: list[object] = []
-
-    class Library:
-        """A C library without the function."""
-
-        def __init__(self, name: str | None) -> None:
-            libraries.append(self)
-
-    monkeypatch.setattr(ctypes, "CDLL", Library)
-    hardware.return_memory()
-    assert len(libraries) == 1
 
 
 def test_limit_of_memory_that_the_system_refuses_is_left_out(

@@ -1,7 +1,5 @@
 """Hosts and ports of the servers."""
 
-import errno
-
 import pytest
 
 from tuning.errors import ArgumentError
@@ -11,21 +9,12 @@ from tuning.hosts import (
     is_loopback,
     is_loopback_address,
     name_of,
-    refusal_of_port,
 )
 
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [
-        ("127.0.0.1", True),
-        ("127.1.2.3", True),
-        ("localhost", True),
-        ("::1", True),
-        ("0.0.0.0", False),
-        ("192.0.2.1", False),
-        ("::", False),
-    ],
+    [("127.1.2.3", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("::", False)],
 )
 def test_loopback_is_distinguished_from_hosts_that_others_reach(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
@@ -81,16 +70,5 @@ def test_names_are_not_resolved_to_addresses(name: str, is_any: bool, is_own: bo
 def test_port_outside_the_range_is_refused(port: int) -> None:
     with pytest.raises(ArgumentError, match=f"port must lie in 1..65535; received {port}"):
         check_port(port)
-
-
-@pytest.mark.parametrize("port", [1, 65_535])
-def test_port_in_the_range_is_accepted(port: int) -> None:
-    check_port(port)
-
-
-def test_refusal_of_a_port_names_both_parameters() -> None:
-    error = OSError(errno.EADDRINUSE, "Address already in use")
-    assert refusal_of_port("The server", "::1", 80, error) == (
-        "The server needs a free port of this machine; 80 on ::1 gave 'Address already in use'."
-        " Choose another port or host."
-    )
+    check_port(1)
+    check_port(65_535)

@@ -13,7 +13,6 @@ import typer
 import yaml
 
 import tuning
-from tests.browser import Browser
 from tests.paths import ROOT
 from tests.snippets import DOCUMENTS
 from tuning import errors
@@ -105,34 +104,6 @@ def test_pages_made_from_the_code_have_all_of_it(site: Path) -> None:
     text = "".join(read(site / "docs" / "exit-status.html").text)
     kinds = [name for name, member in vars(errors).items() if isinstance(member, type)]
     assert [name for name in kinds if name not in text] == []
-
-
-@pytest.mark.slow
-def test_search_finds_a_page_that_is_opened_from_the_disk(site: Path, chromium: list[str]) -> None:
-    with Browser(chromium) as browser:
-        browser.open((site / "docs" / "data.html").as_uri())
-        browser.type(".md-search__input", "SIGTERM")
-        browser.wait_for("document.querySelectorAll('.md-search-result__link').length")
-        links = browser.run(
-            "[...document.querySelectorAll('.md-search-result__link')].map(a => a.pathname)"
-        )
-        assert any(link.endswith("docs/commands.html") for link in links)
-        assert browser.problems == []
-
-
-@pytest.mark.slow
-def test_no_page_is_wider_than_a_phone(site: Path, chromium: list[str]) -> None:
-    with Browser(chromium) as browser:
-        browser.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=400,
-            height=900,
-            deviceScaleFactor=1,
-            mobile=True,
-        )
-        for page in sorted(site.rglob("*.html")):
-            browser.open(page.as_uri())
-            assert browser.run("document.documentElement.scrollWidth") <= 400, page
 
 
 def test_lists_become_what_python_markdown_reads() -> None:

@@ -211,20 +211,6 @@ def test_stored_export_predicts(
 
 
 @pytest.mark.slow
-def test_stored_study_is_resumed(stored: Stored, run_cli: Callable[..., Ran]) -> None:
-    """Paused trials continue from their checkpoints, and the sampler continues its streams."""
-    before = cached(stored)
-    flags = ("--study", "stored", *stored.same_study, "--n-trials", 14, "--no-confirm")
-    resumed = run_cli("tune", *flags)
-    assert resumed.code == 0, resumed.err
-    run_cli("report", "--study", "stored")
-    assert trial_rows(stored.path) == expected_rows(stored)
-    for number in range(14):
-        assert_epochs(stored, number)
-    assert cached(stored).items() >= before.items()
-
-
-@pytest.mark.slow
 def test_new_study_of_the_same_seed_repeats_the_stored_values(
     stored: Stored, run_cli: Callable[..., Ran]
 ) -> None:
@@ -248,7 +234,8 @@ def test_new_study_of_the_same_seed_repeats_the_stored_values(
 def test_resumed_study_is_confirmed_and_exported(
     stored: Stored, run_cli: Callable[..., Ran]
 ) -> None:
-    """The repeats of the stored confirmation are kept.
+    """Paused trials continue from their checkpoints, and the sampler continues its streams. The
+    repeats of the stored confirmation are kept.
 
     The same trial is exported with the same scores and probabilities.
     """
@@ -257,8 +244,14 @@ def test_resumed_study_is_confirmed_and_exported(
         finalists = read_json(stored.path / "confirmation.json")["finalists"]
         return {finalist["trial"]: finalist["repeats"] for finalist in finalists}
 
-    confirmed, exported = repeats(), read_json(stored.path / "best" / "export.json")
+    before, confirmed = cached(stored), repeats()
+    exported = read_json(stored.path / "best" / "export.json")
     assert run_cli("tune", "--study", "stored", *stored.same_study, "--n-trials", 14).code == 0
+    run_cli("report", "--study", "stored")
+    assert trial_rows(stored.path) == expected_rows(stored)
+    for number in range(14):
+        assert_epochs(stored, number)
+    assert cached(stored).items() >= before.items()
     assert run_cli("export-best", "--study", "stored", "--trial", stored.exported).code == 0
     assert {trial: repeats()[trial] | values for trial, values in confirmed.items()} == {
         trial: repeats()[trial] for trial in confirmed

@@ -97,12 +97,6 @@ def test_spaces_are_searched_in_their_order_for_the_same_time(
     assert out.count("report.html") == 2
 
 
-def test_same_call_searches_nothing_again(searches: Searches) -> None:
-    for _ in range(2):
-        tuning.compare(["ngrams", "cnn"], "reviews.csv")
-    assert searches.calls == [("ngrams", 600), ("cnn", 600)]
-
-
 def test_comparison_continues_with_further_spaces_and_minutes(searches: Searches) -> None:
     tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2, seed=3)
     tuning.compare(["reviews"], "reviews.csv")
@@ -180,6 +174,7 @@ def test_frame_and_hypermodels_become_files(searches: Searches) -> None:
     ("arguments", "error", "words"),
     [
         ({"log_to": ["abacus:runs"]}, ArgumentError, ["abacus"]),
+        ({"spaces": ["ngrams"]}, ArgumentError, ["spaces must name 2 search spaces or more"]),
         ({"spaces": ["ngrams", "ngrams"]}, ArgumentError, ["spaces must name", "'ngrams' twice"]),
         ({"spaces": ["ngrams", "none"]}, SpaceError, ["none"]),
         ({"spaces": ["ngrams", 7]}, SpaceError, ["a class or a function build(hp)", "received 7"]),
@@ -201,11 +196,6 @@ def test_wrong_argument_is_named_before_anything_is_searched(
     assert searches.calls == []
 
 
-def test_comparison_of_one_space_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="spaces must name 2 search spaces or more"):
-        tuning.compare(["ngrams"], results=tmp_path)
-
-
 @pytest.fixture
 def comparison(tmp_path: Path) -> tuning.Comparison:
     """Return a comparison of three spaces, of which one is not confirmed."""
@@ -223,11 +213,7 @@ def test_spaces_are_a_data_frame_with_the_best_first(comparison: tuning.Comparis
     assert best["low"] < best["accuracy"] < best["high"]
     assert (best["study"], best["n_parameters"]) == ("compare-reviews-cnn", 100)
     assert pd.isna(frame["accuracy"].iloc[-1])
-
-
-def test_best_is_the_study_with_the_best_mean(comparison: tuning.Comparison) -> None:
-    assert comparison.best is not None
-    assert comparison.best.name == "compare-reviews-cnn"
+    assert comparison.best is not None and comparison.best.name == "compare-reviews-cnn"
     assert set(comparison.studies) == {"ngrams", "cnn", "gru"}
 
 

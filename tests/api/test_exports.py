@@ -4,7 +4,6 @@ that an ensemble needs beside those of the confirmation.
 
 import pickle
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from tuning.api.exports import copy_export, require_free
 from tuning.atomic_io import read_json, write_json
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import write
-from tuning.errors import ArgumentError, ExportError, StorageError
+from tuning.errors import ArgumentError, DataError, ExportError, StorageError
 from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
 from tuning.export.onnx_graph import chain, write_graph
 from tuning.inference.manifest import digests, read_manifest
@@ -59,7 +58,6 @@ def build(hp):
 
 @pytest.fixture
 def copied_export(onnx_export: Path, tmp_path: Path) -> Path:
-    """Return the folder of an export that a test may change."""
     return Path(shutil.copytree(onnx_export, tmp_path / "best"))
 
 
@@ -86,21 +84,14 @@ def test_other_process_can_use_an_export_after_its_first_prediction(onnx_export:
 def test_probabilities_have_a_column_for_each_class(onnx_export: Path) -> None:
     export = tuning.load_export(onnx_export)
     rows = export.predict(TEXTS, probabilities=True)
-    of_classes = ["probability_negative", "probability_positive"]
+    of_classes = [f"probability_{name}" for name in export.class_names]
+    assert of_classes == ["probability_negative", "probability_positive"]
     assert [*rows.columns] == [*COLUMNS[:3], *of_classes, "problem"]
     np.testing.assert_allclose(rows[of_classes].sum(axis=1), 1)
     for row in rows.to_dict("records"):
         assert row["probability"] == row[f"probability_{row['label']}"]
         assert row["probability"] >= 0.5
     pd.testing.assert_frame_equal(export.predict(TEXTS), rows[COLUMNS])
-
-
-def test_classes_may_have_the_names_of_columns(copied_export: Path) -> None:
-    change_manifest(copied_export, class_names=["text", "probability"])
-    rows = tuning.load_export(copied_export).predict(TEXTS, probabilities=True)
-    of_classes = ["probability_text", "probability_probability"]
-    assert [*rows.columns] == [*COLUMNS[:3], *of_classes, "problem"]
-    assert rows["text"].tolist() == TEXTS
 
 
 def test_text_with_few_known_tokens_has_a_problem(onnx_export: Path) -> None:
@@ -113,7 +104,7 @@ def test_text_with_few_known_tokens_has_a_problem(onnx_export: Path) -> None:
     assert rows["label"].notna().all()
 
 
-@pytest.mark.parametrize("dtype", [object, "str", "category"])
+@pytest.mark.parametrize("dtype", [object, "category"])
 def test_rows_have_the_index_of_a_series(dtype: Any, onnx_export: Path) -> None:
     export = tuning.load_export(onnx_export)
     rows = export.predict(pd.Series(TEXTS, index=[7, 3], dtype=dtype))
@@ -133,16 +124,14 @@ def test_no_texts_give_an_empty_frame(texts: Any, onnx_export: Path) -> None:
     ("texts", "received"),
     [
         ("good film", "the text 'good film'"),
-        (b"good film", "a bytes"),
         ({"text": TEXTS}, "a dict"),
         (pd.DataFrame({"text": TEXTS}), "a DataFrame"),
-        (None, "a NoneType"),
     ],
 )
 def test_other_values_than_a_list_of_texts_are_refused(
     texts: Any, received: str, onnx_export: Path
 ) -> None:
-    with pytest.raises(ArgumentError, match=f"must be a list of texts, .*; received {received}"):
+    with pytest.raises(ArgumentError, match=f"list of texts, .* {received}"):
         tuning.load_export(onnx_export).predict(texts)
 
 
@@ -150,9 +139,7 @@ def test_other_values_than_a_list_of_texts_are_refused(
     ("texts", "received"),
     [
         (["good", None], "None"),
-        (pd.Series(["good", None], index=[7, 3]), "nan"),
         (pd.Series(["good", None], dtype="string"), "<NA>"),
-        (["good", 3, None], "3"),
         (["good", ["bad"]], r"\['bad'\]"),
     ],
 )
@@ -208,19 +195,12 @@ def test_export_without_scores_is_refused(onnx_export: Path) -> None:
         _ = tuning.load_export(onnx_export).scores
 
 
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (lambda path: path.touch(), "is a file"),
-        (lambda path: (path / "old").mkdir(parents=True), "has files"),
-    ],
-)
-def test_copy_needs_a_free_folder(
-    make: Callable[[Path], None], reason: str, tmp_path: Path
-) -> None:
-    make(tmp_path / "copy")
-    with pytest.raises(ArgumentError, match=f"must be empty or new; .*copy {reason}"):
-        require_free(tmp_path / "copy")
+def test_copy_needs_a_free_folder(tmp_path: Path) -> None:
+    (tmp_path / "copy").touch()
+    (tmp_path / "full" / "old").mkdir(parents=True)
+    for name, reason in (("copy", "is a file"), ("full", "has files")):
+        with pytest.raises(ArgumentError, match=f"must be empty or new; .*{name} {reason}"):
+            require_free(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["empty", "new", "a/new/folder"])
@@ -246,9 +226,13 @@ def test_copy_that_can_t_be_written_is_a_sentence(onnx_export: Path, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
 def test_study_writes_its_export_and_a_copy(copied: Setting, tmp_path: Path) -> None:
-    study = tuning.load_study("s", results=copied.results.path)
-    assert study.export(copied.folder.best_dir).path == copied.folder.best_dir
-    export = study.export(tmp_path / "mine" / "best")
+    """The data have moved since the search."""
+    study, moved = tuning.load_study("s", results=copied.results.path), tmp_path / "moved.csv"
+    Path(copied.config.data.data).rename(moved)
+    with pytest.raises(DataError, match="must name a file"):
+        study.export()
+    assert study.export(copied.folder.best_dir, data=moved).path == copied.folder.best_dir
+    export = study.export(tmp_path / "mine" / "best", data=moved)
     assert export.path == tmp_path / "mine" / "best"
     assert digests(export.path) == digests(copied.folder.best_dir)
     assert export.predict(TEXTS)["text"].tolist() == TEXTS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +16,9 @@ import tuning
 from tests.studies import Setting
 from tuning.api.parameters import plain_numbers
 from tuning.config import Data, Limits, Workers
-from tuning.errors import ArgumentError, ExportError, SpaceError, StudyError, TuningError
+from tuning.errors import ArgumentError, ExportError, StudyError, TuningError
 
 FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
-
-
-def test_signatures_and_docstrings_are_kept() -> None:
-    assert next(iter(inspect.signature(tuning.tune).parameters)) == "data"
-    assert [*inspect.signature(tuning.Study.enqueue).parameters] == ["self", "configurations"]
-    assert inspect.getdoc(tuning.Study.verdict)
-    assert inspect.getdoc(tuning.Study.best)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +103,6 @@ def test_property_of_a_study_names_its_parameters(copied: Setting) -> None:
     check(lambda: study.optuna_study, TuningError, "storage")
 
 
-def test_methods_of_an_export_name_their_parameters(onnx_export: Path) -> None:
-    export = tuning.load_export(onnx_export)
-    check(lambda: export.predict("one text"), ArgumentError, "texts must be a list")
-
-
 @pytest.mark.parametrize(
     ("group", "message"),
     [
@@ -187,9 +174,3 @@ def test_values_that_are_no_numbers_are_refused(arguments: dict[str, Any], messa
 def test_call_with_an_unknown_argument_raises_as_python_does() -> None:
     with pytest.raises(TypeError, match=r"taken\(\) got an unexpected keyword argument 'trials'"):
         taken(trials=3)  # type: ignore[call-arg]
-
-
-def test_space_that_does_not_exist_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match="'typo'"):
-        tuning.tune(FRAME, space="typo", results=tmp_path)
-    assert not [*tmp_path.iterdir()]

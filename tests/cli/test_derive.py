@@ -19,12 +19,10 @@ from tests.paths import ROOT
 from tuning.api.comparison import DEFAULT_MINUTES
 from tuning.api.study import Study
 from tuning.cli.app import COMMANDS, app
-from tuning.cli.derive import GROUPS, Option, command, options_of, with_flags
+from tuning.cli.derive import GROUPS, command, options_of, with_flags
 from tuning.config import (
     DEFAULT_TRIALS,
     MIN_TEXTS,
-    PRUNERS,
-    SAMPLERS,
     SILENT_SECONDS,
     Data,
     DataConfig,
@@ -34,12 +32,9 @@ from tuning.config import (
     Workers,
 )
 from tuning.confirmation.rounds import DEFAULT_SHARE
-from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
-from tuning.metrics import OBJECTIVES
 from tuning.search.confirm import DEFAULT_PRUNED, DEFAULT_SEEDS, DEFAULT_TOP
 from tuning.study.coordinators import DEAD_SECONDS
 
-TUNE = {option.name: option for option in options_of(tuning.tune)}
 OPTIONS = {
     (name, param.opts[0]): param
     for name, each in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
@@ -136,11 +131,6 @@ def test_help_of_every_option_is_a_sentence_with_its_default(name: str, flag: st
     assert re.fullmatch(r"[A-Z].* \(default:? [^()]+\)\.", text), text
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_every_command_is_a_docstring(name: str) -> None:
-    assert COMMANDS[name].__doc__
-
-
 DEFAULTS = {
     "--cpus-per-worker": 1,
     "--data": DataConfig.data,
@@ -177,25 +167,6 @@ def test_default_in_the_help_is_the_one_that_is_used(flag: str) -> None:
     assert all(
         re.search(rf"\(default:? (.* )?{re.escape(shown)}(\)|,| for)", text) for text in texts
     ), texts
-
-
-@pytest.mark.parametrize(
-    ("name", "names"),
-    [
-        ("text_column", TEXT_COLUMNS),
-        ("label_column", LABEL_COLUMNS),
-        ("metric", OBJECTIVES),
-        ("sampler", SAMPLERS),
-        ("pruner", PRUNERS),
-    ],
-)
-def test_known_names_are_in_the_help(name: str, names: tuple[str, ...]) -> None:
-    assert ", ".join(names) in TUNE[name].help
-
-
-@pytest.mark.parametrize("name", [name for name in TUNE if re.search("_(seconds|ms)$", name)])
-def test_help_of_a_duration_names_its_unit(name: str) -> None:
-    assert re.search("milliseconds" if name.endswith("_ms") else "seconds", TUNE[name].help)
 
 
 @pytest.mark.parametrize(
@@ -257,9 +228,3 @@ def test_password_is_taken_from_the_environment_alone(monkeypatch: pytest.Monkey
     for option, variable in (("storage", "STORAGE"), ("log_to", "LOG_TO")):
         assert OPTIONS["tune", f"--{option.replace('_', '-')}"].envvar == [variable]
     assert OPTIONS["import-optuna", "--source"].envvar == ["FROM", "SOURCE"]
-
-
-def test_flag_of_a_group_names_its_field() -> None:
-    option = TUNE["trial_seconds"]
-    assert isinstance(option, Option)
-    assert (option.parameter, option.group) == ("limits", Limits)

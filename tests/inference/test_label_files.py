@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,133 +39,93 @@ def rows_of(*texts: str) -> list[Row]:
     ]
 
 
-def silent(counts: streaming.Counts) -> None:
-    """Ignore the progress."""
+def written(
+    path: Path, rows: list[Row], *, names: Sequence[str] = NAMES, write: Callable[..., object]
+) -> list[str]:
+    """Return the lines of the predictions of rows. The text "malo" has few known tokens."""
+
+    def problem_of(text: str) -> str:
+        return "0 of 1 tokens are known" if text == "malo" else ""
+
+    with streaming.whole_file(path) as file:
+        write(streaming.label(rows, fake, names, problem_of=problem_of), file, lambda counts: None)
+    return path.read_text().splitlines()
 
 
 def test_predictions_stand_in_the_order_of_the_rows() -> None:
-    texts = ["a longer text that is good", "bad", "", "so good"]
-    (chunk,) = streaming.label(rows_of(*texts), fake, NAMES)
-    assert [(row.text, prediction and prediction.label) for row, prediction in chunk] == list(
-        zip(texts, ["good", "bad", None, "good"], strict=True)
-    )
-
-
-def test_text_for_which_the_model_gives_no_number_is_a_problem() -> None:
-    def nan(texts: Sequence[str]) -> Array:
-        return np.where(np.array([[text == "!!"] for text in texts]), np.nan, fake(texts))
-
-    (chunk,) = streaming.label(rows_of("good", "!!"), nan, ["negative", "positive"])
-    assert [prediction is None for _, prediction in chunk] == [False, True]
-    assert "gives NaN" in chunk[1][0].problem
-
-
-def test_model_gets_a_chunk_sorted_by_length() -> None:
+    """The model gets the texts of a chunk sorted by their length."""
     seen: list[str] = []
 
     def spy(texts: Sequence[str]) -> Array:
         seen.extend(texts)
         return fake(texts)
 
-    list(streaming.label(rows_of("aaa", "a", "", "aa"), spy, NAMES))
-    assert seen == ["a", "aa", "aaa"]
+    texts = ["a longer text that is good", "bad", "", "so good"]
+    (chunk,) = streaming.label(rows_of(*texts), spy, NAMES)
+    labels = [prediction and prediction.label for _, prediction in chunk]
+    assert [row.text for row, _ in chunk] == texts
+    assert labels == ["good", "bad", None, "good"]
+    assert seen == ["bad", "so good", texts[0]]
+    (empty,) = streaming.label(rows_of("", ""), lambda texts: pytest.fail("called"), NAMES)
+    assert [prediction for _, prediction in empty] == [None, None]
 
 
-def test_chunk_without_a_readable_row_needs_no_model() -> None:
-    (chunk,) = streaming.label(rows_of("", ""), lambda texts: pytest.fail("called"), NAMES)
-    assert [prediction for _, prediction in chunk] == [None, None]
+def test_text_for_which_the_model_gives_no_number_is_a_problem() -> None:
+    def nan(texts: Sequence[str]) -> Array:
+        return np.where(np.array([[text == "!!"] for text in texts]), np.nan, fake(texts))
+
+    (chunk,) = streaming.label(rows_of("good", "!!"), nan, NAMES)
+    assert [prediction is None for _, prediction in chunk] == [False, True]
+    assert "gives NaN" in chunk[1][0].problem
 
 
 def test_chunks_end_at_so_many_rows_or_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "CHUNK_ROWS", 3)
     monkeypatch.setattr(streaming, "CHUNK_CHARACTERS", 10)
-    sizes = [
-        len(chunk) for chunk in streaming.chunks(rows_of("a", "a", "a", "a", "b" * 20, "a", "a"))
-    ]
-    assert sizes == [3, 2, 2]
+    rows = rows_of("a", "a", "a", "a", "b" * 20, "a", "a")
+    assert [len(chunk) for chunk in streaming.chunks(rows)] == [3, 2, 2]
 
 
 def test_csv_names_each_row_and_what_is_wrong_with_it(tmp_path: Path) -> None:
-    path = tmp_path / "p.csv"
-    with streaming.whole_file(path) as file:
-        counts = streaming.write_csv_rows(
-            streaming.label(rows_of("good", "", "bad"), fake, NAMES), file, silent
-        )
-    with path.open(newline="") as file:
-        assert list(csv.reader(file)) == [
-            ["file", "row", "label", "probability", "problem"],
-            ["r.csv", "1", "good", "0.900000", ""],
-            ["r.csv", "2", "", "", "no text"],
-            ["r.csv", "3", "bad", "0.800000", ""],
-        ]
-    assert (
-        streaming.sentence(counts)
-        == "3 rows: 2 labeled (bad 1, good 1), 1 with a problem, the first: r.csv row 2 (no text)."
+    counts: list[streaming.Counts] = []
+
+    def write(*arguments: object) -> None:
+        counts.append(streaming.write_csv_rows(*arguments))  # type: ignore[arg-type]
+
+    lines = written(tmp_path / "p.csv", rows_of("good", "malo", "", "bad"), write=write)
+    assert [*csv.reader(lines)] == [
+        ["file", "row", "label", "probability", "problem"],
+        ["r.csv", "1", "good", "0.900000", ""],
+        ["r.csv", "2", "bad", "0.800000", "0 of 1 tokens are known"],
+        ["r.csv", "3", "", "", "no text"],
+        ["r.csv", "4", "bad", "0.800000", ""],
+    ]
+    assert streaming.sentence(counts[0]) == (
+        "4 rows: 3 labeled (bad 2, good 1), 1 of them with few known tokens, the first: r.csv row 2"
+        " (0 of 1 tokens are known), 1 with a problem, the first: r.csv row 3 (no text)."
     )
 
 
-def test_label_that_looks_like_a_formula_is_none_in_the_csv(tmp_path: Path) -> None:
-    path = tmp_path / "p.csv"
-    with streaming.whole_file(path) as file:
-        streaming.write_csv_rows(
-            streaming.label([Row("=r.csv", 1, "good", "")], fake, ("bad", "=1+1")), file, silent
-        )
-    assert path.read_text().splitlines()[1] == "'=r.csv,1,'=1+1,0.900000,"
-
-
-@pytest.mark.parametrize("name", ["-1", "+2.5", "-1e-05"])
-def test_label_that_is_a_number_with_a_sign_is_unchanged(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "p.csv"
-    with streaming.whole_file(path) as file:
-        streaming.write_csv_rows(
-            streaming.label([Row("r.csv", 1, "good", "")], fake, ("bad", name)), file, silent
-        )
-    assert path.read_text().splitlines()[1] == f"r.csv,1,{name},0.900000,"
-
-
-def test_file_in_the_home_folder_names_the_output(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "shown"), [("=1+1", "'=1+1"), ("-1", "-1"), ("+2.5", "+2.5"), ("-1e-05", "-1e-05")]
+)
+def test_label_that_looks_like_a_formula_is_none_in_the_csv(
+    name: str, shown: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "new.csv").touch()
-    assert streaming.default_output("~/new.csv") == Path("new.predictions.csv")
-
-
-@pytest.mark.parametrize("pattern", ["a review " * 100, "missing.csv"])
-def test_file_that_is_none_is_a_sentence(pattern: str) -> None:
-    with pytest.raises(DataError, match="file must name a file that exists"):
-        streaming.default_output(pattern)
+    """A number with a sign is no formula."""
+    rows = [Row("=r.csv", 1, "good", "")]
+    write = streaming.write_csv_rows
+    lines = written(tmp_path / "p.csv", rows, names=("bad", name), write=write)
+    assert lines[1] == f"'=r.csv,1,{shown},0.900000,"
 
 
 def test_json_rows_hold_text_or_problem(tmp_path: Path) -> None:
-    path = tmp_path / "p.jsonl"
-    with streaming.whole_file(path) as file:
-        streaming.write_json_rows(streaming.label(rows_of("good", ""), fake, NAMES), file, silent)
-    first, second = map(json.loads, path.read_text().splitlines())
+    write = streaming.write_json_rows
+    lines = written(tmp_path / "p.jsonl", rows_of("good", "malo", ""), write=write)
+    first, few, none = map(json.loads, lines)
     assert first == {"file": "r.csv", "row": 1, "label": "good", "probability": 0.9, "text": "good"}
-    assert second == {"file": "r.csv", "row": 2, "problem": "no text"}
-
-
-def test_label_of_a_text_with_few_known_tokens_has_a_problem(tmp_path: Path) -> None:
-    def problem_of(text: str) -> str:
-        return "0 of 1 tokens are known" if text == "malo" else ""
-
-    (chunk,) = streaming.label(rows_of("good", "malo", ""), fake, NAMES, problem_of=problem_of)
-    with streaming.whole_file(tmp_path / "p.csv") as file:
-        counts = streaming.write_csv_rows([chunk], file, silent)
-    with streaming.whole_file(tmp_path / "p.jsonl") as file:
-        streaming.write_json_rows([chunk], file, silent)
-    assert (tmp_path / "p.csv").read_text().splitlines()[1:] == [
-        "r.csv,1,good,0.900000,",
-        "r.csv,2,bad,0.800000,0 of 1 tokens are known",
-        "r.csv,3,,,no text",
-    ]
-    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
-    assert [line.get("problem") for line in lines] == [None, "0 of 1 tokens are known", "no text"]
-    assert streaming.sentence(counts) == (
-        "3 rows: 2 labeled (bad 1, good 1), 1 of them with few known tokens, the first: r.csv row 2"
-        " (0 of 1 tokens are known), 1 with a problem, the first: r.csv row 3 (no text)."
-    )
+    assert few["problem"] == "0 of 1 tokens are known"
+    assert none == {"file": "r.csv", "row": 3, "problem": "no text"}
 
 
 def test_output_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -181,9 +141,6 @@ def test_output_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_half()
     assert path.read_text() == "earlier"
     assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
-
-
-def test_output_that_can_t_be_written_is_reported(tmp_path: Path) -> None:
     with (
         pytest.raises(StorageError, match="output must name a file"),
         streaming.whole_file(tmp_path / "none" / "p.csv"),
@@ -223,18 +180,16 @@ def test_output_to_standard_output_goes_through_a_redirection(tmp_path: Path) ->
     assert (tmp_path / "out").read_text() == "rows"
 
 
-def test_output_must_not_be_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "r.csv").write_text("text\ngood\n")
-    for folder in (tmp_path, Path()):
-        with pytest.raises(DataError, match="is a folder"):
-            streaming.check_output(folder, str(tmp_path / "*.csv"))
-
-
-def test_output_must_not_be_the_input(tmp_path: Path) -> None:
+def test_output_must_not_be_a_folder_or_the_input(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text("text\ngood\n")
-    with pytest.raises(DataError, match="must not be a file that is read"):
-        streaming.check_output(path, str(tmp_path / "*.csv"))
+    for output, words in (
+        (tmp_path, "is a folder"),
+        (Path(), "is a folder"),
+        (path, "that is read"),
+    ):
+        with pytest.raises(DataError, match=words):
+            streaming.check_output(output, str(tmp_path / "*.csv"))
 
 
 @pytest.mark.parametrize(
@@ -245,9 +200,19 @@ def test_output_must_not_be_the_input(tmp_path: Path) -> None:
         ("*.csv", "predictions.csv"),
     ],
 )
-def test_output_is_called_after_its_input(name: str, expected: str, tmp_path: Path) -> None:
+def test_output_is_called_after_its_input(
+    name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / name.replace("*", "other")).touch()
-    assert str(streaming.default_output(str(tmp_path / name))) == expected
+    for given in (str(tmp_path / name), f"~/{name}"):
+        assert str(streaming.default_output(given)) == expected
+
+
+@pytest.mark.parametrize("pattern", ["a review " * 100, "missing.csv"])
+def test_file_that_is_none_is_a_sentence(pattern: str) -> None:
+    with pytest.raises(DataError, match="file must name a file that exists"):
+        streaming.default_output(pattern)
 
 
 PEAK = """
@@ -278,13 +243,8 @@ def test_memory_does_not_grow_with_the_rows(ending: str, tmp_path: Path) -> None
             pyarrow.parquet.write_table(pyarrow.table({"text": texts}), path, row_group_size=20_000)
         else:
             path.write_bytes(gzip.compress("\n".join(["text", *texts]).encode(), compresslevel=1))
-        done = subprocess.run(
-            [sys.executable, "-c", PEAK, str(path)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        command = [sys.executable, "-c", PEAK, str(path)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         counted, peak = map(int, done.stdout.split())
         assert counted == n_rows
         peaks.append(peak / 1024)

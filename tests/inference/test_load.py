@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.stored_documents import files_of
 from tuning.atomic_io import write_json
 from tuning.errors import ExportError
 from tuning.inference.load import MAX_CHARACTERS, batches, fastest_format, load
-from tuning.inference.manifest import read_manifest
 
 INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
 MANIFEST = {
@@ -24,17 +22,6 @@ MANIFEST = {
 }
 
 
-def test_missing_export_names_the_command_to_type(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="make export-best"):
-        read_manifest(tmp_path)
-
-
-def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "export.json").write_text('{"schema_version": 99}')
-    with pytest.raises(ExportError, match="schema_version"):
-        read_manifest(tmp_path)
-
-
 def test_format_that_was_left_out_has_its_reason(tmp_path: Path) -> None:
     write_json(
         tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it."}}
@@ -43,13 +30,6 @@ def test_format_that_was_left_out_has_its_reason(tmp_path: Path) -> None:
         ExportError, match=r"model\.h5; the format was left out: Keras can't load it\.$"
     ):
         load(tmp_path, format_name="h5")
-
-
-def test_format_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.keras").write_bytes(b"junk")
-    write_json(tmp_path / "export.json", {**MANIFEST, "files": files_of(tmp_path)})
-    with pytest.raises(ExportError, match="must be a model"):
-        load(tmp_path)
 
 
 def test_unknown_format_lists_the_formats(tmp_path: Path) -> None:

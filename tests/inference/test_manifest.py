@@ -40,39 +40,23 @@ def test_manifest_names_size_and_digest_of_every_file_but_itself(export: Path) -
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "saved_model/saved_model.pb"])
-def test_tampered_file_is_refused(export: Path, name: str) -> None:
+def test_file_that_was_changed_or_removed_is_refused(export: Path, name: str) -> None:
+    other = ({"model.onnx", "saved_model"} - {name.split("/", maxsplit=1)[0]}).pop()
     (export / name).write_bytes(b"other")
-    with pytest.raises(
-        ExportError, match=rf"{name} must be the file that was exported; the SHA-256 differs"
-    ) as refused:
+    for names in (None, [name.split("/", maxsplit=1)[0]]):
+        with pytest.raises(ExportError, match=rf"{name} must .* the SHA-256 differs"):
+            verify(export, read_manifest(export), names)
+    verify(export, read_manifest(export), [other])
+    (export / name).unlink()
+    with pytest.raises(ExportError, match=rf"must contain {name}; the file is missing"):
         verify(export, read_manifest(export))
-    assert "\n" not in str(refused.value)
-
-
-def test_missing_file_is_refused(export: Path) -> None:
-    (export / "saved_model" / "saved_model.pb").unlink()
-    with pytest.raises(
-        ExportError, match=r"must contain saved_model/saved_model\.pb; the file is missing"
-    ):
-        verify(export, read_manifest(export), ["saved_model"])
-
-
-def test_only_the_named_files_are_checked(export: Path) -> None:
-    (export / "model.onnx").write_bytes(b"other")
-    verify(export, read_manifest(export), ["saved_model"])
-    with pytest.raises(ExportError):
-        verify(export, read_manifest(export), ["model.onnx"])
-
-
-def test_file_without_a_digest_is_refused(export: Path) -> None:
-    manifest = read_manifest(export)
-    with pytest.raises(ExportError, match=r"must contain the SHA-256 of other\.onnx"):
-        verify(export, manifest, ["other.onnx"])
+    with pytest.raises(ExportError, match=r"the SHA-256 of other\.onnx"):
+        verify(export, read_manifest(export), ["other.onnx"])
 
 
 def test_export_without_its_manifest_is_unfinished(export: Path) -> None:
     (export / "export.json").unlink()
-    with pytest.raises(ExportError, match=r"export\.json is missing"):
+    with pytest.raises(ExportError, match=r"export\.json is missing.*make export-best"):
         read_manifest(export)
 
 
