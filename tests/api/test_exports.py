@@ -84,7 +84,8 @@ def test_other_process_can_use_an_export_after_its_first_prediction(onnx_export:
 def test_probabilities_have_a_column_for_each_class(onnx_export: Path) -> None:
     export = tuning.load_export(onnx_export)
     rows = export.predict(TEXTS, probabilities=True)
-    of_classes = ["probability_negative", "probability_positive"]
+    of_classes = [f"probability_{name}" for name in export.class_names]
+    assert of_classes == ["probability_negative", "probability_positive"]
     assert [*rows.columns] == [*COLUMNS[:3], *of_classes, "problem"]
     np.testing.assert_allclose(rows[of_classes].sum(axis=1), 1)
     for row in rows.to_dict("records"):

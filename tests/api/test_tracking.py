@@ -9,8 +9,8 @@ import pytest
 
 from tests.commands import Ran, start, tune_command
 from tests.studies import Setting
-from tuning.api.tracking import track, watching
-from tuning.errors import TrackerError
+from tuning.api.tracking import require_trackers, track, watching
+from tuning.errors import ArgumentError, TrackerError
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.events import (
     Event,
@@ -101,6 +101,11 @@ def test_search_that_does_not_start_is_not_written(
         pass
     assert capsys.readouterr().err == ""
     assert not (tmp_path / "s").exists()
+
+
+def test_single_text_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="must be a list of trackers"):
+        require_trackers("tensorboard:runs")
 
 
 def test_machine_that_joins_writes_to_no_tracker(run_cli: Callable[..., Ran]) -> None:

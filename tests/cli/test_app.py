@@ -17,7 +17,7 @@ from tests.commands import Ran, tune_command
 from tests.paths import ROOT
 from tests.servers import free_port
 from tests.stored_documents import EXPORT, RESULTS
-from tests.studies import TINY_SPACE
+from tests.studies import TINY_SPACE, copy_study
 from tests.texts import substitute
 from tuning.commands import install
 from tuning.display import console, progress
@@ -160,6 +160,13 @@ def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, run_tune
     status = run_cli("status", "--json")
     assert json.loads(status.out)["n_complete"] + json.loads(status.out)["n_pruned"] == 2
     assert "The best of the search, of 2" in run_cli("status").out
+
+
+def test_confirm_while_a_trial_is_running_is_refused(
+    finished: tuple[ResultsDir, Outcome], run_cli: Run, tmp_path: Path
+) -> None:
+    copy_study(finished[0], tmp_path).study().ask()
+    check_refused(run_cli("confirm", "--study", "s"), "are running")
 
 
 def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:

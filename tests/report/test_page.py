@@ -201,6 +201,14 @@ def test_range_below_a_linear_bound_keeps_its_steps_and_ends_at_one() -> None:
     assert declarations([advice]).startswith(expected)
 
 
+def test_bound_of_a_logarithmic_range_is_halved() -> None:
+    item = ranged("vocab_size", 1_000, 1_000, 20_000, log=True)
+    (advice,) = advice_on({"vocab_size": 1_000}, item=item)
+    assert "lower bound" in advice.sentence
+    expected = 'hp.Int("vocab_size", 500, 20000, sampling="log", default=1000)'
+    assert declarations([advice]) == expected
+
+
 def test_rate_of_dropout_is_not_raised_to_one() -> None:
     item = ranged("dropout", 0.2, 0.0, 0.5, step=0.05)
     (advice,) = advice_on({"dropout": 0.5}, item=item)

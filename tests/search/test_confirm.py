@@ -31,7 +31,7 @@ from tuning.search.confirm import (
 from tuning.search.events import (
     RepeatEnded,
 )
-from tuning.spaces.loading import load_hypermodel
+from tuning.spaces.loading import SearchSpace, load_hypermodel
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 from tuning.study.study import load_study, recorded_space
@@ -162,6 +162,16 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     # Another program finished this trial.
     study.add_trial(create_trial(value=0.99, params={}, distributions={}))
     assert [f.trial for f in finalists(1)] == [1, 0]
+
+
+def test_study_that_another_program_has_trained_can_not_be_confirmed(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize")
+    for number in range(4):
+        study.add_trial(create_trial(value=0.5, user_attrs={"baseline": number == 0}))
+    summary = summarize(study, metric="val_accuracy")
+    assert finalists_of(summary, SearchSpace("x", ()), top=5) == []
+    with pytest.raises(StudyError, match="must have 3 completed trials"):
+        require_finished(summary, StudyDir(tmp_path))
 
 
 def test_search_that_has_a_confirmation_needs_one_completed_trial(tmp_path: Path) -> None:

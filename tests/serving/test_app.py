@@ -30,6 +30,7 @@ from tests.servers import HEAD, MANIFEST, address_of, fake, serving
 from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
+from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
 from tuning.inference.load import Probabilities, load
 from tuning.inference.manifest import ExportedFormat, digests
@@ -335,6 +336,14 @@ def test_answers_are_those_of_the_schema(
         case.call_and_validate()
 
     check()
+
+
+def test_port_in_use_is_reported() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ServeError, match="port"):
+            app.listen("127.0.0.1", taken.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
