@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
@@ -84,7 +85,8 @@ def test_wrong_space_is_refused(run_cli: Run, tmp_path: Path, reviews_csv: Path)
 def test_interrupted_comparison_is_exit_130(
     run_cli: Run, reviews_csv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.api.comparison.search", lambda *flags, **options: False)
+    stopped = SimpleNamespace(is_whole=False)
+    monkeypatch.setattr("tuning.search.tune.tune", lambda *_, **options: stopped)
     ran = run_cli("compare", "--spaces", "ngrams cnn", "--data", reviews_csv)
     assert ran.code == 130
     assert "ngrams, space 1 of 2" in ran.out and "space 2 of 2" not in ran.out
