@@ -22,7 +22,6 @@ import atheris
 
 with atheris.instrument_imports(include=["tuning"]):
     from tuning.confirmation.rounds import Confirmation
-    from tuning.data.sources import to_classes
     from tuning.data.stream import stream_rows
     from tuning.data.tables import read_files
     from tuning.documents import unstructure
@@ -33,6 +32,7 @@ with atheris.instrument_imports(include=["tuning"]):
     from tuning.inputs.data_card import read_card
     from tuning.results import ResultsDir, StudyDir
     from tuning.study.study import read_record, recorded_space
+    from tuning.targets.class_column import to_classes
 
 import pandas as pd
 

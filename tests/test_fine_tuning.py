@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from search_spaces.transformer import Transformer
+from tests.numbered import TWO
 from tests.paths import ROOT
 from tests.presets import word_pieces, write_bert
 from tests.texts import make_reviews
@@ -80,7 +81,7 @@ def train(
     **options: Any,
 ) -> tuple[keras.Model, FitResult]:
     config = TrainConfig(epochs=epochs, patience=epochs)
-    job = TrainingJob(values=values, n_classes=2, train=config, seed=3, **options)
+    job = TrainingJob(values=values, target=TWO, train=config, seed=3, **options)
     hypermodel = Eager() if eager else load_hypermodel(SPACE)
     return fit(hypermodel, job, **splits, on_epoch=on_epoch)
 
@@ -180,7 +181,7 @@ def test_max_epochs_is_a_limit_of_every_space(splits: dict[str, LabeledTexts]) -
 
     preset = next(iter(splits["train"].texts.presets))
     values = {"preset": preset, "sequence_length": 8, "max_epochs": 2}
-    job = TrainingJob(values=values, n_classes=2, train=TrainConfig(epochs=4, patience=4), seed=0)
+    job = TrainingJob(values=values, target=TWO, train=TrainConfig(epochs=4, patience=4), seed=0)
     for epochs, expected in ((4, 2), (1, 1)):
         config = replace(job.train, epochs=epochs)
         _, result = fit(Small(), replace(job, train=config), **splits)

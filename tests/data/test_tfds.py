@@ -18,10 +18,11 @@ import pytest
 from tests.shared import shared_folder
 from tuning.config import DataConfig
 from tuning.data import sources, tfds
-from tuning.data.sources import Reviews, load_reviews, to_classes
+from tuning.data.sources import Reviews, load_reviews
 from tuning.data.tables import Table, read_files
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
+from tuning.targets.class_column import to_classes
 
 pytestmark = pytest.mark.slow
 
@@ -197,7 +198,7 @@ def test_amazon_copy_gives_its_nested_columns(amazon: Reviews) -> None:
 def test_amazon_copy_follows_the_star_rule(amazon: Reviews) -> None:
     stars = {amazon_row(i)[13]: 1 + i % 5 for i in range(N_AMAZON)}
     assert amazon.labels.tolist() == [int(stars[text] >= 3) for text in amazon.frame["text"]]
-    assert amazon.class_names == ("negative", "positive")
+    assert amazon.target.names == ("negative", "positive")
 
 
 def test_splits_are_read_together(stored: Read) -> None:
@@ -206,7 +207,7 @@ def test_splits_are_read_together(stored: Read) -> None:
 
 
 def test_class_names_of_a_data_set_are_kept(stored: Read) -> None:
-    assert stored.reviews.class_names == ("neg", "pos")
+    assert stored.reviews.target.names == ("neg", "pos")
     numbers = [int(text.split()[-1]) for text in stored.reviews.frame["text"]]
     assert stored.reviews.labels.tolist() == [number % 2 for number in numbers]
 

@@ -6,10 +6,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from tests.numbered import TWO, numbered
 from tests.texts import make_reviews
 from tuning.evaluation.references import (
     LINEAR,
-    MAJORITY,
     STRENGTHS,
     TOKENS,
     linear_model,
@@ -26,7 +26,7 @@ TRAIN, VALIDATION, TEST = split(200, seed=0), split(60, seed=1), split(60, seed=
 
 
 def test_linear_model_learns_the_words() -> None:
-    reference = references(TRAIN, VALIDATION, TEST[0], n_classes=2)[LINEAR]
+    reference = references(TRAIN, VALIDATION, TEST[0], target=TWO)[LINEAR]
     assert reference.probabilities.shape == (60, 2)
     assert reference.probabilities.sum(axis=1) == pytest.approx(1)
     assert np.mean(reference.probabilities.argmax(axis=1) == TEST[1]) > 0.9
@@ -66,7 +66,9 @@ def test_majority_class_gives_the_shares_of_train_and_validation() -> None:
         (TRAIN[0][:4], np.array([0, 1, 1, 1])),
         (VALIDATION[0][:2], np.array([0, 2])),
     )
-    reference = references((train[0], train[1]), validation, TEST[0][:3], n_classes=3)[MAJORITY]
+    reference = references((train[0], train[1]), validation, TEST[0][:3], target=numbered(3))[
+        "majority class"
+    ]
     assert (
         reference.probabilities.tolist()
         == [[pytest.approx(2 / 6), pytest.approx(3 / 6), pytest.approx(1 / 6)]] * 3

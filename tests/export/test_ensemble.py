@@ -31,11 +31,11 @@ from tests.export.models import (
     spread,
 )
 from tests.formats import write_formats
+from tests.numbered import TWO, score
 from tests.stored_documents import full_manifest
 from tests.studies import Setting, copy_study
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, ExportError, StudyError
-from tuning.evaluation.metrics import Array, Labels, score
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import SINGLE
@@ -66,6 +66,7 @@ from tuning.search.tune import Outcome
 from tuning.spaces.ranges import Values, value_text
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
+from tuning.targets.target import Array, Labels
 
 Make = Callable[[], tuple[keras.Model, Values]]
 
@@ -127,7 +128,7 @@ def test_models_with_errors_in_different_texts_are_combined() -> None:
 def test_weights_sum_to_one_and_the_largest_is_first() -> None:
     probabilities, labels = made_up(8, signal=0.7)
     repeats = [Repeat(number, 1, model) for number, model in enumerate(probabilities)]
-    ensemble = choose_ensemble(repeats, labels, best_trial=0, n_steps=7, seed=0)
+    ensemble = choose_ensemble(repeats, TWO, labels, best_trial=0, n_steps=7, seed=0)
     weights = [member.weight for member in ensemble.members]
     assert sum(weights) == pytest.approx(1)
     assert weights == sorted(weights, reverse=True)
@@ -153,7 +154,7 @@ def test_best_configuration_counts_with_the_mean_of_its_repeats() -> None:
     always_right = np.eye(2)[labels]
     always_one = np.tile([0.4, 0.6], (100, 1))
     repeats = [Repeat(1, 1, always_right), Repeat(1, 2, always_one)]
-    ensemble = choose_ensemble(repeats, labels, best_trial=1, n_steps=2, seed=0)
+    ensemble = choose_ensemble(repeats, TWO, labels, best_trial=1, n_steps=2, seed=0)
     # The ensemble is right for all texts, the mean repeat for 75 % of them.
     assert ensemble.difference.value == pytest.approx(0.25)
 
@@ -163,7 +164,7 @@ def test_more_than_two_classes() -> None:
     labels = rng.integers(0, 3, 300)
     noisy = [np.eye(3)[labels] + rng.random((300, 3)) for _ in range(4)]
     repeats = [Repeat(n, 1, p / p.sum(axis=1, keepdims=True)) for n, p in enumerate(noisy)]
-    ensemble = choose_ensemble(repeats, labels, best_trial=0, n_steps=None, seed=0)
+    ensemble = choose_ensemble(repeats, TWO, labels, best_trial=0, n_steps=None, seed=0)
     assert len(ensemble.members) > 1
 
 
@@ -621,7 +622,7 @@ def test_repeats_that_read_other_tokens_are_left_out_with_a_sentence(
     )
     corpus = SimpleNamespace(
         split=lambda name: SimpleNamespace(labels=labels),
-        card=SimpleNamespace(class_names=["a", "b"]),
+        target=TWO,
     )
     frame = pd.DataFrame({"text": [str(n) for n in range(40)]})
     texts = SimpleNamespace(frames={"validation": frame})

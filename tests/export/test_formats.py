@@ -34,6 +34,7 @@ from tests.export.models import (
 )
 from tests.formats import write_formats
 from tests.models.classifiers import classifier
+from tests.numbered import TWO
 from tests.paths import ROOT
 from tests.styles import ROWS as STYLE_ROWS
 from tests.styles import STYLES
@@ -58,8 +59,9 @@ from tuning.models import (
     gru_features,
     mean_features,
 )
+from tuning.targets.classes import Classes
 from tuning.training.architecture import ensure_built
-from tuning.training.targets import form_of_loss
+from tuning.training.loss_form import form_of_loss
 
 KINDS = ("baseline", "masked", "bidirectional")
 CASES = [(kind, *options) for kind in KINDS for options in ((0.0, 2), (0.3, 5))]
@@ -74,9 +76,11 @@ for module in request["blocked"]:
 from tuning.documents import structure
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
+from tuning.targets.kinds import target_of
 inputs = structure(request["input"], ModelInput)
 def predict(name, n_classes):
-    run = load_unverified(Path(name), request["format"], inputs=inputs, n_classes=n_classes)
+    target = target_of(map(str, range(n_classes)))
+    run = load_unverified(Path(name), request["format"], inputs=inputs, target=target)
     return run(request["texts"]).tolist()
 answer = {name: predict(name, n_classes) for name, n_classes in request["n_classes"].items()}
 json.dump(answer, sys.stdout)
@@ -90,8 +94,8 @@ def source_of(
     model: keras.Model, corpus: Corpus, *, truncating: str = "pre", n_classes: int = 2
 ) -> Source:
     inputs = replace(INPUT, truncating=truncating)
-    names = [f"class {n}" for n in range(n_classes)]
-    return Source(model, inputs, corpus.words(ROWS), [], names)
+    target = Classes(tuple(f"class {n}" for n in range(n_classes)))
+    return Source(model, inputs, corpus.words(ROWS), [], target)
 
 
 def expected_of(
@@ -340,7 +344,7 @@ def test_every_format_of_logits_gives_probabilities(
     loss = losses.BinaryCrossentropy if n_outputs == 1 else losses.SparseCategoricalCrossentropy
     model.compile("adam", loss(from_logits=True))
     ensure_built(model, sequence_length=LENGTH)
-    form = form_of_loss(spread(model), n_classes=2, sequence_length=LENGTH)
+    form = form_of_loss(spread(model), TWO, sequence_length=LENGTH)
     result = write_formats(
         tmp_path,
         model,
@@ -354,7 +358,7 @@ def test_every_format_of_logits_gives_probabilities(
     logits = np.asarray(model(np.ones((1, LENGTH), np.int32)), np.float32).reshape(1, -1)
     probability = 1 / (1 + np.exp(logits[0, 0] if n_outputs == 1 else np.diff(logits)[0, 0]))
     for path in set(result.forms) - {"model_int8.tflite"}:
-        run = load_unverified(tmp_path, result.forms[path].form, inputs=INPUT, n_classes=2)
+        run = load_unverified(tmp_path, result.forms[path].form, inputs=INPUT, target=TWO)
         unknown = " ".join(["zzqxv"] * LENGTH)
         np.testing.assert_allclose(run([unknown])[0, 0], probability, atol=1e-3)
 
@@ -488,7 +492,9 @@ def test_format_whose_answer_depends_on_the_other_texts_is_refused(
     (tmp_path / "vocabulary.txt").write_bytes("\n".join(source.words).encode())
     write_format("onnx", source, tmp_path / "model.onnx")
     with pytest.raises(ExportError, match=r"for text \d+ of \d+, predicted alone"):
-        check_parity(tmp_path, "onnx", inputs=INPUT, texts=reviews.texts, expected=expected)
+        check_parity(
+            tmp_path, "onnx", inputs=INPUT, target=TWO, texts=reviews.texts, expected=expected
+        )
 
 
 class Noise(keras.layers.Layer):
@@ -596,9 +602,9 @@ def test_format_that_differs_is_refused(reviews: Reviews, tmp_path: Path) -> Non
     write_format("onnx", source, tmp_path / "model.onnx")
     expected = expected_of(model, reviews)
     assert (
-        check_parity(tmp_path, "onnx", inputs=INPUT, texts=reviews.texts, expected=expected)[
-            1
-        ].max_difference
+        check_parity(
+            tmp_path, "onnx", inputs=INPUT, target=TWO, texts=reviews.texts, expected=expected
+        )[1].max_difference
         <= 1e-5
     )
     expected[3] += 2e-5
@@ -606,7 +612,9 @@ def test_format_that_differs_is_refused(reviews: Reviews, tmp_path: Path) -> Non
         ExportError,
         match=(r"at most 1e-05; the difference is 2e-05 for text 3 of \d+, predicted in a batch"),
     ):
-        check_parity(tmp_path, "onnx", inputs=INPUT, texts=reviews.texts, expected=expected)
+        check_parity(
+            tmp_path, "onnx", inputs=INPUT, target=TWO, texts=reviews.texts, expected=expected
+        )
 
 
 def test_nan_that_the_model_does_not_give_is_a_difference(reviews: Reviews, tmp_path: Path) -> None:
@@ -617,10 +625,12 @@ def test_nan_that_the_model_does_not_give_is_a_difference(reviews: Reviews, tmp_
     write_format("onnx", source, tmp_path / "model.onnx")
     expected = expected_of(model, reviews)
     assert np.isnan(expected[0]).all()
-    check_parity(tmp_path, "onnx", inputs=INPUT, texts=reviews.texts, expected=expected)
+    check_parity(tmp_path, "onnx", inputs=INPUT, target=TWO, texts=reviews.texts, expected=expected)
     expected[0] = 0.5
     with pytest.raises(ExportError, match="the difference is nan for text 0"):
-        check_parity(tmp_path, "onnx", inputs=INPUT, texts=reviews.texts, expected=expected)
+        check_parity(
+            tmp_path, "onnx", inputs=INPUT, target=TWO, texts=reviews.texts, expected=expected
+        )
 
 
 def test_change_of_accuracy_is_stated_and_bounded() -> None:
@@ -629,14 +639,14 @@ def test_change_of_accuracy_is_stated_and_bounded() -> None:
     changed = model.copy()
     # Two of the 200 predictions become wrong.
     changed[:2] = changed[:2, ::-1]
-    stated = accuracy_change(labels, changed, model)
+    stated = accuracy_change(TWO, labels, changed, model)
     assert (stated.of_the_model, stated.of_the_form) == (1.0, 0.99)
     assert stated.change == pytest.approx(-0.01)
     assert stated.same_label_share == 0.99
     assert stated.change_low < -0.01 < stated.change_high
     changed[:10] = 1 - model[:10]
     with pytest.raises(ExportError, match=r"at most 0\.02 below .*; on 200 texts .* is 0\.0500"):
-        accuracy_change(labels, changed, model)
+        accuracy_change(TWO, labels, changed, model)
 
 
 @pytest.mark.parametrize("n_texts", [8, 36, 49])
@@ -645,10 +655,10 @@ def test_a_single_text_is_no_reason_to_leave_a_format_out(n_texts: int) -> None:
     model = np.eye(2)[labels]
     changed = model.copy()
     changed[0] = 1 - model[0]
-    assert accuracy_change(labels, changed, model).change == pytest.approx(-1 / n_texts)
+    assert accuracy_change(TWO, labels, changed, model).change == pytest.approx(-1 / n_texts)
     changed[1] = 1 - model[1]
     with pytest.raises(ExportError, match="at most"):
-        accuracy_change(labels, changed, model)
+        accuracy_change(TWO, labels, changed, model)
 
 
 def test_disk_that_is_full_is_no_reason_to_leave_a_format_out(
@@ -746,7 +756,7 @@ def test_onnx_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     write_format("onnx", source, tmp_path / FORMATS["onnx"].path)
     texts = [*HOSTILE_TEXTS[:3], *reviews.texts[-3:]]
     expected = pipeline_probabilities(source, NGRAM_VALUES, texts)
-    run = load_unverified(tmp_path, "onnx", inputs=inputs, n_classes=2)
+    run = load_unverified(tmp_path, "onnx", inputs=inputs, target=TWO)
     np.testing.assert_allclose(run(texts), expected, atol=1e-5)
     alone = np.concatenate([run([text]) for text in texts])
     np.testing.assert_allclose(alone, expected, atol=1e-5)

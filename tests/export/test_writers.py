@@ -16,6 +16,7 @@ import pytest
 from tests.export.models import Reviews
 from tests.formats import write_formats
 from tests.models.classifiers import spread
+from tests.numbered import TWO
 from tests.paths import ROOT
 from tests.texts import make_reviews
 from tuning.config import DataConfig
@@ -154,7 +155,7 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
     expected = pipeline_probabilities(source, tuned.values, texts)
     assert np.ptp(expected[:, 0]) > 0.1
     for name, known in FORMATS.items():
-        probabilities = load_unverified(tmp_path, name, inputs=inputs, n_classes=2)(texts)
+        probabilities = load_unverified(tmp_path, name, inputs=inputs, target=TWO)(texts)
         tolerance = 0.05 if known.tolerance is None else ENCODER_TOLERANCE
         np.testing.assert_allclose(probabilities, expected, atol=tolerance, err_msg=name)
     if "ngrams" in tuned.values:

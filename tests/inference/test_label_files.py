@@ -20,10 +20,11 @@ import pytest
 from tests.paths import ROOT
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
-from tuning.evaluation.metrics import Array
 from tuning.inference import label_files as streaming
+from tuning.targets.classes import Classes
+from tuning.targets.target import Array
 
-NAMES = ("bad", "good")
+NAMES = Classes(("bad", "good"))
 
 
 def fake(texts: Sequence[str]) -> Array:
@@ -55,7 +56,7 @@ def test_text_for_which_the_model_gives_no_number_is_a_problem() -> None:
     def nan(texts: Sequence[str]) -> Array:
         return np.where(np.array([[text == "!!"] for text in texts]), np.nan, fake(texts))
 
-    (chunk,) = streaming.label(rows_of("good", "!!"), nan, ["negative", "positive"])
+    (chunk,) = streaming.label(rows_of("good", "!!"), nan, NAMES)
     assert [prediction is None for _, prediction in chunk] == [False, True]
     assert "gives NaN" in chunk[1][0].problem
 
@@ -108,7 +109,9 @@ def test_label_that_looks_like_a_formula_is_none_in_the_csv(tmp_path: Path) -> N
     path = tmp_path / "p.csv"
     with streaming.whole_file(path) as file:
         streaming.write_csv_rows(
-            streaming.label([Row("=r.csv", 1, "good", "")], fake, ("bad", "=1+1")), file, silent
+            streaming.label([Row("=r.csv", 1, "good", "")], fake, Classes(("bad", "=1+1"))),
+            file,
+            silent,
         )
     assert path.read_text().splitlines()[1] == "'=r.csv,1,'=1+1,0.900000,"
 
@@ -118,7 +121,9 @@ def test_label_that_is_a_number_with_a_sign_is_unchanged(name: str, tmp_path: Pa
     path = tmp_path / "p.csv"
     with streaming.whole_file(path) as file:
         streaming.write_csv_rows(
-            streaming.label([Row("r.csv", 1, "good", "")], fake, ("bad", name)), file, silent
+            streaming.label([Row("r.csv", 1, "good", "")], fake, Classes(("bad", name))),
+            file,
+            silent,
         )
     assert path.read_text().splitlines()[1] == f"r.csv,1,{name},0.900000,"
 
@@ -255,12 +260,13 @@ import re, sys
 import numpy as np
 from tuning.inference import label_files as streaming
 from tuning.data.stream import stream_rows
+from tuning.targets.kinds import target_of
 
 def fake(texts):
     return np.full((len(texts), 2), 0.5)
 
 with streaming.whole_file(streaming.Path(sys.argv[1] + ".out")) as file:
-    labelled = streaming.label(stream_rows(sys.argv[1]), fake, ("bad", "good"))
+    labelled = streaming.label(stream_rows(sys.argv[1]), fake, target_of(("bad", "good")))
     counts = streaming.write_csv_rows(labelled, file, lambda counts: None)
 print(counts.n_rows, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """

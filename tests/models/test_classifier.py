@@ -6,7 +6,7 @@ import pytest
 
 from tuning.models import TrainingOptions
 from tuning.models.classifier import class_layer, compile_classifier
-from tuning.training.targets import form_of_loss
+from tuning.training.loss_form import form_of_loss
 
 
 def classifier(n_classes: int = 2, **options: float) -> keras.Model:

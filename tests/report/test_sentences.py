@@ -14,6 +14,7 @@ from optuna.trial import create_trial
 
 from tests.commands import Ran
 from tests.confirmations import with_repeats
+from tests.numbered import MAJORITY, TWO
 from tests.stored_documents import TEST_SCORES
 from tests.studies import many_trials
 from tuning.atomic_io import read_json
@@ -21,7 +22,7 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
+from tuning.evaluation.scores import Comparison, TestDocument
 from tuning.evaluation.statistics import Interval, mcnemar
 from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.report.confirmation import lower_mean
@@ -256,7 +257,7 @@ def test_difference_that_is_shown_as_zero_is_none(
 def test_p_value_is_never_zero(n: int, shown: str) -> None:
     labels = np.ones(n, dtype=np.int64)
     right, wrong = np.tile([0.1, 0.9], (n, 1)), np.tile([0.9, 0.1], (n, 1))
-    test = mcnemar(labels, right, wrong)
+    test = mcnemar(TWO, labels, right, wrong)
     result = Comparison(**asdict(test), accuracy_difference=Interval(1.0, 1.0, 1.0))
     sentence = comparison("baseline", result, exported="The model", metric="val_accuracy")
     assert sentence.endswith(shown)

@@ -34,7 +34,6 @@ from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
 from tuning.errors import ServeError
-from tuning.evaluation.metrics import Array
 from tuning.export.writers import Source, write_format
 from tuning.inference.load import Probabilities, load
 from tuning.inference.manifest import ExportedFormat, ModelInput, digests
@@ -44,6 +43,8 @@ from tuning.serving import app, microbatch
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS
 from tuning.serving.schemas import MAX_TEXTS
+from tuning.targets.classes import Classes
+from tuning.targets.target import Array
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 CLASSES = ["negative", "positive"]
@@ -579,7 +580,7 @@ def test_export_without_onnx_is_served(
 ) -> None:
     folder = tmp_path / "best"
     folder.mkdir()
-    source = Source(model_of_texts(), OF_TEXTS, words=[], ngrams=[], class_names=CLASSES)
+    source = Source(model_of_texts(), OF_TEXTS, words=[], ngrams=[], target=Classes(tuple(CLASSES)))
     write_format(format_name, source, folder / FORMATS[format_name].path)
     write_manifest(folder, format_name)
     applications: list[Any] = []

@@ -15,9 +15,9 @@ import pytest
 from tests.browser import Browser
 from tests.servers import MANIFEST, fake, served
 from tuning.data.sources import TEXT_COLUMNS
-from tuning.evaluation.metrics import Array
 from tuning.serving import app
 from tuning.serving.pages import EXAMPLES, try_page
+from tuning.targets.target import Array
 
 NAMES = [*MANIFEST.class_names]
 ADDED = ["predicted_label", "predicted_probability", "prediction_problem"]

@@ -13,6 +13,7 @@ from tuning.outcomes import FailureReason
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.spaces.sizes import Sizes
+from tuning.targets.classes import Classes
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 from tuning.workers.messages import (
     Declare,
@@ -51,10 +52,9 @@ SPACE = SearchSpace(
 )
 JOB = TrainingJob(
     values={"lstm_units": 32, "dropout": 0.25, "cell": "lstm", "is_deep": True},
-    n_classes=3,
+    target=Classes(("1", "2", "3")),
     train=TrainConfig(epochs=7, batch_size=64, patience=3, parts_per_epoch=4),
     n_epochs=0.25,
-    class_names=("1", "2", "3"),
     seed=11,
     metric="val_loss",
     known=("lstm_units", "dropout"),
@@ -87,7 +87,7 @@ RESULT = FitResult(
 MESSAGES: tuple[Message, ...] = (
     Declare(
         "spaces/café.py",
-        3,
+        Classes(("1", "2", "3")),
         preset="bert_tiny",
         sizes=Sizes(vocab_size=900, sequence_length=80, all_rows=5_000, usual_length=120),
     ),

@@ -16,10 +16,10 @@ from tuning.config import SPLITS
 from tuning.data.sources import Reviews
 from tuning.data.text_bytes import BOUNDARY, byte_lengths, joined, offsets_of, split_up
 from tuning.errors import DataError
+from tuning.metrics import DEFAULT_TARGET
+from tuning.targets.target import Target
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
-# With fewer texts of a class, the two small splits would have at most one of them.
-MIN_TEXTS_PER_CLASS = 10
 
 _DROP_UNICODE = re.compile(r"[^\w\s]|_")
 _ASCII_TABLE = bytes(
@@ -40,7 +40,7 @@ class SplitReviews:
     """
 
     frames: dict[str, pd.DataFrame]
-    class_names: tuple[str, ...]
+    target: Target
     n_duplicates: int
     fingerprint: str
 
@@ -109,21 +109,15 @@ def map_texts(folder: Path) -> SplitTexts | None:
 
 
 def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
-    """Split 70/15/15 by distinct text, stratified by class.
+    """Split 70/15/15 by distinct text, stratified by the target.
 
     Texts with the same `identity` are in the same split, so the shares count distinct texts.
     """
     codes = distinct_codes(reviews.frame["text"])
     first_rows = np.unique(codes, return_index=True)[1]
-    strata = reviews.labels[first_rows]
-    counts = np.bincount(strata, minlength=len(reviews.class_names))
-    if counts.min() < MIN_TEXTS_PER_CLASS:
-        name = reviews.class_names[int(counts.argmin())]
-        raise DataError(
-            f"Each class must have {MIN_TEXTS_PER_CLASS} different texts or more, for three splits;"
-            f" {name!r} has {counts.min()}. Leave the class out, or merge it with another."
-        )
-    rows = _assign(strata, seed=seed)[codes]
+    labels = reviews.labels[first_rows]
+    reviews.target.require_enough(labels)
+    rows = _assign(reviews.target.strata(labels), seed=seed)[codes]
     columns = {column: reviews.frame[column] for column in reviews.frame}
     # Each column is filtered by itself, because selecting rows of a frame copies all columns first.
     frames = {
@@ -136,9 +130,9 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     }
     return SplitReviews(
         frames,
-        reviews.class_names,
+        reviews.target,
         len(reviews.frame) - len(first_rows),
-        _fingerprint(frames, reviews.class_names),
+        _fingerprint(frames, reviews.target),
     )
 
 
@@ -198,14 +192,16 @@ def folded_digests(texts: pd.Series) -> list[bytes]:
     return [hashlib.blake2b(rest, digest_size=16).digest() for rest in folded]
 
 
-def _fingerprint(frames: dict[str, pd.DataFrame], class_names: tuple[str, ...]) -> str:
-    """Return 16 hex digits over texts and labels in the order of the splits, and class names."""
-    digest = hashlib.sha256(repr(class_names).encode())
+def _fingerprint(frames: dict[str, pd.DataFrame], target: Target) -> str:
+    """Return 16 hex digits over texts and labels in the order of the splits, and the target."""
+    digest = hashlib.sha256(repr(target.names).encode())
+    if target.kind != DEFAULT_TARGET:
+        digest.update(target.kind.encode())
     for name, frame in frames.items():
         for part in (
             name.encode(),
             byte_lengths(frame["text"]).tobytes(),
-            frame["label"].to_numpy().astype(np.int64).tobytes(),
+            frame["label"].to_numpy().astype(target.dtype).tobytes(),
         ):
             digest.update(part)
         for chunk in split_up(frame["text"]):

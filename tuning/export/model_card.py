@@ -15,7 +15,6 @@ from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, ensemble_sentences, named_entries
 from tuning.export.manifest import FullManifest, MeasuredFormat
 from tuning.inference.runtimes import TOKEN_IDS
-from tuning.metrics import METRICS
 from tuning.spaces.ranges import value_text
 from tuning.templates import render
 
@@ -77,9 +76,9 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         ),
         "lengths": data_card.length_percentiles,
         "n_evaluations": len(manifest.test_looks),
-        "metrics": [metric.label for metric in METRICS.values()],
+        "metrics": [metric.label for metric in manifest.target.metrics],
         "scores": [
-            [name, *(interval_text(*entry.interval(metric)) for metric in METRICS)]
+            [name, *(interval_text(*entry.interval(m.name)) for m in manifest.target.metrics)]
             for name, entry in named_entries(manifest).items()
         ],
         "corrected_mean": interval_text(mean.value, mean.low, mean.high) if mean else "",

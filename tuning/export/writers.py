@@ -23,6 +23,7 @@ from tuning.inference.runtimes import PRESET_TOKENIZER
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.keras_layers import ngram_ids, token_ids
 from tuning.inputs.preset_tokens import tokens_dir
+from tuning.targets.target import Target
 from tuning.training.architecture import (
     IDS,
     NGRAMS,
@@ -49,7 +50,7 @@ class Source:
     inputs: ModelInput
     words: list[str]
     ngrams: list[str]
-    class_names: list[str]
+    target: Target
     tokenizer: Path = Path()
     to_probabilities: keras.layers.Layer | None = None
 
@@ -65,8 +66,8 @@ class Source:
         if inputs.ngrams:
             ngrams = corpus.ngrams(order=inputs.ngrams, vocab_size=inputs.ngram_vocab_size)
         tokenizer = tokens_dir(corpus, inputs.preset) / PRESET_TOKENIZER
-        names = corpus.card.class_names
-        return cls(model, inputs, words, ngrams, names, tokenizer, to_probabilities)
+        target = corpus.target
+        return cls(model, inputs, words, ngrams, target, tokenizer, to_probabilities)
 
     @cached_property
     def graph(self) -> keras.Model:
@@ -109,7 +110,7 @@ class Source:
         output = keras.ops.cast(output, "float32")
         if len(output.shape) != 2:
             output = keras.ops.reshape(output, (-1, math.prod(output.shape[1:])))
-        alone = len(self.class_names) == 2 and output.shape[-1] == 1
+        alone = self.target.width == 2 and output.shape[-1] == 1
         return keras.ops.concatenate([1 - output, output], axis=1) if alone else output
 
 
@@ -171,7 +172,7 @@ def _write_saved_model(source: Source, path: Path) -> None:
     `serving_default` returns `probabilities` (batch, n_classes). `classify` returns `label`, a
     string, and its `probability`, both of shape (batch,).
     """
-    raw, names = raw_text_model(source), tf.constant(source.class_names)
+    raw, names = raw_text_model(source), tf.constant(source.target.names)
     specs = [tf.TensorSpec((None,), tf.string, name="text")]
     specs = source.specs(None, length=None) if source.inputs.preset else specs
 
@@ -240,7 +241,7 @@ def _write_onnx(source: Source, path: Path) -> None:
         graph = write_graph(
             layers,
             length=length,
-            n_classes=len(source.class_names),
+            n_classes=source.target.width,
             input_name=source.specs(None, length=length)[0].name,
         )
     except Unsupported:

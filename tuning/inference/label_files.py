@@ -5,20 +5,22 @@ are written before the next chunk is read.
 from __future__ import annotations
 
 import csv
-import math
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from tuning.data.files import PREDICTION_COLUMNS, PREDICTIONS, text_files
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
 from tuning.inference.known_tokens import ProblemOf, no_problem
 from tuning.inference.load import Prediction, Probabilities
+from tuning.targets.target import Target
 from tuning.text import json_line, no_formula
 
 # Maximum size of a chunk, so that the memory does not grow with the file.
@@ -63,7 +65,7 @@ class Counts:
 def label(
     rows: Iterable[Row],
     probabilities: Probabilities,
-    class_names: Sequence[str],
+    target: Target,
     *,
     problem_of: ProblemOf = no_problem,
 ) -> Iterator[Labeled]:
@@ -78,13 +80,16 @@ def label(
         predictions: list[Prediction | None] = [None] * len(chunk)
         if order:
             outputs = probabilities([chunk[index].text for index in order])
-            winners, values = outputs.argmax(axis=1).tolist(), outputs.max(axis=1).tolist()
-            for index, winner, value in zip(order, winners, values, strict=True):
-                if math.isnan(value):
+            undefined, values = np.isnan(outputs.sum(axis=1)), target.confidence(outputs)
+            labels = target.labels_of(target.decide(outputs))
+            for place, index in enumerate(order):
+                if undefined[place]:
                     chunk[index] = replace(chunk[index], problem="the model gives NaN for the text")
                     continue
                 text = chunk[index].text
-                predictions[index] = Prediction(text, class_names[winner], value, problem_of(text))
+                predictions[index] = Prediction(
+                    text, labels[place], values[place], problem_of(text)
+                )
         yield list(zip(chunk, predictions, strict=True))
 
 
@@ -113,7 +118,7 @@ def write_csv_rows(
 
     def write(row: Row, prediction: Prediction | None) -> None:
         cells = (
-            (prediction.label, f"{prediction.probability:.6f}", prediction.problem)
+            (prediction.label, probability_text(prediction, 6), prediction.problem)
             if prediction
             else ("", "", row.problem)
         )
@@ -136,10 +141,15 @@ def write_json_rows(
     return _write(labeled, write, on_chunk)
 
 
+def probability_text(prediction: Prediction, n_digits: int) -> str:
+    return "" if prediction.probability is None else f"{prediction.probability:.{n_digits}f}"
+
+
 def json_values(prediction: Prediction) -> dict[str, Any]:
+    probability = prediction.probability
     values = {
         "label": prediction.label,
-        "probability": round(prediction.probability, 6),
+        "probability": None if probability is None else round(probability, 6),
         "text": prediction.text,
     }
     return {**values, "problem": prediction.problem} if prediction.problem else values

@@ -44,6 +44,7 @@ from tuning.inputs.data_card import (
     write_card,
 )
 from tuning.inputs.tokenizer import FIRST_WORD_ID
+from tuning.targets.target import Labels, Target
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +108,10 @@ class PresetTexts(TokenizedTexts):
 
 @dataclass(frozen=True)
 class LabeledTexts:
-    """The texts and labels of a split; `labels` are int64 (n,)."""
+    """The texts and labels of a split; `labels` are (n,)."""
 
     texts: TokenizedTexts
-    labels: npt.NDArray[np.int64]
+    labels: Labels
 
     def __add__(self, other: "LabeledTexts") -> "LabeledTexts":
         return LabeledTexts(self.texts + other.texts, np.concatenate([self.labels, other.labels]))
@@ -129,6 +130,10 @@ class Corpus:
     @property
     def card(self) -> DataCard:
         return read_card(self.folder)
+
+    @property
+    def target(self) -> Target:
+        return self.card.target
 
     @property
     def is_written(self) -> bool:
@@ -247,7 +252,8 @@ def _write_corpus(
             if progress:
                 progress("tokenizing", done / total)
         np.save(folder / f"{name}.offsets.npy", offsets_of([chunk.lengths for chunk in of_split]))
-        np.save(folder / f"{name}.labels.npy", frame["label"].to_numpy().astype(np.int64))
+        labels = frame["label"].to_numpy().astype(splits.target.dtype)
+        np.save(folder / f"{name}.labels.npy", labels)
     words, numbers = number_words(chunks)
     for name, of_split in chunks.items():
         renumber(folder / f"{name}.ids.npy", of_split, numbers[name])

@@ -12,13 +12,14 @@ from tuning.commands import typed
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
+from tuning.evaluation.scores import Comparison, TestDocument
 from tuning.evaluation.statistics import DIGITS, Interval, as_shown, interval_text
 from tuning.evaluation.test_split import BEST, exported_name
 from tuning.metrics import metric_of, sign
 from tuning.report.confirmation import lower_mean, nothing_better, sentences, signed
 from tuning.study.summary import Best, Summary, best_of
 from tuning.study.trials import is_over_limit, starting_point_text, value_of
+from tuning.targets.kinds import constant_names
 
 
 def answer(
@@ -217,7 +218,7 @@ def linear_sentences(
 
 
 def _best_linear(test: TestDocument, metric: str) -> str | None:
-    names = [name for name in test.references if name != MAJORITY]
+    names = [name for name in test.references if name not in constant_names()]
 
     def value(name: str) -> float:
         own = test.references[name].test.get(metric_of(metric).name)

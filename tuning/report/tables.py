@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.config import MIN_TEXTS, SPLITS, StudyConfig, given
 from tuning.confirmation.rounds import Confirmation
 from tuning.fidelity import parts_per_epoch
-from tuning.inputs.data_card import DataCard, doubtful_names
+from tuning.inputs.data_card import DataCard
 from tuning.spaces.hyperparameters import optuna_names
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
@@ -188,7 +188,7 @@ def timings_sentence(summary: Summary) -> str:
 
 def data_rows(card: DataCard) -> list[tuple[str, str]]:
     totals = [sum(counts) for counts in zip(*card.class_counts.values(), strict=True)]
-    n_rows, notes = sum(card.n_rows.values()), (card.class_rule, doubtful_names(card.class_names))
+    n_rows, notes = sum(card.n_rows.values()), (card.class_rule, card.target.doubts())
     return [
         (
             "source",
@@ -199,7 +199,7 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
             f"{n_rows:,}: " + ", ".join(f"{name} {card.n_rows[name]:,}" for name in SPLITS),
         ),
         (
-            "classes",
+            card.target.kind,
             ", ".join(
                 f"{name} {n:,} ({n / n_rows:.1%})"
                 for name, n in zip(card.class_names, totals, strict=True)

@@ -105,7 +105,7 @@ def space_of_file(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus
     return declared_space(
         pool,
         path,
-        n_classes=len(corpus.card.class_names),
+        target=corpus.target,
         preset=config.preset,
         sizes=sizes_of(config, corpus),
     )

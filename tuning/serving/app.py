@@ -39,9 +39,9 @@ from tuning.serving.schemas import (
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from tuning.evaluation.metrics import Array
     from tuning.inference.load import Probabilities
     from tuning.inference.manifest import Manifest
+    from tuning.targets.target import Array, Target
 
 # Maximum number of connections that the operating system holds until asyncio accepts them. asyncio
 # accepts all of them at once, before `MAX_CONNECTIONS` is checked. With a backlog of 256, a flood
@@ -102,7 +102,7 @@ def make_app(
             ) from error
 
     def predictions(texts: Sequence[str], outputs: Array) -> list[dict[str, Any]]:
-        return _predictions(texts, outputs, names=manifest.class_names, problem_of=problem_of)
+        return _predictions(texts, outputs, target=manifest.target, problem_of=problem_of)
 
     of_predict = TypeAdapter[Any](OneText | ManyTexts)
 
@@ -138,7 +138,7 @@ def make_app(
         words = [
             # Adding 0.0 makes 0.0 out of -0.0.
             {"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0}
-            for word in effects(hidden, outputs)
+            for word in effects(hidden, outputs, manifest.target)
         ]
         return JSONResponse(
             {
@@ -183,7 +183,7 @@ async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) ->
 
 
 def _predictions(
-    texts: Sequence[str], outputs: Array, *, names: list[str], problem_of: ProblemOf
+    texts: Sequence[str], outputs: Array, *, target: Target, problem_of: ProblemOf
 ) -> list[dict[str, Any]]:
     (undefined,) = np.nonzero(np.isnan(outputs).any(axis=1))
     if undefined.size:
@@ -191,15 +191,17 @@ def _predictions(
             422,
             f"The model gives NaN for text {undefined[0]}, which has no word of its vocabulary.",
         )
-    winners = outputs.argmax(axis=1).tolist()
+    labels, probabilities = target.labels_of(target.decide(outputs)), target.confidence(outputs)
     return [
         {
-            "label": names[winner],
-            "probability": row[winner],
-            "probabilities": dict(zip(names, row, strict=True)),
+            "label": label,
+            "probability": None if probability is None else float(np.round(probability, 6)),
+            "probabilities": dict(zip(target.names, row, strict=False)),
             "problem": problem_of(text),
         }
-        for text, winner, row in zip(texts, winners, outputs.round(6).tolist(), strict=True)
+        for text, label, probability, row in zip(
+            texts, labels, probabilities, outputs.round(6).tolist(), strict=True
+        )
     ]
 
 

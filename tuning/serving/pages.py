@@ -16,9 +16,9 @@ from typing import Any
 
 from tuning.data.sources import TEXT_COLUMNS
 from tuning.data.stream import MAX_CHARACTERS
-from tuning.data.tables import last_part
 from tuning.serving.schemas import MAX_TEXTS
 from tuning.templates import render
+from tuning.text import last_part
 
 PACKAGE = "tuning.serving"
 

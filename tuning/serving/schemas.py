@@ -33,12 +33,13 @@ class ManyTexts(BaseModel):
 
 
 class Prediction(BaseModel):
-    """A text's class, the probability of that class, and the probability of every class. The
+    """A text's label, its probability, and the probability of every class; a model that predicts no
+    classes has none. The
     problem is how many tokens of the text are known, if none or few are, or else empty.
     """
 
     label: str
-    probability: float
+    probability: float | None
     probabilities: dict[str, float]
     problem: str
 

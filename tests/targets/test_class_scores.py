@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
+from tests.numbered import TWO, numbered, score, weighted_scores
 from tuning.config import StudyConfig
-from tuning.evaluation.metrics import class_probabilities, confusion, score, weighted_scores
 from tuning.evaluation.statistics import score_intervals
 from tuning.metrics import METRICS, Metric
 
 # Class 1 is predicted for the first three; true positives 2, false positives 1, false negatives 1,
 # true negatives 2.
 LABELS = np.array([1, 1, 0, 1, 0, 0])
-BINARY = class_probabilities(np.array([0.9, 0.8, 0.6, 0.4, 0.2, 0.1]), n_classes=2)
+BINARY = TWO.predictions(np.array([0.9, 0.8, 0.6, 0.4, 0.2, 0.1]))
 
 # Predicted 0, 0, 1, 2, 2, 1.
 LABELS_3 = np.array([0, 1, 1, 2, 2, 0])
@@ -48,13 +48,13 @@ def test_accuracy_of_two_classes() -> None:
 
 def test_balanced_accuracy_is_the_mean_recall() -> None:
     labels = np.array([0, 0, 0, 0, 1])
-    probabilities = class_probabilities(np.array([0.1, 0.1, 0.1, 0.9, 0.9]), n_classes=2)
+    probabilities = TWO.predictions(np.array([0.1, 0.1, 0.1, 0.9, 0.9]))
     assert score(labels, probabilities)["balanced_accuracy"] == pytest.approx((3 / 4 + 1) / 2)
 
 
 def test_f1_of_two_classes_is_that_of_class_1() -> None:
     labels = np.array([0, 0, 0, 1, 1])
-    probabilities = class_probabilities(np.array([0.9, 0.1, 0.1, 0.9, 0.1]), n_classes=2)
+    probabilities = TWO.predictions(np.array([0.9, 0.1, 0.1, 0.9, 0.1]))
     assert score(labels, probabilities)["f1"] == pytest.approx(2 * 1 / (2 * 1 + 1 + 1))
 
 
@@ -93,7 +93,7 @@ def test_perfect_predictions_score_one() -> None:
 
 
 def test_certain_and_wrong_predictions_have_a_finite_loss() -> None:
-    values = score(np.array([0, 1]), class_probabilities(np.array([1.0, 0.0]), n_classes=2))
+    values = score(np.array([0, 1]), TWO.predictions(np.array([1.0, 0.0])))
     assert values["loss"] == pytest.approx(-math.log(1e-7), rel=1e-3)
     assert [values[name] for name in ("accuracy", "f1", "auc")] == [0, 0, 0]
 
@@ -114,7 +114,7 @@ def test_every_metric_has_scores(metric: Metric, n_classes: int) -> None:
     if metric.is_share:
         assert values[0] == pytest.approx(1) and (values[1] >= 0).all()
     assert (metric.name in score(labels, perfect)) == metric.is_objective
-    intervals = score_intervals(labels, guesses, seed=0, n_resamples=50)
+    intervals = score_intervals(numbered(n_classes), labels, guesses, seed=0, n_resamples=50)
     assert math.isnan(intervals[metric.name].low) != metric.has_interval
     if metric.is_objective:
         assert StudyConfig(study="s", metric=metric.objective).directions == [
@@ -148,7 +148,7 @@ def test_score_equals_scikit_learn(seed: int, n_classes: int, n: int) -> None:
 def test_float32_outputs_score_as_float64(n_classes: int) -> None:
     probabilities = softmax(200, n_classes, seed=1)
     labels = np.arange(200) % n_classes
-    single = class_probabilities(probabilities.astype(np.float32), n_classes=n_classes)
+    single = numbered(n_classes).predictions(probabilities.astype(np.float32))
     assert score(labels, single) == pytest.approx(score(labels, probabilities), rel=1e-5)
 
 
@@ -156,21 +156,19 @@ def test_float32_outputs_score_as_float64(n_classes: int) -> None:
 
 
 def test_labels_of_one_class_have_no_auc() -> None:
-    values = score(np.array([1, 1]), class_probabilities(np.array([0.9, 0.8]), n_classes=2))
+    values = score(np.array([1, 1]), TWO.predictions(np.array([0.9, 0.8])))
     assert math.isnan(values["auc"])
     assert values["accuracy"] == 1
 
 
 def test_labels_of_one_class_with_another_predicted_are_scored() -> None:
-    values = score(np.array([1, 1]), class_probabilities(np.array([0.9, 0.2]), n_classes=2))
+    values = score(np.array([1, 1]), TWO.predictions(np.array([0.9, 0.2])))
     assert math.isnan(values["auc"])
     assert (values["accuracy"], values["balanced_accuracy"]) == (0.5, 0.5)
 
 
 def test_labels_without_the_positive_class_have_f1_of_zero() -> None:
-    assert (
-        score(np.array([0, 0]), class_probabilities(np.array([0.1, 0.2]), n_classes=2))["f1"] == 0
-    )
+    assert score(np.array([0, 0]), TWO.predictions(np.array([0.1, 0.2])))["f1"] == 0
 
 
 def test_labels_without_one_of_three_classes_have_no_auc() -> None:
@@ -183,15 +181,17 @@ def test_labels_without_one_of_three_classes_have_no_auc() -> None:
 
 
 def test_confusion_counts_true_classes_in_rows() -> None:
-    assert confusion(LABELS, BINARY) == [[2, 1], [1, 2]]
+    assert TWO.confusion(LABELS, BINARY) == [[2, 1], [1, 2]]
 
 
 def test_confusion_of_three_classes() -> None:
-    assert confusion(LABELS_3, THREE) == [[1, 1, 0], [1, 1, 0], [0, 0, 2]]
+    assert numbered(3).confusion(LABELS_3, THREE) == [[1, 1, 0], [1, 1, 0], [0, 0, 2]]
 
 
 def test_confusion_keeps_classes_that_do_not_occur() -> None:
-    assert confusion(np.array([0, 0]), np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]])) == [
+    assert numbered(3).confusion(
+        np.array([0, 0]), np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]])
+    ) == [
         [2, 0, 0],
         [0, 0, 0],
         [0, 0, 0],
@@ -203,17 +203,17 @@ def test_confusion_keeps_classes_that_do_not_occur() -> None:
 
 @pytest.mark.parametrize("outputs", [np.array([[0.25], [1.0]]), np.array([0.25, 1.0])])
 def test_one_output_becomes_two_columns(outputs: np.ndarray) -> None:
-    np.testing.assert_array_equal(class_probabilities(outputs, n_classes=2), [[0.75, 0.25], [0, 1]])
+    np.testing.assert_array_equal(TWO.predictions(outputs), [[0.75, 0.25], [0, 1]])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 def test_one_output_a_class_is_kept(n_classes: int) -> None:
     outputs = softmax(5, n_classes, seed=0)
-    np.testing.assert_array_equal(class_probabilities(outputs, n_classes=n_classes), outputs)
+    np.testing.assert_array_equal(numbered(n_classes).predictions(outputs), outputs)
 
 
 def test_probabilities_are_float64() -> None:
-    assert class_probabilities(np.array([[0.5]], dtype=np.float32), n_classes=2).dtype == np.float64
+    assert TWO.predictions(np.array([[0.5]], dtype=np.float32)).dtype == np.float64
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_probabilities_are_float64() -> None:
 def test_outputs_of_another_shape_are_refused(shape: tuple[int, ...], n_classes: int) -> None:
     width = math.prod(shape[1:])
     with pytest.raises(ValueError, match=f"it gives {width} numbers a text") as error:
-        class_probabilities(np.full(shape, 0.5), n_classes=n_classes)
+        numbered(n_classes).predictions(np.full(shape, 0.5))
     single = "Dense(1, 'sigmoid') or " * (n_classes == 2)
     assert f"End it with {single}Dense({n_classes}, 'softmax')." in str(error.value)
     assert ("positive_from=0" in str(error.value)) == ((width, n_classes) == (5, 2))
@@ -246,8 +246,8 @@ def test_outputs_that_are_no_probabilities_are_refused(outputs: np.ndarray) -> N
             r" softmax"
         ),
     ):
-        class_probabilities(outputs, n_classes=2)
+        TWO.predictions(outputs)
 
 
 def test_outputs_that_miss_the_range_by_rounding_are_taken() -> None:
-    assert class_probabilities(np.array([1.0000002, -1e-7]), n_classes=2).shape == (2, 2)
+    assert TWO.predictions(np.array([1.0000002, -1e-7])).shape == (2, 2)
