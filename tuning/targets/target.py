@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from tuning.documents import OMIT_DEFAULT, structure, unstructure
 from tuning.metrics import DEFAULT_TARGET, Metric, metrics_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ class LabelColumn:
     is_labeled: npt.NDArray[np.bool_]
     dropped: dict[str, int]
     rule: str | None = None
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The keys of a target in a message. Some messages of earlier versions have no names."""
+
+    n_classes: int
+    class_names: list[str] | None = None
+    predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -191,17 +201,13 @@ class Target(ABC):
         """Return the best prediction that is the same for every text, (width,)."""
 
     def document(self) -> dict[str, Any]:
-        """Return the keys of a message that say what a model predicts. The name of the kind is one
-        of them if it is not the default.
-        """
-        kind = {} if self.kind == DEFAULT_TARGET else {"predicts": self.kind}
-        return {"n_classes": self.width, "class_names": [*self.names], **kind}
+        """Return the keys of a message that say what a model predicts."""
+        return unstructure(_Keys(self.width, [*self.names], self.kind))
 
     @classmethod
     def of_document(cls, values: Mapping[str, Any]) -> Target:
-        """Return the target of a message. Earlier versions sent some messages without names."""
         from tuning.targets.kinds import target_of
 
-        has_names = "class_names" in values
-        names = values["class_names"] if has_names else map(str, range(values["n_classes"]))
-        return target_of(names, values.get("predicts", DEFAULT_TARGET))
+        keys = structure(values, _Keys)
+        names = map(str, range(keys.n_classes)) if keys.class_names is None else keys.class_names
+        return target_of(names, keys.predicts)
