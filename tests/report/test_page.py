@@ -867,7 +867,7 @@ def test_command_of_the_report_makes_the_study_again() -> None:
 DEFAULT = StudyConfig(study="s")
 # The settings of a study, without those that the command line can't set.
 SETTINGS = {*vars(DEFAULT), *vars(DEFAULT.data), *vars(DEFAULT.train)}
-SETTINGS -= {"train", "batch_size", "patience"}
+SETTINGS -= {"train", "batch_size", "patience", "predicts"}
 # Values that are not the defaults.
 OTHER_VALUES: dict[str, Any] = {
     "study": "other",

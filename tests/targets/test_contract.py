@@ -59,6 +59,10 @@ class Number(Target):
     constant_about = "always the mean"
 
     @property
+    def sentence(self) -> str:
+        return "The model gives each text a number."
+
+    @property
     def width(self) -> int:
         return 1
 

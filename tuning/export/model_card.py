@@ -19,6 +19,7 @@ from tuning.spaces.ranges import value_text
 from tuning.templates import render
 
 TAGS = {"model.keras": "keras", "model.onnx": "onnx", "model.tflite": "tflite"}
+HUB_METRICS = ("accuracy", "f1")  # Metrics whose names the Hugging Face Hub knows.
 PACKAGES = {
     "tensorflow": "tensorflow",
     "keras": "keras",
@@ -61,7 +62,7 @@ def model_card(manifest: FullManifest) -> str:
 
 def _context(manifest: FullManifest) -> dict[str, Any]:
     names = (
-        "study", "class_names", "export_number", "created", "trial", "space", "seed", "input",
+        "study", "target", "export_number", "created", "trial", "space", "seed", "input",
         "limits", "data_fingerprint", "n_rows", "search", "metric", "epochs", "n_parity_texts",
     )  # fmt: skip
     data_card, formats, search = manifest.data_card, manifest.forms, manifest.search
@@ -120,8 +121,8 @@ def _front_matter(manifest: FullManifest) -> str:
     data_name = _printable(_data_name(manifest))
     metrics = [
         {"type": name, "value": round(value, 4), "name": f"Test {name}"}
-        for name in ("accuracy", "f1")
-        if (value := test[name]) is not None
+        for name in HUB_METRICS
+        if (value := test.get(name)) is not None
     ]
     result = {
         "task": {"type": "text-classification"},
@@ -133,7 +134,7 @@ def _front_matter(manifest: FullManifest) -> str:
         "library_name": "keras",
         "pipeline_tag": "text-classification",
         "tags": ["text-classification", *tags],
-        "metrics": ["accuracy", "f1"],
+        "metrics": [metric["type"] for metric in metrics],
         "model-index": [{"name": _printable(manifest.study), "results": [result]}],
     }
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)

@@ -81,10 +81,7 @@ def make_app(
     }
     app = FastAPI(
         title="Text classifier",
-        description=(
-            f"Labels texts with the model of study {manifest.study!r}:"
-            f" {', '.join(manifest.class_names)}."
-        ),
+        description=f"The model of study {manifest.study!r}. {manifest.target.sentence}",
         version=manifest.created or "0",
         docs_url=None,
         redoc_url=None,

@@ -43,6 +43,10 @@ class Classes(Target):
             raise ValueError(f"class_names: must be two or more, not {[*self.names]}")
 
     @property
+    def sentence(self) -> str:
+        return f"The model assigns each text to one of the classes {', '.join(self.names)}."
+
+    @property
     def width(self) -> int:
         return len(self.names)
 

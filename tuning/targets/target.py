@@ -85,6 +85,11 @@ class Target(ABC):
     constant_about: ClassVar[str]
 
     @property
+    @abstractmethod
+    def sentence(self) -> str:
+        """What the model does, in a sentence of the card of an export."""
+
+    @property
     def metrics(self) -> list[Metric]:
         return metrics_of(self.kind)
 
