@@ -18,7 +18,6 @@ import pandas as pd
 import pytest
 
 from tuning.config import DataConfig, StudyConfig, TrainConfig
-from tuning.data.corpus import Corpus, TokenizedTexts, build_corpus
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.data.stream import Row
@@ -29,6 +28,7 @@ from tuning.evaluation.statistics import score_intervals
 from tuning.evaluation.test_split import BEST, evaluate_on_test_split
 from tuning.inference.label_files import label, write_csv_rows
 from tuning.inference.manifest import Manifest, ModelInput
+from tuning.inputs.corpus import Corpus, TokenizedTexts, build_corpus
 from tuning.metrics import METRICS, Metric
 from tuning.report.tables import data_rows
 from tuning.targets.kinds import KINDS, target_of

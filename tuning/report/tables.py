@@ -247,7 +247,7 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
-    """`n_texts`: number of training texts. `tune` has no flag for batch size, patience and the kind of
+    """`n_texts`: number of training texts. `tune` has no flag for batch size, patience and kind of
     target.
     """
     settings = {**vars(config), **vars(config.data)}
