@@ -251,6 +251,7 @@ class TrainConfig:
 class StudyConfig:
     """The settings that all trials of a study share, which makes the trials comparable.
 
+    The default of `metric` is the first objective of the kind of target: `val_accuracy` of classes.
     `costs` are minimized beside the metric. A study with costs has a Pareto front, and prunes no
     trial: a trial with a worse metric may still be on the front. A trial whose model has more than
     `max_parameters`, or a latency above `max_latency_ms` for a single text, can't be the best.
@@ -262,7 +263,7 @@ class StudyConfig:
 
     study: str
     space: str = "reviews"
-    metric: str = "val_accuracy"
+    metric: str = ""
     costs: tuple[str, ...] = ()
     max_parameters: int | None = None
     max_latency_ms: float | None = None
@@ -276,7 +277,9 @@ class StudyConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        check_name("metric", self.metric, objectives_of(self.data.predicts))
+        objectives = objectives_of(self.data.predicts)
+        object.__setattr__(self, "metric", self.metric or objectives[0])
+        check_name("metric", self.metric, objectives)
         check_name("sampler", self.sampler, SAMPLERS)
         check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:

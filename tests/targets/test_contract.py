@@ -154,9 +154,8 @@ def test_perfect_predictions_are_better_than_the_constant(kind: str) -> None:
     column, target = read(kind), read(kind).target
     perfect = target.predictions(OUTPUTS[kind])
     constant = np.tile(target.constant(column.labels), (3, 1))
-    assert StudyConfig(
-        study="s", metric=target.objective, data=DataConfig(predicts=kind)
-    ).directions == ["maximize" if target.metrics[0].maximized else "minimize"]
+    config = StudyConfig(study="s", data=DataConfig(predicts=kind))
+    assert config.metric == target.metrics[0].objective
     scores = target.weighted_scores(column.labels, perfect, np.ones((2, 3)))
     assert {metric.name for metric in target.metrics} <= scores.keys()
     assert all(values.shape == (2,) for values in scores.values())
@@ -246,7 +245,7 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
         target=target,
         train=TrainConfig(epochs=12, batch_size=16, patience=12),
         seed=0,
-        metric=target.objective,
+        metric=ERROR.objective,
     )
     message = Train("space.py", str(corpus.folder), job)
     assert decode(encode(message)) == message
@@ -271,7 +270,7 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
         {BEST: classify, "mean": references["mean"].classify},
         trials={BEST: 0},
         test_texts=texts,
-        metric=target.objective,
+        metric=ERROR.objective,
         seed=0,
     )
     best, mean = (evaluation.entries[name].test[ERROR.name] for name in (BEST, "mean"))

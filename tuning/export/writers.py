@@ -169,8 +169,8 @@ def raw_text_model(source: Source) -> keras.Model:
 def _write_saved_model(source: Source, path: Path) -> None:
     """Write a SavedModel with two signatures for strings `text` (batch,), or for `Source.specs`.
 
-    `serving_default` returns `probabilities` (batch, n_classes). `classify` returns `label`, a
-    string, and its `probability`, both of shape (batch,).
+    `serving_default` returns `probabilities` (batch, width). `classify` returns `label`, a string,
+    and its `probability`, both of shape (batch,); a target without probabilities has no `classify`.
     """
     raw, names = raw_text_model(source), tf.constant(source.target.names)
     specs = [tf.TensorSpec((None,), tf.string, name="text")]
@@ -189,7 +189,8 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
     archive = keras.export.ExportArchive()
     archive.track(raw)
-    for name, function in (("serving_default", serve), ("classify", classify)):
+    labels = {"classify": classify} if source.target.has_probabilities else {}
+    for name, function in {"serving_default": serve, **labels}.items():
         archive.add_endpoint(name, function, input_signature=specs)
     archive.write_out(str(path), verbose=False)
 

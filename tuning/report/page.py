@@ -116,6 +116,7 @@ def page(
 ) -> str:
     config, linear, name = record.config, measured.linear, folder.name
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
+    accuracies = test if card.target.has_probabilities else None
     *plots, cost_plot = (
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
@@ -129,7 +130,7 @@ def page(
         space=space.name,
         config=config,
         answer=answer(summary, confirmation, test, linear),
-        points=_points(summary, confirmation, test, linear),
+        points=_points(summary, confirmation, accuracies, linear),
         verdict=verdict(summary, confirmation),
         linear=linear_sentences(linear, confirmation, test, study=name, metric=config.metric),
         quality=_quality(measured.predictions) if measured.predictions else None,

@@ -79,9 +79,10 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     if is_behind and summary.has_costs:
         lead = f"Compare the costs before you use {model}"
     n_texts = sum(map(sum, exported.test_confusion_matrix))
+    texts = f"{n_texts:,} test texts" if n_texts else "the test split"
     value = interval_text(*exported.interval(metric.name))
     compared = f", {' and '.join(clauses)}" if clauses else ""
-    return f"{lead}: its {metric.label} on {n_texts:,} test texts is {value}{compared}."
+    return f"{lead}: its {metric.label} on {texts} is {value}{compared}."
 
 
 def _is_baseline_over_limit(summary: Summary) -> bool:

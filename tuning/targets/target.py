@@ -73,7 +73,7 @@ class Target(ABC):
     names: tuple[str, ...] = ()
 
     kind: ClassVar[str]
-    """Its key in `KINDS`, in documents and in `Metric.kinds`."""
+    """Its key in `KINDS`, in documents and in `Metric.targets`."""
     dtype: ClassVar[type[np.generic]]
     """The dtype of the labels."""
     has_probabilities: ClassVar[bool] = False
@@ -92,11 +92,6 @@ class Target(ABC):
     @property
     def metrics(self) -> list[Metric]:
         return metrics_of(self.kind)
-
-    @property
-    def objective(self) -> str:
-        """The default objective of a study: that of the first metric."""
-        return self.metrics[0].objective
 
     @property
     @abstractmethod
