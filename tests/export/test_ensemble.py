@@ -114,6 +114,7 @@ def test_models_with_errors_in_different_texts_are_combined() -> None:
     probabilities = np.stack([1 - positive, positive], axis=2)
     ensemble = choose_ensemble(
         [Repeat(7, 1, probabilities[0]), Repeat(3, 2, probabilities[1])],
+        TWO,
         labels,
         best_trial=7,
         n_steps=2,
@@ -183,6 +184,7 @@ def test_outputs_of_several_sigmoids_are_no_likelihoods() -> None:
     sure = np.full_like(probabilities[0], 0.98)
     ensemble = choose_ensemble(
         [Repeat(1, 1, probabilities[0]), Repeat(2, 1, sure)],
+        TWO,
         labels,
         best_trial=1,
         n_steps=None,
