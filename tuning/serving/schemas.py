@@ -33,13 +33,12 @@ class ManyTexts(BaseModel):
 
 
 class Prediction(BaseModel):
-    """A text's label, its probability, and the probability of every class; a model that predicts no
-    classes has none. The
+    """A text's class, the probability of that class, and the probability of every class. The
     problem is how many tokens of the text are known, if none or few are, or else empty.
     """
 
     label: str
-    probability: float | None
+    probability: float
     probabilities: dict[str, float]
     problem: str
 
