@@ -30,7 +30,6 @@ from tests.servers import HEAD, MANIFEST, address_of, fake, serving
 from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
-from tuning.evaluation.metrics import Array
 from tuning.inference.load import Probabilities, load
 from tuning.inference.manifest import ExportedFormat, digests
 from tuning.inference.runtimes import FORMATS
@@ -39,6 +38,7 @@ from tuning.inputs.corpus import build_corpus
 from tuning.serving import app, microbatch
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS
+from tuning.targets.target import Array
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 CLASSES = ["negative", "positive"]
