@@ -29,8 +29,8 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import DEFAULT_SHARE, Confirmation, Finalist
 from tuning.data.splits import SplitReviews
-from tuning.evaluation.metrics import Array
 from tuning.metrics import sign
+from tuning.targets.target import Array
 
 N_TRIALS, TOP, N_REPETITIONS = 50, 5, 200
 # Number of simulated confirmations of each case: the standard error of a rate of 2.5 % is 0.16 %.

@@ -23,9 +23,9 @@ def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
         DataError: the data can't be used, or do not have two classes, as the peers need.
     """
     splits = split_reviews(load_reviews(data), seed=seed)
-    if len(splits.class_names) != 2:
+    if splits.target.width != 2:
         raise DataError(
-            f"make bench needs data of two classes; {data.data!r} has {len(splits.class_names)}."
+            f"make bench needs data of two classes; {data.data!r} has {splits.target.width}."
         )
     return splits
 
@@ -52,7 +52,7 @@ def resample(splits: SplitReviews, *, n_rows: int, seed: int) -> SplitReviews:
         for name in SPLITS
     }
     return SplitReviews(
-        frames, splits.class_names, splits.n_duplicates, f"{splits.fingerprint}-{n_rows}"
+        frames, splits.target, splits.n_duplicates, f"{splits.fingerprint}-{n_rows}"
     )
 
 

@@ -77,12 +77,13 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
     from tuning.export.writers import Source, write_format
     from tuning.inputs.arrow_tokenizer import tokenize
     from tuning.models import lstm_classifier
+    from tuning.targets.kinds import target_of
 
     folder.mkdir()
     words = [word.decode() for word in tokenize(texts).words.to_pylist()][: VOCAB_SIZE - 2]
     inputs = ModelInput(vocab_size=len(words) + 2, sequence_length=LENGTH, truncating="pre")
     model = lstm_classifier(vocab_size=inputs.vocab_size, masked=masked)
-    source = Source(model, inputs, {"ids": words}, ["negative", "positive"])
+    source = Source(model, inputs, {"ids": words}, target_of(("negative", "positive")))
     (folder / "vocabulary.txt").write_bytes("\n".join(words).encode())
     write_format("onnx", source, folder / "model.onnx")
     onnx, path = FORMATS["onnx"], folder / FORMATS["onnx"].path
@@ -91,7 +92,7 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
     )
     manifest = Manifest(
         study=folder.name,
-        class_names=source.class_names,
+        class_names=[*source.target.names],
         input=inputs,
         forms={onnx.path: exported},
         left_out={},

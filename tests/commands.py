@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.numbered import TWO
 from tests.paths import ROOT
-from tuning.evaluation.metrics import class_probabilities
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def check_prediction(answer: Mapping[str, Any], export: Path) -> None:
     outputs = keras.models.load_model(export / "model.keras").predict_on_batch(
         tf.constant([answer["text"]])
     )
-    (probabilities,) = class_probabilities(np.asarray(outputs), n_classes=2)
+    (probabilities,) = TWO.predictions(np.asarray(outputs))
     predicted = int(probabilities.argmax())
     assert answer["label"] == ("negative", "positive")[predicted]
     assert answer["probability"] == pytest.approx(probabilities[predicted], abs=1e-5)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import keras
 
-from tuning.evaluation.metrics import Array, Labels
 from tuning.export import formats
 from tuning.export.manifest import WrittenFormats
 from tuning.export.writers import Source
 from tuning.inputs.corpus import Corpus
 from tuning.spaces.ranges import Values
+from tuning.targets.target import Array, Labels
 
 
 def write_formats(

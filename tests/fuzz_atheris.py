@@ -22,11 +22,11 @@ import atheris
 
 with atheris.instrument_imports(include=["tuning"]):
     from tests.fuzz_inputs import CONFIRMATION, GOOD, READERS, read_table
-    from tuning.data.sources import to_classes
     from tuning.documents import unstructure
     from tuning.errors import TuningError
     from tuning.inference.manifest import MANIFEST_VERSION, read_manifest
     from tuning.inputs.arrow_tokenizer import tokenize
+    from tuning.targets.class_column import to_classes
 
 import pandas as pd
 

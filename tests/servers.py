@@ -13,10 +13,10 @@ from typing import IO, Any
 import numpy as np
 
 from tests.paths import ROOT
-from tuning.evaluation.metrics import Array
 from tuning.inference.manifest import Manifest
 from tuning.inputs.contract import ModelInput
 from tuning.serving import app
+from tuning.targets.target import Array
 
 MANIFEST = Manifest(
     study="s",

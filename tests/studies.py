@@ -190,7 +190,7 @@ def session_of(
     study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir
 ) -> Session:
     """Return a session of a study that trains nothing, over a data set of two classes."""
-    corpus = SimpleNamespace(card=CARD)
+    corpus = SimpleNamespace(card=CARD, target=CARD.target)
     return Session(
         study=study,
         config=config,

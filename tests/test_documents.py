@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.configs import study_configs
+from tests.numbered import numbered
 from tests.paths import ROOT
 from tests.stored_documents import (
     CARD,
@@ -33,6 +34,7 @@ from tuning.export.parity import ParityAnswer, ParityRequest
 from tuning.inference.manifest import Manifest
 from tuning.inputs.data_card import DataCard
 from tuning.inputs.preset import Encoder, PresetCard
+from tuning.metrics import DEFAULT_TARGET
 from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import Heartbeat, Identity
@@ -47,21 +49,23 @@ def documents_of(kind: type, **values: Any) -> st.SearchStrategy[object]:
     return st.builds(kind, **(inferred | values))
 
 
+KIND = st.just(DEFAULT_TARGET)
 NAMES = st.lists(st.text(max_size=3), min_size=2, max_size=3)
 FINALISTS = st.lists(documents_of(Finalist), max_size=2)
 WRITTEN: dict[type, st.SearchStrategy[object]] = {
     StudyRecord: documents_of(StudyRecord, config=study_configs),
     DataCard: documents_of(DataCard),
-    FullManifest: documents_of(FullManifest, class_names=NAMES, files=st.just({})),
+    FullManifest: documents_of(FullManifest, class_names=NAMES, predicts=KIND, files=st.just({})),
     TestDocument: documents_of(TestDocument),
     SplitScores: documents_of(SplitScores),
     Confirmation: documents_of(Confirmation, finalists=FINALISTS, pruned=FINALISTS),
-    Manifest: documents_of(Manifest, class_names=NAMES, files=st.just({})),
+    Manifest: documents_of(Manifest, class_names=NAMES, predicts=KIND, files=st.just({})),
+    ParityRequest: documents_of(ParityRequest, target=st.builds(numbered, st.integers(2, 4))),
     **{
         kind: documents_of(kind)
         for kind in (
             *(Encoder, FitResult, Heartbeat, Identity, LinearReference, LockHolder),
-            *(ParityAnswer, ParityRequest, PastEvaluation, PresetCard),
+            *(ParityAnswer, PastEvaluation, PresetCard),
             SearchSpace,
         )
     },

@@ -36,6 +36,7 @@ from tuning.serving.pages import docs_page
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.summary import summarize
+from tuning.targets.classes import Classes
 from tuning.text import escape_markdown, visible
 
 NASTY = [
@@ -151,9 +152,13 @@ def report_page(name: str, tmp_path: Path) -> str:
     )
     labels = np.array([0, 1, 1])
     predictions = Predictions(
-        labels, labels + 1, np.eye(2)[[0, 1, 0]], column=column_of(name, [name, name, "b"])
+        labels,
+        labels + 1,
+        np.eye(2)[[0, 1, 0]],
+        column=column_of(name, [name, name, "b"]),
+        target=Classes((name, "b")),
     )
-    seen = Quality(predictions, about=name, class_names=[name, "b"])
+    seen = Quality(predictions, about=name)
     return page(
         study,
         summarize(study, metric="val_accuracy"),

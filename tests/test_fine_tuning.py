@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from search_spaces.transformer import Transformer
+from tests.numbered import TWO
 from tests.paths import ROOT
 from tests.presets import word_pieces, write_bert
 from tests.texts import make_reviews
@@ -81,7 +82,7 @@ def train(
     **options: Any,
 ) -> tuple[keras.Model, FitResult]:
     config = TrainConfig(epochs=epochs, patience=epochs)
-    job = TrainingJob(values=values, n_classes=2, train=config, seed=3, **options)
+    job = TrainingJob(values=values, target=TWO, train=config, seed=3, **options)
     hypermodel = Eager() if eager else load_hypermodel(SPACE)
     return fit(hypermodel, job, **splits, on_epoch=on_epoch)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.commands import Ran, check_prediction
+from tests.numbered import numbered
 from tests.paths import ROOT
 from tuning.config import TrainConfig
 from tuning.inputs.contract import LabeledTexts, Rows, TokenizedTexts
@@ -137,7 +138,7 @@ class InOurOrder(keras_tuner.HyperModel):
 def job_of(values: Values, *, n_classes: int) -> TrainingJob:
     return TrainingJob(
         values=values,
-        n_classes=n_classes,
+        target=numbered(n_classes),
         train=TrainConfig(epochs=EPOCHS, batch_size=BATCH_SIZE),
         seed=SEED,
     )
@@ -175,7 +176,12 @@ SEARCHED = {
 @pytest.mark.parametrize("place", PLACES, ids=names_of)
 def test_hypermodel_is_declared_with_the_sizes_of_its_model(place: Path) -> None:
     n_classes = 3 if place.name in THREE_CLASSES else 2
-    space = declare(place, n_classes=n_classes, sizes=SIZES, try_fit=try_fit)
+    space = declare(
+        place,
+        n_classes=n_classes,
+        sizes=SIZES,
+        try_fit=partial(try_fit, target=numbered(n_classes)),
+    )
     assert [item.name for item in space.searched] == SEARCHED[names_of(place)].split()
     fixed = {item.name: item.default for item in space.hyperparameters if item.kind == "fixed"}
     assert space.takes_texts == (place.stem in OF_TEXTS)
@@ -208,7 +214,12 @@ def test_hypermodel_trains_under_keras_tuner_and_here_with_the_same_result(
     n_classes = 3 if place.name in THREE_CLASSES else 2
     train = make_texts(60, n_classes=n_classes, seed=1)
     validation = make_texts(30, n_classes=n_classes, seed=2)
-    space = declare(place, n_classes=n_classes, sizes=SIZES, try_fit=try_fit)
+    space = declare(
+        place,
+        n_classes=n_classes,
+        sizes=SIZES,
+        try_fit=partial(try_fit, target=numbered(n_classes)),
+    )
     sizes = {
         item.name: item.default
         for item in space.hyperparameters

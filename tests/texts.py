@@ -15,6 +15,7 @@ from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.inputs.corpus import build_corpus
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.token_ids import WordView
+from tuning.targets.classes import Classes
 from tuning.training.batching import View
 
 GOOD = ("great", "lovely", "perfect", "excellent", "works", "happy")
@@ -81,7 +82,7 @@ def splits_of(
         name: pd.DataFrame({"text": texts, "label": np.arange(len(texts), dtype=np.int64) % 2})
         for name, texts in zip(SPLITS, (train, validation, test), strict=True)
     }
-    return SplitReviews(frames, ("negative", "positive"), 1, fingerprint)
+    return SplitReviews(frames, Classes(("negative", "positive")), 1, fingerprint)
 
 
 def ngram_splits(folder: Path) -> tuple[LabeledTexts, LabeledTexts]:

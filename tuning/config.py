@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import ArgumentError
-from tuning.metrics import OBJECTIVES, sign
+from tuning.metrics import DEFAULT_TARGET, METRICS, OBJECTIVES, objectives_of, sign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,9 +203,9 @@ def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str,
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """A source of labeled texts, how its labels become classes, and which rows are for training,
+    """A source of labeled texts, how its labels are read, and which rows are for training,
     validation and test: `split` is a kind of split in `tuning.data.splits`, and `split_column` the
-    column that the kind reads.
+    column that the kind reads. `predicts` is the kind of target.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -218,6 +218,7 @@ class DataConfig:
     drop_stars: tuple[float, ...] = ()
     split: str = field(default="random", metadata=OMIT_DEFAULT)
     split_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -225,6 +226,8 @@ class DataConfig:
         )
         if not self.data:
             raise ArgumentError("data must name a source; received an empty string.")
+        known = {target for metric in METRICS.values() for target in metric.targets}
+        check_name("predicts", self.predicts, tuple(sorted(known)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +256,7 @@ class TrainConfig:
 class StudyConfig:
     """The settings that all trials of a study share, which makes the trials comparable.
 
+    The default of `metric` is the first objective of the kind of target: `val_accuracy` of classes.
     `costs` are minimized beside the metric. A study with costs has a Pareto front, and prunes no
     trial: a trial with a worse metric may still be on the front. A trial whose model has more than
     `max_parameters`, or a latency above `max_latency_ms` for a single text, can't be the best.
@@ -264,7 +268,7 @@ class StudyConfig:
 
     study: str
     space: str = "reviews"
-    metric: str = "val_accuracy"
+    metric: str = ""
     costs: tuple[str, ...] = ()
     max_parameters: int | None = None
     max_latency_ms: float | None = None
@@ -278,7 +282,9 @@ class StudyConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        check_name("metric", self.metric, OBJECTIVES)
+        objectives = objectives_of(self.data.predicts)
+        object.__setattr__(self, "metric", self.metric or objectives[0])
+        check_name("metric", self.metric, objectives)
         check_name("sampler", self.sampler, SAMPLERS)
         check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:

@@ -167,6 +167,11 @@ def _plain_values_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any]
     return flat if prefixes else plain_values
 
 
+def _has_own_keys(kind: Any) -> bool:
+    """Return whether a class makes its keys itself, such as one with a subclass for each kind."""
+    return hasattr(kind, "of_document")
+
+
 def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Hook:
     parts = get_args(kind)
     if parts[-1] is Ellipsis:
@@ -216,6 +221,8 @@ def _make_converter() -> cattrs.Converter:
     made.register_structure_hook_factory(_origin_is(dict, Mapping), _dict_hook)
     made.register_structure_hook_factory(dataclasses.is_dataclass, _document_hook)
     made.register_unstructure_hook_factory(dataclasses.is_dataclass, _plain_values_hook)
+    made.register_structure_hook_func(_has_own_keys, lambda values, kind: kind.of_document(values))
+    made.register_unstructure_hook_func(_has_own_keys, lambda value: value.document())
     return made
 
 

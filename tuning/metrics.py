@@ -1,26 +1,30 @@
-"""The metrics of a classifier: one record for each.
+"""The metrics of the kinds of targets: one record for each.
 
 The validation of settings, the help, messages, tables, figures, cards and stored scores read the
-records. The formulas are in `evaluation/metrics.py`, because this module must not import NumPy.
+records. The formulas are in `tuning.targets`, because this module must not import NumPy.
 """
 
 from dataclasses import dataclass
 
 # Prefix of Keras' log names of values on the validation split, which are the names of objectives.
 VALIDATION = "val_"
+# The kind of target of a study that names none.
+DEFAULT_TARGET = "classes"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of a classifier.
+    """A metric of a model.
 
     Attributes:
         name: its key in stored scores. The objective of a study is `val_` and the name.
         label: its name in tables and sentences.
         maximized: whether larger values are better.
-        is_share: whether it is between 0 and 1, with 1 for a perfect classifier.
+        is_share: whether it is between 0 and 1, with 1 for a perfect model.
         is_objective: whether a study can search for it.
         has_interval: whether the bootstrap gives an interval.
+        is_brief: whether tables on a terminal show it, which have no room for all.
+        targets: the kinds of targets that it applies to (`tuning.targets.kinds`).
     """
 
     name: str
@@ -29,6 +33,8 @@ class Metric:
     is_share: bool = True
     is_objective: bool = True
     has_interval: bool = True
+    is_brief: bool = True
+    targets: tuple[str, ...] = (DEFAULT_TARGET,)
 
     @property
     def objective(self) -> str:
@@ -40,7 +46,7 @@ METRICS = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "accuracy"),
-        Metric("balanced_accuracy", "balanced accuracy"),
+        Metric("balanced_accuracy", "balanced accuracy", is_brief=False),
         Metric("f1", "F1"),
         Metric("auc", "AUC"),
         Metric("loss", "loss", maximized=False, is_share=False),
@@ -52,10 +58,22 @@ METRICS = {
             is_objective=False,
             # Its absolute gaps are larger in resamples: the interval may not contain its own value.
             has_interval=False,
+            is_brief=False,
         ),
     )
 }
+
+
 OBJECTIVES = tuple(metric.objective for metric in METRICS.values() if metric.is_objective)
+
+
+def metrics_of(target: str) -> list[Metric]:
+    """Return the metrics of a kind of target, in the order in which they are shown."""
+    return [metric for metric in METRICS.values() if target in metric.targets]
+
+
+def objectives_of(target: str) -> tuple[str, ...]:
+    return tuple(metric.objective for metric in metrics_of(target) if metric.is_objective)
 
 
 def metric_of(objective: str) -> Metric:

@@ -1,9 +1,14 @@
-"""Escaping: texts on one line, in Markdown, in JSON lines and in CSV cells."""
+"""Names of columns, and escaping: on one line, in Markdown, in JSON lines and in CSV cells."""
 
 import html
 import json
 import re
 from typing import Any
+
+
+def last_part(column: str) -> str:
+    """Return the last part of a column's path, without spaces, as in a header `text, label`."""
+    return column.rsplit("/", 1)[-1].strip()
 
 
 def json_line(values: dict[str, Any]) -> str:

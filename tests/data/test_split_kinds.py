@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.texts import make_reviews
 from tuning.atomic_io import read_json
 from tuning.config import SPLITS, DataConfig, StudyConfig
-from tuning.data.random_split import MIN_TEXTS_PER_CLASS, SHARES
+from tuning.data.random_split import SHARES
 from tuning.data.sources import Reviews
 from tuning.data.splits import SPLIT_KINDS, distinct_codes
 from tuning.documents import unstructure
@@ -26,6 +26,7 @@ from tuning.errors import ArgumentError
 from tuning.inputs.data_card import CARD_NAME
 from tuning.results import ResultsDir
 from tuning.study.prepare import prepare_corpus
+from tuning.targets.classes import MIN_TEXTS_PER_CLASS, Classes
 
 
 class ByShop:
@@ -65,7 +66,7 @@ def reviews_of(frame: pd.DataFrame, kind: str) -> Reviews:
         values = VALUES[kind]
         frame["split"] = [values[value % len(values)] for value in frame["value"]]
     names = tuple(f"c{n}" for n in range(frame["label"].max() + 1))
-    return Reviews(frame.drop(columns="value"), names, "text", "label", {}, ())
+    return Reviews(frame.drop(columns="value"), Classes(names), "text", "label", {}, ())
 
 
 def parts_of(reviews: Reviews, kind: str, *, seed: int) -> npt.NDArray[np.int8]:

@@ -14,13 +14,14 @@ from tuning.config import SPLITS
 from tuning.data.sources import Reviews
 from tuning.data.splits import SplitReviews, fold, folded_digests, identity, split_reviews
 from tuning.errors import DataError
+from tuning.targets.classes import Classes
 
 
 def reviews_of(
     texts: list[str], labels: list[int], class_names: tuple[str, ...] = ("negative", "positive")
 ) -> Reviews:
     frame = pd.DataFrame({"text": texts, "label": np.array(labels, dtype=np.int64)})
-    return Reviews(frame, class_names, "text", "label", {}, ())
+    return Reviews(frame, Classes(class_names), "text", "label", {}, ())
 
 
 def plain(n: int = 200, *, n_classes: int = 2) -> Reviews:
@@ -238,7 +239,7 @@ def changed(*, text: str | None = None, label: int | None = None) -> Reviews:
         pytest.param(changed(text="text 7!"), 0, id="a text"),
         pytest.param(changed(label=0), 0, id="a label"),
         pytest.param(plain(), 1, id="a seed"),
-        pytest.param(replace(plain(), class_names=("no", "yes")), 0, id="the class names"),
+        pytest.param(replace(plain(), target=Classes(("no", "yes"))), 0, id="the class names"),
         pytest.param(plain(202), 0, id="a row"),
     ],
 )

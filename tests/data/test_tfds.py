@@ -186,14 +186,14 @@ def test_amazon_copy_gives_its_texts_and_stars(
     stars = {amazon_row(i)[13]: 1 + i % 5 for i in range(N_AMAZON)}
     assert sorted(amazon.frame["text"]) == sorted(stars)
     assert amazon.labels.tolist() == [int(stars[text] >= 3) for text in amazon.frame["text"]]
-    assert amazon.class_names == ("negative", "positive")
+    assert amazon.target.names == ("negative", "positive")
 
 
 def test_splits_are_read_together_with_the_names_of_their_classes(stored: Read) -> None:
     reviews = stored.reviews
     assert len(reviews.frame) == N_TRAIN + N_TEST
     assert {text.split()[0] for text in reviews.frame["text"]} == {"train", "test"}
-    assert reviews.class_names == ("neg", "pos")
+    assert reviews.target.names == ("neg", "pos")
     numbers = [int(text.split()[-1]) for text in reviews.frame["text"]]
     assert reviews.labels.tolist() == [number % 2 for number in numbers]
     assert reviews.dropped == {"without a label": N_UNLABELED}

@@ -7,6 +7,7 @@ import pytest
 from tests.texts import make_reviews
 from tuning.data.splits import SplitReviews
 from tuning.inputs.corpus import Corpus, build_corpus
+from tuning.targets.classes import Classes
 
 
 @pytest.fixture
@@ -14,4 +15,4 @@ def corpus(tmp_path: Path) -> Corpus:
     frame = make_reviews(100).rename(columns={"review_body": "text"})
     frame["label"] = (frame["star_rating"] >= 3).astype(int)
     frames = dict.fromkeys(("train", "validation", "test"), frame)
-    return build_corpus(tmp_path / "abc", SplitReviews(frames, ("a", "b"), 0, "abc"))
+    return build_corpus(tmp_path / "abc", SplitReviews(frames, Classes(("a", "b")), 0, "abc"))

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
+from tests.numbered import score
 from tests.paths import ROOT
 from tests.texts import make_reviews
 from tuning import documents
@@ -26,11 +27,11 @@ from tuning.evaluation.linear_reference import (
     fit_linear_reference,
     read_linear_reference,
 )
-from tuning.evaluation.metrics import score
 from tuning.evaluation.ngram_model import all_references, split_of, tune_ngram_model
 from tuning.evaluation.references import NGRAMS
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.data_card import REFERENCE_NAME
+from tuning.targets.classes import Classes
 
 REFERENCE = LinearReference(
     about="words", scores={"accuracy": 0.8, "f1": 0.7, "loss": 0.4, "auc": None}, seconds=1.0
@@ -44,7 +45,7 @@ def splits_of(n: int) -> SplitReviews:
         reviews = make_reviews(n, seed=seed)
         label = (reviews["star_rating"] >= 3).to_numpy().astype(np.int64)
         frames[name] = pd.DataFrame({"text": reviews["review_body"], "label": label})
-    return SplitReviews(frames, ("negative", "positive"), 0, "abc")
+    return SplitReviews(frames, Classes(("negative", "positive")), 0, "abc")
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from tests.evaluation.ngrams import (
     ngrams_of,
     three_classes,
 )
+from tests.numbered import TWO
 from tuning.evaluation import ngram_model, references
 from tuning.evaluation.linear_reference import NgramSettings, Weighting
 from tuning.evaluation.ngram_model import (
@@ -145,7 +146,7 @@ def tuned(n_classes: int = 2, **changes: object) -> TunedNgramModel:
 
 
 def reference_of(train: Split, validation: Split, *, orders: np.ndarray) -> NgramReference:
-    own = tuned_reference(train, validation, orders=orders, n_classes=2)
+    own = tuned_reference(train, validation, orders=orders, target=TWO)
     return ngram_reference(train, validation, own, orders=orders, n_classes=2)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.numbered import TWO
 from tuning.evaluation.predictions import (
     MAX_GROUPS,
     MAX_VALUE,
@@ -20,6 +21,7 @@ SEEN = Predictions(
     lengths=np.array([3, 1, 9]),
     probabilities=np.array([[0.75, 0.25], [0.5, 0.5], [0.125, 0.875]]),
     when="2026-01-01T00:00:00+00:00",
+    target=TWO,
 )
 
 
@@ -29,7 +31,7 @@ def test_predictions_are_read_as_they_were_written(
 ) -> None:
     column = None if values is None else column_of("product_category", values)
     write_predictions(tmp_path / "test.npz", replace(SEEN, column=column))
-    predictions = read_predictions(tmp_path / "test.npz")
+    predictions = read_predictions(tmp_path / "test.npz", TWO)
     assert predictions is not None
     assert predictions.labels.tolist() == [0, 1, 1] and predictions.lengths.tolist() == [3, 1, 9]
     assert predictions.probabilities.tolist() == SEEN.probabilities.tolist()
@@ -43,10 +45,10 @@ def test_predictions_are_read_as_they_were_written(
 @pytest.mark.parametrize("n_bytes", [0, 10, 300])
 def test_damaged_file_has_no_predictions(n_bytes: int, tmp_path: Path) -> None:
     path = tmp_path / "test.npz"
-    assert read_predictions(path) is None
+    assert read_predictions(path, TWO) is None
     write_predictions(path, SEEN)
     path.write_bytes(path.read_bytes()[:n_bytes])
-    assert read_predictions(path) is None
+    assert read_predictions(path, TWO) is None
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2], [-1, 0, 1]])

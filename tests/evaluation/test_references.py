@@ -6,9 +6,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from tests.numbered import numbered
 from tests.texts import make_reviews
 from tuning.evaluation.references import (
-    MAJORITY,
     TOKENS,
     linear_model,
     references,
@@ -55,7 +55,9 @@ def test_majority_class_gives_the_shares_of_train_and_validation() -> None:
         (TRAIN[0][:4], np.array([0, 1, 1, 1])),
         (VALIDATION[0][:2], np.array([0, 2])),
     )
-    reference = references((train[0], train[1]), validation, TEST[0][:3], n_classes=3)[MAJORITY]
+    reference = references((train[0], train[1]), validation, TEST[0][:3], target=numbered(3))[
+        "majority class"
+    ]
     assert (
         reference.probabilities.tolist()
         == [[pytest.approx(2 / 6), pytest.approx(3 / 6), pytest.approx(1 / 6)]] * 3

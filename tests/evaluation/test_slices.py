@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.numbered import TWO
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.slices import (
     accuracy_on,
@@ -22,12 +23,13 @@ SEEN = Predictions(
     RNG.integers(1, 500, N),
     np.stack([1 - POSITIVE, POSITIVE], axis=1),
     column=column_of("category", ["a" if number % 4 else "b" for number in range(N)]),
+    target=TWO,
 )
 RIGHT = (POSITIVE > 0.5) == LABELS
 
 
 def test_accuracy_of_a_class_is_its_recall() -> None:
-    negative, positive = by_class(SEEN, ["negative", "positive"])
+    negative, positive = by_class(SEEN)
     assert negative.accuracy.value == pytest.approx(RIGHT[LABELS == 0].mean())
     assert positive.accuracy.value == pytest.approx(RIGHT[LABELS == 1].mean())
     assert (negative.n_texts, positive.n_texts) == ((LABELS == 0).sum(), (LABELS == 1).sum())
@@ -44,7 +46,7 @@ def test_length_bins_have_a_fifth_of_the_texts_each() -> None:
 
 
 def test_equal_lengths_are_one_bin() -> None:
-    same = Predictions(SEEN.labels, np.full(N, 7), SEEN.probabilities)
+    same = Predictions(SEEN.labels, np.full(N, 7), SEEN.probabilities, target=TWO)
     (part,) = by_length(same)
     assert (part.name, part.n_texts) == ("7 tokens", N)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuning.evaluation.metrics import score, weighted_scores
+from tests.numbered import TWO, score, weighted_scores
 from tuning.evaluation.statistics import (
     Interval,
     Verdict,
@@ -62,7 +62,7 @@ def test_intervals_of_many_small_classes_contain_their_values() -> None:
     probabilities = np.full((200, 100), 1e-3)
     wrong = np.random.default_rng(0).random(200) < 0.3
     probabilities[np.arange(200), np.where(wrong, (labels + 1) % 100, labels)] = 0.9
-    intervals = score_intervals(labels, probabilities, seed=0, n_resamples=200)
+    intervals = score_intervals(TWO, labels, probabilities, seed=0, n_resamples=200)
     for name in ("f1", "balanced_accuracy", "accuracy"):
         interval = intervals[name]
         assert interval.low < interval.value < interval.high, name
@@ -89,7 +89,7 @@ def bounds_of(intervals: dict[str, Interval]) -> dict[str, tuple[float, float]]:
 def test_score_intervals_repeat_themselves_and_hold_their_value() -> None:
     labels, probabilities = sample(300, n_classes=3)
     first, second = (
-        score_intervals(labels, probabilities, seed=1, n_resamples=200) for _ in range(2)
+        score_intervals(TWO, labels, probabilities, seed=1, n_resamples=200) for _ in range(2)
     )
     assert bounds_of(first) == bounds_of(second)
     assert all(
@@ -99,13 +99,13 @@ def test_score_intervals_repeat_themselves_and_hold_their_value() -> None:
     )
     # Its bootstrap is biased, so it has no interval.
     assert math.isnan(first["expected_calibration_error"].low)
-    other = score_intervals(labels, probabilities, seed=2, n_resamples=200)
+    other = score_intervals(TWO, labels, probabilities, seed=2, n_resamples=200)
     assert bounds_of(first) != bounds_of(other)
 
 
 def test_score_that_is_not_defined_has_no_interval() -> None:
     labels, probabilities = np.zeros(20, dtype=np.int64), np.tile([0.7, 0.3], (20, 1))
-    auc = score_intervals(labels, probabilities, seed=0, n_resamples=50)["auc"]
+    auc = score_intervals(TWO, labels, probabilities, seed=0, n_resamples=50)["auc"]
     assert math.isnan(auc.value) and math.isnan(auc.low)
 
 
@@ -113,9 +113,9 @@ def test_interval_of_a_part_of_the_resamples_at_a_time_is_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     labels, probabilities = sample(50)
-    whole = score_intervals(labels, probabilities, seed=0, n_resamples=100)
+    whole = score_intervals(TWO, labels, probabilities, seed=0, n_resamples=100)
     monkeypatch.setattr("tuning.evaluation.statistics.MAX_WEIGHTS", 50 * 7)
-    part = score_intervals(labels, probabilities, seed=0, n_resamples=100)
+    part = score_intervals(TWO, labels, probabilities, seed=0, n_resamples=100)
     assert bounds_of(part) == bounds_of(whole)
 
 
@@ -139,8 +139,8 @@ def test_mean_interval_of_one_value_has_no_bounds_and_of_equal_ones_no_width() -
 def test_difference_of_a_model_to_itself_is_zero_and_to_a_better_one_negative() -> None:
     labels, better = sample(1000, skill=2.0)
     _, worse = sample(1000, skill=0.2)
-    assert accuracy_difference(labels, better, better, seed=0) == Interval(0, 0, 0)
-    difference = accuracy_difference(labels, worse, better, seed=0)
+    assert accuracy_difference(TWO, labels, better, better, seed=0) == Interval(0, 0, 0)
+    difference = accuracy_difference(TWO, labels, worse, better, seed=0)
     assert difference.verdict() is Verdict.WORSE
     assert difference.value == pytest.approx(
         score(labels, worse)["accuracy"] - score(labels, better)["accuracy"]
@@ -153,15 +153,15 @@ def test_difference_of_any_score_is_paired(has_copies: bool) -> None:
     labels = draw.integers(0, 2, 300)
     first, second = draw.dirichlet([1, 1], (2, 300))
     codes = np.arange(300) // 2 if has_copies else None
-    own = score_difference("accuracy", labels, first, second, seed=1, codes=codes)
-    expected = accuracy_difference(labels, first, second, seed=1, codes=codes)
+    own = score_difference("accuracy", TWO, labels, first, second, seed=1, codes=codes)
+    expected = accuracy_difference(TWO, labels, first, second, seed=1, codes=codes)
     assert vars(own) == pytest.approx(vars(expected))
     for name in ("balanced_accuracy", "f1", "auc", "loss"):
-        change = score_difference(name, labels, first, second, seed=1)
+        change = score_difference(name, TWO, labels, first, second, seed=1)
         values = [score(labels, probabilities)[name] for probabilities in (first, second)]
         assert change.value == pytest.approx(values[0] - values[1])
         assert change.low < change.value < change.high
-        assert vars(score_difference(name, labels, first, first, seed=1)) == {
+        assert vars(score_difference(name, TWO, labels, first, first, seed=1)) == {
             "value": 0,
             "low": 0,
             "high": 0,
@@ -173,10 +173,10 @@ def test_mcnemar_counts_where_only_one_is_right() -> None:
     right, wrong = [0.9, 0.1], [0.1, 0.9]
     first = np.array([right] * 10 + [wrong] * 2)
     second = np.array([wrong] * 9 + [right] * 1 + [wrong, right])
-    mcnemar_test = mcnemar(labels, first, second)
+    mcnemar_test = mcnemar(TWO, labels, first, second)
     assert (mcnemar_test.only_first_right, mcnemar_test.only_second_right) == (9, 1)
     assert mcnemar_test.p_value == pytest.approx(stats.binomtest(9, 10, 0.5).pvalue)
-    assert mcnemar(labels, first, first).p_value == 1
+    assert mcnemar(TWO, labels, first, first).p_value == 1
 
 
 @pytest.mark.parametrize("n_copies", [2, 5])
@@ -186,16 +186,16 @@ def test_copies_of_texts_are_one_observation(n_copies: int) -> None:
     second = sample(80, seed=1, skill=0.5)[1]
     codes = np.repeat(np.arange(80), n_copies)
     copied = labels[codes], first[codes], second[codes]
-    for name, interval in score_intervals(copied[0], copied[1], codes=codes, seed=4).items():
-        expected = score_intervals(labels, first, seed=4)[name]
+    for name, interval in score_intervals(TWO, copied[0], copied[1], codes=codes, seed=4).items():
+        expected = score_intervals(TWO, labels, first, seed=4)[name]
         assert vars(interval) == pytest.approx(vars(expected), nan_ok=True), name
-    difference = accuracy_difference(*copied, codes=codes, seed=4)
+    difference = accuracy_difference(TWO, *copied, codes=codes, seed=4)
     assert vars(difference) == pytest.approx(
-        vars(accuracy_difference(labels, first, second, seed=4))
+        vars(accuracy_difference(TWO, labels, first, second, seed=4))
     )
-    assert mcnemar(*copied, codes=codes) == mcnemar(labels, first, second)
+    assert mcnemar(TWO, *copied, codes=codes) == mcnemar(TWO, labels, first, second)
     # Without the codes, the copies would make the interval too narrow.
-    narrow = accuracy_difference(*copied, seed=4)
+    narrow = accuracy_difference(TWO, *copied, seed=4)
     assert narrow.high - narrow.low < 0.8 * (difference.high - difference.low)
 
 

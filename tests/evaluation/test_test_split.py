@@ -18,6 +18,7 @@ from tuning.evaluation.test_split import (
     evaluations_of,
 )
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
+from tuning.targets.classes import Classes
 
 TEXTS = ["good", "bad", "good", "bad"]
 LABELS = np.array([1, 0, 1, 0])
@@ -25,7 +26,7 @@ LABELS = np.array([1, 0, 1, 0])
 
 CORPUS = SimpleNamespace(
     split=lambda name: LabeledTexts(TokenizedTexts(np.array([2, 3, 2, 3]), np.arange(5)), LABELS),
-    card=SimpleNamespace(class_names=["negative", "positive"]),
+    target=Classes(("negative", "positive")),
 )
 
 

@@ -25,8 +25,9 @@ from tuning.models import (
     ngram_classifier,
 )
 from tuning.spaces.ranges import Values
+from tuning.targets.classes import Classes
 from tuning.training.architecture import ensure_built
-from tuning.training.targets import form_of_loss
+from tuning.training.loss_form import form_of_loss
 
 # The model has so many rows because LiteRT does not round tensors of fewer than 1,024 numbers to
 # int8.
@@ -200,7 +201,8 @@ def source_of(
     model: keras.Model, corpus: Corpus, values: Values = VALUES, *, n_classes: int = 2
 ) -> Source:
     """Return the source of the exports of a model. A model without a loss gives probabilities."""
+    target = Classes(tuple(f"class {number}" for number in range(n_classes)))
     ensure_built(model, sequence_length=LENGTH)
-    form = form_of_loss(spread(model), n_classes=n_classes, sequence_length=LENGTH)
+    form = form_of_loss(spread(model), target, sequence_length=LENGTH)
     source = Source.of(model, model_input(model, values), corpus, form.to_probabilities)
-    return replace(source, class_names=[f"class {number}" for number in range(n_classes)])
+    return replace(source, target=target)

@@ -29,11 +29,11 @@ from tests.export.models import (
     spread,
 )
 from tests.formats import write_formats
+from tests.numbered import TWO, score
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, ExportError, StudyError
-from tuning.evaluation.metrics import Array, Labels, score
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import SINGLE
@@ -63,6 +63,7 @@ from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.spaces.ranges import Values
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
+from tuning.targets.target import Array, Labels
 
 Make = Callable[[], tuple[keras.Model, Values]]
 
@@ -108,6 +109,7 @@ def test_models_with_errors_in_different_texts_are_combined() -> None:
     probabilities = np.stack([1 - positive, positive], axis=2)
     ensemble = choose_ensemble(
         [Repeat(7, 1, probabilities[0]), Repeat(3, 2, probabilities[1])],
+        TWO,
         labels,
         best_trial=7,
         n_steps=2,
@@ -144,7 +146,7 @@ def test_best_configuration_counts_with_the_mean_of_its_repeats() -> None:
     always_right = np.eye(2)[labels]
     always_one = np.tile([0.4, 0.6], (100, 1))
     repeats = [Repeat(1, 1, always_right), Repeat(1, 2, always_one)]
-    ensemble = choose_ensemble(repeats, labels, best_trial=1, n_steps=2, seed=0)
+    ensemble = choose_ensemble(repeats, TWO, labels, best_trial=1, n_steps=2, seed=0)
     # The ensemble is right for all texts, the mean repeat for 75 % of them.
     assert ensemble.difference.value == pytest.approx(0.25)
 
@@ -164,6 +166,7 @@ def test_outputs_of_several_sigmoids_are_no_likelihoods() -> None:
     sure = np.full_like(probabilities[0], 0.98)
     ensemble = choose_ensemble(
         [Repeat(1, 1, probabilities[0]), Repeat(2, 1, sure)],
+        TWO,
         labels,
         best_trial=1,
         n_steps=None,
@@ -520,7 +523,7 @@ class Chosen:
         )
         corpus = SimpleNamespace(
             split=lambda name: SimpleNamespace(labels=LABELS),
-            card=SimpleNamespace(class_names=["a", "b"]),
+            target=TWO,
         )
         frame = pd.DataFrame({"text": [str(n) for n in range(40)]})
         texts = SimpleNamespace(frames={"validation": frame})

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.commands import Ran
+from tests.numbered import MAJORITY, TWO
 from tests.paths import ROOT
 from tests.stored_documents import full_manifest
 from tests.studies import Setting, copy_study
@@ -26,7 +27,7 @@ from tuning.config import DataConfig, StudyConfig
 from tuning.data.files import Progress
 from tuning.errors import ExportError, SpaceError, StudyError
 from tuning.evaluation.predictions import read_predictions
-from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
+from tuning.evaluation.references import LINEAR, NGRAMS
 from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
 from tuning.export.parity import HOSTILE_TEXTS
@@ -170,7 +171,7 @@ def test_each_evaluation_on_the_test_split_is_counted(
     matrix = np.array(second.scores["best"].test_confusion_matrix)
     n_wrong = matrix.sum() - np.trace(matrix)
     assert len(document["mistakes"]) == min(n_wrong, N_MISTAKES)
-    seen = read_predictions(setting.folder.test_predictions_path)
+    seen = read_predictions(setting.folder.test_predictions_path, TWO)
     assert seen is not None and seen.when == second.test_looks[-1].when
     assert int((~seen.is_right).sum()) == n_wrong
     assert seen.column is not None and seen.column.name == "star_rating"
@@ -332,7 +333,7 @@ def test_models_load_as_they_were_retrained(
     for wanted, trained in zip(retrainings, retrained, strict=True):
         job = TrainingJob(
             values=trained.values,
-            n_classes=2,
+            target=TWO,
             train=replace(config.train, epochs=wanted.epochs),
             seed=wanted.seed,
         )

@@ -33,6 +33,7 @@ from tests.export.models import (
     model_of_logits,
     source_of,
 )
+from tests.numbered import TWO
 from tuning.documents import unstructure
 from tuning.errors import ExportError, StorageError
 from tuning.export import formats
@@ -193,7 +194,7 @@ def test_nan_that_the_model_does_not_give_is_a_difference(reviews: Reviews, tmp_
     write_onnx(source, tmp_path)
     expected = pipeline_probabilities(source, VALUES, reviews.texts)
     assert np.isnan(expected[0]).all()
-    options: dict[str, Any] = {"inputs": source.inputs, "texts": reviews.texts}
+    options: dict[str, Any] = {"inputs": source.inputs, "target": TWO, "texts": reviews.texts}
     check_parity(tmp_path, "onnx", **options, expected=expected)
     expected[0] = 0.5
     with pytest.raises(ExportError, match="the difference is nan for text 0"):
@@ -213,7 +214,7 @@ def test_format_whose_answer_depends_on_the_other_texts_is_refused(
     expected = pipeline_probabilities(source, VALUES, reviews.texts)
     monkeypatch.setattr("tuning.export.writers.ignores_padding", lambda model: True)
     write_onnx(source, tmp_path)
-    options: dict[str, Any] = {"inputs": source.inputs, "texts": reviews.texts}
+    options: dict[str, Any] = {"inputs": source.inputs, "target": TWO, "texts": reviews.texts}
     with pytest.raises(ExportError, match=r"for text \d+ of \d+, predicted alone"):
         check_parity(tmp_path, "onnx", **options, expected=expected)
 
@@ -307,14 +308,14 @@ def test_change_of_accuracy_is_stated_and_bounded() -> None:
     changed = model.copy()
     # Two of the 200 predictions become wrong.
     changed[:2] = changed[:2, ::-1]
-    stated = accuracy_change(labels, changed, model)
+    stated = accuracy_change(TWO, labels, changed, model)
     assert (stated.of_the_model, stated.of_the_form) == (1.0, 0.99)
     assert stated.change == pytest.approx(-0.01)
     assert stated.same_label_share == 0.99
     assert stated.change_low < -0.01 < stated.change_high
     changed[:10] = 1 - model[:10]
     with pytest.raises(ExportError, match=r"at most 0\.02 below .* is 0\.0500"):
-        accuracy_change(labels, changed, model)
+        accuracy_change(TWO, labels, changed, model)
 
 
 @pytest.mark.parametrize("n_texts", [8, 49])
@@ -323,10 +324,10 @@ def test_a_single_text_is_no_reason_to_leave_a_format_out(n_texts: int) -> None:
     model = np.eye(2)[labels]
     changed = model.copy()
     changed[0] = 1 - model[0]
-    assert accuracy_change(labels, changed, model).change == pytest.approx(-1 / n_texts)
+    assert accuracy_change(TWO, labels, changed, model).change == pytest.approx(-1 / n_texts)
     changed[1] = 1 - model[1]
     with pytest.raises(ExportError, match="at most"):
-        accuracy_change(labels, changed, model)
+        accuracy_change(TWO, labels, changed, model)
 
 
 def test_h5_format_is_written_while_a_starting_process_has_a_copy_of_its_lock(
@@ -371,7 +372,7 @@ def test_onnx_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     write_onnx(source, tmp_path)
     texts = [*HOSTILE_TEXTS, *reviews.texts[-3:]]
     expected = pipeline_probabilities(source, NGRAM_VALUES, texts)
-    run = load_unverified(tmp_path, "onnx", inputs=source.inputs, n_classes=2)
+    run = load_unverified(tmp_path, "onnx", inputs=source.inputs, target=TWO)
     np.testing.assert_allclose(run(texts), expected, atol=1e-5)
     alone = np.concatenate([run([text]) for text in texts])
     np.testing.assert_allclose(alone, expected, atol=1e-5)

@@ -20,10 +20,11 @@ import pytest
 from tests.paths import ROOT
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
-from tuning.evaluation.metrics import Array
 from tuning.inference import label_files as streaming
+from tuning.targets.classes import Classes
+from tuning.targets.target import Array
 
-NAMES = ("bad", "good")
+NAMES = Classes(("bad", "good"))
 
 
 def fake(texts: Sequence[str]) -> Array:
@@ -219,12 +220,13 @@ import re, sys
 import numpy as np
 from tuning.inference import label_files as streaming
 from tuning.data.stream import stream_rows
+from tuning.targets.kinds import target_of
 
 def fake(texts):
     return np.full((len(texts), 2), 0.5)
 
 with streaming.whole_file(streaming.Path(sys.argv[1] + ".out")) as file:
-    labelled = streaming.label(stream_rows(sys.argv[1]), fake, ("bad", "good"))
+    labelled = streaming.label(stream_rows(sys.argv[1]), fake, target_of(("bad", "good")))
     counts = streaming.write_csv_rows(labelled, file, lambda counts: None)
 print(counts.n_rows, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.numbered import TWO
 from tests.presets import fetch_in_this_process
 from tests.texts import make_reviews, splits_of
 from tuning.config import TrainConfig
@@ -265,7 +266,7 @@ def test_training_asks_a_kind_that_it_does_not_know(monkeypatch: pytest.MonkeyPa
     labels = np.array([1, 0, 1, 0] * 20)
     split = LabeledTexts(replace(encode(texts, []), others=others), labels)
     job = TrainingJob(
-        values={"n_characters": 9}, n_classes=2, train=TrainConfig(epochs=20, batch_size=8), seed=0
+        values={"n_characters": 9}, target=TWO, train=TrainConfig(epochs=20, batch_size=8), seed=0
     )
     _, result = fit(ByCharacters(), job, train=split, validation=split)
     assert result.history[-1].metrics["val_accuracy"] == 1.0

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tensorflow.python.framework import ops
 
 from tests.kernels.layers import CELLS, ROWS, ids, pair
+from tests.numbered import TWO
 from tuning.config import TrainConfig
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.kernels.recurrent import Kernel, fuse, unfuse
@@ -368,7 +369,7 @@ def train_once() -> tuple[keras.Model, FitResult]:
     )
     split = LabeledTexts(texts, np.arange(40) % 2)
     values: Values = {"vocab_size": ROWS, "sequence_length": 5}
-    job = TrainingJob(values=values, n_classes=2, train=TrainConfig(epochs=1), seed=0)
+    job = TrainingJob(values=values, target=TWO, train=TrainConfig(epochs=1), seed=0)
     return fit(Model(), job, train=split, validation=split)
 
 

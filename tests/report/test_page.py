@@ -48,6 +48,7 @@ from tuning.spaces.ranges import Hyperparameter
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import with_parts
 from tuning.study.summary import summarize
+from tuning.targets.classes import Classes
 
 TITLES = [
     "Baseline against best",
@@ -445,9 +446,9 @@ def predictions_of_wide_names() -> Quality:
             rng.integers(1, 3_000, 600),
             probabilities / probabilities.sum(axis=1, keepdims=True),
             column=column_of("product_category_of_the_review", values),
+            target=Classes(("negative", LONG_CHOICES[0], "positive" * 20)),
         ),
         "The exported model on the 600 texts of the test split",
-        ["negative", LONG_CHOICES[0], "positive" * 20],
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.numbered import MAJORITY, TWO
 from tests.stored_documents import TEST_SCORES
 from tests.studies import Setting
 from tuning.confirmation.rounds import Confirmation, Finalist
@@ -19,7 +20,7 @@ from tuning.evaluation.predictions import (
     column_of,
     write_predictions,
 )
-from tuning.evaluation.scores import MAJORITY, TestDocument, read_test_scores
+from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.test_split import BEST, SINGLE
 from tuning.inputs.corpus import Corpus
 from tuning.report.quality import (
@@ -32,16 +33,17 @@ from tuning.report.quality import (
     validation_points,
 )
 from tuning.study.summary import Summary, summarize
+from tuning.targets.classes import Classes
 
-CLASSES = ["negative", "positive"]
 
-
-def predictions(n: int, *, when: str = "", column: Column | None = None) -> Predictions:
+def predictions(
+    n: int, *, when: str = "", column: Column | None = None, target: Classes = TWO
+) -> Predictions:
     """Return predictions of `n` texts, of which the last is wrong."""
     labels = np.arange(n) % 2
     probabilities = np.where(labels[:, None] == [[0, 1]], 0.9, 0.1)
     probabilities[-1] = probabilities[-1, ::-1]
-    return Predictions(labels, np.arange(1, n + 1), probabilities, when, column)
+    return Predictions(labels, np.arange(1, n + 1), probabilities, when, column, target=target)
 
 
 def scores() -> TestDocument:
@@ -139,7 +141,7 @@ def test_points_before_an_export_are_of_the_validation_split(copied: Setting) ->
 
 
 def test_slices_have_the_number_of_texts() -> None:
-    quality = Quality(predictions(40, column=column_of("c", ["x"] * 30 + ["y"] * 10)), "", CLASSES)
+    quality = Quality(predictions(40, column=column_of("c", ["x"] * 30 + ["y"] * 10)), "")
     titles = [title for title, _ in slices_of(quality)]
     assert titles == ["Accuracy by class", "Accuracy by text length", "Accuracy by c"]
     by_column = slices_of(quality)[2][1]
@@ -150,5 +152,5 @@ def test_slices_have_the_number_of_texts() -> None:
 
 
 def test_confusion_matrix_counts_the_texts() -> None:
-    cells = confusion_figure(Quality(predictions(40), "", CLASSES)).data[0].text
+    cells = confusion_figure(Quality(predictions(40), "")).data[0].text
     assert [[cell.split("<br>")[0] for cell in row] for row in cells] == [["20", "0"], ["1", "19"]]

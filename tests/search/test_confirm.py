@@ -11,6 +11,7 @@ from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
 from tests.confirmations import play
+from tests.numbered import TWO
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
 from tuning.config import TrainConfig, Workers
@@ -86,7 +87,7 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     known = tuple(item.name for item in space.hyperparameters)
     assert baseline.epochs == setting.study().trials[0].user_attrs["best_epoch"]
     config = TrainConfig(epochs=baseline.epochs)
-    job = TrainingJob(values=baseline.values, n_classes=2, train=config, seed=2, known=known)
+    job = TrainingJob(values=baseline.values, target=TWO, train=config, seed=2, known=known)
     _, alone = fit(hypermodel, job, **splits)
     assert alone.history[-1].metrics["val_accuracy"] == pytest.approx(baseline.repeats[2], abs=1e-6)
 

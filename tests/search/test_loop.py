@@ -13,6 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.fake_workers import EPOCHS, FakePool, Script, epoch, result_of, trains
+from tests.numbered import TWO
 from tests.stored_documents import CARD
 from tests.studies import CONFIG, on, session_of
 from tuning.atomic_io import read_history
@@ -121,6 +122,7 @@ def make(tmp_path: Path) -> Make:
         study = optuna.create_study(direction="maximize")
         texts = SimpleNamespace(lengths=np.array([3, 5]))
         corpus = SimpleNamespace(
+            target=TWO,
             card=CARD,
             folder=tmp_path,
             split=lambda name: SimpleNamespace(texts=texts),

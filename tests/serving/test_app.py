@@ -23,6 +23,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from starlette.testclient import TestClient
+from tuning.evaluation.metrics import Array
 
 from tests.export.models import spread
 from tests.formats import write_formats
@@ -31,7 +32,6 @@ from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
 from tuning.errors import ServeError
-from tuning.evaluation.metrics import Array
 from tuning.inference.load import Probabilities, load
 from tuning.inference.manifest import ExportedFormat, digests
 from tuning.inference.runtimes import FORMATS
@@ -40,6 +40,7 @@ from tuning.inputs.corpus import build_corpus
 from tuning.serving import app, microbatch
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS
+from tuning.targets.target import Array
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 CLASSES = ["negative", "positive"]

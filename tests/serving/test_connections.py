@@ -20,8 +20,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.servers import HEAD, MANIFEST, fake, served
-from tuning.evaluation.metrics import Array
 from tuning.serving import app, connections
+from tuning.targets.target import Array
 
 HEADERS = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 HALF_BODY = HEAD + b'Content-Length: 15\r\n\r\n{"text"'

@@ -19,8 +19,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.servers import MANIFEST, fake, served
-from tuning.evaluation.metrics import Array
 from tuning.serving import app, label_file, microbatch
+from tuning.targets.target import Array
 
 BYTES = {"Content-Type": "application/octet-stream"}
 DIALECTS = [

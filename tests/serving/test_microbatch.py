@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.servers import fake
-from tuning.evaluation.metrics import Array
 from tuning.serving import microbatch
+from tuning.targets.target import Array
 
 
 def test_answers_of_a_batch_go_to_their_requests() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.numbered import TWO
 from tests.servers import fake
 from tuning.inputs.contract import ModelInput
 from tuning.serving import occlusion
@@ -70,7 +71,7 @@ def test_text_without_a_word_has_nothing_to_hide(text: str) -> None:
 
 def test_effect_is_what_the_label_loses_without_the_word() -> None:
     hidden = hide_words("good but bad", NINE)
-    word_effects = effects(hidden, fake(hidden.texts))
+    word_effects = effects(hidden, fake(hidden.texts), TWO)
     assert [(word.word, round(word.effect, 6)) for word in word_effects] == [
         ("bad", 0.4),
         ("good", -0.3),
@@ -80,5 +81,5 @@ def test_effect_is_what_the_label_loses_without_the_word() -> None:
 
 def test_word_without_which_the_model_gives_nan_has_no_effect() -> None:
     hidden = hide_words("good phone", NINE)
-    words = effects(hidden, np.array([[0.2, 0.8], [np.nan, np.nan], [0.3, 0.7]]))
+    words = effects(hidden, np.array([[0.2, 0.8], [np.nan, np.nan], [0.3, 0.7]]), TWO)
     assert [word.word for word in words] == ["phone"]

@@ -16,8 +16,8 @@ import pytest
 from tests.browser import Browser
 from tests.servers import MANIFEST, fake, served
 from tuning.data.sources import TEXT_COLUMNS
-from tuning.evaluation.metrics import Array
 from tuning.serving import app
+from tuning.targets.target import Array
 
 ADDED = ["predicted_label", "predicted_probability", "prediction_problem"]
 

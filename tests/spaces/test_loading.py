@@ -4,12 +4,14 @@ import json
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import keras_tuner
 import pytest
 
+from tests.numbered import TWO
 from tests.texts import substituted
 from tuning.documents import structure, unstructure
 from tuning.errors import SpaceBug, SpaceError
@@ -17,7 +19,9 @@ from tuning.spaces.files import find_space, list_spaces, source_sha256
 from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
 from tuning.spaces.ranges import REQUIRED, Values
 from tuning.spaces.sizes import Sizes
-from tuning.training.loops import try_fit
+from tuning.training import loops
+
+try_fit = partial(loops.try_fit, target=TWO)
 
 IMPORTS = "import keras\nimport keras_tuner\n"
 

@@ -10,6 +10,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
+from tests.numbered import TWO
 from tests.texts import ngram_splits
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, SpaceError, StorageError
@@ -26,7 +27,7 @@ from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 ROWS = 40
 VALUES: Values = {"ngrams": 2, "ngram_vocab_size": ROWS, "batch_size": 40}
 BOTH: Values = {**VALUES, "vocab_size": ROWS, "sequence_length": 6}
-JOB = TrainingJob(values=VALUES, n_classes=2, train=TrainConfig(epochs=2), seed=0)
+JOB = TrainingJob(values=VALUES, target=TWO, train=TrainConfig(epochs=2), seed=0)
 Splits = tuple[LabeledTexts, LabeledTexts]
 
 

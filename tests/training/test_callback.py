@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.numbered import TWO, score
 from tuning import fidelity
-from tuning.evaluation.metrics import score
 from tuning.fidelity import epochs_at, is_evaluated
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.training.callback import EvaluationCallback, Timings, Validation
@@ -37,7 +37,7 @@ def validation(
     return Validation(
         view=mock.Mock(),
         texts=LabeledTexts(no_words, labels),
-        n_classes=2,
+        target=TWO,
         metric=metric,
         patience=9,
         n_epochs=n_epochs,
@@ -64,7 +64,7 @@ def callback_of(rules: Validation) -> EvaluationCallback:
 
 def evaluate(callback: EvaluationCallback, epochs: float, of_all: Probabilities) -> None:
     """Let a training have these probabilities of all texts after a number of epochs."""
-    callback._predict = lambda view, *, n_classes, rows: of_all if rows is None else of_all[rows]
+    callback._predict = lambda view, *, target, rows: of_all if rows is None else of_all[rows]
     callback.on_epoch_end(fidelity.part_at(epochs, PARTS) - 1, {"loss": 0.5})
 
 
@@ -132,7 +132,7 @@ def test_epochs_that_an_own_fit_counts_again_may_be_the_best() -> None:
     callback = callback_of(replace(validation(LABELS), parts=1))
     for number, n_right in ((0, 30), (1, 35), (0, 34), (1, 39)):
         right = right_for(LABELS, np.arange(n_right))
-        callback._predict = lambda view, *, n_classes, rows, right=right: right
+        callback._predict = lambda view, *, target, rows, right=right: right
         callback.on_epoch_end(number, {"loss": 0.5})
     assert (callback.result.best_epoch, callback.result.best_value) == (2, pytest.approx(39 / 40))
 

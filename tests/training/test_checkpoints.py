@@ -13,10 +13,10 @@ import keras_tuner
 import numpy as np
 import pytest
 
+from tests.numbered import TWO, score
 from tests.styles import STYLES, functional
 from tuning.config import TrainConfig
 from tuning.errors import StorageError
-from tuning.evaluation.metrics import score
 from tuning.evaluation.predictions import read_probabilities, write_probabilities
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.models import (
@@ -102,7 +102,7 @@ def train(
     **options: Any,
 ) -> tuple[keras.Model, FitResult]:
     split = {"train": texts(50), "validation": texts(21)}
-    job = TrainingJob(values=VALUES, n_classes=2, train=config, seed=3, **options)
+    job = TrainingJob(values=VALUES, target=TWO, train=config, seed=3, **options)
     return fit(hypermodel or Model(), job, **split, on_epoch=on_epoch, idle_seconds=idle_seconds)
 
 
@@ -335,12 +335,12 @@ def test_saved_model_gives_the_probabilities_that_were_saved(
 ) -> None:
     path, weights = tmp_path / "0007-3.npz", str(tmp_path / "weights.npz")
     _, result = train(hypermodel=hypermodel, weights=weights, predictions=str(path))
-    job = TrainingJob(values=VALUES, n_classes=2, train=CONFIG, seed=3, weights=weights)
+    job = TrainingJob(values=VALUES, target=TWO, train=CONFIG, seed=3, weights=weights)
     built, split = load_trained(hypermodel, job), texts(21)
     view = prediction.make_view(built.model, VALUES, split.texts)
     layer = built.form.to_probabilities
     assert (layer is not None) == isinstance(hypermodel, Logits)
-    probabilities = prediction.predict(built.model, view, n_classes=2, to_probabilities=layer)
+    probabilities = prediction.predict(built.model, view, target=TWO, to_probabilities=layer)
     kept = read_probabilities(path)
     assert kept is not None
     np.testing.assert_allclose(probabilities, kept, atol=1e-6)

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.numbered import TWO, numbered, score
 from tests.padding.graphs import counted_rows
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, SpaceError
-from tuning.evaluation.metrics import score
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.inputs.ngrams import NgramTexts
 from tuning.inputs.token_ids import WordView
@@ -29,9 +29,9 @@ from tuning.spaces.ranges import Values
 from tuning.training import loops
 from tuning.training.batching import View
 from tuning.training.fit import fit, load_trained
+from tuning.training.loss_form import PROBABILITIES
 from tuning.training.prediction import dataset, make_view, predict
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible, TrainingJob
-from tuning.training.targets import PROBABILITIES
 
 VOCAB_SIZE, LENGTH = 20, 8
 VALUES: Values = {"vocab_size": VOCAB_SIZE, "sequence_length": LENGTH}
@@ -117,7 +117,7 @@ def run(
 ) -> tuple[keras.Model, FitResult]:
     job = TrainingJob(
         values=values,
-        n_classes=n_classes,
+        target=numbered(n_classes),
         train=TrainConfig(epochs=epochs, batch_size=batch_size, patience=patience),
         seed=seed,
         **options,
@@ -190,7 +190,7 @@ def test_fit_evaluates_each_epoch_with_the_weights_of_a_training_that_ends_there
     longest, result = run(build, epochs=2)
     losses = []
     for model in (run(build, epochs=1)[0], longest):
-        probabilities = predict(model, make_view(model, VALUES, VALIDATION.texts), n_classes=2)
+        probabilities = predict(model, make_view(model, VALUES, VALIDATION.texts), target=TWO)
         losses.append(score(VALIDATION.labels, probabilities)["loss"])
     np.testing.assert_allclose([epoch["val_loss"] for epoch in metrics_of(result)], losses)
 
@@ -438,7 +438,7 @@ def test_policy_of_a_file_holds_for_every_training_of_its_models(
         model, _ = run(hypermodel, epochs=1, weights=weights)
         assert model.layers[0].compute_dtype == "bfloat16"
         assert run(lambda hp: mean(), epochs=1)[0].layers[0].compute_dtype == "float32"
-    job = TrainingJob(values=VALUES, n_classes=2, train=TrainConfig(), seed=0, weights=weights)
+    job = TrainingJob(values=VALUES, target=TWO, train=TrainConfig(), seed=0, weights=weights)
     loaded = load_trained(hypermodel, job).model
     assert loaded.layers[0].compute_dtype == "bfloat16"
     for ours, theirs in zip(loaded.weights, model.weights, strict=True):
@@ -688,8 +688,8 @@ def test_predict_trimmed_equals_full_padding() -> None:
     short = make_texts(20, longest=5)
     trimmed = make_view(model, VALUES, short.texts)
     assert trimmed.array().shape[1] < LENGTH
-    expected = predict(model, untrimmed(trimmed), n_classes=2)
-    np.testing.assert_allclose(predict(model, trimmed, n_classes=2), expected, atol=1e-6)
+    expected = predict(model, untrimmed(trimmed), target=TWO)
+    np.testing.assert_allclose(predict(model, trimmed, target=TWO), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("masked", [True, False], ids=["sorted_by_length", "as_they_come"])
@@ -699,7 +699,7 @@ def test_predict_gives_rows_in_the_texts_order(masked: bool) -> None:
     # 1,100 texts make three batches.
     view = make_view(model, VALUES, make_texts(1_100).texts)
     expected = model.predict_on_batch(untrimmed(view).array())[:, 0]
-    np.testing.assert_allclose(predict(model, view, n_classes=2)[:, 1], expected, atol=1e-6)
+    np.testing.assert_allclose(predict(model, view, target=TWO)[:, 1], expected, atol=1e-6)
 
 
 def test_no_thread_tunes_the_batches_while_they_are_read() -> None:
@@ -714,7 +714,7 @@ def test_no_thread_tunes_the_batches_while_they_are_read() -> None:
 
 def test_predict_of_no_texts_is_empty() -> None:
     none = make_view(mean(), VALUES, TokenizedTexts(np.empty(0, np.int32), np.zeros(1, np.int64)))
-    assert predict(mean(), none, n_classes=2).shape == (0, 2)
+    assert predict(mean(), none, target=TWO).shape == (0, 2)
 
 
 def word_view_of(values: dict[str, Any]) -> WordView:

@@ -5,6 +5,7 @@ which are refused.
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import tensorflow as tf
 from keras import layers
 
 from tests.commands import Ran, check_prediction
+from tests.numbered import TWO
 from tests.texts import make_reviews, splits_of
 from tuning.config import TrainConfig
 from tuning.documents import structure, unstructure
@@ -41,7 +43,7 @@ TEXTS = [*make_reviews(76)["review_body"].tolist(), *HARD]
 TRAIN, VALIDATION, TEST = TEXTS[:48], TEXTS[48:], ["one text", "another text"]
 SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=25, usual_length=9)
 JOB = TrainingJob(
-    values={"batch_size": 48}, n_classes=2, train=TrainConfig(epochs=2, patience=5), seed=3
+    values={"batch_size": 48}, target=TWO, train=TrainConfig(epochs=2, patience=5), seed=3
 )
 
 Splits = tuple[LabeledTexts, LabeledTexts]
@@ -215,7 +217,7 @@ def test_model_gets_the_texts_and_its_layer_is_adapted_to_the_training_texts(
     assert isinstance(view, TextView)
     assert view.batch(np.array([1, 0])).ravel().tolist() == [VALIDATION[1], VALIDATION[0]]
     x = tf.constant(VALIDATION)
-    ours = predict(model, encoded, n_classes=2)[:, 1]
+    ours = predict(model, encoded, target=TWO)[:, 1]
     np.testing.assert_allclose(ours, np.ravel(model(x[:, None])), atol=1e-6)
 
 
@@ -396,7 +398,7 @@ def write(folder: Path, text: str) -> Path:
 )
 def test_space_of_texts_needs_no_sizes(tmp_path: Path, text: str, names: str) -> None:
     path = write(tmp_path, text)
-    space = declare(path, n_classes=2, sizes=SIZES, try_fit=try_fit)
+    space = declare(path, n_classes=2, sizes=SIZES, try_fit=partial(try_fit, target=TWO))
     assert (space.takes_texts, space.notes) == (True, ())
     assert [item.name for item in space.hyperparameters] == names.split()
     assert structure(json.loads(json.dumps(unstructure(space))), SearchSpace) == space
@@ -409,7 +411,7 @@ def test_trying_a_fit_leaves_a_shared_layer_without_a_vocabulary(
     hypermodel = load_hypermodel(write(tmp_path, OWN_FIT))
     hp = keras_tuner.HyperParameters()
     hp.Fixed("n_classes", 2)
-    try_fit(hypermodel, hp, hypermodel.build(hp), sequence_length=8)
+    try_fit(hypermodel, hp, hypermodel.build(hp), target=TWO, sequence_length=8)
     values: Values = {"dim": 2, "rounds": 1}
     model, _ = train(hypermodel, splits, values=values)
     assert "unknown" not in vectorization_of(model).get_vocabulary()
@@ -432,7 +434,7 @@ def test_mean_of_models_of_texts_is_a_model_of_texts(corpus: Corpus, splits: Spl
     common = common_input([member.inputs for member in members], corpus)
     whole = average(members, common, corpus)
     first, second, mean = (
-        predict(model, make_view(model, {}, splits[1].texts), n_classes=2)
+        predict(model, make_view(model, {}, splits[1].texts), target=TWO)
         for model in (*models, whole)
     )
     np.testing.assert_allclose(mean, 0.25 * first + 0.75 * second, atol=1e-6)

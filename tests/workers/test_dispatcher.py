@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 
 from tests.fake_workers import FakePool, Script, epoch, result_of, trains
+from tests.numbered import TWO
 from tuning.config import Limits, TrainConfig
 from tuning.outcomes import MAX_LOST, FailureReason
 from tuning.training.result import Answer, TrainingJob
@@ -15,7 +16,7 @@ from tuning.workers.dispatcher import Dispatcher, run_jobs
 from tuning.workers.messages import EpochEnded, Train, TrainingEnded, TrainingFailed
 from tuning.workers.pool import AnyWorker
 
-JOB = TrainingJob(values={"units": 2}, n_classes=2, train=TrainConfig(epochs=2), seed=0)
+JOB = TrainingJob(values={"units": 2}, target=TWO, train=TrainConfig(epochs=2), seed=0)
 REQUEST = Train("space.py", "corpus", JOB)
 
 

@@ -1,6 +1,7 @@
 """Messages between the coordinator and a worker: each one is received as it was sent."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from tuning.outcomes import FailureReason
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.spaces.sizes import Sizes
+from tuning.targets.classes import Classes
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 from tuning.workers.messages import (
     Declare,
@@ -51,10 +53,9 @@ SPACE = SearchSpace(
 )
 JOB = TrainingJob(
     values={"lstm_units": 32, "dropout": 0.25, "cell": "lstm", "is_deep": True},
-    n_classes=3,
+    target=Classes(("1", "2", "3")),
     train=TrainConfig(epochs=7, batch_size=64, patience=3, parts_per_epoch=4),
     n_epochs=0.25,
-    class_names=("1", "2", "3"),
     seed=11,
     metric="val_loss",
     known=("lstm_units", "dropout"),
@@ -88,7 +89,7 @@ RESULT = FitResult(
 MESSAGES: tuple[Message, ...] = (
     Declare(
         "spaces/café.py",
-        3,
+        Classes(("1", "2", "3")),
         preset="bert_tiny",
         sizes=Sizes(vocab_size=900, sequence_length=80, all_rows=5_000, usual_length=120),
     ),
@@ -135,7 +136,8 @@ def test_wrong_value_of_a_message_is_named_by_its_path(message: Message) -> None
     values = json.loads(encode(message))
     kind = values.pop("kind")
     for path_pattern, wrong in wrong_values(values):
-        with pytest.raises(ValueError, match=f"^{path_pattern}: ") as refused:
+        pattern = re.sub("n_classes|class_names", r"target: \g<0>", path_pattern)
+        with pytest.raises(ValueError, match=f"^{pattern}: ") as refused:
             decode(json.dumps({"kind": kind, **wrong}).encode())
         assert "\n" not in str(refused.value)
 

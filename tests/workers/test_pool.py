@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.numbered import TWO, numbered
 from tests.paths import ROOT
 from tests.texts import make_reviews, substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig
@@ -136,7 +137,7 @@ def write(tmp_path: Path, *, old: str = "", new: str = "", name: str = "quick") 
 def training(space_path: Path, corpus: Path, **changes: Any) -> Train:
     values = {
         "values": VALUES,
-        "n_classes": 2,
+        "target": TWO,
         "train": TrainConfig(epochs=2, batch_size=64, patience=9),
         "seed": 5,
         "known": tuple(VALUES),
@@ -150,7 +151,7 @@ def result_of(messages: list[Response]) -> FitResult:
 
 
 def declare_in(pool: AnyPool, path: Path, *, n_classes: int = 2) -> SearchSpace:
-    return declared_space(pool, path, n_classes=n_classes)
+    return declared_space(pool, path, target=numbered(n_classes))
 
 
 def next_message(pool: AnyPool, worker: AnyWorker) -> Response | None:
@@ -423,7 +424,7 @@ def test_worker_output_goes_to_the_log(
     space = write(tmp_path, old="hypermodel =", new=f"{noise}hypermodel =")
     workers = [ready_worker(pool, number) for number in (0, 1)]
     for worker in workers:
-        worker.send(Declare(str(space), 2))
+        worker.send(Declare(str(space), TWO))
         # After this answer the worker has redirected its output.
         assert next_message(pool, worker)
     logs = {
@@ -442,7 +443,7 @@ def test_worker_ends_by_itself_when_its_connection_closes(
 ) -> None:
     with Pool(1, log_path=tmp_path / "tuning.log") as pool:
         worker = pool.workers[0]
-        worker.send(training(quick, corpus) if busy else Declare(str(quick), 2))
+        worker.send(training(quick, corpus) if busy else Declare(str(quick), TWO))
         assert next_message(pool, worker)
         worker.connection.close()
         worker.process.join(ANSWER_SECONDS)
@@ -475,7 +476,7 @@ from tuning.workers.messages import Declare
 from tuning.workers.pool import Pool
 
 pool = Pool(2, log_path=Path({str(tmp_path)!r}) / "tuning.log")
-pool.call(Declare({str(quick)!r}, 2))
+pool.call(Declare({str(quick)!r}, numbered(2)))
 print(forkserver._forkserver._forkserver_pid, *(worker.pid for worker in pool.workers), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

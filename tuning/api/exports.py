@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuning.data.files import Progress
-    from tuning.evaluation.metrics import Array
     from tuning.evaluation.scores import Scores
     from tuning.export.manifest import FullManifest
     from tuning.inference.known_tokens import ProblemOf
     from tuning.inference.load import Probabilities
     from tuning.study.handle import StudyHandle
+    from tuning.targets.target import Array
 
 
 class Export:
@@ -112,14 +112,14 @@ class Export:
 
         cleaned = clean(pd.Series(_checked(texts), dtype=object)).tolist()
         outputs, problems = self._outputs(cleaned)
-        names = self.manifest.class_names
+        target = self.manifest.target
         columns: dict[str, Any] = {
             "text": cleaned,
-            "label": [names[winner] for winner in outputs.argmax(axis=1)],
-            "probability": outputs.max(axis=1),
+            "label": target.labels_of(target.decide(outputs)),
+            "probability": target.confidence(outputs),
         }
         if probabilities:
-            columns |= {f"probability_{name}": outputs[:, n] for n, name in enumerate(names)}
+            columns |= {f"probability_{name}": outputs[:, n] for n, name in enumerate(target.names)}
         columns["problem"] = problems
         index = texts.index if isinstance(texts, pd.Series) else None
         return pd.DataFrame(columns, index=index).astype(

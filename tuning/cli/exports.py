@@ -69,7 +69,7 @@ def predict(
 def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
     from tuning.data.stream import MAX_CHARACTERS, problem_of
     from tuning.inference import load as predicting
-    from tuning.inference.label_files import json_values
+    from tuning.inference.label_files import json_values, probability_text
     from tuning.workers.server import stderr_to
 
     problem = problem_of(text)
@@ -83,7 +83,7 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
         sys.stdout.write(json_line(json_values(prediction)) + "\n")
         return
     label = escape(printable(prediction.label, 80))
-    console.print(f"{label}  {prediction.probability:.4f}")
+    console.print(f"{label}  {probability_text(prediction, 4)}".rstrip())
     if prediction.problem:
         warn(f"{prediction.problem}, so the label says little about this text.")
 
@@ -117,9 +117,7 @@ def _predict_file(
         label_files.check_output(output, pattern)
         probabilities = predicting.load_fastest(folder, manifest)
         problem_of = load_problem_of(folder, manifest)
-        labeled = label_files.label(
-            rows, probabilities, manifest.class_names, problem_of=problem_of
-        )
+        labeled = label_files.label(rows, probabilities, manifest.target, problem_of=problem_of)
         write = label_files.write_json_rows if as_json else label_files.write_csv_rows
         with (
             label_files.whole_file(output) if output else contextlib.nullcontext(sys.stdout)

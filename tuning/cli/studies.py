@@ -207,9 +207,11 @@ def data_card(
 
 def spaces() -> None:
     """List the search spaces: hyperparameters, ranges, defaults and number of starting points."""
+    from tuning.targets.kinds import target_of
     from tuning.workers.pool import declared_spaces
 
-    for name, (path, space) in declared_spaces(n_classes=2).items():
+    two_classes = target_of(("negative", "positive"))
+    for name, (path, space) in declared_spaces(target=two_classes).items():
         n = len(space.starting_points)
         points = f"{n} starting point{'' if n == 1 else 's'}"
         console.print(space_table(f"{escape(name)}  {points}  [dim]{escape(str(path))}[/]", space))

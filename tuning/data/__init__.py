@@ -1,1 +1,1 @@
-"""The rows of a data set: sources, tables, labels, splits."""
+"""The rows of a data set: sources, tables, splits."""

@@ -18,6 +18,8 @@ from tuning.data import random_split
 from tuning.data.sources import Reviews
 from tuning.data.text_bytes import BOUNDARY, byte_lengths, joined, split_up
 from tuning.errors import ArgumentError, DataError
+from tuning.metrics import DEFAULT_TARGET
+from tuning.targets.target import Target
 
 
 class SplitKind(Protocol):
@@ -66,7 +68,7 @@ class SplitReviews:
     """
 
     frames: dict[str, pd.DataFrame]
-    class_names: tuple[str, ...]
+    target: Target
     n_duplicates: int
     fingerprint: str
 
@@ -103,9 +105,9 @@ def split_reviews(reviews: Reviews, *, seed: int, kind: str = "random") -> Split
     }
     return SplitReviews(
         frames,
-        reviews.class_names,
+        reviews.target,
         len(texts) - int(texts.max()) - 1,
-        _fingerprint(frames, reviews.class_names),
+        _fingerprint(frames, reviews.target),
     )
 
 
@@ -148,14 +150,16 @@ def folded_digests(texts: pd.Series) -> list[bytes]:
     return [hashlib.blake2b(rest, digest_size=16).digest() for rest in folded]
 
 
-def _fingerprint(frames: dict[str, pd.DataFrame], class_names: tuple[str, ...]) -> str:
-    """Return 16 hex digits over texts and labels in the order of the splits, and class names."""
-    digest = hashlib.sha256(repr(class_names).encode())
+def _fingerprint(frames: dict[str, pd.DataFrame], target: Target) -> str:
+    """Return 16 hex digits over texts and labels in the order of the splits, and the target."""
+    digest = hashlib.sha256(repr(target.names).encode())
+    if target.kind != DEFAULT_TARGET:
+        digest.update(target.kind.encode())
     for name, frame in frames.items():
         for part in (
             name.encode(),
             byte_lengths(frame["text"]).tobytes(),
-            frame["label"].to_numpy().astype(np.int64).tobytes(),
+            frame["label"].to_numpy().astype(target.dtype).tobytes(),
         ):
             digest.update(part)
         for chunk in split_up(frame["text"]):

@@ -29,6 +29,7 @@ from tuning.data.files import (
     utf8,
 )
 from tuning.errors import DataError
+from tuning.text import last_part
 
 MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
 NAMES_OF = {",": "comma", "\t": "tab", ";": "semicolon"}  # of the delimiters, for messages
@@ -287,11 +288,6 @@ def clean(texts: pd.Series) -> pd.Series:
     if texts.dtype == "str":  # Arrow stores these texts in UTF-8.
         return texts.fillna("")
     return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
-
-
-def last_part(column: str) -> str:
-    """Return the last part of a column's path, without spaces, as in a header `text, label`."""
-    return column.rsplit("/", 1)[-1].strip()
 
 
 def choose_column(

@@ -97,6 +97,8 @@ class LinearDisplay:
     def start(self, corpus: Corpus) -> None:
         from tuning.inputs.data_card import REFERENCE_NAME
 
+        if not corpus.target.has_linear_reference:
+            return
         self._folder = corpus.folder
         if (corpus.folder / REFERENCE_NAME).exists():
             self.train()

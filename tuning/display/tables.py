@@ -14,7 +14,6 @@ from rich.table import Table
 from tuning.commands import of_study, repeated, typed
 from tuning.config import MAX_TRIALS
 from tuning.display.console import console, duration, printable, warn
-from tuning.metrics import METRICS
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
 from tuning.templates import render
@@ -138,17 +137,17 @@ def print_test_scores(manifest: FullManifest) -> None:
         title=f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals",
         title_justify="left",
     )
-    others = [METRICS[name] for name in ("f1", "auc", "loss")]  # More columns are too wide.
-    for column in ("model", "epochs", "accuracy", *(metric.label for metric in others)):
+    first, *others = [metric for metric in manifest.target.metrics if metric.is_brief]
+    for column in ("model", "epochs", first.label, *(metric.label for metric in others)):
         table.add_column(
-            column, justify="left" if column == "model" else "right", no_wrap=column == "accuracy"
+            column, justify="left" if column == "model" else "right", no_wrap=column == first.label
         )
     for name, model in named_entries(manifest).items():
         test = [model.test.get(metric.name) for metric in others]
-        accuracy = interval_text(*model.interval("accuracy"))
+        interval = interval_text(*model.interval(first.name))
         cells = ["" if value is None else f"{value:.4f}" for value in test]
         epochs = f"{model.epochs:g}" if isinstance(model, ModelScores) else ""
-        table.add_row(escape(name), epochs, accuracy, *cells)
+        table.add_row(escape(name), epochs, interval, *cells)
     console.print(table)
     exported = exported_name(manifest)
     for sentence in ensemble_sentences(manifest):

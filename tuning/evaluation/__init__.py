@@ -1,3 +1,3 @@
-"""The evaluation of a model's probabilities: metrics, intervals, paired tests, reference models,
-and the test split.
+"""The evaluation of a model's predictions: intervals, paired tests, reference models, and the test
+split.
 """

@@ -122,7 +122,7 @@ def fit_linear_reference(corpus: Corpus) -> LinearReference:
                 split_of(corpus, "train", n_threads=1),
                 split_of(corpus, "validation"),
                 orders=corpus.ngram_orders,
-                n_classes=len(corpus.card.class_names),
+                target=corpus.target,
             )
             documents.write(path, stored)
     return stored

@@ -26,7 +26,6 @@ from tuning.evaluation.linear_reference import (
     Weighting,
     fit_linear_reference,
 )
-from tuning.evaluation.metrics import Array, Labels, score
 from tuning.evaluation.references import (
     MAX_TEXTS,
     NGRAMS,
@@ -40,6 +39,7 @@ from tuning.inputs.contract import IdTexts, TokenizedTexts
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.ngrams import ngrams_of
+from tuning.targets.target import Array, Labels, Target
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
 FIRST_STRENGTH = 10.0  # the C with which orders and weightings are compared (Wang and Manning)
@@ -228,18 +228,18 @@ def all_references(
         (frame["text"].tolist(), frame["label"].to_numpy())
         for frame in (splits.frames["train"], splits.frames["validation"])
     )
-    n_classes = len(splits.class_names)
+    target = splits.target
+    quick = references(train, validation, test_texts, target=target)
+    if not target.has_linear_reference:
+        return dict(quick)
     tuned = ngram_reference(
         split_of(corpus, "train"),
         split_of(corpus, "validation"),
         fit_linear_reference(corpus),
         orders=corpus.ngram_orders,
-        n_classes=n_classes,
+        n_classes=target.width,
     )
-    return {
-        **references(train, validation, test_texts, n_classes=n_classes),
-        NGRAMS: tuned,
-    }
+    return {**quick, NGRAMS: tuned}
 
 
 def ngram_reference(
@@ -273,11 +273,11 @@ def ngram_reference(
 
 
 def tuned_reference(
-    train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], n_classes: int
+    train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], target: Target
 ) -> LinearReference:
     started = time.monotonic()
-    tuned = tune_ngram_model(train, validation, orders=orders, n_classes=n_classes)
-    scores = score(tuned.labels, tuned.probabilities)
+    tuned = tune_ngram_model(train, validation, orders=orders, n_classes=target.width)
+    scores = target.score(tuned.labels, tuned.probabilities)
     return LinearReference(
         about=tuned.about,
         scores={name: None if math.isnan(value) else value for name, value in scores.items()},

@@ -10,7 +10,7 @@ import io
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,15 @@ import numpy.typing as npt
 
 from tuning.atomic_io import write_bytes
 from tuning.data.splits import SplitReviews
-from tuning.evaluation.metrics import Array, Labels
+from tuning.targets.target import Array, Labels, Target
 from tuning.text import visible
 
+# The remedy for a model that gives NaN for texts without words.
+NAN_REMEDY = (
+    "A GlobalAveragePooling1D with a mask, for example, divides by the number of words, which is 0:"
+    " compute the mean with mean_over_words(x, is_word(ids)) of tuning.models.words, or remove"
+    " these texts from the data."
+)
 # Name of the array of probabilities in `test.npz` and in the file of a repeat.
 PROBABILITIES = "probabilities"
 # Errors of NumPy for a file that is missing, damaged or of another kind. A `RuntimeError` comes
@@ -53,12 +59,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's probabilities for the texts of a split.
+    """A model's predictions for the texts of a split.
 
     Attributes:
-        labels: the classes, int64 (n_texts,).
+        labels: (n_texts,).
         lengths: the number of tokens of each text, int64 (n_texts,).
-        probabilities: float (n_texts, n_classes).
+        probabilities: the predictions of `target`, float (n_texts, width).
         when: the time of the evaluation, as the study has recorded it; empty for the validation
             split.
         column: the values of the slice column of the data, if a slice column was named.
@@ -69,12 +75,14 @@ class Predictions:
     probabilities: Array
     when: str = ""
     column: Column | None = None
+    target: Target = field(kw_only=True)
 
     def __post_init__(self) -> None:
         n = len(self.labels)
         column, shape = self.column, self.probabilities.shape
-        fits = len(shape) == 2 and shape[0] == len(self.lengths) == n > 0
-        fits = fits and _are_indices(self.labels, shape[1])
+        fits = shape == (len(self.lengths), self.target.width) and shape[0] == n > 0
+        if self.target.has_probabilities:
+            fits = fits and _are_indices(self.labels, shape[1])
         if column is not None:
             fits = (
                 fits and len(column.codes) == n and _are_indices(column.codes, len(column.groups))
@@ -87,8 +95,8 @@ class Predictions:
 
     @property
     def is_right(self) -> npt.NDArray[np.bool_]:
-        """Whether the class with the highest probability is right, bool (n_texts,)."""
-        right: npt.NDArray[np.bool_] = self.probabilities.argmax(axis=1) == self.labels
+        """Whether the decision is right, bool (n_texts,)."""
+        right: npt.NDArray[np.bool_] = self.target.decide(self.probabilities) == self.labels
         return right
 
 
@@ -139,8 +147,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     )
 
 
-def read_predictions(path: Path) -> Predictions | None:
-    """Return the predictions in a file; None if the file is missing or damaged."""
+def read_predictions(path: Path, target: Target) -> Predictions | None:
+    """Return the predictions in a file; None if it is missing, damaged or of another target."""
     try:
         # NumPy leaves a damaged file open that it has opened itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
@@ -149,11 +157,12 @@ def read_predictions(path: Path) -> Predictions | None:
                 groups = tuple(str(group) for group in saved["groups"])
                 column = Column(str(saved["column"]), groups, saved["codes"].astype(np.int64))
             return Predictions(
-                labels=saved["labels"].astype(np.int64),
+                labels=saved["labels"].astype(target.dtype),
                 lengths=saved["lengths"].astype(np.int64),
                 probabilities=saved[PROBABILITIES].astype(np.float64),
                 when=str(saved["when"]),
                 column=column,
+                target=target,
             )
     except DAMAGED:
         return None

@@ -1,5 +1,5 @@
-"""Reference classifiers for a comparison with a tuned model, which train in seconds: the majority
-class, and TF-IDF with logistic regression. `ngram_model` has the third, which is tuned further.
+"""References for a comparison with a tuned model, which train in seconds: the best constant, and
+TF-IDF with logistic regression. `ngram_model` has the third, which is tuned further.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
-from tuning.evaluation.metrics import Array, Labels
-from tuning.evaluation.scores import MAJORITY
 from tuning.inputs.contract import TokenizedTexts
+from tuning.targets.target import Array, Labels, Target
 
 N_TERMS = 100_000
 # Maximum number of texts of train + validation: more take minutes and improve a linear model
@@ -39,39 +38,45 @@ NGRAMS = "tuned n-grams + logistic regression"
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference classifier that was trained on train + validation, as an exported model is.
+    """A reference that was trained on train + validation, as an exported model is.
 
     Attributes:
-        validation_accuracy: the accuracy of the classifier trained on the training split alone.
-        probabilities: the class probabilities of the test texts, (n_texts, n_classes).
+        validation_accuracy: the accuracy of the reference trained on the training split alone; None
+            for a target without probabilities.
+        probabilities: the predictions for the test texts, (n_texts, width).
         seconds: the time for training and prediction.
     """
 
     about: str
-    validation_accuracy: float
+    validation_accuracy: float | None
     probabilities: Array
     seconds: float
 
     def classify(self, texts: TokenizedTexts) -> Array:
-        """Return the computed probabilities of the test texts: this model takes no ids."""
+        """Return the computed predictions for the test texts: this model takes no ids."""
         return self.probabilities
 
 
-Split = tuple[Sequence[str], Labels]  # texts and their classes
+Split = tuple[Sequence[str], Labels]  # texts and their labels
 
 
 def references(
-    train: Split, validation: Split, test_texts: Sequence[str], *, n_classes: int
+    train: Split, validation: Split, test_texts: Sequence[str], *, target: Target
 ) -> dict[str, Reference]:
     """Return each reference by its name; the labels of the test texts are not needed."""
     started = time.monotonic()
-    counts = np.bincount(np.concatenate([train[1], validation[1]]), minlength=n_classes)
-    accuracy = float(np.mean(validation[1] == np.bincount(train[1], minlength=n_classes).argmax()))
-    shares = np.tile(counts / counts.sum(), (len(test_texts), 1))
-    about = "always the most frequent class"
+    constant = target.constant(np.concatenate([train[1], validation[1]]))
+    decided = target.decide(target.constant(train[1])[None])
+    accuracy = float(np.mean(validation[1] == decided)) if target.has_probabilities else None
+    same = np.tile(constant, (len(test_texts), 1))
+    constant_reference = Reference(
+        target.constant_about, accuracy, same, time.monotonic() - started
+    )
+    if not target.has_linear_reference:
+        return {target.constant_name: constant_reference}
     return {
-        MAJORITY: Reference(about, accuracy, shares, time.monotonic() - started),
-        LINEAR: linear_model(train, validation, test_texts, n_classes=n_classes),
+        target.constant_name: constant_reference,
+        LINEAR: linear_model(train, validation, test_texts, n_classes=target.width),
     }
 
 

@@ -12,12 +12,12 @@ from tuning import documents
 from tuning.documents import OMIT_DEFAULT, prefixed
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, McNemar
+from tuning.targets.kinds import constant_names
 
 ACCURACY = "val_accuracy"
-MAJORITY = "majority class"  # the name of the reference that predicts the most frequent class
-# The keys of the models in the order in which the models are shown. The linear references, which
-# are not listed here, follow.
-SHOWN_FIRST = ("best", "confirmed best", "baseline", MAJORITY)
+# The keys of the models in the order in which the models are shown. The constant reference and the
+# linear references follow.
+SHOWN_FIRST = ("best", "confirmed best", "baseline")
 
 T = TypeVar("T")
 
@@ -70,10 +70,12 @@ class ModelScores(Scores):
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceScores(Scores):
-    """The scores of a reference model, described in `about`, and the seconds of its training."""
+    """The scores of a reference, described in `about`, and the seconds of its training. It has no
+    accuracy if its target has no probabilities.
+    """
 
     about: str
-    validation_accuracy: float
+    validation_accuracy: float | None
     seconds: float
 
 
@@ -185,5 +187,6 @@ def read_test_scores(path: Path) -> TestDocument | None:
 
 
 def _in_order(models: Mapping[str, T]) -> dict[str, T]:
-    """Return values by model with the models of `SHOWN_FIRST` first. JSON sorts the keys."""
-    return {name: models[name] for name in (*SHOWN_FIRST, *models) if name in models}
+    """Return values by model in the order in which they are shown. JSON sorts the keys."""
+    names = (*SHOWN_FIRST, *constant_names(), *models)
+    return {name: models[name] for name in names if name in models}

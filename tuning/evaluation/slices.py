@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tuning.evaluation.metrics import calibration_bins, weighted_scores
 from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.statistics import Interval, wilson_interval
+from tuning.targets.class_scores import calibration_bins
 
 N_LENGTH_BINS = 5  # quantiles of the number of tokens: a fifth of the texts in each
 Rows = npt.NDArray[np.bool_]
@@ -45,9 +45,9 @@ def accuracy_on(predictions: Predictions, rows: Rows | None = None) -> Interval:
     return wilson_interval(int(is_right.sum()), len(is_right))
 
 
-def by_class(predictions: Predictions, class_names: Sequence[str]) -> list[Slice]:
+def by_class(predictions: Predictions) -> list[Slice]:
     """Return the accuracy on the texts of each class, which is the class' recall."""
-    return _slices(predictions, class_names, predictions.labels)
+    return _slices(predictions, predictions.target.names, predictions.labels)
 
 
 def by_length(predictions: Predictions) -> list[Slice]:
@@ -86,8 +86,8 @@ def calibration(predictions: Predictions) -> list[CalibrationBin]:
 
 
 def calibration_error(predictions: Predictions) -> float:
-    labels = predictions.labels
-    scores = weighted_scores(labels, predictions.probabilities, np.ones((1, len(labels))))
+    labels, weights = predictions.labels, np.ones((1, len(predictions.labels)))
+    scores = predictions.target.weighted_scores(labels, predictions.probabilities, weights)
     return float(scores["expected_calibration_error"][0])
 
 

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special, stats
 
-from tuning.evaluation.metrics import Array, Labels, is_correct, weighted_scores
-from tuning.metrics import METRICS
+from tuning.targets.target import Array, Labels, Target
 
 T = TypeVar("T")
 LEVEL = 0.95
@@ -135,22 +134,23 @@ def dunnett_critical_value(n: int, degrees: float) -> float:
 
 
 def score_intervals(
+    target: Target,
     labels: Labels,
-    probabilities: Array,
+    predictions: Array,
     *,
     seed: int,
     codes: Labels | None = None,
     n_resamples: int = N_RESAMPLES,
 ) -> dict[str, Interval]:
-    """Return each score of `weighted_scores` with its interval: the percentile bootstrap over texts
-    (Efron and Tibshirani, 1993).
+    """Return each score of `Target.weighted_scores` with its interval: the percentile bootstrap
+    over texts (Efron and Tibshirani, 1993).
 
     If a class is missing in a resample, a score may be undefined there; its interval leaves the
     resample out. A metric without an interval (`Metric.has_interval`) has no bounds.
 
     Args:
-        labels: int64 (n,).
-        probabilities: (n, n_classes).
+        labels: (n,).
+        predictions: (n, width).
         seed: seed of the resamples.
         codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
             copies of a text are drawn together, because they are one observation.
@@ -159,20 +159,21 @@ def score_intervals(
     n = len(labels)
 
     def scores(weights: Array) -> Array:
-        return np.stack([*weighted_scores(labels, probabilities, weights).values()])
+        return np.stack([*target.weighted_scores(labels, predictions, weights).values()])
 
-    values = weighted_scores(labels, probabilities, np.ones((1, n)))
+    values = target.weighted_scores(labels, predictions, np.ones((1, n)))
     resampled = _resampled(scores, n, codes, seed=seed, n_resamples=n_resamples)
     bounds = {
         name: bootstrap_bounds(of_score) for name, of_score in zip(values, resampled, strict=True)
     }
-    without = [metric.name for metric in METRICS.values() if not metric.has_interval]
+    without = [metric.name for metric in target.metrics if not metric.has_interval]
     bounds |= dict.fromkeys(without, (math.nan, math.nan))
     return {name: Interval(float(value[0]), *bounds[name]) for name, value in values.items()}
 
 
 def score_difference(
     name: str,
+    target: Target,
     labels: Labels,
     first: Array,
     second: Array,
@@ -181,12 +182,12 @@ def score_difference(
     codes: Labels | None = None,
 ) -> Interval:
     """Return a score of the first classifier minus that of the second on the same texts, with the
-    interval of the paired percentile bootstrap. `name` is a key of `weighted_scores`; the other
-    arguments are those of `score_intervals`.
+    interval of the paired percentile bootstrap. `name` is a key of `Target.weighted_scores`; the
+    other arguments are those of `score_intervals`.
     """
 
     def change(weights: Array) -> Array:
-        ours, theirs = (weighted_scores(labels, p, weights)[name] for p in (first, second))
+        ours, theirs = (target.weighted_scores(labels, p, weights)[name] for p in (first, second))
         return ours - theirs
 
     resampled = _resampled(change, len(labels), codes, seed=seed, n_resamples=N_RESAMPLES)
@@ -194,6 +195,7 @@ def score_difference(
 
 
 def accuracy_difference(
+    target: Target,
     labels: Labels,
     first: Array,
     second: Array,
@@ -202,12 +204,13 @@ def accuracy_difference(
     codes: Labels | None = None,
 ) -> Interval:
     """Return the accuracy of the first classifier minus that of the second on the same texts, with
-    the interval of the paired percentile bootstrap. `second` may be (n_models, n, n_classes), of
+    the interval of the paired percentile bootstrap. `second` may be (n_models, n, width), of
     several classifiers whose mean accuracy is subtracted; the other arguments are those of
     `score_intervals`.
     """
     seconds = second.reshape(-1, *first.shape)
-    change = is_correct(labels, first) - is_correct(labels, seconds).mean(axis=0)
+    is_right, others_right = (target.decide(p) == labels for p in (first, seconds))
+    change = is_right - others_right.mean(axis=0)
     codes = np.arange(len(labels)) if codes is None else codes
     sums, sizes = np.bincount(codes, weights=change), np.bincount(codes)
 
@@ -292,12 +295,14 @@ class McNemar:
     p_value: float
 
 
-def mcnemar(labels: Labels, first: Array, second: Array, *, codes: Labels | None = None) -> McNemar:
+def mcnemar(
+    target: Target, labels: Labels, first: Array, second: Array, *, codes: Labels | None = None
+) -> McNemar:
     """Return McNemar's exact test (1947) of two classifiers on the same texts. With `codes`, as for
     `score_intervals`, the first copy of each text counts.
     """
     rows = slice(None) if codes is None else np.unique(codes, return_index=True)[1]
-    is_right, other_right = is_correct(labels, first)[rows], is_correct(labels, second)[rows]
+    is_right, other_right = ((target.decide(p) == labels)[rows] for p in (first, second))
     only_first = int((is_right & ~other_right).sum())
     only_second = int((other_right & ~is_right).sum())
     n = only_first + only_second

@@ -18,8 +18,7 @@ import pandas as pd
 from tuning.data.splits import distinct_codes
 from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, StudyError
-from tuning.evaluation.metrics import NAN_REMEDY, Array, Labels, confusion
-from tuning.evaluation.predictions import Predictions
+from tuning.evaluation.predictions import NAN_REMEDY, Predictions
 from tuning.evaluation.scores import (
     ACCURACY,
     Comparison,
@@ -40,6 +39,7 @@ from tuning.evaluation.statistics import (
 from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus
 from tuning.metrics import metric_of
+from tuning.targets.target import Array, Labels, Target
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
 N_MISTAKES = 200  # number of mistakes that `test.json` keeps, with their texts
@@ -153,14 +153,14 @@ def evaluate_on_test_split(
     compared with the labels: a model that fails reveals nothing about the labels.
 
     Args:
-        classifiers: functions from the split's texts to class probabilities (n_texts, n_classes),
+        classifiers: functions from the split's texts to predictions (n_texts, width),
             by the names of the models; one of them is `BEST`. A model with two names has one
             function.
         trials: the numbers of the models that are trials, by name.
         test_texts: the split's texts, for `mistakes`.
         metric: the study's metric, in which the models are also compared.
     """
-    test, class_names = corpus.split("test"), corpus.card.class_names
+    test, target = corpus.split("test"), corpus.target
     by_classifier = {id(classify): classify(test.texts) for classify in classifiers.values()}
     predictions = {name: by_classifier[id(classify)] for name, classify in classifiers.items()}
     for name, probabilities in predictions.items():
@@ -170,34 +170,45 @@ def evaluate_on_test_split(
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
     codes = distinct_codes(pd.Series(test_texts, dtype=object))
     entries = {
-        name: describe(test.labels, probabilities, class_names, codes=codes, seed=seed)
+        name: describe(target, test.labels, probabilities, codes=codes, seed=seed)
         for name, probabilities in predictions.items()
     }
     best = predictions[BEST]
     comparisons = {
-        name: compare(test.labels, best, probabilities, metric=metric, codes=codes, seed=seed)
+        name: compare(
+            target, test.labels, best, probabilities, metric=metric, codes=codes, seed=seed
+        )
         for name, probabilities in predictions.items()
-        if classifiers[name] is not classifiers[BEST]
+        if classifiers[name] is not classifiers[BEST] and target.has_probabilities
     }
-    mistakes = mistakes_of(test.labels, best, test_texts, class_names)
-    seen = Predictions(test.labels, test.texts.lengths, best, when=when)
+    mistakes = mistakes_of(target, test.labels, best, test_texts)
+    seen = Predictions(test.labels, test.texts.lengths, best, when=when, target=target)
     return TestEvaluation(entries, comparisons, mistakes, seen)
 
 
 def compare(
-    labels: Labels, best: Array, other: Array, *, metric: str, codes: Labels, seed: int
+    target: Target,
+    labels: Labels,
+    best: Array,
+    other: Array,
+    *,
+    metric: str,
+    codes: Labels,
+    seed: int,
 ) -> Comparison:
-    """Return the comparison of two models by their probabilities (n, n_classes)."""
+    """Return the comparison of two models by their probabilities (n, width)."""
     change = None
     if metric != ACCURACY:
         name = metric_of(metric).name
-        change = score_difference(name, labels, best, other, codes=codes, seed=seed)
+        change = score_difference(name, target, labels, best, other, codes=codes, seed=seed)
     # AUC is not defined if a class is missing in every resample; JSON has no NaN.
     is_defined = change is not None and not math.isnan(change.value + change.low)
     return Comparison(
-        accuracy_difference=accuracy_difference(labels, best, other, codes=codes, seed=seed),
+        accuracy_difference=accuracy_difference(
+            target, labels, best, other, codes=codes, seed=seed
+        ),
         metric_difference=change if is_defined else None,
-        **vars(mcnemar(labels, best, other, codes=codes)),
+        **vars(mcnemar(target, labels, best, other, codes=codes)),
     )
 
 
@@ -214,9 +225,9 @@ def _require_numbers(name: str, probabilities: Array, texts: Sequence[str]) -> N
 
 
 def describe(
+    target: Target,
     labels: Labels,
     probabilities: Array,
-    class_names: Sequence[str],
     *,
     seed: int,
     codes: Labels | None = None,
@@ -224,33 +235,44 @@ def describe(
     """Return a model's scores with their intervals; undefined scores are None."""
     intervals = {
         name: ScoreInterval.of(interval)
-        for name, interval in score_intervals(labels, probabilities, codes=codes, seed=seed).items()
+        for name, interval in score_intervals(
+            target, labels, probabilities, codes=codes, seed=seed
+        ).items()
     }
-    by_class = {name: intervals.pop(f"f1_{number}") for number, name in enumerate(class_names)}
+    by_class = {
+        name: intervals.pop(f"f1_{number}")
+        for number, name in enumerate(target.names)
+        if f"f1_{number}" in intervals
+    }
     return Scores(
         test={name: interval.value for name, interval in intervals.items()},
         test_intervals={
             name: (interval.low, interval.high) for name, interval in intervals.items()
         },
         test_f1_by_class=by_class,
-        test_confusion_matrix=confusion(labels, probabilities),
+        test_confusion_matrix=target.confusion(labels, probabilities),
     )
 
 
 def mistakes_of(
-    labels: Labels, probabilities: Array, texts: Sequence[str], class_names: Sequence[str]
+    target: Target, labels: Labels, probabilities: Array, texts: Sequence[str]
 ) -> list[Mistake]:
-    """Return the most confident wrong predictions, at most `N_MISTAKES`."""
-    predicted = probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
+    """Return the most confident wrong predictions, at most `N_MISTAKES`; none for a target without
+    probabilities.
+    """
+    if not target.has_probabilities:
+        return []
+    decided = target.decide(probabilities)
+    confidence = np.array(target.confidence(probabilities), dtype=np.float64)
+    wrong = np.flatnonzero(decided != labels)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:N_MISTAKES]
+    true, predicted = target.labels_of(labels[rows]), target.labels_of(decided[rows])
     return [
         Mistake(
             text=texts[row],
-            label=class_names[labels[row]],
-            predicted=class_names[predicted[row]],
+            label=true[number],
+            predicted=predicted[number],
             probability=float(confidence[row]),
         )
-        for row in rows
+        for number, row in enumerate(rows)
     ]

@@ -164,6 +164,7 @@ def describe_export(
         metric=config.metric,
         text_column=card.text_column,
         class_names=card.class_names,
+        predicts=card.predicts,
         trial=best.trial.number,
         hyperparameters=best.values,
         epochs=best.epochs,

@@ -30,7 +30,6 @@ from tuning.confirmation.plan import trained_of
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.splits import SplitReviews, distinct_codes
 from tuning.errors import ArgumentError, StudyError
-from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
 from tuning.evaluation.statistics import Interval, accuracy_difference
@@ -45,6 +44,7 @@ from tuning.inputs.kinds import IDS, NGRAMS, TEXTS, TOKENS
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.results import StudyDir
 from tuning.spaces.ranges import Value, Values
+from tuning.targets.target import Array, Labels, Target
 from tuning.training import prediction
 
 AUTO = "auto"
@@ -86,6 +86,7 @@ class Ensemble:
 
 def choose_ensemble(
     repeats: Sequence[Repeat],
+    target: Target,
     labels: Labels,
     *,
     best_trial: int,
@@ -118,7 +119,7 @@ def choose_ensemble(
         Member(repeats[index].trial, repeats[index].seed, count / len(chosen))
         for index, count in Counter(chosen).most_common()
     )
-    difference = accuracy_difference(labels, held_out, of_best, codes=codes, seed=seed)
+    difference = accuracy_difference(target, labels, held_out, of_best, codes=codes, seed=seed)
     return Ensemble(members, difference)
 
 
@@ -218,9 +219,14 @@ def choose_members(
     single repeat was chosen, or if the size is "auto" and the ensemble is not better than the
     confirmed best. `warn` gets a sentence then, and if repeats are left out.
     """
+    if not corpus.target.has_probabilities:
+        raise StudyError(
+            "An ensemble must be of models that give probabilities; these models predict a"
+            f" {corpus.target.kind}. Leave ensemble out."
+        )
     n_steps, number = parse_size(size), chosen.trial.number
     labels = corpus.split("validation").labels
-    repeats = _kept_repeats(chosen, shape=(len(labels), len(corpus.card.class_names)), warn=warn)
+    repeats = _kept_repeats(chosen, shape=(len(labels), corpus.target.width), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
         n_seeds = len(chosen.required_confirmation().seeds)
         raise StudyError(
@@ -231,6 +237,7 @@ def choose_members(
         )
     ensemble = choose_ensemble(
         repeats,
+        corpus.target,
         labels,
         best_trial=number,
         n_steps=n_steps,
@@ -492,7 +499,7 @@ def mean_of_members(
     """Return the weighted mean of the members' class probabilities of raw texts, each computed by
     the member alone. So the check of an export also covers how the members were joined.
     """
-    mean = np.zeros((len(texts), len(corpus.card.class_names)))
+    mean = np.zeros((len(texts), corpus.target.width))
     for item, own in zip(models, values, strict=True):
         source = Source.of(item.model, item.inputs, corpus, item.to_probabilities)
         outputs = pipeline_probabilities(source, own, texts)

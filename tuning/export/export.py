@@ -207,8 +207,7 @@ def _evaluate(
 ) -> TestEvaluation:
     if progress:
         progress("evaluating the models on the test split", 0.0)
-    n_classes = len(corpus.card.class_names)
-    of_models = {id(model): model.classifier(n_classes) for model in trained.values()}
+    of_models = {id(model): model.classifier(corpus.target) for model in trained.values()}
     classifiers = {role: of_models[id(model)] for role, model in trained.items()} | {
         name: reference.classify for name, reference in compared.items()
     }

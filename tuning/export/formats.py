@@ -20,7 +20,6 @@ import numpy.typing as npt
 from tuning.atomic_io import translated
 from tuning.data.files import Progress, utf8
 from tuning.errors import ExportError
-from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.statistics import accuracy_difference
 from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormats
 from tuning.export.parity import HOSTILE_TEXTS, check_parity
@@ -32,6 +31,7 @@ from tuning.inputs.corpus import encode
 from tuning.inputs.kinds import IDS, KINDS, kind_of
 from tuning.spaces.ranges import Values
 from tuning.study.housekeeping import size
+from tuning.targets.target import Array, Labels, Target
 from tuning.training import prediction
 from tuning.training.architecture import input_names, is_stock
 from tuning.training.vocabularies import keep_in_config
@@ -77,7 +77,14 @@ def write_formats(
     texts = [*HOSTILE_TEXTS, *(test_texts[row] for row in _parity_rows(len(test_texts), source))]
     expected = expect(texts) if expect else pipeline_probabilities(source, values, texts)
     with ThreadPoolExecutor(N_CHECKS) as checks:
-        check = partial(_check, folder, inputs=source.inputs, texts=texts, expected=expected)
+        check = partial(
+            _check,
+            folder,
+            inputs=source.inputs,
+            target=source.target,
+            texts=texts,
+            expected=expected,
+        )
         try:
             outcomes = _write_all(folder, source, partial(checks.submit, check), progress)
             yield partial(_formats_of, folder, source, outcomes, texts=texts, expected=expected)
@@ -104,8 +111,10 @@ def _formats_of(
         path = folder / FORMATS[name].path
         try:
             probabilities, measured = outcomes[name].result()
-            if FORMATS[name].tolerance is None:
-                change = accuracy_change(labels, probabilities[n_hostile:], expected[n_hostile:])
+            if FORMATS[name].tolerance is None and source.target.has_probabilities:
+                change = accuracy_change(
+                    source.target, labels, probabilities[n_hostile:], expected[n_hostile:]
+                )
                 measured = replace(measured, accuracy=change)
             written[FORMATS[name].path] = measured
         except ExportError as error:
@@ -193,11 +202,17 @@ def _write_all(
 
 
 def _check(
-    folder: Path, name: str, *, inputs: ModelInput, texts: list[str], expected: Array
+    folder: Path,
+    name: str,
+    *,
+    inputs: ModelInput,
+    target: Target,
+    texts: list[str],
+    expected: Array,
 ) -> Checked:
     export_format = format_of(name, inputs)
     probabilities, measurements = check_parity(
-        folder, name, inputs=inputs, texts=texts, expected=expected
+        folder, name, inputs=inputs, target=target, texts=texts, expected=expected
     )
     return probabilities, MeasuredFormat(
         **vars(measurements),
@@ -208,21 +223,24 @@ def _check(
     )
 
 
-def accuracy_change(labels: Labels, probabilities: Array, expected: Array) -> AccuracyChange:
-    change = accuracy_difference(labels, probabilities, expected, seed=0)
+def accuracy_change(
+    target: Target, labels: Labels, probabilities: Array, expected: Array
+) -> AccuracyChange:
+    change = accuracy_difference(target, labels, probabilities, expected, seed=0)
     if not change.value >= -max(MAX_INT8_LOSS, 1 / len(labels)):
         raise ExportError(
             f"The accuracy of a format must be at most {MAX_INT8_LOSS} below the trained model's"
             f" accuracy; on {len(labels)} texts of the test split the difference is"
             f" {-change.value:.4f}."
         )
+    decided, own = target.decide(expected), target.decide(probabilities)
     return AccuracyChange(
-        of_the_model=float(np.mean(expected.argmax(axis=1) == labels)),
-        of_the_form=float(np.mean(probabilities.argmax(axis=1) == labels)),
+        of_the_model=float(np.mean(decided == labels)),
+        of_the_form=float(np.mean(own == labels)),
         change=change.value,
         change_low=change.low,
         change_high=change.high,
-        same_label_share=float(np.mean(probabilities.argmax(axis=1) == expected.argmax(axis=1))),
+        same_label_share=float(np.mean(own == decided)),
     )
 
 
@@ -239,6 +257,6 @@ def pipeline_probabilities(source: Source, values: Values, texts: list[str]) -> 
     return prediction.predict(
         source.model,
         view,
-        n_classes=len(source.class_names),
+        target=source.target,
         to_probabilities=source.to_probabilities,
     )

@@ -15,11 +15,11 @@ from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, ensemble_sentences, named_entries
 from tuning.export.manifest import FullManifest, MeasuredFormat
 from tuning.inference.runtimes import TOKEN_IDS
-from tuning.metrics import METRICS
 from tuning.spaces.ranges import value_text
 from tuning.templates import render
 
 TAGS = {"model.keras": "keras", "model.onnx": "onnx", "model.tflite": "tflite"}
+HUB_METRICS = ("accuracy", "f1")  # Metrics whose names the Hugging Face Hub knows.
 PACKAGES = {
     "tensorflow": "tensorflow",
     "keras": "keras",
@@ -62,7 +62,7 @@ def model_card(manifest: FullManifest) -> str:
 
 def _context(manifest: FullManifest) -> dict[str, Any]:
     names = (
-        "study", "class_names", "export_number", "created", "trial", "space", "seed", "input",
+        "study", "target", "export_number", "created", "trial", "space", "seed", "input",
         "limits", "data_fingerprint", "n_rows", "search", "metric", "epochs", "n_parity_texts",
     )  # fmt: skip
     data_card, formats, search = manifest.data_card, manifest.forms, manifest.search
@@ -78,9 +78,9 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         ),
         "lengths": data_card.length_percentiles,
         "n_evaluations": len(manifest.test_looks),
-        "metrics": [metric.label for metric in METRICS.values()],
+        "metrics": [metric.label for metric in manifest.target.metrics],
         "scores": [
-            [name, *(interval_text(*entry.interval(metric)) for metric in METRICS)]
+            [name, *(interval_text(*entry.interval(m.name)) for m in manifest.target.metrics)]
             for name, entry in named_entries(manifest).items()
         ],
         "corrected_mean": interval_text(mean.value, mean.low, mean.high) if mean else "",
@@ -122,8 +122,8 @@ def _front_matter(manifest: FullManifest) -> str:
     data_name = _printable(_data_name(manifest))
     metrics = [
         {"type": name, "value": round(value, 4), "name": f"Test {name}"}
-        for name in ("accuracy", "f1")
-        if (value := test[name]) is not None
+        for name in HUB_METRICS
+        if (value := test.get(name)) is not None
     ]
     result = {
         "task": {"type": "text-classification"},
@@ -135,7 +135,7 @@ def _front_matter(manifest: FullManifest) -> str:
         "library_name": "keras",
         "pipeline_tag": "text-classification",
         "tags": ["text-classification", *tags],
-        "metrics": ["accuracy", "f1"],
+        "metrics": [metric["type"] for metric in metrics],
         "model-index": [{"name": _printable(manifest.study), "results": [result]}],
     }
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from tuning.documents import structure, unstructure
+from tuning.documents import prefixed, structure, unstructure
 from tuning.errors import ExportError
-from tuning.evaluation.metrics import Array
 from tuning.inference.load import load_unverified
 from tuning.inference.runtimes import FORMATS, format_of
 from tuning.inputs.contract import ModelInput
 from tuning.processes import ChildFailed, run_child
+from tuning.targets.target import Array, Target
 
 RUNTIMES = ("tensorflow", "keras", "keras_hub", "onnxruntime", "ai_edge_litert")
 # Packages that no format may need.
@@ -79,7 +79,7 @@ class ParityRequest:
     """The input of the new process; `alone` are the rows of texts that are predicted alone."""
 
     input: ModelInput
-    n_classes: int
+    target: Target = field(metadata=prefixed(""))
     texts: list[str]
     alone: list[int]
 
@@ -96,18 +96,22 @@ class ParityAnswer:
 
 
 def check_parity(
-    folder: Path, format_name: str, *, inputs: ModelInput, texts: list[str], expected: Array
+    folder: Path,
+    format_name: str,
+    *,
+    inputs: ModelInput,
+    target: Target,
+    texts: list[str],
+    expected: Array,
 ) -> tuple[Array, Measurements]:
-    """Return a format's probabilities for the texts, float64 (n_texts, n_classes), and its
+    """Return a format's predictions for the texts, float64 (n_texts, width), and its
     measurements.
 
     All texts are predicted in batches. The texts of `rows_alone` are also predicted alone,
     because the two predictions of a model that reads the padding may differ.
     """
     rows = rows_alone(len(texts))
-    request = ParityRequest(
-        input=inputs, n_classes=expected.shape[1], texts=texts, alone=rows.tolist()
-    )
+    request = ParityRequest(input=inputs, target=target, texts=texts, alone=rows.tolist())
     results = _run_process(folder, format_name, request)
     in_batch, alone = np.array(results.probabilities), np.array(results.alone)
     path, tolerance = FORMATS[format_name].path, format_of(format_name, inputs).tolerance
@@ -162,7 +166,7 @@ def main(folder: str, format_name: str, values: dict[str, Any]) -> dict[str, Any
     texts = request.texts
     started = time.perf_counter()
     probabilities = load_unverified(
-        Path(folder), format_name, inputs=request.input, n_classes=request.n_classes
+        Path(folder), format_name, inputs=request.input, target=request.target
     )
     probabilities(texts[:1])
     first = time.perf_counter()

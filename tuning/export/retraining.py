@@ -9,6 +9,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +19,6 @@ from optuna.trial import FrozenTrial
 from tuning.config import Limits, StudyConfig
 from tuning.data.files import Progress
 from tuning.errors import ExportError
-from tuning.evaluation.metrics import Array
 from tuning.evaluation.scores import ModelScores, Scores
 from tuning.evaluation.test_split import Classifier
 from tuning.inputs.corpus import Corpus
@@ -34,6 +34,7 @@ from tuning.spaces.ranges import Values
 from tuning.study.prepare import sizes_of
 from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of, busy_seconds, value_of, values_of, was_trained
+from tuning.targets.target import Array, Target
 from tuning.training import fit, loops, prediction
 from tuning.training.result import FitResult
 from tuning.workers.dispatcher import run_jobs
@@ -96,11 +97,11 @@ class Trained:
     expect: Callable[[list[str]], Array] | None = None
     is_ensemble: bool = False
 
-    def classifier(self, n_classes: int) -> Classifier:
+    def classifier(self, target: Target) -> Classifier:
         return lambda texts: prediction.predict(
             self.model,
             prediction.make_view(self.model, self.values, texts),
-            n_classes=n_classes,
+            target=target,
             to_probabilities=self.to_probabilities,
         )
 
@@ -121,10 +122,10 @@ def require_present_space(
 ) -> None:
     now = declare(
         path,
-        n_classes=len(corpus.card.class_names),
+        n_classes=corpus.target.width,
         preset=config.preset,
         sizes=sizes_of(config, corpus),
-        try_fit=loops.try_fit,
+        try_fit=partial(loops.try_fit, target=corpus.target),
     )
     require_same_space(now, recorded, path=path, doing="An export")
     if now.source_sha256 != recorded.source_sha256:

@@ -21,6 +21,7 @@ from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.kinds import KINDS, TEXTS, kind_of, kinds_in
+from tuning.targets.target import Target
 from tuning.training.architecture import (
     as_graph,
     ended_with,
@@ -42,7 +43,7 @@ class Source:
     model: keras.Model
     inputs: ModelInput
     vocabularies: Mapping[str, Any]
-    class_names: list[str]
+    target: Target
     to_probabilities: keras.layers.Layer | None = None
 
     @classmethod
@@ -54,8 +55,7 @@ class Source:
         to_probabilities: keras.layers.Layer | None = None,
     ) -> Source:
         vocabularies = {k.name: k.vocabulary(corpus, inputs) for k in kinds_in(inputs)}
-        names = corpus.card.class_names
-        return cls(model, inputs, vocabularies, names, to_probabilities)
+        return cls(model, inputs, vocabularies, corpus.target, to_probabilities)
 
     @cached_property
     def graph(self) -> keras.Model:
@@ -98,7 +98,7 @@ class Source:
         output = keras.ops.cast(output, "float32")
         if len(output.shape) != 2:
             output = keras.ops.reshape(output, (-1, math.prod(output.shape[1:])))
-        alone = len(self.class_names) == 2 and output.shape[-1] == 1
+        alone = self.target.width == 2 and output.shape[-1] == 1
         return keras.ops.concatenate([1 - output, output], axis=1) if alone else output
 
 
@@ -152,10 +152,10 @@ def raw_text_model(source: Source) -> keras.Model:
 def _write_saved_model(source: Source, path: Path) -> None:
     """Write a SavedModel with two signatures for strings `text` (batch,), or for `Source.specs`.
 
-    `serving_default` returns `probabilities` (batch, n_classes). `classify` returns `label`, a
-    string, and its `probability`, both of shape (batch,).
+    `serving_default` returns `probabilities` (batch, width). `classify` returns `label`, a string,
+    and its `probability`, both of shape (batch,); a target without probabilities has no `classify`.
     """
-    raw, names = raw_text_model(source), tf.constant(source.class_names)
+    raw, names = raw_text_model(source), tf.constant(source.target.names)
     specs = [tf.TensorSpec((None,), tf.string, name="text")]
     if not all(kind.has_layers or kind is TEXTS for kind in kinds_in(source.inputs)):
         specs = source.specs(None, length=None)
@@ -173,7 +173,8 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
     archive = keras.export.ExportArchive()
     archive.track(raw)
-    for name, function in (("serving_default", serve), ("classify", classify)):
+    labels = {"classify": classify} if source.target.has_probabilities else {}
+    for name, function in {"serving_default": serve, **labels}.items():
         archive.add_endpoint(name, function, input_signature=specs)
     archive.write_out(str(path), verbose=False)
 
@@ -225,7 +226,7 @@ def _write_onnx(source: Source, path: Path) -> None:
         graph = write_graph(
             layers,
             length=length,
-            n_classes=len(source.class_names),
+            n_classes=source.target.width,
             input_name=source.specs(None, length=length)[0].name,
         )
     except Unsupported:

@@ -5,7 +5,6 @@ are written before the next chunk is read.
 from __future__ import annotations
 
 import csv
-import math
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from tuning.data.files import PREDICTION_COLUMNS, PREDICTIONS, text_files
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
-from tuning.evaluation.metrics import Array
 from tuning.inference.known_tokens import ProblemOf, no_problem
 from tuning.inference.load import Prediction, Probabilities
+from tuning.targets.target import Array, Target
 from tuning.text import json_line, no_formula
 
 # Maximum size of a chunk, so that the memory does not grow with the file.
@@ -64,7 +65,7 @@ class Counts:
 def label(
     rows: Iterable[Row],
     probabilities: Probabilities,
-    class_names: Sequence[str],
+    target: Target,
     *,
     problem_of: ProblemOf = no_problem,
 ) -> Iterator[Labeled]:
@@ -74,7 +75,7 @@ def label(
     for chunk in chunks(rows):
         order = in_order(chunk)
         outputs = probabilities([chunk[index].text for index in order]) if order else None
-        yield labeled(chunk, order, outputs, class_names, problem_of)
+        yield labeled(chunk, order, outputs, target, problem_of)
 
 
 def in_order(chunk: Sequence[Row]) -> list[int]:
@@ -89,7 +90,7 @@ def labeled(
     chunk: Sequence[Row],
     order: Sequence[int],
     outputs: Array | None,
-    class_names: Sequence[str],
+    target: Target,
     problem_of: ProblemOf,
 ) -> Labeled:
     """Return the rows with their predictions. `outputs` are the probabilities of the rows with the
@@ -98,14 +99,14 @@ def labeled(
     pairs: Labeled = [(row, None) for row in chunk]
     if outputs is None:
         return pairs
-    winners, values = outputs.argmax(axis=1).tolist(), outputs.max(axis=1).tolist()
-    for index, winner, value in zip(order, winners, values, strict=True):
+    undefined = np.isnan(outputs.sum(axis=1))
+    labels, values = target.labels_of(target.decide(outputs)), target.confidence(outputs)
+    for index, is_nan, label, value in zip(order, undefined, labels, values, strict=True):
         row = chunk[index]
-        if math.isnan(value):
+        if is_nan:
             pairs[index] = replace(row, problem="the model gives NaN for the text"), None
         else:
-            text = row.text
-            pairs[index] = row, Prediction(text, class_names[winner], value, problem_of(text))
+            pairs[index] = row, Prediction(row.text, label, value, problem_of(row.text))
     return pairs
 
 
@@ -136,7 +137,7 @@ def write_csv_rows(
 
     def write(row: Row, prediction: Prediction | None) -> None:
         cells = (
-            (prediction.label, f"{prediction.probability:.6f}", prediction.problem)
+            (prediction.label, probability_text(prediction, 6), prediction.problem)
             if prediction
             else ("", "", row.problem)
         )
@@ -159,10 +160,15 @@ def write_json_rows(
     return _write(labeled, write, on_chunk)
 
 
+def probability_text(prediction: Prediction, n_digits: int) -> str:
+    return "" if prediction.probability is None else f"{prediction.probability:.{n_digits}f}"
+
+
 def json_values(prediction: Prediction) -> dict[str, Any]:
+    probability = prediction.probability
     values = {
         "label": prediction.label,
-        "probability": round(prediction.probability, 6),
+        "probability": None if probability is None else round(probability, 6),
         "text": prediction.text,
     }
     return {**values, "problem": prediction.problem} if prediction.problem else values

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.errors import ArgumentError, ExportError
-from tuning.evaluation.metrics import Array, class_probabilities
 from tuning.inference.known_tokens import load_problem_of
 from tuning.inference.manifest import Manifest, read_manifest, verify
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of, load_format, vocabularies
 from tuning.inputs.contract import ModelInput
+from tuning.targets.target import Array, Target
 
 BATCH_SIZE = 256
 # Maximum number of texts of a batch of a pretrained encoder, whose attention needs memory for each
@@ -31,13 +31,14 @@ Probabilities = Callable[[Sequence[str]], Array]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The predicted class of a text, and the probability of that class. `problem` says how many of
-    the text's tokens are known if they are few (`load_problem_of`).
+    """The predicted label of a text, and its probability, which is None for a target without
+    probabilities. `problem` says how many of the text's tokens are known if they are few
+    (`load_problem_of`).
     """
 
     text: str
     label: str
-    probability: float
+    probability: float | None
     problem: str
 
 
@@ -48,7 +49,7 @@ def load(
     manifest: Manifest | None = None,
     n_threads: int | None = None,
 ) -> Probabilities:
-    """Return a function from texts to class probabilities, float64 (n_texts, n_classes).
+    """Return a function from texts to predictions of the target, float64 (n_texts, width).
     `n_threads` is the number of threads of ONNX and LiteRT, by default the number of cores.
     """
     if format_name not in FORMATS:
@@ -66,9 +67,8 @@ def load(
         )
     takes_ids = format_of(format_name, manifest.input).takes == TOKEN_IDS
     verify(folder, manifest, [path, *(vocabularies(manifest.input) if takes_ids else [])])
-    n_classes = len(manifest.class_names)
     return load_unverified(
-        folder, format_name, inputs=manifest.input, n_classes=n_classes, n_threads=n_threads
+        folder, format_name, inputs=manifest.input, target=manifest.target, n_threads=n_threads
     )
 
 
@@ -77,7 +77,7 @@ def load_unverified(
     format_name: str,
     *,
     inputs: ModelInput,
-    n_classes: int,
+    target: Target,
     n_threads: int | None = None,
 ) -> Probabilities:
     """Return the function that `load` returns, for a folder that has no manifest yet."""
@@ -85,10 +85,10 @@ def load_unverified(
     max_rows = ENCODER_BATCH_SIZE if inputs.preset else BATCH_SIZE
 
     def probabilities(texts: Sequence[str]) -> Array:
-        rows = np.empty((len(texts), n_classes))
+        rows = np.empty((len(texts), target.width))
         for indices in batches([len(text) for text in texts], max_rows=max_rows):
             outputs = run([texts[index] for index in indices])
-            rows[indices] = class_probabilities(outputs, n_classes=n_classes)
+            rows[indices] = target.predictions(outputs)
         return rows
 
     return probabilities
@@ -126,15 +126,15 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
     from tuning.data.tables import clean
 
     manifest = read_manifest(folder)
-    names = manifest.class_names
+    target = manifest.target
     probabilities, problem_of = load_fastest(folder, manifest), load_problem_of(folder, manifest)
     for start in range(0, len(texts), BATCH_SIZE):
         batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
-        for text, row in zip(batch, probabilities(batch), strict=True):
+        for text, row in zip(batch, probabilities(batch)[:, None], strict=True):
             if np.isnan(row).any():
                 raise ExportError(
                     f"The model in {folder} gives NaN for this text, because the text contains no"
                     " word. Try another text."
                 )
-            winner = int(row.argmax())
-            yield Prediction(text, names[winner], float(row[winner]), problem_of(text))
+            (label,), (probability,) = target.labels_of(target.decide(row)), target.confidence(row)
+            yield Prediction(text, label, probability, problem_of(text))

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuning.commands import typed
-from tuning.documents import read
+from tuning.documents import OMIT_DEFAULT, read
 from tuning.errors import ExportError, StorageError
 from tuning.inputs.contract import ModelInput
+from tuning.metrics import DEFAULT_TARGET
+from tuning.targets.kinds import target_of
+from tuning.targets.target import Target
 
 # Name of the only file that users may change.
 CARD = "README.md"
@@ -52,6 +55,7 @@ class Manifest:
     """
 
     class_names: list[str]
+    predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
     input: ModelInput
     forms: Mapping[str, ExportedFormat]
     left_out: dict[str, str]
@@ -62,11 +66,14 @@ class Manifest:
     text_column: str | None = None
 
     def __post_init__(self) -> None:
-        if len(self.class_names) < 2:
-            raise ValueError(f"class_names: must be two or more, not {self.class_names}")
+        _ = self.target  # Its names are checked.
         for name in self.files:
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise ValueError(f"files: must be paths below the export's folder, not {name!r}")
+
+    @property
+    def target(self) -> Target:
+        return target_of(self.class_names, self.predicts)
 
 
 def read_manifest(folder: Path) -> Manifest:

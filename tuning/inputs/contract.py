@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tuning.documents import OMIT_DEFAULT
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID, split
+from tuning.targets.target import Labels
 
 if TYPE_CHECKING:
     from tuning.data.files import Progress
@@ -103,10 +104,10 @@ class TokenizedTexts(IdTexts):
 
 @dataclass(frozen=True)
 class LabeledTexts:
-    """The texts and labels of a split; `labels` are int64 (n,)."""
+    """The texts and labels of a split; `labels` are (n,)."""
 
     texts: TokenizedTexts
-    labels: npt.NDArray[np.int64]
+    labels: Labels
 
     def __add__(self, other: LabeledTexts) -> LabeledTexts:
         return LabeledTexts(self.texts + other.texts, np.concatenate([self.labels, other.labels]))

@@ -41,6 +41,7 @@ from tuning.inputs.data_card import (
 )
 from tuning.inputs.kinds import KINDS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
+from tuning.targets.target import Target
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,10 @@ class Corpus:
     @property
     def card(self) -> DataCard:
         return read_card(self.folder)
+
+    @property
+    def target(self) -> Target:
+        return self.card.target
 
     @property
     def is_written(self) -> bool:
@@ -160,7 +165,8 @@ def _write_corpus(
             if progress:
                 progress("tokenizing", done / total)
         np.save(folder / f"{name}.offsets.npy", offsets_of([chunk.lengths for chunk in of_split]))
-        np.save(folder / f"{name}.labels.npy", frame["label"].to_numpy().astype(np.int64))
+        labels = frame["label"].to_numpy().astype(splits.target.dtype)
+        np.save(folder / f"{name}.labels.npy", labels)
     words, numbers = number_words(chunks)
     for name, of_split in chunks.items():
         renumber(folder / f"{name}.ids.npy", of_split, numbers[name])

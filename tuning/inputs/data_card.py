@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +13,12 @@ from tuning import documents
 from tuning.atomic_io import read_json, write_json
 from tuning.data import random_split
 from tuning.data.folders import checksum_of, passes
-from tuning.data.sources import MISSING
 from tuning.data.splits import SplitReviews
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StorageError
+from tuning.metrics import DEFAULT_TARGET
+from tuning.targets.kinds import target_of
+from tuning.targets.target import Target
 
 CARD_NAME = "data_card.json"
 REFERENCE_NAME = "linear_reference.json"  # the scores and settings of a linear model
@@ -68,10 +69,15 @@ class DataCard(DataSource, DataFacts):
     fingerprint: str
     n_rows: dict[str, int]
     class_names: list[str]
+    predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
     majority_share: float
     n_tokens: int
     n_words: int
     checksums: dict[str, int] | None = field(default=None, metadata=OMIT_DEFAULT)
+
+    @property
+    def target(self) -> Target:
+        return target_of(self.class_names, self.predicts)
 
     @property
     def facts(self) -> DataFacts:
@@ -96,17 +102,16 @@ def describe(
     unknown_share: dict[str, float],
 ) -> DataCard:
     """Return the data card. `lengths` contains the number of tokens of each text."""
-    labels = {
-        name: np.bincount(f["label"], minlength=len(splits.class_names))
-        for name, f in splits.frames.items()
-    }
+    target = splits.target
+    labels = {name: target.counts(f["label"].to_numpy()) for name, f in splits.frames.items()}
+    totals = map(sum, zip(*labels.values(), strict=True))
     return DataCard(
         fingerprint=splits.fingerprint,
         n_rows={name: len(frame) for name, frame in splits.frames.items()},
-        class_names=list(splits.class_names),
-        class_counts={name: counts.tolist() for name, counts in labels.items()},
-        # The splits are never empty, so the sum is an array.
-        majority_share=float(sum(labels.values()).max() / len(lengths)),  # type: ignore[union-attr]
+        class_names=[*target.names],
+        predicts=target.kind,
+        class_counts=labels,
+        majority_share=max(totals, default=0) / len(lengths),
         length_percentiles={
             str(p): int(np.percentile(lengths, p)) for p in (5, 25, 50, 75, 95, 99, 100)
         },
@@ -138,24 +143,7 @@ def is_whole(folder: Path, splits: SplitReviews) -> bool:
     def is_of_these_texts() -> bool:
         card = read_card(folder)
         n_rows = {name: len(frame) for name, frame in splits.frames.items()}
-        same = (card.class_names, card.n_rows) == ([*splits.class_names], n_rows)
+        same = (card.target, card.n_rows) == (splits.target, n_rows)
         return same and card.checksums in (None, checksums_of(folder))
 
     return (folder / CARD_NAME).exists() and passes(is_of_these_texts, folder)
-
-
-def doubtful_names(names: Sequence[str]) -> str:
-    """Return which class names are probably the same class, or no class; "" if none is."""
-    folded: dict[str, list[str]] = {}
-    for name in names:
-        folded.setdefault(name.casefold(), []).append(name)
-    doubts = [
-        f"{' and '.join(map(repr, same))} differ in their capitals alone"
-        for same in folded.values()
-        if len(same) > 1
-    ]
-    if missing := [name for name in names if name.lower() in MISSING]:
-        is_single = len(missing) == 1
-        kind = "is a class, not a missing label" if is_single else "are classes, not missing labels"
-        doubts.append(f"{' and '.join(map(repr, missing))} {kind}")
-    return "; ".join(doubts)

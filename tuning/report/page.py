@@ -26,7 +26,6 @@ from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, ensemble_sentences, exported_name, named_entries
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
-from tuning.metrics import METRICS
 from tuning.report import costs, quality
 from tuning.report.confirmation import finalist_rows, missed_sentences
 from tuning.report.figures import report_figures
@@ -50,6 +49,7 @@ from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.study import StudyRecord
 from tuning.study.summary import Summary
+from tuning.targets.target import Target
 from tuning.templates import render
 
 THEMES = {"light": "plotly_white", "dark": "plotly_dark"}  # Plotly's templates
@@ -116,6 +116,7 @@ def page(
 ) -> str:
     config, linear, name = record.config, measured.linear, folder.name
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
+    accuracies = test if card.target.has_probabilities else None
     *plots, cost_plot = (
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
@@ -129,7 +130,7 @@ def page(
         space=space.name,
         config=config,
         answer=answer(summary, confirmation, test, linear),
-        points=_points(summary, confirmation, test, linear),
+        points=_points(summary, confirmation, accuracies, linear),
         verdict=verdict(summary, confirmation),
         linear=linear_sentences(linear, confirmation, test, study=name, metric=config.metric),
         quality=_quality(measured.predictions) if measured.predictions else None,
@@ -139,7 +140,7 @@ def page(
         ],
         architectures=_architectures(summary),
         finalists=_finalists(confirmation),
-        test=_test(test, config.metric) if test else None,
+        test=_test(test, config.metric, card.target) if test else None,
         plots=plots,
         cost_plot=cost_plot,
         advice=[entry.sentence for entry in advice],
@@ -242,9 +243,9 @@ def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int
     return f"{saved} {' '.join(missed) or unknown}"
 
 
-def _test(test: TestDocument, metric: str) -> dict[str, Any]:
+def _test(test: TestDocument, metric: str, target: Target) -> dict[str, Any]:
     scores = [
-        [name, *(interval_text(*entry.interval(metric)) for metric in METRICS)]
+        [name, *(interval_text(*entry.interval(shown.name)) for shown in target.metrics)]
         for name, entry in named_entries(test).items()
     ]
     mistakes = [
@@ -261,7 +262,7 @@ def _test(test: TestDocument, metric: str) -> dict[str, Any]:
                 for name, values in test.comparisons.items()
             ),
         ],
-        "scores": table(["model", *(metric.label for metric in METRICS.values())], scores),
+        "scores": table(["model", *(shown.label for shown in target.metrics)], scores),
         "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
         f"{', '.join(evaluation.when for evaluation in test.test_looks)}.",
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),

@@ -17,9 +17,8 @@ import plotly.graph_objects as go
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.metrics import confusion
 from tuning.evaluation.predictions import Column, Predictions, read_predictions, read_probabilities
-from tuning.evaluation.scores import MAJORITY, TestDocument, read_test_scores
+from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.slices import Slice, accuracy_on, by_class, by_column, by_length, calibration
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
@@ -29,6 +28,7 @@ from tuning.report.html_parts import plain
 from tuning.results import StudyDir
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
+from tuning.targets.kinds import constant_names
 
 BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR = "#0072b2", "#8a94a0", "#d9480f"
 ROW_PIXELS = 46  # Height of a point with its name.
@@ -40,7 +40,6 @@ MAX_COUNTED_CLASSES = 10  # With more classes, the cells of a confusion matrix h
 class Quality:
     predictions: Predictions
     about: str
-    class_names: list[str]
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,20 @@ class Point:
 def read_quality(
     folder: StudyDir, corpus: Corpus, summary: Summary, *, columns: Mapping[str, Column]
 ) -> Quality | None:
-    """Return None if no predictions are stored. `columns` has the values of a column by split;
-    without it, the column that the export has stored is used.
+    """Return None if no predictions are stored, or if they are no probabilities. `columns` has the
+    values of a column by split; without it, the column that the export has stored is used.
     """
     test, confirmation = read_test_scores(folder.test_path), Confirmation.load(folder)
-    class_names, seen = corpus.card.class_names, read_predictions(folder.test_predictions_path)
+    target = corpus.target
+    if not target.has_probabilities:
+        return None
+    seen = read_predictions(folder.test_predictions_path, target)
     is_newest = test and seen and test.test_looks and test.test_looks[-1].when == seen.when
-    if test and seen and is_newest and seen.probabilities.shape[1] == len(class_names):
+    if test and seen and is_newest:
         about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"
-        return Quality(replace(seen, column=columns.get("test", seen.column)), about, class_names)
+        return Quality(replace(seen, column=columns.get("test", seen.column)), about)
     validation, best = corpus.split("validation"), best_of(summary, confirmation)
-    shape = len(validation.labels), len(class_names)
+    shape = len(validation.labels), target.width
     for seed in confirmation.seeds if confirmation and best else []:
         assert best is not None  # for mypy: there would be no seed
         number = best.trial.number
@@ -81,24 +83,25 @@ def read_quality(
                 validation.texts.lengths,
                 kept.astype(np.float64),
                 column=columns.get("validation"),
+                target=target,
             )
             about = (
                 f"The repeat of trial {number} on seed {seed}, on the {shape[0]:,} texts of the"
                 " validation split, on which the trial was chosen"
             )
-            return Quality(known, about, class_names)
+            return Quality(known, about)
     return None
 
 
 def points_on_test(test: TestDocument) -> list[Point]:
-    """Return the accuracy of each model on the test split; the majority class is left out."""
+    """Return the accuracy of each model on the test split; the constant reference is left out."""
     best = [test.scores[name] for name in (BEST, SINGLE) if name in test.scores]
     points = []
     for name, entry in named_entries(test).items():
         numbers = [math.nan if bound is None else bound for bound in entry.interval("accuracy")]
         color = REFERENCE_COLOR if name in test.references else OTHER_COLOR
         color = BEST_COLOR if any(entry is other for other in best) else color
-        if name != MAJORITY:
+        if name not in constant_names():
             points.append(Point(name, Interval(*numbers), color))
     return points
 
@@ -175,9 +178,10 @@ def _range_of(points: Sequence[Point], line: float | None) -> list[float]:
 
 def confusion_figure(quality: Quality) -> go.Figure:
     """A row is a true class; the color of a cell is its share of the row."""
-    matrix = np.array(confusion(quality.predictions.labels, quality.predictions.probabilities))
+    seen = quality.predictions
+    matrix = np.array(seen.target.confusion(seen.labels, seen.probabilities))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    names = [plain(name, width=MAX_CLASS_NAME) for name in quality.class_names]
+    names = [plain(name, width=MAX_CLASS_NAME) for name in seen.target.names]
     positions = list(range(len(names)))
     texts = [
         [f"{n:,}<br>{share:.1%}" for n, share in zip(*row, strict=True)]
@@ -235,7 +239,7 @@ def calibration_figure(quality: Quality) -> go.Figure:
 def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
     column = quality.predictions.column
     parts = [
-        ("Accuracy by class", by_class(quality.predictions, quality.class_names)),
+        ("Accuracy by class", by_class(quality.predictions)),
         ("Accuracy by text length", by_length(quality.predictions)),
     ]
     if column is not None:

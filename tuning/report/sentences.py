@@ -12,13 +12,14 @@ from tuning.commands import typed
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
+from tuning.evaluation.scores import Comparison, TestDocument
 from tuning.evaluation.statistics import DIGITS, Interval, Verdict, as_shown, interval_text
 from tuning.evaluation.test_split import BEST, exported_name
 from tuning.metrics import metric_of, sign
 from tuning.report.confirmation import lower_mean, nothing_better, sentences
 from tuning.study.summary import Best, Summary, best_of
 from tuning.study.trials import is_over_limit, starting_point_text, value_of
+from tuning.targets.kinds import constant_names
 
 
 def answer(
@@ -78,9 +79,10 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     if is_behind and summary.has_costs:
         lead = f"Compare the costs before you use {model}"
     n_texts = sum(map(sum, exported.test_confusion_matrix))
+    texts = f"{n_texts:,} test texts" if n_texts else "the test split"
     value = interval_text(*exported.interval(metric.name))
     compared = f", {' and '.join(clauses)}" if clauses else ""
-    return f"{lead}: its {metric.label} on {n_texts:,} test texts is {value}{compared}."
+    return f"{lead}: its {metric.label} on {texts} is {value}{compared}."
 
 
 def _is_baseline_over_limit(summary: Summary) -> bool:
@@ -214,7 +216,7 @@ def linear_sentences(
 
 
 def _best_linear(test: TestDocument, metric: str) -> str | None:
-    names = [name for name in test.references if name != MAJORITY]
+    names = [name for name in test.references if name not in constant_names()]
 
     def value(name: str) -> float:
         own = test.references[name].test.get(metric_of(metric).name)

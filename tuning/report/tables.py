@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.config import MIN_TEXTS, SPLITS, StudyConfig, given
 from tuning.confirmation.rounds import Confirmation
 from tuning.fidelity import parts_per_epoch
-from tuning.inputs.data_card import DataCard, doubtful_names
+from tuning.inputs.data_card import DataCard
 from tuning.spaces.hyperparameters import optuna_names
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
@@ -188,7 +188,7 @@ def timings_sentence(summary: Summary) -> str:
 
 def data_rows(card: DataCard) -> list[tuple[str, str]]:
     totals = [sum(counts) for counts in zip(*card.class_counts.values(), strict=True)]
-    n_rows, notes = sum(card.n_rows.values()), (card.class_rule, doubtful_names(card.class_names))
+    n_rows, notes = sum(card.n_rows.values()), (card.class_rule, card.target.doubts())
     return [
         (
             "source",
@@ -201,7 +201,7 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
             + f". {card.split_rule}",
         ),
         (
-            "classes",
+            card.target.kind,
             ", ".join(
                 f"{name} {n:,} ({n / n_rows:.1%})"
                 for name, n in zip(card.class_names, totals, strict=True)
@@ -249,10 +249,13 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
-    """Return the command. `tune` has no flag for batch size, patience and split."""
+    """Return the command. `tune` has no flag for batch size, patience, and the kinds of split and
+    target.
+    """
     settings = {**vars(config), **vars(config.data)}
     train, costs = settings.pop("train"), settings.pop("costs")
-    del settings["split"], settings["split_column"]
+    for name in ("split", "split_column", "predicts"):
+        del settings[name]
     settings |= {"epochs": train.epochs, "n_trials": n_trials}
     if costs:
         settings["objectives"] = ",".join([settings.pop("metric"), *costs])

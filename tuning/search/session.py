@@ -115,7 +115,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
         space = declared_space(
             pool,
             space_path,
-            n_classes=len(corpus.card.class_names),
+            target=corpus.target,
             preset=config.preset,
             sizes=sizes_of(config, corpus),
         )

@@ -40,9 +40,9 @@ from tuning.serving.schemas import (
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from tuning.evaluation.metrics import Array
     from tuning.inference.load import Probabilities
     from tuning.inference.manifest import Manifest
+    from tuning.targets.target import Array, Target
 
 # Maximum number of connections that the operating system holds until asyncio accepts them. asyncio
 # accepts all of them at once, before `MAX_CONNECTIONS` is checked. With a backlog of 256, a flood
@@ -82,10 +82,7 @@ def make_app(
     }
     app = FastAPI(
         title="Text classifier",
-        description=(
-            f"Labels texts with the model of study {manifest.study!r}:"
-            f" {', '.join(manifest.class_names)}."
-        ),
+        description=f"The model of study {manifest.study!r}. {manifest.target.sentence}",
         version=manifest.created or "0",
         docs_url=None,
         redoc_url=None,
@@ -103,7 +100,7 @@ def make_app(
             ) from error
 
     def predictions(texts: Sequence[str], outputs: Array) -> list[dict[str, Any]]:
-        return _predictions(texts, outputs, names=manifest.class_names, problem_of=problem_of)
+        return _predictions(texts, outputs, target=manifest.target, problem_of=problem_of)
 
     of_predict = TypeAdapter[Any](OneText | ManyTexts)
 
@@ -139,7 +136,7 @@ def make_app(
         words = [
             # Adding 0.0 makes 0.0 out of -0.0.
             {"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0}
-            for word in effects(hidden, outputs)
+            for word in effects(hidden, outputs, manifest.target)
         ]
         return JSONResponse(
             {
@@ -158,7 +155,7 @@ def make_app(
     add_routes(
         app,
         batcher,
-        manifest.class_names,
+        manifest.target,
         text_column=manifest.text_column,
         problem_of=problem_of,
     )
@@ -191,7 +188,7 @@ async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) ->
 
 
 def _predictions(
-    texts: Sequence[str], outputs: Array, *, names: list[str], problem_of: ProblemOf
+    texts: Sequence[str], outputs: Array, *, target: Target, problem_of: ProblemOf
 ) -> list[dict[str, Any]]:
     (undefined,) = np.nonzero(np.isnan(outputs).any(axis=1))
     if undefined.size:
@@ -199,15 +196,17 @@ def _predictions(
             422,
             f"The model gives NaN for text {undefined[0]}, which has no word of its vocabulary.",
         )
-    winners = outputs.argmax(axis=1).tolist()
+    labels, probabilities = target.labels_of(target.decide(outputs)), target.confidence(outputs)
     return [
         {
-            "label": names[winner],
-            "probability": row[winner],
-            "probabilities": dict(zip(names, row, strict=True)),
+            "label": label,
+            "probability": None if probability is None else float(np.round(probability, 6)),
+            "probabilities": dict(zip(target.names, row, strict=False)),
             "problem": problem_of(text),
         }
-        for text, winner, row in zip(texts, winners, outputs.round(6).tolist(), strict=True)
+        for text, label, probability, row in zip(
+            texts, labels, probabilities, outputs.round(6).tolist(), strict=True
+        )
     ]
 
 

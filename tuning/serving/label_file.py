@@ -30,7 +30,14 @@ from tuning.data.sources import TEXT_COLUMNS
 from tuning.data.stream import Row, rows_of
 from tuning.data.tables import choose_column, named_column, trained_column
 from tuning.errors import DataError
-from tuning.inference.label_files import Counts, Labeled, chunks, in_order, labeled
+from tuning.inference.label_files import (
+    Counts,
+    Labeled,
+    chunks,
+    in_order,
+    labeled,
+    probability_text,
+)
 from tuning.serving.guard import FILE_PATH
 from tuning.serving.microbatch import Busy, MicroBatcher
 from tuning.serving.schemas import MAX_TEXTS
@@ -40,8 +47,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import Receive, Scope, Send
 
-    from tuning.evaluation.metrics import Array
     from tuning.inference.known_tokens import ProblemOf
+    from tuning.targets.target import Array, Target
 
 FORMATS = ("csv", "tsv")
 MAX_FILE = 100_000_000
@@ -57,14 +64,14 @@ SECONDS_UNTIL_AGAIN = 0.2  # time until the next try if too many texts wait for 
 def add_routes(
     app: FastAPI,
     batcher: MicroBatcher,
-    class_names: Sequence[str],
+    target: Target,
     *,
     text_column: str | None,
     problem_of: ProblemOf,
 ) -> None:
     """Add the two routes. They are for the page, so the schema of the interface lacks them."""
     app.state.n_files = 0
-    labels = _LabelFile(batcher, class_names, problem_of)
+    labels = _LabelFile(batcher, target, problem_of)
     app.router.routes.append(Route(FILE_PATH, labels, methods=["POST"]))
 
     @app.post("/columns", include_in_schema=False)
@@ -107,7 +114,7 @@ class _LabelFile:
     """
 
     batcher: MicroBatcher
-    class_names: Sequence[str]
+    target: Target
     problem_of: ProblemOf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +134,7 @@ class _LabelFile:
             while chunk := await run_in_threadpool(next, parts, None):
                 order = in_order(chunk)
                 outputs = await self._outputs([chunk[index].text for index in order])
-                part = labeled(chunk, order, outputs, self.class_names, self.problem_of)
+                part = labeled(chunk, order, outputs, self.target, self.problem_of)
                 yield file.line(part, with_header=first == 0)
                 first += len(part)
         except DataError as error:
@@ -168,7 +175,7 @@ class _Output:
             self._write(text, [*self._header, *ADDED])
         for row, prediction in part:
             added = (
-                [no_formula(prediction.label), f"{prediction.probability:.6f}", prediction.problem]
+                [no_formula(prediction.label), probability_text(prediction, 6), prediction.problem]
                 if prediction
                 else ["", "", row.problem]
             )

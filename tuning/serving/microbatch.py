@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tuning.evaluation.metrics import Array
 from tuning.inference.load import Probabilities
+from tuning.targets.target import Array
 
 # Maximum number of texts in one call of the model, unless a single request has more.
 MAX_BATCH = 1_024

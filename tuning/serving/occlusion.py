@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tuning.evaluation.metrics import Array
 from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.contract import ModelInput
+from tuning.targets.target import Array, Target
 
 # Maximum number of different words that are hidden for one explanation; an explanation contains the
 # number of words that were left out.
@@ -94,11 +94,11 @@ def _visible(n_tokens: int, inputs: ModelInput) -> npt.NDArray[np.int64]:
     return np.concatenate([positions[: length - n_last], positions[n_tokens - n_last :]])
 
 
-def effects(hidden: Hidden, probabilities: Array) -> list[Word]:
+def effects(hidden: Hidden, probabilities: Array, target: Target) -> list[Word]:
     """Return the words with their effects, the largest effect first, without the words without
-    which the model gives NaN. `probabilities` are those of `hidden.texts`, (n_texts, n_classes).
+    which the model gives NaN. `probabilities` are those of `hidden.texts`, (n_texts, width).
     """
-    label = int(probabilities[0].argmax())
+    label = int(target.decide(probabilities[:1])[0]) if target.has_probabilities else 0
     lost = (probabilities[0, label] - probabilities[1:, label]).tolist()
     words = [
         Word(word, count, effect)

@@ -18,18 +18,18 @@ import keras_tuner
 import numpy as np
 
 from tuning.errors import SpaceBug
-from tuning.evaluation.metrics import Array, Labels
 from tuning.inputs.contract import LabeledTexts
 from tuning.inputs.kinds import TEXTS
 from tuning.inputs.texts import TextView
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import build, check_declared, has_own_fit
 from tuning.spaces.models import refuse_unknown_steps
+from tuning.targets.target import Labels
 from tuning.training import checkpoints, prediction
 from tuning.training.architecture import ensure_built
 from tuning.training.batching import View, in_order
+from tuning.training.loss_form import LossForm, form_of_loss
 from tuning.training.result import FitResult, TrainingJob
-from tuning.training.targets import LossForm, form_of_loss
 from tuning.training.vocabularies import adapt_to_texts
 
 # The trainable variables of the models of this process, by their ids.
@@ -41,7 +41,7 @@ class EncodedSplit:
     """A split as a model takes it, with a target for each text in the encoding of the loss."""
 
     view: View
-    targets: Array | Labels
+    targets: Labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,8 @@ class BuiltModel:
     def _adapt_by_hypermodel(self, view: View, labels: Labels) -> None:
         """Call the hypermodel's `adapt(hp, model, x, y)`.
 
-        `x` is a `tf.data.Dataset` of batches of the model's input, in the order of `y`, the class
-        numbers, int64 (n,).
+        `x` is a `tf.data.Dataset` of batches of the model's input, in the order of `y`, the labels,
+        such as class numbers, int64 (n,).
         """
         batches = in_order(view)
         before = _configs(self.model)
@@ -155,9 +155,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     )
     refuse_unknown_steps(model)
     _require_new_variables(model)
-    form = form_of_loss(
-        model, n_classes=job.n_classes, sequence_length=length, class_names=job.class_names
-    )
+    form = form_of_loss(model, job.target, sequence_length=length)
     result = FitResult()
     if job.checkpoint and job.resume:
         result = checkpoints.load(Path(job.checkpoint), model)

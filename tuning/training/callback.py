@@ -15,11 +15,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from tuning.evaluation.metrics import Array, score
 from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
 from tuning.inputs.contract import LabeledTexts, Rows
 from tuning.metrics import METRICS, metric_of, sign
 from tuning.outcomes import FailureReason
+from tuning.targets.target import Array, Target
 from tuning.training import checkpoints
 from tuning.training.batching import View
 from tuning.training.prediction import Predictor
@@ -56,7 +56,7 @@ class Validation:
 
     view: View | None
     texts: LabeledTexts | None
-    n_classes: int
+    target: Target
     metric: str
     patience: float
     n_epochs: float
@@ -76,7 +76,9 @@ class Validation:
 
     @functools.cached_property
     def _has_rare_class(self) -> bool:
-        labels = self.texts.labels if self.texts else np.zeros(0, np.int64)
+        if self.texts is None:
+            return False
+        labels = self.target.strata(self.texts.labels)
         return len(np.unique(labels[evaluation_rows(0, len(labels))])) < len(np.unique(labels))
 
 
@@ -133,10 +135,10 @@ class EvaluationCallback(keras.callbacks.Callback):
         validation = self._validation
         if validation.view is None or validation.texts is None:
             return
-        labels, n_classes = validation.texts.labels, validation.n_classes
+        labels, target = validation.texts.labels, validation.target
         rows = validation.rows(number)
         with final_weights(self._trained):
-            probabilities = self._predict(validation.view, n_classes=n_classes, rows=rows)
+            probabilities = self._predict(validation.view, target=target, rows=rows)
         if not np.isfinite(probabilities).all():
             raise Infeasible(
                 FailureReason.NAN_LOSS, f"the model's output is not finite in epoch {number:g}"
@@ -144,7 +146,8 @@ class EvaluationCallback(keras.callbacks.Callback):
         self._evaluated, self.probabilities = rows, probabilities
         labels = labels if rows is None else labels[rows]
         metrics |= {
-            METRICS[name].objective: value for name, value in score(labels, probabilities).items()
+            METRICS[name].objective: value
+            for name, value in target.score(labels, probabilities).items()
         }
 
     def _record(self, epoch: Epoch) -> None:
@@ -197,7 +200,8 @@ class EvaluationCallback(keras.callbacks.Callback):
             return self.result.best_value - value
         of_best = next(epoch for epoch in self.result.history if epoch.number == best_epoch)
         own = rows if self._evaluated is None else np.searchsorted(self._evaluated, rows)
-        scores = score(validation.texts.labels[rows], self.probabilities[own])
+        labels = validation.texts.labels[rows]
+        scores = validation.target.score(labels, self.probabilities[own])
         return of_best.metrics[validation.metric] - scores[metric_of(validation.metric).name]
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tuning.documents import structure, unstructure
-from tuning.evaluation.metrics import Array
 from tuning.evaluation.predictions import DAMAGED, write_arrays
+from tuning.targets.target import Array
 from tuning.training.result import Epoch, FitResult
 from tuning.training.vocabularies import assign_lookups, lookup_state
 

@@ -21,13 +21,13 @@ import tensorflow as tf
 
 from tuning.config import exceeded
 from tuning.errors import SpaceBug, StorageError
-from tuning.evaluation.metrics import NAN_REMEDY, Array
-from tuning.evaluation.predictions import write_probabilities
+from tuning.evaluation.predictions import NAN_REMEDY, write_probabilities
 from tuning.hardware import peak_memory_mb, reset_peak_memory, return_memory
 from tuning.inputs.contract import LabeledTexts, Rows
 from tuning.outcomes import FailureReason
 from tuning.spaces.keras_settings import clear_session, keras_settings_of
 from tuning.spaces.loading import has_own_fit
+from tuning.targets.target import Array
 from tuning.training import checkpoints, prediction
 from tuning.training.batching import View, training_batches
 from tuning.training.built_model import (
@@ -89,7 +89,7 @@ def fit(
             rules = Validation(
                 view=validation_split.view if validation_split else None,
                 texts=validation,
-                n_classes=job.n_classes,
+                target=job.target,
                 metric=job.metric,
                 patience=job.train.patience if job.n_epochs is None else math.inf,
                 n_epochs=built.n_epochs,
@@ -181,9 +181,8 @@ def _save_predictions(
     If the disk has no space, the probabilities are not kept.
     """
     if probabilities is None or has_own_fit(built.hypermodel):
-        n_classes = built.job.n_classes
         predict = prediction.Predictor(built.model, built.form.to_probabilities)
-        probabilities = predict(validation.view, n_classes=n_classes)
+        probabilities = predict(validation.view, target=built.job.target)
     try:
         write_probabilities(Path(built.job.predictions or ""), probabilities)
     except StorageError as error:

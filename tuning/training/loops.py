@@ -26,13 +26,14 @@ from tuning.kernels.products import fast_products
 from tuning.outcomes import FailureReason
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import check_declared, has_own_fit
+from tuning.targets.target import Target
 from tuning.training.architecture import ensure_built, without_padding
 from tuning.training.batching import View, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.callback import EvaluationCallback
+from tuning.training.loss_form import form_of_loss
 from tuning.training.prediction import dataset, example_input, without_objects
 from tuning.training.result import Infeasible
-from tuning.training.targets import form_of_loss
 from tuning.training.vocabularies import placeholder_vocabularies
 
 logger = logging.getLogger(__name__)
@@ -288,7 +289,12 @@ def _require_memory(views: list[View]) -> None:
 
 
 def try_fit(
-    hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model, *, sequence_length: int
+    hypermodel: keras_tuner.HyperModel,
+    hp: Any,
+    model: keras.Model,
+    *,
+    target: Target,
+    sequence_length: int,
 ) -> None:
     """Run a hypermodel's own `fit` for one epoch on a few rows of ones. The hyperparameters that
     `fit` declares are added to `hp`.
@@ -296,12 +302,11 @@ def try_fit(
     `sequence_length`: number of tokens of a text for a space that declares none.
     """
     values = {"sequence_length": sequence_length, **hp.values}
-    length, n_classes = int(values["sequence_length"]), int(hp.get("n_classes"))
+    length = int(values["sequence_length"])
     ensure_built(model, sequence_length=length)
     x = without_objects(example_input(model, values, n_rows=N_TRIAL_ROWS))
-    labels = np.arange(N_TRIAL_ROWS, dtype=np.int64) % n_classes
-    form = form_of_loss(model, n_classes=n_classes, sequence_length=length)
-    y = form.encode_labels(labels)
+    form = form_of_loss(model, target, sequence_length=length)
+    y = form.encode_labels(target.examples(N_TRIAL_ROWS))
     probe = _Probe()
     with placeholder_vocabularies(model), _quiet(model):
         try:

@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from tuning.errors import SpaceBug
-from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.inputs.contract import InputView, Rows, Shape, TokenizedTexts
 from tuning.inputs.kinds import KINDS, TEXTS, kind_of
 from tuning.spaces.files import run_user_code
+from tuning.targets.target import Array, Labels, Target
 from tuning.training.architecture import ignores_padding, input_names
 from tuning.training.batching import Batch, View, as_input, evaluation_batches
 
@@ -144,13 +144,13 @@ class Predictor:
         self._step: Any = None
         self._train_function: Any = None
 
-    def __call__(self, view: View, *, n_classes: int, rows: Rows | None = None) -> Array:
-        """Return the class probabilities of these rows in ascending order, by default of every
-        text, float64 array of shape (n_rows, n_classes).
+    def __call__(self, view: View, *, target: Target, rows: Rows | None = None) -> Array:
+        """Return the predictions for these rows in ascending order, by default of every
+        text, float64 array of shape (n_rows, target.width).
         """
         batches = evaluation_batches(view, rows)
         if not batches:
-            return np.empty((0, n_classes))
+            return np.empty((0, target.width))
         # `compile` removes the train function: an own `fit` may change and compile its model again.
         if self._step is None or self._train_function is not self._model.train_function:
             self._train_function = self._model.train_function
@@ -163,7 +163,7 @@ class Predictor:
         # A single output may be in a list or a dictionary.
         output = np.asarray(outputs[0] if len(outputs) == 1 else outputs)
         probabilities = run_user_code(
-            lambda: class_probabilities(output, n_classes=n_classes),
+            lambda: target.predictions(output),
             doing="reading the model's output",
         )
         ordered: Array = probabilities[np.argsort(np.concatenate(batches))]
@@ -187,10 +187,10 @@ def predict(
     model: keras.Model,
     view: View,
     *,
-    n_classes: int,
+    target: Target,
     to_probabilities: keras.layers.Layer | None = None,
 ) -> Array:
-    return Predictor(model, to_probabilities)(view, n_classes=n_classes)
+    return Predictor(model, to_probabilities)(view, target=target)
 
 
 def latency_ms(model: keras.Model, values: Mapping[str, Any]) -> float:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tuning.config import TrainConfig
+from tuning.documents import prefixed
 from tuning.outcomes import FailureReason
 from tuning.spaces.ranges import Values
+from tuning.targets.target import Target
 
 
 class Answer(StrEnum):
@@ -43,7 +45,6 @@ class TrainingJob:
 
     Args:
         seed: seed of the initial weights, the dropout and the order of the texts.
-        class_names: the names of the classes, for messages.
         n_epochs: exact number of epochs of the training, which may be a fraction; None if `train`
             decides when it ends.
         known: names of the hyperparameters that the search space declares. If empty, the names
@@ -63,10 +64,9 @@ class TrainingJob:
     """
 
     values: Values
-    n_classes: int
+    target: Target = field(metadata=prefixed(""))
     train: TrainConfig
     seed: int
-    class_names: tuple[str, ...] = ()
     n_epochs: float | None = None
     metric: str = "val_accuracy"
     known: tuple[str, ...] = ()

@@ -11,24 +11,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
 from tuning.config import StudyConfig
-from tuning.documents import structure, unstructure
+from tuning.documents import prefixed, structure, unstructure
 from tuning.inputs.corpus import Corpus
 from tuning.outcomes import FailureReason
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.spaces.sizes import Sizes
+from tuning.targets.target import Target
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 
 @dataclass(frozen=True)
 class Declare:
     path: str
-    n_classes: int
+    target: Target = field(metadata=prefixed(""))
     preset: str | None = None
     sizes: Sizes | None = None
 
@@ -116,8 +117,7 @@ def train_request(
 ) -> Train:
     job = TrainingJob(
         values=values,
-        n_classes=len(corpus.card.class_names),
-        class_names=tuple(corpus.card.class_names),
+        target=corpus.target,
         train=config.train,
         seed=config.seed,
         metric=config.metric,

@@ -27,6 +27,7 @@ from tuning.hardware import available_cores, memory_limit
 from tuning.spaces.files import list_spaces
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.sizes import Sizes
+from tuning.targets.target import Target
 from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
 from tuning.workers.server import copy_server_output, start_server
@@ -245,11 +246,11 @@ def declared_space(
     pool: AnyPool,
     path: Path,
     *,
-    n_classes: int,
+    target: Target,
     preset: str | None = None,
     sizes: Sizes | None = None,
 ) -> SearchSpace:
-    answer = pool.call(Declare(str(path), n_classes, preset, sizes))
+    answer = pool.call(Declare(str(path), target, preset, sizes))
     assert isinstance(answer, SpaceDeclared)  # The only other answer is an error.
     return answer.space
 
@@ -281,12 +282,12 @@ def with_memory(limits: Limits, *, n_workers: int) -> Limits:
     return replace(limits, trial_memory_mb=max(share_mb, MIN_MEMORY_MB))
 
 
-def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
+def declared_spaces(*, target: Target) -> dict[str, tuple[Path, SearchSpace]]:
     spaces = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         Pool(1, log_path=Path(folder) / "worker.log") as pool,
     ):
         for name, path in list_spaces().items():
-            spaces[name] = (path, declared_space(pool, path.absolute(), n_classes=n_classes))
+            spaces[name] = (path, declared_space(pool, path.absolute(), target=target))
     return spaces

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -194,10 +195,10 @@ class _WorkerState:
 
         space = declare(
             Path(message.path),
-            n_classes=message.n_classes,
+            n_classes=message.target.width,
             preset=message.preset,
             sizes=message.sizes,
-            try_fit=try_fit,
+            try_fit=partial(try_fit, target=message.target),
         )
         return SpaceDeclared(space)
 

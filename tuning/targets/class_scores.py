@@ -1,99 +1,34 @@
-"""A model's outputs as class probabilities, and the metrics of probabilities by their formulas."""
+"""The metrics of class probabilities by their formulas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tuning.metrics import METRICS
-
-Array = npt.NDArray[np.floating[Any]]
-Labels = npt.NDArray[np.int64]
+from tuning.targets.target import Array, Labels
 
 N_CALIBRATION_BINS = 15  # as Guo et al. (ICML 2017)
-# The remedy for a model that gives NaN for texts without words.
-NAN_REMEDY = (
-    "A GlobalAveragePooling1D with a mask, for example, divides by the number of words, which is 0:"
-    " compute the mean with mean_over_words(x, is_word(ids)) of tuning.models.words, or remove"
-    " these texts from the data."
-)
-
-
-def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
-    """Return a model's outputs as probabilities of all classes, float64 (n, n_classes). The outputs
-    of several sigmoids stay as they are: they do not sum to 1.
-
-    Args:
-        outputs: (n, 1) or (n,), the probability of class 1, for two classes; or (n, n_classes).
-        n_classes: the number of classes in the data.
-    """
-    outputs = outputs.reshape(len(outputs), -1).astype(np.float64)
-    if outputs.shape[1] == 1 and n_classes == 2:
-        outputs = np.hstack([1 - outputs, outputs])
-    if outputs.shape[1] != n_classes:
-        ends = ["Dense(1, 'sigmoid')"] * (n_classes == 2) + [f"Dense({n_classes}, 'softmax')"]
-        is_five = n_classes == 2 and outputs.shape[1] == 5
-        raise ValueError(
-            f"The model must give one probability of class 1 (for two classes) or {n_classes} of"
-            f" them; it gives {outputs.shape[1]} numbers a text. End it with {' or '.join(ends)}."
-            + (" positive_from=0 makes each number of stars a class." if is_five else "")
-        )
-    finite = outputs[np.isfinite(outputs)]
-    if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):
-        raise ValueError(
-            f"The model must give probabilities; it gives numbers from {finite.min():.3g} to"
-            f" {finite.max():.3g}. End it with a sigmoid or softmax."
-        )
-    return outputs
-
-
-def is_correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:
-    """Return whether the class with the highest probability is the label, bool (…, n), for
-    probabilities (…, n, n_classes).
-    """
-    correct: npt.NDArray[np.bool_] = probabilities.argmax(axis=-1) == labels
-    return correct
-
-
-def confusion(labels: Labels, probabilities: Array) -> list[list[int]]:
-    """Return the number of texts by true class (rows) and predicted class (columns)."""
-    texts = WeightedTexts(labels, probabilities, np.ones((1, len(labels))))
-    counts: list[list[int]] = texts.confusion[0].astype(int).tolist()
-    return counts
 
 
 @dataclass(frozen=True)
 class WeightedTexts:
-    """The labels and the probabilities of texts, for many weightings of the texts at once.
-
-    A resample of the bootstrap is a weighting: the weight of a text is the number of times that it
-    was drawn.
-
-    Attributes:
-        labels: int64 (n,).
-        probabilities: (n, n_classes).
-        weights: (n_weightings, n), 0 or more.
+    """The labels, probabilities and predicted classes of texts, for many weightings of the texts at
+    once (`Target.formulas`).
     """
 
     labels: Labels
     probabilities: Array
+    predicted: Labels
     weights: Array
 
     @property
     def n_classes(self) -> int:
         """Number of classes, of which some may have no text."""
         return int(self.probabilities.shape[1])
-
-    @cached_property
-    def predicted(self) -> Labels:
-        """The most probable class of each text, int64 (n,)."""
-        predicted: Labels = self.probabilities.argmax(axis=1)
-        return predicted
 
     @cached_property
     def total(self) -> Array:
@@ -225,18 +160,3 @@ FORMULAS: dict[str, Callable[[WeightedTexts], Array]] = {
     "loss": _loss,
     "expected_calibration_error": _calibration_error,
 }
-
-
-def score(labels: Labels, probabilities: Array) -> dict[str, float]:
-    """Return the value of each objective's metric by its name; probabilities (n, n_classes)."""
-    texts = WeightedTexts(labels, probabilities, np.ones((1, len(labels))))
-    return {m.name: float(FORMULAS[m.name](texts)[0]) for m in METRICS.values() if m.is_objective}
-
-
-def weighted_scores(labels: Labels, probabilities: Array, weights: Array) -> dict[str, Array]:
-    """Return the value of every metric, and F1 of each class (`f1_0`, `f1_1`, …), for each
-    weighting of the texts (`WeightedTexts`), (n_weightings,).
-    """
-    texts = WeightedTexts(labels, probabilities, weights)
-    values = {name: FORMULAS[name](texts) for name in METRICS}
-    return values | {f"f1_{c}": texts.f1_by_class[:, c] for c in range(texts.n_classes)}

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.numbered import numbered
 from tuning.errors import SpaceBug
-from tuning.training.targets import as_one_hot, form_of_loss
+from tuning.targets.class_loss import as_one_hot
+from tuning.targets.classes import Classes
+from tuning.training.loss_form import form_of_loss
 
 layers, ops, losses = keras.layers, keras.ops, keras.losses
 LENGTH = 6
@@ -47,7 +50,7 @@ def brier(y_true: Any, y_pred: Any) -> Any:
 
 def form_of(model: keras.Model, n_classes: int) -> str:
     """Return a description of the labels that a model is trained with."""
-    form = form_of_loss(model, n_classes=n_classes, sequence_length=LENGTH)
+    form = form_of_loss(model, numbered(n_classes), sequence_length=LENGTH)
     labels = form.encode_labels(np.arange(n_classes))
     return {(n_classes,): "numbers", (n_classes, 1): "column", (n_classes, n_classes): "one-hot"}[
         labels.shape
@@ -165,11 +168,9 @@ def test_class_that_the_data_lack_is_explained() -> None:
     names = ("1", "2", "4", "5")
     model = model_of(5, "categorical_crossentropy")
     with pytest.raises(SpaceBug, match=r"gives 5 numbers .* '1', '2', '4', '5'\. .*needs 10 d"):
-        form_of_loss(model, n_classes=4, sequence_length=LENGTH, class_names=names)
+        form_of_loss(model, Classes(tuple(names)), sequence_length=LENGTH)
     with pytest.raises(SpaceBug, match="'9' and 90 more"):
-        form_of_loss(
-            model, n_classes=100, sequence_length=LENGTH, class_names=[*map(str, range(100))]
-        )
+        form_of_loss(model, numbered(100), sequence_length=LENGTH)
 
 
 def test_one_hot_is_keras_to_categorical() -> None:
@@ -182,7 +183,7 @@ def test_one_hot_is_keras_to_categorical() -> None:
 
 def activation_of(model: keras.Model, n_classes: int) -> str | None:
     """Return the name of the activation that makes probabilities of a model's output."""
-    layer = form_of_loss(model, n_classes=n_classes, sequence_length=LENGTH).to_probabilities
+    layer = form_of_loss(model, numbered(n_classes), sequence_length=LENGTH).to_probabilities
     return layer and layer.activation.__name__
 
 

@@ -1,27 +1,23 @@
-"""What a compiled loss takes: labels as class numbers, one column, or one column for each class
-(one-hot); and probabilities or logits.
+"""The forms of class labels that a compiled loss takes: class numbers, one column, or one column
+for each class (one-hot); and whether its outputs are probabilities or logits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.trainers.compile_utils import get_loss
 
-from tuning.data.random_split import MIN_TEXTS_PER_CLASS
 from tuning.errors import SpaceBug
-from tuning.evaluation.metrics import Array, Labels, class_probabilities
-from tuning.inputs.kinds import TEXTS
-from tuning.spaces.files import run_user_code
-from tuning.spaces.models import gives_probabilities
-from tuning.training.architecture import as_graph, input_names, output_of
-from tuning.training.vocabularies import placeholder_vocabularies
+from tuning.targets.classes import MIN_TEXTS_PER_CLASS
+from tuning.targets.target import Array, LabelEncoder, Labels
+
+if TYPE_CHECKING:
+    from tuning.targets.classes import Classes
 
 # Values of the predictions with which a loss is tried. The loss also differs between them if it
 # takes them as logits.
@@ -30,8 +26,6 @@ N_NAMED = 10  # maximum number of classes that an error names
 # Outputs with which a loss for logits is found. Both are no probabilities, or the highest. With a
 # label smoothing of 0.36 and more, the loss of logits is not lower for the second.
 NEAR, FAR = 1.0, 1.5
-# Name of the layer that makes probabilities of logits.
-PROBABILITIES = "probabilities_of_logits"
 # Keras' losses for regression. They raise no error for class numbers or one-hot labels.
 _REGRESSION = (
     keras.losses.MeanSquaredError,
@@ -43,21 +37,6 @@ _REGRESSION = (
     keras.losses.Poisson,
 )
 _REGRESSION_FUNCTIONS = frozenset(loss_class().fn for loss_class in _REGRESSION)
-
-LabelEncoder = Callable[[Labels], Array | Labels]
-"""Takes class numbers, int64 array (n,), and returns labels as a loss takes them, with n rows."""
-
-
-@dataclass(frozen=True)
-class LossForm:
-    """What the compiled loss of a model takes.
-
-    `to_probabilities` is the layer that makes probabilities of the model's output; None if the
-    output is probabilities.
-    """
-
-    encode_labels: LabelEncoder
-    to_probabilities: keras.layers.Activation | None = None
 
 
 def as_numbers(labels: Labels) -> Labels:
@@ -73,82 +52,34 @@ def as_one_hot(n_classes: int) -> LabelEncoder:
     return lambda labels: np.eye(n_classes, dtype=np.float32)[labels]
 
 
-def form_of_loss(
-    model: keras.Model, *, n_classes: int, sequence_length: int, class_names: Sequence[str] = ()
-) -> LossForm:
-    """Return what the compiled loss of a built model takes.
+def form_of(target: Classes, loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None]:
+    """Return the encoding of the labels and the activation of the outputs for a compiled loss.
 
     A model with one output gets one column, the shape of its output, and the user's losses and
     metrics need no reshaping. A model with an output for each class gets class numbers or one-hot
     labels: the encoding with which the loss is lower for right predictions than for wrong
     predictions. A loss for one-hot labels broadcasts class numbers, and has the same value for
-    right and wrong predictions. A model that is compiled without a loss gets class numbers.
-
-    A model whose loss is for logits gives logits, unless it ends with a sigmoid or softmax.
+    right and wrong predictions. A model that is compiled without a loss, or with a loss for each of
+    several outputs, gets class numbers.
     """
-    loss = model.loss
-    if isinstance(loss, dict | list | tuple) and len(loss) == 1:
-        (loss,) = loss.values() if isinstance(loss, dict) else loss
-    if loss is None:
-        return LossForm(as_numbers)
-    shape = _output_shape(model, sequence_length)
-    if isinstance(loss, dict | list | tuple):
-        return LossForm(as_numbers)
+    if loss is None or isinstance(loss, dict | list | tuple):
+        return as_numbers, None
     encoders: list[LabelEncoder] = (
-        [as_column] if math.prod(shape) == 1 else [as_numbers, as_one_hot(n_classes)]
+        [as_column] if math.prod(shape) == 1 else [as_numbers, as_one_hot(target.width)]
     )
-
-    def tried() -> tuple[LabelEncoder, str | None]:
-        encoder = _first_that_fits(
-            loss, encoders, shape, n_classes=n_classes, class_names=class_names
-        )
-        return encoder, _activation_of_logits(loss, encoder, shape, n_classes=n_classes)
-
-    encoder, activation = run_user_code(tried, doing="trying its loss")
-    if activation is None:
-        return LossForm(encoder)
-    graph = as_graph(model, sequence_length=sequence_length)
-    with placeholder_vocabularies(model):
-        if gives_probabilities(graph, length=sequence_length):
-            return LossForm(encoder)
-    # Half precision would round the probabilities.
-    layer = keras.layers.Activation(activation, dtype="float32", name=PROBABILITIES)
-    return LossForm(encoder, layer)
-
-
-def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
-    """Return the shape of the output for one text."""
-    output = (
-        model.outputs[0]
-        if len(getattr(model, "outputs", None) or ()) == 1
-        else output_of(model, sequence_length=sequence_length)
-    )
-    sizes = tuple(getattr(output, "shape", ())[1:])
-    if not sizes or not all(isinstance(size, int) for size in sizes):
-        raise SpaceBug(
-            f"A model must give one tensor of class probabilities; this model gives {output!r}.",
-            traceback="",
-        )
-    # Keras adds the dimension 1 of an input (batch, 1) to the shape that it computes for the counts
-    # of a `TextVectorization`, whose values do not have it.
-    is_doubled = len(sizes) == 2 and sizes[0] == 1 and input_names(model) == (TEXTS.name,)
-    return sizes[1:] if is_doubled else sizes
+    encoder = _first_that_fits(target, loss, encoders, shape)
+    return encoder, _activation_of_logits(loss, encoder, shape, n_classes=target.width)
 
 
 def _first_that_fits(
-    loss: Any,
-    encoders: list[LabelEncoder],
-    shape: tuple[int, ...],
-    *,
-    n_classes: int,
-    class_names: Sequence[str],
+    target: Classes, loss: Any, encoders: list[LabelEncoder], shape: tuple[int, ...]
 ) -> LabelEncoder:
     """Return the first encoder with which the loss is lower for right predictions."""
-    width = math.prod(shape)
+    width, n_classes = math.prod(shape), target.width
     try:
-        class_probabilities(np.full((1, width), 1 / width), n_classes=n_classes)
+        target.predictions(np.full((1, width), 1 / width))
     except ValueError as error:  # The output has another number of columns.
-        raise ValueError(f"{error}{_classes_of_data(class_names)}") from error
+        raise ValueError(f"{error}{_classes_of_data(target)}") from error
     numbers = _tried_classes(n_classes)
     right, wrong = (
         _predictions(classes, shape, n_classes=n_classes, high=HIGH, low=LOW)
@@ -179,12 +110,11 @@ def _first_that_fits(
     )
 
 
-def _classes_of_data(class_names: Sequence[str]) -> str:
-    """Return a sentence about the classes of the data; "" if their names are not known."""
-    if len(class_names) <= 2:  # Further classes of stars need positive_from=0.
+def _classes_of_data(target: Classes) -> str:
+    if target.width <= 2:  # Further classes of stars need positive_from=0.
         return ""
-    n_left = len(class_names) - N_NAMED
-    named = ", ".join(map(repr, class_names[:N_NAMED])) + (f" and {n_left} more" * (n_left > 0))
+    n_left = target.width - N_NAMED
+    named = ", ".join(map(repr, target.names[:N_NAMED])) + (f" and {n_left} more" * (n_left > 0))
     return (
         f" The classes of the data are {named}. Another class needs {MIN_TEXTS_PER_CLASS} different"
         " texts with its label."

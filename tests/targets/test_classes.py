@@ -1,8 +1,8 @@
-"""What the data card says about the data."""
+"""Names of classes that are probably a mistake."""
 
 import pytest
 
-from tuning.inputs.data_card import doubtful_names
+from tuning.targets.classes import Classes
 
 
 @pytest.mark.parametrize(
@@ -15,4 +15,4 @@ from tuning.inputs.data_card import doubtful_names
     ],
 )
 def test_names_that_are_probably_a_mistake_are_named(names: list[str], doubt: str) -> None:
-    assert doubtful_names(names) == doubt
+    assert Classes(tuple(names)).doubts() == doubt

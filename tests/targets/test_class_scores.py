@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
+from tests.numbered import TWO, numbered, score, weighted_scores
 from tuning.config import StudyConfig
-from tuning.evaluation.metrics import class_probabilities, confusion, score, weighted_scores
 from tuning.evaluation.statistics import score_intervals
 from tuning.metrics import METRICS, Metric
 
 # Class 1 is predicted for the first three; true positives 2, false positives 1, false negatives 1,
 # true negatives 2.
 LABELS = np.array([1, 1, 0, 1, 0, 0])
-BINARY = class_probabilities(np.array([0.9, 0.8, 0.6, 0.4, 0.2, 0.1]), n_classes=2)
+BINARY = TWO.predictions(np.array([0.9, 0.8, 0.6, 0.4, 0.2, 0.1]))
 
 
 def softmax(n: int, n_classes: int, *, seed: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def softmax(n: int, n_classes: int, *, seed: int) -> np.ndarray:
 
 
 def test_certain_and_wrong_predictions_have_a_finite_loss() -> None:
-    values = score(np.array([0, 1]), class_probabilities(np.array([1.0, 0.0]), n_classes=2))
+    values = score(np.array([0, 1]), TWO.predictions(np.array([1.0, 0.0])))
     assert values["loss"] == pytest.approx(-math.log(1e-7), rel=1e-3)
     assert [values[name] for name in ("accuracy", "f1", "auc")] == [0, 0, 0]
 
@@ -48,7 +48,7 @@ def test_every_metric_has_scores(metric: Metric, n_classes: int) -> None:
     if metric.is_share:
         assert values[0] == pytest.approx(1) and (values[1] >= 0).all()
     assert (metric.name in score(labels, perfect)) == metric.is_objective
-    intervals = score_intervals(labels, guesses, seed=0, n_resamples=50)
+    intervals = score_intervals(numbered(n_classes), labels, guesses, seed=0, n_resamples=50)
     assert math.isnan(intervals[metric.name].low) != metric.has_interval
     if metric.is_objective:
         assert StudyConfig(study="s", metric=metric.objective).directions == [
@@ -82,15 +82,13 @@ def test_score_equals_scikit_learn(seed: int, n_classes: int, n: int) -> None:
 
 
 def test_labels_of_one_class_with_another_predicted_are_scored() -> None:
-    values = score(np.array([1, 1]), class_probabilities(np.array([0.9, 0.2]), n_classes=2))
+    values = score(np.array([1, 1]), TWO.predictions(np.array([0.9, 0.2])))
     assert math.isnan(values["auc"])
     assert (values["accuracy"], values["balanced_accuracy"]) == (0.5, 0.5)
 
 
 def test_labels_without_the_positive_class_have_f1_of_zero() -> None:
-    assert (
-        score(np.array([0, 0]), class_probabilities(np.array([0.1, 0.2]), n_classes=2))["f1"] == 0
-    )
+    assert score(np.array([0, 0]), TWO.predictions(np.array([0.1, 0.2])))["f1"] == 0
 
 
 def test_labels_without_one_of_three_classes_have_no_auc() -> None:
@@ -103,11 +101,13 @@ def test_labels_without_one_of_three_classes_have_no_auc() -> None:
 
 
 def test_confusion_counts_true_classes_in_rows() -> None:
-    assert confusion(LABELS, BINARY) == [[2, 1], [1, 2]]
+    assert TWO.confusion(LABELS, BINARY) == [[2, 1], [1, 2]]
 
 
 def test_confusion_keeps_classes_that_do_not_occur() -> None:
-    assert confusion(np.array([0, 0]), np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]])) == [
+    assert numbered(3).confusion(
+        np.array([0, 0]), np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]])
+    ) == [
         [2, 0, 0],
         [0, 0, 0],
         [0, 0, 0],
@@ -119,13 +119,13 @@ def test_confusion_keeps_classes_that_do_not_occur() -> None:
 
 @pytest.mark.parametrize("outputs", [np.array([[0.25], [1.0]]), np.array([0.25, 1.0])])
 def test_one_output_becomes_two_columns(outputs: np.ndarray) -> None:
-    np.testing.assert_array_equal(class_probabilities(outputs, n_classes=2), [[0.75, 0.25], [0, 1]])
+    np.testing.assert_array_equal(TWO.predictions(outputs), [[0.75, 0.25], [0, 1]])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 def test_one_output_a_class_is_kept(n_classes: int) -> None:
     outputs = softmax(5, n_classes, seed=0)
-    np.testing.assert_array_equal(class_probabilities(outputs, n_classes=n_classes), outputs)
+    np.testing.assert_array_equal(numbered(n_classes).predictions(outputs), outputs)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_one_output_a_class_is_kept(n_classes: int) -> None:
 def test_outputs_of_another_shape_are_refused(shape: tuple[int, ...], n_classes: int) -> None:
     width = math.prod(shape[1:])
     with pytest.raises(ValueError, match=f"it gives {width} numbers a text") as error:
-        class_probabilities(np.full(shape, 0.5), n_classes=n_classes)
+        numbered(n_classes).predictions(np.full(shape, 0.5))
     single = "Dense(1, 'sigmoid') or " * (n_classes == 2)
     assert f"End it with {single}Dense({n_classes}, 'softmax')." in str(error.value)
     assert ("positive_from=0" in str(error.value)) == ((width, n_classes) == (5, 2))
@@ -158,8 +158,8 @@ def test_outputs_that_are_no_probabilities_are_refused(outputs: np.ndarray) -> N
             r" softmax"
         ),
     ):
-        class_probabilities(outputs, n_classes=2)
+        TWO.predictions(outputs)
 
 
 def test_outputs_that_miss_the_range_by_rounding_are_taken() -> None:
-    assert class_probabilities(np.array([1.0000002, -1e-7]), n_classes=2).shape == (2, 2)
+    assert TWO.predictions(np.array([1.0000002, -1e-7])).shape == (2, 2)

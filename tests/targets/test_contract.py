@@ -1,0 +1,310 @@
+"""One contract over all kinds of targets, and a kind that only these tests have: a number. The
+number goes the way of a study, from the label column to the predictions of an export.
+"""
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+
+from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.data.sources import Reviews, load_reviews
+from tuning.data.splits import SplitReviews, split_reviews
+from tuning.data.stream import Row
+from tuning.documents import structure, unstructure
+from tuning.errors import ArgumentError
+from tuning.evaluation.ngram_model import all_references
+from tuning.evaluation.statistics import score_intervals
+from tuning.evaluation.test_split import BEST, evaluate_on_test_split
+from tuning.inference.label_files import label, write_csv_rows
+from tuning.inference.manifest import Manifest, ModelInput
+from tuning.inputs.corpus import Corpus, TokenizedTexts, build_corpus
+from tuning.metrics import METRICS, Metric
+from tuning.report.tables import data_rows
+from tuning.targets.kinds import KINDS, target_of
+from tuning.targets.target import Array, LabelColumn, LabelEncoder, Labels, Target
+from tuning.training.fit import fit
+from tuning.training.loops import try_fit
+from tuning.training.prediction import make_view, predict
+from tuning.training.result import TrainingJob
+from tuning.workers.messages import Train, decode, encode
+
+ERROR = Metric(
+    "mean_absolute_error",
+    "mean absolute error",
+    maximized=False,
+    is_share=False,
+    targets=("number",),
+)
+# For each kind, a label column of which its `read` makes labels, and outputs of a model.
+COLUMNS: dict[str, list[object]] = {"classes": ["b", "a", "c"], "number": [2.5, -1.0, 4.0]}
+OUTPUTS = {"classes": np.eye(3)[[1, 0, 2]], "number": np.array([[2.5], [-1.0], [4.0]])}
+VALUES = {"vocab_size": 12, "sequence_length": 6}
+
+
+class Number(Target):
+    kind = "number"
+    dtype = np.float64
+    constant_name = "mean"
+    constant_about = "always the mean"
+
+    @property
+    def sentence(self) -> str:
+        return "The model gives each text a number."
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @classmethod
+    def read(cls, values: pd.Series, *, column: str, config: DataConfig) -> LabelColumn:
+        numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+        return LabelColumn(cls(), numbers, ~np.isnan(numbers), {})
+
+    def strata(self, labels: Labels) -> Any:
+        return np.zeros(len(labels), dtype=np.int64)
+
+    def require_enough(self, labels: Labels) -> None:
+        pass
+
+    def examples(self, n: int) -> Labels:
+        return np.linspace(0, 1, n)
+
+    def form_of(self, loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None]:
+        return lambda labels: labels.astype(np.float32)[:, None], None
+
+    def predictions(self, outputs: Array) -> Array:
+        return outputs.reshape(-1, 1).astype(np.float64)
+
+    def decide(self, predictions: Array) -> Labels:
+        return predictions[..., 0]
+
+    def labels_of(self, decisions: Labels) -> list[str]:
+        return [f"{value:.4g}" for value in decisions]
+
+    def formulas(
+        self, labels: Labels, predictions: Array, weights: Array
+    ) -> Mapping[str, Callable[[], Array]]:
+        errors = np.abs(predictions[:, 0] - labels)
+        return {ERROR.name: lambda: weights @ errors / weights.sum(axis=1)}
+
+    def constant(self, labels: Labels) -> Array:
+        return np.array([labels.mean()])
+
+
+@pytest.fixture(autouse=True)
+def _register(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, Number.kind, Number)
+    monkeypatch.setitem(METRICS, ERROR.name, ERROR)
+
+
+# All kinds
+
+
+def read(kind: str) -> LabelColumn:
+    config = DataConfig(predicts=kind)
+    return KINDS[kind].read(pd.Series(COLUMNS[kind]), column="label", config=config)
+
+
+def test_every_kind_is_in_these_tests() -> None:
+    assert KINDS.keys() == COLUMNS.keys() == OUTPUTS.keys()
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_labels_have_the_dtype_of_the_target(kind: str) -> None:
+    column = read(kind)
+    assert column.is_labeled.all() and column.labels.dtype == column.target.dtype
+    assert column.target.examples(7).dtype == column.target.dtype
+    assert column.target.strata(column.labels).shape == (3,)
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_target_of_a_document_is_that_which_was_written(kind: str) -> None:
+    target = read(kind).target
+    assert target_of(target.names, kind) == Target.of_document(target.document()) == target
+    assert ("predicts" in target.document()) == (kind != "classes")
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_perfect_outputs_are_decided_as_the_labels(kind: str) -> None:
+    column, target = read(kind), read(kind).target
+    predictions = target.predictions(OUTPUTS[kind])
+    assert predictions.dtype == np.float64 and predictions.shape == (3, target.width)
+    assert target.decide(predictions).tolist() == column.labels.tolist()
+    assert target.decide(np.stack([predictions] * 2)).shape == (2, 3)
+    assert target.labels_of(column.labels) == [
+        f"{value}".removesuffix(".0") for value in COLUMNS[kind]
+    ]
+    confidence = target.confidence(predictions)
+    assert confidence == ([1.0] * 3 if target.has_probabilities else [None] * 3)
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_perfect_predictions_are_better_than_the_constant(kind: str) -> None:
+    column, target = read(kind), read(kind).target
+    perfect = target.predictions(OUTPUTS[kind])
+    constant = np.tile(target.constant(column.labels), (3, 1))
+    config = StudyConfig(study="s", data=DataConfig(predicts=kind))
+    assert config.metric == target.metrics[0].objective
+    scores = target.weighted_scores(column.labels, perfect, np.ones((2, 3)))
+    assert {metric.name for metric in target.metrics} <= scores.keys()
+    assert all(values.shape == (2,) for values in scores.values())
+    first = target.metrics[0]
+    better = target.score(column.labels, perfect)[first.name]
+    worse = target.score(column.labels, constant)[first.name]
+    assert better > worse if first.maximized else better < worse
+
+
+def test_kinds_predict_without_heavy_packages() -> None:
+    heavy = {"keras", "tensorflow", "optuna", "pandas", "sklearn", "pyarrow"}
+    code = f"import sys, tuning.targets.kinds; print({heavy} & sys.modules.keys() or '')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not done.stdout.strip()
+
+
+def test_unknown_kind_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="predicts must be one of classes, number; received 'x"):
+        DataConfig(predicts="x")
+    with pytest.raises(ValueError, match="predicts: must be one of classes, number, not 'x'"):
+        target_of((), "x")
+
+
+def test_metric_of_another_kind_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="metric must be one of val_mean_absolute_error"):
+        StudyConfig(study="s", metric="val_accuracy", data=DataConfig(predicts="number"))
+
+
+# A number, from the column to the predictions
+
+
+def build(hp: keras_tuner.HyperParameters) -> keras.Model:
+    ids = keras.Input((None,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(12, 4)(ids))
+    model = keras.Model(ids, keras.layers.Dense(1)(x))
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
+    return model
+
+
+class Regression(keras_tuner.HyperModel):
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        return build(hp)
+
+    def fit(self, hp: Any, model: keras.Model, x: Any, y: Any, **options: Any) -> Any:
+        return model.fit(x, y, **options)
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Reviews:
+    """The label of a text is the number of its words "good", plus a half; the first has none."""
+    n_good = np.random.default_rng(0).integers(0, 6, 200)
+    texts = [
+        " ".join(["good"] * n + ["bad"] * (5 - n) + [f"w{row}"]) for row, n in enumerate(n_good)
+    ]
+    labels = [None, *(n_good + 0.5)[1:]]
+    pd.DataFrame({"text": texts, "label": labels}).to_csv(tmp_path / "a.csv", index=False)
+    return load_reviews(DataConfig(data=str(tmp_path / "a.csv"), predicts="number"))
+
+
+@pytest.fixture
+def splits(reviews: Reviews) -> SplitReviews:
+    return split_reviews(reviews, seed=0)
+
+
+@pytest.fixture
+def corpus(splits: SplitReviews, tmp_path: Path) -> Corpus:
+    return build_corpus(tmp_path / splits.fingerprint, splits)
+
+
+def test_row_without_a_number_is_left_out(reviews: Reviews) -> None:
+    assert len(reviews.labels) == 199 and reviews.target == Number()
+
+
+def test_fingerprint_depends_on_the_kind(reviews: Reviews, splits: SplitReviews) -> None:
+    class Other(Number):
+        kind = "other"
+
+    other = split_reviews(replace(reviews, target=Other()), seed=0)
+    assert other.fingerprint != splits.fingerprint
+
+
+def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Corpus) -> None:
+    target = corpus.target
+    assert target == Number() and corpus.split("train").labels.dtype == np.float64
+    job = TrainingJob(
+        values=VALUES,
+        target=target,
+        train=TrainConfig(epochs=12, batch_size=16, patience=12),
+        seed=0,
+        metric=ERROR.objective,
+    )
+    message = Train("space.py", str(corpus.folder), job)
+    assert decode(encode(message)) == message
+    hypermodel = keras_tuner.HyperModel()
+    hypermodel.build = build
+    train, validation, test = (corpus.split(name) for name in ("train", "validation", "test"))
+    model, result = fit(hypermodel, job, train=train, validation=validation)
+    constant = np.tile(target.constant(train.labels), (len(validation.labels), 1))
+    worst = target.score(validation.labels, constant)[ERROR.name]
+    assert result.best_value == result.metrics["val_mean_absolute_error"] < worst / 2
+
+    def classify(texts: TokenizedTexts) -> Array:
+        return predict(model, make_view(model, VALUES, texts), target=target)
+
+    assert target.score(test.labels, classify(test.texts))[ERROR.name] < worst / 2
+    texts = splits.frames["test"]["text"].tolist()
+    references = all_references(splits, corpus, texts)
+    assert references.keys() == {"mean"}
+    evaluation = evaluate_on_test_split(
+        optuna.create_study(),
+        corpus,
+        {BEST: classify, "mean": references["mean"].classify},
+        trials={BEST: 0},
+        test_texts=texts,
+        metric=ERROR.objective,
+        seed=0,
+    )
+    best, mean = (evaluation.entries[name].test[ERROR.name] for name in (BEST, "mean"))
+    assert best is not None and mean is not None and best < mean / 2
+    assert not evaluation.comparisons and not evaluation.mistakes
+    interval = score_intervals(target, test.labels, classify(test.texts), seed=0)[ERROR.name]
+    assert interval.low < interval.value < interval.high
+
+
+def test_own_fit_of_a_number_is_tried() -> None:
+    hp = keras_tuner.HyperParameters()
+    for name, value in {**VALUES, "n_classes": 1}.items():
+        hp.Fixed(name, value)
+    try_fit(Regression(), hp, build(hp), target=Number(), sequence_length=6)
+
+
+def test_data_of_a_number_are_described_without_classes(corpus: Corpus) -> None:
+    rows = dict(data_rows(corpus.card))
+    assert "classes" not in rows and rows["number"] == ""
+    assert corpus.card.class_counts == {"train": [], "validation": [], "test": []}
+
+
+def test_export_of_a_number_predicts_numbers() -> None:
+    manifest = Manifest(
+        class_names=[],
+        predicts="number",
+        input=ModelInput(vocab_size=12, sequence_length=6, truncating="pre"),
+        forms={},
+        left_out={},
+        files={},
+    )
+    target = structure(unstructure(manifest), Manifest).target
+    assert target == Number()
+    rows, file = [Row("a.csv", 1, "good", "")], io.StringIO()
+    labeled = label(rows, lambda texts: np.full((len(texts), 1), 2.5), target)
+    write_csv_rows(labeled, file, lambda counts: None)
+    assert file.getvalue().splitlines()[1] == "a.csv,1,2.5,,"

@@ -1,0 +1,176 @@
+"""One label of 2 to 100 classes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.errors import DataError
+from tuning.targets.class_scores import FORMULAS, WeightedTexts
+from tuning.targets.target import Array, LabelColumn, LabelEncoder, Labels, Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tuning.config import DataConfig
+
+# With fewer texts of a class, the two small splits would have at most one of them.
+MIN_TEXTS_PER_CLASS = 10
+# Values that mean a missing label in a column of numbers, in lower case: those of pandas, and \N of
+# MySQL.
+MISSING = frozenset({"na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "\\n"})
+
+
+@dataclass(frozen=True)
+class Classes(Target):
+    """The labels are int64 indices into `names`, the predictions a probability for each name."""
+
+    kind = "classes"
+    dtype = np.int64
+    has_probabilities = True
+    has_linear_reference = True
+    constant_name = "majority class"
+    constant_about = "always the most frequent class"
+
+    def __post_init__(self) -> None:
+        if len(self.names) < 2:
+            raise ValueError(f"class_names: must be two or more, not {[*self.names]}")
+
+    @property
+    def sentence(self) -> str:
+        return f"The model assigns each text to one of the classes {', '.join(self.names)}."
+
+    @property
+    def width(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def read(cls, values: pd.Series, *, column: str, config: DataConfig) -> LabelColumn:
+        from tuning.targets.class_column import to_classes
+
+        classes = to_classes(
+            values,
+            column=column,
+            positive_from=config.positive_from,
+            drop_stars=config.drop_stars,
+            minus_one_is_missing=config.data.startswith("tfds:"),
+        )
+        return LabelColumn(
+            cls(classes.class_names),
+            classes.codes,
+            classes.codes >= 0,
+            classes.dropped,
+            classes.rule,
+        )
+
+    def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
+        return labels
+
+    def require_enough(self, labels: Labels) -> None:
+        counts = self.counts(labels)
+        if min(counts) < MIN_TEXTS_PER_CLASS:
+            name = self.names[counts.index(min(counts))]
+            raise DataError(
+                f"Each class must have {MIN_TEXTS_PER_CLASS} different texts or more, for three"
+                f" splits; {name!r} has {min(counts)}. Leave the class out, or merge it with"
+                " another."
+            )
+
+    def counts(self, labels: Labels) -> list[int]:
+        counts: list[int] = np.bincount(labels, minlength=self.width).tolist()
+        return counts
+
+    def doubts(self) -> str:
+        folded = defaultdict(list)
+        for name in self.names:
+            folded[name.casefold()].append(name)
+        doubts = [
+            f"{' and '.join(map(repr, same))} differ in their capitals alone"
+            for same in folded.values()
+            if len(same) > 1
+        ]
+        if missing := [name for name in self.names if name.lower() in MISSING]:
+            is_single = len(missing) == 1
+            kind = (
+                "is a class, not a missing label"
+                if is_single
+                else "are classes, not missing labels"
+            )
+            doubts.append(f"{' and '.join(map(repr, missing))} {kind}")
+        return "; ".join(doubts)
+
+    def examples(self, n: int) -> Labels:
+        return np.arange(n, dtype=np.int64) % self.width
+
+    def form_of(self, loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None]:
+        from tuning.targets.class_loss import form_of
+
+        return form_of(self, loss, shape)
+
+    def predictions(self, outputs: Array) -> Array:
+        """Return the probabilities of all classes. `outputs` are (n, 1) or (n,), the probability of
+        class 1, for two classes; or (n, n_classes). The outputs of several sigmoids stay as they
+        are: they do not sum to 1.
+        """
+        n_classes = self.width
+        outputs = outputs.reshape(len(outputs), -1).astype(np.float64)
+        if outputs.shape[1] == 1 and n_classes == 2:
+            outputs = np.hstack([1 - outputs, outputs])
+        if outputs.shape[1] != n_classes:
+            ends = ["Dense(1, 'sigmoid')"] * (n_classes == 2) + [f"Dense({n_classes}, 'softmax')"]
+            is_five = n_classes == 2 and outputs.shape[1] == 5
+            raise ValueError(
+                f"The model must give one probability of class 1 (for two classes) or {n_classes}"
+                f" of them; it gives {outputs.shape[1]} numbers a text. End it with"
+                f" {' or '.join(ends)}."
+                + (" positive_from=0 makes each number of stars a class." if is_five else "")
+            )
+        finite = outputs[np.isfinite(outputs)]
+        if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):
+            raise ValueError(
+                f"The model must give probabilities; it gives numbers from {finite.min():.3g} to"
+                f" {finite.max():.3g}. End it with a sigmoid or softmax."
+            )
+        return outputs
+
+    def decide(self, predictions: Array) -> Labels:
+        decisions: Labels = predictions.argmax(axis=-1)
+        return decisions
+
+    def labels_of(self, decisions: Labels) -> list[str]:
+        return [self.names[number] for number in decisions.tolist()]
+
+    def confidence(self, predictions: Array) -> list[float | None]:
+        decided: list[float | None] = np.take_along_axis(
+            predictions, self.decide(predictions)[:, None], axis=1
+        )[:, 0].tolist()
+        return decided
+
+    def formulas(
+        self, labels: Labels, predictions: Array, weights: Array
+    ) -> Mapping[str, Callable[[], Array]]:
+        """Return the formula of each metric, and F1 of each class (`f1_0`, `f1_1`, …)."""
+        texts = self._texts(labels, predictions, weights)
+        return {name: partial(formula, texts) for name, formula in FORMULAS.items()} | {
+            f"f1_{number}": lambda number=number: texts.f1_by_class[:, number]
+            for number in range(self.width)
+        }
+
+    def confusion(self, labels: Labels, predictions: Array) -> list[list[int]]:
+        texts = self._texts(labels, predictions, np.ones((1, len(labels))))
+        counts: list[list[int]] = texts.confusion[0].astype(int).tolist()
+        return counts
+
+    def _texts(self, labels: Labels, predictions: Array, weights: Array) -> WeightedTexts:
+        return WeightedTexts(labels, predictions, self.decide(predictions), weights)
+
+    def constant(self, labels: Labels) -> Array:
+        counts = np.array(self.counts(labels))
+        shares: Array = counts / counts.sum()
+        return shares

@@ -1,0 +1,20 @@
+"""The kinds of targets by their names in documents."""
+
+from collections.abc import Iterable
+
+from tuning.metrics import DEFAULT_TARGET
+from tuning.targets.classes import Classes
+from tuning.targets.target import Target
+
+KINDS: dict[str, type[Target]] = {kind.kind: kind for kind in (Classes,)}
+
+
+def constant_names() -> list[str]:
+    """Return the names of the references that predict the same for every text."""
+    return [kind.constant_name for kind in KINDS.values()]
+
+
+def target_of(names: Iterable[str], kind: str = DEFAULT_TARGET) -> Target:
+    if kind not in KINDS:
+        raise ValueError(f"predicts: must be one of {', '.join(KINDS)}, not {kind!r}")
+    return KINDS[kind](tuple(names))

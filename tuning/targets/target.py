@@ -1,0 +1,213 @@
+"""The contract of a target: what a model predicts of a row.
+
+| step | asks |
+|---|---|
+| the label column is read and split | `read`, `dtype`, `strata`, `require_enough` |
+| the data card | `counts`, `doubts` |
+| a model is built | `width`, `examples`, `form_of` |
+| an epoch is evaluated | `predictions`, `score` |
+| models are compared on the test split | `weighted_scores`, `constant`, `has_linear_reference` |
+| an export predicts | `predictions`, `decide`, `labels_of`, `confidence` |
+
+A kind is a module with a subclass, and a line in `KINDS` of `tuning.targets.kinds`. Predictions
+import NumPy alone, so heavy imports stand inside the methods.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.documents import OMIT_DEFAULT, structure, unstructure
+from tuning.metrics import DEFAULT_TARGET, Metric, metrics_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tuning.config import DataConfig
+
+Array = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[Any]
+"""The labels of texts, (n,), in the dtype of their target."""
+
+LabelEncoder = Callable[[Labels], Labels]
+"""Takes labels, (n,), and returns them as a loss takes them, with n rows."""
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """The labels of all rows of a source.
+
+    Attributes:
+        labels: (n_rows,), with any value in the rows without a label.
+        is_labeled: bool (n_rows,).
+        dropped: the number of rows without a label, by reason.
+        rule: how the values became labels; None if they are the labels.
+    """
+
+    target: Target
+    labels: Labels
+    is_labeled: npt.NDArray[np.bool_]
+    dropped: dict[str, int]
+    rule: str | None = None
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The keys of a target in a message. Some messages of earlier versions have no names."""
+
+    n_classes: int
+    class_names: list[str] | None = None
+    predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
+
+
+@dataclass(frozen=True)
+class Target(ABC):
+    """A target of one data set. `names` are the names of its classes; empty for a kind without."""
+
+    names: tuple[str, ...] = ()
+
+    kind: ClassVar[str]
+    """Its key in `KINDS`, in documents and in `Metric.targets`."""
+    dtype: ClassVar[type[np.generic]]
+    """The dtype of the labels."""
+    has_probabilities: ClassVar[bool] = False
+    """Whether the predictions are probabilities of `names`, one column each."""
+    has_linear_reference: ClassVar[bool] = False
+    """Whether `evaluation/ngram_model.py` can train linear models for comparison."""
+    constant_name: ClassVar[str]
+    """The name of the reference that predicts `constant`."""
+    constant_about: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def sentence(self) -> str:
+        """What the model does, in a sentence of the card of an export."""
+
+    @property
+    def metrics(self) -> list[Metric]:
+        return metrics_of(self.kind)
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """The number of columns of the predictions, which spaces read as `n_classes`."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, values: pd.Series, *, column: str, config: DataConfig) -> LabelColumn:
+        """Read a label column.
+
+        Raises:
+            DataError: the column has no labels of this kind.
+        """
+
+    @abstractmethod
+    def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
+        """Return the stratum of each text, int64 (n,): each split has its share of each stratum."""
+
+    @abstractmethod
+    def require_enough(self, labels: Labels) -> None:
+        """Check that three splits can be made of distinct texts with these labels.
+
+        Raises:
+            DataError: too few texts have a label.
+        """
+
+    def counts(self, labels: Labels) -> list[int]:
+        """Return the number of texts of each name."""
+        return []
+
+    def doubts(self) -> str:
+        """Return which names are probably no names, or the same name; "" if none is."""
+        return ""
+
+    @abstractmethod
+    def examples(self, n: int) -> Labels:
+        """Return n labels of which none is rare, for a first try of a model."""
+
+    @abstractmethod
+    def form_of(self, loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None]:
+        """Return the encoding of the labels that a compiled loss takes, and for a loss for logits
+        Keras' activation that makes predictions of them.
+
+        `shape` is the shape of the model's output for one text.
+
+        Raises:
+            ValueError, SpaceBug: the output has another width, or the loss is for another kind.
+        """
+
+    @abstractmethod
+    def predictions(self, outputs: Array) -> Array:
+        """Return a model's outputs as predictions, float64 (n, width).
+
+        Raises:
+            ValueError: the outputs are not those of a model of this target.
+        """
+
+    @abstractmethod
+    def decide(self, predictions: Array) -> Labels:
+        """Return the predicted label of each text, (…, n), for predictions (…, n, width)."""
+
+    @abstractmethod
+    def labels_of(self, decisions: Labels) -> list[str]:
+        """Return labels as texts, as predictions show them."""
+
+    def confidence(self, predictions: Array) -> list[float | None]:
+        """Return the probability of each decision; None for a kind without probabilities."""
+        return [None] * len(predictions)
+
+    @abstractmethod
+    def formulas(
+        self, labels: Labels, predictions: Array, weights: Array
+    ) -> Mapping[str, Callable[[], Array]]:
+        """Return the formula of each metric by its name. A formula gives the value for each of many
+        weightings of the texts at once, (n_weightings,), and NaN where the metric is undefined.
+
+        A resample of the bootstrap is a weighting: the weight of a text is the number of times that
+        it was drawn.
+
+        Args:
+            labels: (n,).
+            predictions: (n, width).
+            weights: (n_weightings, n), 0 or more.
+        """
+
+    def score(self, labels: Labels, predictions: Array) -> dict[str, float]:
+        """Return the value of each objective's metric by its name."""
+        formulas = self.formulas(labels, predictions, np.ones((1, len(labels))))
+        return {m.name: float(formulas[m.name]()[0]) for m in self.metrics if m.is_objective}
+
+    def weighted_scores(
+        self, labels: Labels, predictions: Array, weights: Array
+    ) -> dict[str, Array]:
+        """Return the value of every formula for each weighting of the texts, (n_weightings,)."""
+        formulas = self.formulas(labels, predictions, weights)
+        return {name: formula() for name, formula in formulas.items()}
+
+    def confusion(self, labels: Labels, predictions: Array) -> list[list[int]]:
+        """Return the number of texts by true name (rows) and predicted name (columns); empty for a
+        kind without names.
+        """
+        return []
+
+    @abstractmethod
+    def constant(self, labels: Labels) -> Array:
+        """Return the best prediction that is the same for every text, (width,)."""
+
+    def document(self) -> dict[str, Any]:
+        """Return the keys of a message that say what a model predicts."""
+        return unstructure(_Keys(self.width, [*self.names], self.kind))
+
+    @classmethod
+    def of_document(cls, values: Mapping[str, Any]) -> Target:
+        from tuning.targets.kinds import target_of
+
+        keys = structure(values, _Keys)
+        names = map(str, range(keys.n_classes)) if keys.class_names is None else keys.class_names
+        return target_of(names, keys.predicts)
