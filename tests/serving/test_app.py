@@ -23,7 +23,6 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from starlette.testclient import TestClient
-from tuning.evaluation.metrics import Array
 
 from tests.export.models import spread
 from tests.formats import write_formats
