@@ -249,12 +249,13 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
-    """`n_texts`: number of training texts. `tune` has no flag for batch size, patience and kind of
-    target.
+    """`n_texts`: number of training texts. `tune` has no flag for batch size, patience, and the kind
+    of target and of split.
     """
     settings = {**vars(config), **vars(config.data)}
+    for name in ("predicts", "split", "split_column"):
+        del settings[name]
     train, costs = settings.pop("train"), settings.pop("costs")
-    del settings["predicts"]
     settings |= {"epochs": train.epochs, "n_trials": n_trials}
     if costs:
         settings["objectives"] = ",".join([settings.pop("metric"), *costs])
