@@ -105,7 +105,7 @@ def test_manifest_has_what_a_reader_asks_for(
     for measured in manifest.forms.values():
         assert measured.latency_ms * measured.first_answer_seconds * measured.memory_mb > 0
     verify(exported, manifest)
-    tokenizer = (ROOT / "tuning" / "data" / "tokenizer.py").read_text()
+    tokenizer = (ROOT / "tuning" / "inputs" / "tokenizer.py").read_text()
     assert (exported / "tokenizer.py").read_text() == tokenizer
 
 

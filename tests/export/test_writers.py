@@ -134,7 +134,7 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
 
 
 def assert_tokenizer_pads(folder: Path) -> None:
-    module = runpy.run_path(str(ROOT / "tuning" / "data" / "tokenizer.py"))
+    module = runpy.run_path(str(ROOT / "tuning" / "inputs" / "tokenizer.py"))
     tokenize = module["load_tokenizer"](folder)
     assert [len(row) for row in tokenize(["great phone", ""])["tokens"]] == [4, 4]
     assert tokenize([""])["tokens"] == [[3, 4]]

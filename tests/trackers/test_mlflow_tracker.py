@@ -46,7 +46,7 @@ def test_study_is_written_once_with_an_export_that_mlflow_loads(
     study.log_to(f"mlflow:{uri}")
     first = mlflow_runs(uri, cwd=tmp_path)
     shutil.copytree(onnx_export, copied.folder.best_dir)
-    shutil.copy(Path(tuning.__file__).parent / "data" / "tokenizer.py", copied.folder.best_dir)
+    shutil.copy(Path(tuning.__file__).parent / "inputs" / "tokenizer.py", copied.folder.best_dir)
     for _ in range(2):
         study.log_to(f"mlflow:{uri}")
     runs = mlflow_runs(uri, cwd=tmp_path)

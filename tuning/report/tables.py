@@ -249,8 +249,8 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
-    """`n_texts`: number of training texts. `tune` has no flag for batch size, patience, and the kind
-    of target and of split.
+    """`n_texts`: number of training texts. `tune` has no flag for batch size, patience, kinds of
+    targets and kinds of splits.
     """
     settings = {**vars(config), **vars(config.data)}
     for name in ("predicts", "split", "split_column"):
