@@ -118,7 +118,7 @@ def test_models_with_errors_in_different_texts_are_combined() -> None:
     assert {(m.trial, m.seed, m.weight) for m in ensemble.members} == {(7, 1, 0.5), (3, 2, 0.5)}
     many, _ = made_up(8, signal=0.7, n=100)
     repeats = [Repeat(number, 1, model) for number, model in enumerate(many)]
-    members = choose_ensemble(repeats, labels, best_trial=0, n_steps=7, seed=0).members
+    members = choose_ensemble(repeats, TWO, labels, best_trial=0, n_steps=7, seed=0).members
     weights = [member.weight for member in members]
     assert sum(weights) == pytest.approx(1) and weights == sorted(weights, reverse=True)
     # Alone, a model is wrong for the positive texts of one half.

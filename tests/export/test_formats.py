@@ -180,7 +180,7 @@ def write_onnx(source: Source, folder: Path) -> None:
 def test_format_that_differs_is_refused(baseline: Source, reviews: Reviews, tmp_path: Path) -> None:
     write_onnx(baseline, tmp_path)
     expected = pipeline_probabilities(baseline, VALUES, reviews.texts)
-    options: dict[str, Any] = {"inputs": baseline.inputs, "texts": reviews.texts}
+    options: dict[str, Any] = {"inputs": baseline.inputs, "target": TWO, "texts": reviews.texts}
     measured = check_parity(tmp_path, "onnx", **options, expected=expected)[1]
     assert measured.max_difference <= 1e-5
     expected[3] += 2e-5

@@ -41,7 +41,7 @@ def rows_of(*texts: str) -> list[Row]:
 
 
 def written(
-    path: Path, rows: list[Row], *, names: Sequence[str] = NAMES, write: Callable[..., object]
+    path: Path, rows: list[Row], *, target: Classes = NAMES, write: Callable[..., object]
 ) -> list[str]:
     """Return the lines of the predictions of rows. The text "malo" has few known tokens."""
 
@@ -49,7 +49,7 @@ def written(
         return "0 of 1 tokens are known" if text == "malo" else ""
 
     with streaming.whole_file(path) as file:
-        write(streaming.label(rows, fake, names, problem_of=problem_of), file, lambda counts: None)
+        write(streaming.label(rows, fake, target, problem_of=problem_of), file, lambda counts: None)
     return path.read_text().splitlines()
 
 
@@ -115,7 +115,7 @@ def test_label_that_looks_like_a_formula_is_none_in_the_csv(
     """A number with a sign is no formula."""
     rows = [Row("=r.csv", 1, "good", "")]
     write = streaming.write_csv_rows
-    lines = written(tmp_path / "p.csv", rows, names=("bad", name), write=write)
+    lines = written(tmp_path / "p.csv", rows, target=Classes(("bad", name)), write=write)
     assert lines[1] == f"'=r.csv,1,{shown},0.900000,"
 
 

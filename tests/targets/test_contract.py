@@ -27,8 +27,9 @@ from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.statistics import score_intervals
 from tuning.evaluation.test_split import BEST, evaluate_on_test_split
 from tuning.inference.label_files import label, write_csv_rows
-from tuning.inference.manifest import Manifest, ModelInput
-from tuning.inputs.corpus import Corpus, TokenizedTexts, build_corpus
+from tuning.inference.manifest import Manifest
+from tuning.inputs.contract import ModelInput, TokenizedTexts
+from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.metrics import METRICS, Metric
 from tuning.report.tables import data_rows
 from tuning.targets.kinds import KINDS, target_of

@@ -387,7 +387,7 @@ def test_killed_worker_is_seen_and_replaced(
     assert next_message(pool, worker)
     os.kill(worker.pid, signal.SIGKILL)
     wait_for_end(worker.pid)
-    worker.send(Declare(str(quick), 2))  # A message to a dead worker is lost.
+    worker.send(Declare(str(quick), TWO))  # A message to a dead worker is lost.
     assert next_message(pool, worker) is None
     new = pool.replace(worker)
     assert pool.workers == [new, other]
@@ -472,11 +472,12 @@ def test_killed_coordinator_leaves_no_process(tmp_path: Path, quick: Path) -> No
 import os, signal
 from multiprocessing import forkserver
 from pathlib import Path
+from tuning.targets.kinds import target_of
 from tuning.workers.messages import Declare
 from tuning.workers.pool import Pool
 
 pool = Pool(2, log_path=Path({str(tmp_path)!r}) / "tuning.log")
-pool.call(Declare({str(quick)!r}, numbered(2)))
+pool.call(Declare({str(quick)!r}, target_of("ab")))
 print(forkserver._forkserver._forkserver_pid, *(worker.pid for worker in pool.workers), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -249,13 +249,11 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
-    """Return the command. `tune` has no flag for batch size, patience, and the kinds of split and
-    target.
-    """
+    """`tune` has no flag for batch size, patience, and the kinds of split and target."""
     settings = {**vars(config), **vars(config.data)}
-    train, costs = settings.pop("train"), settings.pop("costs")
-    for name in ("split", "split_column", "predicts"):
+    for name in ("predicts", "split", "split_column"):
         del settings[name]
+    train, costs = settings.pop("train"), settings.pop("costs")
     settings |= {"epochs": train.epochs, "n_trials": n_trials}
     if costs:
         settings["objectives"] = ",".join([settings.pop("metric"), *costs])
