@@ -24,10 +24,14 @@ from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
     BackgroundFit,
     LinearReference,
-    fit_linear_reference,
     read_linear_reference,
 )
-from tuning.evaluation.ngram_model import all_references, split_of, tune_ngram_model
+from tuning.evaluation.ngram_model import (
+    all_references,
+    fit_linear_reference,
+    split_of,
+    tune_ngram_model,
+)
 from tuning.evaluation.references import NGRAMS
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.data_card import REFERENCE_NAME
@@ -67,7 +71,7 @@ def child_of(parent: psutil.Process) -> psutil.Process:
     end = time.monotonic() + END_SECONDS
     while time.monotonic() < end:
         for child in parent.children():
-            if "tuning.evaluation.linear_reference" in child.cmdline():
+            if "tuning.evaluation.ngram_model" in child.cmdline():
                 return child
         time.sleep(0.05)
     raise AssertionError("no process trains")

@@ -246,7 +246,7 @@ def process_of_the_linear_model(pid: int) -> psutil.Process:
     deadline = time.monotonic() + END_SECONDS
     while time.monotonic() < deadline:
         for child in psutil.Process(pid).children():
-            if "tuning.evaluation.linear_reference" in child.cmdline():
+            if "tuning.evaluation.ngram_model" in child.cmdline():
                 return child
         time.sleep(0.05)
     raise AssertionError("The search has not started the linear model.")

@@ -12,30 +12,19 @@ fit.close()                 ends the process if it runs
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from filelock import FileLock
-
 from tuning import documents
-from tuning.atomic_io import translated
 from tuning.errors import StorageError
-from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.metrics import metric_of, sign
 from tuning.processes import child_environment, why_it_ended
 
 logger = logging.getLogger(__name__)
-
-# With this value, the process gets a quarter of a core that a worker uses too: 10 s of work take
-# 40 s.
-NICENESS = 5
 
 
 class Weighting(StrEnum):
@@ -107,27 +96,6 @@ def read_linear_reference(folder: Path) -> LinearReference | None:
         return None
 
 
-def fit_linear_reference(corpus: Corpus) -> LinearReference:
-    """Return the stored scores and settings of a corpus. Without them, train the model and store
-    them. One process at a time trains, and others wait for it.
-    """
-    # Imported here because the coordinator imports this module: scikit-learn takes 1 s.
-    from tuning.evaluation.ngram_model import split_of, tuned_reference
-
-    path = corpus.folder / REFERENCE_NAME
-    with translated(path), FileLock(path.with_name(path.name + ".lock")):
-        stored = read_linear_reference(corpus.folder)
-        if stored is None or not stored.is_whole:
-            stored = tuned_reference(
-                split_of(corpus, "train", n_threads=1),
-                split_of(corpus, "validation"),
-                orders=corpus.ngram_orders,
-                target=corpus.target,
-            )
-            documents.write(path, stored)
-    return stored
-
-
 class BackgroundFit:
     """The training of a corpus' linear model in a child process with low priority."""
 
@@ -144,7 +112,7 @@ class BackgroundFit:
             return
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tuning.evaluation.linear_reference", str(folder)],
+                [sys.executable, "-m", "tuning.evaluation.ngram_model", str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -178,23 +146,3 @@ class BackgroundFit:
             self._process.kill()
             self._process.communicate()
             self._process = None
-
-
-def _end_with_parent() -> None:
-    # Standard input is closed when the parent process has ended. The buffer of `sys.stdin` has a
-    # lock, which must be free when this process ends by itself.
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(1)
-
-
-def main(folder: str) -> None:
-    """Run the process: train the model of the corpus in `folder`."""
-    # Ctrl-C reaches all processes of a terminal. The parent ends this process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.nice(NICENESS)
-    fit_linear_reference(Corpus(Path(folder)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -10,21 +10,29 @@ class, against the rest.
 from __future__ import annotations
 
 import math
+import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 from scipy import sparse
 from scipy.special import expit
 
+from tuning import documents
+from tuning.atomic_io import translated
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
     LinearReference,
     NgramSettings,
     Weighting,
-    fit_linear_reference,
+    read_linear_reference,
 )
 from tuning.evaluation.references import (
     MAX_TEXTS,
@@ -37,6 +45,7 @@ from tuning.evaluation.references import (
 )
 from tuning.inputs.contract import IdTexts, TokenizedTexts
 from tuning.inputs.corpus import Corpus
+from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.ngrams import ngrams_of
 from tuning.targets.target import Array, Labels, Target
@@ -48,6 +57,9 @@ MAX_TEXT_FITS = 4 * MAX_TEXTS
 # Maximum number of n-grams of train + validation. liblinear needs about 50 bytes for each of them.
 MAX_IDS = 20_000_000
 NAMES = ("words", "pairs", "triples")
+# With this value, the process gets a quarter of a core that a worker uses too: 10 s of work take
+# 40 s.
+NICENESS = 5
 
 Split = tuple[IdTexts, Labels]  # the n-grams of texts, and their classes
 
@@ -272,6 +284,24 @@ def ngram_reference(
     )
 
 
+def fit_linear_reference(corpus: Corpus) -> LinearReference:
+    """Return the stored scores and settings of a corpus. Without them, train the model and store
+    them. One process at a time trains, and others wait for it.
+    """
+    path = corpus.folder / REFERENCE_NAME
+    with translated(path), FileLock(path.with_name(path.name + ".lock")):
+        stored = read_linear_reference(corpus.folder)
+        if stored is None or not stored.is_whole:
+            stored = tuned_reference(
+                split_of(corpus, "train", n_threads=1),
+                split_of(corpus, "validation"),
+                orders=corpus.ngram_orders,
+                target=corpus.target,
+            )
+            documents.write(path, stored)
+    return stored
+
+
 def tuned_reference(
     train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], target: Target
 ) -> LinearReference:
@@ -351,3 +381,23 @@ def _take(split: Split, rows: npt.NDArray[np.intp]) -> Split:
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
     places = np.repeat(texts.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
     return IdTexts(texts.ids[places], offsets), labels[rows]
+
+
+def _end_with_parent() -> None:
+    # Standard input is closed when the parent process has ended. The buffer of `sys.stdin` has a
+    # lock, which must be free when this process ends by itself.
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
+def main(folder: str) -> None:
+    """Run the process: train the model of the corpus in `folder`."""
+    # Ctrl-C reaches all processes of a terminal. The parent ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.nice(NICENESS)
+    fit_linear_reference(Corpus(Path(folder)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
