@@ -29,11 +29,11 @@ from tuning.inputs.contract import (
     kept_places,
     require_truncating,
 )
-from tuning.inputs.preset import PRESET_CARD_NAME, PresetCard, read_preset_card
 from tuning.inputs.tokenizer import as_utf8, load_preset_tokenizer
 
 if TYPE_CHECKING:
     from tuning.inputs.corpus import Corpus
+    from tuning.inputs.preset import PresetCard
     from tuning.spaces.loading import SearchSpace
 
 
@@ -141,6 +141,7 @@ class EncoderTokens(Input):
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         from tuning.inputs.arrow_tokenizer import map_ids
+        from tuning.inputs.preset import PRESET_CARD_NAME, read_preset_card
 
         stored: dict[str, Stored] = {}
         for path in sorted(corpus.presets_dir.glob(f"*/{PRESET_CARD_NAME}")):
