@@ -64,8 +64,12 @@ class Session(OpenedStudy):
     subscribers: Sequence[Subscriber] = ()
 
     def notify(self, event: Event) -> None:
-        for subscriber in self.subscribers:
-            subscriber(event)
+        """Give the event to all subscribers. If one raises, the others get it too: the note of a
+        study is written although the terminal is closed.
+        """
+        with contextlib.ExitStack() as stack:
+            for subscriber in reversed(self.subscribers):  # The last callback is called first.
+                stack.callback(subscriber, event)
 
     def train_request(self, values: Values) -> Train:
         return train_request(
