@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.texts import TEXTS, make_reviews, splits_of, word_view
 from tuning import atomic_io, results
-from tuning.atomic_io import read_json
+from tuning.atomic_io import read_json, write_json
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.documents import unstructure
 from tuning.errors import StorageError
@@ -181,6 +181,18 @@ def test_build_starts_again_after_a_killed_one(tmp_path: Path) -> None:
     assert lists(
         build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST)).split("test").texts
     ) == [[1, 1, 4]]
+
+
+@pytest.mark.parametrize(("key", "value"), [("class_names", []), ("predicts", "of a new version")])
+def test_corpus_whose_card_has_no_target_is_built_again(
+    key: str, value: object, tmp_path: Path
+) -> None:
+    folder = tmp_path / "abc"
+    card = build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST)).card
+    write_json(folder / "data_card.json", {**read_json(folder / "data_card.json"), key: value})
+    with pytest.raises(StorageError, match=key):
+        _ = Corpus(folder).card
+    assert build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST)).card == card
 
 
 @pytest.mark.parametrize(
