@@ -3,20 +3,24 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import optuna
 import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
+from tests.confirmations import begin as unplayed
 from tests.confirmations import play
+from tests.fake_workers import FakePool, trains
 from tests.numbered import TWO
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
 from tuning.config import TrainConfig, Workers
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import SpaceError, StorageError, StudyError
+from tuning.inputs.corpus import Corpus
 from tuning.outcomes import LASTING, FailureReason
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir, StudyDir
@@ -184,6 +188,21 @@ def test_search_that_has_a_confirmation_needs_one_completed_trial(tmp_path: Path
         require_finished(summary, folder)
     folder.confirmation_path.write_text("{}")
     require_finished(summary, folder)
+
+
+def test_trainings_of_a_worker_are_counted_over_all_rounds(tmp_path: Path) -> None:
+    """A worker is replaced because its memory grows with each training."""
+    pool, corpus = FakePool(trains), SimpleNamespace(folder=tmp_path, target=TWO)
+    pool.max_trainings = 4
+    study, results = optuna.create_study(), ResultsDir(tmp_path)
+    session = replace(
+        session_of(study, CONFIG, MANY_SPACE, results),
+        pool=pool.as_pool,
+        corpus=cast("Corpus", corpus),
+    )
+    session.folder.confirmation_path.parent.mkdir(parents=True)
+    confirmation = confirming._Repeats(session, unplayed(0.8, 0.7, 0.6)).run()
+    assert (confirmation.rounds, len(pool.replaced)) == (5, 3)
 
 
 def test_pruned_trial_is_repeated_for_the_epochs_of_its_role() -> None:

@@ -55,7 +55,7 @@ from tuning.study.trials import (
     was_trained,
 )
 from tuning.training.result import FitResult
-from tuning.workers.dispatcher import run_jobs
+from tuning.workers.dispatcher import Dispatcher, run_jobs
 from tuning.workers.messages import (
     Ending,
     EpochEnded,
@@ -368,7 +368,8 @@ class _Repeats:
         self._session, self._confirmation, self._advance = session, confirmation, advance
 
     def run(self) -> Confirmation:
-        interrupt = self._session.interrupt
+        session, interrupt = self._session, self._session.interrupt
+        dispatcher: Dispatcher[_Repeat] = Dispatcher(session.pool, session.limits)
         while not interrupt.requested:
             self._confirmation, trainings = self._advance(self._confirmation)
             if not trainings:
@@ -376,9 +377,8 @@ class _Repeats:
             self._save()
             repeats = [_Repeat(finalist.trial, seed) for finalist, seed in trainings]
             for repeat, message in run_jobs(
-                self._session.pool,
+                dispatcher,
                 {repeat: self._request(repeat) for repeat in repeats},
-                limits=self._session.limits,
                 is_stopped=lambda: interrupt.requested,
             ):
                 if not isinstance(message, EpochEnded):
