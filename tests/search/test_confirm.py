@@ -25,6 +25,7 @@ from tuning.outcomes import LASTING, FailureReason
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import confirm as confirming
+from tuning.search import session as opening
 from tuning.search.confirm import (
     ConfirmationSize,
     begin,
@@ -107,7 +108,9 @@ def test_failure_of_the_storage_is_one_sentence(
         run(setting)
 
 
-def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting: Setting) -> None:
+def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = setting.study()
     paused = study.ask()
     paused.set_user_attr("paused", True)
@@ -118,6 +121,7 @@ def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting
     with pytest.raises(StudyError, match="are running"):
         run(setting)
     study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)
+    monkeypatch.setattr(opening, "prepare_views", lambda *_, **__: pytest.fail("it is late"))
     setting.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
     with pytest.raises(SpaceError, match="Put the file back"):
         run(setting, n_seeds=2)

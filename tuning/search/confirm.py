@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
@@ -106,11 +105,10 @@ def _open_session(
     """Open a finished search, unless its data or its space have changed."""
     config, folder, doing = finished.config, finished.folder, "A confirmation"
 
-    def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> optuna.Study:
+    def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> None:
         fingerprint = finished.record.data_fingerprint
         require_same_data(corpus, config, fingerprint=fingerprint, doing=doing)
         require_same_space(space, finished.space, path=find_space(config.space), doing=doing)
-        return study
 
     with finished.opened() as study, storage_errors(finished.storage_url):
         require_finished(summarize(study, metric=config.metric), folder)
@@ -119,7 +117,8 @@ def _open_session(
             open_session(
                 config,
                 finished.results,
-                study_of=check,
+                check=check,
+                study_of=lambda *_: study,
                 workers=workers,
                 limits=limits,
                 subscribers=subscribers,
