@@ -19,7 +19,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.servers import MANIFEST, fake, served
-from tuning.serving import app, label_file, microbatch
+from tuning.serving import app, connections, label_file, microbatch
 from tuning.targets.target import Array
 
 BYTES = {"Content-Type": "application/octet-stream"}
@@ -210,6 +210,18 @@ def test_files_beyond_the_limit_are_refused_until_a_client_leaves(folder: Path) 
             sender.close()
         assert until(lambda: not list(folder.iterdir()))
         assert httpx.post(url, content=b"text\ngood\n", headers=BYTES).status_code == 200
+
+
+def test_labeling_ends_when_the_client_reads_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "READ_SECONDS", 0.5)
+    content = b"text,note\n" + (b"good," + "é".encode() * 100_000 + b"\n") * 40
+    with served(app.make_app(fake, MANIFEST)) as address, connected(address) as reader:
+        reader.sendall(head(len(content)) + content)
+        assert until(lambda: bool(list(folder.iterdir())))
+        assert until(lambda: not list(folder.iterdir()))
 
 
 def test_labeling_ends_when_the_client_leaves(folder: Path) -> None:
