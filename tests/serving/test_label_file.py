@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2 as httpx
 import pytest
@@ -157,6 +157,23 @@ def test_large_file_is_refused_and_removed(
     assert (answer.status_code, answer.headers["connection"]) == (413, "close")
     assert "1,000 bytes" in answer.json()["detail"]
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["missing", "full"])
+def test_file_that_can_not_be_stored_is_a_sentence(
+    place: str, client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(suffix: str) -> IO[bytes]:
+        return Path("/dev/full").open("wb")
+
+    if place == "missing":
+        monkeypatch.setattr(tempfile, "tempdir", str(folder / "missing"))
+    else:
+        monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    for _ in range(label_file.MAX_FILES + 1):
+        answer = sent(client, b"text\ngood\n")
+        assert (answer.status_code, answer.headers["connection"]) == (507, "close")
+        assert answer.json()["detail"].startswith("The server could not store the file: No s")
 
 
 def test_file_may_be_larger_than_another_body(client: TestClient) -> None:
