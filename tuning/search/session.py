@@ -64,8 +64,12 @@ class Session(OpenedStudy):
     subscribers: Sequence[Subscriber] = ()
 
     def notify(self, event: Event) -> None:
-        for subscriber in self.subscribers:
-            subscriber(event)
+        """Call all subscribers in their order. After an exception of one, such as Ctrl-C while the
+        display waits, the others are called too: the note of the study is written at the end.
+        """
+        with contextlib.ExitStack() as stack:
+            for subscriber in reversed(self.subscribers):
+                stack.callback(subscriber, event)
 
     def train_request(self, values: Values) -> Train:
         return train_request(
