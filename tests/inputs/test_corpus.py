@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.texts import TEXTS, make_reviews, splits_of, word_view
 from tuning import atomic_io, results
-from tuning.atomic_io import read_json
+from tuning.atomic_io import read_json, write_json
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.documents import unstructure
 from tuning.errors import StorageError
@@ -206,6 +206,15 @@ def test_file_that_is_not_what_was_written_is_made_again(
     again = build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST))
     for path in whole.folder.iterdir():
         assert (again.folder / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("changed", [{"class_names": ["one"]}, {"predicts": "unknown"}])
+def test_card_of_another_target_is_made_again(changed: dict[str, object], corpus: Corpus) -> None:
+    path = corpus.folder / "data_card.json"
+    written = path.read_bytes()
+    write_json(path, {**read_json(path), **changed})
+    build_corpus(corpus.folder, splits_of(TRAIN, VALIDATION, TEST))
+    assert path.read_bytes() == written
 
 
 def test_build_on_a_disk_that_fills_up_leaves_no_corpus(tmp_path: Path) -> None:

@@ -64,8 +64,12 @@ class Session(OpenedStudy):
     subscribers: Sequence[Subscriber] = ()
 
     def notify(self, event: Event) -> None:
-        for subscriber in self.subscribers:
-            subscriber(event)
+        """Call all subscribers in their order. After an exception of one, such as Ctrl-C while the
+        display waits, the others are called too: the note of the study is written at the end.
+        """
+        with contextlib.ExitStack() as stack:
+            for subscriber in reversed(self.subscribers):
+                stack.callback(subscriber, event)
 
     def train_request(self, values: Values) -> Train:
         return train_request(
@@ -82,6 +86,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     config: StudyConfig,
     results: ResultsDir,
     *,
+    check: Callable[[StudyConfig, Corpus, SearchSpace], None],
     study_of: Callable[[StudyConfig, Corpus, SearchSpace], optuna.Study],
     workers: Workers | None,
     limits: Limits | None,
@@ -92,7 +97,8 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
 ) -> Iterator[Session]:
     """Prepare the data, start the workers, and open the study.
 
-    `study_of` gets the space that its file declares now. The session has the recorded space: the
+    `check` and `study_of` get the space that its file declares now. `check` may refuse before the
+    inputs of the space are built, which can take minutes. The session has the recorded space: the
     starting points in the file may have changed since.
     """
 
@@ -119,6 +125,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
             preset=config.preset,
             sizes=sizes_of(config, corpus),
         )
+        check(config, corpus, space)
         prepare_views(corpus, space, config, progress=step)
         study = study_of(config, corpus, space)
         with signals() as interrupt:
