@@ -54,7 +54,7 @@ NAMES = st.lists(st.text(max_size=3), min_size=2, max_size=3)
 FINALISTS = st.lists(documents_of(Finalist), max_size=2)
 WRITTEN: dict[type, st.SearchStrategy[object]] = {
     StudyRecord: documents_of(StudyRecord, config=study_configs),
-    DataCard: documents_of(DataCard),
+    DataCard: documents_of(DataCard, class_names=NAMES, predicts=KIND),
     FullManifest: documents_of(FullManifest, class_names=NAMES, predicts=KIND, files=st.just({})),
     TestDocument: documents_of(TestDocument),
     SplitScores: documents_of(SplitScores),

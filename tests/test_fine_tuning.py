@@ -151,7 +151,9 @@ def test_tokens_that_were_removed_are_named() -> None:
 
 def test_space_that_declares_a_preset_must_take_its_tokens() -> None:
     model = tokens_model(name="ids")
-    with pytest.raises(SpaceBug, match=r"'preset' only for models that take its tokens"):
+    with pytest.raises(
+        SpaceBug, match=r"'preset' only for models that take the tokens of a preset"
+    ):
         make_view(model, {**VALUES, "vocab_size": 9}, without_ids(1, {"p": PRESET_TEXTS}))
 
 

@@ -86,9 +86,10 @@ def test_chunks_end_at_so_many_rows_or_characters() -> None:
     assert sizes == [3, 2, 2]
 
 
-def test_other_cells_of_a_row_are_in_memory_too() -> None:
-    rows = [Row("x", 1, "text", "", ("text", "x" * 20))] * 3
-    assert [len(chunk) for chunk in streaming.chunks(rows, n_rows=3, n_characters=20)] == [1, 1, 1]
+def test_size_of_a_chunk_includes_the_cells_beside_the_text() -> None:
+    rows = [Row("r.csv", number, "a", "", cells=("a", "b" * 9)) for number in range(1, 6)]
+    sizes = [len(chunk) for chunk in streaming.chunks(rows, n_rows=3, n_characters=20)]
+    assert sizes == [2, 2, 1]
 
 
 def test_csv_names_each_row_and_what_is_wrong_with_it(tmp_path: Path) -> None:

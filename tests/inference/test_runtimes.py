@@ -31,7 +31,7 @@ def test_onnx_format_loads_without_tensorflow_keras_and_scikit_learn(onnx_export
     code = f"""
 import json, sys
 from pathlib import Path
-for name in {(*HEAVY, "pyarrow")}: sys.modules[name] = None
+for name in {(*HEAVY, "pyarrow", "filelock")}: sys.modules[name] = None
 from tuning.inference.load import load
 print(json.dumps(load(Path({str(onnx_export)!r}), format_name="onnx")({TEXTS!r}).tolist()))
 """

@@ -183,6 +183,18 @@ def test_build_starts_again_after_a_killed_one(tmp_path: Path) -> None:
     ) == [[1, 1, 4]]
 
 
+@pytest.mark.parametrize(("key", "value"), [("class_names", []), ("predicts", "of a new version")])
+def test_corpus_whose_card_has_no_target_is_built_again(
+    key: str, value: object, tmp_path: Path
+) -> None:
+    folder = tmp_path / "abc"
+    card = build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST)).card
+    write_json(folder / "data_card.json", {**read_json(folder / "data_card.json"), key: value})
+    with pytest.raises(StorageError, match=key):
+        _ = Corpus(folder).card
+    assert build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST)).card == card
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -206,15 +218,6 @@ def test_file_that_is_not_what_was_written_is_made_again(
     again = build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST))
     for path in whole.folder.iterdir():
         assert (again.folder / path.name).read_bytes() == path.read_bytes()
-
-
-@pytest.mark.parametrize("changed", [{"class_names": ["one"]}, {"predicts": "unknown"}])
-def test_card_of_another_target_is_made_again(changed: dict[str, object], corpus: Corpus) -> None:
-    path = corpus.folder / "data_card.json"
-    written = path.read_bytes()
-    write_json(path, {**read_json(path), **changed})
-    build_corpus(corpus.folder, splits_of(TRAIN, VALIDATION, TEST))
-    assert path.read_bytes() == written
 
 
 def test_build_on_a_disk_that_fills_up_leaves_no_corpus(tmp_path: Path) -> None:

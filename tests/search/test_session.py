@@ -1,4 +1,6 @@
-"""The signals of a call: the first is a request, the second is an interrupt. And its events."""
+"""The events of a session, and the signals of a call: the first is a request, the second is an
+interrupt.
+"""
 
 import os
 import signal
@@ -9,10 +11,28 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.studies import CONFIG, SPACE, session_of
+from tests.studies import session_of
+from tuning.config import StudyConfig
 from tuning.results import ResultsDir
-from tuning.search.events import Event, Step
+from tuning.search.events import CallEnded, Event
 from tuning.search.session import signals
+from tuning.spaces.loading import SearchSpace
+
+
+def test_event_reaches_all_subscribers_although_one_raises(tmp_path: Path) -> None:
+    called: list[str] = []
+
+    def display(event: Event) -> None:
+        called.append("display")
+        raise BrokenPipeError
+
+    opened = session_of(
+        optuna.create_study(), StudyConfig(study="s"), SearchSpace("a", ()), ResultsDir(tmp_path)
+    )
+    session = replace(opened, subscribers=[display, lambda event: called.append("note")])
+    with pytest.raises(BrokenPipeError):
+        session.notify(CallEnded(session))
+    assert called == ["display", "note"]
 
 
 def test_first_signal_is_a_request_and_the_second_an_interrupt() -> None:
@@ -35,19 +55,3 @@ def test_call_in_another_thread_leaves_the_handlers_alone() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(handlers).result() == before
-
-
-def test_every_subscriber_gets_an_event_after_an_exception_of_another(tmp_path: Path) -> None:
-    called: list[str] = []
-
-    def interrupt(event: Event) -> None:
-        called.append("interrupt")
-        raise KeyboardInterrupt
-
-    session = replace(
-        session_of(optuna.create_study(), CONFIG, SPACE, ResultsDir(tmp_path)),
-        subscribers=[lambda _: called.append("log"), interrupt, lambda _: called.append("note")],
-    )
-    with pytest.raises(KeyboardInterrupt):
-        session.notify(Step("searching", 0.0))
-    assert called == ["log", "interrupt", "note"]

@@ -269,9 +269,7 @@ def ngram_reference(
     started, settings, accuracy = time.monotonic(), tuned.settings, tuned.scores["accuracy"]
     assert settings is not None and accuracy is not None  # `LinearReference.is_whole`
     (first, of_first), (second, of_second) = _parts(train, validation)
-    ids = np.concatenate([first.ids, second.ids])
-    offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
-    texts, labels = IdTexts(ids, offsets), np.concatenate([of_first, of_second])
+    texts, labels = first + second, np.concatenate([of_first, of_second])
     columns = columns_of(orders, settings.order)
     model = fit(indicators(texts, columns), labels, columns, settings)
     return NgramReference(
@@ -377,10 +375,7 @@ def _parts(*splits: Split) -> Sequence[Split]:
 def _take(split: Split, rows: npt.NDArray[np.intp]) -> Split:
     """Return the texts of these rows. Only their ids are read from a memory map."""
     texts, labels = split
-    lengths = texts.lengths[rows]
-    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    places = np.repeat(texts.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return IdTexts(texts.ids[places], offsets), labels[rows]
+    return texts.rows(rows), labels[rows]
 
 
 def _end_with_parent() -> None:

@@ -113,14 +113,14 @@ def labeled(
 def chunks(
     rows: Iterable[Row], *, n_rows: int = CHUNK_ROWS, n_characters: int = CHUNK_CHARACTERS
 ) -> Iterator[list[Row]]:
-    """Yield rows in their order, at most `n_rows` and about `n_characters` in a chunk, with their
-    other cells.
+    """Yield rows in their order, at most `n_rows` and about `n_characters` in a chunk, with the
+    cells beside the text, which a row keeps.
     """
     chunk: list[Row] = []
     size = 0
     for row in rows:
         chunk.append(row)
-        size += sum(map(len, row.cells)) if row.cells else len(row.text)
+        size += max(len(row.text), sum(map(len, row.cells)))
         if len(chunk) == n_rows or size >= n_characters:
             yield chunk
             chunk, size = [], 0

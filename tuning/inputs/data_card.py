@@ -75,6 +75,9 @@ class DataCard(DataSource, DataFacts):
     n_words: int
     checksums: dict[str, int] | None = field(default=None, metadata=OMIT_DEFAULT)
 
+    def __post_init__(self) -> None:
+        _ = self.target  # Its names are checked.
+
     @property
     def target(self) -> Target:
         return target_of(self.class_names, self.predicts)

@@ -29,11 +29,11 @@ from tuning.inputs.contract import (
     kept_places,
     require_truncating,
 )
-from tuning.inputs.preset import PRESET_CARD_NAME, PresetCard, read_preset_card
 from tuning.inputs.tokenizer import as_utf8, load_preset_tokenizer
 
 if TYPE_CHECKING:
     from tuning.inputs.corpus import Corpus
+    from tuning.inputs.preset import PresetCard
     from tuning.spaces.loading import SearchSpace
 
 
@@ -79,11 +79,6 @@ class TokenView(InputView):
         """Maximum number of tokens of a text without special tokens."""
         return self.sequence_length - self._n_special
 
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Number of tokens of each text that are kept, int64 array of shape (n_texts,)."""
-        return self.lengths_of(np.arange(len(self.texts)))
-
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Return the number of tokens of these rows that are kept, int64 array (n_rows,)."""
         return np.minimum(self.texts.lengths_of(rows), self._room) + self._n_special
@@ -119,7 +114,7 @@ class EncoderTokens(Input):
     name = key = "tokens"
     hyperparameters = ("preset", "sequence_length")
     declared_by = "preset"
-    what = "its tokens"
+    what = "the tokens of a preset"
     is_cut = True
     file = "tokenizer.json"
 
@@ -141,6 +136,7 @@ class EncoderTokens(Input):
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         from tuning.inputs.arrow_tokenizer import map_ids
+        from tuning.inputs.preset import PRESET_CARD_NAME, read_preset_card
 
         stored: dict[str, Stored] = {}
         for path in sorted(corpus.presets_dir.glob(f"*/{PRESET_CARD_NAME}")):

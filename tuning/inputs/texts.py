@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from tuning.config import SPLITS
-from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
 from tuning.errors import SpaceBug
 from tuning.inputs.contract import (
     Count,
@@ -89,9 +87,8 @@ class TextView(InputView):
 
     @property
     def fixed_width(self) -> int:
-        return (
-            1  # Every batch has one text in a row, so the batches are neither trimmed nor sorted.
-        )
+        # Every batch has one text in a row, so the batches are neither trimmed nor sorted.
+        return 1
 
     @property
     def shape(self) -> Shape:
@@ -123,6 +120,10 @@ class Texts(Input):
         return space.takes_texts
 
     def prepare(self, data: Preparation) -> None:
+        # Imported here because predictions, which import this module, build no folder.
+        from tuning.config import SPLITS
+        from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
+
         if not data.space.takes_texts:
             return
         folder = data.corpus.texts_dir

@@ -64,11 +64,11 @@ class Session(OpenedStudy):
     subscribers: Sequence[Subscriber] = ()
 
     def notify(self, event: Event) -> None:
-        """Call all subscribers in their order. After an exception of one, such as Ctrl-C while the
-        display waits, the others are called too: the note of the study is written at the end.
+        """Give the event to all subscribers. If one raises, the others get it too: the note of a
+        study is written although the terminal is closed.
         """
         with contextlib.ExitStack() as stack:
-            for subscriber in reversed(self.subscribers):
+            for subscriber in reversed(self.subscribers):  # The last callback is called first.
                 stack.callback(subscriber, event)
 
     def train_request(self, values: Values) -> Train:
