@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tuning import processes
 from tuning.errors import DataError
 from tuning.processes import ChildFailed, run_child, send
 
@@ -24,6 +25,10 @@ def refuses(reason: str) -> None:
 
 def breaks(how: str) -> None:
     if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "killed while it writes":
+        assert processes._channel
+        os.write(processes._channel.fileno(), b'{"result": [0.5, ')
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "exit":
         os._exit(3)
@@ -50,6 +55,10 @@ def test_error_of_the_user_is_raised_again() -> None:
     ("how", "reason"),
     [
         ("killed", "its process ended with signal 9, perhaps because memory ran out"),
+        (
+            "killed while it writes",
+            "its process ended with signal 9, perhaps because memory ran out",
+        ),
         ("exit", "its process ended with exit status 3"),
         ("bug", "of two lines"),
     ],

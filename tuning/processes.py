@@ -98,6 +98,8 @@ def _answer(
         json.dump(arguments, stdin)
     answer: dict[str, Any] = {}
     for line in process.stdout:
+        if not line.endswith("\n"):  # The process was ended while it wrote.
+            break
         answer = json.loads(line)
         if "message" in answer:
             on_message(answer.pop("message"))

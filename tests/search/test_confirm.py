@@ -3,24 +3,29 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import optuna
 import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
+from tests.confirmations import begin as unplayed
 from tests.confirmations import play
+from tests.fake_workers import FakePool, trains
 from tests.numbered import TWO
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
 from tuning.config import TrainConfig, Workers
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import SpaceError, StorageError, StudyError
+from tuning.inputs.corpus import Corpus
 from tuning.outcomes import LASTING, FailureReason
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import confirm as confirming
+from tuning.search import session as opening
 from tuning.search.confirm import (
     ConfirmationSize,
     begin,
@@ -103,7 +108,9 @@ def test_failure_of_the_storage_is_one_sentence(
         run(setting)
 
 
-def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting: Setting) -> None:
+def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = setting.study()
     paused = study.ask()
     paused.set_user_attr("paused", True)
@@ -114,6 +121,7 @@ def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting
     with pytest.raises(StudyError, match="are running"):
         run(setting)
     study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)
+    monkeypatch.setattr(opening, "prepare_views", lambda *_, **__: pytest.fail("it is late"))
     setting.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
     with pytest.raises(SpaceError, match="Put the file back"):
         run(setting, n_seeds=2)
@@ -184,6 +192,21 @@ def test_search_that_has_a_confirmation_needs_one_completed_trial(tmp_path: Path
         require_finished(summary, folder)
     folder.confirmation_path.write_text("{}")
     require_finished(summary, folder)
+
+
+def test_trainings_of_a_worker_are_counted_over_all_rounds(tmp_path: Path) -> None:
+    """A worker is replaced because its memory grows with each training."""
+    pool, corpus = FakePool(trains), SimpleNamespace(folder=tmp_path, target=TWO)
+    pool.max_trainings = 4
+    study, results = optuna.create_study(), ResultsDir(tmp_path)
+    session = replace(
+        session_of(study, CONFIG, MANY_SPACE, results),
+        pool=pool.as_pool,
+        corpus=cast("Corpus", corpus),
+    )
+    session.folder.confirmation_path.parent.mkdir(parents=True)
+    confirmation = confirming._Repeats(session, unplayed(0.8, 0.7, 0.6)).run()
+    assert (confirmation.rounds, len(pool.replaced)) == (5, 3)
 
 
 def test_pruned_trial_is_repeated_for_the_epochs_of_its_role() -> None:

@@ -24,6 +24,7 @@ from tuning.errors import SpaceError, StudyError
 from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir
+from tuning.search import session as opening
 from tuning.search import tune as searching
 from tuning.search.events import NotConfirmed
 from tuning.search.tune import Outcome, configure
@@ -143,7 +144,10 @@ def test_timings_of_a_trial_are_complete(finished: tuple[ResultsDir, Outcome]) -
     assert 0 < outcome.summary.overhead_share < 1
 
 
-def test_refused_command_leaves_no_folder(setting: Setting) -> None:
+def test_refused_command_prepares_no_inputs_and_leaves_no_folder(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "prepare_views", lambda *_, **__: pytest.fail("it is late"))
     setting.edit_space('hp.Int("lstm_units", 2, 4', 'hp.Float("lstm_units", 2, 4')
     with pytest.raises(SpaceError, match="grid sampler needs"):
         setting.tune(1, config={"sampler": "grid"})

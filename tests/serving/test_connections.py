@@ -168,6 +168,19 @@ def test_request_that_does_not_arrive_whole_is_refused(
     assert (status, "within 0.3 seconds" in sentence) == (408, True)
 
 
+def test_large_body_gets_the_time_that_a_slow_network_needs(
+    monkeypatch: pytest.MonkeyPatch, connect: Connect
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
+    monkeypatch.setattr(connections, "BYTES_PER_SECOND", 1_000)
+    body = b'{"text":"' + b"good " * 400 + b'"}'
+    client = connect(HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
+    for start in range(0, len(body), 100):
+        time.sleep(0.05)
+        client.sendall(body[start : start + 100])
+    assert b"200 OK" in read_answer(client)
+
+
 @pytest.mark.parametrize(
     "data",
     [HEADERS + b"X: ", HEAD + b"Content-Length: 500\r\n\r\n", HEALTH + HEADERS],

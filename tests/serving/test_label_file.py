@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2 as httpx
 import pytest
 from starlette.testclient import TestClient
 
 from tests.servers import MANIFEST, fake, served
-from tuning.serving import app, label_file, microbatch
+from tuning.serving import app, connections, label_file, microbatch
 from tuning.targets.target import Array
 
 BYTES = {"Content-Type": "application/octet-stream"}
@@ -159,6 +159,23 @@ def test_large_file_is_refused_and_removed(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["missing", "full"])
+def test_file_that_can_not_be_stored_is_a_sentence(
+    place: str, client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(suffix: str) -> IO[bytes]:
+        return Path("/dev/full").open("wb")
+
+    if place == "missing":
+        monkeypatch.setattr(tempfile, "tempdir", str(folder / "missing"))
+    else:
+        monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    for _ in range(label_file.MAX_FILES + 1):
+        answer = sent(client, b"text\ngood\n")
+        assert (answer.status_code, answer.headers["connection"]) == (507, "close")
+        assert answer.json()["detail"].startswith("The server could not store the file: No s")
+
+
 def test_file_may_be_larger_than_another_body(client: TestClient) -> None:
     content = b"text\n" + b'"' + b" " * 5_000_000 + b'"\ngood\n'
     parts = parts_of(sent(client, content))
@@ -210,6 +227,18 @@ def test_files_beyond_the_limit_are_refused_until_a_client_leaves(folder: Path) 
             sender.close()
         assert until(lambda: not list(folder.iterdir()))
         assert httpx.post(url, content=b"text\ngood\n", headers=BYTES).status_code == 200
+
+
+def test_labeling_ends_when_the_client_reads_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "READ_SECONDS", 0.5)
+    content = b"text,note\n" + (b"good," + "é".encode() * 100_000 + b"\n") * 40
+    with served(app.make_app(fake, MANIFEST)) as address, connected(address) as reader:
+        reader.sendall(head(len(content)) + content)
+        assert until(lambda: bool(list(folder.iterdir())))
+        assert until(lambda: not list(folder.iterdir()))
 
 
 def test_labeling_ends_when_the_client_leaves(folder: Path) -> None:

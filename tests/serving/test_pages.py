@@ -16,7 +16,7 @@ import pytest
 from tests.browser import Browser
 from tests.servers import MANIFEST, fake, served
 from tuning.data.sources import TEXT_COLUMNS
-from tuning.serving import app
+from tuning.serving import app, label_file
 from tuning.targets.target import Array
 
 ADDED = ["predicted_label", "predicted_probability", "prediction_problem"]
@@ -241,6 +241,22 @@ def test_wrong_file_is_refused_in_one_sentence(browser: Browser) -> None:
     assert problem == "The file must begin with a header line; it is empty."
     assert browser.run("document.querySelector('#columns').hidden")
     browser.problems.clear()  # Chromium logs an answer of status 422.
+
+
+@pytest.mark.slow
+def test_error_of_the_server_is_a_sentence(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(label_file, "_columns", fail)
+    with served(app.make_app(fake, MANIFEST)) as address:
+        browser.open(f"{address}/")
+        drop(browser, b"text\ngood\n")
+        problem = browser.wait_for("document.querySelector('#file-problem').textContent")
+    assert problem == "The server could not answer."
+    browser.problems.clear()  # Chromium logs an answer of status 500.
 
 
 @pytest.mark.slow

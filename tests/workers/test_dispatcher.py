@@ -199,7 +199,7 @@ def test_jobs_are_trained_to_their_ends_and_a_lost_job_again() -> None:
             yield None
         yield from trains(job)
 
-    jobs = run_jobs(FakePool(dies_once).as_pool, requests_of(3), limits=Limits())
+    jobs = run_jobs(numbered(FakePool(dies_once)), requests_of(3))
     seen = [(job, type(message)) for job, message in jobs]
     assert started == [0, 1, 2, 1]
     training = [EpochEnded, EpochEnded, TrainingEnded]
@@ -211,7 +211,7 @@ def test_job_that_is_lost_again_has_failed() -> None:
         yield None
 
     pool = FakePool(dies)
-    ((job, message),) = run_jobs(pool.as_pool, requests_of(1), limits=Limits())
+    ((job, message),) = run_jobs(numbered(pool), requests_of(1))
     assert (job, cast("TrainingFailed", message).reason) == (0, FailureReason.LOST)
     assert len(pool.replaced) == MAX_LOST
 
@@ -219,14 +219,17 @@ def test_job_that_is_lost_again_has_failed() -> None:
 def test_no_job_starts_once_the_caller_stops() -> None:
     ended: list[int] = []
     for job, message in run_jobs(
-        FakePool(trains).as_pool,
+        numbered(FakePool(trains)),
         requests_of(3),
-        limits=Limits(),
         is_stopped=lambda: len(ended) == 2,
     ):
         if isinstance(message, TrainingEnded):
             ended.append(job)
     assert ended == [0, 1]
+
+
+def numbered(pool: FakePool) -> Dispatcher[int]:
+    return Dispatcher(pool.as_pool, Limits())
 
 
 def requests_of(n_jobs: int) -> dict[int, Train]:

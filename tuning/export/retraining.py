@@ -37,7 +37,7 @@ from tuning.study.trials import attributes_of, busy_seconds, value_of, values_of
 from tuning.targets.target import Array, Target
 from tuning.training import fit, loops, prediction
 from tuning.training.result import FitResult
-from tuning.workers.dispatcher import run_jobs
+from tuning.workers.dispatcher import Dispatcher, run_jobs
 from tuning.workers.messages import (
     Ending,
     EpochEnded,
@@ -210,7 +210,8 @@ def _train(
     if progress:
         progress(doing, 0.0)
     with Pool(n_workers, log_path=log_path, memory_mb=limits.trial_memory_mb) as pool:
-        for retraining, message in run_jobs(pool, longest_first, limits=limits):
+        dispatcher: Dispatcher[Retraining] = Dispatcher(pool, limits)
+        for retraining, message in run_jobs(dispatcher, longest_first):
             if isinstance(message, EpochEnded):
                 done[retraining] = message.epoch.number
                 if progress:

@@ -113,8 +113,8 @@ def labeled(
 def chunks(
     rows: Iterable[Row], *, n_rows: int = CHUNK_ROWS, n_characters: int = CHUNK_CHARACTERS
 ) -> Iterator[list[Row]]:
-    """Yield rows in their order, at most `n_rows` and about `n_characters` in a chunk. The cells
-    beside the text, which a row keeps, count too.
+    """Yield rows in their order, at most `n_rows` and about `n_characters` in a chunk, with the
+    cells beside the text, which a row keeps.
     """
     chunk: list[Row] = []
     size = 0

@@ -144,9 +144,11 @@ def is_whole(folder: Path, splits: SplitReviews) -> bool:
     """
 
     def is_of_these_texts() -> bool:
-        card = read_card(folder)
+        card, target = read_card(folder), splits.target
         n_rows = {name: len(frame) for name, frame in splits.frames.items()}
-        same = (card.target, card.n_rows) == (splits.target, n_rows)
+        # `card.target` refuses the names of a damaged card.
+        written = (card.class_names, card.predicts, card.n_rows)
+        same = written == ([*target.names], target.kind, n_rows)
         return same and card.checksums in (None, checksums_of(folder))
 
     return (folder / CARD_NAME).exists() and passes(is_of_these_texts, folder)

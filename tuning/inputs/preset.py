@@ -1,8 +1,7 @@
 """Fetch a preset of KerasHub, check that it is a text encoder, and write its tokenizer.
 
-A child process does this work, because the coordinator must not run Keras. The child,
-`python -m tuning.inputs.preset PRESET FOLDER`, writes `tokenizer.json` and `encoder.json` into
-the folder, and a JSON line with a `Failure` to standard output if the preset can't be used.
+A child process does this work, because the coordinator must not run Keras. It writes
+`tokenizer.json` and `encoder.json` into a folder.
 
 The tokenizer is a `tokenizers.Tokenizer`, which needs no Keras. A Hugging Face folder contains such
 a tokenizer. For KerasHub's own presets, the tokenizer is made from their vocabulary: WordPiece

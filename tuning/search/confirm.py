@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
@@ -55,7 +54,7 @@ from tuning.study.trials import (
     was_trained,
 )
 from tuning.training.result import FitResult
-from tuning.workers.dispatcher import run_jobs
+from tuning.workers.dispatcher import Dispatcher, run_jobs
 from tuning.workers.messages import (
     Ending,
     EpochEnded,
@@ -106,11 +105,10 @@ def _open_session(
     """Open a finished search, unless its data or its space have changed."""
     config, folder, doing = finished.config, finished.folder, "A confirmation"
 
-    def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> optuna.Study:
+    def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> None:
         fingerprint = finished.record.data_fingerprint
         require_same_data(corpus, config, fingerprint=fingerprint, doing=doing)
         require_same_space(space, finished.space, path=find_space(config.space), doing=doing)
-        return study
 
     with finished.opened() as study, storage_errors(finished.storage_url):
         require_finished(summarize(study, metric=config.metric), folder)
@@ -119,7 +117,8 @@ def _open_session(
             open_session(
                 config,
                 finished.results,
-                study_of=check,
+                check=check,
+                study_of=lambda *_: study,
                 workers=workers,
                 limits=limits,
                 subscribers=subscribers,
@@ -368,7 +367,8 @@ class _Repeats:
         self._session, self._confirmation, self._advance = session, confirmation, advance
 
     def run(self) -> Confirmation:
-        interrupt = self._session.interrupt
+        session, interrupt = self._session, self._session.interrupt
+        dispatcher: Dispatcher[_Repeat] = Dispatcher(session.pool, session.limits)
         while not interrupt.requested:
             self._confirmation, trainings = self._advance(self._confirmation)
             if not trainings:
@@ -376,9 +376,8 @@ class _Repeats:
             self._save()
             repeats = [_Repeat(finalist.trial, seed) for finalist, seed in trainings]
             for repeat, message in run_jobs(
-                self._session.pool,
+                dispatcher,
                 {repeat: self._request(repeat) for repeat in repeats},
-                limits=self._session.limits,
                 is_stopped=lambda: interrupt.requested,
             ):
                 if not isinstance(message, EpochEnded):

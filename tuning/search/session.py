@@ -86,6 +86,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     config: StudyConfig,
     results: ResultsDir,
     *,
+    check: Callable[[StudyConfig, Corpus, SearchSpace], None],
     study_of: Callable[[StudyConfig, Corpus, SearchSpace], optuna.Study],
     workers: Workers | None,
     limits: Limits | None,
@@ -96,7 +97,8 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
 ) -> Iterator[Session]:
     """Prepare the data, start the workers, and open the study.
 
-    `study_of` gets the space that its file declares now. The session has the recorded space: the
+    `check` and `study_of` get the space that its file declares now. `check` may refuse before the
+    inputs of the space are built, which can take minutes. The session has the recorded space: the
     starting points in the file may have changed since.
     """
 
@@ -123,6 +125,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
             preset=config.preset,
             sizes=sizes_of(config, corpus),
         )
+        check(config, corpus, space)
         prepare_views(corpus, space, config, progress=step)
         study = study_of(config, corpus, space)
         with signals() as interrupt:

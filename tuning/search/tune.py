@@ -104,9 +104,11 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     started, folder = time.monotonic(), results.study(config.study)
     space_path = find_space(config.space)  # Before anything is written.
 
-    def open_or_create(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> optuna.Study:
+    def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> None:
         if config.sampler == "grid":
             grid_points(space, seed=config.seed)  # An endless grid is refused.
+
+    def open_or_create(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> optuna.Study:
         for path in trim_caches(results, own=folder, keep=corpus.fingerprint):
             logger.info("removed %s: no study used it, and tokenized data have a limit", path)
         return open_study(
@@ -121,6 +123,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
             open_session(
                 config,
                 results,
+                check=check,
                 study_of=open_or_create,
                 workers=workers,
                 limits=limits,

@@ -30,17 +30,25 @@ MAX_HEAD = 64 * 2**10
 # uvicorn has no limit and keeps all of them in memory.
 MAX_PIPELINED = 100
 REQUEST_SECONDS = 10.0
+# Further bytes of a body for which a request gets a second more: a file of 100 MB may take 17
+# minutes, as in a network of 0.8 Mbit/s.
+BYTES_PER_SECOND = 100_000
+# Maximum time for which a client reads nothing of an answer that fills the buffers. A client that
+# has stopped would keep one of the few places for files (`label_file.MAX_FILES`).
+READ_SECONDS = 60.0
 
 
 class Connection(HttpToolsProtocol):
     """A connection with a time limit for each request: from the start of the connection, or from
     the first byte after an answer, until the last byte of the request. The time does not run while
-    a request is answered. An idle connection after an answer has uvicorn's own limit,
-    `timeout_keep_alive`.
+    a request is answered, but the client must read the answer. An idle connection after an answer
+    has uvicorn's own limit, `timeout_keep_alive`.
     """
 
     # Time of the event loop since which the server waits for the client.
     waits_since = 0.0
+    # Time of the event loop since which the client has not read the answer; None if it reads.
+    _unread_since: float | None = None
     _timer: asyncio.TimerHandle | None = None
     # Whether a part of the next request has arrived.
     _has_begun = False
@@ -97,8 +105,17 @@ class Connection(HttpToolsProtocol):
         # uvicorn adds the trailers of a body in chunks to the headers, such as a second Host.
         self.headers = []
 
+    def pause_writing(self) -> None:
+        self._unread_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._unread_since = None
+        super().resume_writing()
+
     def on_body(self, body: bytes) -> None:
         self._n_head = 0
+        self.waits_since = min(self.waits_since + len(body) / BYTES_PER_SECOND, self.loop.time())
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -127,13 +144,21 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _check_time(self) -> None:
+        unread_since = self._unread_since
+        if unread_since is not None and self.loop.time() - unread_since > READ_SECONDS:
+            self.transport.abort()
+            return
         left = REQUEST_SECONDS
         if self._waits_for_request:
             left = self.waits_since + REQUEST_SECONDS - self.loop.time()
         if left > 0:
             self._timer = self.loop.call_later(left, self._check_time)
         elif self._has_begun:
-            self.refuse(408, f"A request must arrive within {REQUEST_SECONDS:g} seconds.")
+            self.refuse(
+                408,
+                f"A request must arrive within {REQUEST_SECONDS:g} seconds, and a second for each"
+                f" {BYTES_PER_SECOND:,} bytes of its body.",
+            )
         else:
             # No answer: a browser may have opened the connection in advance, and would show an
             # answer as the answer to its next request.

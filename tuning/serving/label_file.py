@@ -14,11 +14,11 @@ import io
 import itertools
 import json
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Request
 from starlette.concurrency import run_in_threadpool
@@ -224,18 +224,34 @@ async def _received(request: Request) -> AsyncIterator[Path]:
         raise HTTPException(503, detail, headers={**close, "Retry-After": "1"})
     state.n_files += 1
     try:
-        with tempfile.NamedTemporaryFile(suffix=f".{ending}") as file:
-            size = 0
-            async for part in request.stream():
-                size += len(part)
-                if size > MAX_FILE:
-                    detail = f"A file must have at most {MAX_FILE:,} bytes."
-                    raise HTTPException(413, detail, headers=close)
-                file.write(part)
-            file.flush()
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(_temporary_file(f".{ending}"))
+                size = 0
+                async for part in request.stream():
+                    size += len(part)
+                    if size > MAX_FILE:
+                        detail = f"A file must have at most {MAX_FILE:,} bytes."
+                        raise HTTPException(413, detail, headers=close)
+                    file.write(part)
+                file.flush()
+            except OSError as error:
+                detail = f"The server could not store the file: {error.strerror}."
+                raise HTTPException(507, detail, headers=close) from error
             yield Path(file.name)
     finally:
         state.n_files -= 1
+
+
+@contextmanager
+def _temporary_file(suffix: str) -> Iterator[IO[bytes]]:
+    file = tempfile.NamedTemporaryFile(suffix=suffix)  # noqa: SIM115 - it is closed below
+    try:
+        yield file
+    finally:
+        # On a full disk, closing the file fails as writing it did. The file is removed anyway.
+        with suppress(OSError):
+            file.close()
 
 
 def _asked(request: Request) -> dict[str, Any]:

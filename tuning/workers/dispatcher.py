@@ -196,16 +196,16 @@ class Dispatcher(Generic[Job]):
 
 
 def run_jobs(
-    pool: AnyPool,
+    dispatcher: Dispatcher[Job],
     requests: Mapping[Job, Train],
     *,
-    limits: Limits,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Job, EpochEnded | Ending]]:
     """Train jobs to their ends, in their order, and yield their messages. A job whose worker is
     lost is queued again. Without workers' messages, `is_stopped` is called every `TICK_SECONDS`.
+
+    Calls with the same workers must share a dispatcher, which counts the trainings of each worker.
     """
-    dispatcher: Dispatcher[Job] = Dispatcher(pool, limits)
     waiting = [*requests]
     while (waiting or dispatcher.running) and not is_stopped():
         for worker in dispatcher.free()[: len(waiting)]:

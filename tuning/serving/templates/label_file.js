@@ -16,7 +16,8 @@ async function sendFile(path, content, settings, signal) {
   for (;;) {
     const answer = await fetch(url, { method: "POST", headers, body: content, signal });
     if (answer.ok) return answer;
-    if (answer.status !== 503) throw new Error((await answer.json()).detail);
+    const { detail } = await answer.json().catch(() => ({ detail: "The server could not answer." }));
+    if (answer.status !== 503) throw new Error(detail);
     await new Promise((resolve) => setTimeout(resolve, 1000 * SECONDS_UNTIL_AGAIN));
   }
 }
