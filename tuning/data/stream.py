@@ -51,6 +51,17 @@ class Row:
     cells: Sequence[str] = ()
 
 
+def column_of_texts(
+    columns: Sequence[str], text_column: str | None, *, trained_on: str | None
+) -> str:
+    """Return the column of the texts: the named one, else that of the training data, else the first
+    known column.
+    """
+    if text_column is None and trained_on is not None:
+        return trained_column(columns, trained_on)
+    return choose_column(columns, text_column, TEXT_COLUMNS, "text")
+
+
 def stream_rows(
     pattern: str,
     *,
@@ -68,10 +79,7 @@ def stream_rows(
     paths = text_files(pattern)
 
     def choose(columns: Sequence[str]) -> str:
-        if text_column is None and trained_on is not None:
-            column = trained_column(columns, trained_on)
-        else:
-            column = choose_column(columns, text_column, TEXT_COLUMNS, "text")
+        column = column_of_texts(columns, text_column, trained_on=trained_on)
         if on_column:
             on_column(column)
         return column

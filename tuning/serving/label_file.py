@@ -27,8 +27,8 @@ from starlette.routing import Route
 
 from tuning.data.files import csv_format, opened
 from tuning.data.sources import TEXT_COLUMNS
-from tuning.data.stream import Row, rows_of
-from tuning.data.tables import choose_column, named_column, trained_column
+from tuning.data.stream import Row, column_of_texts, rows_of
+from tuning.data.tables import named_column
 from tuning.errors import DataError
 from tuning.inference.label_files import (
     Counts,
@@ -95,11 +95,7 @@ def _columns(path: Path, text_column: str | None) -> dict[str, Any]:
     if first is None:
         raise HTTPException(422, "The file must have a header and at least one row.")
     try:
-        chosen = (
-            trained_column(header, text_column)
-            if text_column
-            else choose_column(header, None, TEXT_COLUMNS, "text")
-        )
+        chosen = column_of_texts(header, None, trained_on=text_column or None)
     except DataError:
         absent = " or ".join([text_column] if text_column else TEXT_COLUMNS)
         problem = f"The file has no column {absent}; choose the column of the texts."
