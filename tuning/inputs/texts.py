@@ -102,8 +102,9 @@ class TextView(InputView):
         return 1
 
     def n_bytes(self, rows: Rows) -> int:
-        """The size of all texts as Python's strings."""
-        return len(self.raw.data) + 64 * len(self.raw)
+        """Return the size of these texts as Python's strings."""
+        lengths = self.raw.offsets[rows + 1] - self.raw.offsets[rows]
+        return int(lengths.sum()) + 64 * len(rows)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.object_]:
         texts = self.raw.take(rows)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tuning.errors import SpaceBug
 from tuning.inputs.contract import InputView, Rows, Shape, TokenizedTexts
-from tuning.inputs.kinds import KINDS, TEXTS, kind_of
+from tuning.inputs.kinds import IDS, KINDS, TEXTS, kind_of
 from tuning.spaces.files import run_user_code
 from tuning.targets.target import Array, Labels, Target
 from tuning.training.architecture import ignores_padding, input_names
@@ -29,12 +29,13 @@ N_TOKENS = 100
 
 def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> View:
     """Return texts as a model with this configuration takes them."""
-    names = checked_inputs(model, values)
-    trims = ignores_padding(model) and model.jit_compile is not True
+    kinds = {name: kind_of(name) for name in checked_inputs(model, values)}
+    # No other input than token ids reads the answer.
+    trims = IDS in kinds.values() and model.jit_compile is not True and ignores_padding(model)
     return View(
         {
-            name: kind_of(name).view(texts, values, shape=_shape(model), ignores_padding=trims)
-            for name in names
+            name: kind.view(texts, values, shape=_shape(model), ignores_padding=trims)
+            for name, kind in kinds.items()
         }
     )
 
