@@ -305,20 +305,61 @@ def test_finalists_without_a_seed_in_common_have_no_best() -> None:
     assert estimate(with_repeats({1: [0.9], 2: [], 0: [0.8]})) is None
 
 
-def test_default_budget_pays_three_seeds_of_the_two_best_and_the_baseline() -> None:
-    """Of so short a search that a quarter of it pays no round, and though each training takes twice
-    what was expected.
-    """
-    confirmation = plan_confirmation(
-        finalists(0.9, 0.8, 0.7, 0.5), metric="val_accuracy", seeds=SEEDS, search_seconds=8.0
+# Trial 1 is ahead of trial 2 on the first two seeds, clearly or by chance, and far ahead of the
+# baseline.
+CLEAR = {1: [0.90, 0.91, 0.92], 2: [0.80, 0.81, 0.82], 0: [0.50, 0.51, 0.52]}
+UNCLEAR = {**CLEAR, 2: [0.895, 0.90, 0.91]}
+
+
+@pytest.mark.parametrize(
+    ("values", "search_seconds", "seconds", "trained"),
+    [
+        (UNCLEAR, 12.0, 1.0, [[0, 1, 2]] * 3),
+        (CLEAR, 12.0, 1.0, [[0, 1, 2]] * 2 + [[0, 1]]),
+        (UNCLEAR, 8.0, 1.0, [[0, 1]] * 3),  # Nine trainings would take longer than the search.
+        (UNCLEAR, 12.0, 2.0, [[0, 1, 2]] * 2 + [[0, 1]]),  # Each takes twice what was expected.
+        (UNCLEAR, 2.0, 2.0, [[0, 1]] * 3),  # At any cost.
+        (CLEAR, 36.0, 1.0, [[0, 1, 2]] * 3),  # A quarter of the search pays all.
+    ],
+)
+def test_beyond_a_quarter_three_seeds_are_trained_of_those_whose_order_is_not_clear(
+    values: dict[int, list[float]],
+    search_seconds: float,
+    seconds: float,
+    trained: list[list[int]],
+) -> None:
+    planned = plan_confirmation(
+        finalists(0.9, 0.8, 0.7, 0.5),
+        metric="val_accuracy",
+        seeds=SEEDS,
+        search_seconds=search_seconds,
     )
-    assert confirmation.budget_seconds == 9.0
-    confirmation, done = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=2.0)
-    assert [sorted(trial for trial, seed in done if seed == s) for s in SEEDS] == [
-        [0, 1, 2]
-    ] * 3 + [[], []]
+    confirmation, done = play(planned, lambda trial, seed: values[trial][seed - 1], seconds=seconds)
+    assert [sorted(trial for trial, seed in done if seed == s) for s in SEEDS[:3]] == trained
     estimates = estimated(confirmation)
-    assert estimates.is_confirmed
+    assert estimates.is_confirmed and confirmation.rounds == 3
+    if seconds == 1.0:
+        assert confirmation.spent_seconds <= search_seconds
+    (text,) = (s for s in sentences(confirmation, estimates, study="s") if "worker time" in s)
+    assert f"{confirmation.share:.0%}" in text
+    assert ("more than its budget of 25%" in text) == (search_seconds < 36)
+    # A second process that reads the file after any repeat trains the others.
+    for n in range(len(done)):
+        part, _ = planned.advance()
+        for trial, seed in done[:n]:
+            part, _ = part.with_repeat(
+                trial, seed, values[trial][seed - 1], seconds=seconds
+            ).advance()
+        assert play(part, lambda trial, seed: values[trial][seed - 1], seconds=seconds)[1] == [
+            *done[n:]
+        ]
+
+
+def test_confirmation_that_an_earlier_version_began_trains_the_two_best_at_any_cost() -> None:
+    made = finalists(0.9, 0.8, 0.5)
+    begun = Confirmation("val_accuracy", SEEDS, 4.0, 9.0, made, n_guaranteed=3)
+    _, done = play(begun, lambda trial, seed: CLEAR[trial][seed - 1], seconds=2.0)
+    assert len(done) == 9
 
 
 @pytest.mark.parametrize("search_seconds", [20.0, 50.0, 1000.0])

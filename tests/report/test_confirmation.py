@@ -119,11 +119,11 @@ def test_pruned_trials_that_are_better_than_the_best_are_counted() -> None:
 
 def test_plan_names_the_trainings_and_their_duration() -> None:
     made = finalists(0.9, 0.8, 0.7, seconds=100.0)
-    confirmation = plan_confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=400.0)
+    confirmation = plan_confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=1e3)
     assert (
         plan(confirmation, n_workers=2)
-        == "Confirming trial 1, trial 2 and the baseline on up to 5 fresh seeds: about 9 trainings,"
-        " 8 min with 2 workers (budget: 225% of the search's worker seconds)."
+        == "Confirming trial 1, trial 2 and the baseline on up to 5 fresh seeds: about 8 trainings,"
+        " 7 min with 2 workers (80% of the search's worker seconds; budget: 25%)."
     )
     confirmation, _ = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
     assert plan(confirmation, n_workers=2) == ""

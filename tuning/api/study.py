@@ -200,7 +200,7 @@ class Study:
             top: number of the best configurations to train again, beside the baseline (default 5).
             seeds: maximum number of fresh seeds for each configuration (default 5).
             share: maximum worker time of the confirmation, as a share of the search's worker time
-                (default 0.25, and more if three seeds of the two best and the baseline need it).
+                (default 0.25, and more if three seeds of the best and the baseline need it).
             pruned: maximum number of pruned trials to train to their last epoch, if time is left
                 (default 5).
             workers: number of training processes, or in Python `Workers(...)` (default: as in the

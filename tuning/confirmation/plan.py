@@ -36,8 +36,8 @@ def plan_confirmation(
 
     Args:
         share: maximum of all worker seconds, as a share of the search's worker seconds. None:
-            `DEFAULT_SHARE`, or more where `MIN_ROUNDS` seeds of the two best finalists and the
-            baseline need more.
+            `DEFAULT_SHARE`, or more for `MIN_ROUNDS` seeds of the two best finalists and the
+            baseline (`Confirmation.is_bounded`).
     """
     baseline = [f for f in finalists if f.is_baseline]
     others = sorted(
@@ -45,13 +45,13 @@ def plan_confirmation(
     )
     first, later = seeds[:1], seeds[1:MIN_ROUNDS]
     least = sum(f.seconds for f in [*others[:2], *baseline]) * len(seeds[:MIN_ROUNDS])
-    budget = max(DEFAULT_SHARE * search_seconds, least) if share is None else share * search_seconds
+    budget = (DEFAULT_SHARE if share is None else share) * search_seconds
 
     def needed_seconds() -> float:
         in_first = missing_seconds([*others, *baseline], first)
         return spent_seconds + in_first + missing_seconds([*others[:2], *baseline], later)
 
-    while needed_seconds() > budget:
+    while needed_seconds() > (max(budget, least) if share is None else budget):
         # The two best finalists stay at any cost (one with a given `share`), or the front's ends.
         best = [others[0], others[-1]] if others and others[0].costs else others[:2]
         kept = best if share is None else best[:1]
@@ -67,11 +67,14 @@ def plan_confirmation(
         [*others, *baseline],
         spent_seconds=spent_seconds,
         n_guaranteed=len(seeds[:MIN_ROUNDS]) if share is None else 0,
+        is_bounded=share is None,
     )
 
 
-def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, float]:
-    """Return the number of trainings and their seconds, if repeats have the search's values."""
+def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, float, float]:
+    """Return the number of trainings, their seconds, and the worker seconds of all repeats at the
+    end, if repeats have the search's values.
+    """
     n_trainings, seconds = 0, 0.0
     planned, due = confirmation.advance()
     while due:
@@ -82,7 +85,7 @@ def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, f
         n_trainings += len(due)
         seconds += sum(f.seconds for f, _ in due) / min(n_workers, len(due))
         planned, due = planned.advance()
-    return n_trainings, seconds
+    return n_trainings, seconds, planned.spent_seconds
 
 
 def with_repeats(finalists: list[Finalist], earlier: list[Finalist]) -> list[Finalist]:

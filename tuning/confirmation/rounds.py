@@ -3,10 +3,11 @@
 The best value of a search is partly luck, so it is too good (the optimism, or winner's curse).
 Repeats on seeds that the search has not used do not have this bias. After each round one
 finalist is dropped: successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one
-seed. The two best finalists and the baseline stay until they have `MIN_ROUNDS` repeats; with fewer,
-no configuration is called confirmed. With several objectives, only a finalist that another finalist
-beats in all objectives is dropped. The remaining time goes to a sample of the search's pruned
-trials, which are trained to their last epoch.
+seed. The best finalist and the baseline stay until they have `MIN_ROUNDS` repeats; with fewer, no
+configuration is called confirmed. The second best stays as long, unless the order becomes clear or
+the repeats would take longer than the search. With several objectives, only a finalist that another
+finalist beats in all objectives is dropped. The remaining time goes to a sample of the search's
+pruned trials, which are trained to their last epoch.
 
 The module imports neither Keras nor Optuna.
 """
@@ -18,9 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
+import numpy as np
+
 from tuning import documents
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StudyError
+from tuning.evaluation.statistics import Verdict, mean_interval
 from tuning.metrics import sign
 from tuning.outcomes import LASTING, FailureReason
 from tuning.results import StudyDir
@@ -108,13 +112,16 @@ class Confirmation:
     the next state.
 
     Attributes:
-        budget_seconds: maximum worker seconds of all repeats.
+        budget_seconds: maximum worker seconds of all repeats, except those of `n_guaranteed`.
         spent_seconds: worker seconds of the repeats so far.
         rounds: number of seeds on which all finalists that were not dropped have a repeat.
         pruned: a random sample of the search's pruned trials. Each gets one repeat, on
             `search_seed`, whose value is the best value of a training to the last epoch.
         n_guaranteed: number of rounds of the two best finalists and the baseline that are trained
-            at any cost; `budget_seconds` bounds all other repeats.
+            at any cost.
+        is_bounded: whether the second best finalist has these rounds only while the order is not
+            clear and all repeats take no longer than the search. False for a confirmation that an
+            earlier version began.
         others: the best trial of each architecture that no finalist has. Each gets one repeat,
             so that its configuration may become a member of an ensemble.
     """
@@ -132,6 +139,7 @@ class Confirmation:
     pruned: list[Finalist] = field(default_factory=list)
     search_seed: int = 0
     n_guaranteed: int = 0
+    is_bounded: bool = field(default=False, metadata=OMIT_DEFAULT)
     others: list[Finalist] = field(default_factory=list, metadata=OMIT_DEFAULT)
 
     @property
@@ -145,9 +153,32 @@ class Confirmation:
         return self.spent_seconds / self.search_seconds if self.search_seconds else 0.0
 
     @property
+    def budget_share(self) -> float:
+        return self.budget_seconds / self.search_seconds if self.search_seconds else 0.0
+
+    @property
     def is_short(self) -> bool:
         """Whether the confirmation ended before its last seed, because of its budget."""
         return self.is_over and self.rounds < len(self.seeds) and self.search_seconds > 0
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the best finalist is ahead of each other finalist in the rounds so far, by the
+        interval of their differences on the same seeds.
+        """
+        ranked = sorted(self.finalists, key=self._signed_mean, reverse=True)
+        values = [
+            [finalist.repeats.get(seed) for seed in self.seeds[: self.rounds]]
+            for finalist in ranked
+            if not finalist.is_over_limit
+        ]
+        best, *others = [of_seeds for of_seeds in values if None not in of_seeds] or [[]]
+        if not best:
+            return False
+        # Without the rounding errors, equal differences have a variance of 0.
+        differences = (np.round(np.subtract(best, other), 12).tolist() for other in others)
+        intervals = map(mean_interval, differences)
+        return all(each.verdict(sign(self.metric)) is Verdict.BETTER for each in intervals)
 
     @property
     def baseline(self) -> Finalist | None:
@@ -170,7 +201,8 @@ class Confirmation:
                 now = now._end_round()._restored()
                 continue
             needed = now.spent_seconds + sum(f.seconds for f in missing)
-            if needed + now._reserve() <= now.budget_seconds or now._is_guaranteed(missing):
+            in_all = needed + now._reserve()
+            if in_all <= now.budget_seconds or now._is_guaranteed(missing, in_all):
                 return now, [(f, seed) for f in missing]
             # Seconds are saved only if a finalist without this repeat is dropped.
             worst = now._worst(among=missing)
@@ -232,12 +264,15 @@ class Confirmation:
         kept = [*self._ranked_others()[:2], *(f for f in self._remaining() if f.is_baseline)]
         return missing_seconds(kept, self.seeds[self.rounds + 1 : MIN_ROUNDS])
 
-    def _is_guaranteed(self, missing: Sequence[Finalist]) -> bool:
+    def _is_guaranteed(self, missing: Sequence[Finalist], seconds: float) -> bool:
         """Return whether the round is one of `n_guaranteed` and has at most two configurations
-        beside the baseline. A Pareto front may have more, because no member is dropped.
+        beside the baseline, or one (`is_bounded`). A Pareto front may have more, because no member
+        is dropped. `seconds`: worker seconds after all guaranteed rounds.
         """
+        is_within = not self.search_seconds or seconds <= self.search_seconds
+        n_others = 2 if not self.is_bounded or (is_within and not self.is_clear) else 1
         return self.rounds < self.n_guaranteed and (
-            self.has_costs or sum(not f.is_baseline for f in missing) <= 2
+            self.has_costs or sum(not f.is_baseline for f in missing) <= n_others
         )
 
     def _end_round(self) -> Self:

@@ -35,7 +35,8 @@ class Display:
         self._shown = contextlib.ExitStack()  # The bar or the table that is shown now.
         self._step: Callable[[str, float], None] | None = None
         self._live: Live | NotebookLive | None = None
-        self._spent = 0.0  # Seconds of the confirmation before this call.
+        self._spent = 0.0  # Worker seconds of the confirmation before this call.
+        self._seconds = 0.0  # Expected worker seconds of the confirmation at its end.
 
     def __enter__(self) -> Self:
         return self
@@ -66,8 +67,8 @@ class Display:
             case events.ConfirmationStarted(confirmation, n_workers):
                 self._start_confirmation(confirmation, n_workers)
             case events.RepeatEnded(sentence, confirmation):
-                budget = confirmation.budget_seconds  # 0 if no trial of the study has times.
-                share = min(confirmation.spent_seconds / budget, 1.0) if budget else 1.0
+                seconds = self._seconds  # 0 if no trial of the study has times.
+                share = min(confirmation.spent_seconds / seconds, 1.0) if seconds else 1.0
                 self._show_step(sentence, share)
             case events.CallEnded(opened, ended, confirmation):
                 self._clear()
@@ -117,9 +118,11 @@ class Display:
             console.print(escape(change_line(state)))
 
     def _start_confirmation(self, confirmation: Confirmation, n_workers: int) -> None:
+        from tuning.confirmation.plan import expected_cost
         from tuning.report.confirmation import plan
 
         self._spent = confirmation.spent_seconds
+        _, _, self._seconds = expected_cost(confirmation, n_workers=n_workers)
         text = plan(confirmation, n_workers=n_workers)
         if text:
             console.print(escape(text))
@@ -133,7 +136,7 @@ class Display:
             and confirmation.rounds
             and confirmation.spent_seconds == self._spent
         ):
-            used = confirmation.budget_seconds / confirmation.search_seconds
+            used = max(confirmation.budget_share, confirmation.share)
             larger = typed("confirm", study=self._study, share=math.floor(used) + 1)
             console.print(
                 escape(

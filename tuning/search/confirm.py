@@ -74,9 +74,8 @@ CONFIRMING = Step("confirming the best on fresh seeds", 0.0)
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmationSize:
-    """The size of a confirmation. `share`: maximum worker seconds, as a share of the search's.
-    None: `DEFAULT_SHARE`, or more where `MIN_ROUNDS` seeds of the two best configurations and the
-    baseline need more.
+    """The size of a confirmation. `share`: maximum worker seconds, as a share of the search's
+    (None: see `plan_confirmation`).
     """
 
     top: int = DEFAULT_TOP
