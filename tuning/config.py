@@ -22,6 +22,8 @@ PRUNERS = ("asha", "hyperband", "median", "none")
 POOLS = ("process", "ray")
 DEFAULT_TRIALS = 20
 MAX_TRIALS = 1_000_000  # number of trials of a search that only its duration limits
+AUTO = "auto"  # value of `n_trials` for a search that ends when more trials are not worth it
+MAX_AUTO_TRIALS = 500  # maximum number of trials of such a search
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 # Minimum number of texts that a trial trains before it is compared with other trials for the first
 # time. Data sets of fewer than twice as many training texts have whole epochs only. In a search on
@@ -48,6 +50,19 @@ def as_number(name: str, value: Any, *, is_whole: bool) -> float:
         raise ArgumentError(f"{name} must be {kind}; received {value!r}.")
     number: float = int(plain) if is_whole else plain
     return number
+
+
+def parse_n_trials(value: object) -> int | str | None:
+    """Return `AUTO`, or the whole number that a number or a text is."""
+    if value is None or value == AUTO:
+        return value if value is None else AUTO
+    try:
+        number = float(value) if isinstance(value, str) else value
+        return int(as_number("n_trials", number, is_whole=True))
+    except ValueError:
+        raise ArgumentError(
+            f"n_trials must be a whole number, or {AUTO!r}; received {value!r}."
+        ) from None
 
 
 def require_positive(settings: Mapping[str, float | None]) -> None:

@@ -45,6 +45,7 @@ class StopReason(StrEnum):
 
 class SearchEnd(StrEnum):
     FINISHED = "finished"
+    ENOUGH = "enough"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
     EXHAUSTED = "exhausted"

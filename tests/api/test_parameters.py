@@ -15,7 +15,7 @@ import pytest
 import tuning
 from tests.studies import Setting
 from tuning.api.parameters import plain_numbers
-from tuning.config import Data, Limits, Workers
+from tuning.config import Data, Limits, Workers, parse_n_trials
 from tuning.errors import ArgumentError, ExportError, StudyError, TuningError
 
 FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
@@ -25,6 +25,11 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
     ("arguments", "message"),
     [
         ({"n_trials": 0}, "n_trials must be 1 or more"),
+        ({"n_trials": 2.5}, "n_trials must be a whole number, or 'auto'; received 2.5"),
+        (
+            {"n_trials": "auto", "objectives": "val_accuracy,n_params"},
+            "n_trials must be a number with several objectives",
+        ),
         ({"timeout_seconds": 0}, "timeout_seconds must be more than 0"),
         ({"min_texts": 0}, "min_texts must be 1 or more"),
         ({"workers": 0}, "workers must be 1 or more"),
@@ -169,6 +174,14 @@ def test_numbers_of_numpy_and_whole_floats_are_converted(
 def test_values_that_are_no_numbers_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         taken(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, None), ("auto", "auto"), ("20", 20), (1e2, 100), (np.int64(3), 3)],
+)
+def test_number_of_trials_is_a_number_or_auto(value: object, expected: object) -> None:
+    assert parse_n_trials(value) == expected
 
 
 def test_call_with_an_unknown_argument_raises_as_python_does() -> None:

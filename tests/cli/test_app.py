@@ -57,6 +57,7 @@ def check_refused(ran: Ran, *words: str) -> None:
         ("tune", ["--data", "none.csv"], ["none.csv", "exists"]),
         ("tune", ["--space", "nothing"], ["'nothing'", "baseline_lstm", "masked_lstm"]),
         ("tune", ["--n-trials", "0"], ["n_trials", "1 or more", "received 0"]),
+        ("tune", ["--n-trials", "many"], ["n_trials", "whole number", "'auto'", "'many'"]),
         ("tune", ["--study", "../out"], ["'../out'", "letters"]),
         ("tune", ["--pool", "ray", "--gpus-per-worker", "-1"], ["gpus_per_worker", "received -1"]),
         ("compare", [], ["spaces", "2 search spaces", "received 'none'"]),
@@ -110,7 +111,7 @@ def test_value_error_of_a_bug_is_not_shown_as_a_mistake_of_the_user(
 
 
 def test_bad_flag_is_exit_2(run_cli: Run) -> None:
-    assert run_cli("tune", "--n-trials", "many").code == 2
+    assert run_cli("tune", "--epochs", "many").code == 2
 
 
 @pytest.mark.parametrize("command", ["export-best", "report"])

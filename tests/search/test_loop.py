@@ -1,7 +1,7 @@
 """A search with fake workers: each way in which a trial can end, and the updated records."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from tests.studies import CONFIG, on, session_of
 from tuning.atomic_io import read_history
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, StorageError, StudyError
+from tuning.evaluation.statistics import expected_gain
 from tuning.outcomes import FailureReason, SearchEnd
 from tuning.results import ResultsDir
 from tuning.search import ends, loop, open_trials
@@ -26,9 +27,11 @@ from tuning.search.events import Interrupt, Progressed
 from tuning.search.loop import Search
 from tuning.search.open_trials import OpenTrials
 from tuning.search.session import Session
+from tuning.search.tune import Budget, _left
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
-from tuning.study.coordinators import Coordinators
+from tuning.study.coordinators import Coordinators, requested_n_trials, set_n_trials
+from tuning.study.gain import MIN_DRAWN_OF_END
 from tuning.study.trials import values_of
 from tuning.training.result import TrainingJob
 from tuning.workers.dispatcher import WorkerLimits
@@ -102,7 +105,11 @@ class Run:
         return [trial.state.name for trial in self.trials]
 
     def go(
-        self, n_trials: int, *, timeout_seconds: float | None = None, ends_paused: bool = False
+        self,
+        n_trials: int | str,
+        *,
+        timeout_seconds: float | None = None,
+        ends_paused: bool = False,
     ) -> SearchEnd:
         return self.search.run(n_trials, timeout_seconds=timeout_seconds, ends_paused=ends_paused)
 
@@ -897,3 +904,86 @@ def test_baseline_is_not_queued_again_in_a_study_that_has_no_room(make: Make) ->
     for n_trials in (4, 5, 6, 7):
         assert Run(run.session, run.pool).go(n_trials) is SearchEnd.FINISHED
     assert sum(bool(trial.user_attrs.get("baseline")) for trial in run.trials) == 3
+
+
+def worth(values: Sequence[float]) -> Scripts:
+    """Return scripts of trainings whose best epochs have these values in turn, the baseline first.
+    The value falls by 0.01 after the first epoch.
+    """
+    left = iter(values)
+
+    def script(job: TrainingJob) -> Script:
+        value = next(left)
+        history = [epoch(1, value), epoch(2, value - 0.01)]
+        for each in history:
+            yield EpochEnded(each)
+        yield TrainingEnded(result_of(history))
+
+    return script
+
+
+# Values that are far apart first and close to each other later.
+VALUES = [0.5, *(0.5 + 0.03 * (7 * n % 20) for n in range(20)), *[1.069] * 9]
+
+
+def n_of_auto(values: Sequence[float]) -> int:
+    """Return the number of trials after which the expected gain is at most the change by epoch."""
+    return next(
+        n
+        for n in range(MIN_DRAWN_OF_END + 1, len(values))
+        if expected_gain(values[1:n], max(values[:n]), n_more=10).value <= 0.01 + 1e-12
+    )
+
+
+def test_auto_ends_when_more_trials_are_not_worth_it(make: Make) -> None:
+    """Also in a second call, after an interruption in the middle."""
+    run = make(worth(VALUES))
+    targets: set[int] = set()
+
+    def interrupt(progressed: Progressed) -> None:
+        targets.add(progressed.n_trials)
+        run.session.interrupt.requested |= "trial 9 complete" in progressed.event
+
+    run.on_change = interrupt
+    assert run.go("auto") is SearchEnd.INTERRUPTED
+    run.session.interrupt.requested = False
+    again = Run(run.session, run.pool)
+    assert again.go("auto") is SearchEnd.ENOUGH
+    n = n_of_auto(VALUES)
+    assert MIN_DRAWN_OF_END + 1 < n < len(VALUES) and again.states() == ["COMPLETE"] * n
+    assert targets == {*range(11, 21)}  # Ten more than have begun, the baseline included.
+    assert again.progressed and again.progressed.gain and again.progressed.gain.is_small
+    assert Run(run.session, run.pool).go("auto") is SearchEnd.ENOUGH and len(run.trials) == n
+
+
+def test_auto_ends_at_a_maximum(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "MAX_AUTO_TRIALS", 15)
+    run = make(worth([0.01 * n**1.5 for n in range(20)]))
+    assert run.go("auto") is SearchEnd.FINISHED
+    assert (len(run.trials), run.search.n_trials) == (15, 15)
+
+
+def test_auto_prunes_what_could_not_go_on_with_ten_more_trials(make: Make) -> None:
+    """Each trial is behind all earlier trials. Of 3 begun trials and 10 more, 6 pass the first
+    rung; the value of a fake training is the same in all epochs, so any gain is worth more.
+    """
+    values = iter([0.9 - 0.01 * n for n in range(40)])
+    run = make(lambda job: trains(job, value=next(values)), pruner="asha", n_workers=2)
+
+    def interrupt(progressed: Progressed) -> None:
+        run.session.interrupt.requested |= "PRUNED" in run.states()
+
+    run.on_change = interrupt
+    assert run.go("auto") is SearchEnd.INTERRUPTED
+    pruned = run.states().index("PRUNED")
+    n_begun = len(run.trials)
+    assert run.open.rungs.rank(pruned, 1) > (n_begun + 10) // 2 - 1
+
+
+def test_call_without_a_number_goes_on_with_auto(make: Make) -> None:
+    run = make(worth(VALUES))
+    set_n_trials(run.session.study, "auto")
+    assert requested_n_trials(run.session.study) == "auto"
+    assert _left(Budget(), run.session, started=0.0) == ("auto", None)
+    assert _left(Budget(n_trials=7), run.session, started=0.0) == (7, None)
+    assert requested_n_trials(run.session.study) == 7

@@ -11,7 +11,7 @@ from tuning.api.inputs import default_study, source_of
 from tuning.api.parameters import plain_numbers, workers_of
 from tuning.api.tracking import watching
 from tuning.commands import typed
-from tuning.config import Data, Limits, Workers, given, parse_objectives
+from tuning.config import Data, Limits, Workers, given, parse_n_trials, parse_objectives
 from tuning.display.console import console, end_script
 from tuning.errors import ArgumentError
 from tuning.results import ResultsDir, StudyDir
@@ -29,7 +29,7 @@ def tune(
     *,
     space: str | Path | type | Callable[[Any], Any] | None = None,
     study: str | None = None,
-    n_trials: int | None = None,
+    n_trials: str | int | None = None,
     timeout_seconds: float | None = None,
     epochs: int | None = None,
     min_texts: int | None = None,
@@ -66,8 +66,9 @@ def tune(
             of its hypermodels; in Python also a subclass of `keras_tuner.HyperModel` or a function
             `build(hp)`, whose source is written into the study's folder (default reviews).
         study: name of the study (default: search space and data set, as in reviews-movie_reviews).
-        n_trials: total number of finished trials of the study (default: the number of the last
-            call, or 20 for a new study).
+        n_trials: total number of finished trials of the study, or auto: search until ten more
+            trials are expected to gain less than the spread between seeds (default: the value of
+            the last call, or 20 for a new study).
         timeout_seconds: maximum duration of this call's search, in seconds (default: no limit).
         epochs: maximum number of epochs of a trial (default 5).
         min_texts: minimum number of texts that a trial trains before it is compared with other
@@ -142,7 +143,7 @@ def tune(
     from tuning.search import tune as searching
 
     budget = searching.Budget(
-        n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts
+        n_trials=parse_n_trials(n_trials), timeout_seconds=timeout_seconds, min_texts=min_texts
     )
     source = source_of(data)
     if isinstance(space, str | Path):

@@ -139,6 +139,15 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     return Estimates(best, len(seeds), search_best, means, difference, n_pairs, further, front)
 
 
+def seed_spread(confirmation: Confirmation) -> float | None:
+    """Return the standard deviation of a configuration's value over the seeds, pooled over the
+    finalists beside the baseline; None where none has two repeats.
+    """
+    values = {f.trial: _known(f.repeats) for f in confirmation.finalists if not f.is_baseline}
+    variance = _fit(values).variance if any(values.values()) else math.nan
+    return None if math.isnan(variance) else math.sqrt(variance)
+
+
 def _difference_to_baseline(
     confirmation: Confirmation, repeated: Sequence[Finalist], best: Finalist
 ) -> tuple[Interval | None, int, int | None]:

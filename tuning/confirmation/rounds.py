@@ -167,17 +167,20 @@ class Confirmation:
         interval of their differences on the same seeds.
         """
         ranked = sorted(self.finalists, key=self._signed_mean, reverse=True)
-        values = [
-            [finalist.repeats.get(seed) for seed in self.seeds[: self.rounds]]
-            for finalist in ranked
-            if not finalist.is_over_limit
-        ]
-        best, *others = [of_seeds for of_seeds in values if None not in of_seeds] or [[]]
-        if not best:
+        values = np.array(
+            [
+                [finalist.repeats.get(seed) for seed in self.seeds[: self.rounds]]
+                for finalist in ranked
+                if not finalist.is_over_limit
+            ],
+            dtype=np.float64,  # None becomes NaN.
+        )
+        values = values[np.isfinite(values).all(axis=1)]
+        if not values.size:
             return False
         # Without the rounding errors, equal differences have a variance of 0.
-        differences = (np.round(np.subtract(best, other), 12).tolist() for other in others)
-        intervals = map(mean_interval, differences)
+        differences = np.round(values[0] - values[1:], 12)
+        intervals = map(mean_interval, differences.tolist())
         return all(each.verdict(sign(self.metric)) is Verdict.BETTER for each in intervals)
 
     @property

@@ -144,6 +144,8 @@ def change_line(state: Progressed) -> str:
 
 
 def change_panel(state: Progressed) -> RenderableType:
+    from tuning.report.sentences import gain_sentence
+
     summary = state.summary
     counts = (
         f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned,"
@@ -162,7 +164,8 @@ def change_panel(state: Progressed) -> RenderableType:
         f"trial {number} epoch {epoch:g}/{state.epochs}"
         for number, epoch in sorted(state.running.items())
     )
-    return Group(head, bar, escape(_incumbent(state)), escape(running))
+    gain = gain_sentence(state.gain, summary.metric)
+    return Group(head, bar, *map(escape, filter(None, [_incumbent(state), gain, running])))
 
 
 def _incumbent(state: Progressed) -> str:

@@ -44,11 +44,13 @@ def print_outcome(
     the bounds to change next.
     """
     from tuning.report.next_ranges import advise
-    from tuning.report.sentences import verdict
+    from tuning.report.sentences import best_sentence, gain_sentence
+    from tuning.study.gain import gain_of
 
     summary = outcome.summary
     ended = {
         SearchEnd.FINISHED: f"All {outcome.n_trials} trials are finished.",
+        SearchEnd.ENOUGH: f"The search ends with {outcome.n_trials} trials: more are not worth it.",
         SearchEnd.TIMEOUT: "The time limit is reached"
         + ("." if outcome.n_trials == MAX_TRIALS else f"; {repeated()} continues the search."),
         SearchEnd.INTERRUPTED: f"Interrupted; {repeated()} continues the search.",
@@ -57,7 +59,10 @@ def print_outcome(
     console.print(ended)
     if summary.best is not None:
         console.print(best_table(summary, outcome.space, confirmation))
-    console.print(escape(verdict(summary)))
+    console.print(escape(best_sentence(summary)))
+    gain = gain_sentence(gain_of(summary, confirmation), summary.metric)
+    if gain:
+        console.print(escape(gain))
     for advice in advise(summary, outcome.space, card, confirmation):
         console.print(escape(advice.sentence))
 

@@ -17,6 +17,7 @@ from tuning.evaluation.statistics import DIGITS, Interval, Verdict, as_shown, in
 from tuning.evaluation.test_split import BEST, exported_name
 from tuning.metrics import metric_of, sign
 from tuning.report.confirmation import lower_mean, nothing_better, sentences
+from tuning.study.gain import N_MORE, Gain, gain_of
 from tuning.study.summary import Best, Summary, best_of
 from tuning.study.trials import is_over_limit, starting_point_text, value_of
 from tuning.targets.kinds import constant_names
@@ -121,6 +122,28 @@ def _unconfirmed(summary: Summary, best: Best | None, state: str) -> str:
 
 
 def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
+    gain = gain_sentence(gain_of(summary, confirmation), summary.metric)
+    return f"{best_sentence(summary, confirmation)} {gain}".rstrip()
+
+
+def gain_sentence(gain: Gain | None, metric: str) -> str:
+    if gain is None:
+        return ""
+    expected = as_shown(gain.expected)
+    text = (
+        f"{N_MORE} more trials are expected to gain {expected.value:.4f} ±"
+        f" {expected.high - expected.value:.4f} in {metric}"
+    )
+    if gain.spread is None:
+        return f"{text}."
+    size = "less" if gain.is_small else "more"
+    spread = "the spread between seeds"
+    if not gain.is_measured:
+        spread = "the best trials change from epoch to epoch"
+    return f"{text}, {size} than {spread}, {gain.spread:.4f}."
+
+
+def best_sentence(summary: Summary, confirmation: Confirmation | None = None) -> str:
     estimates = estimate(confirmation) if confirmation else None
     chosen = best_of(summary, confirmation)
     newer = ""

@@ -11,19 +11,23 @@ from dataclasses import replace
 from functools import partial
 
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
 
+from tuning.config import AUTO, MAX_AUTO_TRIALS
+from tuning.confirmation.rounds import Confirmation
 from tuning.metrics import sign
 from tuning.outcomes import SearchEnd, StopReason
 from tuning.search.asha import Rungs, rungs_of
 from tuning.search.ends import TrialEnds
 from tuning.search.events import Progressed
-from tuning.search.open_trials import OpenTrial, OpenTrials, key
+from tuning.search.open_trials import TAKEN, OpenTrial, OpenTrials, key
 from tuning.search.progress import seconds_left
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
 from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
 from tuning.study.coordinators import Coordinators, requested_n_trials
+from tuning.study.gain import N_MORE, Gain, gain_of
 from tuning.study.trials import starting_point_text, values_of
 from tuning.training.result import Epoch
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
@@ -48,28 +52,33 @@ class Search:
         rungs = Rungs(rung_epochs, sign(self._config.metric), n_trials=0)
         self._open = OpenTrials(self._dispatcher, rungs, session.folder, epochs=epochs)
         self.n_trials = 0
+        self._requested: int | str = 0
+        self._confirmation = Confirmation.load(session.folder)
         self._deadline: float | None = None
         self._ends_paused = False
         self._started = time.monotonic()
         self._ends = TrialEnds(session, self._writer, self._open, self._notify)
 
     def run(
-        self, n_trials: int, *, timeout_seconds: float | None, ends_paused: bool = False
+        self, n_trials: int | str, *, timeout_seconds: float | None, ends_paused: bool = False
     ) -> SearchEnd:
-        """Search until the study has `n_trials` finished trials or the time is up, and return why
-        the search ended. `ends_paused`: trials that are paused when the time is up are pruned.
+        """Search until the study has `n_trials` finished trials (`AUTO`: until more are not worth
+        it) or the time is up, and return why the search ended. `ends_paused`: trials that are
+        paused when the time is up are pruned.
         """
         self._ends_paused = ends_paused
-        self.n_trials = self._open.rungs.n_trials = n_trials
+        self._requested = n_trials
+        self._set_n_trials()
         if timeout_seconds is not None:
             self._deadline = time.monotonic() + timeout_seconds
         self._coordinators.exchange_heartbeats()
         try:
-            paused = start(self._writer, n_trials=n_trials)
+            paused = start(self._writer, n_trials=self.n_trials)
             self._read_trials()
             self._open.adopt(paused)
             while not self._session.interrupt.requested:
                 self._follow_other_coordinators()
+                self._set_n_trials()
                 has_asked = self._dispatch()
                 ended = None if has_asked or self._session.interrupt.requested else self._ended()
                 if ended:
@@ -91,9 +100,8 @@ class Search:
             return
         self._writer.refresh()
         take_over(self._writer, paused=False)
-        self.n_trials = self._open.rungs.n_trials = (
-            requested_n_trials(self._session.study) or self.n_trials
-        )
+        self._requested = requested_n_trials(self._session.study) or self._requested
+        self._set_n_trials()
         trials = self._writer.summary.trials
         for opened in self._open.paused:
             if trials[opened.number].state.is_finished():  # taken over by another coordinator
@@ -102,6 +110,27 @@ class Search:
         for number in self._open.awaited:
             self._ends.settle_duplicates(number)
         self._ends.prune_beyond_promotion()
+
+    @property
+    def _gain(self) -> Gain | None:
+        return gain_of(self._writer.summary, self._confirmation)
+
+    @property
+    def _has_enough(self) -> bool:
+        return self._requested == AUTO and self._gain is not None and self._gain.ends_search
+
+    def _set_n_trials(self) -> None:
+        """Set the number of trials of the study: what was requested, or with `AUTO` `N_MORE` more
+        than have begun while these are worth it. ASHA prunes a trial that could not go on then.
+        """
+        if isinstance(self._requested, int):
+            self.n_trials = self._requested
+        else:
+            counts = self._writer.summary.counts
+            n_begun = sum(counts[state.name.lower()] for state in (*TAKEN, TrialState.WAITING))
+            n_more = 0 if self._has_enough else N_MORE
+            self.n_trials = max(n_begun, min(n_begun + n_more, MAX_AUTO_TRIALS))
+        self._open.rungs.n_trials = self.n_trials
 
     def _read_trials(self) -> None:
         for trial in self._open.read_trials(self._writer.summary.trials):
@@ -133,7 +162,7 @@ class Search:
             return None
         self._ends.prune_paused("with all trials at its rung")
         if self._writer.summary.n_finished >= self.n_trials:
-            return SearchEnd.FINISHED
+            return SearchEnd.ENOUGH if self._has_enough else SearchEnd.FINISHED
         # Other coordinators prune their paused trials.
         if take_over(self._writer, paused=True) or self._writer.running_elsewhere():
             return None
@@ -275,6 +304,7 @@ class Search:
                 n_paused=len(self._open.paused),
                 elapsed_seconds=now - self._started,
                 seconds_left=left,
+                gain=self._gain,
                 event=event,
             )
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 
-from tuning.config import DEFAULT_TRIALS, MAX_TRIALS, Limits, StudyConfig, Workers
+from tuning.config import AUTO, DEFAULT_TRIALS, MAX_TRIALS, Limits, StudyConfig, Workers
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, StudyError
 from tuning.inputs.corpus import Corpus
@@ -53,20 +53,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The budget of a call. `total_seconds`: duration of the study's searches over all calls, in
-    place of `n_trials` and `timeout_seconds`; trials that are paused when the time is up are
-    pruned. `min_texts`: minimum number of texts that a trial trains before it is compared with
-    others (`fidelity`).
+    """The budget of a call. `n_trials`: a number or `AUTO`. `total_seconds`: duration of the
+    study's searches over all calls, in place of `n_trials` and `timeout_seconds`; trials that are
+    paused when the time is up are pruned. `min_texts`: minimum number of texts that a trial trains
+    before it is compared with others (`fidelity`).
     """
 
-    n_trials: int | None = None
+    n_trials: int | str | None = None
     timeout_seconds: float | None = None
     total_seconds: float | None = None
     min_texts: int | None = None
 
     def __post_init__(self) -> None:
         n_trials, seconds, min_texts = self.n_trials, self.timeout_seconds, self.min_texts
-        if n_trials is not None and n_trials < 1:
+        if isinstance(n_trials, int) and n_trials < 1:
             raise ArgumentError(f"n_trials must be 1 or more; received {n_trials}.")
         if seconds is not None and seconds <= 0:
             raise ArgumentError(f"timeout_seconds must be more than 0; received {seconds:g}.")
@@ -101,6 +101,11 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     the best trials on fresh seeds with the same workers.
     """
     budget, failures = budget or Budget(), failures or FailurePolicy()
+    if budget.n_trials == AUTO and config.costs:
+        raise ArgumentError(
+            "n_trials must be a number with several objectives, whose gain is no single number;"
+            f" received {AUTO!r}."
+        )
     started, folder = time.monotonic(), results.study(config.study)
     space_path = find_space(config.space)  # Before anything is written.
 
@@ -158,7 +163,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
                 session.notify(last)
 
 
-def _left(budget: Budget, session: Session, *, started: float) -> tuple[int, float | None]:
+def _left(budget: Budget, session: Session, *, started: float) -> tuple[int | str, float | None]:
     """Return the number of trials of the study, which is this call's, else that of the last call,
     else the default; and the seconds that are left for this call.
     """

@@ -218,14 +218,14 @@ def has_begun(attributes: Mapping[str, Any], own: str) -> bool:
     return _PREFIX + own in attributes
 
 
-def set_n_trials(study: optuna.Study, n_trials: int) -> None:
+def set_n_trials(study: optuna.Study, n_trials: int | str) -> None:
     """The number of the last call counts, for all coordinators."""
     if study.user_attrs.get(N_TRIALS) != n_trials:
         study.set_user_attr(N_TRIALS, n_trials)
 
 
-def requested_n_trials(study: optuna.Study) -> int | None:
-    n_trials: int | None = study.user_attrs.get(N_TRIALS)
+def requested_n_trials(study: optuna.Study) -> int | str | None:
+    n_trials: int | str | None = study.user_attrs.get(N_TRIALS)
     return n_trials
 
 

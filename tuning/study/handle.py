@@ -19,6 +19,7 @@ from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import Heartbeat, heartbeats_of
+from tuning.study.gain import gain_of
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
 from tuning.study.summary import Best, Summary, best_of, summarize
@@ -94,6 +95,11 @@ class Status:
             repeats.
         linear_model_value: the value of the linear model on the same validation split; None before
             the model has been trained.
+        expected_gain: what ten more trials are expected to gain in the metric; None before the
+            sampler has drawn ten trials.
+        expected_gain_error: half of the width of the 95 % interval of `expected_gain`.
+        seed_spread: the standard deviation between seeds; before a confirmation has measured it,
+            the change of the best trials from epoch to epoch.
         n_tokens: number of tokens that all trials have trained on.
     """
 
@@ -112,6 +118,9 @@ class Status:
     best_trial_of_the_search: int | None
     baseline_value: float | None
     linear_model_value: float | None
+    expected_gain: float | None
+    expected_gain_error: float | None
+    seed_spread: float | None
     coordinators: list[CoordinatorStatus]
     seconds_by_phase: dict[str, float]
     overhead_share: float | None
@@ -124,6 +133,7 @@ def status_of(study: StudyHandle) -> Status:
     with study.opened() as opened:
         coordinators = heartbeats_of(opened)
     baseline, metric = summary.baseline, summary.metric
+    gain = gain_of(summary, study.confirmation)
     linear = read_linear_reference(study.results.cache_dir(record.data_fingerprint))
     return Status(
         study=study.name,
@@ -141,6 +151,9 @@ def status_of(study: StudyHandle) -> Status:
         best_trial_of_the_search=summary.best.number if summary.best else None,
         baseline_value=value_of(baseline) if baseline else None,
         linear_model_value=linear.value(metric) if linear else None,
+        expected_gain=gain.expected.value if gain else None,
+        expected_gain_error=gain.expected.high - gain.expected.value if gain else None,
+        seed_spread=gain.spread if gain else None,
         coordinators=[
             CoordinatorStatus(coordinator=name, **asdict(heartbeat))
             for name, heartbeat in sorted(coordinators.items())

@@ -16,6 +16,7 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, pareto_front
+from tuning.study.gain import drawn_values, expected_gain_of
 from tuning.study.trials import (
     ENDED,
     attributes_of,
@@ -24,6 +25,7 @@ from tuning.study.trials import (
     is_over_limit,
     rank,
     seconds_of,
+    value_of,
     was_trained,
 )
 
@@ -96,6 +98,16 @@ class Summary:
     @property
     def best(self) -> FrozenTrial | None:
         return self.ranked[0] if self.ranked else None
+
+    @cached_property
+    def expected_gain(self) -> Interval | None:
+        if self.best is None or self.has_costs:
+            return None
+        return expected_gain_of(self.drawn, value_of(self.best), self.metric)
+
+    @cached_property
+    def drawn(self) -> list[float]:
+        return drawn_values(self.trials, self.metric)
 
     @property
     def baseline(self) -> FrozenTrial | None:
