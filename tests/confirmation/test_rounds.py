@@ -342,7 +342,7 @@ def test_beyond_a_quarter_three_seeds_are_trained_of_those_whose_order_is_not_cl
         assert confirmation.spent_seconds <= search_seconds
     (text,) = (s for s in sentences(confirmation, estimates, study="s") if "worker time" in s)
     assert f"{confirmation.share:.0%}" in text
-    assert ("more than its budget of 25%" in text) == (search_seconds < 36)
+    assert ("25%, which 3 seeds of the best" in text) == (search_seconds < 36)
     # A second process that reads the file after any repeat trains the others.
     for n in range(len(done)):
         part, _ = planned.advance()

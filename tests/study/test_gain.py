@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tests.confirmations import with_repeats
 from tuning.evaluation.statistics import Interval, expected_gain
 from tuning.report.sentences import gain_sentence, verdict
-from tuning.study.gain import MIN_DRAWN, Gain, gain_of
+from tuning.study.gain import MIN_DRAWN, Gain
 from tuning.study.summary import Summary
 
 DRAWN = [0.80 + 0.005 * n for n in range(MIN_DRAWN)]
@@ -37,6 +37,11 @@ def summary_of(*trials: FrozenTrial, metric: str = "val_accuracy") -> Summary:
     return Summary("s", metric, [*trials])
 
 
+def expected_of(summary: Summary) -> Interval:
+    assert summary.gain is not None
+    return summary.gain.expected
+
+
 def test_only_what_the_sampler_has_drawn_counts_as_a_draw() -> None:
     drawn = [trial(value) for value in DRAWN]
     others = [
@@ -48,29 +53,28 @@ def test_only_what_the_sampler_has_drawn_counts_as_a_draw() -> None:
         trial(0.95, state=TrialState.RUNNING, values=None),
     ]
     summary = summary_of(*drawn, *others)
-    assert summary.expected_gain == expected_gain(DRAWN, 0.99, n_more=10)
-    assert summary_of(*drawn[1:], *others).expected_gain is None
+    assert expected_of(summary) == expected_gain(DRAWN, 0.99, n_more=10)
+    assert summary_of(*drawn[1:], *others).gain is None
 
 
 @pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.RUNNING])
 def test_pruned_or_paused_trial_counts_with_its_best_value_so_far(state: TrialState) -> None:
     stopped = trial(0.90, 0.89, state=state, values=None, attributes={"paused": True})
     summary = summary_of(*[trial(value) for value in DRAWN[1:]], stopped)
-    assert summary.expected_gain == expected_gain([*DRAWN[1:], 0.90], 0.845, n_more=10)
+    assert expected_of(summary) == expected_gain([*DRAWN[1:], 0.90], 0.845, n_more=10)
 
 
 def test_gain_of_a_loss_is_its_decrease() -> None:
     losses = summary_of(*[trial(1 - value) for value in DRAWN], metric="val_loss")
     gains = summary_of(*[trial(value) for value in DRAWN])
-    assert losses.expected_gain and gains.expected_gain
-    assert losses.expected_gain.value == pytest.approx(gains.expected_gain.value)
+    assert expected_of(losses).value == pytest.approx(expected_of(gains).value)
 
 
 def test_study_with_several_objectives_has_no_expected_gain() -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     for value in DRAWN:
         study.add_trial(create_trial(values=[value, 1.0]))
-    assert Summary("s", "val_accuracy", study.trials).expected_gain is None
+    assert Summary("s", "val_accuracy", study.trials).gain is None
 
 
 def test_spread_is_that_of_the_repeats_and_before_them_that_of_the_epochs() -> None:
@@ -78,13 +82,12 @@ def test_spread_is_that_of_the_repeats_and_before_them_that_of_the_epochs() -> N
     summary = summary_of(
         *[trial(value) for value in DRAWN], trial(0.90, 0.91, 0.907), trial(0.9, 0.899)
     )
-    gain = gain_of(summary, None)
+    gain = summary.gain
     assert gain and not gain.is_measured
     assert gain.spread == pytest.approx((0.003**2 / 2 + 0.001**2 / 2) ** 0.5)
     confirmed = with_repeats({1: [0.90, 0.92], 2: [0.81, 0.83], 0: [0.1, 0.9]})
-    gain = gain_of(summary, confirmed)
-    assert gain and gain.is_measured
-    assert gain.spread == pytest.approx(0.02 / 2**0.5)
+    assert gain.measured(confirmed).is_measured
+    assert gain.measured(confirmed).spread == pytest.approx(0.02 / 2**0.5)
     assert "spread between seeds, 0.0141" in verdict(summary, confirmed)
 
 
@@ -94,26 +97,29 @@ def test_spread_is_unknown_without_a_second_epoch_and_without_repeats() -> None:
         with_repeats({1: [0.9], 0: [0.5]}),
     )
     for confirmation in (None, one, replace(one, finalists=[])):
-        gain = gain_of(summary, confirmation)
-        assert gain and gain.spread is None and not gain.is_small
+        assert summary.gain and summary.gain.measured(confirmation).spread is None
+    assert summary.gain and not summary.gain.is_small
 
 
 @pytest.mark.parametrize(
-    ("spread", "is_measured", "end"),
+    ("change", "repeats", "end"),
     [
-        (0.0021, True, ", less than the spread between seeds, 0.0021."),
-        (0.0002, True, ", more than the spread between seeds, 0.0002."),
-        (0.0021, False, ", less than the best trials change from epoch to epoch, 0.0021."),
-        (None, False, "."),
+        (0.001, [0.90, 0.92], ", not more than the spread between seeds, 0.0141."),
+        (0.001, [0.9000, 0.9001], ", more than the spread between seeds, 0.0001."),
+        (0.02, [], ", not more than the best trials change from epoch to epoch, 0.0200."),
+        (None, [], "."),
     ],
 )
 def test_sentence_compares_the_gain_with_the_spread(
-    spread: float | None, is_measured: bool, end: str
+    change: float | None, repeats: list[float | None], end: str
 ) -> None:
-    gain = Gain(Interval(0.0004, 0.0, 0.0010), spread, is_measured, n_drawn=10)
-    assert gain_sentence(gain, "val_accuracy") == (
-        f"10 more trials are expected to gain 0.0004 ± 0.0006 in val_accuracy{end}"
-    )
+    second = [] if change is None else [change]
+    summary = summary_of(*[trial(value, *(value - c for c in second)) for value in DRAWN])
+    confirmation = with_repeats({1: repeats, 0: [0.5]}) if repeats else None
+    expected = expected_of(summary)
+    error = expected.high - expected.value
+    text = f"to gain {expected.value:.4f} ± {error:.4f} in val_accuracy{end}"
+    assert gain_sentence(summary, confirmation) == f"Ten more trials are expected {text}"
 
 
 @pytest.mark.parametrize(
@@ -123,5 +129,5 @@ def test_sentence_compares_the_gain_with_the_spread(
 def test_small_gain_ends_a_search_of_twenty_drawn_trials(
     value: float, spread: float, n_drawn: int, ends: bool
 ) -> None:
-    gain = Gain(Interval(value, 0.0, 1.0), spread, is_measured=True, n_drawn=n_drawn)
+    gain = Gain(Interval(value, 0.0, 1.0), n_drawn, spread)
     assert gain.ends_search is ends

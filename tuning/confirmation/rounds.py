@@ -24,7 +24,7 @@ import numpy as np
 from tuning import documents
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StudyError
-from tuning.evaluation.statistics import Verdict, mean_interval
+from tuning.evaluation.statistics import mean_interval
 from tuning.metrics import sign
 from tuning.outcomes import LASTING, FailureReason
 from tuning.results import StudyDir
@@ -163,25 +163,15 @@ class Confirmation:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the best finalist is ahead of each other finalist in the rounds so far, by the
+        """Whether the best remaining finalist is ahead of each other in the rounds so far, by the
         interval of their differences on the same seeds.
         """
-        ranked = sorted(self.finalists, key=self._signed_mean, reverse=True)
-        values = np.array(
-            [
-                [finalist.repeats.get(seed) for seed in self.seeds[: self.rounds]]
-                for finalist in ranked
-                if not finalist.is_over_limit
-            ],
-            dtype=np.float64,  # None becomes NaN.
-        )
-        values = values[np.isfinite(values).all(axis=1)]
-        if not values.size:
-            return False
-        # Without the rounding errors, equal differences have a variance of 0.
-        differences = np.round(values[0] - values[1:], 12)
-        intervals = map(mean_interval, differences.tolist())
-        return all(each.verdict(sign(self.metric)) is Verdict.BETTER for each in intervals)
+        ranked = sorted(self._remaining(), key=self._signed_mean, reverse=True)
+        seeds = self.seeds[: self.rounds]
+        values = np.array([[f.repeats[seed] for seed in seeds] for f in ranked], dtype=np.float64)
+        # Rounded, because the variance of equal differences must be 0.
+        differences = sign(self.metric) * np.round(values[:1] - values[1:], 12)
+        return bool(seeds) and all(mean_interval(d).low > 0 for d in differences.tolist())
 
     @property
     def baseline(self) -> Finalist | None:

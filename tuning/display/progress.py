@@ -164,8 +164,8 @@ def change_panel(state: Progressed) -> RenderableType:
         f"trial {number} epoch {epoch:g}/{state.epochs}"
         for number, epoch in sorted(state.running.items())
     )
-    gain = gain_sentence(state.gain, summary.metric)
-    return Group(head, bar, *map(escape, filter(None, [_incumbent(state), gain, running])))
+    lines = filter(None, [_incumbent(state), gain_sentence(summary), running])
+    return Group(head, bar, *map(escape, lines))
 
 
 def _incumbent(state: Progressed) -> str:

@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from tuning.search.events import Event, OpenedStudy, Progressed
 
 
-# Ends of a search after which the same call has nothing to add.
-WHOLE = (SearchEnd.FINISHED, SearchEnd.ENOUGH, SearchEnd.EXHAUSTED)
-
-
 class Display:
     """A subscriber that shows a search, its outcome, and a confirmation with its result."""
 
@@ -78,7 +74,7 @@ class Display:
                 self._clear()
                 if confirmation:
                     self._print_confirmation(confirmation)
-                if confirmation or ended in WHOLE:
+                if confirmation or ended not in (None, SearchEnd.TIMEOUT, SearchEnd.INTERRUPTED):
                     self._linear.wait(lambda: opened.interrupt.requested)
                 if confirmation:
                     linear = read_linear_reference(opened.corpus.folder)

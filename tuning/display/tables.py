@@ -45,7 +45,6 @@ def print_outcome(
     """
     from tuning.report.next_ranges import advise
     from tuning.report.sentences import best_sentence, gain_sentence
-    from tuning.study.gain import gain_of
 
     summary = outcome.summary
     ended = {
@@ -60,9 +59,8 @@ def print_outcome(
     if summary.best is not None:
         console.print(best_table(summary, outcome.space, confirmation))
     console.print(escape(best_sentence(summary)))
-    gain = gain_sentence(gain_of(summary, confirmation), summary.metric)
-    if gain:
-        console.print(escape(gain))
+    if summary.gain:
+        console.print(escape(gain_sentence(summary, confirmation)))
     for advice in advise(summary, outcome.space, card, confirmation):
         console.print(escape(advice.sentence))
 

@@ -27,11 +27,9 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
     time = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
     budget = ""
     if confirmation.search_seconds:
-        share = worker_seconds / confirmation.search_seconds
-        budget = (
-            f" ({share:.0%} of the search's worker seconds; budget:"
-            f" {confirmation.budget_share:.0%})"
-        )
+        expected = f"{worker_seconds / confirmation.search_seconds:.0%}"
+        share = f"{confirmation.budget_share:.0%}"
+        budget = f" ({expected} of the search's worker seconds; budget: {share})"
     trainings = (
         f"about {counted(n_trainings, 'training')}, {time} with {counted(n_workers, 'worker')}"
     )
@@ -72,23 +70,15 @@ def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -
 
 
 def _time(confirmation: Confirmation) -> str:
-    """Return how long a confirmation took and why it ended."""
     text = f"The confirmation took {confirmation.share:.0%} of the search's worker time"
     if not confirmation.is_over:
         return f"{text} so far."
-    budget = f"its budget of {confirmation.budget_share:.0%}"
-    if confirmation.spent_seconds > confirmation.budget_seconds:
-        last = confirmation.seeds[confirmation.rounds - 1]
-        n_others = sum(last in f.repeats for f in confirmation.finalists if not f.is_baseline)
-        best = "two best, whose order was not clear before," if n_others > 1 else "best"
-        return (
-            f"{text}. That is more than {budget}, which {MIN_ROUNDS} seeds of the {best} and of the"
-            " baseline may exceed."
-        )
-    short = f"a further seed would exceed {budget}"
-    return (
-        f"{text} and ended because {short if confirmation.is_short else 'all seeds are trained'}."
-    )
+    why = "all seeds are trained"
+    if confirmation.is_short:
+        why = f"a further seed would exceed its budget of {confirmation.budget_share:.0%}"
+        if confirmation.spent_seconds > confirmation.budget_seconds:
+            why += f", which {MIN_ROUNDS} seeds of the best and the baseline may exceed"
+    return f"{text} and ended because {why}."
 
 
 def _confirmed_best(confirmation: Confirmation, estimates: Estimates) -> str:

@@ -17,7 +17,6 @@ from tuning.evaluation.statistics import DIGITS, Interval, Verdict, as_shown, in
 from tuning.evaluation.test_split import BEST, exported_name
 from tuning.metrics import metric_of, sign
 from tuning.report.confirmation import lower_mean, nothing_better, sentences
-from tuning.study.gain import N_MORE, Gain, gain_of
 from tuning.study.summary import Best, Summary, best_of
 from tuning.study.trials import is_over_limit, starting_point_text, value_of
 from tuning.targets.kinds import constant_names
@@ -122,24 +121,20 @@ def _unconfirmed(summary: Summary, best: Best | None, state: str) -> str:
 
 
 def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
-    gain = gain_sentence(gain_of(summary, confirmation), summary.metric)
-    return f"{best_sentence(summary, confirmation)} {gain}".rstrip()
+    return f"{best_sentence(summary, confirmation)} {gain_sentence(summary, confirmation)}".rstrip()
 
 
-def gain_sentence(gain: Gain | None, metric: str) -> str:
-    if gain is None:
+def gain_sentence(summary: Summary, confirmation: Confirmation | None = None) -> str:
+    if summary.gain is None:
         return ""
-    expected = as_shown(gain.expected)
-    text = (
-        f"{N_MORE} more trials are expected to gain {expected.value:.4f} ±"
-        f" {expected.high - expected.value:.4f} in {metric}"
-    )
+    gain = summary.gain.measured(confirmation)
+    value, error = gain.expected.value, gain.expected.high - gain.expected.value
+    text = f"Ten more trials are expected to gain {value:.4f} ± {error:.4f} in {summary.metric}"
     if gain.spread is None:
         return f"{text}."
-    size = "less" if gain.is_small else "more"
-    spread = "the spread between seeds"
-    if not gain.is_measured:
-        spread = "the best trials change from epoch to epoch"
+    size = "not more" if gain.is_small else "more"
+    change = "the best trials change from epoch to epoch"
+    spread = "the spread between seeds" if gain.is_measured else change
     return f"{text}, {size} than {spread}, {gain.spread:.4f}."
 
 

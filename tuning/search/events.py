@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tuning.inputs.corpus import Corpus
     from tuning.results import ResultsDir, StudyDir
     from tuning.spaces.loading import SearchSpace
-    from tuning.study.gain import Gain
     from tuning.study.summary import Summary
 
 logger = logging.getLogger(__name__)
@@ -100,7 +99,6 @@ class Progressed(Event):
     n_paused: int
     elapsed_seconds: float
     seconds_left: float | None
-    gain: Gain | None = None
     event: str = ""
 
 

@@ -27,7 +27,7 @@ from tuning.search.recovery import start, take_over
 from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
 from tuning.study.coordinators import Coordinators, requested_n_trials
-from tuning.study.gain import N_MORE, Gain, gain_of
+from tuning.study.gain import N_MORE
 from tuning.study.trials import starting_point_text, values_of
 from tuning.training.result import Epoch
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
@@ -101,7 +101,6 @@ class Search:
         self._writer.refresh()
         take_over(self._writer, paused=False)
         self._requested = requested_n_trials(self._session.study) or self._requested
-        self._set_n_trials()
         trials = self._writer.summary.trials
         for opened in self._open.paused:
             if trials[opened.number].state.is_finished():  # taken over by another coordinator
@@ -112,12 +111,13 @@ class Search:
         self._ends.prune_beyond_promotion()
 
     @property
-    def _gain(self) -> Gain | None:
-        return gain_of(self._writer.summary, self._confirmation)
-
-    @property
     def _has_enough(self) -> bool:
-        return self._requested == AUTO and self._gain is not None and self._gain.ends_search
+        gain = self._writer.summary.gain
+        return (
+            self._requested == AUTO
+            and gain is not None
+            and gain.measured(self._confirmation).ends_search
+        )
 
     def _set_n_trials(self) -> None:
         """Set the number of trials of the study: what was requested, or with `AUTO` `N_MORE` more
@@ -304,7 +304,6 @@ class Search:
                 n_paused=len(self._open.paused),
                 elapsed_seconds=now - self._started,
                 seconds_left=left,
-                gain=self._gain,
                 event=event,
             )
         )

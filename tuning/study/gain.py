@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import Self
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,15 +23,10 @@ from tuning.study.trials import (
     without_copies,
 )
 
-if TYPE_CHECKING:
-    from tuning.study.summary import Summary
-
 N_MORE = 10
-# Minimum number of drawn trials: of fewer, the expected gain is two to three times too large
-# (docs/search.md).
-MIN_DRAWN = 10
-# The same for the end of a search. TPE draws its first trials at random, and learns from them.
-MIN_DRAWN_OF_END = 20
+# Minimum number of drawn trials for an estimate, and for the end of a search: TPE draws about ten
+# trials at random, and learns from them (measured in docs/search.md).
+MIN_DRAWN, MIN_DRAWN_OF_END = 10, 20
 N_BEST = 5  # number of the best trials whose epochs are compared
 
 
@@ -41,16 +36,19 @@ class Gain:
 
     Attributes:
         expected: the improvement of the best value, 0 or more, with its interval.
+        n_drawn: number of drawn trials.
         spread: standard deviation of a configuration's value between seeds; before a confirmation
-            has measured it, the change of the best trials from epoch to epoch. None where neither
-            is known.
-        n_drawn: number of trials that the sampler has drawn and that have a value.
+            has measured it, the change of the best trials from epoch to epoch, if it is known.
     """
 
     expected: Interval
-    spread: float | None
-    is_measured: bool
     n_drawn: int
+    spread: float | None
+    is_measured: bool = False
+
+    def measured(self, confirmation: Confirmation | None) -> Self:
+        spread = seed_spread(confirmation) if confirmation else None
+        return self if spread is None else replace(self, spread=spread, is_measured=True)
 
     @property
     def is_small(self) -> bool:
@@ -61,48 +59,36 @@ class Gain:
         return self.is_small and self.n_drawn >= MIN_DRAWN_OF_END
 
 
-def gain_of(summary: Summary, confirmation: Confirmation | None) -> Gain | None:
-    """Return None before `MIN_DRAWN` drawn trials have a value, and with several objectives."""
-    if summary.expected_gain is None:
-        return None
-    measured = seed_spread(confirmation) if confirmation else None
-    spread = _epoch_change(summary.ranked) if measured is None else measured
-    is_measured, n_drawn = measured is not None, len(summary.drawn)
-    return Gain(summary.expected_gain, spread, is_measured=is_measured, n_drawn=n_drawn)
-
-
-def drawn_values(trials: Sequence[FrozenTrial], metric: str) -> list[float]:
-    """Return the values of the trials that the sampler has drawn, without duplicates. A trial that
-    is pruned or paused has its best value so far, which further epochs would not have made worse.
+def gain_of(
+    trials: Sequence[FrozenTrial], ranked: Sequence[FrozenTrial], metric: str
+) -> Gain | None:
+    """Return None before `MIN_DRAWN` trials that the sampler has drawn have a value. Duplicates do
+    not count. A trial that is pruned or paused has its best value so far, which further epochs
+    would not have made worse.
     """
-    better, values = max if sign(metric) > 0 else min, []
+    direction, drawn = sign(metric), []
     for trial in without_copies(trials):
-        attributes = attributes_of(trial)
+        attributes, values = attributes_of(trial), trial.intermediate_values.values()
         if is_named(trial) or "imported" in attributes:
             continue
         if trial.state == TrialState.COMPLETE:
-            values.append(value_of(trial))
-        elif trial.intermediate_values and (trial.state in ENDED or attributes.get("paused")):
-            values.append(better(trial.intermediate_values.values()))
-    return values
-
-
-def expected_gain_of(drawn: Sequence[float], best: float, metric: str) -> Interval | None:
-    if len(drawn) < MIN_DRAWN:
+            drawn.append(direction * value_of(trial))
+        elif values and (trial.state in ENDED or attributes.get("paused")):
+            drawn.append(max(direction * value for value in values))
+    if not ranked or len(drawn) < MIN_DRAWN:
         return None
-    direction = sign(metric)
-    return expected_gain([direction * v for v in drawn], direction * best, n_more=N_MORE)
+    expected = expected_gain(drawn, direction * value_of(ranked[0]), n_more=N_MORE)
+    return Gain(expected, len(drawn), _epoch_change(ranked))
 
 
 def _epoch_change(ranked: Sequence[FrozenTrial]) -> float | None:
-    """Return by how much the value of the best trials changes from epoch to epoch: the root mean
-    square of the change from a trial's best epoch to the epoch before or after it, the smaller of
-    the two. None where no trial has a whole epoch beside its best.
+    """Return the root mean square, over the best trials, of the change from the best epoch to the
+    epoch before or after it, the smaller of the two.
     """
     changes = []
     for trial in without_copies(ranked)[:N_BEST]:
-        values, epoch = epoch_values(trial), attributes_of(trial).get("best_epoch", 0)
-        beside = [values[near] for near in (epoch - 1, epoch + 1) if near >= 1 and near in values]
-        if epoch in values and beside:
-            changes.append(min(abs(value - values[epoch]) for value in beside))
-    return math.sqrt(statistics.fmean(c**2 for c in changes)) if changes else None
+        values, best = epoch_values(trial), attributes_of(trial).get("best_epoch", 0)
+        beside = [epoch for epoch in (best - 1, best + 1) if epoch >= 1 and epoch in values]
+        if best in values and beside:
+            changes.append(min(abs(values[epoch] - values[best]) for epoch in beside))
+    return math.sqrt(statistics.fmean(change**2 for change in changes)) if changes else None

@@ -19,7 +19,6 @@ from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import Heartbeat, heartbeats_of
-from tuning.study.gain import gain_of
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
 from tuning.study.summary import Best, Summary, best_of, summarize
@@ -95,11 +94,8 @@ class Status:
             repeats.
         linear_model_value: the value of the linear model on the same validation split; None before
             the model has been trained.
-        expected_gain: what ten more trials are expected to gain in the metric; None before the
-            sampler has drawn ten trials.
-        expected_gain_error: half of the width of the 95 % interval of `expected_gain`.
-        seed_spread: the standard deviation between seeds; before a confirmation has measured it,
-            the change of the best trials from epoch to epoch.
+        expected_gain: `Gain.expected`; `expected_gain_error` is half of its 95 % interval, and
+            `seed_spread` is `Gain.spread`.
         n_tokens: number of tokens that all trials have trained on.
     """
 
@@ -133,7 +129,7 @@ def status_of(study: StudyHandle) -> Status:
     with study.opened() as opened:
         coordinators = heartbeats_of(opened)
     baseline, metric = summary.baseline, summary.metric
-    gain = gain_of(summary, study.confirmation)
+    gain = summary.gain and summary.gain.measured(study.confirmation)
     linear = read_linear_reference(study.results.cache_dir(record.data_fingerprint))
     return Status(
         study=study.name,

@@ -16,7 +16,7 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, pareto_front
-from tuning.study.gain import drawn_values, expected_gain_of
+from tuning.study.gain import Gain, gain_of
 from tuning.study.trials import (
     ENDED,
     attributes_of,
@@ -25,7 +25,6 @@ from tuning.study.trials import (
     is_over_limit,
     rank,
     seconds_of,
-    value_of,
     was_trained,
 )
 
@@ -100,14 +99,8 @@ class Summary:
         return self.ranked[0] if self.ranked else None
 
     @cached_property
-    def expected_gain(self) -> Interval | None:
-        if self.best is None or self.has_costs:
-            return None
-        return expected_gain_of(self.drawn, value_of(self.best), self.metric)
-
-    @cached_property
-    def drawn(self) -> list[float]:
-        return drawn_values(self.trials, self.metric)
+    def gain(self) -> Gain | None:
+        return None if self.has_costs else gain_of(self.trials, self.ranked, self.metric)
 
     @property
     def baseline(self) -> FrozenTrial | None:
