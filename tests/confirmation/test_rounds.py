@@ -317,7 +317,7 @@ UNCLEAR = {**CLEAR, 2: [0.895, 0.90, 0.91]}
         (UNCLEAR, 12.0, 1.0, [[0, 1, 2]] * 3),
         (CLEAR, 12.0, 1.0, [[0, 1, 2]] * 2 + [[0, 1]]),
         (UNCLEAR, 8.0, 1.0, [[0, 1]] * 3),  # Nine trainings would take longer than the search.
-        (UNCLEAR, 12.0, 2.0, [[0, 1, 2]] * 2 + [[0, 1]]),  # Each takes twice what was expected.
+        (UNCLEAR, 12.0, 2.0, [[0, 1, 2]] + [[0, 1]] * 2),  # Each takes twice what was expected.
         (UNCLEAR, 2.0, 2.0, [[0, 1]] * 3),  # At any cost.
         (CLEAR, 36.0, 1.0, [[0, 1, 2]] * 3),  # A quarter of the search pays all.
     ],

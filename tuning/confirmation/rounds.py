@@ -260,8 +260,12 @@ class Confirmation:
     def _is_guaranteed(self, missing: Sequence[Finalist], seconds: float) -> bool:
         """Return whether the round is one of `n_guaranteed` and has at most two configurations
         beside the baseline, or one (`is_bounded`). A Pareto front may have more, because no member
-        is dropped. `seconds`: worker seconds after all guaranteed rounds.
+        is dropped. `seconds`: worker seconds after all guaranteed rounds, if these take as long as
+        expected; the repeats so far may have taken longer.
         """
+        expected = sum(f.seconds * len(f.repeats) for f in self.finalists)
+        pace = max(self.spent_seconds / expected, 1.0) if expected else 1.0
+        seconds = self.spent_seconds + pace * (seconds - self.spent_seconds)
         is_within = not self.search_seconds or seconds <= self.search_seconds
         n_others = 2 if not self.is_bounded or (is_within and not self.is_clear) else 1
         return self.rounds < self.n_guaranteed and (
