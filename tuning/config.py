@@ -52,10 +52,10 @@ def as_number(name: str, value: Any, *, is_whole: bool) -> float:
     return number
 
 
-def parse_n_trials(value: object) -> int | str | None:
+def parse_n_trials(value: int | str | None) -> int | str | None:
     """Return `AUTO`, or the whole number that a number or a text is."""
     if value is None or value == AUTO:
-        return value if value is None else AUTO
+        return value
     try:
         number = float(value) if isinstance(value, str) else value
         return int(as_number("n_trials", number, is_whole=True))

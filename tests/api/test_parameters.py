@@ -180,7 +180,7 @@ def test_values_that_are_no_numbers_are_refused(arguments: dict[str, Any], messa
     ("value", "expected"),
     [(None, None), ("auto", "auto"), ("20", 20), (1e2, 100), (np.int64(3), 3)],
 )
-def test_number_of_trials_is_a_number_or_auto(value: object, expected: object) -> None:
+def test_number_of_trials_is_a_number_or_auto(value: Any, expected: object) -> None:
     assert parse_n_trials(value) == expected
 
 

@@ -307,7 +307,7 @@ def test_finalists_without_a_seed_in_common_have_no_best() -> None:
 
 # Trial 1 is ahead of trial 2 on the first two seeds, clearly or by chance, and far ahead of the
 # baseline.
-CLEAR = {1: [0.90, 0.91, 0.92], 2: [0.80, 0.81, 0.82], 0: [0.50, 0.51, 0.52]}
+CLEAR = {1: [0.90, 0.91, 0.92], 2: [0.80, 0.811, 0.82], 0: [0.50, 0.512, 0.52]}
 UNCLEAR = {**CLEAR, 2: [0.895, 0.90, 0.91]}
 
 

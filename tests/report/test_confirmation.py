@@ -122,8 +122,8 @@ def test_plan_names_the_trainings_and_their_duration() -> None:
     confirmation = plan_confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=1e3)
     assert (
         plan(confirmation, n_workers=2)
-        == "Confirming trial 1, trial 2 and the baseline on up to 5 fresh seeds: about 8 trainings,"
-        " 7 min with 2 workers (80% of the search's worker seconds; budget: 25%)."
+        == "Confirming trial 1, trial 2 and the baseline on up to 5 fresh seeds: about 9 trainings,"
+        " 8 min with 2 workers (90% of the search's worker seconds; budget: 25%)."
     )
     confirmation, _ = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
     assert plan(confirmation, n_workers=2) == ""

@@ -67,8 +67,8 @@ def tune(
             `build(hp)`, whose source is written into the study's folder (default reviews).
         study: name of the study (default: search space and data set, as in reviews-movie_reviews).
         n_trials: total number of finished trials of the study, or auto: search until ten more
-            trials are expected to gain less than the spread between seeds (default: the value of
-            the last call, or 20 for a new study).
+            trials are expected to gain no more than the spread between seeds (default: the value
+            of the last call, or 20 for a new study).
         timeout_seconds: maximum duration of this call's search, in seconds (default: no limit).
         epochs: maximum number of epochs of a trial (default 5).
         min_texts: minimum number of texts that a trial trains before it is compared with other

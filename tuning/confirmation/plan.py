@@ -46,12 +46,13 @@ def plan_confirmation(
     first, later = seeds[:1], seeds[1:MIN_ROUNDS]
     least = sum(f.seconds for f in [*others[:2], *baseline]) * len(seeds[:MIN_ROUNDS])
     budget = (DEFAULT_SHARE if share is None else share) * search_seconds
+    room = max(budget, least) if share is None else budget
 
     def needed_seconds() -> float:
         in_first = missing_seconds([*others, *baseline], first)
         return spent_seconds + in_first + missing_seconds([*others[:2], *baseline], later)
 
-    while needed_seconds() > (max(budget, least) if share is None else budget):
+    while needed_seconds() > room:
         # The two best finalists stay at any cost (one with a given `share`), or the front's ends.
         best = [others[0], others[-1]] if others and others[0].costs else others[:2]
         kept = best if share is None else best[:1]

@@ -33,6 +33,7 @@ from tuning.results import StudyDir
 MIN_ROUNDS = 3
 # Default budget of a confirmation, as a share of the search's worker seconds.
 DEFAULT_SHARE = 0.25
+MIN_CHANGE = 1e-9  # differences that vary less are equal, except for errors of rounding
 
 
 @dataclass(frozen=True)
@@ -164,14 +165,16 @@ class Confirmation:
     @property
     def is_clear(self) -> bool:
         """Whether the best remaining finalist is ahead of each other in the rounds so far, by the
-        interval of their differences on the same seeds.
+        interval of their differences on the same seeds. Equal differences have no interval.
         """
-        ranked = sorted(self._remaining(), key=self._signed_mean, reverse=True)
+        allowed = [finalist for finalist in self._remaining() if not finalist.is_over_limit]
+        ranked = sorted(allowed, key=self._signed_mean, reverse=True)
         seeds = self.seeds[: self.rounds]
         values = np.array([[f.repeats[seed] for seed in seeds] for f in ranked], dtype=np.float64)
-        # Rounded, because the variance of equal differences must be 0.
-        differences = sign(self.metric) * np.round(values[:1] - values[1:], 12)
-        return bool(seeds) and all(mean_interval(d).low > 0 for d in differences.tolist())
+        differences = (sign(self.metric) * (values[:1] - values[1:])).tolist()
+        return self.rounds > 1 and all(
+            max(d) - min(d) > MIN_CHANGE and mean_interval(d).low > 0 for d in differences
+        )
 
     @property
     def baseline(self) -> Finalist | None:
