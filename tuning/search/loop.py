@@ -14,6 +14,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from tuning.metrics import sign
 from tuning.outcomes import SearchEnd, StopReason
+from tuning.search import linear_model
 from tuning.search.asha import Rungs, rungs_of
 from tuning.search.ends import TrialEnds
 from tuning.search.events import Progressed
@@ -68,8 +69,13 @@ class Search:
             paused = start(self._writer, n_trials=n_trials)
             self._read_trials()
             self._open.adopt(paused)
+            linear_model.follow(self._session, has_epoch=False)
+            if linear_model.is_pending(self._session):
+                self._notify("the linear model is trained; starting points wait for its n-grams")
             while not self._session.interrupt.requested:
                 self._follow_other_coordinators()
+                has_epoch = any(opened.n_epochs for opened in self._dispatcher.running)
+                linear_model.follow(self._session, has_epoch=has_epoch)
                 has_asked = self._dispatch()
                 ended = None if has_asked or self._session.interrupt.requested else self._ended()
                 if ended:
