@@ -121,7 +121,7 @@ def fit_ratios(
         labels: class numbers, int64 (n_texts,).
         n_classes: number of classes.
         weighting: one of `WEIGHTINGS`. The inverse document frequency of an n-gram that d of n
-            texts contain is log((1 + n) / (1 + d)) + 1 for each class.
+            texts contain is log((1 + n) / (1 + d)) + 1.
     """
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}; it is {weighting!r}.")
@@ -171,13 +171,8 @@ def fit_linear_model(
     chosen = np.random.default_rng(0).permutation(len(labels))[:MAX_FITTED_TEXTS]
     is_kept[chosen] = True
     kept: list[npt.NDArray[np.int32]] = []
-    fit_ratios(
-        model,
-        _keeping(batches, is_kept, kept),
-        labels,
-        n_classes=n_classes,
-        weighting=weighting,
-    )
+    read = _keeping(batches, is_kept, kept)
+    fit_ratios(model, read, labels, n_classes=n_classes, weighting=weighting)
     ratios, weights = (model.get_layer(name).get_weights()[0] for name in (RATIOS, WEIGHTS))
     _, bias = model.get_layer(LOGITS).get_weights()
     for column, label in enumerate(_classes(n_classes)):

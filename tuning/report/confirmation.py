@@ -211,9 +211,8 @@ def finalist_rows(
 def _role(finalist: Finalist) -> str:
     if finalist.is_baseline:
         return " (baseline)"
-    if finalist.starting_point is None:
-        return ""
-    return f" ({starting_point_name(finalist.starting_point, is_linear=finalist.linear_ngrams)})"
+    name = starting_point_name(finalist.starting_point, is_linear=finalist.linear_ngrams)
+    return f" ({name})" if name else ""
 
 
 def _end(finalist: Finalist, seeds: list[int]) -> str:

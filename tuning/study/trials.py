@@ -156,16 +156,18 @@ def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
     return from_params(trial.params, space.hyperparameters)
 
 
-def starting_point_name(number: int, *, is_linear: bool) -> str:
-    return f"starting point {number}" + (", the linear model's n-grams" if is_linear else "")
-
-
 def starting_point_text(trial: FrozenTrial) -> str:
     """Return a text such as "starting point 2"; empty for any other trial."""
-    number = attributes_of(trial).get("starting_point")
+    attributes = attributes_of(trial)
+    return starting_point_name(
+        attributes.get("starting_point"), is_linear=attributes.get("linear_ngrams", False)
+    )
+
+
+def starting_point_name(number: int | None, *, is_linear: bool) -> str:
     if number is None:
         return ""
-    return starting_point_name(number, is_linear=attributes_of(trial).get("linear_ngrams", False))
+    return f"starting point {number}" + (", the linear model's n-grams" if is_linear else "")
 
 
 def is_named(trial: FrozenTrial) -> bool:
