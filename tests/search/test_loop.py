@@ -811,6 +811,13 @@ def test_points_keep_their_defaults_without_a_linear_model(n_workers: int, make:
         assert not any("linear_ngrams" in trial.user_attrs for trial in run.trials)
 
 
+def test_point_that_is_lost_keeps_the_ngrams_of_the_linear_model(make: Make) -> None:
+    run = make(after_the_baseline(sends(None)), **with_linear_model(FakeFit()))
+    assert run.go(2) is SearchEnd.FINISHED
+    assert [values_at(run, number) for number in (1, 2)] == [LINEAR, LINEAR]
+    assert [trial.user_attrs["linear_ngrams"] for trial in run.trials[1:]] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"), [(CHOSEN, [None, 1, None]), (None, [None, None, None])]
 )

@@ -121,7 +121,7 @@ def fit_ratios(
         labels: class numbers, int64 (n_texts,).
         n_classes: number of classes.
         weighting: one of `WEIGHTINGS`. The inverse document frequency of an n-gram that d of n
-            texts contain is log((1 + n) / (1 + d)) + 1.
+            texts contain is log((1 + n) / (1 + d)) + 1, over the quadratic mean of all texts.
     """
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}; it is {weighting!r}.")
@@ -263,5 +263,8 @@ def _inverse_document_frequencies(
     numbers = counts.sum(axis=0) - len(counts)  # Each count is 1 + the number of texts.
     seen = np.flatnonzero(numbers[2:]) + 2
     weights = np.zeros((counts.shape[1], len(_classes(len(counts)))), np.float32)
-    weights[seen] = (np.log((1 + n_texts) / (1 + numbers[seen])) + 1)[:, None]
+    rarity = np.log((1 + n_texts) / (1 + numbers[seen])) + 1
+    # The terms of a text then have a length of about 1, for which the linear model chooses C.
+    mean_square = np.average(rarity**2, weights=numbers[seen]) if len(seen) else 1.0
+    weights[seen] = (rarity / np.sqrt(mean_square))[:, None]
     return weights
