@@ -71,7 +71,7 @@ class Search:
             self._open.adopt(paused)
             linear_model.follow(self._session, has_epoch=False)
             if linear_model.is_pending(self._session):
-                self._notify("the linear model is trained; starting points wait for its n-grams")
+                self._notify("starting points wait for the linear model, which is being trained")
             while not self._session.interrupt.requested:
                 self._follow_other_coordinators()
                 has_epoch = any(opened.n_epochs for opened in self._dispatcher.running)
