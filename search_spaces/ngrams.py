@@ -18,6 +18,7 @@ class Ngrams(keras_tuner.HyperModel):
         # 18,000 Amazon reviews have 360,000 n-grams that occur twice, 23,000 film reviews 700,000.
         hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
         hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=10.0)
+        hp.Choice("ngram_weighting", ["log_count_ratios", "inverse_document_frequencies"])
         hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)
         hp.Float("learning_rate", 1e-3, 2e-2, sampling="log", default=5e-3)
         hp.Choice("batch_size", [32, 64, 128, 256], default=64)
@@ -39,7 +40,12 @@ class Ngrams(keras_tuner.HyperModel):
         y: np.ndarray,
     ) -> None:
         fit_linear_model(
-            model, x.as_numpy_iterator(), y, c=hp.get("ngram_c"), n_classes=hp.get("n_classes")
+            model,
+            x.as_numpy_iterator(),
+            y,
+            c=hp.get("ngram_c"),
+            n_classes=hp.get("n_classes"),
+            weighting=hp.get("ngram_weighting"),
         )
 
 

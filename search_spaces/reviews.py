@@ -55,6 +55,7 @@ class Reviews(keras_tuner.HyperModel):
             hp.Int("ngrams", 1, 3, default=3)
             hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
             hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=10.0)
+            hp.Choice("ngram_weighting", ["log_count_ratios", "inverse_document_frequencies"])
             hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)
         with hp.conditional_scope("architecture", ["ngrams"]):
             hp.Float("learning_rate", 1e-3, 2e-2, sampling="log", default=5e-3)
@@ -128,6 +129,7 @@ class Reviews(keras_tuner.HyperModel):
                 c=hp.get("ngram_c"),
                 rate=1.0 if hp.get("architecture") == "ngrams" else hp.get("ngram_rate"),
                 n_classes=hp.get("n_classes"),
+                weighting=hp.get("ngram_weighting"),
             )
 
 

@@ -27,6 +27,7 @@ class WideDeep(keras_tuner.HyperModel):
         hp.Int("ngrams", 1, 3, default=3)
         hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
         hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=10.0)
+        hp.Choice("ngram_weighting", ["log_count_ratios", "inverse_document_frequencies"])
         hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)
         hp.Float("ngram_rate", 0.1, 20.0, sampling="log", default=1.0)
         hp.Int("vocab_size", 2_000, 60_000, sampling="log", default=30_000)
@@ -74,6 +75,7 @@ class WideDeep(keras_tuner.HyperModel):
             c=hp.get("ngram_c"),
             rate=hp.get("ngram_rate"),
             n_classes=hp.get("n_classes"),
+            weighting=hp.get("ngram_weighting"),
         )
 
 

@@ -1,9 +1,7 @@
 """What a search prints about the linear model of its data."""
 
 import io
-import time
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,18 +13,11 @@ from tests.confirmations import with_repeats
 from tuning.display import progress
 from tuning.display.console import FILE_WIDTH, PlainConsole
 from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
-from tuning.display.progress import LinearDisplay
 from tuning.display.running import Display
 from tuning.display.tables import best_table, warn_if_behind
-from tuning.documents import write
-from tuning.evaluation.linear_reference import (
-    BackgroundFit,
-    LinearReference,
-    read_linear_reference,
-)
+from tuning.evaluation.linear_reference import LinearReference
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.data_card import REFERENCE_NAME
-from tuning.search.events import CallEnded, ConfirmationStarted, RepeatEnded
+from tuning.search.events import CallEnded, ConfirmationStarted, LinearModelTrained, RepeatEnded
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import summarize
 
@@ -34,70 +25,10 @@ REFERENCE = LinearReference(about="words", scores={"accuracy": 0.889}, seconds=1
 BAR = "A linear model (logistic regression on words) has a validation accuracy of 0.8890"
 
 
-class Slow(BackgroundFit):
-    """A training that never ends."""
-
-    def start(self, folder: Path) -> None:
-        pass
-
-    @property
-    def is_running(self) -> bool:
-        return True
-
-
-def test_stored_value_is_printed_at_the_start_and_only_once(
-    corpus: Corpus, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(corpus.folder / REFERENCE_NAME, REFERENCE)
-    with LinearDisplay("val_accuracy") as linear:
-        linear.start(corpus)
-        assert capsys.readouterr().out.startswith(BAR)
-        linear.show()
-        linear.wait(lambda: False)
-    assert capsys.readouterr().out == ""
-
-
-def test_value_is_printed_when_it_is_known(
-    corpus: Corpus, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with LinearDisplay("val_f1") as linear:
-        linear.start(corpus)
-        assert capsys.readouterr().out == ""
-        linear.wait(lambda: False)
-        reference = read_linear_reference(corpus.folder)
-        assert reference is not None
-        assert f"a validation F1 of {reference.scores['f1']:.4f}" in capsys.readouterr().out
-
-
-def test_training_starts_at_its_call_alone_and_once(
-    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started: list[Path] = []
-    monkeypatch.setattr(Slow, "start", lambda self, folder: started.append(folder))
-    monkeypatch.setattr("tuning.evaluation.linear_reference.BackgroundFit", Slow)
-    with LinearDisplay("val_accuracy") as linear:
-        linear.start(corpus)
-        assert started == []
-        linear.train()
-        linear.train()
-        assert started == [corpus.folder]
-
-
-@pytest.mark.parametrize("is_interrupted", [True, False])
-def test_search_does_not_wait_forever(
-    is_interrupted: bool,
-    corpus: Corpus,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr("tuning.evaluation.linear_reference.BackgroundFit", Slow)
-    monkeypatch.setattr(progress, "WAIT_SECONDS", 30 if is_interrupted else 0.2)
-    started = time.monotonic()
-    with LinearDisplay("val_accuracy") as linear:
-        linear.start(corpus)
-        linear.wait(lambda: is_interrupted)
-    assert capsys.readouterr().out == "fitting the linear model\n"
-    assert time.monotonic() - started < 10
+def test_value_of_the_linear_model_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display("s", metric="val_accuracy") as display:
+        display(LinearModelTrained(REFERENCE))
+    assert capsys.readouterr().out.startswith(BAR)
 
 
 @pytest.mark.parametrize(

@@ -32,29 +32,6 @@ def no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "print_outcome", lambda *args: None)
 
 
-@pytest.mark.parametrize(
-    ("ended", "is_printed"),
-    [
-        (SearchEnd.FINISHED, True),
-        (SearchEnd.EXHAUSTED, True),
-        (SearchEnd.TIMEOUT, False),  # The time of the user is up.
-        (SearchEnd.INTERRUPTED, False),
-    ],
-)
-def test_linear_model_is_printed_without_a_confirmation_too(
-    ended: SearchEnd,
-    is_printed: bool,
-    corpus: Corpus,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """The search ends before its linear model is trained."""
-    show_search(corpus, tmp_path, ended)
-    out = capsys.readouterr().out
-    assert ("the bar for this search" in out) == is_printed
-    assert ("fitting the linear model" in out) == is_printed
-
-
 @pytest.mark.parametrize("repeats", [True, False])
 def test_texts_without_a_repeated_word_are_noted(
     repeats: bool,

@@ -200,6 +200,16 @@ def test_next_start_reads_the_stored_scores(corpus: Corpus, fit: BackgroundFit) 
     assert fit.poll() is None
 
 
+def test_further_start_does_nothing(corpus: Corpus, fit: BackgroundFit) -> None:
+    with lock_of(corpus):
+        fit.start(corpus.folder)
+        first = child_of(psutil.Process())
+        fit.start(corpus.folder)
+        fit.close()
+        wait_until_dead(first.pid)
+        assert not psutil.Process().children()
+
+
 def test_failure_is_a_sentence_in_the_log(
     tmp_path: Path, fit: BackgroundFit, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -271,7 +281,7 @@ def test_ctrl_c_of_the_terminal_does_not_end_the_process(
 ) -> None:
     """The process ends with its parent, which may still write the state of its trials."""
     with lock_of(corpus):
-        fit.start(corpus.folder)
+        fit.start(corpus.folder, niceness=3)
         child = child_of(psutil.Process())
         end = time.monotonic() + END_SECONDS
         while child.nice() == psutil.Process().nice() and time.monotonic() < end:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
 from tuning.models import (
@@ -16,7 +17,7 @@ from tuning.models import (
     wide_deep_classifier,
 )
 from tuning.models import ngrams as module
-from tuning.models.ngrams import LOGITS, RATIOS, WEIGHTS
+from tuning.models.ngrams import LOGITS, RATIOS, WEIGHTINGS, WEIGHTS
 
 ROWS = 7
 NGRAMS = np.array(
@@ -45,6 +46,30 @@ def test_ratios_are_those_of_wang_and_manning(n_classes: int) -> None:
     for column, label in enumerate(classes):
         np.testing.assert_allclose(ratios[2:ROWS, column], ratios_of(labels, label), rtol=1e-6)
     assert not ratios[:2].any() and not ratios[ROWS:].any()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_inverse_document_frequencies_are_those_of_scikit_learn(n_classes: int) -> None:
+    model = ngram_classifier(vocab_size=ROWS + 50, n_classes=n_classes)
+    fit_ratios(
+        model,
+        [NGRAMS[:2], NGRAMS[2:, :3]],
+        LABELS % n_classes,
+        n_classes=n_classes,
+        weighting="inverse_document_frequencies",
+    )
+    (weights,) = model.get_layer(RATIOS).get_weights()
+    contains = np.array([[n in row for n in range(2, ROWS)] for row in NGRAMS.tolist()])
+    terms = TfidfTransformer(norm=None).fit_transform(contains).toarray()
+    terms /= np.sqrt(np.mean(terms[terms > 0] ** 2))
+    for column in weights.T:
+        np.testing.assert_allclose(contains * column[2:ROWS], terms, rtol=1e-6)
+    assert not weights[:2].any() and not weights[ROWS:].any()
+
+
+def test_unknown_weighting_is_refused() -> None:
+    with pytest.raises(ValueError, match="weighting must be one of"):
+        fit_ratios(ngram_classifier(vocab_size=ROWS), [NGRAMS], LABELS % 2, weighting="tfidf")
 
 
 def test_ratios_of_texts_without_ngrams_are_zero() -> None:
@@ -88,11 +113,19 @@ def random_texts(n: int, *, n_classes: int) -> tuple[npt.NDArray[np.int32], npt.
     return texts, labels
 
 
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_model_starts_as_the_linear_model(n_classes: int) -> None:
+def test_model_starts_as_the_linear_model(n_classes: int, weighting: str) -> None:
     texts, labels = random_texts(200, n_classes=n_classes)
     model = ngram_classifier(vocab_size=40, n_classes=n_classes)
-    fit_linear_model(model, [texts[:70], texts[70:]], labels, c=10.0, n_classes=n_classes)
+    fit_linear_model(
+        model,
+        [texts[:70], texts[70:]],
+        labels,
+        c=10.0,
+        n_classes=n_classes,
+        weighting=weighting,
+    )
     (ratios,) = model.get_layer(RATIOS).get_weights()
     expected = []
     for column, label in enumerate([1] if n_classes == 2 else range(n_classes)):
@@ -125,6 +158,14 @@ def test_class_without_texts_starts_at_its_ratios() -> None:
     (weights,) = model.get_layer(WEIGHTS).get_weights()
     assert weights[:, :2].any()
     assert not weights[:, 2].any()
+
+
+def test_class_without_texts_is_improbable_with_weights_that_say_nothing_about_it() -> None:
+    model = ngram_classifier(vocab_size=ROWS, n_classes=3)
+    weighting = "inverse_document_frequencies"
+    fit_linear_model(model, [NGRAMS], LABELS % 2, c=10.0, n_classes=3, weighting=weighting)
+    outputs = np.asarray(model.predict_on_batch(NGRAMS))
+    assert (outputs[:, 2] < outputs[:, :2].max(axis=1)).all()
 
 
 def test_regression_reads_a_random_part_of_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:

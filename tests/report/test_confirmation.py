@@ -159,13 +159,14 @@ def test_finalist_that_the_budget_does_not_pay_for_is_shown_with_the_seed_that_i
 def test_baseline_and_starting_points_are_named() -> None:
     confirmation = begin(0.9, 0.8, 0.7)
     first, second, baseline = confirmation.finalists
+    first = replace(first, starting_point=1, linear_ngrams=True)
     finalists = [first, replace(second, starting_point=3), baseline]
     confirmation, _ = play(
         replace(confirmation, finalists=finalists), lambda trial, seed: 0.9 - trial / 100
     )
     labels = [row["trial"] for row in table_of(confirmation)]
     assert labels == [
-        str(first.trial),
+        f"{first.trial} (starting point 1, the linear model's n-grams)",
         f"{second.trial} (starting point 3)",
         f"{baseline.trial} (baseline)",
     ]

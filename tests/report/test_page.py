@@ -561,7 +561,8 @@ def test_report_names_the_trials_of_starting_points() -> None:
             state=trial.state,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs={**trial.user_attrs, "baseline": False, "starting_point": number},
+            user_attrs={**trial.user_attrs, "baseline": False, "starting_point": number}
+            | ({"linear_ngrams": True} if number == 2 else {}),
             intermediate_values=trial.intermediate_values,
         )
         for number, trial in enumerate(study.trials[2:4], start=1)
@@ -569,18 +570,23 @@ def test_report_names_the_trials_of_starting_points() -> None:
     study.add_trials(numbered)
     summary = summarize(study, metric="val_accuracy")
     labels = [row[0] for row in best_rows(summary, MANY_SPACE)[1]]
-    assert labels[0] == "9 (starting point 2)"
+    assert labels[0] == "9 (starting point 2, the linear model's n-grams)"
     states = [row[1] for row in trial_rows(summary, MANY_SPACE)[1]]
     assert states[7:] == [
         "complete",
         "pruned after epoch 1 (starting point 1)",
-        "complete (starting point 2)",
+        "complete (starting point 2, the linear model's n-grams)",
     ]
-    assert "is trial 9 (starting point 2) with val_accuracy 0.9500" in verdict(summary)
+    assert (
+        "is trial 9 (starting point 2, the linear model's n-grams) with val_accuracy 0.9500"
+        in verdict(summary)
+    )
     rows = trials_table(summary).to_csv(index=False).splitlines()
     column = rows[0].split(",").index("starting_point")
     cells = [row.split(",")[column] for row in rows[1:]]
     assert cells == [*[""] * 8, "1", "2"]
+    column = rows[0].split(",").index("linear_ngrams")
+    assert [row.split(",")[column] for row in rows[1:]] == [*[""] * 9, "True"]
 
 
 def test_report_builds_the_cache_again(

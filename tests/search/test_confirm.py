@@ -159,10 +159,11 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
 
     add(0.5, 30, baseline=True)
     add(0.9, 9_000)
-    add(0.8, 9_001, starting_point=1)
+    add(0.8, 9_001, starting_point=1, linear_ngrams=True)
     add(0.9, 9_000, same_as=1)
     assert {f.trial: f.same for f in finalists(9)} == {0: [], 1: [3], 2: []}
     assert {f.trial: f.starting_point for f in finalists(9)} == {0: None, 1: None, 2: 1}
+    assert [f.trial for f in finalists(9) if f.linear_ngrams] == [2]
     assert [f.trial for f in finalists(1)] == [1, 0]
     # The trials that were imported have no times, so they get those of the others.
     assert {f.seconds for f in finalists(9)} == {0.0}

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tests.fake_fit import CHOSEN, FakeFit
 from tests.fake_workers import EPOCHS, FakePool, Script, epoch, result_of, trains
 from tests.numbered import TWO
 from tests.stored_documents import CARD
@@ -19,17 +20,20 @@ from tests.studies import CONFIG, on, session_of
 from tuning.atomic_io import read_history
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, StorageError, StudyError
+from tuning.evaluation.linear_reference import NgramSettings
 from tuning.evaluation.statistics import expected_gain
 from tuning.outcomes import FailureReason, SearchEnd
 from tuning.results import ResultsDir
 from tuning.search import ends, loop, open_trials
 from tuning.search.events import Interrupt, Progressed
+from tuning.search.linear_model import NICENESS
 from tuning.search.loop import Search
-from tuning.search.open_trials import OpenTrials
+from tuning.search.open_trials import OpenTrials, key
 from tuning.search.session import Session
 from tuning.search.tune import Budget, _left
+from tuning.spaces.hyperparameters import defaults
 from tuning.spaces.loading import SearchSpace
-from tuning.spaces.ranges import Hyperparameter
+from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.study.coordinators import Coordinators, requested_n_trials, set_n_trials
 from tuning.study.gain import MIN_DRAWN_OF_END
 from tuning.study.trials import values_of
@@ -76,7 +80,8 @@ class Run:
 
     def __post_init__(self) -> None:
         session = replace(self.session, subscribers=[on(Progressed, self._changed)])
-        self.search = Search(session, Alone(session.study))
+        coordinators = Alone(session.study, n_workers=len(self.pool.workers))
+        self.search = Search(session, coordinators)
 
     def _changed(self, progressed: Progressed) -> None:
         self.progressed = progressed
@@ -132,6 +137,7 @@ def make(tmp_path: Path) -> Make:
             target=TWO,
             card=CARD,
             folder=tmp_path,
+            ngram_orders=np.array([0, 0, 1, 1, 2, 3], np.uint8),
             split=lambda name: SimpleNamespace(texts=texts),
         )
         pool = FakePool(script, n_workers)
@@ -728,6 +734,145 @@ def test_duplicate_of_a_starting_point_is_none_itself(make: Make) -> None:
     (duplicate,) = (trial for trial in run.trials if "same_as" in trial.user_attrs)
     assert duplicate.params == run.trials[1].params
     assert "starting_point" not in duplicate.user_attrs
+
+
+OF_NGRAMS = SearchSpace(
+    "of_ngrams",
+    (
+        *SPACE.hyperparameters,
+        Hyperparameter(name="kind", kind="choice", default="words", choices=("words", "ngrams")),
+        *(
+            Hyperparameter(name=name, default=default, conditions=(("kind", ("ngrams",)),), **item)
+            for name, default, item in cast(
+                "list[tuple[str, Any, dict[str, Any]]]",
+                [
+                    ("ngrams", 3, {"kind": "int", "low": 1, "high": 3}),
+                    ("ngram_vocab_size", 9, {"kind": "int", "low": 3, "high": 90, "log": True}),
+                    ("ngram_c", 10.0, {"kind": "float", "low": 1.0, "high": 300.0, "log": True}),
+                    (
+                        "ngram_weighting",
+                        "log_count_ratios",
+                        {
+                            "kind": "choice",
+                            "choices": ("log_count_ratios", "inverse_document_frequencies"),
+                        },
+                    ),
+                ],
+            )
+        ),
+    ),
+)
+WORDS: Values = {"vocab_size": 20, "sequence_length": 8, "kind": "words"}
+NGRAMS: Values = {
+    **{"vocab_size": 10, "sequence_length": 8, "kind": "ngrams", "ngrams": 3},
+    **{"ngram_vocab_size": 9, "ngram_c": 10.0, "ngram_weighting": "log_count_ratios"},
+}
+LINEAR: Values = {
+    **NGRAMS,
+    **{"ngrams": 2, "ngram_vocab_size": 5, "ngram_c": 30.0},
+    "ngram_weighting": "inverse_document_frequencies",
+}
+
+
+def with_linear_model(fit: FakeFit, **changes: Any) -> dict[str, Any]:
+    """Return the changes that give a session a fit, and a space whose second point waits for it."""
+    space = replace(OF_NGRAMS, starting_points=(WORDS, NGRAMS), linear_points=(2,))
+    return {"space": replace(space, **changes), "fit": fit}
+
+
+def values_at(run: Run, number: int) -> Values:
+    return values_of(run.trials[number], run.session.space)
+
+
+@pytest.mark.parametrize("n_polls", [0, 7])
+def test_one_worker_trains_the_ngrams_of_the_linear_model_first(n_polls: int, make: Make) -> None:
+    run = make(trains, **with_linear_model(FakeFit(n_polls=n_polls)))
+    assert run.go(5) is SearchEnd.FINISHED
+    assert numbers(run) == [None, 2, 1, None, None]
+    assert values_at(run, 1) == LINEAR
+    assert [t.user_attrs.get("linear_ngrams") for t in run.trials] == [None, True, *[None] * 3]
+    started = [event for event in run.events if event.startswith("trial 1 starts (")]
+    assert "(starting point 2, the linear model's n-grams): " in started[0]
+
+
+def test_other_points_go_first_while_the_linear_model_is_trained_beside_two_workers(
+    make: Make,
+) -> None:
+    run = make(trains, n_workers=2, **with_linear_model(FakeFit(n_polls=30)))
+    assert run.go(5) is SearchEnd.FINISHED
+    # A drawn trial would have come before the second point, and both workers wait.
+    assert numbers(run) == [None, 1, 2, None, None]
+    assert values_at(run, 2) == LINEAR
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_points_keep_their_defaults_without_a_linear_model(n_workers: int, make: Make) -> None:
+    for changes in (
+        with_linear_model(FakeFit(settings=None, n_polls=3)),
+        {**with_linear_model(FakeFit()), "fit": None},
+    ):
+        run = make(trains, n_workers=n_workers, **changes)
+        assert run.go(4) is SearchEnd.FINISHED
+        by_point = {number: values_at(run, n) for n, number in enumerate(numbers(run)) if number}
+        assert by_point == {1: WORDS, 2: NGRAMS}
+        assert not any("linear_ngrams" in trial.user_attrs for trial in run.trials)
+
+
+def test_point_that_is_lost_keeps_the_ngrams_of_the_linear_model(make: Make) -> None:
+    run = make(after_the_baseline(sends(None)), **with_linear_model(FakeFit()))
+    assert run.go(2) is SearchEnd.FINISHED
+    assert [values_at(run, number) for number in (1, 2)] == [LINEAR, LINEAR]
+    assert [trial.user_attrs["linear_ngrams"] for trial in run.trials[1:]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"), [(CHOSEN, [None, 1, None]), (None, [None, None, None])]
+)
+def test_baseline_is_no_point_without_the_ngrams_of_the_linear_model(
+    settings: NgramSettings | None, expected: list[int | None], make: Make
+) -> None:
+    space = SearchSpace(
+        "ngrams", tuple(replace(i, conditions=()) for i in OF_NGRAMS.hyperparameters)
+    )
+    space = replace(space, starting_points=(defaults(space.hyperparameters),), linear_points=(1,))
+    run = make(trains, space=space, fit=FakeFit(settings))
+    assert run.go(3) is SearchEnd.FINISHED
+    assert numbers(run) == expected
+    assert len({key(values_of(trial, space)) for trial in run.trials}) == 3
+
+
+def test_search_that_was_interrupted_while_it_waited_gives_the_same_trials(make: Make) -> None:
+    whole = make(trains, **with_linear_model(FakeFit()))
+    whole.go(5)
+    run = make(trains, **with_linear_model(FakeFit(n_polls=1_000_000)))
+
+    def stop(progressed: Progressed) -> None:
+        run.session.interrupt.requested = progressed.summary.n_finished == 1
+
+    run.on_change = stop
+    assert run.go(5) is SearchEnd.INTERRUPTED
+    session = replace(run.session, fit=FakeFit(n_polls=2), interrupt=Interrupt())
+    again = Run(session, run.pool)
+    assert again.go(5) is SearchEnd.FINISHED
+    assert [t.params for t in again.trials] == [t.params for t in whole.trials]
+    assert numbers(again) == numbers(whole)
+
+
+@pytest.mark.parametrize("has_points", [True, False])
+def test_training_of_the_linear_model_begins_after_an_epoch_unless_points_wait_for_it(
+    has_points: bool, make: Make
+) -> None:
+    fit, started = FakeFit(), []
+    changes = with_linear_model(fit) if has_points else {"fit": fit}
+    run = make(trains, **changes)
+    run.on_change = lambda progressed: started.append(
+        (fit.niceness, any(progressed.running.values()))
+    )
+    run.go(2)
+    assert fit.niceness == (0 if has_points else NICENESS)
+    assert started[0][0] == (0 if has_points else None)
+    first = next(n for n, (niceness, _) in enumerate(started) if niceness is not None)
+    assert any(has_epoch for _, has_epoch in started[:first]) is not has_points
 
 
 def test_patience_that_is_over_completes_a_trial_that_was_to_be_paused(make: Make) -> None:

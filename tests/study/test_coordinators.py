@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import optuna
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 
+from tests.fake_fit import FakeFit
 from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
 from tuning.atomic_io import read_json
 from tuning.cli.studies import coordinator_sentences
@@ -27,6 +29,7 @@ from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import proposals
 from tuning.search.events import Progressed
+from tuning.search.linear_model import follow
 from tuning.search.open_trials import OpenTrial
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
@@ -385,6 +388,30 @@ def test_each_starting_point_is_queued_once_over_two_coordinators(shared: Shared
     trials = load_study_of(shared).trials
     assert [t.user_attrs.get("starting_point") for t in trials] == [None, 1, 2, 3, 4, None]
     assert trials[0].user_attrs["baseline"] is True
+
+
+def test_each_point_that_waits_for_a_linear_model_is_queued_once_over_two_coordinators(
+    shared: Shared,
+) -> None:
+    """The second machine has a linear model of these data, and the first still trains its own."""
+    writers, fits = [], (FakeFit(n_polls=99), FakeFit())
+    for own, fit in zip((FIRST_COORDINATOR, "a"), fits, strict=True):
+        writer = with_points(shared.writer(own))
+        space = replace(writer.space, linear_points=(2, 3))
+        corpus = SimpleNamespace(folder=shared.folder, ngram_orders=np.zeros(2, np.uint8))
+        session = replace(writer.session, space=space, fit=fit, corpus=corpus)
+        writers.append(StudyWriter(session, writer.coordinators))
+        start(writers[-1], n_trials=99)
+        follow(session, has_epoch=True)
+    first, second = map(Proposals, writers)
+    for writer in writers:
+        writer.coordinators.read_heartbeats()
+    # The baseline, then the points in their order; the first machine passes over what it awaits.
+    asked = [asked.ask(n_trials=9) for asked in (first, first, second, first, first, second)]
+    assert [trial is None for trial in asked] == [False] * 4 + [True, False]
+    trials = load_study_of(shared).trials
+    assert [t.user_attrs.get("starting_point") for t in trials] == [None, 1, 2, 4, 3]
+    assert ["linear_ngrams" in t.user_attrs for t in trials] == [False, False, True, False, True]
 
 
 @pytest.mark.parametrize("killed_in", ["claim_trial", "make_sampler"])

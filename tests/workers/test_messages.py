@@ -48,6 +48,7 @@ SPACE = SearchSpace(
     ),
     source_sha256="ab12",
     starting_points=({"lstm_units": 64, "dropout": 0.5, "cell": "gru", "is_deep": False},),
+    linear_points=(1,),
     notes=("The file does not declare vocab_size.",),
     takes_texts=True,
 )

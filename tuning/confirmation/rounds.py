@@ -46,6 +46,7 @@ class Finalist:
         seconds: expected worker seconds of one repeat.
         starting_point: number of the search space's starting point that the trial trained; None for
             any other trial.
+        linear_ngrams: whether the n-grams of the starting point are those of the linear model.
         is_over_limit: whether the model exceeds a limit of the study. Such a finalist is a
             reference to compare with, and is never chosen.
         costs: values of the study's other objectives, which do not depend on the seed.
@@ -65,6 +66,7 @@ class Finalist:
     seconds: float
     is_baseline: bool = False
     starting_point: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    linear_ngrams: bool = field(default=False, metadata=OMIT_DEFAULT)
     is_over_limit: bool = False
     costs: list[float] = field(default_factory=list)
     epochs: float = 1

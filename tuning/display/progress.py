@@ -8,7 +8,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -29,15 +29,10 @@ from tuning.display.notebook import NotebookLive
 from tuning.text import visible
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tuning.inputs.corpus import Corpus
     from tuning.search.events import Progressed
 
 PLAIN_SECONDS = 10  # Time between two plain lines about the rows of a file.
-WAIT_SECONDS = 60  # Maximum time that a finished search waits for the linear model.
 BAR_WIDTH = 60  # Columns of a progress bar beside or below other texts.
-TICK_SECONDS = 0.1  # Time between two polls of the process that trains the linear model.
 
 
 @contextlib.contextmanager
@@ -75,59 +70,6 @@ def steps() -> Iterator[Callable[[str, float], None]]:
         yield lambda label, share: bars.update(
             task, description=escape(visible(label)), completed=share
         )
-
-
-class LinearDisplay:
-    """The linear model of a search, which is trained in a process of its own. Its value is printed
-    once, after the training.
-    """
-
-    def __init__(self, metric: str) -> None:
-        from tuning.evaluation.linear_reference import BackgroundFit
-
-        self._metric, self._fit = metric, BackgroundFit()
-        self._folder: Path | None = None  # Folder of the corpus, until the training starts.
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._fit.close()
-
-    def start(self, corpus: Corpus) -> None:
-        from tuning.inputs.data_card import REFERENCE_NAME
-
-        if not corpus.target.has_linear_reference:
-            return
-        self._folder = corpus.folder
-        if (corpus.folder / REFERENCE_NAME).exists():
-            self.train()
-            self.show()
-
-    def train(self) -> None:
-        """Start the training, unless it was started before or the value is stored.
-
-        A search calls this method after its first epoch: at the start, the training would delay the
-        first trials.
-        """
-        folder, self._folder = self._folder, None
-        if folder:
-            self._fit.start(folder)
-
-    def show(self) -> None:
-        reference = self._fit.poll()
-        if reference:
-            console.print(escape(reference.sentence(self._metric)))
-
-    def wait(self, is_interrupted: Callable[[], bool]) -> None:
-        self.train()
-        end = time.monotonic() + WAIT_SECONDS
-        self.show()
-        if self._fit.is_running:
-            console.print("fitting the linear model")
-        while self._fit.is_running and time.monotonic() < end and not is_interrupted():
-            time.sleep(TICK_SECONDS)
-            self.show()
 
 
 def _count(state: Progressed) -> str:

@@ -13,14 +13,13 @@ from rich.markup import escape
 from tuning.commands import repeated, typed
 from tuning.display.console import console, warn
 from tuning.display.notebook import NotebookLive
-from tuning.display.progress import LinearDisplay, change_line, change_panel, steps
+from tuning.display.progress import change_line, change_panel, steps
 from tuning.display.tables import (
     card_table,
     print_confirmation,
     print_outcome,
     warn_if_behind,
 )
-from tuning.outcomes import SearchEnd
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
@@ -31,7 +30,7 @@ class Display:
     """A subscriber that shows a search, its outcome, and a confirmation with its result."""
 
     def __init__(self, study: str, *, metric: str) -> None:
-        self._study, self._linear = study, LinearDisplay(metric)
+        self._study, self._metric = study, metric
         self._shown = contextlib.ExitStack()  # The bar or the table that is shown now.
         self._step: Callable[[str, float], None] | None = None
         self._live: Live | NotebookLive | None = None
@@ -43,7 +42,6 @@ class Display:
 
     def __exit__(self, *exc: object) -> None:
         self._clear()
-        self._linear.__exit__(*exc)
 
     def __call__(self, event: Event) -> None:
         from tuning.confirmation.rounds import Confirmation
@@ -55,11 +53,12 @@ class Display:
                 self._show_step(label, share)
             case events.SearchStarted(opened):
                 self._start(opened)
+            case events.LinearModelTrained(reference):
+                console.print(escape(reference.sentence(self._metric)))
             case events.Progressed():
                 self._change(event)
             case events.SearchEnded(opened, outcome):
                 self._clear()
-                self._linear.train()
                 confirmation = Confirmation.load(opened.folder)
                 print_outcome(outcome, opened.corpus.card, confirmation)
             case events.NotConfirmed(reason):
@@ -70,13 +69,10 @@ class Display:
                 seconds = self._seconds  # 0 if no trial of the study has times.
                 share = min(confirmation.spent_seconds / seconds, 1.0) if seconds else 1.0
                 self._show_step(sentence, share)
-            case events.CallEnded(opened, ended, confirmation):
+            case events.CallEnded(opened, _, confirmation):
                 self._clear()
                 if confirmation:
                     self._print_confirmation(confirmation)
-                if confirmation or ended not in (None, SearchEnd.TIMEOUT, SearchEnd.INTERRUPTED):
-                    self._linear.wait(lambda: opened.interrupt.requested)
-                if confirmation:
                     linear = read_linear_reference(opened.corpus.folder)
                     warn_if_behind(linear, confirmation, study=self._study)
 
@@ -106,12 +102,8 @@ class Display:
             self._live = self._shown.enter_context(live)
         elif console.is_jupyter:
             self._live = self._shown.enter_context(NotebookLive())
-        self._linear.start(corpus)
 
     def _change(self, state: Progressed) -> None:
-        if any(state.running.values()):
-            self._linear.train()
-        self._linear.show()
         if self._live:
             self._live.update(change_panel(state))
         elif state.event:

@@ -3,7 +3,7 @@ settings, stored beside the corpus, and the process in which it is trained while
 
 ```
 fit = BackgroundFit()
-fit.start(corpus.folder)    returns at once; trains nothing if the scores are stored
+fit.start(corpus.folder)    returns at once; trains nothing if the model is stored
 fit.poll()                  returns the scores once, as soon as they are known
 fit.close()                 ends the process if it runs
 ```
@@ -97,22 +97,26 @@ def read_linear_reference(folder: Path) -> LinearReference | None:
 
 
 class BackgroundFit:
-    """The training of a corpus' linear model in a child process with low priority."""
+    """The training of a corpus' linear model in a child process. `niceness` lowers its priority."""
 
     def __init__(self) -> None:
         self.reference: LinearReference | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = Path()
+        self._folder: Path | None = None
         self._is_new = False
 
-    def start(self, folder: Path) -> None:
-        """Read the stored scores of the corpus in `folder`, or start the process."""
+    def start(self, folder: Path, *, niceness: int = 0) -> None:
+        """Read the stored model of the corpus in `folder`, or start the process. Further calls do
+        nothing.
+        """
+        if self._folder is not None:
+            return
         self._folder = folder
         if self._read():
             return
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tuning.evaluation.ngram_model", str(folder)],
+                [sys.executable, "-m", "tuning.evaluation.ngram_model", str(folder), str(niceness)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -137,7 +141,9 @@ class BackgroundFit:
         return self._process is not None
 
     def _read(self) -> bool:
-        self.reference = read_linear_reference(self._folder)
+        stored = read_linear_reference(self._folder) if self._folder else None
+        # A file of an earlier version has no settings, and the process replaces it.
+        self.reference = stored if stored and stored.is_whole else None
         self._is_new = self.reference is not None
         return self._is_new
 

@@ -57,9 +57,6 @@ MAX_TEXT_FITS = 4 * MAX_TEXTS
 # Maximum number of n-grams of train + validation. liblinear needs about 50 bytes for each of them.
 MAX_IDS = 20_000_000
 NAMES = ("words", "pairs", "triples")
-# With this value, the process gets a quarter of a core that a worker uses too: 10 s of work take
-# 40 s.
-NICENESS = 5
 
 Split = tuple[IdTexts, Labels]  # the n-grams of texts, and their classes
 
@@ -385,14 +382,14 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def main(folder: str) -> None:
+def main(folder: str, niceness: str) -> None:
     """Run the process: train the model of the corpus in `folder`."""
     # Ctrl-C reaches all processes of a terminal. The parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.nice(NICENESS)
+    os.nice(int(niceness))
     fit_linear_reference(Corpus(Path(folder)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from tuning.models.classifier import TrainingOptions, class_activation, compile_classifier
 
 RATIOS, WEIGHTS, LOGITS = "log_count_ratios", "ngram_weights", "ngram_logits"
+WEIGHTINGS = (RATIOS, "inverse_document_frequencies")
 # Maximum number of texts that `fit_linear_model` reads; a text has some 300 n-grams, each of which
 # needs 30 bytes.
 MAX_FITTED_TEXTS = 50_000
@@ -105,8 +106,9 @@ def fit_ratios(
     labels: npt.NDArray[np.int64],
     *,
     n_classes: int = 2,
+    weighting: str = RATIOS,
 ) -> None:
-    """Set the log-count ratios of a model that has `ngram_logits`.
+    """Set the log-count ratios of a model that has `ngram_logits`, or other weights in their place.
 
     The ratio of an n-gram is log((p / Σp) / (q / Σq)). p is 1 + the number of the class's texts
     with the n-gram, q is 1 + the number of all other texts with it. A model of two classes has the
@@ -118,7 +120,11 @@ def fit_ratios(
             int32 (n_rows, n), or a dictionary with the key "ngrams".
         labels: class numbers, int64 (n_texts,).
         n_classes: number of classes.
+        weighting: one of `WEIGHTINGS`. The inverse document frequency of an n-gram that d of n
+            texts contain is log((1 + n) / (1 + d)) + 1, over the quadratic mean of all texts.
     """
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}; it is {weighting!r}.")
     layer = model.get_layer(RATIOS)
     counts = np.ones((n_classes, layer.input_dim))
     first = 0
@@ -128,7 +134,10 @@ def fit_ratios(
         first += len(ngrams)
         for label in np.unique(of_batch):
             np.add.at(counts[label], ngrams[of_batch == label].ravel(), 1.0)
-    layer.set_weights([_log_count_ratios(counts)])
+    if weighting == RATIOS:
+        layer.set_weights([_log_count_ratios(counts)])
+    else:
+        layer.set_weights([_inverse_document_frequencies(counts, n_texts=len(labels))])
 
 
 def fit_linear_model(
@@ -139,12 +148,14 @@ def fit_linear_model(
     c: float,
     rate: float = 1.0,
     n_classes: int = 2,
+    weighting: str = RATIOS,
 ) -> None:
     """Set the log-count ratios as `fit_ratios` does, and the weights of the n-grams to those of a
     logistic regression: the training begins at the linear model of the source.
 
     With more than two classes, one regression is fitted for each class, against the rest. A class
-    without a text keeps the ratios as its weights.
+    without a text keeps the ratios as its weights, or starts at its smoothed frequency where the
+    weights are inverse document frequencies, which say nothing about a class.
 
     Args:
         model: a model that has `ngram_logits` and `scaled`.
@@ -154,12 +165,14 @@ def fit_linear_model(
         c: the inverse strength of the regularization, scikit-learn's C.
         rate: the model's `rate`.
         n_classes: number of classes.
+        weighting: as for `fit_ratios`.
     """
     is_kept = np.zeros(len(labels), np.bool_)
     chosen = np.random.default_rng(0).permutation(len(labels))[:MAX_FITTED_TEXTS]
     is_kept[chosen] = True
     kept: list[npt.NDArray[np.int32]] = []
-    fit_ratios(model, _keeping(batches, is_kept, kept), labels, n_classes=n_classes)
+    read = _keeping(batches, is_kept, kept)
+    fit_ratios(model, read, labels, n_classes=n_classes, weighting=weighting)
     ratios, weights = (model.get_layer(name).get_weights()[0] for name in (RATIOS, WEIGHTS))
     _, bias = model.get_layer(LOGITS).get_weights()
     for column, label in enumerate(_classes(n_classes)):
@@ -168,6 +181,9 @@ def fit_linear_model(
             regression = _regression(kept, ratios[:, column], is_positive, c=c)
             weights[:, column] = (regression.coef_[0] - 1) / rate
             bias[column] = regression.intercept_[0]
+        elif weighting != RATIOS:
+            weights[:, column] = -1 / rate
+            bias[column] = np.log((1 + is_positive.sum()) / (1 + (~is_positive).sum()))
     model.get_layer(WEIGHTS).set_weights([weights])
     model.get_layer(LOGITS).set_weights([np.eye(len(bias)), bias])
 
@@ -238,3 +254,17 @@ def _log_count_ratios(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float32
         q = totals - p - (len(counts) - 2)
         ratios[seen, column] = np.log(p / p.sum()) - np.log(q / q.sum())
     return ratios
+
+
+def _inverse_document_frequencies(
+    counts: npt.NDArray[np.float64], *, n_texts: int
+) -> npt.NDArray[np.float32]:
+    """Return the weights of each id in the form of `_log_count_ratios`, from the same counts."""
+    numbers = counts.sum(axis=0) - len(counts)  # Each count is 1 + the number of texts.
+    seen = np.flatnonzero(numbers[2:]) + 2
+    weights = np.zeros((counts.shape[1], len(_classes(len(counts)))), np.float32)
+    rarity = np.log((1 + n_texts) / (1 + numbers[seen])) + 1
+    # The terms of a text then have a length of about 1, for which the linear model chooses C.
+    mean_square = np.average(rarity**2, weights=numbers[seen]) if len(seen) else 1.0
+    weights[seen] = (rarity / np.sqrt(mean_square))[:, None]
+    return weights

@@ -12,6 +12,7 @@ from tuning.confirmation.plan import expected_cost
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
 from tuning.evaluation.statistics import DIGITS, LEVEL, Verdict, as_shown
 from tuning.metrics import sign
+from tuning.study.trials import starting_point_name
 
 
 def plan(confirmation: Confirmation, *, n_workers: int) -> str:
@@ -221,8 +222,8 @@ def finalist_rows(
 def _role(finalist: Finalist) -> str:
     if finalist.is_baseline:
         return " (baseline)"
-    number = finalist.starting_point
-    return "" if number is None else f" (starting point {number})"
+    name = starting_point_name(finalist.starting_point, is_linear=finalist.linear_ngrams)
+    return f" ({name})" if name else ""
 
 
 def _end(finalist: Finalist, seeds: list[int]) -> str:

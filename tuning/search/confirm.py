@@ -285,6 +285,7 @@ def _finalist(
         epochs=epochs,
         costs=[*costs_of(trial)],
         starting_point=attributes.get("starting_point"),
+        linear_ngrams=attributes.get("linear_ngrams", False),
         same=[t.number for t in same if t is not trial],
     )
 

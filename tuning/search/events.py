@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tuning.config import StudyConfig
     from tuning.confirmation.rounds import Confirmation
+    from tuning.evaluation.linear_reference import LinearReference
     from tuning.inputs.corpus import Corpus
     from tuning.results import ResultsDir, StudyDir
     from tuning.spaces.loading import SearchSpace
@@ -81,6 +82,13 @@ class Step(Event):
 @dataclass(frozen=True)
 class SearchStarted(Event):
     opened: OpenedStudy
+
+
+@dataclass(frozen=True)
+class LinearModelTrained(Event):
+    """The linear model is known, perhaps from an earlier search. It comes once in a search."""
+
+    reference: LinearReference
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tuning.config import AUTO, MAX_AUTO_TRIALS
 from tuning.confirmation.rounds import Confirmation
 from tuning.metrics import sign
 from tuning.outcomes import SearchEnd, StopReason
+from tuning.search import linear_model
 from tuning.search.asha import Rungs, rungs_of
 from tuning.search.ends import TrialEnds
 from tuning.search.events import Progressed
@@ -76,9 +77,14 @@ class Search:
             paused = start(self._writer, n_trials=self.n_trials)
             self._read_trials()
             self._open.adopt(paused)
+            linear_model.follow(self._session, has_epoch=False)
+            if linear_model.is_pending(self._session):
+                self._notify("starting points wait for the linear model, which is being trained")
             while not self._session.interrupt.requested:
                 self._follow_other_coordinators()
                 self._set_n_trials()
+                has_epoch = any(opened.n_epochs for opened in self._dispatcher.running)
+                linear_model.follow(self._session, has_epoch=has_epoch)
                 has_asked = self._dispatch()
                 ended = None if has_asked or self._session.interrupt.requested else self._ended()
                 if ended:

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Sequence
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from tuning.search import linear_model
 from tuning.search.open_trials import TAKEN, OpenTrial
 from tuning.search.writer import DEATH_LIMIT, StudyWriter, is_unproven
-from tuning.spaces.hyperparameters import suggest, to_params
+from tuning.spaces.hyperparameters import defaults, suggest, to_params
+from tuning.spaces.ranges import Values
+from tuning.spaces.starting_points import with_choice
 from tuning.study.optuna_internals import (
     claim_trial,
     fail_trial,
@@ -33,7 +36,10 @@ class Proposals:
         is_grid = self._config.sampler == "grid"
         self._grid = grid_points(self._space, seed=self._config.seed) if is_grid else []
         self._has_no_point = False
-        self._starting_points = dict(enumerate(self._space.starting_points, start=1))
+        points = enumerate(self._space.starting_points, start=1)
+        self._starting_points = dict(
+            sorted(points, key=lambda point: point[0] not in self._space.linear_points)
+        )
 
     @property
     def is_exhausted(self) -> bool:
@@ -53,7 +59,8 @@ class Proposals:
         points of a grid have a trial (`is_exhausted`).
 
         The result is also None while another trial of this coordinator must train alone, because
-        coordinators died too often while they trained its configuration.
+        coordinators died too often while they trained its configuration, and while the next trial
+        is a starting point whose n-grams the linear model has not chosen yet.
         """
         started = time.perf_counter()
         writer = self._writer
@@ -63,6 +70,8 @@ class Proposals:
             if sum(counts[state.name.lower()] for state in TAKEN) >= n_trials or self._must_wait():
                 return None
             is_queued = counts["waiting"] > 0 or self._queue_starting_point(trials)
+            if is_queued is None:
+                return None
             if self._config.sampler == "grid" and not is_queued:
                 is_queued = self._queue_grid_point(trials)
                 if not is_queued:
@@ -82,19 +91,36 @@ class Proposals:
         opened.storage_seconds = time.perf_counter() - started
         return opened
 
-    def _queue_starting_point(self, trials: Sequence[FrozenTrial]) -> bool:
+    def _queue_starting_point(self, trials: Sequence[FrozenTrial]) -> bool | None:
         """Queue the first starting point that no trial has; return whether one was queued. Points
         are queued one by one under the `slot_lock`, so that each is queued once even if a
         coordinator dies.
+
+        The points that get the n-grams of the linear model come first. While the model is trained,
+        the other points are queued, then the result is None. In a study with one worker it is None
+        at once: the order of the trials must not depend on the seconds of the training, because an
+        interrupted study gives what an uninterrupted one gives.
         """
         if self._starting_points:
             for trial in trials:
                 self._starting_points.pop(attributes_of(trial).get("starting_point", 0), None)
+        session, items, must_wait = self._writer.session, self._space.hyperparameters, False
         for number, point in self._starting_points.items():
-            params = to_params(point, self._space.hyperparameters)
-            self._writer.study.enqueue_trial(params, user_attrs={"starting_point": number})
+            choice: Values = {}
+            if number in self._space.linear_points:
+                if linear_model.is_pending(session):
+                    must_wait = True
+                    if self._writer.coordinators.n_workers == 1:
+                        break
+                    continue
+                choice = linear_model.choice_of(session)
+            values = with_choice(point, items, choice)
+            if values == defaults(items):
+                continue  # The baseline with other n-grams, and the choice is none or the same.
+            attributes = {"starting_point": number, **({"linear_ngrams": True} if choice else {})}
+            self._writer.study.enqueue_trial(to_params(values, items), user_attrs=attributes)
             return True
-        return False
+        return None if must_wait else False
 
     def _queue_grid_point(self, trials: Sequence[FrozenTrial]) -> bool:
         seen = [params for t in trials for params in (t.params, fixed_params_of(t))]

@@ -13,6 +13,7 @@ from types import FrameType
 import optuna
 
 from tuning.config import Limits, StudyConfig, Workers
+from tuning.evaluation.linear_reference import BackgroundFit
 from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir
 from tuning.search.events import Event, Interrupt, OpenedStudy, Step, Subscriber
@@ -57,9 +58,12 @@ def signals() -> Iterator[Interrupt]:
 
 @dataclass(frozen=True, kw_only=True)
 class Session(OpenedStudy):
+    """`fit`: the training of the linear model; None where the target has no such model."""
+
     space_path: Path
     pool: AnyPool
     limits: Limits
+    fit: BackgroundFit | None = None
     keep_going: bool = False
     subscribers: Sequence[Subscriber] = ()
 
@@ -128,7 +132,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
         check(config, corpus, space)
         prepare_views(corpus, space, config, progress=step)
         study = study_of(config, corpus, space)
-        with signals() as interrupt:
+        with signals() as interrupt, contextlib.closing(BackgroundFit()) as fit:
             yield Session(
                 study=study,
                 config=config,
@@ -138,6 +142,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
                 corpus=corpus,
                 pool=pool,
                 limits=pool_limits,
+                fit=fit if corpus.target.has_linear_reference else None,
                 interrupt=interrupt,
                 coordinator=coordinator,
                 keep_going=keep_going,

@@ -18,6 +18,7 @@ from tuning.errors import ArgumentError, StudyError
 from tuning.inputs.corpus import Corpus
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir
+from tuning.search import linear_model
 from tuning.search.confirm import CONFIRMING, MIN_COMPLETE, confirm_within, n_confirmable
 from tuning.search.events import (
     CallEnded,
@@ -157,6 +158,8 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
                 session.notify(SearchEnded(session, outcome))
                 if confirms:
                     outcome = replace(outcome, confirmation=_confirm(session, outcome))
+                if outcome.confirmation or ended not in (SearchEnd.TIMEOUT, SearchEnd.INTERRUPTED):
+                    linear_model.wait(session)
                 last = CallEnded(session, ended, outcome.confirmation)
                 return outcome
             finally:

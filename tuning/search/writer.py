@@ -188,7 +188,7 @@ class StudyWriter:
         self, number: int, params: dict[str, Any], attributes: Mapping[str, Any], *, n_lost: int = 0
     ) -> None:
         """Queue the values of a trial again, unless a later trial has them."""
-        names = ("baseline", "starting_point", "n_deaths", "furthest_epoch")
+        names = ("baseline", "starting_point", "linear_ngrams", "n_deaths", "furthest_epoch")
         kept = {name: attributes[name] for name in names if attributes.get(name)}
         retry_of = attributes.get("retry_of", number)
         later = self.summary.trials[number + 1 :]

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     import keras
     import keras_tuner
 
+# Hyperparameters that spaces of this program have gained. A study that began without them goes on
+# without them: its trials have their defaults.
+GAINED = ("ngram_weighting",)
 # Number of tokens of a text with which an own `fit` is tried before the data are known.
 N_TRIED_TOKENS = 8
 MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
@@ -70,7 +73,8 @@ class SearchSpace:
     """A declared search space as data: its hyperparameters in order of declaration.
 
     `source_sha256` is the hash of the file, which may change although the hyperparameters do not.
-    `starting_points` contains the values of all active hyperparameters for each starting point.
+    `starting_points` contains the values of all active hyperparameters for each starting point, and
+    `linear_points` the numbers, from 1, of those whose n-grams a linear model chooses.
     `notes` contains sentences about sizes that the space does not declare, and about its models.
     `takes_texts` is true if a model of the space takes the texts themselves.
     """
@@ -79,6 +83,7 @@ class SearchSpace:
     hyperparameters: tuple[Hyperparameter, ...]
     source_sha256: str = ""
     starting_points: tuple[Values, ...] = field(default=(), metadata=OMIT_DEFAULT)
+    linear_points: tuple[int, ...] = field(default=(), metadata=OMIT_DEFAULT)
     notes: tuple[str, ...] = field(default=(), metadata=OMIT_DEFAULT)
     takes_texts: bool = field(default=False, metadata=OMIT_DEFAULT)
 
@@ -184,8 +189,8 @@ def declare(
     _check_required(space)
     points = run_user_code(lambda: points_of(hypermodel), doing="reading its starting points")
     points = sizes.without_fixed(points) if sizes else points
-    resolved = resolve_points(points, space.hyperparameters, space=space.name)
-    return replace(space, starting_points=resolved)
+    resolved, linear = resolve_points(points, space.hyperparameters, space=space.name)
+    return replace(space, starting_points=resolved, linear_points=linear)
 
 
 def _explore(build: Build, hp: Any, *, vary: Build) -> None:
@@ -399,7 +404,14 @@ def build(
     return hp, model
 
 
+def as_recorded(now: SearchSpace, recorded: SearchSpace) -> SearchSpace:
+    """Return a declared space without the hyperparameters of `GAINED` that a study has not."""
+    kept = [i for i in now.hyperparameters if i.name not in GAINED or recorded.declares(i.name)]
+    return replace(now, hyperparameters=tuple(kept))
+
+
 def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, doing: str) -> None:
+    now = as_recorded(now, recorded)
     if now.fingerprint != recorded.fingerprint:
         raise SpaceError(
             f"{doing} must use the space of its search; {path.name} was {recorded.fingerprint} then"
@@ -408,8 +420,10 @@ def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, d
 
 
 def check_declared(hp: Any, known: Sequence[str]) -> None:
-    """Refuse hyperparameters that are not in `known`; an empty `known` allows any name."""
-    late = sorted({item.name for item in hp.space} - set(known)) if known else []
+    """Refuse hyperparameters that are neither in `known` nor in `GAINED`; an empty `known` allows
+    any name.
+    """
+    late = sorted({item.name for item in hp.space} - {*known, *GAINED}) if known else []
     if late:
         raise SpaceBug(
             f"Every hyperparameter must be declared before the search; {', '.join(late)} appeared"

@@ -62,6 +62,23 @@ class Hyperparameter:
         whole = self.kind == "float" or float(value).is_integer()
         return self.low <= value <= self.high and whole and abs(steps - round(steps)) < ROUNDING
 
+    def nearest(self, value: Value) -> Value:
+        """Return the allowed value that is nearest to a value. That is the default where values
+        have no distance: a text, and a hyperparameter without numbers.
+        """
+        if self.is_legal(value):
+            return value
+        if isinstance(value, str) or self.kind == "fixed":
+            return self.default
+        if self.choices:
+            numbers = [choice for choice in self.choices if not isinstance(choice, str)]
+            return min(numbers, key=lambda choice: abs(choice - value), default=self.default)
+        assert self.low is not None and self.high is not None  # for mypy: of an int or float
+        near, step = min(max(value, self.low), self.high), self.step or (self.kind == "int")
+        if step:
+            near = float(f"{self.low + round((near - self.low) / step) * step:.12g}")
+        return round(near) if self.kind == "int" else near
+
     def range_text(self) -> str:
         """Return the range in words, such as "1000 to 40000, log"."""
         if self.kind == "fixed":

@@ -1,5 +1,6 @@
 """The starting points of a search space: configurations that are known to be good, which a study
-trains right after the baseline.
+trains right after the baseline. Where they have n-grams, the n-grams may be those that a tuned
+linear model has chosen.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from typing import Any
 
 from tuning.errors import SpaceError
 from tuning.spaces.hyperparameters import defaults
-from tuning.spaces.ranges import Hyperparameter, Value, Values
+from tuning.spaces.ranges import NGRAMS, Hyperparameter, Value, Values
 
 STARTING_POINTS = "starting_points"  # attribute of a hypermodel, or of the module of its file
+# The hyperparameters that a linear model chooses, where a space declares the first two.
+CHOSEN = (NGRAMS, "ngram_c", "ngram_weighting", "ngram_vocab_size")
 
 
 def points_of(hypermodel: object) -> Any:
@@ -23,22 +26,45 @@ def points_of(hypermodel: object) -> Any:
 
 def resolve_points(
     points: Any, hyperparameters: Sequence[Hyperparameter], *, space: str
-) -> tuple[Values, ...]:
-    """Return the values of all active hyperparameters for each starting point.
+) -> tuple[tuple[Values, ...], tuple[int, ...]]:
+    """Return the values of all active hyperparameters for each starting point, and the numbers of
+    the points, from 1, whose n-grams are those of the linear model.
 
     A point contains only the values that differ from the defaults. A point that is equal to the
-    baseline or to an earlier point is left out.
+    baseline or to an earlier point is left out. A point with n-grams gets those of the linear model
+    unless it names one of `CHOSEN`. If there is no such point and the baseline has n-grams, the
+    baseline's values with the n-grams of the linear model are the first point.
     """
     if not isinstance(points, list | tuple | None):
         raise SpaceError(
             f"starting_points of {space} must be a list of dicts; it is {reprlib.repr(points)}."
         )
-    kept = [defaults(hyperparameters)]
+    baseline = defaults(hyperparameters)
+    kept, linear = [baseline], []
     for number, point in enumerate(points or (), start=1):
         values = resolve_point(point, hyperparameters, name=f"Starting point {number} of {space}")
         if values not in kept:
+            if _has_ngrams(values) and not set(CHOSEN) & set(point):
+                linear.append(len(kept))
             kept.append(values)
-    return tuple(kept[1:])
+    if not linear and _has_ngrams(baseline):
+        kept.insert(1, baseline)
+        linear.append(1)
+    return tuple(kept[1:]), tuple(linear)
+
+
+def _has_ngrams(values: Values) -> bool:
+    return set(CHOSEN[:2]) <= set(values)
+
+
+def with_choice(point: Values, hyperparameters: Sequence[Hyperparameter], chosen: Values) -> Values:
+    """Return a point with the chosen values, or with the nearest values that the space allows."""
+    values: Values = {}
+    for item in hyperparameters:
+        if item.is_active(values):
+            own = point.get(item.name, item.default)
+            values[item.name] = item.nearest(chosen.get(item.name, own))
+    return values
 
 
 def resolve_point(point: Any, hyperparameters: Sequence[Hyperparameter], *, name: str) -> Values:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 # Attributes that a duplicate does not take over from the trial of the same configuration.
 OWN_ATTRIBUTES = (
-    *("baseline", "starting_point", "n_lost", "n_deaths", "furthest_epoch"),
+    *("baseline", "starting_point", "linear_ngrams", "n_lost", "n_deaths", "furthest_epoch"),
     *("seconds", "n_tokens", "paused", "coordinator", "retry_of"),
 )
 
@@ -41,6 +41,7 @@ class TrialAttributes(TypedDict, total=False):
             configuration.
         baseline: whether the trial is the baseline.
         starting_point: number of the trial's starting point, from 1.
+        linear_ngrams: whether the n-grams of the starting point are those of the linear model.
         parts_per_epoch: number of parts of an epoch. A step of Optuna's intermediate values is one
             part; without the attribute a step is an epoch.
         coordinator: name of the coordinator that asked for the trial.
@@ -71,6 +72,7 @@ class TrialAttributes(TypedDict, total=False):
     same_as: int
     baseline: bool
     starting_point: int
+    linear_ngrams: bool
     parts_per_epoch: int
     coordinator: str
     retry_of: int
@@ -156,8 +158,16 @@ def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
 
 def starting_point_text(trial: FrozenTrial) -> str:
     """Return a text such as "starting point 2"; empty for any other trial."""
-    number = attributes_of(trial).get("starting_point")
-    return "" if number is None else f"starting point {number}"
+    attributes = attributes_of(trial)
+    return starting_point_name(
+        attributes.get("starting_point"), is_linear=attributes.get("linear_ngrams", False)
+    )
+
+
+def starting_point_name(number: int | None, *, is_linear: bool) -> str:
+    if number is None:
+        return ""
+    return f"starting point {number}" + (", the linear model's n-grams" if is_linear else "")
 
 
 def is_named(trial: FrozenTrial) -> bool:

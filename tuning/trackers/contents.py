@@ -30,7 +30,10 @@ from tuning.study.trials import attributes_of, busy_seconds, epoch_values, value
 # Number of hexadecimal digits in the identity of a study.
 N_DIGITS = 8
 # Attributes of a trial that are words, and attributes that are numbers known at its end.
-WORDS = ("reason", "baseline", "starting_point", "same_as", "retry_of", "coordinator")
+WORDS = (
+    *("reason", "baseline", "starting_point", "linear_ngrams"),
+    *("same_as", "retry_of", "coordinator"),
+)
 NUMBERS = ("n_parameters", "latency_ms", "peak_memory_mb", "n_tokens", "n_epochs", "best_epoch")
 
 
