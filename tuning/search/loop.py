@@ -107,6 +107,7 @@ class Search:
         self._writer.refresh()
         take_over(self._writer, paused=False)
         self._requested = requested_n_trials(self._session.study) or self._requested
+        self._set_n_trials()
         trials = self._writer.summary.trials
         for opened in self._open.paused:
             if trials[opened.number].state.is_finished():  # taken over by another coordinator

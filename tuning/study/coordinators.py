@@ -42,7 +42,7 @@ DEAD_SECONDS = 60.0
 HEARTBEATS = 12  # number of heartbeats within `dead_seconds`; each is one small write
 MAX_WAIT_SECONDS = 30.0  # maximum time that a start waits for another process of its name
 FIRST_COORDINATOR = "0"  # the coordinator that created the study
-N_TRIALS = "n_trials"  # attribute of a study: the number of trials that was requested last
+N_TRIALS = "n_trials"  # attribute of a study: the last requested number of trials, or `AUTO`
 TOTAL_SECONDS = "total_seconds"  # the same for the duration of all searches of the study
 _PREFIX = "coordinator "  # prefix of the study's attributes that contain heartbeats
 
