@@ -28,6 +28,7 @@ class Ngrams(keras_tuner.HyperModel):
         return ngram_classifier(
             vocab_size=hp.get("ngram_vocab_size"),
             dropout=hp.get("ngram_dropout"),
+            unit_length=True,
             n_classes=hp.get("n_classes"),
             training=TrainingOptions(learning_rate=hp.get("learning_rate")),
         )

@@ -86,6 +86,7 @@ class Reviews(keras_tuner.HyperModel):
             return ngram_classifier(
                 vocab_size=hp.get("ngram_vocab_size"),
                 dropout=hp.get("ngram_dropout"),
+                unit_length=True,
                 n_classes=n_classes,
                 training=training,
             )
@@ -94,6 +95,7 @@ class Reviews(keras_tuner.HyperModel):
                 self._features(hp, hp.get("deep")),
                 ngram_vocab_size=hp.get("ngram_vocab_size"),
                 ngram_dropout=hp.get("ngram_dropout"),
+                unit_length=True,
                 ngram_rate=hp.get("ngram_rate"),
                 n_classes=n_classes,
                 training=training,

@@ -287,7 +287,7 @@ def retrained_of(
     )
 
 
-@pytest.mark.parametrize(("epochs", "parts"), [(5, 1), (0.25, 4)])
+@pytest.mark.parametrize(("epochs", "parts"), [(5, 1), (0.25, 4), (0, 1)])
 def test_retraining_trains_the_epochs_that_its_manifest_states(
     epochs: float, parts: int, finished: tuple[ResultsDir, Outcome]
 ) -> None:
