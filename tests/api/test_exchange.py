@@ -132,13 +132,8 @@ def test_add_as_finished_keeps_the_scores(results: ResultsDir) -> None:
 @pytest.mark.parametrize(
     ("parts", "best_epoch", "expected"),
     [
-        (1, 0, 0),
-        (1, 0.25, 1),
-        (1, 2, 2),
-        (4, 0.25, 0.25),
-        (4, 0.125, 0.25),
-        (4, 1.75, 1.75),
-        (8, 99, 5),
+        *((1, 0, 0), (1, 0.25, 1), (1, 2, 2)),
+        *((4, 0.25, 0.25), (4, 0.125, 0.25), (4, 1.75, 1.75), (8, 99, 5)),
     ],
 )
 def test_best_epoch_of_another_study_is_rounded_to_parts_of_this_one(

@@ -117,6 +117,7 @@ def embedding(*, masked: bool) -> keras.layers.Layer:
 
 NGRAM_MODELS: dict[str, Callable[[], keras.Model]] = {
     "log-count ratios": lambda: ngram_classifier(vocab_size=ROWS),
+    "unit length": lambda: ngram_classifier(vocab_size=ROWS, unit_length=True),
     "maximum": lambda: ngram_layers(embedding(masked=False), keras.layers.GlobalMaxPooling1D()),
     "LSTM": lambda: ngram_layers(embedding(masked=True), keras.layers.LSTM(3)),
     "words and n-grams": lambda: words_and_ngrams(words_first=True),
