@@ -192,7 +192,7 @@ KINDS: dict[str, Callable[[], keras.Model]] = {
     },
     **{name: partial(model_of_logits, name) for name in [*LOGITS][2:]},
     **{name: partial(CLASSIFIERS[name], word_dropout=0.2) for name in ("cnn", "bilstm_pooling")},
-    **{name: NGRAM_MODELS[name] for name in ("LSTM", "words and n-grams")},
+    **{name: NGRAM_MODELS[name] for name in ("unit length", "LSTM", "words and n-grams")},
 }
 VALUES: Values = {"vocab_size": ROWS, "sequence_length": LENGTH, "truncating": "pre"}
 NGRAM_VALUES: Values = {**VALUES, "truncating": "middle", "ngrams": 2, "ngram_vocab_size": ROWS}

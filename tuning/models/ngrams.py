@@ -67,15 +67,18 @@ def ngram_logits(
     present = ops.expand_dims(ops.cast(ops.not_equal(ngrams, 0), "float32"), -1)
     terms = ops.multiply(ratios, present)
     if unit_length:
-        terms = keras.layers.UnitNormalization(axis=1, name=UNIT_LENGTH)(terms)
+        # UnitNormalization gives NaN for a text without n-grams in TFLite, which has no infinity.
+        squares = ops.maximum(ops.sum(ops.multiply(terms, terms), axis=1), 1e-6)
+        # `fit_linear_model` finds the layer by its name.
+        squares = keras.layers.Activation("linear", name=UNIT_LENGTH)(squares)
+    else:
+        squares = ops.maximum(ops.sum(present, axis=1), 1.0)
     if dropout:
         kept = keras.layers.Dropout(dropout, name="ngram_dropout")(present)
         terms = ops.multiply(terms, kept)
     change = ops.sum(ops.multiply(terms, trained), axis=1)
     logits = ops.add(ops.sum(terms, axis=1), ops.multiply(change, rate))
-    if unit_length:
-        return logits
-    return ops.divide(logits, ops.sqrt(ops.maximum(ops.sum(present, axis=1), 1.0)))
+    return ops.divide(logits, ops.sqrt(squares))
 
 
 def scaled(logits: keras.KerasTensor, *, start: str = "identity") -> keras.KerasTensor:

@@ -330,13 +330,6 @@ def _sum(call: Call) -> Value:
     return Texts()
 
 
-def _unit_length(call: Call) -> Value:
-    """Follow the scaling of the columns of a text to length 1: zeros at the padding add nothing."""
-    value = call.value
-    require(isinstance(value, Tokens) and value.padding == 0 and call.operation.axis == 1)
-    return Tokens(padding=0)
-
-
 def _maximum_of_text(call: Call) -> Value:
     """Follow the maximum over a text: a padding that is never above the words changes nothing."""
     value = call.value
@@ -373,7 +366,6 @@ RULES: dict[type, Callable[[Call], Value]] = {
     keras.layers.GRU: _recurrent,
     keras.layers.Bidirectional: _bidirectional,
     keras.layers.GlobalAveragePooling1D: _average,
-    keras.layers.UnitNormalization: _unit_length,
     keras.layers.Concatenate: _concatenate,
     keras.layers.Multiply: _multiply,
     keras.layers.Add: _elementwise,
