@@ -56,12 +56,13 @@ class Reviews(keras_tuner.HyperModel):
             hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
             hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=10.0)
             hp.Choice("ngram_weighting", ["log_count_ratios", "inverse_document_frequencies"])
-            hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)
         with hp.conditional_scope("architecture", ["ngrams"]):
-            hp.Float("learning_rate", 1e-3, 2e-2, sampling="log", default=5e-3)
+            hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.5)
+            hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
             hp.Choice("batch_size", [32, 64, 128], default=64)
         with hp.conditional_scope("architecture", ["wide_deep"]):
             hp.Choice("deep", ["mean_embedding", "cnn"], default="cnn")
+            hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)
             hp.Float("ngram_rate", 0.1, 20.0, sampling="log", default=1.0)
         with hp.conditional_scope("architecture", WORDS):
             hp.Int("vocab_size", 5_000, 60_000, sampling="log", default=30_000)
@@ -86,6 +87,7 @@ class Reviews(keras_tuner.HyperModel):
             return ngram_classifier(
                 vocab_size=hp.get("ngram_vocab_size"),
                 dropout=hp.get("ngram_dropout"),
+                unit_length=True,
                 n_classes=n_classes,
                 training=training,
             )
@@ -94,6 +96,7 @@ class Reviews(keras_tuner.HyperModel):
                 self._features(hp, hp.get("deep")),
                 ngram_vocab_size=hp.get("ngram_vocab_size"),
                 ngram_dropout=hp.get("ngram_dropout"),
+                unit_length=True,
                 ngram_rate=hp.get("ngram_rate"),
                 n_classes=n_classes,
                 training=training,

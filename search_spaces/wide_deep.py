@@ -48,6 +48,7 @@ class WideDeep(keras_tuner.HyperModel):
             self._features(hp),
             ngram_vocab_size=hp.get("ngram_vocab_size"),
             ngram_dropout=hp.get("ngram_dropout"),
+            unit_length=True,
             ngram_rate=hp.get("ngram_rate"),
             n_classes=hp.get("n_classes"),
             training=TrainingOptions(learning_rate=hp.get("learning_rate")),

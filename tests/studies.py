@@ -103,7 +103,7 @@ class Setting:
             space=str(space),
             pruner="none",
             data=DataConfig(data=str(data)),
-            train=TrainConfig(epochs=2),
+            train=TrainConfig(epochs=2, evaluates_fitted=True),
         )
         self.folder = self.results.study("s")
 

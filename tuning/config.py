@@ -251,7 +251,8 @@ class TrainConfig:
 
     `parts_per_epoch` is the number of equal parts of an epoch, after some of which a training is
     evaluated (`fidelity`); 1 if it is evaluated after whole epochs only. A training ends after
-    `patience` whole epochs without a better value.
+    `patience` whole epochs without a better value. `evaluates_fitted`: whether a model that `adapt`
+    has fitted is evaluated before its training too; False for studies of earlier versions.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -260,6 +261,7 @@ class TrainConfig:
     batch_size: int = 128
     patience: int = 2
     parts_per_epoch: int = field(default=1, metadata=OMIT_DEFAULT)
+    evaluates_fitted: bool = field(default=False, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "parts_per_epoch"):

@@ -131,7 +131,10 @@ def test_add_as_finished_keeps_the_scores(results: ResultsDir) -> None:
 
 @pytest.mark.parametrize(
     ("parts", "best_epoch", "expected"),
-    [(1, 0.25, 1), (1, 2, 2), (4, 0.25, 0.25), (4, 0.125, 0.25), (4, 1.75, 1.75), (8, 99, 5)],
+    [
+        *((1, 0, 0), (1, 0.25, 1), (1, 2, 2)),
+        *((4, 0.25, 0.25), (4, 0.125, 0.25), (4, 1.75, 1.75), (8, 99, 5)),
+    ],
 )
 def test_best_epoch_of_another_study_is_rounded_to_parts_of_this_one(
     parts: int, best_epoch: float, expected: float, tmp_path: Path
@@ -166,6 +169,7 @@ def other_study(
     direction: str = "maximize",
     name: str | None = None,
     best_epoch: object = 3,
+    n_epochs: int | None = None,
 ) -> str:
     """Create an Optuna study "other" with two completed trials and a failed one; return its URL."""
     url = f"sqlite:///{tmp_path / 'other.db'}"
@@ -177,6 +181,8 @@ def other_study(
         trial.suggest_int("vocab_size", 10, 40, step=10)
         trial.suggest_categorical("cell", ["lstm", "gru"])
         trial.set_user_attr("best_epoch", best_epoch)
+        if n_epochs is not None:
+            trial.set_user_attr("n_epochs", n_epochs)
         study.tell(trial, value, state=state)
     return url
 
@@ -200,6 +206,11 @@ def test_best_epoch_that_is_not_known_is_the_last_that_the_configuration_trains(
     assert take(results, *trials, as_finished=True) == []
     epochs = [trial.user_attrs["best_epoch"] for trial in trials_of(results)]
     assert epochs == [3, CONFIG.train.epochs]
+
+
+def test_best_epoch_0_is_that_of_a_study_of_this_program(tmp_path: Path) -> None:
+    trials = read(other_study(tmp_path, best_epoch=0, n_epochs=2))
+    assert [trial.best_epoch for trial in trials] == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ def embedding(*, masked: bool) -> keras.layers.Layer:
 
 NGRAM_MODELS: dict[str, Callable[[], keras.Model]] = {
     "log-count ratios": lambda: ngram_classifier(vocab_size=ROWS),
+    "unit length": lambda: ngram_classifier(vocab_size=ROWS, unit_length=True),
     "maximum": lambda: ngram_layers(embedding(masked=False), keras.layers.GlobalMaxPooling1D()),
     "LSTM": lambda: ngram_layers(embedding(masked=True), keras.layers.LSTM(3)),
     "words and n-grams": lambda: words_and_ngrams(words_first=True),
@@ -191,7 +192,7 @@ KINDS: dict[str, Callable[[], keras.Model]] = {
     },
     **{name: partial(model_of_logits, name) for name in [*LOGITS][2:]},
     **{name: partial(CLASSIFIERS[name], word_dropout=0.2) for name in ("cnn", "bilstm_pooling")},
-    **{name: NGRAM_MODELS[name] for name in ("LSTM", "words and n-grams")},
+    **{name: NGRAM_MODELS[name] for name in ("unit length", "LSTM", "words and n-grams")},
 }
 VALUES: Values = {"vocab_size": ROWS, "sequence_length": LENGTH, "truncating": "pre"}
 NGRAM_VALUES: Values = {**VALUES, "truncating": "middle", "ngrams": 2, "ngram_vocab_size": ROWS}

@@ -287,7 +287,7 @@ def retrained_of(
     )
 
 
-@pytest.mark.parametrize(("epochs", "parts"), [(5, 1), (0.25, 4)])
+@pytest.mark.parametrize(("epochs", "parts"), [(5, 1), (0.25, 4), (0, 1)])
 def test_retraining_trains_the_epochs_that_its_manifest_states(
     epochs: float, parts: int, finished: tuple[ResultsDir, Outcome]
 ) -> None:
@@ -304,7 +304,7 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(
         progress=lambda text, share: shares.append(share),
     )
     assert trained.epochs == epochs
-    expected = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] if epochs == 5 else [0.0, 1.0]
+    expected = {5: [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 0.25: [0.0, 1.0], 0: [0.0]}[epochs]
     assert [*dict.fromkeys(shares)] == pytest.approx(expected)
 
 

@@ -9,6 +9,9 @@ import pytest
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
+from tuning.evaluation.linear_reference import NgramSettings, Weighting
+from tuning.evaluation.ngram_model import fit, indicators
+from tuning.inputs.contract import IdTexts
 from tuning.models import (
     fit_linear_model,
     fit_ratios,
@@ -86,6 +89,37 @@ def test_logit_is_the_sum_of_the_weights_over_the_root_of_their_number() -> None
     logits = np.array([ratios[row].sum() / np.sqrt(max(len(row), 1)) for row in rows])
     outputs = np.asarray(model.predict_on_batch(NGRAMS))[:, 0]
     np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_fitted_model_of_unit_length_is_the_tuned_linear_model(n_classes: int) -> None:
+    """The same n-grams, C and weighting give the same logits, from which the linear model makes
+    probabilities of several classes in another way, of the same order.
+    """
+    texts, labels = random_texts(200, n_classes=n_classes)
+    model = ngram_classifier(vocab_size=40, unit_length=True, n_classes=n_classes)
+    fit_linear_model(model, [texts[:70], texts[70:]], labels, c=10.0, n_classes=n_classes)
+    stored = IdTexts(texts[texts != 0], np.cumsum([0, *np.count_nonzero(texts, axis=1)]))
+    columns = np.arange(40) >= 2
+    matrix = indicators(stored, columns)
+    linear = fit(matrix, labels, columns, NgramSettings(1, Weighting.RATIOS, 10.0))
+    expected = linear.probabilities(matrix, n_classes=n_classes)
+    outputs = np.asarray(model.predict_on_batch(texts))
+    if n_classes == 2:
+        np.testing.assert_allclose(outputs[:, 0], expected[:, 1], atol=1e-5)
+        return
+    logits = keras.Model(model.inputs, model.get_layer(LOGITS).output).predict_on_batch(texts)
+    sigmoids = 1 / (1 + np.exp(-np.asarray(logits)))
+    sigmoids /= sigmoids.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(sigmoids, expected, atol=1e-5)
+    np.testing.assert_array_equal(outputs.argmax(axis=1), expected.argmax(axis=1))
+
+
+def test_text_without_ngrams_has_the_length_zero() -> None:
+    model = ngram_classifier(vocab_size=ROWS, unit_length=True, n_classes=3)
+    fit_ratios(model, [NGRAMS], LABELS, n_classes=3)
+    outputs = model.predict_on_batch(np.zeros((1, 4), np.int32))
+    np.testing.assert_allclose(outputs, 1 / 3, rtol=1e-6)
 
 
 def test_ratios_are_not_trained_and_the_factors_are() -> None:

@@ -32,9 +32,12 @@ def tiny(name: str = "mean", **options: Any) -> keras.Model:
     return spread(wide_deep_classifier(features, ngram_vocab_size=7, **options))
 
 
-@pytest.mark.parametrize(("name", "n_classes"), [*((name, 2) for name in FEATURES), ("mean", 3)])
-def test_output_is_the_same_with_more_padding(name: str, n_classes: int) -> None:
-    model = tiny(name, n_classes=n_classes)
+@pytest.mark.parametrize(
+    ("name", "n_classes", "unit_length"),
+    [*((name, 2, False) for name in FEATURES), ("mean", 3, False), ("mean", 3, True)],
+)
+def test_output_is_the_same_with_more_padding(name: str, n_classes: int, unit_length: bool) -> None:
+    model = tiny(name, n_classes=n_classes, unit_length=unit_length)
     assert input_names(model) == ("ids", "ngrams")
     outputs = model.predict_on_batch({"ids": IDS, "ngrams": NGRAMS})
     assert ignores_padding(model)

@@ -621,9 +621,14 @@ OTHER = StudyConfig(
         positive_from=0.0,
         drop_stars=(2.5, 3.0),
     ),
-    train=TrainConfig(epochs=9, parts_per_epoch=4),
+    train=TrainConfig(epochs=9, parts_per_epoch=4, evaluates_fitted=True),
 )
-COSTS = replace(DEFAULT, costs=("n_params", "latency_ms"), pruner="none")
+COSTS = replace(
+    DEFAULT,
+    costs=("n_params", "latency_ms"),
+    pruner="none",
+    train=TrainConfig(evaluates_fitted=True),
+)
 
 
 def test_other_settings_are_complete() -> None:

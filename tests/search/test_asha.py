@@ -73,6 +73,17 @@ def test_better_value_within_the_first_epoch_counts(direction: int, expected: li
     assert made.values[2] == {3: 0.3}
 
 
+def test_better_value_before_the_training_counts_at_every_rung() -> None:
+    """Epoch 0 is no rung: the trial goes on, and no other trial is ranked there."""
+    made = rungs_with({0: 0.8, 1: 0.7})
+    made.record(2, 0, 0.9)
+    assert made.goes_on(2, 0) and not made.is_beyond_promotion(2, 0)
+    for epoch in (1, 2):
+        made.record(2, epoch, 0.1)
+        assert made.values[epoch][2] == 0.9
+        assert made.goes_on(2, epoch)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(0, 10))
 def test_trial_beyond_promotion_is_never_promoted_later(values: list[float], more: int) -> None:
     """The result holds for all trials that may follow: a checkpoint that is deleted would never

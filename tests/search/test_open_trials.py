@@ -74,3 +74,14 @@ def test_baseline_keeps_its_checkpoint(
     monkeypatch.setattr(open_trials, "MAX_CHECKPOINT_BYTES", max_bytes)
     trials = paused(StudyDir(tmp_path), values=[0.1, 0.9, 0.8, 0.7])
     assert [opened.number for opened in trials.beyond_room()] == pruned
+
+
+def test_baseline_counts_at_the_first_rung_by_a_better_value_before_its_training(
+    tmp_path: Path,
+) -> None:
+    trials = paused(StudyDir(tmp_path), values=[])
+    baseline = cast("Any", SimpleNamespace(number=0, user_attrs={"baseline": True}))
+    for epochs, value in ((0, 0.9), (1, 0.5), (2, 0.6)):
+        trials.record(baseline, epochs, value)
+    assert trials.rungs.values[1] == {0: 0.9}
+    assert 2 not in trials.rungs.values

@@ -43,6 +43,7 @@ DONE = [trial(1), trial(2, n_epochs=5), trial(90), trial(7, n_epochs=1)]
         ([epochs(2, 30.0)], 0, 1, 15),
         ([epochs(4, 30.0)], 0, 1, MIN_EPOCHS_LEFT * 30),
         ([[], []], 0, 1, 50),
+        ([[Epoch(0, {}, 3.0)], []], 0, 1, 50),
         ([[Epoch(0.25, {}, 3.0), Epoch(0.5, {}, 3.0)]], 0, 1, 24),
         # A trial runs on one worker.
         ([epochs(1, 160.0)], 0, 8, 240),

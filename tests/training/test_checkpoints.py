@@ -156,6 +156,21 @@ class Options(keras_tuner.HyperModel):
         )
 
 
+class Fitted:
+    """A model that is evaluated before its training."""
+
+    def adapt(self, hp: Any, model: keras.Model, x: Any, y: Any) -> None:
+        model.layers[0].set_weights([np.full((30, 4), 0.1)])
+
+
+class FittedModel(Fitted, Model):
+    pass
+
+
+class FittedPlain(Fitted, Plain):
+    pass
+
+
 class Noisy(keras.layers.Layer):
     """A layer that draws from Keras' global random state."""
 
@@ -190,6 +205,16 @@ def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
 ) -> None:
     pauses = (1, 2, 3, 4) if isinstance(hypermodel, Model) else (2,)
     assert_goes_on(hypermodel, tmp_path / "checkpoint.npz", pauses=pauses)
+
+
+@pytest.mark.parametrize(
+    "hypermodel", [FittedPlain(), pytest.param(FittedModel(), marks=pytest.mark.slow)]
+)
+def test_training_that_pauses_before_its_first_step_goes_on_exactly(
+    hypermodel: keras_tuner.HyperModel, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=3, evaluates_fitted=True)
+    assert_goes_on(hypermodel, tmp_path / "checkpoint.npz", pauses=(0, 1), config=config)
 
 
 PARTS = replace(CONFIG, epochs=2, parts_per_epoch=4)

@@ -111,6 +111,7 @@ def run(
     epochs: int = 2,
     batch_size: int = 24,
     patience: int = 99,
+    evaluates_fitted: bool = True,
     seed: int = 0,
     on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
     **options: Any,
@@ -118,7 +119,12 @@ def run(
     job = TrainingJob(
         values=values,
         target=numbered(n_classes),
-        train=TrainConfig(epochs=epochs, batch_size=batch_size, patience=patience),
+        train=TrainConfig(
+            epochs=epochs,
+            batch_size=batch_size,
+            patience=patience,
+            evaluates_fitted=evaluates_fitted,
+        ),
         seed=seed,
         **options,
     )
@@ -206,6 +212,74 @@ def test_fit_best_epoch_is_that_of_the_metric(
     assert result.best_value == choose(values)
     assert result.best_epoch == values.index(choose(values)) + 1
     assert result.metrics == result.history[result.best_epoch - 1].metrics
+
+
+class Fitted(Hyper):
+    """A model whose `adapt` sets the embeddings of the ids 2 and 3, which tell the classes apart,
+    to ± `size`.
+    """
+
+    def __init__(self, size: float, *, rate: float = 0.05) -> None:
+        super().__init__(lambda hp: mean(rate=rate))
+        self._size = size
+
+    def adapt(self, hp: Any, model: keras.Model, x: Any, y: Any) -> None:
+        embedding, *_, dense = model.layers
+        (rows,) = embedding.get_weights()
+        rows[2], rows[3] = -self._size, self._size
+        embedding.set_weights([rows])
+        dense.set_weights([np.ones((3, 1)), np.zeros(1)])
+
+
+class FittedWithOwnFit(Fitted):
+    def fit(self, hp: Any, model: keras.Model, *args: Any, **options: Any) -> Any:
+        return model.fit(*args, **options)
+
+
+@pytest.mark.parametrize("kind", [Fitted, FittedWithOwnFit])
+def test_fitted_model_may_be_the_best_epoch(kind: type[Fitted]) -> None:
+    """The steps of the training are too long. Its patience counts from epoch 0."""
+    seen: list[Epoch] = []
+    hypermodel = kind(3.0, rate=500.0)
+    _, result = run(hypermodel, epochs=5, patience=2, metric="val_loss", on_epoch=kept_in(seen))
+    assert [epoch.number for epoch in seen] == [0, 1, 2]
+    assert (result.best_epoch, result.n_epochs) == (0, 2)
+    assert result.metrics == result.history[0].metrics
+    assert result.best_value == result.metrics["val_loss"] < result.history[1].metrics["val_loss"]
+    # An export trains the model on all rows for its best number of epochs.
+    expected = mean()
+    hypermodel.adapt(None, expected, None, None)
+    retrained, result = run(hypermodel, n_epochs=0, validation=None, seed=1)
+    assert [(epoch.number, epoch.metrics) for epoch in result.history] == [(0, {})]
+    for weight, other in zip(retrained.get_weights()[1:], expected.get_weights()[1:], strict=True):
+        np.testing.assert_array_equal(weight, other)
+    np.testing.assert_array_equal(retrained.get_weights()[0][2:4], expected.get_weights()[0][2:4])
+    repeated, result = run(hypermodel, n_epochs=0, seed=1)
+    np.testing.assert_array_equal(repeated.get_weights()[0], retrained.get_weights()[0])
+    assert "val_loss" in result.history[-1].metrics
+
+
+def test_evaluation_of_a_fitted_model_does_not_change_its_training() -> None:
+    """The start is bad, and a study of an earlier version does not evaluate it."""
+    _, result = run(Fitted(-3.0, rate=1.0), metric="val_loss")
+    _, before = run(Fitted(-3.0, rate=1.0), metric="val_loss", evaluates_fitted=False)
+    assert [epoch.number for epoch in before.history] == [1, 2]
+    assert metrics_of(result)[1:] == metrics_of(before)
+    assert (result.best_epoch, result.best_value) == (before.best_epoch, before.best_value)
+
+
+def test_model_that_adapt_has_not_fitted_is_not_evaluated_before_its_training() -> None:
+    """It may set a schedule, or weights that are not trained."""
+    frozen = Hyper(lambda hp: stacked(layers.Normalization(), layers.GlobalAveragePooling1D()))
+
+    def adapt(hp: Any, model: keras.Model, x: Any, y: Any) -> None:
+        for variable in model.non_trainable_variables:
+            variable.assign(variable + 1)
+        model.optimizer.learning_rate.assign(0.1)
+
+    frozen.adapt = adapt  # type: ignore[attr-defined]
+    _, result = run(frozen)
+    assert [epoch.number for epoch in result.history] == [1, 2]
 
 
 OUTPUTS: dict[str, tuple[int, Callable[[], Any], list[Any], Callable[[], layers.Layer]]] = {

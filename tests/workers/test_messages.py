@@ -55,7 +55,9 @@ SPACE = SearchSpace(
 JOB = TrainingJob(
     values={"lstm_units": 32, "dropout": 0.25, "cell": "lstm", "is_deep": True},
     target=Classes(("1", "2", "3")),
-    train=TrainConfig(epochs=7, batch_size=64, patience=3, parts_per_epoch=4),
+    train=TrainConfig(
+        epochs=7, batch_size=64, patience=3, parts_per_epoch=4, evaluates_fitted=True
+    ),
     n_epochs=0.25,
     seed=11,
     metric="val_loss",

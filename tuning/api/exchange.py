@@ -181,8 +181,12 @@ def _open(url: str, name: str) -> optuna.Study:
 
 
 def _best_epoch_of(trial: FrozenTrial) -> float | None:
-    epoch: object = attributes_of(trial).get("best_epoch")
-    return epoch if isinstance(epoch, int | float) and 0 < epoch < math.inf else None
+    attributes = attributes_of(trial)
+    epoch: object = attributes.get("best_epoch")
+    if not isinstance(epoch, int | float) or not 0 <= epoch < math.inf:
+        return None
+    # Another program may count its epochs from 0.
+    return epoch if epoch or "n_epochs" in attributes else None
 
 
 def enqueue(target: Target, configurations: Any) -> WarmStart:
@@ -296,7 +300,8 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
     suggest(drawn, space.hyperparameters)
     values, parts = from_params(params, space.hyperparameters), config.train.parts_per_epoch
     epochs = min(config.train.epochs, int(values.get("max_epochs", config.train.epochs)))
-    part = max(part_at(min(trial.best_epoch or epochs, epochs), parts), 1)
+    best = epochs if trial.best_epoch is None else min(trial.best_epoch, epochs)
+    part = max(part_at(best, parts), min(math.ceil(best), 1))
     return create_trial(
         state=TrialState.COMPLETE,
         values=list(trial.scores),

@@ -201,7 +201,7 @@ def _train(
     requests: Mapping[Retraining, Train], *, log_path: Path, progress: Progress | None
 ) -> dict[Retraining, FitResult]:
     doing = _sentence([retraining.trial.number for retraining in requests])
-    n_epochs = sum(retraining.epochs for retraining in requests)
+    n_epochs = sum(retraining.epochs for retraining in requests) or 1.0  # 0 of fitted models
     done = dict.fromkeys(requests, 0.0)
     results: dict[Retraining, FitResult] = {}
     longest_first = dict(sorted(requests.items(), key=lambda item: _seconds(item[0]), reverse=True))

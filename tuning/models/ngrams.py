@@ -14,17 +14,21 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import normalize
 
 from tuning.models.classifier import TrainingOptions, class_activation, compile_classifier
 
 RATIOS, WEIGHTS, LOGITS = "log_count_ratios", "ngram_weights", "ngram_logits"
 WEIGHTINGS = (RATIOS, "inverse_document_frequencies")
+UNIT_LENGTH = "unit_length"
 # Maximum number of texts that `fit_linear_model` reads; a text has some 300 n-grams, each of which
 # needs 30 bytes.
 MAX_FITTED_TEXTS = 50_000
 # liblinear's tolerance. With 0.1, fitting 18,000 texts takes 0.3 s.
 TOLERANCE = 0.1
-# With a learning rate of 0.001 the model is not trained after five epochs.
+# With a learning rate of 0.001 a model of ratios alone is not trained after five epochs. A model
+# that `fit_linear_model` has set keeps its accuracy with 0.001 and a dropout of 0.5, and not with
+# 0.005 (docs/training.md).
 DEFAULT_NGRAM_TRAINING = TrainingOptions(learning_rate=5e-3)
 
 
@@ -35,8 +39,10 @@ def ngram_logits(
     n_outputs: int,
     dropout: float = 0.0,
     rate: float = 1.0,
+    unit_length: bool = False,
 ) -> keras.KerasTensor:
-    """Return the sum of the weights of a text's n-grams over the square root of their number.
+    """Return the sum of the weights of a text's n-grams over the square root of their number, or
+    with `unit_length` over the length of the vector of their ratios.
 
     The weight of an n-gram is its log-count ratio, which `fit_ratios` sets and which starts at 1,
     times 1 + `rate` × a trained number, which starts at 0 or where `fit_linear_model` sets it.
@@ -47,6 +53,8 @@ def ngram_logits(
         n_outputs: 1 for two classes, else the number of classes.
         dropout: share of a text's n-grams that are left out in training.
         rate: how many times faster than at the optimizer's learning rate the weights are trained.
+        unit_length: whether texts are scaled as in the tuned linear model of a search, so that
+            `fit_linear_model` gives the same model. Each output has ratios of its own.
 
     Returns:
         float32 tensor of shape (batch, n_outputs).
@@ -59,12 +67,20 @@ def ngram_logits(
         vocab_size, n_outputs, embeddings_initializer="zeros", name=WEIGHTS
     )(ngrams)
     present = ops.expand_dims(ops.cast(ops.not_equal(ngrams, 0), "float32"), -1)
-    number = ops.maximum(ops.sum(present, axis=1), 1.0)
+    terms = ops.multiply(ratios, present)
+    if unit_length:
+        # UnitNormalization gives NaN for a text without n-grams in TFLite, which has no infinity.
+        squares = ops.maximum(ops.sum(ops.multiply(terms, terms), axis=1), 1e-6)
+        # `fit_linear_model` finds the layer by its name.
+        squares = keras.layers.Activation("linear", name=UNIT_LENGTH)(squares)
+    else:
+        squares = ops.maximum(ops.sum(present, axis=1), 1.0)
     if dropout:
-        present = keras.layers.Dropout(dropout, name="ngram_dropout")(present)
-    start = ops.sum(ops.multiply(ratios, present), axis=1)
-    change = ops.sum(ops.multiply(ops.multiply(ratios, present), trained), axis=1)
-    return ops.divide(ops.add(start, ops.multiply(change, rate)), ops.sqrt(number))
+        kept = keras.layers.Dropout(dropout, name="ngram_dropout")(present)
+        terms = ops.multiply(terms, kept)
+    change = ops.sum(ops.multiply(terms, trained), axis=1)
+    logits = ops.add(ops.sum(terms, axis=1), ops.multiply(change, rate))
+    return ops.divide(logits, ops.sqrt(squares))
 
 
 def scaled(logits: keras.KerasTensor, *, start: str = "identity") -> keras.KerasTensor:
@@ -79,6 +95,7 @@ def ngram_classifier(
     *,
     vocab_size: int,
     dropout: float = 0.0,
+    unit_length: bool = False,
     n_classes: int = 2,
     training: TrainingOptions = DEFAULT_NGRAM_TRAINING,
 ) -> keras.Model:
@@ -90,12 +107,19 @@ def ngram_classifier(
     Args:
         vocab_size: number of n-gram ids, padding and unknown included.
         dropout: share of a text's n-grams that are left out in training.
+        unit_length: as for `ngram_logits`.
         n_classes: number of classes.
         training: learning rate, label smoothing, weight decay and moving average.
     """
     ngrams = keras.Input((None,), dtype="int32", name="ngrams")
     n_outputs = 1 if n_classes == 2 else n_classes
-    logits = ngram_logits(ngrams, vocab_size=vocab_size, n_outputs=n_outputs, dropout=dropout)
+    logits = ngram_logits(
+        ngrams,
+        vocab_size=vocab_size,
+        n_outputs=n_outputs,
+        dropout=dropout,
+        unit_length=unit_length,
+    )
     model = keras.Model(ngrams, class_activation(n_classes)(scaled(logits)), name="ngrams")
     return compile_classifier(model, n_classes=n_classes, training=training)
 
@@ -175,10 +199,12 @@ def fit_linear_model(
     fit_ratios(model, read, labels, n_classes=n_classes, weighting=weighting)
     ratios, weights = (model.get_layer(name).get_weights()[0] for name in (RATIOS, WEIGHTS))
     _, bias = model.get_layer(LOGITS).get_weights()
+    unit_length = any(layer.name == UNIT_LENGTH for layer in model.layers)
     for column, label in enumerate(_classes(n_classes)):
         is_positive = labels[is_kept] == label
         if is_positive.any() and not is_positive.all():
-            regression = _regression(kept, ratios[:, column], is_positive, c=c)
+            terms = _terms(kept, ratios[:, column], unit_length=unit_length)
+            regression = _regression(terms, is_positive, c=c)
             weights[:, column] = (regression.coef_[0] - 1) / rate
             bias[column] = regression.intercept_[0]
         elif weighting != RATIOS:
@@ -213,28 +239,30 @@ def _keeping(
         yield ngrams
 
 
-def _regression(
-    texts: list[npt.NDArray[np.int32]],
-    ratios: npt.NDArray[np.float32],
-    is_positive: npt.NDArray[np.bool_],
-    *,
-    c: float,
-) -> LogisticRegression:
-    """Return a logistic regression on the terms of `ngram_logits`: the ratio of each n-gram of a
-    text over the square root of their number.
-    """
-    lengths = np.array([len(text) for text in texts])
+def _terms(
+    texts: list[npt.NDArray[np.int32]], ratios: npt.NDArray[np.float32], *, unit_length: bool
+) -> sparse.csr_matrix:
+    """Return the terms of `ngram_logits`: the scaled ratio of each n-gram of a text."""
+    starts = np.cumsum([0, *map(len, texts)])
     ids = np.concatenate(texts)
-    terms = ratios[ids] / np.repeat(np.sqrt(np.maximum(lengths, 1)), lengths)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    matrix = sparse.csr_matrix((terms, ids, starts), shape=(len(texts), len(ratios)))
+    values = ratios.astype(np.float64)[ids]
+    terms = sparse.csr_matrix((values, ids, starts), shape=(len(texts), len(ratios)))
+    if unit_length:
+        return normalize(terms, copy=False)
+    terms.data /= np.repeat(np.sqrt(np.maximum(np.diff(starts), 1)), np.diff(starts))
+    return terms
+
+
+def _regression(
+    terms: sparse.csr_matrix, is_positive: npt.NDArray[np.bool_], *, c: float
+) -> LogisticRegression:
     regression = LogisticRegression(
         C=c, solver="liblinear", dual=True, tol=TOLERANCE, random_state=0
     )
     with warnings.catch_warnings():
         # The training goes on from here, so that a better optimum has no use.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return regression.fit(matrix, is_positive)
+        return regression.fit(terms, is_positive)
 
 
 def _log_count_ratios(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

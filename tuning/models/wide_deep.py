@@ -24,6 +24,7 @@ def wide_deep_classifier(
     ngram_vocab_size: int,
     ngram_dropout: float = 0.0,
     ngram_rate: float = 5.0,
+    unit_length: bool = False,
     n_classes: int = 2,
     training: TrainingOptions = DEFAULT_TRAINING,
 ) -> keras.Model:
@@ -39,6 +40,7 @@ def wide_deep_classifier(
         ngram_dropout: share of a text's n-grams that are left out in training.
         ngram_rate: how many times faster than the rest the weights of the n-grams are trained: a
             network that reads words fits the training texts after two or three epochs.
+        unit_length: as for `ngram_logits`.
         n_classes: number of classes.
         training: learning rate, label smoothing, weight decay and moving average.
     """
@@ -51,6 +53,7 @@ def wide_deep_classifier(
         n_outputs=n_outputs,
         dropout=ngram_dropout,
         rate=ngram_rate,
+        unit_length=unit_length,
     )
     deep = keras.layers.Dense(n_outputs, name="word_logits")(features(ids))
     logits = keras.layers.Add()([scaled(wide), deep])

@@ -52,10 +52,11 @@ class Rungs:
     values: dict[float, dict[int, float]] = field(default_factory=dict)
 
     def record(self, number: int, epoch: float, value: float) -> None:
-        """Record the value of a trial. If it was better within the first epoch, that value counts.
-        A value of an epoch that is no rung is ignored. The values are recorded in their order.
+        """Record the value of a trial. If it was better within the first epoch, or at epoch 0, that
+        value counts. A value of another epoch that is no rung is ignored. The values are recorded
+        in their order.
         """
-        if epoch not in self.epochs:
+        if epoch not in (0, *self.epochs):
             return
         within = [
             values[number]

@@ -131,7 +131,8 @@ class TrialEnds:
             self._close(opened, partial(self._writer.prune, opened, result), event=event)
         else:
             value = f"{self._session.config.metric} {result.best_value:.4f}"
-            event = f"trial {opened.number} complete: {value} in epoch {result.best_epoch:g}"
+            epoch = f"in epoch {result.best_epoch:g}" if result.best_epoch else "as fitted"
+            event = f"trial {opened.number} complete: {value} {epoch}"
             self._close(opened, partial(self._writer.complete, opened, result), event=event)
 
     def _pause(self, opened: OpenTrial, result: FitResult) -> None:

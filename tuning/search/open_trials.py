@@ -142,7 +142,7 @@ class OpenTrials:
         """Record the value of a trial after an epoch. The baseline counts at the first rung alone:
         it goes on at any rank, and at a rung that one trial may pass it would stop all others.
         """
-        if not attributes_of(trial).get("baseline") or epoch in self.rungs.epochs[:1]:
+        if not attributes_of(trial).get("baseline") or epoch in (0, *self.rungs.epochs[:1]):
             self.rungs.record(trial.number, epoch, value)
 
     @property

@@ -41,7 +41,7 @@ def seconds_left(
     usual_epochs = statistics.fmean(trial["n_epochs"] for trial in timed)
     of_running = []
     for epochs in epochs_of_running:
-        if epochs:
+        if epochs and epochs[-1].number:
             seconds_per_epoch = sum(epoch.seconds for epoch in epochs) / epochs[-1].number
             n_left = max(usual_epochs - epochs[-1].number, MIN_EPOCHS_LEFT)
             of_running.append(n_left * seconds_per_epoch)

@@ -113,10 +113,14 @@ def with_parts(
 ) -> StudyConfig:
     """Return the configuration of a call with the number of parts of an epoch, which is computed
     from `min_texts`, else taken from the existing study, else computed from `config.MIN_TEXTS`.
+    An existing study evaluates fitted models as before.
     """
-    if min_texts is None and folder.config_path.exists():
-        parts = read_record(folder).config.train.parts_per_epoch
+    recorded = read_record(folder).config.train if folder.config_path.exists() else None
+    if min_texts is None and recorded:
+        parts = recorded.parts_per_epoch
     else:
         n_texts = corpus.card.n_rows["train"]
         parts = parts_per_epoch(n_texts, min_texts=MIN_TEXTS if min_texts is None else min_texts)
-    return replace(config, train=replace(config.train, parts_per_epoch=parts))
+    evaluates = recorded is None or recorded.evaluates_fitted
+    train = replace(config.train, parts_per_epoch=parts, evaluates_fitted=evaluates)
+    return replace(config, train=train)

@@ -43,7 +43,7 @@ class TrialAttributes(TypedDict, total=False):
         starting_point: number of the trial's starting point, from 1.
         linear_ngrams: whether the n-grams of the starting point are those of the linear model.
         parts_per_epoch: number of parts of an epoch. A step of Optuna's intermediate values is one
-            part; without the attribute a step is an epoch.
+            part; without the attribute a step is an epoch. Step 0 is before the training.
         coordinator: name of the coordinator that asked for the trial.
         retry_of: number of the failed trial whose values the trial has.
         n_lost: number of earlier trials with these values whose worker was lost.

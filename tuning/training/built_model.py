@@ -73,31 +73,36 @@ class BuiltModel:
         """
         return 1 if has_own_fit(self.hypermodel) else self.job.train.parts_per_epoch
 
-    def adapt(self, view: View, labels: Labels) -> None:
+    def adapt(self, view: View, labels: Labels) -> bool:
         """Adapt the model to the training split, unless a checkpoint contains the adapted state.
+        Return whether the hypermodel has fitted the model: changed a weight that is trained.
 
         The hypermodel's `adapt(hp, model, x, y)` is called if it exists. Then the layers that take
         texts and have no vocabulary are adapted.
         """
         if self.job.resume:
-            return
-        if hasattr(self.hypermodel, "adapt"):
-            self._adapt_by_hypermodel(view, labels)
+            return False
+        has_adapt = hasattr(self.hypermodel, "adapt")
+        is_fitted = has_adapt and self._adapt_by_hypermodel(view, labels)
         texts = view.inputs.get(TEXTS.name)
         if isinstance(texts, TextView):
             run_user_code(
                 lambda: adapt_to_texts(self.model, texts.raw),
                 doing="adapting its TextVectorization to the training texts",
             )
+        return is_fitted
 
-    def _adapt_by_hypermodel(self, view: View, labels: Labels) -> None:
-        """Call the hypermodel's `adapt(hp, model, x, y)`.
+    def _adapt_by_hypermodel(self, view: View, labels: Labels) -> bool:
+        """Call the hypermodel's `adapt(hp, model, x, y)`, and return whether it has changed a
+        weight that is trained.
 
         `x` is a `tf.data.Dataset` of batches of the model's input, in the order of `y`, the labels,
         such as class numbers, int64 (n,).
         """
         batches = in_order(view)
-        before = _configs(self.model)
+        before, trained = _configs(self.model), self.model.trainable_variables
+        # TensorFlow does not copy these values: an assignment gives a variable another buffer.
+        values = [variable.value.read_value() for variable in trained]
         x = prediction.dataset(lambda: iter(batches), view, None, n_batches=len(batches))
         returned = run_user_code(
             lambda: self.hypermodel.adapt(self.hp, self.model, x, np.asarray(labels)),
@@ -121,6 +126,8 @@ class BuiltModel:
         # Functions that `adapt` called were traced with the earlier state of the layers.
         self.model.train_function = self.model.test_function = self.model.predict_function = None
         check_declared(self.hp, self.job.known)
+        pairs = zip(values, trained, strict=True)
+        return not all(np.array_equal(value, variable) for value, variable in pairs)
 
     def measure_latency(self) -> None:
         """Measure the latency once. Layers that take texts must have their vocabularies."""

@@ -121,8 +121,13 @@ class EvaluationCallback(keras.callbacks.Callback):
                 FailureReason.NAN_LOSS,
                 f"the training loss is {metrics['loss']} in epoch {number:g}",
             )
-        if not is_evaluated(part, parts) and number < self._validation.n_epochs:
-            return
+        if is_evaluated(part, parts) or number >= self._validation.n_epochs:
+            self.end_epoch(number, metrics)
+
+    def end_epoch(self, number: float, metrics: dict[str, float]) -> None:
+        """Evaluate, record and report the model after this number of epochs. `metrics`: those of
+        the training.
+        """
         self._evaluate(number, metrics)
         evaluated = Epoch(number, metrics, time.perf_counter() - self._started)
         self._record(evaluated)
@@ -189,11 +194,11 @@ class EvaluationCallback(keras.callbacks.Callback):
         """Return the metric of the best epoch so far minus that of the last evaluation, `value`, on
         the rows of the best epoch, which the last evaluation has too (`evaluation_rows`).
 
-        None before the first evaluation. Without a validation split it is always None: every epoch
+        None for the first evaluation. Without a validation split it is always None: every epoch
         counts as the best, and the patience never runs out.
         """
         validation, best_epoch = self._validation, self.result.best_epoch
-        if validation.texts is None or self.probabilities is None or not best_epoch:
+        if validation.texts is None or self.probabilities is None or len(self.result.history) == 1:
             return None
         rows = validation.rows(best_epoch)
         if rows is None:

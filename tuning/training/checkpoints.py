@@ -92,7 +92,7 @@ def state_of(model: keras.Model) -> dict[str, Array]:
     the optimizer's variables, and of Keras' global random state.
 
     `keras.random` draws from the global random state in calls without a seed. The state exists only
-    after the first such call.
+    after the first such call. The variables of an optimizer that has made no step are created here.
 
     Returns:
         Arrays by name: "000", "001", … for the variables, `GLOBAL_SEED`, and the vocabularies of
@@ -100,6 +100,8 @@ def state_of(model: keras.Model) -> dict[str, Array]:
     """
     from keras.src.backend.common.global_state import get_global_attribute
 
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     state = _numbered(_variables(model))
     generator = get_global_attribute(GLOBAL_SEED)
     state |= lookup_state(model)

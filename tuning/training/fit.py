@@ -72,7 +72,7 @@ def fit(
         with _nan_explained(hypermodel, job, splits), _infeasible_errors():
             built = build_model(hypermodel, job)
             train_split = built.encode(train)
-            built.adapt(train_split.view, train.labels)
+            is_fitted = built.adapt(train_split.view, train.labels)
             built.measure_latency()
             timings.lap("build")
             # A model beyond a limit needs neither a view of the validation split nor a trace.
@@ -99,7 +99,13 @@ def fit(
             )
             callback = EvaluationCallback(built.model, rules, built.result, timings)
             try:
-                train_epochs(built, callback, train=train_split, validation=validation_split)
+                train_epochs(
+                    built,
+                    callback,
+                    train=train_split,
+                    validation=validation_split,
+                    begins_at_0=(is_fitted and job.train.evaluates_fitted) or built.n_epochs == 0,
+                )
             finally:
                 remember_trained(built.model)
         timings.lap("train")

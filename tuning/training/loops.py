@@ -55,8 +55,10 @@ def train_epochs(
     *,
     train: EncodedSplit,
     validation: EncodedSplit | None,
+    begins_at_0: bool,
 ) -> None:
-    """Train a model until its last epoch, or until the callback stops the training.
+    """Train a model until its last epoch, or until the callback stops the training. `begins_at_0`:
+    whether the model is evaluated before its training too, as epoch 0, which may be its last.
 
     Layers for which this program has kernels run with them, and Keras' own `fit` does not compute
     padding that can't change the output, unless the model takes texts: its own vectorization
@@ -71,13 +73,17 @@ def train_epochs(
         if TOKENS.name in train.view.inputs:
             products = stack.enter_context(fast_products(built.model))
             stack.callback(lambda: setattr(built.result, "in_bfloat16", products.in_bfloat16))
+        for name, part in train.view.inputs.items():
+            if kind_of(name) is IDS and not has_own_fit(built.hypermodel):
+                stack.enter_context(without_padding(built.model, part.lengths))
+        if begins_at_0:
+            callback.end_epoch(0, {})
+        if begins_at_0 and built.model.stop_training:
+            return
         if has_own_fit(built.hypermodel):
             _hypermodel_fit(built, callback, train=train, validation=validation)
-            return
-        for name, part in train.view.inputs.items():
-            if kind_of(name) is IDS:
-                stack.enter_context(without_padding(built.model, part.lengths))
-        _keras_fit(built, callback, train=train)
+        else:
+            _keras_fit(built, callback, train=train)
 
 
 def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: EncodedSplit) -> None:

@@ -82,9 +82,9 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The result of one epoch. `number` is the number of trained epochs, a fraction within the
-    first epoch of a large data set (`fidelity`); `seconds` is the wall time since the previous
-    epoch, with the evaluation.
+    """The result of one epoch. `number` is the number of trained epochs: 0 for a model that `adapt`
+    has fitted, and a fraction within the first epoch of a large data set (`fidelity`). `seconds` is
+    the wall time since the previous epoch, with the evaluation.
     """
 
     number: float
@@ -100,7 +100,8 @@ class FitResult:
     `best_value` is NaN.
 
     Args:
-        best_epoch: number of the epoch with the best value of the metric, which may be a fraction.
+        best_epoch: number of the epoch with the best value of the metric, which may be a fraction,
+            or 0 if that is the model as `adapt` has fitted it.
             Values on different texts are compared on the texts that both have.
         best_value: value of the metric in that epoch. A value on a share of the texts, other than a
             loss, is replaced until the first whole epoch by that of the next evaluation plus the
