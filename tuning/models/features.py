@@ -47,7 +47,7 @@ def features_classifier(
     if units:
         x = keras.layers.Dense(units, activation="relu")(x)
     x = keras.layers.Dropout(dropout)(x)
-    inputs, logits = [features], keras.layers.Dense(1 if n_classes == 2 else n_classes)(x)
+    inputs, logits = features, keras.layers.Dense(1 if n_classes == 2 else n_classes)(x)
     if ngram_vocab_size:
         ngrams = keras.Input((None,), dtype="int32", name="ngrams")
         wide = ngram_logits(ngrams, vocab_size=ngram_vocab_size, n_outputs=logits.shape[-1])

@@ -196,7 +196,6 @@ def mean_of_tokens(encoder: keras.Model, tokens: keras.KerasTensor) -> keras.Ker
 def frozen_encoder(preset: str) -> keras.Model:
     """Return the encoder of a preset as a model from "tokens" to the mean of their vectors."""
     encoder = load_encoder(preset)
-    encoder.trainable = False
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     return keras.Model(tokens, mean_of_tokens(encoder, tokens), name="encoder")
 
