@@ -24,8 +24,8 @@ class Frozen(keras_tuner.HyperModel):
 
     starting_points = (
         {"architecture": "both"},
+        {"architecture": "both", "ngram_share": 0.7},
         {"architecture": "features"},
-        {"architecture": "both", "units": 256, "dropout": 0.5},
     )
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
@@ -37,11 +37,11 @@ class Frozen(keras_tuner.HyperModel):
         with hp.conditional_scope("architecture", FEATURES):
             hp.Fixed("preset", "bert_small_en_uncased")
             hp.Fixed("feature_length", 128)
-            hp.Choice("units", [0, 256], default=0)
-            hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.1)
+            hp.Choice("units", [0, 128, 256, 512], default=256)
+            hp.Float("dropout", 0.0, 0.7, step=0.1, default=0.5)
         with hp.conditional_scope("architecture", ["both"]):
             hp.Float("ngram_share", 0.2, 0.8, step=0.1, default=0.5)
-        hp.Float("learning_rate", 1e-3, 2e-2, sampling="log", default=5e-3)
+        hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=2e-3)
         hp.Choice("batch_size", [32, 64, 128], default=64)
         hp.Fixed("n_classes", 2)
 

@@ -11,10 +11,11 @@ import pytest
 
 from tests.presets import call_in_this_process, fetch_in_this_process
 from tests.texts import make_reviews, splits_of
-from tuning.errors import SpaceError
+from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs import preset_features, preset_tokens
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.encoder_tokens import TokenView
+from tuning.inputs.kinds import FEATURES
 from tuning.inputs.preset_features import build_features
 from tuning.inputs.preset_tokens import build_tokens
 from tuning.processes import ChildFailed
@@ -139,6 +140,15 @@ def test_interrupted_build_goes_on_after_the_last_whole_block(
     features = features_of(corpus, "train", preset)
     np.testing.assert_array_equal(features[0], np.full(16, 7.0))
     np.testing.assert_allclose(features[1:], expected[1:], atol=1e-5)
+
+
+def test_view_needs_the_features_and_a_model_of_their_width(corpus: Corpus, preset: str) -> None:
+    values = {"preset": preset, "feature_length": LENGTH}
+    with pytest.raises(StorageError, match="must contain the features"):
+        FEATURES.view(corpus.split("test").texts, values, shape=(16,), ignores_padding=False)
+    build_features(corpus, preset, length=LENGTH)
+    with pytest.raises(SpaceBug, match=r"must have the shape \(16,\)"):
+        FEATURES.view(corpus.split("test").texts, values, shape=(5,), ignores_padding=False)
 
 
 def test_failed_child_is_one_sentence(

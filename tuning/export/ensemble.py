@@ -36,7 +36,7 @@ from tuning.evaluation.statistics import Interval, accuracy_difference
 from tuning.export.description import ChosenTrial
 from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.retraining import Retraining, Trained
-from tuning.export.writers import Source
+from tuning.export.writers import Source, with_encoder
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.features import TRUNCATING
@@ -522,19 +522,21 @@ def describe_ensemble(
     joined: Trained,
     *,
     single: Trained,
+    corpus: Corpus,
 ) -> EnsembleFacts:
     """Return the description of an ensemble; its size is compared with that of `single`, the
     confirmed best.
     """
     # A model of n-grams alone is timed with as many tokens as the ensemble takes.
     length = {k: value for k, value in joined.values.items() if k == "sequence_length"}
-    size, size_of_best = (
-        ModelSize(
-            n_parameters=int(model.model.count_params()),
-            latency_ms=round(prediction.latency_ms(model.model, {**length, **model.values}), 3),
-        )
-        for model in (joined, single)
-    )
+
+    def size_of(own: Trained) -> ModelSize:
+        source = Source.of(own.model, model_input(own.model, own.values), corpus)
+        model = with_encoder(source).model
+        latency = prediction.latency_ms(model, {**length, **own.values})
+        return ModelSize(n_parameters=int(model.count_params()), latency_ms=round(latency, 3))
+
+    size, size_of_best = size_of(joined), size_of(single)
     over = exceeded(chosen.config.limits, vars(size))
     if over:
         name, limit = next(iter(over.items()))

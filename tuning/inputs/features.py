@@ -26,7 +26,6 @@ from tuning.inputs.encoder_tokens import EncoderTokens
 
 if TYPE_CHECKING:
     from tuning.inputs.corpus import Corpus
-    from tuning.spaces.loading import SearchSpace
 
 # The part of a long text that an encoder does not read. Both ends tell more than one of them (Sun
 # et al. 2019, "How to Fine-Tune BERT for Text Classification?").
@@ -81,15 +80,13 @@ class Features(Input):
     def key_of(self, preset: str, length: int) -> str:
         return f"{self.key} of {preset}, {length} tokens"
 
-    def lengths(self, space: SearchSpace) -> list[int]:
-        items = [item for item in space.hyperparameters if item.name == self.declared_by]
-        return sorted({int(length) for item in items for length in item.choices or [item.default]})
-
     def prepare(self, data: Preparation) -> None:
         from tuning.inputs.preset_features import build_features
 
+        items = [item for item in data.space.hyperparameters if item.name == self.declared_by]
+        lengths = {int(length) for item in items for length in item.choices or [item.default]}
         for preset in data.space.presets if self.is_taken_by(data.space) else []:
-            for length in self.lengths(data.space):
+            for length in sorted(lengths):
                 build_features(data.corpus, preset, length=length, progress=data.progress)
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
@@ -117,9 +114,8 @@ class Features(Input):
         if shape not in ((), view.shape):
             raise SpaceBug(
                 f"The input named 'features' must have the shape {view.shape}, the width of the"
-                f" preset {preset!r}; this input has the shape {shape}. Use"
-                " keras.Input((encoder_width(preset),), name='features') with the function of"
-                " tuning.models.",
+                f" preset {preset!r}; this input has the shape {shape}. Take the width from"
+                " encoder_width(preset) of tuning.models.",
                 traceback="",
             )
         return view
