@@ -34,6 +34,7 @@ class Frozen(keras_tuner.HyperModel):
             hp.Int("ngrams", 1, 3, default=3)
             hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
             hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=10.0)
+            hp.Choice("ngram_weighting", ["log_count_ratios", "inverse_document_frequencies"])
         with hp.conditional_scope("architecture", FEATURES):
             hp.Fixed("preset", "bert_small_en_uncased")
             hp.Fixed("feature_length", 128)
@@ -70,7 +71,12 @@ class Frozen(keras_tuner.HyperModel):
     ) -> None:
         if hp.get("architecture") in NGRAMS:
             fit_linear_model(
-                model, x.as_numpy_iterator(), y, c=hp.get("ngram_c"), n_classes=hp.get("n_classes")
+                model,
+                x.as_numpy_iterator(),
+                y,
+                c=hp.get("ngram_c"),
+                n_classes=hp.get("n_classes"),
+                weighting=hp.get("ngram_weighting"),
             )
 
 
