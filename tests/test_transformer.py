@@ -41,6 +41,14 @@ def test_preset_of_a_space_that_takes_none_is_one_sentence(
     assert not list((tmp_path / "results").glob("*/study.json"))
 
 
+def test_preset_without_a_space_chooses_that_of_a_frozen_encoder(
+    run_cli: Run, reviews_csv: Path
+) -> None:
+    ran = run_cli("tune", "--data", reviews_csv, "--preset", "nosuch", "--workers", 1)
+    assert ran.code == 1
+    assert "'nosuch' does not exist" in " ".join(ran.err.split())
+
+
 def config_of(data: Path, preset: Path, space: str) -> StudyConfig:
     return StudyConfig(
         study="s",

@@ -349,6 +349,10 @@ class StudyConfig:
         return "latency_ms" in self.costs or self.max_latency_ms is not None
 
 
+# The search space of a new study with a preset.
+SPACE_OF_PRESETS = "frozen"
+
+
 def differences(
     recorded: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = ""
 ) -> list[str]:

@@ -30,7 +30,7 @@ from tuning.export.writers import Source
 from tuning.inference.runtimes import FORMATS, format_of, vocabularies
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.preset_tokens import build_tokens
-from tuning.models import ngram_classifier, transformer_classifier
+from tuning.models import features_classifier, ngram_classifier, transformer_classifier
 from tuning.spaces.ranges import Values
 from tuning.templates import templates_of
 
@@ -70,13 +70,15 @@ class Tuned:
         )
 
 
-@pytest.fixture(scope="module", params=["alone", "beside n-grams"])
+@pytest.fixture(scope="module", params=["alone", "beside n-grams", "frozen beside n-grams"])
 def tuned(request: pytest.FixtureRequest, tiny_preset: Path, reviews: Reviews) -> Tuned:
     splits, corpus = reviews.splits, reviews.corpus
     texts = {name: frame["text"].tolist() for name, frame in splits.frames.items()}
     build_tokens(corpus, str(tiny_preset), texts=lambda: texts)
     values = {"preset": str(tiny_preset), "sequence_length": 24, "truncating": "middle"}
-    if request.param == "beside n-grams":
+    if request.param == "frozen beside n-grams":
+        values = {"preset": str(tiny_preset), "feature_length": 24}
+    if request.param != "alone":
         values |= NGRAMS
     return Tuned(encoder(tiny_preset, values), values, reviews)
 
@@ -86,7 +88,8 @@ def encoder(preset: Path, values: Values) -> keras.Model:
     # With these initial weights the probabilities of the texts differ by more than 0.8.
     keras.utils.set_random_seed(4)
     rows = int(values.get("ngram_vocab_size", 0))
-    model = spread(transformer_classifier(str(preset), ngram_vocab_size=rows))
+    build = features_classifier if "feature_length" in values else transformer_classifier
+    model = spread(build(str(preset), ngram_vocab_size=rows))
     if rows:
         weigh_ngrams(model)
     return model
@@ -204,8 +207,8 @@ def test_every_format_carries_an_ensemble_of_encoders_and_ngrams(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
 def test_model_of_a_dictionary_of_unnamed_inputs_is_exported(tuned: Tuned, tmp_path: Path) -> None:
-    if "ngrams" not in tuned.values:
-        pytest.skip("the model has one input")
+    if "ngrams" not in tuned.values or "feature_length" in tuned.values:
+        pytest.skip("the model has other inputs")
     tokens, ngrams = (keras.Input((None,), dtype="int32") for _ in range(2))
     words = keras.layers.Embedding(200, 4, mask_zero=True)(tokens)
     phrases = keras.layers.Embedding(NGRAMS["ngram_vocab_size"], 4)(ngrams)

@@ -1,5 +1,7 @@
 """A pretrained encoder, fine-tuned: its outputs, frozen layers and learning rate."""
 
+import json
+import random
 from pathlib import Path
 
 import keras
@@ -8,7 +10,13 @@ import pytest
 
 from tests.models.classifiers import padded, spread
 from tuning.errors import SpaceError
-from tuning.models import fit_linear_model, fit_schedule, transformer_classifier
+from tuning.models import (
+    encoder_width,
+    features_classifier,
+    fit_linear_model,
+    fit_schedule,
+    transformer_classifier,
+)
 from tuning.models.transformer import WarmUp, load_encoder
 
 pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
@@ -135,6 +143,33 @@ def test_optimizer_has_the_number_of_steps_among_its_variables(tiny_preset: Path
     steps = [v for v in model.optimizer.variables if "steps_per_epoch" in v.path]
     assert [float(v) for v in steps] == [11.0]
     assert float(model.optimizer.learning_rate) == pytest.approx(0.5 * 0.5 / 2.2)
+
+
+@pytest.mark.parametrize(("n_classes", "n_columns"), [(2, 1), (3, 3)])
+def test_head_of_features_beside_ngrams(tiny_preset: Path, n_classes: int, n_columns: int) -> None:
+    model = features_classifier(
+        str(tiny_preset), units=4, ngram_vocab_size=9, ngram_share=0.5, n_classes=n_classes
+    )
+    assert [tensor.shape for tensor in model.inputs] == [(None, None), (None, 16)]
+    features = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+    outputs = np.asarray(model([NGRAM_IDS, features]))
+    assert outputs.shape == (3, n_columns)
+    fit_linear_model(
+        model, [{"ngrams": NGRAM_IDS}], np.array([1, 0, n_classes - 1]), c=10.0, n_classes=n_classes
+    )
+    assert np.abs(np.asarray(model([NGRAM_IDS, features])) - outputs).max() > 0.01
+
+
+def test_width_of_a_preset_is_read_without_its_weights(tiny_preset: Path, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    expected = random.random()
+    keras.utils.set_random_seed(0)
+    assert encoder_width(str(tiny_preset)) == 16
+    sizes = ("num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+    config = {"model_type": "bert", "hidden_size": 12, "max_position_embeddings": 9}
+    (tmp_path / "config.json").write_text(json.dumps(config | dict.fromkeys(sizes, 2)))
+    assert encoder_width(str(tmp_path)) == 12
+    assert random.random() == expected  # The seeds of the model's layers are drawn there.
 
 
 def test_preset_that_can_not_be_loaded_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ from tuning.api.inputs import default_study, source_of
 from tuning.api.parameters import plain_numbers, workers_of
 from tuning.api.tracking import watching
 from tuning.commands import typed
-from tuning.config import Data, Limits, Workers, given, parse_n_trials, parse_objectives
+from tuning.config import (
+    SPACE_OF_PRESETS,
+    Data,
+    Limits,
+    Workers,
+    given,
+    parse_n_trials,
+    parse_objectives,
+)
 from tuning.display.console import console, end_script
 from tuning.errors import ArgumentError
 from tuning.results import ResultsDir, StudyDir
@@ -64,7 +72,8 @@ def tune(
             pattern of files, or, in Python, a data frame or `Data(...)` (default movie_reviews).
         space: search space: a name in search_spaces/, the path of a file, or FILE.py:NAME for one
             of its hypermodels; in Python also a subclass of `keras_tuner.HyperModel` or a function
-            `build(hp)`, whose source is written into the study's folder (default reviews).
+            `build(hp)`, whose source is written into the study's folder (default reviews, or
+            frozen with preset).
         study: name of the study (default: search space and data set, as in reviews-movie_reviews).
         n_trials: total number of finished trials of the study, or auto: search until ten more
             trials are expected to gain no more than the spread between seeds (default: the value
@@ -79,8 +88,9 @@ def tune(
         sequence_length: maximum number of tokens of a text in all trials (default: the search
             space's own; where it declares none, the length of its model's input, or the 95th
             percentile of the training texts' lengths).
-        preset: pretrained encoder of a search space such as transformer: a folder, an address such
-            as hf://NAME/MODEL, or a name in KerasHub's list (default: the search space's own).
+        preset: pretrained encoder of a search space such as frozen or transformer: a folder, an
+            address such as hf://NAME/MODEL, or a name in KerasHub's list (default: the search
+            space's own).
         metric: objective of the search, one of val_accuracy, val_balanced_accuracy, val_f1,
             val_auc, val_loss (default val_accuracy).
         objectives: several objectives: a metric, then n_params, latency_ms or both, as in
@@ -149,7 +159,10 @@ def tune(
     if isinstance(space, str | Path):
         find_space(str(space))  # Before anything is written.
     root = ResultsDir(Path(results).expanduser())
-    folder = root.study(study or default_study(_space_name(space), source.name))
+    usual = None if preset is None else SPACE_OF_PRESETS
+    folder = root.study(study or default_study(_space_name(space) or usual, source.name))
+    if space is None and not join and not folder.config_path.exists():
+        space = usual
     settings = given(metric=metric, sampler=sampler, pruner=pruner, seed=seed)
     settings |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
     settings |= given(vocab_size=vocab_size, sequence_length=sequence_length)

@@ -30,12 +30,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def rebuilt(folder: Path) -> Iterator[Path]:
-    """Remove a folder, and yield a temporary folder that replaces it when it is complete."""
+def rebuilt(
+    folder: Path, *, goes_on: Callable[[Path], bool] = lambda temporary: False
+) -> Iterator[Path]:
+    """Remove a folder, and yield a temporary folder that replaces it when it is complete: an empty
+    one, or that of a process that was ended, if `goes_on` is true of it.
+    """
     temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    if not goes_on(temporary):
+        shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
-    temporary.mkdir()
+    temporary.mkdir(exist_ok=True)
     yield temporary
     temporary.replace(folder)
 

@@ -36,16 +36,18 @@ from tuning.evaluation.statistics import Interval, accuracy_difference
 from tuning.export.description import ChosenTrial
 from tuning.export.formats import model_input, pipeline_probabilities
 from tuning.export.retraining import Retraining, Trained
-from tuning.export.writers import Source
+from tuning.export.writers import Source, with_encoder
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus
+from tuning.inputs.features import TRUNCATING
 from tuning.inputs.keras_layers import without_excess
-from tuning.inputs.kinds import IDS, NGRAMS, TEXTS, TOKENS
+from tuning.inputs.kinds import FEATURES, IDS, NGRAMS, TEXTS, TOKENS
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.results import StudyDir
 from tuning.spaces.ranges import Value, Values
 from tuning.targets.target import Array, Labels, Target
 from tuning.training import prediction
+from tuning.training.architecture import input_names
 
 AUTO = "auto"
 MIN_STEPS, MAX_STEPS = 2, 20
@@ -310,6 +312,8 @@ def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
     length can't be cut out of those at another length.
     """
     values = finalist.values
+    if "feature_length" in values:
+        return values["preset"], values["feature_length"], TRUNCATING
     if "preset" in values:
         return tuple(values.get(name) for name in ("preset", "sequence_length", "truncating"))
     return ("words",) if "vocab_size" in values else None
@@ -392,6 +396,9 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
         arrays[NGRAMS.name] = keras.Input((None,), dtype="int32", name=NGRAMS.name)
     if common.takes_texts:
         arrays[TEXTS.name] = keras.Input((), dtype="string", name="text")
+    features = None
+    if any(FEATURES.name in input_names(item.model) for item in models):
+        features = FEATURES.layers(arrays[TOKENS.name], None, common)
     orders = _orders(corpus, common.ngrams) if common.ngrams else np.zeros(0, np.uint8)
     terms = []
     for item in models:
@@ -399,7 +406,7 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
         source.graph.name = item.name  # The layers of a Keras model need different names.
         own = {TEXTS.name: arrays[TEXTS.name]} if item.inputs.takes_texts else {}
         if item.inputs.preset:
-            own[TOKENS.name] = arrays[TOKENS.name]
+            own |= {TOKENS.name: arrays[TOKENS.name], FEATURES.name: features}
         if item.inputs.vocab_size:
             own[IDS.name] = _own_ids(arrays[IDS.name], common, item.inputs)
         if item.inputs.ngrams:
@@ -515,19 +522,21 @@ def describe_ensemble(
     joined: Trained,
     *,
     single: Trained,
+    corpus: Corpus,
 ) -> EnsembleFacts:
     """Return the description of an ensemble; its size is compared with that of `single`, the
     confirmed best.
     """
     # A model of n-grams alone is timed with as many tokens as the ensemble takes.
     length = {k: value for k, value in joined.values.items() if k == "sequence_length"}
-    size, size_of_best = (
-        ModelSize(
-            n_parameters=int(model.model.count_params()),
-            latency_ms=round(prediction.latency_ms(model.model, {**length, **model.values}), 3),
-        )
-        for model in (joined, single)
-    )
+
+    def size_of(own: Trained) -> ModelSize:
+        source = Source.of(own.model, model_input(own.model, own.values), corpus)
+        model = with_encoder(source).model
+        latency = prediction.latency_ms(model, {**length, **own.values})
+        return ModelSize(n_parameters=int(model.count_params()), latency_ms=round(latency, 3))
+
+    size, size_of_best = size_of(joined), size_of(single)
     over = exceeded(chosen.config.limits, vars(size))
     if over:
         name, limit = next(iter(over.items()))

@@ -129,7 +129,9 @@ def _export(
         if members:
             joined = join(chosen, members, of_members, corpus=corpus)
             trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
-            facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
+            facts = describe_ensemble(
+                chosen, members, of_members, joined, single=trained[SINGLE], corpus=corpus
+            )
         with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
             best = trained[BEST]
             inputs = model_input(best.model, best.values)

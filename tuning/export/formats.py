@@ -23,7 +23,7 @@ from tuning.errors import ExportError
 from tuning.evaluation.statistics import accuracy_difference
 from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormats
 from tuning.export.parity import HOSTILE_TEXTS, check_parity
-from tuning.export.writers import Source, write_format
+from tuning.export.writers import Source, with_encoder, write_format
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of
 from tuning.inputs import tokenizer
 from tuning.inputs.contract import ModelInput, Stored
@@ -73,9 +73,10 @@ def write_formats(
     format that can't be written or loaded, or that fails its parity check, is removed, and
     `left_out` contains the reason.
     """
-    _write_vocabularies(folder, source)
     texts = [*HOSTILE_TEXTS, *(test_texts[row] for row in _parity_rows(len(test_texts), source))]
     expected = expect(texts) if expect else pipeline_probabilities(source, values, texts)
+    source = with_encoder(source)
+    _write_vocabularies(folder, source)
     with ThreadPoolExecutor(N_CHECKS) as checks:
         check = partial(
             _check,
@@ -160,10 +161,11 @@ def _write_vocabularies(folder: Path, source: Source) -> None:
 
 
 def model_input(model: keras.Model, values: Values) -> ModelInput:
-    described: dict[str, Any] = {"vocab_size": 0, "sequence_length": 0}
+    cut = str(values.get("truncating", "pre"))
+    described: dict[str, Any] = {"vocab_size": 0, "sequence_length": 0, "truncating": cut}
     for name in input_names(model):
         described |= kind_of(name).describe(values)
-    return ModelInput(**described, truncating=str(values.get("truncating", "pre")))
+    return ModelInput(**described)
 
 
 def _parity_rows(n_texts: int, source: Source) -> npt.NDArray[np.int64]:

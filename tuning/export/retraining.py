@@ -22,6 +22,7 @@ from tuning.errors import ExportError
 from tuning.evaluation.scores import ModelScores, Scores
 from tuning.evaluation.test_split import Classifier
 from tuning.inputs.corpus import Corpus
+from tuning.inputs.kinds import FEATURES
 from tuning.metrics import metric_of
 from tuning.spaces.loading import (
     SearchSpace,
@@ -230,7 +231,10 @@ def _n_workers(requests: Mapping[Retraining, Train]) -> int:
     worker, so the encoders of a machine without GPUs may end sooner in fewer workers.
     """
     most = min(len(requests), default_workers())
-    has_encoder = any("preset" in request.job.values for request in requests.values())
+    has_encoder = any(
+        "preset" in request.job.values and FEATURES.declared_by not in request.job.values
+        for request in requests.values()
+    )
     if available_gpus() or not has_encoder:
         return most
     return n_workers_of([*map(_seconds, requests)], most=most)

@@ -7,7 +7,7 @@ import math
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tuning.errors import ExportError
 from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.kinds import KINDS, TEXTS, kind_of, kinds_in
+from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kind_of, kinds_in
 from tuning.targets.target import Target
 from tuning.training.architecture import (
     as_graph,
@@ -54,7 +54,8 @@ class Source:
         corpus: Corpus,
         to_probabilities: keras.layers.Layer | None = None,
     ) -> Source:
-        vocabularies = {k.name: k.vocabulary(corpus, inputs) for k in kinds_in(inputs)}
+        kinds = map(kind_of, input_names(model))
+        vocabularies = {kind.name: kind.vocabulary(corpus, inputs) for kind in kinds}
         return cls(model, inputs, vocabularies, corpus.target, to_probabilities)
 
     @cached_property
@@ -100,6 +101,30 @@ class Source:
             output = keras.ops.reshape(output, (-1, math.prod(output.shape[1:])))
         alone = self.target.width == 2 and output.shape[-1] == 1
         return keras.ops.concatenate([1 - output, output], axis=1) if alone else output
+
+
+def with_encoder(source: Source) -> Source:
+    """Return a source that takes tokens in the place of features, with the encoder of the preset
+    below its model. A source without features is returned unchanged.
+    """
+    if FEATURES.name not in source.vocabularies:
+        return source
+    names, tensors = input_names(source.model), source.graph.inputs
+    arrays = {
+        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
+        for name, tensor in zip(names, tensors, strict=True)
+        if name != FEATURES.name
+    }
+    arrays[TOKENS.name] = keras.Input((None,), dtype="int32", name=TOKENS.name)
+    features = FEATURES.layers(arrays[TOKENS.name], None, source.inputs)
+    output = source.call({**arrays, FEATURES.name: features})
+    vocabularies = {**source.vocabularies, TOKENS.name: source.vocabularies[FEATURES.name]}
+    return replace(
+        source,
+        model=keras.Model(list(arrays.values()), output, name="encoder_and_head"),
+        vocabularies={name: vocabularies[name] for name in arrays},
+        to_probabilities=None,
+    )
 
 
 def write_format(format_name: str, source: Source, path: Path) -> None:

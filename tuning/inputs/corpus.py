@@ -99,6 +99,10 @@ class Corpus:
     def presets_dir(self) -> Path:
         return self.folder / "presets"
 
+    @property
+    def features_dir(self) -> Path:
+        return self.folder / "features"
+
     def ngrams(self, *, order: int, vocab_size: int) -> list[str]:
         """Return the n-grams of at most `order` words, as `words` returns the words."""
         text = (self.ngrams_dir / "vocabulary.txt").read_bytes().decode()

@@ -208,10 +208,10 @@ def _check_lengths(space: SearchSpace, card: PresetCard) -> None:
     largest = card.max_length or 2**31
     for item in space.hyperparameters:
         lengths = item.choices or [item.default, *(b for b in (item.low, item.high) if b)]
-        for length in lengths if item.name == "sequence_length" else []:
+        for length in lengths if item.name in ("sequence_length", "feature_length") else []:
             if not smallest <= float(length) <= largest:
                 raise SpaceError(
-                    f"sequence_length must be from {smallest} to {largest} for the preset"
+                    f"{item.name} must be from {smallest} to {largest} for the preset"
                     f" {card.name!r}; {space.name} allows {length}. Copy the space and change its"
                     " range."
                 )

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from tuning.errors import SpaceError
 from tuning.inputs.contract import Input, ModelInput
 from tuning.inputs.encoder_tokens import EncoderTokens
+from tuning.inputs.features import Features
 from tuning.inputs.ngrams import Ngrams
 from tuning.inputs.texts import Texts
 from tuning.inputs.token_ids import TokenIds
 
-IDS, NGRAMS, TOKENS, TEXTS = TokenIds(), Ngrams(), EncoderTokens(), Texts()
-KINDS: dict[str, Input] = {kind.name: kind for kind in (IDS, NGRAMS, TOKENS, TEXTS)}
+IDS, NGRAMS, TOKENS, FEATURES, TEXTS = TokenIds(), Ngrams(), EncoderTokens(), Features(), Texts()
+# Features are made from the tokens, so they are prepared after them.
+KINDS: dict[str, Input] = {kind.name: kind for kind in (IDS, NGRAMS, TOKENS, FEATURES, TEXTS)}
 
 
 def kind_of(name: str) -> Input:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tuning import documents
 from tuning.config import SPLITS
 from tuning.data.files import Progress
-from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
+from tuning.data.folders import checksum_of, is_as_written, locked, rebuilt, write_checksums
 from tuning.data.text_bytes import offsets_of
 from tuning.inputs.arrow_tokenizer import save_ids
 from tuning.inputs.corpus import Corpus
@@ -55,7 +55,7 @@ def build_tokens(
     """
     folder = tokens_dir(corpus, preset)
     with locked(folder):
-        source = _source(preset)
+        source = source_of(preset)
         if not is_as_written(folder, is_current=lambda: read_preset_card(folder).source == source):
             with rebuilt(folder) as temporary:
                 _write(temporary, preset, source, texts=texts, progress=progress)
@@ -116,14 +116,15 @@ def encode_tokens(path: Path, texts: Sequence[str]) -> PresetTexts:
     return PresetTexts(ids, offsets, tuple(first), tuple(last))
 
 
-def _source(preset: str) -> str:
-    """Return a digest of the small files of a preset that is a folder; empty for any other preset,
-    because presets at an address have versions.
+def source_of(preset: str, *, with_weights: bool = False) -> str:
+    """Return a digest of the small files of a preset that is a folder, or of all its files; empty
+    for any other preset, because presets at an address have versions.
     """
     digest = hashlib.sha256()
     paths = sorted(path for path in Path(preset).rglob("*") if path.is_file())
     for path in paths if Path(preset).is_dir() else []:
-        if path.stat().st_size <= MAX_SOURCE_BYTES:
+        is_small = path.stat().st_size <= MAX_SOURCE_BYTES
+        if is_small or with_weights:
             digest.update(path.relative_to(preset).as_posix().encode())
-            digest.update(path.read_bytes())
+            digest.update(path.read_bytes() if is_small else str(checksum_of(path)).encode())
     return digest.hexdigest() if Path(preset).is_dir() else ""

@@ -5,17 +5,20 @@ classifier reads.
 from tuning.models.bilstm_pooling import bilstm_features
 from tuning.models.classifier import TrainingOptions, words_classifier
 from tuning.models.cnn import cnn_features
+from tuning.models.features import features_classifier
 from tuning.models.gru import gru_features
 from tuning.models.lstm import lstm_classifier
 from tuning.models.mean_embedding import mean_features
 from tuning.models.ngrams import fit_linear_model, fit_ratios, ngram_classifier
-from tuning.models.transformer import fit_schedule, transformer_classifier
+from tuning.models.transformer import encoder_width, fit_schedule, transformer_classifier
 from tuning.models.wide_deep import wide_deep_classifier
 
 __all__ = [
     "TrainingOptions",
     "bilstm_features",
     "cnn_features",
+    "encoder_width",
+    "features_classifier",
     "fit_linear_model",
     "fit_ratios",
     "fit_schedule",

@@ -1,7 +1,9 @@
 """A pretrained text encoder of KerasHub, fine-tuned with a layer on the mean of its tokens."""
 
+import contextlib
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -101,18 +103,12 @@ def transformer_classifier(
     encoder = load_encoder(preset)
     freeze(encoder, frozen_share)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
-    is_token = keras.ops.not_equal(tokens, 0)
-    ids = keras.ops.maximum(keras.ops.subtract(tokens, 1), 0)
-    of_encoder = {"token_ids": ids, "padding_mask": keras.ops.cast(is_token, "int32")}
-    if "segment_ids" in encoder.input:
-        of_encoder["segment_ids"] = keras.ops.zeros_like(ids)
-    features = mean_over_words(encoder(of_encoder), keras.ops.expand_dims(is_token, -1))
-    features = keras.layers.Dropout(dropout)(features)
+    features = keras.layers.Dropout(dropout)(mean_of_tokens(encoder, tokens))
     inputs, logits = tokens, keras.layers.Dense(1 if n_classes == 2 else n_classes)(features)
     if ngram_vocab_size:
         ngrams = keras.Input((None,), dtype="int32", name="ngrams")
         wide = ngram_logits(ngrams, vocab_size=ngram_vocab_size, n_outputs=logits.shape[-1])
-        inputs, logits = [tokens, ngrams], _with_votes(logits, wide, share=ngram_share)
+        inputs, logits = [tokens, ngrams], with_votes(logits, wide, share=ngram_share)
     model = keras.Model(inputs, class_activation(n_classes)(logits), name="transformer")
     for name in (WEIGHTS, LOGITS) if ngram_vocab_size else ():
         model.get_layer(name).trainable = False
@@ -125,7 +121,7 @@ def transformer_classifier(
     return model
 
 
-def _with_votes(logits: Any, wide: Any, *, share: float) -> Any:
+def with_votes(logits: Any, wide: Any, *, share: float) -> Any:
     """Return the logits of an encoder in training, and in a prediction their mean with the logits
     `wide`, whose weight is `share`.
     """
@@ -144,6 +140,28 @@ def load_encoder(preset: str) -> keras.Model:
     """Return the encoder of a preset with its weights. It maps a dictionary of ids, a padding mask
     and, for some presets, segments to a vector for each token.
     """
+    with _loading(preset) as keras_hub:
+        encoder = keras_hub.models.Backbone.from_preset(preset)
+    if isinstance(encoder.output, dict):
+        # BERT also returns a vector of the whole text, from a layer that would not be trained.
+        encoder = keras.Model(encoder.input, encoder.output["sequence_output"], name=encoder.name)
+    return encoder
+
+
+def encoder_width(preset: str) -> int:
+    """Return the width of the vectors of a preset's encoder, whose weights are not read."""
+    with _loading(preset) as keras_hub:
+        # KerasHub has no public function for a configuration. An encoder without its weights would
+        # draw from the random numbers with which the model begins.
+        loader = keras_hub.src.utils.preset_utils.get_preset_loader(preset)
+        if converter := getattr(loader, "converter", None):  # of a Hugging Face model
+            return int(converter.convert_backbone_config(loader.config)["hidden_dim"])
+        return int(loader.config["config"]["hidden_dim"])
+
+
+@contextlib.contextmanager
+def _loading(preset: str) -> Iterator[Any]:
+    """Yield KerasHub, and name the preset in its errors."""
     try:
         import keras_hub
     except ImportError as error:
@@ -152,16 +170,34 @@ def load_encoder(preset: str) -> keras.Model:
             f" `{install('pretrained')}`."
         ) from error
     try:
-        encoder = keras_hub.models.Backbone.from_preset(preset)
+        yield keras_hub
     except Exception as error:  # Its sources raise errors of files, HTTP and sockets.
         raise SpaceError(
             f"KerasHub must be able to load the preset {preset!r}; loading it gave"
             f" {type(error).__name__}: {first_line(error)}"
         ) from error
-    if isinstance(encoder.output, dict):
-        # BERT also returns a vector of the whole text, from a layer that would not be trained.
-        encoder = keras.Model(encoder.input, encoder.output["sequence_output"], name=encoder.name)
-    return encoder
+
+
+def mean_of_tokens(encoder: keras.Model, tokens: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the mean of an encoder's vectors of the tokens of a text, float32 (batch, width).
+
+    `tokens` is int32 (batch, length): the ids of the preset's tokenizer, each plus one, and 0 for
+    padding, on which the mean does not depend.
+    """
+    ops = keras.ops
+    is_token = ops.not_equal(tokens, 0)
+    ids = ops.maximum(ops.subtract(tokens, 1), 0)
+    of_encoder = {"token_ids": ids, "padding_mask": ops.cast(is_token, "int32")}
+    if "segment_ids" in encoder.input:
+        of_encoder["segment_ids"] = ops.zeros_like(ids)
+    return mean_over_words(encoder(of_encoder), ops.expand_dims(is_token, -1))
+
+
+def frozen_encoder(preset: str) -> keras.Model:
+    """Return the encoder of a preset as a model from "tokens" to the mean of their vectors."""
+    encoder = load_encoder(preset)
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    return keras.Model(tokens, mean_of_tokens(encoder, tokens), name="encoder")
 
 
 def freeze(encoder: keras.Model, share: float) -> None:

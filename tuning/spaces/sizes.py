@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import SpaceError
-from tuning.inputs.kinds import KINDS, require_readable
+from tuning.inputs.kinds import FEATURES, KINDS, require_readable
 from tuning.spaces.models import (
     embeddings_of_ids,
     names_of_inputs,
@@ -87,7 +87,8 @@ def sizes_of_model(model: Any) -> ModelSizes:
             "The input of a model must be token ids of shape (length,), or one text; this model's"
             f" input has the shape {large.shape[1:]}. Let an Embedding give the vectors."
         )
-    refuse_vectors(model)
+    if FEATURES.name not in names:
+        refuse_vectors(model)
     inputs = [tensor for tensor in tensors if len(tensor.shape) == 2]
     length = inputs[0].shape[1] if len(inputs) == 1 else None
     n_rows = min((layer.input_dim for layer in embeddings_of_ids(model)), default=None)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from keras.src.models.functional import Functional
 
 from tuning.errors import SpaceBug
-from tuning.inputs.kinds import IDS, KINDS, TEXTS, kind_of, require_readable
+from tuning.inputs.kinds import FEATURES, IDS, KINDS, TEXTS, kind_of, require_readable
 from tuning.padding import check
 from tuning.padding.packing import packed
 from tuning.spaces.models import names_of_inputs, takes_texts
@@ -40,8 +40,9 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
 
     A model whose layers form a graph and that has an input named "ngrams" takes the n-grams of a
     text, and may take its token ids, or the tokens of a preset, as a second input. A model with an
-    input named "tokens" takes the tokens of a preset. A model whose input is strings takes the
-    texts. Every other model takes token ids.
+    input named "tokens" takes the tokens of a preset, and with "features" what the preset's encoder
+    gives for them. A model whose input is strings takes the texts. Every other model takes token
+    ids.
     """
     if takes_texts(model):
         return (TEXTS.name,)
@@ -51,7 +52,7 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     names = names_of_inputs(model)
     require_readable(names)
     for name, tensor in zip(names, model.inputs, strict=True):
-        if kind_of(name) is not IDS and tensor.shape[1:] != (None,):
+        if kind_of(name) not in (IDS, FEATURES) and tensor.shape[1:] != (None,):
             raise SpaceBug(
                 f"The input named {name!r} must have the shape (None,), because the number of"
                 f" {name} differs between texts; this input has the shape {tensor.shape[1:]}.",

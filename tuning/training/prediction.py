@@ -32,23 +32,25 @@ def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTex
     kinds = {name: kind_of(name) for name in checked_inputs(model, values)}
     # No other input than token ids reads the answer.
     trims = IDS in kinds.values() and model.jit_compile is not True and ignores_padding(model)
+    shapes = _shapes(model)
     return View(
         {
-            name: kind.view(texts, values, shape=_shape(model), ignores_padding=trims)
-            for name, kind in kinds.items()
+            name: kind.view(texts, values, shape=shape, ignores_padding=trims)
+            for (name, kind), shape in zip(kinds.items(), shapes, strict=False)
         }
     )
 
 
 def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, ...]:
     names = input_names(model)
+    read = {name for kind in map(kind_of, names) for name in kind.hyperparameters}
     for kind in KINDS.values():
-        if kind.declared_by in values and not {kind.name, TEXTS.name}.intersection(names):
+        if kind.declared_by in values and TEXTS.name not in names and kind.declared_by not in read:
             raise SpaceBug(
                 f"A space must declare {kind.declared_by!r} only for models that take {kind.what};"
                 f" this configuration declares {kind.declared_by!r}, but its model has no input"
-                f" named {kind.name!r}. Make the model with keras.Input((None,), dtype='int32',"
-                f" name={kind.name!r}); a model with its own call takes token ids only.",
+                f" named {kind.name!r}. Make the model with keras.Input(…, name={kind.name!r}); a"
+                " model with its own call takes token ids only.",
                 traceback="",
             )
     for kind in map(kind_of, names):
@@ -61,10 +63,9 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
     return names
 
 
-def _shape(model: keras.Model) -> Shape:
-    """Return the shape of a text in a model's first input; () if the model declares none."""
-    inputs = getattr(model, "inputs", None) or []
-    return tuple(inputs[0].shape[1:]) if inputs else ()
+def _shapes(model: keras.Model) -> list[Shape]:
+    """Return the shape of a text in each of a model's inputs; () if the model declares none."""
+    return [tuple(tensor.shape[1:]) for tensor in getattr(model, "inputs", None) or []] or [()]
 
 
 def example_input(model: keras.Model, values: Mapping[str, Any], *, n_rows: int) -> Batch:
@@ -74,10 +75,8 @@ def example_input(model: keras.Model, values: Mapping[str, Any], *, n_rows: int)
     n_tokens = int(values.get("sequence_length", N_TOKENS))
     return as_input(
         {
-            name: kind_of(name).example(
-                values, shape=_shape(model), n_rows=n_rows, n_tokens=n_tokens
-            )
-            for name in input_names(model)
+            name: kind_of(name).example(values, shape=shape, n_rows=n_rows, n_tokens=n_tokens)
+            for name, shape in zip(input_names(model), _shapes(model), strict=False)
         }
     )
 

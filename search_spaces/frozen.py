@@ -1,0 +1,83 @@
+"""The default with `--preset`: n-grams, a pretrained encoder that is not trained, and both. The
+encoder reads every text once, before the search; a trial trains a head on what it gave.
+"""
+
+import keras
+import keras_tuner
+import numpy as np
+import tensorflow as tf
+
+from tuning.models import (
+    TrainingOptions,
+    features_classifier,
+    fit_linear_model,
+    ngram_classifier,
+)
+
+# Architectures by what they read.
+NGRAMS = ["ngrams", "both"]
+FEATURES = ["features", "both"]
+
+
+class Frozen(keras_tuner.HyperModel):
+    """N-grams, features of a pretrained encoder, and both. `adapt` fits the n-grams."""
+
+    starting_points = (
+        {"architecture": "both"},
+        {"architecture": "both", "ngram_share": 0.7},
+        {"architecture": "features"},
+    )
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        hp.Choice("architecture", ["ngrams", "features", "both"], default="ngrams")
+        with hp.conditional_scope("architecture", NGRAMS):
+            hp.Int("ngrams", 1, 3, default=3)
+            hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
+            hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=10.0)
+            hp.Choice("ngram_weighting", ["log_count_ratios", "inverse_document_frequencies"])
+        with hp.conditional_scope("architecture", FEATURES):
+            hp.Fixed("preset", "bert_small_en_uncased")
+            hp.Fixed("feature_length", 128)
+            hp.Choice("units", [0, 128, 256, 512], default=256)
+            hp.Float("dropout", 0.0, 0.7, step=0.1, default=0.5)
+        with hp.conditional_scope("architecture", ["both"]):
+            hp.Float("ngram_share", 0.2, 0.8, step=0.1, default=0.5)
+        hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=2e-3)
+        hp.Choice("batch_size", [32, 64, 128], default=64)
+        hp.Fixed("n_classes", 2)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        architecture, n_classes = hp.get("architecture"), hp.get("n_classes")
+        training = TrainingOptions(learning_rate=hp.get("learning_rate"))
+        if architecture == "ngrams":
+            vocab_size = hp.get("ngram_vocab_size")
+            return ngram_classifier(vocab_size=vocab_size, n_classes=n_classes, training=training)
+        return features_classifier(
+            hp.get("preset"),
+            units=hp.get("units"),
+            dropout=hp.get("dropout"),
+            ngram_vocab_size=hp.get("ngram_vocab_size") if architecture == "both" else 0,
+            ngram_share=hp.get("ngram_share") if architecture == "both" else 0.0,
+            n_classes=n_classes,
+            training=training,
+        )
+
+    def adapt(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        x: tf.data.Dataset,
+        y: np.ndarray,
+    ) -> None:
+        if hp.get("architecture") in NGRAMS:
+            fit_linear_model(
+                model,
+                x.as_numpy_iterator(),
+                y,
+                c=hp.get("ngram_c"),
+                n_classes=hp.get("n_classes"),
+                weighting=hp.get("ngram_weighting"),
+            )
+
+
+hypermodel = Frozen(name="frozen")

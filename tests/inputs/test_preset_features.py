@@ -1,0 +1,162 @@
+"""Features of a corpus: computed once for a preset and a length, again if either changes."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.presets import call_in_this_process, fetch_in_this_process
+from tests.texts import make_reviews, splits_of
+from tuning.errors import SpaceBug, SpaceError, StorageError
+from tuning.inputs import preset_features, preset_tokens
+from tuning.inputs.corpus import Corpus, build_corpus
+from tuning.inputs.encoder_tokens import TokenView
+from tuning.inputs.kinds import FEATURES
+from tuning.inputs.preset_features import build_features
+from tuning.inputs.preset_tokens import build_tokens
+from tuning.processes import ChildFailed
+
+SPLITS = {
+    name: make_reviews(n, seed=n)["review_body"].tolist()
+    for name, n in (("train", 40), ("validation", 20), ("test", 10))
+}
+LENGTH = 12
+
+
+@pytest.fixture
+def preset(tiny_preset: Path, tmp_path: Path) -> str:
+    return str(shutil.copytree(tiny_preset, tmp_path / "preset"))
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the work of the child processes be done here, and return the presets that were read."""
+    presets: list[str] = []
+
+    def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        presets.append(arguments[0])
+        return call_in_this_process(function, *arguments, **options)
+
+    monkeypatch.setattr(preset_tokens, "fetch_preset", fetch_in_this_process)
+    monkeypatch.setattr(preset_features, "run_child", call)
+    return presets
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, preset: str, calls: list[str]) -> Corpus:
+    corpus = build_corpus(tmp_path / "abc", splits_of(*SPLITS.values()))
+    build_tokens(corpus, preset, texts=lambda: SPLITS)
+    return corpus
+
+
+def features_of(corpus: Corpus, split: str, preset: str, length: int = LENGTH) -> np.ndarray:
+    stored: Any = corpus.split(split).texts.others[f"features of {preset}, {length} tokens"]
+    return np.array(stored.values)  # a copy: the file may change
+
+
+def test_features_are_the_mean_of_what_the_encoder_gives_for_each_token(
+    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras_hub
+
+    monkeypatch.setattr(preset_features, "BATCH_TEXTS", 7)
+    monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
+    build_features(corpus, preset, length=LENGTH)
+    encoder = keras_hub.models.Backbone.from_preset(preset)
+    tokens: Any = corpus.split("train").texts.others[f"tokens of {preset}"]
+    for row, features in enumerate(features_of(corpus, "train", preset)):
+        ids = TokenView(tokens, LENGTH, "middle").batch(np.array([row])) - 1
+        of_text = {"token_ids": ids, "padding_mask": ids >= 0, "segment_ids": 0 * ids}
+        vectors = encoder(of_text)["sequence_output"]
+        np.testing.assert_allclose(features, keras.ops.mean(vectors[0], axis=0), atol=1e-5)
+
+
+def test_features_are_built_once_for_each_length(
+    corpus: Corpus, preset: str, calls: list[str]
+) -> None:
+    for length in (LENGTH, LENGTH, 6):
+        build_features(corpus, preset, length=length)
+    assert calls == [preset, preset]
+    assert not np.allclose(
+        features_of(corpus, "test", preset), features_of(corpus, "test", preset, length=6)
+    )
+
+
+@pytest.mark.parametrize("change", ["weights", "damage"])
+def test_features_are_built_again_if_weights_or_files_have_changed(
+    corpus: Corpus, preset: str, change: str, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preset_tokens, "MAX_SOURCE_BYTES", 5_000)  # Weights are large files.
+    build_features(corpus, preset, length=LENGTH)
+    before = features_of(corpus, "test", preset)
+    if change == "weights":
+        import keras_hub
+
+        backbone = keras_hub.models.Backbone.from_preset(preset)
+        backbone.weights[0].assign(backbone.weights[0] + 1.0)
+        backbone.save_weights(Path(preset) / "model.weights.h5")
+    else:
+        (path,) = corpus.features_dir.glob("*/test.bin")
+        path.write_bytes(path.read_bytes()[:-8])
+        assert list(corpus.split("test").texts.others) == [f"tokens of {preset}"]
+    build_features(corpus, preset, length=LENGTH)
+    assert len(calls) == 2
+    assert np.allclose(features_of(corpus, "test", preset), before) == (change == "damage")
+
+
+def test_interrupted_build_goes_on_after_the_last_whole_block(
+    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
+    build_features(corpus, preset, length=LENGTH)
+    expected = features_of(corpus, "train", preset)
+    (folder,) = corpus.features_dir.glob("*-12")
+    shutil.rmtree(folder)
+    original = preset_features._Encoder.features_of
+
+    def interrupted(self: Any, texts: Any, rows: Any, *, length: int) -> Any:
+        if rows[0] == 32:  # the third block of the training split
+            raise KeyboardInterrupt
+        return original(self, texts, rows, length=length)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preset_features._Encoder, "features_of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build_features(corpus, preset, length=LENGTH)
+    assert list(corpus.split("train").texts.others) == [f"tokens of {preset}"]
+    unfinished = folder.with_name(f"{folder.name}.tmp")
+    shutil.copy(unfinished / "train.bin", unfinished / "test.bin")  # whole, if it were read
+    assert list(corpus.split("test").texts.others) == [f"tokens of {preset}"]
+    (unfinished / "test.bin").unlink()
+    with (unfinished / "train.bin").open("r+b") as file:
+        file.write(np.full(16, 7.0, np.float32).tobytes())  # in the first block, which stays
+        file.seek(0, 2)
+        file.write(b"half a block")
+    build_features(corpus, preset, length=LENGTH)
+    features = features_of(corpus, "train", preset)
+    np.testing.assert_array_equal(features[0], np.full(16, 7.0))
+    np.testing.assert_allclose(features[1:], expected[1:], atol=1e-5)
+
+
+def test_view_needs_the_features_and_a_model_of_their_width(corpus: Corpus, preset: str) -> None:
+    values = {"preset": preset, "feature_length": LENGTH}
+    with pytest.raises(StorageError, match="must contain the features"):
+        FEATURES.view(corpus.split("test").texts, values, shape=(16,), ignores_padding=False)
+    build_features(corpus, preset, length=LENGTH)
+    with pytest.raises(SpaceBug, match=r"must have the shape \(16,\)"):
+        FEATURES.view(corpus.split("test").texts, values, shape=(5,), ignores_padding=False)
+
+
+def test_failed_child_is_one_sentence(
+    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise ChildFailed("its process ended with signal 9")
+
+    monkeypatch.setattr(preset_features, "run_child", fail)
+    with pytest.raises(SpaceError, match="its process ended with signal 9"):
+        build_features(corpus, preset, length=LENGTH)

@@ -1,0 +1,154 @@
+"""Features: what a pretrained encoder that is not trained gives for a text, computed once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.errors import SpaceBug, StorageError
+from tuning.inputs.contract import (
+    Input,
+    InputView,
+    ModelInput,
+    Preparation,
+    Rows,
+    Shape,
+    Stored,
+    TokenizedTexts,
+    Values,
+)
+from tuning.inputs.encoder_tokens import EncoderTokens
+
+if TYPE_CHECKING:
+    from tuning.inputs.corpus import Corpus
+
+# The part of a long text that an encoder does not read. Both ends tell more than one of them (Sun
+# et al. 2019, "How to Fine-Tune BERT for Text Classification?").
+TRUNCATING = "middle"
+
+
+@dataclass(frozen=True)
+class FeatureTexts:
+    """The features of n texts, float32 (n, width)."""
+
+    values: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(np.concatenate([self.values, other.values]))
+
+    def rows(self, rows: Rows) -> Self:
+        return type(self)(self.values[rows])
+
+
+@dataclass(frozen=True)
+class FeatureView(InputView):
+    """The features of texts, which all trials with one preset and length share."""
+
+    texts: FeatureTexts
+    dtype: ClassVar[str] = "float32"
+
+    @property
+    def fixed_width(self) -> int:
+        return int(self.texts.values.shape[1])
+
+    def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        return np.ones(len(rows), dtype=np.int64)
+
+    def width(self, rows: Rows) -> int:
+        return self.fixed_width
+
+    def batch(self, rows: Rows) -> npt.NDArray[np.float32]:
+        return self.texts.values[rows]
+
+
+class Features(Input):
+    """An input named "features". An export has the encoder below the model, and takes tokens."""
+
+    name = key = "features"
+    hyperparameters = ("preset", "feature_length")
+    declared_by = "feature_length"
+    what = "the features of a preset"
+
+    def key_of(self, preset: str, length: int) -> str:
+        return f"{self.key} of {preset}, {length} tokens"
+
+    def prepare(self, data: Preparation) -> None:
+        from tuning.inputs.preset_features import build_features
+
+        items = [item for item in data.space.hyperparameters if item.name == self.declared_by]
+        lengths = {int(length) for item in items for length in item.choices or [item.default]}
+        for preset in data.space.presets if self.is_taken_by(data.space) else []:
+            for length in sorted(lengths):
+                build_features(data.corpus, preset, length=length, progress=data.progress)
+
+    def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
+        from tuning.inputs.preset_features import map_features
+
+        stored: dict[str, Stored] = {}
+        # The names end with the length; unfinished folders have other names.
+        for folder in sorted(corpus.features_dir.glob("*[0-9]")):
+            with contextlib.suppress(OSError, ValueError, StorageError):
+                card, values = map_features(corpus, folder, split)
+                stored[self.key_of(card.preset, card.length)] = FeatureTexts(values)
+        return stored
+
+    def view(
+        self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
+    ) -> InputView:
+        preset, length = str(values["preset"]), int(values["feature_length"])
+        stored = texts.others.get(self.key_of(preset, length))
+        if not isinstance(stored, FeatureTexts):
+            raise StorageError(
+                "The cache of the tokenized data must contain the features of the preset"
+                f" {preset!r}, which were removed. Search again to build them."
+            )
+        view = FeatureView(stored)
+        if shape not in ((), view.shape):
+            raise SpaceBug(
+                f"The input named 'features' must have the shape {view.shape}, the width of the"
+                f" preset {preset!r}; this input has the shape {shape}. Take the width from"
+                " encoder_width(preset) of tuning.models.",
+                traceback="",
+            )
+        return view
+
+    def example(
+        self, values: Values, *, shape: Shape, n_rows: int, n_tokens: int
+    ) -> npt.NDArray[Any]:
+        return np.zeros((n_rows, *(size or 1 for size in shape)), dtype=np.float32)
+
+    def is_in(self, inputs: ModelInput) -> bool:
+        return False
+
+    def describe(self, values: Values) -> dict[str, Any]:
+        return {
+            "preset": str(values["preset"]),
+            "sequence_length": int(values["feature_length"]),
+            "truncating": TRUNCATING,
+        }
+
+    def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> Any:
+        return EncoderTokens().vocabulary(corpus, inputs)
+
+    def layers(self, text: Any, vocabulary: Any, inputs: ModelInput) -> Any:
+        """Return the features of the symbolic tensor of a text's tokens."""
+        from tuning.models.transformer import frozen_encoder
+
+        return frozen_encoder(inputs.preset)(text)
+
+    def encode(
+        self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
+    ) -> dict[str, Stored]:
+        from tuning.inputs.preset_features import encode_features
+
+        length = inputs.sequence_length
+        values = encode_features(inputs.preset, vocabulary, texts, length=length)
+        return {self.key_of(inputs.preset, length): FeatureTexts(values)}

@@ -1,0 +1,58 @@
+"""A head on the features of a pretrained encoder that is not trained."""
+
+import keras
+
+from tuning.models.classifier import (
+    DEFAULT_TRAINING,
+    TrainingOptions,
+    class_activation,
+    compile_classifier,
+)
+from tuning.models.ngrams import LOGITS, WEIGHTS, ngram_logits
+from tuning.models.transformer import encoder_width, with_votes
+
+
+def features_classifier(
+    preset: str,
+    *,
+    units: int = 0,
+    dropout: float = 0.0,
+    ngram_vocab_size: int = 0,
+    ngram_share: float = 0.5,
+    n_classes: int = 2,
+    training: TrainingOptions = DEFAULT_TRAINING,
+) -> keras.Model:
+    """Return a compiled classifier of features, with n-grams beside them as in
+    `transformer_classifier`.
+
+    The input "features" is float32 (batch, width): the mean of the vectors that the encoder of the
+    preset gives for the tokens of a text. The second input is "ngrams", if `ngram_vocab_size` is
+    not 0.
+
+    Args:
+        preset: a folder, an address, or a name in KerasHub's list. Only its width is read.
+        units: number of units of a hidden layer; 0 for none.
+        dropout: share of the columns before the last layer that is dropped in training.
+        ngram_vocab_size: number of n-gram ids, padding and unknown included; 0 for a model without
+            n-grams.
+        ngram_share: weight of the logits of the n-grams, from 0 to 1.
+        n_classes: number of classes.
+        training: learning rate, label smoothing, weight decay and moving average.
+
+    Raises:
+        SpaceError: KerasHub is not installed, or can't load the preset.
+    """
+    features = keras.Input((encoder_width(preset),), name="features")
+    x = keras.layers.LayerNormalization(center=False, scale=False)(features)
+    if units:
+        x = keras.layers.Dense(units, activation="relu")(x)
+    x = keras.layers.Dropout(dropout)(x)
+    inputs, logits = features, keras.layers.Dense(1 if n_classes == 2 else n_classes)(x)
+    if ngram_vocab_size:
+        ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+        wide = ngram_logits(ngrams, vocab_size=ngram_vocab_size, n_outputs=logits.shape[-1])
+        inputs, logits = [ngrams, features], with_votes(logits, wide, share=ngram_share)
+    model = keras.Model(inputs, class_activation(n_classes)(logits), name="features")
+    for name in (WEIGHTS, LOGITS) if ngram_vocab_size else ():
+        model.get_layer(name).trainable = False
+    return compile_classifier(model, n_classes=n_classes, training=training)
