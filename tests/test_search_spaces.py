@@ -16,9 +16,8 @@ from tests.paths import ROOT
 from tuning.documents import structure, unstructure
 from tuning.spaces.files import list_spaces
 from tuning.spaces.hyperparameters import defaults, from_params, suggest
-from tuning.spaces.loading import GAINED, SearchSpace, build, declare, load_hypermodel
+from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
 from tuning.spaces.ranges import REQUIRED, Hyperparameter, Value, Values
-from tuning.spaces.starting_points import with_choice
 from tuning.training.architecture import input_names
 
 FILES = sorted((ROOT / "search_spaces").glob("*.py"))
@@ -226,12 +225,3 @@ def test_default_space_begins_with_the_notebooks_model_and_models_of_each_kind()
     starts = [point["architecture"] for point in hypermodel.starting_points]
     # N-grams beside a network begin with both networks.
     assert sorted(["lstm", *starts]) == sorted([*kinds, "wide_deep"])
-
-
-def test_default_space_trains_the_trials_of_studies_that_it_has_outgrown() -> None:
-    hypermodel = load_hypermodel(ROOT / "search_spaces" / "reviews.py")
-    items = hyperparameters_of(ROOT / "search_spaces" / "reviews.py")
-    older = [item for item in items if item.name not in GAINED]
-    values = with_choice({}, older, {"architecture": "ngrams", "ngram_vocab_size": 20_000})
-    hp, _ = build(hypermodel, values, known=[item.name for item in older])
-    assert hp.get("ngram_weighting") == "log_count_ratios"

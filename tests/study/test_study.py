@@ -12,7 +12,6 @@ from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
-from tuning.spaces.ranges import Hyperparameter
 from tuning.study.storage import hide_password, missing_file, open_storage
 from tuning.study.study import load_study, open_study, read_record, recorded_space
 
@@ -114,18 +113,6 @@ def test_open_study_refuses_another_and_shows_both_sides(
     assert all(side in str(refused.value) for side in both_sides)
     assert "(study)" in str(refused.value)
     assert read_record(results.study("s")).config == CONFIG
-
-
-def test_study_goes_on_without_a_hyperparameter_that_its_space_has_gained(
-    results: ResultsDir,
-) -> None:
-    choices = ("log_count_ratios", "inverse_document_frequencies")
-    gained = Hyperparameter(
-        name="ngram_weighting", kind="choice", default=choices[0], choices=choices
-    )
-    opened(results)
-    opened(results, space=replace(SPACE, hyperparameters=(*SPACE.hyperparameters, gained)))
-    assert recorded_space(results.study("s")) == SPACE
 
 
 def test_open_study_refuses_a_stored_study_without_its_folder(results: ResultsDir) -> None:

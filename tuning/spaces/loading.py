@@ -53,9 +53,6 @@ if TYPE_CHECKING:
     import keras
     import keras_tuner
 
-# Hyperparameters that spaces of this program have gained. A study that began without them goes on
-# without them: its trials have their defaults.
-GAINED = ("ngram_weighting",)
 # Number of tokens of a text with which an own `fit` is tried before the data are known.
 N_TRIED_TOKENS = 8
 MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
@@ -404,14 +401,7 @@ def build(
     return hp, model
 
 
-def as_recorded(now: SearchSpace, recorded: SearchSpace) -> SearchSpace:
-    """Return a declared space without the hyperparameters of `GAINED` that a study has not."""
-    kept = [i for i in now.hyperparameters if i.name not in GAINED or recorded.declares(i.name)]
-    return replace(now, hyperparameters=tuple(kept))
-
-
 def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, doing: str) -> None:
-    now = as_recorded(now, recorded)
     if now.fingerprint != recorded.fingerprint:
         raise SpaceError(
             f"{doing} must use the space of its search; {path.name} was {recorded.fingerprint} then"
@@ -420,10 +410,8 @@ def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, d
 
 
 def check_declared(hp: Any, known: Sequence[str]) -> None:
-    """Refuse hyperparameters that are neither in `known` nor in `GAINED`; an empty `known` allows
-    any name.
-    """
-    late = sorted({item.name for item in hp.space} - {*known, *GAINED}) if known else []
+    """Refuse hyperparameters that are not in `known`; an empty `known` allows any name."""
+    late = sorted({item.name for item in hp.space} - set(known)) if known else []
     if late:
         raise SpaceBug(
             f"Every hyperparameter must be declared before the search; {', '.join(late)} appeared"

@@ -26,7 +26,7 @@ from tuning.config import StudyConfig, differences
 from tuning.documents import unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir
-from tuning.spaces.loading import SearchSpace, as_recorded
+from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import FIRST_COORDINATOR, has_begun, identify
 from tuning.study.samplers import make_pruner
 from tuning.study.storage import (
@@ -140,8 +140,6 @@ def open_study(
     storage_url: str,
 ) -> optuna.Study:
     folder = results.study(config.study)
-    if folder.config_path.exists():
-        space = as_recorded(space, recorded_space(folder))
     now = StudyIdentity(
         config=config, data_fingerprint=data_fingerprint, space_fingerprint=space.fingerprint
     )
