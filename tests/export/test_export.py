@@ -1,6 +1,7 @@
 """Exports of a finished study: the folder `best/` and predictions with it."""
 
 import copy
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras_tuner
 import numpy as np
 import pytest
 
@@ -35,6 +37,9 @@ from tuning.export.retraining import Retraining, Trained, retrain
 from tuning.inference.load import classify, load
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
+from tuning.inputs.corpus import open_corpus
+from tuning.inputs.ngrams import NgramView, ngrams_of
+from tuning.models import fit_linear_model
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
@@ -306,6 +311,39 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(
     assert trained.epochs == epochs
     expected = {5: [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 0.25: [0.0, 1.0], 0: [0.0]}[epochs]
     assert [*dict.fromkeys(shares)] == pytest.approx(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_fitted_model_is_exported_without_training(
+    run_cli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trial 1 is a logistic regression on n-grams, which its training does not improve."""
+    for name in ("tiny.py", "reviews.csv"):
+        shutil.copy(ROOT / "tests" / "fixtures" / "study_9520875" / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    flags = ("--space", "tiny.py", "--data", "reviews.csv", "--epochs", 2, "--workers", 1)
+    assert run_cli("tune", "--study", "s", *flags, "--n-trials", 2, "--no-confirm").code == 0
+    assert run_cli("export-best", "--study", "s", "--trial", 1).code == 0
+    folder = ResultsDir(tmp_path / "results").study("s")
+    manifest = json.loads((folder.best_dir / "export.json").read_text(encoding="utf-8"))
+    assert manifest["epochs"] == 0
+    hp = keras_tuner.HyperParameters()
+    for name, value in manifest["hyperparameters"].items():
+        hp.Fixed(name, value)
+    model = load_hypermodel(tmp_path / "tiny.py").build(hp)
+    corpus = open_corpus(next((tmp_path / "results" / "cache").iterdir()))
+    train, test = corpus.split("train") + corpus.split("validation"), corpus.split("test")
+    order, vocab_size = hp.get("ngrams"), hp.get("ngram_vocab_size")
+    of_train, of_test = (
+        NgramView(ngrams_of(texts), order=order, vocab_size=vocab_size).batch(np.arange(len(texts)))
+        for texts in (train.texts, test.texts)
+    )
+    fit_linear_model(model, [of_train], train.labels, c=hp.get("ngram_c"))
+    exported = read_predictions(folder.test_predictions_path, TWO)
+    assert exported is not None
+    expected = np.asarray(model.predict_on_batch(of_test))[:, 0]
+    np.testing.assert_allclose(exported.probabilities[:, 1], expected, atol=1e-5)
 
 
 @pytest.mark.slow

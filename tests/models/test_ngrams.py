@@ -92,17 +92,23 @@ def test_logit_is_the_sum_of_the_weights_over_the_root_of_their_number() -> None
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
-def test_fitted_model_of_unit_length_is_the_tuned_linear_model(n_classes: int) -> None:
+@pytest.mark.parametrize("weighting", Weighting)
+def test_fitted_model_of_unit_length_is_the_tuned_linear_model(
+    weighting: Weighting, n_classes: int
+) -> None:
     """The same n-grams, C and weighting give the same logits, from which the linear model makes
     probabilities of several classes in another way, of the same order.
     """
     texts, labels = random_texts(200, n_classes=n_classes)
     model = ngram_classifier(vocab_size=40, unit_length=True, n_classes=n_classes)
-    fit_linear_model(model, [texts[:70], texts[70:]], labels, c=10.0, n_classes=n_classes)
+    own = WEIGHTINGS[weighting is Weighting.RARITY]
+    fit_linear_model(
+        model, [texts[:70], texts[70:]], labels, c=10.0, n_classes=n_classes, weighting=own
+    )
     stored = IdTexts(texts[texts != 0], np.cumsum([0, *np.count_nonzero(texts, axis=1)]))
     columns = np.arange(40) >= 2
     matrix = indicators(stored, columns)
-    linear = fit(matrix, labels, columns, NgramSettings(1, Weighting.RATIOS, 10.0))
+    linear = fit(matrix, labels, columns, NgramSettings(1, weighting, 10.0))
     expected = linear.probabilities(matrix, n_classes=n_classes)
     outputs = np.asarray(model.predict_on_batch(texts))
     if n_classes == 2:
