@@ -33,7 +33,7 @@ def test_study_config_round_trips_through_json(config: StudyConfig) -> None:
 def test_study_config_defaults_are_the_baseline() -> None:
     config = StudyConfig(study="s")
     names = (config.space, config.metric, config.sampler, config.pruner)
-    assert names == ("reviews", "val_accuracy", "tpe", "asha")
+    assert names == ("reviews", "val_accuracy", "auto", "asha")
     assert (config.train.epochs, config.train.batch_size) == (5, 128)
     assert (config.data.data, config.data.positive_from) == ("movie_reviews", 3.0)
 

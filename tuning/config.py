@@ -17,7 +17,7 @@ from tuning.metrics import DEFAULT_TARGET, METRICS, OBJECTIVES, objectives_of, s
 if TYPE_CHECKING:
     import pandas as pd
 
-SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
+SAMPLERS = ("auto", "tpe", "random", "cmaes", "grid", "qmc")
 PRUNERS = ("asha", "hyperband", "median", "none")
 POOLS = ("process", "ray")
 DEFAULT_TRIALS = 20
@@ -289,7 +289,7 @@ class StudyConfig:
     costs: tuple[str, ...] = ()
     max_parameters: int | None = None
     max_latency_ms: float | None = None
-    sampler: str = "tpe"
+    sampler: str = "auto"
     pruner: str = "asha"
     seed: int = 0
     preset: str | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -327,7 +327,7 @@ class StudyConfig:
             )
         if self.costs and self.sampler == "cmaes":
             raise ArgumentError(
-                "sampler must be tpe, random, grid or qmc in a study of several objectives;"
+                "sampler must be auto, tpe, random, grid or qmc in a study of several objectives;"
                 " received 'cmaes'."
             )
 

@@ -676,7 +676,7 @@ def numbers(run: Run) -> list[int | None]:
     return [trial.user_attrs.get("starting_point") for trial in run.trials]
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "qmc"])
+@pytest.mark.parametrize("sampler", ["random", "auto", "tpe", "cmaes", "qmc"])
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_starting_points_are_trained_right_after_the_baseline(
     n_workers: int, sampler: str, make: Make

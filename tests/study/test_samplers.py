@@ -1,16 +1,23 @@
 """Samplers and pruners by name, the indices of draws, and the trials that TPE fits."""
 
+from typing import Any
+
 import numpy as np
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tests.studies import SPACE
+from tests.studies import MANY_SPACE, SPACE
 from tuning.config import PRUNERS, SAMPLERS, TrainConfig
 from tuning.spaces.hyperparameters import defaults, suggest, to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.samplers import (
+    N_RANDOM,
+    as_ended,
     derive_seed,
     fitted_trials,
     grid_points,
@@ -292,3 +299,161 @@ def test_cma_es_draws_beside_pruned_trials_of_another_branch() -> None:
         study.tell(trial, None if state == TrialState.PRUNED else values["rate"], state=state)
     assert {trial.params["cell"] for trial in study.trials} == {"lstm", "gru"}
     assert any("cma" in name for trial in study.trials for name in trial.system_attrs)
+
+
+# State, last epoch and value of a trial. A trial whose state is "at work" is RUNNING, not paused.
+told_trials = st.lists(
+    st.tuples(
+        st.sampled_from(["complete", "pruned", "paused", "at work", "over a limit", "fail"]),
+        st.integers(1, 4),
+        st.integers(0, 9),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def told(number: int, word: str, epoch: int, value: int) -> FrozenTrial:
+    words = {"complete": "COMPLETE", "paused": "RUNNING", "at work": "RUNNING", "fail": "FAIL"}
+    made = create_trial(
+        state=TrialState[words.get(word, "PRUNED")],
+        value=float(value) if word == "complete" else None,
+        intermediate_values=dict.fromkeys(range(1, epoch), 99.0) | {epoch: float(value)},
+        user_attrs={"paused": word == "paused"},
+        constraints={"n_parameters": 1.0} if word == "over a limit" else {},
+    )
+    made.number = number
+    return made
+
+
+@settings(derandomize=True, deadline=None)
+@given(rows=told_trials, n_good=st.integers(0, 12))
+def test_tpe_is_told_one_order_of_all_trials(rows: list[tuple[str, int, int]], n_good: int) -> None:
+    """Complete trials by value come first; then pruned and paused trials, by their last epoch, and
+    then by the value there; then trials over a limit. A trial at work has no place.
+    """
+    trials = [told(number, *row) for number, row in enumerate(rows)]
+    fitted = fitted_trials([as_ended(t) for t in trials], metric="val_accuracy")
+    ended = [t for t in fitted if t.state != TrialState.RUNNING]
+    study = optuna.create_study(direction="maximize")
+    good, bad = _split_trials(study, ended, min(n_good, len(ended)))
+
+    def place(trial: FrozenTrial) -> tuple[int, int, int]:
+        word, epoch, value = rows[trial.number]
+        kinds = ("complete", "pruned", "paused", "over a limit")
+        kind = kinds.index(word.replace("paused", "pruned"))
+        return (kind, -epoch if kind == 1 else 0, -value if kind < 3 else 0)
+
+    assert sorted(t.number for t in [*good, *bad]) == [
+        number for number, (word, *_) in enumerate(rows) if word not in ("at work", "fail")
+    ]
+    if good and bad:
+        assert max(map(place, good)) <= min(map(place, bad))
+    assert [t.state.name for t in trials if rows[t.number][0] == "paused"] == ["RUNNING"] * sum(
+        word == "paused" for word, *_ in rows
+    )
+
+
+def drawn_params(name: str, *, points: int, n: int, fails: int | None = None) -> list[Any]:
+    """Return the values that a sampler draws after a baseline and other queued configurations.
+    The draw with the index `fails` has lost its trial before it had values, and is drawn again.
+    """
+    study = optuna.create_study(direction="maximize")
+    for number in range(points):
+        study.enqueue_trial({"x": number / 100})
+    for number in range(points + n):
+        for is_lost in (True, False) if number - points == fails else (False,):
+            trials = study.trials
+            study.sampler = make_sampler(
+                name,
+                space=WIDE,
+                trials=trials,
+                metric="val_accuracy",
+                seed=3,
+                draw_index=next_draw_index(trials),
+            )
+            trial = study.ask()
+            if is_lost:
+                study.tell(trial, state=TrialState.FAIL)
+                study.enqueue_trial({}, user_attrs={"retry_of": trial.number})
+            else:
+                study.tell(trial, suggest(trial, WIDE.hyperparameters)["x"])
+    ended = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    return [t.params["x"] for t in ended][points:]
+
+
+
+@pytest.mark.parametrize(
+    ("space", "n_ended", "drawn"),
+    [
+        (BRANCHES, 4, {"cell": "lstm", "units": 15, "learning_rate": 0.021968812482214335}),
+        (BRANCHES, 16, {"cell": "gru", "units": 26, "learning_rate": 0.05857709175195682}),
+        (
+            MANY_SPACE,
+            16,
+            {
+                "learning_rate": 0.009309814800059175,
+                "lstm_units": 125,
+                "vocab_size": 25209,
+                "dropout": 0.4858011795465808,
+            },
+        ),
+    ],
+)
+def test_study_of_version_0_1_draws_as_that_version(
+    space: SearchSpace, n_ended: int, drawn: dict[str, Any]
+) -> None:
+    """Its sampler is "tpe". Two of the last four trials are paused, and two are at work; that
+    version drew these values after them.
+    """
+    study = optuna.create_study(direction="maximize")
+    for number in range(n_ended + 4):
+        trial = asked(study, "random", space, seed=5)
+        rate = suggest(trial, space.hyperparameters)["learning_rate"]
+        trial.report(rate, 1)
+        if number >= n_ended:
+            trial.set_user_attr("paused", number % 2 == 0)
+        elif number % 3:
+            study.tell(trial, rate)
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+    trial = asked(study, "tpe", space, seed=5)
+    assert suggest(trial, space.hyperparameters) == pytest.approx(drawn)
+
+
+@pytest.mark.parametrize("points", [1, 4, 12])
+def test_start_up_counts_random_draws_after_the_queued_configurations(points: int) -> None:
+    drawn = drawn_params("auto", points=points, n=N_RANDOM + 1)
+    random = drawn_params("random", points=points, n=N_RANDOM + 1)
+    assert drawn[:N_RANDOM] == random[:N_RANDOM]
+    assert drawn[N_RANDOM] != random[N_RANDOM]
+
+
+@pytest.mark.parametrize("fails", [2, N_RANDOM - 1, N_RANDOM + 1])
+def test_lost_draw_is_drawn_again_with_the_same_values(fails: int) -> None:
+    n = N_RANDOM + 3
+    assert drawn_params("auto", points=2, n=n, fails=fails) == drawn_params("auto", points=2, n=n)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_new_configurations_are_drawn_until_the_space_is_exhausted(seed: int) -> None:
+    """The space has 8 configurations. TPE may draw the last one too seldom."""
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"vocab_size": 10, "cell": "lstm"})
+    for _ in range(10):
+        trial = asked(study, "auto", SPACE, seed=seed)
+        study.tell(trial, float(suggest(trial, SPACE.hyperparameters)["vocab_size"]))
+    configurations = [tuple(sorted(t.params.items())) for t in study.trials]
+    assert len(set(configurations[:7])) == 7
+
+
+def test_branch_without_trials_is_drawn() -> None:
+    """TPE in groups knows no hyperparameter of a branch that no trial has."""
+    study = optuna.create_study()
+    for _ in range(30):
+        trial = asked(study, "auto", BRANCHES)
+        values = suggest(trial, BRANCHES.hyperparameters)
+        study.tell(trial, float(values["cell"] == "lstm"))
+    params = [tuple(sorted(t.params.items())) for t in study.trials]
+    assert len(set(params)) == 30
+    assert {t.params["cell"] for t in study.trials} == {"lstm", "gru"}

@@ -89,7 +89,7 @@ def tune(
             (default: no limit).
         max_latency_ms: maximum latency of a model for a single text, in milliseconds; slower models
             are not trained (default: no limit).
-        sampler: Optuna sampler, one of tpe, random, cmaes, grid, qmc (default tpe).
+        sampler: sampler, one of auto, tpe, random, cmaes, grid, qmc (default auto).
         pruner: pruner, one of asha, hyperband, median,
             none (default: asha, or none with several objectives).
         seed: random seed of the data split, the sampler and each training: an integer, 0 or more

@@ -221,6 +221,15 @@ def from_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) ->
     return values
 
 
+def active_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
+    """Return the parameters that a trial with these `params` would have. Parameters with a single
+    value may be missing.
+    """
+    names = optuna_names(space)
+    defaults = {name: item.default for item, name in zip(space, names, strict=True)}
+    return to_params(from_params({**defaults, **params}, space), space)
+
+
 def grid(space: Sequence[Hyperparameter], *, max_points: int = 100_000) -> dict[str, list[Value]]:
     """Return all values of each searched hyperparameter, for `optuna.samplers.GridSampler`."""
     points: dict[str, list[Value]] = {}

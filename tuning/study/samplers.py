@@ -1,7 +1,8 @@
-"""Samplers and pruners by name; the seeds of their draws, and the trials that TPE fits."""
+"""Samplers and pruners by name; the seeds of their draws, and the trials that they fit."""
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +15,15 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.config import TrainConfig
 from tuning.evaluation.statistics import pareto_front
 from tuning.fidelity import part_at
-from tuning.spaces.hyperparameters import distributions, grid
+from tuning.spaces.hyperparameters import active_params, distributions, grid
 from tuning.spaces.loading import SearchSpace
 from tuning.study.optuna_internals import fixed_params_of, view_of
 from tuning.study.trials import ENDED, attributes_of, costs_of, is_over_limit, rank, spread
 
-# Number of trials that are drawn at random before TPE has a model. It is Optuna's default.
+# Number of trials before TPE has a model. It is Optuna's default.
 STARTUP_TRIALS = 10
+N_RANDOM = 6  # number of random draws of "auto", beside the baseline and the starting points
+MAX_DRAWS = 50  # maximum number of draws of "auto" while the configuration is not a new one
 MAX_FITTED = 500  # maximum number of trials that TPE fits
 N_BEST_FITTED = 25  # maximum number of TPE's good trials with one objective
 # Attribute of a trial that was queued again: the number of the first trial with its values.
@@ -59,10 +62,11 @@ def make_sampler(
 ) -> optuna.samplers.BaseSampler:
     """Return the sampler of one draw, after the `trials` of all seed streams.
 
-    Random, TPE and CMA-ES draw with the seed of `derive_seed`. QMC takes its points from one fixed
-    sequence, so QMC has the study's seed; until a trial defines its space, QMC draws with the seed
-    of `derive_seed`. The points of a grid are queued one by one (`grid_points`), so its
-    sampler never draws. TPE fits `fitted_trials`.
+    "auto" is TPE with this program's rules, and "tpe" is TPE as version 0.1.0 had it, whose studies
+    continue with it. Both fit `fitted_trials`. Random, TPE and CMA-ES draw with the seed of
+    `derive_seed`. QMC takes its points from one fixed sequence, so QMC has the study's seed; until
+    a trial defines its space, QMC draws with the seed of `derive_seed`. The points of a grid are
+    queued one by one (`grid_points`), so its sampler never draws.
     """
     own = derive_seed(seed, draw_index, seed_stream)
     conditional = any(item.conditions for item in space.hyperparameters)
@@ -78,14 +82,26 @@ def make_sampler(
             independent_sampler=optuna.samplers.RandomSampler(seed=own),
         )
     # Groups fit conditional spaces; other spaces keep the multivariate default of Optuna 5.
-    # Optuna counts finished trials for the start-up, and paused trials are not finished; so the
-    # start-up is counted by the index of the draw.
-    return FittedTPE(
-        fitted_trials(trials, metric=metric),
-        seed=own,
-        group=conditional,
-        multivariate=True if conditional else None,
-        n_startup_trials=STARTUP_TRIALS if next_draw_index(trials) < STARTUP_TRIALS else 1,
+    options: dict[str, Any] = {
+        "seed": own,
+        "group": conditional,
+        "multivariate": True if conditional else None,
+    }
+    if name == "tpe":
+        # Optuna counts finished trials for the start-up, and paused trials are not finished; so the
+        # start-up is counted by the index of the draw.
+        n_startup = STARTUP_TRIALS if next_draw_index(trials) < STARTUP_TRIALS else 1
+        fitted = fitted_trials(trials, metric=metric)
+        return FittedTPE(fitted, n_startup_trials=n_startup, **options)
+    n_drawn = next_draw_index([trial for trial in trials if not fixed_params_of(trial)])
+    return FreshTPE(
+        fitted_trials([as_ended(trial) for trial in trials], metric=metric),
+        space=space,
+        known=trials,
+        # TPE draws at random while fewer trials have ended.
+        n_startup_trials=len(trials) + 1 if n_drawn < N_RANDOM else 1,
+        constant_liar=False,
+        **options,
     )
 
 
@@ -122,6 +138,17 @@ def fitted_trials(
     return sorted([*ended, *running[-n_max:]], key=lambda t: t.number)
 
 
+def as_ended(trial: FrozenTrial) -> FrozenTrial:
+    """Return a paused trial as a trial that was pruned after its last epoch. It is RUNNING for
+    Optuna, and a sampler would count it as a bad trial, or not at all.
+    """
+    if trial.state != TrialState.RUNNING or not attributes_of(trial).get("paused"):
+        return trial
+    ended = copy.copy(trial)
+    ended.state = TrialState.PRUNED
+    return ended
+
+
 class FittedTPE(optuna.samplers.TPESampler):
     """Optuna's own TPE reads all trials from the storage for each hyperparameter."""
 
@@ -148,6 +175,46 @@ class FittedTPE(optuna.samplers.TPESampler):
     ) -> Any:
         view = view_of(study, self._trials)
         return super().sample_independent(view, trial, param_name, param_distribution)
+
+
+class FreshTPE(FittedTPE):
+    """Draws all hyperparameters at once, and draws them again while one of the `known` trials has
+    the configuration.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[FrozenTrial],
+        *,
+        space: SearchSpace,
+        known: Sequence[FrozenTrial],
+        **options: Any,
+    ) -> None:
+        super().__init__(trials, **options)
+        self._items = space.hyperparameters
+        self._known = [trial.params or fixed_params_of(trial) for trial in known]
+        self._fitted_space: dict[str, BaseDistribution] = {}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        self._fitted_space = super().infer_relative_search_space(study, trial)
+        # A queued trial has its values already.
+        return {} if fixed_params_of(trial) else distributions(self._items)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        params: dict[str, Any] = {}
+        # A space of a few configurations may have no new one.
+        for _ in range(MAX_DRAWS if search_space else 0):
+            params = super().sample_relative(study, trial, self._fitted_space)
+            for name, distribution in search_space.items():
+                if name not in params:
+                    params[name] = self.sample_independent(study, trial, name, distribution)
+            if active_params(params, self._items) not in self._known:
+                break
+        return params
 
 
 class SpaceCMA(optuna.samplers.CmaEsSampler):
