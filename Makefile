@@ -39,9 +39,9 @@ trackers    = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 .PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna
 .PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-step bench-scale
-.PHONY: bench-confirmation bench-serving bench-whole-run install install-serve install-pretrained
-.PHONY: install-trackers test test-journeys test-nightly check faults soak fuzz format lock clean
-.PHONY: clean-results
+.PHONY: bench-confirmation bench-samplers bench-serving bench-whole-run install install-serve
+.PHONY: install-pretrained install-trackers test test-journeys test-nightly check faults soak fuzz
+.PHONY: format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -162,6 +162,10 @@ bench-scale: $(VENV)/.installed-bench
 ##   trainings
 bench-confirmation: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks confirmation $(bench_flags)
+
+## bench-samplers: compare the samplers with random draws in searches over tabulated trainings
+bench-samplers: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks samplers $(bench_flags)
 
 ## bench-serving: measure reviews per second of serve and predict, and the latency of a request
 bench-serving: $(VENV)/.installed-serve $(VENV)/.installed-bench

@@ -105,6 +105,39 @@ PARTS = {
             "data sets of 12 with a lower regret than Optuna's best trial", "≥", 9, ""
         ),
     },
+    "samplers": {
+        "flat_trials_50": Goal("trials to the regret of 50 random ones, flat space", "≤", 17, ""),
+        "flat_trials_100": Goal("trials to the regret of 100 random ones, flat space", "≤", 25, ""),
+        "workers_trials_50": Goal(
+            "trials to the regret of 50 random ones, flat space, 8 workers", "≤", 30, ""
+        ),
+        "workers_difference": Goal(
+            "regret minus that of random draws after 50 trials, flat space, 8 workers (upper end of"
+            " the interval)",
+            "<",
+            0,
+            "",
+        ),
+        "conditional_trials_50": Goal(
+            "trials to the regret of 50 random ones, conditional space", "≤", 35, ""
+        ),
+        "conditional_trials_100": Goal(
+            "trials to the regret of 100 random ones, conditional space", "≤", 50, ""
+        ),
+        "conditional_difference": Goal(
+            "regret minus that of random draws after 50 trials, conditional space (upper end of the"
+            " interval)",
+            "<",
+            0,
+            "",
+        ),
+        "asha_difference": Goal(
+            "regret with ASHA after 50 epochs minus that of TPE without a pruner after 100",
+            "≤",
+            0,
+            "",
+        ),
+    },
     "serving": {
         "serve_reviews_per_second": Goal(
             "reviews a second of `make serve`, 100 a request (slower model)", "≥", 1_000, ""

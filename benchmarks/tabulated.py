@@ -7,6 +7,7 @@ truth of a configuration is its mean over all seeds.
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -31,11 +32,13 @@ class Tabulated:
         axes: the name of each hyperparameter, the number of its values, and whether the values are
             numbers.
         values: the metric for each seed, by configuration: the indices of its values as digits.
+        seconds: the mean duration of a training of each configuration, in the same order.
     """
 
     metric: str
     axes: tuple[tuple[str, int, bool], ...]
     values: dict[str, list[float]]
+    seconds: list[float]
 
     @property
     def n_seeds(self) -> int:
@@ -61,9 +64,9 @@ def load(family: str, name: str) -> Tabulated:
         (axis, len(choices), table.param_types[axis] is not str)
         for axis, choices in table.search_space.items()
     )
-    return Tabulated(
-        metric, axes, {point: list(columns[column]) for point, columns in table._dataset.items()}
-    )
+    values = {point: list(columns[column]) for point, columns in table._dataset.items()}
+    seconds = [statistics.mean(columns["train_time"]) for columns in table._dataset.values()]
+    return Tabulated(metric, axes, values, seconds)
 
 
 def search(table: Tabulated, *, seed: int, seen: int, n_trials: int) -> list[tuple[str, float]]:

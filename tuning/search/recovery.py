@@ -1,7 +1,7 @@
 """The recovery of trials that a coordinator left RUNNING when it died.
 
-TPE counts a trial in the state RUNNING as a bad point, so a trial that nobody trains must be paused
-or failed.
+Optuna's TPE counts a trial in the state RUNNING as a bad point, so a trial that nobody trains must
+be paused or failed.
 """
 
 from __future__ import annotations
