@@ -95,7 +95,7 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
             seed=seed,
             n_trials=n_trials,
         )
-    # Trial 10 is the first that TPE proposes, after ten random trials.
+    # TPE proposes trial 10; the first draws are random.
     at_small, at_large = (
         sides.measure(
             f"the coordinator at trial {n_before:,}",
