@@ -39,9 +39,9 @@ trackers    = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 .PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna
 .PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-step bench-scale
-.PHONY: bench-confirmation bench-samplers bench-serving bench-whole-run install install-serve
-.PHONY: install-pretrained install-trackers test test-journeys test-nightly check faults soak fuzz
-.PHONY: format lock clean clean-results
+.PHONY: bench-confirmation bench-samplers bench-serving bench-whole-run bench-curves bench-search
+.PHONY: install install-serve install-pretrained install-trackers test test-journeys test-nightly
+.PHONY: check faults soak fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -175,6 +175,16 @@ bench-serving: $(VENV)/.installed-serve $(VENV)/.installed-bench
 ##   and the notebook's model
 bench-whole-run: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks whole-run $(bench_flags)
+
+## bench-curves: train 400 random configurations of the default space, for make bench-search; hours
+bench-curves: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks.curves $(call flag,STUDY,--study) $(call flag,DATA,--data) \
+	  $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) \
+	  $(call flag,TRIALS,--n-trials)
+
+## bench-search: replay searches of this program and others on the tables of make bench-curves
+bench-search: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks.search results/bench/curves-*.json $(call flag,WORKERS,--processes)
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed

@@ -1,0 +1,258 @@
+"""A table of measured trainings of a search space, on which `make bench-search` replays searches.
+
+    make bench-curves STUDY=films
+    make bench-curves STUDY=amazon DATA=reviews.csv.gz LABEL=sentiment
+
+The first part is a study of random configurations without a pruner, in which every training ends
+by itself; the second trains some of the configurations with other seeds. A stopped command goes on
+where it was. The table, `results/bench/curves-<study>.json`, contains no texts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import typer
+from optuna.trial import FrozenTrial, TrialState
+
+import tuning
+from benchmarks.record import describe_machine
+from tuning.atomic_io import write_json
+from tuning.evaluation.linear_reference import read_linear_reference
+from tuning.metrics import sign
+from tuning.results import ResultsDir
+from tuning.search.session import open_session
+from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter, Value, Values
+from tuning.study.handle import StudyHandle
+from tuning.study.trials import (
+    busy_seconds,
+    epoch_values,
+    seconds_of,
+    values_of,
+    was_trained,
+    without_copies,
+)
+from tuning.workers.dispatcher import Dispatcher, run_jobs
+from tuning.workers.messages import TrainingEnded
+
+EVALUATION = ("train", "evaluate")  # phases of a trial that its epochs share
+
+
+@dataclass(frozen=True)
+class Training:
+    """A measured configuration: its metric after each epoch for each seed, the study's seed first,
+    and the wall seconds of that training before its first epoch and in each epoch. `first_epoch`: 0
+    if the model was evaluated before its training, else 1.
+    """
+
+    number: int
+    values: Values
+    start_seconds: float
+    epoch_seconds: float
+    first_epoch: int
+    curves: list[list[float]]
+
+    @classmethod
+    def of(cls, trial: FrozenTrial, space: SearchSpace) -> Self:
+        seconds, curve = seconds_of(trial), epoch_values(trial)
+        in_epochs = sum(seconds.get(phase, 0.0) for phase in EVALUATION)
+        return cls(
+            number=trial.number,
+            values=values_of(trial, space),
+            start_seconds=busy_seconds(seconds) - in_epochs,
+            epoch_seconds=in_epochs / max(curve),
+            first_epoch=int(min(curve)),
+            curves=[[*curve.values()]],
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """The measured trainings of a study. `linear`: the value of the tuned linear model."""
+
+    study: str
+    space: str
+    metric: str
+    n_classes: int
+    linear: float | None
+    trainings: list[Training]
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    def nearest(self, values: Mapping[str, Value], space: SearchSpace) -> Training:
+        return min(self.trainings, key=lambda training: distance(values, training.values, space))
+
+    def truth(self, training: Training) -> float:
+        """Return the value of the best epoch on the study's seed, which counts as the truth."""
+        towards = sign(self.metric)
+        return towards * max(towards * value for value in training.curves[0])
+
+    @property
+    def best(self) -> float:
+        towards = sign(self.metric)
+        return towards * max(towards * self.truth(training) for training in self.trainings)
+
+
+class Noise:
+    """The values of one search's trainings: the truth plus the noise of its own of each training,
+    which is the same whenever a side trains a configuration with the same seed again.
+    """
+
+    def __init__(self, table: Table, *, seed: int) -> None:
+        self._seed = seed
+        # Two seeds of a configuration, which differ by the noise of two trainings.
+        self._pairs = {
+            training.number: pair
+            for training in table.trainings
+            for pair in itertools.combinations(training.curves, 2)
+        }
+
+    def curve(self, training: Training, *, seed: int) -> list[float]:
+        rng = np.random.default_rng([self._seed, training.number, seed])
+        first, second = self._pairs[int(rng.choice([*self._pairs]))]
+        # A training that ended earlier keeps the difference of its last epoch.
+        differences = [a - b for a, b in zip(first, second, strict=False)]
+        sign_of_pair = rng.choice([-1, 1])
+        return [
+            value + sign_of_pair * differences[min(i, len(differences) - 1)] / math.sqrt(2)
+            for i, value in enumerate(training.curves[0])
+        ]
+
+
+def distance(values: Mapping[str, Value], other: Mapping[str, Value], space: SearchSpace) -> float:
+    """Return the root of the sum of squared differences, each scaled to the range of its
+    hyperparameter; two choices are 1 apart. Two branches of a space are infinitely far apart.
+    """
+    deciding = {name for item in space.hyperparameters for name, _ in item.conditions}
+    if any(values.get(name) != other.get(name) for name in deciding):
+        return math.inf
+    return math.hypot(
+        *(
+            _difference(item, values[item.name], other[item.name])
+            for item in space.hyperparameters
+            if item.kind != "fixed" and item.is_active(values) and item.is_active(other)
+        )
+    )
+
+
+def _difference(item: Hyperparameter, value: Value, other: Value) -> float:
+    if item.choices or item.low == item.high:
+        return float(value != other)
+    scale = math.log if item.log else float
+    low, high, first, second = (
+        scale(float(number)) for number in (item.low or 0.0, item.high or 0.0, value, other)
+    )
+    return (first - second) / (high - low)
+
+
+def read_table(path: Path) -> Table:
+    content = json.loads(path.read_text())
+    trainings = [Training(**training) for training in content.pop("trainings")]
+    return Table(trainings=trainings, **content)
+
+
+def table_of(study: StudyHandle, *, known: Table | None) -> Table:
+    """Return the table of a study, with the curves of other seeds that `known` has."""
+    trials = without_copies(study.summary.trials)
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and was_trained(t)]
+    curves = {training.number: training.curves for training in known.trainings} if known else {}
+    trainings = [Training.of(trial, study.space) for trial in complete]
+    linear = read_linear_reference(study.results.cache_dir(study.record.data_fingerprint))
+    return Table(
+        study=study.name,
+        space=study.config.space,
+        metric=study.config.metric,
+        n_classes=next(
+            (int(i.default) for i in study.space.hyperparameters if i.name == "n_classes"), 2
+        ),
+        linear=linear.value(study.config.metric) if linear else None,
+        trainings=[replace(t, curves=curves.get(t.number, t.curves)) for t in trainings],
+        machine=describe_machine(),
+    )
+
+
+def train_other_seeds(study: StudyHandle, table: Table, path: Path, *, n: int, seeds: int) -> None:
+    """Train `n` configurations, evenly along the study, with `seeds` further seeds each, and write
+    the table after each training.
+    """
+    step = max(len(table.trainings) // n, 1)
+    chosen = table.trainings[::step][:n]
+    config = study.config
+    jobs = [
+        (training.number, config.seed + 1 + number)
+        for training in chosen
+        for number in range(len(training.curves) - 1, seeds)
+    ]
+    by_number = {training.number: training for training in chosen}
+    with contextlib.ExitStack() as stack:
+        session = stack.enter_context(
+            open_session(
+                config,
+                study.results,
+                check=lambda *_: None,
+                study_of=lambda *_: stack.enter_context(study.opened()),
+                workers=None,
+                limits=None,
+                subscribers=[],
+            )
+        )
+        requests = {
+            (number, seed): session.train_request(by_number[number].values) for number, seed in jobs
+        }
+        requests = {
+            job: replace(request, job=replace(request.job, seed=job[1]))
+            for job, request in requests.items()
+        }
+        dispatcher: Dispatcher[tuple[int, int]] = Dispatcher(session.pool, session.limits)
+        for job, message in run_jobs(
+            dispatcher, requests, is_stopped=lambda: session.interrupt.requested
+        ):
+            if isinstance(message, TrainingEnded):
+                curve = [epoch.metrics[table.metric] for epoch in message.result.history]
+                by_number[job[0]].curves.append(curve)
+                write_json(path, asdict(table))
+                print(f"trial {job[0]}, seed {job[1]}: {message.result.best_value:.4f}", flush=True)
+
+
+def main(
+    *,
+    study: Annotated[str, typer.Option(help="Name of the study of the measured trainings.")] = (
+        "measured"
+    ),
+    data: Annotated[str | None, typer.Option(help="Data set, as for `tune`.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Name of the column of texts.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Name of the column of labels.")] = None,
+    n_trials: Annotated[int, typer.Option(help="Number of configurations.")] = 400,
+    n_repeated: Annotated[
+        int, typer.Option(help="Number of configurations with two further seeds.")
+    ] = 100,
+    results: Annotated[str, typer.Option(help="Folder of the study.")] = "results",
+) -> None:
+    """Measure the trainings, and write their table."""
+    tuning.tune(
+        data and tuning.Data(data, text_column=text_column, label_column=label_column),
+        study=study,
+        sampler="random",
+        pruner="none",
+        confirm=False,
+        n_trials=n_trials,
+        results=results,
+    )
+    handle = StudyHandle.of(ResultsDir(Path(results)), study)
+    path = Path(results) / "bench" / f"curves-{study}.json"
+    table = table_of(handle, known=read_table(path) if path.exists() else None)
+    write_json(path, asdict(table))
+    train_other_seeds(handle, table, path, n=n_repeated, seeds=2)
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

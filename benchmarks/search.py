@@ -1,0 +1,193 @@
+"""Whole searches of a space, replayed on tables of measured trainings (`benchmarks.curves`): this
+program beside random draws, Optuna's defaults with Hyperband, and KerasTuner's BayesianOptimization
+and Hyperband.
+
+    make bench-search
+
+The curve of the study's seed counts as the truth of a configuration. Each training adds the
+difference of two seeds of one of the measured configurations, divided by √2: a value varies as
+between seeds, and the truth is known. A configuration that was not measured has the truth of the
+nearest one.
+
+All sides get the worker seconds that this program's search and confirmation took. The result of a
+side is the truth of the configuration that it names in the end: the confirmed best, or a peer's
+best completed trial. Its regret is the best truth of the table minus this truth.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from scipy.stats import t as student_t
+
+from benchmarks.curves import Noise, Table, read_table
+from benchmarks.peers.oracles import PEERS, Peer
+from benchmarks.record import describe_machine, markdown_table
+from benchmarks.replay import search_and_confirm
+from tuning.atomic_io import write_json
+from tuning.config import StudyConfig
+from tuning.metrics import sign
+from tuning.spaces.files import find_space
+from tuning.spaces.loading import SearchSpace, declare
+
+OURS = "this program"
+N_TRIALS, N_WORKERS, N_SEEDS = (20, 50, 100), (2, 8), 30
+
+
+def search_of_peer(
+    peer: Peer, table: Table, space: SearchSpace, *, seconds: float, n_workers: int, noise: Noise
+) -> int | None:
+    """Search for `seconds` of each worker, and return the number of the measured training that is
+    nearest to the best completed trial; None before the first trial is complete.
+    """
+    towards, order = sign(table.metric), itertools.count()
+    best: tuple[float, int] | None = None
+    # Each event has its time, a number that decides between equal times, and what it does.
+    events: list[tuple[float, int, Callable[[float], None]]] = []
+    idle = 0
+
+    def schedule(moment: float, happens: Callable[[float], None]) -> None:
+        heapq.heappush(events, (moment, next(order), happens))
+
+    def start(now: float) -> None:
+        nonlocal idle
+        proposal = peer.ask()
+        if proposal is None:
+            idle += 1
+            return
+        training = table.nearest(proposal.values, space)
+        curve = noise.curve(training, seed=0)[: proposal.last_epoch + 1 - training.first_epoch]
+        begin = min(proposal.first_epoch, len(curve) - 1)
+
+        def end_epoch(i: int, now: float) -> None:
+            nonlocal best, idle
+            seen = [towards * value for value in curve[: i + 1]]
+            is_last = i + 1 >= len(curve)
+            goes_on = peer.goes_on(proposal, i + training.first_epoch, curve[i])
+            if goes_on and not is_last:
+                schedule(now + training.epoch_seconds, partial(end_epoch, i + 1))
+                return
+            if goes_on:
+                best = max(best or (-math.inf, 0), (max(seen), training.number))
+            peer.tell(proposal, towards * max(seen), is_complete=goes_on)
+            n_free, idle = idle + 1, 0
+            for _ in range(n_free):
+                start(now)
+
+        after = now + training.start_seconds + training.epoch_seconds
+        schedule(after, partial(end_epoch, begin))
+
+    for _ in range(n_workers):
+        start(0.0)
+    while events and events[0][0] <= seconds:
+        now, _, happens = heapq.heappop(events)
+        happens(now)
+    return None if best is None else best[1]
+
+
+def compare(
+    path: Path, *, seed: int, n_trials: int, n_workers: int, **changes: Any
+) -> dict[str, float]:
+    """Return the regret of each side in one search, and this program's worker seconds."""
+    table = read_table(path)
+    space = declare(find_space(table.space), n_classes=table.n_classes)
+    truths = {training.number: table.truth(training) for training in table.trainings}
+    noise = Noise(table, seed=seed)
+    ours = search_and_confirm(
+        table, space, seed=seed, n_trials=n_trials, n_workers=n_workers, noise=noise, **changes
+    )
+    seconds = ours["worker_seconds"]
+    chosen = {OURS: ours["chosen"]}
+    for name, make in PEERS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            chosen[name] = search_of_peer(
+                make(table, space, seed=seed, folder=Path(folder)),
+                table,
+                space,
+                seconds=seconds / n_workers,
+                n_workers=n_workers,
+                noise=noise,
+            )
+    regrets = {
+        name: math.nan if number is None else sign(table.metric) * (table.best - truths[number])
+        for name, number in chosen.items()
+    }
+    return {**regrets, "worker_seconds": seconds, "confirmation": ours["confirmation"]}
+
+
+def summary_of(searches: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return the mean regret of each side, and its difference to this program's with half of the
+    95 % interval by seed. Seeds in which a peer had no complete trial are left out of its figures.
+    """
+    sides: dict[str, Any] = {}
+    for name in (OURS, *PEERS):
+        pairs = [(s[name], s[OURS]) for s in searches if not math.isnan(s[name])]
+        regrets, behind = [x for x, _ in pairs], [x - own for x, own in pairs]
+        sides[name] = {"regret": statistics.mean(regrets), "n": len(pairs)}
+        if name != OURS and len(pairs) > 1:
+            error = statistics.stdev(behind) / math.sqrt(len(pairs))
+            half = float(student_t.ppf(0.975, len(pairs) - 1)) * error
+            sides[name] |= {"behind": statistics.mean(behind), "half_interval": half}
+    means = {
+        name: statistics.mean(search[name] for search in searches)
+        for name in ("worker_seconds", "confirmation")
+    }
+    return {"sides": sides, **means}
+
+
+def main(  # noqa: PLR0913 - the options of a command
+    tables: Annotated[list[Path], typer.Argument(help="Tables of `benchmarks.curves`.")],
+    *,
+    seeds: Annotated[int, typer.Option(help="Number of searches of each kind.")] = N_SEEDS,
+    n_trials: Annotated[
+        list[int] | None, typer.Option(help="Numbers of trials (20, 50 and 100).")
+    ] = None,
+    workers: Annotated[list[int] | None, typer.Option(help="Numbers of workers (2 and 8).")] = None,
+    sampler: Annotated[str, typer.Option(help="This program's sampler.")] = StudyConfig.sampler,
+    pruner: Annotated[str, typer.Option(help="This program's pruner.")] = "asha",
+    processes: Annotated[int, typer.Option(help="Number of searches at the same time.")] = 1,
+    output: Annotated[Path, typer.Option(help="File of the record.")] = Path(
+        "results/bench/search.json"
+    ),
+) -> None:
+    """Replay the searches, print a table, and write a record."""
+    record: dict[str, Any] = {"machine": describe_machine(), "seeds": seeds, "searches": []}
+    rows = []
+    with ProcessPoolExecutor(processes) as pool:
+        for path, n, n_workers in itertools.product(
+            tables, n_trials or N_TRIALS, workers or N_WORKERS
+        ):
+            options: dict[str, Any] = {"sampler": sampler, "pruner": pruner}
+            options |= {"n_trials": n, "n_workers": n_workers}
+            jobs = [pool.submit(compare, path, seed=seed, **options) for seed in range(seeds)]
+            searches = [job.result() for job in jobs]
+            summary = summary_of(searches)
+            kind = {"table": path.stem, **options}
+            record["searches"].append({**kind, **summary, "by_seed": searches})
+            write_json(output, record)
+            for name, side in summary["sides"].items():
+                behind = (
+                    f"{side['behind']:+.4f} ± {side['half_interval']:.4f}"
+                    if "behind" in side
+                    else ""
+                )
+                rows.append(
+                    (path.stem, str(n), str(n_workers), name, f"{side['regret']:.4f}", behind)
+                )
+            print(f"{path.stem}, {n} trials, {n_workers} workers: done", flush=True)
+    columns = ("table", "trials", "workers", "side", "mean regret", "behind this program")
+    print(markdown_table(columns, rows))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,153 @@
+"""Searches that are replayed on a table of made-up trainings."""
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from benchmarks.curves import Noise, Table, Training, distance, read_table
+from benchmarks.peers.oracles import EPOCHS, PEERS, Proposal
+from benchmarks.replay import search_and_confirm
+from benchmarks.search import OURS, compare, search_of_peer, summary_of
+from tuning.config import StudyConfig
+from tuning.spaces.files import find_space
+from tuning.spaces.hyperparameters import defaults, suggest
+from tuning.spaces.loading import SearchSpace, declare
+from tuning.spaces.ranges import Values
+
+# KerasTuner calls `threading.currentThread`.
+pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName):DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    return declare(find_space(StudyConfig.space), n_classes=2)
+
+
+@pytest.fixture(scope="module")
+def table(space: SearchSpace) -> Table:
+    """Return a table in which a higher learning rate is better, and n-grams are best."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    rng = np.random.default_rng(0)
+
+    def training(number: int, values: Values) -> Training:
+        value = 0.7 + 0.1 * ("ngrams" in values) + float(values.get("learning_rate", 0.0))
+        curve = [value - 0.01 * abs(3 - epoch) for epoch in range(1, EPOCHS + 1)]
+        n_seeds = 3 if number < 5 else 1
+        curves = [[v + rng.normal(0, 0.003) for v in curve] for _ in range(n_seeds)]
+        return Training(number, values, 1.0, 2.0 + number % 3, 1, curves)
+
+    configurations = [
+        defaults(space.hyperparameters),
+        *space.starting_points,
+        *(suggest(study.ask(), space.hyperparameters) for _ in range(40)),
+    ]
+    trainings = [training(number, values) for number, values in enumerate(configurations)]
+    return Table("made up", StudyConfig.space, "val_accuracy", 2, 0.8, trainings)
+
+
+@pytest.fixture(scope="module")
+def path(table: Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tables") / "curves-made-up.json"
+    path.write_text(json.dumps(asdict(table)))
+    return path
+
+
+def test_a_table_is_read_as_it_was_written(table: Table, path: Path) -> None:
+    assert read_table(path) == table
+
+
+def test_a_measured_configuration_is_the_nearest_to_itself(
+    table: Table, space: SearchSpace
+) -> None:
+    for training in table.trainings:
+        assert table.nearest(training.values, space) is training
+
+
+def test_architectures_are_infinitely_far_apart(space: SearchSpace) -> None:
+    baseline, (first, *_) = defaults(space.hyperparameters), space.starting_points
+    assert distance(baseline, first, space) == math.inf
+    changed = {**first, "ngram_c": 300.0}  # the range is 1 to 300, the starting point has 10
+    assert distance(first, changed, space) == pytest.approx(math.log(30) / math.log(300))
+
+
+def test_noise_is_that_of_two_seeds_and_belongs_to_one_training(table: Table) -> None:
+    training = table.trainings[-1]
+    curves = [Noise(table, seed=seed).curve(training, seed=0) for seed in range(200)]
+    assert np.std([curve[0] for curve in curves]) == pytest.approx(0.003, rel=0.5)
+    assert Noise(table, seed=7).curve(training, seed=0) == curves[7]
+    assert Noise(table, seed=7).curve(training, seed=1) != curves[7]
+    longer = replace(training, curves=[[*training.curves[0], 0.5, 0.5]])
+    assert len(Noise(table, seed=7).curve(longer, seed=0)) == EPOCHS + 2
+
+
+def test_this_program_finds_a_good_configuration_within_its_trainings(
+    table: Table, space: SearchSpace
+) -> None:
+    options: dict[str, Any] = {
+        "seed": 1,
+        "n_trials": 12,
+        "n_workers": 2,
+        "noise": Noise(table, seed=1),
+    }
+    first = search_and_confirm(table, space, **options)
+    assert first == search_and_confirm(table, space, **options)
+    truths = [table.truth(training) for training in table.trainings]
+    assert truths[first["chosen"]] > np.quantile(truths, 0.8)
+    longest = max(t.start_seconds + EPOCHS * t.epoch_seconds for t in table.trainings)
+    assert 0 < first["worker_seconds"] < 100 * longest
+    assert 0 < first["confirmation"] < 1
+
+
+class _Recorder:
+    """A peer that asks for the same training, and records what it is told."""
+
+    def __init__(self, table: Table, last_epoch: int) -> None:
+        self.proposal = Proposal(None, table.trainings[0].values, 0, last_epoch)
+        self.told: list[tuple[list[float], float]] = []
+        self._values: list[float] = []
+
+    def ask(self) -> Proposal:
+        return self.proposal
+
+    def goes_on(self, proposal: Proposal, epoch: int, value: float) -> bool:
+        self._values.append(value)
+        return True
+
+    def tell(self, proposal: Proposal, value: float, *, is_complete: bool) -> None:
+        self.told.append((self._values, value))
+        self._values = []
+
+
+def test_a_peer_is_told_the_epochs_that_it_has_time_for(table: Table, space: SearchSpace) -> None:
+    peer, noise, training = _Recorder(table, last_epoch=3), Noise(table, seed=0), table.trainings[0]
+    seconds = 2 * (training.start_seconds + 3 * training.epoch_seconds) + 0.1
+    chosen = search_of_peer(peer, table, space, seconds=seconds, n_workers=1, noise=noise)
+    curve = noise.curve(training, seed=0)[:3]
+    assert peer.told == [(curve, max(curve))] * 2
+    assert chosen == training.number
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_searches_with_several_workers(
+    name: str, table: Table, space: SearchSpace, tmp_path: Path
+) -> None:
+    peer, noise = PEERS[name](table, space, seed=0, folder=tmp_path), Noise(table, seed=0)
+    chosen = search_of_peer(peer, table, space, seconds=120, n_workers=3, noise=noise)
+    assert chosen in [training.number for training in table.trainings]
+
+
+def test_a_comparison_is_paired_by_seed(path: Path) -> None:
+    searches = [compare(path, seed=seed, n_trials=6, n_workers=2) for seed in range(2)]
+    summary = summary_of(searches)
+    assert set(summary["sides"]) == {OURS, *PEERS}
+    assert all(search[name] >= 0 for search in searches for name in summary["sides"])
+    for name, side in summary["sides"].items():
+        if name != OURS:
+            differences = [search[name] - search[OURS] for search in searches]
+            assert side["behind"] == pytest.approx(np.mean(differences))
