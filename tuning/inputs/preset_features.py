@@ -2,8 +2,9 @@
 gave.
 
 A child process computes them, because the coordinator must not run Keras. They are float32, as the
-encoder of an export computes them: float16 would change the probabilities of a trial by up to
-0.001. An interrupted process goes on after the last whole block of texts.
+encoder of an export computes them: float16 changes the probabilities of a trial by up to 0.0004
+(all-MiniLM-L6-v2, Amazon reviews, 2 and 14 classes), and an export may differ by 0.0001. An
+interrupted process goes on after the last whole block of texts.
 """
 
 from __future__ import annotations
