@@ -34,6 +34,7 @@ from tuning.export.parity import ParityAnswer, ParityRequest
 from tuning.inference.manifest import Manifest
 from tuning.inputs.data_card import DataCard
 from tuning.inputs.preset import Encoder, PresetCard
+from tuning.inputs.preset_features import FeatureCard
 from tuning.metrics import DEFAULT_TARGET
 from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
@@ -64,7 +65,7 @@ WRITTEN: dict[type, st.SearchStrategy[object]] = {
     **{
         kind: documents_of(kind)
         for kind in (
-            *(Encoder, FitResult, Heartbeat, Identity, LinearReference, LockHolder),
+            *(Encoder, FeatureCard, FitResult, Heartbeat, Identity, LinearReference, LockHolder),
             *(ParityAnswer, PastEvaluation, PresetCard),
             SearchSpace,
         )
