@@ -19,7 +19,7 @@ from tests.confirmations import (
     pruned,
     with_repeats,
 )
-from tuning.confirmation.estimates import RESOLUTION, estimate
+from tuning.confirmation.estimates import RESOLUTION, estimate, seed_spread
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.report.confirmation import sentences
@@ -410,6 +410,30 @@ def test_unstable_baseline_does_not_change_the_means_of_the_others() -> None:
         assert min(values) - 0.01 < wild.means[trial].low < wild.means[trial].high < 0.9
     assert wild.means[0].high - wild.means[0].low > 0.1
     assert wild.means[0].value == pytest.approx(np.mean([0.6235, 0.5593, 0.5990, 0.7254]))
+
+
+def fitted(confirmation: Confirmation, *trials: int) -> Confirmation:
+    """Return the confirmation with epoch 0 as the best epoch of these trials."""
+    made = [replace(f, epochs=0) if f.trial in trials else f for f in confirmation.finalists]
+    return replace(confirmation, finalists=made)
+
+
+@pytest.mark.parametrize("baseline", [[0.79, 0.80, 0.78], [0.79, 0.79, 0.79]])
+def test_fitted_models_do_not_narrow_the_intervals_of_trained_ones(baseline: list[float]) -> None:
+    """A fitted model that is not trained has the same value with each seed."""
+    trained: dict[int, list[float | None]] = {1: [0.80, 0.83, 0.84], 2: [0.80, 0.80, 0.82]}
+    equal: dict[int, list[float | None]] = {3: [0.81] * 3, 4: [0.8] * 3}
+    confirmation = fitted(with_repeats({**trained, **equal, 0: [*baseline]}), 3, 4)
+    alone = with_repeats({**trained, 0: [*baseline]})
+    estimates, expected = estimated(confirmation), estimated(alone)
+    assert estimates.best.trial == expected.best.trial == 1
+    assert [estimates.means[trial] for trial in (1, 2)] == [expected.means[t] for t in (1, 2)]
+    assert str(estimates.means[3]) == "0.8100 [0.8100, 0.8100]"
+    assert seed_spread(confirmation) == seed_spread(alone) is not None
+    assert seed_spread(fitted(confirmation, 1, 2, 3, 4)) is None
+    # Dunnett's interval for four finalists is wider than that for two.
+    assert estimates.difference and expected.difference
+    assert estimates.difference.low < expected.difference.low
 
 
 def planned_again(confirmation: Confirmation, made: list[Finalist]) -> Confirmation:

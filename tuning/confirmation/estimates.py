@@ -73,6 +73,8 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     over the seeds, pooled over the finalists, with ν degrees of freedom (`_TwoWayFit`). The
     baseline has a fit of its own, because a model whose accuracy differs by 0.1 from seed to seed
     gives no information about the effect of a seed on the other models, nor about their variance.
+    The finalists whose best epoch is 0 have one too: a seed may not change them at all. The
+    variance of `difference` is that of the finalists of the kind of `best`.
 
     The corrected mean of a finalist that was chosen for its value in the search is the empirical
     Bayes estimate (Efron and Morris, 1975), over the k finalists beside the baseline that have
@@ -116,11 +118,13 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     remaining = begun
     highest = 1.0 if direction > 0 else math.inf
     means: dict[int, Interval] = {}
-    for is_baseline in (True, False):
-        group = [f for f in repeated if f.is_baseline is is_baseline]
-        if group:
-            fit = _fit({f.trial: _known(f.repeats) for f in group})
-            means |= _corrected_means(group, fit, highest=highest)
+    for is_trained in (True, False):
+        for is_baseline in (True, False):
+            of_kind = [f for f in repeated if f.is_trained is is_trained]
+            group = [f for f in of_kind if f.is_baseline is is_baseline]
+            if group:
+                fit = _fit({f.trial: _known(f.repeats) for f in group})
+                means |= _corrected_means(group, fit, highest=highest)
 
     def rank_key(finalist: Finalist) -> tuple[Any, ...]:
         values = _known(finalist.repeats)
@@ -141,9 +145,10 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
 
 def seed_spread(confirmation: Confirmation) -> float | None:
     """Return the standard deviation of a configuration's value over the seeds, pooled over the
-    finalists beside the baseline; None where none has two repeats.
+    trained finalists beside the baseline; None where none has two repeats.
     """
-    values = {f.trial: _known(f.repeats) for f in confirmation.finalists if not f.is_baseline}
+    trained = [f for f in confirmation.finalists if f.is_trained and not f.is_baseline]
+    values = {f.trial: _known(f.repeats) for f in trained}
     variance = _fit(values).variance if any(values.values()) else math.nan
     return None if math.isnan(variance) else math.sqrt(variance)
 
@@ -155,7 +160,8 @@ def _difference_to_baseline(
     baseline = confirmation.baseline
     if baseline is None or baseline not in repeated or best is baseline:
         return None, 0, None
-    pairs = {f.trial: _differences(f, baseline) for f in repeated if f is not baseline}
+    alike = [f for f in repeated if f.is_trained is best.is_trained and f is not baseline]
+    pairs = {f.trial: _differences(f, baseline) for f in alike}
     of_best = list(pairs[best.trial].values())
     if not of_best:
         return None, 0, None

@@ -80,6 +80,11 @@ class Finalist:
         return [value for value in self.repeats.values() if value is not None]
 
     @property
+    def is_trained(self) -> bool:
+        """Whether a repeat trains. If not, its model is as `adapt` has fitted it."""
+        return self.epochs > 0
+
+    @property
     def is_remaining(self) -> bool:
         """Whether the finalist is neither dropped nor failed."""
         return not self.dropped_in and not self.failures
