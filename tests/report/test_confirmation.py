@@ -129,6 +129,18 @@ def test_plan_names_the_trainings_and_their_duration() -> None:
     assert plan(confirmation, n_workers=2) == ""
 
 
+@pytest.mark.parametrize(("share", "may_exceed"), [(None, True), (0.06, False)])
+def test_only_the_default_budget_may_be_exceeded(share: float | None, may_exceed: bool) -> None:
+    """The repeats take ten times as long as expected."""
+    made = finalists(0.9, 0.8, 0.7, seconds=1.0)
+    begun = plan_confirmation(
+        made, metric="val_accuracy", seeds=SEEDS, search_seconds=100.0, share=share
+    )
+    confirmation, _ = play(begun, lambda trial, seed: 0.9 - trial / 100, seconds=10.0)
+    assert confirmation.spent_seconds > confirmation.budget_seconds
+    assert ("which 3 seeds of the best and the baseline may" in text_of(confirmation)) is may_exceed
+
+
 def table_of(confirmation: Confirmation) -> list[dict[str, str]]:
     """Return the rows of a confirmation by the title of their column."""
     estimates = estimated(confirmation)

@@ -77,7 +77,7 @@ def _time(confirmation: Confirmation) -> str:
     why = "all seeds are trained"
     if confirmation.is_short:
         why = f"a further seed would exceed its budget of {confirmation.budget_share:.0%}"
-        if confirmation.spent_seconds > confirmation.budget_seconds:
+        if confirmation.n_guaranteed and confirmation.spent_seconds > confirmation.budget_seconds:
             why += f", which {MIN_ROUNDS} seeds of the best and the baseline may exceed"
     return f"{text} and ended because {why}."
 
