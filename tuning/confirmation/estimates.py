@@ -7,6 +7,7 @@ Imports neither Keras nor Optuna.
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -118,13 +119,11 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     remaining = begun
     highest = 1.0 if direction > 0 else math.inf
     means: dict[int, Interval] = {}
-    for is_trained in (True, False):
-        for is_baseline in (True, False):
-            of_kind = [f for f in repeated if f.is_trained is is_trained]
-            group = [f for f in of_kind if f.is_baseline is is_baseline]
-            if group:
-                fit = _fit({f.trial: _known(f.repeats) for f in group})
-                means |= _corrected_means(group, fit, highest=highest)
+    for kind in itertools.product((True, False), repeat=2):
+        group = [f for f in repeated if (f.is_baseline, f.is_trained) == kind]
+        if group:
+            fit = _fit({f.trial: _known(f.repeats) for f in group})
+            means |= _corrected_means(group, fit, highest=highest)
 
     def rank_key(finalist: Finalist) -> tuple[Any, ...]:
         values = _known(finalist.repeats)
