@@ -1,5 +1,6 @@
 """Features of a corpus: computed once for a preset and a length, again if either changes."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,36 @@ def test_interrupted_build_goes_on_after_the_last_whole_block(
     features = features_of(corpus, "train", preset)
     np.testing.assert_array_equal(features[0], np.full(16, 7.0))
     np.testing.assert_allclose(features[1:], expected[1:], atol=1e-5)
+
+
+def test_child_of_a_killed_command_does_not_add_rows(
+    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
+    original, others = preset_features._Encoder.features_of, [preset_features.main]
+
+    def overtaken(self: Any, texts: Any, rows: Any, *, length: int) -> Any:
+        if rows[0] == 16 and others:  # The next command begins, and is faster.
+            (unfinished,) = corpus.features_dir.glob("*.tmp")
+            tokens = preset_tokens.tokens_dir(corpus, preset)
+            others.pop()(preset, str(tokens), str(unfinished), length)
+        return original(self, texts, rows, length=length)
+
+    monkeypatch.setattr(preset_features._Encoder, "features_of", overtaken)
+    build_features(corpus, preset, length=LENGTH)
+    assert features_of(corpus, "train", preset).shape == (40, 16)
+
+
+def test_full_disk_is_an_error_of_the_results_folder(
+    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(preset_features._Encoder, "features_of", fail)
+    tokens = preset_tokens.tokens_dir(corpus, preset)
+    with pytest.raises(StorageError, match="No space left"):
+        preset_features.main(preset, str(tokens), str(corpus.folder), LENGTH)
 
 
 def test_view_needs_the_features_and_a_model_of_their_width(corpus: Corpus, preset: str) -> None:
