@@ -14,12 +14,15 @@ from tests.presets import call_in_this_process, fetch_in_this_process
 from tests.texts import make_reviews, splits_of
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs import preset_features, preset_tokens
+from tuning.inputs.contract import Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.encoder_tokens import TokenView
 from tuning.inputs.kinds import FEATURES
 from tuning.inputs.preset_features import build_features
 from tuning.inputs.preset_tokens import build_tokens
 from tuning.processes import ChildFailed
+from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 
 SPLITS = {
     name: make_reviews(n, seed=n)["review_body"].tolist()
@@ -171,6 +174,16 @@ def test_full_disk_is_an_error_of_the_results_folder(
     tokens = preset_tokens.tokens_dir(corpus, preset)
     with pytest.raises(StorageError, match="No space left"):
         preset_features.main(preset, str(tokens), str(corpus.folder), LENGTH)
+
+
+def test_length_from_a_range_is_refused(corpus: Corpus, preset: str) -> None:
+    items = (
+        Hyperparameter(name="preset", kind="fixed", default=preset),
+        Hyperparameter(name="feature_length", kind="int", default=8, low=8, high=16, step=4),
+    )
+    space = SearchSpace("mine", items)
+    with pytest.raises(SpaceError, match="feature_length must be"):
+        FEATURES.prepare(Preparation(corpus, space, lambda: splits_of(*SPLITS.values())))
 
 
 def test_view_needs_the_features_and_a_model_of_their_width(corpus: Corpus, preset: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from tuning.errors import SpaceBug, StorageError
+from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs.contract import (
     Input,
     InputView,
@@ -84,6 +84,11 @@ class Features(Input):
         from tuning.inputs.preset_features import build_features
 
         items = [item for item in data.space.hyperparameters if item.name == self.declared_by]
+        if ranges := [item.kind for item in items if item.low is not None]:
+            raise SpaceError(
+                f"{self.declared_by} must be an hp.Fixed or an hp.Choice, because features are"
+                f" computed for each length; {data.space.name} has an {ranges[0]} from a range."
+            )
         lengths = {int(length) for item in items for length in item.choices or [item.default]}
         for preset in data.space.presets if self.is_taken_by(data.space) else []:
             for length in sorted(lengths):
