@@ -164,6 +164,15 @@ def test_child_of_a_killed_command_does_not_add_rows(
     assert features_of(corpus, "train", preset).shape == (40, 16)
 
 
+def test_unfinished_features_of_another_version_are_removed(corpus: Corpus, preset: str) -> None:
+    name = f"{preset_tokens.tokens_dir(corpus, preset).name}-{LENGTH}.tmp"
+    (corpus.features_dir / name).mkdir(parents=True)
+    (corpus.features_dir / name / "features.json").write_text("{}")
+    (corpus.features_dir / name / "train.bin").write_bytes(b"of another format")
+    build_features(corpus, preset, length=LENGTH)
+    assert features_of(corpus, "train", preset).shape == (40, 16)
+
+
 def test_full_disk_is_an_error_of_the_results_folder(
     corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

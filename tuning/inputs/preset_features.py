@@ -9,6 +9,7 @@ interrupted process goes on after the last whole block of texts.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ def build_features(
     card = FeatureCard(preset, source_of(preset, with_weights=True), length)
 
     def is_current(of: Path) -> bool:
-        return (of / CARD).exists() and _read_card(of) == card
+        with contextlib.suppress(StorageError):
+            return _read_card(of) == card
+        return False
 
     def report(n_done: int) -> None:
         if progress:
