@@ -62,6 +62,7 @@ def test_unknown_keys_of_a_config_are_refused(values: dict[str, Any], unknown: s
         ({"costs": ("n_params",), "pruner": "asha"}, "pruner must be none"),
         ({"costs": ("n_params",), "pruner": "none", "sampler": "cmaes"}, "sampler must be"),
         ({"costs": ("seconds",), "pruner": "none"}, "cost must be one of"),
+        ({"preset": ""}, "preset must be a folder, .* received ''"),
         ({"max_parameters": 0}, "max_parameters must be more than 0"),
         ({"max_latency_ms": float("nan")}, "max_latency_ms must be more than 0"),
     ],

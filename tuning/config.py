@@ -306,6 +306,8 @@ class StudyConfig:
         check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:
             raise ArgumentError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
+        if self.preset == "":  # as a path: the current folder, with all that is in it
+            raise ArgumentError("preset must be a folder, an address or a name; received ''.")
         object.__setattr__(self, "costs", tuple(self.costs))
         require_positive(
             {"max_parameters": self.max_parameters, "max_latency_ms": self.max_latency_ms}

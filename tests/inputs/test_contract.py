@@ -31,7 +31,8 @@ from tuning.inputs.contract import (
     resplit,
 )
 from tuning.inputs.corpus import Corpus, build_corpus, encode
-from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kinds_in
+from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kinds_in, narrowed
+from tuning.inputs.preset_features import build_features
 from tuning.inputs.token_ids import WordView
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -220,6 +221,19 @@ def test_rows_can_be_split_again(
         train, validation = resplit(*splits, sorted(chosen))
     assert rows_of(validation) == [row for number, row in enumerate(rows) if number in chosen]
     assert rows_of(train) == [row for number, row in enumerate(rows) if number not in chosen]
+
+
+def test_training_gets_only_the_inputs_of_its_configuration(
+    corpus: Corpus, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(preset_features, "run_child", call_in_this_process)
+        build_features(corpus, values["preset"], length=5)
+    split = corpus.split("train")
+    texts = narrowed(split, {**values, "feature_length": 5}).texts
+    assert FEATURES.key_in(values) in split.texts.others.keys() - texts.others.keys()
+    assert view_of(FEATURES, texts, {**values, "feature_length": 5}).width(ROWS) == 16
+    assert len(narrowed(split, {}).texts.others) == 2  # n-grams and texts
 
 
 def test_damaged_files_are_as_if_they_were_not_prepared(corpus: Corpus, tmp_path: Path) -> None:

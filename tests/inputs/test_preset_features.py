@@ -1,5 +1,6 @@
 """Features of a corpus: computed once for a preset and a length, again if either changes."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,15 @@ from tests.presets import call_in_this_process, fetch_in_this_process
 from tests.texts import make_reviews, splits_of
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs import preset_features, preset_tokens
+from tuning.inputs.contract import Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.encoder_tokens import TokenView
 from tuning.inputs.kinds import FEATURES
 from tuning.inputs.preset_features import build_features
 from tuning.inputs.preset_tokens import build_tokens
 from tuning.processes import ChildFailed
+from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 
 SPLITS = {
     name: make_reviews(n, seed=n)["review_body"].tolist()
@@ -140,6 +144,55 @@ def test_interrupted_build_goes_on_after_the_last_whole_block(
     features = features_of(corpus, "train", preset)
     np.testing.assert_array_equal(features[0], np.full(16, 7.0))
     np.testing.assert_allclose(features[1:], expected[1:], atol=1e-5)
+
+
+def test_child_of_a_killed_command_does_not_add_rows(
+    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
+    original, others = preset_features._Encoder.features_of, [preset_features.main]
+
+    def overtaken(self: Any, texts: Any, rows: Any, *, length: int) -> Any:
+        if rows[0] == 16 and others:  # The next command begins, and is faster.
+            (unfinished,) = corpus.features_dir.glob("*.tmp")
+            tokens = preset_tokens.tokens_dir(corpus, preset)
+            others.pop()(preset, str(tokens), str(unfinished), length)
+        return original(self, texts, rows, length=length)
+
+    monkeypatch.setattr(preset_features._Encoder, "features_of", overtaken)
+    build_features(corpus, preset, length=LENGTH)
+    assert features_of(corpus, "train", preset).shape == (40, 16)
+
+
+def test_unfinished_features_of_another_version_are_removed(corpus: Corpus, preset: str) -> None:
+    name = f"{preset_tokens.tokens_dir(corpus, preset).name}-{LENGTH}.tmp"
+    (corpus.features_dir / name).mkdir(parents=True)
+    (corpus.features_dir / name / "features.json").write_text("{}")
+    (corpus.features_dir / name / "train.bin").write_bytes(b"of another format")
+    build_features(corpus, preset, length=LENGTH)
+    assert features_of(corpus, "train", preset).shape == (40, 16)
+
+
+def test_full_disk_is_an_error_of_the_results_folder(
+    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(preset_features._Encoder, "features_of", fail)
+    tokens = preset_tokens.tokens_dir(corpus, preset)
+    with pytest.raises(StorageError, match="No space left"):
+        preset_features.main(preset, str(tokens), str(corpus.folder), LENGTH)
+
+
+def test_length_from_a_range_is_refused(corpus: Corpus, preset: str) -> None:
+    items = (
+        Hyperparameter(name="preset", kind="fixed", default=preset),
+        Hyperparameter(name="feature_length", kind="int", default=8, low=8, high=16, step=4),
+    )
+    space = SearchSpace("mine", items)
+    with pytest.raises(SpaceError, match="feature_length must be"):
+        FEATURES.prepare(Preparation(corpus, space, lambda: splits_of(*SPLITS.values())))
 
 
 def test_view_needs_the_features_and_a_model_of_their_width(corpus: Corpus, preset: str) -> None:

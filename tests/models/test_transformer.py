@@ -150,14 +150,14 @@ def test_head_of_features_beside_ngrams(tiny_preset: Path, n_classes: int, n_col
     model = features_classifier(
         str(tiny_preset), units=4, ngram_vocab_size=9, ngram_share=0.5, n_classes=n_classes
     )
-    assert [tensor.shape for tensor in model.inputs] == [(None, None), (None, 16)]
+    assert [tensor.shape for tensor in model.inputs] == [(None, 16), (None, None)]
     features = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
-    outputs = np.asarray(model([NGRAM_IDS, features]))
+    outputs = np.asarray(model([features, NGRAM_IDS]))
     assert outputs.shape == (3, n_columns)
     fit_linear_model(
         model, [{"ngrams": NGRAM_IDS}], np.array([1, 0, n_classes - 1]), c=10.0, n_classes=n_classes
     )
-    assert np.abs(np.asarray(model([NGRAM_IDS, features])) - outputs).max() > 0.01
+    assert np.abs(np.asarray(model([features, NGRAM_IDS])) - outputs).max() > 0.01
 
 
 def test_width_of_a_preset_is_read_without_its_weights(tiny_preset: Path, tmp_path: Path) -> None:

@@ -320,6 +320,12 @@ def test_declare_flags_fix_the_sizes(tmp_path: Path) -> None:
     assert space.notes[0].endswith("it is 9, the value of vocab_size.")
 
 
+def test_sequence_length_fixes_the_length_of_features() -> None:
+    sizes = replace(SIZES, sequence_length=64)
+    space = declare(find_space("frozen"), n_classes=2, sizes=sizes)
+    assert [item.default for item in space.hyperparameters if item.name == "feature_length"] == [64]
+
+
 @pytest.mark.parametrize(
     "rows",
     [

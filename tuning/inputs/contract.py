@@ -254,6 +254,10 @@ class Input(abc.ABC):
         """Return whether a model of a space may take this input."""
         return not space.takes_texts and space.declares(self.declared_by or "")
 
+    def key_in(self, values: Values) -> str:
+        """Return the key of the stored input that a model with this configuration may take."""
+        return self.key
+
     def prepare(self, data: Preparation) -> None:
         """Build the input of all texts beside their token ids, or use the files that exist."""
         return

@@ -121,8 +121,8 @@ class EncoderTokens(Input):
     def is_taken_by(self, space: SearchSpace) -> bool:
         return bool(space.presets)
 
-    def key_of(self, preset: str) -> str:
-        return f"{self.key} of {preset}"
+    def key_in(self, values: Values) -> str:
+        return f"{self.key} of {values.get('preset')}"
 
     def prepare(self, data: Preparation) -> None:
         from tuning.inputs.preset_tokens import build_tokens
@@ -143,7 +143,7 @@ class EncoderTokens(Input):
             with contextlib.suppress(OSError, ValueError, EOFError, StorageError):
                 card = read_preset_card(path.parent)
                 special = tuple(card.first), tuple(card.last)
-                stored[self.key_of(card.name)] = PresetTexts(
+                stored[self.key_in({"preset": card.name})] = PresetTexts(
                     *map_ids(path.parent / split), *special
                 )
         return stored
@@ -151,7 +151,7 @@ class EncoderTokens(Input):
     def view(
         self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
     ) -> InputView:
-        stored = texts.others.get(self.key_of(str(values["preset"])))
+        stored = texts.others.get(self.key_in(values))
         if not isinstance(stored, PresetTexts):
             raise StorageError(
                 "The cache of the tokenized data must contain the tokens of the preset"
@@ -185,7 +185,7 @@ class EncoderTokens(Input):
     ) -> dict[str, Stored]:
         from tuning.inputs.preset_tokens import encode_tokens
 
-        return {self.key_of(inputs.preset): encode_tokens(vocabulary, texts)}
+        return {self.key_in({"preset": inputs.preset}): encode_tokens(vocabulary, texts)}
 
     def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
         """A pretrained encoder knows all tokens but the unknown token of its tokenizer."""

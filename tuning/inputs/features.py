@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from tuning.errors import SpaceBug, StorageError
+from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs.contract import (
     Input,
     InputView,
@@ -77,13 +77,19 @@ class Features(Input):
     declared_by = "feature_length"
     what = "the features of a preset"
 
-    def key_of(self, preset: str, length: int) -> str:
-        return f"{self.key} of {preset}, {length} tokens"
+    def key_in(self, values: Values) -> str:
+        length = int(values.get(self.declared_by, 0))
+        return f"{self.key} of {values.get('preset')}, {length} tokens"
 
     def prepare(self, data: Preparation) -> None:
         from tuning.inputs.preset_features import build_features
 
         items = [item for item in data.space.hyperparameters if item.name == self.declared_by]
+        if ranges := [item.kind for item in items if item.low is not None]:
+            raise SpaceError(
+                f"{self.declared_by} must be an hp.Fixed or an hp.Choice, because features are"
+                f" computed for each length; {data.space.name} has an {ranges[0]} from a range."
+            )
         lengths = {int(length) for item in items for length in item.choices or [item.default]}
         for preset in data.space.presets if self.is_taken_by(data.space) else []:
             for length in sorted(lengths):
@@ -97,14 +103,14 @@ class Features(Input):
         for folder in sorted(corpus.features_dir.glob("*[0-9]")):
             with contextlib.suppress(OSError, ValueError, StorageError):
                 card, values = map_features(corpus, folder, split)
-                stored[self.key_of(card.preset, card.length)] = FeatureTexts(values)
+                key = self.key_in({"preset": card.preset, self.declared_by: card.length})
+                stored[key] = FeatureTexts(values)
         return stored
 
     def view(
         self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
     ) -> InputView:
-        preset, length = str(values["preset"]), int(values["feature_length"])
-        stored = texts.others.get(self.key_of(preset, length))
+        preset, stored = str(values["preset"]), texts.others.get(self.key_in(values))
         if not isinstance(stored, FeatureTexts):
             raise StorageError(
                 "The cache of the tokenized data must contain the features of the preset"
@@ -149,6 +155,7 @@ class Features(Input):
     ) -> dict[str, Stored]:
         from tuning.inputs.preset_features import encode_features
 
-        length = inputs.sequence_length
-        values = encode_features(inputs.preset, vocabulary, texts, length=length)
-        return {self.key_of(inputs.preset, length): FeatureTexts(values)}
+        preset, length = inputs.preset, inputs.sequence_length
+        features = encode_features(preset, vocabulary, texts, length=length)
+        key = self.key_in({"preset": preset, self.declared_by: length})
+        return {key: FeatureTexts(features)}

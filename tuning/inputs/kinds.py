@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tuning.errors import SpaceError
-from tuning.inputs.contract import Input, ModelInput
+from tuning.inputs.contract import Input, LabeledTexts, ModelInput, Values
 from tuning.inputs.encoder_tokens import EncoderTokens
 from tuning.inputs.features import Features
 from tuning.inputs.ngrams import Ngrams
@@ -24,6 +25,15 @@ def kind_of(name: str) -> Input:
 
 def kinds_in(inputs: ModelInput) -> list[Input]:
     return [kind for kind in KINDS.values() if kind.is_in(inputs)]
+
+
+def narrowed(split: LabeledTexts, values: Values) -> LabeledTexts:
+    """Return a split without the stored inputs that no model with this configuration takes, such as
+    the features of other presets, whose copies would fill the memory.
+    """
+    keys = {kind.key_in(values) for kind in KINDS.values()}
+    others = {key: stored for key, stored in split.texts.others.items() if key in keys}
+    return replace(split, texts=replace(split.texts, others=others))
 
 
 def require_readable(names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ interrupted process goes on after the last whole block of texts.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning import documents
+from tuning.atomic_io import translated
 from tuning.config import SPLITS
 from tuning.data.files import Progress
 from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
@@ -69,7 +71,9 @@ def build_features(
     card = FeatureCard(preset, source_of(preset, with_weights=True), length)
 
     def is_current(of: Path) -> bool:
-        return (of / CARD).exists() and _read_card(of) == card
+        with contextlib.suppress(StorageError):
+            return _read_card(of) == card
+        return False
 
     def report(n_done: int) -> None:
         if progress:
@@ -103,9 +107,11 @@ def main(preset: str, tokens: str, folder: str, length: int) -> None:
     card, encoder, n_done = read_preset_card(Path(tokens)), _Encoder(preset), 0
     for name in SPLITS:
         ids = PresetTexts(*map_ids(Path(tokens) / name), tuple(card.first), tuple(card.last))
-        with (Path(folder) / f"{name}.bin").open("ab") as file:
-            n_blocks = file.tell() // (4 * encoder.width * BLOCK_TEXTS)
-            file.truncate(4 * encoder.width * BLOCK_TEXTS * n_blocks)
+        path, n_bytes = Path(folder) / f"{name}.bin", 4 * encoder.width * BLOCK_TEXTS
+        # Not in the mode "a": the child of a command that was killed may still write its block.
+        with translated(path), path.open("r+b" if path.exists() else "wb") as file:
+            n_blocks = path.stat().st_size // n_bytes
+            file.truncate(file.seek(n_bytes * n_blocks))
             for start in range(n_blocks * BLOCK_TEXTS, len(ids), BLOCK_TEXTS):
                 rows = np.arange(start, min(start + BLOCK_TEXTS, len(ids)))
                 file.write(encoder.features_of(ids, rows, length=length).tobytes())

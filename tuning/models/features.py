@@ -2,13 +2,7 @@
 
 import keras
 
-from tuning.models.classifier import (
-    DEFAULT_TRAINING,
-    TrainingOptions,
-    class_activation,
-    compile_classifier,
-)
-from tuning.models.ngrams import LOGITS, WEIGHTS, ngram_logits
+from tuning.models.classifier import DEFAULT_TRAINING, TrainingOptions, compile_classifier
 from tuning.models.transformer import encoder_width, with_votes
 
 
@@ -47,12 +41,8 @@ def features_classifier(
     if units:
         x = keras.layers.Dense(units, activation="relu")(x)
     x = keras.layers.Dropout(dropout)(x)
-    inputs, logits = features, keras.layers.Dense(1 if n_classes == 2 else n_classes)(x)
-    if ngram_vocab_size:
-        ngrams = keras.Input((None,), dtype="int32", name="ngrams")
-        wide = ngram_logits(ngrams, vocab_size=ngram_vocab_size, n_outputs=logits.shape[-1])
-        inputs, logits = [ngrams, features], with_votes(logits, wide, share=ngram_share)
-    model = keras.Model(inputs, class_activation(n_classes)(logits), name="features")
-    for name in (WEIGHTS, LOGITS) if ngram_vocab_size else ():
-        model.get_layer(name).trainable = False
+    logits = keras.layers.Dense(1 if n_classes == 2 else n_classes)(x)
+    model = with_votes(
+        features, logits, vocab_size=ngram_vocab_size, share=ngram_share, name="features"
+    )
     return compile_classifier(model, n_classes=n_classes, training=training)

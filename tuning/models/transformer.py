@@ -104,14 +104,10 @@ def transformer_classifier(
     freeze(encoder, frozen_share)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     features = keras.layers.Dropout(dropout)(mean_of_tokens(encoder, tokens))
-    inputs, logits = tokens, keras.layers.Dense(1 if n_classes == 2 else n_classes)(features)
-    if ngram_vocab_size:
-        ngrams = keras.Input((None,), dtype="int32", name="ngrams")
-        wide = ngram_logits(ngrams, vocab_size=ngram_vocab_size, n_outputs=logits.shape[-1])
-        inputs, logits = [tokens, ngrams], with_votes(logits, wide, share=ngram_share)
-    model = keras.Model(inputs, class_activation(n_classes)(logits), name="transformer")
-    for name in (WEIGHTS, LOGITS) if ngram_vocab_size else ():
-        model.get_layer(name).trainable = False
+    logits = keras.layers.Dense(1 if n_classes == 2 else n_classes)(features)
+    model = with_votes(
+        tokens, logits, vocab_size=ngram_vocab_size, share=ngram_share, name="transformer"
+    )
     schedule = WarmUp(learning_rate, epochs=epochs, warm_up=warm_up)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)
     # The optimizer tracks the variable, so that a checkpoint contains it.
@@ -121,14 +117,26 @@ def transformer_classifier(
     return model
 
 
-def with_votes(logits: Any, wide: Any, *, share: float) -> Any:
-    """Return the logits of an encoder in training, and in a prediction their mean with the logits
-    `wide`, whose weight is `share`.
+def with_votes(
+    x: keras.KerasTensor, logits: Any, *, vocab_size: int, share: float, name: str
+) -> keras.Model:
+    """Return a model from the input `x` to the probabilities of its logits. In a prediction, the
+    logits are their mean with those of `vocab_size` n-grams, if it is not 0, whose weight is
+    `share`.
     """
-    ops = keras.ops
-    change = ops.multiply(ops.subtract(scaled(wide, start="zeros"), logits), share)
-    # This dropout leaves nothing in training, and everything in a prediction.
-    return ops.add(logits, keras.layers.Dropout(1.0)(change))
+    ops, inputs, n_outputs = keras.ops, x, logits.shape[-1]
+    if vocab_size:
+        ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+        wide = scaled(
+            ngram_logits(ngrams, vocab_size=vocab_size, n_outputs=n_outputs), start="zeros"
+        )
+        change = ops.multiply(ops.subtract(wide, logits), share)
+        # This dropout leaves nothing in training, and everything in a prediction.
+        inputs, logits = [x, ngrams], ops.add(logits, keras.layers.Dropout(1.0)(change))
+    model = keras.Model(inputs, class_activation(max(n_outputs, 2))(logits), name=name)
+    for layer in (WEIGHTS, LOGITS) if vocab_size else ():
+        model.get_layer(layer).trainable = False
+    return model
 
 
 def fit_schedule(model: keras.Model, *, n_texts: int, batch_size: int) -> None:

@@ -38,12 +38,16 @@ class Sizes:
     all_rows: int
     usual_length: int
 
+    def fixed(self, name: str) -> int | None:
+        """Return the value that a user fixes for a hyperparameter."""
+        size = "sequence_length" if name == FEATURES.declared_by else name
+        return getattr(self, size) if size in REQUIRED else None
+
     def without_fixed(self, points: Any) -> Any:
-        fixed = {name for name in REQUIRED if getattr(self, name) is not None}
         if not isinstance(points, list | tuple):
             return points
         return [
-            {name: value for name, value in point.items() if name not in fixed}
+            {name: value for name, value in point.items() if self.fixed(name) is None}
             if isinstance(point, dict)
             else point
             for point in points
@@ -135,7 +139,7 @@ def with_sizes(
     """
     items = tuple(
         Hyperparameter(name=item.name, kind="fixed", default=fixed, conditions=item.conditions)
-        if item.name in REQUIRED and (fixed := getattr(sizes, item.name)) is not None
+        if (fixed := sizes.fixed(item.name)) is not None
         else item
         for item in items
     )
@@ -159,7 +163,7 @@ def with_sizes(
 
 
 def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) -> tuple[int, str]:
-    fixed: int | None = getattr(sizes, name)
+    fixed = sizes.fixed(name)
     in_models = {size for model in models if (size := getattr(model, name)) is not None}
     # A vocabulary may be smaller than every embedding; an input has one length.
     if len(in_models) > 1 and (fixed is None or name == "sequence_length"):

@@ -25,6 +25,7 @@ from tuning.errors import SpaceBug, TuningError
 from tuning.hardware import allocated_memory
 from tuning.inputs.contract import LabeledTexts, resplit
 from tuning.inputs.corpus import open_corpus
+from tuning.inputs.kinds import narrowed
 from tuning.kernels.threads import set_threads
 from tuning.training.result import Answer, Epoch, Infeasible, OverLimit
 from tuning.workers.messages import (
@@ -207,8 +208,8 @@ class _WorkerState:
 
         set_threads(self._n_threads)
         idle_seconds, self.idle_seconds = self.idle_seconds, 0.0
-        train, validation = self._open(message.corpus)
         job = message.job
+        train, validation = (narrowed(split, job.values) for split in self._open(message.corpus))
         if job.validation_rows is not None:
             train, validation = resplit(train, validation, job.validation_rows)
         try:
