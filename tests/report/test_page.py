@@ -570,7 +570,7 @@ def test_report_names_the_trials_of_starting_points() -> None:
     study.add_trials(numbered)
     summary = summarize(study, metric="val_accuracy")
     labels = [row[0] for row in best_rows(summary, MANY_SPACE)[1]]
-    assert labels[0] == "9 (starting point 2, the linear model's n-grams)"
+    assert labels[0] == "9 (starting point 2)"
     states = [row[1] for row in trial_rows(summary, MANY_SPACE)[1]]
     assert states[7:] == [
         "complete",

@@ -67,7 +67,8 @@ def trials_table(summary: Summary) -> pd.DataFrame:
 
 def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
     roles = ["baseline"] if trial is summary.baseline else []
-    roles += filter(None, [starting_point_text(trial)])
+    point = attributes_of(trial).get("starting_point")
+    roles += [] if point is None else [f"starting point {point}"]  # The label of a column is short.
     roles += ["confirmed best"] if best and best.is_confirmed and trial is best.trial else []
     return f"trial {trial.number} ({', '.join(roles)})" if roles else f"trial {trial.number}"
 
