@@ -72,7 +72,8 @@ def test_study_is_searched_continued_confirmed_and_exported(
     other = str(shutil.copytree(tiny_preset, tmp_path / "other"))
     with pytest.raises(StudyError, match="preset: the study has"):
         tune_with(replace(config, preset=other), results, storage_url=url, n_trials=3)
-    assert configure("s", {}, folder) == config  # The command without --preset.
+    recorded = replace(config, train=replace(config.train, evaluates_fitted=True))
+    assert configure("s", {}, folder) == recorded  # The command without --preset.
     second = tune_with(config, results, storage_url=url, n_trials=3)
     assert second.summary.counts["complete"] + second.summary.counts["pruned"] == 3
     confirm(StudyHandle(results, folder, url), size=ConfirmationSize(top=1, n_seeds=1))
