@@ -105,7 +105,7 @@ class Proposals:
             for trial in trials:
                 self._starting_points.pop(attributes_of(trial).get("starting_point", 0), None)
         session, items, must_wait = self._writer.session, self._space.hyperparameters, False
-        for number, point in self._starting_points.items():
+        for number, point in [*self._starting_points.items()]:
             choice: Values = {}
             if number in self._space.linear_points:
                 if linear_model.is_pending(session):
@@ -116,7 +116,9 @@ class Proposals:
                 choice = linear_model.choice_of(session)
             values = with_choice(point, items, choice)
             if values == defaults(items):
-                continue  # The baseline with other n-grams, and the choice is none or the same.
+                # The baseline with other n-grams, and the choice is none or the same.
+                del self._starting_points[number]
+                continue
             attributes = {"starting_point": number, **({"linear_ngrams": True} if choice else {})}
             self._writer.study.enqueue_trial(to_params(values, items), user_attrs=attributes)
             return True
