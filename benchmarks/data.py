@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 
 from tuning.config import SPLITS, DataConfig
-from tuning.data.random_split import SHARES
 from tuning.data.sources import load_reviews
-from tuning.data.splits import SplitReviews, split_reviews
+from tuning.data.splits import SHARES, SplitReviews, split_reviews
 from tuning.errors import DataError
 from tuning.inputs.corpus import build_corpus
 from tuning.inputs.ngram_vocabulary import build_ngrams

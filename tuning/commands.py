@@ -11,9 +11,12 @@ from pathlib import Path
 PROGRAM = "keras-text-tuning"  # Console command of the installed package.
 # Variables of make whose names differ from the names of their flags.
 VARIABLES = {
+    "group_column": "GROUP",
     "label_column": "LABEL",
     "n_trials": "TRIALS",
+    "split_column": "SPLIT",
     "text_column": "TEXT",
+    "time_column": "TIME",
     "timeout_seconds": "TIMEOUT",
 }
 # Functions and methods for the commands that Python users call. The other commands have none.

@@ -6,7 +6,7 @@ The dataclasses are frozen, validated and saved as JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -30,6 +30,7 @@ DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 # the film reviews, the architectures differ clearly after one epoch of 17,500 texts.
 MIN_TEXTS = 16_384
 SPLITS = ("train", "validation", "test")
+TFDS_SPLIT = "tfds_split"  # the column with the split of each row of a TFDS data set
 # Objectives that are minimized beside the metric → the trial's attribute that contains their value.
 COSTS = {"n_params": "n_parameters", "latency_ms": "latency_ms"}
 # A worker that computes uses CPU time in every second; 60 s is far above the pauses of a busy disk.
@@ -89,6 +90,17 @@ class Data:
         positive_from: minimum number of stars of a positive review; 0 makes each number of stars a
             class (default 3).
         drop_stars: numbers of stars whose rows are not used (default: all rows are used).
+        group_column: name of a column of groups, such as products or authors: all rows of a group
+            are in the same split (default: the splits are drawn by text).
+        time_column: name of a column of dates or numbers: the test split is the last in time, and
+            the validation split the last of the rest (default: the splits are drawn at random).
+        split_column: name of a column with the split of each row: train, validation (or val, dev,
+            valid) or test. A split that the column lacks is drawn from train (default: all splits
+            are drawn; a data set of TensorFlow Datasets keeps its own test split).
+        validation: path or pattern of the files of the validation split, with the columns of `data`
+            (default: the validation split is drawn).
+        test: path or pattern of the files of the test split, with the columns of `data` (default:
+            the test split is drawn).
 
     Example:
         >>> data = tuning.Data("reviews.csv", positive_from=4, drop_stars=[3])
@@ -103,6 +115,11 @@ class Data:
     data_dir: str | Path | None = None
     positive_from: float | None = None
     drop_stars: Sequence[float] = ()
+    group_column: str | None = None
+    time_column: str | None = None
+    split_column: str | None = None
+    validation: str | Path | None = None
+    test: str | Path | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.drop_stars, int | float):
@@ -219,8 +236,7 @@ def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str,
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """A source of labeled texts, how its labels are read, and which rows are for training,
-    validation and test: `split` is a kind of split in `tuning.data.splits`, and `split_column` the
-    column that the kind reads. `predicts` is the kind of target.
+    validation and test. `predicts` is the kind of target.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -231,8 +247,11 @@ class DataConfig:
     data_dir: str | None = None
     positive_from: float = DEFAULT_POSITIVE_FROM
     drop_stars: tuple[float, ...] = ()
-    split: str = field(default="random", metadata=OMIT_DEFAULT)
+    group_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    time_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
     split_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    validation: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    test: str | None = field(default=None, metadata=OMIT_DEFAULT)
     predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
@@ -243,6 +262,35 @@ class DataConfig:
             raise ArgumentError("data must name a source; received an empty string.")
         known = {target for metric in METRICS.values() for target in metric.targets}
         check_name("predicts", self.predicts, tuple(sorted(known)))
+        for name in SPLITS[1:]:
+            if getattr(self, name) and self.split_column:
+                raise ArgumentError(
+                    f"split_column must be left out with files of the {name} split; received"
+                    f" {self.split_column!r}."
+                )
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The sources of the splits that have files of their own."""
+        return given(validation=self.validation, test=self.test)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The columns that decide the splits, by what they contain."""
+        return given(group=self.group_column, time=self.time_column, split=self.split_column)
+
+    @property
+    def split(self) -> str:
+        """The kind of split in `tuning.data.splits` that draws the rows of a split."""
+        return "time" if self.time_column else "group" if self.group_column else "random"
+
+    def with_own_splits(self) -> DataConfig:
+        """Return the settings of a new study: a data set of TensorFlow Datasets keeps its own test
+        split.
+        """
+        if not self.data.startswith("tfds:") or self.split_column or self.files:
+            return self
+        return replace(self, split_column=TFDS_SPLIT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,7 +204,7 @@ def test_exported_variables_count_except_those_of_other_programs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """csh and conda export HOST; every shell exports PATH."""
-    for name in ("WORKERS", "HOST", "PORT", "NAME", "PATH"):
+    for name in ("WORKERS", "HOST", "PORT", "NAME", "PATH", "TIME", "GROUP", "TEST"):
         monkeypatch.setenv(name, "3")
     assert with_flags(app, ["tune"]) == ["tune", "--workers", "3"]
     assert with_flags(app, ["tune", "WORKERS=4"]) == ["tune", "--workers", "4"]

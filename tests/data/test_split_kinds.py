@@ -1,121 +1,160 @@
-"""The contract of every kind of split: parts, duplicates, seeds and order; and a kind of this test
-alone, from a column of a file to the data card.
+"""The contract of every kind of split: parts, duplicates, seeds, groups and times; folds and fresh
+splits; and the way of columns and files to the data card.
 """
 
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.texts import make_reviews
-from tuning.atomic_io import read_json
-from tuning.config import SPLITS, DataConfig, StudyConfig
-from tuning.data.random_split import SHARES
+from tuning.config import SPLITS, TFDS_SPLIT, DataConfig, StudyConfig
+from tuning.data.redraw import redrawn
+from tuning.data.rows import LEFT_OUT, Parts, Redraw, Rows
 from tuning.data.sources import Reviews
-from tuning.data.splits import SPLIT_KINDS, distinct_codes
+from tuning.data.splits import (
+    SHARES,
+    SPLIT_KINDS,
+    distinct_codes,
+    identity,
+    split_reviews,
+    without_copies,
+)
 from tuning.documents import unstructure
-from tuning.errors import ArgumentError
-from tuning.inputs.data_card import CARD_NAME
+from tuning.errors import ArgumentError, DataError
 from tuning.results import ResultsDir
 from tuning.study.prepare import prepare_corpus
 from tuning.targets.classes import MIN_TEXTS_PER_CLASS, Classes
-
-
-class ByShop:
-    """The first row with a text decides: its shop has the name of the split."""
-
-    SENTENCE = "Each split has shops of its own."
-    COLUMN = "shops"
-
-    def assign(
-        self, reviews: Reviews, texts: npt.NDArray[np.int64], *, seed: int
-    ) -> npt.NDArray[np.int8]:
-        shops = reviews.frame["split"].map(SPLITS.index).to_numpy(dtype=np.int8)
-        return shops[np.unique(texts, return_index=True)[1]][texts]
-
-
-TABLE = {**SPLIT_KINDS, "by_shop": ByShop()}
-# The values of the column that a kind reads.
-VALUES = {"by_shop": SPLITS}
 
 NOISY = st.text(st.sampled_from("aAbBßẞé .,!-_'\t\n\xa0😀"), min_size=1, max_size=4)
 
 
 @st.composite
-def labeled(draw: st.DrawFn) -> pd.DataFrame:
-    """Return texts, labels and numbers that choose a row's value of the column."""
+def tables(draw: st.DrawFn) -> pd.DataFrame:
+    """Return texts, labels, groups and times. Some texts occur in several groups."""
     n_classes = draw(st.integers(2, 4))
     plain = [(f"text {n}", n % n_classes) for n in range(n_classes * MIN_TEXTS_PER_CLASS)]
     noisy = draw(st.lists(st.tuples(NOISY, st.integers(0, n_classes - 1)), max_size=40))
     rows = draw(st.permutations([*plain, *noisy]))
-    frame = pd.DataFrame(rows, columns=["text", "label"])
-    return frame.assign(value=[draw(st.integers(0, 9)) for _ in rows])
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    n_groups, n_times = draw(st.integers(6, 60)), draw(st.integers(8, 100))
+    return pd.DataFrame(rows, columns=["text", "label"]).assign(
+        # Each group and time occurs.
+        group=rng.permutation(np.arange(len(rows)) % n_groups),
+        time=rng.permutation(np.arange(len(rows)) % n_times),
+    )
 
 
-def reviews_of(frame: pd.DataFrame, kind: str) -> Reviews:
-    frame = frame.astype({"label": np.int64}).reset_index(drop=True)
-    if TABLE[kind].COLUMN:
-        values = VALUES[kind]
-        frame["split"] = [values[value % len(values)] for value in frame["value"]]
-    names = tuple(f"c{n}" for n in range(frame["label"].max() + 1))
-    return Reviews(frame.drop(columns="value"), Classes(names), "text", "label", {}, ())
+def rows_of(table: pd.DataFrame, *, groups: bool = True, times: bool = True) -> Rows:
+    return Rows(
+        texts=distinct_codes(table["text"].astype("str")),
+        strata=table["label"].to_numpy(dtype=np.int64),
+        groups=table["group"].to_numpy() if groups else None,
+        times=table["time"].to_numpy() if times else None,
+    )
 
 
-def parts_of(reviews: Reviews, kind: str, *, seed: int) -> npt.NDArray[np.int8]:
-    return TABLE[kind].assign(reviews, distinct_codes(reviews.frame["text"]), seed=seed)
+def parts_of(rows: Rows, kind: str, *, seed: int) -> Parts:
+    parts = SPLIT_KINDS[kind].draw(rows, [*SHARES.values()], seed=seed)
+    return without_copies(parts, rows.texts)
 
 
-every_kind = pytest.mark.parametrize("kind", TABLE)
+def no_group_in_two(rows: Rows, parts: Parts) -> bool:
+    kept = pd.DataFrame({"part": parts, "group": rows.groups})[parts != LEFT_OUT]
+    return kept.groupby("group")["part"].nunique().max() == 1
+
+
+def last_times(rows: Rows) -> pd.Series:
+    """Return the time of each row, which is that of the last row of its group."""
+    times = pd.Series(rows.times)
+    return times if rows.groups is None else times.groupby(rows.groups).transform("max")
+
+
+every_kind = pytest.mark.parametrize("kind", SPLIT_KINDS)
 contract = settings(derandomize=True, deadline=None, max_examples=40)
 seeds = st.integers(0, 2**31 - 1)
 
 
 @every_kind
 @contract
-@given(frame=labeled(), seed=seeds)
-def test_every_row_is_in_one_part_and_no_text_in_two(
-    kind: str, frame: pd.DataFrame, seed: int
+@given(table=tables(), seed=seeds)
+def test_every_part_has_rows_and_no_text_is_in_two(
+    kind: str, table: pd.DataFrame, seed: int
 ) -> None:
-    reviews = reviews_of(frame, kind)
-    parts = parts_of(reviews, kind, seed=seed)
-    assert (parts.dtype, parts.shape) == (np.int8, (len(frame),))
-    assert set(parts) <= set(range(len(SPLITS)))
-    of_text = pd.Series(parts).groupby(distinct_codes(reviews.frame["text"])).nunique()
-    assert of_text.max() == 1
+    rows = rows_of(table)
+    parts = parts_of(rows, kind, seed=seed)
+    assert (parts.dtype, parts.shape) == (np.int8, (len(table),))
+    assert {*parts} - {LEFT_OUT} == {0, 1, 2}
+    kept = pd.DataFrame({"part": parts, "text": rows.texts})[parts != LEFT_OUT]
+    assert kept.groupby("text")["part"].nunique().max() == 1
+    assert {*kept["text"]} == {*rows.texts}  # A row that is left out is a copy of one that stays.
+
+
+@settings(derandomize=True, deadline=None, max_examples=1000)
+@given(table=tables(), seed=seeds, groups=st.booleans(), n_folds=st.integers(2, 5))
+def test_no_group_and_no_later_row_is_in_two_parts_or_folds(
+    table: pd.DataFrame, seed: int, groups: bool, n_folds: int
+) -> None:
+    of_groups = rows_of(table, times=False)
+    assert no_group_in_two(of_groups, parts_of(of_groups, "group", seed=seed))
+    in_time = rows_of(table, groups=groups)
+    parts, times = parts_of(in_time, "time", seed=seed), last_times(in_time)
+    assert not groups or no_group_in_two(in_time, parts)
+    for part in (1, 2):
+        assert times[(parts >= 0) & (parts < part)].max() < times[parts >= part].min()
+    for fold in range(n_folds):
+        redraw = Redraw(seed=seed, n_folds=n_folds, fold=fold)
+        for rows in (of_groups, in_time):
+            train, validation = redrawn(rows, redraw, validation_share=0.2)
+            assert len(train) and len(validation)
+            assert not {*rows.texts[train]} & {*rows.texts[validation]}
+            if rows.groups is not None:
+                assert not {*rows.groups[train]} & {*rows.groups[validation]}
+        assert times[train].max() < times[validation].min()
 
 
 @every_kind
 @contract
-@given(frame=labeled(), seed=seeds, data=st.data())
-def test_a_repeated_row_moves_no_other_row(
-    kind: str, frame: pd.DataFrame, seed: int, data: st.DataObject
+@given(table=tables(), seed=seeds, n_folds=st.integers(2, 5))
+def test_folds_evaluate_each_row_once_and_depend_on_the_seed(
+    kind: str, table: pd.DataFrame, seed: int, n_folds: int
 ) -> None:
-    """A row that occurs again, at any place after itself, changes no part. (Another order of the
-    texts may: the seed draws from their numbers.)
-    """
-    row = data.draw(st.integers(0, len(frame) - 1))
-    place = data.draw(st.integers(row + 1, len(frame)))
-    repeated = pd.concat([frame[:place], frame[row : row + 1], frame[place:]])
-    parts = parts_of(reviews_of(repeated, kind), kind, seed=seed)
-    before = parts_of(reviews_of(frame, kind), kind, seed=seed)
-    assert np.delete(parts, place).tolist() == before.tolist()
-    assert parts[place] == before[row]
+    rows = rows_of(table, groups=kind == "group", times=kind == "time")
+    folds = [
+        redrawn(rows, Redraw(seed=seed, n_folds=n_folds, fold=fold), validation_share=0.2)
+        for fold in range(n_folds)
+    ]
+    evaluated = np.concatenate([validation for _, validation in folds])
+    assert len({*evaluated}) == len(evaluated)
+    # The first part in time is evaluated by no fold.
+    assert (len(evaluated) == len(table)) == (kind != "time")
+    again = redrawn(rows, Redraw(seed=seed, n_folds=n_folds), validation_share=0.2)
+    assert [part.tolist() for part in again] == [part.tolist() for part in folds[0]]
+
+
+def test_a_fresh_split_has_the_share_of_the_present_one_and_other_rows() -> None:
+    rows = Rows(np.arange(1000), np.arange(1000) % 2, groups=np.arange(1000) // 4)
+    (_, first), (_, second) = (
+        redrawn(rows, Redraw(seed=seed), validation_share=0.2) for seed in (1, 2)
+    )
+    assert abs(len(first) - 200) <= 4
+    assert 20 < len({*first} & {*second}) < 60  # 40 by chance
+    _, random = redrawn(rows, Redraw(seed=1, ignores_columns=True), validation_share=0.2)
+    assert len({*(random // 4)}) > 100  # groups of which a random split has a row; 50 by groups
 
 
 CHILD = """
 import pandas as pd
-from tests.data.test_split_kinds import parts_of, reviews_of
-rows = [(f"text {n}", n % 3, n) for n in range(90)]
-frame = pd.DataFrame(rows, columns=["text", "label", "value"])
-print("".join(map(str, parts_of(reviews_of(frame, KIND), KIND, seed=7))))
+from tests.data.test_split_kinds import parts_of, rows_of
+table = pd.DataFrame([(f"text {n}", n % 3, n % 20, n % 50) for n in range(90)],
+                     columns=["text", "label", "group", "time"])
+print("".join(map(str, parts_of(rows_of(table), KIND, seed=7))))
 """
 
 
@@ -136,60 +175,184 @@ def test_a_seed_gives_the_same_parts_in_every_process(kind: str) -> None:
 
 
 @contract
-@given(frame=labeled(), seed=seeds)
-def test_the_random_split_has_70_15_15_of_the_texts(frame: pd.DataFrame, seed: int) -> None:
-    reviews = reviews_of(frame, "random")
-    texts = distinct_codes(reviews.frame["text"])
-    parts = parts_of(reviews, "random", seed=seed)[np.unique(texts, return_index=True)[1]]
+@given(table=tables(), seed=seeds)
+def test_the_random_split_has_70_15_15_of_the_texts(table: pd.DataFrame, seed: int) -> None:
+    rows = rows_of(table)
+    parts = parts_of(rows, "random", seed=seed)[np.unique(rows.texts, return_index=True)[1]]
     for number, name in enumerate(SPLITS):
         assert abs((parts == number).sum() - SHARES[name] * len(parts)) <= 1
 
 
-# The way of a kind from the settings to the data card
+def test_groups_of_different_sizes_keep_the_shares_of_rows_and_classes() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(200), rng.geometric(0.1, size=200))
+    labels = (rng.random(len(groups)) < rng.beta(2, 6, size=200)[groups]).astype(np.int64)
+    parts = parts_of(Rows(np.arange(len(groups)), labels, groups), "group", seed=0)
+    for number, share in enumerate(SHARES.values()):
+        assert np.mean(parts == number) == pytest.approx(share, rel=0.05)
+        assert labels[parts == number].mean() == pytest.approx(labels.mean(), rel=0.1)
 
 
-@pytest.fixture
-def by_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyConfig:
-    """Return a study whose file names the split of each row in the column `shop`."""
-    monkeypatch.setitem(SPLIT_KINDS, "by_shop", TABLE["by_shop"])
-    frame = make_reviews(100)
-    frame["shop"] = ["test" if n < 10 else "validation" if n < 30 else "train" for n in range(100)]
-    frame.to_csv(tmp_path / "reviews.csv", index=False)
-    data = DataConfig(data=str(tmp_path / "reviews.csv"), split="by_shop", split_column="shop")
-    return StudyConfig(study="s", data=data)
+# From columns and files to the data card
 
 
-def test_a_kind_goes_from_a_column_to_the_data_card(by_shop: StudyConfig, tmp_path: Path) -> None:
-    corpus, splits = prepare_corpus(by_shop, results=ResultsDir(tmp_path))
-    assert {name: set(frame["split"]) for name, frame in splits.frames.items()} == {
-        name: {name} for name in SPLITS
+def write_reviews(folder: Path, **columns: list[object]) -> str:
+    path = folder / "reviews.csv"
+    make_reviews(120).assign(**columns).to_csv(path, index=False)
+    return str(path)
+
+
+def prepared(folder: Path, config: DataConfig):
+    return prepare_corpus(StudyConfig(study="s", data=config), results=ResultsDir(folder))
+
+
+def test_groups_and_times_of_columns_reach_the_corpus(tmp_path: Path) -> None:
+    path = write_reviews(
+        tmp_path,
+        shop=["" if n % 6 == 5 else f"shop {n % 30}" for n in range(120)],
+        day=[f"2026-{1 + n // 28:02}-{1 + n % 28:02}" for n in range(120)],
+    )
+    corpus, splits = prepared(tmp_path, DataConfig(data=path, group_column="shop"))
+    shops = [{*frame["group"]} - {""} for frame in splits.frames.values()]
+    assert shops[0].isdisjoint(shops[1] | shops[2]) and shops[1].isdisjoint(shops[2])
+    assert corpus.card.split_rule == (
+        "All rows with the same shop are in the same split, and no text is in two of them; a row"
+        " without shop is a group of its own."
+    )
+    n_rows = corpus.card.n_rows
+    assert corpus.rows.groups is not None and corpus.rows.times is None
+    assert len(corpus.rows.groups) == n_rows["train"] + n_rows["validation"]
+    assert len({*corpus.rows.groups[corpus.rows.groups >= 0]}) > len(shops[0] | shops[1])
+
+    corpus, splits = prepared(tmp_path, DataConfig(data=path, time_column="day"))
+    days = [splits.frames[name]["time"] for name in SPLITS]
+    assert days[0].max() < days[1].min() and days[1].max() < days[2].min()
+    assert [len(part) for part in days] == [84, 18, 18]
+    assert "in the order of day" in corpus.card.split_rule
+
+
+def test_rows_go_where_a_column_says_and_copies_leave_train(tmp_path: Path) -> None:
+    names = [["Train", "train", "VAL", "test"][n % 4] for n in range(120)]
+    path = write_reviews(tmp_path, part=names)
+    frame = pd.read_csv(path)
+    copied = frame[frame["part"] == "test"].iloc[:2].assign(part="train")
+    pd.concat([frame, copied]).to_csv(path, index=False)
+    corpus, splits = prepared(tmp_path, DataConfig(data=path, split_column="part"))
+    assert {name: {*part["split"]} for name, part in splits.frames.items()} == {
+        "train": {"Train", "train"},
+        "validation": {"VAL"},
+        "test": {"test"},
     }
-    assert corpus.card.n_rows == {"train": 70, "validation": 20, "test": 10}
-    assert corpus.card.split_rule == corpus.card.facts.split_rule == ByShop.SENTENCE
+    assert corpus.card.n_rows == {"train": 60, "validation": 30, "test": 30}
+    assert corpus.card.dropped == {"whose text is in a later split": 2}
+    assert corpus.card.split_rule == "The rows were split by the column part."
 
 
-def test_only_a_kind_that_is_not_the_default_is_written(
-    by_shop: StudyConfig, tmp_path: Path
+@pytest.mark.parametrize("group", [None, "shop"])
+def test_a_file_is_the_test_split_and_validation_is_drawn(
+    tmp_path: Path, group: str | None
 ) -> None:
-    settings = {"split", "split_column"}
-    assert unstructure(by_shop.data).keys() >= settings
-    default = replace(by_shop, data=replace(by_shop.data, split="random", split_column=None))
-    assert unstructure(default.data).keys().isdisjoint(settings)
-    corpus, _ = prepare_corpus(default, results=ResultsDir(tmp_path))
-    assert "split_rule" not in read_json(corpus.folder / CARD_NAME)
+    path = write_reviews(tmp_path, shop=[f"shop {n % 40}" for n in range(120)], note=["x"] * 120)
+    other = make_reviews(160)[120:].assign(shop="elsewhere")
+    other.to_csv(tmp_path / "other.csv", index=False)
+    config = DataConfig(data=path, test=str(tmp_path / "other.csv"), group_column=group)
+    corpus, splits = prepared(tmp_path, config)
+    assert [*splits.frames["test"]["text"]] == [*other["review_body"]]
+    assert sum(corpus.card.n_rows.values()) == 160
+    assert corpus.card.n_rows["validation"] == pytest.approx(120 * 0.15 / 0.85, abs=2)
+    assert corpus.card.split_rule.startswith(
+        "The rows were split by their files. The rows of validation were drawn from those of train."
+    )
+    if group:
+        shops = [{*splits.frames[name]["group"]} for name in ("train", "validation")]
+        assert shops[0].isdisjoint(shops[1])
+
+
+def test_a_tfds_data_set_keeps_its_own_test_split() -> None:
+    new = DataConfig(data="tfds:imdb_reviews").with_own_splits()
+    assert new.split_column == TFDS_SPLIT
+    reviews = reviews_of(["train"] * 60 + ["test"] * 30 + ["unsupervised"] * 10)
+    frames = split_reviews(reviews, seed=0, config=new).frames
+    assert {*frames["test"]["split"]} == {"test"} and len(frames["test"]) == 30
+    assert {*frames["train"]["split"]} == {"train", "unsupervised"}
+    for own in ({"split_column": "part"}, {"test": "t.csv"}, {"data": "reviews.csv"}):
+        config = DataConfig(**{"data": "tfds:imdb_reviews", **own})
+        assert config.with_own_splits() == config
+
+
+def test_a_tfds_data_set_of_train_alone_is_split_at_random() -> None:
+    reviews = reviews_of(["train"] * 100)
+    with_column = split_reviews(reviews, seed=3, config=DataConfig(split_column=TFDS_SPLIT))
+    assert with_column.fingerprint == split_reviews(reviews, seed=3).fingerprint
+    assert with_column.sentence == split_reviews(reviews, seed=3).sentence
+
+
+def test_only_settings_of_the_split_that_are_given_are_written() -> None:
+    names = {"group_column", "time_column", "split_column", "validation", "test"}
+    assert unstructure(DataConfig()).keys().isdisjoint(names)
+    assert unstructure(DataConfig(group_column="shop")).keys() & names == {"group_column"}
+
+
+def reviews_of(values: list[str], role: str = "split") -> Reviews:
+    frame = pd.DataFrame(
+        {
+            "text": [f"text {n}" for n in range(len(values))],
+            "label": np.arange(len(values)) % 2,
+            role: pd.Series(values, dtype="str"),
+        }
+    )
+    return Reviews(frame, Classes(("bad", "good")), "text", "label", {}, ())
 
 
 @pytest.mark.parametrize(
-    ("changes", "parameter", "value"),
+    ("role", "values", "message"),
     [
-        ({"split": "by_moon", "split_column": None}, "split", "by_moon"),
-        ({"split_column": None}, "split_column", "by_shop"),
-        ({"split": "random"}, "split_column", "random"),
+        ("group", ["a"] * 50 + ["b"] * 50, "3 groups or more.*; it has 2"),
+        ("time", ["2026-01-01"] * 99 + ["2026-01-02"], "enough different times for 3 parts"),
+        ("time", [*map(str, range(98)), "soon", ""], "numbers; 2 of 100 rows .* first 'soon'"),
+        ("split", ["train"] * 90 + ["held out"] * 10, "10 of 100 rows .* the first 'held out'"),
+        ("split", ["test"] * 50 + ["dev"] * 50, "rows with the value train; none has"),
+        ("split", ["train"] * 100, "the test or the validation; it has train alone"),
+        (
+            "split",
+            ["train" if n % 2 or n < 70 else "test" for n in range(100)],
+            "test split must have rows of two classes or more; .*'made' it has no row of 'good'",
+        ),
+        (
+            "time",
+            [str(n + 1000 * (n % 2)) for n in range(100)],
+            "'made' it has no row of 'bad'",
+        ),
     ],
 )
-def test_a_split_without_its_column_or_kind_is_refused(
-    by_shop: StudyConfig, tmp_path: Path, changes: dict, parameter: str, value: str
-) -> None:
-    config = replace(by_shop, data=replace(by_shop.data, **changes))
-    with pytest.raises(ArgumentError, match=rf"(?=.*\b{parameter}\b)(?=.*'{value}')"):
-        prepare_corpus(config, results=ResultsDir(tmp_path))
+def test_rows_that_can_not_be_split_are_refused(role: str, values: list[str], message: str) -> None:
+    config = DataConfig(**{f"{role}_column": "made"})
+    with pytest.raises(DataError, match=message):
+        split_reviews(reviews_of(values, role), seed=0, config=config)
+
+
+def test_numbers_and_dates_are_times() -> None:
+    for values in (["9", "10", "8.5"] * 40, ["2026-01-09", "2026-01-10T08:00", "2026-01-08"] * 40):
+        reviews = reviews_of(values, "time")
+        frames = split_reviews(reviews, seed=0, config=DataConfig(time_column="made")).frames
+        times = [{*frames[name]["time"]} for name in SPLITS]
+        assert times == [{values[2]}, {values[0]}, {values[1]}]
+
+
+def test_files_and_a_column_can_not_both_split() -> None:
+    with pytest.raises(ArgumentError, match=r"(?=.*\bsplit_column\b)(?=.*'part')"):
+        DataConfig(data="r.csv", test="t.csv", split_column="part")
+
+
+def test_a_text_in_two_parts_is_found_by_its_identity() -> None:
+    frame = pd.DataFrame(
+        {
+            "text": [*(f"text {n}" for n in range(60)), "TEXT 1!"],
+            "label": [n % 2 for n in range(60)] + [1],
+            "split": ["train"] * 40 + ["dev"] * 10 + ["test"] * 11,
+        }
+    )
+    reviews = Reviews(frame, Classes(("bad", "good")), "text", "label", {}, ())
+    splits = split_reviews(reviews, seed=0, config=DataConfig(split_column="part"))
+    assert splits.n_left_out == 1
+    assert identity("TEXT 1!") not in {*map(identity, splits.frames["train"]["text"])}

@@ -19,6 +19,7 @@ from tests.shared import shared_folder
 from tuning.config import DataConfig
 from tuning.data import sources, tfds
 from tuning.data.sources import Reviews, load_reviews
+from tuning.data.splits import split_reviews
 from tuning.data.tables import Table, read_files
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
@@ -177,7 +178,7 @@ def test_amazon_copy_gives_its_texts_and_stars(
 ) -> None:
     def read(name: str, **options: Any) -> Table:
         # Without a child process, whose start takes seconds.
-        tfds.main(name, options["data_dir"], str(tmp_path / "table.parquet"))
+        tfds.main(name, options["data_dir"], str(tmp_path / "table.parquet"), options["by_split"])
         return read_files(str(tmp_path / "table.parquet"))
 
     monkeypatch.setattr(sources, "read_tfds", read)
@@ -197,6 +198,18 @@ def test_splits_are_read_together_with_the_names_of_their_classes(stored: Read) 
     numbers = [int(text.split()[-1]) for text in reviews.frame["text"]]
     assert reviews.labels.tolist() == [number % 2 for number in numbers]
     assert reviews.dropped == {"without a label": N_UNLABELED}
+
+
+def test_rows_of_a_new_study_have_the_name_of_their_split(data_dir: Path) -> None:
+    config = DataConfig(data="tfds:stored_reviews", data_dir=str(data_dir)).with_own_splits()
+    frame = load_reviews(config).frame
+    assert frame["split"].tolist() == [text.split()[0] for text in frame["text"]]
+    splits = split_reviews(load_reviews(config), seed=0, config=config)
+    assert {name: len(rows) for name, rows in splits.frames.items()} == {
+        "train": 824,
+        "validation": 176,
+        "test": N_TEST,
+    }
 
 
 def test_scalars_are_kept_as_they_are(stored: Read) -> None:

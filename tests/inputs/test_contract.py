@@ -218,7 +218,9 @@ def test_rows_can_be_split_again(
     rows = rows_of(splits[0] + splits[1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contract, "SELECTED_ROWS", chunk_rows)
-        train, validation = resplit(*splits, sorted(chosen))
+        of_validation = np.array(sorted(chosen), dtype=np.int64)
+        of_train = np.setdiff1d(np.arange(len(rows)), of_validation)
+        train, validation = resplit(*splits, (of_train, of_validation))
     assert rows_of(validation) == [row for number, row in enumerate(rows) if number in chosen]
     assert rows_of(train) == [row for number, row in enumerate(rows) if number not in chosen]
 

@@ -174,6 +174,17 @@ def test_first_build_tokenizes_every_text_once_and_the_second_none(
     assert read_json(corpus.folder / "data_card.json") == unstructure(corpus.card)
 
 
+def test_a_corpus_of_an_earlier_version_gets_the_rows_of_its_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = splits_of(["a b", "A b!", "c"], ["d", "c"], ["e"])
+    corpus = build_corpus(tmp_path / "abc", splits)
+    (corpus.folder / "rows.npz").unlink()
+    texts = tokenized(monkeypatch)
+    assert build_corpus(tmp_path / "abc", splits).rows.texts.tolist() == [0, 0, 1, 2, 1]
+    assert texts == []
+
+
 def test_build_starts_again_after_a_killed_one(tmp_path: Path) -> None:
     for name in ("abc", "abc.tmp"):
         (tmp_path / name).mkdir()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.stored_documents import wrong_values
 from tuning.config import TrainConfig
+from tuning.data.rows import Redraw
 from tuning.outcomes import FailureReason
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -67,7 +68,7 @@ JOB = TrainingJob(
     checkpoint="/results/s/trials/0001/checkpoint.npz",
     resume=True,
     with_validation=True,
-    validation_rows=(0, 7, 8),
+    redraw=Redraw(seed=5, n_folds=3, fold=2, ignores_columns=True),
     weights="/tmp/0.npz",
     predictions="/results/s/repeats/0001-5.npz",
 )

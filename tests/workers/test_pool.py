@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +21,8 @@ from tests.numbered import TWO, numbered
 from tests.paths import ROOT
 from tests.texts import make_reviews, substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.data.rows import Redraw
 from tuning.errors import SpaceBug, SpaceError
-from tuning.inputs.corpus import Corpus
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace, declare
@@ -294,19 +294,16 @@ def test_worker_sends_each_epoch_then_the_result(pool: AnyPool, quick: Path, cor
     assert not last.result.stopped
 
 
-def test_worker_trains_on_the_rows_that_its_job_names(
+def test_worker_trains_on_the_rows_that_its_job_draws(
     pool: AnyPool, quick: Path, corpus: Path
 ) -> None:
-    n_rows = Corpus(corpus).card.n_rows
-    n_train, n_both = n_rows["train"], n_rows["train"] + n_rows["validation"]
-
-    def losses(validation_rows: Sequence[int] | None) -> list[float]:
-        rows = None if validation_rows is None else tuple(validation_rows)
-        messages = train_one(pool, training(quick, corpus, validation_rows=rows))
+    def losses(redraw: Redraw | None) -> list[float]:
+        messages = train_one(pool, training(quick, corpus, redraw=redraw))
         return [epoch.metrics["val_loss"] for epoch in result_of(messages).history]
 
-    assert losses(range(n_train, n_both)) == losses(None)
-    assert losses(range(n_both - n_train)) != losses(None)
+    fold, other = Redraw(seed=5, n_folds=3), Redraw(seed=5, n_folds=3, fold=1)
+    assert losses(fold) == losses(fold) != losses(other)
+    assert losses(fold) != losses(None)
 
 
 def test_two_workers_train_at_once_and_agree(pool: AnyPool, quick: Path, corpus: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.atomic_io import write_bytes
-from tuning.config import Data, DataConfig, StudyConfig, given
+from tuning.config import SPLITS, Data, DataConfig, StudyConfig, given
 from tuning.data.files import utf8
 from tuning.errors import ArgumentError, DataError
 from tuning.results import StudyDir, safe_name
@@ -222,10 +222,12 @@ def source_of(data: Any) -> Source:
     # A data frame may have numbers and tuples for names.
     columns = {
         name: None if (column := getattr(data, name)) is None else str(column)
-        for name in ("text_column", "label_column")
+        for name in ("text_column", "label_column", "group_column", "time_column", "split_column")
     }
+    files = {name: getattr(data, name) for name in SPLITS[1:]}
     settings = given(
         **columns,
+        **{name: None if path is None else str(path) for name, path in files.items()},
         data_dir=None if data.data_dir is None else str(Path(data.data_dir).expanduser()),
         positive_from=data.positive_from,
         drop_stars=[*data.drop_stars] or None,
@@ -246,7 +248,11 @@ def _frame_of_call(data: Data, columns: Mapping[str, str | None]) -> Frame | Non
     import pandas as pd
 
     if data.texts is None and data.labels is None:
-        return frame_of(data.data, **columns) if isinstance(data.data, pd.DataFrame) else None
+        if not isinstance(data.data, pd.DataFrame):
+            return None
+        return frame_of(
+            data.data, text_column=columns["text_column"], label_column=columns["label_column"]
+        )
     if data.data is not None or any(columns.values()):
         raise ArgumentError(
             "texts and labels must come without data and columns; received both. Give either."

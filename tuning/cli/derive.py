@@ -45,7 +45,7 @@ OTHER_FLAGS = {
 # Values that may contain a password, which must not be visible in the list of processes.
 FROM_ENVIRONMENT = {"log_to": ["LOG_TO"], "source": ["FROM", "SOURCE"], "storage": ["STORAGE"]}
 # Variables that other programs set: make's user must type them.
-NOT_FROM_ENVIRONMENT = ("HOST", "NAME", "PATH", "PORT")
+NOT_FROM_ENVIRONMENT = ("GROUP", "HOST", "NAME", "PATH", "PORT", "TEST", "TIME")
 ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
 
 

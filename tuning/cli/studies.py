@@ -199,7 +199,9 @@ def data_card(
 
     root = ResultsDir(Path(results))
     settings = source_of(data).write(root.study("data-card"))
-    config = StudyConfig(study="data-card", data=DataConfig(**settings), seed=seed)
+    config = StudyConfig(
+        study="data-card", data=DataConfig(**settings).with_own_splits(), seed=seed
+    )
     with steps() as progress:
         corpus, _ = prepare_corpus(config, results=root, progress=progress)
     console.print(card_table(corpus.card))

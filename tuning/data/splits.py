@@ -6,6 +6,7 @@ Each kind is a module that has the members of `SplitKind`, and an entry in `SPLI
 import hashlib
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,41 +14,51 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tuning.config import SPLITS, check_name
-from tuning.data import random_split
+from tuning.config import SPLITS, TFDS_SPLIT, DataConfig
+from tuning.data import group_split, random_split, time_split
+from tuning.data.rows import LEFT_OUT, Parts, Rows
 from tuning.data.sources import Reviews
 from tuning.data.text_bytes import BOUNDARY, byte_lengths, joined, split_up
-from tuning.errors import ArgumentError, DataError
+from tuning.errors import DataError
 from tuning.metrics import DEFAULT_TARGET
 from tuning.targets.target import Target
 
 
 class SplitKind(Protocol):
-    """A rule for which rows are for training, validation and test.
+    """A rule that draws the rows of several parts, such as train, validation and test.
 
-    `SENTENCE` describes the rule in the data card. `COLUMN` names, in the plural, the values that
-    the rule reads beside texts and labels, such as "products"; they are in the column `split` of
-    `reviews.frame`, which `DataConfig.split_column` chooses. None: the rule reads no such column.
+    `IS_ORDERED`: whether a later part is later in time, so that nothing is trained on rows that
+    come after those of its evaluation. `SENTENCE` describes the rule in the data card; `{group}`
+    and `{time}` are the names of the columns.
     """
 
+    IS_ORDERED: bool
     SENTENCE: str
-    COLUMN: str | None
 
-    def assign(
-        self, reviews: Reviews, texts: npt.NDArray[np.int64], *, seed: int
-    ) -> npt.NDArray[np.int8]:
-        """Return the index in `SPLITS` of the split of each row, int8 (n_rows,).
+    def draw(self, rows: Rows, shares: Sequence[float], *, seed: int) -> Parts:
+        """Return the number of the part of each row, int8 (n_rows,).
 
-        `texts` is the number of each row's text, from 0 in order of first occurrence. Rows with the
-        same number must be in the same split. The result must not depend on anything but the
-        arguments.
+        `shares` is the share of each part, with the sum 1. The result must not depend on anything
+        but the arguments. Where a text is in several parts, `without_copies` keeps the rows of the
+        last part.
 
         Raises:
             DataError: the rows can't be split by the rule.
         """
 
 
-SPLIT_KINDS: dict[str, SplitKind] = {"random": random_split}
+SPLIT_KINDS: dict[str, SplitKind] = {
+    "random": random_split,
+    "group": group_split,
+    "time": time_split,
+}
+SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
+# What data sets call the splits.
+NAMES = {
+    **{name: number for number, name in enumerate(SPLITS)},
+    "training": 0,
+    **dict.fromkeys(("val", "valid", "dev"), 1),
+}
 
 _DROP_UNICODE = re.compile(r"[^\w\s]|_")
 _ASCII_TABLE = bytes(
@@ -64,13 +75,25 @@ class SplitReviews:
 
     `frames` has a frame like `Reviews.frame` for each split. `n_duplicates` is the number of
     reviews whose text occurs before, by its `identity`; `fingerprint` is 16 hex digits over the
-    texts and labels of all splits.
+    texts and labels of all splits. `sentence` describes how the rows were split, and `n_left_out`
+    is the number of those whose text is also in a later split.
     """
 
     frames: dict[str, pd.DataFrame]
     target: Target
     n_duplicates: int
     fingerprint: str
+    sentence: str = random_split.SENTENCE
+    n_left_out: int = 0
+    known_rows: Rows | None = None
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of the training and then the validation split."""
+        if self.known_rows:  # Comparing 1,000,000 texts again would take seconds.
+            return self.known_rows
+        frame = pd.concat([self.frames[name] for name in SPLITS[:2]], ignore_index=True)
+        return _rows_of(frame, self.target)
 
     def require_fingerprint(self, fingerprint: str) -> None:
         """Check that data that were read again have the fingerprint of their corpus."""
@@ -81,34 +104,124 @@ class SplitReviews:
             )
 
 
-def split_reviews(reviews: Reviews, *, seed: int, kind: str = "random") -> SplitReviews:
-    """Split reviews by a kind of split. Texts with the same `identity` are in the same split."""
-    check_name("split", kind, tuple(SPLIT_KINDS))
-    rule = SPLIT_KINDS[kind]
-    if (rule.COLUMN is None) != ("split" not in reviews.frame):
-        raise ArgumentError(
-            f"split {kind!r} must come with split_column, the column of {rule.COLUMN}."
-            if rule.COLUMN
-            else f"split_column must be left out with split {kind!r}, which reads no column."
-        )
-    texts = distinct_codes(reviews.frame["text"])
-    rows = rule.assign(reviews, texts, seed=seed)
-    columns = {column: reviews.frame[column] for column in reviews.frame}
+def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = None) -> SplitReviews:
+    """Split reviews as the settings say. Texts with the same `identity` are in the same split."""
+    config = config or DataConfig()
+    frame, target = reviews.frame, reviews.target
+    rows = _rows_of(frame, target)
+    texts = rows.texts
+    target.require_enough(reviews.labels[np.unique(texts, return_index=True)[1]])
+    kind = SPLIT_KINDS[config.split]
+    parts, drawn = _assigned(rows, frame, kind, config, seed=seed)
+    parts = without_copies(parts, texts)
+    _require_classes(parts, reviews, config)
     # Each column is filtered by itself, because selecting rows of a frame copies all columns first.
     frames = {
         name: (
-            pd.DataFrame(
-                {column: values[rows == number] for column, values in columns.items()}
-            ).reset_index(drop=True)
+            pd.DataFrame({column: frame[column][parts == number] for column in frame}).reset_index(
+                drop=True
+            )
         )
         for number, name in enumerate(SPLITS)
     }
     return SplitReviews(
         frames,
-        reviews.target,
+        target,
         len(texts) - int(texts.max()) - 1,
-        _fingerprint(frames, reviews.target),
+        _fingerprint(frames, target),
+        sentence=_sentence(kind, config, drawn),
+        n_left_out=int((parts == LEFT_OUT).sum()),
+        known_rows=rows.at(np.concatenate([np.flatnonzero(parts == n) for n in (0, 1)])),
     )
+
+
+def _rows_of(frame: pd.DataFrame, target: Target) -> Rows:
+    return Rows(
+        texts=distinct_codes(frame["text"]),
+        strata=target.strata(frame["label"].to_numpy()),
+        groups=group_split.numbers(frame["group"]) if "group" in frame else None,
+        times=time_split.ranks(frame["time"]) if "time" in frame else None,
+    )
+
+
+def _assigned(
+    rows: Rows, frame: pd.DataFrame, kind: SplitKind, config: DataConfig, *, seed: int
+) -> tuple[Parts, list[str]]:
+    """Return the part of each row, and the names of the splits that were drawn."""
+    if "split" not in frame:
+        return kind.draw(rows, [*SHARES.values()], seed=seed), [*SPLITS[1:]]
+    parts = _given_parts(frame["split"], config)
+    drawn = [name for number, name in enumerate(SPLITS) if number == 0 or number not in parts]
+    if len(drawn) == len(SPLITS) and config.split_column != TFDS_SPLIT:
+        raise DataError(
+            f"split_column {config.split_column!r} must name rows for the test or the validation;"
+            " it has train alone. Leave split_column out to draw both."
+        )
+    if len(drawn) > 1:
+        of_train = np.flatnonzero(parts == 0)
+        total = sum(SHARES[name] for name in drawn)
+        shares = [SHARES[name] / total for name in drawn]
+        numbers = np.array([SPLITS.index(name) for name in drawn], dtype=np.int8)
+        parts[of_train] = numbers[kind.draw(rows.at(of_train), shares, seed=seed)]
+    return parts, drawn[1:]
+
+
+def _given_parts(values: pd.Series, config: DataConfig) -> Parts:
+    names = values.str.strip().str.casefold()
+    parts = names.map(NAMES)
+    # The rows of `unsupervised` and of other splits of a TFDS data set are for training.
+    if config.split_column == TFDS_SPLIT:
+        parts = parts.fillna(0)
+    if parts.isna().any():
+        wrong = values[parts.isna()]
+        raise DataError(
+            f"split_column {config.split_column!r} must have the values train, validation and"
+            f" test (or val, valid, dev); {len(wrong):,} of {len(values):,} rows have others, the"
+            f" first {wrong.iloc[0]!r}."
+        )
+    if not (parts == 0).any():
+        raise DataError(
+            f"split_column {config.split_column!r} must have rows with the value train; none has."
+        )
+    return parts.to_numpy(dtype=np.int8)
+
+
+def without_copies(parts: Parts, texts: npt.NDArray[np.int64]) -> Parts:
+    """Return the parts without the rows whose text is also in a later part, which a model would
+    have seen before it is evaluated there.
+    """
+    last = np.full(int(texts.max()) + 1, LEFT_OUT, dtype=np.int8)
+    np.maximum.at(last, texts, parts)
+    return np.where(parts < last[texts], np.int8(LEFT_OUT), parts)
+
+
+def _require_classes(parts: Parts, reviews: Reviews, config: DataConfig) -> None:
+    """Check that train has all classes, and each other split two of them or more."""
+    columns = [f"{role}_column {column!r}" for role, column in config.roles.items()]
+    for number, name in enumerate(SPLITS):
+        labels = reviews.labels[parts == number]
+        present = np.array(reviews.target.counts(labels), dtype=bool)
+        n_needed = len(present) if number == 0 else min(2, len(present))
+        if len(labels) and present.sum() >= n_needed:
+            continue
+        missing = reviews.target.names[int(np.argmin(present))] if len(labels) else None
+        raise DataError(
+            f"The {name} split must have rows of"
+            f" {'each class' if number == 0 else 'two classes or more'}; with"
+            f" {' and '.join(columns) or 'its file'} it has no row"
+            f"{f' of {missing!r}' if missing else ''}. Name another column, or merge classes."
+        )
+
+
+def _sentence(kind: SplitKind, config: DataConfig, drawn: Sequence[str]) -> str:
+    sentence = kind.SENTENCE.format(group=config.group_column, time=config.time_column)
+    if drawn == [*SPLITS[1:]]:
+        return sentence
+    source = f"by the column {config.split_column}" if config.split_column else "by their files"
+    given_to = f"The rows were split {source}."
+    if not drawn:
+        return given_to
+    return f"{given_to} The rows of {drawn[0]} were drawn from those of train. {sentence}"
 
 
 def fold(text: str) -> str:
@@ -151,7 +264,9 @@ def folded_digests(texts: pd.Series) -> list[bytes]:
 
 
 def _fingerprint(frames: dict[str, pd.DataFrame], target: Target) -> str:
-    """Return 16 hex digits over texts and labels in the order of the splits, and the target."""
+    """Return 16 hex digits over texts, labels, groups and times in the order of the splits, and the
+    target.
+    """
     digest = hashlib.sha256(repr(target.names).encode())
     if target.kind != DEFAULT_TARGET:
         digest.update(target.kind.encode())
@@ -162,6 +277,7 @@ def _fingerprint(frames: dict[str, pd.DataFrame], target: Target) -> str:
             frame["label"].to_numpy().astype(target.dtype).tobytes(),
         ):
             digest.update(part)
-        for chunk in split_up(frame["text"]):
-            digest.update(joined(chunk, end=b""))
+        for column in ("text", *(role for role in ("group", "time") if role in frame)):
+            for chunk in split_up(frame[column]):
+                digest.update(joined(chunk, end=b""))
     return digest.hexdigest()[:16]

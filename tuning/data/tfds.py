@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tuning.config import TFDS_SPLIT
 from tuning.data.files import Progress
 from tuning.data.tables import Table, read_files
 from tuning.errors import DataError
@@ -16,9 +17,11 @@ from tuning.text import first_line
 WITHDRAWN = "amazon_us_reviews"
 
 
-def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = None) -> Table:
+def read_tfds(
+    name: str, *, data_dir: str | None, by_split: bool = False, progress: Progress | None = None
+) -> Table:
     """Read all splits of a TFDS data set into one table; a nested feature becomes a column such as
-    `data/review_body`.
+    `data/review_body`. `by_split`: one split after the other, with its name in a column.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "table.parquet"
@@ -30,7 +33,13 @@ def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = No
 
         try:
             run_child(
-                main, name, data_dir or "", str(out), on_message=on_message, CUDA_VISIBLE_DEVICES=""
+                main,
+                name,
+                data_dir or "",
+                str(out),
+                by_split,
+                on_message=on_message,
+                CUDA_VISIBLE_DEVICES="",
             )
         except ChildFailed as error:
             raise DataError(_explained(name, str(error), data_dir)) from error
@@ -55,7 +64,7 @@ def _explained(name: str, reason: str, data_dir: str | None) -> str:
     )
 
 
-def main(name: str, data_dir: str, out: str) -> None:
+def main(name: str, data_dir: str, out: str, by_split: bool) -> None:
     """Write one flat table to `out`, and send the progress: a description, n rows, of n."""
     import pandas as pd
     import tensorflow_datasets as tfds
@@ -74,10 +83,13 @@ def main(name: str, data_dir: str, out: str) -> None:
         )
         total = sum(split.num_examples for split in builder.info.splits.values())
         rows = []
-        for example in tfds.as_numpy(builder.as_dataset(split="all")):
-            rows.append(dict(_flat(example, builder.info.features, "")))
-            if len(rows) % 1000 == 0:
-                send(("reading", len(rows), total))
+        # "all" mixes the rows of all splits in an order on which the splits of studies depend.
+        for split in builder.info.splits if by_split else ["all"]:
+            for example in tfds.as_numpy(builder.as_dataset(split=split)):
+                row = dict(_flat(example, builder.info.features, ""))
+                rows.append({**row, TFDS_SPLIT: split} if by_split else row)
+                if len(rows) % 1000 == 0:
+                    send(("reading", len(rows), total))
     except DataError:
         raise
     # The library's exceptions have no common base class, and concern the user's data.

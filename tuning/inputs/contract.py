@@ -328,18 +328,14 @@ class Input(abc.ABC):
 
 
 def resplit(
-    train: LabeledTexts, validation: LabeledTexts, validation_rows: Sequence[int]
+    train: LabeledTexts, validation: LabeledTexts, new: tuple[Rows, Rows]
 ) -> tuple[LabeledTexts, LabeledTexts]:
-    """Split the rows of both splits again: `validation_rows` are the rows for validation, numbered
-    through `train` and then `validation`; the other rows are for training.
+    """Return the rows of `new` for training and for validation, which are numbered through `train`
+    and then `validation`.
     """
-    is_validation = np.zeros(len(train.labels) + len(validation.labels), dtype=bool)
-    is_validation[list(validation_rows)] = True
-    of_train, of_validation = np.split(is_validation, [len(train.labels)])
+    n = len(train.labels)
     new_train, new_validation = (
-        train.rows(np.flatnonzero(of_train == value))
-        + validation.rows(np.flatnonzero(of_validation == value))
-        for value in (False, True)
+        train.rows(rows[rows < n]) + validation.rows(rows[rows >= n] - n) for rows in new
     )
     return new_train, new_validation
 

@@ -6,6 +6,7 @@ adapted to the training texts. A trial cuts them to its `vocab_size`, because a 
 is a prefix of a larger one. No TensorFlow runs.
 """
 
+import io
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tuning.config import SPLITS
+from tuning.atomic_io import write_bytes
+from tuning.config import SPLITS, given
 from tuning.data.files import Progress
 from tuning.data.folders import locked, rebuilt
+from tuning.data.rows import Rows
 from tuning.data.splits import SplitReviews
 from tuning.data.text_bytes import CHUNK_BYTES, offsets_of
 from tuning.errors import StorageError
@@ -44,6 +47,8 @@ from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.targets.target import Target
 
 logger = logging.getLogger(__name__)
+
+ROWS_NAME = "rows.npz"
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,12 @@ class Corpus:
         }
         texts = TokenizedTexts(ids, offsets, others=others)
         return LabeledTexts(texts, np.load(self.folder / f"{name}.labels.npy"))
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of the training and then the validation split."""
+        with np.load(self.folder / ROWS_NAME, allow_pickle=False) as stored:
+            return Rows(**stored)
 
     @property
     def texts_dir(self) -> Path:
@@ -144,6 +155,10 @@ def build_corpus(
         if not is_whole(folder, splits):
             with rebuilt(folder) as temporary:
                 _write_corpus(temporary, splits, n_threads, chunk_bytes, progress)
+        if not (folder / ROWS_NAME).exists():  # Earlier versions did not write it.
+            buffer = io.BytesIO()
+            np.savez(buffer, allow_pickle=False, **given(**vars(splits.rows)))
+            write_bytes(folder / ROWS_NAME, buffer.getvalue())
         card = Corpus(folder).card
         described = replace(card, **vars(source)) if source else card
         if described != card:  # The same texts may be read from another place.

@@ -152,6 +152,7 @@ def page(
         pruning=_pruning(summary, confirmation, epochs=config.train.epochs),
         trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
+        split_rule=card.split_rule,
         data=table((), data_rows(card), kind="pairs"),
         record=table(
             (),

@@ -250,10 +250,9 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
-    """`tune` has no flag for batch size, patience, and the kinds of split and target."""
+    """`tune` has no flag for batch size, patience, and the kind of target."""
     settings = {**vars(config), **vars(config.data)}
-    for name in ("predicts", "split", "split_column"):
-        del settings[name]
+    del settings["predicts"]
     train, costs = settings.pop("train"), settings.pop("costs")
     settings |= {"epochs": train.epochs, "n_trials": n_trials}
     if costs:

@@ -228,4 +228,6 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
         name: replace(getattr(base, name), **value) if isinstance(value, dict) else value
         for name, value in flags.items()
     }
-    return replace(base, **values)
+    config = replace(base, **values)
+    is_new = not folder.config_path.exists()
+    return replace(config, data=config.data.with_own_splits()) if is_new else config

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tuning.config import MIN_TEXTS, StudyConfig
 from tuning.data.files import Progress
 from tuning.data.sources import load_reviews
-from tuning.data.splits import SPLIT_KINDS, SplitReviews, split_reviews
+from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import StudyError
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.contract import Preparation
@@ -43,7 +43,7 @@ def prepare_corpus(
     """
     reviews = load_reviews(config.data, slice_column=slice_column, progress=progress)
     release_memory()
-    splits = split_reviews(reviews, seed=config.seed, kind=config.data.split)
+    splits = split_reviews(reviews, seed=config.seed, config=config.data)
     named = list(reviews.broken[:N_NAMED])
     for line in named:
         logger.warning("left out: %s", line)
@@ -52,8 +52,9 @@ def prepare_corpus(
         text_column=reviews.text_column,
         label_column=reviews.label_column,
         class_rule=reviews.class_rule,
-        split_rule=SPLIT_KINDS[config.data.split].SENTENCE,
-        dropped=reviews.dropped,
+        split_rule=splits.sentence,
+        dropped=reviews.dropped
+        | ({"whose text is in a later split": splits.n_left_out} if splits.n_left_out else {}),
         n_broken_lines=len(reviews.broken),
         broken_lines=named,
     )
@@ -90,7 +91,7 @@ def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
 
 def _splits(config: StudyConfig, progress: Progress | None) -> SplitReviews:
     reviews = load_reviews(config.data, progress=progress)
-    return split_reviews(reviews, seed=config.seed, kind=config.data.split)
+    return split_reviews(reviews, seed=config.seed, config=config.data)
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:

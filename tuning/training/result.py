@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tuning.config import TrainConfig
+from tuning.data.rows import Redraw
 from tuning.documents import prefixed
 from tuning.outcomes import FailureReason
 from tuning.spaces.ranges import Values
@@ -55,9 +56,8 @@ class TrainingJob:
         resume: whether the training starts from `checkpoint`.
         with_validation: whether to train on the training and the validation split together. In
             that case no epoch is evaluated, and every epoch is trained.
-        validation_rows: numbers of the rows for validation, through the training and then the
-            validation split; all other rows of both splits are for training. None: the splits as
-            they are.
+        redraw: how the rows of the training and the validation split are split again; None: the
+            splits as they are.
         weights: path of the file in which the trained model's variables are saved.
         predictions: path of the file in which the trained model's probabilities for the validation
             split are saved.
@@ -75,7 +75,7 @@ class TrainingJob:
     checkpoint: str | None = None
     resume: bool = False
     with_validation: bool = False
-    validation_rows: tuple[int, ...] | None = None
+    redraw: Redraw | None = None
     weights: str | None = None
     predictions: str | None = None
 

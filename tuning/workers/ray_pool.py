@@ -61,7 +61,8 @@ class PlacedFiles:
     def corpus(self, folder: str) -> Any:
         if folder not in self._corpora:
             # Ray shares the arrays of one object among the workers of a node without a copy.
-            splits = tuple(split.in_memory() for split in open_splits(folder))
+            train, validation, rows = open_splits(folder)
+            splits = (train.in_memory(), validation.in_memory(), rows)
             self._corpora[folder] = self._ray.put(splits)
         return self._corpora[folder]
 

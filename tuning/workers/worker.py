@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Protocol
 
 import psutil
 
+from tuning.data.rows import Rows
 from tuning.errors import SpaceBug, TuningError
 from tuning.hardware import allocated_memory
 from tuning.inputs.contract import LabeledTexts, resplit
@@ -44,7 +45,8 @@ from tuning.workers.messages import (
     encode,
 )
 
-Splits = tuple[LabeledTexts, LabeledTexts]  # The training and the validation split.
+# The training and the validation split, and how the rows of both may be split again.
+Splits = tuple[LabeledTexts, LabeledTexts, Rows]
 SplitsOf = Callable[[str], Splits]  # Returns the splits of a tokenized corpus.
 
 
@@ -91,7 +93,7 @@ def receive(channel: Channel) -> Message:
 
 def open_splits(folder: str) -> Splits:
     corpus = open_corpus(Path(folder))
-    return corpus.split("train"), corpus.split("validation")
+    return corpus.split("train"), corpus.split("validation"), corpus.rows
 
 
 def run(connection: Connection, settings: WorkerSettings) -> None:
@@ -209,9 +211,14 @@ class _WorkerState:
         set_threads(self._n_threads)
         idle_seconds, self.idle_seconds = self.idle_seconds, 0.0
         job = message.job
-        train, validation = (narrowed(split, job.values) for split in self._open(message.corpus))
-        if job.validation_rows is not None:
-            train, validation = resplit(train, validation, job.validation_rows)
+        train, validation, rows = self._open(message.corpus)
+        train, validation = narrowed(train, job.values), narrowed(validation, job.values)
+        if job.redraw:
+            from tuning.data.redraw import redrawn  # It imports pandas.
+
+            share = len(validation.labels) / len(rows.texts)
+            new = redrawn(rows, job.redraw, validation_share=share)
+            train, validation = resplit(train, validation, new)
         try:
             _, result = fit.fit(
                 self._load(message.space_path),

@@ -1,0 +1,63 @@
+"""What decides how rows may be split: equal texts, strata, groups and times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.int64]
+Parts = npt.NDArray[np.int8]
+LEFT_OUT = -1  # the part of a row that is in no part
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a data set as numbers, each int64 (n_rows,).
+
+    Args:
+        texts: number of each row's text; rows with the same number have the same text.
+        strata: number of each row's stratum, such as its class.
+        groups: number of each row's group.
+        times: rank of each row's time; rows of the same time have the same rank.
+    """
+
+    texts: Numbers
+    strata: Numbers
+    groups: Numbers | None = None
+    times: Numbers | None = None
+
+    def at(self, places: Numbers) -> Rows:
+        return Rows(
+            **{
+                item.name: None if (values := getattr(self, item.name)) is None else values[places]
+                for item in fields(self)
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redraw:
+    """A split of the rows of the training and the validation split into new ones.
+
+    Args:
+        seed: seed of the draw.
+        n_folds: number of folds; 1 for a fresh split with the share of the present one.
+        fold: number of the fold for validation, from 0.
+        ignores_columns: whether groups and times are left out of account, as a random split does.
+    """
+
+    seed: int
+    n_folds: int = 1
+    fold: int = 0
+    ignores_columns: bool = False
+
+
+def parts_of_blocks(sizes: Numbers, shares: npt.ArrayLike) -> Parts:
+    """Return the part of each block of rows, in order, int8 (n_blocks,). A block is in the part in
+    which its middle lies, so that no block is divided.
+    """
+    middles = np.cumsum(sizes) - sizes / 2
+    cuts = np.cumsum(shares)[:-1] * sizes.sum()
+    return np.searchsorted(cuts, middles, side="right").astype(np.int8)
