@@ -52,9 +52,4 @@ def draw(rows: Rows, shares: Sequence[float], *, seed: int) -> Parts:
         deviation = np.abs(counts.reshape(wanted.shape) / wanted - 1).max()
         if deviation < least:
             best, least = part_of, deviation
-    if len({*best}) < len(shares):
-        raise DataError(
-            f"group_column must have groups of which {len(shares)} parts can be made; a few groups"
-            " have nearly all rows."
-        )
     return best[groups]

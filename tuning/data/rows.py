@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from tuning.config import given
 
 Numbers = npt.NDArray[np.int64]
 Parts = npt.NDArray[np.int8]
@@ -29,12 +32,7 @@ class Rows:
     times: Numbers | None = None
 
     def at(self, places: Numbers) -> Rows:
-        return Rows(
-            **{
-                item.name: None if (values := getattr(self, item.name)) is None else values[places]
-                for item in fields(self)
-            }
-        )
+        return Rows(**{name: part[places] for name, part in given(**vars(self)).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +52,13 @@ class Redraw:
     ignores_columns: bool = False
 
 
-def parts_of_blocks(sizes: Numbers, shares: npt.ArrayLike) -> Parts:
-    """Return the part of each block of rows, in order, int8 (n_blocks,). A block is in the part in
-    which its middle lies, so that no block is divided.
+def parts_of_blocks(sizes: Numbers, shares: Sequence[float]) -> Parts:
+    """Return the part of each block of rows, in order, int8 (n_blocks,). No block is divided: it is
+    in the part in which its middle lies, and each part has at least one of `n_blocks >= n_parts`.
     """
-    middles = np.cumsum(sizes) - sizes / 2
+    n_blocks, inner = len(sizes), np.arange(1, len(shares))
     cuts = np.cumsum(shares)[:-1] * sizes.sum()
-    return np.searchsorted(cuts, middles, side="right").astype(np.int8)
+    first = np.searchsorted(np.cumsum(sizes) - sizes / 2, cuts)  # the first block of a later part
+    first = np.maximum.accumulate(np.maximum(first, inner) - inner) + inner
+    first = np.minimum(first, n_blocks - len(shares) + inner)
+    return np.searchsorted(first, np.arange(n_blocks), side="right").astype(np.int8)

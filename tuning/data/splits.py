@@ -183,7 +183,7 @@ def _given_parts(values: pd.Series, config: DataConfig) -> Parts:
         raise DataError(
             f"split_column {config.split_column!r} must have rows with the value train; none has."
         )
-    return parts.to_numpy(dtype=np.int8)
+    return np.array(parts, dtype=np.int8)
 
 
 def without_copies(parts: Parts, texts: npt.NDArray[np.int64]) -> Parts:
@@ -192,7 +192,9 @@ def without_copies(parts: Parts, texts: npt.NDArray[np.int64]) -> Parts:
     """
     last = np.full(int(texts.max()) + 1, LEFT_OUT, dtype=np.int8)
     np.maximum.at(last, texts, parts)
-    return np.where(parts < last[texts], np.int8(LEFT_OUT), parts)
+    kept = parts.copy()
+    kept[parts < last[texts]] = LEFT_OUT
+    return kept
 
 
 def _require_classes(parts: Parts, reviews: Reviews, config: DataConfig) -> None:

@@ -21,9 +21,9 @@ def ranks(values: pd.Series) -> Numbers:
     Raises:
         DataError: a value is neither.
     """
-    times = pd.to_numeric(values, errors="coerce")
-    if times.isna().any():
-        times = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
+    as_numbers = pd.to_numeric(values, errors="coerce")
+    as_dates = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
+    times = min(as_numbers, as_dates, key=lambda read: read.isna().sum())
     if times.isna().any():
         wrong = values[times.isna()]
         raise DataError(
@@ -35,16 +35,16 @@ def ranks(values: pd.Series) -> Numbers:
 
 def draw(rows: Rows, shares: Sequence[float], *, seed: int) -> Parts:
     assert rows.times is not None
-    times = np.unique(rows.times, return_inverse=True)[1]
+    times = rows.times
     if rows.groups is not None:
         last = np.zeros(int(rows.groups.max()) + 1, dtype=np.int64)
         np.maximum.at(last, rows.groups, times)
         times = last[rows.groups]
-    counts = np.bincount(times)
-    part_of = parts_of_blocks(counts, shares)
-    if len({*part_of[counts > 0]}) < len(shares):
+    blocks = np.unique(times, return_inverse=True)[1]
+    sizes = np.bincount(blocks)
+    if len(sizes) < len(shares):
         raise DataError(
-            f"time_column must have enough different times for {len(shares)} parts; too many rows"
-            " have the same."
+            f"time_column must have {len(shares)} different times or more, one for each part; it"
+            f" has {len(sizes)}{'' if rows.groups is None else ' last times of groups'}."
         )
-    return part_of[times]
+    return parts_of_blocks(sizes, shares)[blocks]
