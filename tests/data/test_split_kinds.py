@@ -229,6 +229,10 @@ def test_groups_and_times_of_columns_reach_the_corpus(tmp_path: Path) -> None:
     assert days[0].max() < days[1].min() and days[1].max() < days[2].min()
     assert [len(part) for part in days] == [84, 18, 18]
     assert "in the order of day" in corpus.card.split_rule
+    _, splits = prepared(tmp_path, DataConfig(data=path, time_column="day", group_column="shop"))
+    shops = [{*frame["group"]} - {""} for frame in splits.frames.values()]
+    assert shops[0].isdisjoint(shops[1] | shops[2]) and shops[1].isdisjoint(shops[2])
+    assert splits.sentence.endswith("All rows with the same shop count by their last.")
 
 
 def test_rows_go_where_a_column_says_and_copies_leave_train(tmp_path: Path) -> None:

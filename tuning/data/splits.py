@@ -217,6 +217,8 @@ def _require_classes(parts: Parts, reviews: Reviews, config: DataConfig) -> None
 
 def _sentence(kind: SplitKind, config: DataConfig, drawn: Sequence[str]) -> str:
     sentence = kind.SENTENCE.format(group=config.group_column, time=config.time_column)
+    if config.group_column and config.time_column:
+        sentence = f"{sentence} All rows with the same {config.group_column} count by their last."
     if drawn == [*SPLITS[1:]]:
         return sentence
     source = f"by the column {config.split_column}" if config.split_column else "by their files"
