@@ -104,6 +104,7 @@ class Setting:
             pruner="none",
             data=DataConfig(data=str(data)),
             train=TrainConfig(epochs=2, evaluates_fitted=True),
+            resplit=True,
         )
         self.folder = self.results.study("s")
 

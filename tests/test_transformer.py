@@ -72,7 +72,8 @@ def test_study_is_searched_continued_confirmed_and_exported(
     other = str(shutil.copytree(tiny_preset, tmp_path / "other"))
     with pytest.raises(StudyError, match="preset: the study has"):
         tune_with(replace(config, preset=other), results, storage_url=url, n_trials=3)
-    recorded = replace(config, train=replace(config.train, evaluates_fitted=True))
+    train = replace(config.train, evaluates_fitted=True)
+    recorded = replace(config, train=train, resplit=True)
     assert configure("s", {}, folder) == recorded  # The command without --preset.
     second = tune_with(config, results, storage_url=url, n_trials=3)
     assert second.summary.counts["complete"] + second.summary.counts["pruned"] == 3
@@ -101,7 +102,8 @@ def test_space_of_the_documents_forms_an_ensemble(
         "encoder",
         "ngrams",
     ]
-    confirm(StudyHandle(results, folder, url), size=ConfirmationSize(top=2, n_seeds=2, share=20.0))
+    size = ConfirmationSize(top=2, n_seeds=2, share=20.0, resplit=False)
+    confirm(StudyHandle(results, folder, url), size=size)
     manifest = export_best(StudyHandle(results, folder, url), ensemble="8", warn=print)
     assert list(manifest.forms) == ["model.onnx"]
     (prediction,) = classify(folder.best_dir, ["great lovely phone"])

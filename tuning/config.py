@@ -326,7 +326,9 @@ class StudyConfig:
     trial: a trial with a worse metric may still be on the front. A trial whose model has more than
     `max_parameters`, or a latency above `max_latency_ms` for a single text, can't be the best.
     `preset`, `vocab_size` and `sequence_length` are the values of the hyperparameters of these
-    names, or None if the search space decides them.
+    names, or None if the search space decides them. `resplit`: whether each seed of a confirmation
+    draws training and validation rows of its own; None for studies of earlier versions, which have
+    confirmations on one split.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -343,6 +345,7 @@ class StudyConfig:
     preset: str | None = field(default=None, metadata=OMIT_DEFAULT)
     vocab_size: int | None = field(default=None, metadata=OMIT_DEFAULT)
     sequence_length: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    resplit: bool | None = field(default=None, metadata=OMIT_DEFAULT)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 

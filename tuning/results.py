@@ -87,8 +87,10 @@ class StudyDir:
     def checkpoint_path(self, number: int) -> Path:
         return self.path / "trials" / f"{number:04d}" / "checkpoint.npz"
 
-    def repeat_path(self, number: int, seed: int) -> Path:
-        return self.path / "repeats" / f"{number:04d}-{seed}.npz"
+    def repeat_path(self, number: int, seed: int, *, is_resplit: bool = False) -> Path:
+        """`is_resplit`: of a repeat that has drawn validation rows of its own."""
+        suffix = "-resplit" if is_resplit else ""
+        return self.path / "repeats" / f"{number:04d}-{seed}{suffix}.npz"
 
 
 @dataclass(frozen=True)

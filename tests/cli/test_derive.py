@@ -181,6 +181,8 @@ def test_default_in_the_help_is_the_one_that_is_used(flag: str) -> None:
         (["tune", "DROP_STARS=2 3"], ["--drop-stars", "2", "--drop-stars", "3"]),
         (["tune", "JOIN=1", "CONFIRM=0"], ["--no-confirm", "--join"]),
         (["tune", "JOIN=0", "EPOCHS="], []),
+        (["tune", "RESPLIT=0"], ["--no-resplit"]),
+        (["confirm", "RESPLIT=1"], ["--resplit"]),
         (["tune", "SLICE=topic"], []),  # A variable of other commands.
         (["report", "SLICE=topic"], ["--slice-column", "topic"]),
         (["enqueue", "FILE=a.csv"], ["--configurations", "a.csv"]),

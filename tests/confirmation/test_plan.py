@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.confirmations import begin, play
+from tests.confirmations import with_repeats as repeated
 from tuning.confirmation.plan import (
     covers,
+    due_on_random_splits,
     due_others,
+    on_own_split,
     other_architectures,
     trained_of,
     with_repeats,
 )
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.outcomes import LASTING, FailureReason
 from tuning.results import StudyDir
 
@@ -94,7 +97,7 @@ def test_each_is_trained_once_on_the_first_seed(value: float | None) -> None:
     same, due = due_others(confirmation)
     assert same is confirmation
     assert [(other.trial, seed) for other, seed in due] == [(0, 7)]
-    trained = confirmation.with_repeat(0, 7, value, seconds=2.0)
+    trained = confirmation.with_repeat(0, 7, value, seconds=2.0, purpose=Purpose.ENSEMBLE)
     assert due_others(trained)[1] == []
     assert [item.trial for item in trained_of(trained)] == [2, 0]
     assert trained.finalists == confirmation.finalists
@@ -111,3 +114,48 @@ def test_stored_configuration_that_became_a_finalist_is_read_once(tmp_path: Path
     read = Confirmation.load(StudyDir(tmp_path))
     assert read is not None and read == replace(stored, others=[third])
     assert trained_of(read) == [first, second, third]
+
+
+def test_finalists_with_fresh_splits_are_trained_on_the_study_s_own_for_ensembles(
+    tmp_path: Path,
+) -> None:
+    """Trial 3 has failed, and trial 2 is over a limit."""
+    of_trials = {1: [0.8, 0.81], 2: [0.7, 0.72], 3: [None], 0: [0.5, 0.5]}
+    confirmation = replace(repeated(of_trials), overlap=0.2)
+    made = [replace(f, is_over_limit=f.trial == 2) for f in confirmation.finalists]
+    confirmation = replace(confirmation, finalists=made)
+    assert on_own_split(replace(confirmation, overlap=0.0)) == []
+    others = on_own_split(confirmation)
+    assert [(f.trial, f.repeats) for f in others] == [(1, {}), (0, {})]
+    confirmation = replace(confirmation, others=others)
+    _, due = due_others(confirmation)
+    assert [(f.trial, seed) for f, seed in due] == [(1, 1), (0, 1)]
+    trained = confirmation.with_repeat(1, 1, 0.9, seconds=1.0, purpose=Purpose.ENSEMBLE)
+    assert trained.finalists == confirmation.finalists
+    assert [f.repeats for f in trained_of(trained)] == [{1: 0.9}, {}]
+    trained.save(StudyDir(tmp_path))
+    assert Confirmation.load(StudyDir(tmp_path)) == trained
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_best_is_trained_on_random_splits_once_for_each_of_its_first_repeats(n: int) -> None:
+    confirmation = repeated({1: [0.8, 0.81, 0.8, 0.79, 0.8][:n], 0: [0.5, 0.51, 0.5, 0.5, 0.5][:n]})
+    planned, due = due_on_random_splits(confirmation)
+    assert [(f.trial, seed) for f, seed in due] == [(1, seed) for seed in (1, 2, 3)[:n]]
+    # A process that is killed after the first repeat goes on with the others.
+    first = planned.with_repeat(1, 1, 0.9, seconds=1.0, purpose=Purpose.RANDOM_SPLIT)
+    again, due = due_on_random_splits(first)
+    assert again == first and [seed for _, seed in due] == [2, 3][: n - 1]
+    assert again.finalists == confirmation.finalists
+    for seed in (2, 3)[: n - 1]:
+        again = again.with_repeat(1, seed, None, seconds=1.0, purpose=Purpose.RANDOM_SPLIT)
+    assert due_on_random_splits(again) == (again, [])
+    # A later confirmation may have another best, whose repeats are not those of the first.
+    better = repeated({2: [0.9] * n, 1: [0.8] * n, 0: [0.5] * n})
+    later, due = due_on_random_splits(replace(better, on_random_splits=again.on_random_splits))
+    assert [f.trial for f in later.on_random_splits] == [1, 2] and len(due) == min(n, 3)
+
+
+def test_confirmation_without_repeats_has_no_random_splits() -> None:
+    empty = begin(0.9, 0.5)
+    assert due_on_random_splits(empty) == (empty, [])

@@ -21,7 +21,7 @@ from tests.confirmations import (
 )
 from tuning.confirmation.estimates import RESOLUTION, estimate, seed_spread
 from tuning.confirmation.plan import plan_confirmation
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.report.confirmation import sentences
 from tuning.results import StudyDir
 
@@ -463,7 +463,8 @@ def test_trial_may_be_pruned_and_another_architecture_s_best() -> None:
     """It is trained to its last epoch on the seed of the search, and to its best on a fresh one."""
     pruned, other = (Finalist(7, {}, 0.4, 1.0, epochs=epochs) for epochs in (5, 1))
     confirmation = replace(begin(0.9, 0.5), pruned=[pruned], others=[other])
-    fresh = confirmation.with_repeat(7, confirmation.seeds[0], 0.6, seconds=1.0)
+    first = confirmation.seeds[0]
+    fresh = confirmation.with_repeat(7, first, 0.6, seconds=1.0, purpose=Purpose.ENSEMBLE)
     assert [fresh.pruned[0].repeats, fresh.others[0].repeats] == [{}, {1: 0.6}]
     both = fresh.with_repeat(7, confirmation.search_seed, 0.5, seconds=1.0)
     assert [both.pruned[0].repeats, both.others[0].repeats] == [{0: 0.5}, {1: 0.6}]
@@ -497,3 +498,71 @@ def test_confirmation_with_a_new_finalist_keeps_its_best_until_the_first_repeat(
     new = replace(finalists(0.9, 0.89, 0.5)[1], trial=7)
     estimates = estimated(replace(confirmation, finalists=[*confirmation.finalists, new]))
     assert estimates.is_confirmed and estimates.best.trial == 1
+
+
+OVERLAP = 15 / 70  # of the default shares
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 1000),
+    n_seeds=st.integers(2, 5),
+    overlap=st.floats(0.05, 0.5),
+    n_others=st.integers(1, 3),
+)
+def test_fresh_splits_widen_every_interval_by_the_rows_that_they_share(
+    seed: int, n_seeds: int, overlap: float, n_others: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    of_seeds = rng.normal(0, 0.02, n_seeds)
+    one = with_repeats(
+        {
+            trial: list(0.7 + trial / 100 + of_seeds + rng.normal(0, 0.003, n_seeds))
+            for trial in range(n_others + 1)
+        }
+    )
+    own, fresh = estimated(one), estimated(replace(one, overlap=overlap))
+    assert fresh.best == own.best  # The order is that of the plain means.
+    wider = math.sqrt(1 + n_seeds * overlap)
+    pairs = [(own.means[trial], fresh.means[trial]) for trial in own.means]
+    assert fresh.means[0].value == own.means[0].value  # The baseline was not chosen.
+    if own.difference and fresh.difference:
+        assert fresh.difference.value == own.difference.value
+        pairs.append((own.difference, fresh.difference))
+    for narrow, wide in pairs:
+        if wide.low > 0 and wide.high < 1:
+            widths = narrow.high - narrow.low, wide.high - wide.low
+            assert widths[1] == pytest.approx(wider * widths[0])
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_interval_over_fresh_splits_holds_the_value_on_further_data(n_seeds: int) -> None:
+    """The repeats of one data set are correlated as Nadeau and Bengio assume: with as many rows in
+    training and validation, by the share of the validation rows.
+    """
+    rng, held, n = np.random.default_rng(0), {0.0: 0, OVERLAP: 0}, 600
+    correlation = OVERLAP / (1 + OVERLAP)
+    for _ in range(n):
+        of_data = rng.normal(0, 0.03 * math.sqrt(correlation))
+        of_splits = rng.normal(0, 0.03 * math.sqrt(1 - correlation), n_seeds)
+        confirmation = with_repeats({1: list(0.7 + of_data + of_splits)})
+        for overlap in held:
+            mean = estimated(replace(confirmation, overlap=overlap)).means[1]
+            held[overlap] += mean.low <= 0.7 <= mean.high
+    assert 0.93 <= held[OVERLAP] / n <= 0.97
+    assert held[0.0] / n < 0.93
+
+
+def test_order_that_is_clear_on_one_split_may_be_unclear_over_fresh_splits() -> None:
+    repeats = {1: [0.81, 0.82, 0.83, 0.84], 2: [0.73, 0.7, 0.73, 0.7], 0: [0.13, 0.1, 0.13, 0.1]}
+    clear = replace(with_repeats({**repeats}), rounds=4)
+    assert clear.is_clear
+    assert not replace(clear, overlap=2.0).is_clear
+
+
+def test_luck_of_a_split_is_no_spread_between_seeds() -> None:
+    """All trials of a search have the same split."""
+    of_seeds = [0.0, 0.05, -0.05]
+    equal = with_repeats({trial: [0.8 + luck for luck in of_seeds] for trial in (1, 2, 0)})
+    assert seed_spread(equal) == pytest.approx(0.05)
+    assert seed_spread(replace(equal, overlap=OVERLAP)) == pytest.approx(0, abs=1e-9)

@@ -129,6 +129,15 @@ def test_mean_interval_is_scipy_s() -> None:
     )
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+@pytest.mark.parametrize("overlap", [0.0, 15 / 70, 1.0])
+def test_interval_over_fresh_splits_is_nadeau_and_bengio_s(n: int, overlap: float) -> None:
+    values = np.random.default_rng(n).normal(0.8, 0.02, n).tolist()
+    shown = mean_interval(values, overlap=overlap)
+    half = stats.t.ppf(0.975, n - 1) * math.sqrt((1 / n + overlap) * np.var(values, ddof=1))
+    assert [shown.low, shown.high] == pytest.approx([shown.value - half, shown.value + half])
+
+
 def test_mean_interval_of_one_value_has_no_bounds_and_of_equal_ones_no_width() -> None:
     assert math.isnan(mean_interval([0.8]).low)
     same = mean_interval([0.8, 0.8, 0.8])

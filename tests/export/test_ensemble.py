@@ -400,7 +400,7 @@ def test_members_that_are_joined_wrongly_fail_the_check(reviews: Reviews, tmp_pa
 def confirm_study(setting: Setting) -> Confirmation:
     return confirm(
         StudyHandle.of(setting.results, "s"),
-        size=ConfirmationSize(top=2, n_seeds=2, share=20.0, n_pruned=0),
+        size=ConfirmationSize(top=2, n_seeds=2, share=20.0, n_pruned=0, resplit=False),
     )
 
 

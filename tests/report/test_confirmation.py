@@ -62,6 +62,35 @@ def test_best_is_called_confirmed_from_three_shared_seeds_on(n: int, head: str) 
 
 
 @pytest.mark.parametrize(
+    ("n", "head", "shared"),
+    [
+        (1, "ahead after 1 fresh seed and split: ", "on 1 shared seed and split,"),
+        (3, "the confirmed best: val_accuracy", "on 3 shared seeds and splits."),
+    ],
+)
+def test_fresh_splits_are_named_beside_the_seeds(n: int, head: str, shared: str) -> None:
+    values = {1: [0.90, 0.91, 0.90], 0: [0.80, 0.81, 0.80]}
+    made = with_repeats({trial: of_trial[:n] for trial, of_trial in values.items()})
+    text = text_of(replace(made, overlap=0.2))
+    assert text.startswith(f"Trial 1 is {head}") and shared in text
+    assert ("over 3 fresh seeds and splits." in text) is (n == 3)
+    begun = replace(begin(0.9, 0.8), overlap=0.2)
+    assert "on up to 5 fresh seeds and splits: about" in plan(begun, n_workers=1)
+
+
+def test_random_split_s_promise_is_that_of_the_present_best() -> None:
+    made = with_repeats({1: [0.90, 0.91, 0.90], 2: [0.85, 0.85, 0.85], 0: [0.80, 0.81, 0.80]})
+    best, second, _ = made.finalists
+    promise = "A random split would have promised 0.935."
+    repeated = [
+        replace(second, repeats={1: 0.99}),
+        replace(best, repeats={1: 0.93, 2: 0.94, 3: None}),
+    ]
+    assert "A random split" not in text_of(replace(made, on_random_splits=repeated[:1]))
+    assert promise in text_of(replace(made, on_random_splits=repeated))
+
+
+@pytest.mark.parametrize(
     ("repeats", "metric", "words"),
     [
         ({1: [0.80002] * 3, 0: [0.8] * 3}, "val_accuracy", "not distinguishable from the baseline"),

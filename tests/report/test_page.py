@@ -622,12 +622,14 @@ OTHER = StudyConfig(
         drop_stars=(2.5, 3.0),
     ),
     train=TrainConfig(epochs=9, parts_per_epoch=4, evaluates_fitted=True),
+    resplit=False,
 )
 COSTS = replace(
     DEFAULT,
     costs=("n_params", "latency_ms"),
     pruner="none",
     train=TrainConfig(evaluates_fitted=True),
+    resplit=True,
 )
 
 

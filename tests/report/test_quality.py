@@ -11,9 +11,12 @@ from tests.numbered import MAJORITY, TWO
 from tests.stored_documents import TEST_SCORES
 from tests.studies import Setting
 from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.data.redraw import redrawn
+from tuning.data.rows import Redraw
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.predictions import (
+    NOT_TEST,
     PROBABILITIES,
     Column,
     Predictions,
@@ -57,13 +60,14 @@ def study_of(setting: Setting) -> tuple[Corpus, Summary]:
     return Corpus(cache), summarize(study, metric="val_accuracy")
 
 
-def confirm_best(setting: Setting, summary: Summary) -> Path:
+def confirm_best(setting: Setting, summary: Summary, *, overlap: float = 0.0) -> Path:
     """Write a confirmation of the best trial, and return the path of its repeat on seed 1."""
     assert summary.best is not None
     number = summary.best.number
     finalist = Finalist(number, dict(summary.best.params), 0.8, 1.0, repeats={1: 0.8})
-    Confirmation("val_accuracy", [1], 1.0, 1.0, [finalist], rounds=1).save(setting.folder)
-    path = setting.folder.repeat_path(number, 1)
+    made = Confirmation("val_accuracy", [1], 1.0, 1.0, [finalist], rounds=1, overlap=overlap)
+    made.save(setting.folder)
+    path = setting.folder.repeat_path(number, 1, is_resplit=overlap > 0)
     path.parent.mkdir(exist_ok=True)
     return path
 
@@ -96,6 +100,24 @@ def test_predictions_before_an_export_are_those_of_a_repeat(copied: Setting) -> 
     assert quality.predictions.is_right.all()
     np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)})  # of other texts
     assert read_quality(copied.folder, corpus, summary, columns={}) is None
+
+
+def test_predictions_of_a_fresh_split_are_of_the_rows_that_its_seed_has_drawn(
+    copied: Setting,
+) -> None:
+    corpus, summary = study_of(copied)
+    both = corpus.split("train") + corpus.split("validation")
+    share = len(corpus.split("validation").labels) / len(both.labels)
+    _, drawn = redrawn(corpus.rows, Redraw(seed=1), validation_share=share)
+    path = confirm_best(copied, summary, overlap=0.2)
+    np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)[both.labels[drawn]]})
+    values = ["first" if row < 100 else "other" for row in range(len(both.labels))]
+    columns = {NOT_TEST: column_of("c", values)}
+    quality = read_quality(copied.folder, corpus, summary, columns=columns)
+    assert quality is not None and "rows that this seed has drawn" in quality.about
+    seen = quality.predictions
+    assert seen.is_right.all() and (seen.lengths == both.texts.lengths[drawn]).all()
+    assert seen.column and seen.column.groups[seen.column.codes[0]] == values[drawn[0]]
 
 
 def test_points_of_the_test_split_leave_out_the_majority_class() -> None:

@@ -262,6 +262,32 @@ def test_answer_of_a_confirmed_baseline_behind_the_linear_model() -> None:
     assert ahead.startswith(f"Use trial {best}, the confirmed best")
 
 
+@pytest.mark.parametrize(("linear", "is_behind"), [(0.895, False), (0.905, True)])
+def test_answer_after_fresh_splits_compares_with_the_linear_model_on_its_rows(
+    linear: float, is_behind: bool
+) -> None:
+    """The linear model has the study's own split, as the search's value, 0.9, has. The mean over
+    fresh splits is 0.87.
+    """
+    summary = summary_of()
+    assert summary.baseline is not None
+    baseline = summary.baseline.number
+    number = next(t.number for t in summary.ranked if t is not summary.baseline)
+    others = {t.number: [0.7, 0.701, 0.702] for t in summary.ranked}
+    means = {number: [0.87, 0.871, 0.869], baseline: [0.6, 0.601, 0.599]}
+    confirmation = replace(with_repeats(others | means), overlap=0.2)
+    again = [replace(f, repeats={1: 0.95}) for f in confirmation.finalists if f.trial == number]
+    confirmation = replace(confirmation, on_random_splits=again)
+    sentence = answer(summary, confirmation, None, reference(linear))
+    assert sentence.startswith(f"{'Do not use' if is_behind else 'Use'} trial {number}")
+    assert "over 3 fresh seeds and splits is 0.8" in sentence
+    own = f"the linear model has {linear:.4f} on the study's own split."
+    assert sentence.endswith(f"{own} A random split would have promised 0.950.")
+    assert bool(behind_linear(reference(linear), confirmation, study="s")) is is_behind
+    on_test = answer(summary, confirmation, TEST_SCORES, None)
+    assert on_test.endswith(" A random split would have promised 0.950.")
+
+
 def test_answer_advises_against_a_best_whose_mean_is_below_the_baseline_s() -> None:
     summary = summary_of()
     first, second, third = [t.number for t in summary.ranked if t is not summary.baseline][:3]

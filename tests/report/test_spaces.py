@@ -23,6 +23,14 @@ def test_difference_is_paired_on_shared_seeds() -> None:
     assert first.lead_over(second) == mean_interval([0.90 - 0.89, 0.80 - 0.78, 0.85 - 0.84])
 
 
+def test_lead_over_fresh_splits_allows_for_the_rows_that_they_share() -> None:
+    repeats = [{1: 0.90, 2: 0.80, 3: 0.85}, {1: 0.89, 2: 0.78, 3: 0.84}]
+    first, second = (replace(standing("a", 0.9), repeats=r, overlap=0.2) for r in repeats)
+    differences = [0.90 - 0.89, 0.80 - 0.78, 0.85 - 0.84]
+    assert first.lead_over(second) == mean_interval(differences, overlap=0.2)
+    assert "over 3 fresh seeds and splits: " in choice([first, replace(second, study="b")])[1]
+
+
 def test_equal_luck_of_a_seed_does_not_hide_a_difference() -> None:
     """The seeds differ by 0.1, and one space is ahead by 0.01 on each of them."""
     luck = [-0.1, 0.0, 0.1]

@@ -12,16 +12,22 @@ from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
 from tests.confirmations import begin as unplayed
-from tests.confirmations import play
-from tests.fake_workers import FakePool, trains
+from tests.confirmations import estimated, play
+from tests.fake_workers import FakePool, Script, trains
 from tests.numbered import TWO
+from tests.stored_documents import CARD
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
-from tuning.config import TrainConfig, Workers
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
+from tuning.confirmation.plan import due_others
+from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
+from tuning.data.redraw import redrawn
+from tuning.data.rows import Redraw
 from tuning.errors import SpaceError, StorageError, StudyError
+from tuning.inputs.contract import resplit
 from tuning.inputs.corpus import Corpus
 from tuning.outcomes import LASTING, FailureReason
+from tuning.report.confirmation import promise
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import confirm as confirming
@@ -30,13 +36,13 @@ from tuning.search.confirm import (
     ConfirmationSize,
     begin,
     confirm,
+    confirm_within,
     finalists_of,
     require_finished,
     with_others,
 )
-from tuning.search.events import (
-    RepeatEnded,
-)
+from tuning.search.events import RepeatEnded, Subscriber
+from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace, load_hypermodel
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
@@ -44,6 +50,7 @@ from tuning.study.study import load_study, recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
+from tuning.workers.messages import ErrorRaised
 
 
 @pytest.fixture
@@ -88,7 +95,10 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     space = recorded_space(setting.folder)
     corpus, _ = prepare_corpus(setting.config, results=setting.results)
     hypermodel = load_hypermodel(Path(setting.config.space))
-    splits = {"train": corpus.split("train"), "validation": corpus.split("validation")}
+    train, validation = corpus.split("train"), corpus.split("validation")
+    share = len(validation.labels) / (len(train.labels) + len(validation.labels))
+    drawn = redrawn(corpus.rows, Redraw(seed=2), validation_share=share)
+    splits = dict(zip(("train", "validation"), resplit(train, validation, drawn), strict=True))
     known = tuple(item.name for item in space.hyperparameters)
     assert baseline.epochs == setting.study().trials[0].user_attrs["best_epoch"]
     config = TrainConfig(epochs=baseline.epochs)
@@ -216,8 +226,118 @@ def test_pruned_trial_is_repeated_for_the_epochs_of_its_role() -> None:
     confirmation = Confirmation("val_accuracy", [1], 9.0, 9.0, [], pruned=[pruned], others=[other])
     session: Any = None
     repeats = confirming._Repeats(session, confirmation)
-    assert repeats._finalist(confirming._Repeat(7, seed=1)) is other
+    assert repeats._finalist(confirming._Repeat(7, 1, Purpose.ENSEMBLE)) is other
     assert repeats._finalist(confirming._Repeat(7, seed=0)) is pruned
+
+
+def recording(
+    tmp_path: Path, config: StudyConfig, *subscribers: Subscriber
+) -> tuple[Session, list[TrainingJob]]:
+    """Return a session of a finished search whose workers train nothing, and the list to which
+    their jobs are added.
+    """
+    jobs: list[TrainingJob] = []
+
+    def script(job: TrainingJob) -> Script:
+        jobs.append(job)
+        return trains(job, value=0.5 + 0.001 * len(jobs))
+
+    corpus = SimpleNamespace(folder=tmp_path, target=TWO, card=CARD)
+    session = replace(
+        session_of(many_trials(20), config, MANY_SPACE, ResultsDir(tmp_path)),
+        pool=FakePool(script).as_pool,
+        corpus=cast("Corpus", corpus),
+        subscribers=subscribers,
+    )
+    session.folder.path.mkdir(exist_ok=True)
+    return session, jobs
+
+
+SIZE = ConfirmationSize(top=2, n_seeds=3, share=99.0, n_pruned=2)
+BY_GROUP = replace(CONFIG, resplit=True, data=DataConfig(group_column="product"))
+
+
+@pytest.mark.parametrize("is_resplit", [True, False])
+def test_each_seed_draws_one_split_for_all_finalists_and_the_baseline(
+    tmp_path: Path, is_resplit: bool
+) -> None:
+    """Pruned trials keep the split of their search, and the models that an ensemble is chosen from
+    have one split.
+    """
+    session, jobs = recording(tmp_path, replace(CONFIG, resplit=is_resplit))
+    confirmation = confirm_within(session, SIZE)
+    assert confirmation.is_resplit == is_resplit
+    pruned = [job for job in jobs if job.seed == CONFIG.seed]
+    fresh = [job for job in jobs if job not in pruned]
+    assert len(pruned) == 2 and {job.redraw for job in pruned} == {None}
+    n_repeats = sum(len(finalist.repeats) for finalist in confirmation.finalists)
+    assert len(fresh) == n_repeats > 6 and {job.seed for job in fresh} == {1, 2, 3}
+    for job in fresh:
+        assert job.redraw == (Redraw(seed=job.seed) if is_resplit else None)
+        assert ("resplit" in (job.predictions or "")) == is_resplit
+
+    summary = summarize(session.study, metric="val_accuracy")
+    with_all = with_others(confirmation, summary, session.space)
+    trained = confirming._Repeats(session, with_all, due_others, Purpose.ENSEMBLE).run()
+    members = jobs[len(fresh) + len(pruned) :]
+    assert {(job.seed, job.redraw) for job in members} <= {(1, None)}
+    assert len(members) == (len(confirmation.finalists) if is_resplit else 0)
+    assert trained.finalists == confirmation.finalists
+    assert all("resplit" not in (job.predictions or "") for job in members)
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, resplit=True)])
+@pytest.mark.parametrize("requested", [True, False])
+def test_confirmation_goes_on_as_it_has_begun(
+    tmp_path: Path, config: StudyConfig, requested: bool
+) -> None:
+    session, jobs = recording(tmp_path, config)
+    first = confirm_within(session, replace(SIZE, resplit=requested))
+    assert first.is_resplit == requested  # It may differ from the setting of the search.
+    n_jobs = len(jobs)
+    assert confirm_within(session, SIZE) == first and len(jobs) == n_jobs
+    longer = confirm_within(session, replace(SIZE, n_seeds=4))
+    assert longer.overlap == first.overlap and longer.seeds == [1, 2, 3, 4]
+    assert {job.redraw is not None for job in jobs[n_jobs:]} == {requested}
+    with pytest.raises(StudyError, match=f"resplit must stay {requested}, .* {not requested}"):
+        confirm_within(session, replace(SIZE, resplit=not requested))
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_study_with_groups_trains_its_best_on_random_splits_too(
+    tmp_path: Path, is_killed: bool
+) -> None:
+    def stop(ended: RepeatEnded) -> None:
+        session.interrupt.requested = is_killed and "on a random split" in ended.event
+
+    session, jobs = recording(tmp_path, BY_GROUP, on(RepeatEnded, stop))
+    confirmation = confirm_within(session, SIZE)
+    assert len(jobs[0].values) > 0 and jobs[0].redraw == Redraw(seed=1)
+    random = [job for job in jobs if job.redraw and job.redraw.ignores_columns]
+    assert len(random) == (1 if is_killed else 3)
+    if is_killed:
+        session, jobs = recording(tmp_path, BY_GROUP)
+        confirmation = confirm_within(session, SIZE)
+        random += jobs
+    assert [job.redraw for job in random] == [
+        Redraw(seed=seed, ignores_columns=True) for seed in (1, 2, 3)
+    ]
+    assert {job.predictions for job in random} == {None}
+    (again,) = confirmation.on_random_splits
+    assert again.trial == estimated(confirmation).best.trial and len(again.repeat_values) == 3
+    assert Confirmation.load(session.folder) == confirmation
+
+
+def test_random_split_that_can_not_be_drawn_promises_nothing(tmp_path: Path) -> None:
+    def script(job: TrainingJob) -> Script:
+        if job.redraw and job.redraw.ignores_columns:
+            yield ErrorRaised("bug", "The least populated class has 1 member.", "")
+        yield from trains(job)
+
+    session, _ = recording(tmp_path, BY_GROUP)
+    confirmation = confirm_within(replace(session, pool=FakePool(script).as_pool), SIZE)
+    assert confirmation.is_over and estimated(confirmation).is_confirmed
+    assert promise(confirmation, estimated(confirmation)) == []
 
 
 def others_of(study: Setting, earlier: Sequence[Finalist] = ()) -> list[Finalist]:

@@ -1,13 +1,17 @@
 """What a space needs beside the token ids."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from tests.stored_documents import CARD, RECORD
 from tests.texts import make_reviews
+from tuning.atomic_io import write_json
 from tuning.config import DataConfig, StudyConfig
-from tuning.errors import DataError, SpaceError
+from tuning.errors import ArgumentError, DataError, SpaceError
 from tuning.inputs import preset_tokens
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.preset import PresetCard
@@ -82,3 +86,53 @@ def test_tokens_are_not_built_of_data_that_have_changed(
     make_reviews().iloc[1:].to_csv(path, index=False)
     with pytest.raises(DataError, match="must not change while they are read"):
         prepare.prepare_views(corpus, space, config)
+
+
+def corpus_of(n_rows: int, *, draws_validation: bool = True) -> Corpus:
+    counts = {"train": n_rows - 300, "validation": 150, "test": 150}
+    card = replace(CARD, n_rows=counts, draws_validation=draws_validation)
+    return cast("Corpus", SimpleNamespace(card=card))
+
+
+SMALL, LARGE = corpus_of(19_999), corpus_of(20_000)
+GIVEN = corpus_of(1000, draws_validation=False)
+BY_GROUP, BY_TIME = DataConfig(group_column="product"), DataConfig(time_column="day")
+
+
+@pytest.mark.parametrize(
+    ("corpus", "data", "by_default"),
+    [
+        (SMALL, DataConfig(), True),
+        (SMALL, BY_GROUP, True),
+        (LARGE, DataConfig(), False),
+        (SMALL, BY_TIME, False),
+        (GIVEN, DataConfig(), False),
+    ],
+)
+def test_new_study_records_whether_its_confirmation_draws_fresh_splits(
+    corpus: Corpus, data: DataConfig, by_default: bool, tmp_path: Path
+) -> None:
+    config, folder = StudyConfig(study="s", data=data), ResultsDir(tmp_path).study("s")
+
+    def recorded(**changes: Any) -> bool | None:
+        changed = replace(config, **changes)
+        return prepare.with_parts(changed, folder, corpus=corpus, min_texts=None).resplit
+
+    assert recorded() is by_default
+    assert recorded(resplit=False) is False
+    if data == BY_TIME or corpus is GIVEN:
+        with pytest.raises(ArgumentError, match="resplit must be left out of study 's': "):
+            recorded(resplit=True)
+    else:
+        assert recorded(resplit=True) is True
+
+
+def test_study_of_an_earlier_version_stays_without_fresh_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ResultsDir(tmp_path).study("s")
+    folder.path.mkdir()
+    write_json(folder.config_path, {})
+    monkeypatch.setattr(prepare, "read_record", lambda _: SimpleNamespace(config=RECORD.config))
+    config = prepare.with_parts(RECORD.config, folder, corpus=SMALL, min_texts=None)
+    assert RECORD.config.resplit is config.resplit is None

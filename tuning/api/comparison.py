@@ -169,6 +169,8 @@ def _settings(
         "metric": config.metric,
         "train": {"epochs": config.train.epochs},
         "data": vars(config.data),
+        # All repeats of a comparison that an earlier version began have one split.
+        "resplit": bool(config.resplit) if folder.config_path.exists() else None,
     }
 
 

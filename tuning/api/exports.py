@@ -233,7 +233,9 @@ def export_best(
 
 
 def _train_others(study: StudyHandle, *, progress: Progress) -> None:
-    """Train the models of further architectures that an ensemble can choose, if any lack."""
+    """Train the models that an ensemble can choose beside those of the confirmation, if any lack:
+    of further architectures, and after fresh splits all models, on the study's own split.
+    """
     from tuning.confirmation.plan import due_others
     from tuning.search import confirm as confirming
     from tuning.search.confirm import with_others
@@ -249,7 +251,7 @@ def _train_others(study: StudyHandle, *, progress: Progress) -> None:
         if isinstance(event, RepeatEnded):
             progress(event.event, 0.0)
 
-    progress("training a model of each other architecture", 0.0)
+    progress("training further models for the ensemble to choose from", 0.0)
     trained = confirming.train_others(study, subscribers=[log, show])
     if due_others(trained)[1]:
         raise KeyboardInterrupt

@@ -55,6 +55,7 @@ def tune(
     limits: Limits | None = None,
     keep_going: bool = False,
     confirm: bool = True,
+    resplit: bool | None = None,
     log_to: Sequence[str] = (),
     join: bool = False,
     dead_seconds: float | None = None,
@@ -112,6 +113,9 @@ def tune(
             exception stops the study).
         confirm: whether to train the best configurations again on fresh seeds after the search
             (default: they are trained).
+        resplit: whether each fresh seed of the confirmation also draws its own training and
+            validation rows, so that the result is not about one split (default: below 20,000 rows,
+            unless the split is by time or the validation rows are given).
         log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
             (default: none).
         join: add this machine's workers to a study that another machine has created (default:
@@ -165,7 +169,7 @@ def tune(
         space = usual
     settings = given(metric=metric, sampler=sampler, pruner=pruner, seed=seed)
     settings |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
-    settings |= given(vocab_size=vocab_size, sequence_length=sequence_length)
+    settings |= given(vocab_size=vocab_size, sequence_length=sequence_length, resplit=resplit)
     settings |= given(preset=preset and preset_place(preset), train=given(epochs=epochs) or None)
     if objectives is not None:
         settings |= _objective_settings(objectives, metric=metric, pruner=pruner)

@@ -188,6 +188,7 @@ class Study:
         seeds: int | None = None,
         share: float | None = None,
         pruned: int | None = None,
+        resplit: bool | None = None,
         workers: int | Workers | None = None,
         limits: Limits | None = None,
     ) -> Self:
@@ -203,6 +204,9 @@ class Study:
                 (default 0.25, and more if three seeds of the best and the baseline need it).
             pruned: maximum number of pruned trials to train to their last epoch, if time is left
                 (default 5).
+            resplit: whether each fresh seed also draws its own training and validation rows, so
+                that the result is not about one split (default: as the confirmation has begun, else
+                as `tune` has recorded).
             workers: number of training processes, or in Python `Workers(...)` (default: as in the
                 search).
             limits: limits of one training, in Python `Limits(...)` (default: those of `Limits`).
@@ -218,7 +222,7 @@ class Study:
             confirmation = confirming.confirm(
                 study,
                 size=confirming.ConfirmationSize(
-                    **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)
+                    **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned, resplit=resplit)
                 ),
                 workers=workers_of(workers),
                 limits=limits,

@@ -17,7 +17,12 @@ from typing import Any
 import numpy as np
 
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
-from tuning.evaluation.statistics import Interval, dunnett_critical_value, pareto_front
+from tuning.evaluation.statistics import (
+    Interval,
+    dunnett_critical_value,
+    effective_number,
+    pareto_front,
+)
 from tuning.metrics import sign
 
 RESOLUTION = 0.01  # half-width of the interval for which `seeds_to_resolve` is computed
@@ -102,13 +107,17 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
 
     With a probability of 0.95, the K intervals contain all K true differences.
 
+    If each seed also has a split of its own, the values and intervals are about configurations on
+    data like these. v then contains the luck in the choice of the validation rows, and n is the
+    `effective_number`, because the splits share rows.
+
     Finalists of a later confirmation that have no repeat yet are left out if the others share
     `MIN_ROUNDS` seeds.
 
     Returns:
         The estimates; None while the remaining finalists share no seed.
     """
-    direction = sign(confirmation.metric)
+    direction, overlap = sign(confirmation.metric), confirmation.overlap
     repeated = [f for f in confirmation.finalists if f.repeat_values and not f.failures]
     eligible = [f for f in confirmation.finalists if not f.failures and not f.is_over_limit]
     remaining = [f for f in eligible if f.is_remaining] or [f for f in eligible if f.repeat_values]
@@ -123,7 +132,7 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
         group = [f for f in repeated if (f.is_baseline, f.is_trained) == kind]
         if group:
             fit = _fit({f.trial: _known(f.repeats) for f in group})
-            means |= _corrected_means(group, fit, highest=highest)
+            means |= _corrected_means(group, fit, highest=highest, overlap=overlap)
 
     def rank_key(finalist: Finalist) -> tuple[Any, ...]:
         values = _known(finalist.repeats)
@@ -144,11 +153,15 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
 
 def seed_spread(confirmation: Confirmation) -> float | None:
     """Return the standard deviation of a configuration's value over the seeds, pooled over the
-    trained finalists beside the baseline; None where none has two repeats.
+    trained finalists beside the baseline; None where none has two repeats. The effect of a seed's
+    own split does not count: a search compares its trials on one split.
     """
     trained = [f for f in confirmation.finalists if f.is_trained and not f.is_baseline]
     values = {f.trial: _known(f.repeats) for f in trained}
-    variance = _fit(values).variance if any(values.values()) else math.nan
+    if not any(values.values()):
+        return None
+    fit = _fit(values)
+    variance = fit.residual_variance if confirmation.is_resplit else fit.variance
     return None if math.isnan(variance) else math.sqrt(variance)
 
 
@@ -164,14 +177,14 @@ def _difference_to_baseline(
     of_best = list(pairs[best.trial].values())
     if not of_best:
         return None, 0, None
-    fit, n_pairs = _fit(pairs), len(of_best)
+    fit, n_pairs, overlap = _fit(pairs), len(of_best), confirmation.overlap
     n_compared = sum(not f.is_baseline for f in confirmation.finalists)
-    difference = _interval(
-        statistics.mean(of_best), fit.variance / n_pairs, fit.degrees, n_compared=n_compared
-    )
+    variance = fit.variance / effective_number(n_pairs, overlap)
+    difference = _interval(statistics.mean(of_best), variance, fit.degrees, n_compared=n_compared)
     if not fit.degrees:
         return difference, n_pairs, None
-    return difference, n_pairs, _seeds_to_resolve(fit, n_pairs, n_compared=n_compared)
+    further = _seeds_to_resolve(fit, n_pairs, n_compared=n_compared, overlap=overlap)
+    return difference, n_pairs, further
 
 
 def _shared(finalists: Sequence[Finalist]) -> set[int]:
@@ -243,11 +256,12 @@ def _fit(values: Mapping[int, Mapping[int, float]]) -> _TwoWayFit:
 
 
 def _corrected_means(
-    finalists: Sequence[Finalist], fit: _TwoWayFit, *, highest: float
+    finalists: Sequence[Finalist], fit: _TwoWayFit, *, highest: float, overlap: float
 ) -> dict[int, Interval]:
     """Return c_i with its interval (formulas: `estimate`), cut to [0, `highest`], by trial."""
     others = [f.trial for f in finalists if not f.is_baseline]
-    noise = {f.trial: fit.residual_variance / len(f.repeat_values) for f in finalists}
+    numbers = {f.trial: effective_number(len(f.repeat_values), overlap) for f in finalists}
+    noise = {trial: fit.residual_variance / number for trial, number in numbers.items()}
     center = statistics.mean([fit.means[trial] for trial in others]) if others else math.nan
     spread = (
         statistics.variance([fit.means[trial] for trial in others]) if len(others) > 1 else math.nan
@@ -263,8 +277,7 @@ def _corrected_means(
         total = between + noise[finalist.trial]
         weight = between / total if total > 0 else 1.0
         corrected = mean if finalist.is_baseline else center + weight * (mean - center)
-        variance = fit.variance / len(finalist.repeat_values)
-        whole = _interval(corrected, variance, fit.degrees)
+        whole = _interval(corrected, fit.variance / numbers[finalist.trial], fit.degrees)
         low, high = np.clip([whole.low, whole.high], 0.0, highest).tolist()  # NaN stays NaN.
         intervals[finalist.trial] = Interval(corrected, low, high)
     return intervals
@@ -282,15 +295,17 @@ def _interval(
     return Interval(mean, mean - half, mean + half)
 
 
-def _seeds_to_resolve(fit: _TwoWayFit, n_pairs: int, *, n_compared: int) -> int | None:
+def _seeds_to_resolve(
+    fit: _TwoWayFit, n_pairs: int, *, n_compared: int, overlap: float
+) -> int | None:
     """Return the number of further pairs that narrow the interval of their mean to ± `RESOLUTION`;
     None where `MAX_SEEDS` pairs are too few. The degrees of freedom grow with the pairs.
     """
 
     def resolves(n: int) -> bool:
         degrees = round(fit.degrees * (n - 1) / max(n_pairs - 1, 1), 3)
-        half = dunnett_critical_value(n_compared, degrees) * math.sqrt(fit.variance / n)
-        return half <= RESOLUTION
+        error = math.sqrt(fit.variance / effective_number(n, overlap))
+        return dunnett_critical_value(n_compared, degrees) * error <= RESOLUTION
 
     # An interval narrows with every pair, so the first `n` that resolves can be bisected.
     n = bisect.bisect_left(range(MAX_SEEDS), True, lo=max(n_pairs, 2), key=resolves)

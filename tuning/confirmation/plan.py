@@ -1,5 +1,5 @@
 """The plan of a confirmation: its finalists within the budget with their earlier repeats, its
-expected cost, and the configurations that are trained for ensembles alone.
+expected cost, and the repeats for ensembles and on random splits.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from dataclasses import replace
 
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import (
     DEFAULT_SHARE,
     MIN_ROUNDS,
@@ -150,12 +151,40 @@ def other_architectures(
     return [*best.values()]
 
 
+def on_own_split(confirmation: Confirmation) -> list[Finalist]:
+    """Return the finalists without repeats on the study's own split: all that have fresh splits."""
+    finalists = confirmation.finalists if confirmation.is_resplit else []
+    able = (f for f in finalists if f.repeats and not f.failures and not f.is_over_limit)
+    return [replace(f, repeats={}, dropped_in=0) for f in able]
+
+
 def due_others(confirmation: Confirmation) -> tuple[Confirmation, list[tuple[Finalist, int]]]:
     """Return the confirmation, and the missing repeats of its `others` (configuration, seed)."""
     seed = confirmation.seeds[0]
     return confirmation, [(other, seed) for other in confirmation.others if not other.repeats]
 
 
+def due_on_random_splits(
+    confirmation: Confirmation,
+) -> tuple[Confirmation, list[tuple[Finalist, int]]]:
+    """Return the confirmation with its best configuration among `on_random_splits`, and the missing
+    repeats there: on the first `MIN_ROUNDS` seeds of the configuration's own repeats.
+    """
+    estimates = estimate(confirmation)
+    if estimates is None:
+        return confirmation, []
+    best, known = estimates.best, confirmation.on_random_splits
+    again = next((f for f in known if f.trial == best.trial), None)
+    if again is None:
+        again = replace(best, repeats={}, dropped_in=0)
+        confirmation = replace(confirmation, on_random_splits=[*known, again])
+    seeds = [seed for seed in confirmation.seeds if seed in best.repeats][:MIN_ROUNDS]
+    return confirmation, [(again, seed) for seed in seeds if seed not in again.repeats]
+
+
 def trained_of(confirmation: Confirmation) -> list[Finalist]:
-    """Return the configurations whose predictions may have been kept."""
-    return [*confirmation.finalists, *confirmation.others]
+    """Return the configurations whose predictions of the study's own validation split may have been
+    kept.
+    """
+    finalists = [] if confirmation.is_resplit else confirmation.finalists
+    return [*finalists, *confirmation.others]

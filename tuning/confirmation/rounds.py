@@ -1,7 +1,8 @@
 """The repeats of a search's best configurations on fresh seeds, and the repeats that are due next.
 
 The best value of a search is partly luck, so it is too good (the optimism, or winner's curse).
-Repeats on seeds that the search has not used do not have this bias. After each round one
+Repeats on seeds that the search has not used do not have this bias. Each seed may also draw its own
+training and validation rows, which are the same for all finalists. After each round one
 finalist is dropped: successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one
 seed. The best finalist and the baseline stay until they have `MIN_ROUNDS` repeats; with fewer, no
 configuration is called confirmed. The second best stays as long, unless the order becomes clear or
@@ -17,7 +18,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from enum import StrEnum
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -34,6 +36,14 @@ MIN_ROUNDS = 3
 # Default budget of a confirmation, as a share of the search's worker seconds.
 DEFAULT_SHARE = 0.25
 MIN_CHANGE = 1e-9  # differences that vary less are equal, except for errors of rounding
+
+
+class Purpose(StrEnum):
+    """What a confirmation's trainings are for: the name of the list of their configurations."""
+
+    CONFIRM = "finalists"
+    ENSEMBLE = "others"
+    RANDOM_SPLIT = "on_random_splits"
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,12 @@ class Confirmation:
             clear and all repeats take no longer than the search. False for a confirmation that an
             earlier version began.
         others: the best trial of each architecture that no finalist has. Each gets one repeat,
-            so that its configuration may become a member of an ensemble.
+            so that its configuration may become a member of an ensemble. Members are chosen on the
+            study's own validation split, so with fresh splits the finalists are in `others` too.
+        overlap: with fresh splits, the number of validation rows for each training row; 0 if all
+            repeats have the study's own split, as in earlier versions.
+        on_random_splits: the best configuration of a study with groups or times, with repeats on
+            splits that leave these out of account, and the best ones of earlier confirmations.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -149,6 +164,13 @@ class Confirmation:
     n_guaranteed: int = 0
     is_bounded: bool = field(default=False, metadata=OMIT_DEFAULT)
     others: list[Finalist] = field(default_factory=list, metadata=OMIT_DEFAULT)
+    overlap: float = field(default=0.0, metadata=OMIT_DEFAULT)
+    on_random_splits: list[Finalist] = field(default_factory=list, metadata=OMIT_DEFAULT)
+
+    @property
+    def is_resplit(self) -> bool:
+        """Whether each seed draws training and validation rows of its own."""
+        return self.overlap > 0
 
     @property
     def has_costs(self) -> bool:
@@ -180,7 +202,8 @@ class Confirmation:
         values = np.array([[f.repeats[seed] for seed in seeds] for f in ranked], dtype=np.float64)
         differences = (sign(self.metric) * (values[:1] - values[1:])).tolist()
         return self.rounds > 1 and all(
-            max(d) - min(d) > MIN_CHANGE and mean_interval(d).low > 0 for d in differences
+            max(d) - min(d) > MIN_CHANGE and mean_interval(d, overlap=self.overlap).low > 0
+            for d in differences
         )
 
     @property
@@ -226,24 +249,20 @@ class Confirmation:
         *,
         seconds: float,
         failure: FailureReason | None = None,
+        purpose: Purpose = Purpose.CONFIRM,
     ) -> Self:
         """Return the confirmation after a further repeat of one of its configurations, which took
         these worker seconds. `value` is None if the training failed.
         """
-
-        def repeated(items: list[Finalist]) -> list[Finalist]:
-            return [f.with_repeat(seed, value, failure) if f.trial == trial else f for f in items]
-
-        spent_seconds = self.spent_seconds + seconds
-        # A trial may be in `pruned` and in `others`, with different numbers of epochs.
-        if seed not in self.seeds:
-            return replace(self, pruned=repeated(self.pruned), spent_seconds=spent_seconds)
-        return replace(
-            self,
-            finalists=repeated(self.finalists),
-            others=repeated(self.others),
-            spent_seconds=spent_seconds,
-        )
+        # A trial may be in several lists, such as `pruned` and `others`.
+        name = purpose.value if seed in self.seeds else "pruned"
+        repeated: dict[str, Any] = {
+            name: [
+                f.with_repeat(seed, value, failure) if f.trial == trial else f
+                for f in getattr(self, name)
+            ]
+        }
+        return replace(self, spent_seconds=self.spent_seconds + seconds, **repeated)
 
     def _due_pruned(self) -> list[tuple[Finalist, int]]:
         """Return the pruned trials that the budget pays for, in their random order; none before the
@@ -359,6 +378,8 @@ class Confirmation:
             error=StudyError,
             remedy="Remove the file and confirm the study again.",
         )
+        if stored.is_resplit:
+            return stored
         # Earlier versions left a configuration in `others` that had become a finalist.
         numbers = {f.trial for f in stored.finalists}
         return replace(stored, others=[f for f in stored.others if f.trial not in numbers])

@@ -76,7 +76,8 @@ class SplitReviews:
     `frames` has a frame like `Reviews.frame` for each split. `n_duplicates` is the number of
     reviews whose text occurs before, by its `identity`; `fingerprint` is 16 hex digits over the
     texts and labels of all splits. `sentence` describes how the rows were split, and `n_left_out`
-    is the number of those whose text is also in a later split.
+    is the number of those whose text is also in a later split. `draws_validation`: whether the rows
+    of the validation split were drawn, and not given.
     """
 
     frames: dict[str, pd.DataFrame]
@@ -85,6 +86,7 @@ class SplitReviews:
     fingerprint: str
     sentence: str = random_split.SENTENCE
     n_left_out: int = 0
+    draws_validation: bool = True
     known_rows: Rows | None = None
 
     @property
@@ -131,6 +133,7 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
         _fingerprint(frames, target),
         sentence=_sentence(kind, config, drawn),
         n_left_out=int((parts == LEFT_OUT).sum()),
+        draws_validation="validation" in drawn,
         known_rows=rows.at(np.concatenate([np.flatnonzero(parts == n) for n in (0, 1)])),
     )
 

@@ -75,7 +75,8 @@ def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
             console.print(escape(_nothing_confirmed(confirmation, study)))
         return
     header, cells = finalist_rows(confirmation, estimates)
-    console.print(_cells_table("The confirmation: fresh seeds, the same splits", header, cells))
+    splits = " and splits" if confirmation.is_resplit else ", the same splits"
+    console.print(_cells_table(f"The confirmation: fresh seeds{splits}", header, cells))
     for line in sentences(confirmation, estimates, study=study):
         console.print(escape(line))
 

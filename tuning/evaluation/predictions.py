@@ -41,6 +41,7 @@ DAMAGED = (
     RuntimeError,
     zipfile.BadZipFile,
 )
+NOT_TEST = "not test"  # the rows of the training and then the validation split
 MAX_GROUPS = 20  # maximum number of values of a column that are groups of their own
 MAX_VALUE = 60  # maximum number of characters of a value
 
@@ -117,10 +118,11 @@ def column_of(name: str, values: Sequence[str]) -> Column:
 
 
 def columns_of(name: str, splits: SplitReviews) -> dict[str, Column]:
-    """Return the values of the slice column, whose name is `name`, by split."""
-    return {
-        split: column_of(name, frame["slice"].tolist()) for split, frame in splits.frames.items()
-    }
+    """Return the values of the slice column, whose name is `name`: of `NOT_TEST` and of the test
+    split.
+    """
+    train, validation, test = (frame["slice"].tolist() for frame in splits.frames.values())
+    return {NOT_TEST: column_of(name, train + validation), "test": column_of(name, test)}
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -79,9 +79,9 @@ def as_shown(interval: Interval) -> Interval:
     return Interval(*(round(number, DIGITS) + 0.0 for number in numbers))
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Return the mean of independent values with Student's t interval (`scipy.stats.ttest_1samp`).
-    The bounds are NaN for a single value.
+def mean_interval(values: Sequence[float], *, overlap: float = 0.0) -> Interval:
+    """Return the mean of independent values, or of values on fresh splits (`effective_number`),
+    with Student's t interval (`scipy.stats.ttest_1samp`). The bounds are NaN for a single value.
 
     For a paired comparison, `values` are the differences (the paired t-test).
     """
@@ -94,7 +94,17 @@ def mean_interval(values: Sequence[float]) -> Interval:
     if np.ptp(array) == 0:
         return Interval(mean, mean, mean)
     bounds = stats.ttest_1samp(array, 0.0).confidence_interval(LEVEL)
-    return Interval(mean, float(bounds.low), float(bounds.high))
+    wider = math.sqrt(len(array) / effective_number(len(array), overlap))
+    low, high = (mean + wider * (float(bound) - mean) for bound in (bounds.low, bounds.high))
+    return Interval(mean, low, high)
+
+
+def effective_number(n: int, overlap: float) -> float:
+    """Return the number of independent values that tell as much as n values on fresh splits of the
+    same rows, with `overlap` validation rows for each training row. The splits share training rows,
+    so the variance of the mean is (1 / n + overlap) s² (Nadeau and Bengio, Machine Learning 2003).
+    """
+    return n / (1 + n * overlap)
 
 
 def wilson_interval(n_right: int, n: int) -> Interval:

@@ -133,6 +133,7 @@ def describe_search(chosen: ChosenTrial) -> SearchFacts:
             and estimates.best.trial == trial.number
         ),
         n_shared_seeds=estimates.n_shared if estimates else 0,
+        is_resplit=confirmation is not None and confirmation.is_resplit,
         repeats={str(seed): value for seed, value in finalist.repeats.items()} if finalist else {},
         corrected_mean=ScoreInterval.of(mean) if mean else None,
     )

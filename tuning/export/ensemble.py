@@ -230,12 +230,15 @@ def choose_members(
     labels = corpus.split("validation").labels
     repeats = _kept_repeats(chosen, shape=(len(labels), corpus.target.width), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
-        n_seeds = len(chosen.required_confirmation().seeds)
+        confirmation = chosen.required_confirmation()
+        more = typed("confirm", seeds=len(confirmation.seeds) + 1)
+        remedy = f"Type `{more}` to train one more seed and keep its predictions."
+        if confirmation.is_resplit:
+            remedy = "Leave data and data_dir out, and the export trains it on the study's split."
         raise StudyError(
             "An ensemble must have predictions of the confirmed best; the confirmation of"
             f" {chosen.folder.name!r} has kept those of {len(repeats)} repeats, and none of trial"
-            f" {number}. Type `{typed('confirm', seeds=n_seeds + 1)}` to train one more seed and"
-            " keep its predictions."
+            f" {number}. {remedy}"
         )
     ensemble = choose_ensemble(
         repeats,

@@ -64,6 +64,7 @@ class SearchFacts:
     is_confirmed_best: bool
     # Version 0.1.0 did not write this field.
     n_shared_seeds: int = 0
+    is_resplit: bool = field(default=False, metadata=OMIT_DEFAULT)
     repeats: dict[str, float | None]
     corrected_mean: ScoreInterval | None
 

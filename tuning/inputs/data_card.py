@@ -28,7 +28,7 @@ REFERENCE_NAME = "linear_reference.json"  # the scores and settings of a linear 
 class DataSource:
     """The source of the texts, how its stars became classes, how its rows were split, and the parts
     of it that were left out: the number of rows by reason, and the number of lines that could not
-    be read, with the places of the first of them.
+    be read, with the places of the first of them. `draws_validation`: as in `SplitReviews`.
     """
 
     data: str | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -36,6 +36,7 @@ class DataSource:
     label_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
     class_rule: str | None = field(default=None, metadata=OMIT_DEFAULT)
     split_rule: str = field(default=random_split.SENTENCE, metadata=OMIT_DEFAULT)
+    draws_validation: bool = field(default=True, metadata=OMIT_DEFAULT)
     dropped: dict[str, int] | None = field(default=None, metadata=OMIT_DEFAULT)
     n_broken_lines: int | None = field(default=None, metadata=OMIT_DEFAULT)
     broken_lines: list[str] | None = field(default=None, metadata=OMIT_DEFAULT)

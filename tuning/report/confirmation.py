@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 from scipy import stats
 
@@ -34,14 +35,18 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
     trainings = (
         f"about {counted(n_trainings, 'training')}, {time} with {counted(n_workers, 'worker')}"
     )
-    return (
-        f"Confirming {names} on up to {counted(len(confirmation.seeds), 'fresh seed')}: {trainings}"
-        f"{budget}."
-    )
+    seeds = counted_seeds(len(confirmation.seeds), "fresh", is_resplit=confirmation.is_resplit)
+    return f"Confirming {names} on up to {seeds}: {trainings}{budget}."
 
 
 def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def counted_seeds(n: int, kind: str, *, is_resplit: bool) -> str:
+    """Return "3 fresh seeds", or "3 fresh seeds and splits"."""
+    splits = f" and split{'' if n == 1 else 's'}" if is_resplit else ""
+    return f"{counted(n, f'{kind} seed')}{splits}"
 
 
 def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -> list[str]:
@@ -55,7 +60,8 @@ def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -
             f"Its corrected mean is worse than the baseline's, {lower:.4f}: its lead on the shared"
             " seeds may be luck."
         )
-    lines = [" ".join(best), *_optimism(confirmation, estimates)]
+    lines = [" ".join(best), *promise(confirmation, estimates)]
+    lines += _optimism(confirmation, estimates)
     if confirmation.has_costs:
         front = ", ".join(
             f"trial {finalist.trial} ({estimates.means[finalist.trial].value:.4f})"
@@ -68,6 +74,17 @@ def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -
     if confirmation.search_seconds:
         lines.append(_time(confirmation))
     return lines
+
+
+def promise(confirmation: Confirmation, estimates: Estimates) -> list[str]:
+    """Return the mean of the best configuration on random splits, of a study with groups or times,
+    as a sentence.
+    """
+    repeated = (f for f in confirmation.on_random_splits if f.trial == estimates.best.trial)
+    values = [value for finalist in repeated for value in finalist.repeat_values]
+    if not values:
+        return []
+    return [f"A random split would have promised {statistics.fmean(values):.3f}."]
 
 
 def _time(confirmation: Confirmation) -> str:
@@ -83,12 +100,13 @@ def _time(confirmation: Confirmation) -> str:
 
 
 def _confirmed_best(confirmation: Confirmation, estimates: Estimates) -> str:
-    trial, n_seeds = estimates.best.trial, estimates.n_shared
+    trial, is_resplit = estimates.best.trial, confirmation.is_resplit
+    seeds = counted_seeds(estimates.n_shared, "fresh", is_resplit=is_resplit)
     value = f"{confirmation.metric} {estimates.means[trial]}"
     if estimates.is_confirmed:
-        return f"Trial {trial} is the confirmed best: {value} over {n_seeds} fresh seeds."
+        return f"Trial {trial} is the confirmed best: {value} over {seeds}."
     return (
-        f"Trial {trial} is ahead after {counted(n_seeds, 'fresh seed')}: {value}. Nothing is"
+        f"Trial {trial} is ahead after {seeds}: {value}. Nothing is"
         f" confirmed with fewer than {MIN_ROUNDS} seeds."
     )
 
@@ -105,7 +123,7 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
     if change is None:
         return "The baseline has no repeat to compare with."
     change = as_shown(change)
-    seeds = f"on {counted(n, 'shared seed')}"
+    seeds = f"on {counted_seeds(n, 'shared', is_resplit=confirmation.is_resplit)}"
     if math.isnan(change.low):
         result = (
             f"Against the baseline{over} it has {change.value:+.4f}"

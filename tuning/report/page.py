@@ -131,6 +131,7 @@ def page(
         config=config,
         answer=answer(summary, confirmation, test, linear),
         points=_points(summary, confirmation, accuracies, linear),
+        is_resplit=confirmation is not None and confirmation.is_resplit,
         verdict=verdict(summary, confirmation),
         linear=linear_sentences(linear, confirmation, test, study=name, metric=config.metric),
         quality=_quality(measured.predictions) if measured.predictions else None,
@@ -181,9 +182,7 @@ def _points(
             quality.points_figure(quality.points_on_test(test), title="accuracy on the test split")
         )
     points = quality.validation_points(summary, confirmation, linear)
-    return plot_html(
-        quality.points_figure(points, title=f"{summary.metric} on the validation split")
-    )
+    return plot_html(quality.points_figure(points, title=f"{summary.metric} on validation rows"))
 
 
 def _spaces(standings: Sequence[Standing], study: str) -> dict[str, Any] | None:

@@ -16,8 +16,16 @@ import plotly.graph_objects as go
 
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
+from tuning.data.redraw import redrawn
+from tuning.data.rows import Redraw
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.predictions import Column, Predictions, read_predictions, read_probabilities
+from tuning.evaluation.predictions import (
+    NOT_TEST,
+    Column,
+    Predictions,
+    read_predictions,
+    read_probabilities,
+)
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.slices import Slice, accuracy_on, by_class, by_column, by_length, calibration
 from tuning.evaluation.statistics import Interval
@@ -60,7 +68,8 @@ def read_quality(
     folder: StudyDir, corpus: Corpus, summary: Summary, *, columns: Mapping[str, Column]
 ) -> Quality | None:
     """Return None if no predictions are stored, or if they are no probabilities. `columns` has the
-    values of a column by split; without it, the column that the export has stored is used.
+    values of a column by split (`columns_of`); without it, the column that the export has stored is
+    used.
     """
     test, confirmation = read_test_scores(folder.test_path), Confirmation.load(folder)
     target = corpus.target
@@ -71,25 +80,35 @@ def read_quality(
     if test and seen and is_newest:
         about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"
         return Quality(replace(seen, column=columns.get("test", seen.column)), about)
-    validation, best = corpus.split("validation"), best_of(summary, confirmation)
-    shape = len(validation.labels), target.width
+    best = best_of(summary, confirmation)
     for seed in confirmation.seeds if confirmation and best else []:
-        assert best is not None  # for mypy: there would be no seed
-        number = best.trial.number
-        kept = read_probabilities(folder.repeat_path(number, seed))
-        if kept is not None and kept.shape == shape:
-            known = Predictions(
-                validation.labels,
-                validation.texts.lengths,
-                kept.astype(np.float64),
-                column=columns.get("validation"),
-                target=target,
-            )
-            about = (
-                f"The repeat of trial {number} on seed {seed}, on the {shape[0]:,} texts of the"
-                " validation split, on which the trial was chosen"
-            )
-            return Quality(known, about)
+        assert best is not None and confirmation is not None  # for mypy: there would be no seed
+        number, is_resplit = best.trial.number, confirmation.is_resplit
+        kept = read_probabilities(folder.repeat_path(number, seed, is_resplit=is_resplit))
+        if kept is None:
+            continue
+        splits = corpus.split("train"), corpus.split("validation")
+        labels = np.concatenate([split.labels for split in splits])
+        lengths = np.concatenate([split.texts.lengths for split in splits])
+        n = len(splits[1].labels)
+        places = np.arange(len(labels) - n, len(labels))
+        rows = "texts of the validation split, on which the trial was chosen"
+        if is_resplit:
+            redraw, share = Redraw(seed=seed), n / len(labels)
+            _, places = redrawn(corpus.rows, redraw, validation_share=share)
+            rows = "validation rows that this seed has drawn"
+        if kept.shape != (len(places), target.width):
+            continue
+        column = columns.get(NOT_TEST)
+        known = Predictions(
+            labels[places],
+            lengths[places],
+            kept.astype(np.float64),
+            column=column and replace(column, codes=column.codes[places]),
+            target=target,
+        )
+        about = f"The repeat of trial {number} on seed {seed}, on the {len(places):,} {rows}"
+        return Quality(known, about)
     return None
 
 

@@ -9,14 +9,20 @@ import math
 from optuna.trial import FrozenTrial
 
 from tuning.commands import typed
-from tuning.confirmation.estimates import estimate
+from tuning.confirmation.estimates import Estimates, estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import Comparison, TestDocument
 from tuning.evaluation.statistics import DIGITS, Interval, Verdict, as_shown, interval_text
 from tuning.evaluation.test_split import BEST, exported_name
 from tuning.metrics import metric_of, sign
-from tuning.report.confirmation import lower_mean, nothing_better, sentences
+from tuning.report.confirmation import (
+    counted_seeds,
+    lower_mean,
+    nothing_better,
+    promise,
+    sentences,
+)
 from tuning.study.summary import Best, Summary, best_of
 from tuning.study.trials import is_over_limit, starting_point_text, value_of
 from tuning.targets.kinds import constant_names
@@ -28,33 +34,39 @@ def answer(
     test: TestDocument | None,
     linear: LinearReference | None,
 ) -> str:
-    if test is not None:
-        return _answer_on_test(test, summary)
     best = best_of(summary, confirmation)
     estimates = estimate(confirmation) if confirmation else None
-    if best is None or estimates is None or not best.is_confirmed or best.mean is None:
+    promised = promise(confirmation, estimates) if confirmation and estimates else []
+    if test is not None:
+        return " ".join([_answer_on_test(test, summary), *promised])
+    if not confirmation or not estimates or not best or not best.is_confirmed or not best.mean:
         state = "nothing is confirmed yet"
         if estimates and estimates.is_confirmed:
             state = f"it is newer than the confirmation, whose best is trial {estimates.best.trial}"
         return _unconfirmed(summary, best, state)
     number = best.trial.number
     bar = linear.value(summary.metric) if linear else None
-    lower = lower_mean(confirmation, estimates) if confirmation else None
+    lower, is_resplit = lower_mean(confirmation, estimates), confirmation.is_resplit
+    beside = _beside_linear(confirmation, estimates)
     is_behind = lower is not None or (
-        linear is not None and linear.is_ahead_of(best.mean.value, summary.metric)
+        linear is not None and linear.is_ahead_of(beside, summary.metric)
     )
     use = f"{'Do not use' if is_behind else 'Use'} trial {number}{' yet' if is_behind else ''}"
+    seeds = counted_seeds(estimates.n_shared, "fresh", is_resplit=is_resplit)
     text = (
-        f"{use}, the confirmed best: its mean {summary.metric} over"
-        f" {estimates.n_shared} fresh seeds on the validation split is {best.mean}"
+        f"{use}, the confirmed best: its mean {summary.metric} over {seeds}"
+        f"{'' if is_resplit else ' on the validation split'} is {best.mean}"
     )
-    if best.trial is summary.baseline and confirmation:
+    if best.trial is summary.baseline:
         text += f"; it is the baseline, and {nothing_better(confirmation, estimates)}"
     elif estimates.difference is not None:
         other = _baseline_name(summary)
         text += f", {against(f'the {other}', estimates.difference, sign(summary.metric))}"
         text += f", whose mean is {lower:.4f}" if lower is not None else ""
-    return text + ("." if bar is None else f"; the linear model has {bar:.4f}.")
+    if bar is not None:
+        text += f"; the linear model has {bar:.4f}"
+        text += " on the study's own split" if is_resplit else ""
+    return " ".join([f"{text}.", *promised])
 
 
 def _answer_on_test(test: TestDocument, summary: Summary) -> str:
@@ -270,6 +282,14 @@ def _behind_remedy(study: str) -> str:
     )
 
 
+def _beside_linear(confirmation: Confirmation, estimates: Estimates) -> float:
+    """Return the value of the confirmed best to compare with that of the linear model, which is on
+    the study's own split. With fresh splits it is the value in the search, on the same rows.
+    """
+    best = estimates.best
+    return best.search_value if confirmation.is_resplit else estimates.means[best.trial].value
+
+
 def behind_linear(
     reference: LinearReference | None, confirmation: Confirmation | None, *, study: str
 ) -> str:
@@ -277,11 +297,11 @@ def behind_linear(
     if reference is None or confirmation is None or estimates is None:
         return ""
     best, metric = estimates.best.trial, confirmation.metric
-    mean = estimates.means[best].value
-    if not estimates.is_confirmed or not reference.is_ahead_of(mean, metric):
+    value = _beside_linear(confirmation, estimates)
+    if not estimates.is_confirmed or not reference.is_ahead_of(value, metric):
         return ""
     return (
         f"The confirmed best, trial {best}, is behind the linear model on the validation split:"
-        f" {metric} {mean:.4f} against {reference.value(metric):.4f}."
+        f" {metric} {value:.4f} against {reference.value(metric):.4f}."
         f" {_behind_remedy(study)}"
     )

@@ -13,6 +13,7 @@ from tuning.confirmation.estimates import RESOLUTION
 from tuning.errors import StorageError, StudyError
 from tuning.evaluation.statistics import Interval, Verdict, as_shown, mean_interval
 from tuning.metrics import sign
+from tuning.report.confirmation import counted_seeds
 from tuning.report.sentences import against
 from tuning.report.tables import size_text
 from tuning.results import ResultsDir, StudyDir, safe_name
@@ -27,7 +28,8 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """The result of the study of one search space. `repeats`: value of the confirmed best by fresh
-    seed. `train_seconds` and `latency_ms` are of the best trial, the latency for a single text.
+    seed, and `overlap` that of the confirmation. `train_seconds` and `latency_ms` are of the best
+    trial, the latency for a single text.
     """
 
     space: str
@@ -35,6 +37,7 @@ class Standing:
     metric: str
     accuracy: Interval | None = None
     repeats: dict[int, float] = field(default_factory=dict)
+    overlap: float = 0.0
     search_value: float | None = None
     n_trials: int = 0
     n_parameters: int | None = None
@@ -44,7 +47,8 @@ class Standing:
     def lead_over(self, other: Standing) -> Interval:
         """Return the mean difference on shared seeds, with Student's interval of paired values."""
         shared = sorted(set(self.repeats) & set(other.repeats))
-        return mean_interval([self.repeats[seed] - other.repeats[seed] for seed in shared])
+        differences = [self.repeats[seed] - other.repeats[seed] for seed in shared]
+        return mean_interval(differences, overlap=max(self.overlap, other.overlap))
 
 
 def study_name(comparison: str, space: str) -> str:
@@ -106,6 +110,7 @@ def _standing(study: StudyHandle) -> Standing:
         metric=study.config.metric,
         accuracy=best.mean if best and best.is_confirmed else None,
         repeats={seed: value for seed, value in repeats.items() if value is not None},
+        overlap=study.confirmation.overlap if study.confirmation else 0.0,
         search_value=value_of(summary.best) if summary.best else None,
         n_trials=summary.n_finished,
         n_parameters=attributes_of(best.trial).get("n_parameters") if best else None,
@@ -150,9 +155,10 @@ def choice(standings: Sequence[Standing]) -> list[str]:
         other for other in others if leads[other.study].verdict(direction) is not Verdict.BETTER
     ]
     near = [other for other in tied if direction * leads[other.study].value <= RESOLUTION]
+    seeds = counted_seeds(len(best.repeats), "fresh", is_resplit=best.overlap > 0)
     texts = [
         f"{best.space} has the best mean {best.metric}, {best.accuracy}"
-        f" over {len(best.repeats)} fresh seeds{': ' if clauses else ''}{', '.join(clauses)}."
+        f" over {seeds}{': ' if clauses else ''}{', '.join(clauses)}."
     ]
     if near:
         smallest = min([best, *near], key=lambda standing: standing.n_parameters or 0)

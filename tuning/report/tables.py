@@ -266,8 +266,12 @@ def flags_of(settings: Mapping[str, Any]) -> list[str]:
     """A tuple of numbers is a flag that is repeated."""
     words = []
     for name, value in given(**settings).items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+            continue
         values = [f"{item:g}" for item in value] if isinstance(value, tuple) else [str(value)]
-        words += [word for text in values for word in (f"--{name.replace('_', '-')}", text)]
+        words += [word for text in values for word in (f"--{flag}", text)]
     return words
 
 

@@ -17,12 +17,15 @@ from tuning.commands import typed
 from tuning.config import Limits, StudyConfig, Workers
 from tuning.confirmation.plan import (
     covers,
+    due_on_random_splits,
     due_others,
+    on_own_split,
     other_architectures,
     plan_confirmation,
     with_repeats,
 )
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
+from tuning.data.rows import Redraw
 from tuning.errors import ArgumentError, SpaceBug, StudyError
 from tuning.inputs.corpus import Corpus
 from tuning.metrics import sign
@@ -36,7 +39,7 @@ from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, require_same_space
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
-from tuning.study.prepare import require_same_data
+from tuning.study.prepare import require_same_data, resplits
 from tuning.study.storage import storage_errors
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import (
@@ -75,13 +78,15 @@ CONFIRMING = Step("confirming the best on fresh seeds", 0.0)
 @dataclass(frozen=True, kw_only=True)
 class ConfirmationSize:
     """The size of a confirmation. `share`: maximum worker seconds, as a share of the search's
-    (None: see `plan_confirmation`).
+    (None: see `plan_confirmation`). `resplit`: whether each seed draws training and validation rows
+    of its own (None: as the confirmation has begun, else as the study's settings say).
     """
 
     top: int = DEFAULT_TOP
     n_seeds: int = DEFAULT_SEEDS
     share: float | None = None
     n_pruned: int = DEFAULT_PRUNED
+    resplit: bool | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("top", self.top), ("seeds", self.n_seeds)):
@@ -161,17 +166,21 @@ def confirm_within(
     require_finished(summary, session.folder, min_complete=min_complete)
     confirmation = begin(summary, session, size or ConfirmationSize())
     session.notify(ConfirmationStarted(confirmation, len(session.pool.workers)))
-    return _Repeats(session, confirmation).run()
+    confirmation = _Repeats(session, confirmation).run()
+    if confirmation.is_over and session.config.data.split != "random":
+        repeats = _Repeats(session, confirmation, due_on_random_splits, Purpose.RANDOM_SPLIT)
+        confirmation = repeats.run()
+    return confirmation
 
 
 def train_others(finished: StudyHandle, *, subscribers: Sequence[Subscriber]) -> Confirmation:
-    """Train the best trial of each architecture that no finalist has, and keep its predictions."""
+    """Train the configurations that an ensemble still needs, and keep their predictions."""
     with _open_session(finished, workers=None, limits=None, subscribers=subscribers) as session:
         confirmation = Confirmation.load(session.folder)
         assert confirmation is not None  # for mypy: the caller has read it
         summary = summarize(session.study, metric=session.config.metric)
         confirmation = with_others(confirmation, summary, session.space)
-        return _Repeats(session, confirmation, advance=due_others).run()
+        return _Repeats(session, confirmation, due_others, Purpose.ENSEMBLE).run()
 
 
 def n_confirmable(summary: Summary) -> int:
@@ -206,6 +215,13 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
     """
     seed, epochs = session.config.seed, session.config.train.epochs
     old = Confirmation.load(session.folder)
+    overlap = old.overlap if old else _overlap(session, size.resplit)
+    if old and size.resplit not in (None, old.is_resplit):
+        raise StudyError(
+            f"resplit must stay {old.is_resplit}, as the confirmation of {summary.study!r} has"
+            f" begun; received {size.resplit}. Leave it out, or remove"
+            f" {session.folder.confirmation_path} to confirm from the beginning."
+        )
     seeds = [(seed + number) % 2**31 for number in range(1, size.n_seeds + 1)]
     planned = plan_confirmation(
         with_repeats(
@@ -218,12 +234,16 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
         spent_seconds=old.spent_seconds if old else 0.0,
         share=size.share,
     )
-    # A finalist that was trained for ensembles keeps this training.
-    joined, n = with_repeats(planned.finalists, old.others if old else []), len(planned.finalists)
+    others = old.others if old else []
+    if not overlap:
+        # A finalist that was trained for ensembles keeps this training.
+        joined, n = with_repeats(planned.finalists, others), len(planned.finalists)
+        planned, others = replace(planned, finalists=joined[:n]), joined[n:]
     new = replace(
         planned,
-        finalists=joined[:n],
-        others=joined[n:],
+        others=others,
+        overlap=overlap,
+        on_random_splits=old.on_random_splits if old else [],
         pruned=with_repeats(
             pruned_sample(summary, session.space, n=size.n_pruned, epochs=epochs, seed=seed),
             old.pruned if old else [],
@@ -231,6 +251,13 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
         search_seed=seed,
     )
     return old if old and covers(old, new) else new
+
+
+def _overlap(session: Session, resplit: bool | None) -> float:
+    config, corpus = session.config, session.corpus
+    is_resplit = config.resplit if resplit is None else resplits(resplit, config, corpus)
+    n_rows = corpus.card.n_rows
+    return n_rows["validation"] / n_rows["train"] if is_resplit else 0.0
 
 
 def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
@@ -318,7 +345,7 @@ def pruned_sample(
 def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace) -> Confirmation:
     deciding = {name for item in space.hyperparameters for name, _ in item.conditions}
     candidates = (_at_best_epoch(trial, space, summary.metric) for trial in summary.trials)
-    others = other_architectures(
+    others = on_own_split(confirmation) + other_architectures(
         filter(None, candidates),
         confirmation.finalists,
         deciding=deciding,
@@ -349,6 +376,7 @@ def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Final
 class _Repeat:
     trial: int
     seed: int
+    purpose: Purpose = Purpose.CONFIRM
 
 
 class _Repeats:
@@ -358,13 +386,14 @@ class _Repeats:
         self,
         session: Session,
         confirmation: Confirmation,
-        *,
         # Returns a confirmation, and the trainings that it needs next: pairs of finalist and seed.
         advance: Callable[
             [Confirmation], tuple[Confirmation, list[tuple[Finalist, int]]]
         ] = Confirmation.advance,
+        purpose: Purpose = Purpose.CONFIRM,
     ) -> None:
         self._session, self._confirmation, self._advance = session, confirmation, advance
+        self._purpose = purpose
 
     def run(self) -> Confirmation:
         session, interrupt = self._session, self._session.interrupt
@@ -374,7 +403,7 @@ class _Repeats:
             if not trainings:
                 break
             self._save()
-            repeats = [_Repeat(finalist.trial, seed) for finalist, seed in trainings]
+            repeats = [_Repeat(f.trial, seed, self._purpose) for f, seed in trainings]
             for repeat, message in run_jobs(
                 dispatcher,
                 {repeat: self._request(repeat) for repeat in repeats},
@@ -393,17 +422,25 @@ class _Repeats:
         request = self._session.train_request(finalist.values)
         job = replace(request.job, seed=repeat.seed)
         if self._is_fresh(repeat):
-            path = self._session.folder.repeat_path(repeat.trial, repeat.seed)
+            # The members of an ensemble are chosen on one validation split, the study's own.
+            is_random = repeat.purpose is Purpose.RANDOM_SPLIT
+            is_resplit = repeat.purpose is Purpose.CONFIRM and self._confirmation.is_resplit
+            path = self._session.folder.repeat_path(
+                repeat.trial, repeat.seed, is_resplit=is_resplit
+            )
             job = replace(
                 job,
                 n_epochs=finalist.epochs,
-                predictions=str(path.absolute()),
+                redraw=Redraw(seed=repeat.seed, ignores_columns=is_random)
+                if is_resplit or is_random
+                else None,
+                predictions=None if is_random else str(path.absolute()),
             )
         return replace(request, job=job)
 
     def _finalist(self, repeat: _Repeat) -> Finalist:
-        now = self._confirmation
-        items = [*now.finalists, *now.others] if self._is_fresh(repeat) else now.pruned
+        name = repeat.purpose.value if self._is_fresh(repeat) else "pruned"
+        items: list[Finalist] = getattr(self._confirmation, name)
         return next(finalist for finalist in items if finalist.trial == repeat.trial)
 
     def _is_fresh(self, repeat: _Repeat) -> bool:
@@ -411,11 +448,13 @@ class _Repeats:
         return repeat.seed != self._confirmation.search_seed
 
     def _record(self, repeat: _Repeat, message: Ending) -> None:
+        # Groups may leave a class with a single text, which no random split can divide.
+        may_fail = self._session.keep_going or repeat.purpose is Purpose.RANDOM_SPLIT
         if isinstance(message, TrainingEnded):
             event = self._complete(repeat, message.result)
         elif isinstance(message, TrainingFailed):
             event = self._fail(repeat, message.reason)
-        elif isinstance(message, ErrorRaised) and not self._session.keep_going:
+        elif isinstance(message, ErrorRaised) and not may_fail:
             values = describe(self._finalist(repeat).values, self._session.space)
             raise SpaceBug(
                 f"Trial {repeat.trial} ({values}) stopped the confirmation: {message.message}",
@@ -432,7 +471,7 @@ class _Repeats:
         last = result.history[-1].metrics[metric]
         value = last if self._is_fresh(repeat) else result.best_value
         self._confirmation = self._confirmation.with_repeat(
-            repeat.trial, repeat.seed, value, seconds=busy_seconds(result.seconds)
+            **vars(repeat), value=value, seconds=busy_seconds(result.seconds)
         )
         return f"{self._head(repeat)}: {metric} {value:.4f}"
 
@@ -440,13 +479,14 @@ class _Repeats:
         # The duration of the failed training is not known.
         seconds = self._finalist(repeat).seconds
         self._confirmation = self._confirmation.with_repeat(
-            repeat.trial, repeat.seed, None, seconds=seconds, failure=reason
+            **vars(repeat), value=None, seconds=seconds, failure=reason
         )
         return f"{self._head(repeat)} failed: {reason}"
 
     def _head(self, repeat: _Repeat) -> str:
-        if repeat.trial in {other.trial for other in self._confirmation.others}:
-            return f"trial {repeat.trial}, seed {repeat.seed}, for ensembles"
+        if repeat.purpose is not Purpose.CONFIRM:
+            aim = "for ensembles" if repeat.purpose is Purpose.ENSEMBLE else "on a random split"
+            return f"trial {repeat.trial}, seed {repeat.seed}, {aim}"
         if self._is_fresh(repeat):
             n_seeds = len(self._confirmation.seeds)
             return (

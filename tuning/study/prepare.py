@@ -12,7 +12,7 @@ from tuning.config import MIN_TEXTS, StudyConfig
 from tuning.data.files import Progress
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
-from tuning.errors import StudyError
+from tuning.errors import ArgumentError, StudyError
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.contract import Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
@@ -28,6 +28,8 @@ from tuning.study.study import read_record
 logger = logging.getLogger(__name__)
 
 USUAL_PERCENTILE = 95  # percentage of the training texts that are not cut
+# Data sets with fewer rows, test rows included, have a confirmation over splits by default.
+MAX_RESPLIT_ROWS = 20_000
 N_NAMED = 20  # maximum number of broken lines in the log and the data card
 
 
@@ -53,6 +55,7 @@ def prepare_corpus(
         label_column=reviews.label_column,
         class_rule=reviews.class_rule,
         split_rule=splits.sentence,
+        draws_validation=splits.draws_validation,
         dropped=reviews.dropped
         | ({"whose text is in a later split": splits.n_left_out} if splits.n_left_out else {}),
         n_broken_lines=len(reviews.broken),
@@ -114,14 +117,32 @@ def with_parts(
 ) -> StudyConfig:
     """Return the configuration of a call with the number of parts of an epoch, which is computed
     from `min_texts`, else taken from the existing study, else computed from `config.MIN_TEXTS`.
-    An existing study evaluates fitted models as before.
+    An existing study evaluates fitted models and splits rows again as before.
     """
-    recorded = read_record(folder).config.train if folder.config_path.exists() else None
-    if min_texts is None and recorded:
-        parts = recorded.parts_per_epoch
+    known = read_record(folder).config if folder.config_path.exists() else None
+    resplit = config.resplit if known else resplits(config.resplit, config, corpus)
+    if known and resplit in (None, bool(known.resplit)):
+        resplit = known.resplit
+    if min_texts is None and known:
+        parts = known.train.parts_per_epoch
     else:
         n_texts = corpus.card.n_rows["train"]
         parts = parts_per_epoch(n_texts, min_texts=MIN_TEXTS if min_texts is None else min_texts)
-    evaluates = recorded is None or recorded.evaluates_fitted
+    evaluates = known is None or known.train.evaluates_fitted
     train = replace(config.train, parts_per_epoch=parts, evaluates_fitted=evaluates)
-    return replace(config, train=train)
+    return replace(config, train=train, resplit=resplit)
+
+
+def resplits(requested: bool | None, config: StudyConfig, corpus: Corpus) -> bool:
+    """Return whether each seed of a new confirmation draws training and validation rows of its own,
+    as requested or by default.
+    """
+    reason = ""
+    if config.data.time_column:
+        reason = "its validation rows are the last in time, and no draw can change them"
+    elif not corpus.card.draws_validation:
+        reason = "its validation rows are given, and models are compared on these"
+    if requested and reason:
+        raise ArgumentError(f"resplit must be left out of study {config.study!r}: {reason}.")
+    is_small = sum(corpus.card.n_rows.values()) < MAX_RESPLIT_ROWS
+    return is_small and not reason if requested is None else requested
