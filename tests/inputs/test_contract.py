@@ -76,8 +76,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Corpu
     splits = splits_of(TRAIN, VALIDATION, TRAIN[:2])
     corpus = build_corpus(folder, splits)
     items = tuple(
-        Hyperparameter(name=name, kind="fixed", default=value)
-        for name, value in values_of(tiny_preset, trained_layers=1).items()
+        Hyperparameter(name=name, kind="choice", default=0, choices=(0, 1))
+        if name == "trained_layers"
+        else Hyperparameter(name=name, kind="fixed", default=value)
+        for name, value in values_of(tiny_preset, trained_layers=0).items()
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preset_tokens, "fetch_preset", fetch_in_this_process)

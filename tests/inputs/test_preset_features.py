@@ -224,7 +224,7 @@ def test_disk_without_space_for_the_features_is_named_before_they_are_computed(
     for free, fits in ((n_bytes - 1, False), (n_bytes, True)):
         usage = SimpleNamespace(free=free)
         monkeypatch.setattr(preset_features.shutil, "disk_usage", lambda path, u=usage: u)
-        expected = pytest.raises(StorageError, match=r"GB of space for the features of the preset")
+        expected = pytest.raises(StorageError, match=r"MB of space for the features of the preset")
         with contextlib.nullcontext() if fits else expected:
             build_features(corpus, preset, length=LENGTH, trained_layers=1)
 

@@ -148,7 +148,7 @@ class Features(Input):
     def prepare(self, data: Preparation) -> None:
         from tuning.inputs.preset_features import build_features
 
-        numbers: dict[str, set[int]] = {TRAINED_LAYERS: {0}}
+        numbers: dict[str, set[int]] = {}
         for item in data.space.hyperparameters:
             if item.name in (self.declared_by, TRAINED_LAYERS):
                 if item.low is not None:
@@ -163,7 +163,7 @@ class Features(Input):
             for length in sorted(numbers[self.declared_by]):
                 below = 0
                 # The vectors below the last layers come first: the others are made from them.
-                for layers in sorted(numbers[TRAINED_LAYERS], reverse=True):
+                for layers in sorted(numbers.get(TRAINED_LAYERS, {0}), reverse=True):
                     build_features(
                         data.corpus,
                         preset,

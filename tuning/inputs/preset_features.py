@@ -116,13 +116,8 @@ def build_features(
                     f" {preset!r} gave: {error}"
                 ) from error
             write_checksums(temporary)
-    n_bytes = sum(path.stat().st_size for path in folder.glob("*.bin"))
-    logger.info(
-        "encoded the texts of %s with the preset %s, %.2f GB",
-        corpus.fingerprint,
-        preset,
-        n_bytes / 1e9,
-    )
+    n_mb = sum(path.stat().st_size for path in folder.glob("*.bin")) / 1e6
+    logger.info("encoded the texts of %s with %s: %.0f MB", corpus.fingerprint, preset, n_mb)
 
 
 def _folder_of(corpus: Corpus, card: FeatureCard) -> Path:
@@ -185,8 +180,8 @@ def _require_space(folder: Path, card: FeatureCard, n_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if n_bytes > free:
         raise StorageError(
-            f"The results folder must have {n_bytes / 1e9:,.1f} GB of space for the features of the"
-            f" preset {card.preset!r}; it has {free / 1e9:,.1f} GB. Free some space, choose another"
+            f"The results folder must have {n_bytes / 1e6:,.0f} MB of space for the features of the"
+            f" preset {card.preset!r}; it has {free / 1e6:,.0f} MB. Free some space, choose another"
             " folder (results), or give sequence_length a smaller value."
         )
 
@@ -233,7 +228,7 @@ class _Encoder:
         of vectors.
         """
         ends = np.cumsum(lengths)
-        vectors = np.empty((ends[-1], self._width), dtype=np.float32)
+        vectors = np.empty((lengths.sum(), self._width), dtype=np.float32)
         # The texts of a batch have similar lengths, because the encoder computes the padding too.
         order = np.argsort(view.lengths_of(rows), kind="stable")
         for first in range(0, len(rows), BATCH_TEXTS):
