@@ -93,9 +93,10 @@ def transformer_classifier(
         dropout: share of the mean's columns that is dropped in training. The encoder has its own.
         frozen_share: share of the encoder's layers, from the lowest, that are not trained. With
             such a layer, the embeddings are not trained either.
-        trained_layers: number of the encoder's last layers that the model contains; 0 for the whole
-            encoder. The other layers are not trained and have no dropout, and the model's input is
-            what they give: "features", float32 (batch, length, width), with zeros for padding.
+        trained_layers: number of the encoder's last layers that the model contains, all layers if
+            the encoder has fewer; 0 for the whole encoder with its embeddings. The other layers are
+            not trained and have no dropout, and the model's input is what they give: "features",
+            float32 (batch, length, width), with zeros for padding.
         ngram_vocab_size: number of n-gram ids, padding and unknown included; 0 for a model without
             n-grams.
         ngram_share: weight of the logits of the n-grams, from 0 to 1.
@@ -233,14 +234,14 @@ def frozen_encoder(preset: str, *, last: int = 0, without: int = 0) -> keras.Mod
 
 
 def _below(encoder: keras.Model, n_layers: int) -> keras.KerasTensor:
-    """Return the vectors that an encoder's last layers take."""
-    blocks = _blocks(encoder)
-    if not 1 <= n_layers <= len(blocks):
+    """Return the vectors that an encoder's last layers take, or all layers if it has fewer."""
+    blocks = _blocks(encoder)[-n_layers:]
+    if not blocks:
         raise SpaceError(
-            f"trained_layers must be from 0 to {len(blocks)}, the number of layers of the encoder"
-            f" {encoder.name!r}; received {n_layers}."
+            "trained_layers must be 0 for an encoder without numbered layers; the encoder is"
+            f" {encoder.name!r}."
         )
-    return keras.tree.flatten(blocks[-n_layers].input)[0]
+    return keras.tree.flatten(blocks[0].input)[0]
 
 
 def _blocks(encoder: keras.Model) -> list[keras.layers.Layer]:
