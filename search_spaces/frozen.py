@@ -29,7 +29,7 @@ class Frozen(keras_tuner.HyperModel):
 
     starting_points = (
         {"architecture": "both"},
-        {"architecture": "both", "trained_layers": 2, "batch_size": 32},
+        {"architecture": "both", "trained_layers": 2, "ngram_share": 0.6, "batch_size": 32},
         {"architecture": "both", "ngram_share": 0.7},
         {"architecture": "features"},
     )
@@ -49,7 +49,7 @@ class Frozen(keras_tuner.HyperModel):
                 hp.Choice("units", [0, 128, 256, 512], default=256)
                 hp.Float("dropout", 0.0, 0.7, step=0.1, default=0.5)
             with hp.conditional_scope("trained_layers", [2]):
-                hp.Float("encoder_learning_rate", 3e-5, 1e-3, sampling="log", default=2e-4)
+                hp.Float("encoder_learning_rate", 3e-5, 1e-3, sampling="log", default=3e-4)
                 hp.Int("max_epochs", 1, 3, default=1)
         with hp.conditional_scope("architecture", ["both"]):
             hp.Float("ngram_share", 0.2, 0.8, step=0.1, default=0.5)
