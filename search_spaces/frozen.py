@@ -1,6 +1,9 @@
-"""The default with `--preset`: n-grams, a pretrained encoder that is not trained, and both. The
-encoder reads every text once, before the search; a trial trains a head on what it gave.
+"""The default with `--preset`: n-grams, a pretrained encoder, and both. The encoder reads every
+text once, before the search. A trial trains a head on what it gave, or its last layers on what the
+layers below them gave.
 """
+
+from typing import Any
 
 import keras
 import keras_tuner
@@ -11,7 +14,9 @@ from tuning.models import (
     TrainingOptions,
     features_classifier,
     fit_linear_model,
+    fit_schedule,
     ngram_classifier,
+    transformer_classifier,
 )
 
 # Architectures by what they read.
@@ -24,6 +29,7 @@ class Frozen(keras_tuner.HyperModel):
 
     starting_points = (
         {"architecture": "both"},
+        {"architecture": "both", "trained_layers": 2, "ngram_share": 0.6, "batch_size": 32},
         {"architecture": "both", "ngram_share": 0.7},
         {"architecture": "features"},
     )
@@ -38,16 +44,33 @@ class Frozen(keras_tuner.HyperModel):
         with hp.conditional_scope("architecture", FEATURES):
             hp.Fixed("preset", "bert_small_en_uncased")
             hp.Fixed("feature_length", 128)
-            hp.Choice("units", [0, 128, 256, 512], default=256)
-            hp.Float("dropout", 0.0, 0.7, step=0.1, default=0.5)
+            hp.Choice("trained_layers", [0, 2], default=0)
+            with hp.conditional_scope("trained_layers", [0]):
+                hp.Choice("units", [0, 128, 256, 512], default=256)
+                hp.Float("dropout", 0.0, 0.7, step=0.1, default=0.5)
+            with hp.conditional_scope("trained_layers", [2]):
+                hp.Float("encoder_learning_rate", 3e-5, 1e-3, sampling="log", default=3e-4)
+                hp.Int("max_epochs", 1, 3, default=1)
         with hp.conditional_scope("architecture", ["both"]):
             hp.Float("ngram_share", 0.2, 0.8, step=0.1, default=0.5)
+        # KerasTuner takes no name under two conditions; trained layers have a rate of their own.
         hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=2e-3)
         hp.Choice("batch_size", [32, 64, 128], default=64)
         hp.Fixed("n_classes", 2)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         architecture, n_classes = hp.get("architecture"), hp.get("n_classes")
+        vote = ("ngram_vocab_size", "ngram_share") if architecture == "both" else ()
+        ngrams: dict[str, Any] = {name: hp.get(name) for name in vote}
+        if _trains_layers(hp):
+            return transformer_classifier(
+                hp.get("preset"),
+                trained_layers=hp.get("trained_layers"),
+                learning_rate=hp.get("encoder_learning_rate"),
+                epochs=hp.get("max_epochs"),
+                n_classes=n_classes,
+                **ngrams,
+            )
         training = TrainingOptions(learning_rate=hp.get("learning_rate"))
         if architecture == "ngrams":
             vocab_size = hp.get("ngram_vocab_size")
@@ -56,10 +79,9 @@ class Frozen(keras_tuner.HyperModel):
             hp.get("preset"),
             units=hp.get("units"),
             dropout=hp.get("dropout"),
-            ngram_vocab_size=hp.get("ngram_vocab_size") if architecture == "both" else 0,
-            ngram_share=hp.get("ngram_share") if architecture == "both" else 0.0,
             n_classes=n_classes,
             training=training,
+            **ngrams,
         )
 
     def adapt(
@@ -69,6 +91,8 @@ class Frozen(keras_tuner.HyperModel):
         x: tf.data.Dataset,
         y: np.ndarray,
     ) -> None:
+        if _trains_layers(hp):
+            fit_schedule(model, n_texts=len(y), batch_size=hp.get("batch_size"))
         if hp.get("architecture") in NGRAMS:
             fit_linear_model(
                 model,
@@ -78,6 +102,10 @@ class Frozen(keras_tuner.HyperModel):
                 n_classes=hp.get("n_classes"),
                 weighting=hp.get("ngram_weighting"),
             )
+
+
+def _trains_layers(hp: keras_tuner.HyperParameters) -> bool:
+    return hp.get("architecture") in FEATURES and hp.get("trained_layers") > 0
 
 
 hypermodel = Frozen(name="frozen")

@@ -74,8 +74,9 @@ def output_of(model: keras.Model) -> np.ndarray[Any, Any]:
     names = input_names(model)
     arrays = dict.fromkeys(names, ids)
     if "features" in names:
-        width = model.inputs[names.index("features")].shape[-1]
-        arrays["features"] = np.random.default_rng(0).normal(size=(3, width)).astype(np.float32)
+        _, *sizes = model.inputs[names.index("features")].shape
+        shape = (3, *(size or 5 for size in sizes))
+        arrays["features"] = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     return np.asarray(model(arrays if len(names) > 1 else arrays[names[0]]))
 
 

@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.export.models import Reviews
 from tests.formats import write_formats
 from tests.models.classifiers import spread
 from tests.paths import ROOT
+from tuning.documents import unstructure
 from tuning.errors import StudyError
 from tuning.export.ensemble import (
     WeightedModel,
@@ -70,14 +72,19 @@ class Tuned:
         )
 
 
-@pytest.fixture(scope="module", params=["alone", "beside n-grams", "frozen beside n-grams"])
+@pytest.fixture(
+    scope="module",
+    params=["alone", "beside n-grams", "frozen beside n-grams", "last layer beside n-grams"],
+)
 def tuned(request: pytest.FixtureRequest, tiny_preset: Path, reviews: Reviews) -> Tuned:
     splits, corpus = reviews.splits, reviews.corpus
     texts = {name: frame["text"].tolist() for name, frame in splits.frames.items()}
     build_tokens(corpus, str(tiny_preset), texts=lambda: texts)
     values = {"preset": str(tiny_preset), "sequence_length": 24, "truncating": "middle"}
-    if request.param == "frozen beside n-grams":
+    if request.param in ("frozen beside n-grams", "last layer beside n-grams"):
         values = {"preset": str(tiny_preset), "feature_length": 24}
+    if request.param == "last layer beside n-grams":
+        values["trained_layers"] = 1
     if request.param != "alone":
         values |= NGRAMS
     return Tuned(encoder(tiny_preset, values), values, reviews)
@@ -88,7 +95,9 @@ def encoder(preset: Path, values: Values) -> keras.Model:
     # With these initial weights the probabilities of the texts differ by more than 0.8.
     keras.utils.set_random_seed(4)
     rows = int(values.get("ngram_vocab_size", 0))
-    build = features_classifier if "feature_length" in values else transformer_classifier
+    build: Any = partial(transformer_classifier, trained_layers=values.get("trained_layers", 0))
+    if "feature_length" in values and "trained_layers" not in values:
+        build = features_classifier
     model = spread(build(str(preset), ngram_vocab_size=rows))
     if rows:
         weigh_ngrams(model)
@@ -105,8 +114,8 @@ def weigh_ngrams(model: keras.Model) -> None:
 
 def described(folder: Path, tuned: Tuned) -> None:
     """Write the part of the manifest that the tokenizer of an export reads."""
-    inputs = {**vars(model_input(tuned.model, tuned.values))}
-    (folder / "export.json").write_text(json.dumps({"input": inputs}))
+    inputs = replace(model_input(tuned.model, tuned.values), trained_layers=0)
+    (folder / "export.json").write_text(json.dumps({"input": unstructure(inputs)}))
 
 
 @pytest.mark.slow
@@ -120,7 +129,7 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
     ngrams = NGRAMS if "ngrams" in tuned.values else {}
     inputs = model_input(tuned.model, tuned.values)
     preset = {"preset": tuned.values["preset"], "sequence_length": 24, "truncating": "middle"}
-    assert inputs == ModelInput(vocab_size=0, **preset, **ngrams)
+    assert replace(inputs, trained_layers=0) == ModelInput(vocab_size=0, **preset, **ngrams)
     names = {"tokenizer.json", *(["ngrams.txt"] if ngrams else [])}
     assert set(vocabularies(inputs)) == names
     source = Source.of(tuned.model, inputs, tuned.reviews.corpus)
@@ -178,10 +187,13 @@ def test_formats_of_an_encoder_take_tokens_and_need_the_tokenizer() -> None:
 def test_every_format_carries_an_ensemble_of_encoders_and_ngrams(
     tuned: Tuned, tmp_path: Path
 ) -> None:
-    """The members take the tokens of one preset, n-grams of unlike orders, or both."""
+    """The members take the tokens of one preset, n-grams of unlike orders, or both. The first
+    member beside one that trains an encoder's last layer has an encoder that is not trained.
+    """
     if "ngrams" not in tuned.values:
         pytest.skip("the last member takes n-grams")
-    alone = {name: value for name, value in tuned.values.items() if name not in NGRAMS}
+    others = (*NGRAMS, "trained_layers")
+    alone = {name: value for name, value in tuned.values.items() if name not in others}
     ngrams: Values = {"ngrams": 3, "ngram_vocab_size": 120}
     linear = spread(ngram_classifier(vocab_size=120))
     preset = Path(str(alone["preset"]))

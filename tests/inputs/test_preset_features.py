@@ -1,9 +1,10 @@
 """Features of a corpus: computed once for a preset and a length, again if either changes."""
 
+import contextlib
 import errno
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -40,13 +41,16 @@ def preset(tiny_preset: Path, tmp_path: Path) -> str:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let the work of the child processes be done here, and return the presets that were read."""
     presets: list[str] = []
+    original = preset_features._Encoder.__init__
 
-    def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        presets.append(arguments[0])
-        return call_in_this_process(function, *arguments, **options)
+    def read(self: Any, card: Any, **options: Any) -> None:
+        presets.append(card.preset)
+        original(self, card, **options)
+
+    monkeypatch.setattr(preset_features._Encoder, "__init__", read)
 
     monkeypatch.setattr(preset_tokens, "fetch_preset", fetch_in_this_process)
-    monkeypatch.setattr(preset_features, "run_child", call)
+    monkeypatch.setattr(preset_features, "run_child", call_in_this_process)
     return presets
 
 
@@ -59,7 +63,7 @@ def corpus(tmp_path: Path, preset: str, calls: list[str]) -> Corpus:
 
 def features_of(corpus: Corpus, split: str, preset: str, length: int = LENGTH) -> np.ndarray:
     stored: Any = corpus.split(split).texts.others[f"features of {preset}, {length} tokens"]
-    return np.array(stored.values)  # a copy: the file may change
+    return np.array(stored.parts[0])  # a copy: the file may change
 
 
 def test_features_are_the_mean_of_what_the_encoder_gives_for_each_token(
@@ -77,6 +81,31 @@ def test_features_are_the_mean_of_what_the_encoder_gives_for_each_token(
         of_text = {"token_ids": ids, "padding_mask": ids >= 0, "segment_ids": 0 * ids}
         vectors = encoder(of_text)["sequence_output"]
         np.testing.assert_allclose(features, keras.ops.mean(vectors[0], axis=0), atol=1e-5)
+
+
+def test_vectors_below_the_last_layer_continue_to_the_means_of_the_whole_encoder(
+    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed build included: its blocks have unlike numbers of bytes."""
+    monkeypatch.setattr(preset_features, "BATCH_TEXTS", 7)
+    monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
+    build_features(corpus, preset, length=LENGTH)
+    expected = {split: features_of(corpus, split, preset) for split in SPLITS}
+    shutil.rmtree(corpus.features_dir)
+    build_features(corpus, preset, length=LENGTH, trained_layers=1)
+    key = f"features of {preset}, {LENGTH} tokens below the last 1 layers"
+    vectors: Any = corpus.split("train").texts.others[key]
+    whole = np.array(vectors.parts[0])
+    (folder,) = corpus.features_dir.glob("*-below-1")
+    unfinished = folder.rename(f"{folder}.tmp")
+    with (unfinished / "train.bin").open("r+b") as file:
+        file.truncate(int(vectors.starts[16]) * 16 * 4 + 5)  # the first block and 5 bytes
+    build_features(corpus, preset, length=LENGTH, trained_layers=1)
+    again: Any = corpus.split("train").texts.others[key]
+    np.testing.assert_allclose(again.parts[0], whole, atol=1e-5)
+    build_features(corpus, preset, length=LENGTH, below=1)
+    for split, means in expected.items():
+        np.testing.assert_allclose(features_of(corpus, split, preset), means, atol=1e-5)
 
 
 def test_features_are_built_once_for_each_length(
@@ -122,10 +151,10 @@ def test_interrupted_build_goes_on_after_the_last_whole_block(
     shutil.rmtree(folder)
     original = preset_features._Encoder.features_of
 
-    def interrupted(self: Any, texts: Any, rows: Any, *, length: int) -> Any:
+    def interrupted(self: Any, view: Any, rows: Any, lengths: Any) -> Any:
         if rows[0] == 32:  # the third block of the training split
             raise KeyboardInterrupt
-        return original(self, texts, rows, length=length)
+        return original(self, view, rows, lengths)
 
     with monkeypatch.context() as patch:
         patch.setattr(preset_features._Encoder, "features_of", interrupted)
@@ -152,12 +181,12 @@ def test_child_of_a_killed_command_does_not_add_rows(
     monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
     original, others = preset_features._Encoder.features_of, [preset_features.main]
 
-    def overtaken(self: Any, texts: Any, rows: Any, *, length: int) -> Any:
+    def overtaken(self: Any, view: Any, rows: Any, lengths: Any) -> Any:
         if rows[0] == 16 and others:  # The next command begins, and is faster.
             (unfinished,) = corpus.features_dir.glob("*.tmp")
-            tokens = preset_tokens.tokens_dir(corpus, preset)
-            others.pop()(preset, str(tokens), str(unfinished), length)
-        return original(self, texts, rows, length=length)
+            tokens = str(preset_tokens.tokens_dir(corpus, preset))
+            others.pop()(tokens, tokens, str(unfinished))
+        return original(self, view, rows, lengths)
 
     monkeypatch.setattr(preset_features._Encoder, "features_of", overtaken)
     build_features(corpus, preset, length=LENGTH)
@@ -180,18 +209,40 @@ def test_full_disk_is_an_error_of_the_results_folder(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(preset_features._Encoder, "features_of", fail)
-    tokens = preset_tokens.tokens_dir(corpus, preset)
     with pytest.raises(StorageError, match="No space left"):
-        preset_features.main(preset, str(tokens), str(corpus.folder), LENGTH)
+        build_features(corpus, preset, length=LENGTH)
 
 
-def test_length_from_a_range_is_refused(corpus: Corpus, preset: str) -> None:
+def test_disk_without_space_for_the_features_is_named_before_they_are_computed(
+    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_vectors = 0
+    for split in SPLITS:
+        tokens: Any = corpus.split(split).texts.others[f"tokens of {preset}"]
+        n_vectors += int(TokenView(tokens, LENGTH, "middle").lengths.sum())
+    n_bytes = 16 * 4 * n_vectors
+    for free, fits in ((n_bytes - 1, False), (n_bytes, True)):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(preset_features.shutil, "disk_usage", lambda path, u=usage: u)
+        expected = pytest.raises(StorageError, match=r"MB of space for the features of the preset")
+        with contextlib.nullcontext() if fits else expected:
+            build_features(corpus, preset, length=LENGTH, trained_layers=1)
+
+
+@pytest.mark.parametrize("name", ["feature_length", "trained_layers"])
+def test_number_from_a_range_is_refused(corpus: Corpus, preset: str, name: str) -> None:
+    numbers = {"feature_length": 8, "trained_layers": 1}
     items = (
         Hyperparameter(name="preset", kind="fixed", default=preset),
-        Hyperparameter(name="feature_length", kind="int", default=8, low=8, high=16, step=4),
+        *(
+            Hyperparameter(name=n, kind="int", default=v, low=v, high=v + 1)
+            if n == name
+            else Hyperparameter(name=n, kind="fixed", default=v)
+            for n, v in numbers.items()
+        ),
     )
     space = SearchSpace("mine", items)
-    with pytest.raises(SpaceError, match="feature_length must be"):
+    with pytest.raises(SpaceError, match=f"{name} must be"):
         FEATURES.prepare(Preparation(corpus, space, lambda: splits_of(*SPLITS.values())))
 
 

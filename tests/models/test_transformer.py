@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.models.classifiers import padded, spread
 from tuning.errors import SpaceError
@@ -17,7 +18,7 @@ from tuning.models import (
     fit_schedule,
     transformer_classifier,
 )
-from tuning.models.transformer import WarmUp, load_encoder
+from tuning.models.transformer import WarmUp, frozen_encoder, load_encoder
 
 pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
 
@@ -72,6 +73,37 @@ def test_lowest_layers_are_frozen(tiny_preset: Path, share: float, frozen: list[
         name for path in paths for name in ("layer_0", "layer_1", "embedding") if name in path
     }
     assert frozen_blocks == {name.removeprefix("transformer_").removesuffix("s") for name in frozen}
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+def test_last_layers_give_what_the_whole_encoder_gives_with_its_gradients(
+    tiny_preset: Path, n_layers: int
+) -> None:
+    """The encoder has two layers."""
+    preset, targets = str(tiny_preset), np.array([[1.0], [0.0], [1.0]], np.float32)
+    whole = transformer_classifier(preset, frozen_share=max(1 - n_layers / 2, 0.0))
+    part = transformer_classifier(preset, trained_layers=n_layers)
+    heads = [next(layer for layer in m.layers if "dense" in layer.name) for m in (whole, part)]
+    heads[1].set_weights(heads[0].get_weights())
+    vectors = frozen_encoder(preset, without=n_layers)(TOKENS)
+    assert (vectors.numpy() != 0).any(axis=2).tolist() == (TOKENS != 0).tolist()
+    seen = []
+    for model, x in ((whole, TOKENS), (part, vectors)):
+        variables = model.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = model(x, training=False)
+            loss = tf.reduce_mean(keras.losses.binary_crossentropy(targets, outputs))
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        names = [v.path if "layer" in v.path else v.name for v in variables]  # but for the head
+        seen.append((outputs, dict(zip(names, gradients, strict=True))))
+    (expected, of_whole), (outputs, of_part) = seen
+    assert (outputs.dtype, vectors.dtype) == (expected.dtype, tf.float32)
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    assert {*of_whole} - {*of_part} == {name for name in of_whole if "embeddings" in name}
+    assert len(of_part) == 2 + 16 * min(n_layers, 2)
+    for name, gradient in of_part.items():
+        assert gradient.dtype == of_whole[name].dtype
+        np.testing.assert_allclose(gradient, of_whole[name], atol=1e-6)
 
 
 def logits_of(probabilities: np.ndarray) -> np.ndarray:

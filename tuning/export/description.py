@@ -4,7 +4,7 @@ the files of the test split beside the export.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -170,7 +170,7 @@ def describe_export(
         hyperparameters=best.values,
         epochs=best.epochs,
         seed=config.seed,
-        input=model_input(exported.model, exported.values),
+        input=replace(model_input(exported.model, exported.values), trained_layers=0),
         n_rows=card.n_rows,
         data_card=card.facts,
         majority_share=card.majority_share,

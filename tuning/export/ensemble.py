@@ -48,7 +48,6 @@ from tuning.results import StudyDir
 from tuning.spaces.ranges import Value, Values
 from tuning.targets.target import Array, Labels, Target
 from tuning.training import prediction
-from tuning.training.architecture import input_names
 
 AUTO = "auto"
 MIN_STEPS, MAX_STEPS = 2, 20
@@ -406,9 +405,7 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
         arrays[NGRAMS.name] = keras.Input((None,), dtype="int32", name=NGRAMS.name)
     if common.takes_texts:
         arrays[TEXTS.name] = keras.Input((), dtype="string", name="text")
-    features = None
-    if any(FEATURES.name in input_names(item.model) for item in models):
-        features = FEATURES.layers(arrays[TOKENS.name], None, common)
+    features: dict[int, Any] = {}  # by the number of trained layers
     orders = _orders(corpus, common.ngrams) if common.ngrams else np.zeros(0, np.uint8)
     terms = []
     for item in models:
@@ -416,7 +413,10 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
         source.graph.name = item.name  # The layers of a Keras model need different names.
         own = {TEXTS.name: arrays[TEXTS.name]} if item.inputs.takes_texts else {}
         if item.inputs.preset:
-            own |= {TOKENS.name: arrays[TOKENS.name], FEATURES.name: features}
+            own[TOKENS.name], n_trained = arrays[TOKENS.name], item.inputs.trained_layers
+            if FEATURES.name in source.vocabularies and n_trained not in features:
+                features[n_trained] = FEATURES.layers(own[TOKENS.name], None, item.inputs)
+            own[FEATURES.name] = features.get(n_trained)
         if item.inputs.vocab_size:
             own[IDS.name] = _own_ids(arrays[IDS.name], common, item.inputs)
         if item.inputs.ngrams:

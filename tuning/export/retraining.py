@@ -22,6 +22,7 @@ from tuning.errors import ExportError
 from tuning.evaluation.scores import ModelScores, Scores
 from tuning.evaluation.test_split import Classifier
 from tuning.inputs.corpus import Corpus
+from tuning.inputs.features import TRAINED_LAYERS
 from tuning.inputs.kinds import FEATURES
 from tuning.metrics import metric_of
 from tuning.spaces.loading import (
@@ -233,8 +234,8 @@ def _n_workers(requests: Mapping[Retraining, Train]) -> int:
     """
     most = min(len(requests), default_workers())
     has_encoder = any(
-        "preset" in request.job.values and FEATURES.declared_by not in request.job.values
-        for request in requests.values()
+        "preset" in values and (FEATURES.declared_by not in values or values.get(TRAINED_LAYERS))
+        for values in (request.job.values for request in requests.values())
     )
     if available_gpus() or not has_encoder:
         return most

@@ -122,6 +122,7 @@ def with_encoder(source: Source) -> Source:
     return replace(
         source,
         model=keras.Model(list(arrays.values()), output, name="encoder_and_head"),
+        inputs=replace(source.inputs, trained_layers=0),
         vocabularies={name: vocabularies[name] for name in arrays},
         to_probabilities=None,
     )

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.commands import install, pip_install
+from tuning.documents import unstructure
 from tuning.errors import ExportError
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.kinds import kinds_in
@@ -104,7 +105,7 @@ class Tokenizer:
 
     def __init__(self, folder: Path, inputs: ModelInput) -> None:
         self._encoders = _loaded(
-            lambda: make_encoders(folder, **vars(inputs)), folder, content="the vocabulary"
+            lambda: make_encoders(folder, **unstructure(inputs)), folder, content="the vocabulary"
         )
         self.widths = {
             kind.name: inputs.sequence_length if kind.is_cut else None for kind in kinds_in(inputs)

@@ -191,7 +191,8 @@ class ModelInput:
     its n-grams, and `ngram_vocab_size` the number of rows of their vocabulary; both are 0 for a
     model that takes no n-grams. `preset` is the pretrained encoder of a model that takes the
     tokens of the tokenizer in the export, and empty for any other model. A model with none of these
-    takes the texts themselves.
+    takes the texts themselves. `trained_layers` is the number of the encoder's last layers in a
+    model that takes what the other layers give, and 0 in an export, which has the whole encoder.
     """
 
     vocab_size: int
@@ -200,6 +201,7 @@ class ModelInput:
     ngrams: int = field(default=0, metadata=OMIT_DEFAULT)
     ngram_vocab_size: int = field(default=0, metadata=OMIT_DEFAULT)
     preset: str = field(default="", metadata=OMIT_DEFAULT)
+    trained_layers: int = field(default=0, metadata=OMIT_DEFAULT)
 
     @property
     def takes_texts(self) -> bool:

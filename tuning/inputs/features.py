@@ -1,10 +1,12 @@
-"""Features: what a pretrained encoder that is not trained gives for a text, computed once."""
+"""Features: what a pretrained encoder that is not trained gives for a text, computed once: the mean
+of its vectors of the tokens, or, without the last layers, which a trial trains, the vectors.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -30,43 +32,104 @@ if TYPE_CHECKING:
 # The part of a long text that an encoder does not read. Both ends tell more than one of them (Sun
 # et al. 2019, "How to Fine-Tune BERT for Text Classification?").
 TRUNCATING = "middle"
+# The hyperparameter with the number of an encoder's last layers that a trial trains.
+TRAINED_LAYERS = "trained_layers"
 
 
 @dataclass(frozen=True)
 class FeatureTexts:
-    """The features of n texts, float32 (n, width)."""
+    """The features of n texts. Those of text i are `lengths[i]` vectors of the array
+    `parts[part_of[i]]`, from `starts[i]`.
 
-    values: npt.NDArray[np.float32]
+    Attributes:
+        parts: float32 (n_vectors, width), on memory maps: rows and sums of texts copy no vectors.
+        part_of, starts, lengths: int64 (n,).
+    """
+
+    parts: tuple[npt.NDArray[np.float32], ...]
+    part_of: Rows
+    starts: Rows
+    lengths: Rows
+
+    @classmethod
+    def of(cls, vectors: npt.NDArray[np.float32], lengths: Rows) -> Self:
+        """Return the features of texts whose vectors follow each other."""
+        return cls((vectors,), np.zeros_like(lengths), np.cumsum(lengths) - lengths, lengths)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.lengths)
 
     def __add__(self, other: Self) -> Self:
-        return type(self)(np.concatenate([self.values, other.values]))
+        return type(self)(
+            self.parts + other.parts,
+            np.concatenate([self.part_of, other.part_of + len(self.parts)]),
+            np.concatenate([self.starts, other.starts]),
+            np.concatenate([self.lengths, other.lengths]),
+        )
 
     def rows(self, rows: Rows) -> Self:
-        return type(self)(self.values[rows])
+        kept = {name: getattr(self, name)[rows] for name in ("part_of", "starts", "lengths")}
+        return replace(self, **kept)
+
+    @property
+    def n_columns(self) -> int:
+        return int(self.parts[0].shape[1])
+
+    def batch(self, rows: Rows, *, length: int) -> npt.NDArray[np.float32]:
+        """Return the vectors of these rows, (n_rows, length, n_columns), and zeros after them."""
+        batch = np.zeros((len(rows), length, self.n_columns), dtype=np.float32)
+        for vectors, row in zip(batch, rows, strict=True):
+            start, n = self.starts[row], self.lengths[row]
+            vectors[:n] = self.parts[self.part_of[row]][start : start + n]
+        return batch
 
 
 @dataclass(frozen=True)
-class FeatureView(InputView):
-    """The features of texts, which all trials with one preset and length share."""
+class MeanView(InputView):
+    """The means of the vectors of texts, which all trials with one preset and length share."""
 
     texts: FeatureTexts
     dtype: ClassVar[str] = "float32"
 
     @property
-    def fixed_width(self) -> int:
-        return int(self.texts.values.shape[1])
+    def fixed_width(self) -> int | None:
+        return self.texts.n_columns
 
-    def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        return np.ones(len(rows), dtype=np.int64)
+    def lengths_of(self, rows: Rows) -> Rows:
+        return self.texts.lengths[rows]
 
     def width(self, rows: Rows) -> int:
-        return self.fixed_width
+        return self.texts.n_columns
 
     def batch(self, rows: Rows) -> npt.NDArray[np.float32]:
-        return self.texts.values[rows]
+        return self.texts.batch(rows, length=1)[:, 0]
+
+
+@dataclass(frozen=True)
+class VectorView(MeanView):
+    """The vectors of the tokens of texts, which all trials with one preset and length share, and
+    as many trained layers. A batch is padded to its longest text.
+    """
+
+    has_padding: ClassVar[bool] = True
+    is_encoder: ClassVar[bool] = True
+
+    @property
+    def fixed_width(self) -> int | None:
+        return None
+
+    @property
+    def shape(self) -> Shape:
+        return (None, self.texts.n_columns)
+
+    def width(self, rows: Rows) -> int:
+        return int(self.lengths_of(rows).max(initial=1))
+
+    def batch(self, rows: Rows) -> npt.NDArray[np.float32]:
+        return self.texts.batch(rows, length=self.width(rows))
+
+    def n_bytes(self, rows: Rows) -> int:
+        return super().n_bytes(rows) * self.texts.n_columns
 
 
 class Features(Input):
@@ -78,33 +141,48 @@ class Features(Input):
     what = "the features of a preset"
 
     def key_in(self, values: Values) -> str:
-        length = int(values.get(self.declared_by, 0))
-        return f"{self.key} of {values.get('preset')}, {length} tokens"
+        length, layers = int(values.get(self.declared_by, 0)), int(values.get(TRAINED_LAYERS, 0))
+        below = f" below the last {layers} layers" if layers else ""
+        return f"{self.key} of {values.get('preset')}, {length} tokens{below}"
 
     def prepare(self, data: Preparation) -> None:
         from tuning.inputs.preset_features import build_features
 
-        items = [item for item in data.space.hyperparameters if item.name == self.declared_by]
-        if ranges := [item.kind for item in items if item.low is not None]:
-            raise SpaceError(
-                f"{self.declared_by} must be an hp.Fixed or an hp.Choice, because features are"
-                f" computed for each length; {data.space.name} has an {ranges[0]} from a range."
-            )
-        lengths = {int(length) for item in items for length in item.choices or [item.default]}
+        numbers: dict[str, set[int]] = {}
+        for item in data.space.hyperparameters:
+            if item.name in (self.declared_by, TRAINED_LAYERS):
+                if item.low is not None:
+                    raise SpaceError(
+                        f"{item.name} must be an hp.Fixed or an hp.Choice, because features are"
+                        f" computed for each value; {data.space.name} has an {item.kind} from a"
+                        " range."
+                    )
+                choices = map(int, item.choices or [item.default])
+                numbers.setdefault(item.name, set()).update(choices)
         for preset in data.space.presets if self.is_taken_by(data.space) else []:
-            for length in sorted(lengths):
-                build_features(data.corpus, preset, length=length, progress=data.progress)
+            for length in sorted(numbers[self.declared_by]):
+                below = 0
+                # The vectors below the last layers come first: the others are made from them.
+                for layers in sorted(numbers.get(TRAINED_LAYERS, {0}), reverse=True):
+                    build_features(
+                        data.corpus,
+                        preset,
+                        length=length,
+                        trained_layers=layers,
+                        below=below,
+                        progress=data.progress,
+                    )
+                    below = layers
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         from tuning.inputs.preset_features import map_features
 
         stored: dict[str, Stored] = {}
-        # The names end with the length; unfinished folders have other names.
+        # The names end with a number; unfinished folders have other names.
         for folder in sorted(corpus.features_dir.glob("*[0-9]")):
-            with contextlib.suppress(OSError, ValueError, StorageError):
-                card, values = map_features(corpus, folder, split)
-                key = self.key_in({"preset": card.preset, self.declared_by: card.length})
-                stored[key] = FeatureTexts(values)
+            with contextlib.suppress(OSError, ValueError, EOFError, StorageError):
+                card, features = map_features(corpus, folder, split)
+                stored[self.key_in(card.values)] = features
         return stored
 
     def view(
@@ -116,12 +194,12 @@ class Features(Input):
                 "The cache of the tokenized data must contain the features of the preset"
                 f" {preset!r}, which were removed. Search again to build them."
             )
-        view = FeatureView(stored)
+        view = VectorView(stored) if values.get(TRAINED_LAYERS) else MeanView(stored)
         if shape not in ((), view.shape):
             raise SpaceBug(
-                f"The input named 'features' must have the shape {view.shape}, the width of the"
-                f" preset {preset!r}; this input has the shape {shape}. Take the width from"
-                " encoder_width(preset) of tuning.models.",
+                f"The input named 'features' must have the shape {view.shape}, which ends with the"
+                f" width of the preset {preset!r}; this input has the shape {shape}. Take the width"
+                " from encoder_width(preset) of tuning.models.",
                 traceback="",
             )
         return view
@@ -129,7 +207,8 @@ class Features(Input):
     def example(
         self, values: Values, *, shape: Shape, n_rows: int, n_tokens: int
     ) -> npt.NDArray[Any]:
-        return np.zeros((n_rows, *(size or 1 for size in shape)), dtype=np.float32)
+        # Zeros would be padding.
+        return np.ones((n_rows, *(size or n_tokens for size in shape)), dtype=np.float32)
 
     def is_in(self, inputs: ModelInput) -> bool:
         return False
@@ -139,6 +218,7 @@ class Features(Input):
             "preset": str(values["preset"]),
             "sequence_length": int(values["feature_length"]),
             "truncating": TRUNCATING,
+            TRAINED_LAYERS: int(values.get(TRAINED_LAYERS, 0)),
         }
 
     def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> Any:
@@ -148,14 +228,12 @@ class Features(Input):
         """Return the features of the symbolic tensor of a text's tokens."""
         from tuning.models.transformer import frozen_encoder
 
-        return frozen_encoder(inputs.preset)(text)
+        return frozen_encoder(inputs.preset, without=inputs.trained_layers)(text)
 
     def encode(
         self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
     ) -> dict[str, Stored]:
         from tuning.inputs.preset_features import encode_features
 
-        preset, length = inputs.preset, inputs.sequence_length
-        features = encode_features(preset, vocabulary, texts, length=length)
-        key = self.key_in({"preset": preset, self.declared_by: length})
-        return {key: FeatureTexts(features)}
+        card, features = encode_features(texts, vocabulary, inputs)
+        return {self.key_in(card.values): features}

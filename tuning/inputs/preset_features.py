@@ -1,5 +1,5 @@
-"""The features of a corpus for a preset: its encoder reads every text once, and trials read what it
-gave.
+"""The features of a corpus for a preset: its encoder, or the first layers of it, read every text
+once, and trials read what they gave.
 
 A child process computes them, because the coordinator must not run Keras. They are float32, as the
 encoder of an export computes them: float16 changes the probabilities of a trial by up to 0.0004
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,12 +25,13 @@ from tuning.atomic_io import translated
 from tuning.config import SPLITS
 from tuning.data.files import Progress
 from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
+from tuning.documents import OMIT_DEFAULT
 from tuning.errors import SpaceError, StorageError
 from tuning.inputs.arrow_tokenizer import map_ids
-from tuning.inputs.contract import Rows
+from tuning.inputs.contract import InputView, ModelInput, Rows, Values
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.encoder_tokens import PresetTexts, TokenView
-from tuning.inputs.features import TRUNCATING
+from tuning.inputs.features import TRUNCATING, FeatureTexts, VectorView
 from tuning.inputs.preset import read_preset_card
 from tuning.inputs.preset_tokens import encode_tokens, source_of, tokens_dir
 from tuning.processes import ChildFailed, run_child, send
@@ -38,21 +40,32 @@ logger = logging.getLogger(__name__)
 
 CARD = "features.json"
 # Number of texts that are sorted by length and written together.
-BLOCK_TEXTS = 2_048
+BLOCK_TEXTS = 1_024
 BATCH_TEXTS = 64
 
-Features = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class FeatureCard:
     """The facts that are stored beside features. `source` is a digest of the files of a preset that
-    is a folder, with its weights; `length` the maximum number of tokens of a text.
+    is a folder, with its weights; `length` the maximum number of tokens of a text. The features are
+    the means of the vectors of a text's tokens if `trained_layers` is 0, and otherwise the vectors
+    below the encoder's last layers, as many as `trained_layers`.
     """
 
     preset: str
     source: str
     length: int
+    trained_layers: int = field(default=0, metadata=OMIT_DEFAULT)
+
+    @property
+    def values(self) -> Values:
+        return {
+            "preset": self.preset,
+            "feature_length": self.length,
+            "trained_layers": self.trained_layers,
+        }
 
 
 def _read_card(folder: Path) -> FeatureCard:
@@ -61,14 +74,23 @@ def _read_card(folder: Path) -> FeatureCard:
 
 
 def build_features(
-    corpus: Corpus, preset: str, *, length: int, progress: Progress | None = None
+    corpus: Corpus,
+    preset: str,
+    *,
+    length: int,
+    trained_layers: int = 0,
+    below: int = 0,
+    progress: Progress | None = None,
 ) -> None:
     """Write the features of a corpus, whose tokens for the preset exist, unless they exist and
     their files are as they were written.
+
+    If `below` is not 0, the vectors below the encoder's last layers, as many as `below`, exist, and
+    the features are made from them instead of the tokens.
     """
     tokens = tokens_dir(corpus, preset)
-    folder = corpus.features_dir / f"{tokens.name}-{length}"
-    card = FeatureCard(preset, source_of(preset, with_weights=True), length)
+    card = FeatureCard(preset, source_of(preset, with_weights=True), length, trained_layers)
+    folder = _folder_of(corpus, card)
 
     def is_current(of: Path) -> bool:
         with contextlib.suppress(StorageError):
@@ -82,74 +104,137 @@ def build_features(
     with locked(folder):
         if is_as_written(folder, is_current=lambda: is_current(folder)):
             return
+        start = _folder_of(corpus, replace(card, trained_layers=below)) if below else tokens
         with rebuilt(folder, goes_on=is_current) as temporary:
             documents.write(temporary / CARD, card)
             report(0)
             try:
-                run_child(main, preset, str(tokens), str(temporary), length, on_message=report)
+                run_child(main, str(tokens), str(start), str(temporary), on_message=report)
             except ChildFailed as error:
                 raise SpaceError(
                     f"preset must be an encoder that fits into the memory; encoding the texts with"
                     f" {preset!r} gave: {error}"
                 ) from error
             write_checksums(temporary)
-    logger.info("encoded the texts of %s with the preset %s", corpus.fingerprint, preset)
+    n_mb = sum(path.stat().st_size for path in folder.glob("*.bin")) / 1e6
+    logger.info("encoded the texts of %s with %s: %.0f MB", corpus.fingerprint, preset, n_mb)
 
 
-def map_features(corpus: Corpus, folder: Path, split: str) -> tuple[FeatureCard, Features]:
-    """Return the card of features, and those of a split on a memory map, float32 (n, width)."""
-    values = np.memmap(folder / f"{split}.bin", np.float32, "r")
-    return _read_card(folder), values.reshape(corpus.card.n_rows[split], -1)
+def _folder_of(corpus: Corpus, card: FeatureCard) -> Path:
+    name = f"{tokens_dir(corpus, card.preset).name}-{card.length}"
+    below = f"-below-{card.trained_layers}" if card.trained_layers else ""
+    return corpus.features_dir / f"{name}{below}"
 
 
-def main(preset: str, tokens: str, folder: str, length: int) -> None:
-    """Write the features of each split, in the child process."""
-    card, encoder, n_done = read_preset_card(Path(tokens)), _Encoder(preset), 0
-    for name in SPLITS:
-        ids = PresetTexts(*map_ids(Path(tokens) / name), tuple(card.first), tuple(card.last))
-        path, n_bytes = Path(folder) / f"{name}.bin", 4 * encoder.width * BLOCK_TEXTS
+def map_features(corpus: Corpus, folder: Path, split: str) -> tuple[FeatureCard, FeatureTexts]:
+    """Return the card of features, and those of a split on a memory map."""
+    card = _read_card(folder)
+    tokens = _token_view(tokens_dir(corpus, card.preset), split, card)
+    return card, _mapped(folder, card, split, tokens)
+
+
+def _mapped(folder: Path, card: FeatureCard, split: str, tokens: TokenView) -> FeatureTexts:
+    lengths = _n_vectors(tokens, card)
+    vectors = np.asarray(np.memmap(folder / f"{split}.bin", np.float32, "r"))
+    return FeatureTexts.of(vectors.reshape(lengths.sum(), -1), lengths)
+
+
+def _token_view(folder: Path, split: str, card: FeatureCard) -> TokenView:
+    of_preset = read_preset_card(folder)
+    special = tuple(of_preset.first), tuple(of_preset.last)
+    return TokenView(PresetTexts(*map_ids(folder / split), *special), card.length, TRUNCATING)
+
+
+def _n_vectors(tokens: TokenView, card: FeatureCard) -> Rows:
+    """Return the number of vectors of each text."""
+    return tokens.lengths if card.trained_layers else np.ones_like(tokens.lengths)
+
+
+def main(tokens: str, start: str, folder: str) -> None:
+    """Write the features of each split, in the child process. `start` is the folder of the tokens,
+    or of the vectors from which the features are made.
+    """
+    card, given = _read_card(Path(folder)), None if start == tokens else _read_card(Path(start))
+    encoder, n_done = _Encoder(card, last=given.trained_layers if given else 0), 0
+    token_views = {name: _token_view(Path(tokens), name, card) for name in SPLITS}
+    lengths = {name: _n_vectors(view, card) for name, view in token_views.items()}
+    _require_space(Path(folder), card, sum(map(np.sum, lengths.values())) * encoder.row_bytes)
+    for name, view in token_views.items():
+        source = VectorView(_mapped(Path(start), given, name, view)) if given else view
+        ends = np.cumsum([0, *lengths[name]])[::BLOCK_TEXTS] * encoder.row_bytes
+        path, n_texts = Path(folder) / f"{name}.bin", len(lengths[name])
         # Not in the mode "a": the child of a command that was killed may still write its block.
         with translated(path), path.open("r+b" if path.exists() else "wb") as file:
-            n_blocks = path.stat().st_size // n_bytes
-            file.truncate(file.seek(n_bytes * n_blocks))
-            for start in range(n_blocks * BLOCK_TEXTS, len(ids), BLOCK_TEXTS):
-                rows = np.arange(start, min(start + BLOCK_TEXTS, len(ids)))
-                file.write(encoder.features_of(ids, rows, length=length).tobytes())
+            n_blocks = int(np.searchsorted(ends, path.stat().st_size, side="right")) - 1
+            file.truncate(file.seek(int(ends[n_blocks])))
+            for first in range(n_blocks * BLOCK_TEXTS, n_texts, BLOCK_TEXTS):
+                rows = np.arange(first, min(first + BLOCK_TEXTS, n_texts))
+                file.write(encoder.features_of(source, rows, lengths[name][rows]).tobytes())
                 file.flush()
-                send(n_done + start + len(rows))
-        n_done += len(ids)
+                send(n_done + first + len(rows))
+        n_done += n_texts
 
 
-def encode_features(preset: str, path: Path, texts: Sequence[str], *, length: int) -> Features:
-    """Return the features of new texts, float32 (n, width). `path` is the preset's tokenizer."""
-    rows = np.arange(len(texts))
-    return _Encoder(preset).features_of(encode_tokens(path, texts), rows, length=length)
+def _require_space(folder: Path, card: FeatureCard, n_bytes: int) -> None:
+    n_bytes -= sum(path.stat().st_size for path in folder.glob("*.bin"))
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise StorageError(
+            f"The results folder must have {n_bytes / 1e6:,.0f} MB of space for the features of the"
+            f" preset {card.preset!r}; it has {free / 1e6:,.0f} MB. Free some space, choose another"
+            " folder (results), or give sequence_length a smaller value."
+        )
+
+
+def encode_features(
+    texts: Sequence[str], path: Path, inputs: ModelInput
+) -> tuple[FeatureCard, FeatureTexts]:
+    """Return the features of new texts as a model with these inputs takes them. `path` is the
+    preset's tokenizer.
+    """
+    card = FeatureCard(inputs.preset, "", inputs.sequence_length, inputs.trained_layers)
+    view = TokenView(encode_tokens(path, texts), card.length, TRUNCATING)
+    lengths = _n_vectors(view, card)
+    vectors = _Encoder(card).features_of(view, np.arange(len(texts)), lengths)
+    return card, FeatureTexts.of(vectors, lengths)
 
 
 class _Encoder:
-    """The encoder of a preset, without dropout."""
+    """The encoder of a preset, without dropout, or the part of it that gives the features of a
+    card. `last`: the number of its last layers that the given vectors are below of; 0 for tokens.
+    """
 
-    def __init__(self, preset: str) -> None:
+    def __init__(self, card: FeatureCard, *, last: int = 0) -> None:
         import tensorflow as tf
 
         from tuning.models.transformer import frozen_encoder
 
         # On a graphics card, products would have 10 bits of precision, and in an export 23.
         tf.config.experimental.enable_tensor_float_32_execution(False)
-        model = frozen_encoder(preset)
-        self.width = int(model.output.shape[-1])
+        model = frozen_encoder(card.preset, last=last, without=card.trained_layers)
+        self._width = int(model.output.shape[-1])
         self._step = tf.function(
             partial(model, training=False),
-            input_signature=[tf.TensorSpec((None, None), tf.int32)],
+            input_signature=[tf.TensorSpec(model.input.shape, model.input.dtype)],
             autograph=False,
         )
 
-    def features_of(self, texts: PresetTexts, rows: Rows, *, length: int) -> Features:
-        view = TokenView(texts, length, TRUNCATING)
-        values = np.empty((len(rows), self.width), dtype=np.float32)
+    @property
+    def row_bytes(self) -> int:
+        return 4 * self._width
+
+    def features_of(self, view: InputView, rows: Rows, lengths: Rows) -> Vectors:
+        """Return the vectors of these rows, one text after the other; `lengths` are their numbers
+        of vectors.
+        """
+        ends = np.cumsum(lengths)
+        vectors = np.empty((lengths.sum(), self._width), dtype=np.float32)
         # The texts of a batch have similar lengths, because the encoder computes the padding too.
         order = np.argsort(view.lengths_of(rows), kind="stable")
-        for start in range(0, len(rows), BATCH_TEXTS):
-            batch = order[start : start + BATCH_TEXTS]
-            values[batch] = self._step(view.batch(rows[batch]))
-        return values
+        for first in range(0, len(rows), BATCH_TEXTS):
+            batch = order[first : first + BATCH_TEXTS]
+            outputs = self._step(view.batch(rows[batch])).numpy()
+            outputs = outputs.reshape(len(batch), -1, self._width)
+            for row, of_text in zip(batch, outputs, strict=True):
+                vectors[ends[row] - lengths[row] : ends[row]] = of_text[: lengths[row]]
+        return vectors

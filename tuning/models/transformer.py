@@ -12,7 +12,7 @@ from tuning.commands import install
 from tuning.errors import SpaceError
 from tuning.models.classifier import class_activation, loss_of
 from tuning.models.ngrams import LOGITS, WEIGHTS, ngram_logits, scaled
-from tuning.models.words import mean_over_words
+from tuning.models.words import mean_over_words, zero_padding
 from tuning.text import first_line
 
 # KerasHub numbers the layers of an encoder: transformer_layer_0, …
@@ -64,6 +64,7 @@ def transformer_classifier(
     weight_decay: float = 0.01,
     dropout: float = 0.1,
     frozen_share: float = 0.0,
+    trained_layers: int = 0,
     ngram_vocab_size: int = 0,
     ngram_share: float = 0.5,
     n_classes: int = 2,
@@ -92,6 +93,10 @@ def transformer_classifier(
         dropout: share of the mean's columns that is dropped in training. The encoder has its own.
         frozen_share: share of the encoder's layers, from the lowest, that are not trained. With
             such a layer, the embeddings are not trained either.
+        trained_layers: number of the encoder's last layers that the model contains, all layers if
+            the encoder has fewer; 0 for the whole encoder with its embeddings. The other layers are
+            not trained and have no dropout, and the model's input is what they give: "features",
+            float32 (batch, length, width), with zeros for padding.
         ngram_vocab_size: number of n-gram ids, padding and unknown included; 0 for a model without
             n-grams.
         ngram_share: weight of the logits of the n-grams, from 0 to 1.
@@ -102,11 +107,11 @@ def transformer_classifier(
     """
     encoder = load_encoder(preset)
     freeze(encoder, frozen_share)
-    tokens = keras.Input((None,), dtype="int32", name="tokens")
-    features = keras.layers.Dropout(dropout)(mean_of_tokens(encoder, tokens))
+    x = input_of(encoder, layers=trained_layers)
+    features = keras.layers.Dropout(dropout)(encode(encoder, x, last=trained_layers))
     logits = keras.layers.Dense(1 if n_classes == 2 else n_classes)(features)
     model = with_votes(
-        tokens, logits, vocab_size=ngram_vocab_size, share=ngram_share, name="transformer"
+        x, logits, vocab_size=ngram_vocab_size, share=ngram_share, name="transformer"
     )
     schedule = WarmUp(learning_rate, epochs=epochs, warm_up=warm_up)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)
@@ -186,33 +191,68 @@ def _loading(preset: str) -> Iterator[Any]:
         ) from error
 
 
-def mean_of_tokens(encoder: keras.Model, tokens: keras.KerasTensor) -> keras.KerasTensor:
+def input_of(encoder: keras.Model, *, layers: int = 0) -> keras.KerasTensor:
+    """Return an input for an encoder's last layers, or for the whole encoder if `layers` is 0."""
+    if layers:
+        return keras.Input((None, encoder.output.shape[-1]), name="features")
+    return keras.Input((None,), dtype="int32", name="tokens")
+
+
+def encode(
+    encoder: keras.Model, x: keras.KerasTensor, *, last: int = 0, without: int = 0
+) -> keras.KerasTensor:
     """Return the mean of an encoder's vectors of the tokens of a text, float32 (batch, width).
 
-    `tokens` is int32 (batch, length): the ids of the preset's tokenizer, each plus one, and 0 for
-    padding, on which the mean does not depend.
+    `x` is int32 (batch, length): the ids of the preset's tokenizer, each plus one, and 0 for
+    padding, on which the mean does not depend. Without the encoder's last layers, as many as
+    `without`, the output is the vectors themselves, (batch, length, width), with zeros for padding.
+    With `last`, the last layers alone are computed, and `x` is such an output.
     """
-    ops = keras.ops
-    is_token = ops.not_equal(tokens, 0)
-    ids = ops.maximum(ops.subtract(tokens, 1), 0)
-    of_encoder = {"token_ids": ids, "padding_mask": ops.cast(is_token, "int32")}
-    if "segment_ids" in encoder.input:
-        of_encoder["segment_ids"] = ops.zeros_like(ids)
-    return mean_over_words(encoder(of_encoder), ops.expand_dims(is_token, -1))
+    ops, vectors = keras.ops, _below(encoder, without) if without else encoder.output
+    is_token = ops.not_equal(x, 0)
+    if last:
+        is_token = ops.any(is_token, axis=-1)
+        start = [_below(encoder, last), encoder.input["padding_mask"]]
+        vectors = keras.Model(start, vectors, name="last_layers")([x, ops.cast(is_token, "int32")])
+    else:
+        ids = ops.maximum(ops.subtract(x, 1), 0)
+        of_encoder = {"token_ids": ids, "padding_mask": ops.cast(is_token, "int32")}
+        if "segment_ids" in encoder.input:
+            of_encoder["segment_ids"] = ops.zeros_like(ids)
+        part = keras.Model(encoder.input, vectors, name="first_layers") if without else encoder
+        vectors = part(of_encoder)
+    is_token = ops.expand_dims(is_token, -1)
+    return zero_padding(vectors, is_token) if without else mean_over_words(vectors, is_token)
 
 
-def frozen_encoder(preset: str) -> keras.Model:
-    """Return the encoder of a preset as a model from "tokens" to the mean of their vectors."""
+def frozen_encoder(preset: str, *, last: int = 0, without: int = 0) -> keras.Model:
+    """Return the encoder of a preset, or the part of it that `encode` describes, as a model."""
     encoder = load_encoder(preset)
-    tokens = keras.Input((None,), dtype="int32", name="tokens")
-    return keras.Model(tokens, mean_of_tokens(encoder, tokens), name="encoder")
+    x = input_of(encoder, layers=last)
+    name = f"encoder_without_{without}" if without else "encoder"
+    return keras.Model(x, encode(encoder, x, last=last, without=without), name=name)
+
+
+def _below(encoder: keras.Model, n_layers: int) -> keras.KerasTensor:
+    """Return the vectors that an encoder's last layers take, or all layers if it has fewer."""
+    blocks = _blocks(encoder)[-n_layers:]
+    if not blocks:
+        raise SpaceError(
+            "trained_layers must be 0 for an encoder without numbered layers; the encoder is"
+            f" {encoder.name!r}."
+        )
+    return keras.tree.flatten(blocks[0].input)[0]
+
+
+def _blocks(encoder: keras.Model) -> list[keras.layers.Layer]:
+    return [layer for layer in encoder.layers if _BLOCK.search(layer.name)]
 
 
 def freeze(encoder: keras.Model, share: float) -> None:
     """Set the given share of an encoder's numbered layers, from the lowest, and all layers below
     them to be not trainable.
     """
-    blocks = [layer for layer in encoder.layers if _BLOCK.search(layer.name)]
+    blocks = _blocks(encoder)
     n_frozen = round(share * len(blocks))
     if n_frozen:
         last = encoder.layers.index(blocks[n_frozen - 1])

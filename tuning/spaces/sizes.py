@@ -85,13 +85,14 @@ def sizes_of_model(model: Any) -> ModelSizes:
     names = names_of_inputs(model)
     require_readable(names)
     tensors = getattr(model, "inputs", None) or []
-    large = next((tensor for tensor in tensors if len(tensor.shape) > 2), None)
-    if large is not None:
-        raise SpaceError(
-            "The input of a model must be token ids of shape (length,), or one text; this model's"
-            f" input has the shape {large.shape[1:]}. Let an Embedding give the vectors."
-        )
     if FEATURES.name not in names:
+        large = next((tensor for tensor in tensors if len(tensor.shape) > 2), None)
+        if large is not None:
+            raise SpaceError(
+                "The input of a model must be token ids of shape (length,), or one text; this"
+                f" model's input has the shape {large.shape[1:]}. Let an Embedding give the"
+                " vectors."
+            )
         refuse_vectors(model)
     inputs = [tensor for tensor in tensors if len(tensor.shape) == 2]
     length = inputs[0].shape[1] if len(inputs) == 1 else None

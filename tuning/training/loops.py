@@ -20,7 +20,7 @@ from tuning.errors import SpaceError
 from tuning.fidelity import part_at, part_of
 from tuning.hardware import memory_left
 from tuning.inputs.contract import Rows
-from tuning.inputs.kinds import IDS, TEXTS, TOKENS, kind_of
+from tuning.inputs.kinds import IDS, TEXTS, kind_of
 from tuning.kernels.fuse import fused
 from tuning.kernels.products import fast_products
 from tuning.outcomes import FailureReason
@@ -70,7 +70,7 @@ def train_epochs(
     with contextlib.ExitStack() as stack:
         if not takes_texts:
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
-        if TOKENS.name in train.view.inputs:
+        if train.view.is_grouped:
             products = stack.enter_context(fast_products(built.model))
             stack.callback(lambda: setattr(built.result, "in_bfloat16", products.in_bfloat16))
         for name, part in train.view.inputs.items():
