@@ -566,3 +566,25 @@ def test_luck_of_a_split_is_no_spread_between_seeds() -> None:
     equal = with_repeats({trial: [0.8 + luck for luck in of_seeds] for trial in (1, 2, 0)})
     assert seed_spread(equal) == pytest.approx(0.05)
     assert seed_spread(replace(equal, overlap=OVERLAP)) == pytest.approx(0, abs=1e-9)
+
+
+def test_every_fold_of_a_seed_counts_in_the_intervals() -> None:
+    values = np.random.default_rng(0).normal(0.8, 0.03, (3, 5))
+    confirmation = replace(begin(0.8, 0.7, n_seeds=3), overlap=1 / 4)
+    for trial, shift in ((1, 0.0), (0, 0.1)):
+        for seed, folds in enumerate(values - shift, start=1):
+            mean = float(folds.mean())
+            confirmation = confirmation.with_repeat(
+                trial, seed, mean, seconds=1.0, folds=folds.tolist()
+            )
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.difference is not None
+    half = stats.t.ppf(0.975, 14) * math.sqrt(values.var(ddof=1) * (1 / 15 + 1 / 4))
+    mean = estimates.means[1]
+    assert (mean.low, mean.high) == pytest.approx(
+        (values.mean() - half, values.mean() + half), abs=1e-4
+    )
+    assert estimates.difference.value == pytest.approx(0.1) and estimates.n_pairs == 3
+    one_split = replace(confirmation, overlap=0.0, finalists=begin(0.8, 0.7).finalists)
+    one_split = one_split.with_repeat(1, 1, 0.8, seconds=1.0, folds=[0.7, 0.9])
+    assert one_split.finalists[0].folds == {}  # All seeds have the same folds.

@@ -109,7 +109,9 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
 
     If each seed also has a split of its own, the values and intervals are about configurations on
     data like these. v then contains the luck in the choice of the validation rows, and n is the
-    `effective_number`, because the splits share rows.
+    `effective_number`, because the splits share rows. If each seed draws folds, every fold counts
+    as a seed here, because each row is evaluated once by every seed: the means of seeds differ much
+    less than those of other data would.
 
     Finalists of a later confirmation that have no repeat yet are left out if the others share
     `MIN_ROUNDS` seeds.
@@ -131,8 +133,7 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     for kind in itertools.product((True, False), repeat=2):
         group = [f for f in repeated if (f.is_baseline, f.is_trained) == kind]
         if group:
-            fit = _fit({f.trial: _known(f.repeats) for f in group})
-            means |= _corrected_means(group, fit, highest=highest, overlap=overlap)
+            means |= _corrected_means(group, highest=highest, overlap=overlap)
 
     def rank_key(finalist: Finalist) -> tuple[Any, ...]:
         values = _known(finalist.repeats)
@@ -177,14 +178,16 @@ def _difference_to_baseline(
     of_best = list(pairs[best.trial].values())
     if not of_best:
         return None, 0, None
-    fit, n_pairs, overlap = _fit(pairs), len(of_best), confirmation.overlap
+    fit, n_values, overlap = _fit(pairs), len(of_best), confirmation.overlap
+    n_pairs = len({seed for seed, _ in pairs[best.trial]})
     n_compared = sum(not f.is_baseline for f in confirmation.finalists)
-    variance = fit.variance / effective_number(n_pairs, overlap)
+    variance = fit.variance / effective_number(n_values, overlap)
     difference = _interval(statistics.mean(of_best), variance, fit.degrees, n_compared=n_compared)
     if not fit.degrees:
         return difference, n_pairs, None
-    further = _seeds_to_resolve(fit, n_pairs, n_compared=n_compared, overlap=overlap)
-    return difference, n_pairs, further
+    further = _values_to_resolve(fit, n_values, n_compared=n_compared, overlap=overlap)
+    per_seed = n_values // n_pairs
+    return difference, n_pairs, None if further is None else math.ceil(further / per_seed)
 
 
 def _shared(finalists: Sequence[Finalist]) -> set[int]:
@@ -196,12 +199,10 @@ def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:
     return {seed: value for seed, value in repeats.items() if value is not None}
 
 
-def _differences(finalist: Finalist, baseline: Finalist) -> dict[int, float]:
-    """Return the finalist's value minus the baseline's on each seed with values of both."""
-    values, baseline_values = _known(finalist.repeats), _known(baseline.repeats)
-    return {
-        seed: values[seed] - baseline_values[seed] for seed in values if seed in baseline_values
-    }
+def _differences(finalist: Finalist, baseline: Finalist) -> dict[tuple[int, int], float]:
+    """Return the finalist's value minus the baseline's on each seed and fold that both have."""
+    values, of_baseline = finalist.by_fold, baseline.by_fold
+    return {key: values[key] - of_baseline[key] for key in values if key in of_baseline}
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ class _TwoWayFit:
     means: dict[int, float]
 
 
-def _fit(values: Mapping[int, Mapping[int, float]]) -> _TwoWayFit:
+def _fit(values: Mapping[int, Mapping[Any, float]]) -> _TwoWayFit:
     groups = {trial: group for trial, group in values.items() if group}
     seeds = sorted({seed for group in groups.values() for seed in group})
     rows, column = [], []
@@ -256,11 +257,13 @@ def _fit(values: Mapping[int, Mapping[int, float]]) -> _TwoWayFit:
 
 
 def _corrected_means(
-    finalists: Sequence[Finalist], fit: _TwoWayFit, *, highest: float, overlap: float
+    finalists: Sequence[Finalist], *, highest: float, overlap: float
 ) -> dict[int, Interval]:
     """Return c_i with its interval (formulas: `estimate`), cut to [0, `highest`], by trial."""
     others = [f.trial for f in finalists if not f.is_baseline]
-    numbers = {f.trial: effective_number(len(f.repeat_values), overlap) for f in finalists}
+    values = {f.trial: f.by_fold for f in finalists}
+    fit = _fit(values)
+    numbers = {trial: effective_number(len(of), overlap) for trial, of in values.items()}
     noise = {trial: fit.residual_variance / number for trial, number in numbers.items()}
     center = statistics.mean([fit.means[trial] for trial in others]) if others else math.nan
     spread = (
@@ -295,7 +298,7 @@ def _interval(
     return Interval(mean, mean - half, mean + half)
 
 
-def _seeds_to_resolve(
+def _values_to_resolve(
     fit: _TwoWayFit, n_pairs: int, *, n_compared: int, overlap: float
 ) -> int | None:
     """Return the number of further pairs that narrow the interval of their mean to ± `RESOLUTION`;

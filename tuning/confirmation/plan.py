@@ -98,7 +98,7 @@ def with_repeats(finalists: list[Finalist], earlier: list[Finalist]) -> list[Fin
     earlier = [old.retried() for old in earlier]
     of_trial = {number: old for old in earlier for number in (old.trial, *old.same)}
     taken_over = [
-        replace(finalist, repeats=old.repeats, failures=old.failures)
+        replace(finalist, repeats=old.repeats, folds=old.folds, failures=old.failures)
         if (old := of_trial.get(finalist.trial))
         else finalist
         for finalist in finalists

@@ -64,6 +64,7 @@ class Finalist:
             fraction.
         same: numbers of other trials with the same configuration.
         repeats: value after the last epoch by seed; None where the training failed.
+        folds: values of the folds that a seed has drawn, by seed; their mean is in `repeats`.
         failures: reason of failure by seed.
         dropped_in: the round after which the finalist was dropped; 0 for other finalists.
     """
@@ -82,6 +83,7 @@ class Finalist:
     epochs: float = 1
     same: list[int] = field(default_factory=list)
     repeats: dict[int, float | None] = field(default_factory=dict)
+    folds: dict[int, list[float]] = field(default_factory=dict, metadata=OMIT_DEFAULT)
     failures: dict[int, FailureReason] = field(default_factory=dict)
     dropped_in: int = 0
 
@@ -109,12 +111,27 @@ class Finalist:
         }
         return replace(self, repeats=repeats, failures=kept)
 
+    @property
+    def by_fold(self) -> dict[tuple[int, int], float]:
+        """The value by seed and number of the fold; the number is 0 where a seed has no folds."""
+        return {
+            (seed, number): of_fold
+            for seed, value in self.repeats.items()
+            if value is not None
+            for number, of_fold in enumerate(self.folds.get(seed, [value]))
+        }
+
     def with_repeat(
-        self, seed: int, value: float | None, failure: FailureReason | None = None
+        self,
+        seed: int,
+        value: float | None,
+        failure: FailureReason | None = None,
+        folds: Sequence[float] = (),
     ) -> Self:
         return replace(
             self,
             repeats={**self.repeats, seed: value},
+            folds={**self.folds, seed: [*folds]} if folds else self.folds,
             failures=self.failures if failure is None else {**self.failures, seed: failure},
         )
 
@@ -199,7 +216,9 @@ class Confirmation:
         allowed = [finalist for finalist in self._remaining() if not finalist.is_over_limit]
         ranked = sorted(allowed, key=self._signed_mean, reverse=True)
         seeds = self.seeds[: self.rounds]
-        values = np.array([[f.repeats[seed] for seed in seeds] for f in ranked], dtype=np.float64)
+        values = np.array(
+            [[value for key, value in sorted(f.by_fold.items()) if key[0] in seeds] for f in ranked]
+        )
         differences = (sign(self.metric) * (values[:1] - values[1:])).tolist()
         return self.rounds > 1 and all(
             max(d) - min(d) > MIN_CHANGE and mean_interval(d, overlap=self.overlap).low > 0
@@ -250,15 +269,18 @@ class Confirmation:
         seconds: float,
         failure: FailureReason | None = None,
         purpose: Purpose = Purpose.CONFIRM,
+        folds: Sequence[float] = (),
     ) -> Self:
         """Return the confirmation after a further repeat of one of its configurations, which took
-        these worker seconds. `value` is None if the training failed.
+        these worker seconds. `value` is None if the training failed, else the mean of `folds` if
+        there are any. The values of folds count as such if each seed draws its own.
         """
+        folds = folds if self.is_resplit else ()
         # A trial may be in several lists, such as `pruned` and `others`.
         name = purpose.value if seed in self.seeds else "pruned"
         repeated: dict[str, Any] = {
             name: [
-                f.with_repeat(seed, value, failure) if f.trial == trial else f
+                f.with_repeat(seed, value, failure, folds) if f.trial == trial else f
                 for f in getattr(self, name)
             ]
         }
