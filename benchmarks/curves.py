@@ -243,6 +243,7 @@ def main(
         sampler="random",
         pruner="none",
         confirm=False,
+        folds=1,
         n_trials=n_trials,
         results=results,
     )

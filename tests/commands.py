@@ -24,9 +24,11 @@ class Ran:
 
 
 def tune_command(space: object, data: object, results: object, *flags: object) -> list[str]:
-    """Return the command that tunes the study "s" with one worker, in a process of its own."""
+    """Return the command that tunes the study "s" on one split with one worker, in a process of its
+    own.
+    """
     command = [sys.executable, "-m", "tuning", "tune", "--study", "s", "--workers", 1]
-    command += ["--space", space, "--data", data, "--results", results, *flags]
+    command += ["--folds", 1, "--space", space, "--data", data, "--results", results, *flags]
     return [str(word) for word in command]
 
 

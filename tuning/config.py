@@ -22,7 +22,9 @@ PRUNERS = ("asha", "hyperband", "median", "none")
 POOLS = ("process", "ray")
 DEFAULT_TRIALS = 20
 MAX_TRIALS = 1_000_000  # number of trials of a search that only its duration limits
-AUTO = "auto"  # value of `n_trials` for a search that ends when more trials are not worth it
+# Value of `n_trials` for a search that ends when more trials are not worth it, and of `folds` for a
+# number that depends on the data.
+AUTO = "auto"
 MAX_AUTO_TRIALS = 500  # maximum number of trials of such a search
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 # Minimum number of texts that a trial trains before it is compared with other trials for the first
@@ -30,6 +32,9 @@ DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 # the film reviews, the architectures differ clearly after one epoch of 17,500 texts.
 MIN_TEXTS = 16_384
 SPLITS = ("train", "validation", "test")
+MAX_FOLDS = 20
+# Number of folds of a new study whose data have fewer rows that are not test.
+AUTO_FOLDS, AUTO_FOLDS_ROWS = 5, 5_000
 TFDS_SPLIT = "tfds_split"  # the column with the split of each row of a TFDS data set
 # Objectives that are minimized beside the metric → the trial's attribute that contains their value.
 COSTS = {"n_params": "n_parameters", "latency_ms": "latency_ms"}
@@ -53,16 +58,16 @@ def as_number(name: str, value: Any, *, is_whole: bool) -> float:
     return number
 
 
-def parse_n_trials(value: int | str | None) -> int | str | None:
+def number_or_auto(name: str, value: int | str | None) -> int | str | None:
     """Return `AUTO`, or the whole number that a number or a text is."""
     if value is None or value == AUTO:
         return value
     try:
         number = float(value) if isinstance(value, str) else value
-        return int(as_number("n_trials", number, is_whole=True))
+        return int(as_number(name, number, is_whole=True))
     except ValueError:
         raise ArgumentError(
-            f"n_trials must be a whole number, or {AUTO!r}; received {value!r}."
+            f"{name} must be a whole number, or {AUTO!r}; received {value!r}."
         ) from None
 
 
@@ -301,6 +306,8 @@ class TrainConfig:
     evaluated (`fidelity`); 1 if it is evaluated after whole epochs only. A training ends after
     `patience` whole epochs without a better value. `evaluates_fitted`: whether a model that `adapt`
     has fitted is evaluated before its training too; False for studies of earlier versions.
+    `n_folds`: number of folds of the rows that are not test, on each of which a configuration is
+    trained; 1 for the training and the validation split.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -310,11 +317,26 @@ class TrainConfig:
     patience: int = 2
     parts_per_epoch: int = field(default=1, metadata=OMIT_DEFAULT)
     evaluates_fitted: bool = field(default=False, metadata=OMIT_DEFAULT)
+    n_folds: int = field(default=1, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "parts_per_epoch"):
             if getattr(self, name) < 1:
                 raise ArgumentError(f"{name} must be 1 or more; received {getattr(self, name)}.")
+        if not 1 <= self.n_folds <= MAX_FOLDS:
+            raise ArgumentError(
+                f"folds must be a number from 1 to {MAX_FOLDS}, or {AUTO!r}; received"
+                f" {self.n_folds}."
+            )
+
+    @property
+    def step(self) -> str:
+        """What a trial reports a value after, and may be paused after."""
+        return "epoch" if self.n_folds == 1 else "fold"
+
+    @property
+    def n_steps(self) -> int:
+        return self.epochs if self.n_folds == 1 else self.n_folds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,10 @@ class StudyDir:
         return self.path / "trials.csv"
 
     @property
+    def labels_csv_path(self) -> Path:
+        return self.path / "labels_to_check.csv"
+
+    @property
     def confirmation_path(self) -> Path:
         return self.path / "confirmation.json"
 

@@ -15,7 +15,7 @@ import pytest
 import tuning
 from tests.studies import Setting
 from tuning.api.parameters import plain_numbers
-from tuning.config import Data, Limits, Workers, parse_n_trials
+from tuning.config import Data, Limits, Workers, number_or_auto
 from tuning.errors import ArgumentError, ExportError, StudyError, TuningError
 
 FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
@@ -181,7 +181,7 @@ def test_values_that_are_no_numbers_are_refused(arguments: dict[str, Any], messa
     [(None, None), ("auto", "auto"), ("20", 20), (1e2, 100), (np.int64(3), 3)],
 )
 def test_number_of_trials_is_a_number_or_auto(value: Any, expected: object) -> None:
-    assert parse_n_trials(value) == expected
+    assert number_or_auto("n_trials", value) == expected
 
 
 def test_call_with_an_unknown_argument_raises_as_python_does() -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.commands import Ran, start, tune_command
 from tests.studies import Setting
 from tuning.api.tracking import require_trackers, track, watching
+from tuning.config import TrainConfig
 from tuning.errors import ArgumentError, TrackerError
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.events import (
@@ -38,7 +39,7 @@ def search(
 
     def run(subscribers: Sequence[Subscriber]) -> None:
         opened, outcome = cast("Any", None), finished[1]
-        changed = Progressed(outcome.summary, 8, 2, {}, 0, 1.0, 1.0)
+        changed = Progressed(outcome.summary, 8, TrainConfig(), {}, 0, 1.0, 1.0)
         for event in (SearchStarted(opened), changed, changed, SearchEnded(opened, outcome)):
             for subscriber in subscribers:
                 subscriber(event)

@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import create_trial
 
 from tests.confirmations import with_repeats
+from tests.studies import CONFIG
 from tuning.display import progress
 from tuning.display.console import FILE_WIDTH, PlainConsole
 from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
@@ -87,7 +88,7 @@ def test_confirmation_whose_budget_is_used_up_says_so(
 ) -> None:
     done = replace(with_repeats({3: [0.9] * 3, 0: [0.5] * 3}), rounds=3, budget_seconds=90.0)
 
-    opened: Any = SimpleNamespace(corpus=corpus)
+    opened: Any = SimpleNamespace(corpus=corpus, config=CONFIG)
     display = Display("s", metric="val_accuracy")
     display(ConfirmationStarted(done, n_workers=2))
     display(CallEnded(opened, confirmation=done))

@@ -32,6 +32,7 @@ from tests.formats import write_formats
 from tests.numbered import TWO, score
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
+from tuning.config import TrainConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, ExportError, StudyError
 from tuning.evaluation.predictions import read_probabilities
@@ -158,6 +159,18 @@ def test_copies_of_a_text_are_in_the_same_half() -> None:
     once = cross_fitted(probabilities, labels, n_steps=3, seed=0)
     copied = cross_fitted(probabilities[:, codes], labels[codes], n_steps=3, seed=0, codes=codes)
     np.testing.assert_allclose(copied, once[codes])
+
+
+def test_rows_that_no_fold_has_predicted_do_not_count() -> None:
+    probabilities, labels = made_up(4, signal=0.5, n=60)
+    repeats = [Repeat(number, 1, model) for number, model in enumerate(probabilities)]
+    later = [replace(r, probabilities=r.probabilities[10:]) for r in repeats]
+    for repeat in repeats:
+        repeat.probabilities[:10] = np.nan
+    options: dict[str, Any] = {"best_trial": 0, "n_steps": 3, "seed": 0}
+    assert choose_ensemble(repeats, TWO, labels, **options) == choose_ensemble(
+        later, TWO, labels[10:], **options
+    )
 
 
 def test_outputs_of_several_sigmoids_are_no_likelihoods() -> None:
@@ -518,7 +531,7 @@ class Chosen:
                 name="s", repeat_path=lambda trial, seed: Path(f"{trial}-{seed}")
             ),
             trial=SimpleNamespace(number=self.best),
-            config=SimpleNamespace(seed=0),
+            config=SimpleNamespace(seed=0, train=TrainConfig()),
             required_confirmation=lambda: replace(confirmation, finalists=finalists),
         )
         corpus = SimpleNamespace(

@@ -322,7 +322,8 @@ def test_fitted_model_is_exported_without_training(
     for name in ("tiny.py", "reviews.csv"):
         shutil.copy(ROOT / "tests" / "fixtures" / "study_9520875" / name, tmp_path)
     monkeypatch.chdir(tmp_path)
-    flags = ("--space", "tiny.py", "--data", "reviews.csv", "--epochs", 2, "--workers", 1)
+    data = ("--space", "tiny.py", "--data", "reviews.csv", "--folds", 1)
+    flags = (*data, "--epochs", 2, "--workers", 1)
     assert run_cli("tune", "--study", "s", *flags, "--n-trials", 2, "--no-confirm").code == 0
     assert run_cli("export-best", "--study", "s", "--trial", 1).code == 0
     folder = ResultsDir(tmp_path / "results").study("s")
@@ -467,7 +468,7 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_expor
     space = tmp_path / "public.py"
     space.write_text(PUBLIC_STYLE)
     where = ("--data", reviews_csv, "--space", space, "--study", "s")
-    ran = run_cli("tune", *where, "--epochs", 3, "--n-trials", 4, "--workers", 1)
+    ran = run_cli("tune", *where, "--epochs", 3, "--folds", 1, "--n-trials", 4, "--workers", 1)
     assert ran.code == 0, ran.err
     assert "confirmed best" in ran.out
     exported = run_cli("export-best", "--study", "s")

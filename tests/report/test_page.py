@@ -637,14 +637,18 @@ COSTS = replace(
 )
 
 
+# The epochs of a study with folds have no parts.
+FOLDS = replace(DEFAULT, resplit=True, train=TrainConfig(n_folds=3, evaluates_fitted=True))
+
+
 def test_other_settings_are_complete() -> None:
     for part, other in ((DEFAULT, OTHER), (DEFAULT.data, OTHER.data), (DEFAULT.train, OTHER.train)):
         same = {name for name, value in vars(part).items() if vars(other)[name] == value}
-        unset = {"costs", "batch_size", "patience", "predicts", "split_column"}
+        unset = {"costs", "batch_size", "patience", "predicts", "split_column", "n_folds"}
         assert same <= unset
 
 
-@pytest.mark.parametrize("config", [OTHER, COSTS])
+@pytest.mark.parametrize("config", [OTHER, COSTS, FOLDS])
 def test_command_of_the_report_has_every_setting(
     config: StudyConfig, run_cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -662,9 +666,12 @@ def test_command_of_the_report_has_every_setting(
     monkeypatch.setattr("tuning.search.tune.tune", search)
     assert run_cli("tune", *words[4:]).code == INTERRUPTED
     ((again, root, budget),) = calls
-    corpus = cast("Corpus", SimpleNamespace(card=CARD))
+    corpus = cast("Corpus", SimpleNamespace(card=CARD, rows=None))
     folder = root.study(again.study)
-    assert with_parts(again, folder, corpus=corpus, min_texts=budget.min_texts) == config
+    monkeypatch.setattr("tuning.study.prepare.require_folds", lambda rows, redraw: None)
+    min_texts, folds = budget.min_texts, budget.folds
+    made = with_parts(again, folder, corpus=corpus, min_texts=min_texts, folds=folds)
+    assert made == config
     assert budget.n_trials == 7
 
 

@@ -286,6 +286,20 @@ def test_each_seed_draws_one_split_for_all_finalists_and_the_baseline(
     assert all("resplit" not in (job.predictions or "") for job in members)
 
 
+@pytest.mark.parametrize("is_resplit", [True, False])
+def test_repeats_are_on_the_folds_of_their_seed_or_of_the_search(
+    tmp_path: Path, is_resplit: bool
+) -> None:
+    train = TrainConfig(epochs=2, n_folds=5)
+    session, jobs = recording(tmp_path, replace(CONFIG, resplit=is_resplit, train=train))
+    confirmation = confirm_within(session, SIZE)
+    for job in jobs:
+        # A pruned trial that is trained to its end keeps the folds of the search.
+        assert job.redraw == Redraw(seed=job.seed if is_resplit else CONFIG.seed, n_folds=5)
+    assert {job.seed for job in jobs} == {CONFIG.seed, 1, 2, 3}
+    assert confirmation.overlap == (1 / 4 if is_resplit else 0)
+
+
 @pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, resplit=True)])
 @pytest.mark.parametrize("requested", [True, False])
 def test_confirmation_goes_on_as_it_has_begun(

@@ -19,6 +19,7 @@ from tests.stored_documents import CARD
 from tests.studies import CONFIG, on, session_of
 from tuning.atomic_io import read_history
 from tuning.config import TrainConfig
+from tuning.data.rows import Redraw
 from tuning.errors import SpaceBug, StorageError, StudyError
 from tuning.evaluation.linear_reference import NgramSettings
 from tuning.evaluation.statistics import expected_gain
@@ -890,6 +891,21 @@ def test_patience_that_is_over_completes_a_trial_that_was_to_be_paused(make: Mak
 def with_epochs(run: Run, epochs: int) -> Run:
     config = replace(run.session.config, train=TrainConfig(epochs=epochs, patience=epochs))
     return Run(replace(run.session, config=config), run.pool)
+
+
+def test_folds_are_the_rungs_and_each_value_is_that_of_the_last_fold(make: Make) -> None:
+    script, jobs = by_value([0.5, 0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1]), list[TrainingJob]()
+    run = make(lambda job: [jobs.append(job), script(job)][1], pruner="asha")
+    train = TrainConfig(epochs=4, n_folds=4)
+    config = replace(run.session.config, train=train, seed=3)
+    run = Run(replace(run.session, config=config), run.pool)
+    assert run.go(8) is SearchEnd.FINISHED
+    assert [job.redraw for job in jobs] == [Redraw(seed=3, n_folds=4)] * len(jobs)
+    assert "trial 0 fold 4: val_accuracy 0.5000" in run.events
+    stopped = [trial for trial in run.trials if trial.state == TrialState.PRUNED]
+    assert {max(trial.intermediate_values) for trial in stopped} <= {1, 2} != set()
+    assert {trial.user_attrs["n_folds"] for trial in run.trials} == {4}
+    assert run.trials[0].user_attrs["n_epochs"] == 4
 
 
 def test_good_baseline_does_not_end_every_other_trial(make: Make) -> None:

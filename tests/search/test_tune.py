@@ -370,10 +370,12 @@ def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(600)  # Each of the eight starts imports Keras.
+@pytest.mark.parametrize("folds", ["1", "4"])
 def test_study_killed_six_times_equals_the_uninterrupted_one(
-    setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path
+    setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path, folds: str
 ) -> None:
-    n_trials, flags = 14, ("--pruner", "asha", "--epochs", "3", "--no-confirm")
+    flags = ("--pruner", "asha", "--epochs", "3", "--folds", folds, "--no-confirm")
+    n_trials = 14
     whole = Setting(tmp_path / "whole", reviews_csv, tiny_space)
     start_tune(whole, n_trials, flags=flags).communicate(timeout=200)
     rng = random.Random(0)

@@ -64,6 +64,20 @@ def test_pruned_or_paused_trial_counts_with_its_best_value_so_far(state: TrialSt
     assert expected_of(summary) == expected_gain([*DRAWN[1:], 0.90], 0.845, n_more=10)
 
 
+def test_folds_count_with_their_last_mean_and_change_by_the_last_fold() -> None:
+    of_folds = {"n_folds": 2, "n_epochs": 2, "paused": True}
+    stopped = trial(0.90, 0.89, state=TrialState.PRUNED, values=None, attributes=of_folds)
+    # The second fold of the completed trials is easier than their last.
+    whole = [trial(value, value + 0.02, value, value=value) for value in DRAWN[1:]]
+    expected = expected_of(summary_of(*whole, stopped))
+    assert expected.value == pytest.approx(
+        expected_gain([*DRAWN[1:], 0.87], 0.845, n_more=10).value
+    )
+    whole = [trial(value, value - 0.01, attributes={"n_folds": 2}) for value in DRAWN]
+    gain = summary_of(*whole).gain
+    assert gain is not None and gain.spread == pytest.approx(0.01)
+
+
 def test_gain_of_a_loss_is_its_decrease() -> None:
     losses = summary_of(*[trial(1 - value) for value in DRAWN], metric="val_loss")
     gains = summary_of(*[trial(value) for value in DRAWN])

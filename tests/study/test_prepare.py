@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from tests.stored_documents import CARD, RECORD
+from tests.studies import Setting
 from tests.texts import make_reviews
 from tuning.atomic_io import write_json
 from tuning.config import DataConfig, StudyConfig
@@ -19,6 +20,7 @@ from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study import prepare
+from tuning.study.handle import StudyHandle
 
 PRESET = Hyperparameter(name="preset", kind="choice", default="p", choices=("p", "q"))
 CORPUS = cast("Corpus", None)  # The tokens are not built in these tests.
@@ -136,3 +138,71 @@ def test_study_of_an_earlier_version_stays_without_fresh_splits(
     monkeypatch.setattr(prepare, "read_record", lambda _: SimpleNamespace(config=RECORD.config))
     config = prepare.with_parts(RECORD.config, folder, corpus=SMALL, min_texts=None)
     assert RECORD.config.resplit is config.resplit is None
+
+
+def with_folds(
+    results: ResultsDir, *, folds: int | str | None, n: int = 240, **data: str
+) -> StudyConfig:
+    """Return the settings of a new study with `n` reviews of eight products."""
+    path = results.path.parent / "reviews.csv"
+    table = make_reviews(n).assign(product=[f"p{row // 2 % 8}" for row in range(n)])
+    table["part"] = [*["train"] * 4, *["validation"] * 2, *["test"] * 2] * (n // 8)
+    table.to_csv(path, index=False)
+    config = StudyConfig(study="s", data=DataConfig(data=str(path), **data))
+    corpus, _ = prepare.prepare_corpus(config, results=results)
+    return prepare.with_parts(
+        config, results.study("s"), corpus=corpus, min_texts=None, folds=folds
+    )
+
+
+@pytest.mark.parametrize(
+    ("folds", "data", "expected"),
+    [
+        (None, {}, 1),
+        ("auto", {}, 5),
+        (3, {}, 3),
+        (1, {}, 1),
+        ("auto", {"group_column": "product"}, 5),
+        ("auto", {"split_column": "part"}, 1),  # the rows for validation are given
+    ],
+)
+def test_number_of_folds(
+    folds: int | str | None, data: dict[str, str], expected: int, tmp_path: Path
+) -> None:
+    config = with_folds(ResultsDir(tmp_path / "results"), folds=folds, **data)
+    assert config.train.n_folds == expected
+
+
+def test_large_data_have_one_split_unless_folds_are_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(prepare, "AUTO_FOLDS_ROWS", 204)  # the rows that are not test
+    results = ResultsDir(tmp_path / "results")
+    assert with_folds(results, folds="auto").train.n_folds == 1
+    assert with_folds(results, folds=2).train.n_folds == 2
+
+
+@pytest.mark.parametrize(
+    ("folds", "data", "error", "message"),
+    [
+        (21, {}, ArgumentError, "folds must be a number from 1 to 20, or 'auto'; received 21"),
+        (0, {}, ArgumentError, "received 0"),
+        (5, {"split_column": "part"}, ArgumentError, "the validation split is given; received 5"),
+        (8, {"group_column": "product"}, DataError, "8"),
+    ],
+)
+def test_folds_that_cannot_be_drawn_are_refused(
+    folds: int, data: dict[str, str], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        with_folds(ResultsDir(tmp_path / "results"), folds=folds, **data)
+
+
+@pytest.mark.parametrize("folds", ["auto", 5])
+def test_existing_study_keeps_its_folds(folds: int | str, copied: Setting) -> None:
+    handle = StudyHandle.of(copied.results, "s")
+    corpus = Corpus(copied.results.cache_dir(handle.record.data_fingerprint))
+    config = prepare.with_parts(
+        handle.config, copied.folder, corpus=corpus, min_texts=None, folds=folds
+    )
+    assert config.train.n_folds == (1 if folds == "auto" else 5)  # 5 is refused later

@@ -71,6 +71,11 @@ def test_expected_seconds_have_one_build_and_one_whole_evaluation(
     assert expected_seconds(trial_of(seconds=seconds, n_epochs=4), epochs) == expected
 
 
+def test_expected_seconds_of_folds_are_those_of_all_folds() -> None:
+    seconds = {"build": 1.0, "train": 3.0, "idle": 9.0}
+    assert expected_seconds(trial_of(seconds=seconds, n_epochs=2, n_folds=5), 3) == 10
+
+
 @pytest.mark.parametrize("attributes", [{}, {"seconds": {}, "n_epochs": 2}])
 def test_expected_seconds_of_a_trial_without_times_are_0(attributes: dict[str, Any]) -> None:
     assert expected_seconds(trial_of(**attributes), 3) == 0

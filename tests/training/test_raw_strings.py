@@ -455,7 +455,7 @@ def test_study_of_texts_is_searched_confirmed_reported_and_exported(
     space = write(tmp_path, BUILD)
     ran = run_cli(
         *("tune", "--space", space, "--data", reviews_csv, "--n-trials", 3, "--epochs", 1),
-        *("--workers", 1, "--study", "texts"),
+        *("--workers", 1, "--study", "texts", "--folds", 2),
     )
     assert ran.code == 0, ran
     assert "declares no vocab_size" not in ran.out

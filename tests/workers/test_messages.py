@@ -57,7 +57,12 @@ JOB = TrainingJob(
     values={"lstm_units": 32, "dropout": 0.25, "cell": "lstm", "is_deep": True},
     target=Classes(("1", "2", "3")),
     train=TrainConfig(
-        epochs=7, batch_size=64, patience=3, parts_per_epoch=4, evaluates_fitted=True
+        epochs=7,
+        batch_size=64,
+        patience=3,
+        parts_per_epoch=4,
+        evaluates_fitted=True,
+        n_folds=2,
     ),
     n_epochs=0.25,
     seed=11,
@@ -78,6 +83,7 @@ RESULT = FitResult(
     best_epoch=0.25,
     best_value=0.75,
     metrics={"val_accuracy": 0.75},
+    folds=[EPOCH],
     stopped=True,
     paused=True,
     n_parameters=682_937,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from tests.texts import make_reviews, substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.rows import Redraw
 from tuning.errors import SpaceBug, SpaceError
+from tuning.evaluation.predictions import read_probabilities
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace, declare
@@ -301,9 +303,25 @@ def test_worker_trains_on_the_rows_that_its_job_draws(
         messages = train_one(pool, training(quick, corpus, redraw=redraw))
         return [epoch.metrics["val_loss"] for epoch in result_of(messages).history]
 
-    fold, other = Redraw(seed=5, n_folds=3), Redraw(seed=5, n_folds=3, fold=1)
-    assert losses(fold) == losses(fold) != losses(other)
-    assert losses(fold) != losses(None)
+    one, other = Redraw(seed=5), Redraw(seed=6)
+    assert losses(one) == losses(one) != losses(other)
+    assert losses(one) != losses(None)
+
+
+def test_worker_trains_on_each_fold_and_goes_on_after_a_pause(
+    pool: AnyPool, quick: Path, corpus: Path, tmp_path: Path
+) -> None:
+    job = training(quick, corpus, redraw=Redraw(seed=5, n_folds=3))
+    whole = result_of(train_one(pool, job))
+    assert [epoch.number for epoch in whole.history] == [1, 2, 3]
+    paused = replace(job, job=replace(job.job, checkpoint=str(tmp_path / "checkpoint.npz")))
+    assert result_of(train_one(pool, paused, answer=Answer.PAUSE)).paused
+    resumed = result_of(train_one(pool, replace(paused, job=replace(paused.job, resume=True))))
+    assert [epoch.metrics for epoch in resumed.history] == [e.metrics for e in whole.history]
+    path = tmp_path / "repeat.npz"
+    train_one(pool, replace(job, job=replace(job.job, n_epochs=1, predictions=str(path))))
+    kept = read_probabilities(path)
+    assert kept is not None and kept.shape == (102, 2)  # All rows but the 18 of the test split.
 
 
 def test_two_workers_train_at_once_and_agree(pool: AnyPool, quick: Path, corpus: Path) -> None:

@@ -204,7 +204,7 @@ def compare(
         study: name of the comparison (default: of the data set, as in compare-movie_reviews).
         seed: random seed of the data split, the sampler and each training: an integer, 0 or more
             (default 0).
-        epochs: maximum number of epochs of a trial (default 5).
+        epochs: maximum number of epochs of a training (default 5).
         workers: number of training processes, or in Python `Workers(...)` (default: one for each
             GPU, or for each CPU core if there is no GPU; with pool ray, as many as the cluster has
             room for).

@@ -301,7 +301,7 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
     values, parts = from_params(params, space.hyperparameters), config.train.parts_per_epoch
     epochs = min(config.train.epochs, int(values.get("max_epochs", config.train.epochs)))
     best = epochs if trial.best_epoch is None else min(trial.best_epoch, epochs)
-    part = max(part_at(best, parts), min(math.ceil(best), 1))
+    part, n_folds = max(part_at(best, parts), min(math.ceil(best), 1)), config.train.n_folds
     return create_trial(
         state=TrialState.COMPLETE,
         values=list(trial.scores),
@@ -311,7 +311,8 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
             "imported": f"{trial.name} of {source}",
             config.metric: trial.scores[0],
             "best_epoch": epochs_at(part, parts),
-            "n_epochs": epochs_at(part, parts),
+            "n_epochs": epochs_at(part, parts) if n_folds == 1 else n_folds,
+            **({} if n_folds == 1 else {"n_folds": n_folds}),
             "seconds": {},
         },
     )

@@ -12,12 +12,13 @@ from tuning.api.parameters import plain_numbers, workers_of
 from tuning.api.tracking import watching
 from tuning.commands import typed
 from tuning.config import (
+    AUTO,
     SPACE_OF_PRESETS,
     Data,
     Limits,
     Workers,
     given,
-    parse_n_trials,
+    number_or_auto,
     parse_objectives,
 )
 from tuning.display.console import console, end_script
@@ -40,6 +41,7 @@ def tune(
     n_trials: str | int | None = None,
     timeout_seconds: float | None = None,
     epochs: int | None = None,
+    folds: str | int | None = None,
     min_texts: int | None = None,
     vocab_size: int | None = None,
     sequence_length: int | None = None,
@@ -80,7 +82,10 @@ def tune(
             trials are expected to gain no more than the spread between seeds (default: the value
             of the last call, or 20 for a new study).
         timeout_seconds: maximum duration of this call's search, in seconds (default: no limit).
-        epochs: maximum number of epochs of a trial (default 5).
+        epochs: maximum number of epochs of a training (default 5).
+        folds: number of folds, up to 20, of the rows that are not test: a trial is trained on each
+            of them, and its value is their mean; 1 for one split into training and validation, or
+            auto: 5 for fewer than 5,000 rows (default auto, or 1 with min_texts).
         min_texts: minimum number of texts that a trial trains before it is compared with other
             trials: a large data set is compared at parts of its first epoch (default 16384).
         vocab_size: number of rows of the vocabulary, padding and unknown included, in all trials
@@ -157,7 +162,10 @@ def tune(
     from tuning.search import tune as searching
 
     budget = searching.Budget(
-        n_trials=parse_n_trials(n_trials), timeout_seconds=timeout_seconds, min_texts=min_texts
+        n_trials=number_or_auto("n_trials", n_trials),
+        timeout_seconds=timeout_seconds,
+        min_texts=min_texts,
+        folds=number_or_auto("folds", AUTO if folds is None and min_texts is None else folds),
     )
     source = source_of(data)
     if isinstance(space, str | Path):

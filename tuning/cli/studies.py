@@ -110,8 +110,9 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
         console.print(escape(printable(sentence, 200)))
     reference = read_linear_reference(study.results.cache_dir(study.record.data_fingerprint))
     test = read_test_scores(study.folder.test_path)
+    on_split = confirmation if summary.step == "epoch" else None
     for sentence in linear_sentences(
-        reference, confirmation, study=study.name, metric=summary.metric, test=test
+        reference, on_split, study=study.name, metric=summary.metric, test=test
     ):
         console.print(escape(sentence))
 

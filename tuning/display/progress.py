@@ -103,7 +103,7 @@ def change_panel(state: Progressed) -> RenderableType:
         f" {counts}  {duration(state.elapsed_seconds)}{_time_left(state)}"
     )
     running = "running: " + ", ".join(
-        f"trial {number} epoch {epoch:g}/{state.epochs}"
+        f"trial {number} {state.train.step} {epoch:g}/{state.train.n_steps}"
         for number, epoch in sorted(state.running.items())
     )
     lines = filter(None, [_incumbent(state), gain_sentence(summary), running])

@@ -74,7 +74,8 @@ class Display:
                 if confirmation:
                     self._print_confirmation(confirmation)
                     linear = read_linear_reference(opened.corpus.folder)
-                    warn_if_behind(linear, confirmation, study=self._study)
+                    if opened.config.train.n_folds == 1:  # The linear model is of one split.
+                        warn_if_behind(linear, confirmation, study=self._study)
 
     def _show_step(self, label: str, share: float) -> None:
         if self._step is None:
@@ -89,12 +90,15 @@ class Display:
         """End the preparation's progress bar, and show the data card and the space's notes."""
         from tuning.inputs.kinds import NGRAMS
         from tuning.inputs.ngram_vocabulary import repeats_words
+        from tuning.report.tables import folds_sentence
 
         self._clear()
         corpus, space = opened.corpus, opened.space
         for note in space.notes:
             console.print(escape(note))
         console.print(card_table(corpus.card))
+        if sentence := folds_sentence(opened.config.train.n_folds, corpus.card):
+            console.print(escape(f"{sentence} A new study with folds 1 has one split."))
         if NGRAMS.is_taken_by(space) and not repeats_words(corpus.split("train").texts):
             warn("No word of the training texts occurs twice, so all their n-grams are kept.")
         if console.is_terminal:

@@ -1,7 +1,7 @@
 """The probabilities of a model for the texts of a split, from which figures are drawn, as one file.
 
 `test.npz` is written with the scores of an export, so no figure needs a further evaluation on the
-test split. A confirmation writes those of each repeat for the validation split.
+test split. A confirmation writes those of each repeat for the validation split, or for the folds.
 """
 
 from __future__ import annotations
@@ -171,7 +171,9 @@ def read_predictions(path: Path, target: Target) -> Predictions | None:
 
 
 def write_probabilities(path: Path, probabilities: Array) -> None:
-    """Write the probabilities of a repeat for the validation split as float32."""
+    """Write the probabilities of a repeat for the validation split, or for the folds, as float32.
+    Those of rows that no fold predicts, because they are the first in time, are NaN.
+    """
     write_arrays(path, {PROBABILITIES: probabilities.astype(np.float32)})
 
 

@@ -125,8 +125,8 @@ def ensemble_sentences(document: SplitScores) -> list[str]:
     }[change.verdict()]
     return [
         f"The ensemble is the mean of {members}.",
-        f"On the validation split, such an ensemble {result}, by cross-fitting: the members were"
-        " chosen on one half of the texts and measured on the other.",
+        f"By cross-fitting, such an ensemble {result}: the members were chosen on one half of the"
+        " texts of the validation split, or of the folds, and measured on the other.",
         f"It has {size.n_parameters:,} parameters and takes {size.latency_ms:.1f} ms for one text;"
         f" trial {best_trial} alone has {size_of_best.n_parameters:,} and takes"
         f" {size_of_best.latency_ms:.1f} ms.",

@@ -22,9 +22,10 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from tuning.commands import typed
-from tuning.config import exceeded
+from tuning.config import SPLITS, exceeded
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
 from tuning.confirmation.rounds import Confirmation, Finalist
@@ -104,13 +105,17 @@ def choose_ensemble(
 
     Args:
         repeats: the repeats to choose from, which include a repeat of `best_trial`.
-        labels: the classes of the validation split, int64 (n,).
+        labels: the classes of the validation split, or of the rows of the folds, int64 (n,).
         n_steps: number of times that a repeat is chosen. None: the number up to `N_AUTO_STEPS` that
             gives the lowest cross-entropy.
         codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
             copies of a text are in the same half.
     """
     stacked = np.stack([repeat.probabilities for repeat in repeats]).astype(np.float64)
+    known = np.isfinite(stacked).all(axis=(0, 2))  # No fold predicts the first rows in time.
+    codes = np.arange(len(labels)) if codes is None else codes
+    codes = np.unique(codes[known], return_inverse=True)[1]
+    stacked, labels = stacked[:, known], labels[known]
     # A model that ends with a sigmoid for each class has outputs that do not sum to 1. They are
     # divided by their sum here and in the exported ensemble (`average`).
     stacked /= np.maximum(stacked.sum(axis=2, keepdims=True), 1e-7)
@@ -227,7 +232,9 @@ def choose_members(
             f" {corpus.target.kind}. Leave ensemble out."
         )
     n_steps, number = parse_size(size), chosen.trial.number
-    labels = corpus.split("validation").labels
+    names = SPLITS[:2] if chosen.config.train.n_folds > 1 else SPLITS[1:2]
+    labels = np.concatenate([corpus.split(name).labels for name in names])
+    texts = pd.concat([splits.frames[name]["text"] for name in names])
     repeats = _kept_repeats(chosen, shape=(len(labels), corpus.target.width), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
         confirmation = chosen.required_confirmation()
@@ -247,7 +254,7 @@ def choose_members(
         best_trial=number,
         n_steps=n_steps,
         seed=chosen.config.seed,
-        codes=distinct_codes(splits.frames["validation"]["text"]),
+        codes=distinct_codes(texts),
     )
     reason = ""
     if len(ensemble.members) == 1:
@@ -256,7 +263,7 @@ def choose_members(
         reason = f"its cross-fitted difference to trial {number} is {ensemble.difference}"
     if reason:
         warn(
-            "An ensemble of these repeats adds nothing on the validation split:"
+            "An ensemble of these repeats adds nothing:"
             f" {reason}. The export is trial {number} alone."
         )
         return None

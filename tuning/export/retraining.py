@@ -169,6 +169,7 @@ def retrain(
                 n_epochs=retraining.epochs,
                 seed=retraining.seed,
                 with_validation=True,
+                redraw=None,
                 weights=str(Path(folder) / f"{number}.npz"),
             )
             requests[retraining] = replace(request, job=job)

@@ -84,6 +84,10 @@ class DataCard(DataSource, DataFacts):
         return target_of(self.class_names, self.predicts)
 
     @property
+    def n_not_test(self) -> int:
+        return sum(self.n_rows.values()) - self.n_rows["test"]
+
+    @property
     def facts(self) -> DataFacts:
         names = [field.name for field in dataclasses.fields(DataFacts)]
         return DataFacts(**{name: getattr(self, name) for name in names})

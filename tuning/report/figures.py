@@ -22,7 +22,7 @@ from tuning.report.tables import trial_label, with_best
 from tuning.spaces.loading import SearchSpace
 from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances, study_of
 from tuning.study.summary import PHASES, Summary, best_of
-from tuning.study.trials import attributes_of, epoch_values, is_pruned_early
+from tuning.study.trials import attributes_of, epoch_values, is_pruned_early, step_of
 
 N_CURVES = 12  # Maximum number of curves: readers can't distinguish more lines.
 # The newest pruned trials are drawn. The number is limited because Optuna Dashboard keeps the
@@ -140,7 +140,10 @@ def _best_sentence(summary: Summary, confirmation: Confirmation | None) -> str:
         if best.trial is summary.baseline
         else f" The best trial is the {best.name}."
     )
-    return f"Validation metrics in the search, at the best epoch of each trial.{same}"
+    values = (
+        "at the best epoch of each trial" if summary.step == "epoch" else "means over the folds"
+    )
+    return f"Validation metrics in the search, {values}.{same}"
 
 
 def _crosses(summary: Summary) -> str:
@@ -154,15 +157,15 @@ def _crosses(summary: Summary) -> str:
 def _curves_sentence(summary: Summary) -> str:
     n_pruned = len(pruned_trials(summary))
     if not n_pruned:
-        return "The objective after each epoch."
+        return f"The objective after each {summary.step}."
     lines = (
         f"the newest {N_PRUNED_CURVES} of {n_pruned} pruned trials"
         if n_pruned > N_PRUNED_CURVES
         else "pruned trials"
     )
     return (
-        f"The objective after each epoch. Thin gray lines are {lines}; a cross is where a trial was"
-        " stopped."
+        f"The objective after each {summary.step}. Thin gray lines are {lines}; a cross is where a"
+        " trial was stopped."
     )
 
 
@@ -220,7 +223,7 @@ def _slice_plots(
     yield Plot(
         "Parallel coordinates",
         f"Each line is a completed trial{best}; pruned trials are left out, because their values"
-        f" are of fewer epochs.{shown}",
+        f" are of fewer {summary.step}s.{shown}",
         lambda: parallel_coordinates(study, summary, params=varied),
         MIN_SLICE_TRIALS,
         why,
@@ -270,7 +273,7 @@ def learning_curves(summary: Summary, confirmation: Confirmation | None = None) 
         )
     _add_pruned_curves(figure, pruned_trials(summary)[-N_PRUNED_CURVES:])
     n_epochs = max((max(epoch_values(t), default=0) for t in summary.trials), default=0)
-    figure.update_xaxes(title="epoch", dtick=1 if n_epochs <= MAX_TICKS else None)
+    figure.update_xaxes(title=summary.step, dtick=1 if n_epochs <= MAX_TICKS else None)
     figure.update_yaxes(title=summary.metric)
     return figure
 
@@ -311,7 +314,7 @@ def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
     return {
         "y": [epoch_values(trial)[end] for trial, end in zip(pruned, ends, strict=True)],
         "text": [
-            f"trial {trial.number}, pruned after epoch {end:g}"
+            f"trial {trial.number}, pruned after {step_of(trial)} {end:g}"
             for trial, end in zip(pruned, ends, strict=True)
         ],
         "mode": "markers",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
 import plotly.io
 from markupsafe import Markup
 
@@ -30,6 +31,7 @@ from tuning.report import costs, quality
 from tuning.report.confirmation import finalist_rows, missed_sentences
 from tuning.report.figures import report_figures
 from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, table
+from tuning.report.labels import labels_to_check
 from tuning.report.next_ranges import advise, declarations
 from tuning.report.sentences import answer, comparison, linear_sentences, verdict
 from tuning.report.spaces import Standing, choice, comparison_of, space_rows, standings_of
@@ -38,6 +40,7 @@ from tuning.report.tables import (
     best_rows,
     counts_sentence,
     data_rows,
+    folds_sentence,
     record_rows,
     timings_sentence,
     trial_rows,
@@ -62,10 +65,13 @@ class Measured:
     linear: LinearReference | None = None
     predictions: quality.Quality | None = None
     spaces: Sequence[Standing] = ()
+    labels: tuple[pd.DataFrame, float] | None = None
 
 
 def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tuple[Path, Path]:
-    """Write the page and `trials.csv`. The data are read again for the values of `slice_column`."""
+    """Write the page, `trials.csv`, and with folds `labels_to_check.csv`. The data are read again
+    for the values of `slice_column`.
+    """
     folder, summary = study.folder, study.summary
     summary.require_complete("a report")
     cache, predictions = _read(study, slice_column=slice_column)
@@ -76,7 +82,9 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
     )
-    measured = Measured(read_linear_reference(cache.folder), predictions, spaces)
+    if labels := labels_to_check(study):
+        write_text(folder.labels_csv_path, labels[0].to_csv(index=False, lineterminator="\n"))
+    measured = Measured(read_linear_reference(cache.folder), predictions, spaces, labels)
     with study.opened() as opened:
         content = page(
             opened,
@@ -129,11 +137,19 @@ def page(
         study=summary.study,
         space=space.name,
         config=config,
+        evaluated_on=summary.evaluated_on,
         answer=answer(summary, confirmation, test, linear),
         points=_points(summary, confirmation, accuracies, linear),
         is_resplit=confirmation is not None and confirmation.is_resplit,
         verdict=verdict(summary, confirmation),
-        linear=linear_sentences(linear, confirmation, test, study=name, metric=config.metric),
+        linear=linear_sentences(
+            linear,
+            confirmation if summary.step == "epoch" else None,
+            test,
+            study=name,
+            metric=config.metric,
+        ),
+        labels=_labels(*measured.labels) if measured.labels else None,
         quality=_quality(measured.predictions) if measured.predictions else None,
         costs=[
             (title, plot_html(figure))
@@ -153,7 +169,7 @@ def page(
         pruning=_pruning(summary, confirmation, epochs=config.train.epochs),
         trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
-        split_rule=card.split_rule,
+        split_rule=f"{card.split_rule} {folds_sentence(config.train.n_folds, card)}".rstrip(),
         data=table((), data_rows(card), kind="pairs"),
         record=table(
             (),
@@ -212,6 +228,15 @@ def _quality(seen: quality.Quality) -> dict[str, Any]:
     }
 
 
+def _labels(rows: pd.DataFrame, n_by_chance: float) -> dict[str, Any]:
+    return {
+        "n": len(rows),
+        "n_by_chance": f"{n_by_chance:.1f}",
+        "largest": f"{rows['probability'].max():.4f}",
+        "table": table([*rows], rows.astype(str).to_numpy().tolist(), kind="texts"),
+    }
+
+
 def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
     groups = costs.architectures(summary)
     if not groups:
@@ -238,7 +263,7 @@ def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int
     missed = missed_sentences(confirmation, estimates) if confirmation and estimates else []
     unknown = (
         "Whether pruning stopped a better trial is not known: no pruned trial was trained to its"
-        f" last epoch (`{typed('confirm', study=summary.study, pruned=5, share=1)}` does)."
+        f" last {summary.step} (`{typed('confirm', study=summary.study, pruned=5, share=1)}` does)."
     )
     return f"{saved} {' '.join(missed) or unknown}"
 

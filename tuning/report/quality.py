@@ -2,7 +2,8 @@
 calibration, and its accuracy by class, text length and a column of the data.
 
 The best model is the exported model on the test split, from the probabilities that its evaluation
-has stored. Before an export it is a repeat of the best trial on the validation split.
+has stored. Before an export it is a repeat of the best trial on the validation split, or on the
+folds.
 """
 
 from __future__ import annotations
@@ -93,7 +94,11 @@ def read_quality(
         n = len(splits[1].labels)
         places = np.arange(len(labels) - n, len(labels))
         rows = "texts of the validation split, on which the trial was chosen"
-        if is_resplit:
+        if summary.step == "fold" and len(kept) == len(labels):
+            # No fold predicts the first rows in time.
+            places = np.flatnonzero(np.isfinite(kept).all(axis=1))
+            kept, rows = kept[places], "texts of the folds"
+        elif is_resplit:
             redraw, share = Redraw(seed=seed), n / len(labels)
             _, places = redrawn(corpus.rows, redraw, validation_share=share)
             rows = "validation rows that this seed has drawn"

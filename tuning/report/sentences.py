@@ -49,13 +49,15 @@ def answer(
     lower, is_resplit = lower_mean(confirmation, estimates), confirmation.is_resplit
     beside = _beside_linear(confirmation, estimates)
     is_behind = lower is not None or (
-        linear is not None and linear.is_ahead_of(beside, summary.metric)
+        linear is not None
+        and summary.step == "epoch"
+        and linear.is_ahead_of(beside, summary.metric)
     )
     use = f"{'Do not use' if is_behind else 'Use'} trial {number}{' yet' if is_behind else ''}"
     seeds = counted_seeds(estimates.n_shared, "fresh", is_resplit=is_resplit)
     text = (
         f"{use}, the confirmed best: its mean {summary.metric} over {seeds}"
-        f"{'' if is_resplit else ' on the validation split'} is {best.mean}"
+        f"{'' if is_resplit else f' on {summary.evaluated_on}'} is {best.mean}"
     )
     if best.trial is summary.baseline:
         text += f"; it is the baseline, and {nothing_better(confirmation, estimates)}"
@@ -145,7 +147,7 @@ def gain_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
     if gain.spread is None:
         return f"{text}."
     size = "not more" if gain.is_small else "more"
-    change = "the best trials change from epoch to epoch"
+    change = f"the best trials change from {summary.step} to {summary.step}"
     spread = "the spread between seeds" if gain.is_measured else change
     return f"{text}, {size} than {spread}, {gain.spread:.4f}."
 
@@ -178,8 +180,8 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
             f" better.{_front_sentence(summary)}{newer}"
         )
     return (
-        f"{text}, {_in_the_search(best, baseline)}. Each is one training with one seed on the"
-        " validation split, so a small difference may be"
+        f"{text}, {_in_the_search(best, baseline)}. Each is of one seed on"
+        f" {summary.evaluated_on}, so a small difference may be"
         f" chance.{_front_sentence(summary)}{newer}"
     )
 
@@ -234,7 +236,7 @@ def linear_sentences(
 ) -> list[str]:
     """Compare the exported model with the best linear reference on the test split. Before an
     export, give the linear model's value on the validation split, and a warning if the confirmed
-    best is behind it.
+    best is behind it; with folds there is no `confirmation` on that split.
     """
     name = _best_linear(test, metric) if test else None
     if test and name:

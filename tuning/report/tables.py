@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.config import MIN_TEXTS, SPLITS, StudyConfig, given
+from tuning.config import AUTO_FOLDS_ROWS, MIN_TEXTS, SPLITS, StudyConfig, given
 from tuning.confirmation.rounds import Confirmation
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.data_card import DataCard
@@ -27,6 +27,7 @@ from tuning.study.trials import (
     seconds_of,
     spread,
     starting_point_text,
+    step_of,
     trial_seconds,
     value_of,
     values_of,
@@ -146,7 +147,7 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
         if not reason and "same_as" in attributes:
             why = f" (same as {attributes['same_as']})"
         if is_pruned_early(trial) and trial.intermediate_values:
-            why = f" after epoch {max(epoch_values(trial)):g}"
+            why = f" after {step_of(trial)} {max(epoch_values(trial)):g}"
         role = starting_point_text(trial)
         why += f" ({role})" if role else ""
         values = [params.get(name) for name in names]
@@ -185,6 +186,15 @@ def timings_sentence(summary: Summary) -> str:
         " evaluation."
     )
     return f"Seconds by phase of all trials: {seconds} (storage is the coordinator's).{share}"
+
+
+def folds_sentence(n_folds: int, card: DataCard) -> str:
+    if n_folds == 1:
+        return ""
+    return (
+        f"Each trial is trained on {n_folds} folds of the {card.n_not_test:,} rows that are not"
+        " test, and its value is their mean. The linear model stays on one split."
+    )
 
 
 def data_rows(card: DataCard) -> list[tuple[str, str]]:
@@ -239,9 +249,8 @@ def _left_out(card: DataCard) -> str:
 
 def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    n_texts = card.n_rows["train"]
     return [
-        ("command", _command(record.config, n_texts=n_texts, n_trials=n_trials)),
+        ("command", _command(record.config, card, n_trials=n_trials)),
         ("created", record.created),
         ("versions", versions),
         ("git commit", record.git_commit or "none"),
@@ -249,9 +258,9 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
     ]
 
 
-def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
+def _command(config: StudyConfig, card: DataCard, *, n_trials: int) -> str:
     """`tune` has no flag for batch size, patience, and the kind of target."""
-    settings = {**vars(config), **vars(config.data)}
+    settings, n_texts = {**vars(config), **vars(config.data)}, card.n_rows["train"]
     del settings["predicts"]
     train, costs = settings.pop("train"), settings.pop("costs")
     settings |= {"epochs": train.epochs, "n_trials": n_trials}
@@ -259,6 +268,8 @@ def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
         settings["objectives"] = ",".join([settings.pop("metric"), *costs])
     if train.parts_per_epoch != parts_per_epoch(n_texts, min_texts=MIN_TEXTS):
         settings["min_texts"] = n_texts // train.parts_per_epoch
+    elif train.n_folds > 1 or card.n_not_test < AUTO_FOLDS_ROWS:
+        settings["folds"] = train.n_folds
     return f"python -m tuning tune {shlex.join(flags_of(settings))}"
 
 

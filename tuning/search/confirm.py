@@ -256,8 +256,10 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
 def _overlap(session: Session, resplit: bool | None) -> float:
     config, corpus = session.config, session.corpus
     is_resplit = config.resplit if resplit is None else resplits(resplit, config, corpus)
-    n_rows = corpus.card.n_rows
-    return n_rows["validation"] / n_rows["train"] if is_resplit else 0.0
+    n_rows, n_folds = corpus.card.n_rows, config.train.n_folds
+    if not is_resplit:
+        return 0.0
+    return 1 / (n_folds - 1) if n_folds > 1 else n_rows["validation"] / n_rows["train"]
 
 
 def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
@@ -301,14 +303,15 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
 def _finalist(
     trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace, *, usual: float
 ) -> Finalist:
-    """`usual`: seconds of an epoch of a trial without times, which was imported."""
+    """`usual`: seconds of an epoch, or of all folds, of a trial imported without times."""
     attributes = attributes_of(trial)
     epochs = attributes["best_epoch"]
+    seconds = expected_seconds(trial, epochs) or usual * (1 if "n_folds" in attributes else epochs)
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),
         search_value=value_of(trial),
-        seconds=expected_seconds(trial, epochs) or usual * epochs,
+        seconds=seconds,
         epochs=epochs,
         costs=[*costs_of(trial)],
         starting_point=attributes.get("starting_point"),
@@ -428,12 +431,14 @@ class _Repeats:
             path = self._session.folder.repeat_path(
                 repeat.trial, repeat.seed, is_resplit=is_resplit
             )
+            if is_resplit or is_random:
+                redraw = job.redraw or Redraw(seed=repeat.seed)  # The study may have folds.
+                job = replace(
+                    job, redraw=replace(redraw, seed=repeat.seed, ignores_columns=is_random)
+                )
             job = replace(
                 job,
                 n_epochs=finalist.epochs,
-                redraw=Redraw(seed=repeat.seed, ignores_columns=is_random)
-                if is_resplit or is_random
-                else None,
                 predictions=None if is_random else str(path.absolute()),
             )
         return replace(request, job=job)
@@ -471,7 +476,10 @@ class _Repeats:
         last = result.history[-1].metrics[metric]
         value = last if self._is_fresh(repeat) else result.best_value
         self._confirmation = self._confirmation.with_repeat(
-            **vars(repeat), value=value, seconds=busy_seconds(result.seconds)
+            **vars(repeat),
+            value=value,
+            seconds=busy_seconds(result.seconds),
+            folds=[epoch.metrics[metric] for epoch in result.folds],
         )
         return f"{self._head(repeat)}: {metric} {value:.4f}"
 

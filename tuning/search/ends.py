@@ -43,6 +43,7 @@ class TrialEnds:
         notify: Callable[[str], None],
     ) -> None:
         self._session, self._writer, self._open, self._notify = session, writer, trials, notify
+        self._step = session.config.train.step
         self._failures_in_a_row = 0
 
     def handle(self, opened: OpenTrial, message: Ending) -> None:
@@ -127,25 +128,26 @@ class TrialEnds:
             self._pause(opened, result)
         # If `stopped` is False, the patience ended the training in the same epoch.
         elif opened.stop and result.stopped:
-            event = f"trial {opened.number} pruned after epoch {opened.n_epochs:g}"
+            event = f"trial {opened.number} pruned after {self._step} {opened.n_epochs:g}"
             self._close(opened, partial(self._writer.prune, opened, result), event=event)
         else:
             value = f"{self._session.config.metric} {result.best_value:.4f}"
-            epoch = f"in epoch {result.best_epoch:g}" if result.best_epoch else "as fitted"
-            event = f"trial {opened.number} complete: {value} {epoch}"
+            epoch = f" in epoch {result.best_epoch:g}" if result.best_epoch else " as fitted"
+            mean = f", the mean of {len(result.folds)} folds"
+            event = f"trial {opened.number} complete: {value}{mean if result.folds else epoch}"
             self._close(opened, partial(self._writer.complete, opened, result), event=event)
 
     def _pause(self, opened: OpenTrial, result: FitResult) -> None:
         if not self.write(opened, partial(self._writer.pause, opened, result)):
             return
         self._open.pause(opened)
-        self._notify(f"trial {opened.number} pauses after epoch {opened.n_epochs:g}")
+        self._notify(f"trial {opened.number} pauses after {self._step} {opened.n_epochs:g}")
         if opened.stop is StopReason.PAUSED:  # A trial that is paused at the end of a call goes on.
             for oldest in self._open.beyond_room():
                 self.prune(oldest, "its checkpoint made room for others")
 
     def prune(self, opened: OpenTrial, why: str) -> None:
-        event = f"trial {opened.number} pruned after epoch {opened.n_epochs:g}, {why}"
+        event = f"trial {opened.number} pruned after {self._step} {opened.n_epochs:g}, {why}"
         self._close(opened, partial(self._writer.prune, opened), event=event)
 
     def prune_paused(self, why: str) -> None:

@@ -13,7 +13,7 @@ from tuning.study.coordinators import FIRST_COORDINATOR
 if TYPE_CHECKING:
     import optuna
 
-    from tuning.config import StudyConfig
+    from tuning.config import StudyConfig, TrainConfig
     from tuning.confirmation.rounds import Confirmation
     from tuning.evaluation.linear_reference import LinearReference
     from tuning.inputs.corpus import Corpus
@@ -96,13 +96,13 @@ class Progressed(Event):
     """The state of a search after a change, and in an idle search every half second.
 
     Attributes:
-        running: trial number → finished epochs.
+        running: trial number → finished epochs, or folds.
         event: a sentence about a trial that has started, advanced or ended; may be empty.
     """
 
     summary: Summary
     n_trials: int
-    epochs: int
+    train: TrainConfig
     running: dict[int, float]
     n_paused: int
     elapsed_seconds: float

@@ -48,16 +48,17 @@ class Search:
         self._writer = StudyWriter(session, self._coordinators)
         self._proposals = Proposals(self._writer)
         self._dispatcher: Dispatcher[OpenTrial] = Dispatcher(session.pool, session.limits)
-        epochs, parts = self._config.train.epochs, self._config.train.parts_per_epoch
-        rung_epochs = rungs_of(epochs, parts=parts) if self._config.pruner == "asha" else ()
+        n_steps, parts = self._config.train.n_steps, self._config.train.parts_per_epoch
+        rung_epochs = rungs_of(n_steps, parts=parts) if self._config.pruner == "asha" else ()
         rungs = Rungs(rung_epochs, sign(self._config.metric), n_trials=0)
-        self._open = OpenTrials(self._dispatcher, rungs, session.folder, epochs=epochs)
+        self._open = OpenTrials(self._dispatcher, rungs, session.folder, epochs=n_steps)
         self.n_trials = 0
         self._requested: int | str = 0
         self._confirmation = Confirmation.load(session.folder)
         self._deadline: float | None = None
         self._ends_paused = False
         self._started = time.monotonic()
+        self._step = self._config.train.step
         self._ends = TrialEnds(session, self._writer, self._open, self._notify)
 
     def run(
@@ -210,7 +211,7 @@ class Search:
         if not self._ends.write(opened, partial(self._writer.mark, opened, paused=False)):
             return
         self._train(worker, opened, resume=True)
-        self._notify(f"trial {opened.number} goes on after epoch {opened.n_epochs:g}")
+        self._notify(f"trial {opened.number} goes on after {self._step} {opened.n_epochs:g}")
 
     def _ask(self, worker: AnyWorker) -> bool:
         """Ask for a trial and start its training; return whether another trial may be asked for.
@@ -271,7 +272,8 @@ class Search:
         if not optuna_prunes:  # The worker trains while the epoch is written.
             self._write_epoch(opened, epoch)
         self._notify(
-            f"trial {opened.number} epoch {epoch.number:g}: {self._config.metric} {value:.4f}"
+            f"trial {opened.number} {self._step} {epoch.number:g}: {self._config.metric}"
+            f" {value:.4f}"
         )
         self._ends.prune_beyond_promotion()
 
@@ -284,7 +286,7 @@ class Search:
         return False
 
     def _stop_reason(self, opened: OpenTrial, epoch: float, *, prune: bool) -> StopReason | None:
-        is_last = epoch >= self._config.train.epochs
+        is_last = epoch >= self._config.train.n_steps
         if self._session.interrupt.requested and not is_last:
             return StopReason.INTERRUPTED
         if self._time_is_up() and not is_last:
@@ -306,7 +308,7 @@ class Search:
             Progressed(
                 summary=self._writer.summary,
                 n_trials=self.n_trials,
-                epochs=self._config.train.epochs,
+                train=self._config.train,
                 running={opened.number: opened.n_epochs for opened in running},
                 n_paused=len(self._open.paused),
                 elapsed_seconds=now - self._started,

@@ -79,10 +79,9 @@ class Proposals:
             trial_id = claim_trial(writer.study, any_waiting=is_queued)
             storage = storage_of(writer.study)
             storage.set_trial_user_attr(trial_id, "coordinator", writer.coordinators.own)
-            if self._config.train.parts_per_epoch > 1:
-                storage.set_trial_user_attr(
-                    trial_id, "parts_per_epoch", self._config.train.parts_per_epoch
-                )
+            for name in ("parts_per_epoch", "n_folds"):
+                if (n := getattr(self._config.train, name)) > 1:
+                    storage.set_trial_user_attr(trial_id, name, n)
             # QMC has one sequence for the whole study. The other samplers take longer, and draw
             # without the lock, so that another coordinator can ask at the same time.
             opened = self._draw(trial_id, trials) if self._config.sampler == "qmc" else None

@@ -161,11 +161,11 @@ def _reopen(writer: StudyWriter, trial: Trial, frozen: FrozenTrial) -> OpenTrial
     """
     path, n_deaths = writer.folder.checkpoint_path(frozen.number), _n_deaths(writer, frozen)
     can_go_on = path.exists() and writer.has_all_values(frozen)
-    history = checkpoints.read_history(path) if can_go_on else None
-    if history is None or n_deaths >= DEATH_LIMIT:
+    result = checkpoints.read_result(path) if can_go_on else None
+    if result is None or not result.history or n_deaths >= DEATH_LIMIT:
         return None
     parts = writer.config.train.parts_per_epoch
-    steps = {part_at(epoch.number, parts): epoch for epoch in history}
+    steps = {part_at(epoch.number, parts): epoch for epoch in result.history}
     for step, epoch in steps.items():
         if step not in frozen.intermediate_values:
             set_intermediate_value(trial, epoch.metrics[writer.config.metric], step=step)
@@ -178,6 +178,6 @@ def _reopen(writer: StudyWriter, trial: Trial, frozen: FrozenTrial) -> OpenTrial
         set_attributes(trial, {"coordinator": writer.coordinators.own})
     values = from_params(frozen.params, writer.space.hyperparameters)
     reported = frozenset(frozen.intermediate_values) | steps.keys()
-    opened = OpenTrial(trial, values, history, reported)
+    opened = OpenTrial(trial, values, result.history, reported)
     writer.write_history(opened)
     return opened

@@ -96,6 +96,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     limits: Limits | None,
     subscribers: Sequence[Subscriber],
     min_texts: int | None = None,
+    folds: int | str | None = None,
     coordinator: str = FIRST_COORDINATOR,
     keep_going: bool = False,
 ) -> Iterator[Session]:
@@ -117,7 +118,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     # The texts are released, because no worker needs them.
     corpus = prepare_corpus(config, results=results, progress=step)[0]
     release_memory()
-    config = with_parts(config, folder, corpus=corpus, min_texts=min_texts)
+    config = with_parts(config, folder, corpus=corpus, min_texts=min_texts, folds=folds)
     step("starting the workers", 0.0)
     import_late_modules()
     opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)

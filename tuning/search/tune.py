@@ -57,13 +57,15 @@ class Budget:
     """The budget of a call. `n_trials`: a number or `AUTO`. `total_seconds`: duration of the
     study's searches over all calls, in place of `n_trials` and `timeout_seconds`; trials that are
     paused when the time is up are pruned. `min_texts`: minimum number of texts that a trial trains
-    before it is compared with others (`fidelity`).
+    before it is compared with others (`fidelity`). `folds`: number of folds, or `AUTO`
+    (`with_folds`).
     """
 
     n_trials: int | str | None = None
     timeout_seconds: float | None = None
     total_seconds: float | None = None
     min_texts: int | None = None
+    folds: int | str | None = None
 
     def __post_init__(self) -> None:
         n_trials, seconds, min_texts = self.n_trials, self.timeout_seconds, self.min_texts
@@ -73,6 +75,8 @@ class Budget:
             raise ArgumentError(f"timeout_seconds must be more than 0; received {seconds:g}.")
         if min_texts is not None and min_texts < 1:
             raise ArgumentError(f"min_texts must be 1 or more; received {min_texts}.")
+        if min_texts is not None and self.folds not in (None, 1):
+            raise ArgumentError(f"min_texts must be left out with folds; received {min_texts}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +139,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
                 limits=limits,
                 subscribers=subscribers,
                 min_texts=budget.min_texts,
+                folds=budget.folds,
                 coordinator=coordinator,
                 keep_going=failures.keep_going,
             ) as session,

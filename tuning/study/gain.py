@@ -64,30 +64,45 @@ def gain_of(
 ) -> Gain | None:
     """Return None before `MIN_DRAWN` trials that the sampler has drawn have a value. Duplicates do
     not count. A trial that is pruned or paused has its best value so far, which further epochs
-    would not have made worse.
+    would not have made worse. With folds it has the mean of its folds so far, plus the mean change
+    from there to the last fold of the completed trials, because some folds are more difficult.
     """
-    direction, drawn = sign(metric), []
+    direction, drawn, changes = sign(metric), [], _changes_to_the_last_fold(ranked)
     for trial in without_copies(trials):
-        attributes, values = attributes_of(trial), trial.intermediate_values.values()
+        attributes, values = attributes_of(trial), epoch_values(trial)
         if is_named(trial) or "imported" in attributes:
             continue
         if trial.state == TrialState.COMPLETE:
             drawn.append(direction * value_of(trial))
         elif values and (trial.state in ENDED or attributes.get("paused")):
-            drawn.append(max(direction * value for value in values))
+            best = max(direction * value for value in values.values())
+            if "n_folds" in attributes:
+                last = max(values)
+                best = direction * (values[last] + changes.get(last, 0.0))
+            drawn.append(best)
     if not ranked or len(drawn) < MIN_DRAWN:
         return None
     expected = expected_gain(drawn, direction * value_of(ranked[0]), n_more=N_MORE)
     return Gain(expected, len(drawn), _epoch_change(ranked))
 
 
+def _changes_to_the_last_fold(ranked: Sequence[FrozenTrial]) -> dict[float, float]:
+    changes: dict[float, list[float]] = {}
+    for trial in ranked:
+        for fold, value in epoch_values(trial).items():
+            changes.setdefault(fold, []).append(value_of(trial) - value)
+    return {fold: statistics.fmean(of_fold) for fold, of_fold in changes.items()}
+
+
 def _epoch_change(ranked: Sequence[FrozenTrial]) -> float | None:
     """Return the root mean square, over the best trials, of the change from the best epoch to the
-    epoch before or after it, the smaller of the two.
+    epoch before or after it, the smaller of the two. With folds, the change of the mean by the last
+    fold.
     """
     changes = []
     for trial in without_copies(ranked)[:N_BEST]:
-        values, best = epoch_values(trial), attributes_of(trial).get("best_epoch", 0)
+        values, attributes = epoch_values(trial), attributes_of(trial)
+        best = attributes.get("n_folds", attributes.get("best_epoch", 0))
         beside = [epoch for epoch in (best - 1, best + 1) if epoch >= 1 and epoch in values]
         if best in values and beside:
             changes.append(min(abs(values[epoch] - values[best]) for epoch in beside))

@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from tuning.config import MIN_TEXTS, StudyConfig
+from tuning.config import AUTO, AUTO_FOLDS, AUTO_FOLDS_ROWS, MIN_TEXTS, StudyConfig
 from tuning.data.files import Progress
+from tuning.data.redraw import require_folds
+from tuning.data.rows import Redraw
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
-from tuning.errors import ArgumentError, StudyError
+from tuning.errors import ArgumentError, DataError, StudyError
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.contract import Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
@@ -112,18 +114,59 @@ def release_memory() -> None:
     pa.default_memory_pool().release_unused()
 
 
-def with_parts(
-    config: StudyConfig, folder: StudyDir, *, corpus: Corpus, min_texts: int | None
+def with_folds(
+    config: StudyConfig, folder: StudyDir, *, corpus: Corpus, folds: int | str | None
 ) -> StudyConfig:
-    """Return the configuration of a call with the number of parts of an epoch, which is computed
-    from `min_texts`, else taken from the existing study, else computed from `config.MIN_TEXTS`.
-    An existing study evaluates fitted models and splits rows again as before.
+    """Return the configuration of a call with the number of folds of each trial. `AUTO` is the
+    existing study's own number; for a new study it is `AUTO_FOLDS` if the data have fewer than
+    `AUTO_FOLDS_ROWS` rows that are not test, and these rows can be drawn and divided.
+
+    Raises:
+        ArgumentError: the validation split, which folds take the place of, was given.
+        DataError: the rows can't be divided into so many folds.
     """
+    is_auto, is_new = folds == AUTO, not folder.config_path.exists()
+    is_large = corpus.card.n_not_test >= AUTO_FOLDS_ROWS
+    if folds is None or (is_auto and (is_large or not is_new)):
+        return config
+    redraw = Redraw(seed=config.seed, n_folds=AUTO_FOLDS if is_auto else int(folds))
+    try:
+        if redraw.n_folds > 1 and not corpus.card.draws_validation:
+            raise ArgumentError(
+                f"folds must be left out where the validation split is given; received {folds}."
+            )
+        new = replace(config, train=replace(config.train, n_folds=redraw.n_folds))
+        if redraw.n_folds > 1 and is_new:
+            require_folds(corpus.rows, redraw)
+    except (ArgumentError, DataError) as error:
+        if not is_auto:
+            raise
+        logger.info("one split in the place of folds: %s", error)
+        return config
+    return new
+
+
+def with_parts(
+    config: StudyConfig,
+    folder: StudyDir,
+    *,
+    corpus: Corpus,
+    min_texts: int | None,
+    folds: int | str | None = None,
+) -> StudyConfig:
+    """Return the configuration of a call with the number of its folds (`with_folds`) and of the
+    parts of an epoch, which is computed from `min_texts`, else taken from the existing study, else
+    computed from `config.MIN_TEXTS`; with folds it is 1. An existing study evaluates fitted models
+    and splits rows again as before.
+    """
+    config = with_folds(config, folder, corpus=corpus, folds=folds)
     known = read_record(folder).config if folder.config_path.exists() else None
     resplit = config.resplit if known else resplits(config.resplit, config, corpus)
     if known and resplit in (None, bool(known.resplit)):
         resplit = known.resplit
-    if min_texts is None and known:
+    if min_texts is None and config.train.n_folds > 1:
+        parts = 1
+    elif min_texts is None and known:
         parts = known.train.parts_per_epoch
     else:
         n_texts = corpus.card.n_rows["train"]

@@ -282,11 +282,11 @@ def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
 
 
 def make_pruner(name: str, train: TrainConfig) -> optuna.pruners.BasePruner:
-    """Return Optuna's pruner by name. One part of an epoch is one unit of its resource. ASHA is
-    implemented in `search.asha`, so the pruner for "asha" prunes nothing.
+    """Return Optuna's pruner by name. One part of an epoch, or a fold, is one unit of its resource.
+    ASHA is implemented in `search.asha`, so the pruner for "asha" prunes nothing.
     """
     if name == "hyperband":
-        n_parts = part_at(train.epochs, train.parts_per_epoch)
+        n_parts = part_at(train.n_steps, train.parts_per_epoch)
         return optuna.pruners.HyperbandPruner(
             min_resource=1, max_resource=n_parts, reduction_factor=3
         )

@@ -25,6 +25,7 @@ from tuning.study.trials import (
     is_over_limit,
     rank,
     seconds_of,
+    step_of,
     was_trained,
 )
 
@@ -44,6 +45,15 @@ class Summary:
         """The number of trials by the name of their state, in lower case."""
         states = Counter(t.state for t in self.trials)
         return {state.name.lower(): states.get(state, 0) for state in TrialState}
+
+    @property
+    def step(self) -> str:
+        """What the trials report a value after: "epoch" or "fold"."""
+        return "fold" if any(step_of(trial) == "fold" for trial in self.trials) else "epoch"
+
+    @property
+    def evaluated_on(self) -> str:
+        return "the validation split" if self.step == "epoch" else "the folds"
 
     @property
     def n_finished(self) -> int:

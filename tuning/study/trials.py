@@ -44,6 +44,8 @@ class TrialAttributes(TypedDict, total=False):
         linear_ngrams: whether the n-grams of the starting point are those of the linear model.
         parts_per_epoch: number of parts of an epoch. A step of Optuna's intermediate values is one
             part; without the attribute a step is an epoch. Step 0 is before the training.
+        n_folds: number of folds of the study. A step is then a fold, and `n_epochs` and
+            `furthest_epoch` count folds.
         coordinator: name of the coordinator that asked for the trial.
         retry_of: number of the failed trial whose values the trial has.
         n_lost: number of earlier trials with these values whose worker was lost.
@@ -74,6 +76,7 @@ class TrialAttributes(TypedDict, total=False):
     starting_point: int
     linear_ngrams: bool
     parts_per_epoch: int
+    n_folds: int
     coordinator: str
     retry_of: int
     n_lost: int
@@ -108,11 +111,14 @@ def busy_seconds(seconds: Mapping[str, float]) -> float:
 
 def expected_seconds(trial: FrozenTrial, epochs: float) -> float:
     """Return the busy seconds that a training of a trial's configuration for a number of epochs is
-    expected to take; 0 for a trial without times. The training ends with a whole evaluation.
+    expected to take; 0 for a trial without times. The training ends with a whole evaluation. With
+    folds, all folds are trained, each as the trial's own folds.
     """
     seconds, n_epochs = seconds_of(trial), attributes_of(trial).get("n_epochs", 0)
     if not seconds or not n_epochs:
         return 0.0
+    if n_folds := attributes_of(trial).get("n_folds"):
+        return busy_seconds(seconds) * n_folds / n_epochs
     training = seconds.get("train", 0.0) * epochs / n_epochs
     evaluations = seconds.get("evaluate", 0.0) * max(epochs, 1) / n_epochs
     fixed = busy_seconds(seconds) - seconds.get("train", 0.0) - seconds.get("evaluate", 0.0)
@@ -146,10 +152,15 @@ def without_copies(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def epoch_values(trial: FrozenTrial) -> dict[float, float]:
-    """Return number of epochs → metric, for each evaluated epoch."""
+    """Return number of epochs, or of folds, → metric, for each evaluated epoch or trained fold."""
     parts = attributes_of(trial).get("parts_per_epoch", 1)
     steps = sorted(trial.intermediate_values)
     return {epochs_at(step, parts): trial.intermediate_values[step] for step in steps}
+
+
+def step_of(trial: FrozenTrial) -> str:
+    """Return what a trial reports a value after."""
+    return "fold" if "n_folds" in attributes_of(trial) else "epoch"
 
 
 def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:

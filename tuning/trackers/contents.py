@@ -40,8 +40,8 @@ NUMBERS = ("n_parameters", "latency_ms", "peak_memory_mb", "n_tokens", "n_epochs
 @dataclass(frozen=True, kw_only=True)
 class TrackedEpoch:
     """The metrics after an epoch of a trial, by Keras' log names, with the number of epochs as
-    "epoch". `step` counts epochs, or parts of an epoch on a large data set, and is 0 before the
-    training; `seconds` runs from the start of the training.
+    "epoch". `step` counts epochs, parts of an epoch on a large data set, or folds, and is 0 before
+    the training; `seconds` runs from the start of the training.
     """
 
     step: int

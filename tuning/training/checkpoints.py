@@ -5,6 +5,7 @@ optimizer, the random states and the result so far. Also the files of trained mo
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tuning.documents import structure, unstructure
+from tuning.errors import StorageError
 from tuning.evaluation.predictions import DAMAGED, write_arrays
 from tuning.targets.target import Array
-from tuning.training.result import Epoch, FitResult
+from tuning.training.result import FitResult
 from tuning.training.vocabularies import assign_lookups, lookup_state
 
 if TYPE_CHECKING:
     import keras
+
+logger = logging.getLogger(__name__)
 
 # Keras' name of its global random state, and the name of the array in a checkpoint.
 GLOBAL_SEED = "global_seed_generator"
@@ -30,6 +34,21 @@ def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
     """Write a checkpoint with the arrays of `state_of`, either whole or not at all."""
     result_json = np.frombuffer(json.dumps(unstructure(result)).encode(), dtype=np.uint8)
     write_arrays(path, {RESULT: result_json, **state})
+
+
+def keep(path: str | None, state: Mapping[str, Array], result: FitResult) -> bool:
+    """Save the checkpoint of a paused training, and return whether the training can be resumed.
+
+    If the disk has no space for the checkpoint, the training stops, and the study goes on.
+    """
+    if path is None:
+        return False
+    try:
+        save(Path(path), state, result)
+    except StorageError as error:
+        logger.warning("The training was stopped instead of paused: %s", error)
+        return False
+    return True
 
 
 def load(path: Path, model: keras.Model) -> FitResult:
@@ -78,11 +97,11 @@ def _assign(saved: Any, variables: list[keras.Variable], *, path: Path) -> None:
         variable.assign(saved[f"{number:03d}"])
 
 
-def read_history(path: Path) -> list[Epoch] | None:
-    """Return the epochs before a checkpoint; None if the file is missing or no checkpoint."""
+def read_result(path: Path) -> FitResult | None:
+    """Return the result before a checkpoint; None if the file is missing or no checkpoint."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            return structure(json.loads(saved[RESULT].tobytes()), FitResult).history or None
+            return structure(json.loads(saved[RESULT].tobytes()), FitResult)
     except DAMAGED:
         return None
 

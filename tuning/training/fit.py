@@ -112,7 +112,8 @@ def fit(
         _complete(built, train_split, timings)
         with _infeasible_errors():  # A file of the state needs memory of the size of the state.
             if built.result.paused:
-                built.result.paused = _save_checkpoint(built, callback.state)
+                path = None if has_own_fit(built.hypermodel) else job.checkpoint
+                built.result.paused = checkpoints.keep(path, callback.state, built.result)
             if job.weights:
                 checkpoints.save_trained(Path(job.weights), built.model)
             if job.predictions and validation_split:
@@ -163,34 +164,22 @@ def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
     result.peak_memory_mb = max(result.peak_memory_mb, peak_memory_mb())
 
 
-def _save_checkpoint(built: BuiltModel, state: dict[str, Array]) -> bool:
-    """Save the checkpoint of a paused training, and return whether the training can be resumed.
-
-    If the disk has no space for the checkpoint, the training stops, and the study goes on.
-    """
-    if built.job.checkpoint is None or has_own_fit(built.hypermodel):
-        return False
-    try:
-        checkpoints.save(Path(built.job.checkpoint), state, built.result)
-    except StorageError as error:
-        logger.warning("The training was stopped instead of paused: %s", error)
-        return False
-    return True
-
-
 def _save_predictions(
     built: BuiltModel, validation: EncodedSplit, probabilities: Array | None
 ) -> None:
     """Save the probabilities of the last evaluation. A hypermodel's own `fit` may have changed the
     weights since, so its model predicts again.
-
-    If the disk has no space, the probabilities are not kept.
     """
     if probabilities is None or has_own_fit(built.hypermodel):
         predict = prediction.Predictor(built.model, built.form.to_probabilities)
         probabilities = predict(validation.view, target=built.job.target)
+    keep_probabilities(Path(built.job.predictions or ""), probabilities)
+
+
+def keep_probabilities(path: Path, probabilities: Array) -> None:
+    """Write probabilities, unless the disk has no space for them."""
     try:
-        write_probabilities(Path(built.job.predictions or ""), probabilities)
+        write_probabilities(path, probabilities)
     except StorageError as error:
         logger.warning("The predictions of a repeat were not kept: %s", error)
 

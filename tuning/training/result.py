@@ -57,10 +57,11 @@ class TrainingJob:
         with_validation: whether to train on the training and the validation split together. In
             that case no epoch is evaluated, and every epoch is trained.
         redraw: how the rows of the training and the validation split are split again; None: the
-            splits as they are.
+            splits as they are. With several folds, the configuration is trained on each of them.
         weights: path of the file in which the trained model's variables are saved.
         predictions: path of the file in which the trained model's probabilities for the validation
-            split are saved.
+            split are saved; with folds, for the rows of both splits, of the model that was trained
+            without the row.
     """
 
     values: Values
@@ -84,7 +85,8 @@ class TrainingJob:
 class Epoch:
     """The result of one epoch. `number` is the number of trained epochs: 0 for a model that `adapt`
     has fitted, and a fraction within the first epoch of a large data set (`fidelity`). `seconds` is
-    the wall time since the previous epoch, with the evaluation.
+    the wall time since the previous epoch, with the evaluation. With folds, an `Epoch` is a fold:
+    `number` is the number of trained folds, and the metrics are their means.
     """
 
     number: float
@@ -107,6 +109,8 @@ class FitResult:
             loss, is replaced until the first whole epoch by that of the next evaluation plus the
             difference of both on the share.
         metrics: all metrics of that epoch, by Keras' log names; that of `best_value` has its value.
+        folds: the best epoch of each trained fold. `best_epoch` is then the rounded mean of their
+            numbers, `best_value` and `metrics` are means, and the totals are of all folds.
         stopped: whether the coordinator stopped or paused the training.
         paused: whether a checkpoint of the training was saved, from which it can be resumed.
         latency_ms: latency of a single review; None if it was not measured.
@@ -123,6 +127,7 @@ class FitResult:
     best_epoch: float = 0
     best_value: float = math.nan
     metrics: dict[str, float] = field(default_factory=dict)
+    folds: list[Epoch] = field(default_factory=list)
     stopped: bool = False
     paused: bool = False
     n_parameters: int = 0

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from tuning.config import StudyConfig
+from tuning.data.rows import Redraw
 from tuning.documents import prefixed, structure, unstructure
 from tuning.inputs.corpus import Corpus
 from tuning.outcomes import FailureReason
@@ -115,6 +116,7 @@ def decode(data: bytes) -> Message:
 def train_request(
     config: StudyConfig, values: Values, *, space: SearchSpace, space_path: Path, corpus: Corpus
 ) -> Train:
+    n_folds = config.train.n_folds
     job = TrainingJob(
         values=values,
         target=corpus.target,
@@ -122,5 +124,6 @@ def train_request(
         seed=config.seed,
         metric=config.metric,
         known=tuple(item.name for item in space.hyperparameters),
+        redraw=Redraw(seed=config.seed, n_folds=n_folds) if n_folds > 1 else None,
     )
     return Train(str(space_path), str(corpus.folder.absolute()), job)

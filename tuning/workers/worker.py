@@ -213,20 +213,28 @@ class _WorkerState:
         job = message.job
         train, validation, rows = self._open(message.corpus)
         train, validation = narrowed(train, job.values), narrowed(validation, job.values)
-        if job.redraw:
-            from tuning.data.redraw import redrawn  # It imports pandas.
-
-            share = len(validation.labels) / len(rows.texts)
-            new = redrawn(rows, job.redraw, validation_share=share)
-            train, validation = resplit(train, validation, new)
+        hypermodel = self._load(message.space_path)
+        options: Any = {"on_epoch": self._on_epoch, "idle_seconds": idle_seconds}
         try:
+            if job.redraw and job.redraw.n_folds > 1:
+                from tuning.training.folds import fit_folds  # It imports pandas.
+
+                result = fit_folds(
+                    hypermodel, job, train=train, validation=validation, rows=rows, **options
+                )
+                return TrainingEnded(result)
+            if job.redraw:
+                from tuning.data.redraw import redrawn  # It imports pandas.
+
+                share = len(validation.labels) / len(rows.texts)
+                new = redrawn(rows, job.redraw, validation_share=share)
+                train, validation = resplit(train, validation, new)
             _, result = fit.fit(
-                self._load(message.space_path),
+                hypermodel,
                 job,
                 train=train + validation if job.with_validation else train,
                 validation=None if job.with_validation else validation,
-                on_epoch=self._on_epoch,
-                idle_seconds=idle_seconds,
+                **options,
             )
         except OverLimit as error:
             return ModelRefused(error.result)

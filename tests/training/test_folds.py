@@ -1,0 +1,139 @@
+"""A training on folds: its result is the mean of as many trainings, also after a pause."""
+
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.numbered import TWO
+from tests.training.test_fit import TRAIN, VALIDATION, VALUES, Hyper, mean
+from tuning.config import TrainConfig
+from tuning.data.redraw import redrawn
+from tuning.data.rows import Redraw, Rows
+from tuning.evaluation.predictions import read_probabilities
+from tuning.inputs.contract import resplit
+from tuning.training.fit import fit
+from tuning.training.folds import fit_folds
+from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
+
+N, N_FOLDS = len(TRAIN.labels) + len(VALIDATION.labels), 3
+LABELS = np.concatenate([TRAIN.labels, VALIDATION.labels])
+ROWS = Rows(np.arange(N), LABELS, groups=np.arange(N) // 4)
+REDRAW = Redraw(seed=7, n_folds=N_FOLDS)
+JOB = TrainingJob(
+    values=VALUES,
+    target=TWO,
+    train=TrainConfig(epochs=4, batch_size=16, patience=2),
+    seed=3,
+    redraw=REDRAW,
+)
+MODEL = Hyper(lambda hp: mean(rate=10.0))
+
+
+def train(
+    answer: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
+    *,
+    rows: Rows = ROWS,
+    **changes: Any,
+) -> FitResult:
+    return fit_folds(
+        MODEL,
+        replace(JOB, **changes),
+        train=TRAIN,
+        validation=VALIDATION,
+        rows=rows,
+        on_epoch=answer,
+    )
+
+
+def single(fold: int, **changes: Any) -> tuple[FitResult, np.ndarray]:
+    """Return the result of a training on one fold, and the rows that it evaluates."""
+    places = redrawn(ROWS, replace(REDRAW, fold=fold), validation_share=0.2)
+    of_train, of_validation = resplit(TRAIN, VALIDATION, places)
+    job = replace(JOB, redraw=None, **changes)
+    return fit(MODEL, job, train=of_train, validation=of_validation)[1], places[1]
+
+
+def test_result_is_the_mean_of_as_many_trainings_on_the_redrawn_rows() -> None:
+    reported: list[Epoch] = []
+    result = train(lambda epoch: [reported.append(epoch), Answer.GO_ON][1])
+    folds = [single(fold)[0] for fold in range(N_FOLDS)]
+    assert len({fold.best_epoch for fold in folds}) > 1  # the means would be equal otherwise
+    assert result.best_value == statistics.fmean(fold.best_value for fold in folds)
+    assert result.metrics["val_loss"] == statistics.fmean(f.metrics["val_loss"] for f in folds)
+    assert result.best_epoch == round(statistics.fmean(fold.best_epoch for fold in folds))
+    assert (result.history, result.n_epochs) == (reported, N_FOLDS)
+    assert [epoch.number for epoch in reported] == [1, 2, 3]
+    assert reported[0].metrics == folds[0].metrics
+    assert result.n_tokens == sum(fold.n_tokens for fold in folds)
+    assert (result.stopped, result.paused) == (False, False)
+
+
+def test_exact_number_of_epochs_has_the_values_of_the_last_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "repeat.npz"
+    result = train(n_epochs=3, predictions=str(path))
+    probabilities = read_probabilities(path)
+    assert probabilities is not None
+    assert result.best_epoch == 3
+    folds = []
+    for fold in range(N_FOLDS):
+        kept = tmp_path / f"{fold}.npz"
+        own, places = single(fold, n_epochs=3, predictions=str(kept))
+        folds.append(own.history[-1].metrics["val_accuracy"])
+        np.testing.assert_array_equal(probabilities[places], read_probabilities(kept))
+    assert result.history[-1].metrics["val_accuracy"] == statistics.fmean(folds)
+
+
+def test_rows_that_no_fold_evaluates_have_no_probabilities(tmp_path: Path) -> None:
+    path = tmp_path / "repeat.npz"
+    train(rows=replace(ROWS, groups=None, times=np.arange(N)), predictions=str(path))
+    probabilities = read_probabilities(path)
+    assert probabilities is not None
+    first = math.ceil(N / (N_FOLDS + 1)) - 1
+    assert np.isnan(probabilities[:first]).all()
+    assert np.isfinite(probabilities[first + 1 :]).all()
+
+
+@pytest.mark.parametrize("pauses", [{1}, {2}, {1, 2}, {1, 2, 3}])
+def test_resumed_training_has_the_result_of_one_that_never_paused(
+    pauses: set[int], tmp_path: Path
+) -> None:
+    path = str(tmp_path / "checkpoint.npz")
+    reported: list[Epoch] = []
+
+    def pause(epoch: Epoch) -> Answer:
+        reported.append(epoch)
+        return Answer.PAUSE if epoch.number in pauses else Answer.GO_ON
+
+    result = train(pause, checkpoint=path)
+    while result.paused:
+        result = train(pause, checkpoint=path, resume=True)
+    whole = train()
+
+    def untimed(result: FitResult) -> FitResult:
+        def without(epochs: list[Epoch]) -> list[Epoch]:
+            return [replace(epoch, seconds=0.0) for epoch in epochs]
+
+        return replace(
+            result,
+            history=without(result.history),
+            folds=without(result.folds),
+            seconds={},
+            peak_memory_mb=0.0,
+        )
+
+    assert untimed(result) == untimed(whole)
+    assert [epoch.number for epoch in reported] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("answer", "number"), [(Answer.STOP, 1), (Answer.PAUSE, 2)])
+def test_stopped_training_ends_after_its_fold_and_one_without_a_checkpoint_too(
+    answer: Answer, number: int
+) -> None:
+    result = train(lambda epoch: answer if epoch.number == number else Answer.GO_ON)
+    assert (result.n_epochs, result.stopped, result.paused) == (number, True, False)

@@ -1,0 +1,56 @@
+"""Labels to check: the rows whose label the models of the folds contradict most surely."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tuning.config import SPLITS
+from tuning.errors import DataError
+from tuning.evaluation.predictions import read_probabilities
+from tuning.study.handle import StudyHandle
+from tuning.study.prepare import prepare_corpus
+
+N_LABELS = 20
+
+
+def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
+    """Return rows whose label is not the decision of the mean over the repeats of the best
+    configuration, with the least probable label first; None if no repeat has kept probabilities of
+    folds, or if the data, which are read again, have moved.
+
+    The columns are label, predicted, probability (of the label) and text. The number is that of the
+    rows of all folds whose label would be at most as probable as that of the last row, if the
+    labels were drawn from the probabilities.
+    """
+    confirmation, best, config = study.confirmation, study.best, study.config
+    if config.train.n_folds == 1 or confirmation is None or best is None:
+        return None
+    try:
+        _, splits = prepare_corpus(config, results=study.results)
+        splits.require_fingerprint(study.record.data_fingerprint)
+    except DataError:
+        return None
+    target = splits.target
+    frame = pd.concat([splits.frames[name] for name in SPLITS[:2]], ignore_index=True)
+    number, is_resplit = best.trial.number, confirmation.is_resplit
+    paths = [study.folder.repeat_path(number, s, is_resplit=is_resplit) for s in confirmation.seeds]
+    shape = len(frame), target.width
+    kept = [p for p in map(read_probabilities, paths) if p is not None and p.shape == shape]
+    if not kept or not target.has_probabilities:
+        return None
+    mean = np.mean(kept, axis=0, dtype=np.float64)
+    mean /= mean.sum(axis=1, keepdims=True)
+    labels, decided = frame["label"].to_numpy(), target.decide(mean)
+    of_label = mean[np.arange(len(frame)), labels]
+    order = np.argsort(of_label, kind="stable")
+    order = order[(decided != labels)[order] & np.isfinite(of_label[order])][:N_LABELS]
+    rows = pd.DataFrame(
+        {
+            "label": target.labels_of(labels[order]),
+            "predicted": target.labels_of(decided[order]),
+            "probability": of_label[order].round(4),
+            "text": frame["text"].to_numpy()[order],
+        }
+    )
+    return rows, float(mean[mean <= of_label[order].max(initial=0.0)].sum())

@@ -1,0 +1,118 @@
+"""The training of one configuration on several folds, one after the other. Each fold is trained as
+a training on one split is, from its seed to its best epoch, and its result is that of its best
+epoch. The result of the configuration is the mean over the folds.
+
+The coordinator gets the mean over the folds so far after each fold, and may pause the training
+there. The checkpoint contains no weights, because each fold begins with new ones.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras_tuner
+import numpy as np
+
+from tuning.data.redraw import redrawn
+from tuning.data.rows import Rows
+from tuning.evaluation.predictions import read_probabilities
+from tuning.inputs.contract import LabeledTexts, resplit
+from tuning.targets.target import Array
+from tuning.training import checkpoints
+from tuning.training.fit import fit, keep_probabilities
+from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
+
+
+def fit_folds(
+    hypermodel: keras_tuner.HyperModel,
+    job: TrainingJob,
+    *,
+    train: LabeledTexts,
+    validation: LabeledTexts,
+    rows: Rows,
+    on_epoch: Callable[[Epoch], Answer],
+    idle_seconds: float = 0.0,
+) -> FitResult:
+    """Train one configuration on the folds of the rows of both splits, from the first fold or from
+    the fold after the checkpoint. `on_epoch` is called after each fold.
+    """
+    redraw = job.redraw
+    assert redraw is not None  # for mypy: the caller has read it
+    result = checkpoints.read_result(Path(job.checkpoint or "")) if job.resume else None
+    result = result or FitResult()
+    probabilities: Array | None = None
+    for fold in range(len(result.folds), redraw.n_folds):
+        started = time.perf_counter()
+        places = redrawn(rows, replace(redraw, fold=fold), validation_share=0.0)
+        of_train, of_validation = resplit(train, validation, places)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "predictions.npz"
+            own_job = replace(
+                job,
+                checkpoint=None,
+                resume=False,
+                predictions=str(path) if job.predictions else None,
+                # The size and the latency of the model do not depend on the fold.
+                limits={} if fold else job.limits,
+                measure_latency=job.measure_latency and not fold,
+            )
+            # The model is not kept while the next fold is trained.
+            own = fit(
+                hypermodel,
+                own_job,
+                train=of_train,
+                validation=of_validation,
+                idle_seconds=idle_seconds,
+            )[1]
+            kept = read_probabilities(path)
+        if kept is not None:
+            if probabilities is None:
+                probabilities = np.full((len(rows.texts), kept.shape[1]), np.nan, kept.dtype)
+            probabilities[places[1]] = kept
+        result = _with_fold(result, own, job, seconds=time.perf_counter() - started)
+        asked = time.perf_counter()
+        answer, is_over = on_epoch(result.history[-1]), len(result.folds) == redraw.n_folds
+        idle_seconds = time.perf_counter() - asked
+        result.stopped = answer is not Answer.GO_ON and not is_over
+        if result.stopped:
+            is_paused = answer is Answer.PAUSE
+            result.paused = is_paused and checkpoints.keep(job.checkpoint, {}, result)
+            break
+    if job.predictions and probabilities is not None:
+        keep_probabilities(Path(job.predictions), probabilities)
+    return result
+
+
+def _with_fold(result: FitResult, own: FitResult, job: TrainingJob, *, seconds: float) -> FitResult:
+    """Return the result with one more fold. A training for an exact number of epochs has the value
+    of its last epoch, as the repeats of a confirmation have.
+    """
+    best = own.history[-1]
+    if job.n_epochs is None:
+        best = replace(best, number=own.best_epoch, metrics=own.metrics)
+    folds = [*result.folds, best]
+    metrics = {
+        name: statistics.fmean(epoch.metrics[name] for epoch in folds)
+        for name in best.metrics
+        if all(name in epoch.metrics for epoch in folds)
+    }
+    phases = Counter(result.seconds)
+    phases.update(own.seconds)
+    return replace(
+        own,
+        history=[*result.history, Epoch(len(folds), metrics, seconds)],
+        best_epoch=round(statistics.fmean(epoch.number for epoch in folds)),
+        best_value=metrics[job.metric],
+        metrics=metrics,
+        folds=folds,
+        latency_ms=own.latency_ms if result.latency_ms is None else result.latency_ms,
+        n_tokens=result.n_tokens + own.n_tokens,
+        seconds=dict(phases),
+        peak_memory_mb=max(result.peak_memory_mb, own.peak_memory_mb),
+    )
