@@ -2,16 +2,21 @@
 writes, the old file is unchanged.
 """
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuning.errors import StorageError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SCHEMA_VERSION = 1
 
@@ -51,6 +56,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays as a file of NumPy's format `.npz`."""
+    import numpy as np  # Most commands do not need it.
+
+    buffer = io.BytesIO()
+    # Not with `allow_pickle=False`, which NumPy before 2.2 writes as an array.
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # an array of this name
+    write_bytes(path, buffer.getvalue())
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -149,3 +149,24 @@ def test_label_that_is_no_value_is_refused(label: object) -> None:
     frame = pd.DataFrame({"text": ["good", "bad"], "label": [label, label]})
     with pytest.raises(DataError, match="'label' must have one label a text; it has"):
         frame_of(frame)
+
+
+def test_columns_that_split_the_rows_are_part_of_the_name_and_are_kept(tmp_path: Path) -> None:
+    """Another column of groups makes another file, so that it does not change a study's data."""
+    frame = make_reviews()
+    first = frame.assign(url=[f"{'x' * 150}{row % 20}" for row in range(len(frame))])
+    second = frame.assign(url=first["url"].iloc[::-1].to_numpy())
+    paths = {
+        Path(source_of(Data(each, group_column="url")).write(StudyDir(tmp_path / "s"))["data"])
+        for each in (first, second, first.copy())
+    }
+    assert len(paths) == 2
+    groups = load_reviews(DataConfig(data=str(sorted(paths)[0]), group_column="url"))
+    assert groups.frame["group"].nunique() == 20
+    without = source_of(Data(first)).write(StudyDir(tmp_path / "s"))["data"]
+    assert without == str(frame_of(frame).write(StudyDir(tmp_path / "s")))
+
+
+def test_a_frame_is_no_file_of_a_split() -> None:
+    with pytest.raises(ArgumentError, match=r"\btest must be the path .*split_column"):
+        source_of(Data("reviews.csv", test=make_reviews()))

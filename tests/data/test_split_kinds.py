@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.texts import make_reviews
 from tuning.config import SPLITS, TFDS_SPLIT, DataConfig, StudyConfig
+from tuning.data import group_split
 from tuning.data.redraw import redrawn
 from tuning.data.rows import LEFT_OUT, Parts, Redraw, Rows
 from tuning.data.sources import Reviews
@@ -193,6 +194,29 @@ def test_groups_of_different_sizes_keep_the_shares_of_rows_and_classes() -> None
         assert labels[parts == number].mean() == pytest.approx(labels.mean(), rel=0.1)
 
 
+def test_seeds_give_different_splits_of_few_groups() -> None:
+    rows = Rows(np.arange(1000), np.arange(1000) % 2, groups=np.arange(1000) % 14)
+    drawn = {
+        tuple(redrawn(rows, Redraw(seed=seed), validation_share=0.18)[1]) for seed in range(10)
+    }
+    assert len(drawn) >= 8
+
+
+@pytest.mark.parametrize("share", [0.72, 0.8, 0.95])
+def test_a_group_larger_than_every_part_is_train_alone(share: float) -> None:
+    groups = np.where(np.arange(1000) < share * 1000, 0, np.arange(1000))
+    parts = parts_of(Rows(np.arange(1000), np.arange(1000) % 2, groups), "group", seed=0)
+    rest = 1000 * (1 - share) / 2
+    sizes = [(parts == part).sum() for part in (0, 1, 2)]
+    assert sizes == pytest.approx([1000 * share, rest, rest])
+
+
+def test_spaces_and_missing_values_of_groups() -> None:
+    values = pd.Series(["a", " a ", "A", "", "NaN", "null", "b"], dtype="str")
+    numbers = group_split.numbers(values)
+    assert numbers[0] == numbers[1] and len({*numbers}) == 6
+
+
 # From columns and files to the data card
 
 
@@ -272,6 +296,16 @@ def test_a_file_is_the_test_split_and_validation_is_drawn(
         assert shops[0].isdisjoint(shops[1])
 
 
+@pytest.mark.parametrize("missing", ["review_body", "star_rating", "shop"])
+def test_a_file_without_a_column_is_refused(tmp_path: Path, missing: str) -> None:
+    path = write_reviews(tmp_path, shop=["a"] * 120)
+    other = tmp_path / "other.csv"
+    pd.read_csv(path).drop(columns=missing).to_csv(other, index=False)
+    config = DataConfig(data=path, test=str(other), group_column="shop")
+    with pytest.raises(DataError, match=rf"test must have .*other\.csv lacks '{missing}'"):
+        prepared(tmp_path, config)
+
+
 def test_a_tfds_data_set_keeps_its_own_test_split() -> None:
     new = DataConfig(data="tfds:imdb_reviews").with_own_splits()
     assert new.split_column == TFDS_SPLIT
@@ -317,6 +351,11 @@ def reviews_of(values: list[str], role: str = "split") -> Reviews:
         ("time", [*map(str, range(98)), "soon", ""], "numbers; 2 of 100 rows .* first 'soon'"),
         ("split", ["train"] * 90 + ["held out"] * 10, "10 of 100 rows .* the first 'held out'"),
         ("split", ["test"] * 50 + ["dev"] * 50, "rows with the value train; none has"),
+        (
+            "split",
+            ["train" if n % 2 or n == 0 else "test" for n in range(100)],
+            "enough different texts of each class for 2 parts",
+        ),
         ("split", ["train"] * 100, "the test or the validation; it has train alone"),
         (
             "split",

@@ -179,9 +179,11 @@ def test_a_corpus_of_an_earlier_version_gets_the_rows_of_its_splits(
 ) -> None:
     splits = splits_of(["a b", "A b!", "c"], ["d", "c"], ["e"])
     corpus = build_corpus(tmp_path / "abc", splits)
-    (corpus.folder / "rows.npz").unlink()
-    texts = tokenized(monkeypatch)
-    assert build_corpus(tmp_path / "abc", splits).rows.texts.tolist() == [0, 0, 1, 2, 1]
+    path = corpus.folder / "rows.npz"
+    whole, texts = path.read_bytes(), tokenized(monkeypatch)
+    for damaged in (None, whole[:100]):
+        path.unlink() if damaged is None else path.write_bytes(damaged)
+        assert build_corpus(tmp_path / "abc", splits).rows.texts.tolist() == [0, 0, 1, 2, 1]
     assert texts == []
 
 

@@ -58,9 +58,9 @@ def write_once(folder: StudyDir, name: str, content: bytes) -> Path:
 
 @dataclass(frozen=True)
 class Frame:
-    """Rows of a call from Python as a Parquet file. The file's name is a hash of the texts and the
-    labels: the same rows in the same order give the same name, so a notebook that is run again
-    continues its study.
+    """Rows of a call from Python as a Parquet file. The file's name is a hash of the texts, the
+    labels and the columns that split them: the same rows in the same order give the same name, so a
+    notebook that is run again continues its study.
     """
 
     stem: str
@@ -78,10 +78,15 @@ class Frame:
 
 
 def frame_of(
-    data: pd.DataFrame, *, text_column: str | None = None, label_column: str | None = None
+    data: pd.DataFrame,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    **of_split: str | None,
 ) -> Frame:
     """Return the rows of a data frame. The values of other columns are kept as texts for the
-    reports, except for columns of long values. A column that is None is the first known name.
+    reports, except for columns of long values, unless they split the rows (`of_split`). A column
+    that is None is the first known name.
     """
     from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
     from tuning.data.tables import choose_column
@@ -113,10 +118,18 @@ def frame_of(
             f"The labels in the column {labels!r} must be all texts or all numbers; pyarrow says:"
             f" {error}."
         ) from error
-    others = {name: _as_texts(rows[name]) for name in rows if name not in (texts, labels)}
+    splitting = [str(name) for name in rows if name in of_split.values()]
+    others = {
+        name: _as_texts(rows[name], is_needed=name in splitting)
+        for name in rows
+        if name not in (texts, labels)
+    }
     kept = {str(name): column for name, column in others.items() if column is not None}
     return Frame(
-        content_name("data", _canonical(rows[texts], rows[labels])),
+        content_name(
+            "data",
+            _canonical(rows[texts], rows[labels], *(rows[name].astype(str) for name in splitting)),
+        ),
         _parquet(rows[[texts, labels]].assign(**kept)) if kept else content,
     )
 
@@ -134,18 +147,17 @@ def _encodable(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.map(lambda value: utf8(value) if isinstance(value, str) else value)
 
 
-def _canonical(texts: pd.Series[Any], labels: pd.Series[Any]) -> bytes:
-    """Return texts and labels in a form that does not depend on their dtypes and on the versions of
-    pandas and Parquet: 1, 1.0 and True are one label.
+def _canonical(texts: pd.Series[Any], labels: pd.Series[Any], *others: pd.Series[Any]) -> bytes:
+    """Return columns in a form that does not depend on their dtypes and on the versions of pandas
+    and Parquet: the labels 1, 1.0 and True are one label.
     """
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(labels):
         labels = labels.astype(float)
-    columns = [
-        column.astype(object).where(column.notna(), None).to_list() for column in (texts, labels)
-    ]
-    return json.dumps([texts.name, labels.name, *columns], default=str).encode()
+    every = (texts, labels, *others)
+    columns = [column.astype(object).where(column.notna(), None).to_list() for column in every]
+    return json.dumps([*(column.name for column in every), *columns], default=str).encode()
 
 
 def _parquet(rows: pd.DataFrame) -> bytes:
@@ -154,10 +166,12 @@ def _parquet(rows: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _as_texts(column: pd.Series[Any] | pd.DataFrame) -> pd.Series[str] | None:
+def _as_texts(
+    column: pd.Series[Any] | pd.DataFrame, *, is_needed: bool = False
+) -> pd.Series[str] | None:
     """Return the values of a column as texts, with None where a value is missing; None for a column
-    of long values, or whose name is not unique or has a dot, which means a nested column in
-    Parquet.
+    of long values that is not needed, or whose name is not unique or has a dot, which means a
+    nested column in Parquet.
     """
     import pandas as pd
 
@@ -165,7 +179,7 @@ def _as_texts(column: pd.Series[Any] | pd.DataFrame) -> pd.Series[str] | None:
         return None
     values = column.astype(object).where(column.notna(), None)
     texts = values.map(lambda value: None if value is None else utf8(str(value)))
-    return texts if texts.str.len().mean() <= MAX_MEAN_LENGTH else None
+    return texts if is_needed or texts.str.len().mean() <= MAX_MEAN_LENGTH else None
 
 
 def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) -> pd.DataFrame:
@@ -225,6 +239,12 @@ def source_of(data: Any) -> Source:
         for name in ("text_column", "label_column", "group_column", "time_column", "split_column")
     }
     files = {name: getattr(data, name) for name in SPLITS[1:]}
+    for name, path in files.items():
+        if path is not None and not isinstance(path, str | Path):
+            raise ArgumentError(
+                f"{name} must be the path of a file; received a {type(path).__name__}. Put all rows"
+                " into one data frame, and name their splits in a column (split_column)."
+            )
     settings = given(
         **columns,
         **{name: None if path is None else str(path) for name, path in files.items()},
@@ -250,9 +270,7 @@ def _frame_of_call(data: Data, columns: Mapping[str, str | None]) -> Frame | Non
     if data.texts is None and data.labels is None:
         if not isinstance(data.data, pd.DataFrame):
             return None
-        return frame_of(
-            data.data, text_column=columns["text_column"], label_column=columns["label_column"]
-        )
+        return frame_of(data.data, **columns)
     if data.data is not None or any(columns.values()):
         raise ArgumentError(
             "texts and labels must come without data and columns; received both. Give either."

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tuning.data.rows import Parts, Rows
+from tuning.errors import DataError
 
 IS_ORDERED = False
 SENTENCE = "The splits are stratified, and no text is in two of them."
@@ -24,12 +25,18 @@ def draw(rows: Rows, shares: Sequence[float], *, seed: int) -> Parts:
             part_of[members] = number
         return part_of[numbers]
     for number in range(len(shares) - 1):
-        members, rest = train_test_split(
-            rest,
-            train_size=shares[number] / sum(shares[number:]),
-            stratify=strata[rest],
-            random_state=seed,
-        )
+        try:
+            members, rest = train_test_split(
+                rest,
+                train_size=shares[number] / sum(shares[number:]),
+                stratify=strata[rest],
+                random_state=seed,
+            )
+        except ValueError as error:
+            raise DataError(
+                f"The rows that are split must have enough different texts of each class for"
+                f" {len(shares)} parts; scikit-learn says: {error}"
+            ) from error
         part_of[members] = number
     part_of[rest] = len(shares) - 1
     return part_of[numbers]

@@ -103,8 +103,20 @@ def _read_all(config: DataConfig, progress: Progress | None) -> Table:
     table = _read(config, config.data, progress)
     if not config.files:
         return table
+    columns = [
+        _column(table, config.text_column, TEXT_COLUMNS, "text"),
+        _column(table, config.label_column, LABEL_COLUMNS, "label"),
+        *(
+            named_column(table.frame.columns, c, f"{role}_column")
+            for role, c in config.roles.items()
+        ),
+    ]
     of_split = {SPLITS[0]: table}
-    of_split |= {name: _read(config, path, progress) for name, path in config.files.items()}
+    for name, path in config.files.items():
+        of_split[name] = _read(config, path, progress)
+        for column in columns:
+            if column not in of_split[name].frame:
+                raise DataError(f"{name} must have the columns of data; {path} lacks {column!r}.")
     return Table(
         pd.concat(
             [t.frame.assign(**{FILE: name}) for name, t in of_split.items()],

@@ -21,6 +21,7 @@ def ranks(values: pd.Series) -> Numbers:
     Raises:
         DataError: a value is neither.
     """
+    values = values.str.strip()
     as_numbers = pd.to_numeric(values, errors="coerce")
     as_dates = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
     times = min(as_numbers, as_dates, key=lambda read: read.isna().sum())
@@ -29,6 +30,7 @@ def ranks(values: pd.Series) -> Numbers:
         raise DataError(
             "time_column must have dates such as 2026-11-29, or numbers;"
             f" {len(wrong):,} of {len(values):,} rows have others, the first {wrong.iloc[0]!r}."
+            " Correct these rows, or leave them out."
         )
     return pd.factorize(times, sort=True)[0].astype(np.int64)
 

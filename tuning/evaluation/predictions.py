@@ -6,18 +6,16 @@ test split. A confirmation writes those of each repeat for the validation split,
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tuning.atomic_io import write_bytes
+from tuning.atomic_io import write_arrays
 from tuning.data.splits import SplitReviews
 from tuning.targets.target import Array, Labels, Target
 from tuning.text import visible
@@ -175,13 +173,6 @@ def write_probabilities(path: Path, probabilities: Array) -> None:
     Those of rows that no fold predicts, because they are the first in time, are NaN.
     """
     write_arrays(path, {PROBABILITIES: probabilities.astype(np.float32)})
-
-
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays as a file of NumPy's format `.npz`, either whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
 
 
 def read_probabilities(path: Path) -> Array | None:

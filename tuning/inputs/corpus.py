@@ -6,8 +6,8 @@ adapted to the training texts. A trial cuts them to its `vocab_size`, because a 
 is a prefix of a larger one. No TensorFlow runs.
 """
 
-import io
 import logging
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tuning.atomic_io import write_bytes
+from tuning.atomic_io import write_arrays
 from tuning.config import SPLITS, given
 from tuning.data.files import Progress
 from tuning.data.folders import locked, rebuilt
@@ -89,7 +89,10 @@ class Corpus:
     @property
     def rows(self) -> Rows:
         """The rows of the training and then the validation split."""
-        with np.load(self.folder / ROWS_NAME, allow_pickle=False) as stored:
+        with (
+            (self.folder / ROWS_NAME).open("rb") as file,
+            np.load(file, allow_pickle=False) as stored,
+        ):
             return Rows(**stored)
 
     @property
@@ -155,10 +158,8 @@ def build_corpus(
         if not is_whole(folder, splits):
             with rebuilt(folder) as temporary:
                 _write_corpus(temporary, splits, n_threads, chunk_bytes, progress)
-        if not (folder / ROWS_NAME).exists():  # Earlier versions did not write it.
-            buffer = io.BytesIO()
-            np.savez(buffer, allow_pickle=False, **given(**vars(splits.rows)))
-            write_bytes(folder / ROWS_NAME, buffer.getvalue())
+        if not has_rows(folder):  # Earlier versions did not write them.
+            write_arrays(folder / ROWS_NAME, given(**vars(splits.rows)))
         card = Corpus(folder).card
         described = replace(card, **vars(source)) if source else card
         if described != card:  # The same texts may be read from another place.
@@ -200,6 +201,13 @@ def _write_corpus(
         ),
     )
     write_card(folder, replace(card, checksums=checksums_of(folder)))
+
+
+def has_rows(folder: Path) -> bool:
+    try:
+        return bool(Corpus(folder).rows)
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile):
+        return False
 
 
 def open_corpus(folder: Path) -> Corpus:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuning.atomic_io import write_arrays
 from tuning.documents import structure, unstructure
 from tuning.errors import StorageError
-from tuning.evaluation.predictions import DAMAGED, write_arrays
+from tuning.evaluation.predictions import DAMAGED
 from tuning.targets.target import Array
 from tuning.training.result import FitResult
 from tuning.training.vocabularies import assign_lookups, lookup_state
