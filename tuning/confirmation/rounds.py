@@ -215,10 +215,10 @@ class Confirmation:
         """
         allowed = [finalist for finalist in self._remaining() if not finalist.is_over_limit]
         ranked = sorted(allowed, key=self._signed_mean, reverse=True)
-        seeds = self.seeds[: self.rounds]
-        values = np.array(
-            [[value for key, value in sorted(f.by_fold.items()) if key[0] in seeds] for f in ranked]
-        )
+        by_fold = [f.by_fold for f in ranked]
+        shared = sorted(set.intersection(*map(set, by_fold))) if by_fold else []
+        keys = [key for key in shared if key[0] in self.seeds[: self.rounds]]
+        values = np.array([[of_finalist[key] for key in keys] for of_finalist in by_fold])
         differences = (sign(self.metric) * (values[:1] - values[1:])).tolist()
         return self.rounds > 1 and all(
             max(d) - min(d) > MIN_CHANGE and mean_interval(d, overlap=self.overlap).low > 0
