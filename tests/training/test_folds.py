@@ -71,6 +71,7 @@ def test_result_is_the_mean_of_as_many_trainings_on_the_redrawn_rows() -> None:
     assert [epoch.number for epoch in reported] == [1, 2, 3]
     assert reported[0].metrics == folds[0].metrics
     assert result.n_tokens == sum(fold.n_tokens for fold in folds)
+    assert result.n_fold_epochs == sum(fold.n_epochs for fold in folds)
     assert (result.stopped, result.paused) == (False, False)
 
 

@@ -303,10 +303,10 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
 def _finalist(
     trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace, *, usual: float
 ) -> Finalist:
-    """`usual`: seconds of an epoch, or of all folds, of a trial imported without times."""
+    """`usual`: seconds of an epoch of a trial imported without times."""
     attributes = attributes_of(trial)
     epochs = attributes["best_epoch"]
-    seconds = expected_seconds(trial, epochs) or usual * (1 if "n_folds" in attributes else epochs)
+    seconds = expected_seconds(trial, epochs) or usual * epochs
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),

@@ -111,6 +111,7 @@ def _with_fold(result: FitResult, own: FitResult, job: TrainingJob, *, seconds: 
         best_value=metrics[job.metric],
         metrics=metrics,
         folds=folds,
+        n_fold_epochs=result.n_fold_epochs + own.n_epochs,
         latency_ms=own.latency_ms if result.latency_ms is None else result.latency_ms,
         n_tokens=result.n_tokens + own.n_tokens,
         seconds=dict(phases),
