@@ -339,6 +339,9 @@ def test_study_with_groups_trains_its_best_on_random_splits_too(
     assert {job.predictions for job in random} == {None}
     (again,) = confirmation.on_random_splits
     assert again.trial == estimated(confirmation).best.trial and len(again.repeat_values) == 3
+    counted = [*confirmation.finalists, *confirmation.pruned]
+    n_epochs = BY_GROUP.train.epochs * sum(len(f.repeats) for f in counted)
+    assert confirmation.spent_seconds == pytest.approx(0.1 * n_epochs)
     assert Confirmation.load(session.folder) == confirmation
 
 
