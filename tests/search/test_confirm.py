@@ -345,6 +345,14 @@ def test_study_with_groups_trains_its_best_on_random_splits_too(
     assert Confirmation.load(session.folder) == confirmation
 
 
+def test_random_split_is_not_compared_with_folds_of_times(tmp_path: Path) -> None:
+    data = DataConfig(time_column="date")
+    config = replace(BY_GROUP, data=data, train=replace(BY_GROUP.train, n_folds=3))
+    session, jobs = recording(tmp_path, config)
+    assert confirm_within(session, SIZE).is_over
+    assert not any(job.redraw and job.redraw.ignores_columns for job in jobs)
+
+
 def test_random_split_that_can_not_be_drawn_promises_nothing(tmp_path: Path) -> None:
     def script(job: TrainingJob) -> Script:
         if job.redraw and job.redraw.ignores_columns:
