@@ -289,6 +289,18 @@ def test_answer_after_fresh_splits_compares_with_the_linear_model_on_its_rows(
     assert "random split" not in answer(summary, confirmation, TEST_SCORES, None)
 
 
+def test_answer_of_a_study_with_folds_says_on_what_its_values_are() -> None:
+    summary = summary_of()
+    for trial in summary.trials:
+        trial.user_attrs["n_folds"] = 3
+    number = next(t.number for t in summary.ranked if t is not summary.baseline)
+    others = {t.number: [0.7, 0.701, 0.702] for t in summary.ranked}
+    confirmation = with_repeats(others | {number: [0.87, 0.871, 0.869]})
+    sentence = answer(summary, confirmation, None, reference(0.5))
+    assert "over 3 fresh seeds on the folds is 0.8" in sentence
+    assert sentence.endswith("the linear model has 0.5000 on the study's own split.")
+
+
 def test_answer_advises_against_a_best_whose_mean_is_below_the_baseline_s() -> None:
     summary = summary_of()
     first, second, third = [t.number for t in summary.ranked if t is not summary.baseline][:3]

@@ -66,7 +66,7 @@ def answer(
         text += f", whose mean is {lower:.4f}" if lower is not None else ""
     if bar is not None:
         text += f"; the linear model has {bar:.4f}"
-        text += " on the study's own split" if is_resplit else ""
+        text += " on the study's own split" if is_resplit or summary.step == "fold" else ""
     return " ".join([f"{text}.", *promise(confirmation, estimates)])
 
 
