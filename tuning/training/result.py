@@ -109,8 +109,8 @@ class FitResult:
             loss, is replaced until the first whole epoch by that of the next evaluation plus the
             difference of both on the share.
         metrics: all metrics of that epoch, by Keras' log names; that of `best_value` has its value.
-        folds: the best epoch of each trained fold. `best_epoch` is then the rounded mean of their
-            numbers, `best_value` and `metrics` are means, and the totals are of all folds.
+        folds: the best epoch of each trained fold. `best_epoch` is then the mean of their numbers,
+            rounded half up, `best_value` and `metrics` are means, and the totals are of all folds.
         n_fold_epochs: number of trained epochs of all folds, also after their best epochs.
         stopped: whether the coordinator stopped or paused the training.
         paused: whether a checkpoint of the training was saved, from which it can be resumed.
