@@ -13,6 +13,7 @@ from tuning.confirmation.plan import (
     covers,
     due_on_random_splits,
     due_others,
+    expected_cost,
     on_own_split,
     other_architectures,
     trained_of,
@@ -101,7 +102,7 @@ def test_each_is_trained_once_on_the_first_seed(value: float | None) -> None:
     assert due_others(trained)[1] == []
     assert [item.trial for item in trained_of(trained)] == [2, 0]
     assert trained.finalists == confirmation.finalists
-    assert replace(trained, others=[], spent_seconds=0.0) == replace(confirmation, others=[])
+    assert replace(trained, others=[]) == replace(confirmation, others=[])  # The seconds too.
 
 
 def test_stored_configuration_that_became_a_finalist_is_read_once(tmp_path: Path) -> None:
@@ -159,3 +160,17 @@ def test_best_is_trained_on_random_splits_once_for_each_of_its_first_repeats(n: 
 def test_confirmation_without_repeats_has_no_random_splits() -> None:
     empty = begin(0.9, 0.5)
     assert due_on_random_splits(empty) == (empty, [])
+
+
+def test_cost_of_a_confirmation_that_stopped_within_a_round_of_folds_is_expected() -> None:
+    confirmation = replace(begin(0.9, 0.8, 0.5, n_seeds=3), overlap=1 / 4, budget_seconds=6.0)
+    confirmation = replace(confirmation, n_guaranteed=3, is_bounded=True)
+    trained = [(item, seed) for seed in confirmation.seeds for item in confirmation.finalists]
+    for n_done, (item, seed) in enumerate(trained):
+        # Equal differences are not clear, so all are trained.
+        n_trainings, _, worker_seconds = expected_cost(confirmation, n_workers=1)
+        assert (n_trainings, worker_seconds) == (9 - n_done, 9.0)
+        folds = [item.search_value] * 5
+        confirmation = confirmation.with_repeat(
+            item.trial, seed, folds[0], seconds=1.0, folds=folds
+        )

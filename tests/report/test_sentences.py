@@ -282,10 +282,23 @@ def test_answer_after_fresh_splits_compares_with_the_linear_model_on_its_rows(
     assert sentence.startswith(f"{'Do not use' if is_behind else 'Use'} trial {number}")
     assert "over 3 fresh seeds and splits is 0.8" in sentence
     own = f"the linear model has {linear:.4f} on the study's own split."
-    assert sentence.endswith(f"{own} A random split would have promised 0.950.")
+    promised = "A random split would have promised 0.950 in the place of 0.8"
+    assert f"{own} {promised}" in sentence
     assert bool(behind_linear(reference(linear), confirmation, study="s")) is is_behind
-    on_test = answer(summary, confirmation, TEST_SCORES, None)
-    assert on_test.endswith(" A random split would have promised 0.950.")
+    # The means are no accuracies of the test split.
+    assert "random split" not in answer(summary, confirmation, TEST_SCORES, None)
+
+
+def test_answer_of_a_study_with_folds_says_on_what_its_values_are() -> None:
+    summary = summary_of()
+    for trial in summary.trials:
+        trial.user_attrs["n_folds"] = 3
+    number = next(t.number for t in summary.ranked if t is not summary.baseline)
+    others = {t.number: [0.7, 0.701, 0.702] for t in summary.ranked}
+    confirmation = with_repeats(others | {number: [0.87, 0.871, 0.869]})
+    sentence = answer(summary, confirmation, None, reference(0.5))
+    assert "over 3 fresh seeds on the folds is 0.8" in sentence
+    assert sentence.endswith("the linear model has 0.5000 on the study's own split.")
 
 
 def test_answer_advises_against_a_best_whose_mean_is_below_the_baseline_s() -> None:

@@ -339,7 +339,18 @@ def test_study_with_groups_trains_its_best_on_random_splits_too(
     assert {job.predictions for job in random} == {None}
     (again,) = confirmation.on_random_splits
     assert again.trial == estimated(confirmation).best.trial and len(again.repeat_values) == 3
+    counted = [*confirmation.finalists, *confirmation.pruned]
+    n_epochs = BY_GROUP.train.epochs * sum(len(f.repeats) for f in counted)
+    assert confirmation.spent_seconds == pytest.approx(0.1 * n_epochs)
     assert Confirmation.load(session.folder) == confirmation
+
+
+def test_random_split_is_not_compared_with_folds_of_times(tmp_path: Path) -> None:
+    data = DataConfig(time_column="date")
+    config = replace(BY_GROUP, data=data, train=replace(BY_GROUP.train, n_folds=3))
+    session, jobs = recording(tmp_path, config)
+    assert confirm_within(session, SIZE).is_over
+    assert not any(job.redraw and job.redraw.ignores_columns for job in jobs)
 
 
 def test_random_split_that_can_not_be_drawn_promises_nothing(tmp_path: Path) -> None:

@@ -71,9 +71,14 @@ def test_expected_seconds_have_one_build_and_one_whole_evaluation(
     assert expected_seconds(trial_of(seconds=seconds, n_epochs=4), epochs) == expected
 
 
-def test_expected_seconds_of_folds_are_those_of_all_folds() -> None:
-    seconds = {"build": 1.0, "train": 3.0, "idle": 9.0}
-    assert expected_seconds(trial_of(seconds=seconds, n_epochs=2, n_folds=5), 3) == 10
+@pytest.mark.parametrize(("epochs", "expected"), [(2, 10 + 10 + 2.5), (9, 10 + 40 + 10)])
+def test_expected_seconds_of_folds_are_those_of_all_folds_up_to_the_best_epoch(
+    epochs: int, expected: float
+) -> None:
+    """Two of five folds are trained, with 3 + 13 epochs. No fold is longer than these."""
+    seconds = {"build": 4.0, "train": 16.0, "evaluate": 4.0, "idle": 9.0}
+    trial = trial_of(seconds=seconds, n_epochs=2, n_folds=5, n_fold_epochs=16)
+    assert expected_seconds(trial, epochs) == expected
 
 
 @pytest.mark.parametrize("attributes", [{}, {"seconds": {}, "n_epochs": 2}])

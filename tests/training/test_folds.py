@@ -71,7 +71,22 @@ def test_result_is_the_mean_of_as_many_trainings_on_the_redrawn_rows() -> None:
     assert [epoch.number for epoch in reported] == [1, 2, 3]
     assert reported[0].metrics == folds[0].metrics
     assert result.n_tokens == sum(fold.n_tokens for fold in folds)
+    assert result.n_fold_epochs == sum(fold.n_epochs for fold in folds)
     assert (result.stopped, result.paused) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"), [([0, 1], 1), ([2, 3], 3), ([0, 0, 1], 0), ([1, 1, 2], 1)]
+)
+def test_best_epoch_of_folds_is_rounded_half_up(
+    numbers: list[int], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [
+        FitResult([Epoch(4, {}, 1.0)], best_epoch=number, metrics={JOB.metric: 0.5})
+        for number in numbers
+    ]
+    monkeypatch.setattr("tuning.training.folds.fit", lambda *args, **kwargs: (None, left.pop(0)))
+    assert train(redraw=replace(REDRAW, n_folds=len(numbers))).best_epoch == expected
 
 
 def test_exact_number_of_epochs_has_the_values_of_the_last_epoch(tmp_path: Path) -> None:

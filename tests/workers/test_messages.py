@@ -84,6 +84,7 @@ RESULT = FitResult(
     best_value=0.75,
     metrics={"val_accuracy": 0.75},
     folds=[EPOCH],
+    n_fold_epochs=2,
     stopped=True,
     paused=True,
     n_parameters=682_937,

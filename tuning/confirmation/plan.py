@@ -79,10 +79,13 @@ def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, f
     """
     n_trainings, seconds = 0, 0.0
     planned, due = confirmation.advance()
+    known = (folds for finalist in planned.finalists for folds in finalist.folds.values())
+    n_folds = max(map(len, known), default=0)
     while due:
         for finalist, seed in due:
+            value = finalist.search_value
             planned = planned.with_repeat(
-                finalist.trial, seed, finalist.search_value, seconds=finalist.seconds
+                finalist.trial, seed, value, seconds=finalist.seconds, folds=[value] * n_folds
             )
         n_trainings += len(due)
         seconds += sum(f.seconds for f, _ in due) / min(n_workers, len(due))

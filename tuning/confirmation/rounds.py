@@ -148,7 +148,7 @@ class Confirmation:
 
     Attributes:
         budget_seconds: maximum worker seconds of all repeats, except those of `n_guaranteed`.
-        spent_seconds: worker seconds of the repeats so far.
+        spent_seconds: worker seconds of the repeats of `finalists` and `pruned` so far.
         rounds: number of seeds on which all finalists that were not dropped have a repeat.
         pruned: a random sample of the search's pruned trials. Each gets one repeat, on
             `search_seed`, whose value is the best value of a training to the last epoch.
@@ -215,10 +215,10 @@ class Confirmation:
         """
         allowed = [finalist for finalist in self._remaining() if not finalist.is_over_limit]
         ranked = sorted(allowed, key=self._signed_mean, reverse=True)
-        seeds = self.seeds[: self.rounds]
-        values = np.array(
-            [[value for key, value in sorted(f.by_fold.items()) if key[0] in seeds] for f in ranked]
-        )
+        by_fold = [f.by_fold for f in ranked]
+        shared = sorted(set.intersection(*map(set, by_fold))) if by_fold else []
+        keys = [key for key in shared if key[0] in self.seeds[: self.rounds]]
+        values = np.array([[of_finalist[key] for key in keys] for of_finalist in by_fold])
         differences = (sign(self.metric) * (values[:1] - values[1:])).tolist()
         return self.rounds > 1 and all(
             max(d) - min(d) > MIN_CHANGE and mean_interval(d, overlap=self.overlap).low > 0
@@ -273,7 +273,8 @@ class Confirmation:
     ) -> Self:
         """Return the confirmation after a further repeat of one of its configurations, which took
         these worker seconds. `value` is None if the training failed, else the mean of `folds` if
-        there are any. The values of folds count as such if each seed draws its own.
+        there are any. The values of folds count as such if each seed draws its own. Seconds count
+        for finalists and pruned trials.
         """
         folds = folds if self.is_resplit else ()
         # A trial may be in several lists, such as `pruned` and `others`.
@@ -284,7 +285,8 @@ class Confirmation:
                 for f in getattr(self, name)
             ]
         }
-        return replace(self, spent_seconds=self.spent_seconds + seconds, **repeated)
+        counted = seconds if purpose is Purpose.CONFIRM else 0.0
+        return replace(self, spent_seconds=self.spent_seconds + counted, **repeated)
 
     def _due_pruned(self) -> list[tuple[Finalist, int]]:
         """Return the pruned trials that the budget pays for, in their random order; none before the

@@ -78,13 +78,17 @@ def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -
 
 def promise(confirmation: Confirmation, estimates: Estimates) -> list[str]:
     """Return the mean of the best configuration on random splits, of a study with groups or times,
-    as a sentence.
+    as a sentence; none where it is not better than the configuration's own mean.
     """
-    repeated = (f for f in confirmation.on_random_splits if f.trial == estimates.best.trial)
+    trial, direction = estimates.best.trial, sign(confirmation.metric)
+    repeated = (f for f in confirmation.on_random_splits if f.trial == trial)
     values = [value for finalist in repeated for value in finalist.repeat_values]
     if not values:
         return []
-    return [f"A random split would have promised {statistics.fmean(values):.3f}."]
+    promised, mean = round(statistics.fmean(values), 3), round(estimates.means[trial].value, 3)
+    if direction * promised <= direction * mean:
+        return []
+    return [f"A random split would have promised {promised:.3f} in the place of {mean:.3f}."]
 
 
 def _time(confirmation: Confirmation) -> str:

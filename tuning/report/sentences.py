@@ -36,9 +36,8 @@ def answer(
 ) -> str:
     best = best_of(summary, confirmation)
     estimates = estimate(confirmation) if confirmation else None
-    promised = promise(confirmation, estimates) if confirmation and estimates else []
     if test is not None:
-        return " ".join([_answer_on_test(test, summary), *promised])
+        return _answer_on_test(test, summary)
     if not confirmation or not estimates or not best or not best.is_confirmed or not best.mean:
         state = "nothing is confirmed yet"
         if estimates and estimates.is_confirmed:
@@ -67,8 +66,8 @@ def answer(
         text += f", whose mean is {lower:.4f}" if lower is not None else ""
     if bar is not None:
         text += f"; the linear model has {bar:.4f}"
-        text += " on the study's own split" if is_resplit else ""
-    return " ".join([f"{text}.", *promised])
+        text += " on the study's own split" if is_resplit or summary.step == "fold" else ""
+    return " ".join([f"{text}.", *promise(confirmation, estimates)])
 
 
 def _answer_on_test(test: TestDocument, summary: Summary) -> str:

@@ -167,7 +167,10 @@ def confirm_within(
     confirmation = begin(summary, session, size or ConfirmationSize())
     session.notify(ConfirmationStarted(confirmation, len(session.pool.workers)))
     confirmation = _Repeats(session, confirmation).run()
-    if confirmation.is_over and session.config.data.split != "random":
+    split, n_folds = session.config.data.split, session.config.train.n_folds
+    # Folds of times have fewer training rows than random folds, which would promise more for that.
+    is_comparable = split == "group" or (split == "time" and n_folds == 1)
+    if confirmation.is_over and is_comparable:
         repeats = _Repeats(session, confirmation, due_on_random_splits, Purpose.RANDOM_SPLIT)
         confirmation = repeats.run()
     return confirmation
@@ -303,10 +306,10 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
 def _finalist(
     trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace, *, usual: float
 ) -> Finalist:
-    """`usual`: seconds of an epoch, or of all folds, of a trial imported without times."""
+    """`usual`: seconds of an epoch of a trial imported without times."""
     attributes = attributes_of(trial)
     epochs = attributes["best_epoch"]
-    seconds = expected_seconds(trial, epochs) or usual * (1 if "n_folds" in attributes else epochs)
+    seconds = expected_seconds(trial, epochs) or usual * epochs
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),

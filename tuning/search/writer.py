@@ -230,6 +230,8 @@ class StudyWriter:
             "peak_memory_mb": round(result.peak_memory_mb),
             "seed": self.config.seed,
         }
+        if result.folds:
+            attributes["n_fold_epochs"] = result.n_fold_epochs
         if result.latency_ms is not None:
             attributes["latency_ms"] = round(result.latency_ms, 3)
         set_attributes(opened.trial, attributes)

@@ -46,6 +46,7 @@ class TrialAttributes(TypedDict, total=False):
             part; without the attribute a step is an epoch. Step 0 is before the training.
         n_folds: number of folds of the study. A step is then a fold, and `n_epochs` and
             `furthest_epoch` count folds.
+        n_fold_epochs: number of trained epochs of all folds.
         coordinator: name of the coordinator that asked for the trial.
         retry_of: number of the failed trial whose values the trial has.
         n_lost: number of earlier trials with these values whose worker was lost.
@@ -77,6 +78,7 @@ class TrialAttributes(TypedDict, total=False):
     linear_ngrams: bool
     parts_per_epoch: int
     n_folds: int
+    n_fold_epochs: float
     coordinator: str
     retry_of: int
     n_lost: int
@@ -112,17 +114,20 @@ def busy_seconds(seconds: Mapping[str, float]) -> float:
 def expected_seconds(trial: FrozenTrial, epochs: float) -> float:
     """Return the busy seconds that a training of a trial's configuration for a number of epochs is
     expected to take; 0 for a trial without times. The training ends with a whole evaluation. With
-    folds, all folds are trained, each as the trial's own folds.
+    folds, all folds are trained for this number of epochs, or as long as the trial's own folds.
     """
-    seconds, n_epochs = seconds_of(trial), attributes_of(trial).get("n_epochs", 0)
+    seconds, attributes = seconds_of(trial), attributes_of(trial)
+    n_epochs, share = attributes.get("n_epochs", 0), 1.0
     if not seconds or not n_epochs:
         return 0.0
-    if n_folds := attributes_of(trial).get("n_folds"):
-        return busy_seconds(seconds) * n_folds / n_epochs
+    if n_folds := attributes.get("n_folds"):
+        share = n_folds / n_epochs
+        n_epochs = (attributes.get("n_fold_epochs") or max(epochs, 1) * n_epochs) / n_epochs
+        epochs = min(epochs, n_epochs)
     training = seconds.get("train", 0.0) * epochs / n_epochs
     evaluations = seconds.get("evaluate", 0.0) * max(epochs, 1) / n_epochs
     fixed = busy_seconds(seconds) - seconds.get("train", 0.0) - seconds.get("evaluate", 0.0)
-    return fixed + training + evaluations
+    return share * (fixed + training + evaluations)
 
 
 def has_value(trial: FrozenTrial) -> bool:

@@ -8,6 +8,7 @@ there. The checkpoint contains no weights, because each fold begins with new one
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 import time
@@ -107,10 +108,12 @@ def _with_fold(result: FitResult, own: FitResult, job: TrainingJob, *, seconds: 
     return replace(
         own,
         history=[*result.history, Epoch(len(folds), metrics, seconds)],
-        best_epoch=round(statistics.fmean(epoch.number for epoch in folds)),
+        # Half up: an export has more training rows than a fold, and 0 would train nothing.
+        best_epoch=math.floor(statistics.fmean(epoch.number for epoch in folds) + 0.5),
         best_value=metrics[job.metric],
         metrics=metrics,
         folds=folds,
+        n_fold_epochs=result.n_fold_epochs + own.n_epochs,
         latency_ms=own.latency_ms if result.latency_ms is None else result.latency_ms,
         n_tokens=result.n_tokens + own.n_tokens,
         seconds=dict(phases),

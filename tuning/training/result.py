@@ -109,8 +109,9 @@ class FitResult:
             loss, is replaced until the first whole epoch by that of the next evaluation plus the
             difference of both on the share.
         metrics: all metrics of that epoch, by Keras' log names; that of `best_value` has its value.
-        folds: the best epoch of each trained fold. `best_epoch` is then the rounded mean of their
-            numbers, `best_value` and `metrics` are means, and the totals are of all folds.
+        folds: the best epoch of each trained fold. `best_epoch` is then the mean of their numbers,
+            rounded half up, `best_value` and `metrics` are means, and the totals are of all folds.
+        n_fold_epochs: number of trained epochs of all folds, also after their best epochs.
         stopped: whether the coordinator stopped or paused the training.
         paused: whether a checkpoint of the training was saved, from which it can be resumed.
         latency_ms: latency of a single review; None if it was not measured.
@@ -128,6 +129,7 @@ class FitResult:
     best_value: float = math.nan
     metrics: dict[str, float] = field(default_factory=dict)
     folds: list[Epoch] = field(default_factory=list)
+    n_fold_epochs: float = 0
     stopped: bool = False
     paused: bool = False
     n_parameters: int = 0
