@@ -10,6 +10,7 @@ from tests.studies import Setting
 from tuning.atomic_io import read_json, write_json
 from tuning.evaluation.predictions import PROBABILITIES
 from tuning.report.labels import labels_to_check
+from tuning.report.page import write_report
 from tuning.study.handle import StudyHandle
 
 
@@ -47,9 +48,12 @@ def test_labels_of_a_study_with_one_split_or_without_its_data_are_not_checked(
     copied: Setting, repeat: Path
 ) -> None:
     np.savez(repeat, **{PROBABILITIES: np.full((204, 2), 0.5, np.float32)})
-    assert labels_to_check(StudyHandle.of(copied.results, "s")) is not None
+    write_report(StudyHandle.of(copied.results, "s"))
+    assert copied.folder.labels_csv_path.exists()
     Path(copied.config.data.data).unlink()
     assert labels_to_check(StudyHandle.of(copied.results, "s")) is None
+    write_report(StudyHandle.of(copied.results, "s"))
+    assert not copied.folder.labels_csv_path.exists()
     record = read_json(copied.folder.config_path)
     del record["config"]["train"]["n_folds"]
     write_json(copied.folder.config_path, record)

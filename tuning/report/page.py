@@ -84,6 +84,8 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
     )
     if labels := labels_to_check(study):
         write_text(folder.labels_csv_path, labels[0].to_csv(index=False, lineterminator="\n"))
+    else:
+        folder.labels_csv_path.unlink(missing_ok=True)
     measured = Measured(read_linear_reference(cache.folder), predictions, spaces, labels)
     with study.opened() as opened:
         content = page(
