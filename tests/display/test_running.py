@@ -23,7 +23,12 @@ def show_search(
     space = SimpleNamespace(notes=(), declares=lambda name: True, takes_texts=False)
     interrupt, folder = SimpleNamespace(requested=False), StudyDir(tmp_path / "s")
     opened: Any = SimpleNamespace(
-        corpus=corpus, space=space, folder=folder, interrupt=interrupt, config=config
+        corpus=corpus,
+        space=space,
+        folder=folder,
+        interrupt=interrupt,
+        config=config,
+        notes=["One split."],
     )
     outcome = Outcome(cast("Any", None), cast("Any", space), ended, n_trials=2)
     with Display("s", metric="val_accuracy") as display:
@@ -44,7 +49,8 @@ def test_folds_are_said_before_the_search(
     config = StudyConfig(study="s", train=TrainConfig(n_folds=5))
     show_search(corpus, tmp_path, SearchEnd.INTERRUPTED, config)
     said = f"Each trial is trained on 5 folds of the {corpus.card.n_not_test} rows that are not"
-    assert said in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert said in shown and "\nOne split.\n" in shown
 
 
 @pytest.mark.parametrize("repeats", [True, False])

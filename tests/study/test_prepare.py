@@ -1,5 +1,6 @@
 """What a space needs beside the token ids."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -141,7 +142,12 @@ def test_study_of_an_earlier_version_stays_without_fresh_splits(
 
 
 def with_folds(
-    results: ResultsDir, *, folds: int | str | None, n: int = 240, **data: str
+    results: ResultsDir,
+    *,
+    folds: int | str | None,
+    n: int = 240,
+    say: Callable[[str], None] = pytest.fail,
+    **data: str,
 ) -> StudyConfig:
     """Return the settings of a new study with `n` reviews of eight products."""
     path = results.path.parent / "reviews.csv"
@@ -151,7 +157,7 @@ def with_folds(
     config = StudyConfig(study="s", data=DataConfig(data=str(path), **data))
     corpus, _ = prepare.prepare_corpus(config, results=results)
     return prepare.with_parts(
-        config, results.study("s"), corpus=corpus, min_texts=None, folds=folds
+        config, results.study("s"), corpus=corpus, min_texts=None, folds=folds, say=say
     )
 
 
@@ -163,7 +169,6 @@ def with_folds(
         (3, {}, 3),
         (1, {}, 1),
         ("auto", {"group_column": "product"}, 5),
-        ("auto", {"split_column": "part"}, 1),  # the rows for validation are given
     ],
 )
 def test_number_of_folds(
@@ -171,6 +176,23 @@ def test_number_of_folds(
 ) -> None:
     config = with_folds(ResultsDir(tmp_path / "results"), folds=folds, **data)
     assert config.train.n_folds == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"split_column": "part"}, "the validation split is given"),
+        ({"group_column": "part"}, "a class has too few texts, groups or times for 5 folds"),
+    ],
+)
+def test_one_split_in_the_place_of_folds_is_said(
+    data: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    results = ResultsDir(tmp_path / "results")
+    config = with_folds(results, folds="auto", say=said.append, **data)
+    assert config.train.n_folds == 1
+    assert said == [f"Each trial is trained on one split and not on folds: {reason}."]
 
 
 def test_large_data_have_one_split_unless_folds_are_given(

@@ -99,6 +99,8 @@ class Display:
         console.print(card_table(corpus.card))
         if sentence := folds_sentence(opened.config.train.n_folds, corpus.card):
             console.print(escape(f"{sentence} A new study with folds 1 has one split."))
+        for note in opened.notes:
+            console.print(escape(note))
         if NGRAMS.is_taken_by(space) and not repeats_words(corpus.split("train").texts):
             warn("No word of the training texts occurs twice, so all their n-grams are kept.")
         if console.is_terminal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,9 @@ class Interrupt:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedStudy:
-    """The study of one call of `tune` or `confirm`, with its data."""
+    """The study of one call of `tune` or `confirm`, with its data. `notes`: sentences for the
+    terminal about what the call has decided.
+    """
 
     study: optuna.Study
     config: StudyConfig
@@ -40,6 +42,7 @@ class OpenedStudy:
     corpus: Corpus
     interrupt: Interrupt
     coordinator: str = FIRST_COORDINATOR
+    notes: Sequence[str] = ()
 
     @property
     def folder(self) -> StudyDir:

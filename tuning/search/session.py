@@ -118,7 +118,10 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     # The texts are released, because no worker needs them.
     corpus = prepare_corpus(config, results=results, progress=step)[0]
     release_memory()
-    config = with_parts(config, folder, corpus=corpus, min_texts=min_texts, folds=folds)
+    notes: list[str] = []
+    config = with_parts(
+        config, folder, corpus=corpus, min_texts=min_texts, folds=folds, say=notes.append
+    )
     step("starting the workers", 0.0)
     import_late_modules()
     opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
@@ -146,6 +149,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
                 fit=fit if corpus.target.has_linear_reference else None,
                 interrupt=interrupt,
                 coordinator=coordinator,
+                notes=notes,
                 keep_going=keep_going,
                 subscribers=subscribers,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -115,11 +116,17 @@ def release_memory() -> None:
 
 
 def with_folds(
-    config: StudyConfig, folder: StudyDir, *, corpus: Corpus, folds: int | str | None
+    config: StudyConfig,
+    folder: StudyDir,
+    *,
+    corpus: Corpus,
+    folds: int | str | None,
+    say: Callable[[str], None],
 ) -> StudyConfig:
     """Return the configuration of a call with the number of folds of each trial. `AUTO` is the
     existing study's own number; for a new study it is `AUTO_FOLDS` if the data have fewer than
-    `AUTO_FOLDS_ROWS` rows that are not test, and these rows can be drawn and divided.
+    `AUTO_FOLDS_ROWS` rows that are not test, and these rows can be drawn and divided. `say` gets a
+    sentence if they can't.
 
     Raises:
         ArgumentError: the validation split, which folds take the place of, was given.
@@ -142,6 +149,10 @@ def with_folds(
         if not is_auto:
             raise
         logger.info("one split in the place of folds: %s", error)
+        reason = f"a class has too few texts, groups or times for {AUTO_FOLDS} folds"
+        if isinstance(error, ArgumentError):
+            reason = "the validation split is given"
+        say(f"Each trial is trained on one split and not on folds: {reason}.")
         return config
     return new
 
@@ -153,13 +164,14 @@ def with_parts(
     corpus: Corpus,
     min_texts: int | None,
     folds: int | str | None = None,
+    say: Callable[[str], None] = logger.info,
 ) -> StudyConfig:
     """Return the configuration of a call with the number of its folds (`with_folds`) and of the
     parts of an epoch, which is computed from `min_texts`, else taken from the existing study, else
     computed from `config.MIN_TEXTS`; with folds it is 1. An existing study evaluates fitted models
     and splits rows again as before.
     """
-    config = with_folds(config, folder, corpus=corpus, folds=folds)
+    config = with_folds(config, folder, corpus=corpus, folds=folds, say=say)
     known = read_record(folder).config if folder.config_path.exists() else None
     resplit = config.resplit if known else resplits(config.resplit, config, corpus)
     if known and resplit in (None, bool(known.resplit)):
