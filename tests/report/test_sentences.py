@@ -299,6 +299,8 @@ def test_answer_of_a_study_with_folds_says_on_what_its_values_are() -> None:
     sentence = answer(summary, confirmation, None, reference(0.5))
     assert "over 3 fresh seeds on the folds is 0.8" in sentence
     assert sentence.endswith("the linear model has 0.5000 on the study's own split.")
+    unconfirmed = answer(summary, None, None, None)
+    assert "each value is a mean over the folds of one seed, and nothing" in unconfirmed
 
 
 def test_answer_advises_against_a_best_whose_mean_is_below_the_baseline_s() -> None:

@@ -88,8 +88,8 @@ def _plots(
     if summary.has_costs:
         yield Plot(
             "Pareto front",
-            "No other trial is better in all objectives than a trial on the front. Each value is of"
-            " one training.",
+            "No other trial is better in all objectives than a trial on the front. Each value is"
+            f" {summary.each_value}.",
             lambda: pareto_front(study, summary),
             2,
             "a single trial can't be compared with another",

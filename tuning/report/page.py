@@ -140,6 +140,7 @@ def page(
         space=space.name,
         config=config,
         evaluated_on=summary.evaluated_on,
+        each_value=summary.each_value,
         answer=answer(summary, confirmation, test, linear),
         points=_points(summary, confirmation, accuracies, linear),
         is_resplit=confirmation is not None and confirmation.is_resplit,

@@ -129,7 +129,7 @@ def _unconfirmed(summary: Summary, best: Best | None, state: str) -> str:
             against = ", which the baseline has too"
     return (
         f"Trial {best.trial.number} leads with {summary.metric} {value}{against}, but each value is"
-        f" of one training, and {state}."
+        f" {summary.each_value}, and {state}."
     )
 
 

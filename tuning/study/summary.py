@@ -56,6 +56,11 @@ class Summary:
         return "the validation split" if self.step == "epoch" else "the folds"
 
     @property
+    def each_value(self) -> str:
+        """What each value of the search is."""
+        return "of one training" if self.step == "epoch" else "a mean over the folds of one seed"
+
+    @property
     def n_finished(self) -> int:
         return self.counts["complete"] + self.counts["pruned"]
 
