@@ -228,6 +228,7 @@ def test_new_study_of_the_same_seed_repeats_the_stored_values(
     point = '"architecture": "ngrams"'
     space.write_text(space.read_text().replace(f"{{{point}}}", f'{{{point}, "ngrams": 2}}'))
     flags = ("--study", "again", *stored.same_study, "--n-trials", 3, "--no-confirm")
+    flags += ("--folds", 1)
     assert run_cli("tune", *flags).code == 0
     run_cli("report", "--study", "again")
     again = stored.path.with_name("again")

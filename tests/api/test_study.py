@@ -208,7 +208,7 @@ def test_script_ends_when_its_search_is_interrupted(tmp_path: Path) -> None:
     ) as script:
         assert script.stdout
         lines = iter(script.stdout)
-        assert any(re.search(r"trial 2 epoch 1", line) for line in lines)
+        assert any(re.search(r"trial 2 fold 1", line) for line in lines)
         os.killpg(script.pid, signal.SIGINT)
         rest = "".join(lines)
     assert script.returncode == -signal.SIGINT
