@@ -268,9 +268,7 @@ def _frame_of_call(data: Data, columns: Mapping[str, str | None]) -> Frame | Non
     import pandas as pd
 
     if data.texts is None and data.labels is None:
-        if not isinstance(data.data, pd.DataFrame):
-            return None
-        return frame_of(data.data, **columns)
+        return frame_of(data.data, **columns) if isinstance(data.data, pd.DataFrame) else None
     if data.data is not None or any(columns.values()):
         raise ArgumentError(
             "texts and labels must come without data and columns; received both. Give either."

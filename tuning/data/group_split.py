@@ -16,7 +16,7 @@ SENTENCE = (
 # Orders of the groups that are tried. More would give the same split for each seed if there are few
 # groups: with 10 groups, 100 orders give one split, and 5 give 8 in ten seeds.
 MAX_ORDERS = 5
-MISSING = ("", "nan", "none", "null")  # in any case
+MISSING = ("", "nan", "none", "null")  # in upper or lower case
 
 
 def numbers(values: pd.Series) -> Numbers:
@@ -41,12 +41,12 @@ def draw(rows: Rows, shares: Sequence[float], *, seed: int) -> Parts:
             f"group_column must have {len(shares)} groups or more among the rows that are split,"
             f" one for each part; it has {len(sizes)}."
         )
-    divided, numbers = np.arange(len(sizes)), np.arange(len(shares))
+    divided, parts = np.arange(len(sizes)), np.arange(len(shares))
     part_of = np.full(len(sizes), np.argmax(shares), dtype=np.int8)
     if sizes.max() > max(shares) * len(groups):
         divided = np.delete(divided, sizes.argmax())
-        numbers = np.delete(numbers, np.argmax(shares))
-    shares_of = np.array(shares)[numbers] / np.array(shares)[numbers].sum()
+        parts = np.delete(parts, np.argmax(shares))
+    shares_of = np.array(shares)[parts] / np.array(shares)[parts].sum()
     strata = np.unique(rows.strata, return_inverse=True)[1]
     wanted = np.outer(shares, np.bincount(strata))
     rng = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def draw(rows: Rows, shares: Sequence[float], *, seed: int) -> Parts:
     for _ in range(MAX_ORDERS):
         order = rng.permutation(divided)
         part_of = part_of.copy()
-        part_of[order] = numbers[parts_of_blocks(sizes[order], shares_of)]
+        part_of[order] = parts[parts_of_blocks(sizes[order], shares_of)]
         counts = np.bincount(
             part_of[groups].astype(np.int64) * wanted.shape[1] + strata, minlength=wanted.size
         )

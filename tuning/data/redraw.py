@@ -17,11 +17,7 @@ def redrawn(rows: Rows, redraw: Redraw, *, validation_share: float) -> tuple[Num
     A split in the order of time has one part more than folds: each fold is trained on all parts
     before its own. No text is for training if it is also for validation.
     """
-    kind = "random"
-    if not redraw.ignores_columns:
-        kind = "random" if rows.groups is None else "group"
-        kind = kind if rows.times is None else "time"
-    rule, n_folds = SPLIT_KINDS[kind], redraw.n_folds
+    rule, n_folds = SPLIT_KINDS["random" if redraw.ignores_columns else rows.kind], redraw.n_folds
     if n_folds == 1:
         parts = rule.draw(rows, [1 - validation_share, validation_share], seed=redraw.seed)
         part = 1

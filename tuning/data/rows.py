@@ -31,6 +31,11 @@ class Rows:
     groups: Numbers | None = None
     times: Numbers | None = None
 
+    @property
+    def kind(self) -> str:
+        """The kind of split, in `tuning.data.splits`, that keeps times or groups."""
+        return "time" if self.times is not None else "random" if self.groups is None else "group"
+
     def at(self, places: Numbers) -> Rows:
         return Rows(**{name: part[places] for name, part in given(**vars(self)).items()})
 

@@ -306,15 +306,14 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
 def _finalist(
     trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace, *, usual: float
 ) -> Finalist:
-    """`usual`: seconds of an epoch of a trial imported without times."""
+    """`usual`: seconds of an epoch of a trial without times, which was imported."""
     attributes = attributes_of(trial)
     epochs = attributes["best_epoch"]
-    seconds = expected_seconds(trial, epochs) or usual * epochs
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),
         search_value=value_of(trial),
-        seconds=seconds,
+        seconds=expected_seconds(trial, epochs) or usual * epochs,
         epochs=epochs,
         costs=[*costs_of(trial)],
         starting_point=attributes.get("starting_point"),
