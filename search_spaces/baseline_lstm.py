@@ -5,7 +5,7 @@ embedding size and LSTM units.
 import keras
 import keras_tuner
 
-from tuning.models import lstm_classifier
+from tuning.models import head_of, lstm_classifier
 
 
 class BaselineLSTM(keras_tuner.HyperModel):
@@ -27,7 +27,7 @@ class BaselineLSTM(keras_tuner.HyperModel):
             vocab_size=hp.get("vocab_size"),
             embedding_dim=hp.get("embedding_dim"),
             lstm_units=hp.get("lstm_units"),
-            n_classes=hp.get("n_classes"),
+            **head_of(hp),
         )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import keras
 import keras_tuner
 
-from tuning.models import TrainingOptions, bilstm_features, words_classifier
+from tuning.models import TrainingOptions, bilstm_features, head_of, words_classifier
 
 
 class BidirectionalLSTMPooling(keras_tuner.HyperModel):
@@ -42,7 +42,7 @@ class BidirectionalLSTMPooling(keras_tuner.HyperModel):
         )
         return words_classifier(
             features,
-            n_classes=hp.get("n_classes"),
+            **head_of(hp),
             training=TrainingOptions(
                 learning_rate=hp.get("learning_rate"),
                 label_smoothing=hp.get("label_smoothing"),

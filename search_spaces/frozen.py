@@ -15,6 +15,7 @@ from tuning.models import (
     features_classifier,
     fit_linear_model,
     fit_schedule,
+    head_of,
     ngram_classifier,
     transformer_classifier,
 )
@@ -59,7 +60,7 @@ class Frozen(keras_tuner.HyperModel):
         hp.Fixed("n_classes", 2)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        architecture, n_classes = hp.get("architecture"), hp.get("n_classes")
+        architecture, head = hp.get("architecture"), head_of(hp)
         vote = ("ngram_vocab_size", "ngram_share") if architecture == "both" else ()
         ngrams: dict[str, Any] = {name: hp.get(name) for name in vote}
         if _trains_layers(hp):
@@ -68,19 +69,19 @@ class Frozen(keras_tuner.HyperModel):
                 trained_layers=hp.get("trained_layers"),
                 learning_rate=hp.get("encoder_learning_rate"),
                 epochs=hp.get("max_epochs"),
-                n_classes=n_classes,
+                **head,
                 **ngrams,
             )
         training = TrainingOptions(learning_rate=hp.get("learning_rate"))
         if architecture == "ngrams":
             vocab_size = hp.get("ngram_vocab_size")
-            return ngram_classifier(vocab_size=vocab_size, n_classes=n_classes, training=training)
+            return ngram_classifier(vocab_size=vocab_size, training=training, **head)
         return features_classifier(
             hp.get("preset"),
             units=hp.get("units"),
             dropout=hp.get("dropout"),
-            n_classes=n_classes,
             training=training,
+            **head,
             **ngrams,
         )
 

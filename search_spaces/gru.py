@@ -7,7 +7,7 @@ from functools import partial
 import keras
 import keras_tuner
 
-from tuning.models import TrainingOptions, gru_features, words_classifier
+from tuning.models import TrainingOptions, gru_features, head_of, words_classifier
 
 
 class MaskedGRU(keras_tuner.HyperModel):
@@ -40,7 +40,7 @@ class MaskedGRU(keras_tuner.HyperModel):
         )
         return words_classifier(
             features,
-            n_classes=hp.get("n_classes"),
+            **head_of(hp),
             training=TrainingOptions(
                 learning_rate=hp.get("learning_rate"),
                 label_smoothing=hp.get("label_smoothing"),

@@ -5,7 +5,7 @@ the batch size and the truncation are searched too.
 import keras
 import keras_tuner
 
-from tuning.models import lstm_classifier
+from tuning.models import head_of, lstm_classifier
 
 
 class MaskedLSTM(keras_tuner.HyperModel):
@@ -34,7 +34,7 @@ class MaskedLSTM(keras_tuner.HyperModel):
             recurrent_dropout=0.0,
             learning_rate=hp.get("learning_rate"),
             masked=True,
-            n_classes=hp.get("n_classes"),
+            **head_of(hp),
         )
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import keras
 import keras_tuner
 
-from tuning.models import TrainingOptions, mean_features, words_classifier
+from tuning.models import TrainingOptions, head_of, mean_features, words_classifier
 
 
 class MeanEmbedding(keras_tuner.HyperModel):
@@ -38,7 +38,7 @@ class MeanEmbedding(keras_tuner.HyperModel):
         )
         return words_classifier(
             features,
-            n_classes=hp.get("n_classes"),
+            **head_of(hp),
             training=TrainingOptions(
                 learning_rate=hp.get("learning_rate"),
                 label_smoothing=hp.get("label_smoothing"),

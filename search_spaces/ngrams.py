@@ -7,7 +7,7 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from tuning.models import TrainingOptions, fit_linear_model, ngram_classifier
+from tuning.models import TrainingOptions, fit_linear_model, head_of, ngram_classifier
 
 
 class Ngrams(keras_tuner.HyperModel):
@@ -30,7 +30,7 @@ class Ngrams(keras_tuner.HyperModel):
             vocab_size=hp.get("ngram_vocab_size"),
             dropout=hp.get("ngram_dropout"),
             unit_length=True,
-            n_classes=hp.get("n_classes"),
+            **head_of(hp),
             training=TrainingOptions(learning_rate=hp.get("learning_rate")),
         )
 

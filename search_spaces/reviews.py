@@ -15,6 +15,7 @@ from tuning.models import (
     cnn_features,
     fit_linear_model,
     gru_features,
+    head_of,
     lstm_classifier,
     mean_features,
     ngram_classifier,
@@ -78,18 +79,18 @@ class Reviews(keras_tuner.HyperModel):
             hp.Int("units", 16, 64, sampling="log", default=32)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        architecture, n_classes = hp.get("architecture"), hp.get("n_classes")
+        architecture, head = hp.get("architecture"), head_of(hp)
         if architecture == "lstm":
             sizes = ("vocab_size", "embedding_dim", "lstm_units")
-            return lstm_classifier(n_classes=n_classes, **{name: hp.get(name) for name in sizes})
+            return lstm_classifier(**head, **{name: hp.get(name) for name in sizes})
         training = TrainingOptions(learning_rate=hp.get("learning_rate"))
         if architecture == "ngrams":
             return ngram_classifier(
                 vocab_size=hp.get("ngram_vocab_size"),
                 dropout=hp.get("ngram_dropout"),
                 unit_length=True,
-                n_classes=n_classes,
                 training=training,
+                **head,
             )
         if architecture == "wide_deep":
             return wide_deep_classifier(
@@ -98,12 +99,10 @@ class Reviews(keras_tuner.HyperModel):
                 ngram_dropout=hp.get("ngram_dropout"),
                 unit_length=True,
                 ngram_rate=hp.get("ngram_rate"),
-                n_classes=n_classes,
                 training=training,
+                **head,
             )
-        return words_classifier(
-            self._features(hp, architecture), n_classes=n_classes, training=training
-        )
+        return words_classifier(self._features(hp, architecture), training=training, **head)
 
     def _features(
         self, hp: keras_tuner.HyperParameters, network: str

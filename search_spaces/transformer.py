@@ -9,7 +9,7 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from tuning.models import fit_linear_model, fit_schedule, transformer_classifier
+from tuning.models import fit_linear_model, fit_schedule, head_of, transformer_classifier
 
 
 class Transformer(keras_tuner.HyperModel):
@@ -51,7 +51,7 @@ class Transformer(keras_tuner.HyperModel):
             frozen_share=hp.get("frozen_share"),
             ngram_vocab_size=hp.get("ngram_vocab_size") if hp.get("has_ngrams") else 0,
             ngram_share=hp.get("ngram_share") if hp.get("has_ngrams") else 0.0,
-            n_classes=hp.get("n_classes"),
+            **head_of(hp),
         )
 
     def adapt(

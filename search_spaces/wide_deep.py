@@ -14,6 +14,7 @@ from tuning.models import (
     bilstm_features,
     cnn_features,
     fit_linear_model,
+    head_of,
     mean_features,
     wide_deep_classifier,
 )
@@ -50,7 +51,7 @@ class WideDeep(keras_tuner.HyperModel):
             ngram_dropout=hp.get("ngram_dropout"),
             unit_length=True,
             ngram_rate=hp.get("ngram_rate"),
-            n_classes=hp.get("n_classes"),
+            **head_of(hp),
             training=TrainingOptions(learning_rate=hp.get("learning_rate")),
         )
 

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from tuning.config import PRUNERS, SAMPLERS, DataConfig, StudyConfig, TrainConfig
-from tuning.metrics import OBJECTIVES
+from tuning.metrics import objectives_of
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.none() | st.text(max_size=20)
@@ -21,7 +21,7 @@ study_configs = st.builds(
     StudyConfig,
     study=st.text(max_size=30),
     space=st.text(max_size=30),
-    metric=st.sampled_from(OBJECTIVES),
+    metric=st.sampled_from(objectives_of("classes")),
     sampler=st.sampled_from(SAMPLERS),
     pruner=st.sampled_from(PRUNERS),
     seed=st.integers(0, 2**31 - 1),

@@ -11,7 +11,8 @@ def numbered(n: int) -> Classes:
 
 
 TWO = numbered(2)
-MAJORITY = Classes.constant_name
+(MAJORITY,) = Classes.constant_names
+LINEAR, NGRAMS = (f"{name} + {Classes.regression_name}" for name in ("TF-IDF", "tuned n-grams"))
 
 
 def score(labels: Labels, probabilities: Array) -> dict[str, float]:

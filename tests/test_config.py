@@ -19,7 +19,9 @@ from tuning.config import (
 )
 from tuning.documents import structure, unstructure
 from tuning.errors import ArgumentError
-from tuning.metrics import OBJECTIVES
+from tuning.metrics import objectives_of
+
+OBJECTIVES = objectives_of("classes")
 
 
 @settings(derandomize=True, deadline=None)

@@ -92,6 +92,8 @@ class Data:
         label_column: name of the column of labels (default: the first that exists of star_rating,
             rating, stars, sentiment, label).
         data_dir: folder of prepared TensorFlow Datasets (default ~/tensorflow_datasets).
+        kind: what the model predicts of a text: classes, one of 2 to 100; order, one of several
+            numbers, such as 1 to 5 stars; or number, any number (default classes).
         positive_from: minimum number of stars of a positive review; 0 makes each number of stars a
             class (default 3).
         drop_stars: numbers of stars whose rows are not used (default: all rows are used).
@@ -118,6 +120,7 @@ class Data:
     text_column: str | None = None
     label_column: str | None = None
     data_dir: str | Path | None = None
+    kind: str | None = None
     positive_from: float | None = None
     drop_stars: Sequence[float] = ()
     group_column: str | None = None
@@ -241,7 +244,7 @@ def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str,
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """A source of labeled texts, how its labels are read, and which rows are for training,
-    validation and test. `predicts` is the kind of target.
+    validation and test. `kind` is the kind of target.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -257,7 +260,7 @@ class DataConfig:
     split_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
     validation: str | None = field(default=None, metadata=OMIT_DEFAULT)
     test: str | None = field(default=None, metadata=OMIT_DEFAULT)
-    predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
+    kind: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -266,7 +269,13 @@ class DataConfig:
         if not self.data:
             raise ArgumentError("data must name a source; received an empty string.")
         known = {target for metric in METRICS.values() for target in metric.targets}
-        check_name("predicts", self.predicts, tuple(sorted(known)))
+        check_name("kind", self.kind, tuple(sorted(known)))
+        uses_stars = self.positive_from != DEFAULT_POSITIVE_FROM and self.kind != DEFAULT_TARGET
+        if uses_stars:
+            raise ArgumentError(
+                f"positive_from must be left out with kind {self.kind!r}, which keeps the numbers;"
+                f" received {self.positive_from:g}."
+            )
         for name in SPLITS[1:]:
             if getattr(self, name) and self.split_column:
                 raise ArgumentError(
@@ -372,7 +381,7 @@ class StudyConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        objectives = objectives_of(self.data.predicts)
+        objectives = objectives_of(self.data.kind)
         object.__setattr__(self, "metric", self.metric or objectives[0])
         check_name("metric", self.metric, objectives)
         check_name("sampler", self.sampler, SAMPLERS)

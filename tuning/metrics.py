@@ -10,6 +10,7 @@ from dataclasses import dataclass
 VALIDATION = "val_"
 # The kind of target of a study that names none.
 DEFAULT_TARGET = "classes"
+CLASSES = (DEFAULT_TARGET, "order")  # the kinds with one class for each text
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,16 @@ class Metric:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", "accuracy"),
-        Metric("balanced_accuracy", "balanced accuracy", is_brief=False),
-        Metric("f1", "F1"),
-        Metric("auc", "AUC"),
-        Metric("loss", "loss", maximized=False, is_share=False),
+        # Their first metric is the default objective of a kind.
+        Metric("quadratic_kappa", "quadratic kappa", targets=("order",)),
+        Metric("mae", "MAE", maximized=False, is_share=False, targets=("number", "order")),
+        Metric("rmse", "RMSE", maximized=False, is_share=False, targets=("number", "order")),
+        Metric("r2", "R²", is_share=False, targets=("number",)),
+        Metric("accuracy", "accuracy", targets=CLASSES),
+        Metric("balanced_accuracy", "balanced accuracy", is_brief=False, targets=CLASSES),
+        Metric("f1", "F1", targets=CLASSES),
+        Metric("auc", "AUC", targets=CLASSES),
+        Metric("loss", "loss", maximized=False, is_share=False, targets=CLASSES),
         Metric(
             "expected_calibration_error",
             "calibration error",
@@ -59,6 +65,7 @@ METRICS = {
             # Its absolute gaps are larger in resamples: the interval may not contain its own value.
             has_interval=False,
             is_brief=False,
+            targets=CLASSES,
         ),
     )
 }

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import tuning
-from tests.numbered import MAJORITY
+from tests.numbered import LINEAR, MAJORITY, NGRAMS
 from tests.stored_documents import EXPORT, STUDY
 from tests.studies import Setting
 from tuning.api import exports as module
@@ -23,7 +23,6 @@ from tuning.atomic_io import read_json, write_json
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import write
 from tuning.errors import ArgumentError, DataError, ExportError, StorageError
-from tuning.evaluation.references import LINEAR, NGRAMS
 from tuning.export.onnx_graph import chain, write_graph
 from tuning.inference.manifest import digests, read_manifest
 from tuning.results import ResultsDir

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from tests.numbered import score
+from tests.numbered import NGRAMS, TWO, score
 from tests.paths import ROOT
 from tests.texts import make_reviews
 from tuning import documents
@@ -32,7 +32,6 @@ from tuning.evaluation.ngram_model import (
     split_of,
     tune_ngram_model,
 )
-from tuning.evaluation.references import NGRAMS
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.targets.classes import Classes
@@ -106,12 +105,12 @@ def test_scores_are_those_of_the_model_on_validation(corpus: Corpus) -> None:
         split_of(corpus, "train"),
         split_of(corpus, "validation"),
         orders=corpus.ngram_orders,
-        n_classes=2,
+        target=TWO,
     )
     labels = corpus.split("validation").labels
-    assert reference.scores == pytest.approx(score(labels, tuned.probabilities))
-    assert (reference.about, reference.scores["accuracy"]) == (tuned.about, tuned.accuracy)
-    assert tuned.accuracy > 0.9
+    assert reference.scores == pytest.approx(score(labels, tuned.predictions))
+    assert (reference.about, reference.scores["accuracy"]) == (tuned.about, tuned.value)
+    assert tuned.value > 0.9
 
 
 def test_stored_scores_are_read_and_nothing_is_trained(

@@ -23,8 +23,9 @@ from tests.evaluation.ngrams import (
     ngrams_of,
     three_classes,
 )
-from tests.numbered import TWO
-from tuning.evaluation import ngram_model, references
+from tests.numbered import TWO, numbered
+from tuning import regressions
+from tuning.evaluation import ngram_model
 from tuning.evaluation.linear_reference import NgramSettings, Weighting
 from tuning.evaluation.ngram_model import (
     FIRST_STRENGTH,
@@ -75,13 +76,12 @@ def direct(
 def test_model_equals_scikit_learn_on_texts(
     order: int, weighting: Weighting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(references, "TOLERANCE", 1e-9)
+    monkeypatch.setattr(regressions, "TOLERANCE", 1e-9)
     columns = columns_of(ORDERS, order)
-    model = fit(
-        indicators(TRAIN, columns), LABELS[0], columns, NgramSettings(order, weighting, 3.0)
-    )
+    settings = NgramSettings(order, weighting, 3.0)
+    model = fit(indicators(TRAIN, columns), LABELS[0], columns, settings, target=TWO)
     classifier, test = direct(LABELS[0] == 1, order=order, weighting=weighting, strength=3.0)
-    assert model.probabilities(indicators(TEST, columns), n_classes=2) == pytest.approx(
+    assert model.predictions(indicators(TEST, columns), target=TWO) == pytest.approx(
         classifier.predict_proba(test), abs=1e-4
     )
 
@@ -124,15 +124,16 @@ def test_several_classes_are_each_against_the_rest() -> None:
     (ngrams,), orders, vectorizer = ngrams_of(texts)
     columns = columns_of(orders, 1)
     matrix = indicators(ngrams, columns)
-    model = fit(matrix, labels, columns, NgramSettings(1, Weighting.RATIOS, 10.0))
+    settings = NgramSettings(1, Weighting.RATIOS, 10.0)
+    model = fit(matrix, labels, columns, settings, target=numbered(4))
     assert len(model.regressions) == 3
-    for label, regression in enumerate(model.regressions):
+    for label, regression in model.regressions.items():
         expected = log_count_ratios(matrix, labels == label, columns)
         assert regression.weights == pytest.approx(expected)
     column = 2 + vectorizer.vocabulary_["odd"]
-    signs = [np.sign(regression.weights[column]) for regression in model.regressions]
+    signs = [np.sign(regression.weights[column]) for regression in model.regressions.values()]
     assert signs == [-1, -1, 1]
-    probabilities = model.probabilities(matrix, n_classes=4)
+    probabilities = model.predictions(matrix, target=numbered(4))
     assert probabilities.sum(axis=1) == pytest.approx(1)
     assert probabilities.argmax(axis=1).tolist() == labels.tolist()
     assert not probabilities[:, 3].any()
@@ -141,13 +142,13 @@ def test_several_classes_are_each_against_the_rest() -> None:
 def tuned(n_classes: int = 2, **changes: object) -> TunedNgramModel:
     splits = {"train": (TRAIN, LABELS[0]), "validation": (VALIDATION, LABELS[1]), **changes}
     return tune_ngram_model(
-        splits["train"], splits["validation"], orders=ORDERS, n_classes=n_classes
+        splits["train"], splits["validation"], orders=ORDERS, target=numbered(n_classes)
     )
 
 
 def reference_of(train: Split, validation: Split, *, orders: np.ndarray) -> NgramReference:
     own = tuned_reference(train, validation, orders=orders, target=TWO)
-    return ngram_reference(train, validation, own, orders=orders, n_classes=2)
+    return ngram_reference(train, validation, own, orders=orders, target=TWO)
 
 
 def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
@@ -155,14 +156,14 @@ def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
     texts = ["not good", "very bad", "very good", "not bad"] * 12
     labels = np.array([0, 0, 1, 1] * 12)
     (ngrams,), orders, _ = ngrams_of(texts)
-    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=2)
-    assert (tuned_model.model.settings.order, tuned_model.accuracy) == (2, 1.0)
+    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, target=TWO)
+    assert (tuned_model.model.settings.order, tuned_model.value) == (2, 1.0)
 
 
 def test_first_of_equals_is_chosen() -> None:
     texts, labels = ["good thing", "bad thing"] * 10, np.array([1, 0] * 10)
     (ngrams,), orders, _ = ngrams_of(texts)
-    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=2)
+    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, target=TWO)
     assert tuned_model.model.settings == NgramSettings(1, Weighting.RATIOS, STRENGTHS[0])
     assert FIRST_STRENGTH in STRENGTHS
 
@@ -171,37 +172,39 @@ def test_validation_labels_choose_and_do_not_train() -> None:
     tuned_model = tuned(validation=(VALIDATION, 1 - LABELS[1]))
     settings = tuned_model.model.settings
     columns = columns_of(ORDERS, settings.order)
-    model = fit(indicators(TRAIN, columns), LABELS[0], columns, settings)
-    expected = model.probabilities(indicators(VALIDATION, columns), n_classes=2)
-    assert np.array_equal(tuned_model.probabilities, expected)
+    model = fit(indicators(TRAIN, columns), LABELS[0], columns, settings, target=TWO)
+    expected = model.predictions(indicators(VALIDATION, columns), target=TWO)
+    assert np.array_equal(tuned_model.predictions, expected)
 
 
 def test_class_that_is_not_in_training_gets_probability_0() -> None:
     """Classes 0 and 2 have no text."""
     texts, labels = ["good", "bad"] * 10, np.array([3, 1] * 10)
     (ngrams,), orders, _ = ngrams_of(texts)
-    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=4)
-    assert tuned_model.accuracy == 1
-    assert not tuned_model.probabilities[:, [0, 2]].any()
+    tuned_model = tune_ngram_model(
+        (ngrams, labels), (ngrams, labels), orders=orders, target=numbered(4)
+    )
+    assert tuned_model.value == 1
+    assert not tuned_model.predictions[:, [0, 2]].any()
 
 
 def test_one_class_is_constant() -> None:
     texts, labels = ["good", "fine"] * 5, np.ones(10, dtype=int)
     (ngrams, other), orders, _ = ngrams_of(texts, ["good", "bad"])
     tuned_model = tune_ngram_model(
-        (ngrams, labels), (other, np.array([1, 0])), orders=orders, n_classes=2
+        (ngrams, labels), (other, np.array([1, 0])), orders=orders, target=TWO
     )
-    assert tuned_model.probabilities.tolist() == [[0, 1], [0, 1]]
-    assert tuned_model.accuracy == 0.5
+    assert tuned_model.predictions.tolist() == [[0, 1], [0, 1]]
+    assert tuned_model.value == 0.5
 
 
 def test_corpus_without_ngrams_has_a_model() -> None:
     """No n-gram occurs twice, so the model knows the shares of the classes."""
     ngrams, orders = from_lists([[]] * 9), np.zeros(2, dtype=np.uint8)
     labels = np.array([1, 1, 0] * 3)
-    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=2)
-    assert tuned_model.accuracy == pytest.approx(2 / 3)
-    assert tuned_model.probabilities[:, 1] == pytest.approx(2 / 3, abs=0.1)
+    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, target=TWO)
+    assert tuned_model.value == pytest.approx(2 / 3)
+    assert tuned_model.predictions[:, 1] == pytest.approx(2 / 3, abs=0.1)
 
 
 def with_ngrams(ngrams: TokenizedTexts, orders: np.ndarray) -> TokenizedTexts:
@@ -218,11 +221,11 @@ def test_reference_is_trained_on_train_and_validation() -> None:
     (ngrams, others, test), orders, _ = ngrams_of(train, validation, ["new"])
     splits = (ngrams, labels), (others, more)
     reference = reference_of(*splits, orders=orders)
-    tuned = tune_ngram_model(*splits, orders=orders, n_classes=2)
+    tuned = tune_ngram_model(*splits, orders=orders, target=TWO)
     matrix = indicators(test, columns_of(orders, tuned.model.settings.order))
-    alone = tuned.model.probabilities(matrix, n_classes=2)
+    alone = tuned.model.predictions(matrix, target=TWO)
     assert reference.classify(with_ngrams(test, orders))[0, 1] > alone[0, 1] + 0.1
-    assert reference.validation_accuracy == tuned.accuracy
+    assert reference.validation_accuracy == tuned.value
     assert reference.about.endswith("60 texts")
 
 
@@ -244,7 +247,7 @@ def test_many_classes_take_fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ngram_model, "MAX_TEXT_FITS", 90)
     texts, labels = three_classes()
     (ngrams,), _, _ = ngrams_of(texts)
-    ((taken, of_part),) = ngram_model._parts((ngrams, labels))
+    ((taken, of_part),) = ngram_model._parts((ngrams, labels), target=numbered(3))
     assert len(taken) == 30
     assert np.bincount(of_part).tolist() == [10, 10, 10]
 
@@ -253,10 +256,10 @@ def test_seconds_include_the_training_on_both_splits(monkeypatch: pytest.MonkeyP
     """Each training lasts one second of a clock that only trainings advance."""
     n_trainings = 0
 
-    def counted(*arguments: Any) -> NgramModel:
+    def counted(*arguments: Any, **options: Any) -> NgramModel:
         nonlocal n_trainings
         n_trainings += 1
-        return fit(*arguments)
+        return fit(*arguments, **options)
 
     monkeypatch.setattr(ngram_model, "fit", counted)
     monkeypatch.setattr(ngram_model.time, "monotonic", lambda: float(n_trainings))

@@ -6,7 +6,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from tests.numbered import numbered
+from tests.numbered import TWO, numbered
 from tests.texts import make_reviews
 from tuning.evaluation.references import (
     TOKENS,
@@ -33,7 +33,7 @@ def test_linear_model_is_that_of_scikit_learn_s_vectorizer(
     """
     monkeypatch.setattr("tuning.evaluation.references.N_TERMS", n_terms)
     train, validation = (TRAIN, VALIDATION) if n_classes == 2 else (rare(300, every=9),) * 2
-    reference = linear_model(train, validation, TEST[0], n_classes=n_classes)
+    reference = linear_model(train, validation, TEST[0], target=numbered(n_classes))
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2),
         max_features=n_terms,
@@ -69,7 +69,7 @@ def test_linear_model_is_trained_on_train_and_validation() -> None:
     """A word that occurs only in the validation split decides a test text."""
     train = (["good", "bad"] * 10, np.array([1, 0] * 10))
     validation = (["splendid", "bad"] * 10, np.array([1, 0] * 10))
-    reference = linear_model(train, validation, ["splendid"], n_classes=2)
+    reference = linear_model(train, validation, ["splendid"], target=TWO)
     assert reference.probabilities[0, 1] > 0.6
 
 
@@ -77,7 +77,7 @@ def test_linear_model_is_trained_on_train_and_validation() -> None:
 def test_linear_model_takes_texts_without_words(texts: list[str]) -> None:
     labels = np.array([1, 0, 1])
     reference = linear_model(
-        (texts * 4, np.tile(labels, 4)), (texts, labels), ["", *texts], n_classes=2
+        (texts * 4, np.tile(labels, 4)), (texts, labels), ["", *texts], target=TWO
     )
     assert reference.probabilities.shape == (4, 2)
 
@@ -101,7 +101,7 @@ def test_linear_model_of_a_part_keeps_every_class(
     """
     monkeypatch.setattr("tuning.evaluation.references.MAX_TEXTS", 100)
     reference = linear_model(
-        rare(1000, every=100), rare(200, every=100), ["odd", "good"], n_classes=n_classes
+        rare(1000, every=100), rare(200, every=100), ["odd", "good"], target=numbered(n_classes)
     )
     assert reference.probabilities.shape == (2, n_classes)
     assert reference.probabilities.sum(axis=1) == pytest.approx(1)
@@ -114,7 +114,7 @@ def test_linear_model_of_a_training_split_with_one_class_says_that_class() -> No
         (["good", "fine"] * 5, np.ones(10, dtype=int)),
         (["good", "fine"], np.array([1, 1])),
     )
-    reference = linear_model(train, validation, ["good", "bad"], n_classes=2)
+    reference = linear_model(train, validation, ["good", "bad"], target=TWO)
     assert reference.probabilities.tolist() == [[0, 1], [0, 1]]
     assert reference.validation_accuracy == 1
 
@@ -124,6 +124,6 @@ def test_linear_model_learns_a_class_that_validation_alone_has() -> None:
         (["good", "fine"] * 5, np.ones(10, dtype=int)),
         (["good", "bad"] * 5, np.array([1, 0] * 5)),
     )
-    reference = linear_model(train, validation, ["bad"], n_classes=2)
+    reference = linear_model(train, validation, ["bad"], target=TWO)
     assert reference.probabilities[0, 0] > 0.5
     assert reference.validation_accuracy == 0.5

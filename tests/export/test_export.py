@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from tests.commands import Ran
-from tests.numbered import MAJORITY, TWO
+from tests.numbered import LINEAR, MAJORITY, NGRAMS, TWO
 from tests.paths import ROOT
 from tests.stored_documents import full_manifest
 from tests.studies import Setting, copy_study
@@ -29,7 +29,6 @@ from tuning.config import DataConfig, StudyConfig
 from tuning.data.files import Progress
 from tuning.errors import ExportError, SpaceError, StudyError
 from tuning.evaluation.predictions import read_predictions
-from tuning.evaluation.references import LINEAR, NGRAMS
 from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
 from tuning.export.parity import HOSTILE_TEXTS

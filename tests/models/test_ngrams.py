@@ -9,6 +9,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
+from tests.numbered import numbered
 from tuning.evaluation.linear_reference import NgramSettings, Weighting
 from tuning.evaluation.ngram_model import fit, indicators
 from tuning.inputs.contract import IdTexts
@@ -108,8 +109,9 @@ def test_fitted_model_of_unit_length_is_the_tuned_linear_model(
     stored = IdTexts(texts[texts != 0], np.cumsum([0, *np.count_nonzero(texts, axis=1)]))
     columns = np.arange(40) >= 2
     matrix = indicators(stored, columns)
-    linear = fit(matrix, labels, columns, NgramSettings(1, weighting, 10.0))
-    expected = linear.probabilities(matrix, n_classes=n_classes)
+    target = numbered(n_classes)
+    linear = fit(matrix, labels, columns, NgramSettings(1, weighting, 10.0), target=target)
+    expected = linear.predictions(matrix, target=target)
     outputs = np.asarray(model.predict_on_batch(texts))
     if n_classes == 2:
         np.testing.assert_allclose(outputs[:, 0], expected[:, 1], atol=1e-5)

@@ -13,7 +13,7 @@ from sklearn import metrics as sklearn_metrics
 from tests.numbered import TWO, numbered, score, weighted_scores
 from tuning.config import StudyConfig
 from tuning.evaluation.statistics import score_intervals
-from tuning.metrics import METRICS, Metric
+from tuning.metrics import Metric, metrics_of
 
 # Class 1 is predicted for the first three; true positives 2, false positives 1, false negatives 1,
 # true negatives 2.
@@ -32,7 +32,7 @@ def test_certain_and_wrong_predictions_have_a_finite_loss() -> None:
     assert [values[name] for name in ("accuracy", "f1", "auc")] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", metrics_of("classes"), ids=lambda metric: metric.name)
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_every_metric_has_scores(metric: Metric, n_classes: int) -> None:
     """A perfect classifier is better than one that guesses, by the direction of the metric."""

@@ -1,11 +1,10 @@
-"""One contract over all kinds of targets, and a kind that only these tests have: a number. The
-number goes the way of a study, from the label column to the predictions of an export.
+"""One contract over all kinds of targets, and the way of a number through a study, from the label
+column to the predictions of an export.
 """
 
 import io
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,90 +29,35 @@ from tuning.inference.label_files import label, write_csv_rows
 from tuning.inference.manifest import Manifest
 from tuning.inputs.contract import ModelInput, TokenizedTexts
 from tuning.inputs.corpus import Corpus, build_corpus
-from tuning.metrics import METRICS, Metric
 from tuning.report.tables import data_rows
 from tuning.targets.kinds import KINDS, target_of
-from tuning.targets.target import Array, LabelColumn, LabelEncoder, Labels, Target
+from tuning.targets.number import Number
+from tuning.targets.target import Array, LabelColumn, Target
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
 from tuning.training.prediction import make_view, predict
 from tuning.training.result import TrainingJob
 from tuning.workers.messages import Train, decode, encode
 
-ERROR = Metric(
-    "mean_absolute_error",
-    "mean absolute error",
-    maximized=False,
-    is_share=False,
-    targets=("number",),
-)
 # For each kind, a label column of which its `read` makes labels, and outputs of a model.
-COLUMNS: dict[str, list[object]] = {"classes": ["b", "a", "c"], "number": [2.5, -1.0, 4.0]}
-OUTPUTS = {"classes": np.eye(3)[[1, 0, 2]], "number": np.array([[2.5], [-1.0], [4.0]])}
+COLUMNS: dict[str, list[object]] = {
+    "classes": ["b", "a", "c"],
+    "order": [2.0, 1.0, 5.0],
+    "number": [2.5, -1.0, 4.0],
+}
+OUTPUTS = {
+    "classes": np.eye(3)[[1, 0, 2]],
+    "order": np.eye(3)[[1, 0, 2]],
+    "number": np.array([[2.5], [-1.0], [4.0]]),
+}
 VALUES = {"vocab_size": 12, "sequence_length": 6}
-
-
-class Number(Target):
-    kind = "number"
-    dtype = np.float64
-    constant_name = "mean"
-    constant_about = "always the mean"
-
-    @property
-    def sentence(self) -> str:
-        return "The model gives each text a number."
-
-    @property
-    def width(self) -> int:
-        return 1
-
-    @classmethod
-    def read(cls, values: pd.Series, *, column: str, config: DataConfig) -> LabelColumn:
-        numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
-        return LabelColumn(cls(), numbers, ~np.isnan(numbers), {})
-
-    def strata(self, labels: Labels) -> Any:
-        return np.zeros(len(labels), dtype=np.int64)
-
-    def require_enough(self, labels: Labels) -> None:
-        pass
-
-    def examples(self, n: int) -> Labels:
-        return np.linspace(0, 1, n)
-
-    def form_of(self, loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None]:
-        return lambda labels: labels.astype(np.float32)[:, None], None
-
-    def predictions(self, outputs: Array) -> Array:
-        return outputs.reshape(-1, 1).astype(np.float64)
-
-    def decide(self, predictions: Array) -> Labels:
-        return predictions[..., 0]
-
-    def labels_of(self, decisions: Labels) -> list[str]:
-        return [f"{value:.4g}" for value in decisions]
-
-    def formulas(
-        self, labels: Labels, predictions: Array, weights: Array
-    ) -> Mapping[str, Callable[[], Array]]:
-        errors = np.abs(predictions[:, 0] - labels)
-        return {ERROR.name: lambda: weights @ errors / weights.sum(axis=1)}
-
-    def constant(self, labels: Labels) -> Array:
-        return np.array([labels.mean()])
-
-
-@pytest.fixture(autouse=True)
-def _register(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, Number.kind, Number)
-    monkeypatch.setitem(METRICS, ERROR.name, ERROR)
 
 
 # All kinds
 
 
 def read(kind: str) -> LabelColumn:
-    config = DataConfig(predicts=kind)
+    config = DataConfig(kind=kind)
     return KINDS[kind].read(pd.Series(COLUMNS[kind]), column="label", config=config)
 
 
@@ -155,7 +99,7 @@ def test_perfect_predictions_are_better_than_the_constant(kind: str) -> None:
     column, target = read(kind), read(kind).target
     perfect = target.predictions(OUTPUTS[kind])
     constant = np.tile(target.constant(column.labels), (3, 1))
-    config = StudyConfig(study="s", data=DataConfig(predicts=kind))
+    config = StudyConfig(study="s", data=DataConfig(kind=kind))
     assert config.metric == target.metrics[0].objective
     scores = target.weighted_scores(column.labels, perfect, np.ones((2, 3)))
     assert {metric.name for metric in target.metrics} <= scores.keys()
@@ -174,15 +118,19 @@ def test_kinds_predict_without_heavy_packages() -> None:
 
 
 def test_unknown_kind_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="predicts must be one of classes, number; received 'x"):
-        DataConfig(predicts="x")
-    with pytest.raises(ValueError, match="predicts: must be one of classes, number, not 'x'"):
+    with pytest.raises(
+        ArgumentError, match="kind must be one of classes, number, order; received 'x"
+    ):
+        DataConfig(kind="x")
+    with pytest.raises(
+        ValueError, match="predicts: must be one of classes, order, number, not 'x'"
+    ):
         target_of((), "x")
 
 
 def test_metric_of_another_kind_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="metric must be one of val_mean_absolute_error"):
-        StudyConfig(study="s", metric="val_accuracy", data=DataConfig(predicts="number"))
+    with pytest.raises(ArgumentError, match="metric must be one of val_mae"):
+        StudyConfig(study="s", metric="val_accuracy", data=DataConfig(kind="number"))
 
 
 # A number, from the column to the predictions
@@ -213,7 +161,7 @@ def reviews(tmp_path: Path) -> Reviews:
     ]
     labels = [None, *(n_good + 0.5)[1:]]
     pd.DataFrame({"text": texts, "label": labels}).to_csv(tmp_path / "a.csv", index=False)
-    return load_reviews(DataConfig(data=str(tmp_path / "a.csv"), predicts="number"))
+    return load_reviews(DataConfig(data=str(tmp_path / "a.csv"), kind="number"))
 
 
 @pytest.fixture
@@ -246,7 +194,7 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
         target=target,
         train=TrainConfig(epochs=12, batch_size=16, patience=12),
         seed=0,
-        metric=ERROR.objective,
+        metric="val_mae",
     )
     message = Train("space.py", str(corpus.folder), job)
     assert decode(encode(message)) == message
@@ -255,29 +203,34 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
     train, validation, test = (corpus.split(name) for name in ("train", "validation", "test"))
     model, result = fit(hypermodel, job, train=train, validation=validation)
     constant = np.tile(target.constant(train.labels), (len(validation.labels), 1))
-    worst = target.score(validation.labels, constant)[ERROR.name]
-    assert result.best_value == result.metrics["val_mean_absolute_error"] < worst / 2
+    worst = target.score(validation.labels, constant)["mae"]
+    assert result.best_value == result.metrics["val_mae"] < worst / 2
 
     def classify(texts: TokenizedTexts) -> Array:
         return predict(model, make_view(model, VALUES, texts), target=target)
 
-    assert target.score(test.labels, classify(test.texts))[ERROR.name] < worst / 2
+    assert target.score(test.labels, classify(test.texts))["mae"] < worst / 2
     texts = splits.frames["test"]["text"].tolist()
     references = all_references(splits, corpus, texts)
-    assert references.keys() == {"mean"}
+    assert references.keys() == {
+        *("median", "mean", "TF-IDF + ridge regression", "tuned n-grams + ridge regression")
+    }
     evaluation = evaluate_on_test_split(
         optuna.create_study(),
         corpus,
         {BEST: classify, "mean": references["mean"].classify},
         trials={BEST: 0},
         test_texts=texts,
-        metric=ERROR.objective,
+        metric="val_mae",
         seed=0,
     )
-    best, mean = (evaluation.entries[name].test[ERROR.name] for name in (BEST, "mean"))
+    best, mean = (evaluation.entries[name].test["mae"] for name in (BEST, "mean"))
     assert best is not None and mean is not None and best < mean / 2
-    assert not evaluation.comparisons and not evaluation.mistakes
-    interval = score_intervals(target, test.labels, classify(test.texts), seed=0)[ERROR.name]
+    comparison = evaluation.comparisons["mean"]
+    change = comparison.difference("val_mae")
+    assert change is not None and change.value == pytest.approx(best - mean)
+    assert comparison.accuracy_difference is None and not evaluation.mistakes
+    interval = score_intervals(target, test.labels, classify(test.texts), seed=0)["mae"]
     assert interval.low < interval.value < interval.high
 
 

@@ -249,6 +249,7 @@ def source_of(data: Any) -> Source:
         **columns,
         **{name: None if path is None else str(path) for name, path in files.items()},
         data_dir=None if data.data_dir is None else str(Path(data.data_dir).expanduser()),
+        kind=data.kind,
         positive_from=data.positive_from,
         drop_stars=[*data.drop_stars] or None,
     )

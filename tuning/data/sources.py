@@ -58,9 +58,7 @@ def load_reviews(
     table = _read_all(config, progress)
     text_column = _column(table, config.text_column, TEXT_COLUMNS, "text")
     label_column = _column(table, config.label_column, LABEL_COLUMNS, "label")
-    read = KINDS[config.predicts].read(
-        table.frame[label_column], column=label_column, config=config
-    )
+    read = KINDS[config.kind].read(table.frame[label_column], column=label_column, config=config)
     texts = clean(table.frame[text_column])
     # A row without a label is already counted in `read.dropped`.
     empty = ((texts == "") | texts.str.isspace()).to_numpy() & read.is_labeled

@@ -14,14 +14,15 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from tuning import documents
+from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
 from tuning.inputs.data_card import REFERENCE_NAME
-from tuning.metrics import metric_of, sign
+from tuning.metrics import METRICS, metric_of, sign
 from tuning.processes import child_environment, why_it_ended
 
 logger = logging.getLogger(__name__)
@@ -46,12 +47,14 @@ class LinearReference:
     """A linear model, tuned on the validation split and trained on the training split.
 
     Attributes:
+        name: what it is.
         scores: its scores on the validation split by name; None where a score is not defined.
         seconds: the time for tuning.
         settings: its settings, with which an export trains it on train + validation; None in a file
             of an earlier version.
     """
 
+    name: str = field(default="logistic regression", metadata=OMIT_DEFAULT)
     about: str
     scores: dict[str, float | None]
     seconds: float
@@ -59,21 +62,23 @@ class LinearReference:
 
     @property
     def is_whole(self) -> bool:
-        """Whether an export can use the model: it has settings and an accuracy."""
-        return self.settings is not None and self.scores.get("accuracy") is not None
+        """Whether an export can use the model: it has settings and a score."""
+        return self.settings is not None and any(
+            value is not None for value in self.scores.values()
+        )
 
     def value(self, metric: str) -> float | None:
         """Return the model's value of a study's metric, such as `val_accuracy`; None if unknown."""
         return self.scores.get(metric_of(metric).name)
 
     def sentence(self, metric: str) -> str:
-        """Return a sentence with the model's value of a metric, or else with its accuracy."""
-        value, name = self.value(metric), metric_of(metric).label
+        """Return a sentence with the model's value of a metric, or else with its first score."""
+        name, value = metric_of(metric).name, self.value(metric)
         if value is None:
-            value, name = self.scores["accuracy"], "accuracy"
+            name, value = next(item for item in self.scores.items() if item[1] is not None)
         return (
-            f"A linear model (logistic regression on {self.about}) has a validation {name} of"
-            f" {value:.4f}: the bar for this search."
+            f"A linear model ({self.name} on {self.about}) has a validation"
+            f" {METRICS[name].label} of {value:.4f}: the bar for this search."
         )
 
     def is_ahead_of(self, value: float, metric: str) -> bool:

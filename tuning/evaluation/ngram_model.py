@@ -1,10 +1,11 @@
-"""A linear model on the n-grams of a corpus: logistic regression on n-grams that are weighted by
-naive Bayes log-count ratios (Wang and Manning, ACL 2012) or by inverse document frequencies. Its
-order, its weighting and C are tuned on the validation split.
+"""A linear model on the n-grams of a corpus: regression on n-grams that are weighted by naive Bayes
+log-count ratios (Wang and Manning, ACL 2012) or by inverse document frequencies. Its order, its
+weighting and C are tuned on the validation split.
 
 A text is the set of its n-grams. Each n-gram has a weight, and the weights of a text are scaled to
-length 1. With two classes, one regression is trained; with more classes, one regression for each
-class, against the rest.
+length 1. A logistic regression is trained for each column of 0 and 1 that a target asks for
+(`Target.linear_columns`), such as one for each of several classes, and a ridge regression for a
+column of numbers, whose ratios compare the texts above the median with the others.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 from scipy import sparse
-from scipy.special import expit
 
 from tuning import documents
 from tuning.atomic_io import translated
@@ -36,10 +36,7 @@ from tuning.evaluation.linear_reference import (
 )
 from tuning.evaluation.references import (
     MAX_TEXTS,
-    NGRAMS,
     Reference,
-    binary_regression,
-    fit_quietly,
     references,
     rows_of_part,
 )
@@ -48,6 +45,8 @@ from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.ngrams import ngrams_of
+from tuning.metrics import Metric, sign
+from tuning.regressions import fit_quietly, regression
 from tuning.targets.target import Array, Labels, Target
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
@@ -63,16 +62,15 @@ Split = tuple[IdTexts, Labels]  # the n-grams of texts, and their classes
 
 @dataclass(frozen=True)
 class _Regression:
-    """A regression of one class against the rest."""
+    """A regression of one column."""
 
     weights: Array
     coefficients: Array
     intercept: float
 
-    def probabilities(self, matrix: sparse.csr_matrix) -> Array:
-        weighted = weigh(matrix, self.weights)
-        result: Array = expit(weighted @ self.coefficients + self.intercept)
-        return result
+    def scores(self, matrix: sparse.csr_matrix) -> Array:
+        scores: Array = weigh(matrix, self.weights) @ self.coefficients + self.intercept
+        return scores
 
 
 @dataclass(frozen=True)
@@ -80,28 +78,19 @@ class NgramModel:
     """A trained model.
 
     Attributes:
-        classes: the classes of its training texts, ascending.
-        regressions: none for one class, one for two classes, otherwise one for each class.
+        constant: the constant prediction of its training texts, (width,).
+        regressions: one for each of `Target.linear_columns`.
     """
 
     settings: NgramSettings
-    classes: Labels
-    regressions: list[_Regression]
+    constant: Array
+    regressions: dict[int, _Regression]
 
-    def probabilities(self, matrix: sparse.csr_matrix, *, n_classes: int) -> Array:
-        """Return the class probabilities of texts, (n_texts, n_classes). A class without a training
-        text has the probability 0.
-        """
-        columns = [regression.probabilities(matrix) for regression in self.regressions]
-        if len(columns) == 1:
-            columns = [1 - columns[0], columns[0]]
-        scores = np.stack(columns, axis=1) if columns else np.ones((matrix.shape[0], 1))
-        probabilities = np.zeros((matrix.shape[0], n_classes))
-        # The regressions of several classes are independent, so their sum is not 1.
-        probabilities[:, self.classes] = scores / np.maximum(
-            scores.sum(axis=1, keepdims=True), np.finfo(float).tiny
-        )
-        return probabilities
+    def predictions(self, matrix: sparse.csr_matrix, *, target: Target) -> Array:
+        """Return the predictions for texts, (n_texts, width)."""
+        scores = {column: fitted.scores(matrix) for column, fitted in self.regressions.items()}
+        same = np.tile(self.constant, (matrix.shape[0], 1))
+        return target.of_linear(scores, same)
 
 
 def columns_of(orders: npt.NDArray[np.uint8], order: int) -> npt.NDArray[np.bool_]:
@@ -158,27 +147,23 @@ def fit(
     labels: Labels,
     columns: npt.NDArray[np.bool_],
     settings: NgramSettings,
+    *,
+    target: Target,
 ) -> NgramModel:
     """Return a model that is trained on rows of `indicators`."""
-    classes = np.unique(labels)
-    # A single class needs no regression, and two classes need only the regression of the second.
-    fitted = classes if len(classes) > 2 else classes[1:]
     rarity = (
         inverse_document_frequencies(matrix, columns)
         if settings.weighting == Weighting.RARITY
         else None
     )
-    regressions = []
-    for label in fitted:
-        is_positive = labels == label
+    regressions = {}
+    for number, values in target.linear_columns(labels).items():
+        is_positive = values if values.dtype == np.bool_ else values > np.median(values)
         weights = log_count_ratios(matrix, is_positive, columns) if rarity is None else rarity
-        regression = fit_quietly(
-            binary_regression(settings.strength), weigh(matrix, weights), is_positive
-        )
-        regressions.append(
-            _Regression(weights, regression.coef_[0], float(regression.intercept_[0]))
-        )
-    return NgramModel(settings, classes, regressions)
+        fitted = fit_quietly(regression(values, settings.strength), weigh(matrix, weights), values)
+        coefficients, intercept = np.ravel(fitted.coef_), float(np.ravel(fitted.intercept_)[0])
+        regressions[number] = _Regression(weights, coefficients, intercept)
+    return NgramModel(settings, target.constant(labels), regressions)
 
 
 @dataclass(frozen=True)
@@ -186,37 +171,41 @@ class NgramReference:
     """A tuned model that was trained on train + validation, as an exported model is.
 
     Attributes:
-        validation_accuracy: the accuracy of the same model trained on the training split alone.
+        validation_accuracy: the accuracy of the same model trained on the training split alone;
+            None for a target without decisions.
         seconds: the time for tuning, perhaps with low priority during the search, and for training.
     """
 
     about: str
-    validation_accuracy: float
+    validation_accuracy: float | None
     seconds: float
     model: NgramModel
     columns: npt.NDArray[np.bool_]
-    n_classes: int
+    target: Target
 
     def classify(self, texts: TokenizedTexts) -> Array:
-        """Return the class probabilities of texts with their n-grams, (n_texts, n_classes)."""
+        """Return the predictions for texts with their n-grams, (n_texts, width)."""
         matrix = indicators(ngrams_of(texts), self.columns)
-        return self.model.probabilities(matrix, n_classes=self.n_classes)
+        return self.model.predictions(matrix, target=self.target)
 
 
 @dataclass(frozen=True)
 class TunedNgramModel:
-    """A model that was trained on the training split alone, and its probabilities of the validation
-    texts, which have these `labels`.
+    """A model that was trained on the training split alone, its predictions for the validation
+    texts, which have these `labels`, and their value of the target's first metric.
     """
 
     model: NgramModel
     n_ngrams: int
     labels: Labels
-    probabilities: Array
+    predictions: Array
+    metric: Metric
+    value: float
 
     @property
-    def accuracy(self) -> float:
-        return float(np.mean(self.probabilities.argmax(axis=1) == self.labels))
+    def gain(self) -> float:
+        """The value where more is better."""
+        return sign(self.metric.objective) * self.value
 
     @property
     def about(self) -> str:
@@ -225,7 +214,7 @@ class TunedNgramModel:
         names = f"{', '.join(others)} and {last} of words" if others else last
         return (
             f"{names}, {self.n_ngrams:,} n-grams weighted by {settings.weighting}, C ="
-            f" {settings.strength:g}, chosen by validation accuracy"
+            f" {settings.strength:g}, chosen by validation {self.metric.label}"
         )
 
 
@@ -239,16 +228,14 @@ def all_references(
     )
     target = splits.target
     quick = references(train, validation, test_texts, target=target)
-    if not target.has_linear_reference:
-        return dict(quick)
     tuned = ngram_reference(
         split_of(corpus, "train"),
         split_of(corpus, "validation"),
         fit_linear_reference(corpus),
         orders=corpus.ngram_orders,
-        n_classes=target.width,
+        target=target,
     )
-    return {**quick, NGRAMS: tuned}
+    return {**quick, f"tuned n-grams + {target.regression_name}": tuned}
 
 
 def ngram_reference(
@@ -257,25 +244,25 @@ def ngram_reference(
     tuned: LinearReference,
     *,
     orders: npt.NDArray[np.uint8],
-    n_classes: int,
+    target: Target,
 ) -> NgramReference:
     """Return the tuned model, trained on train + validation.
 
     The n-grams of a text are distinct ids, and `orders` has the number of words of each id.
     """
-    started, settings, accuracy = time.monotonic(), tuned.settings, tuned.scores["accuracy"]
-    assert settings is not None and accuracy is not None  # `LinearReference.is_whole`
-    (first, of_first), (second, of_second) = _parts(train, validation)
+    started, settings = time.monotonic(), tuned.settings
+    assert settings is not None  # `LinearReference.is_whole`
+    (first, of_first), (second, of_second) = _parts(train, validation, target=target)
     texts, labels = first + second, np.concatenate([of_first, of_second])
     columns = columns_of(orders, settings.order)
-    model = fit(indicators(texts, columns), labels, columns, settings)
+    model = fit(indicators(texts, columns), labels, columns, settings, target=target)
     return NgramReference(
         about=f"{tuned.about}, {len(texts):,} texts",
-        validation_accuracy=accuracy,
+        validation_accuracy=tuned.scores.get("accuracy"),
         seconds=tuned.seconds + time.monotonic() - started,
         model=model,
         columns=columns,
-        n_classes=n_classes,
+        target=target,
     )
 
 
@@ -301,9 +288,10 @@ def tuned_reference(
     train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], target: Target
 ) -> LinearReference:
     started = time.monotonic()
-    tuned = tune_ngram_model(train, validation, orders=orders, n_classes=target.width)
-    scores = target.score(tuned.labels, tuned.probabilities)
+    tuned = tune_ngram_model(train, validation, orders=orders, target=target)
+    scores = target.score(tuned.labels, tuned.predictions)
     return LinearReference(
+        name=target.regression_name,
         about=tuned.about,
         scores={name: None if math.isnan(value) else value for name, value in scores.items()},
         seconds=round(time.monotonic() - started, 1),
@@ -316,38 +304,42 @@ def tune_ngram_model(
     validation: Split,
     *,
     orders: npt.NDArray[np.uint8],
-    n_classes: int,
+    target: Target,
 ) -> TunedNgramModel:
-    """Return the model with the best validation accuracy, trained on the training split alone.
+    """Return the model with the best value of the target's first metric on the validation split,
+    trained on the training split alone.
 
     The order and the weighting are chosen first, with C = 10, then C. Among equal models, a lower
     order is preferred, then ratios, then a smaller C.
     """
-    train, validation = _parts(train, validation)
+    train, validation = _parts(train, validation, target=target)
 
     def tried(order: int, choices: Sequence[tuple[Weighting, float]]) -> list[TunedNgramModel]:
         columns = columns_of(orders, order)
         terms, held_out = indicators(train[0], columns), indicators(validation[0], columns)
         models = [
-            fit(terms, train[1], columns, NgramSettings(order, weighting, strength))
+            fit(terms, train[1], columns, NgramSettings(order, weighting, strength), target=target)
             for weighting, strength in choices
         ]
+        predictions = [model.predictions(held_out, target=target) for model in models]
         return [
             TunedNgramModel(
                 model,
                 int(columns.sum()),
                 validation[1],
-                model.probabilities(held_out, n_classes=n_classes),
+                values,
+                metric=target.metrics[0],
+                value=target.first_score(validation[1], values),
             )
-            for model in models
+            for model, values in zip(models, predictions, strict=True)
         ]
 
     first = [(weighting, FIRST_STRENGTH) for weighting in Weighting]
     max_order = max(int(orders.max(initial=1)), 1)
     by_order = [model for order in range(1, max_order + 1) for model in tried(order, first)]
-    chosen = max(by_order, key=lambda tuned: tuned.accuracy).model.settings
+    chosen = max(by_order, key=lambda tuned: tuned.gain).model.settings
     by_strength = tried(chosen.order, [(chosen.weighting, strength) for strength in STRENGTHS])
-    return max(by_strength, key=lambda tuned: tuned.accuracy)
+    return max(by_strength, key=lambda tuned: tuned.gain)
 
 
 def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Split:
@@ -357,16 +349,15 @@ def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Spli
     return ngrams_of(split.texts), split.labels
 
 
-def _parts(*splits: Split) -> Sequence[Split]:
+def _parts(*splits: Split, target: Target) -> Sequence[Split]:
     n_texts = sum(len(texts) for texts, _ in splits)
     n_ids = sum(len(texts.ids) for texts, _ in splits)
-    n_classes = max(len(np.unique(labels)) for _, labels in splits)
-    n_regressions = n_classes if n_classes > 2 else 1
-    max_texts = min(MAX_TEXTS, MAX_TEXT_FITS / n_regressions)
+    n_regressions = max(len(target.linear_columns(labels)) for _, labels in splits)
+    max_texts = min(MAX_TEXTS, MAX_TEXT_FITS / max(n_regressions, 1))
     share = min(max_texts / n_texts, MAX_IDS / max(n_ids, 1))
     if share >= 1:
         return splits
-    return [_take(split, rows_of_part(split[1], share)) for split in splits]
+    return [_take(split, rows_of_part(target.strata(split[1]), share)) for split in splits]
 
 
 def _take(split: Split, rows: npt.NDArray[np.intp]) -> Split:

@@ -95,8 +95,7 @@ class Predictions:
     @property
     def is_right(self) -> npt.NDArray[np.bool_]:
         """Whether the decision is right, bool (n_texts,)."""
-        right: npt.NDArray[np.bool_] = self.target.decide(self.probabilities) == self.labels
-        return right
+        return self.target.is_right(self.labels, self.probabilities)
 
 
 def _are_indices(numbers: npt.NDArray[np.int64], n: int) -> bool:

@@ -1,39 +1,32 @@
-"""References for a comparison with a tuned model, which train in seconds: the best constant, and
-TF-IDF with logistic regression. `ngram_model` has the third, which is tuned further.
+"""References for a comparison with a tuned model, which train in seconds: the best constants, and
+TF-IDF with a linear regression. `ngram_model` has the third, which is tuned further.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.dummy import DummyClassifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
 from tuning.inputs.contract import TokenizedTexts
+from tuning.metrics import sign
+from tuning.regressions import fit_quietly, regression
 from tuning.targets.target import Array, Labels, Target
 
 N_TERMS = 100_000
 # Maximum number of texts of train + validation: more take minutes and improve a linear model
 # little.
 MAX_TEXTS = 100_000
-STRENGTHS = (0.5, 2.0, 8.0, 32.0)  # values of C, chosen by validation accuracy
+STRENGTHS = (0.5, 2.0, 8.0, 32.0)  # values of C, chosen on the validation split
 MAX_ITERATIONS = 300
-# liblinear's dual solver with this tolerance trains on 18,000 texts with 360,000 n-grams in 0.3 s.
-# Its primal solver takes 1.4 s, and the accuracies differ by at most 0.001. On 23,000 texts with
-# 100,000 terms the dual solver takes 0.5 s, and scikit-learn's default, lbfgs, 2.5 s.
-TOLERANCE = 0.1
 # Words, and runs of punctuation between them, so that every text has a token.
 TOKENS = r"(?u)\w+|[^\w\s]+"
-LINEAR = "TF-IDF + logistic regression"
-NGRAMS = "tuned n-grams + logistic regression"
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Reference:
 
     Attributes:
         validation_accuracy: the accuracy of the reference trained on the training split alone; None
-            for a target without probabilities.
+            for a target without decisions.
         probabilities: the predictions for the test texts, (n_texts, width).
         seconds: the time for training and prediction.
     """
@@ -64,55 +57,60 @@ def references(
     train: Split, validation: Split, test_texts: Sequence[str], *, target: Target
 ) -> dict[str, Reference]:
     """Return each reference by its name; the labels of the test texts are not needed."""
-    started = time.monotonic()
-    constant = target.constant(np.concatenate([train[1], validation[1]]))
-    decided = target.decide(target.constant(train[1])[None])
-    accuracy = float(np.mean(validation[1] == decided)) if target.has_probabilities else None
-    same = np.tile(constant, (len(test_texts), 1))
-    constant_reference = Reference(
-        target.constant_about, accuracy, same, time.monotonic() - started
-    )
-    if not target.has_linear_reference:
-        return {target.constant_name: constant_reference}
-    return {
-        target.constant_name: constant_reference,
-        LINEAR: linear_model(train, validation, test_texts, n_classes=target.width),
+    labels = np.concatenate([train[1], validation[1]])
+    of_train, of_both = target.constants(train[1]), target.constants(labels)
+    constants = {
+        name: Reference(
+            about,
+            _accuracy(target, validation[1], np.tile(of_train[name], (len(validation[1]), 1))),
+            np.tile(of_both[name], (len(test_texts), 1)),
+            seconds=0.0,
+        )
+        for name, about in target.constant_names.items()
     }
+    linear = linear_model(train, validation, test_texts, target=target)
+    return {**constants, f"TF-IDF + {target.regression_name}": linear}
+
+
+def _accuracy(target: Target, labels: Labels, predictions: Array) -> float | None:
+    return float(target.is_right(labels, predictions).mean()) if target.has_decisions else None
 
 
 def linear_model(
-    train: Split, validation: Split, test_texts: Sequence[str], *, n_classes: int
+    train: Split, validation: Split, test_texts: Sequence[str], *, target: Target
 ) -> Reference:
-    """Return a logistic regression on words and pairs of words weighted by TF-IDF, with the C of
-    `STRENGTHS` that has the highest validation accuracy.
+    """Return a regression on words and pairs of words weighted by TF-IDF, with the C of `STRENGTHS`
+    that has the best value of the target's first metric on the validation split.
 
     A class without texts in both splits has the probability 0.
     """
     started = time.monotonic()
     share = min(MAX_TEXTS / (len(train[0]) + len(validation[0])), 1.0)
-    train, validation = _part(train, share), _part(validation, share)
+    train, validation = (_part(split, target, share) for split in (train, validation))
     # All texts are split into words once, which takes longer than the regressions.
     counter = CountVectorizer(ngram_range=(1, 2), token_pattern=TOKENS, dtype=np.float32)
     counts = counter.fit_transform([*train[0], *validation[0]])
     of_train, of_validation = counts[: len(train[0])], counts[len(train[0]) :]
     weights = _TermWeights.of(of_train)
     terms, held_out = weights.weigh(of_train), weights.weigh(of_validation)
-    accuracies = {}
+    direction = sign(target.metrics[0].objective)
+    gains, accuracies = {}, {}
     for strength in STRENGTHS:
-        classifier = fit_quietly(_classifier(strength, train[1]), terms, train[1])
-        accuracies[strength] = float(np.mean(classifier.predict(held_out) == validation[1]))
-    best = max(STRENGTHS, key=lambda strength: (accuracies[strength], -strength))
+        predictions = _predicted(target, strength, terms, train[1], held_out)
+        gains[strength] = direction * target.first_score(validation[1], predictions)
+        accuracies[strength] = _accuracy(target, validation[1], predictions)
+    best = max(STRENGTHS, key=lambda strength: (gains[strength], -strength))
     labels = np.concatenate([train[1], validation[1]])
     weights = _TermWeights.of(counts)
-    final = fit_quietly(_classifier(best, labels), weights.weigh(counts), labels)
-    probabilities = np.zeros((len(test_texts), n_classes))
     test_counts = counter.transform(list(test_texts))
-    probabilities[:, final.classes_] = final.predict_proba(weights.weigh(test_counts))
+    predictions = _predicted(
+        target, best, weights.weigh(counts), labels, weights.weigh(test_counts)
+    )
     about = (
         f"words and pairs of words, {len(weights.columns):,} terms, C = {best:g} by validation,"
         f" {len(labels):,} texts"
     )
-    return Reference(about, accuracies[best], probabilities, time.monotonic() - started)
+    return Reference(about, accuracies[best], predictions, time.monotonic() - started)
 
 
 @dataclass(frozen=True)
@@ -136,14 +134,14 @@ class _TermWeights:
         return self.transformer.transform(counts[:, self.columns])
 
 
-def _part(split: Split, share: float) -> Split:
-    rows = rows_of_part(split[1], share)
+def _part(split: Split, target: Target, share: float) -> Split:
+    rows = rows_of_part(target.strata(split[1]), share)
     return [split[0][row] for row in rows], split[1][rows]
 
 
-def rows_of_part(labels: Labels, share: float) -> npt.NDArray[np.intp]:
-    """Return the rows of a share of each class's texts, evenly spaced, with at least one text of
-    each class.
+def rows_of_part(strata: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.intp]:
+    """Return the rows of a share of each stratum's texts, evenly spaced, with at least one text of
+    each stratum.
     """
 
     def part_of(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
@@ -151,37 +149,26 @@ def rows_of_part(labels: Labels, share: float) -> npt.NDArray[np.intp]:
         places: npt.NDArray[np.intp] = np.linspace(0, len(rows) - 1, n).round().astype(np.intp)
         return rows[places]
 
-    by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    return np.sort(np.concatenate([part_of(rows) for rows in by_class]))
+    by_stratum = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    return np.sort(np.concatenate([part_of(rows) for rows in by_stratum]))
 
 
-def binary_regression(strength: float) -> LogisticRegression:
-    """Return a logistic regression of two classes with this C, which is not trained yet. Its solver
-    penalizes the intercept too, which makes no difference for thousands of texts.
+def _predicted(
+    target: Target, strength: float, terms: sparse.csr_matrix, labels: Labels, x: sparse.csr_matrix
+) -> Array:
+    """Return the predictions for the rows of `x` of a model that is trained on `terms`. For one of
+    more than two classes it is a softmax regression.
     """
-    return LogisticRegression(
-        C=strength, solver="liblinear", dual=True, tol=TOLERANCE, random_state=0
-    )
-
-
-def _classifier(strength: float, labels: Labels) -> LogisticRegression | DummyClassifier:
-    """Return a logistic regression, or a constant classifier for a single class, to which
-    scikit-learn does not fit a regression. For more than two classes it is a softmax regression.
-    """
-    n_classes = len(np.unique(labels))
-    if n_classes == 1:
-        return DummyClassifier(strategy="prior")
-    if n_classes == 2:
-        return binary_regression(strength)
-    return LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
-
-
-def fit_quietly(
-    model: LogisticRegression | DummyClassifier, x: sparse.csr_matrix, y: Labels
-) -> LogisticRegression | DummyClassifier:
-    """Fit a model, and return it, without the warning that the solver stopped at its last
-    iteration: a reference needs no more precision.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(x, y)
+    constant, columns = target.constant(labels), target.linear_columns(labels)
+    same = np.tile(constant, (x.shape[0], 1))
+    if labels.ndim == 1 and len(columns) > 1:
+        softmax = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
+        same[:, constant > 0] = fit_quietly(softmax, terms, labels).predict_proba(x)
+        return same
+    scores = {}
+    for number, values in columns.items():
+        model = fit_quietly(regression(values, strength), terms, values)
+        scores[number] = (
+            model.decision_function(x) if values.dtype == np.bool_ else model.predict(x)
+        )
+    return target.of_linear(scores, same)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from tuning import documents
 from tuning.documents import OMIT_DEFAULT, prefixed
 from tuning.errors import StudyError
-from tuning.evaluation.statistics import Interval, McNemar
+from tuning.evaluation.statistics import Interval
 from tuning.targets.kinds import constant_names
 
 ACCURACY = "val_accuracy"
@@ -71,7 +71,7 @@ class ModelScores(Scores):
 @dataclass(frozen=True, kw_only=True)
 class ReferenceScores(Scores):
     """The scores of a reference, described in `about`, and the seconds of its training. It has no
-    accuracy if its target has no probabilities.
+    accuracy if its target has no decisions.
     """
 
     about: str
@@ -80,12 +80,16 @@ class ReferenceScores(Scores):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(McNemar):
+class Comparison:
     """The exported model against another model on the same texts: McNemar's test, the difference
-    of their accuracies, and that of the study's metric if it is another one.
+    of their accuracies, and that of the study's metric if it is another one. Models of numbers have
+    the last alone.
     """
 
-    accuracy_difference: Interval
+    only_first_right: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    only_second_right: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    p_value: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    accuracy_difference: Interval | None = field(default=None, metadata=OMIT_DEFAULT)
     metric_difference: Interval | None = field(default=None, metadata=OMIT_DEFAULT)
 
     def difference(self, metric: str) -> Interval | None:

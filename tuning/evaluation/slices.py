@@ -75,7 +75,7 @@ def by_column(predictions: Predictions) -> list[Slice]:
 
 def calibration(predictions: Predictions) -> list[CalibrationBin]:
     """Return the bins of the expected calibration error that have texts, by confidence."""
-    confidence = predictions.probabilities.max(axis=1)
+    confidence = np.array(predictions.target.confidence(predictions.probabilities))
     codes = calibration_bins(confidence)
     bins = []
     for code in np.unique(codes):

@@ -261,7 +261,7 @@ def accuracy_difference(
     `score_intervals`.
     """
     seconds = second.reshape(-1, *first.shape)
-    is_right, others_right = (target.decide(p) == labels for p in (first, seconds))
+    is_right, others_right = (target.is_right(labels, p) for p in (first, seconds))
     change = is_right - others_right.mean(axis=0)
     codes = np.arange(len(labels)) if codes is None else codes
     sums, sizes = np.bincount(codes, weights=change), np.bincount(codes)
@@ -354,7 +354,7 @@ def mcnemar(
     `score_intervals`, the first copy of each text counts.
     """
     rows = slice(None) if codes is None else np.unique(codes, return_index=True)[1]
-    is_right, other_right = ((target.decide(p) == labels)[rows] for p in (first, second))
+    is_right, other_right = (target.is_right(labels, p)[rows] for p in (first, second))
     only_first = int((is_right & ~other_right).sum())
     only_second = int((other_right & ~is_right).sum())
     n = only_first + only_second

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -179,7 +179,7 @@ def evaluate_on_test_split(
             target, test.labels, best, probabilities, metric=metric, codes=codes, seed=seed
         )
         for name, probabilities in predictions.items()
-        if classifiers[name] is not classifiers[BEST] and target.has_probabilities
+        if classifiers[name] is not classifiers[BEST]
     }
     mistakes = mistakes_of(target, test.labels, best, test_texts)
     seen = Predictions(test.labels, test.texts.lengths, best, when=when, target=target)
@@ -203,11 +203,14 @@ def compare(
         change = score_difference(name, target, labels, best, other, codes=codes, seed=seed)
     # AUC is not defined if a class is missing in every resample; JSON has no NaN.
     is_defined = change is not None and not math.isnan(change.value + change.low)
-    return Comparison(
+    of_metric = Comparison(metric_difference=change if is_defined else None)
+    if not target.has_decisions:
+        return of_metric
+    return replace(
+        of_metric,
         accuracy_difference=accuracy_difference(
             target, labels, best, other, codes=codes, seed=seed
         ),
-        metric_difference=change if is_defined else None,
         **vars(mcnemar(target, labels, best, other, codes=codes)),
     )
 

@@ -124,7 +124,7 @@ def require_present_space(
 ) -> None:
     now = declare(
         path,
-        n_classes=corpus.target.width,
+        **corpus.target.facts,
         preset=config.preset,
         sizes=sizes_of(config, corpus),
         try_fit=partial(loops.try_fit, target=corpus.target),

@@ -3,7 +3,7 @@ classifier reads.
 """
 
 from tuning.models.bilstm_pooling import bilstm_features
-from tuning.models.classifier import TrainingOptions, words_classifier
+from tuning.models.classifier import TrainingOptions, head_of, words_classifier
 from tuning.models.cnn import cnn_features
 from tuning.models.features import features_classifier
 from tuning.models.gru import gru_features
@@ -23,6 +23,7 @@ __all__ = [
     "fit_ratios",
     "fit_schedule",
     "gru_features",
+    "head_of",
     "lstm_classifier",
     "mean_features",
     "ngram_classifier",

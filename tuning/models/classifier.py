@@ -7,18 +7,34 @@ from typing import Any
 import keras
 
 
-def class_layer(n_classes: int) -> keras.layers.Dense:
-    """Return the last layer of a classifier: the probability of class 1 for two classes, or one
-    probability for each class.
+def head_of(hp: Any) -> dict[str, Any]:
+    """Return the arguments of a model builder that the labels decide, from the hyperparameters that
+    a search declares: `n_classes`, and `multi_label` where a text has several labels.
     """
-    if n_classes == 2:
-        return keras.layers.Dense(1, activation="sigmoid")
-    return keras.layers.Dense(n_classes, activation="softmax")
+    return {"n_classes": hp.get("n_classes"), "multi_label": "multi_label" in hp}
 
 
-def class_activation(n_classes: int) -> keras.layers.Activation:
+def class_layer(n_classes: int, multi_label: bool = False) -> keras.layers.Dense:
+    """Return the last layer of a model: the probability of class 1 for two classes, one probability
+    for each class or label, or a number for `n_classes=1`.
+    """
+    activation = _activation(n_classes, multi_label)
+    return keras.layers.Dense(output_width(n_classes, multi_label), activation=activation)
+
+
+def class_activation(n_classes: int, multi_label: bool = False) -> keras.layers.Activation:
     """Return the activation of `class_layer`, for a model that computes the logits itself."""
-    return keras.layers.Activation("sigmoid" if n_classes == 2 else "softmax")
+    return keras.layers.Activation(_activation(n_classes, multi_label))
+
+
+def output_width(n_classes: int, multi_label: bool = False) -> int:
+    return 1 if n_classes == 2 and not multi_label else n_classes
+
+
+def _activation(n_classes: int, multi_label: bool) -> str:
+    if n_classes == 1:
+        return "linear"
+    return "sigmoid" if n_classes == 2 or multi_label else "softmax"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +63,7 @@ def words_classifier(
     features: Callable[[keras.KerasTensor], keras.KerasTensor],
     *,
     n_classes: int = 2,
+    multi_label: bool = False,
     training: TrainingOptions = DEFAULT_TRAINING,
 ) -> keras.Model:
     """Return a compiled classifier of features of the words, whose input and output are those of
@@ -55,21 +72,24 @@ def words_classifier(
     Args:
         features: a function from token ids, int32 (batch, length), to float32 (batch, n), such as
             `functools.partial(cnn_features, vocab_size=30_000)`.
-        n_classes: number of classes.
+        n_classes: number of classes or labels; 1 for a number.
+        multi_label: whether a text has several labels.
         training: learning rate, label smoothing, weight decay and moving average.
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
-    model = keras.Model(ids, class_layer(n_classes)(features(ids)))
-    return compile_classifier(model, n_classes=n_classes, training=training)
+    model = keras.Model(ids, class_layer(n_classes, multi_label)(features(ids)))
+    return compile_classifier(
+        model, n_classes=n_classes, multi_label=multi_label, training=training
+    )
 
 
 def compile_classifier(
-    model: keras.Model, *, n_classes: int, training: TrainingOptions
+    model: keras.Model, *, n_classes: int, multi_label: bool = False, training: TrainingOptions
 ) -> keras.Model:
     """Compile a model that ends in `class_layer`, and return it.
 
-    The loss takes class numbers. With label smoothing and more than two classes it takes one-hot
-    labels, because Keras' loss for class numbers has no label smoothing.
+    The loss of classes takes class numbers. With label smoothing and more than two classes it takes
+    one-hot labels, because Keras' loss for class numbers has no label smoothing.
     """
     optimizer = keras.optimizers.Adam(
         training.learning_rate,
@@ -79,14 +99,24 @@ def compile_classifier(
     )
     # Keras' layers give these names to their variables.
     optimizer.exclude_from_weight_decay(var_names=["embeddings", "bias"])
-    loss = loss_of(n_classes, training.label_smoothing)
-    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+    loss = loss_of(n_classes, training.label_smoothing, multi_label=multi_label)
+    model.compile(optimizer=optimizer, loss=loss, metrics=[metric_of(n_classes, multi_label)])
     return model
 
 
-def loss_of(n_classes: int, label_smoothing: float = 0.0) -> Any:
-    """Return the cross-entropy: its name without label smoothing, otherwise Keras' loss object."""
-    if n_classes == 2:
+def metric_of(n_classes: int, multi_label: bool = False) -> str:
+    if n_classes == 1:
+        return "mae"
+    return "binary_accuracy" if multi_label else "accuracy"
+
+
+def loss_of(n_classes: int, label_smoothing: float = 0.0, *, multi_label: bool = False) -> Any:
+    """Return the squared error for a number, else the cross-entropy: its name without label
+    smoothing, otherwise Keras' loss object.
+    """
+    if n_classes == 1:
+        return "mse"
+    if n_classes == 2 or multi_label:
         return (
             keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
             if label_smoothing

@@ -2,7 +2,13 @@
 
 import keras
 
-from tuning.models.classifier import DEFAULT_TRAINING, TrainingOptions, compile_classifier
+from tuning.models.classifier import (
+    DEFAULT_TRAINING,
+    TrainingOptions,
+    class_activation,
+    compile_classifier,
+    output_width,
+)
 from tuning.models.transformer import encoder_width, with_votes
 
 
@@ -14,6 +20,7 @@ def features_classifier(
     ngram_vocab_size: int = 0,
     ngram_share: float = 0.5,
     n_classes: int = 2,
+    multi_label: bool = False,
     training: TrainingOptions = DEFAULT_TRAINING,
 ) -> keras.Model:
     """Return a compiled classifier of features, with n-grams beside them as in
@@ -30,7 +37,8 @@ def features_classifier(
         ngram_vocab_size: number of n-gram ids, padding and unknown included; 0 for a model without
             n-grams.
         ngram_share: weight of the logits of the n-grams, from 0 to 1.
-        n_classes: number of classes.
+        n_classes: number of classes or labels; 1 for a number.
+        multi_label: whether a text has several labels.
         training: learning rate, label smoothing, weight decay and moving average.
 
     Raises:
@@ -41,8 +49,15 @@ def features_classifier(
     if units:
         x = keras.layers.Dense(units, activation="relu")(x)
     x = keras.layers.Dropout(dropout)(x)
-    logits = keras.layers.Dense(1 if n_classes == 2 else n_classes)(x)
+    logits = keras.layers.Dense(output_width(n_classes, multi_label))(x)
     model = with_votes(
-        features, logits, vocab_size=ngram_vocab_size, share=ngram_share, name="features"
+        features,
+        logits,
+        class_activation(n_classes, multi_label),
+        vocab_size=ngram_vocab_size,
+        share=ngram_share,
+        name="features",
     )
-    return compile_classifier(model, n_classes=n_classes, training=training)
+    return compile_classifier(
+        model, n_classes=n_classes, multi_label=multi_label, training=training
+    )

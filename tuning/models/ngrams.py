@@ -5,18 +5,22 @@ Classification". In the source, the weight of an n-gram is a trained factor time
 ratio.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
-from tuning.models.classifier import TrainingOptions, class_activation, compile_classifier
+from tuning.models.classifier import (
+    TrainingOptions,
+    class_activation,
+    compile_classifier,
+    output_width,
+)
+from tuning.regressions import fit_quietly, regression
 
 RATIOS, WEIGHTS, LOGITS = "log_count_ratios", "ngram_weights", "ngram_logits"
 WEIGHTINGS = (RATIOS, "inverse_document_frequencies")
@@ -24,8 +28,6 @@ UNIT_LENGTH = "unit_length"
 # Maximum number of texts that `fit_linear_model` reads; a text has some 300 n-grams, each of which
 # needs 30 bytes.
 MAX_FITTED_TEXTS = 50_000
-# liblinear's tolerance. With 0.1, fitting 18,000 texts takes 0.3 s.
-TOLERANCE = 0.1
 # With a learning rate of 0.001 a model of ratios alone is not trained after five epochs. A model
 # that `fit_linear_model` has set keeps its accuracy with 0.001 and a dropout of 0.5, and not with
 # 0.005 (docs/training.md).
@@ -50,7 +52,7 @@ def ngram_logits(
     Args:
         ngrams: int32 ids of the distinct n-grams of each text, (batch, n); 0 is padding.
         vocab_size: number of ids, padding and unknown included.
-        n_outputs: 1 for two classes, else the number of classes.
+        n_outputs: 1 for two classes or a number, else the number of classes or labels.
         dropout: share of a text's n-grams that are left out in training.
         rate: how many times faster than at the optimizer's learning rate the weights are trained.
         unit_length: whether texts are scaled as in the tuned linear model of a search, so that
@@ -97,6 +99,7 @@ def ngram_classifier(
     dropout: float = 0.0,
     unit_length: bool = False,
     n_classes: int = 2,
+    multi_label: bool = False,
     training: TrainingOptions = DEFAULT_NGRAM_TRAINING,
 ) -> keras.Model:
     """Return a compiled classifier of n-grams.
@@ -108,26 +111,29 @@ def ngram_classifier(
         vocab_size: number of n-gram ids, padding and unknown included.
         dropout: share of a text's n-grams that are left out in training.
         unit_length: as for `ngram_logits`.
-        n_classes: number of classes.
+        n_classes: number of classes or labels; 1 for a number.
+        multi_label: whether a text has several labels.
         training: learning rate, label smoothing, weight decay and moving average.
     """
     ngrams = keras.Input((None,), dtype="int32", name="ngrams")
-    n_outputs = 1 if n_classes == 2 else n_classes
     logits = ngram_logits(
         ngrams,
         vocab_size=vocab_size,
-        n_outputs=n_outputs,
+        n_outputs=output_width(n_classes, multi_label),
         dropout=dropout,
         unit_length=unit_length,
     )
-    model = keras.Model(ngrams, class_activation(n_classes)(scaled(logits)), name="ngrams")
-    return compile_classifier(model, n_classes=n_classes, training=training)
+    outputs = class_activation(n_classes, multi_label)(scaled(logits))
+    model = keras.Model(ngrams, outputs, name="ngrams")
+    return compile_classifier(
+        model, n_classes=n_classes, multi_label=multi_label, training=training
+    )
 
 
 def fit_ratios(
     model: keras.Model,
     batches: Iterable[npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]],
-    labels: npt.NDArray[np.int64],
+    labels: npt.NDArray[Any],
     *,
     n_classes: int = 2,
     weighting: str = RATIOS,
@@ -136,19 +142,22 @@ def fit_ratios(
 
     The ratio of an n-gram is log((p / Σp) / (q / Σq)). p is 1 + the number of the class's texts
     with the n-gram, q is 1 + the number of all other texts with it. A model of two classes has the
-    ratios of class 1; with more classes, each class has its column.
+    ratios of class 1; with more classes, each class has its column. For numbers, class 1 are the
+    texts above the median.
 
     Args:
         model: its layer named `RATIOS` gets the ratios.
         batches: the model's input for the training texts, in the order of `labels`: the n-grams,
             int32 (n_rows, n), or a dictionary with the key "ngrams".
-        labels: class numbers, int64 (n_texts,).
-        n_classes: number of classes.
+        labels: class numbers, int64 (n_texts,), or numbers for `n_classes=1`.
+        n_classes: number of classes; 1 for numbers.
         weighting: one of `WEIGHTINGS`. The inverse document frequency of an n-gram that d of n
             texts contain is log((1 + n) / (1 + d)) + 1, over the quadratic mean of all texts.
     """
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}; it is {weighting!r}.")
+    if n_classes == 1:
+        labels, n_classes = (labels > np.median(labels)).astype(np.int64), 2
     layer = model.get_layer(RATIOS)
     counts = np.ones((n_classes, layer.input_dim))
     first = 0
@@ -167,7 +176,7 @@ def fit_ratios(
 def fit_linear_model(
     model: keras.Model,
     batches: Iterable[npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]],
-    labels: npt.NDArray[np.int64],
+    labels: npt.NDArray[Any],
     *,
     c: float,
     rate: float = 1.0,
@@ -175,7 +184,8 @@ def fit_linear_model(
     weighting: str = RATIOS,
 ) -> None:
     """Set the log-count ratios as `fit_ratios` does, and the weights of the n-grams to those of a
-    logistic regression: the training begins at the linear model of the source.
+    logistic regression, or of a ridge regression for numbers: the training begins at the linear
+    model of the source.
 
     With more than two classes, one regression is fitted for each class, against the rest. A class
     without a text keeps the ratios as its weights, or starts at its smoothed frequency where the
@@ -200,16 +210,20 @@ def fit_linear_model(
     ratios, weights = (model.get_layer(name).get_weights()[0] for name in (RATIOS, WEIGHTS))
     _, bias = model.get_layer(LOGITS).get_weights()
     unit_length = any(layer.name == UNIT_LENGTH for layer in model.layers)
-    for column, label in enumerate(_classes(n_classes)):
-        is_positive = labels[is_kept] == label
-        if is_positive.any() and not is_positive.all():
+    labels = labels[is_kept]
+    columns = [labels] if n_classes == 1 else [labels == label for label in _classes(n_classes)]
+    for column, values in enumerate(columns):
+        if len(np.unique(values)) > 1:
             terms = _terms(kept, ratios[:, column], unit_length=unit_length)
-            regression = _regression(terms, is_positive, c=c)
-            weights[:, column] = (regression.coef_[0] - 1) / rate
-            bias[column] = regression.intercept_[0]
-        elif weighting != RATIOS:
+            fitted = fit_quietly(regression(values, c), terms, values)
+            weights[:, column] = (np.ravel(fitted.coef_) - 1) / rate
+            bias[column] = np.ravel(fitted.intercept_)[0]
+        elif weighting != RATIOS or n_classes == 1:
             weights[:, column] = -1 / rate
-            bias[column] = np.log((1 + is_positive.sum()) / (1 + (~is_positive).sum()))
+            n_positive, n = values.sum(), len(values)
+            bias[column] = (
+                values[0] if n_classes == 1 else np.log((1 + n_positive) / (1 + n - n_positive))
+            )
     model.get_layer(WEIGHTS).set_weights([weights])
     model.get_layer(LOGITS).set_weights([np.eye(len(bias)), bias])
 
@@ -251,18 +265,6 @@ def _terms(
         return normalize(terms, copy=False)
     terms.data /= np.repeat(np.sqrt(np.maximum(np.diff(starts), 1)), np.diff(starts))
     return terms
-
-
-def _regression(
-    terms: sparse.csr_matrix, is_positive: npt.NDArray[np.bool_], *, c: float
-) -> LogisticRegression:
-    regression = LogisticRegression(
-        C=c, solver="liblinear", dual=True, tol=TOLERANCE, random_state=0
-    )
-    with warnings.catch_warnings():
-        # The training goes on from here, so that a better optimum has no use.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return regression.fit(terms, is_positive)
 
 
 def _log_count_ratios(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

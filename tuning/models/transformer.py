@@ -10,7 +10,7 @@ import keras
 
 from tuning.commands import install
 from tuning.errors import SpaceError
-from tuning.models.classifier import class_activation, loss_of
+from tuning.models.classifier import class_activation, loss_of, metric_of, output_width
 from tuning.models.ngrams import LOGITS, WEIGHTS, ngram_logits, scaled
 from tuning.models.words import mean_over_words, zero_padding
 from tuning.text import first_line
@@ -68,6 +68,7 @@ def transformer_classifier(
     ngram_vocab_size: int = 0,
     ngram_share: float = 0.5,
     n_classes: int = 2,
+    multi_label: bool = False,
 ) -> keras.Model:
     """Return a compiled classifier of the mean of the tokens of a pretrained encoder.
 
@@ -100,7 +101,8 @@ def transformer_classifier(
         ngram_vocab_size: number of n-gram ids, padding and unknown included; 0 for a model without
             n-grams.
         ngram_share: weight of the logits of the n-grams, from 0 to 1.
-        n_classes: number of classes.
+        n_classes: number of classes or labels; 1 for a number.
+        multi_label: whether a text has several labels.
 
     Raises:
         SpaceError: KerasHub is not installed, or can't load the preset.
@@ -109,23 +111,35 @@ def transformer_classifier(
     freeze(encoder, frozen_share)
     x = input_of(encoder, layers=trained_layers)
     features = keras.layers.Dropout(dropout)(encode(encoder, x, last=trained_layers))
-    logits = keras.layers.Dense(1 if n_classes == 2 else n_classes)(features)
+    logits = keras.layers.Dense(output_width(n_classes, multi_label))(features)
     model = with_votes(
-        x, logits, vocab_size=ngram_vocab_size, share=ngram_share, name="transformer"
+        x,
+        logits,
+        class_activation(n_classes, multi_label),
+        vocab_size=ngram_vocab_size,
+        share=ngram_share,
+        name="transformer",
     )
     schedule = WarmUp(learning_rate, epochs=epochs, warm_up=warm_up)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)
     # The optimizer tracks the variable, so that a checkpoint contains it.
     optimizer.steps_per_epoch = schedule.steps_per_epoch
     optimizer.exclude_from_weight_decay(var_names=["bias", "embeddings", "gamma", "beta"])
-    model.compile(optimizer=optimizer, loss=loss_of(n_classes), metrics=["accuracy"])
+    loss, metric = loss_of(n_classes, multi_label=multi_label), metric_of(n_classes, multi_label)
+    model.compile(optimizer=optimizer, loss=loss, metrics=[metric])
     return model
 
 
 def with_votes(
-    x: keras.KerasTensor, logits: Any, *, vocab_size: int, share: float, name: str
+    x: keras.KerasTensor,
+    logits: Any,
+    activation: keras.layers.Activation,
+    *,
+    vocab_size: int,
+    share: float,
+    name: str,
 ) -> keras.Model:
-    """Return a model from the input `x` to the probabilities of its logits. In a prediction, the
+    """Return a model from the input `x` to the activation of its logits. In a prediction, the
     logits are their mean with those of `vocab_size` n-grams, if it is not 0, whose weight is
     `share`.
     """
@@ -138,7 +152,7 @@ def with_votes(
         change = ops.multiply(ops.subtract(wide, logits), share)
         # This dropout leaves nothing in training, and everything in a prediction.
         inputs, logits = [x, ngrams], ops.add(logits, keras.layers.Dropout(1.0)(change))
-    model = keras.Model(inputs, class_activation(max(n_outputs, 2))(logits), name=name)
+    model = keras.Model(inputs, activation(logits), name=name)
     for layer in (WEIGHTS, LOGITS) if vocab_size else ():
         model.get_layer(layer).trainable = False
     return model

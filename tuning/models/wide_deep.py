@@ -14,6 +14,7 @@ from tuning.models.classifier import (
     TrainingOptions,
     class_activation,
     compile_classifier,
+    output_width,
 )
 from tuning.models.ngrams import ngram_logits, scaled
 
@@ -26,6 +27,7 @@ def wide_deep_classifier(
     ngram_rate: float = 5.0,
     unit_length: bool = False,
     n_classes: int = 2,
+    multi_label: bool = False,
     training: TrainingOptions = DEFAULT_TRAINING,
 ) -> keras.Model:
     """Return a compiled classifier whose logits are the sum of `ngram_logits` and of a dense layer
@@ -41,10 +43,11 @@ def wide_deep_classifier(
         ngram_rate: how many times faster than the rest the weights of the n-grams are trained: a
             network that reads words fits the training texts after two or three epochs.
         unit_length: as for `ngram_logits`.
-        n_classes: number of classes.
+        n_classes: number of classes or labels; 1 for a number.
+        multi_label: whether a text has several labels.
         training: learning rate, label smoothing, weight decay and moving average.
     """
-    n_outputs = 1 if n_classes == 2 else n_classes
+    n_outputs = output_width(n_classes, multi_label)
     ids = keras.Input((None,), dtype="int32", name="ids")
     ngrams = keras.Input((None,), dtype="int32", name="ngrams")
     wide = ngram_logits(
@@ -57,5 +60,8 @@ def wide_deep_classifier(
     )
     deep = keras.layers.Dense(n_outputs, name="word_logits")(features(ids))
     logits = keras.layers.Add()([scaled(wide), deep])
-    model = keras.Model([ids, ngrams], class_activation(n_classes)(logits), name="wide_deep")
-    return compile_classifier(model, n_classes=n_classes, training=training)
+    outputs = class_activation(n_classes, multi_label)(logits)
+    model = keras.Model([ids, ngrams], outputs, name="wide_deep")
+    return compile_classifier(
+        model, n_classes=n_classes, multi_label=multi_label, training=training
+    )

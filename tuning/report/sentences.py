@@ -214,14 +214,17 @@ def _front_sentence(summary: Summary) -> str:
 def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> str:
     known = result.difference(metric)  # An earlier version compared the accuracies alone.
     change = known or result.accuracy_difference
+    assert change is not None
     score = metric_of(metric).label if known else "accuracy"
-    p = f"= {result.p_value:.2g}" if result.p_value else "< 1e-300"  # A smaller p rounds to 0.
     place = {
         Verdict.BETTER: "is ahead of",
         Verdict.WORSE: "is behind",
         Verdict.UNCLEAR: "can't be distinguished from",
     }[change.verdict(sign(metric) if known else 1)]
-    size = f"{change.signed} {score}, McNemar's p {p}"
+    size = f"{change.signed} {score}"
+    if result.p_value is not None:
+        p = f"= {result.p_value:.2g}" if result.p_value else "< 1e-300"  # A smaller p rounds to 0.
+        size += f", McNemar's p {p}"
     return f"{exported} {place} the {name} on the test split: {size}."
 
 

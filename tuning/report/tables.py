@@ -259,9 +259,8 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, card: DataCard, *, n_trials: int) -> str:
-    """`tune` has no flag for batch size, patience, and the kind of target."""
+    """`tune` has no flag for batch size and patience."""
     settings, n_texts = {**vars(config), **vars(config.data)}, card.n_rows["train"]
-    del settings["predicts"]
     train, costs = settings.pop("train"), settings.pop("costs")
     settings |= {"epochs": train.epochs, "n_trials": n_trials}
     if costs:

@@ -146,7 +146,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
                 corpus=corpus,
                 pool=pool,
                 limits=pool_limits,
-                fit=fit if corpus.target.has_linear_reference else None,
+                fit=fit,
                 interrupt=interrupt,
                 coordinator=coordinator,
                 notes=notes,

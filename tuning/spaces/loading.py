@@ -131,6 +131,7 @@ def declare(
     path: Path,
     *,
     n_classes: int,
+    multi_label: bool = False,
     preset: str | None = None,
     sizes: Sizes | None = None,
     try_fit: Callable[..., None] | None = None,
@@ -141,15 +142,18 @@ def declare(
     `build` declares (`_explore`).
 
     `n_classes`, a fact of the data, is declared as `hp.Fixed` before the space's own declarations,
-    because the first declaration of a name wins. `preset` replaces the values of the hyperparameter
-    of this name. `sizes` fixes the vocabulary size and the sequence length, and gives them to a
-    space that declares none; without `sizes`, such a space stays without them. `try_fit` is called
-    after each build of a hypermodel that has its own `fit`, because `fit` may declare
-    hyperparameters too.
+    because the first declaration of a name wins; so is `multi_label`, if it is True. `preset`
+    replaces the values of the hyperparameter of this name. `sizes` fixes the vocabulary size and
+    the sequence length, and gives them to a space that declares none; without `sizes`, such a space
+    stays without them. `try_fit` is called after each build of a hypermodel that has its own `fit`,
+    because `fit` may declare hyperparameters too.
     """
     hypermodel = load_hypermodel(path)
     hp = replay({})
     hp.Fixed("n_classes", n_classes)
+    if multi_label:
+        hp.Fixed("multi_label", True)
+    n_facts = len(hp.space)
     run_user_code(lambda: hypermodel.declare_hyperparameters(hp), doing="declaring hyperparameters")
     models: list[ModelSizes] = []
     build_once = partial(_build_once, hypermodel, sizes=sizes, models=models)
@@ -159,7 +163,7 @@ def declare(
         with contextlib.suppress(SpaceBug, MemoryError):
             build_once(hp)
 
-    if len(hp.space) == 1:
+    if len(hp.space) == n_facts:
         _explore(partial(build_once, try_fit=try_fit), hp, vary=try_build)
     space = SearchSpace(short_name(path), declared(hp), source_sha256(path))
     if preset is not None:

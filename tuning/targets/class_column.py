@@ -41,6 +41,7 @@ def to_classes(
     positive_from: float = DEFAULT_POSITIVE_FROM,
     drop_stars: tuple[float, ...] = (),
     minus_one_is_missing: bool = False,
+    is_ordered: bool = False,
 ) -> ClassColumn:
     """Convert a label column to classes.
 
@@ -57,9 +58,10 @@ def to_classes(
     Args:
         positive_from: minimum number of stars of a positive review; 0 for a class for each number.
         drop_stars: numbers of stars without a class, such as 3 for neutral reviews.
+        is_ordered: whether each number of stars is a class.
         minus_one_is_missing: whether -1 beside 0 and 1 is no class: TFDS marks a missing label so.
     """
-    text, numbers, present = _parsed(values, minus_one_is_missing=minus_one_is_missing)
+    text, numbers, present = parsed(values, minus_one_is_missing=minus_one_is_missing)
     dropped = {"without a label": int((~present).sum())}
     stars = _stars(column, text[present], numbers)
     if stars is not None:
@@ -74,7 +76,7 @@ def to_classes(
         )
     names: tuple[str, ...] = ("negative", "positive")
     rule = None
-    if stars is not None and positive_from > 0:
+    if stars is not None and positive_from > 0 and not is_ordered:
         rule = f"{positive_from:g} stars or more are positive"
         codes = (stars >= positive_from).to_numpy().astype(np.int64)
     else:
@@ -92,7 +94,7 @@ def to_classes(
     return ClassColumn(codes, names, {reason: n for reason, n in dropped.items() if n}, rule)
 
 
-def _parsed(
+def parsed(
     values: pd.Series, *, minus_one_is_missing: bool
 ) -> tuple[pd.Series, pd.Series | None, npt.NDArray[np.bool_]]:
     """Return a label column as text, as numbers if all its values are numbers, and a mask of the

@@ -136,7 +136,7 @@ def _calibration_error(texts: WeightedTexts) -> Array:
     equal width by the model's confidence, and the distances between mean confidence and accuracy in
     the bins are averaged, weighted by the bins' shares of texts.
     """
-    confidence = texts.probabilities.max(axis=1)
+    confidence = texts.probabilities[np.arange(len(texts.labels)), texts.predicted]
     gaps = confidence - (texts.predicted == texts.labels)
     in_bin = np.eye(N_CALIBRATION_BINS)[calibration_bins(confidence)]
     error: Array = np.abs(texts.weights @ (in_bin * gaps[:, None])).sum(axis=1) / texts.total

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,7 @@ class Classes(Target):
     kind = "classes"
     dtype = np.int64
     has_probabilities = True
-    has_linear_reference = True
-    constant_name = "majority class"
-    constant_about = "always the most frequent class"
+    constant_names: ClassVar[dict[str, str]] = {"majority class": "always the most frequent class"}
 
     def __post_init__(self) -> None:
         if len(self.names) < 2:
@@ -170,7 +168,29 @@ class Classes(Target):
     def _texts(self, labels: Labels, predictions: Array, weights: Array) -> WeightedTexts:
         return WeightedTexts(labels, predictions, self.decide(predictions), weights)
 
-    def constant(self, labels: Labels) -> Array:
+    def constants(self, labels: Labels) -> dict[str, Array]:
         counts = np.array(self.counts(labels))
-        shares: Array = counts / counts.sum()
-        return shares
+        return dict.fromkeys(self.constant_names, counts / counts.sum())
+
+    def linear_columns(self, labels: Labels) -> dict[int, Labels]:
+        """Return one column for each class that has texts; the second alone for two of them."""
+        present = np.unique(labels)
+        fitted = present if len(present) > 2 else present[1:]
+        return {number: labels == number for number in fitted.tolist()}
+
+    def of_linear(self, scores: Mapping[int, Array], constant: Array) -> Array:
+        """Return probabilities; that of a class without training texts is 0."""
+        from scipy.special import expit
+
+        if not scores:
+            return constant
+        columns = [expit(score) for score in scores.values()]
+        if len(columns) == 1:
+            columns = [1 - columns[0], columns[0]]
+        stacked = np.stack(columns, axis=1)
+        predictions = np.zeros_like(constant)
+        # The regressions of several classes are independent, so their sum is not 1.
+        predictions[:, constant[0] > 0] = stacked / np.maximum(
+            stacked.sum(axis=1, keepdims=True), np.finfo(float).tiny
+        )
+        return predictions

@@ -4,14 +4,16 @@ from collections.abc import Iterable
 
 from tuning.metrics import DEFAULT_TARGET
 from tuning.targets.classes import Classes
+from tuning.targets.number import Number
+from tuning.targets.order import Order
 from tuning.targets.target import Target
 
-KINDS: dict[str, type[Target]] = {kind.kind: kind for kind in (Classes,)}
+KINDS: dict[str, type[Target]] = {kind.kind: kind for kind in (Classes, Order, Number)}
 
 
 def constant_names() -> list[str]:
     """Return the names of the references that predict the same for every text."""
-    return [kind.constant_name for kind in KINDS.values()]
+    return list(dict.fromkeys(name for kind in KINDS.values() for name in kind.constant_names))
 
 
 def target_of(names: Iterable[str], kind: str = DEFAULT_TARGET) -> Target:

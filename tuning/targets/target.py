@@ -6,7 +6,8 @@
 | the data card | `counts`, `doubts` |
 | a model is built | `width`, `examples`, `form_of` |
 | an epoch is evaluated | `predictions`, `score` |
-| models are compared on the test split | `weighted_scores`, `constant`, `has_linear_reference` |
+| linear models are trained for comparison | `linear_columns`, `of_linear` |
+| models are compared on the test split | `weighted_scores`, `is_right`, `constants` |
 | an export predicts | `predictions`, `decide`, `labels_of`, `confidence` |
 
 A kind is a module with a subclass, and a line in `KINDS` of `tuning.targets.kinds`. Predictions
@@ -78,11 +79,14 @@ class Target(ABC):
     """The dtype of the labels."""
     has_probabilities: ClassVar[bool] = False
     """Whether the predictions are probabilities of `names`, one column each."""
-    has_linear_reference: ClassVar[bool] = False
-    """Whether `evaluation/ngram_model.py` can train linear models for comparison."""
-    constant_name: ClassVar[str]
-    """The name of the reference that predicts `constant`."""
-    constant_about: ClassVar[str]
+    has_decisions: ClassVar[bool] = True
+    """Whether a prediction is right or wrong, so that models have an accuracy."""
+    output_name: ClassVar[str] = "probabilities"
+    """The name of the predictions in the files of an export."""
+    constant_names: ClassVar[dict[str, str]]
+    """The names of `constants`, and what they predict."""
+    regression_name: ClassVar[str] = "logistic regression"
+    """The linear model of `linear_columns`."""
 
     @property
     @abstractmethod
@@ -97,6 +101,11 @@ class Target(ABC):
     @abstractmethod
     def width(self) -> int:
         """The number of columns of the predictions, which spaces read as `n_classes`."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a search space is told about the labels (`tuning.spaces.loading.declare`)."""
+        return {"n_classes": self.width}
 
     @classmethod
     @abstractmethod
@@ -154,6 +163,11 @@ class Target(ABC):
     def decide(self, predictions: Array) -> Labels:
         """Return the predicted label of each text, (…, n), for predictions (…, n, width)."""
 
+    def is_right(self, labels: Labels, predictions: Array) -> npt.NDArray[np.bool_]:
+        """Return whether each decision is right, bool (…, n), for predictions (…, n, width)."""
+        right: npt.NDArray[np.bool_] = self.decide(predictions) == labels
+        return right
+
     @abstractmethod
     def labels_of(self, decisions: Labels) -> list[str]:
         """Return labels as texts, as predictions show them."""
@@ -196,9 +210,30 @@ class Target(ABC):
         """
         return []
 
+    def first_score(self, labels: Labels, predictions: Array) -> float:
+        """Return the value of the first metric, by which linear models are tuned."""
+        formulas = self.formulas(labels, predictions, np.ones((1, len(labels))))
+        return float(formulas[self.metrics[0].name]()[0])
+
     @abstractmethod
+    def constants(self, labels: Labels) -> dict[str, Array]:
+        """Return the best predictions that are the same for every text, (width,), by name."""
+
     def constant(self, labels: Labels) -> Array:
-        """Return the best prediction that is the same for every text, (width,)."""
+        """Return the first of `constants`."""
+        return next(iter(self.constants(labels).values()))
+
+    @abstractmethod
+    def linear_columns(self, labels: Labels) -> dict[int, Labels]:
+        """Return what linear models are trained to predict, by the number of the column: bool (n,)
+        for logistic regressions, or numbers. A column of a single value is left out.
+        """
+
+    @abstractmethod
+    def of_linear(self, scores: Mapping[int, Array], constant: Array) -> Array:
+        """Return predictions, (n, width), from the scores of the models of `linear_columns`, (n,).
+        `constant` is the constant prediction of their training texts, in n rows.
+        """
 
     def document(self) -> dict[str, Any]:
         """Return the keys of a message that say what a model predicts."""

@@ -198,7 +198,7 @@ class _WorkerState:
 
         space = declare(
             Path(message.path),
-            n_classes=message.target.width,
+            **message.target.facts,
             preset=message.preset,
             sizes=message.sizes,
             try_fit=partial(try_fit, target=message.target),

@@ -1,0 +1,148 @@
+"""Numbers and ordered classes: their labels, metrics, losses and linear models."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    cohen_kappa_score,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+)
+
+from tuning.config import DataConfig
+from tuning.errors import ArgumentError, DataError, SpaceBug
+from tuning.targets.number import Number
+from tuning.targets.order import Order
+from tuning.targets.target import LabelColumn
+
+STARS = Order(("1", "2", "3", "4", "5"))
+
+
+def read(values: list[Any], kind: str = "number", **settings: Any) -> LabelColumn:
+    target = Number if kind == "number" else Order
+    config = DataConfig(kind=kind, **settings)
+    return target.read(pd.Series(values, dtype=object), column="stars", config=config)
+
+
+def test_numbers_are_the_labels() -> None:
+    column = read(["1", 2.5, "", None, "NA", "3e2", float("inf")], drop_stars=(2.5,))
+    assert column.labels[column.is_labeled].tolist() == [1.0, 300.0]
+    assert column.dropped == {
+        "without a label": 3,
+        "with dropped stars": 1,
+        "with an infinite label": 1,
+    }
+
+
+def test_each_number_of_stars_is_a_class_in_ascending_order() -> None:
+    column = read([5, 1, 3.0, "3", None], "order")
+    assert column.target == Order(("1", "3", "5"))
+    assert column.labels.tolist() == [2, 0, 1, 1, -1]
+    assert column.dropped == {"without a label": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        ("number", [1, "good", 2, "good"], "must have numbers; 'stars' also has 'good', in 2 of 4"),
+        ("number", [1, 1, None], "must have different numbers; 'stars' has 1"),
+        ("order", ["low", "high", "middle"], "must have numbers; 'stars' also has 'high'"),
+        ("order", [1, 2, 2], "must have 3 classes or more; 'stars' has 2"),
+        ("order", [1, 1], "must have 2 to 100 classes; 'stars' has 1 class"),
+    ],
+)
+def test_column_of_another_kind_is_refused(kind: str, values: list[Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        read(values, kind)
+
+
+def test_rule_of_stars_is_for_classes() -> None:
+    with pytest.raises(ArgumentError, match="positive_from must be left out with kind 'number'"):
+        DataConfig(kind="number", positive_from=4)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9), st.integers(0, 3)), min_size=3).filter(
+        lambda rows: len({row[0] for row in rows if row[2]}) > 1
+    )
+)
+def test_errors_are_those_of_scikit_learn(rows: list[tuple[float, float, int]]) -> None:
+    labels, values, weights = (
+        np.array(column, dtype=np.float64) for column in zip(*rows, strict=True)
+    )
+    scores = Number().weighted_scores(labels, values[:, None], weights[None])
+    assert scores["mae"] == pytest.approx(
+        mean_absolute_error(labels, values, sample_weight=weights)
+    )
+    squared = mean_squared_error(labels, values, sample_weight=weights)
+    assert scores["rmse"] == pytest.approx(np.sqrt(squared))
+    if np.average((labels - np.average(labels, weights=weights)) ** 2, weights=weights) > 1e-6:
+        assert scores["r2"] == pytest.approx(r2_score(labels, values, sample_weight=weights))
+
+
+def test_r2_of_equal_labels_is_undefined() -> None:
+    scores = Number().weighted_scores(np.ones(3), np.zeros((3, 1)), np.ones((1, 3)))
+    assert np.isnan(scores["r2"]).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2))
+def test_kappa_and_errors_of_stars_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    labels, decided = np.array(pairs).T
+    scores = STARS.score(labels, np.eye(5)[decided])
+    assert scores["mae"] == pytest.approx(mean_absolute_error(labels, decided))
+    if len({*labels, *decided}) > 1:
+        kappa = cohen_kappa_score(labels, decided, weights="quadratic", labels=range(5))
+        assert scores["quadratic_kappa"] == pytest.approx(kappa)
+    else:
+        assert np.isnan(scores["quadratic_kappa"])
+
+
+@given(st.lists(st.floats(0, 1), min_size=5, max_size=5).filter(lambda row: sum(row) > 0.1))
+def test_decision_has_the_smallest_expected_distance(row: list[float]) -> None:
+    (decided,) = STARS.decide(np.array([row]))
+    distances = [np.abs(np.arange(5) - star) @ row for star in range(5)]
+    assert distances[decided] == pytest.approx(min(distances))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    ["mse", "mae", "huber", "mean_squared_logarithmic_error", keras.losses.LogCosh(), "poisson"],
+)
+def test_losses_for_numbers_take_one_column(loss: Any) -> None:
+    encode, activation = Number().form_of(loss, (1,))
+    labels = encode(np.array([1.5, 2.0]))
+    assert activation is None and labels.tolist() == [[1.5], [2.0]]
+    assert labels.dtype == np.float32
+
+
+def test_own_loss_for_numbers_is_taken() -> None:
+    encode, _ = Number().form_of(lambda y, p: keras.ops.mean(keras.ops.abs(y - p)), (1,))
+    assert encode(np.array([1.0])).shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "loss", ["binary_crossentropy", keras.losses.BinaryFocalCrossentropy(), "hinge"]
+)
+def test_loss_for_classes_contradicts_a_number(loss: Any) -> None:
+    with pytest.raises(SpaceBug, match=r"a loss for numbers; received .*Use mse"):
+        Number().form_of(loss, (1,))
+
+
+def test_model_of_several_outputs_contradicts_a_number() -> None:
+    with pytest.raises(ValueError, match=r"must give one number a text; it gives 5\. End it with"):
+        Number().form_of("mse", (5,))
+    with pytest.raises(ValueError, match=r"must give one number a text; it gives 2\."):
+        Number().predictions(np.zeros((3, 2)))
+
+
+def test_each_tenth_of_the_numbers_is_a_stratum() -> None:
+    labels = np.random.default_rng(0).permutation(1000) / 7
+    assert np.bincount(Number().strata(labels)).tolist() == [100] * 10
+    skewed = np.array([0.0] * 90 + [1.0] * 10)
+    assert len(np.unique(Number().strata(skewed))) <= 2

@@ -1,0 +1,140 @@
+"""A number, such as a price or a rating."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.errors import DataError
+from tuning.targets.target import Array, LabelColumn, LabelEncoder, Labels, Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tuning.config import DataConfig
+
+# The splits have equal shares of each tenth of the numbers.
+N_STRATA = 10
+
+
+@dataclass(frozen=True)
+class Number(Target):
+    """The labels are float64, the predictions one column of numbers."""
+
+    kind = "number"
+    dtype = np.float64
+    has_decisions = False
+    output_name = "predictions"
+    constant_names: ClassVar[dict[str, str]] = {
+        "median": "always the median of the labels",
+        "mean": "always the mean of the labels",
+    }
+    regression_name = "ridge regression"
+
+    @property
+    def sentence(self) -> str:
+        return "The model gives each text a number."
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @classmethod
+    def read(cls, values: pd.Series, *, column: str, config: DataConfig) -> LabelColumn:
+        from tuning.targets.class_column import parsed
+
+        text, numbers, present = parsed(values, minus_one_is_missing=False)
+        if numbers is None:
+            import pandas as pd
+
+            words = text[present & pd.to_numeric(text, errors="coerce").isna()]
+            raise DataError(
+                f"A column for kind 'number' must have numbers; {column!r} also has"
+                f" {words.iloc[0]!r}, in {len(words):,} of {len(text):,} rows. Remove these rows,"
+                " or leave kind out."
+            )
+        labels = numbers.to_numpy(np.float64)
+        dropped = {"without a label": int((~present).sum())}
+        kept = present & ~np.isin(labels, config.drop_stars)
+        dropped["with dropped stars"] = int((present & ~kept).sum())
+        infinite = kept & ~np.isfinite(labels)
+        dropped["with an infinite label"] = int(infinite.sum())
+        kept &= ~infinite
+        if len(np.unique(labels[kept])) < 2:
+            raise DataError(
+                f"A column for kind 'number' must have different numbers; {column!r} has"
+                f" {len(np.unique(labels[kept]))}. Choose another label_column."
+            )
+        return LabelColumn(cls(), labels, kept, {why: n for why, n in dropped.items() if n})
+
+    def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
+        inner = np.arange(1, N_STRATA) / N_STRATA
+        bounds = np.unique(np.quantile(labels, inner, method="inverted_cdf"))
+        strata: npt.NDArray[np.int64] = np.searchsorted(bounds, labels)
+        return strata
+
+    def require_enough(self, labels: Labels) -> None:
+        pass
+
+    def examples(self, n: int) -> Labels:
+        return np.linspace(0.0, 1.0, n)
+
+    def form_of(self, loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None]:
+        from tuning.targets.number_loss import form_of
+
+        return form_of(loss, shape)
+
+    def predictions(self, outputs: Array) -> Array:
+        if np.prod(outputs.shape[1:]) != 1:
+            raise ValueError(
+                "The model must give one number a text; it gives"
+                f" {int(np.prod(outputs.shape[1:]))}. End it with Dense(1)."
+            )
+        return outputs.reshape(-1, 1).astype(np.float64)
+
+    def decide(self, predictions: Array) -> Labels:
+        return predictions[..., 0]
+
+    def labels_of(self, decisions: Labels) -> list[str]:
+        return [f"{value:.6g}" for value in decisions.tolist()]
+
+    def formulas(
+        self, labels: Labels, predictions: Array, weights: Array
+    ) -> Mapping[str, Callable[[], Array]]:
+        return errors(labels, predictions[:, 0], weights)
+
+    def constants(self, labels: Labels) -> dict[str, Array]:
+        values = (np.median(labels), np.mean(labels))
+        return {
+            name: np.array([value]) for name, value in zip(self.constant_names, values, strict=True)
+        }
+
+    def linear_columns(self, labels: Labels) -> dict[int, Labels]:
+        return {0: labels} if np.ptp(labels) else {}
+
+    def of_linear(self, scores: Mapping[int, Array], constant: Array) -> Array:
+        return scores[0][:, None] if scores else constant
+
+
+def errors(labels: Labels, values: Array, weights: Array) -> dict[str, Callable[[], Array]]:
+    """Return the formulas of the errors of numbers, as `Target.formulas`: MAE, RMSE and R², whose
+    reference is the mean of the labels (`sklearn.metrics.r2_score`).
+    """
+    gaps, total = values - labels, weights.sum(axis=1)
+
+    def r2() -> Array:
+        mean = weights @ labels / total
+        around: Array = weights @ labels**2 - total * mean**2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share: Array = 1 - weights @ gaps**2 / np.where(around > 0, around, np.nan)
+        return share
+
+    return {
+        "mae": lambda: weights @ np.abs(gaps) / total,
+        "rmse": lambda: np.sqrt(weights @ gaps**2 / total),
+        "r2": r2,
+    }

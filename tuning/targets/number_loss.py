@@ -1,0 +1,56 @@
+"""The form of numbers that a compiled loss takes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.trainers.compile_utils import get_loss
+
+from tuning.errors import SpaceBug
+from tuning.targets.target import Array, LabelEncoder, Labels
+
+# Losses for classes: they raise no error for numbers.
+CLASS_LOSSES = (
+    keras.losses.BinaryCrossentropy,
+    keras.losses.BinaryFocalCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.CategoricalFocalCrossentropy,
+    keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.Hinge,
+    keras.losses.SquaredHinge,
+    keras.losses.CategoricalHinge,
+)
+CLASS_FUNCTIONS = frozenset(loss_class().fn for loss_class in CLASS_LOSSES)
+
+
+def form_of(loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None]:
+    """Return the encoder to one column of float32, the shape of the output.
+
+    Raises:
+        ValueError: the output is not one number.
+        SpaceBug: the loss is for classes.
+    """
+    if loss is None or isinstance(loss, dict | list | tuple):
+        return as_column, None
+    if math.prod(shape) != 1:
+        raise ValueError(
+            f"The model must give one number a text; it gives {math.prod(shape)}. End it with"
+            " Dense(1), or leave kind out if the labels are classes."
+        )
+    example = np.zeros((2, *shape), np.float32)
+    function = get_loss(loss, example, example)
+    if isinstance(function, CLASS_LOSSES) or getattr(function, "fn", None) in CLASS_FUNCTIONS:
+        name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+        raise SpaceBug(
+            f"A model of numbers must be compiled with a loss for numbers; received {name}, a loss"
+            " for classes. Use mse, mae or huber, or leave kind out if the labels are classes.",
+            traceback="",
+        )
+    return as_column, None
+
+
+def as_column(labels: Labels) -> Array:
+    return labels.astype(np.float32)[:, None]
