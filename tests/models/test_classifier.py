@@ -6,7 +6,7 @@ import pytest
 
 from tests.numbered import numbered
 from tuning.models import TrainingOptions
-from tuning.models.classifier import class_layer, compile_classifier
+from tuning.models.classifier import class_layers, compile_classifier
 from tuning.training.loss_form import form_of_loss
 
 
@@ -14,7 +14,7 @@ def classifier(n_classes: int = 2, **options: float) -> keras.Model:
     keras.utils.set_random_seed(0)
     ids = keras.Input((None,), dtype="int32")
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 3)(ids))
-    model = keras.Model(ids, class_layer(n_classes)(x))
+    model = keras.Model(ids, class_layers(n_classes)[-1](x))
     return compile_classifier(model, n_classes=n_classes, training=TrainingOptions(**options))
 
 

@@ -98,7 +98,9 @@ def tune(
             address such as hf://NAME/MODEL, or a name in KerasHub's list (default: the search
             space's own).
         metric: objective of the search, one of val_accuracy, val_balanced_accuracy, val_f1,
-            val_auc, val_loss (default val_accuracy).
+            val_auc, val_loss; for kind order also val_quadratic_kappa, val_mae, val_rmse; for kind
+            number val_mae, val_rmse, val_r2 (default val_accuracy, val_quadratic_kappa or val_mae,
+            by kind).
         objectives: several objectives: a metric, then n_params, latency_ms or both, as in
             val_accuracy,latency_ms (default: the metric alone).
         max_parameters: maximum number of parameters of a model; larger models are not trained

@@ -112,10 +112,9 @@ def _formats_of(
         path = folder / FORMATS[name].path
         try:
             probabilities, measured = outcomes[name].result()
-            if FORMATS[name].tolerance is None and source.target.has_probabilities:
-                change = accuracy_change(
-                    source.target, labels, probabilities[n_hostile:], expected[n_hostile:]
-                )
+            if FORMATS[name].tolerance is None:
+                of_both = probabilities[n_hostile:], expected[n_hostile:]
+                change = accuracy_change(source.target, labels, *of_both)
                 measured = replace(measured, accuracy=change)
             written[FORMATS[name].path] = measured
         except ExportError as error:
@@ -227,7 +226,22 @@ def _check(
 
 def accuracy_change(
     target: Target, labels: Labels, probabilities: Array, expected: Array
-) -> AccuracyChange:
+) -> AccuracyChange | None:
+    """Return the change of a format's accuracy; None for a target without decisions.
+
+    Raises:
+        ExportError: the loss is larger than `MAX_INT8_LOSS`, which is a share of the error of
+            numbers.
+    """
+    if not target.has_decisions:
+        own, of_model = (target.first_score(labels, p) for p in (probabilities, expected))
+        if not own <= (1 + MAX_INT8_LOSS) * of_model:
+            raise ExportError(
+                f"The {target.metrics[0].label} of a format must be at most {MAX_INT8_LOSS:.0%}"
+                f" above the trained model's {of_model:.4g}; on {len(labels)} texts of the test"
+                f" split it is {own:.4g}."
+            )
+        return None
     change = accuracy_difference(target, labels, probabilities, expected, seed=0)
     if not change.value >= -max(MAX_INT8_LOSS, 1 / len(labels)):
         raise ExportError(

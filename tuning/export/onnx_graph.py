@@ -67,6 +67,7 @@ def write_graph(
     *,
     length: int | None,
     n_classes: int,
+    output_name: str = "probabilities",
     input_name: str = "ids",
 ) -> onnx.ModelProto:
     """Return the graph of a chain of layers for ids with `length` columns; None means any number of
@@ -83,14 +84,14 @@ def write_graph(
             [graph.node("Sub", [graph.constant(np.float32(1)), graph.value]), graph.value],
             axis=1,
         )
-    graph.node("Identity", [graph.value], outputs=("probabilities",))
+    graph.node("Identity", [graph.value], outputs=(output_name,))
     ids = helper.make_tensor_value_info(
         input_name, onnx.TensorProto.INT32, ["batch", length or "length"]
     )
-    probabilities = helper.make_tensor_value_info(
-        "probabilities", onnx.TensorProto.FLOAT, ["batch", n_classes]
+    predictions = helper.make_tensor_value_info(
+        output_name, onnx.TensorProto.FLOAT, ["batch", n_classes]
     )
-    body = helper.make_graph(graph.nodes, "classifier", [ids], [probabilities], graph.constants)
+    body = helper.make_graph(graph.nodes, "classifier", [ids], [predictions], graph.constants)
     model = helper.make_model(
         body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )

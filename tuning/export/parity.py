@@ -115,6 +115,9 @@ def check_parity(
     results = _run_process(folder, format_name, request)
     in_batch, alone = np.array(results.probabilities), np.array(results.alone)
     path, tolerance = FORMATS[format_name].path, format_of(format_name, inputs).tolerance
+    # Numbers are rounded in proportion to their size.
+    scale = 1.0 if target.has_probabilities else max(1.0, float(np.nanmax(np.abs(expected))))
+    limit = None if tolerance is None else tolerance * scale
     largest = 0.0
     for how, probabilities, places in (
         ("in a batch", in_batch, np.arange(len(texts))),
@@ -125,11 +128,11 @@ def check_parity(
         both_nan = np.isnan(probabilities) & np.isnan(of_model)
         differences = np.where(both_nan, 0.0, np.abs(probabilities - of_model))
         difference = float(differences.max())
-        if np.isnan(difference) or (tolerance is not None and difference > tolerance):
+        if np.isnan(difference) or (limit is not None and difference > limit):
             worst = int(places[differences.max(axis=1).argmax()])
             raise ExportError(
-                f"The probabilities of {path} must differ from the trained model's probabilities by"
-                f" at most {tolerance or 1:g}; the difference is {difference:.2g} for text {worst}"
+                f"The {target.output_name} of {path} must differ from the trained model's by at"
+                f" most {limit or 1:g}; the difference is {difference:.2g} for text {worst}"
                 f" of {len(texts)}, predicted {how}."
             )
         largest = max(largest, difference)

@@ -93,8 +93,8 @@ class Source:
             for kind in kinds_in(self.inputs)
         ]
 
-    def probabilities(self, output: Any) -> Any:
-        """Return the model's output as float32 of shape (batch, n_classes)."""
+    def predictions(self, output: Any) -> Any:
+        """Return the model's output as float32 of shape (batch, width)."""
         # The difference 1 - p would be rounded more in half precision.
         output = keras.ops.cast(output, "float32")
         if len(output.shape) != 2:
@@ -178,8 +178,9 @@ def raw_text_model(source: Source) -> keras.Model:
 def _write_saved_model(source: Source, path: Path) -> None:
     """Write a SavedModel with two signatures for strings `text` (batch,), or for `Source.specs`.
 
-    `serving_default` returns `probabilities` (batch, width). `classify` returns `label`, a string,
-    and its `probability`, both of shape (batch,); a target without probabilities has no `classify`.
+    `serving_default` returns `Target.output_name` (batch, width). `classify` returns `label`, a
+    string, and its `probability`, both of shape (batch,); a target without probabilities has no
+    `classify`.
     """
     raw, names = raw_text_model(source), tf.constant(source.target.names)
     specs = [tf.TensorSpec((None,), tf.string, name="text")]
@@ -188,10 +189,10 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
     def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         tensors = list(inputs) if len(inputs) > 1 else inputs[0]
-        return {"probabilities": source.probabilities(raw(tensors, training=False))}
+        return {source.target.output_name: source.predictions(raw(tensors, training=False))}
 
     def classify(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = serve(*inputs)["probabilities"]
+        probabilities = serve(*inputs)[source.target.output_name]
         return {
             "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
             "probability": tf.reduce_max(probabilities, axis=1),
@@ -253,6 +254,7 @@ def _write_onnx(source: Source, path: Path) -> None:
             layers,
             length=length,
             n_classes=source.target.width,
+            output_name=source.target.output_name,
             input_name=source.specs(None, length=length)[0].name,
         )
     except Unsupported:
@@ -283,10 +285,11 @@ def _write_litert(source: Source, path: Path, *, optimizations: Sequence[Any] = 
 
 
 def _served(source: Source, specs: list[tf.TensorSpec]) -> Any:
-    """Return a traced function from the model's inputs to `probabilities`."""
+    """Return a traced function from the model's inputs to `Target.output_name`."""
 
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         arrays = {spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)}
-        return {"probabilities": source.probabilities(source.call(arrays, training=False))}
+        output = source.call(arrays, training=False)
+        return {source.target.output_name: source.predictions(output)}
 
     return tf.function(serve, input_signature=specs, autograph=False)

@@ -143,10 +143,10 @@ def _load_saved_model(path: Path, tokenizer: Tokenizer | None) -> Outputs:
 
     def run(texts: Sequence[str]) -> Any:
         if tokenizer is None:
-            return serve(text=_strings(tf, texts))["probabilities"].numpy()
+            return _only(serve(text=_strings(tf, texts))).numpy()
         arrays = tokenizer.batch(texts, widths=dict.fromkeys(tokenizer.widths))
         tensors = {name: tf.constant(array) for name, array in arrays.items()}
-        return serve(**tensors)["probabilities"].numpy()
+        return _only(serve(**tensors)).numpy()
 
     return run
 
@@ -190,9 +190,14 @@ def _load_litert(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Out
     def run(texts: Sequence[str]) -> Any:
         # The inputs have the shape of one text.
         batches = [tokenizer.batch([text], widths=tokenizer.widths) for text in texts]
-        return np.concatenate([call(**batch)["probabilities"] for batch in batches])
+        return np.concatenate([_only(call(**batch)) for batch in batches])
 
     return run
+
+
+def _only(outputs: Mapping[str, Any]) -> Any:
+    (output,) = outputs.values()
+    return output
 
 
 def _runtime(module: str) -> Any:

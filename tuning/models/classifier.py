@@ -14,16 +14,23 @@ def head_of(hp: Any) -> dict[str, Any]:
     return {"n_classes": hp.get("n_classes"), "multi_label": "multi_label" in hp}
 
 
-def class_layer(n_classes: int, multi_label: bool = False) -> keras.layers.Dense:
-    """Return the last layer of a model: the probability of class 1 for two classes, one probability
-    for each class or label, or a number for `n_classes=1`.
+def class_layers(n_classes: int, multi_label: bool = False) -> list[keras.layers.Layer]:
+    """Return the last layers of a model: the probability of class 1 for two classes, one
+    probability for each class or label, or a number for `n_classes=1`.
     """
-    activation = _activation(n_classes, multi_label)
-    return keras.layers.Dense(output_width(n_classes, multi_label), activation=activation)
+    width = output_width(n_classes, multi_label)
+    if n_classes == 1:
+        return [keras.layers.Dense(width), class_activation(n_classes)]
+    return [keras.layers.Dense(width, activation=_activation(n_classes, multi_label))]
 
 
-def class_activation(n_classes: int, multi_label: bool = False) -> keras.layers.Activation:
-    """Return the activation of `class_layer`, for a model that computes the logits itself."""
+def class_activation(n_classes: int, multi_label: bool = False) -> keras.layers.Layer:
+    """Return the last of `class_layers` for a model that computes the logits itself. For a number,
+    it has the standard deviation and the mean of the training labels as weights, so that the model
+    is trained on a scale that does not depend on the unit; a study sets them before a training.
+    """
+    if n_classes == 1:
+        return keras.layers.Dense(1, kernel_initializer="ones", trainable=False)
     return keras.layers.Activation(_activation(n_classes, multi_label))
 
 
@@ -32,8 +39,6 @@ def output_width(n_classes: int, multi_label: bool = False) -> int:
 
 
 def _activation(n_classes: int, multi_label: bool) -> str:
-    if n_classes == 1:
-        return "linear"
     return "sigmoid" if n_classes == 2 or multi_label else "softmax"
 
 
@@ -77,7 +82,10 @@ def words_classifier(
         training: learning rate, label smoothing, weight decay and moving average.
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
-    model = keras.Model(ids, class_layer(n_classes, multi_label)(features(ids)))
+    x = features(ids)
+    for layer in class_layers(n_classes, multi_label):
+        x = layer(x)
+    model = keras.Model(ids, x)
     return compile_classifier(
         model, n_classes=n_classes, multi_label=multi_label, training=training
     )
@@ -86,7 +94,7 @@ def words_classifier(
 def compile_classifier(
     model: keras.Model, *, n_classes: int, multi_label: bool = False, training: TrainingOptions
 ) -> keras.Model:
-    """Compile a model that ends in `class_layer`, and return it.
+    """Compile a model that ends in `class_layers`, and return it.
 
     The loss of classes takes class numbers. With label smoothing and more than two classes it takes
     one-hot labels, because Keras' loss for class numbers has no label smoothing.

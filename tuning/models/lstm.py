@@ -2,7 +2,7 @@
 
 import keras
 
-from tuning.models.classifier import TrainingOptions, class_layer, compile_classifier
+from tuning.models.classifier import TrainingOptions, class_layers, compile_classifier
 
 
 def lstm_classifier(
@@ -43,7 +43,7 @@ def lstm_classifier(
             keras.Input((None,), dtype="int32", name="ids"),
             keras.layers.Embedding(vocab_size, embedding_dim, mask_zero=masked),
             keras.layers.LSTM(lstm_units, dropout=dropout, recurrent_dropout=recurrent_dropout),
-            class_layer(n_classes, multi_label),
+            *class_layers(n_classes, multi_label),
         ]
     )
     training = TrainingOptions(learning_rate=learning_rate)

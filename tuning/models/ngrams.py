@@ -184,8 +184,8 @@ def fit_linear_model(
     weighting: str = RATIOS,
 ) -> None:
     """Set the log-count ratios as `fit_ratios` does, and the weights of the n-grams to those of a
-    logistic regression, or of a ridge regression for numbers: the training begins at the linear
-    model of the source.
+    logistic regression, or of a ridge regression for numbers, on the scale of `class_activation`:
+    the training begins at the linear model of the source.
 
     With more than two classes, one regression is fitted for each class, against the rest. A class
     without a text keeps the ratios as its weights, or starts at its smoothed frequency where the
@@ -201,6 +201,8 @@ def fit_linear_model(
         n_classes: number of classes.
         weighting: as for `fit_ratios`.
     """
+    if n_classes == 1:
+        labels = (labels - labels.mean()) / (labels.std() or 1.0)
     is_kept = np.zeros(len(labels), np.bool_)
     chosen = np.random.default_rng(0).permutation(len(labels))[:MAX_FITTED_TEXTS]
     is_kept[chosen] = True

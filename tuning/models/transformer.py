@@ -133,7 +133,7 @@ def transformer_classifier(
 def with_votes(
     x: keras.KerasTensor,
     logits: Any,
-    activation: keras.layers.Activation,
+    activation: keras.layers.Layer,
     *,
     vocab_size: int,
     share: float,

@@ -233,6 +233,8 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
         name: replace(getattr(base, name), **value) if isinstance(value, dict) else value
         for name, value in flags.items()
     }
+    if values.get("data", base.data).kind != base.data.kind:
+        values.setdefault("metric", "")  # the default of the kind
     config = replace(base, **values)
     is_new = not folder.config_path.exists()
     return replace(config, data=config.data.with_own_splits()) if is_new else config

@@ -88,6 +88,17 @@ class Number(Target):
 
         return form_of(loss, shape)
 
+    def adapt(self, model: Any, labels: Labels) -> None:
+        """Give a last `Dense(1, trainable=False)` after one number the standard deviation of the
+        labels as its kernel, and their mean as its bias.
+        """
+        import keras
+
+        last = model.layers[-1] if getattr(model, "layers", None) else None
+        is_scale = isinstance(last, keras.layers.Dense) and not last.trainable
+        if is_scale and [weight.shape for weight in last.weights] == [(1, 1), (1,)]:
+            last.set_weights([np.array([[labels.std() or 1.0]]), np.array([labels.mean()])])
+
     def predictions(self, outputs: Array) -> Array:
         if np.prod(outputs.shape[1:]) != 1:
             raise ValueError(

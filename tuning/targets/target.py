@@ -4,7 +4,7 @@
 |---|---|
 | the label column is read and split | `read`, `dtype`, `strata`, `require_enough` |
 | the data card | `counts`, `doubts` |
-| a model is built | `width`, `examples`, `form_of` |
+| a model is built | `width`, `examples`, `form_of`, `adapt` |
 | an epoch is evaluated | `predictions`, `score` |
 | linear models are trained for comparison | `linear_columns`, `of_linear` |
 | models are compared on the test split | `weighted_scores`, `is_right`, `constants` |
@@ -150,6 +150,9 @@ class Target(ABC):
         Raises:
             ValueError, SpaceBug: the output has another width, or the loss is for another kind.
         """
+
+    def adapt(self, model: Any, labels: Labels) -> None:  # noqa: B027
+        """Set what layers of a model take from the labels of the training split."""
 
     @abstractmethod
     def predictions(self, outputs: Array) -> Array:

@@ -78,12 +78,12 @@ def _saved_model(folder: Path, manifest: dict[str, Any]) -> Callable[[list[str]]
     loaded = tf.saved_model.load(str(folder / SAVED_MODEL))
     serve = loaded.signatures["serving_default"]
     if manifest["forms"][SAVED_MODEL]["takes"] == "raw text":
-        return lambda texts: serve(text=tf.constant(texts))["probabilities"].numpy()
+        return lambda texts: next(iter(serve(text=tf.constant(texts)).values())).numpy()
     tokenize = _tokenizer(folder)
 
     def run(texts: list[str]) -> Any:
         tensors = {name: tf.constant(array) for name, array in tokenize(texts).items()}
-        return serve(**tensors)["probabilities"].numpy()
+        return next(iter(serve(**tensors).values())).numpy()
 
     return run
 

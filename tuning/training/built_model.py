@@ -77,13 +77,14 @@ class BuiltModel:
         """Adapt the model to the training split, unless a checkpoint contains the adapted state.
         Return whether the hypermodel has fitted the model: changed a weight that is trained.
 
-        The hypermodel's `adapt(hp, model, x, y)` is called if it exists. Then the layers that take
-        texts and have no vocabulary are adapted.
+        The hypermodel's `adapt(hp, model, x, y)` is called if it exists. Then the target adapts the
+        model to the labels, and the layers that take texts and have no vocabulary are adapted.
         """
         if self.job.resume:
             return False
         has_adapt = hasattr(self.hypermodel, "adapt")
         is_fitted = has_adapt and self._adapt_by_hypermodel(view, labels)
+        self.job.target.adapt(self.model, labels)
         texts = view.inputs.get(TEXTS.name)
         if isinstance(texts, TextView):
             run_user_code(
