@@ -13,9 +13,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 # Its primal solver takes 1.4 s, and the accuracies differ by at most 0.001. On 23,000 texts with
 # 100,000 terms the dual solver takes 0.5 s, and scikit-learn's default, lbfgs, 2.5 s.
 TOLERANCE = 0.1
-# alpha times C of a ridge regression: half the squared error has ten times the curvature that the
-# logistic loss has where p (1 - p) is 0.1, so the same values of C are tried.
-RIDGE = 10.0
+# alpha times C of a ridge regression, with which the values of C that are tried for a logistic
+# regression suit it: on 14,300 rated sentences (hutto_ICWSM_2014 of vaderSentiment) and 25,854
+# Amazon reviews, alphas from 0.1 to 1 gave the smallest errors.
+RIDGE = 3.0
 
 
 def regression(values: npt.NDArray[Any], c: float) -> LogisticRegression | Ridge:
