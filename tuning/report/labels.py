@@ -7,7 +7,7 @@ import pandas as pd
 
 from tuning.config import SPLITS
 from tuning.errors import DataError
-from tuning.evaluation.predictions import read_probabilities
+from tuning.evaluation.out_of_sample import out_of_sample
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 
@@ -27,30 +27,32 @@ def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
     if config.train.n_folds == 1 or confirmation is None or best is None:
         return None
     try:
-        _, splits = prepare_corpus(config, results=study.results)
+        corpus, splits = prepare_corpus(config, results=study.results)
         splits.require_fingerprint(study.record.data_fingerprint)
     except DataError:
         return None
     target = splits.target
-    frame = pd.concat([splits.frames[name] for name in SPLITS[:2]], ignore_index=True)
-    number, is_resplit = best.trial.number, confirmation.is_resplit
-    paths = [study.folder.repeat_path(number, s, is_resplit=is_resplit) for s in confirmation.seeds]
-    shape = len(frame), target.width
-    kept = [p for p in map(read_probabilities, paths) if p is not None and p.shape == shape]
-    if not kept or not target.has_probabilities:
+    found = out_of_sample(
+        study.folder,
+        corpus,
+        trial=best.trial.number,
+        seeds=confirmation.seeds,
+        is_resplit=confirmation.is_resplit,
+    )
+    if found is None or not target.has_probabilities:
         return None
-    mean = np.mean(kept, axis=0, dtype=np.float64)
-    mean /= mean.sum(axis=1, keepdims=True)
-    labels, decided = frame["label"].to_numpy(), target.decide(mean)
-    of_label = mean[np.arange(len(frame)), labels]
+    texts = pd.concat([splits.frames[name]["text"] for name in SPLITS[:2]]).to_numpy()
+    mean = found.predictions / found.predictions.sum(axis=1, keepdims=True)
+    labels, decided = found.labels, target.decide(mean)
+    of_label = mean[np.arange(len(mean)), labels]
     order = np.argsort(of_label, kind="stable")
-    order = order[(decided != labels)[order] & np.isfinite(of_label[order])][:N_LABELS]
+    order = order[(decided != labels)[order]][:N_LABELS]
     rows = pd.DataFrame(
         {
             "label": target.labels_of(labels[order]),
             "predicted": target.labels_of(decided[order]),
             "probability": of_label[order].round(4),
-            "text": frame["text"].to_numpy()[order],
+            "text": texts[found.places[order]],
         }
     )
     return rows, float(mean[mean <= of_label[order].max(initial=0.0)].sum())

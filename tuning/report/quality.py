@@ -15,18 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import plotly.graph_objects as go
 
+from tuning.config import SPLITS
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.redraw import redrawn
-from tuning.data.rows import Redraw
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.predictions import (
-    NOT_TEST,
-    Column,
-    Predictions,
-    read_predictions,
-    read_probabilities,
-)
+from tuning.evaluation.out_of_sample import kept_predictions
+from tuning.evaluation.predictions import NOT_TEST, Column, Predictions, read_predictions
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.slices import Slice, accuracy_on, by_class, by_column, by_length, calibration
 from tuning.evaluation.statistics import Interval
@@ -82,39 +76,31 @@ def read_quality(
         about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"
         return Quality(replace(seen, column=columns.get("test", seen.column)), about)
     best = best_of(summary, confirmation)
-    for seed in confirmation.seeds if confirmation and best else []:
-        assert best is not None and confirmation is not None  # for mypy: there would be no seed
-        number, is_resplit = best.trial.number, confirmation.is_resplit
-        kept = read_probabilities(folder.repeat_path(number, seed, is_resplit=is_resplit))
-        if kept is None:
-            continue
-        splits = corpus.split("train"), corpus.split("validation")
-        labels = np.concatenate([split.labels for split in splits])
-        lengths = np.concatenate([split.texts.lengths for split in splits])
-        n = len(splits[1].labels)
-        places = np.arange(len(labels) - n, len(labels))
-        rows = "texts of the validation split, on which the trial was chosen"
-        if summary.step == "fold" and len(kept) == len(labels):
-            # No fold predicts the first rows in time.
-            places = np.flatnonzero(np.isfinite(kept).all(axis=1))
-            kept, rows = kept[places], "texts of the folds"
-        elif is_resplit:
-            redraw, share = Redraw(seed=seed), n / len(labels)
-            _, places = redrawn(corpus.rows, redraw, validation_share=share)
-            rows = "validation rows that this seed has drawn"
-        if kept.shape != (len(places), target.width):
-            continue
-        column = columns.get(NOT_TEST)
-        known = Predictions(
-            labels[places],
-            lengths[places],
-            kept.astype(np.float64),
-            column=column and replace(column, codes=column.codes[places]),
-            target=target,
-        )
-        about = f"The repeat of trial {number} on seed {seed}, on the {len(places):,} {rows}"
-        return Quality(known, about)
-    return None
+    if best is None or confirmation is None:
+        return None
+    number, is_resplit = best.trial.number, confirmation.is_resplit
+    kept = kept_predictions(
+        folder, corpus, trial=number, seeds=confirmation.seeds, is_resplit=is_resplit
+    )
+    repeat = next(kept, None)
+    if repeat is None:
+        return None
+    splits, places = [corpus.split(name) for name in SPLITS[:2]], repeat.places
+    rows = "texts of the validation split, on which the trial was chosen"
+    if summary.step == "fold":
+        rows = "texts of the folds"
+    elif is_resplit:
+        rows = "validation rows that this seed has drawn"
+    column = columns.get(NOT_TEST)
+    known = Predictions(
+        np.concatenate([split.labels for split in splits])[places],
+        np.concatenate([split.texts.lengths for split in splits])[places],
+        repeat.predictions.astype(np.float64),
+        column=column and replace(column, codes=column.codes[places]),
+        target=target,
+    )
+    about = f"The repeat of trial {number} on seed {repeat.seed}, on the {len(places):,} {rows}"
+    return Quality(known, about)
 
 
 def points_on_test(test: TestDocument) -> list[Point]:

@@ -1,0 +1,95 @@
+"""The out-of-sample predictions of a configuration: those that the repeats of a confirmation have
+kept, each for rows that it was not trained on.
+
+| repeats | rows that each predicts |
+|---|---|
+| on folds | all rows that are not test, except the first in time |
+| on the study's split | the validation split |
+| on fresh splits | the validation rows that its seed has drawn |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuning.config import SPLITS
+from tuning.data.redraw import redrawn
+from tuning.data.rows import Numbers, Redraw
+from tuning.evaluation.predictions import read_probabilities
+from tuning.inputs.corpus import Corpus
+from tuning.results import StudyDir
+from tuning.targets.target import Array, Labels
+
+
+@dataclass(frozen=True)
+class RepeatPredictions:
+    """The predictions of a repeat, float32 (n, width), for rows of the training and then the
+    validation split, whose places are int64 (n,).
+    """
+
+    seed: int
+    places: Numbers
+    predictions: Array
+
+
+@dataclass(frozen=True)
+class OutOfSample:
+    """The rows that a repeat of a configuration predicted.
+
+    Attributes:
+        places: their places among the rows of the training and then the validation split, int64
+            (n,).
+        labels: (n,).
+        predictions: the mean over the repeats that predicted the row, float64 (n, width).
+        repeats: the predictions of each repeat.
+    """
+
+    places: Numbers
+    labels: Labels
+    predictions: Array
+    repeats: list[RepeatPredictions]
+
+
+def kept_predictions(
+    folder: StudyDir, corpus: Corpus, *, trial: int, seeds: Sequence[int], is_resplit: bool
+) -> Iterator[RepeatPredictions]:
+    """Yield the predictions of the repeats of a trial's configuration on these seeds. Files that
+    are missing, damaged, or of other rows are left out.
+    """
+    n_train, n_validation = (len(corpus.split(name).labels) for name in SPLITS[:2])
+    n_rows = n_train + n_validation
+    for seed in seeds:
+        kept = read_probabilities(folder.repeat_path(trial, seed, is_resplit=is_resplit))
+        if kept is None:
+            continue
+        places = np.arange(n_rows)
+        if len(kept) < n_rows and is_resplit:
+            share = n_validation / n_rows
+            _, places = redrawn(corpus.rows, Redraw(seed=seed), validation_share=share)
+        elif len(kept) < n_rows:
+            places = places[n_train:]
+        if kept.shape == (len(places), corpus.target.width):
+            known = np.isfinite(kept).all(axis=1)
+            yield RepeatPredictions(seed, places[known], kept[known])
+
+
+def out_of_sample(
+    folder: StudyDir, corpus: Corpus, *, trial: int, seeds: Sequence[int], is_resplit: bool
+) -> OutOfSample | None:
+    """Return the rows that the repeats of a trial's configuration predicted; None if no repeat has
+    kept predictions.
+    """
+    repeats = [*kept_predictions(folder, corpus, trial=trial, seeds=seeds, is_resplit=is_resplit)]
+    if not repeats:
+        return None
+    labels = np.concatenate([corpus.split(name).labels for name in SPLITS[:2]])
+    total, n_repeats = np.zeros((len(labels), corpus.target.width)), np.zeros(len(labels))
+    for repeat in repeats:
+        total[repeat.places] += repeat.predictions
+        n_repeats[repeat.places] += 1
+    places = np.flatnonzero(n_repeats)
+    mean = total[places] / n_repeats[places, None]
+    return OutOfSample(places, labels[places], mean, repeats)
