@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tuning.commands import pip_install
@@ -45,7 +46,13 @@ class Reviews:
 
     @property
     def labels(self) -> Labels:
-        return self.frame["label"].to_numpy()
+        return labels_in(self.frame)
+
+
+def labels_in(frame: pd.DataFrame) -> Labels:
+    """Return the labels of a frame, (n,); or (n, width), which the frame has as rows, (width,)."""
+    labels = frame["label"].to_numpy()
+    return np.stack(labels) if labels.dtype == object else labels
 
 
 def load_reviews(
@@ -63,8 +70,12 @@ def load_reviews(
     # A row without a label is already counted in `read.dropped`.
     empty = ((texts == "") | texts.str.isspace()).to_numpy() & read.is_labeled
     keep = ~empty & read.is_labeled
+    labels = read.labels[keep]
     frame = pd.DataFrame(
-        {"text": texts[keep].astype(str).reset_index(drop=True), "label": read.labels[keep]}
+        {
+            "text": texts[keep].astype(str).reset_index(drop=True),
+            "label": labels if labels.ndim == 1 else [*labels],
+        }
     )
     roles = given(slice=slice_column) | config.roles | ({"split": FILE} if config.files else {})
     for name, column in roles.items():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tuning.config import SPLITS
+from tuning.data.sources import labels_in
 from tuning.errors import DataError
 from tuning.evaluation.predictions import read_probabilities
 from tuning.study.handle import StudyHandle
@@ -41,7 +42,7 @@ def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
         return None
     mean = np.mean(kept, axis=0, dtype=np.float64)
     mean /= mean.sum(axis=1, keepdims=True)
-    labels, decided = frame["label"].to_numpy(), target.decide(mean)
+    labels, decided = labels_in(frame), target.decide(mean)
     of_label = mean[np.arange(len(frame)), labels]
     order = np.argsort(of_label, kind="stable")
     order = order[(decided != labels)[order] & np.isfinite(of_label[order])][:N_LABELS]
