@@ -57,9 +57,9 @@ def test_read_distinguishes_no_labels_from_a_missing_cell() -> None:
     [
         (["a, b;c", "a"], "';'"),
         (["a|b, c", "a"], "'|'"),
-        (["a b", "c"], "Each cell is one label"),
-        (["[]", "[1, 2]"], "Each cell is a list"),
-        ({"a": ["1", "0"], "b": ["0", "1"]}, "Each column is a label"),
+        (["a b", "c"], "each cell is one label"),
+        (["[]", "[1, 2]"], "each cell is a list"),
+        ({"a": ["1", "0"], "b": ["0", "1"]}, "each column is a label"),
     ],
 )
 def test_rule_says_how_cells_became_labels(cells: Any, rule: str) -> None:

@@ -239,8 +239,9 @@ def read_batches(
     """Yield the batches of some columns of a Parquet file.
 
     `choose` is called once with the names of the flat columns, and returns the names to read;
-    nested columns are left out, except for lists `with_lists`. Columns that unpack to more than `max_bytes` raise `TooLarge`; a
-    file that is not a Parquet file, and a chosen name that is not unique, a `ValueError`.
+    nested columns are left out, except lists `with_lists`. Columns that unpack to more than
+    `max_bytes` raise `TooLarge`; a file that is not a Parquet file, and a chosen name that is not
+    unique, a `ValueError`.
     """
     import pyarrow.parquet  # The import takes 25 ms, and other formats do not need it.
 

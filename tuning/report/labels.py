@@ -11,6 +11,7 @@ from tuning.errors import DataError
 from tuning.evaluation.predictions import read_probabilities
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
+from tuning.targets.target import likelihoods
 
 N_LABELS = 20
 
@@ -20,9 +21,9 @@ def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
     configuration, with the least probable label first; None if no repeat has kept probabilities of
     folds, or if the data, which are read again, have moved.
 
-    The columns are label, predicted, probability (of the label) and text. The number is that of the
-    rows of all folds whose label would be at most as probable as that of the last row, if the
-    labels were drawn from the probabilities.
+    The columns are label, predicted, probability (of the label; the least of several) and text. The
+    number is that of the rows of all folds whose label would be at most as probable as that of the
+    last row, if the labels were drawn from the probabilities.
     """
     confirmation, best, config = study.confirmation, study.best, study.config
     if config.train.n_folds == 1 or confirmation is None or best is None:
@@ -41,11 +42,13 @@ def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
     if not kept or not target.has_probabilities:
         return None
     mean = np.mean(kept, axis=0, dtype=np.float64)
-    mean /= mean.sum(axis=1, keepdims=True)
+    if target.is_exclusive:
+        mean /= mean.sum(axis=1, keepdims=True)
+    every = mean if target.is_exclusive else np.stack([mean, 1 - mean])
     labels, decided = labels_in(frame), target.decide(mean)
-    of_label = mean[np.arange(len(frame)), labels]
+    of_label = likelihoods(labels, mean).min(axis=-1)
     order = np.argsort(of_label, kind="stable")
-    order = order[(decided != labels)[order] & np.isfinite(of_label[order])][:N_LABELS]
+    order = order[~target.is_right(labels, mean)[order] & np.isfinite(of_label[order])][:N_LABELS]
     rows = pd.DataFrame(
         {
             "label": target.labels_of(labels[order]),
@@ -54,4 +57,4 @@ def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
             "text": frame["text"].to_numpy()[order],
         }
     )
-    return rows, float(mean[mean <= of_label[order].max(initial=0.0)].sum())
+    return rows, float(every[every <= of_label[order].max(initial=0.0)].sum())

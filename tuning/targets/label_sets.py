@@ -24,7 +24,7 @@ def read(
     values: pd.Series | pd.DataFrame, column: str
 ) -> tuple[tuple[str, ...], Labels, npt.NDArray[np.bool_], str]:
     """Return the names of the labels, the labels, int64 0 and 1 (n_rows, n_names), whether a row
-    has no empty cell, and a sentence that says how cells became labels.
+    has no empty cell, and how cells became labels.
 
     | columns | labels |
     |---|---|
@@ -36,7 +36,7 @@ def read(
     is_labeled = ((cells != "") & pd.DataFrame(values).notna()).to_numpy().all(axis=1)
     names: tuple[str, ...]
     if len(cells.columns) > 1:
-        names, rule = tuple(map(str, cells)), "Each column is a label."
+        names, rule = tuple(map(str, cells)), "each column is a label"
         labels = np.stack([_numbers(cells[name], is_labeled) for name in cells], axis=1)
     else:
         codes, distinct = pd.factorize(cells.iloc[:, 0][is_labeled])
@@ -73,12 +73,12 @@ def _numbers(cells: pd.Series, is_labeled: npt.NDArray[np.bool_]) -> Labels:
 def _sets(cells: Sequence[str], column: str) -> tuple[list[set[str]], str]:
     """Return the labels in each cell, and the rule by which they were found."""
     if all(cell.startswith("[") and cell.endswith("]") for cell in cells):
-        return [_items(cell, column) for cell in cells], "Each cell is a list of labels."
+        return [_items(cell, column) for cell in cells], "each cell is a list of labels"
     for mark in SEPARATORS:
         if any(mark in cell for cell in cells):
             parts = [{part.strip() for part in cell.split(mark)} - {""} for cell in cells]
-            return parts, f"Labels are separated by {mark!r}."
-    return [{cell} for cell in cells], "Each cell is one label."
+            return parts, f"labels are separated by {mark!r}"
+    return [{cell} for cell in cells], "each cell is one label"
 
 
 def _items(cell: str, column: str) -> set[str]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tuning.errors import DataError
 from tuning.targets.class_scores import area_under_roc, calibration_error
 from tuning.targets.classes import MIN_TEXTS_PER_CLASS, require_probabilities
-from tuning.targets.target import Array, LabelColumn, LabelEncoder, Labels, Target
+from tuning.targets.target import Array, LabelColumn, LabelEncoder, Labels, Target, likelihoods
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,12 +111,9 @@ class MultiLabel(Target):
         names = np.array(self.names, dtype=object)
         return [SEPARATOR.join(names[row > 0]) for row in decisions]
 
-    def likelihoods(self, labels: Labels, predictions: Array) -> Array:
-        return np.where(labels > 0, predictions, 1 - predictions)
-
     def confidence(self, predictions: Array) -> list[float | None]:
         """Return the probability that all labels of each decision are right."""
-        of_labels = self.likelihoods(self.decide(predictions), predictions)
+        of_labels = likelihoods(self.decide(predictions), predictions)
         confidence: list[float | None] = of_labels.prod(axis=-1).tolist()
         return confidence
 
@@ -131,7 +128,7 @@ class MultiLabel(Target):
         n_right, n_all = 2 * weights @ (labels * decided), weights @ (labels + decided)
         with np.errstate(invalid="ignore"):
             f1 = n_right / n_all
-        clipped = np.clip(self.likelihoods(labels, predictions), 1e-7, 1 - 1e-7)  # as Keras does
+        clipped = np.clip(likelihoods(labels, predictions), 1e-7, 1 - 1e-7)  # as Keras does
 
         def mean(values: Array) -> Array:
             return weights @ values / weights.sum(axis=1)
