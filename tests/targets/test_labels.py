@@ -76,6 +76,8 @@ def test_rule_says_how_cells_became_labels(cells: Any, rule: str) -> None:
         (["[a]", "[]"], r"must be written as.*'\[a\]'"),
         (['[{"a": 1}]', "[]"], "with texts or numbers"),
         ([None, ""], "'tags' has 0"),
+        (["0", "1"], "only 0 and 1"),
+        (["[0, 1]", "[1, 1]"], "only 0 and 1"),
     ],
 )
 def test_read_refuses(cells: Any, message: str) -> None:

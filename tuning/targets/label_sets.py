@@ -51,6 +51,11 @@ def read(
             f"The texts must have 2 to {MAX_CLASSES} different labels in all; {column!r} has"
             f" {len(names):,}. {remedy}, or choose another label_column."
         )
+    if {*names} <= NUMBERS.keys():
+        raise DataError(
+            f"Labels must have names; {column!r} has only {' and '.join(names)}. Name all columns of"
+            " labels (a,b), or list the names of the labels of each text."
+        )
     if joined := [name for name in names if SEPARATOR in name]:
         raise DataError(
             f"A label must not contain {SEPARATOR!r}, which separates the labels in predictions;"

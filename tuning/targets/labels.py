@@ -49,6 +49,10 @@ class MultiLabel(Target):
     def width(self) -> int:
         return len(self.names)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts, "multi_label": True}
+
     @classmethod
     def read(
         cls, values: pd.Series | pd.DataFrame, *, column: str, config: DataConfig
@@ -147,9 +151,6 @@ class MultiLabel(Target):
                 np.array(self.confidence(predictions)), is_right, weights
             ),
         } | {f"f1_{n}": lambda n=n: f1[:, n] for n in range(self.width)}
-
-    def constant(self, labels):
-        return self.constants(labels)["label shares"]
 
     def constants(self, labels: Labels) -> dict[str, Array]:
         shares = labels.mean(axis=0)

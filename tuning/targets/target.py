@@ -175,7 +175,9 @@ class Target(ABC):
 
     @abstractmethod
     def decide(self, predictions: Array) -> Labels:
-        """Return the predicted label of each text, (…, n), for predictions (…, n, width)."""
+        """Return the predicted label of each text, (…, n), or (…, n, width) for several labels, for
+        predictions (…, n, width).
+        """
 
     def is_right(self, labels: Labels, predictions: Array) -> npt.NDArray[np.bool_]:
         """Return whether each decision is right, bool (…, n), for predictions (…, n, width)."""
