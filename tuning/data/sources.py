@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,13 +97,17 @@ def load_reviews(
 
 
 def _label_columns(table: Table, config: DataConfig) -> list[str]:
-    """Return the label column, or the columns of several labels, whose names have commas between
-    them.
+    several = several_columns(table.frame.columns, config.label_column, kind=config.kind)
+    return several or [_column(table, config.label_column, LABEL_COLUMNS, "label")]
+
+
+def several_columns(columns: Sequence[str], name: str | None, *, kind: str) -> list[str]:
+    """Return the columns of several labels of a text, whose names have commas between them; empty
+    for one column.
     """
-    name = config.label_column
-    if name and name not in table.frame and not KINDS[config.kind].is_exclusive:
-        return [named_column(table.frame.columns, n, "label_column") for n in name.split(",")]
-    return [_column(table, name, LABEL_COLUMNS, "label")]
+    if not name or name in columns or KINDS[kind].is_exclusive:
+        return []
+    return [named_column(columns, part, "label_column") for part in name.split(",")]
 
 
 def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -> str:

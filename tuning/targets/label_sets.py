@@ -53,8 +53,8 @@ def read(
         )
     if {*names} <= NUMBERS.keys():
         raise DataError(
-            f"Labels must have names; {column!r} has only {' and '.join(names)}. Name all columns of"
-            " labels (a,b), or list the names of the labels of each text."
+            f"Labels must have names; {column!r} has only {' and '.join(names)}. Name all columns"
+            " of labels (a,b), or list the names of the labels of each text."
         )
     if joined := [name for name in names if SEPARATOR in name]:
         raise DataError(
