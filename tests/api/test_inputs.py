@@ -10,8 +10,10 @@ from tests.texts import make_reviews
 from tuning.api.inputs import frame_of, frame_of_lists, source_of
 from tuning.config import Data, DataConfig
 from tuning.data.sources import load_reviews
+from tuning.data.tables import read_files
 from tuning.errors import ArgumentError, DataError
 from tuning.results import StudyDir
+from tuning.targets.labels import MultiLabel
 
 
 def test_frame_is_read_back_as_the_same_reviews(tmp_path: Path) -> None:
@@ -170,3 +172,46 @@ def test_columns_that_split_the_rows_are_part_of_the_name_and_are_kept(tmp_path:
 def test_a_frame_is_no_file_of_a_split() -> None:
     with pytest.raises(ArgumentError, match=r"\btest must be the path .*split_column"):
         source_of(Data("reviews.csv", test=make_reviews()))
+
+
+SETS = [["a", "b"], [], ["b"]]
+MATRIX = np.array([[1, 1], [0, 0], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("data", "columns"),
+    [
+        (pd.DataFrame({"text": ["x", "y", "z"], "tags": SETS}), "tags"),
+        (pd.DataFrame({"text": ["x", "y", "z"], "a": MATRIX[:, 0], "b": MATRIX[:, 1]}), "a,b"),
+        (frame_of_lists(["x", "y", "z"], SETS, kind="labels"), "label"),
+        (frame_of_lists(["x", "y", "z"], [{"b", "a"}, (), {"b"}], kind="labels"), "label"),
+        (
+            frame_of_lists(
+                ["x", "y", "z"], pd.DataFrame(MATRIX, columns=["a", "b"]), kind="labels"
+            ),  # type: ignore[arg-type]
+            "label",
+        ),
+    ],
+)
+def test_several_labels_of_a_text_are_read_as_they_were_given(
+    data: pd.DataFrame, columns: str, tmp_path: Path
+) -> None:
+    path = frame_of(data, label_column=columns, kind="labels").write(StudyDir(tmp_path / "s"))
+    names = columns.split(",")
+    values = read_files(str(path)).frame[names if len(names) > 1 else names[0]]
+    read = MultiLabel.read(values, column=columns, config=DataConfig(kind="labels"))
+    assert read.target.names == ("a", "b") and read.labels.tolist() == MATRIX.tolist()
+
+
+def test_columns_of_several_labels_without_names_are_numbered() -> None:
+    frame = frame_of_lists(["x", "y", "z"], MATRIX, kind="labels")  # type: ignore[arg-type]
+    assert frame["label"].tolist() == ['["label_0", "label_1"]', "[]", '["label_1"]']
+    with pytest.raises(ArgumentError, match="values 0 and 1"):
+        frame_of_lists(["x", "y", "z"], MATRIX * 2, kind="labels")  # type: ignore[arg-type]
+
+
+def test_several_labels_need_their_kind() -> None:
+    with pytest.raises(DataError, match="kind 'labels'"):
+        frame_of(pd.DataFrame({"text": ["x", "y"], "label": [["a"], []]}))
+    with pytest.raises(ArgumentError, match="kind must be one of"):
+        source_of(Data(texts=["x"], labels=["a"], kind="label"))

@@ -124,3 +124,16 @@ def test_footer_with_a_changed_byte_is_read_or_refused(tmp_path: Path) -> None:
         except DataError:
             n_refused += 1
     assert n_refused >= 3
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_lists_are_read_as_json_if_they_are_asked_for(tmp_path: Path, ending: str) -> None:
+    frame = pd.DataFrame({"text": ["x", "y", "z"], "tags": [["a", "é"], [], ["b"]]})
+    path = tmp_path / f"a.{ending}"
+    if ending == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.assign(pairs=[{"a": 1, "b": [2]}] * 3).to_parquet(path)
+    assert list(read_files(str(path)).frame) == ["text"]
+    table = read_files(str(path), with_lists=True).frame
+    assert table.to_dict("list") == {"text": ["x", "y", "z"], "tags": ['["a", "é"]', "[]", '["b"]']}

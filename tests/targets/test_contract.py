@@ -42,11 +42,13 @@ from tuning.workers.messages import Train, decode, encode
 # For each kind, a label column of which its `read` makes labels, and outputs of a model.
 COLUMNS: dict[str, list[object]] = {
     "classes": ["b", "a", "c"],
+    "labels": ["b", "a;c", "a;b"],
     "order": [2.0, 1.0, 5.0],
     "number": [2.5, -1.0, 4.0],
 }
 OUTPUTS = {
     "classes": np.eye(3)[[1, 0, 2]],
+    "labels": np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]),
     "order": np.eye(3)[[1, 0, 2]],
     "number": np.array([[2.5], [-1.0], [4.0]]),
 }
@@ -86,7 +88,8 @@ def test_perfect_outputs_are_decided_as_the_labels(kind: str) -> None:
     predictions = target.predictions(OUTPUTS[kind])
     assert predictions.dtype == np.float64 and predictions.shape == (3, target.width)
     assert target.decide(predictions).tolist() == column.labels.tolist()
-    assert target.decide(np.stack([predictions] * 2)).shape == (2, 3)
+    assert target.decide(np.stack([predictions] * 2)).shape == (2, *column.labels.shape)
+    assert target.is_right(column.labels, np.stack([predictions] * 2)).tolist() == [[True] * 3] * 2
     assert target.labels_of(column.labels) == [
         f"{value}".removesuffix(".0") for value in COLUMNS[kind]
     ]
@@ -119,11 +122,11 @@ def test_kinds_predict_without_heavy_packages() -> None:
 
 def test_unknown_kind_is_refused() -> None:
     with pytest.raises(
-        ArgumentError, match="kind must be one of classes, number, order; received 'x"
+        ArgumentError, match="kind must be one of classes, labels, number, order; received 'x"
     ):
         DataConfig(kind="x")
     with pytest.raises(
-        ValueError, match="predicts: must be one of classes, order, number, not 'x'"
+        ValueError, match="predicts: must be one of classes, labels, order, number, not 'x'"
     ):
         target_of((), "x")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 import tuning
@@ -27,7 +28,7 @@ def test_text_whose_probabilities_are_not_numbers_has_no_label() -> None:
     from tuning.trackers.mlflow_model import TextClassifier
 
     model = TextClassifier()
-    model._names = ["negative", "positive"]
+    model._names, model._has_several = np.array(["negative", "positive"]), False
     model._run = lambda texts: [[0.2, 0.8], [float("nan")] * 2]
     rows = model.predict(None, ["good", "?"])
     assert [label if isinstance(label, str) else None for label in rows["label"]] == [
@@ -35,6 +36,17 @@ def test_text_whose_probabilities_are_not_numbers_has_no_label() -> None:
         None,
     ]
     assert rows["probability"].isna().tolist() == [False, True]
+
+
+def test_several_labels_of_a_text_are_joined() -> None:
+    from tuning.trackers.mlflow_model import TextClassifier
+
+    model = TextClassifier()
+    model._names, model._has_several = np.array(["a", "b", "c"]), True
+    model._run = lambda texts: [[0.9, 0.2, 0.5], [0.1, 0.2, 0.3]]
+    rows = model.predict(None, ["good", "bad"])
+    assert rows["label"].tolist() == ["a;c", ""]
+    assert rows["probability"].tolist() == pytest.approx([0.9 * 0.8 * 0.5, 0.9 * 0.8 * 0.7])
 
 
 def test_study_is_written_once_with_an_export_that_mlflow_loads(

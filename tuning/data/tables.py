@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -37,6 +38,7 @@ MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of 
 # Number of rows that are converted from Python strings to Arrow at a time: 1,000,000 rows take
 # 2.4 GiB at once, and 1.0 GiB in parts.
 PART_ROWS = 20_000
+_LISTS = re.compile(r"[^.]+\.list\.(element|item)")  # paths of Parquet columns of lists
 VALUE_BYTES = 8  # size added for each value of a Parquet file beside its bytes: a null has none
 
 
@@ -55,9 +57,13 @@ class Table:
     left_out: tuple[str, ...] = ()
 
 
-def read_files(pattern: str, *, progress: Progress | None = None) -> Table:
-    """Read the files of a path or glob pattern into one table of text columns."""
-    tables = [(path, _read_file(path, progress)) for path in find_files(pattern)]
+def read_files(
+    pattern: str, *, with_lists: bool = False, progress: Progress | None = None
+) -> Table:
+    """Read the files of a path or glob pattern into one table of text columns. Lists are left out,
+    or are their JSON.
+    """
+    tables = [(path, _read_file(path, with_lists, progress)) for path in find_files(pattern)]
     first_path, first = tables[0]
     for path, table in tables[1:]:
         if set(table.frame.columns) != set(first.frame.columns):
@@ -78,15 +84,16 @@ def read_files(pattern: str, *, progress: Progress | None = None) -> Table:
     )
 
 
-def _read_file(path: Path, progress: Progress | None) -> Table:
+def _read_file(path: Path, with_lists: bool, progress: Progress | None) -> Table:
     with opened(path, progress) as data:
-        parquet = partial(_read_parquet, n_packed=path.stat().st_size)
+        n_packed = path.stat().st_size
         readers: dict[str, Callable[[IO[bytes], str], Table]] = {
             ".csv": _read_csv,
             ".tsv": _read_tsv,
-            ".parquet": parquet,
+            ".parquet": partial(_read_parquet, n_packed=n_packed, with_lists=with_lists),
         }
-        table = readers.get(file_format(path), _read_jsonl)(data, path.name)
+        jsonl = partial(_read_jsonl, with_lists=with_lists)
+        table = readers.get(file_format(path), jsonl)(data, path.name)
     n_rows = len(table.frame)
     if len(table.broken) > MAX_BROKEN_SHARE * (n_rows + len(table.broken)):
         raise DataError(
@@ -153,16 +160,19 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
     return Table(_frame(rows(), pd.Index(header)), tuple(broken))
 
 
-def _read_jsonl(data: IO[bytes], name: str) -> Table:
-    """Read one JSON object from each line. Values that are objects or lists are left out."""
+def _read_jsonl(data: IO[bytes], name: str, *, with_lists: bool) -> Table:
+    """Read one JSON object from each line. Values that are objects are left out."""
     broken: list[str] = []
-    frame = _frame(_jsonl_rows(_text(data, newline="\n"), name, broken), None)
+    nested = dict if with_lists else dict | list
+    frame = _frame(_jsonl_rows(_text(data, newline="\n"), name, broken, nested), None)
     if len(frame) == 0 and not broken:
         raise DataError(f"{name} must contain a JSON object in each line; it has none.")
     return Table(frame.fillna(""), tuple(broken))
 
 
-def _jsonl_rows(lines: Iterable[str], name: str, broken: list[str]) -> Iterator[dict[str, str]]:
+def _jsonl_rows(
+    lines: Iterable[str], name: str, broken: list[str], nested: Any
+) -> Iterator[dict[str, str]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -171,7 +181,7 @@ def _jsonl_rows(lines: Iterable[str], name: str, broken: list[str]) -> Iterator[
         except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
-            yield {utf8(k): plain(v) for k, v in record.items() if not isinstance(v, dict | list)}
+            yield {utf8(k): _as_text(v) for k, v in record.items() if not isinstance(v, nested)}
         else:
             broken.append(f"{name} line {number} (not a JSON object)")
 
@@ -189,7 +199,7 @@ def _frame(
     )
 
 
-def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
+def _read_parquet(data: IO[bytes], name: str, *, n_packed: int, with_lists: bool) -> Table:
     columns: list[str] = []
     left_out: set[str] = set()
 
@@ -201,7 +211,9 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
         shutil.copyfileobj(data, file)
         file.flush()
         max_bytes = max_unpacked(n_packed)
-        batches = read_batches(file.name, choose_all, n_rows=PART_ROWS, max_bytes=max_bytes)
+        batches = read_batches(
+            file.name, choose_all, n_rows=PART_ROWS, max_bytes=max_bytes, with_lists=with_lists
+        )
         try:
             with contextlib.closing(batches):
                 parts = [_text_frame(batch, left_out) for batch in batches]
@@ -222,12 +234,14 @@ def read_batches(
     *,
     n_rows: int,
     max_bytes: int | None = None,
+    with_lists: bool = False,
 ) -> Generator[pyarrow.RecordBatch]:
     """Yield the batches of some columns of a Parquet file.
 
     `choose` is called once with the names of the flat columns, and returns the names to read;
-    nested columns are left out. Columns that unpack to more than `max_bytes` raise `TooLarge`; a
-    file that is not a Parquet file, and a chosen name that is not unique, a `ValueError`.
+    nested columns are left out, except lists `with_lists`. Columns that unpack to more than
+    `max_bytes` raise `TooLarge`; a file that is not a Parquet file, and a chosen name that is not
+    unique, a `ValueError`.
     """
     import pyarrow.parquet  # The import takes 25 ms, and other formats do not need it.
 
@@ -237,6 +251,8 @@ def read_batches(
         file = pyarrow.parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False)
         schema = [file.schema.column(number) for number in range(len(file.schema))]
         flat = [c.name for c in schema if c.path == c.name and c.max_repetition_level == 0]
+        if with_lists:
+            flat += [c.path.split(".")[0] for c in schema if _LISTS.fullmatch(c.path)]
         names = [*choose(flat)]
         for name in names:  # pyarrow also reads all columns below a name.
             if sum(f"{column.path}.".startswith(f"{name}.") for column in schema) > 1:
@@ -271,13 +287,15 @@ def _text_frame(batch: pyarrow.RecordBatch, left_out: set[str]) -> pd.DataFrame:
     columns = {}
     for name, values in zip(batch.schema.names, batch.columns, strict=True):
         try:
-            columns[name] = [_decoded(value) for value in values.to_pylist()]
+            columns[name] = [_as_text(value) for value in values.to_pylist()]
         except (ValueError, OverflowError):
             left_out.add(name)
     return pd.DataFrame(columns, index=pd.RangeIndex(batch.num_rows), dtype=str)
 
 
-def _decoded(value: object) -> str:
+def _as_text(value: object) -> str:
+    if isinstance(value, list):
+        return utf8(json.dumps(value, ensure_ascii=False))
     return value.decode("utf-8") if isinstance(value, bytes) else plain(value)
 
 

@@ -27,6 +27,7 @@ from scipy import sparse
 
 from tuning import documents
 from tuning.atomic_io import translated
+from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
     LinearReference,
@@ -223,7 +224,7 @@ def all_references(
 ) -> dict[str, Reference | NgramReference]:
     """Return all references by name, trained on train + validation."""
     train, validation = (
-        (frame["text"].tolist(), frame["label"].to_numpy())
+        (frame["text"].tolist(), labels_in(frame))
         for frame in (splits.frames["train"], splits.frames["validation"])
     )
     target = splits.target

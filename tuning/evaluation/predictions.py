@@ -80,7 +80,9 @@ class Predictions:
         n = len(self.labels)
         column, shape = self.column, self.probabilities.shape
         fits = shape == (len(self.lengths), self.target.width) and shape[0] == n > 0
-        if self.target.has_probabilities:
+        if not self.target.is_exclusive:
+            fits = fits and self.labels.shape == shape
+        elif self.target.has_probabilities:
             fits = fits and _are_indices(self.labels, shape[1])
         if column is not None:
             fits = (

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.evaluation.predictions import Predictions
-from tuning.evaluation.statistics import Interval, wilson_interval
+from tuning.evaluation.statistics import Interval, score_intervals, wilson_interval
 from tuning.targets.class_scores import calibration_bins
 
 N_LENGTH_BINS = 5  # quantiles of the number of tokens: a fifth of the texts in each
@@ -19,11 +19,12 @@ Rows = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Slice:
-    """The accuracy on a part of the texts. It is NaN if the part has no text."""
+    """The accuracy, or another `measure`, on a part of the texts; NaN if the part has no text."""
 
     name: str
     n_texts: int
     accuracy: Interval
+    measure: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ def accuracy_on(predictions: Predictions, rows: Rows | None = None) -> Interval:
 def by_class(predictions: Predictions) -> list[Slice]:
     """Return the accuracy on the texts of each class, which is the class' recall."""
     return _slices(predictions, predictions.target.names, predictions.labels)
+
+
+def by_label(predictions: Predictions) -> list[Slice]:
+    """Return F1 of each of several labels of a text, in the place of the accuracy."""
+    labels, target = predictions.labels, predictions.target
+    names = [f"f1_{number}" for number in range(target.width)]
+    scores = score_intervals(target, labels, predictions.probabilities, seed=0, names=names)
+    parts = zip(target.names, target.counts(labels), scores.values(), strict=True)
+    return [Slice(*part, measure="F1") for part in parts]
 
 
 def by_length(predictions: Predictions) -> list[Slice]:

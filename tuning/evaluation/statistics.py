@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -193,6 +193,7 @@ def score_intervals(
     seed: int,
     codes: Labels | None = None,
     n_resamples: int = N_RESAMPLES,
+    names: Collection[str] | None = None,
 ) -> dict[str, Interval]:
     """Return each score of `Target.weighted_scores` with its interval: the percentile bootstrap
     over texts (Efron and Tibshirani, 1993).
@@ -207,13 +208,18 @@ def score_intervals(
         codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
             copies of a text are drawn together, because they are one observation.
         n_resamples: number of resamples.
+        names: the scores, by default all.
     """
     n = len(labels)
 
-    def scores(weights: Array) -> Array:
-        return np.stack([*target.weighted_scores(labels, predictions, weights).values()])
+    def by_name(weights: Array) -> dict[str, Array]:
+        formulas = target.formulas(labels, predictions, weights)
+        return {name: formulas[name]() for name in names or formulas}
 
-    values = target.weighted_scores(labels, predictions, np.ones((1, n)))
+    def scores(weights: Array) -> Array:
+        return np.stack([*by_name(weights).values()])
+
+    values = by_name(np.ones((1, n)))
     resampled = _resampled(scores, n, codes, seed=seed, n_resamples=n_resamples)
     bounds = {
         name: bootstrap_bounds(of_score) for name, of_score in zip(values, resampled, strict=True)

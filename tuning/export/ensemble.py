@@ -46,7 +46,7 @@ from tuning.inputs.kinds import FEATURES, IDS, NGRAMS, TEXTS, TOKENS
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.results import StudyDir
 from tuning.spaces.ranges import Value, Values
-from tuning.targets.target import Array, Labels, Target
+from tuning.targets.target import Array, Labels, Target, likelihoods
 from tuning.training import prediction
 
 AUTO = "auto"
@@ -104,7 +104,7 @@ def choose_ensemble(
 
     Args:
         repeats: the repeats to choose from, which include a repeat of `best_trial`.
-        labels: the classes of the validation split, or of the rows of the folds, int64 (n,).
+        labels: those of the validation split, or of the rows of the folds.
         n_steps: number of times that a repeat is chosen. None: the number up to `N_AUTO_STEPS` that
             gives the lowest cross-entropy.
         codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
@@ -115,9 +115,10 @@ def choose_ensemble(
     codes = np.arange(len(labels)) if codes is None else codes
     codes = np.unique(codes[known], return_inverse=True)[1]
     stacked, labels = stacked[:, known], labels[known]
-    # A model that ends with a sigmoid for each class has outputs that do not sum to 1. They are
-    # divided by their sum here and in the exported ensemble (`average`).
-    stacked /= np.maximum(stacked.sum(axis=2, keepdims=True), 1e-7)
+    if target.is_exclusive:
+        # A model that ends with a sigmoid for each class has outputs that do not sum to 1. They are
+        # divided by their sum here and in the exported ensemble (`average`).
+        stacked /= np.maximum(stacked.sum(axis=2, keepdims=True), 1e-7)
     chosen = choose(stacked, labels, n_steps=n_steps)
     held_out = cross_fitted(stacked, labels, n_steps=n_steps, seed=seed, codes=codes)
     of_best = stacked[[repeat.trial == best_trial for repeat in repeats]]
@@ -134,10 +135,10 @@ def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list
     `probabilities`, (n_models, n_texts, n_classes); an index may occur several times.
     """
     # The cross-entropy depends on the probability of the right class alone.
-    right = probabilities[:, np.arange(len(labels)), labels]
+    right = likelihoods(labels, probabilities).reshape(len(probabilities), -1)
     chosen: list[int] = []
     losses: list[float] = []
-    total = np.zeros(len(labels))
+    total = np.zeros(right.shape[1])
     for step in range(1, (n_steps or N_AUTO_STEPS) + 1):
         means = np.clip((total + right) / step, 1e-7, 1.0)
         of_models = -np.log(means).mean(axis=1)
@@ -171,6 +172,8 @@ def _halves(labels: Labels, codes: Labels | None, *, seed: int) -> tuple[Rows, R
     """Return two random halves of the texts; each has half of the distinct texts of each class."""
     codes = np.arange(len(labels)) if codes is None else codes
     of_distinct = labels[np.unique(codes, return_index=True)[1]]
+    if of_distinct.ndim > 1:
+        of_distinct = np.unique(of_distinct, axis=0, return_inverse=True)[1]
     order = np.random.default_rng(seed).permutation(len(of_distinct))
     order = order[np.argsort(of_distinct[order], kind="stable")]
     is_first = np.isin(codes, order[::2])
@@ -421,10 +424,11 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
             own[IDS.name] = _own_ids(arrays[IDS.name], common, item.inputs)
         if item.inputs.ngrams:
             own[NGRAMS.name] = _own_ngrams(arrays[NGRAMS.name], orders, common, item)
-        output = source.probabilities(source.call(own))
-        # The outputs of several sigmoids do not sum to 1.
-        total = keras.ops.sum(output, axis=1, keepdims=True)
-        terms.append(output / keras.ops.maximum(total, 1e-7) * item.weight)
+        output = source.predictions(source.call(own))
+        if corpus.target.is_exclusive:  # The outputs of several sigmoids do not sum to 1.
+            total = keras.ops.sum(output, axis=1, keepdims=True)
+            output = output / keras.ops.maximum(total, 1e-7)
+        terms.append(output * item.weight)
     return keras.Model(list(arrays.values()), sum(terms[1:], terms[0]), name="ensemble")
 
 
@@ -520,8 +524,9 @@ def mean_of_members(
     for item, own in zip(models, values, strict=True):
         source = Source.of(item.model, item.inputs, corpus, item.to_probabilities)
         outputs = pipeline_probabilities(source, own, texts)
+        total = np.maximum(outputs.sum(axis=1, keepdims=True), 1e-7)
         # The outputs of several sigmoids do not sum to 1.
-        mean += item.weight * outputs / np.maximum(outputs.sum(axis=1, keepdims=True), 1e-7)
+        mean += item.weight * outputs / (total if corpus.target.is_exclusive else 1)
     return mean
 
 

@@ -21,6 +21,7 @@ from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kind_of, kinds_in
+from tuning.targets.labels import SEPARATOR
 from tuning.targets.target import Target
 from tuning.training.architecture import (
     as_graph,
@@ -179,8 +180,8 @@ def _write_saved_model(source: Source, path: Path) -> None:
     """Write a SavedModel with two signatures for strings `text` (batch,), or for `Source.specs`.
 
     `serving_default` returns `Target.output_name` (batch, width). `classify` returns `label`, a
-    string, and its `probability`, both of shape (batch,); a target without probabilities has no
-    `classify`.
+    string, and its `probability`, both of shape (batch,), as `Target.labels_of` and `confidence`
+    do; a target without probabilities has no `classify`.
     """
     raw, names = raw_text_model(source), tf.constant(source.target.names)
     specs = [tf.TensorSpec((None,), tf.string, name="text")]
@@ -193,6 +194,14 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
     def classify(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = serve(*inputs)[source.target.output_name]
+        if not source.target.is_exclusive:
+            is_set = probabilities >= 0.5
+            decided = tf.ragged.boolean_mask(tf.broadcast_to(names, tf.shape(is_set)), is_set)
+            right = tf.where(is_set, probabilities, 1 - probabilities)
+            return {
+                "label": tf.strings.reduce_join(decided, axis=1, separator=SEPARATOR),
+                "probability": tf.reduce_prod(right, axis=1),
+            }
         return {
             "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
             "probability": tf.reduce_max(probabilities, axis=1),

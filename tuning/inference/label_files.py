@@ -25,6 +25,8 @@ from tuning.text import json_line, no_formula
 
 # Maximum size of a chunk, so that the memory does not grow with the file.
 CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000
+NO_LABEL = "no label"  # of several
+MAX_NAMED = 100  # maximum number of labels, or of sets of several labels, in a sentence
 # Folders in which the system has links to the files of processes.
 SYSTEM_FOLDERS = ("dev", "proc")
 
@@ -56,7 +58,7 @@ class Counts:
                 self.n_problems += 1
                 self.first_problem = self.first_problem or f"{row_name} ({row.problem})"
                 continue
-            self.labels[prediction.label] += 1
+            self.labels[prediction.label or NO_LABEL] += 1
             if prediction.problem:
                 self.n_few += 1
                 self.first_few = self.first_few or f"{row_name} ({prediction.problem})"
@@ -248,7 +250,10 @@ def check_output(output: Path | None, pattern: str) -> None:
 
 
 def sentence(counts: Counts) -> str:
-    labels = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.labels.items()))
+    named = sorted(counts.labels.most_common(MAX_NAMED))
+    labels = ", ".join(f"{name} {n:,}" for name, n in named)
+    if (n_left := len(counts.labels) - len(named)) > 0:
+        labels += f" and {n_left:,} more"
     few = (
         f", {counts.n_few:,} of them with few known tokens, the first: {counts.first_few}"
         if counts.n_few

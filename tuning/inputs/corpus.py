@@ -20,6 +20,7 @@ from tuning.config import SPLITS, given
 from tuning.data.files import Progress
 from tuning.data.folders import locked, rebuilt
 from tuning.data.rows import Rows
+from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
 from tuning.data.text_bytes import CHUNK_BYTES, offsets_of
 from tuning.errors import StorageError
@@ -185,7 +186,7 @@ def _write_corpus(
             if progress:
                 progress("tokenizing", done / total)
         np.save(folder / f"{name}.offsets.npy", offsets_of([chunk.lengths for chunk in of_split]))
-        labels = frame["label"].to_numpy().astype(splits.target.dtype)
+        labels = labels_in(frame).astype(splits.target.dtype)
         np.save(folder / f"{name}.labels.npy", labels)
     words, numbers = number_words(chunks)
     for name, of_split in chunks.items():

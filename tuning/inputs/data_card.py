@@ -13,6 +13,7 @@ from tuning import documents
 from tuning.atomic_io import read_json, write_json
 from tuning.data import random_split
 from tuning.data.folders import checksum_of, passes
+from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StorageError
@@ -111,7 +112,7 @@ def describe(
 ) -> DataCard:
     """Return the data card. `lengths` contains the number of tokens of each text."""
     target = splits.target
-    labels = {name: target.counts(f["label"].to_numpy()) for name, f in splits.frames.items()}
+    labels = {name: target.counts(labels_in(f)) for name, f in splits.frames.items()}
     totals = map(sum, zip(*labels.values(), strict=True))
     return DataCard(
         fingerprint=splits.fingerprint,

@@ -142,14 +142,15 @@ def fit_ratios(
 
     The ratio of an n-gram is log((p / Σp) / (q / Σq)). p is 1 + the number of the class's texts
     with the n-gram, q is 1 + the number of all other texts with it. A model of two classes has the
-    ratios of class 1; with more classes, each class has its column. For numbers, class 1 are the
-    texts above the median.
+    ratios of class 1; with more classes, or with several labels, each has its column. For numbers,
+    class 1 are the texts above the median.
 
     Args:
         model: its layer named `RATIOS` gets the ratios.
         batches: the model's input for the training texts, in the order of `labels`: the n-grams,
             int32 (n_rows, n), or a dictionary with the key "ngrams".
-        labels: class numbers, int64 (n_texts,), or numbers for `n_classes=1`.
+        labels: class numbers, int64 (n_texts,); numbers for `n_classes=1`; or 0 and 1 for each of
+            several labels, (n_texts, n_labels).
         n_classes: number of classes; 1 for numbers.
         weighting: one of `WEIGHTINGS`. The inverse document frequency of an n-gram that d of n
             texts contain is log((1 + n) / (1 + d)) + 1, over the quadratic mean of all texts.
@@ -159,18 +160,22 @@ def fit_ratios(
     if n_classes == 1:
         labels, n_classes = (labels > np.median(labels)).astype(np.int64), 2
     layer = model.get_layer(RATIOS)
-    counts = np.ones((n_classes, layer.input_dim))
+    n_texts = np.zeros(layer.input_dim)  # with each n-gram
+    n_positive = np.zeros((layer.output_dim, layer.input_dim))
     first = 0
     for batch in batches:
         ngrams = _ngrams_of(batch)
-        of_batch = labels[first : first + len(ngrams)]
+        columns = _columns(labels[first : first + len(ngrams)], n_classes)
         first += len(ngrams)
-        for label in np.unique(of_batch):
-            np.add.at(counts[label], ngrams[of_batch == label].ravel(), 1.0)
+        np.add.at(n_texts, ngrams.ravel(), 1.0)
+        for number in np.flatnonzero(columns.any(axis=0)):
+            np.add.at(n_positive[number], ngrams[columns[:, number]].ravel(), 1.0)
+    seen = np.flatnonzero(n_texts[2:]) + 2
     if weighting == RATIOS:
-        layer.set_weights([_log_count_ratios(counts)])
+        layer.set_weights([_log_count_ratios(n_positive, n_texts, seen)])
     else:
-        layer.set_weights([_inverse_document_frequencies(counts, n_texts=len(labels))])
+        weights = _inverse_document_frequencies(n_texts, seen, n_texts=len(labels))
+        layer.set_weights([np.repeat(weights[:, None], layer.output_dim, axis=1)])
 
 
 def fit_linear_model(
@@ -187,18 +192,19 @@ def fit_linear_model(
     logistic regression, or of a ridge regression for numbers, on the scale of `class_activation`:
     the training begins at the linear model of the source.
 
-    With more than two classes, one regression is fitted for each class, against the rest. A class
-    without a text keeps the ratios as its weights, or starts at its smoothed frequency where the
-    weights are inverse document frequencies, which say nothing about a class.
+    With more than two classes, one regression is fitted for each class, against the rest, and with
+    several labels one for each label. A class without a text keeps the ratios as its weights, or
+    starts at its smoothed frequency where the weights are inverse document frequencies, which say
+    nothing about a class.
 
     Args:
         model: a model that has `ngram_logits` and `scaled`.
         batches: as for `fit_ratios`. The regression reads `MAX_FITTED_TEXTS` texts at most, drawn
             at random.
-        labels: class numbers, int64 (n_texts,).
+        labels: as for `fit_ratios`.
         c: the inverse strength of the regularization, scikit-learn's C.
         rate: the model's `rate`.
-        n_classes: number of classes.
+        n_classes: as for `fit_ratios`.
         weighting: as for `fit_ratios`.
     """
     if n_classes == 1:
@@ -213,7 +219,7 @@ def fit_linear_model(
     _, bias = model.get_layer(LOGITS).get_weights()
     unit_length = any(layer.name == UNIT_LENGTH for layer in model.layers)
     labels = labels[is_kept]
-    columns = [labels] if n_classes == 1 else [labels == label for label in _classes(n_classes)]
+    columns = [labels] if n_classes == 1 else [*_columns(labels, n_classes).T]
     for column, values in enumerate(columns):
         if len(np.unique(values)) > 1:
             terms = _terms(kept, ratios[:, column], unit_length=unit_length)
@@ -230,9 +236,14 @@ def fit_linear_model(
     model.get_layer(LOGITS).set_weights([np.eye(len(bias)), bias])
 
 
-def _classes(n_classes: int) -> range:
-    """Return the class of each output: class 1 alone for two classes."""
-    return range(1, 2) if n_classes == 2 else range(n_classes)
+def _columns(labels: npt.NDArray[np.int64], n_classes: int) -> npt.NDArray[np.bool_]:
+    """Return whether each text has the class or label of each output, bool (n_texts, n_outputs):
+    class 1 alone for two classes.
+    """
+    if labels.ndim == 2:
+        return labels > 0
+    classes = [1] if n_classes == 2 else range(n_classes)
+    return labels[:, None] == np.array(classes)
 
 
 def _ngrams_of(
@@ -269,34 +280,31 @@ def _terms(
     return terms
 
 
-def _log_count_ratios(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Return the ratios of each id, float32 (n_ids, n_outputs), from the counts of each class,
-    (n_classes, n_ids).
+def _log_count_ratios(
+    n_positive: npt.NDArray[np.float64],
+    n_texts: npt.NDArray[np.float64],
+    seen: npt.NDArray[np.intp],
+) -> npt.NDArray[np.float32]:
+    """Return the ratios of each id, float32 (n_ids, n_outputs), from the numbers of texts with the
+    id: with the class or label of each output, (n_outputs, n_ids), and in all, (n_ids,).
 
     Padding, unknown n-grams and ids that no text has have the ratio 0. The sums of the definition
-    are over the other ids.
+    are over the other ids, `seen`.
     """
-    classes = _classes(len(counts))
-    ratios = np.zeros((counts.shape[1], len(classes)), np.float32)
-    seen = np.flatnonzero((counts[:, 2:] > 1).any(axis=0)) + 2
-    totals = counts[:, seen].sum(axis=0)
-    for column, label in enumerate(classes):
-        p = counts[label, seen]
-        # 1 + the number of the other classes' texts
-        q = totals - p - (len(counts) - 2)
+    ratios = np.zeros(n_positive.shape[::-1], np.float32)
+    for column, positive in enumerate(n_positive[:, seen]):
+        p, q = 1 + positive, 1 + n_texts[seen] - positive
         ratios[seen, column] = np.log(p / p.sum()) - np.log(q / q.sum())
     return ratios
 
 
 def _inverse_document_frequencies(
-    counts: npt.NDArray[np.float64], *, n_texts: int
-) -> npt.NDArray[np.float32]:
-    """Return the weights of each id in the form of `_log_count_ratios`, from the same counts."""
-    numbers = counts.sum(axis=0) - len(counts)  # Each count is 1 + the number of texts.
-    seen = np.flatnonzero(numbers[2:]) + 2
-    weights = np.zeros((counts.shape[1], len(_classes(len(counts)))), np.float32)
-    rarity = np.log((1 + n_texts) / (1 + numbers[seen])) + 1
+    n_with: npt.NDArray[np.float64], seen: npt.NDArray[np.intp], *, n_texts: int
+) -> npt.NDArray[np.float64]:
+    """Return the weight of each id, (n_ids,), from the number of texts with the id."""
+    weights = np.zeros(len(n_with))
+    rarity = np.log((1 + n_texts) / (1 + n_with[seen])) + 1
     # The terms of a text then have a length of about 1, for which the linear model chooses C.
-    mean_square = np.average(rarity**2, weights=numbers[seen]) if len(seen) else 1.0
-    weights[seen] = (rarity / np.sqrt(mean_square))[:, None]
+    mean_square = np.average(rarity**2, weights=n_with[seen]) if len(seen) else 1.0
+    weights[seen] = rarity / np.sqrt(mean_square)
     return weights

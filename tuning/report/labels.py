@@ -10,6 +10,7 @@ from tuning.errors import DataError
 from tuning.evaluation.out_of_sample import out_of_sample
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
+from tuning.targets.target import likelihoods
 
 N_LABELS = 20
 
@@ -19,9 +20,9 @@ def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
     configuration, with the least probable label first; None if no repeat has kept probabilities of
     folds, or if the data, which are read again, have moved.
 
-    The columns are label, predicted, probability (of the label) and text. The number is that of the
-    rows of all folds whose label would be at most as probable as that of the last row, if the
-    labels were drawn from the probabilities.
+    The columns are label, predicted, probability (of the label; the least of several) and text. The
+    number is that of the rows of all folds whose label would be at most as probable as that of the
+    last row, if the labels were drawn from the probabilities.
     """
     confirmation, best, config = study.confirmation, study.best, study.config
     if config.train.n_folds == 1 or confirmation is None or best is None:
@@ -42,11 +43,13 @@ def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
     if found is None or not target.has_probabilities:
         return None
     texts = pd.concat([splits.frames[name]["text"] for name in SPLITS[:2]]).to_numpy()
-    mean = found.predictions / found.predictions.sum(axis=1, keepdims=True)
-    labels, decided = found.labels, target.decide(mean)
-    of_label = mean[np.arange(len(mean)), labels]
+    mean, labels = found.predictions, found.labels
+    if target.is_exclusive:
+        mean = mean / mean.sum(axis=1, keepdims=True)
+    every = mean if target.is_exclusive else np.stack([mean, 1 - mean])
+    decided, of_label = target.decide(mean), likelihoods(labels, mean).min(axis=-1)
     order = np.argsort(of_label, kind="stable")
-    order = order[(decided != labels)[order]][:N_LABELS]
+    order = order[~target.is_right(labels, mean)[order]][:N_LABELS]
     rows = pd.DataFrame(
         {
             "label": target.labels_of(labels[order]),
@@ -55,4 +58,4 @@ def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
             "text": texts[found.places[order]],
         }
     )
-    return rows, float(mean[mean <= of_label[order].max(initial=0.0)].sum())
+    return rows, float(every[every <= of_label[order].max(initial=0.0)].sum())

@@ -214,7 +214,9 @@ def _spaces(standings: Sequence[Standing], study: str) -> dict[str, Any] | None:
 def _quality(seen: quality.Quality) -> dict[str, Any]:
     return {
         "about": seen.about,
-        "confusion": plot_html(quality.confusion_figure(seen)),
+        "confusion": plot_html(quality.confusion_figure(seen))
+        if seen.predictions.target.is_exclusive
+        else None,
         "calibration": plot_html(quality.calibration_figure(seen)),
         "error": f"{calibration_error(seen.predictions):.4f}",
         "slices": [
@@ -222,7 +224,7 @@ def _quality(seen: quality.Quality) -> dict[str, Any]:
                 title,
                 plot_html(quality.slices_figure(seen, slices)),
                 table(
-                    ["part", "texts", "accuracy"],
+                    ["part", "texts", slices[0].measure],
                     [[part.name, f"{part.n_texts:,}", str(part.accuracy)] for part in slices],
                 ),
             )

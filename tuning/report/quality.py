@@ -22,7 +22,15 @@ from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.out_of_sample import kept_predictions
 from tuning.evaluation.predictions import NOT_TEST, Column, Predictions, read_predictions
 from tuning.evaluation.scores import TestDocument, read_test_scores
-from tuning.evaluation.slices import Slice, accuracy_on, by_class, by_column, by_length, calibration
+from tuning.evaluation.slices import (
+    Slice,
+    accuracy_on,
+    by_class,
+    by_column,
+    by_label,
+    by_length,
+    calibration,
+)
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
 from tuning.inputs.corpus import Corpus
@@ -249,7 +257,9 @@ def calibration_figure(quality: Quality) -> go.Figure:
 def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
     column = quality.predictions.column
     parts = [
-        ("Accuracy by class", by_class(quality.predictions)),
+        ("Accuracy by class", by_class(quality.predictions))
+        if quality.predictions.target.is_exclusive
+        else ("F1 by label", by_label(quality.predictions)),
         ("Accuracy by text length", by_length(quality.predictions)),
     ]
     if column is not None:
@@ -261,5 +271,5 @@ def slices_figure(quality: Quality, slices: Sequence[Slice]) -> go.Figure:
     points = [
         Point(part.name, part.accuracy, BEST_COLOR, f", {part.n_texts:,} texts") for part in slices
     ]
-    overall = accuracy_on(quality.predictions).value
-    return points_figure(points, title="accuracy", line=overall)
+    measure, overall = slices[0].measure, accuracy_on(quality.predictions).value
+    return points_figure(points, title=measure, line=overall if measure == "accuracy" else None)

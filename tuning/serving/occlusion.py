@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.contract import ModelInput
-from tuning.targets.target import Array, Target
+from tuning.targets.target import Array, Target, likelihoods
 
 # Maximum number of different words that are hidden for one explanation; an explanation contains the
 # number of words that were left out.
@@ -98,8 +98,11 @@ def effects(hidden: Hidden, probabilities: Array, target: Target) -> list[Word]:
     """Return the words with their effects, the largest effect first, without the words without
     which the model gives NaN. `probabilities` are those of `hidden.texts`, (n_texts, width).
     """
-    label = int(target.decide(probabilities[:1])[0]) if target.has_probabilities else 0
-    lost = (probabilities[0, label] - probabilities[1:, label]).tolist()
+    of_label = probabilities[:, 0]
+    if target.has_probabilities:
+        decided = np.repeat(target.decide(probabilities[:1]), len(probabilities), axis=0)
+        of_label = likelihoods(decided, probabilities).prod(axis=-1)
+    lost = (of_label[0] - of_label[1:]).tolist()
     words = [
         Word(word, count, effect)
         for word, count, effect in zip(hidden.words, hidden.counts, lost, strict=True)

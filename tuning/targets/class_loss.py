@@ -90,7 +90,7 @@ def _first_that_fits(
         try:
             labels = encoder(numbers)
             right_value, wrong_value = (
-                _value(loss, labels, predictions) for predictions in (right, wrong)
+                value_of(loss, labels, predictions) for predictions in (right, wrong)
             )
         # A loss may refuse an encoding and take the other.
         except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
@@ -102,7 +102,7 @@ def _first_that_fits(
         raise problems[-1]
     tried = "class numbers nor with one-hot labels" if len(encoders) > 1 else "one column of labels"
     raise SpaceBug(
-        f"A loss must be lower for right predictions than for wrong predictions; {_name(loss)} is"
+        f"A loss must be lower for right predictions than for wrong predictions; {name_of(loss)} is"
         f" not{', neither' if len(encoders) > 1 else ''} with {tried}. Use binary_crossentropy for"
         " one output, and categorical_crossentropy or sparse_categorical_crossentropy for one"
         " output for each class.",
@@ -143,7 +143,7 @@ def _activation_of_logits(
     def value_for(output: float, *, shift: float = 0.0) -> float:
         low = -output if is_column else 0.0
         outputs = _predictions(classes, shape, n_classes=n_classes, high=output, low=low)
-        return _value(loss, encoder(classes), outputs + np.float32(shift))
+        return value_of(loss, encoder(classes), outputs + np.float32(shift))
 
     try:
         near, far, shifted = value_for(NEAR), value_for(FAR), value_for(FAR, shift=1.0)
@@ -155,20 +155,20 @@ def _activation_of_logits(
     return "softmax" if not is_column and math.isclose(far, shifted, rel_tol=1e-3) else "sigmoid"
 
 
-def _value(loss: Any, labels: Array | Labels, predictions: Array) -> float:
+def value_of(loss: Any, labels: Array | Labels, predictions: Array) -> float:
     """Return the value of a compiled loss as Keras computes it; its mean, if it is not reduced."""
     function = get_loss(loss, labels, predictions)
     if isinstance(function, _REGRESSION) or getattr(function, "fn", None) in _REGRESSION_FUNCTIONS:
         raise SpaceBug(
-            f"A model must be compiled with a loss for classes; received {_name(loss)}, a loss for"
-            " numbers. Use binary_crossentropy, categorical_crossentropy or"
-            " sparse_categorical_crossentropy.",
+            "A model must be compiled with a loss for classes; received"
+            f" {name_of(loss)}, a loss for numbers. Use binary_crossentropy,"
+            " categorical_crossentropy or sparse_categorical_crossentropy.",
             traceback="",
         )
     return float(np.mean(function(labels, predictions)))
 
 
-def _name(loss: Any) -> str:
+def name_of(loss: Any) -> str:
     return loss if isinstance(loss, str) else getattr(loss, "__name__", None) or type(loss).__name__
 
 

@@ -100,16 +100,16 @@ def _auc(texts: WeightedTexts) -> Array:
     classes, each against the rest; NaN if a class has no text.
     """
     if texts.n_classes == 2:
-        return _area(texts.labels == 1, texts.probabilities[:, 1], texts.weights)
+        return area_under_roc(texts.labels == 1, texts.probabilities[:, 1], texts.weights)
     areas: list[Array] = [
-        _area(texts.labels == number, texts.normalized[:, number], texts.weights)
+        area_under_roc(texts.labels == number, texts.normalized[:, number], texts.weights)
         for number in range(texts.n_classes)
     ]
     mean: Array = np.mean(areas, axis=0)
     return mean
 
 
-def _area(truth: npt.NDArray[np.bool_], values: Array, weights: Array) -> Array:
+def area_under_roc(truth: npt.NDArray[np.bool_], values: Array, weights: Array) -> Array:
     """Return the area under the ROC curve for each row of weights: the share of pairs of a positive
     and a negative text whose values have the right order. Ties count half (Mann and Whitney, 1947).
     """
@@ -137,9 +137,13 @@ def _calibration_error(texts: WeightedTexts) -> Array:
     the bins are averaged, weighted by the bins' shares of texts.
     """
     confidence = texts.probabilities[np.arange(len(texts.labels)), texts.predicted]
-    gaps = confidence - (texts.predicted == texts.labels)
+    return calibration_error(confidence, texts.predicted == texts.labels, texts.weights)
+
+
+def calibration_error(confidence: Array, is_right: npt.NDArray[np.bool_], weights: Array) -> Array:
+    gaps = confidence - is_right
     in_bin = np.eye(N_CALIBRATION_BINS)[calibration_bins(confidence)]
-    error: Array = np.abs(texts.weights @ (in_bin * gaps[:, None])).sum(axis=1) / texts.total
+    error: Array = np.abs(weights @ (in_bin * gaps[:, None])).sum(axis=1) / weights.sum(axis=1)
     return error
 
 

@@ -129,12 +129,7 @@ class Classes(Target):
                 f" {' or '.join(ends)}."
                 + (" positive_from=0 makes each number of stars a class." if is_five else "")
             )
-        finite = outputs[np.isfinite(outputs)]
-        if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):
-            raise ValueError(
-                f"The model must give probabilities; it gives numbers from {finite.min():.3g} to"
-                f" {finite.max():.3g}. End it with a sigmoid or softmax."
-            )
+        require_probabilities(outputs)
         return outputs
 
     def decide(self, predictions: Array) -> Labels:
@@ -194,3 +189,12 @@ class Classes(Target):
             stacked.sum(axis=1, keepdims=True), np.finfo(float).tiny
         )
         return predictions
+
+
+def require_probabilities(outputs: Array) -> None:
+    finite = outputs[np.isfinite(outputs)]
+    if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):
+        raise ValueError(
+            f"The model must give probabilities; it gives numbers from {finite.min():.3g} to"
+            f" {finite.max():.3g}. End it with a sigmoid or softmax."
+        )

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 from tuning.metrics import DEFAULT_TARGET
 from tuning.targets.classes import Classes
+from tuning.targets.labels import MultiLabel
 from tuning.targets.number import Number
 from tuning.targets.order import Order
 from tuning.targets.target import Target
 
-KINDS: dict[str, type[Target]] = {kind.kind: kind for kind in (Classes, Order, Number)}
+KINDS: dict[str, type[Target]] = {kind.kind: kind for kind in (Classes, MultiLabel, Order, Number)}
 
 
 def constant_names() -> list[str]:

@@ -34,10 +34,19 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[Any]
-"""The labels of texts, (n,), in the dtype of their target."""
+"""The labels of texts, (n,), or (n, width) for several labels, in the dtype of their target."""
 
 LabelEncoder = Callable[[Labels], Labels]
 """Takes labels, (n,), and returns them as a loss takes them, with n rows."""
+
+
+def likelihoods(labels: Labels, predictions: Array) -> Array:
+    """Return the probabilities of labels, (…, n, n_answers): that of the class, or for several
+    labels of a text that of each 0 or 1. `predictions` are probabilities, (…, n, width).
+    """
+    if labels.ndim == 1:
+        return predictions[..., np.arange(len(labels)), labels][..., None]
+    return np.where(labels > 0, predictions, 1 - predictions)
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,8 @@ class Target(ABC):
     """The dtype of the labels."""
     has_probabilities: ClassVar[bool] = False
     """Whether the predictions are probabilities of `names`, one column each."""
+    is_exclusive: ClassVar[bool] = True
+    """Whether a text has one of `names`, so that the sum of its probabilities is 1."""
     has_decisions: ClassVar[bool] = True
     """Whether a prediction is right or wrong, so that models have an accuracy."""
     output_name: ClassVar[str] = "probabilities"
@@ -164,7 +175,9 @@ class Target(ABC):
 
     @abstractmethod
     def decide(self, predictions: Array) -> Labels:
-        """Return the predicted label of each text, (…, n), for predictions (…, n, width)."""
+        """Return the predicted label of each text, (…, n), or (…, n, width) for several labels, for
+        predictions (…, n, width).
+        """
 
     def is_right(self, labels: Labels, predictions: Array) -> npt.NDArray[np.bool_]:
         """Return whether each decision is right, bool (…, n), for predictions (…, n, width)."""

@@ -25,13 +25,15 @@ class TextClassifier(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         folder = Path(context.artifacts["export"])
         manifest = json.loads((folder / "export.json").read_text(encoding="utf-8"))
-        self._names: list[str] = manifest["class_names"]
+        self._names = np.array(manifest["class_names"])
+        self._has_several = manifest.get("predicts") == "labels"
         is_onnx = ONNX in manifest["forms"]
         self._run = _onnx(folder) if is_onnx else _saved_model(folder, manifest)
 
     def predict(self, context: PythonModelContext, model_input: list[str]) -> pd.DataFrame:
         """Return a data frame with a row for each text and the columns text, label and probability,
         which is the probability of the label. A text for which the model gives NaN has no label.
+        Several labels have semicolons between them, and the probability that all are right.
         """
         texts = [_clean(text) for text in model_input]
         rows = []
@@ -41,9 +43,13 @@ class TextClassifier(PythonModel):
             if outputs.shape[1] == 1:  # The column is the probability of class 1.
                 outputs = np.hstack([1 - outputs, outputs])
             for text, row in zip(batch, outputs, strict=True):
-                winner = int(row.argmax())
-                label = None if np.isnan(row).any() else self._names[winner]
-                rows.append((text, label, float(row[winner])))
+                is_set = np.arange(len(row)) == row.argmax()
+                right = row[is_set]
+                if self._has_several:
+                    is_set = row >= 0.5
+                    right = np.where(is_set, row, 1 - row)
+                label = None if np.isnan(row).any() else ";".join(self._names[is_set])
+                rows.append((text, label, float(right.prod())))
         return pd.DataFrame(rows, columns=["text", "label", "probability"])
 
 

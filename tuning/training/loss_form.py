@@ -42,6 +42,12 @@ def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) ->
     encoder, activation = run_user_code(
         lambda: target.form_of(loss, shape), doing="trying its loss"
     )
+    if not target.is_exclusive and _ends_with_softmax(model):
+        raise SpaceBug(
+            "A model of several labels must give each its own probability; a softmax makes their"
+            " sum 1. End the model with a sigmoid.",
+            traceback="",
+        )
     if activation is None:
         return LossForm(encoder)
     graph = as_graph(model, sequence_length=sequence_length)
@@ -51,6 +57,12 @@ def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) ->
     # Half precision would round the probabilities.
     layer = keras.layers.Activation(activation, dtype="float32", name=PROBABILITIES)
     return LossForm(encoder, layer)
+
+
+def _ends_with_softmax(model: keras.Model) -> bool:
+    last = model.layers[-1] if model.layers else model
+    activation = getattr(last, "activation", None)
+    return isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax
 
 
 def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:

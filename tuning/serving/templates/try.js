@@ -33,7 +33,7 @@ function showText(text, words, largest) {
 
 function show(text, explanation) {
   const { label, probability, probabilities, problem } = explanation.prediction;
-  at("label").textContent = label;
+  at("label").textContent = label || "no label";
   at("probability").textContent = probability.toFixed(4);
   at("few").textContent = problem && `${problem}, so the label says little about this text.`;
   const others = Object.entries(probabilities).filter(([name]) => name !== label);
