@@ -48,7 +48,7 @@ METRICS = {
     metric.name: metric
     for metric in (
         # Their first metric is the default objective of a kind.
-        Metric("quadratic_kappa", "quadratic kappa", targets=("order",)),
+        Metric("quadratic_kappa", "quadratic kappa", is_share=False, targets=("order",)),
         Metric("mae", "MAE", maximized=False, is_share=False, targets=("number", "order")),
         Metric("rmse", "RMSE", maximized=False, is_share=False, targets=("number", "order")),
         Metric("r2", "R²", is_share=False, targets=("number",)),

@@ -139,7 +139,7 @@ def test_predictions_of_a_fresh_split_are_of_the_rows_that_its_seed_has_drawn(
 
 def test_points_of_the_test_split_leave_out_the_majority_class() -> None:
     test = scores()
-    points = points_on_test(test)
+    points = points_on_test(test, "accuracy")
     assert [point.name for point in points] == [
         "exported model, trial 2",
         "baseline, trial 0",

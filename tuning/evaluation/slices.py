@@ -1,4 +1,6 @@
-"""The accuracy of a model on parts of a split, and how well its probabilities are calibrated."""
+"""The accuracy of a model on parts of a split, or its error for numbers, and how well its
+probabilities are calibrated.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.evaluation.predictions import Predictions
-from tuning.evaluation.statistics import Interval, score_intervals, wilson_interval
+from tuning.evaluation.statistics import (
+    Interval,
+    mean_interval,
+    score_intervals,
+    wilson_interval,
+)
 from tuning.targets.class_scores import calibration_bins
+from tuning.targets.target import Labels
 
-N_LENGTH_BINS = 5  # quantiles of the number of tokens: a fifth of the texts in each
+N_BINS = 5  # quantiles of the number of tokens, or of the labels: a fifth of the texts in each
 Rows = npt.NDArray[np.bool_]
 
 
@@ -39,11 +47,21 @@ class CalibrationBin:
 
 
 def accuracy_on(predictions: Predictions, rows: Rows | None = None) -> Interval:
-    """Return the accuracy on some texts, by default on all, with its interval; NaN for no text."""
-    is_right = predictions.is_right if rows is None else predictions.is_right[rows]
-    if not len(is_right):
+    """Return the accuracy on some texts, by default on all, with its interval; NaN for no text. For
+    numbers it is the MAE, with Student's interval.
+    """
+    rows = np.ones(len(predictions.labels), np.bool_) if rows is None else rows
+    if not rows.any():
         return Interval(math.nan, math.nan, math.nan)
-    return wilson_interval(int(is_right.sum()), len(is_right))
+    if not predictions.target.has_decisions:
+        gaps = predictions.probabilities[:, 0] - predictions.labels
+        return mean_interval(np.abs(gaps[rows]).tolist())
+    return wilson_interval(int(predictions.is_right[rows].sum()), int(rows.sum()))
+
+
+def measure_of(predictions: Predictions) -> str:
+    """Return what `accuracy_on` gives."""
+    return "accuracy" if predictions.target.has_decisions else "MAE"
 
 
 def by_class(predictions: Predictions) -> list[Slice]:
@@ -60,20 +78,31 @@ def by_label(predictions: Predictions) -> list[Slice]:
     return [Slice(*part, measure="F1") for part in parts]
 
 
+def by_number(predictions: Predictions) -> list[Slice]:
+    """Return the MAE by the label, in quantile bins."""
+    return _by_quantile(predictions, predictions.labels, "{:.4g}")
+
+
 def by_length(predictions: Predictions) -> list[Slice]:
     """Return the accuracy by the number of tokens, in quantile bins.
 
     Bins whose bounds are equal, because many texts have the same length, are one bin.
     """
-    lengths = predictions.lengths
-    shares = np.arange(1, N_LENGTH_BINS) / N_LENGTH_BINS
-    inner = np.quantile(lengths, shares, method="inverted_cdf")
-    bounds = np.unique(np.append(inner, lengths.max()))
-    codes = np.searchsorted(bounds, lengths)
+    return _by_quantile(predictions, predictions.lengths, "{:,}", unit=" tokens")
+
+
+def _by_quantile(
+    predictions: Predictions, values: Labels, number: str, *, unit: str = ""
+) -> list[Slice]:
+    shares = np.arange(1, N_BINS) / N_BINS
+    inner = np.quantile(values, shares, method="inverted_cdf")
+    bounds = np.unique(np.append(inner, values.max()))
+    codes = np.searchsorted(bounds, values)
     names = []
     for code in range(len(bounds)):
-        low, high = (int(end(lengths[codes == code])) for end in (np.min, np.max))
-        names.append(f"{low:,} tokens" if low == high else f"{low:,} to {high:,} tokens")
+        of_bin = values[codes == code]
+        low, high = (number.format(end.item()) for end in (of_bin.min(), of_bin.max()))
+        names.append(f"{low}{unit}" if low == high else f"{low} to {high}{unit}")
     return _slices(predictions, names, codes)
 
 
@@ -105,4 +134,8 @@ def _slices(
     predictions: Predictions, names: Sequence[str], codes: npt.NDArray[np.int64]
 ) -> list[Slice]:
     parts = [(name, codes == code) for code, name in enumerate(names)]
-    return [Slice(name, int(rows.sum()), accuracy_on(predictions, rows)) for name, rows in parts]
+    measure = measure_of(predictions)
+    return [
+        Slice(name, int(rows.sum()), accuracy_on(predictions, rows), measure)
+        for name, rows in parts
+    ]

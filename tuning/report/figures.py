@@ -17,7 +17,7 @@ from tuning.config import COSTS
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
-from tuning.metrics import METRICS
+from tuning.metrics import METRICS, metric_of
 from tuning.report.tables import trial_label, with_best
 from tuning.spaces.loading import SearchSpace
 from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances, study_of
@@ -80,11 +80,12 @@ def report_figures(
 def _plots(
     study: optuna.Study, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
 ) -> Iterator[Plot]:
-    yield Plot(
-        "Baseline against best",
-        _best_sentence(summary, confirmation),
-        lambda: baseline_against_best(summary, confirmation),
-    )
+    if shares := _shares(summary):
+        yield Plot(
+            "Baseline against best",
+            _best_sentence(summary, confirmation),
+            lambda: baseline_against_best(summary, shares, confirmation),
+        )
     if summary.has_costs:
         yield Plot(
             "Pareto front",
@@ -331,9 +332,18 @@ def history(study: optuna.Study, summary: Summary) -> go.Figure:
     return figure
 
 
-def baseline_against_best(summary: Summary, confirmation: Confirmation | None = None) -> go.Figure:
+def _shares(summary: Summary) -> list[str]:
+    """Return the metrics of the trials that are between 0 and 1."""
+    kinds = metric_of(summary.metric).targets
+    names = [m.objective for m in METRICS.values() if m.is_share and {*m.targets} & {*kinds}]
+    first = summary.ranked[0].user_attrs if summary.ranked else dict.fromkeys(names)
+    return [name for name in names if name in first]
+
+
+def baseline_against_best(
+    summary: Summary, names: Sequence[str], confirmation: Confirmation | None = None
+) -> go.Figure:
     figure = go.Figure(layout=LAYOUT)
-    names = [metric.objective for metric in METRICS.values() if metric.is_share]
     best = best_of(summary, confirmation)
     for trial in with_best([summary.baseline] if summary.baseline else [], summary, best):
         values = [trial.user_attrs.get(name) for name in names]

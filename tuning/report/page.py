@@ -21,12 +21,13 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
 from tuning.evaluation.predictions import columns_of
-from tuning.evaluation.scores import TestDocument, read_test_scores
+from tuning.evaluation.scores import ACCURACY, TestDocument, read_test_scores
 from tuning.evaluation.slices import calibration_error
 from tuning.evaluation.statistics import interval_text
-from tuning.evaluation.test_split import BEST, ensemble_sentences, exported_name, named_entries
+from tuning.evaluation.test_split import ensemble_sentences, exported_name, named_entries
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
+from tuning.metrics import Metric, metric_of
 from tuning.report import costs, quality
 from tuning.report.confirmation import finalist_rows, missed_sentences
 from tuning.report.figures import report_figures
@@ -126,7 +127,7 @@ def page(
 ) -> str:
     config, linear, name = record.config, measured.linear, folder.name
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
-    accuracies = test if card.target.has_probabilities else None
+    measured_by = metric_of(ACCURACY if card.target.has_decisions else config.metric)
     *plots, cost_plot = (
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
@@ -142,7 +143,9 @@ def page(
         evaluated_on=summary.evaluated_on,
         each_value=summary.each_value,
         answer=answer(summary, confirmation, test, linear),
-        points=_points(summary, confirmation, accuracies, linear),
+        points=_points(summary, confirmation, test, linear, metric=measured_by),
+        measure=measured_by.label,
+        n_test=card.n_rows["test"],
         is_resplit=confirmation is not None and confirmation.is_resplit,
         verdict=verdict(summary, confirmation),
         linear=linear_sentences(
@@ -195,11 +198,13 @@ def _points(
     confirmation: Confirmation | None,
     test: TestDocument | None,
     linear: LinearReference | None,
+    *,
+    metric: Metric,
 ) -> Markup:
     if test:
-        return plot_html(
-            quality.points_figure(quality.points_on_test(test), title="accuracy on the test split")
-        )
+        points = quality.points_on_test(test, metric.name)
+        title = f"{metric.label} on the test split"
+        return plot_html(quality.points_figure(points, title=title))
     points = quality.validation_points(summary, confirmation, linear)
     return plot_html(quality.points_figure(points, title=f"{summary.metric} on validation rows"))
 
@@ -212,13 +217,18 @@ def _spaces(standings: Sequence[Standing], study: str) -> dict[str, Any] | None:
 
 
 def _quality(seen: quality.Quality) -> dict[str, Any]:
+    target = seen.predictions.target
+    figures: dict[str, Any] = dict.fromkeys(("numbers", "confusion", "calibration"))
+    if not target.has_decisions:
+        figures["numbers"] = plot_html(quality.numbers_figure(seen))
+    elif target.is_exclusive:
+        figures["confusion"] = plot_html(quality.confusion_figure(seen))
+    if target.has_probabilities:
+        figures["calibration"] = plot_html(quality.calibration_figure(seen))
+        figures["error"] = f"{calibration_error(seen.predictions):.4f}"
     return {
         "about": seen.about,
-        "confusion": plot_html(quality.confusion_figure(seen))
-        if seen.predictions.target.is_exclusive
-        else None,
-        "calibration": plot_html(quality.calibration_figure(seen)),
-        "error": f"{calibration_error(seen.predictions):.4f}",
+        **figures,
         "slices": [
             (
                 title,
@@ -284,7 +294,6 @@ def _test(test: TestDocument, metric: str, target: Target) -> dict[str, Any]:
     ]
     n_times = len(test.test_looks)
     return {
-        "n_texts": sum(map(sum, test.scores[BEST].test_confusion_matrix)),
         "comparisons": [
             *ensemble_sentences(test),
             *(

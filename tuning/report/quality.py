@@ -29,7 +29,9 @@ from tuning.evaluation.slices import (
     by_column,
     by_label,
     by_length,
+    by_number,
     calibration,
+    measure_of,
 )
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
@@ -45,6 +47,7 @@ BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR = "#0072b2", "#8a94a0", "#d9480f"
 ROW_PIXELS = 46  # Height of a point with its name.
 MAX_CLASS_NAME = 16  # Maximum number of characters of a class beside a confusion matrix.
 MAX_COUNTED_CLASSES = 10  # With more classes, the cells of a confusion matrix have no numbers.
+MAX_POINTS = 2_000  # maximum number of texts in a figure
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,11 @@ class Point:
 def read_quality(
     folder: StudyDir, corpus: Corpus, summary: Summary, *, columns: Mapping[str, Column]
 ) -> Quality | None:
-    """Return None if no predictions are stored, or if they are no probabilities. `columns` has the
-    values of a column by split (`columns_of`); without it, the column that the export has stored is
-    used.
+    """Return None if no predictions are stored. `columns` has the values of a column by split
+    (`columns_of`); without it, the column that the export has stored is used.
     """
     test, confirmation = read_test_scores(folder.test_path), Confirmation.load(folder)
     target = corpus.target
-    if not target.has_probabilities:
-        return None
     seen = read_predictions(folder.test_predictions_path, target)
     is_newest = test and seen and test.test_looks and test.test_looks[-1].when == seen.when
     if test and seen and is_newest:
@@ -111,12 +111,12 @@ def read_quality(
     return Quality(known, about)
 
 
-def points_on_test(test: TestDocument) -> list[Point]:
-    """Return the accuracy of each model on the test split; the constant reference is left out."""
+def points_on_test(test: TestDocument, metric: str) -> list[Point]:
+    """Return a metric of each model on the test split; the constant references are left out."""
     best = [test.scores[name] for name in (BEST, SINGLE) if name in test.scores]
     points = []
     for name, entry in named_entries(test).items():
-        numbers = [math.nan if bound is None else bound for bound in entry.interval("accuracy")]
+        numbers = [math.nan if bound is None else bound for bound in entry.interval(metric)]
         color = REFERENCE_COLOR if name in test.references else OTHER_COLOR
         color = BEST_COLOR if any(entry is other for other in best) else color
         if name not in constant_names():
@@ -227,6 +227,32 @@ def confusion_figure(quality: Quality) -> go.Figure:
     return figure
 
 
+def numbers_figure(quality: Quality) -> go.Figure:
+    """Each point is a text, of `MAX_POINTS` that are drawn evenly from the split."""
+    seen = quality.predictions
+    rows = np.unique(np.linspace(0, len(seen.labels) - 1, MAX_POINTS).astype(int))
+    true, predicted = seen.labels[rows], seen.probabilities[rows, 0]
+    ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
+    figure = go.Figure(layout={**LAYOUT, "showlegend": False, "height": 420})
+    figure.add_scatter(
+        x=ends,
+        y=ends,
+        mode="lines",
+        line={"dash": "dash", "width": 1.5, "color": OTHER_COLOR},
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=true,
+        y=predicted,
+        mode="markers",
+        marker={"size": 5, "opacity": 0.5, "color": BEST_COLOR},
+        hovertemplate="label %{x:.4g}, prediction %{y:.4g}<extra></extra>",
+    )
+    figure.update_xaxes(title="label")
+    figure.update_yaxes(title="prediction")
+    return figure
+
+
 def calibration_figure(quality: Quality) -> go.Figure:
     bins = calibration(quality.predictions)
     figure = go.Figure(layout={**LAYOUT, "showlegend": False, "height": 360})
@@ -256,14 +282,17 @@ def calibration_figure(quality: Quality) -> go.Figure:
 
 def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
     column = quality.predictions.column
-    parts = [
-        ("Accuracy by class", by_class(quality.predictions))
-        if quality.predictions.target.is_exclusive
-        else ("F1 by label", by_label(quality.predictions)),
-        ("Accuracy by text length", by_length(quality.predictions)),
-    ]
+    seen, measure = quality.predictions, measure_of(quality.predictions)
+    name = f"{measure[0].upper()}{measure[1:]}"
+    if not seen.target.has_decisions:
+        parts = [(f"{name} by label", by_number(seen))]
+    elif seen.target.is_exclusive:
+        parts = [(f"{name} by class", by_class(seen))]
+    else:
+        parts = [("F1 by label", by_label(seen))]
+    parts.append((f"{name} by text length", by_length(seen)))
     if column is not None:
-        parts.append((f"Accuracy by {column.name}", by_column(quality.predictions)))
+        parts.append((f"{name} by {column.name}", by_column(seen)))
     return [(title, [part for part in slices if part.n_texts]) for title, slices in parts]
 
 
@@ -272,4 +301,4 @@ def slices_figure(quality: Quality, slices: Sequence[Slice]) -> go.Figure:
         Point(part.name, part.accuracy, BEST_COLOR, f", {part.n_texts:,} texts") for part in slices
     ]
     measure, overall = slices[0].measure, accuracy_on(quality.predictions).value
-    return points_figure(points, title=measure, line=overall if measure == "accuracy" else None)
+    return points_figure(points, title=measure, line=None if measure == "F1" else overall)
