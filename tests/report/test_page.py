@@ -637,14 +637,19 @@ COSTS = replace(
 )
 
 
-# The epochs of a study with folds have no parts.
-FOLDS = replace(DEFAULT, resplit=True, train=TrainConfig(n_folds=3, evaluates_fitted=True))
+# The epochs of a study with folds have no parts. Stars keep their numbers in another kind.
+FOLDS = StudyConfig(
+    study="s",
+    data=DataConfig(kind="order"),
+    resplit=True,
+    train=TrainConfig(n_folds=3, evaluates_fitted=True),
+)
 
 
 def test_other_settings_are_complete() -> None:
     for part, other in ((DEFAULT, OTHER), (DEFAULT.data, OTHER.data), (DEFAULT.train, OTHER.train)):
         same = {name for name, value in vars(part).items() if vars(other)[name] == value}
-        unset = {"costs", "batch_size", "patience", "predicts", "split_column", "n_folds"}
+        unset = {"costs", "batch_size", "patience", "kind", "split_column", "n_folds"}
         assert same <= unset
 
 

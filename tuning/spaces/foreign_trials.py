@@ -124,7 +124,10 @@ SAME = {
     "val_accuracy": (
         *("val_accuracy", "val_acc", "val_binary_accuracy"),
         *("val_categorical_accuracy", "val_sparse_categorical_accuracy"),
-    )
+    ),
+    "val_mae": ("val_mae", "val_mean_absolute_error"),
+    "val_rmse": ("val_rmse", "val_root_mean_squared_error"),
+    "val_r2": ("val_r2", "val_r2_score"),
 }
 LAYOUT = "KerasTuner 1.4 writes oracle.json and trial_*/trial.json into the folder of a project"
 

@@ -162,7 +162,7 @@ def value_of(loss: Any, labels: Array | Labels, predictions: Array) -> float:
         raise SpaceBug(
             "A model must be compiled with a loss for classes; received"
             f" {name_of(loss)}, a loss for numbers. Use binary_crossentropy,"
-            " categorical_crossentropy or sparse_categorical_crossentropy.",
+            " categorical_crossentropy or sparse_categorical_crossentropy, or give kind 'number'.",
             traceback="",
         )
     return float(np.mean(function(labels, predictions)))
