@@ -1,6 +1,7 @@
 """Several labels of a text: their columns, their loss and their metrics."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics
 
+import tuning
+from tests.commands import Ran
 from tuning.config import SPLITS, DataConfig, TrainConfig
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
@@ -28,6 +31,7 @@ from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.report.quality import Quality, calibration_figure, slices_of
 from tuning.report.tables import data_rows
+from tuning.results import ResultsDir
 from tuning.targets.labels import MultiLabel
 from tuning.targets.target import Array, LabelColumn
 from tuning.training.fit import fit
@@ -359,3 +363,38 @@ def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Co
         (name, score.value) for name, score in by_label.items()
     ]
     assert calibration_figure(Quality(kept, "")).data
+
+
+@pytest.mark.slow
+def test_tags_are_tuned_exported_and_predicted(
+    run_cli: Callable[..., Ran], reviews: Reviews, tmp_path: Path
+) -> None:
+    flags = ["--data", tmp_path / "a.csv", "--kind", "labels", "--label-column", "tags"]
+    flags += ["--space", "ngrams", "--folds", 1, "--epochs", 2, "--n-trials", 3]
+    flags += ["--seeds", 2, "--top", 2]
+    ran = run_cli("tune", "--study", "s", *flags)
+    assert ran.code == 0, ran.err
+    assert "linear model" in ran.out and "validation micro F1" in ran.out
+    folder = ResultsDir(tmp_path / "results").study("s")
+    ran = run_cli("export-best", "--study", "s", "--ensemble", 2)
+    assert ran.code == 0, ran.err
+    export = tuning.load_export(folder.best_dir)
+    assert export.class_names == ["a", "b", "c"]
+    predictions = export.predict(["alpha gamma x1", "x2"], probabilities=True)
+    assert predictions["label"].tolist() == ["a;c", ""]
+    of_labels = predictions[[f"probability_{name}" for name in "abc"]].to_numpy()
+    right = np.where(of_labels >= 0.5, of_labels, 1 - of_labels).prod(axis=1)
+    assert predictions["probability"].tolist() == pytest.approx(right, rel=1e-5)
+    saved = tf.saved_model.load(str(folder.best_dir / "saved_model"))
+    classified = saved.signatures["classify"](text=tf.constant(["alpha gamma x1", "x2"]))
+    assert classified["label"].numpy().tolist() == [b"a;c", b""]
+    assert classified["probability"].numpy() == pytest.approx(right, rel=1e-4)
+    assert {"model.keras", "model.onnx", "model.h5"} <= export.manifest.forms.keys()
+    (tmp_path / "new.csv").write_text("text\nbeta x3\nx4\n")
+    ran = run_cli("predict", "--study", "s", "--file", tmp_path / "new.csv")
+    assert ran.code == 0, ran.err
+    assert "b 1, no label 1" in ran.out + ran.err
+    ran = run_cli("report", "--study", "s")
+    assert ran.code == 0, ran.err
+    page = folder.report_path.read_text(encoding="utf-8")
+    assert "F1 by label" in page and "Confusion matrix" not in page
