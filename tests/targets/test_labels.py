@@ -1,9 +1,15 @@
 """Several labels of a text: their columns, their loss and their metrics."""
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
+import keras_tuner
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 import tensorflow as tf
@@ -12,10 +18,26 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics
 
-from tuning.config import DataConfig
+import tuning
+from tests.commands import Ran
+from tuning.config import SPLITS, DataConfig, TrainConfig
+from tuning.data.sources import Reviews, load_reviews
+from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import DataError, SpaceBug
+from tuning.evaluation.ngram_model import all_references
+from tuning.evaluation.predictions import read_predictions, write_predictions
+from tuning.evaluation.test_split import BEST, evaluate_on_test_split
+from tuning.inputs.contract import TokenizedTexts
+from tuning.inputs.corpus import Corpus, build_corpus
+from tuning.report.quality import Quality, calibration_figure, slices_of
+from tuning.report.tables import data_rows
+from tuning.results import ResultsDir
 from tuning.targets.labels import MultiLabel
-from tuning.targets.target import LabelColumn
+from tuning.targets.target import Array, LabelColumn
+from tuning.training.fit import fit
+from tuning.training.prediction import make_view, predict
+from tuning.training.result import FitResult, TrainingJob
+from tuning.workers.messages import Train, decode, encode
 
 TARGET = MultiLabel(("a", "b", "c"))
 
@@ -199,3 +221,180 @@ def test_decision_is_right_if_all_labels_are() -> None:
     assert TARGET.is_right(labels, np.stack([predictions] * 2)).tolist() == [[True, False]] * 2
     assert TARGET.labels_of(TARGET.decide(predictions)) == ["a;c", "b"]
     assert TARGET.confidence(predictions) == pytest.approx([0.5 * 0.8 * 0.9, 0.6])
+
+
+# From the column to the predictions
+
+VALUES = {"vocab_size": 40, "sequence_length": 8}
+WORDS = np.array(["alpha", "beta", "gamma"])
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Reviews:
+    """A text has a word for each of its labels, which may be none; the first cell is empty."""
+    labels = (np.random.default_rng(0).random((240, 3)) < 0.4).astype(int)
+    cells: list[Any] = [json.dumps([*np.array(TARGET.names)[row > 0]]) for row in labels]
+    texts = [" ".join([*WORDS[row > 0], f"w{n} x{n % 9}"]) for n, row in enumerate(labels)]
+    frame = pd.DataFrame({"text": texts, "tags": ["", *cells[1:]]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    config = DataConfig(data=str(tmp_path / "a.csv"), label_column="tags", kind="labels")
+    return load_reviews(config)
+
+
+@pytest.fixture
+def splits(reviews: Reviews) -> SplitReviews:
+    return split_reviews(reviews, seed=0)
+
+
+@pytest.fixture
+def corpus(splits: SplitReviews, tmp_path: Path) -> Corpus:
+    return build_corpus(tmp_path / splits.fingerprint, splits)
+
+
+def test_texts_without_labels_are_kept(reviews: Reviews, corpus: Corpus) -> None:
+    assert len(reviews.labels) == 239 and reviews.target == corpus.target == TARGET
+    assert not reviews.labels.any(axis=1).all()
+    assert reviews.labels.sum() == sum(corpus.split(name).labels.sum() for name in SPLITS)
+    assert dict(data_rows(corpus.card))["labels"] == "a 87 (36.4%), b 77 (32.2%), c 99 (41.4%)"
+
+
+def test_fingerprint_depends_on_each_label(reviews: Reviews, splits: SplitReviews) -> None:
+    frame = reviews.frame.assign(label=[1 - reviews.labels[0], *reviews.labels[1:]])
+    other = split_reviews(replace(reviews, frame=frame), seed=0)
+    assert other.fingerprint != splits.fingerprint
+
+
+def test_columns_of_labels_are_named_with_commas(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": [f"w{n}" for n in range(60)], "toxic": [0, 1] * 30})
+    frame.assign(insult=[0, 0, 1] * 20).to_csv(tmp_path / "a.csv", index=False)
+    path = str(tmp_path / "a.csv")
+    found = load_reviews(DataConfig(data=path, kind="labels", label_column="toxic,insult"))
+    assert found.target.names == ("toxic", "insult") and found.label_column == "toxic,insult"
+    assert found.labels.sum(axis=0).tolist() == [30, 20]
+    with pytest.raises(DataError, match=r"label_column must be one of.*'threat'"):
+        load_reviews(DataConfig(data=path, kind="labels", label_column="toxic,threat"))
+
+
+def tagger(loss: Any, *, activation: str | None = "sigmoid", metrics: Any = None) -> Any:
+    """Return a function that builds a model as tutorials do."""
+
+    def build(hp: keras_tuner.HyperParameters) -> keras.Model:
+        ids = keras.Input((None,), dtype="int32")
+        x = keras.layers.GlobalMaxPooling1D()(keras.layers.Embedding(40, 8)(ids))
+        model = keras.Model(ids, keras.layers.Dense(3, activation)(x))
+        model.compile(keras.optimizers.Adam(0.05), loss, metrics=metrics)
+        return model
+
+    return build
+
+
+def trained(build: Any, corpus: Corpus, *, epochs: int = 8) -> tuple[keras.Model, FitResult]:
+    job = TrainingJob(
+        values=VALUES,
+        target=corpus.target,
+        train=TrainConfig(epochs=epochs, batch_size=16, patience=epochs),
+        seed=0,
+        metric="val_f1_micro",
+    )
+    message = Train("space.py", str(corpus.folder), job)
+    assert decode(encode(message)) == message
+    hypermodel = keras_tuner.HyperModel()
+    hypermodel.build = build
+    train, validation = corpus.split("train"), corpus.split("validation")
+    return fit(hypermodel, job, train=train, validation=validation)
+
+
+STYLES = [
+    tagger("binary_crossentropy", metrics=["accuracy"]),
+    tagger(
+        keras.losses.BinaryFocalCrossentropy(),
+        metrics=[
+            keras.metrics.F1Score(average="macro", threshold=0.5),
+            keras.metrics.F1Score(),  # It has a value for each label.
+            keras.metrics.AUC(multi_label=True, num_labels=3),
+            keras.metrics.Precision(),
+            keras.metrics.Recall(),
+        ],
+    ),
+    tagger(keras.losses.BinaryCrossentropy(label_smoothing=0.1), metrics=["binary_accuracy"]),
+    tagger(keras.losses.BinaryCrossentropy(from_logits=True), activation=None),
+]
+
+
+@pytest.mark.parametrize("build", STYLES)
+def test_models_of_tutorials_are_trained(build: Any, corpus: Corpus) -> None:
+    result = trained(build, corpus)[1]
+    assert result.best_value == result.metrics["val_f1_micro"] > 0.9
+    assert {"val_f1_macro", "val_auc", "val_loss", "val_accuracy"} <= result.metrics.keys()
+
+
+def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Corpus) -> None:
+    model = trained(STYLES[0], corpus)[0]
+
+    def classify(texts: TokenizedTexts) -> Array:
+        return predict(model, make_view(model, VALUES, texts), target=TARGET)
+
+    texts = splits.frames["test"]["text"].tolist()
+    references = all_references(splits, corpus, texts)
+    linear = ["TF-IDF + logistic regression", "tuned n-grams + logistic regression"]
+    assert [*references] == [*TARGET.constant_names, *linear]
+    evaluation = evaluate_on_test_split(
+        optuna.create_study(),
+        corpus,
+        {BEST: classify, **{name: model.classify for name, model in references.items()}},
+        trials={BEST: 0},
+        test_texts=texts,
+        metric="val_f1_micro",
+        seed=0,
+    )
+    test = {name: entry.test["f1_micro"] for name, entry in evaluation.entries.items()}
+    assert all(value and value > 0.9 for name, value in test.items() if name in {BEST, *linear})
+    assert test["label shares"] == 0 and 0.5 < test["frequent labels"] < 0.7
+    by_label = evaluation.entries[BEST].test_f1_by_class
+    assert by_label.keys() == set(TARGET.names)
+    change = evaluation.comparisons["frequent labels"].difference("val_f1_micro")
+    assert change is not None and change.low > 0
+    write_predictions(corpus.folder / "test.npz", evaluation.predictions)
+    kept = read_predictions(corpus.folder / "test.npz", TARGET)
+    assert kept is not None and kept.is_right.tolist() == evaluation.predictions.is_right.tolist()
+    (title, slices), *_ = slices_of(Quality(kept, ""))
+    assert title == "F1 by label"
+    assert [(s.name, s.accuracy.value) for s in slices] == [
+        (name, score.value) for name, score in by_label.items()
+    ]
+    assert calibration_figure(Quality(kept, "")).data
+
+
+@pytest.mark.slow
+def test_tags_are_tuned_exported_and_predicted(
+    run_cli: Callable[..., Ran], reviews: Reviews, tmp_path: Path
+) -> None:
+    flags = ["--data", tmp_path / "a.csv", "--kind", "labels", "--label-column", "tags"]
+    flags += ["--space", "ngrams", "--folds", 1, "--epochs", 2, "--n-trials", 3]
+    flags += ["--seeds", 2, "--top", 2]
+    ran = run_cli("tune", "--study", "s", *flags)
+    assert ran.code == 0, ran.err
+    assert "linear model" in ran.out and "validation micro F1" in ran.out
+    folder = ResultsDir(tmp_path / "results").study("s")
+    ran = run_cli("export-best", "--study", "s", "--ensemble", 2)
+    assert ran.code == 0, ran.err
+    export = tuning.load_export(folder.best_dir)
+    assert export.class_names == ["a", "b", "c"]
+    predictions = export.predict(["alpha gamma x1", "x2"], probabilities=True)
+    assert predictions["label"].tolist() == ["a;c", ""]
+    of_labels = predictions[[f"probability_{name}" for name in "abc"]].to_numpy()
+    right = np.where(of_labels >= 0.5, of_labels, 1 - of_labels).prod(axis=1)
+    assert predictions["probability"].tolist() == pytest.approx(right, rel=1e-5)
+    saved = tf.saved_model.load(str(folder.best_dir / "saved_model"))
+    classified = saved.signatures["classify"](text=tf.constant(["alpha gamma x1", "x2"]))
+    assert classified["label"].numpy().tolist() == [b"a;c", b""]
+    assert classified["probability"].numpy() == pytest.approx(right, rel=1e-4)
+    assert {"model.keras", "model.onnx", "model.h5"} <= export.manifest.forms.keys()
+    (tmp_path / "new.csv").write_text("text\nbeta x3\nx4\n")
+    ran = run_cli("predict", "--study", "s", "--file", tmp_path / "new.csv")
+    assert ran.code == 0, ran.err
+    assert "b 1, no label 1" in ran.out + ran.err
+    ran = run_cli("report", "--study", "s")
+    assert ran.code == 0, ran.err
+    page = folder.report_path.read_text(encoding="utf-8")
+    assert "F1 by label" in page and "Confusion matrix" not in page

@@ -267,7 +267,7 @@ def mistakes_of(
         return []
     decided = target.decide(probabilities)
     confidence = np.array(target.confidence(probabilities), dtype=np.float64)
-    wrong = np.flatnonzero(decided != labels)
+    wrong = np.flatnonzero(~target.is_right(labels, probabilities))
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:N_MISTAKES]
     true, predicted = target.labels_of(labels[rows]), target.labels_of(decided[rows])
     return [

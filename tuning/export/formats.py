@@ -249,14 +249,14 @@ def accuracy_change(
             f" accuracy; on {len(labels)} texts of the test split the difference is"
             f" {-change.value:.4f}."
         )
-    decided, own = target.decide(expected), target.decide(probabilities)
+    own = target.decide(probabilities)
     return AccuracyChange(
-        of_the_model=float(np.mean(decided == labels)),
-        of_the_form=float(np.mean(own == labels)),
+        of_the_model=float(np.mean(target.is_right(labels, expected))),
+        of_the_form=float(np.mean(target.is_right(labels, probabilities))),
         change=change.value,
         change_low=change.low,
         change_high=change.high,
-        same_label_share=float(np.mean(own == decided)),
+        same_label_share=float(np.mean(target.is_right(own, expected))),
     )
 
 

@@ -127,7 +127,8 @@ def page(
 ) -> str:
     config, linear, name = record.config, measured.linear, folder.name
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
-    measured_by = metric_of(ACCURACY if card.target.has_decisions else config.metric)
+    has_classes = card.target.has_decisions and card.target.is_exclusive
+    measured_by = metric_of(ACCURACY if has_classes else config.metric)
     *plots, cost_plot = (
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)

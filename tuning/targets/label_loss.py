@@ -5,6 +5,7 @@ whether its outputs are probabilities or logits.
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,24 +36,21 @@ def form_of(
     # which takes one of the labels as right, can't distinguish predictions for the first two.
     texts = np.stack([np.zeros(target.width), np.ones(target.width), target.examples(1)[0]])
 
-    def value(text: Array, right: float, wrong: float) -> float:
-        outputs = np.where(text > 0, right, wrong).astype(np.float32).reshape(1, *shape)
-        return value_of(loss, as_columns(text[None]), outputs)
+    def values(right: float, wrong: float) -> list[float]:
+        outputs = np.where(texts > 0, right, wrong).astype(np.float32).reshape(-1, 1, *shape)
+        pairs = zip(as_columns(texts)[:, None], outputs, strict=True)
+        try:
+            return [value_of(loss, *pair) for pair in pairs]
+        # A loss may refuse columns of 0 and 1, or outputs that are no probabilities.
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError):
+            return [math.inf] * len(texts)
 
-    try:
-        fits = all(value(text, HIGH, LOW) < value(text, LOW, HIGH) for text in texts)
-    except (ValueError, TypeError, tf.errors.InvalidArgumentError):
-        fits = False
-    if not fits:
+    if not all(map(operator.lt, values(HIGH, LOW), values(LOW, HIGH))):
         raise SpaceBug(
             "A loss for several labels must take 0 and 1 for each label, and be lower for right"
             f" predictions of each; {name_of(loss)} is not. End the model with a sigmoid, and use"
             " binary_crossentropy.",
             traceback="",
         )
-    try:
-        near, far = (sum(value(text, end, -end) for text in texts) for end in (NEAR, FAR))
-    # A loss may refuse outputs that are no probabilities.
-    except (ValueError, TypeError, tf.errors.InvalidArgumentError):
-        return as_columns, None
+    near, far = (sum(values(output, -output)) for output in (NEAR, FAR))
     return as_columns, "sigmoid" if 0 <= far < near else None
