@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
 from tuning.inference import label_files as streaming
 from tuning.targets.classes import Classes
+from tuning.targets.number import Number
 from tuning.targets.target import Array
 
 NAMES = Classes(("bad", "good"))
@@ -123,6 +125,35 @@ def test_label_that_looks_like_a_formula_is_none_in_the_csv(
     write = streaming.write_csv_rows
     lines = written(tmp_path / "p.csv", rows, target=Classes(("bad", name)), write=write)
     assert lines[1] == f"'=r.csv,1,{shown},0.900000,"
+
+
+def test_rows_of_a_number_have_the_bounds_of_its_interval(tmp_path: Path) -> None:
+    def label(texts: Sequence[str]) -> np.ndarray:
+        return np.full((len(texts), 1), -1.5)
+
+    rows, target = rows_of("good", ""), Number(margin=0.25)
+    for write, expected in (
+        (
+            partial(streaming.write_csv_rows, has_bounds=True),
+            [
+                "file,row,label,probability,problem,low,high",
+                "r.csv,1,-1.5,,,-1.75,-1.25",
+                "r.csv,2,,,no text,,",
+            ],
+        ),
+        (
+            streaming.write_json_rows,
+            [
+                '{"file": "r.csv", "row": 1, "label": "-1.5", "probability": null, "text": "good",'
+                ' "low": -1.75, "high": -1.25}',
+                '{"file": "r.csv", "row": 2, "problem": "no text"}',
+            ],
+        ),
+    ):
+        path = tmp_path / "p"
+        with streaming.whole_file(path) as file:
+            write(streaming.label(rows, label, target), file, lambda counts: None)
+        assert path.read_text().splitlines() == expected
 
 
 def test_json_rows_hold_text_or_problem(tmp_path: Path) -> None:

@@ -141,6 +141,27 @@ def test_model_of_several_outputs_contradicts_a_number() -> None:
         Number().predictions(np.zeros((3, 2)))
 
 
+@pytest.mark.parametrize("n", [9, 10, 57])
+def test_margin_keeps_its_level_for_a_further_text(n: int) -> None:
+    """Each of n + 1 exchangeable texts is left out once: at least 90 % are within the margin of the
+    others, and at most one more than that.
+    """
+    draw = np.random.default_rng(n)
+    labels, predictions = draw.normal(size=n + 1), draw.normal(size=(n + 1, 1))
+    within = 0
+    for row in range(n + 1):
+        others = np.arange(n + 1) != row
+        target = Number().with_margin(labels[others], predictions[others])
+        ((low, high),) = target.bounds(predictions[[row]])
+        within += low <= labels[row] <= high
+    assert 0.9 * (n + 1) <= within < 0.9 * (n + 1) + 1
+
+
+def test_margin_of_few_texts_is_unknown() -> None:
+    target = Number().with_margin(np.zeros(8), np.ones((8, 1)))
+    assert target == Number() and target.bounds(np.ones((2, 1))) == [None, None]
+
+
 def test_each_tenth_of_the_numbers_is_a_stratum() -> None:
     labels = np.random.default_rng(0).permutation(1000) / 7
     assert np.bincount(Number().strata(labels)).tolist() == [100] * 10

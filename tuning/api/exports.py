@@ -94,7 +94,8 @@ class Export:
     def predict(self, texts: Iterable[str], *, probabilities: bool = False) -> pd.DataFrame:
         """Return a data frame with a row for each text and the columns text, label, probability,
         which is the probability of the label, and problem. The problem is how many tokens of the
-        text are known, if none or fewer than half are, or else empty.
+        text are known, if none or fewer than half are, or else empty. Predictions of numbers also
+        have the columns low and high, the bounds of their 90 % intervals.
 
         Args:
             texts: a list or a pandas Series of texts. The rows have the index of the Series.
@@ -106,6 +107,7 @@ class Export:
                 text.
             ExportError: the model can't be loaded, or gives NaN for a text.
         """
+        import numpy as np
         import pandas as pd
 
         from tuning.data.tables import clean
@@ -121,6 +123,9 @@ class Export:
         if probabilities:
             columns |= {f"probability_{name}": outputs[:, n] for n, name in enumerate(target.names)}
         columns["problem"] = problems
+        if target.margin is not None:
+            bounds = np.array(target.bounds(outputs)).reshape(-1, 2)
+            columns |= {"low": bounds[:, 0], "high": bounds[:, 1]}
         index = texts.index if isinstance(texts, pd.Series) else None
         return pd.DataFrame(columns, index=index).astype(
             {"text": "str", "label": "str", "problem": "str"}

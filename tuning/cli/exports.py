@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from tuning.results import ResultsDir
 from tuning.text import json_line
 
 if TYPE_CHECKING:
+    from tuning.inference.label_files import Counts
     from tuning.inference.manifest import Manifest
 
 
@@ -83,7 +85,10 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
         sys.stdout.write(json_line(json_values(prediction)) + "\n")
         return
     label = escape(printable(prediction.label, 80))
-    console.print(f"{label}  {probability_text(prediction, 4)}".rstrip())
+    shown = probability_text(prediction, 4)
+    if prediction.bounds:
+        shown = "[{:.6g}, {:.6g}]".format(*prediction.bounds)
+    console.print(f"{label}  {escape(shown)}".rstrip())
     if prediction.problem:
         warn(f"{prediction.problem}, so the label says little about this text.")
 
@@ -118,7 +123,10 @@ def _predict_file(
         probabilities = predicting.load_fastest(folder, manifest)
         problem_of = load_problem_of(folder, manifest)
         labeled = label_files.label(rows, probabilities, manifest.target, problem_of=problem_of)
-        write = label_files.write_json_rows if as_json else label_files.write_csv_rows
+        write: Callable[..., Counts] = label_files.write_json_rows
+        if not as_json:
+            has_bounds = manifest.target.margin is not None
+            write = partial(label_files.write_csv_rows, has_bounds=has_bounds)
         with (
             label_files.whole_file(output) if output else contextlib.nullcontext(sys.stdout)
         ) as file:

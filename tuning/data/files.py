@@ -131,7 +131,7 @@ def _is_prediction(path: Path) -> bool:
     if not f".{path.name}".endswith(f".{PREDICTIONS}"):
         return False
     with opened(path) as file:
-        return file.readline(100).strip() == ",".join(PREDICTION_COLUMNS).encode()
+        return file.readline(100).startswith(",".join(PREDICTION_COLUMNS).encode())
 
 
 def utf8(text: str) -> str:

@@ -23,6 +23,7 @@ from tuning.inference.load import Prediction, Probabilities
 from tuning.targets.target import Array, Target
 from tuning.text import json_line, no_formula
 
+BOUNDS = ("low", "high")  # columns of the interval of a number
 # Maximum size of a chunk, so that the memory does not grow with the file.
 CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000
 NO_LABEL = "no label"  # of several
@@ -103,12 +104,14 @@ def labeled(
         return pairs
     undefined = np.isnan(outputs.sum(axis=1))
     labels, values = target.labels_of(target.decide(outputs)), target.confidence(outputs)
-    for index, is_nan, label, value in zip(order, undefined, labels, values, strict=True):
+    rows = zip(order, undefined, labels, values, target.bounds(outputs), strict=True)
+    for index, is_nan, label, value, bounds in rows:
         row = chunk[index]
         if is_nan:
             pairs[index] = replace(row, problem="the model gives NaN for the text"), None
         else:
-            pairs[index] = row, Prediction(row.text, label, value, problem_of(row.text))
+            problem = problem_of(row.text)
+            pairs[index] = row, Prediction(row.text, label, value, problem, bounds)
     return pairs
 
 
@@ -131,21 +134,22 @@ def chunks(
 
 
 def write_csv_rows(
-    labeled: Iterable[Labeled], file: IO[str], on_chunk: Callable[[Counts], None]
+    labeled: Iterable[Labeled],
+    file: IO[str],
+    on_chunk: Callable[[Counts], None],
+    *,
+    has_bounds: bool = False,
 ) -> Counts:
-    """Write a CSV line for each row: file, row, label, probability, problem. An apostrophe precedes
-    the text of a cell that a spreadsheet would read as a formula.
+    """Write a CSV line for each row: file, row, label, probability, problem, and the bounds of a
+    number's interval. An apostrophe precedes the text of a cell that a spreadsheet would read as a
+    formula.
     """
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(PREDICTION_COLUMNS)
+    writer.writerow([*PREDICTION_COLUMNS, *(BOUNDS if has_bounds else ())])
 
     def write(row: Row, prediction: Prediction | None) -> None:
-        cells = (
-            (prediction.label, probability_text(prediction, 6), prediction.problem)
-            if prediction
-            else ("", "", row.problem)
-        )
-        writer.writerow([no_formula(cell) for cell in (row.file, row.number, *cells)])
+        cells = added_cells(row, prediction, has_bounds=has_bounds)
+        writer.writerow([no_formula(row.file), row.number, *cells])
 
     return _write(labeled, write, on_chunk)
 
@@ -164,6 +168,15 @@ def write_json_rows(
     return _write(labeled, write, on_chunk)
 
 
+def added_cells(row: Row, prediction: Prediction | None, *, has_bounds: bool) -> list[str]:
+    """Return the cells of a row's prediction: label, probability, problem, and the bounds."""
+    if prediction is None:
+        return ["", "", row.problem, *([""] * len(BOUNDS) if has_bounds else [])]
+    cells = [prediction.label, probability_text(prediction, 6), prediction.problem]
+    bounds = [f"{bound:.6g}" for bound in prediction.bounds or ()]
+    return [no_formula(cell) for cell in (*cells, *bounds)]
+
+
 def probability_text(prediction: Prediction, n_digits: int) -> str:
     return "" if prediction.probability is None else f"{prediction.probability:.{n_digits}f}"
 
@@ -174,6 +187,7 @@ def json_values(prediction: Prediction) -> dict[str, Any]:
         "label": prediction.label,
         "probability": None if probability is None else round(probability, 6),
         "text": prediction.text,
+        **dict(zip(BOUNDS, prediction.bounds or (), strict=False)),
     }
     return {**values, "problem": prediction.problem} if prediction.problem else values
 

@@ -33,13 +33,14 @@ Probabilities = Callable[[Sequence[str]], Array]
 class Prediction:
     """The predicted label of a text, and its probability, which is None for a target without
     probabilities. `problem` says how many of the text's tokens are known if they are few
-    (`load_problem_of`).
+    (`load_problem_of`). `bounds` are those of a number's interval, if it is known.
     """
 
     text: str
     label: str
     probability: float | None
     problem: str
+    bounds: tuple[float, float] | None = None
 
 
 def load(
@@ -137,4 +138,5 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
                     " word. Try another text."
                 )
             (label,), (probability,) = target.labels_of(target.decide(row)), target.confidence(row)
-            yield Prediction(text, label, probability, problem_of(text))
+            (bounds,) = target.bounds(row)
+            yield Prediction(text, label, probability, problem_of(text), bounds)

@@ -56,6 +56,7 @@ class Manifest:
 
     class_names: list[str]
     predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
+    margin: float | None = field(default=None, metadata=OMIT_DEFAULT)
     input: ModelInput
     forms: Mapping[str, ExportedFormat]
     left_out: dict[str, str]
@@ -73,7 +74,7 @@ class Manifest:
 
     @property
     def target(self) -> Target:
-        return target_of(self.class_names, self.predicts)
+        return target_of(self.class_names, self.predicts, margin=self.margin)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -203,9 +203,15 @@ def _predictions(
             "probability": None if probability is None else float(np.round(probability, 6)),
             "probabilities": dict(zip(target.names, row, strict=False)),
             "problem": problem_of(text),
+            **({"low": bounds[0], "high": bounds[1]} if bounds else {}),
         }
-        for text, label, probability, row in zip(
-            texts, labels, probabilities, outputs.round(6).tolist(), strict=True
+        for text, label, probability, row, bounds in zip(
+            texts,
+            labels,
+            probabilities,
+            outputs.round(6).tolist(),
+            target.bounds(outputs),
+            strict=True,
         )
     ]
 

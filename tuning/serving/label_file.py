@@ -31,17 +31,17 @@ from tuning.data.stream import Row, column_of_texts, rows_of
 from tuning.data.tables import named_column
 from tuning.errors import DataError
 from tuning.inference.label_files import (
+    BOUNDS,
     Counts,
     Labeled,
+    added_cells,
     chunks,
     in_order,
     labeled,
-    probability_text,
 )
 from tuning.serving.guard import FILE_PATH
 from tuning.serving.microbatch import Busy, MicroBatcher
 from tuning.serving.schemas import MAX_TEXTS
-from tuning.text import no_formula
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -121,7 +121,7 @@ class _LabelFile:
 
     async def _lines(self, path: Path, *, column: str, first: int) -> AsyncIterator[str]:
         """Yield the answer for the rows from `first`, which counts from 0."""
-        file = _Output(path, column)
+        file = _Output(path, column, has_bounds=self.target.margin is not None)
         rows = rows_of(path, "", file.begin, file.on_share)
         parts = chunks(
             itertools.islice(rows, first, None), n_rows=MAX_TEXTS, n_characters=MAX_CHARACTERS
@@ -148,8 +148,9 @@ class _LabelFile:
 class _Output:
     """The rows of a file with `ADDED`, in the format and with the delimiter of the file."""
 
-    def __init__(self, path: Path, column: str) -> None:
+    def __init__(self, path: Path, column: str, *, has_bounds: bool) -> None:
         self._column = column
+        self._has_bounds = has_bounds
         self._is_tsv = path.suffix == ".tsv"
         with opened(path) as data:
             self._delimiter = "\t" if self._is_tsv else csv_format(data)[0]
@@ -168,13 +169,10 @@ class _Output:
         counts.add(part)
         text = io.StringIO()
         if with_header:
-            self._write(text, [*self._header, *ADDED])
+            bounds = [f"predicted_{name}" for name in BOUNDS] if self._has_bounds else []
+            self._write(text, [*self._header, *ADDED, *bounds])
         for row, prediction in part:
-            added = (
-                [no_formula(prediction.label), probability_text(prediction, 6), prediction.problem]
-                if prediction
-                else ["", "", row.problem]
-            )
+            added = added_cells(row, prediction, has_bounds=self._has_bounds)
             self._write(text, [*self._fitted(row), *added])
         answer = {
             "share": self._share,

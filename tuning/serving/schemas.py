@@ -34,13 +34,16 @@ class ManyTexts(BaseModel):
 
 class Prediction(BaseModel):
     """A text's class, the probability of that class, and the probability of every class. The
-    problem is how many tokens of the text are known, if none or few are, or else empty.
+    problem is how many tokens of the text are known, if none or few are, or else empty. A number
+    has no probability, and an interval from low to high if it is known.
     """
 
     label: str
-    probability: float
+    probability: float | None
     probabilities: dict[str, float]
     problem: str
+    low: float | None = None
+    high: float | None = None
 
 
 class Export(BaseModel):

@@ -17,7 +17,9 @@ def constant_names() -> list[str]:
     return list(dict.fromkeys(name for kind in KINDS.values() for name in kind.constant_names))
 
 
-def target_of(names: Iterable[str], kind: str = DEFAULT_TARGET) -> Target:
+def target_of(
+    names: Iterable[str], kind: str = DEFAULT_TARGET, *, margin: float | None = None
+) -> Target:
     if kind not in KINDS:
         raise ValueError(f"predicts: must be one of {', '.join(KINDS)}, not {kind!r}")
-    return KINDS[kind](tuple(names))
+    return KINDS[kind](tuple(names), margin=margin)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from tuning.config import DataConfig
 
+LEVEL = 0.9  # share of the labels that the intervals of predictions are made for
 # The splits have equal shares of each tenth of the numbers.
 N_STRATA = 10
 
@@ -94,7 +96,7 @@ class Number(Target):
         """
         import keras
 
-        last = model.layers[-1] if getattr(model, "layers", None) else None
+        last: Any = model.layers[-1] if getattr(model, "layers", None) else None
         is_scale = isinstance(last, keras.layers.Dense) and not last.trainable
         if is_scale and [weight.shape for weight in last.weights] == [(1, 1), (1,)]:
             last.set_weights([np.array([[labels.std() or 1.0]]), np.array([labels.mean()])])
@@ -106,6 +108,15 @@ class Number(Target):
                 f" {int(np.prod(outputs.shape[1:]))}. End it with Dense(1)."
             )
         return outputs.reshape(-1, 1).astype(np.float64)
+
+    def with_margin(self, labels: Labels, predictions: Array) -> Number:
+        """Return the target with a margin for `LEVEL`: split conformal prediction (Lei, G'Sell,
+        Rinaldo, Tibshirani and Wasserman, JASA 2018). Of n absolute residuals in ascending order,
+        the margin is number (n + 1) `LEVEL`, rounded up.
+        """
+        gaps = np.sort(np.abs(predictions[:, 0] - labels))
+        number = math.ceil((len(gaps) + 1) * LEVEL)
+        return replace(self, margin=float(gaps[number - 1]) if number <= len(gaps) else None)
 
     def decide(self, predictions: Array) -> Labels:
         return predictions[..., 0]

@@ -74,6 +74,7 @@ class _Keys:
     n_classes: int
     class_names: list[str] | None = None
     predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
+    margin: float | None = field(default=None, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Target(ABC):
     """A target of one data set. `names` are the names of its classes; empty for a kind without."""
 
     names: tuple[str, ...] = ()
+    margin: float | None = None
+    """Half the width of the interval of a predicted number; None if it is not known."""
 
     kind: ClassVar[str]
     """Its key in `KINDS`, in documents and in `Metric.targets`."""
@@ -192,6 +195,17 @@ class Target(ABC):
         """Return the probability of each decision; None for a kind without probabilities."""
         return [None] * len(predictions)
 
+    def with_margin(self, labels: Labels, predictions: Array) -> Target:
+        """Return the target with the margin that out-of-sample predictions, (n, width), give."""
+        return self
+
+    def bounds(self, predictions: Array) -> list[tuple[float, float] | None]:
+        """Return the interval of each prediction; None without a margin."""
+        if self.margin is None:
+            return [None] * len(predictions)
+        margin = self.margin
+        return [(value - margin, value + margin) for value in predictions[:, 0].tolist()]
+
     @abstractmethod
     def formulas(
         self, labels: Labels, predictions: Array, weights: Array
@@ -253,7 +267,7 @@ class Target(ABC):
 
     def document(self) -> dict[str, Any]:
         """Return the keys of a message that say what a model predicts."""
-        return unstructure(_Keys(self.width, [*self.names], self.kind))
+        return unstructure(_Keys(self.width, [*self.names], self.kind, self.margin))
 
     @classmethod
     def of_document(cls, values: Mapping[str, Any]) -> Target:
@@ -261,4 +275,4 @@ class Target(ABC):
 
         keys = structure(values, _Keys)
         names = map(str, range(keys.n_classes)) if keys.class_names is None else keys.class_names
-        return target_of(names, keys.predicts)
+        return target_of(names, keys.predicts, margin=keys.margin)

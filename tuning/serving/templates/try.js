@@ -32,9 +32,11 @@ function showText(text, words, largest) {
 }
 
 function show(text, explanation) {
-  const { label, probability, probabilities, problem } = explanation.prediction;
+  const { label, probability, probabilities, problem, low, high } = explanation.prediction;
   at("label").textContent = label || "no label";
-  at("probability").textContent = probability.toFixed(4);
+  const interval = low === undefined ? "" : `, between ${low.toPrecision(4)} and ${high.toPrecision(4)}`;
+  at("probability").textContent =
+    probability === null ? interval : ` with probability ${probability.toFixed(4)}`;
   at("few").textContent = problem && `${problem}, so the label says little about this text.`;
   const others = Object.entries(probabilities).filter(([name]) => name !== label);
   const largestOthers = others.sort((a, b) => b[1] - a[1]).slice(0, 5);
