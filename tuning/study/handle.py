@@ -90,6 +90,8 @@ class Status:
     before that trial is complete.
 
     Attributes:
+        kind: what the models predict: classes, labels, order or number.
+        split: how rows are split: random, group or time.
         best_mean: the corrected mean of the best trial's repeats on fresh seeds; None without
             repeats.
         linear_model_value: the value of the linear model on the same validation split; None before
@@ -101,6 +103,9 @@ class Status:
 
     study: str
     metric: str
+    kind: str
+    split: str
+    n_folds: int
     n_complete: int
     n_pruned: int
     n_failed: int
@@ -134,6 +139,9 @@ def status_of(study: StudyHandle) -> Status:
     return Status(
         study=study.name,
         metric=metric,
+        kind=record.config.data.kind,
+        split=record.config.data.split,
+        n_folds=record.config.train.n_folds,
         n_complete=summary.counts["complete"],
         n_pruned=summary.counts["pruned"],
         n_failed=summary.counts["fail"],
