@@ -28,7 +28,13 @@ class Mine(keras_tuner.HyperModel):
 """
 TUNE = """
 study = tuning.tune(
-    pd.read_csv("reviews.csv"), space=Mine, n_trials={n_trials}, epochs=1, workers=1, confirm=False
+    pd.read_csv("reviews.csv"),
+    space=Mine,
+    n_trials={n_trials},
+    epochs=1,
+    folds=1,  # so that no trial is pruned
+    workers=1,
+    confirm=False,
 )
 """
 
