@@ -91,6 +91,7 @@ class Frozen(keras_tuner.HyperModel):
         model: keras.Model,
         x: tf.data.Dataset,
         y: np.ndarray,
+        sample_weight: np.ndarray | None = None,
     ) -> None:
         if _trains_layers(hp):
             fit_schedule(model, n_texts=len(y), batch_size=hp.get("batch_size"))
@@ -102,6 +103,7 @@ class Frozen(keras_tuner.HyperModel):
                 c=hp.get("ngram_c"),
                 n_classes=hp.get("n_classes"),
                 weighting=hp.get("ngram_weighting"),
+                sample_weight=sample_weight,
             )
 
 

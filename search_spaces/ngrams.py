@@ -40,6 +40,7 @@ class Ngrams(keras_tuner.HyperModel):
         model: keras.Model,
         x: tf.data.Dataset,
         y: np.ndarray,
+        sample_weight: np.ndarray | None = None,
     ) -> None:
         fit_linear_model(
             model,
@@ -48,6 +49,7 @@ class Ngrams(keras_tuner.HyperModel):
             c=hp.get("ngram_c"),
             n_classes=hp.get("n_classes"),
             weighting=hp.get("ngram_weighting"),
+            sample_weight=sample_weight,
         )
 
 

@@ -122,6 +122,7 @@ class Reviews(keras_tuner.HyperModel):
         model: keras.Model,
         x: tf.data.Dataset,
         y: np.ndarray,
+        sample_weight: np.ndarray | None = None,
     ) -> None:
         if hp.get("architecture") in NGRAMS:
             fit_linear_model(
@@ -132,6 +133,7 @@ class Reviews(keras_tuner.HyperModel):
                 rate=1.0 if hp.get("architecture") == "ngrams" else hp.get("ngram_rate"),
                 n_classes=hp.get("n_classes"),
                 weighting=hp.get("ngram_weighting"),
+                sample_weight=sample_weight,
             )
 
 

@@ -60,11 +60,17 @@ class Transformer(keras_tuner.HyperModel):
         model: keras.Model,
         x: tf.data.Dataset,
         y: np.ndarray,
+        sample_weight: np.ndarray | None = None,
     ) -> None:
         fit_schedule(model, n_texts=len(y), batch_size=hp.get("batch_size"))
         if hp.get("has_ngrams"):
             fit_linear_model(
-                model, x.as_numpy_iterator(), y, c=hp.get("ngram_c"), n_classes=hp.get("n_classes")
+                model,
+                x.as_numpy_iterator(),
+                y,
+                c=hp.get("ngram_c"),
+                n_classes=hp.get("n_classes"),
+                sample_weight=sample_weight,
             )
 
 

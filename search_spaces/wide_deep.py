@@ -69,6 +69,7 @@ class WideDeep(keras_tuner.HyperModel):
         model: keras.Model,
         x: tf.data.Dataset,
         y: np.ndarray,
+        sample_weight: np.ndarray | None = None,
     ) -> None:
         fit_linear_model(
             model,
@@ -78,6 +79,7 @@ class WideDeep(keras_tuner.HyperModel):
             rate=hp.get("ngram_rate"),
             n_classes=hp.get("n_classes"),
             weighting=hp.get("ngram_weighting"),
+            sample_weight=sample_weight,
         )
 
 

@@ -1,6 +1,7 @@
 """The configuration of a study: the values that it refuses, and its round trip through JSON."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from tuning.config import (
     DataConfig,
     StudyConfig,
     TrainConfig,
+    class_weight_text,
     differences,
     parse_objectives,
 )
@@ -80,6 +82,39 @@ def test_wrong_value_of_a_training_is_refused(name: str) -> None:
         TrainConfig(**{name: 0})
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("", ""),
+        ({}, ""),
+        ("balanced", "balanced"),
+        ("positive: 5.0, negative:0.25", "negative:0.25,positive:5"),
+        ({1: 5, 0: 1.0}, "0:1,1:5"),
+    ],
+)
+def test_class_weights_are_kept_in_one_form(given: Any, kept: str) -> None:
+    assert class_weight_text(given) == kept
+    train = TrainConfig(class_weight=given)
+    assert train.class_weight == kept
+    assert structure(unstructure(train), TrainConfig) == train
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["positive", "positive:", "positive:x", "a:1,b", "a:1,a:2", ":3", [1, 5], None],
+)
+def test_class_weight_that_is_no_table_is_refused(wrong: Any) -> None:
+    says = f"class_weight must be balanced, .*{re.escape(repr(wrong))}"
+    with pytest.raises(ArgumentError, match=says):
+        TrainConfig(class_weight=wrong)
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
+def test_class_weight_that_is_not_above_0_is_refused(weight: float) -> None:
+    with pytest.raises(ArgumentError, match=f"class_weight .*'positive' has {weight}"):
+        TrainConfig(class_weight={"positive": weight})
+
+
 def test_data_must_name_a_source_and_dropped_stars_are_sorted() -> None:
     with pytest.raises(ArgumentError, match="data must name a source"):
         DataConfig(data="")
@@ -88,7 +123,7 @@ def test_data_must_name_a_source_and_dropped_stars_are_sorted() -> None:
 
 def test_losses_and_costs_are_minimized() -> None:
     for metric in OBJECTIVES:
-        direction = "minimize" if metric == "val_loss" else "maximize"
+        direction = "minimize" if metric in ("val_loss", "val_brier") else "maximize"
         config = StudyConfig(
             study="s", metric=metric, costs=("latency_ms", "n_params"), pruner="none"
         )

@@ -161,6 +161,7 @@ SEARCHED = {
     "own_f1": "filters kernel",
     "own_fit": "dim batch_size",
     "own_fit_of_arrays": "dim batch_size",
+    "rare_class": "dim gamma batch_size",
     "sequential_lstm": "embedding dropout units",
     "several_convolutions": "filters_2 filters_3 dropout learning_rate",
     "subclassed": "dim heads",
@@ -248,10 +249,10 @@ def test_hypermodel_trains_under_keras_tuner_and_here_with_the_same_result(
     assert len(result.history) == EPOCHS
 
 
-@pytest.mark.parametrize("stem", ["own_fit", "own_fit_of_arrays"])
+@pytest.mark.parametrize("stem", ["own_fit", "own_fit_of_arrays", "rare_class"])
 def test_own_fit_is_retrained_without_a_validation_split(stem: str) -> None:
     """An export trains on both splits; a `fit` that needs validation data gets rows of them."""
-    values = {"vocab_size": 30, "sequence_length": 10, "dim": 4, "batch_size": 8}
+    values = {"vocab_size": 30, "sequence_length": 10, "dim": 4, "batch_size": 8, "gamma": 2.0}
     hypermodel = Eager(load_hypermodel(FOLDER / f"{stem}.py"))
     train = make_texts(24, n_classes=2, seed=1)
     _, result = fit(hypermodel, job_of(values, n_classes=2), train=train, validation=None)

@@ -18,6 +18,7 @@ VARIABLES = {
     "text_column": "TEXT",
     "time_column": "TIME",
     "timeout_seconds": "TIMEOUT",
+    "weight_column": "WEIGHT",
 }
 # Functions and methods for the commands that Python users call. The other commands have none.
 CALLS = {

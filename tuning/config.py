@@ -5,6 +5,8 @@ The dataclasses are frozen, validated and saved as JSON.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
@@ -35,6 +37,8 @@ SPLITS = ("train", "validation", "test")
 MAX_FOLDS = 20
 # Number of folds of a new study whose data have fewer rows that are not test.
 AUTO_FOLDS, AUTO_FOLDS_ROWS = 5, 5_000
+BALANCED = "balanced"  # the class weights that give all classes the same weight in the loss
+CLASS_WEIGHT = re.compile(r"(.+?):([^:,]+)(?:,|$)")  # The name of a class may have commas.
 TFDS_SPLIT = "tfds_split"  # the column with the split of each row of a TFDS data set
 # Objectives that are minimized beside the metric → the trial's attribute that contains their value.
 COSTS = {"n_params": "n_parameters", "latency_ms": "latency_ms"}
@@ -77,6 +81,36 @@ def require_positive(settings: Mapping[str, float | None]) -> None:
             raise ArgumentError(f"{name} must be more than 0; received {value:g}.")
 
 
+def class_weight_text(value: str | Mapping[Any, Any]) -> str:
+    """Return class weights as a study records them: "balanced", or a table in the order of its
+    names, such as "negative:1,positive:5".
+    """
+    text = value
+    if isinstance(value, Mapping):
+        text = ",".join(f"{name}:{weight}" for name, weight in value.items())
+    if text in ("", BALANCED):
+        return str(text)
+    pairs = CLASS_WEIGHT.findall(text) if isinstance(text, str) else []
+    try:
+        table = {name.strip(): float(weight) for name, weight in pairs}
+    except ValueError:
+        table = {}
+    if not table or len(table) < len(pairs) or CLASS_WEIGHT.sub("", str(text)).strip():
+        raise ArgumentError(
+            f"class_weight must be {BALANCED}, or a number for each class, as in"
+            f" negative:1,positive:5; received {value!r}."
+        )
+    for name, weight in table.items():
+        if not 0 < weight < math.inf:
+            raise ArgumentError(f"class_weight must have numbers above 0; {name!r} has {weight:g}.")
+    return ",".join(f"{name}:{weight:.15g}" for name, weight in sorted(table.items()))
+
+
+def class_weight_table(text: str) -> dict[str, float]:
+    """Return the weight of each name in a table of `class_weight_text`."""
+    return {name: float(weight) for name, weight in CLASS_WEIGHT.findall(text)}
+
+
 @dataclass(frozen=True)
 class Data:
     """The labeled texts of a study.
@@ -104,6 +138,8 @@ class Data:
             are in the same split (default: the splits are drawn by text).
         time_column: name of a column of dates or numbers: the test split is the last in time, and
             the validation split the last of the rest (default: the splits are drawn at random).
+        weight_column: name of a column of numbers, 0 or more, by which the loss of each row is
+            multiplied in the training (default: all rows count equally).
         split_column: name of a column with the split of each row: train, validation (or val, dev,
             valid) or test. A split that the column lacks is drawn from train (default: all splits
             are drawn; a data set of TensorFlow Datasets keeps its own test split).
@@ -128,6 +164,7 @@ class Data:
     drop_stars: Sequence[float] = ()
     group_column: str | None = None
     time_column: str | None = None
+    weight_column: str | None = None
     split_column: str | None = None
     validation: str | Path | None = None
     test: str | Path | None = None
@@ -260,6 +297,7 @@ class DataConfig:
     drop_stars: tuple[float, ...] = ()
     group_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
     time_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    weight_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
     split_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
     validation: str | None = field(default=None, metadata=OMIT_DEFAULT)
     test: str | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -319,7 +357,8 @@ class TrainConfig:
     `patience` whole epochs without a better value. `evaluates_fitted`: whether a model that `adapt`
     has fitted is evaluated before its training too; False for studies of earlier versions.
     `n_folds`: number of folds of the rows that are not test, on each of which a configuration is
-    trained; 1 for the training and the validation split.
+    trained; 1 for the training and the validation split. `class_weight`: as `class_weight_text`
+    returns it; empty if all classes have the weight 1.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -330,11 +369,13 @@ class TrainConfig:
     parts_per_epoch: int = field(default=1, metadata=OMIT_DEFAULT)
     evaluates_fitted: bool = field(default=False, metadata=OMIT_DEFAULT)
     n_folds: int = field(default=1, metadata=OMIT_DEFAULT)
+    class_weight: str = field(default="", metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "parts_per_epoch"):
             if getattr(self, name) < 1:
                 raise ArgumentError(f"{name} must be 1 or more; received {getattr(self, name)}.")
+        object.__setattr__(self, "class_weight", class_weight_text(self.class_weight))
         if not 1 <= self.n_folds <= MAX_FOLDS:
             raise ArgumentError(
                 f"folds must be a number from 1 to {MAX_FOLDS}, or {AUTO!r}; received"

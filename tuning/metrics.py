@@ -26,7 +26,9 @@ class Metric:
         is_objective: whether a study can search for it.
         has_interval: whether the bootstrap gives an interval.
         is_brief: whether tables on a terminal show it, which have no room for all.
+        is_binary: whether it is a metric of two classes.
         targets: the kinds of targets that it applies to (`tuning.targets.kinds`).
+        unlisted: the kinds whose reports and cards show it only as the study's objective.
     """
 
     name: str
@@ -36,7 +38,9 @@ class Metric:
     is_objective: bool = True
     has_interval: bool = True
     is_brief: bool = True
+    is_binary: bool = False
     targets: tuple[str, ...] = (DEFAULT_TARGET,)
+    unlisted: tuple[str, ...] = ()
 
     @property
     def objective(self) -> str:
@@ -53,12 +57,32 @@ METRICS = {
         Metric("rmse", "RMSE", maximized=False, is_share=False, targets=("number", "order")),
         Metric("r2", "R²", is_share=False, targets=("number",)),
         Metric("f1_micro", "micro F1", targets=("labels",)),
-        Metric("f1_macro", "macro F1", targets=("labels",)),
         Metric("accuracy", "accuracy", targets=WITH_LABELS),
         Metric("balanced_accuracy", "balanced accuracy", is_brief=False, targets=CLASSES),
         Metric("f1", "F1", targets=CLASSES),
+        Metric("f1_macro", "macro F1", targets=WITH_LABELS, unlisted=CLASSES),
         Metric("auc", "AUC", targets=WITH_LABELS),
+        Metric(
+            "recall_at_precision_0.9",
+            "recall at precision 0.9",
+            is_binary=True,
+            unlisted=CLASSES,
+        ),
+        Metric(
+            "precision_at_recall_0.9",
+            "precision at recall 0.9",
+            is_binary=True,
+            unlisted=CLASSES,
+        ),
         Metric("loss", "loss", maximized=False, is_share=False, targets=WITH_LABELS),
+        Metric(
+            "brier",
+            "Brier score",
+            maximized=False,
+            is_share=False,
+            targets=CLASSES,
+            unlisted=CLASSES,
+        ),
         Metric(
             "expected_calibration_error",
             "calibration error",

@@ -29,11 +29,14 @@ def regression(values: npt.NDArray[Any], c: float) -> LogisticRegression | Ridge
 
 
 def fit_quietly(
-    model: LogisticRegression | Ridge, x: sparse.csr_matrix, y: npt.NDArray[Any]
+    model: LogisticRegression | Ridge,
+    x: sparse.csr_matrix,
+    y: npt.NDArray[Any],
+    sample_weight: npt.NDArray[Any] | None = None,
 ) -> LogisticRegression | Ridge:
     """Fit a model, and return it, without the warning that the solver stopped at its last
     iteration: a reference needs no more precision, and a training goes on from here.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(x, y)
+        return model.fit(x, y, sample_weight)

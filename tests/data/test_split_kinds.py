@@ -318,6 +318,44 @@ def test_a_tfds_data_set_keeps_its_own_test_split() -> None:
         assert config.with_own_splits() == config
 
 
+def test_weights_of_a_column_reach_the_corpus(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path, votes=[f" {n % 7}.5" for n in range(120)])
+    corpus, splits = prepared(tmp_path, DataConfig(data=path, weight_column="votes"))
+    without, _ = prepared(tmp_path, DataConfig(data=path))
+    texts = pd.read_csv(path)["review_body"].tolist()
+    for name, frame in splits.frames.items():
+        weights = corpus.split(name).weights
+        assert weights is not None and weights.dtype == np.float32
+        assert weights.tolist() == [texts.index(text) % 7 + 0.5 for text in frame["text"]]
+        assert without.split(name).weights is None
+    # Other weights are other data.
+    assert len({corpus.fingerprint, without.fingerprint}) == 2
+    path = write_reviews(tmp_path, votes=[1] * 120)
+    assert prepared(tmp_path, DataConfig(data=path, weight_column="votes"))[0] != corpus
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("many", "a number, 0 or more, in each row; 1 of 120 rows have none, the first 'many'"),
+        ("", "the first ''"),
+        ("-1", "the first '-1'"),
+        ("inf", "the first 'inf'"),
+        ("1e39", "the first '1e39'"),
+    ],
+)
+def test_cells_that_are_no_weights_are_refused(cell: str, says: str, tmp_path: Path) -> None:
+    path = write_reviews(tmp_path, votes=[cell, *["1"] * 119])
+    with pytest.raises(DataError, match=f"weight_column 'votes' must have .*{says}"):
+        prepared(tmp_path, DataConfig(data=path, weight_column="votes"))
+
+
+def test_weights_that_are_all_0_are_refused(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path, votes=[0] * 120)
+    with pytest.raises(DataError, match="'votes' must have numbers above 0; all are 0"):
+        prepared(tmp_path, DataConfig(data=path, weight_column="votes"))
+
+
 def test_a_tfds_data_set_of_train_alone_is_split_at_random() -> None:
     reviews = reviews_of(["train"] * 100)
     with_column = split_reviews(reviews, seed=3, config=DataConfig(split_column=TFDS_SPLIT))
@@ -327,7 +365,7 @@ def test_a_tfds_data_set_of_train_alone_is_split_at_random() -> None:
 
 
 def test_only_settings_of_the_split_that_are_given_are_written() -> None:
-    names = {"group_column", "time_column", "split_column", "validation", "test"}
+    names = {"group_column", "time_column", "weight_column", "split_column", "validation", "test"}
     assert unstructure(DataConfig()).keys().isdisjoint(names)
     assert unstructure(DataConfig(group_column="shop")).keys() & names == {"group_column"}
 

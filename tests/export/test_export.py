@@ -38,6 +38,7 @@ from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
 from tuning.inputs.corpus import open_corpus
 from tuning.inputs.ngrams import NgramView, ngrams_of
+from tuning.metrics import metrics_of
 from tuning.models import fit_linear_model
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
@@ -94,7 +95,7 @@ def test_manifest_has_what_a_reader_asks_for(
     assert manifest.epochs == best.user_attrs["best_epoch"]
     assert set(manifest.scores) == {"best", "baseline"}
     assert set(manifest.references) == {MAJORITY, LINEAR, NGRAMS} <= set(manifest.comparisons)
-    names = {"accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error"}
+    names = {metric.name for metric in metrics_of("classes")}
     for scores in (manifest.scores | manifest.references).values():
         assert set(scores.test) == names
         bounds = dict(scores.test_intervals)

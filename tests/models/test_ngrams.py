@@ -157,8 +157,12 @@ def random_texts(n: int, *, n_classes: int) -> tuple[npt.NDArray[np.int32], npt.
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_model_starts_as_the_linear_model(n_classes: int, weighting: str) -> None:
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_model_starts_as_the_linear_model(
+    n_classes: int, weighting: str, is_weighted: bool
+) -> None:
     texts, labels = random_texts(200, n_classes=n_classes)
+    weights = np.where(labels == 1, 3.0, 1.0) if is_weighted else None
     model = ngram_classifier(vocab_size=40, n_classes=n_classes)
     fit_linear_model(
         model,
@@ -167,16 +171,19 @@ def test_model_starts_as_the_linear_model(n_classes: int, weighting: str) -> Non
         c=10.0,
         n_classes=n_classes,
         weighting=weighting,
+        # Only ratios of weights count.
+        sample_weight=None if weights is None else (1000 * weights).astype(np.float32),
     )
     (ratios,) = model.get_layer(RATIOS).get_weights()
     expected = []
+    weights = None if weights is None else weights / weights.mean()
     for column, label in enumerate([1] if n_classes == 2 else range(n_classes)):
         terms = np.zeros((200, 40))
         for row, ids in enumerate(texts):
             kept = ids[ids != 0]
             terms[row, kept] = ratios[kept, column] / np.sqrt(len(kept))
         exact = LogisticRegression(C=10.0, tol=1e-8, max_iter=10_000, solver="liblinear", dual=True)
-        expected.append(exact.fit(terms, labels == label).decision_function(terms))
+        expected.append(exact.fit(terms, labels == label, weights).decision_function(terms))
     logits = keras.Model(model.inputs, model.get_layer(LOGITS).output).predict_on_batch(texts)
     np.testing.assert_allclose(logits, np.stack(expected, axis=1), atol=0.3)
     assert np.abs(logits).mean() > 1

@@ -622,10 +622,13 @@ OTHER = StudyConfig(
         drop_stars=(2.5, 3.0),
         group_column="product",
         time_column="the day",
+        weight_column="votes",
         validation="my reviews/dev.csv",
         test="my reviews/test.csv",
     ),
-    train=TrainConfig(epochs=9, parts_per_epoch=4, evaluates_fitted=True),
+    train=TrainConfig(
+        epochs=9, parts_per_epoch=4, evaluates_fitted=True, class_weight="it's, a class:2"
+    ),
     resplit=False,
 )
 COSTS = replace(

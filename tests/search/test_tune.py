@@ -22,9 +22,10 @@ from tests.studies import CONFIG, SPACE, Setting, on, session_of, tune_with
 from tuning.atomic_io import read_history, read_json
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig
 from tuning.documents import unstructure
-from tuning.errors import SpaceError, StudyError
+from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.inputs.data_card import REFERENCE_NAME
+from tuning.metrics import objectives_of
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir
 from tuning.search import session as opening
@@ -115,7 +116,7 @@ def test_trial_0_is_the_baseline_and_keeps_every_metric_of_every_epoch(copied: S
     names = {
         "loss",
         "accuracy",
-        *(f"val_{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1", "auc")),
+        *objectives_of("classes"),
     }
     assert [set(row) >= names for row in history] == [True, True]
     assert trial.intermediate_values == {int(row["epoch"]): row["val_accuracy"] for row in history}
@@ -201,6 +202,15 @@ def test_refused_command_prepares_no_inputs_and_leaves_no_folder(
     setting.edit_space('hp.Int("lstm_units", 2, 4', 'hp.Float("lstm_units", 2, 4')
     with pytest.raises(SpaceError, match="grid sampler needs"):
         setting.tune(1, config={"sampler": "grid"})
+    assert not setting.folder.path.exists()
+
+
+def test_class_weight_of_a_study_and_of_its_space_are_refused(setting: Setting) -> None:
+    setting.edit_space(
+        'hp.Fixed("n_', 'hp.Choice("class_weight", ["none", "balanced"]); hp.Fixed("n_'
+    )
+    with pytest.raises(ArgumentError, match="class_weight must be left out, because tiny"):
+        setting.tune(1, config={"train": TrainConfig(class_weight="positive:2")})
     assert not setting.folder.path.exists()
 
 

@@ -12,7 +12,7 @@ from tests.stored_documents import CARD, RECORD
 from tests.studies import Setting
 from tests.texts import make_reviews
 from tuning.atomic_io import write_json
-from tuning.config import DataConfig, StudyConfig
+from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import ArgumentError, DataError, SpaceError
 from tuning.inputs import preset_tokens
 from tuning.inputs.corpus import Corpus
@@ -22,6 +22,7 @@ from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study import prepare
 from tuning.study.handle import StudyHandle
+from tuning.targets.kinds import target_of
 
 PRESET = Hyperparameter(name="preset", kind="choice", default="p", choices=("p", "q"))
 CORPUS = cast("Corpus", None)  # The tokens are not built in these tests.
@@ -89,6 +90,25 @@ def test_tokens_are_not_built_of_data_that_have_changed(
     make_reviews().iloc[1:].to_csv(path, index=False)
     with pytest.raises(DataError, match="must not change while they are read"):
         prepare.prepare_views(corpus, space, config)
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "says"),
+    [
+        ("abc", {"metric": "val_recall_at_precision_0.9"}, "needs two classes, .* have 3"),
+        ("ab", {"train": TrainConfig(class_weight="c:2")}, r"the data \(a, b\); received 'c'"),
+    ],
+)
+def test_settings_that_do_not_fit_the_classes_are_refused(
+    names: str, settings: dict[str, Any], says: str
+) -> None:
+    def require(names: str, **settings: Any) -> None:
+        corpus = cast("Corpus", SimpleNamespace(target=target_of(names)))
+        prepare.require_target(StudyConfig(study="s", **settings), corpus)
+
+    with pytest.raises(ArgumentError, match=says):
+        require(names, **settings)
+    require("ab", metric="val_recall_at_precision_0.9", train=TrainConfig(class_weight="a:2"))
 
 
 def corpus_of(n_rows: int, *, draws_validation: bool = True) -> Corpus:

@@ -13,7 +13,7 @@ from sklearn import metrics as sklearn_metrics
 from tests.numbered import TWO, numbered, score, weighted_scores
 from tuning.config import StudyConfig
 from tuning.evaluation.statistics import score_intervals
-from tuning.metrics import Metric, metrics_of
+from tuning.metrics import Metric
 
 # Class 1 is predicted for the first three; true positives 2, false positives 1, false negatives 1,
 # true negatives 2.
@@ -32,9 +32,12 @@ def test_certain_and_wrong_predictions_have_a_finite_loss() -> None:
     assert [values[name] for name in ("accuracy", "f1", "auc")] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("metric", metrics_of("classes"), ids=lambda metric: metric.name)
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_every_metric_has_scores(metric: Metric, n_classes: int) -> None:
+@pytest.mark.parametrize(
+    ("n_classes", "metric"),
+    [(n, metric) for n in (2, 3) for metric in numbered(n).metrics],
+    ids=lambda part: getattr(part, "name", part),
+)
+def test_every_metric_has_scores(n_classes: int, metric: Metric) -> None:
     """A perfect classifier is better than one that guesses, by the direction of the metric."""
     labels = np.arange(60) % n_classes
     perfect, guesses = np.eye(n_classes)[labels], softmax(60, n_classes, seed=0)
@@ -73,9 +76,44 @@ def test_score_equals_scikit_learn(seed: int, n_classes: int, n: int) -> None:
         "f1": sklearn_metrics.f1_score(
             labels, predicted, average="binary" if n_classes == 2 else "macro", zero_division=0
         ),
+        "f1_macro": sklearn_metrics.f1_score(labels, predicted, average="macro"),
         "auc": sklearn_metrics.roc_auc_score(labels, ranked, multi_class="ovr"),
+        "brier": sklearn_metrics.brier_score_loss(
+            labels, ranked, labels=range(n_classes), scale_by_half=n_classes == 2
+        ),
     }
+    if n_classes == 2:
+        expected |= at_constraints(labels, ranked)
     assert score(labels, probabilities) == pytest.approx(expected)
+
+
+def at_constraints(
+    labels: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None
+) -> dict[str, float]:
+    precision, recall, _ = sklearn_metrics.precision_recall_curve(
+        labels, values, sample_weight=weights
+    )
+    return {
+        "recall_at_precision_0.9": recall[precision >= 0.9].max(),
+        "precision_at_recall_0.9": precision[recall >= 0.9].max(),
+    }
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(data=st.data(), n=st.integers(20, 60), decimals=st.integers(1, 3))
+def test_weighted_metrics_at_a_constraint_equal_scikit_learn(
+    data: st.DataObject, n: int, decimals: int
+) -> None:
+    """Also with equal probabilities, and texts that a resample does not draw."""
+    draw = np.random.default_rng(data.draw(st.integers(0, 10_000)))
+    labels = draw.permutation(np.arange(n) % data.draw(st.sampled_from([2, 3, 5])) == 0).astype(int)
+    values = np.clip(0.3 * labels + draw.uniform(size=n), 0, 1).round(decimals)
+    weights = draw.integers(0, 4, size=(3, n)).astype(float)
+    weights[:, np.argmax(labels)] = 1
+    scores = weighted_scores(labels, TWO.predictions(values), weights)
+    expected = [at_constraints(labels, values, row) for row in weights]
+    for name in expected[0]:
+        np.testing.assert_allclose(scores[name], [row[name] for row in expected])
 
 
 # Classes that are missing
@@ -89,6 +127,17 @@ def test_labels_of_one_class_with_another_predicted_are_scored() -> None:
 
 def test_labels_without_the_positive_class_have_f1_of_zero() -> None:
     assert score(np.array([0, 0]), TWO.predictions(np.array([0.1, 0.2])))["f1"] == 0
+
+
+def test_labels_without_the_positive_class_have_no_value_at_a_constraint() -> None:
+    values = score(np.array([0, 0]), TWO.predictions(np.array([0.1, 0.2])))
+    assert math.isnan(values["recall_at_precision_0.9"])
+    assert math.isnan(values["precision_at_recall_0.9"])
+
+
+def test_recall_is_0_where_no_threshold_has_the_precision() -> None:
+    values = score(np.array([0, 1]), TWO.predictions(np.array([0.9, 0.2])))
+    assert (values["recall_at_precision_0.9"], values["precision_at_recall_0.9"]) == (0, 0.5)
 
 
 def test_labels_without_one_of_three_classes_have_no_auc() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +60,8 @@ def write_once(folder: StudyDir, name: str, content: bytes) -> Path:
 @dataclass(frozen=True)
 class Frame:
     """Rows of a call from Python as a Parquet file. The file's name is a hash of the texts, the
-    labels and the columns that split them: the same rows in the same order give the same name, so a
-    notebook that is run again continues its study.
+    labels and the columns that split or weight them: the same rows in the same order give the same
+    name, so a notebook that is run again continues its study.
     """
 
     stem: str
@@ -84,11 +84,11 @@ def frame_of(
     text_column: str | None = None,
     label_column: str | None = None,
     kind: str = DEFAULT_TARGET,
-    **of_split: str | None,
+    **of_rows: str | None,
 ) -> Frame:
     """Return the rows of a data frame. The values of other columns are kept as texts for the
-    reports, except for columns of long values, unless they split the rows (`of_split`). Lists of
-    labels are JSON. A column that is None is the first known name.
+    reports, except for columns of long values, unless they split or weight the rows (`of_rows`).
+    Lists of labels are JSON. A column that is None is the first known name.
     """
     from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS, several_columns
     from tuning.data.tables import choose_column
@@ -129,9 +129,9 @@ def frame_of(
             f"The labels in the column {', '.join(map(repr, labels))} must be all texts or all"
             f" numbers; pyarrow says: {error}."
         ) from error
-    splitting = [str(name) for name in rows if name in of_split.values()]
+    needed = [str(name) for name in rows if name in of_rows.values()]
     others = {
-        name: _as_texts(rows[name], is_needed=name in splitting)
+        name: _as_texts(rows[name], is_needed=name in needed)
         for name in rows
         if name not in (texts, *labels)
     }
@@ -142,7 +142,7 @@ def frame_of(
             _canonical(
                 rows[texts],
                 *(rows[name] for name in labels),
-                *(rows[name].astype(str) for name in splitting),
+                *(rows[name].astype(str) for name in needed),
             ),
         ),
         _parquet(rows[[texts, *labels]].assign(**kept)) if kept else content,
@@ -276,7 +276,8 @@ def source_of(data: Any) -> Source:
     # A data frame may have numbers and tuples for names.
     columns = {
         name: None if (column := getattr(data, name)) is None else str(column)
-        for name in ("text_column", "label_column", "group_column", "time_column", "split_column")
+        for name in (item.name for item in fields(Data))
+        if name.endswith("_column")
     }
     files = {name: getattr(data, name) for name in SPLITS[1:]}
     for name, path in files.items():

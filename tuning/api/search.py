@@ -46,6 +46,7 @@ def tune(
     vocab_size: int | None = None,
     sequence_length: int | None = None,
     preset: str | Path | None = None,
+    class_weight: str | Mapping[Any, float] | None = None,
     metric: str | None = None,
     objectives: str | Sequence[str] | None = None,
     max_parameters: int | None = None,
@@ -97,10 +98,14 @@ def tune(
         preset: pretrained encoder of a search space such as frozen or transformer: a folder, an
             address such as hf://NAME/MODEL, or a name in KerasHub's list (default: the search
             space's own).
+        class_weight: weights of the classes in the loss: balanced, for the same total weight of all
+            classes, or a number for each class, as in negative:1,positive:5; in Python also a
+            dictionary (default: all rows count equally).
         metric: objective of the search, one of val_accuracy, val_balanced_accuracy, val_f1,
-            val_auc, val_loss; for kind order also val_quadratic_kappa, val_mae, val_rmse; for kind
-            number val_mae, val_rmse, val_r2 (default val_accuracy, val_quadratic_kappa or val_mae,
-            by kind).
+            val_f1_macro, val_auc, val_recall_at_precision_0.9, val_precision_at_recall_0.9,
+            val_loss, val_brier; for kind order also val_quadratic_kappa, val_mae, val_rmse; for
+            kind number val_mae, val_rmse, val_r2 (default val_accuracy, val_quadratic_kappa or
+            val_mae, by kind).
         objectives: several objectives: a metric, then n_params, latency_ms or both, as in
             val_accuracy,latency_ms (default: the metric alone).
         max_parameters: maximum number of parameters of a model; larger models are not trained
@@ -180,7 +185,8 @@ def tune(
     settings = given(metric=metric, sampler=sampler, pruner=pruner, seed=seed)
     settings |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
     settings |= given(vocab_size=vocab_size, sequence_length=sequence_length, resplit=resplit)
-    settings |= given(preset=preset and preset_place(preset), train=given(epochs=epochs) or None)
+    train = given(epochs=epochs, class_weight=class_weight)
+    settings |= given(preset=preset and preset_place(preset), train=train or None)
     if objectives is not None:
         settings |= _objective_settings(objectives, metric=metric, pruner=pruner)
     settings |= given(

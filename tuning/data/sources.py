@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from tuning.commands import pip_install
@@ -31,10 +32,10 @@ class Reviews:
     """Labeled texts.
 
     `frame` has the columns text (str) and label (of the dtype of `target`), and slice, group, time
-    and split (str) if the source was read with columns for them. `dropped` is the number of rows
-    that were left out, by reason; `broken` the places of the lines that could not be read;
-    `class_rule` says how values became labels, such as stars classes, and is None if they are the
-    labels.
+    and split (str) and weight (float32) if the source was read with columns for them. `dropped` is
+    the number of rows that were left out, by reason; `broken` the places of the lines that could
+    not be read; `class_rule` says how values became labels, such as stars classes, and is None if
+    they are the labels.
     """
 
     frame: pd.DataFrame
@@ -81,9 +82,12 @@ def load_reviews(
         }
     )
     roles = given(slice=slice_column) | config.roles | ({"split": FILE} if config.files else {})
+    roles |= given(weight=config.weight_column)
     for name, column in roles.items():
         values = clean(table.frame[named_column(table.frame.columns, column, f"{name}_column")])
         frame[name] = values[keep].astype(str).reset_index(drop=True)
+    if config.weight_column:
+        frame["weight"] = _weights(frame["weight"], config.weight_column)
     dropped = {
         **read.dropped,
         **({"with an empty text": int(empty.sum())} if empty.any() else {}),
@@ -122,6 +126,21 @@ def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -
         ) from error
 
 
+def _weights(values: pd.Series, column: str) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        weights = pd.to_numeric(values.str.strip(), errors="coerce").to_numpy().astype(np.float32)
+    is_wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if is_wrong.any():
+        raise DataError(
+            f"weight_column {column!r} must have a number, 0 or more, in each row;"
+            f" {is_wrong.sum():,} of {len(values):,} rows have none, the first"
+            f" {values[is_wrong].iloc[0]!r}."
+        )
+    if not weights.any():
+        raise DataError(f"weight_column {column!r} must have numbers above 0; all are 0.")
+    return weights
+
+
 def _read_all(config: DataConfig, progress: Progress | None) -> Table:
     """Return the rows of the data, and those of the files of single splits, with the split in the
     column `FILE`.
@@ -134,7 +153,7 @@ def _read_all(config: DataConfig, progress: Progress | None) -> Table:
         *_label_columns(table, config),
         *(
             named_column(table.frame.columns, c, f"{role}_column")
-            for role, c in config.roles.items()
+            for role, c in (config.roles | given(weight=config.weight_column)).items()
         ),
     ]
     of_split = {SPLITS[0]: table}

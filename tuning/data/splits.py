@@ -271,8 +271,8 @@ def folded_digests(texts: pd.Series) -> list[bytes]:
 
 
 def _fingerprint(frames: dict[str, pd.DataFrame], target: Target) -> str:
-    """Return 16 hex digits over texts, labels, groups and times in the order of the splits, and the
-    target.
+    """Return 16 hex digits over texts, labels, groups, times and weights in the order of the
+    splits, and the target.
     """
     digest = hashlib.sha256(repr(target.names).encode())
     if target.kind != DEFAULT_TARGET:
@@ -287,4 +287,6 @@ def _fingerprint(frames: dict[str, pd.DataFrame], target: Target) -> str:
         for column in ("text", *(role for role in ("group", "time") if role in frame)):
             for chunk in split_up(frame[column]):
                 digest.update(joined(chunk, end=b""))
+        if "weight" in frame:
+            digest.update(frame["weight"].to_numpy().tobytes())
     return digest.hexdigest()[:16]

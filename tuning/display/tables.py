@@ -141,7 +141,8 @@ def print_test_scores(manifest: FullManifest) -> None:
         title=f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals",
         title_justify="left",
     )
-    first, *others = [metric for metric in manifest.target.metrics if metric.is_brief]
+    listed = manifest.target.listed_metrics(manifest.metric)
+    first, *others = [m for m in listed if m.is_brief or m.objective == manifest.metric]
     for column in ("model", "epochs", first.label, *(metric.label for metric in others)):
         table.add_column(
             column, justify="left" if column == "model" else "right", no_wrap=column == first.label

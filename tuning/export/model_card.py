@@ -66,7 +66,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         "limits", "data_fingerprint", "n_rows", "search", "metric", "epochs", "n_parity_texts",
     )  # fmt: skip
     data_card, formats, search = manifest.data_card, manifest.forms, manifest.search
-    mean = search.corrected_mean
+    mean, metrics = search.corrected_mean, manifest.target.listed_metrics(manifest.metric)
     return {
         **{name: getattr(manifest, name) for name in names},
         "front_matter": _front_matter(manifest),
@@ -78,9 +78,9 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         ),
         "lengths": data_card.length_percentiles,
         "n_evaluations": len(manifest.test_looks),
-        "metrics": [metric.label for metric in manifest.target.metrics],
+        "metrics": [metric.label for metric in metrics],
         "scores": [
-            [name, *(interval_text(*entry.interval(m.name)) for m in manifest.target.metrics)]
+            [name, *(interval_text(*entry.interval(m.name)) for m in metrics)]
             for name, entry in named_entries(manifest).items()
         ],
         "corrected_mean": interval_text(mean.value, mean.low, mean.high) if mean else "",

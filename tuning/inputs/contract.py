@@ -104,22 +104,30 @@ class TokenizedTexts(IdTexts):
 
 @dataclass(frozen=True)
 class LabeledTexts:
-    """The texts and labels of a split; `labels` are (n,)."""
+    """The texts and labels of a split; `labels` are (n,). `weights` are the weights of the texts in
+    the loss, float32 (n,), or None if all are equal.
+    """
 
     texts: TokenizedTexts
     labels: Labels
+    weights: npt.NDArray[np.float32] | None = None
 
     def __add__(self, other: LabeledTexts) -> LabeledTexts:
-        return LabeledTexts(self.texts + other.texts, np.concatenate([self.labels, other.labels]))
+        weights = None
+        if self.weights is not None and other.weights is not None:
+            weights = np.concatenate([self.weights, other.weights])
+        labels = np.concatenate([self.labels, other.labels])
+        return LabeledTexts(self.texts + other.texts, labels, weights)
 
     def rows(self, rows: Rows) -> LabeledTexts:
-        return LabeledTexts(self.texts.rows(rows), self.labels[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return LabeledTexts(self.texts.rows(rows), self.labels[rows], weights)
 
     def in_memory(self) -> LabeledTexts:
         """Return the same texts and labels with plain arrays in the place of memory maps."""
         others = {key: _plain(stored) for key, stored in self.texts.others.items()}
         texts = replace(_plain(self.texts), others=others)
-        return LabeledTexts(texts, np.asarray(self.labels))
+        return replace(self, texts=texts, labels=np.asarray(self.labels))
 
 
 def _plain(stored: Any) -> Any:

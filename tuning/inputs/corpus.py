@@ -85,7 +85,9 @@ class Corpus:
             for key, stored in kind.stored(self, name).items()
         }
         texts = TokenizedTexts(ids, offsets, others=others)
-        return LabeledTexts(texts, np.load(self.folder / f"{name}.labels.npy"))
+        path = self.folder / f"{name}.weights.npy"
+        weights = np.load(path) if path.exists() else None
+        return LabeledTexts(texts, np.load(self.folder / f"{name}.labels.npy"), weights)
 
     @property
     def rows(self) -> Rows:
@@ -188,6 +190,8 @@ def _write_corpus(
         np.save(folder / f"{name}.offsets.npy", offsets_of([chunk.lengths for chunk in of_split]))
         labels = labels_in(frame).astype(splits.target.dtype)
         np.save(folder / f"{name}.labels.npy", labels)
+        if "weight" in frame:
+            np.save(folder / f"{name}.weights.npy", frame["weight"].to_numpy())
     words, numbers = number_words(chunks)
     for name, of_split in chunks.items():
         renumber(folder / f"{name}.ids.npy", of_split, numbers[name])

@@ -187,6 +187,7 @@ def fit_linear_model(
     rate: float = 1.0,
     n_classes: int = 2,
     weighting: str = RATIOS,
+    sample_weight: npt.NDArray[np.float32] | None = None,
 ) -> None:
     """Set the log-count ratios as `fit_ratios` does, and the weights of the n-grams to those of a
     logistic regression, or of a ridge regression for numbers, on the scale of `class_activation`:
@@ -206,6 +207,8 @@ def fit_linear_model(
         rate: the model's `rate`.
         n_classes: as for `fit_ratios`.
         weighting: as for `fit_ratios`.
+        sample_weight: the weight of each text in the regression, (n_texts,), of which the ratio to
+            the mean counts. The log-count ratios do not depend on weights.
     """
     if n_classes == 1:
         labels = (labels - labels.mean()) / (labels.std() or 1.0)
@@ -218,12 +221,14 @@ def fit_linear_model(
     ratios, weights = (model.get_layer(name).get_weights()[0] for name in (RATIOS, WEIGHTS))
     _, bias = model.get_layer(LOGITS).get_weights()
     unit_length = any(layer.name == UNIT_LENGTH for layer in model.layers)
-    labels = labels[is_kept]
+    labels, weight = labels[is_kept], sample_weight
+    if sample_weight is not None:
+        weight = sample_weight[is_kept] / sample_weight.mean()
     columns = [labels] if n_classes == 1 else [*_columns(labels, n_classes).T]
     for column, values in enumerate(columns):
         if len(np.unique(values)) > 1:
             terms = _terms(kept, ratios[:, column], unit_length=unit_length)
-            fitted = fit_quietly(regression(values, c), terms, values)
+            fitted = fit_quietly(regression(values, c), terms, values, weight)
             weights[:, column] = (np.ravel(fitted.coef_) - 1) / rate
             bias[column] = np.ravel(fitted.intercept_)[0]
         elif weighting != RATIOS or n_classes == 1:

@@ -334,8 +334,9 @@ def history(study: optuna.Study, summary: Summary) -> go.Figure:
 
 def _shares(summary: Summary) -> list[str]:
     """Return the metrics of the trials that are between 0 and 1."""
-    kinds = metric_of(summary.metric).targets
-    names = [m.objective for m in METRICS.values() if m.is_share and {*m.targets} & {*kinds}]
+    kinds, own = {*metric_of(summary.metric).targets}, summary.metric
+    shares = [m for m in METRICS.values() if m.is_share and kinds & {*m.targets}]
+    names = [m.objective for m in shares if m.objective == own or not kinds & {*m.unlisted}]
     first = summary.ranked[0].user_attrs if summary.ranked else dict.fromkeys(names)
     return [name for name in names if name in first]
 

@@ -285,8 +285,9 @@ def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int
 
 
 def _test(test: TestDocument, metric: str, target: Target) -> dict[str, Any]:
+    shown = target.listed_metrics(metric)
     scores = [
-        [name, *(interval_text(*entry.interval(shown.name)) for shown in target.metrics)]
+        [name, *(interval_text(*entry.interval(m.name)) for m in shown)]
         for name, entry in named_entries(test).items()
     ]
     mistakes = [
@@ -302,7 +303,7 @@ def _test(test: TestDocument, metric: str, target: Target) -> dict[str, Any]:
                 for name, values in test.comparisons.items()
             ),
         ],
-        "scores": table(["model", *(shown.label for shown in target.metrics)], scores),
+        "scores": table(["model", *(m.label for m in shown)], scores),
         "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
         f"{', '.join(evaluation.when for evaluation in test.test_looks)}.",
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),

@@ -262,7 +262,8 @@ def _command(config: StudyConfig, card: DataCard, *, n_trials: int) -> str:
     """`tune` has no flag for batch size and patience."""
     settings, n_texts = {**vars(config), **vars(config.data)}, card.n_rows["train"]
     train, costs = settings.pop("train"), settings.pop("costs")
-    settings |= {"epochs": train.epochs, "n_trials": n_trials}
+    settings |= {"epochs": train.epochs, "class_weight": train.class_weight or None}
+    settings["n_trials"] = n_trials
     if costs:
         settings["objectives"] = ",".join([settings.pop("metric"), *costs])
     if train.parts_per_epoch != parts_per_epoch(n_texts, min_texts=MIN_TEXTS):

@@ -22,6 +22,7 @@ from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.data_card import DataSource
 from tuning.inputs.kinds import KINDS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
+from tuning.metrics import metric_of
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import SMALLEST
@@ -108,6 +109,18 @@ def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, 
             f" fingerprint {fingerprint}, {config.data.data} now has {corpus.fingerprint}. Put the"
             " data back, or start another study."
         )
+
+
+def require_target(config: StudyConfig, corpus: Corpus) -> None:
+    """Check the settings that depend on what the data's labels are."""
+    target = corpus.target
+    if target.width != 2 and metric_of(config.metric).is_binary:
+        raise ArgumentError(
+            f"metric must be another one: {config.metric} needs two classes, and the data have"
+            f" {target.width}."
+        )
+    if config.train.class_weight:
+        target.class_weights(config.train.class_weight, target.examples(target.width))
 
 
 def release_memory() -> None:

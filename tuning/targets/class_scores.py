@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tuning.targets.target import Array, Labels
 
+CONSTRAINT = 0.9  # the precision, or the recall, of the metrics with a constraint
 N_CALIBRATION_BINS = 15  # as Guo et al. (ICML 2017)
 
 
@@ -70,6 +71,16 @@ class WeightedTexts:
             f1: Array = 2 * self.right / (of_class + predicted)
         return f1
 
+    @cached_property
+    def precision_and_recall(self) -> tuple[Array, Array]:
+        """Precision and recall of class 1 at each distinct probability as the threshold, from the
+        highest, (n_weightings, n_thresholds); NaN where no text has class 1, or is above.
+        """
+        parts = _by_value(self.labels == 1, self.probabilities[:, 1], self.weights)
+        right, wrong = (np.cumsum(part[:, ::-1], axis=1) for part in parts)
+        with np.errstate(invalid="ignore"):
+            return right / (right + wrong), right / right[:, -1:]
+
 
 def _accuracy(texts: WeightedTexts) -> Array:
     accuracy: Array = texts.right.sum(axis=1) / texts.total
@@ -86,13 +97,18 @@ def _balanced_accuracy(texts: WeightedTexts) -> Array:
 
 def _f1(texts: WeightedTexts) -> Array:
     """Return F1 of class 1 for two classes, which is 0 without texts and predictions of class 1;
-    else the mean over the classes that have texts or predictions, as scikit-learn's macro average.
+    else the macro average.
     """
-    if texts.n_classes == 2:
-        f1: Array = np.nan_to_num(texts.f1_by_class[:, 1])
-    else:
-        f1 = np.nanmean(texts.f1_by_class, axis=1)
+    if texts.n_classes > 2:
+        return _macro_f1(texts)
+    f1: Array = np.nan_to_num(texts.f1_by_class[:, 1])
     return f1
+
+
+def _macro_f1(texts: WeightedTexts) -> Array:
+    """Return the mean F1 of the classes that have texts or predictions, as scikit-learn does."""
+    mean: Array = np.nanmean(texts.f1_by_class, axis=1)
+    return mean
 
 
 def _auc(texts: WeightedTexts) -> Array:
@@ -113,21 +129,58 @@ def area_under_roc(truth: npt.NDArray[np.bool_], values: Array, weights: Array) 
     """Return the area under the ROC curve for each row of weights: the share of pairs of a positive
     and a negative text whose values have the right order. Ties count half (Mann and Whitney, 1947).
     """
-    order = np.argsort(values, kind="stable")
-    _, groups = np.unique(values[order], return_inverse=True)
-    starts = np.flatnonzero(np.diff(groups, prepend=-1))
-    positive = np.add.reduceat(weights[:, order] * truth[order], starts, axis=1)
-    negative = np.add.reduceat(weights[:, order] * ~truth[order], starts, axis=1)
+    positive, negative = _by_value(truth, values, weights)
     below = np.cumsum(negative, axis=1) - negative / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         area: Array = (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
     return area
 
 
+def _by_value(truth: npt.NDArray[np.bool_], values: Array, weights: Array) -> tuple[Array, Array]:
+    """Return the weights of the positive and of the negative texts of each distinct value, from the
+    lowest, (n_weightings, n_values).
+    """
+    order = np.argsort(values, kind="stable")
+    _, groups = np.unique(values[order], return_inverse=True)
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    ordered, truth = weights[:, order], truth[order]
+    positive = np.add.reduceat(ordered * truth, starts, axis=1)
+    return positive, np.add.reduceat(ordered * ~truth, starts, axis=1)
+
+
+def _best_where(constrained: Array, values: Array) -> Array:
+    """Return the largest value at the thresholds where the other metric is `CONSTRAINT` or more, 0
+    where none is, and NaN without texts of class 1.
+    """
+    best: Array = np.where(constrained >= CONSTRAINT, values, 0.0).max(axis=1)
+    return np.where(np.isnan(constrained + values).all(axis=1), np.nan, best)
+
+
+def _recall_at_precision(texts: WeightedTexts) -> Array:
+    precision, recall = texts.precision_and_recall
+    return _best_where(precision, recall)
+
+
+def _precision_at_recall(texts: WeightedTexts) -> Array:
+    precision, recall = texts.precision_and_recall
+    return _best_where(recall, precision)
+
+
 def _loss(texts: WeightedTexts) -> Array:
     """Return the mean cross-entropy."""
     losses = -np.log(texts.normalized[np.arange(len(texts.labels)), texts.labels])
     mean: Array = texts.weights @ losses / texts.total
+    return mean
+
+
+def _brier(texts: WeightedTexts) -> Array:
+    """Return the mean square error of the probability of class 1 for two classes; else the sum of
+    that of each class (Brier, Monthly Weather Review 1950).
+    """
+    truth = np.eye(texts.n_classes)[texts.labels]
+    errors = (texts.probabilities - truth) ** 2
+    of_text = errors[:, 1] if texts.n_classes == 2 else errors.sum(axis=1)
+    mean: Array = texts.weights @ of_text / texts.total
     return mean
 
 
@@ -160,7 +213,11 @@ FORMULAS: dict[str, Callable[[WeightedTexts], Array]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "f1": _f1,
+    "f1_macro": _macro_f1,
     "auc": _auc,
+    "recall_at_precision_0.9": _recall_at_precision,
+    "precision_at_recall_0.9": _precision_at_recall,
     "loss": _loss,
+    "brier": _brier,
     "expected_calibration_error": _calibration_error,
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tuning.errors import DataError
+from tuning.errors import ArgumentError, DataError
 from tuning.targets.class_scores import FORMULAS, WeightedTexts
 from tuning.targets.target import Array, LabelColumn, LabelEncoder, Labels, Target
 
@@ -84,6 +84,24 @@ class Classes(Target):
         counts: list[int] = np.bincount(labels, minlength=self.width).tolist()
         return counts
 
+    def class_weights(self, class_weight: str, labels: Labels) -> Array:
+        from tuning.config import BALANCED, class_weight_table
+
+        counts = np.array(self.counts(labels))
+        if class_weight == BALANCED:  # scikit-learn's formula
+            balanced: Array = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+            return balanced
+        table, names = class_weight_table(class_weight), list(self.names)
+        numbers = [str(number) for number in range(self.width)]  # as Keras names the classes
+        if not set(names) & set(numbers) and set(table) <= set(numbers):
+            names = numbers
+        if unknown := [name for name in table if name not in names]:
+            raise ArgumentError(
+                f"class_weight must name classes of the data ({', '.join(names)}); received"
+                f" {unknown[0]!r}."
+            )
+        return np.array([table.get(name, 1.0) for name in names])
+
     def doubts(self) -> str:
         folded = defaultdict(list)
         for name in self.names:
@@ -150,7 +168,8 @@ class Classes(Target):
     ) -> Mapping[str, Callable[[], Array]]:
         """Return the formula of each metric, and F1 of each class (`f1_0`, `f1_1`, …)."""
         texts = self._texts(labels, predictions, weights)
-        return {name: partial(formula, texts) for name, formula in FORMULAS.items()} | {
+        names = {metric.name for metric in self.metrics}
+        return {name: partial(f, texts) for name, f in FORMULAS.items() if name in names} | {
             f"f1_{number}": lambda number=number: texts.f1_by_class[:, number]
             for number in range(self.width)
         }

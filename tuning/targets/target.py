@@ -5,6 +5,7 @@
 | the label column is read and split | `read`, `dtype`, `strata`, `require_enough` |
 | the data card | `counts`, `doubts` |
 | a model is built | `width`, `examples`, `form_of`, `adapt` |
+| a model is trained | `class_weights` |
 | an epoch is evaluated | `predictions`, `score` |
 | linear models are trained for comparison | `linear_columns`, `of_linear` |
 | models are compared on the test split | `weighted_scores`, `is_right`, `constants` |
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.documents import OMIT_DEFAULT, structure, unstructure
+from tuning.errors import ArgumentError
 from tuning.metrics import DEFAULT_TARGET, Metric, metrics_of
 
 if TYPE_CHECKING:
@@ -109,7 +111,12 @@ class Target(ABC):
 
     @property
     def metrics(self) -> list[Metric]:
-        return metrics_of(self.kind)
+        return [m for m in metrics_of(self.kind) if self.width == 2 or not m.is_binary]
+
+    def listed_metrics(self, objective: str) -> list[Metric]:
+        """Return the metrics that reports and cards show, with a study's objective."""
+        kind = self.kind
+        return [m for m in self.metrics if kind not in m.unlisted or m.objective == objective]
 
     @property
     @abstractmethod
@@ -145,6 +152,17 @@ class Target(ABC):
     def counts(self, labels: Labels) -> list[int]:
         """Return the number of texts of each name."""
         return []
+
+    def class_weights(self, class_weight: str, labels: Labels) -> Array:
+        """Return the weight of each name in the loss, (n_names,), for a study's `class_weight`.
+
+        Raises:
+            ArgumentError: a name is not one of the target's, or the kind has no classes.
+        """
+        raise ArgumentError(
+            f"class_weight must be left out for kind {self.kind!r}, in which a text has no class;"
+            f" received {class_weight!r}."
+        )
 
     def doubts(self) -> str:
         """Return which names are probably no names, or the same name; "" if none is."""

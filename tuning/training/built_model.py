@@ -5,6 +5,7 @@ training is resumed.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import random
 import weakref
@@ -17,6 +18,7 @@ import keras
 import keras_tuner
 import numpy as np
 
+from tuning.config import BALANCED
 from tuning.errors import SpaceBug
 from tuning.inputs.contract import LabeledTexts
 from tuning.inputs.kinds import TEXTS
@@ -24,7 +26,8 @@ from tuning.inputs.texts import TextView
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import build, check_declared, has_own_fit
 from tuning.spaces.models import refuse_unknown_steps
-from tuning.targets.target import Labels
+from tuning.spaces.ranges import CLASS_WEIGHT
+from tuning.targets.target import Array, Labels
 from tuning.training import checkpoints, prediction
 from tuning.training.architecture import ensure_built
 from tuning.training.batching import View, in_order
@@ -38,10 +41,13 @@ _KNOWN: dict[int, weakref.ref[keras.Variable]] = {}
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """A split as a model takes it, with a target for each text in the encoding of the loss."""
+    """A split as a model takes it, with a target for each text in the encoding of the loss, and the
+    weight of each text in the loss, float32 (n,), or None if all are equal.
+    """
 
     view: View
     targets: Labels
+    weights: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,16 @@ class BuiltModel:
         return int(self.job.values.get("batch_size", self.job.train.batch_size))
 
     @property
+    def class_weight(self) -> str:
+        """The class weights of the study, or "balanced" if the configuration has this value. A
+        hypermodel's own `fit` reads its hyperparameters itself.
+        """
+        searched = self.job.values.get(CLASS_WEIGHT)
+        if searched == BALANCED and not has_own_fit(self.hypermodel):
+            return BALANCED
+        return self.job.train.class_weight
+
+    @property
     def n_epochs(self) -> float:
         """Maximum number of epochs: the job's, or `max_epochs` if it is smaller."""
         n_epochs = self.job.train.epochs if self.job.n_epochs is None else self.job.n_epochs
@@ -73,7 +89,7 @@ class BuiltModel:
         """
         return 1 if has_own_fit(self.hypermodel) else self.job.train.parts_per_epoch
 
-    def adapt(self, view: View, labels: Labels) -> bool:
+    def adapt(self, split: EncodedSplit, labels: Labels) -> bool:
         """Adapt the model to the training split, unless a checkpoint contains the adapted state.
         Return whether the hypermodel has fitted the model: changed a weight that is trained.
 
@@ -83,9 +99,9 @@ class BuiltModel:
         if self.job.resume:
             return False
         has_adapt = hasattr(self.hypermodel, "adapt")
-        is_fitted = has_adapt and self._adapt_by_hypermodel(view, labels)
+        is_fitted = has_adapt and self._adapt_by_hypermodel(split, labels)
         self.job.target.adapt(self.model, labels)
-        texts = view.inputs.get(TEXTS.name)
+        texts = split.view.inputs.get(TEXTS.name)
         if isinstance(texts, TextView):
             run_user_code(
                 lambda: adapt_to_texts(self.model, texts.raw),
@@ -93,20 +109,24 @@ class BuiltModel:
             )
         return is_fitted
 
-    def _adapt_by_hypermodel(self, view: View, labels: Labels) -> bool:
+    def _adapt_by_hypermodel(self, split: EncodedSplit, labels: Labels) -> bool:
         """Call the hypermodel's `adapt(hp, model, x, y)`, and return whether it has changed a
         weight that is trained.
 
         `x` is a `tf.data.Dataset` of batches of the model's input, in the order of `y`, the labels,
-        such as class numbers, int64 (n,).
+        such as class numbers, int64 (n,). An `adapt` that names `sample_weight` also gets the
+        weights of the texts.
         """
-        batches = in_order(view)
+        view = split.view
+        batches, adapt = in_order(view), self.hypermodel.adapt
+        takes_weights = "sample_weight" in inspect.signature(adapt).parameters
+        weights = {"sample_weight": split.weights} if takes_weights else {}
         before, trained = _configs(self.model), self.model.trainable_variables
         # TensorFlow does not copy these values: an assignment gives a variable another buffer.
         values = [variable.value.read_value() for variable in trained]
         x = prediction.dataset(lambda: iter(batches), view, None, n_batches=len(batches))
         returned = run_user_code(
-            lambda: self.hypermodel.adapt(self.hp, self.model, x, np.asarray(labels)),
+            lambda: adapt(self.hp, self.model, x, np.asarray(labels), **weights),
             doing="adapting the model to the training texts",
         )
         if returned is not None and returned is not self.model:
@@ -140,7 +160,12 @@ class BuiltModel:
 
     def encode(self, split: LabeledTexts) -> EncodedSplit:
         view = prediction.make_view(self.model, self.job.values, split.texts)
-        return EncodedSplit(view, self.form.encode_labels(split.labels))
+        weights = split.weights
+        if self.class_weight:
+            of_class = self.job.target.class_weights(self.class_weight, split.labels)
+            of_text = of_class[split.labels].astype(np.float32)
+            weights = of_text if weights is None else weights * of_text
+        return EncodedSplit(view, self.form.encode_labels(split.labels), weights)
 
 
 def _configs(model: keras.Model) -> dict[str, str]:

@@ -72,7 +72,7 @@ def fit(
         with _nan_explained(hypermodel, job, splits), _infeasible_errors():
             built = build_model(hypermodel, job)
             train_split = built.encode(train)
-            is_fitted = built.adapt(train_split.view, train.labels)
+            is_fitted = built.adapt(train_split, train.labels)
             built.measure_latency()
             timings.lap("build")
             # A model beyond a limit needs neither a view of the validation split nor a trace.
@@ -232,7 +232,7 @@ def _gives_nan_without_words(
     """Return whether an untrained model gives NaN for a text without words."""
     _prepare_process(job.seed)
     built = build_model(hypermodel, replace(job, resume=False))
-    built.adapt(built.encode(splits[0]).view, splits[0].labels)
+    built.adapt(built.encode(splits[0]), splits[0].labels)
     split = next(split for split in splits if (split.texts.lengths == 0).any())
     row = np.flatnonzero(split.texts.lengths == 0)[:1]
     return bool(np.isnan(built.model.predict_on_batch(built.encode(split).view.batch(row))).any())

@@ -45,6 +45,10 @@ LARGE_BYTES = 256 * 2**20
 # A retraining has no validation split; this part of its rows, one of so many, is given to an own
 # `fit` in its place.
 RETRAINING_PART = 10
+UNUSED_WEIGHTS = (
+    "fit() must use the weights of a study with class_weight or weight_column: pass its **kwargs to"
+    " model.fit, which has sample_weight then, or give it a parameter sample_weight."
+)
 # Number of rows of ones with which `try_fit` trains.
 N_TRIAL_ROWS = 32
 
@@ -105,11 +109,16 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     numbers = itertools.count(n_trained)
     n_batches = len(batches_of(n_trained))
     data = dataset(
-        lambda: iter(batches_of(next(numbers))), train.view, train.targets, n_batches=n_batches
+        lambda: iter(batches_of(next(numbers))),
+        train.view,
+        train.targets,
+        n_batches=n_batches,
+        weights=train.weights,
     )
     rows = np.arange(2)
-    batch = without_objects(train.view.batch(rows)), train.targets[rows]
-    trace_steps(model, data.element_spec, batch=batch)
+    batch = [without_objects(train.view.batch(rows)), train.targets[rows]]
+    batch += [] if train.weights is None else [train.weights[rows]]
+    trace_steps(model, data.element_spec, batch=tuple(batch))
     callback.timings.lap("first_step")
     model.fit(
         data,
@@ -121,7 +130,7 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     )
 
 
-def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, Any]) -> None:
+def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, ...]) -> None:
     """Create the variables of a compiled model's optimizer and metrics, and trace Keras' function
     of the training steps. Nothing is trained. So the first epoch takes as long as the others.
 
@@ -131,7 +140,7 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, Any]) -> Non
 
     Args:
         spec: the specification of a batch, as `tf.data.Dataset.element_spec` gives it.
-        batch: the inputs and the targets of a few rows.
+        batch: the inputs, the targets and any weights of a few rows.
     """
     # Metrics of a model that runs eagerly may need numbers, which symbolic tensors do not have.
     if model.run_eagerly:
@@ -170,18 +179,20 @@ def _hypermodel_fit(
     """
     _require_memory([split.view for split in (train, validation) if split])
     x, y = without_objects(train.view.array()), train.targets
+    weights = () if train.weights is None else (train.weights,)
     if validation:
         validation_data = without_objects(validation.view.array()), validation.targets
     else:
         rows = slice(-math.ceil(len(y) / RETRAINING_PART), None)
         validation_data = tf.nest.map_structure(lambda array: array[rows], x), y[rows]
-    with _quiet(built.model):
+    needs_weights = bool(weights) and _must_pass_weights(built.hypermodel)
+    with _quiet(built.model, needs_weights=needs_weights):
         run_user_code(
             lambda: call_fit(
                 built.hypermodel.fit,
                 built.hp,
                 built.model,
-                train=(x, y),
+                train=(x, y, *weights),
                 validation=validation_data,
                 epochs=math.ceil(built.n_epochs),
                 callback=callback,
@@ -196,26 +207,30 @@ def call_fit(
     hp: Any,
     model: keras.Model,
     *,
-    train: tuple[Any, Any],
+    train: tuple[Any, ...],
     validation: tuple[Any, Any],
     epochs: int,
     callback: keras.callbacks.Callback,
 ) -> None:
     """Call a hypermodel's own `fit` as a call of `keras_tuner.Tuner.search` with `validation_data`
-    and `epochs` does. `x` and `y` are given by position, or by name if `fit` needs that.
+    and `epochs` does. `x` and `y` are given by position, or by name if `fit` needs that. `train`
+    may have weights too, which are the argument `sample_weight`.
     """
+    x, y, *weights = train
     options = {"validation_data": validation, "epochs": epochs, "callbacks": [callback]}
-    by_position: tuple[tuple[Any, ...], dict[str, Any]] = (hp, model, *train), options
+    if weights:
+        options["sample_weight"] = weights[0]
+    by_position: tuple[tuple[Any, ...], dict[str, Any]] = (hp, model, x, y), options
     by_name: tuple[tuple[Any, ...], dict[str, Any]] = (
         (hp, model),
-        {"x": train[0], "y": train[1], **options},
+        {"x": x, "y": y, **options},
     )
     arguments, options = by_position if _takes_by_position(fit) else by_name
     try:
         inspect.signature(fit).bind(*arguments, **options)
     except TypeError as error:
         raise SpaceError(
-            f"fit() can't take x, y, validation_data, epochs and callbacks: {error}. Write"
+            f"fit() can't take x, y, {', '.join(by_position[1])}: {error}. Write"
             " def fit(self, hp, model, x, y, **kwargs)."
         ) from error
     try:
@@ -249,19 +264,38 @@ def _takes_by_position(fit: Callable[..., object]) -> bool:
     )
 
 
+def _must_pass_weights(hypermodel: keras_tuner.HyperModel) -> bool:
+    """Return whether a hypermodel's own `fit` must pass its weights to `model.fit`. A `fit` that
+    names `sample_weight` may use them in another way.
+    """
+    return "sample_weight" not in inspect.signature(hypermodel.fit).parameters
+
+
 @contextlib.contextmanager
-def _quiet(model: keras.Model) -> Iterator[None]:
+def _quiet(model: keras.Model, *, needs_weights: bool) -> Iterator[None]:
     """Make `model.fit` print nothing unless it is called with `verbose`. `fit` of the hypermodel
     gets no `verbose`, as from KerasTuner, because it may give the argument itself.
+
+    With `needs_weights`, it must be called with a `sample_weight`, and without a `class_weight`,
+    which Keras refuses beside it.
     """
-    fit = model.fit
+    fit, is_weighted = model.fit, False
     signature = inspect.signature(fit)
 
     @functools.wraps(fit)
     def quiet(*arguments: Any, **options: Any) -> Any:
+        nonlocal is_weighted
+        named = signature.bind_partial(*arguments, **options).arguments
         if "verbose" in signature.parameters:
-            given = signature.bind_partial(*arguments, **options).arguments
-            options |= {} if "verbose" in given else {"verbose": 0}
+            options |= {} if "verbose" in named else {"verbose": 0}
+        is_weighted = named.get("sample_weight") is not None
+        if needs_weights and named.get("class_weight") is not None:
+            raise SpaceError(
+                "fit() gives model.fit a class_weight of its own; leave class_weight and"
+                " weight_column out of the study."
+            )
+        if needs_weights and not is_weighted:
+            raise SpaceError(UNUSED_WEIGHTS)
         return fit(*arguments, **options)
 
     model.fit = quiet
@@ -269,6 +303,8 @@ def _quiet(model: keras.Model) -> Iterator[None]:
         yield
     finally:
         del model.fit
+    if needs_weights and not is_weighted:
+        raise SpaceError(UNUSED_WEIGHTS)
 
 
 def _require_memory(views: list[View]) -> None:
@@ -301,11 +337,13 @@ def try_fit(
     *,
     target: Target,
     sequence_length: int,
+    is_weighted: bool = False,
 ) -> None:
     """Run a hypermodel's own `fit` for one epoch on a few rows of ones. The hyperparameters that
     `fit` declares are added to `hp`.
 
-    `sequence_length`: number of tokens of a text for a space that declares none.
+    `sequence_length`: number of tokens of a text for a space that declares none. `is_weighted`:
+    whether the study has weights.
     """
     values = {"sequence_length": sequence_length, **hp.values}
     length = int(values["sequence_length"])
@@ -313,12 +351,13 @@ def try_fit(
     x = without_objects(example_input(model, values, n_rows=N_TRIAL_ROWS))
     form = form_of_loss(model, target, sequence_length=length)
     y = form.encode_labels(target.examples(N_TRIAL_ROWS))
-    probe = _Probe()
-    with placeholder_vocabularies(model), _quiet(model):
+    weights = (np.ones(N_TRIAL_ROWS, np.float32),) if is_weighted else ()
+    probe, needs_weights = _Probe(), is_weighted and _must_pass_weights(hypermodel)
+    with placeholder_vocabularies(model), _quiet(model, needs_weights=needs_weights):
         try:
             call_fit(
                 *(hypermodel.fit, hp, model),
-                train=(x, y),
+                train=(x, y, *weights),
                 validation=(x, y),
                 epochs=1,
                 callback=probe,

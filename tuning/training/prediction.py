@@ -95,8 +95,10 @@ def dataset(
     labels: Array | Labels | None,
     *,
     n_batches: int,
+    weights: Array | None = None,
 ) -> tf.data.Dataset:
-    """Return batches as a `tf.data.Dataset` of (inputs, labels), or of inputs if `labels` is None.
+    """Return batches as a `tf.data.Dataset` of (inputs, labels), of (inputs, labels, weights), or
+    of inputs if `labels` is None.
 
     The inputs of a view that trims have a variable width, and Keras therefore traces a step only
     once.
@@ -104,18 +106,18 @@ def dataset(
     Args:
         batches: returns the rows of each batch; is called at the start of every epoch.
         labels: the labels as the loss takes them, with one row for each text.
+        weights: the weight of each text in the loss, (n,).
     """
+    targets = [part for part in (labels, weights) if part is not None]
 
     def generate() -> Iterator[Any]:
         for rows in batches():
-            yield view.batch(rows) if labels is None else (view.batch(rows), labels[rows])
+            batch = view.batch(rows)
+            yield (batch, *(part[rows] for part in targets)) if targets else batch
 
     inputs = as_input({name: _spec(part) for name, part in view.inputs.items()})
-    signature = (
-        inputs
-        if labels is None
-        else (inputs, tf.TensorSpec((None, *labels.shape[1:]), labels.dtype))
-    )
+    specs = [tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in targets]
+    signature = (inputs, *specs) if targets else inputs
     data = tf.data.Dataset.from_generator(generate, output_signature=signature)
     data = data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
     # No setting is left to tune. On one core, an epoch waited up to 1 s for the thread that tunes.

@@ -29,10 +29,13 @@ from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 @dataclass(frozen=True)
 class Declare:
+    """A request to load a space. `is_weighted`: whether texts have weights in the loss."""
+
     path: str
     target: Target = field(metadata=prefixed(""))
     preset: str | None = None
     sizes: Sizes | None = None
+    is_weighted: bool = False
 
 
 @dataclass(frozen=True)

@@ -249,8 +249,9 @@ def declared_space(
     target: Target,
     preset: str | None = None,
     sizes: Sizes | None = None,
+    is_weighted: bool = False,
 ) -> SearchSpace:
-    answer = pool.call(Declare(str(path), target, preset, sizes))
+    answer = pool.call(Declare(str(path), target, preset, sizes, is_weighted))
     assert isinstance(answer, SpaceDeclared)  # The only other answer is an error.
     return answer.space
 

@@ -201,7 +201,7 @@ class _WorkerState:
             **message.target.facts,
             preset=message.preset,
             sizes=message.sizes,
-            try_fit=partial(try_fit, target=message.target),
+            try_fit=partial(try_fit, target=message.target, is_weighted=message.is_weighted),
         )
         return SpaceDeclared(space)
 

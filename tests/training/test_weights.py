@@ -1,0 +1,326 @@
+"""The weights of texts in the loss: of a column, of classes, and in a hypermodel's own `fit`."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from sklearn.utils.class_weight import compute_sample_weight
+
+from tests.numbered import TWO, numbered
+from tests.paths import ROOT
+from tests.training.test_fit import VALUES, Hyper, Make, make_texts, mean, stacked
+from tuning.config import TrainConfig
+from tuning.data.rows import Redraw, Rows
+from tuning.errors import SpaceBug, SpaceError
+from tuning.inputs.contract import LabeledTexts
+from tuning.spaces.loading import load_hypermodel
+from tuning.targets.target import Array
+from tuning.training.batching import training_batches
+from tuning.training.built_model import build_model
+from tuning.training.fit import fit
+from tuning.training.folds import fit_folds
+from tuning.training.loops import try_fit
+from tuning.training.result import Answer, FitResult, TrainingJob
+
+layers, losses = keras.layers, keras.losses
+N = 48
+WEIGHTS = np.random.default_rng(0).integers(0, 4, N).astype(np.float32)
+RARE = np.flatnonzero(np.arange(N) % 6 != 1)  # one text of class 1 in five
+
+
+def job_of(*, class_weight: str = "", n_classes: int = 2, **changes: Any) -> TrainingJob:
+    train = TrainConfig(epochs=2, batch_size=24, patience=9, class_weight=class_weight)
+    job = TrainingJob(values=VALUES, target=numbered(n_classes), train=train, seed=0)
+    return replace(job, **changes)
+
+
+def trained(
+    made: Make | keras_tuner.HyperModel,
+    train: LabeledTexts,
+    *,
+    n_classes: int = 2,
+    **changes: Any,
+) -> tuple[list[Array], FitResult]:
+    """Return the weights of a model after two epochs, and the result."""
+    hypermodel = made if isinstance(made, keras_tuner.HyperModel) else Hyper(made)
+    job = job_of(n_classes=n_classes, **changes)
+    validation = make_texts(12, n_classes=n_classes, seed=2)
+    model, result = fit(hypermodel, job, train=train, validation=validation)
+    return model.get_weights(), result
+
+
+def trained_by_keras(
+    make: Make, train: LabeledTexts, weights: Array | None, *, n_classes: int = 2
+) -> list[Array]:
+    """Return the weights of a model that Keras has trained on the same batches."""
+    hypermodel, job = Hyper(make), job_of(n_classes=n_classes)
+    keras.utils.set_random_seed(job.seed)
+    built = build_model(hypermodel, job)
+    split = built.encode(train)
+    for epoch in (1, 2):
+        for rows in training_batches(split.view, batch_size=24, seed=job.seed, epoch=epoch):
+            of_batch = None if weights is None else weights[rows]
+            built.model.train_on_batch(split.view.batch(rows), split.targets[rows], of_batch)
+    return built.model.get_weights()
+
+
+def assert_equal(ours: list[Array], theirs: list[Array], *, atol: float = 1e-6) -> None:
+    for our, their in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(our, their, atol=atol)
+
+
+def focal(hp: Any) -> keras.Model:
+    return mean(loss=losses.BinaryFocalCrossentropy(label_smoothing=0.1))
+
+
+def squared(labels: Any, outputs: Any) -> Any:
+    return keras.ops.mean((labels - outputs) ** 2, axis=-1)
+
+
+MODELS: dict[str, tuple[int, Make]] = {
+    "one column": (2, lambda hp: mean()),
+    "logit": (
+        2,
+        lambda hp: mean(last=layers.Dense(1), loss=losses.BinaryCrossentropy(from_logits=True)),
+    ),
+    "one-hot": (
+        3,
+        lambda hp: mean(last=layers.Dense(3, "softmax"), loss="categorical_crossentropy"),
+    ),
+    "class numbers": (
+        3,
+        lambda hp: mean(
+            last=layers.Dense(3), loss=losses.SparseCategoricalCrossentropy(from_logits=True)
+        ),
+    ),
+    "focal, label smoothing": (2, focal),
+    "a function": (2, lambda hp: mean(loss=squared)),
+    "graph": (2, lambda hp: mean(eager=False)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_train_as_the_sample_weight_of_keras(name: str) -> None:
+    n_classes, make = MODELS[name]
+    train = make_texts(N, n_classes=n_classes)
+    ours, _ = trained(make, replace(train, weights=WEIGHTS), n_classes=n_classes)
+    assert_equal(ours, trained_by_keras(make, train, WEIGHTS, n_classes=n_classes))
+    without, _ = trained(make, train, n_classes=n_classes)
+    assert np.abs(ours[0] - without[0]).max() > 1e-3
+
+
+def test_weights_of_a_masked_lstm_with_kernels_train_as_in_keras() -> None:
+    """The kernel sorts and packs the texts of a batch."""
+
+    def make(hp: Any) -> keras.Model:
+        return stacked(layers.LSTM(4), masked=True, eager=False)
+
+    train = make_texts(N)
+    ours, result = trained(make, replace(train, weights=WEIGHTS))
+    assert result.n_fused_layers == 1
+    assert_equal(ours, trained_by_keras(make, train, WEIGHTS), atol=1e-5)
+
+
+def test_balanced_classes_have_the_weights_of_scikit_learn() -> None:
+    train = make_texts(N).rows(RARE)
+    assert np.bincount(train.labels).tolist() == [24, 16]
+    weights = compute_sample_weight("balanced", train.labels).astype(np.float32)
+    ours, _ = trained(lambda hp: mean(), train, class_weight="balanced")
+    assert_equal(ours, trained_by_keras(lambda hp: mean(), train, weights))
+    # Weights of texts are multiplied with those of their classes.
+    of_texts = replace(train, weights=WEIGHTS[RARE])
+    ours, _ = trained(lambda hp: mean(), of_texts, class_weight="balanced")
+    assert_equal(ours, trained_by_keras(lambda hp: mean(), train, weights * WEIGHTS[RARE]))
+
+
+def test_class_weight_may_be_a_hyperparameter() -> None:
+    train = make_texts(N).rows(RARE)
+
+    def weights_of(**changes: Any) -> Array:
+        return trained(lambda hp: mean(), train, **changes)[0][0]
+
+    balanced, equal = weights_of(class_weight="balanced"), weights_of()
+    assert np.abs(balanced - equal).max() > 1e-3
+    for value, expected in (("balanced", balanced), ("none", equal), ("other", equal)):
+        values = {**VALUES, "class_weight": value}
+        np.testing.assert_array_equal(weights_of(values=values), expected)
+
+
+def test_weighted_metrics_of_a_model_are_weighted_and_its_metrics_are_not() -> None:
+    def make(hp: Any) -> keras.Model:
+        model = mean()
+        model.compile(
+            keras.optimizers.SGD(0.0),
+            "binary_crossentropy",
+            metrics=["accuracy"],
+            weighted_metrics=[keras.metrics.BinaryAccuracy(name="weighted")],
+            run_eagerly=True,
+        )
+        return model
+
+    train = make_texts(N)
+    weights = np.where(train.labels == 1, 3.0, 1.0).astype(np.float32)
+    _, result = trained(make, replace(train, weights=weights))
+    _, without = trained(make, train)
+    of_epoch, plain = result.history[0].metrics, without.history[0].metrics
+    assert of_epoch["accuracy"] == plain["accuracy"] == plain["weighted"]
+    assert of_epoch["weighted"] != plain["weighted"]
+    assert {n: v for n, v in of_epoch.items() if n.startswith("val_")} == {
+        n: v for n, v in plain.items() if n.startswith("val_")
+    }
+
+
+def test_validation_is_not_weighted() -> None:
+    train, validation = make_texts(N), make_texts(12, seed=2)
+    histories = []
+    for weights in (None, np.arange(12, dtype=np.float32)):
+        split = replace(validation, weights=weights)
+        histories.append(fit(Hyper(lambda hp: mean()), job_of(), train=train, validation=split)[1])
+    assert histories[0].metrics == histories[1].metrics
+
+
+def test_weights_follow_their_texts_into_folds_and_joined_splits() -> None:
+    """The weight of a text is the number of its tokens."""
+    train, validation = (
+        replace(split, weights=split.texts.lengths.astype(np.float32))
+        for split in (make_texts(N), make_texts(12, seed=2))
+    )
+    seen: list[tuple[Array, Array]] = []
+
+    class Watched(Hyper):
+        def adapt(self, hp: Any, model: Any, x: Any, y: Any, sample_weight: Any) -> None:
+            batches = [np.count_nonzero(batch, axis=1) for batch in x.as_numpy_iterator()]
+            seen.append((np.concatenate(batches), sample_weight))
+
+    hypermodel = Watched(lambda hp: mean())
+    values = {**VALUES, "sequence_length": 12}
+    texts = np.arange(N + 12)
+    rows = Rows(texts=texts, strata=np.concatenate([train.labels, validation.labels]))
+    job = job_of(values=values, redraw=Redraw(seed=0, n_folds=2))
+    fit_folds(
+        hypermodel,
+        job,
+        train=train,
+        validation=validation,
+        rows=rows,
+        on_epoch=lambda _: Answer.GO_ON,
+    )
+    fit(hypermodel, job_of(values=values), train=train + validation, validation=None)
+    assert [len(weights) for _, weights in seen] == [30, 30, N + 12]
+    for lengths, weights in seen:
+        np.testing.assert_array_equal(lengths, weights)
+    assert (train + make_texts(12)).weights is None
+
+
+# A hypermodel's own fit
+
+
+def own(fit: Callable[..., Any]) -> keras_tuner.HyperModel:
+    hypermodel = Hyper(lambda hp: mean())
+    hypermodel.fit = fit
+    return hypermodel
+
+
+def pass_on(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+    return model.fit(*args, batch_size=24, shuffle=False, **kwargs)
+
+
+def name_it(hp: Any, model: keras.Model, x: Any, y: Any, sample_weight: Any, **kwargs: Any) -> Any:
+    options = {"batch_size": 24, "shuffle": False, "sample_weight": sample_weight}
+    return model.fit(x, y, **options, **kwargs)
+
+
+def by_hand(hp: Any, model: keras.Model, x: Any, y: Any, **kwargs: Any) -> Any:
+    weights = np.where(y[:, 0] == 1, 3.0, 1.0)
+    return pass_on(hp, model, x, y, **{"sample_weight": weights, **kwargs})
+
+
+def of_classes(hp: Any, model: keras.Model, x: Any, y: Any, **kwargs: Any) -> Any:
+    return pass_on(hp, model, x, y, class_weight={0: 1.0, 1: 3.0}, **kwargs)
+
+
+def drops_it(hp: Any, model: keras.Model, x: Any, y: Any, callbacks: Any, **kwargs: Any) -> Any:
+    return model.fit(x, y, callbacks=callbacks, epochs=kwargs["epochs"])
+
+
+def own_loop(hp: Any, model: keras.Model, x: Any, y: Any, callbacks: Any, **kwargs: Any) -> None:
+    for epoch in range(kwargs["epochs"]):
+        model.train_on_batch(x, y)
+        callbacks[0].on_epoch_end(epoch)
+
+
+@pytest.mark.parametrize("fit", [pass_on, name_it])
+def test_own_fit_gets_the_weights_of_the_study(fit: Callable[..., Any]) -> None:
+    train = make_texts(N)
+    ours, _ = trained(own(fit), train, class_weight="1:3")
+    theirs, _ = trained(own(of_classes), train)
+    assert_equal(ours, theirs)
+    if fit is pass_on:
+        without, _ = trained(own(fit), train)
+        assert np.abs(ours[0] - without[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("fit", [of_classes, by_hand])
+def test_weights_of_an_own_fit_count(fit: Callable[..., Any]) -> None:
+    train = make_texts(N)
+    values = {**VALUES, "class_weight": "balanced"}  # The own fit reads it, or does not.
+    ours, _ = trained(own(fit), train.rows(RARE), values=values)
+    weights = np.where(train.labels == 1, 3.0, 1.0).astype(np.float32)
+    of_texts = replace(train, weights=weights).rows(RARE)
+    theirs, _ = trained(own(pass_on), of_texts)
+    assert_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("fit", "says"),
+    [
+        (of_classes, "fit\\(\\) gives model.fit a class_weight of its own"),
+        (drops_it, "fit\\(\\) must use the weights"),
+        (own_loop, "fit\\(\\) must use the weights"),
+        (lambda hp, model, x, y, callbacks, validation_data, epochs: None, "'sample_weight'"),
+    ],
+)
+def test_own_fit_that_can_not_use_the_weights_is_refused(
+    fit: Callable[..., Any], says: str
+) -> None:
+    with pytest.raises(SpaceError, match=says):
+        trained(own(fit), make_texts(N), class_weight="balanced")
+    hp = keras_tuner.HyperParameters()
+    for name, value in VALUES.items():
+        hp.Fixed(name, value)
+    hypermodel = own(fit)
+    with pytest.raises(SpaceError, match=says):
+        try_fit(
+            hypermodel, hp, hypermodel.build(hp), target=TWO, sequence_length=8, is_weighted=True
+        )
+
+
+def test_train_step_of_two_parts_names_the_third() -> None:
+    class Custom(keras.Sequential):
+        def train_step(self, data: Any) -> Any:
+            x, y = data
+            return super().train_step((x, y))
+
+    def make(hp: Any) -> keras.Model:
+        model = Custom(mean().layers)
+        model.compile("sgd", "binary_crossentropy", run_eagerly=True)
+        return model
+
+    trained(make, make_texts(N))
+    with pytest.raises((SpaceBug, ValueError), match="too many values to unpack"):
+        trained(make, make_texts(N), class_weight="balanced")
+
+
+STYLE = ROOT / "tests" / "keras_tuner_styles" / "own_fit_of_arrays.py"
+
+
+def test_file_with_an_own_class_weight_is_refused_with_that_of_a_study() -> None:
+    hypermodel = load_hypermodel(Path(STYLE))
+    values = {"vocab_size": 30, "sequence_length": 10, "dim": 4, "batch_size": 8}
+    with pytest.raises(SpaceError, match="a class_weight of its own"):
+        trained(hypermodel, make_texts(N), values=values, class_weight="1:2")
