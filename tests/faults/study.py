@@ -118,6 +118,7 @@ class Call:
             "--data": setting.data,
             "--n-trials": n_trials,
             "--epochs": 3,
+            "--folds": 1,  # a trial's value is that of its best epoch
         }
         options |= {"--workers": setting.n_workers, "--results": setting.results.path}
         options |= {"--trial-memory-mb": MEMORY_MB, "--silent-seconds": SILENT_SECONDS}
