@@ -52,15 +52,21 @@ def documents_of(kind: type, **values: Any) -> st.SearchStrategy[object]:
 
 KIND = st.just(DEFAULT_TARGET)
 NAMES = st.lists(st.text(max_size=3), min_size=2, max_size=3)
+OF_EXPORT = {
+    "class_names": st.lists(st.text(max_size=3), min_size=2, max_size=2),
+    "predicts": KIND,
+    "thresholds": st.sampled_from([(), (0.25,)]),
+    "files": st.just({}),
+}
 FINALISTS = st.lists(documents_of(Finalist), max_size=2)
 WRITTEN: dict[type, st.SearchStrategy[object]] = {
     StudyRecord: documents_of(StudyRecord, config=study_configs),
     DataCard: documents_of(DataCard, class_names=NAMES, predicts=KIND),
-    FullManifest: documents_of(FullManifest, class_names=NAMES, predicts=KIND, files=st.just({})),
+    FullManifest: documents_of(FullManifest, **OF_EXPORT),
     TestDocument: documents_of(TestDocument),
     SplitScores: documents_of(SplitScores),
     Confirmation: documents_of(Confirmation, finalists=FINALISTS, pruned=FINALISTS),
-    Manifest: documents_of(Manifest, class_names=NAMES, predicts=KIND, files=st.just({})),
+    Manifest: documents_of(Manifest, **OF_EXPORT),
     ParityRequest: documents_of(ParityRequest, target=st.builds(numbered, st.integers(2, 4))),
     **{
         kind: documents_of(kind)

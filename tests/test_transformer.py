@@ -16,6 +16,7 @@ from tests.snippets import snippets
 from tests.studies import tune_with
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import StudyError
+from tuning.export.ensemble import ExportChoice
 from tuning.export.export import export_best
 from tuning.inference.load import classify
 from tuning.outcomes import SearchEnd
@@ -104,7 +105,8 @@ def test_space_of_the_documents_forms_an_ensemble(
     ]
     size = ConfirmationSize(top=2, n_seeds=2, share=20.0, resplit=False)
     confirm(StudyHandle(results, folder, url), size=size)
-    manifest = export_best(StudyHandle(results, folder, url), ensemble="8", warn=print)
+    choice = ExportChoice(ensemble="8")
+    manifest = export_best(StudyHandle(results, folder, url), choice, warn=print)
     assert list(manifest.forms) == ["model.onnx"]
     (prediction,) = classify(folder.best_dir, ["great lovely phone"])
     assert prediction.label in ("negative", "positive")

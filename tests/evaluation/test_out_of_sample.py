@@ -1,5 +1,7 @@
 """The out-of-sample predictions of a configuration, from the files of its repeats."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,8 @@ def written(setting: Setting, *repeats: Array, is_resplit: bool = False) -> OutO
         path.parent.mkdir(exist_ok=True)
         write_probabilities(path, probabilities)
     corpus, _ = study_of(setting)
-    return out_of_sample(setting.folder, corpus, trial=0, seeds=[1, 2, 3], is_resplit=is_resplit)
+    confirmation = SimpleNamespace(seeds=[1, 2, 3], is_resplit=is_resplit)
+    return out_of_sample(setting.folder, corpus, confirmation, trial=0)
 
 
 def labels_of(corpus: Corpus) -> Array:
@@ -41,7 +44,9 @@ def test_repeats_on_the_studys_split_predict_its_validation_rows(copied: Setting
     assert (found.labels == corpus.split("validation").labels).all()
     assert (found.labels == labels_of(corpus)[found.places]).all()
     assert found.predictions == pytest.approx((first + second) / 2)
-    assert [repeat.seed for repeat in found.repeats] == [1, 2]
+    assert (found.pooled.predictions == np.concatenate([first, second])).all()
+    assert (found.pooled.labels == np.tile(found.labels, 2)).all()
+    assert (found.pooled.codes == np.tile(corpus.rows.texts[found.places], 2)).all()
 
 
 @pytest.mark.parametrize("is_resplit", [False, True])

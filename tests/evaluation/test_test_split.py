@@ -7,6 +7,7 @@ import numpy as np
 import optuna
 import pytest
 
+from tuning.config import StudyConfig
 from tuning.errors import ExportError
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
 from tuning.evaluation.statistics import Interval
@@ -46,8 +47,7 @@ def evaluate_with(study: optuna.Study, reference: object) -> None:
         classifiers,
         trials={BEST: 3},
         test_texts=TEXTS,
-        metric="val_f1",
-        seed=0,
+        config=StudyConfig(study="s", metric="val_f1"),
     )
 
 

@@ -41,6 +41,7 @@ from tuning.evaluation.test_split import SINGLE
 from tuning.export.ensemble import (
     N_AUTO_STEPS,
     Ensemble,
+    ExportChoice,
     Member,
     Repeat,
     WeightedModel,
@@ -425,8 +426,7 @@ def confirmed(copied: Setting) -> tuple[Setting, Confirmation]:
 def export(setting: Setting, ensemble: str, *, number: int | None = None, **options: Any) -> Any:
     return export_best(
         StudyHandle.of(setting.results, "s"),
-        number=number,
-        ensemble=ensemble,
+        ExportChoice(number=number, ensemble=ensemble),
         **options,
     )
 

@@ -224,8 +224,7 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
         {BEST: classify, "mean": references["mean"].classify},
         trials={BEST: 0},
         test_texts=texts,
-        metric="val_mae",
-        seed=0,
+        config=StudyConfig(study="s", data=DataConfig(kind="number")),
     )
     best, mean = (evaluation.entries[name].test["mae"] for name in (BEST, "mean"))
     assert best is not None and mean is not None and best < mean / 2

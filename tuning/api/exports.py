@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.display.console import warn
+from rich.markup import escape
+
+from tuning.display.console import console, warn
 from tuning.display.logs import import_optuna, logging_to
 from tuning.display.progress import steps
 from tuning.display.tables import print_formats, print_test_scores
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from tuning.inference.load import Probabilities
     from tuning.study.handle import StudyHandle
     from tuning.targets.target import Array
+    from tuning.targets.thresholds import Criterion
 
 
 class Export:
@@ -202,6 +205,7 @@ def export_best(
     number: int | None,
     ensemble: str | None,
     slice_column: str | None,
+    criterion: Criterion | None = None,
     moved: Mapping[str, Any] | None = None,
 ) -> FullManifest:
     """Write the export of a study to its folder `best/`, and print its scores on the test split."""
@@ -214,16 +218,21 @@ def export_best(
         with logging_to(study.folder), steps() as progress, stderr_to(study.folder.log_path):
             # TensorFlow prints lines when it is imported, so it is imported here.
             from tuning.export import export
-            from tuning.export.ensemble import check_choice
+            from tuning.export.ensemble import ExportChoice
+            from tuning.export.threshold import require_yes_no
+            from tuning.inputs.corpus import Corpus
+            from tuning.report.threshold import threshold_advice
 
-            check_choice(number=number, ensemble=ensemble)  # Before anything is trained.
+            choice = ExportChoice(number=number, ensemble=ensemble, criterion=criterion)
+            corpus = Corpus(study.results.cache_dir(study.record.data_fingerprint))
+            if criterion and corpus.is_written:
+                require_yes_no(corpus.target)  # Before anything is trained.
             if ensemble is not None and not moved:
                 _train_others(study, progress=progress)
                 study = replace(study)  # The confirmation has changed.
             manifest = export.export_best(
                 study,
-                number=number,
-                ensemble=ensemble,
+                choice,
                 moved=moved,
                 slice_column=slice_column,
                 progress=progress,
@@ -234,6 +243,8 @@ def export_best(
             warn(message)
     print_test_scores(manifest)
     print_formats(manifest, study.folder)
+    if choice == ExportChoice() and (advice := threshold_advice(study)):
+        console.print(escape(advice))
     return manifest
 
 

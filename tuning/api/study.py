@@ -254,6 +254,8 @@ class Study:
         *,
         trial: int | None = None,
         ensemble: str | int | None = None,
+        threshold: str | float | None = None,
+        cost: str | None = None,
         slice_column: str | None = None,
         data: str | Path | None = None,
         data_dir: str | Path | None = None,
@@ -269,6 +271,12 @@ class Study:
             ensemble: export the mean of several models instead of a single model; they are chosen
                 among the repeats of the confirmation: auto, or how many times a repeat is chosen, 2
                 to 20 (default: a single model).
+            threshold: the probability of the second of two classes from which a text is decided for
+                it, or what it is chosen for on texts on which the models were not trained: f1,
+                balanced_accuracy, cost, precision>=0.9 or recall>=0.9 (default 0.5, or cost if cost
+                is given).
+            cost: costs of a false negative and of a false positive, such as fn:5,fp:1 (default:
+                none; required with threshold cost).
             slice_column: name of a column of the data by whose values the report splits the
                 accuracy (default: by class and length alone).
             data: path or pattern of the study's files, if they have moved (default: the path that
@@ -284,6 +292,7 @@ class Study:
         """
         from tuning.api import tracking
         from tuning.api.exports import Export, copy_export, export_best, require_free
+        from tuning.targets.thresholds import parse_criterion
 
         tracking.require_trackers(log_to)
         target = None if path is None else Path(path).expanduser()
@@ -295,6 +304,7 @@ class Study:
             self._read(),
             number=trial,
             ensemble=None if ensemble is None else str(ensemble),
+            criterion=parse_criterion(None if threshold is None else str(threshold), cost),
             slice_column=slice_column,
             moved=given(
                 data=data and str(data), data_dir=data_dir and str(Path(data_dir).expanduser())

@@ -134,7 +134,12 @@ def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
 def print_test_scores(manifest: FullManifest) -> None:
     from tuning.evaluation.scores import ModelScores
     from tuning.evaluation.statistics import interval_text
-    from tuning.evaluation.test_split import ensemble_sentences, exported_name, named_entries
+    from tuning.evaluation.test_split import (
+        ensemble_sentences,
+        exported_name,
+        named_entries,
+        threshold_sentences,
+    )
     from tuning.report.sentences import comparison
 
     table = Table(
@@ -155,7 +160,7 @@ def print_test_scores(manifest: FullManifest) -> None:
         table.add_row(escape(name), epochs, interval, *cells)
     console.print(table)
     exported = exported_name(manifest)
-    for sentence in ensemble_sentences(manifest):
+    for sentence in [*ensemble_sentences(manifest), *threshold_sentences(manifest)]:
         console.print(escape(sentence))
     for name, change in manifest.comparisons.items():
         console.print(escape(comparison(name, change, exported=exported, metric=manifest.metric)))

@@ -1,5 +1,5 @@
 """The out-of-sample predictions of a configuration: those that the repeats of a confirmation have
-kept, each for rows that it was not trained on.
+kept, each for rows on which it was not trained.
 
 | repeats | rows that each predicts |
 |---|---|
@@ -10,8 +10,9 @@ kept, each for rows that it was not trained on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -24,10 +25,19 @@ from tuning.results import StudyDir
 from tuning.targets.target import Array, Labels
 
 
+class Repeated(Protocol):
+    """A confirmation."""
+
+    @property
+    def seeds(self) -> list[int]: ...
+    @property
+    def is_resplit(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class RepeatPredictions:
-    """The predictions of a repeat, float32 (n, width), for rows of the training and then the
-    validation split, whose places are int64 (n,).
+    """The predictions of a repeat, float32 (n, width), for the rows with these places, int64 (n,),
+    among the rows of the training and then the validation split.
     """
 
     seed: int
@@ -36,32 +46,41 @@ class RepeatPredictions:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows with labels, (n,), predictions, (n, width), and the number of their text, int64 (n,)."""
+
+    labels: Labels
+    predictions: Array
+    codes: Numbers
+
+
+@dataclass(frozen=True)
 class OutOfSample:
     """The rows that a repeat of a configuration predicted.
 
     Attributes:
-        places: their places among the rows of the training and then the validation split, int64
-            (n,).
+        places: their places among the rows of the training and then the validation split.
         labels: (n,).
         predictions: the mean over the repeats that predicted the row, float64 (n, width).
-        repeats: the predictions of each repeat.
+        pooled: the rows of each repeat, one repeat after the other: predictions of single models,
+            whose mean is less sure than they are.
     """
 
     places: Numbers
     labels: Labels
     predictions: Array
-    repeats: list[RepeatPredictions]
+    pooled: Rows
 
 
 def kept_predictions(
-    folder: StudyDir, corpus: Corpus, *, trial: int, seeds: Sequence[int], is_resplit: bool
+    folder: StudyDir, corpus: Corpus, confirmation: Repeated, *, trial: int
 ) -> Iterator[RepeatPredictions]:
-    """Yield the predictions of the repeats of a trial's configuration on these seeds. Files that
-    are missing, damaged, or of other rows are left out.
+    """Yield the predictions of the repeats of a trial's configuration. Files that are missing,
+    damaged, or of other rows are left out.
     """
     n_train, n_validation = (len(corpus.split(name).labels) for name in SPLITS[:2])
-    n_rows = n_train + n_validation
-    for seed in seeds:
+    n_rows, is_resplit = n_train + n_validation, confirmation.is_resplit
+    for seed in confirmation.seeds:
         kept = read_probabilities(folder.repeat_path(trial, seed, is_resplit=is_resplit))
         if kept is None:
             continue
@@ -77,12 +96,12 @@ def kept_predictions(
 
 
 def out_of_sample(
-    folder: StudyDir, corpus: Corpus, *, trial: int, seeds: Sequence[int], is_resplit: bool
+    folder: StudyDir, corpus: Corpus, confirmation: Repeated, *, trial: int
 ) -> OutOfSample | None:
     """Return the rows that the repeats of a trial's configuration predicted; None if no repeat has
     kept predictions.
     """
-    repeats = [*kept_predictions(folder, corpus, trial=trial, seeds=seeds, is_resplit=is_resplit)]
+    repeats = [*kept_predictions(folder, corpus, confirmation, trial=trial)]
     if not repeats:
         return None
     labels = np.concatenate([corpus.split(name).labels for name in SPLITS[:2]])
@@ -90,6 +109,11 @@ def out_of_sample(
     for repeat in repeats:
         total[repeat.places] += repeat.predictions
         n_repeats[repeat.places] += 1
-    places = np.flatnonzero(n_repeats)
-    mean = total[places] / n_repeats[places, None]
-    return OutOfSample(places, labels[places], mean, repeats)
+    places, pooled = np.flatnonzero(n_repeats), np.concatenate([r.places for r in repeats])
+    every = np.concatenate([repeat.predictions for repeat in repeats], dtype=np.float64)
+    return OutOfSample(
+        places,
+        labels[places],
+        total[places] / n_repeats[places, None],
+        Rows(labels[pooled], every, corpus.rows.texts[pooled]),
+    )

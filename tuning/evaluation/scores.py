@@ -153,9 +153,39 @@ class EnsembleFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ThresholdChange:
+    """The value of a measure with a threshold and with 0.5, and the paired difference."""
+
+    value: float
+    default: float
+    difference: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenThreshold:
+    """A threshold of an export. A number that the user gave has no values but those of the test.
+
+    Attributes:
+        criterion: what it was chosen for, as the user typed it.
+        n_texts: the number of texts on which it was chosen.
+        in_sample: the value of each measure on these texts.
+        cross_fitted: the changes on these texts, each decided with a threshold of other texts.
+        test: the changes on the test split.
+    """
+
+    threshold: float
+    criterion: str
+    n_texts: int = 0
+    in_sample: dict[str, float] = field(default_factory=dict)
+    cross_fitted: dict[str, ThresholdChange] = field(default_factory=dict)
+    test: dict[str, ThresholdChange] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitScores:
     """The scores of a study's models and of the references on the test split, and every evaluation
     on that split so far. `ensemble` describes the exported model if it is an ensemble.
+    `chosen_thresholds` are its thresholds by name, if it does not decide at 0.5 as all others do.
     """
 
     scores: dict[str, ModelScores]
@@ -163,6 +193,9 @@ class SplitScores:
     comparisons: dict[str, Comparison]
     test_looks: list[PastEvaluation]
     ensemble: EnsembleFacts | None = field(default=None, metadata=OMIT_DEFAULT)
+    chosen_thresholds: dict[str, ChosenThreshold] = field(
+        default_factory=dict, metadata=OMIT_DEFAULT
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,9 @@ from scipy import optimize, special, stats
 from tuning.targets.target import Array, Labels, Target
 
 T = TypeVar("T")
+Right = npt.NDArray[np.bool_]
+Predicted = tuple[Target, Array]
+"""Predictions, (n, width), and their target, with whose thresholds they are decided."""
 LEVEL = 0.95
 N_RESAMPLES = 1000
 MAX_WEIGHTS = 4_000_000  # maximum number of weights in memory at a time: 32 MB
@@ -220,10 +223,8 @@ def score_intervals(
         return np.stack([*by_name(weights).values()])
 
     values = by_name(np.ones((1, n)))
-    resampled = _resampled(scores, n, codes, seed=seed, n_resamples=n_resamples)
-    bounds = {
-        name: bootstrap_bounds(of_score) for name, of_score in zip(values, resampled, strict=True)
-    }
+    drawn = resampled(scores, n, codes, seed=seed, n_resamples=n_resamples)
+    bounds = {name: bootstrap_bounds(each) for name, each in zip(values, drawn, strict=True)}
     without = [metric.name for metric in target.metrics if not metric.has_interval]
     bounds |= dict.fromkeys(without, (math.nan, math.nan))
     return {name: Interval(float(value[0]), *bounds[name]) for name, value in values.items()}
@@ -231,10 +232,9 @@ def score_intervals(
 
 def score_difference(
     name: str,
-    target: Target,
     labels: Labels,
-    first: Array,
-    second: Array,
+    first: Predicted,
+    second: Predicted,
     *,
     seed: int,
     codes: Labels | None = None,
@@ -245,31 +245,30 @@ def score_difference(
     """
 
     def change(weights: Array) -> Array:
-        ours, theirs = (target.weighted_scores(labels, p, weights)[name] for p in (first, second))
+        ours, theirs = (
+            target.weighted_scores(labels, predictions, weights)[name]
+            for target, predictions in (first, second)
+        )
         return ours - theirs
 
-    resampled = _resampled(change, len(labels), codes, seed=seed, n_resamples=N_RESAMPLES)
-    return Interval(float(change(np.ones((1, len(labels))))[0]), *bootstrap_bounds(resampled))
+    drawn = resampled(change, len(labels), codes, seed=seed)
+    return Interval(float(change(np.ones((1, len(labels))))[0]), *bootstrap_bounds(drawn))
 
 
 def accuracy_difference(
-    target: Target,
-    labels: Labels,
-    first: Array,
-    second: Array,
-    *,
-    seed: int,
-    codes: Labels | None = None,
+    is_right: Right, others_right: Right, *, seed: int, codes: Labels | None = None
 ) -> Interval:
-    """Return the accuracy of the first classifier minus that of the second on the same texts, with
-    the interval of the paired percentile bootstrap. `second` may be (n_models, n, width), of
-    several classifiers whose mean accuracy is subtracted; the other arguments are those of
-    `score_intervals`.
+    """Return the accuracy of a classifier minus that of another on the same texts, with the
+    interval of the paired percentile bootstrap.
+
+    Args:
+        is_right: whether each decision is right (`Target.is_right`), (n,).
+        others_right: the same of the other classifier; or (n_models, n), of several classifiers
+            whose mean accuracy is subtracted.
+        seed, codes: as for `score_intervals`.
     """
-    seconds = second.reshape(-1, *first.shape)
-    is_right, others_right = (target.is_right(labels, p) for p in (first, seconds))
-    change = is_right - others_right.mean(axis=0)
-    codes = np.arange(len(labels)) if codes is None else codes
+    change = is_right - others_right.reshape(-1, len(is_right)).mean(axis=0)
+    codes = np.arange(len(is_right)) if codes is None else codes
     sums, sizes = np.bincount(codes, weights=change), np.bincount(codes)
 
     def mean(drawn: npt.NDArray[np.int64], axis: int) -> Array:
@@ -280,13 +279,13 @@ def accuracy_difference(
     return Interval(float(change.mean()), *bootstrap_bounds(resampled))
 
 
-def _resampled(
+def resampled(
     scores: Callable[[Array], Array],
     n: int,
     codes: Labels | None,
     *,
     seed: int,
-    n_resamples: int,
+    n_resamples: int = N_RESAMPLES,
 ) -> Array:
     """Return the bootstrap distribution of the scores of n texts, (…, n_resamples). `scores` gets
     the weights of the texts in several resamples, (n_weightings, n).
@@ -353,14 +352,12 @@ class McNemar:
     p_value: float
 
 
-def mcnemar(
-    target: Target, labels: Labels, first: Array, second: Array, *, codes: Labels | None = None
-) -> McNemar:
-    """Return McNemar's exact test (1947) of two classifiers on the same texts. With `codes`, as for
-    `score_intervals`, the first copy of each text counts.
+def mcnemar(is_right: Right, other_right: Right, *, codes: Labels | None = None) -> McNemar:
+    """Return McNemar's exact test (1947) of two classifiers on the same texts. The arguments are
+    those of `accuracy_difference`; with `codes`, the first copy of each text counts.
     """
     rows = slice(None) if codes is None else np.unique(codes, return_index=True)[1]
-    is_right, other_right = (target.is_right(labels, p)[rows] for p in (first, second))
+    is_right, other_right = is_right[rows], other_right[rows]
     only_first = int((is_right & ~other_right).sum())
     only_second = int((other_right & ~is_right).sum())
     n = only_first + only_second

@@ -15,6 +15,7 @@ import numpy as np
 import optuna
 import pandas as pd
 
+from tuning.config import StudyConfig
 from tuning.data.splits import distinct_codes
 from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, StudyError
@@ -28,8 +29,10 @@ from tuning.evaluation.scores import (
     ScoreInterval,
     Scores,
     SplitScores,
+    ThresholdChange,
 )
 from tuning.evaluation.statistics import (
+    Predicted,
     Verdict,
     accuracy_difference,
     mcnemar,
@@ -38,7 +41,7 @@ from tuning.evaluation.statistics import (
 )
 from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus
-from tuning.metrics import metric_of
+from tuning.metrics import METRICS, metric_of
 from tuning.targets.target import Array, Labels, Target
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
@@ -133,6 +136,38 @@ def ensemble_sentences(document: SplitScores) -> list[str]:
     ]
 
 
+def threshold_sentences(document: SplitScores) -> list[str]:
+    """Return sentences about the thresholds of an export; empty if it decides at 0.5."""
+    sentences = []
+    for name, each in document.chosen_thresholds.items():
+        decision = f"A text is {name} from a probability of {each.threshold:.4g}"
+        if not each.n_texts:
+            sentences.append(f"{decision}.")
+        else:
+            own = " and ".join(f"{measure_name(m)} is {v:.4f}" for m, v in each.in_sample.items())
+            sentences += [
+                f"{decision}, chosen for {each.criterion} on {each.n_texts:,} texts on which the"
+                " models were not trained.",
+                f"There {own}; cross-fitted, without the optimism of the choice,"
+                f" {changes_text(each.cross_fitted)}.",
+            ]
+        sentences.append(f"On the test split, {changes_text(each.test)}.")
+    return sentences
+
+
+def changes_text(changes: Mapping[str, ThresholdChange]) -> str:
+    """Return a clause: "F1 is 0.6500 instead of 0.5100 at 0.5 (+0.1400 [+0.0300, +0.2500])"."""
+    return " and ".join(
+        f"{measure_name(name)} is {change.value:.4f} instead of {change.default:.4f} at 0.5"
+        f" ({change.difference.signed})"
+        for name, change in changes.items()
+    )
+
+
+def measure_name(name: str) -> str:
+    return METRICS[name].label if name in METRICS else name
+
+
 def ensemble_name(ensemble: EnsembleFacts) -> str:
     return f"ensemble of {len(ensemble.members)} models"
 
@@ -144,8 +179,8 @@ def evaluate_on_test_split(
     *,
     trials: Mapping[str, int],
     test_texts: Sequence[str],
-    metric: str,
-    seed: int,
+    config: StudyConfig,
+    best_target: Target | None = None,
 ) -> TestEvaluation:
     """Evaluate several models on the test split.
 
@@ -158,9 +193,11 @@ def evaluate_on_test_split(
             function.
         trials: the numbers of the models that are trials, by name.
         test_texts: the split's texts, for `mistakes`.
-        metric: the study's metric, in which the models are also compared.
+        config: the study's settings; the models are also compared in its metric.
+        best_target: the target of the model `BEST`, if that has thresholds.
     """
     test, target = corpus.split("test"), corpus.target
+    best_target = best_target or target
     by_classifier = {id(classify): classify(test.texts) for classify in classifiers.values()}
     predictions = {name: by_classifier[id(classify)] for name, classify in classifiers.items()}
     for name, probabilities in predictions.items():
@@ -170,48 +207,51 @@ def evaluate_on_test_split(
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
     codes = distinct_codes(pd.Series(test_texts, dtype=object))
     entries = {
-        name: describe(target, test.labels, probabilities, codes=codes, seed=seed)
+        name: describe(
+            best_target if name == BEST else target,
+            test.labels,
+            probabilities,
+            codes=codes,
+            seed=config.seed,
+        )
         for name, probabilities in predictions.items()
     }
     best = predictions[BEST]
     comparisons = {
         name: compare(
-            target, test.labels, best, probabilities, metric=metric, codes=codes, seed=seed
+            test.labels,
+            (best_target, best),
+            (target, probabilities),
+            metric=config.metric,
+            codes=codes,
+            seed=config.seed,
         )
         for name, probabilities in predictions.items()
         if classifiers[name] is not classifiers[BEST]
     }
-    mistakes = mistakes_of(target, test.labels, best, test_texts)
-    seen = Predictions(test.labels, test.texts.lengths, best, when=when, target=target)
+    mistakes = mistakes_of(best_target, test.labels, best, test_texts)
+    seen = Predictions(test.labels, test.texts.lengths, best, when=when, target=best_target)
     return TestEvaluation(entries, comparisons, mistakes, seen)
 
 
 def compare(
-    target: Target,
-    labels: Labels,
-    best: Array,
-    other: Array,
-    *,
-    metric: str,
-    codes: Labels,
-    seed: int,
+    labels: Labels, best: Predicted, other: Predicted, *, metric: str, codes: Labels, seed: int
 ) -> Comparison:
-    """Return the comparison of two models by their probabilities (n, width)."""
+    """Return the comparison of two models by their predictions."""
     change = None
     if metric != ACCURACY:
         name = metric_of(metric).name
-        change = score_difference(name, target, labels, best, other, codes=codes, seed=seed)
+        change = score_difference(name, labels, best, other, codes=codes, seed=seed)
     # AUC is not defined if a class is missing in every resample; JSON has no NaN.
     is_defined = change is not None and not math.isnan(change.value + change.low)
     of_metric = Comparison(metric_difference=change if is_defined else None)
-    if not target.has_decisions:
+    if not best[0].has_decisions:
         return of_metric
+    is_right, other_right = (target.is_right(labels, each) for target, each in (best, other))
     return replace(
         of_metric,
-        accuracy_difference=accuracy_difference(
-            target, labels, best, other, codes=codes, seed=seed
-        ),
-        **vars(mcnemar(target, labels, best, other, codes=codes)),
+        accuracy_difference=accuracy_difference(is_right, other_right, codes=codes, seed=seed),
+        **vars(mcnemar(is_right, other_right, codes=codes)),
     )
 
 

@@ -31,6 +31,7 @@ from tuning.confirmation.plan import trained_of
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.splits import SplitReviews, distinct_codes
 from tuning.errors import ArgumentError, StudyError
+from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
 from tuning.evaluation.statistics import Interval, accuracy_difference
@@ -47,6 +48,7 @@ from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.results import StudyDir
 from tuning.spaces.ranges import Value, Values
 from tuning.targets.target import Array, Labels, Target, likelihoods
+from tuning.targets.thresholds import Criterion, parts_of
 from tuning.training import prediction
 
 AUTO = "auto"
@@ -54,8 +56,6 @@ MIN_STEPS, MAX_STEPS = 2, 20
 # Maximum number of steps of an ensemble whose size is not given. Caruana et al. found most of the
 # gain in the first steps; each further member makes the model larger and slower.
 N_AUTO_STEPS = 10
-
-Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,12 @@ class Member:
 class Ensemble:
     """The members, in descending order of their weights, and the cross-fitted difference: accuracy
     of the ensemble minus mean accuracy of the confirmed best's repeats, on the validation split.
+    `held_out` are the rows on which it was measured.
     """
 
     members: tuple[Member, ...]
     difference: Interval
+    held_out: Rows | None = field(default=None, repr=False, compare=False)
 
 
 def choose_ensemble(
@@ -126,8 +128,9 @@ def choose_ensemble(
         Member(repeats[index].trial, repeats[index].seed, count / len(chosen))
         for index, count in Counter(chosen).most_common()
     )
-    difference = accuracy_difference(target, labels, held_out, of_best, codes=codes, seed=seed)
-    return Ensemble(members, difference)
+    right, best_right = (target.is_right(labels, p) for p in (held_out, of_best))
+    difference = accuracy_difference(right, best_right, codes=codes, seed=seed)
+    return Ensemble(members, difference, Rows(labels, held_out, codes))
 
 
 def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list[int]:
@@ -161,23 +164,13 @@ def cross_fitted(
     (n_texts, n_classes).
     """
     mean = np.empty(probabilities.shape[1:])
-    halves = _halves(labels, codes, seed=seed)
-    for chosen_on, measured_on in (halves, halves[::-1]):
+    codes = np.arange(len(labels)) if codes is None else codes
+    parts = parts_of(labels, codes, 2, seed=seed)
+    for part in (1, 0):
+        chosen_on, measured_on = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
         chosen = choose(probabilities[:, chosen_on], labels[chosen_on], n_steps=n_steps)
         mean[measured_on] = probabilities[chosen][:, measured_on].mean(axis=0)
     return mean
-
-
-def _halves(labels: Labels, codes: Labels | None, *, seed: int) -> tuple[Rows, Rows]:
-    """Return two random halves of the texts; each has half of the distinct texts of each class."""
-    codes = np.arange(len(labels)) if codes is None else codes
-    of_distinct = labels[np.unique(codes, return_index=True)[1]]
-    if of_distinct.ndim > 1:
-        of_distinct = np.unique(of_distinct, axis=0, return_inverse=True)[1]
-    order = np.random.default_rng(seed).permutation(len(of_distinct))
-    order = order[np.argsort(of_distinct[order], kind="stable")]
-    is_first = np.isin(codes, order[::2])
-    return np.flatnonzero(is_first), np.flatnonzero(~is_first)
 
 
 def parse_size(text: str) -> int | None:
@@ -192,17 +185,28 @@ def parse_size(text: str) -> int | None:
     )
 
 
-def check_choice(*, number: int | None, ensemble: str | None) -> None:
-    """Check the choice of the model that an export contains: the number of a trial, or the size of
-    an ensemble, but not both.
+@dataclass(frozen=True, kw_only=True)
+class ExportChoice:
+    """What an export contains: the number of a trial, or the size of an ensemble, but not both
+    (None: the confirmed best, else the best trial of the search), and what its decision threshold
+    is chosen for (None: the default threshold).
     """
-    if ensemble is not None:
-        parse_size(ensemble)
-        if number is not None:
-            raise ArgumentError(
-                "trial and ensemble must not be given together: the members of an ensemble are"
-                " chosen from the trials of the confirmation."
-            )
+
+    number: int | None = None
+    ensemble: str | None = None
+    criterion: Criterion | None = None
+
+    def __post_init__(self) -> None:
+        if self.ensemble is not None:
+            parse_size(self.ensemble)
+            if self.number is not None:
+                raise ArgumentError(
+                    "trial and ensemble must not be given together: the members of an ensemble are"
+                    " chosen from the trials of the confirmation."
+                )
+
+
+DEFAULT_CHOICE = ExportChoice()
 
 
 def confirmed_trial(folder: StudyDir) -> int:

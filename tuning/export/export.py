@@ -14,10 +14,13 @@ from typing import Any
 from tuning import documents
 from tuning.atomic_io import translated, write_text
 from tuning.data.files import Progress
+from tuning.data.splits import distinct_codes
 from tuning.evaluation.ngram_model import NgramReference, all_references
+from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import columns_of
 from tuning.evaluation.references import Reference
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluate_on_test_split
+from tuning.evaluation.thresholds import tested, with_thresholds
 from tuning.export.description import (
     ChosenTrial,
     ScoredTest,
@@ -27,8 +30,9 @@ from tuning.export.description import (
     named_trial,
 )
 from tuning.export.ensemble import (
+    DEFAULT_CHOICE,
     Ensemble,
-    check_choice,
+    ExportChoice,
     choose_members,
     confirmed_trial,
     describe_ensemble,
@@ -39,6 +43,7 @@ from tuning.export.formats import model_input, write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Retraining, Trained, require_present_space, retrain
+from tuning.export.threshold import thresholds_of
 from tuning.export.versions import next_number, publish, recover, temporary_folder
 from tuning.export.writers import Source
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
@@ -52,6 +57,7 @@ from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
 from tuning.study.study import read_record
 from tuning.study.trials import was_trained
+from tuning.targets.target import Target
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +66,8 @@ References = dict[str, Reference | NgramReference]
 
 def export_best(
     study: StudyHandle,
+    choice: ExportChoice = DEFAULT_CHOICE,
     *,
-    number: int | None = None,
-    ensemble: str | None = None,
     moved: Mapping[str, Any] | None = None,
     slice_column: str | None = None,
     progress: Progress | None = None,
@@ -70,17 +75,15 @@ def export_best(
 ) -> FullManifest:
     """Write the export of a study to its folder `best/`, and return the manifest.
 
-    `number` is a trial, and `ensemble` the size of an ensemble. Without either, the confirmed best
-    is exported, else the best trial of the search. `warn` is called with a sentence if an ensemble
-    adds nothing, and the confirmed best is exported. `moved` is the present place of the data (keys
-    `data` and `data_dir`), if it has changed. If an export fails or is killed, the earlier export
+    `warn` is called with a sentence if an ensemble adds nothing, and the confirmed best is
+    exported. `moved` is the present place of the data (keys `data` and `data_dir`), if it has
+    changed. If an export fails or is killed, the earlier export
     is unchanged, and its evaluation of the test split stays recorded.
     """
-    check_choice(number=number, ensemble=ensemble)
     config, folder = study.config, study.folder
     config = replace(config, data=replace(config.data, **(moved or {})))
     with study.opened() as opened:
-        number = number if ensemble is None else confirmed_trial(folder)
+        number = choice.number if choice.ensemble is None else confirmed_trial(folder)
         trial = best_trial(study) if number is None else named_trial(study.summary, number)
         chosen = ChosenTrial(
             trial, study=opened, summary=study.summary, config=config, folder=folder
@@ -91,7 +94,7 @@ def export_best(
                 chosen,
                 study.space,
                 results=study.results,
-                ensemble=ensemble,
+                choice=choice,
                 slice_column=slice_column,
                 progress=progress,
                 warn=warn,
@@ -103,7 +106,7 @@ def _export(
     space: SearchSpace,
     *,
     results: ResultsDir,
-    ensemble: str | None,
+    choice: ExportChoice,
     slice_column: str | None,
     progress: Progress | None,
     warn: Callable[[str], None],
@@ -115,7 +118,11 @@ def _export(
     fingerprint = read_record(folder).data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="An export")
     prepare_views(corpus, space, config, progress=progress)
-    members = choose_members(chosen, corpus, splits, size=ensemble, warn=warn) if ensemble else None
+    members, criterion = None, choice.criterion
+    if choice.ensemble:
+        members = choose_members(chosen, corpus, splits, size=choice.ensemble, warn=warn)
+    thresholds = thresholds_of(chosen, members, corpus, criterion) if criterion else {}
+    target = with_thresholds(corpus.target, thresholds)
     test_texts = splits.frames["test"]["text"].tolist()
     # The workers that end first leave a core free, which the references use.
     with ThreadPoolExecutor(1) as thread:
@@ -135,9 +142,10 @@ def _export(
         with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
             best = trained[BEST]
             inputs = model_input(best.model, best.values)
+            source = Source.of(best.model, inputs, corpus, best.to_probabilities)
             with write_formats(
                 temporary,
-                Source.of(best.model, inputs, corpus, best.to_probabilities),
+                replace(source, target=target),
                 best.values,
                 test_texts=test_texts,
                 expect=best.expect,
@@ -149,17 +157,23 @@ def _export(
                     compared,
                     corpus=corpus,
                     test_texts=test_texts,
+                    target=target,
                     progress=progress,
                 )
                 if progress:
                     progress("checking the formats", 0.0)
-            formats = compare(evaluation.predictions.labels)
+            seen = evaluation.predictions
+            formats = compare(seen.labels)
             scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
+            if criterion:
+                codes = distinct_codes(splits.frames["test"]["text"])
+                rows = Rows(seen.labels, seen.probabilities, codes)
+                thresholds = tested(thresholds, target, rows, criterion, seed=chosen.config.seed)
+                scores = replace(scores, chosen_thresholds=thresholds)
             number = next_number(folder.best_dir)
             manifest = describe_export(
                 chosen, trained, corpus.card, number=number, scores=scores, formats=formats
             )
-            seen = evaluation.predictions
             if slice_column is not None:
                 seen = replace(seen, column=columns_of(slice_column, splits)["test"])
             test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
@@ -205,6 +219,7 @@ def _evaluate(
     *,
     corpus: Corpus,
     test_texts: list[str],
+    target: Target,
     progress: Progress | None,
 ) -> TestEvaluation:
     if progress:
@@ -219,8 +234,8 @@ def _evaluate(
         classifiers,
         trials={role: model.trial.number for role, model in trained.items()},
         test_texts=test_texts,
-        metric=chosen.config.metric,
-        seed=chosen.config.seed,
+        config=chosen.config,
+        best_target=target,
     )
 
 

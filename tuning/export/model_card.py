@@ -12,7 +12,12 @@ import yaml
 
 from tuning.confirmation.rounds import MIN_ROUNDS
 from tuning.evaluation.statistics import interval_text
-from tuning.evaluation.test_split import BEST, ensemble_sentences, named_entries
+from tuning.evaluation.test_split import (
+    BEST,
+    ensemble_sentences,
+    named_entries,
+    threshold_sentences,
+)
 from tuning.export.manifest import FullManifest, MeasuredFormat
 from tuning.inference.runtimes import TOKEN_IDS
 from tuning.spaces.ranges import value_text
@@ -102,6 +107,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
             for name, measured in formats.items()
         ],
         "ensemble_sentences": ensemble_sentences(manifest),
+        "threshold_sentences": threshold_sentences(manifest),
         "members": [
             {
                 **{name: getattr(member, name) for name in ("trial", "seed", "weight", "epochs")},

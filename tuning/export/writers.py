@@ -194,17 +194,22 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
     def classify(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = serve(*inputs)[source.target.output_name]
+        # As the methods of `Target`, which compare in float64.
+        exact = tf.cast(probabilities, tf.float64)
         if not source.target.is_exclusive:
-            is_set = probabilities >= 0.5
+            is_set = exact >= (source.target.thresholds or 0.5)
             decided = tf.ragged.boolean_mask(tf.broadcast_to(names, tf.shape(is_set)), is_set)
             right = tf.where(is_set, probabilities, 1 - probabilities)
             return {
                 "label": tf.strings.reduce_join(decided, axis=1, separator=SEPARATOR),
                 "probability": tf.reduce_prod(right, axis=1),
             }
+        decided = tf.argmax(probabilities, axis=1)
+        if source.target.thresholds:
+            decided = tf.cast(exact[:, 1] >= source.target.thresholds[0], tf.int64)
         return {
-            "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
-            "probability": tf.reduce_max(probabilities, axis=1),
+            "label": tf.gather(names, decided),
+            "probability": tf.gather(probabilities, decided, axis=1, batch_dims=1),
         }
 
     archive = keras.export.ExportArchive()

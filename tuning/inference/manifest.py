@@ -57,6 +57,7 @@ class Manifest:
     class_names: list[str]
     predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
     margin: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    thresholds: tuple[float, ...] = field(default=(), metadata=OMIT_DEFAULT)
     input: ModelInput
     forms: Mapping[str, ExportedFormat]
     left_out: dict[str, str]
@@ -74,7 +75,9 @@ class Manifest:
 
     @property
     def target(self) -> Target:
-        return target_of(self.class_names, self.predicts, margin=self.margin)
+        return target_of(
+            self.class_names, self.predicts, margin=self.margin, thresholds=self.thresholds
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:

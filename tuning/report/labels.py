@@ -33,13 +33,7 @@ def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
     except DataError:
         return None
     target = splits.target
-    found = out_of_sample(
-        study.folder,
-        corpus,
-        trial=best.trial.number,
-        seeds=confirmation.seeds,
-        is_resplit=confirmation.is_resplit,
-    )
+    found = out_of_sample(study.folder, corpus, confirmation, trial=best.trial.number)
     if found is None or not target.has_probabilities:
         return None
     texts = pd.concat([splits.frames[name]["text"] for name in SPLITS[:2]]).to_numpy()

@@ -24,7 +24,12 @@ from tuning.evaluation.predictions import columns_of
 from tuning.evaluation.scores import ACCURACY, TestDocument, read_test_scores
 from tuning.evaluation.slices import calibration_error
 from tuning.evaluation.statistics import interval_text
-from tuning.evaluation.test_split import ensemble_sentences, exported_name, named_entries
+from tuning.evaluation.test_split import (
+    ensemble_sentences,
+    exported_name,
+    named_entries,
+    threshold_sentences,
+)
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
 from tuning.metrics import Metric, metric_of
@@ -47,6 +52,7 @@ from tuning.report.tables import (
     trial_rows,
     trials_table,
 )
+from tuning.report.threshold import threshold_advice
 from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
@@ -67,6 +73,7 @@ class Measured:
     predictions: quality.Quality | None = None
     spaces: Sequence[Standing] = ()
     labels: tuple[pd.DataFrame, float] | None = None
+    threshold: str = ""
 
 
 def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tuple[Path, Path]:
@@ -87,7 +94,8 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
         write_text(folder.labels_csv_path, labels[0].to_csv(index=False, lineterminator="\n"))
     else:
         folder.labels_csv_path.unlink(missing_ok=True)
-    measured = Measured(read_linear_reference(cache.folder), predictions, spaces, labels)
+    linear, advice = read_linear_reference(cache.folder), threshold_advice(study)
+    measured = Measured(linear, predictions, spaces, labels, advice)
     with study.opened() as opened:
         content = page(
             opened,
@@ -157,6 +165,7 @@ def page(
             metric=config.metric,
         ),
         labels=_labels(*measured.labels) if measured.labels else None,
+        threshold="" if test and test.chosen_thresholds else measured.threshold,
         quality=_quality(measured.predictions) if measured.predictions else None,
         costs=[
             (title, plot_html(figure))
@@ -298,6 +307,7 @@ def _test(test: TestDocument, metric: str, target: Target) -> dict[str, Any]:
     return {
         "comparisons": [
             *ensemble_sentences(test),
+            *threshold_sentences(test),
             *(
                 comparison(name, values, exported=exported_name(test), metric=metric)
                 for name, values in test.comparisons.items()

@@ -35,6 +35,7 @@ from tuning.evaluation.slices import (
 )
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
+from tuning.evaluation.thresholds import with_thresholds
 from tuning.inputs.corpus import Corpus
 from tuning.report.figures import LAYOUT, error_bars
 from tuning.report.html_parts import plain
@@ -78,7 +79,8 @@ def read_quality(
     """
     test, confirmation = read_test_scores(folder.test_path), Confirmation.load(folder)
     target = corpus.target
-    seen = read_predictions(folder.test_predictions_path, target)
+    exported = with_thresholds(target, test.chosen_thresholds) if test else target
+    seen = read_predictions(folder.test_predictions_path, exported)
     is_newest = test and seen and test.test_looks and test.test_looks[-1].when == seen.when
     if test and seen and is_newest:
         about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"
@@ -86,18 +88,15 @@ def read_quality(
     best = best_of(summary, confirmation)
     if best is None or confirmation is None:
         return None
-    number, is_resplit = best.trial.number, confirmation.is_resplit
-    kept = kept_predictions(
-        folder, corpus, trial=number, seeds=confirmation.seeds, is_resplit=is_resplit
-    )
-    repeat = next(kept, None)
+    number = best.trial.number
+    repeat = next(kept_predictions(folder, corpus, confirmation, trial=number), None)
     if repeat is None:
         return None
     splits, places = [corpus.split(name) for name in SPLITS[:2]], repeat.places
     rows = "texts of the validation split, on which the trial was chosen"
     if summary.step == "fold":
         rows = "texts of the folds"
-    elif is_resplit:
+    elif confirmation.is_resplit:
         rows = "validation rows that this seed has drawn"
     column = columns.get(NOT_TEST)
     known = Predictions(

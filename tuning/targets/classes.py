@@ -39,10 +39,18 @@ class Classes(Target):
     def __post_init__(self) -> None:
         if len(self.names) < 2:
             raise ValueError(f"class_names: must be two or more, not {[*self.names]}")
+        if len(self.thresholds) > (len(self.names) == 2):
+            raise ValueError(f"thresholds: must be one for two classes, not {self.thresholds}")
 
     @property
     def sentence(self) -> str:
-        return f"The model assigns each text to one of the classes {', '.join(self.names)}."
+        text = f"The model assigns each text to one of the classes {', '.join(self.names)}"
+        (threshold,) = self.thresholds or (None,)
+        return (
+            f"{text}."
+            if threshold is None
+            else f"{text}: to {self.names[1]} from a probability of {threshold:.4g}."
+        )
 
     @property
     def width(self) -> int:
@@ -152,7 +160,12 @@ class Classes(Target):
 
     def decide(self, predictions: Array) -> Labels:
         decisions: Labels = predictions.argmax(axis=-1)
+        if self.thresholds:
+            decisions = (predictions[..., 1] >= self.thresholds[0]).astype(np.int64)
         return decisions
+
+    def yes_no(self, labels: Labels, predictions: Array) -> dict[str, tuple[Labels, Array]]:
+        return {self.names[1]: (labels == 1, predictions[..., 1])} if self.width == 2 else {}
 
     def labels_of(self, decisions: Labels) -> list[str]:
         return [self.names[number] for number in decisions.tolist()]

@@ -18,8 +18,12 @@ def constant_names() -> list[str]:
 
 
 def target_of(
-    names: Iterable[str], kind: str = DEFAULT_TARGET, *, margin: float | None = None
+    names: Iterable[str],
+    kind: str = DEFAULT_TARGET,
+    *,
+    margin: float | None = None,
+    thresholds: tuple[float, ...] = (),
 ) -> Target:
     if kind not in KINDS:
         raise ValueError(f"predicts: must be one of {', '.join(KINDS)}, not {kind!r}")
-    return KINDS[kind](tuple(names), margin=margin)
+    return KINDS[kind](tuple(names), margin=margin, thresholds=thresholds)

@@ -40,6 +40,8 @@ class MultiLabel(Target):
     def __post_init__(self) -> None:
         if len(self.names) < 2:
             raise ValueError(f"class_names: must be two or more labels, not {[*self.names]}")
+        if len(self.thresholds) not in (0, len(self.names)):
+            raise ValueError(f"thresholds: must be one for each label, not {self.thresholds}")
 
     @property
     def sentence(self) -> str:
@@ -106,7 +108,11 @@ class MultiLabel(Target):
         return outputs
 
     def decide(self, predictions: Array) -> Labels:
-        return (predictions >= 0.5).astype(np.int64)
+        return (predictions >= (self.thresholds or 0.5)).astype(np.int64)
+
+    def yes_no(self, labels: Labels, predictions: Array) -> dict[str, tuple[Labels, Array]]:
+        columns = zip(labels.T > 0, predictions.T, strict=True)
+        return dict(zip(self.names, columns, strict=True))
 
     def is_right(self, labels: Labels, predictions: Array) -> npt.NDArray[np.bool_]:
         return super().is_right(labels, predictions).all(axis=-1)

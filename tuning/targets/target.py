@@ -77,6 +77,7 @@ class _Keys:
     class_names: list[str] | None = None
     predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
     margin: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    thresholds: tuple[float, ...] = field(default=(), metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ class Target(ABC):
     names: tuple[str, ...] = ()
     margin: float | None = None
     """Half the width of the interval of a predicted number; None if it is not known."""
+    thresholds: tuple[float, ...] = ()
+    """The probability from which each of `yes_no` is decided for; empty for 0.5."""
 
     kind: ClassVar[str]
     """Its key in `KINDS`, in documents and in `Metric.targets`."""
@@ -205,6 +208,12 @@ class Target(ABC):
         right: npt.NDArray[np.bool_] = self.decide(predictions) == labels
         return right
 
+    def yes_no(self, labels: Labels, predictions: Array) -> dict[str, tuple[Labels, Array]]:
+        """Return the decisions between yes and no that thresholds make: for each name whether the
+        answer is yes, bool (n,), and its probability, (n,). Empty for a target without.
+        """
+        return {}
+
     @abstractmethod
     def labels_of(self, decisions: Labels) -> list[str]:
         """Return labels as texts, as predictions show them."""
@@ -285,7 +294,8 @@ class Target(ABC):
 
     def document(self) -> dict[str, Any]:
         """Return the keys of a message that say what a model predicts."""
-        return unstructure(_Keys(self.width, [*self.names], self.kind, self.margin))
+        keys = _Keys(self.width, [*self.names], self.kind, self.margin, self.thresholds)
+        return unstructure(keys)
 
     @classmethod
     def of_document(cls, values: Mapping[str, Any]) -> Target:
@@ -293,4 +303,4 @@ class Target(ABC):
 
         keys = structure(values, _Keys)
         names = map(str, range(keys.n_classes)) if keys.class_names is None else keys.class_names
-        return target_of(names, keys.predicts, margin=keys.margin)
+        return target_of(names, keys.predicts, margin=keys.margin, thresholds=keys.thresholds)

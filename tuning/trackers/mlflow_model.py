@@ -27,6 +27,7 @@ class TextClassifier(PythonModel):
         manifest = json.loads((folder / "export.json").read_text(encoding="utf-8"))
         self._names = np.array(manifest["class_names"])
         self._has_several = manifest.get("predicts") == "labels"
+        self._thresholds: list[float] = manifest.get("thresholds", [])
         is_onnx = ONNX in manifest["forms"]
         self._run = _onnx(folder) if is_onnx else _saved_model(folder, manifest)
 
@@ -44,9 +45,11 @@ class TextClassifier(PythonModel):
                 outputs = np.hstack([1 - outputs, outputs])
             for text, row in zip(batch, outputs, strict=True):
                 is_set = np.arange(len(row)) == row.argmax()
+                if self._thresholds and not self._has_several:
+                    is_set = np.arange(2) == (row[1] >= self._thresholds[0])
                 right = row[is_set]
                 if self._has_several:
-                    is_set = row >= 0.5
+                    is_set = row >= (self._thresholds or 0.5)
                     right = np.where(is_set, row, 1 - row)
                 label = None if np.isnan(row).any() else ";".join(self._names[is_set])
                 rows.append((text, label, float(right.prod())))

@@ -1,0 +1,195 @@
+"""Decision thresholds: against every threshold of a sample, and against scikit-learn's choice."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
+from sklearn.model_selection import TunedThresholdClassifierCV
+
+from tuning.errors import ArgumentError
+from tuning.targets.target import Array, Labels
+from tuning.targets.thresholds import (
+    UNDER,
+    Criterion,
+    best_threshold,
+    choose_threshold,
+    cross_fitted,
+    parse_criterion,
+    parts_of,
+)
+
+FORMULAS = {
+    "f1": lambda labels, decided: f1_score(labels, decided, zero_division=0.0),
+    "balanced_accuracy": balanced_accuracy_score,
+    "precision": lambda labels, decided: precision_score(labels, decided, zero_division=0.0),
+    "recall": recall_score,
+    "cost": lambda labels, decided: np.mean(5 * (labels & ~decided) + 2 * (~labels & decided)),
+}
+CRITERIA = [
+    parse_criterion("f1", None),
+    parse_criterion("balanced_accuracy", None),
+    parse_criterion(None, "fn:5,fp:2"),
+    parse_criterion("precision>=0.7", None),
+    parse_criterion("recall >= 0.7", None),
+]
+
+
+def rare(n: int, seed: int, *, spread: float = 1.2) -> tuple[Labels, Array]:
+    """Return labels, of which 5 % are True, and probabilities."""
+    rng = np.random.default_rng(seed)
+    labels = rng.random(n) < 0.05
+    return labels, 1 / (1 + np.exp(3.2 - 2 * labels - rng.normal(0, spread, n)))
+
+
+def measured(criterion: Criterion, labels: Labels, decided: Labels) -> dict[str, float]:
+    values = criterion.measured(labels, decided, np.ones((1, len(labels))))
+    return {name: float(value[0]) for name, value in values.items()}
+
+
+def chosen(labels: Labels, probabilities: Array, criterion: Criterion, seed: int = 0) -> float:
+    codes = np.arange(len(labels))
+    return choose_threshold(labels, probabilities, criterion, codes=codes, seed=seed)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    criterion=st.sampled_from(CRITERIA),
+    seed=st.integers(0, 10_000),
+    n=st.integers(4, 60),
+    digits=st.sampled_from([1, 8]),
+)
+def test_best_threshold_is_the_best_of_all(
+    criterion: Criterion, seed: int, n: int, digits: int
+) -> None:
+    labels, probabilities = rare(n, seed)
+    labels[:2] = True, False
+    probabilities = probabilities.round(digits)  # Many are equal if they have one digit.
+    threshold = best_threshold(labels, probabilities, criterion)
+    own = measured(criterion, labels, probabilities >= threshold)
+    for other in [*np.unique(probabilities), 0.5, np.nextafter(probabilities.max(), 2)]:
+        decided = probabilities >= other
+        values = measured(criterion, labels, decided)
+        for name in values:
+            assert values[name] == pytest.approx(FORMULAS[name](labels, decided))
+        if criterion.minimum is not None:
+            kept = UNDER[criterion.measure]
+            assert own[kept] >= min(criterion.minimum, values[kept]) - 1e-12
+            if values[kept] < criterion.minimum:
+                continue
+        better = values[criterion.measure] - own[criterion.measure]
+        assert (-better if criterion.measure == "cost" else better) <= 1e-9 or other > 1
+
+
+def test_threshold_is_the_middle_of_its_gap_and_of_equal_gaps_the_nearest_to_the_default() -> None:
+    f1, labels = Criterion("f1", "f1"), np.array([0, 0, 1, 1])
+    assert best_threshold(labels, np.array([0.1, 0.2, 0.3, 0.9]), f1) == pytest.approx(0.25)
+    assert best_threshold(labels, np.array([0.1, 0.2, 0.7, 0.9]), f1) == 0.5
+    assert best_threshold(labels, np.array([0.6, 0.7, 0.8, 0.9]), f1) == pytest.approx(0.75)
+    # One error is left either way: at 0.15 or at 0.4.
+    mixed = np.array([0.1, 0.35, 0.3, 0.45])
+    balanced = Criterion("balanced_accuracy", "balanced_accuracy")
+    assert best_threshold(labels, mixed, balanced) == pytest.approx(0.4)
+    close = np.array([0.1, 0.3, np.nextafter(0.3, 1), 0.31])
+    assert 0.3 < best_threshold(labels, close, f1) <= close[2]
+
+
+def test_constraint_that_no_threshold_keeps_gets_the_nearest() -> None:
+    labels, probabilities = np.array([1, 0, 1, 0, 1]) == 1, np.array([0.1, 0.9, 0.3, 0.8, 0.7])
+    criterion = parse_criterion("precision>=0.95", None)
+    assert criterion is not None
+    threshold = best_threshold(labels, probabilities, criterion)
+    assert measured(criterion, labels, probabilities >= threshold)["precision"] == pytest.approx(
+        0.6
+    )
+
+
+class Given(ClassifierMixin, BaseEstimator):
+    """A classifier whose probabilities are its input."""
+
+    def fit(self, X: Array, y: Labels) -> "Given":  # noqa: N803 - as scikit-learn names it
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X: Array) -> Array:  # noqa: N803
+        return np.hstack([1 - X, X])
+
+
+@pytest.mark.parametrize("n", [500, 2000])
+def test_threshold_is_not_behind_that_of_scikit_learn(n: int) -> None:
+    changes = []
+    for seed in range(20):
+        labels, probabilities = rare(n, seed)
+        new_labels, new = rare(20_000, 1000 + seed)
+        threshold = chosen(labels, probabilities, Criterion("f1", "f1"))
+        tuned = TunedThresholdClassifierCV(Given(), scoring="f1", random_state=0)
+        other = tuned.fit(probabilities[:, None], labels).best_threshold_
+        own, theirs, default = (
+            f1_score(new_labels, new >= each) for each in (threshold, other, 0.5)
+        )
+        changes.append((own - theirs, own - default))
+    change, gain = np.mean(changes, axis=0)
+    assert change > -0.005 and gain > 0.05
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_cross_fitting_removes_the_optimism(criterion: Criterion) -> None:
+    """In samples of ten positive texts, the value in the sample is too good for new texts."""
+    values = []
+    for seed in range(30):
+        labels, probabilities = rare(200, seed, spread=2.0)
+        codes = np.arange(len(labels))
+        new_labels, new = rare(5_000, 1000 + seed, spread=2.0)
+        threshold = chosen(labels, probabilities, criterion)
+        held_out = cross_fitted(labels, probabilities, criterion, codes=codes, seed=seed)
+        of_each = [
+            measured(criterion, labels, probabilities >= threshold),
+            measured(criterion, labels, held_out),
+            measured(criterion, new_labels, new >= threshold),
+        ]
+        values.append([[*each.values()][-1] for each in of_each])
+    in_sample, fitted, true = np.mean(values, axis=0)
+    assert abs(fitted - true) < abs(in_sample - true)
+
+
+def test_copies_of_a_text_are_in_one_part_and_drawn_together() -> None:
+    labels, probabilities = rare(400, 3)
+    codes = np.repeat(np.arange(200), 2)
+    labels, probabilities = labels[codes], probabilities[codes]
+    parts = parts_of(labels, codes, 5, seed=0)
+    assert (parts[::2] == parts[1::2]).all()
+    n_positive = np.bincount(parts, weights=labels)
+    assert n_positive.max() - n_positive.min() <= 2
+    f1 = Criterion("f1", "f1")
+    twice = choose_threshold(labels, probabilities, f1, codes=codes, seed=1)
+    once = choose_threshold(labels[::2], probabilities[::2], f1, codes=np.arange(200), seed=1)
+    assert twice == pytest.approx(once)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "cost", "named"),
+    [
+        ("accuracy", None, "'accuracy'"),
+        ("precision", None, "quotes"),
+        ("1.5", None, "between 0 and 1"),
+        ("0", None, "between 0 and 1"),
+        ("precision>=1", None, "'precision>=1'"),
+        ("f1", "fn:5,fp:1", "threshold cost"),
+        ("cost", None, "fn:5,fp:1"),
+        (None, "fn:5", "'fn:5'"),
+        (None, "fn:5,tp:1", "'fn:5,tp:1'"),
+        (None, "fn:5,fp:0", "above 0"),
+        (None, "fn:many,fp:1", "'fn:many,fp:1'"),
+    ],
+)
+def test_wrong_criteria_are_refused(threshold: str | None, cost: str | None, named: str) -> None:
+    with pytest.raises(ArgumentError, match=named):
+        parse_criterion(threshold, cost)
+
+
+def test_default_threshold_is_no_criterion() -> None:
+    assert parse_criterion(None, None) is parse_criterion("0.5", None) is None
+    given = parse_criterion("0.31", None)
+    assert given is not None and given.number == 0.31
+    assert parse_criterion("cost", "fp:1,fn:5") == parse_criterion(None, "fp:1,fn:5")

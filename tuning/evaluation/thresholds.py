@@ -1,0 +1,88 @@
+"""The choice of decision thresholds on out-of-sample predictions, and what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from tuning.evaluation.out_of_sample import Rows
+from tuning.evaluation.scores import ChosenThreshold, ThresholdChange
+from tuning.evaluation.statistics import Interval, bootstrap_bounds, resampled
+from tuning.targets.target import Array, Labels, Target
+from tuning.targets.thresholds import (
+    DEFAULT,
+    Criterion,
+    Decisions,
+    choose_threshold,
+    cross_fitted,
+)
+
+
+def choose_thresholds(
+    target: Target, rows: Rows, criterion: Criterion, *, seed: int
+) -> dict[str, ChosenThreshold]:
+    """Return the thresholds of `Target.yes_no`, with their changes on these rows."""
+    chosen, codes = {}, np.unique(rows.codes, return_inverse=True)[1]
+    for name, (labels, yes) in target.yes_no(rows.labels, rows.predictions).items():
+        threshold = choose_threshold(labels, yes, criterion, codes=codes, seed=seed)
+        held_out = cross_fitted(labels, yes, criterion, codes=codes, seed=seed)
+        in_sample = criterion.measured(labels, yes >= threshold, np.ones((1, len(labels))))
+        chosen[name] = ChosenThreshold(
+            threshold=threshold,
+            criterion=criterion.text,
+            n_texts=int(codes.max()) + 1,
+            in_sample={measure: float(value[0]) for measure, value in in_sample.items()},
+            cross_fitted=_changes(criterion, labels, (held_out, yes > DEFAULT), codes, seed=seed),
+        )
+    return chosen
+
+
+def tested(
+    chosen: Mapping[str, ChosenThreshold],
+    target: Target,
+    rows: Rows,
+    criterion: Criterion,
+    *,
+    seed: int,
+) -> dict[str, ChosenThreshold]:
+    """Return the thresholds with their changes on the rows of the test split."""
+    tested = {}
+    for name, (labels, yes) in target.yes_no(rows.labels, rows.predictions).items():
+        decided = yes >= chosen[name].threshold, yes > DEFAULT
+        changes = _changes(criterion, labels, decided, rows.codes, seed=seed)
+        tested[name] = replace(chosen[name], test=changes)
+    return tested
+
+
+def _changes(
+    criterion: Criterion,
+    labels: Labels,
+    decided: tuple[Decisions, Decisions],
+    codes: Labels,
+    *,
+    seed: int,
+) -> dict[str, ThresholdChange]:
+    """Return the change of each measure from the second to the first of two decisions."""
+
+    def values(weights: Array) -> Array:
+        """Return the values of both decisions, (2, n_measures, n_weightings)."""
+        both = [criterion.measured(labels, each, weights) for each in decided]
+        return np.array([[*each.values()] for each in both])
+
+    names = criterion.measured(labels, decided[0], np.ones((1, len(labels))))
+    own, default = values(np.ones((1, len(labels))))[..., 0].tolist()
+    drawn = resampled(lambda w: np.subtract(*values(w)), len(labels), codes, seed=seed)
+    return {
+        name: ThresholdChange(
+            value=ours,
+            default=other,
+            difference=Interval(ours - other, *bootstrap_bounds(of_measure)),
+        )
+        for name, ours, other, of_measure in zip(names, own, default, drawn, strict=True)
+    }
+
+
+def with_thresholds(target: Target, chosen: Mapping[str, ChosenThreshold]) -> Target:
+    return replace(target, thresholds=tuple(each.threshold for each in chosen.values()))

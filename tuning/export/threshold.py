@@ -1,0 +1,61 @@
+"""The decision thresholds of an export: chosen on predictions for rows on which the models were not
+trained, before the test split is evaluated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tuning.commands import typed
+from tuning.errors import StudyError
+from tuning.evaluation.out_of_sample import out_of_sample
+from tuning.evaluation.scores import ChosenThreshold
+from tuning.evaluation.thresholds import choose_thresholds
+from tuning.export.description import ChosenTrial
+from tuning.export.ensemble import Ensemble
+from tuning.inputs.corpus import Corpus
+from tuning.targets.target import Target
+from tuning.targets.thresholds import UNDER, Criterion
+
+
+def require_yes_no(target: Target) -> list[str]:
+    """Return the names of the decisions that have a threshold, of which there must be one."""
+    none = np.zeros((0, target.width))
+    names = [*target.yes_no(none, none)]
+    if not names:
+        raise StudyError(
+            "threshold and cost must be for models of two classes or of several labels; this study"
+            f" has {f'{target.width} classes' if target.names else 'numbers'}. Leave them out."
+        )
+    return names
+
+
+def thresholds_of(
+    chosen: ChosenTrial, ensemble: Ensemble | None, corpus: Corpus, criterion: Criterion
+) -> dict[str, ChosenThreshold]:
+    """Return the thresholds of an export, chosen on the predictions of the repeats of its trial, or
+    on those of the cross-fitted ensemble. A number that the user gives is not chosen.
+    """
+    names, number, seed = require_yes_no(corpus.target), chosen.trial.number, chosen.config.seed
+    if criterion.number is not None:
+        given = ChosenThreshold(threshold=criterion.number, criterion=criterion.text)
+        return dict.fromkeys(names, given)
+    rows, confirmation = ensemble.held_out if ensemble else None, chosen.confirmation
+    if ensemble is None and confirmation is not None:
+        found = out_of_sample(chosen.folder, corpus, confirmation, trial=number)
+        rows = found.pooled if found else None
+    if rows is None:
+        raise StudyError(
+            "A threshold must be chosen on rows on which the model was not trained; no repeat of"
+            f" trial {number} has kept its predictions. Type"
+            f" `{typed('confirm', study=chosen.folder.name)}`, or give a number as threshold."
+        )
+    thresholds = choose_thresholds(corpus.target, rows, criterion, seed=seed)
+    kept = UNDER.get(criterion.measure, "")
+    reached = min(each.in_sample.get(kept, 1.0) for each in thresholds.values())
+    if criterion.minimum is not None and reached < criterion.minimum:
+        raise StudyError(
+            f"threshold {criterion.text} can't be kept on the texts on which the model was not"
+            f" trained: their highest {kept} is {reached:.4f}. Give a smaller number."
+        )
+    return thresholds
