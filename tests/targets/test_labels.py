@@ -20,7 +20,7 @@ from sklearn import metrics
 
 import tuning
 from tests.commands import Ran
-from tuning.config import SPLITS, DataConfig, TrainConfig
+from tuning.config import SPLITS, DataConfig, StudyConfig, TrainConfig
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import DataError, SpaceBug
@@ -344,8 +344,7 @@ def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Co
         {BEST: classify, **{name: model.classify for name, model in references.items()}},
         trials={BEST: 0},
         test_texts=texts,
-        metric="val_f1_micro",
-        seed=0,
+        config=StudyConfig(study="s", data=DataConfig(kind="labels")),
     )
     test = {name: entry.test["f1_micro"] for name, entry in evaluation.entries.items()}
     assert all(value and value > 0.9 for name, value in test.items() if name in {BEST, *linear})

@@ -19,11 +19,11 @@ def threshold_advice(study: StudyHandle) -> str:
     if the threshold is not clearly better than 0.5, or if no repeat has kept predictions. Of
     several labels, that with the largest gain is named.
     """
-    confirmation, best, config = study.confirmation, study.best, study.config
+    confirmation, trial, config = study.confirmation, study.best, study.config
     corpus = Corpus(study.results.cache_dir(study.record.data_fingerprint))
-    if confirmation is None or best is None or not has_rows(corpus.folder):
+    if confirmation is None or trial is None or not has_rows(corpus.folder):
         return ""
-    found = out_of_sample(study.folder, corpus, confirmation, trial=best.trial.number)
+    found = out_of_sample(study.folder, corpus, confirmation, trial=trial.trial.number)
     metric = config.metric.removeprefix(VALIDATION)
     measure = metric if metric in MEASURES else MEASURES[0]
     criterion, rows = Criterion(measure, measure), found.pooled if found else None
@@ -32,8 +32,8 @@ def threshold_advice(study: StudyHandle) -> str:
     name = max(gains, key=lambda name: gains[name].low, default="")
     if not gains or gains[name].verdict() is not Verdict.BETTER:
         return ""
+    best, command = chosen[name], typed("export-best", study=study.name, threshold=measure)
     return (
-        f"If a text is {name} from a probability of {chosen[name].threshold:.4g},"
-        f" {changes_text(chosen[name].cross_fitted)}, cross-fitted on {chosen[name].n_texts:,} texts:"
-        f" `{typed('export-best', study=study.name, threshold=measure)}`."
+        f"If a text is {name} from a probability of {best.threshold:.4g},"
+        f" {changes_text(best.cross_fitted)}, cross-fitted on {best.n_texts:,} texts: `{command}`."
     )
