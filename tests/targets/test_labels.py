@@ -67,9 +67,10 @@ def test_read_finds_labels(cells: Any) -> None:
     assert column.labels.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
 
 
-def test_read_distinguishes_no_labels_from_a_missing_cell() -> None:
-    column = read(['["a", "b"]', "[]", "", None])
-    assert column.labels[1].tolist() == [0, 0]
+@pytest.mark.parametrize("both", ['["a", "b"]', "a;b"])
+def test_read_distinguishes_no_labels_from_a_missing_cell(both: str) -> None:
+    column = read([both, "[]", "", None])
+    assert column.labels[:2].tolist() == [[1, 1], [0, 0]]
     assert column.is_labeled.tolist() == [True, True, False, False]
     assert column.dropped == {"without a label": 2}
 

@@ -17,6 +17,7 @@ from tuning.targets.target import Labels
 
 # The first of these that is in a column separates its labels.
 SEPARATORS = (SEPARATOR, "|", ",")
+NOTHING = {"", "[]"}  # no label
 NUMBERS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
@@ -81,9 +82,9 @@ def _sets(cells: Sequence[str], column: str) -> tuple[list[set[str]], str]:
         return [_items(cell, column) for cell in cells], "each cell is a list of labels"
     for mark in SEPARATORS:
         if any(mark in cell for cell in cells):
-            parts = [{part.strip() for part in cell.split(mark)} - {""} for cell in cells]
+            parts = [{part.strip() for part in cell.split(mark)} - NOTHING for cell in cells]
             return parts, f"labels are separated by {mark!r}"
-    return [{cell} for cell in cells], "each cell is one label"
+    return [{cell} - NOTHING for cell in cells], "each cell is one label"
 
 
 def _items(cell: str, column: str) -> set[str]:
