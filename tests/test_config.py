@@ -101,7 +101,18 @@ def test_class_weights_are_kept_in_one_form(given: Any, kept: str) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["positive", "positive:", "positive:x", "a:1,b", "a:1,a:2", ":3", [1, 5], None],
+    [
+        "positive",
+        "positive:",
+        "positive:x",
+        "a:1,b",
+        "a:1,a:2",
+        ":3",
+        "a:nan",
+        "a:inf",
+        [1, 5],
+        None,
+    ],
 )
 def test_class_weight_that_is_no_table_is_refused(wrong: Any) -> None:
     says = f"class_weight must be balanced, .*{re.escape(repr(wrong))}"
@@ -109,9 +120,9 @@ def test_class_weight_that_is_no_table_is_refused(wrong: Any) -> None:
         TrainConfig(class_weight=wrong)
 
 
-@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("weight", [0, -1])
 def test_class_weight_that_is_not_above_0_is_refused(weight: float) -> None:
-    with pytest.raises(ArgumentError, match=f"class_weight .*'positive' has {weight}"):
+    with pytest.raises(ArgumentError, match=f"class_weight of 'positive' .* than 0; .* {weight}"):
         TrainConfig(class_weight={"positive": weight})
 
 

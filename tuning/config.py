@@ -81,34 +81,32 @@ def require_positive(settings: Mapping[str, float | None]) -> None:
             raise ArgumentError(f"{name} must be more than 0; received {value:g}.")
 
 
+def class_weight_table(text: str) -> dict[str, float]:
+    """Return the weight of each class in a text such as "negative:1,positive:5"."""
+    return {name.strip(): float(weight) for name, weight in CLASS_WEIGHT.findall(text)}
+
+
 def class_weight_text(value: str | Mapping[Any, Any]) -> str:
     """Return class weights as a study records them: "balanced", or a table in the order of its
-    names, such as "negative:1,positive:5".
+    names.
     """
-    text = value
+    text: Any = value
     if isinstance(value, Mapping):
         text = ",".join(f"{name}:{weight}" for name, weight in value.items())
     if text in ("", BALANCED):
         return str(text)
-    pairs = CLASS_WEIGHT.findall(text) if isinstance(text, str) else []
     try:
-        table = {name.strip(): float(weight) for name, weight in pairs}
-    except ValueError:
-        table = {}
-    if not table or len(table) < len(pairs) or CLASS_WEIGHT.sub("", str(text)).strip():
+        table, others = class_weight_table(text), CLASS_WEIGHT.sub("", text).strip()
+    except (TypeError, ValueError):
+        table, others = {}, ""
+    is_finite = all(map(math.isfinite, table.values()))
+    if not table or others or not is_finite or len(table) < len(CLASS_WEIGHT.findall(text)):
         raise ArgumentError(
             f"class_weight must be {BALANCED}, or a number for each class, as in"
             f" negative:1,positive:5; received {value!r}."
         )
-    for name, weight in table.items():
-        if not 0 < weight < math.inf:
-            raise ArgumentError(f"class_weight must have numbers above 0; {name!r} has {weight:g}.")
+    require_positive({f"class_weight of {name!r}": weight for name, weight in table.items()})
     return ",".join(f"{name}:{weight:.15g}" for name, weight in sorted(table.items()))
-
-
-def class_weight_table(text: str) -> dict[str, float]:
-    """Return the weight of each name in a table of `class_weight_text`."""
-    return {name: float(weight) for name, weight in CLASS_WEIGHT.findall(text)}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ records. The formulas are in `tuning.targets`, because this module must not impo
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 # Prefix of Keras' log names of values on the validation split, which are the names of objectives.
 VALIDATION = "val_"
@@ -47,6 +48,7 @@ class Metric:
         return f"{VALIDATION}{self.name}"
 
 
+UNLISTED: Any = {"targets": CLASSES, "unlisted": CLASSES}
 # In the order in which tables and figures show them.
 METRICS = {
     metric.name: metric
@@ -62,27 +64,10 @@ METRICS = {
         Metric("f1", "F1", targets=CLASSES),
         Metric("f1_macro", "macro F1", targets=WITH_LABELS, unlisted=CLASSES),
         Metric("auc", "AUC", targets=WITH_LABELS),
-        Metric(
-            "recall_at_precision_0.9",
-            "recall at precision 0.9",
-            is_binary=True,
-            unlisted=CLASSES,
-        ),
-        Metric(
-            "precision_at_recall_0.9",
-            "precision at recall 0.9",
-            is_binary=True,
-            unlisted=CLASSES,
-        ),
+        Metric("recall_at_precision_0.9", "recall at precision 0.9", is_binary=True, **UNLISTED),
+        Metric("precision_at_recall_0.9", "precision at recall 0.9", is_binary=True, **UNLISTED),
         Metric("loss", "loss", maximized=False, is_share=False, targets=WITH_LABELS),
-        Metric(
-            "brier",
-            "Brier score",
-            maximized=False,
-            is_share=False,
-            targets=CLASSES,
-            unlisted=CLASSES,
-        ),
+        Metric("brier", "Brier score", maximized=False, is_share=False, **UNLISTED),
         Metric(
             "expected_calibration_error",
             "calibration error",

@@ -97,14 +97,16 @@ def test_tokens_are_not_built_of_data_that_have_changed(
     [
         ("abc", {"metric": "val_recall_at_precision_0.9"}, "needs two classes, .* have 3"),
         ("ab", {"train": TrainConfig(class_weight="c:2")}, r"the data \(a, b\); received 'c'"),
+        ("", {"train": TrainConfig(class_weight="c:2")}, "left out for kind 'number'"),
     ],
 )
 def test_settings_that_do_not_fit_the_classes_are_refused(
     names: str, settings: dict[str, Any], says: str
 ) -> None:
     def require(names: str, **settings: Any) -> None:
-        corpus = cast("Corpus", SimpleNamespace(target=target_of(names)))
-        prepare.require_target(StudyConfig(study="s", **settings), corpus)
+        kind = "classes" if names else "number"
+        corpus = cast("Corpus", SimpleNamespace(target=target_of(names, kind)))
+        prepare.require_fitting(StudyConfig(study="s", **settings), corpus, SearchSpace("mine", ()))
 
     with pytest.raises(ArgumentError, match=says):
         require(names, **settings)

@@ -64,3 +64,15 @@ def test_class_weight_of_a_name_that_is_no_class_is_refused(
 ) -> None:
     with pytest.raises(ArgumentError, match=f"class_weight must name classes .*{named}"):
         target.class_weights(class_weight_text(given), np.array([0, 1]))  # type: ignore[arg-type]
+
+
+def test_metrics_of_rare_classes_are_listed_as_the_objective_alone() -> None:
+    def names(n_classes: int, objective: str) -> set[str]:
+        listed = numbered(n_classes).listed_metrics(objective)
+        return {metric.name for metric in listed}
+
+    usual = names(2, "val_accuracy")
+    assert names(3, "val_accuracy") == usual
+    for name in ("f1_macro", "brier", "recall_at_precision_0.9"):
+        assert names(2, f"val_{name}") == usual | {name}
+    assert names(3, "val_recall_at_precision_0.9") == usual

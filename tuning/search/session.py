@@ -21,14 +21,7 @@ from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import FIRST_COORDINATOR
-from tuning.study.prepare import (
-    prepare_corpus,
-    prepare_views,
-    release_memory,
-    require_target,
-    sizes_of,
-    with_parts,
-)
+from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, sizes_of, with_parts
 from tuning.study.storage import import_late_modules
 from tuning.study.study import recorded_space
 from tuning.workers.choice import open_pool
@@ -125,7 +118,6 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     # The texts are released, because no worker needs them.
     corpus = prepare_corpus(config, results=results, progress=step)[0]
     release_memory()
-    require_target(config, corpus)
     notes: list[str] = []
     config = with_parts(
         config, folder, corpus=corpus, min_texts=min_texts, folds=folds, say=notes.append

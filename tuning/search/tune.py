@@ -32,7 +32,6 @@ from tuning.search.loop import Search
 from tuning.search.session import Session, open_session
 from tuning.spaces.files import find_space, source_sha256
 from tuning.spaces.loading import SearchSpace
-from tuning.spaces.ranges import CLASS_WEIGHT
 from tuning.study.coordinators import (
     DEAD_SECONDS,
     FIRST_COORDINATOR,
@@ -45,6 +44,7 @@ from tuning.study.coordinators import (
 )
 from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
+from tuning.study.prepare import require_fitting
 from tuning.study.samplers import grid_points
 from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import open_study, read_record, recorded_space
@@ -118,11 +118,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> None:
         if config.sampler == "grid":
             grid_points(space, seed=config.seed)  # An endless grid is refused.
-        if config.train.class_weight and space.declares(CLASS_WEIGHT):
-            raise ArgumentError(
-                f"class_weight must be left out, because {space.name} declares a hyperparameter of"
-                f" this name; received {config.train.class_weight!r}."
-            )
+        require_fitting(config, corpus, space)
 
     def open_or_create(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> optuna.Study:
         for path in trim_caches(results, own=folder, keep=corpus.fingerprint):

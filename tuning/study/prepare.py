@@ -25,7 +25,7 @@ from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.metrics import metric_of
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
-from tuning.spaces.ranges import SMALLEST
+from tuning.spaces.ranges import CLASS_WEIGHT, SMALLEST
 from tuning.spaces.sizes import Sizes
 from tuning.study.study import read_record
 
@@ -111,16 +111,21 @@ def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, 
         )
 
 
-def require_target(config: StudyConfig, corpus: Corpus) -> None:
-    """Check the settings that depend on what the data's labels are."""
-    target = corpus.target
+def require_fitting(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> None:
+    """Check the settings that must fit the labels of the data and the search space."""
+    target, class_weight = corpus.target, config.train.class_weight
     if target.width != 2 and metric_of(config.metric).is_binary:
         raise ArgumentError(
             f"metric must be another one: {config.metric} needs two classes, and the data have"
             f" {target.width}."
         )
-    if config.train.class_weight:
-        target.class_weights(config.train.class_weight, target.examples(target.width))
+    if class_weight and space.declares(CLASS_WEIGHT):
+        raise ArgumentError(
+            f"class_weight must be left out, because {space.name} declares a hyperparameter of this"
+            f" name; received {class_weight!r}."
+        )
+    if class_weight:
+        target.class_weights(class_weight, target.examples(target.width))
 
 
 def release_memory() -> None:

@@ -156,16 +156,6 @@ def _best_where(constrained: Array, values: Array) -> Array:
     return np.where(np.isnan(constrained + values).all(axis=1), np.nan, best)
 
 
-def _recall_at_precision(texts: WeightedTexts) -> Array:
-    precision, recall = texts.precision_and_recall
-    return _best_where(precision, recall)
-
-
-def _precision_at_recall(texts: WeightedTexts) -> Array:
-    precision, recall = texts.precision_and_recall
-    return _best_where(recall, precision)
-
-
 def _loss(texts: WeightedTexts) -> Array:
     """Return the mean cross-entropy."""
     losses = -np.log(texts.normalized[np.arange(len(texts.labels)), texts.labels])
@@ -215,8 +205,8 @@ FORMULAS: dict[str, Callable[[WeightedTexts], Array]] = {
     "f1": _f1,
     "f1_macro": _macro_f1,
     "auc": _auc,
-    "recall_at_precision_0.9": _recall_at_precision,
-    "precision_at_recall_0.9": _precision_at_recall,
+    "recall_at_precision_0.9": lambda texts: _best_where(*texts.precision_and_recall),
+    "precision_at_recall_0.9": lambda texts: _best_where(*texts.precision_and_recall[::-1]),
     "loss": _loss,
     "brier": _brier,
     "expected_calibration_error": _calibration_error,
