@@ -137,6 +137,7 @@ def print_test_scores(manifest: FullManifest) -> None:
     from tuning.evaluation.test_split import (
         ensemble_sentences,
         exported_name,
+        interval_sentences,
         named_entries,
         threshold_sentences,
     )
@@ -160,7 +161,11 @@ def print_test_scores(manifest: FullManifest) -> None:
         table.add_row(escape(name), epochs, interval, *cells)
     console.print(table)
     exported = exported_name(manifest)
-    for sentence in [*ensemble_sentences(manifest), *threshold_sentences(manifest)]:
+    for sentence in [
+        *ensemble_sentences(manifest),
+        *threshold_sentences(manifest),
+        *interval_sentences(manifest),
+    ]:
         console.print(escape(sentence))
     for name, change in manifest.comparisons.items():
         console.print(escape(comparison(name, change, exported=exported, metric=manifest.metric)))

@@ -182,10 +182,27 @@ class ChosenThreshold:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictionInterval:
+    """The intervals of predicted numbers: `margin` on both sides.
+
+    Attributes:
+        level: the share of the labels that they are made for.
+        n_residuals: number of out-of-sample predictions that gave the margin.
+        coverage: the share of the test split whose labels lie in their intervals.
+    """
+
+    level: float
+    margin: float
+    n_residuals: int
+    coverage: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitScores:
     """The scores of a study's models and of the references on the test split, and every evaluation
     on that split so far. `ensemble` describes the exported model if it is an ensemble.
-    `chosen_thresholds` are its thresholds by name, if it does not decide at 0.5 as all others do.
+    `chosen_thresholds` are its thresholds by name, if it does not decide at 0.5 as all others do,
+    and `interval` describes those of predicted numbers.
     """
 
     scores: dict[str, ModelScores]
@@ -196,6 +213,7 @@ class SplitScores:
     chosen_thresholds: dict[str, ChosenThreshold] = field(
         default_factory=dict, metadata=OMIT_DEFAULT
     )
+    interval: PredictionInterval | None = field(default=None, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)

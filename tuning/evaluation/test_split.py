@@ -155,6 +155,23 @@ def threshold_sentences(document: SplitScores) -> list[str]:
     return sentences
 
 
+def interval_sentences(document: SplitScores) -> list[str]:
+    """Return a sentence about the intervals of predicted numbers; empty without them."""
+    interval = document.interval
+    if interval is None:
+        return []
+    return [
+        f"{interval.level:.0%} intervals are the predictions ± {interval.margin:.4g}, by"
+        f" {interval.n_residuals:,} predictions for texts on which the models were not trained; on"
+        f" the test split they contain {_percent(interval.coverage.value)} of the labels"
+        f" [{_percent(interval.coverage.low)}, {_percent(interval.coverage.high)}]."
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
 def changes_text(changes: Mapping[str, ThresholdChange]) -> str:
     """Return a clause: "F1 is 0.6500 instead of 0.5100 at 0.5 (+0.1400 [+0.0300, +0.2500])"."""
     return " and ".join(

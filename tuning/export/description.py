@@ -166,6 +166,7 @@ def describe_export(
         text_column=card.text_column,
         class_names=card.class_names,
         predicts=card.predicts,
+        margin=scores.interval.margin if scores.interval else None,
         thresholds=tuple(each.threshold for each in scores.chosen_thresholds.values()),
         trial=best.trial.number,
         hyperparameters=best.values,

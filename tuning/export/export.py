@@ -43,7 +43,7 @@ from tuning.export.formats import model_input, write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Retraining, Trained, require_present_space, retrain
-from tuning.export.threshold import thresholds_of
+from tuning.export.threshold import interval_of, out_of_sample_rows, thresholds_of
 from tuning.export.versions import next_number, publish, recover, temporary_folder
 from tuning.export.writers import Source
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
@@ -122,7 +122,9 @@ def _export(
     if choice.ensemble:
         members = choose_members(chosen, corpus, splits, size=choice.ensemble, warn=warn)
     thresholds = thresholds_of(chosen, members, corpus, criterion) if criterion else {}
-    target = with_thresholds(corpus.target, thresholds)
+    target, rows = with_thresholds(corpus.target, thresholds), None
+    if not target.has_decisions and (rows := out_of_sample_rows(chosen, corpus)):
+        target = target.with_margin(rows.labels, rows.predictions)
     test_texts = splits.frames["test"]["text"].tolist()
     # The workers that end first leave a core free, which the references use.
     with ThreadPoolExecutor(1) as thread:
@@ -167,9 +169,10 @@ def _export(
             scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
             if criterion:
                 codes = distinct_codes(splits.frames["test"]["text"])
-                rows = Rows(seen.labels, seen.probabilities, codes)
-                thresholds = tested(thresholds, target, rows, criterion, seed=chosen.config.seed)
+                of_test = Rows(seen.labels, seen.probabilities, codes)
+                thresholds = tested(thresholds, target, of_test, criterion, seed=chosen.config.seed)
                 scores = replace(scores, chosen_thresholds=thresholds)
+            scores = replace(scores, interval=interval_of(target, rows, seen))
             number = next_number(folder.best_dir)
             manifest = describe_export(
                 chosen, trained, corpus.card, number=number, scores=scores, formats=formats

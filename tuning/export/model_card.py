@@ -15,6 +15,7 @@ from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
     BEST,
     ensemble_sentences,
+    interval_sentences,
     named_entries,
     threshold_sentences,
 )
@@ -108,6 +109,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         ],
         "ensemble_sentences": ensemble_sentences(manifest),
         "threshold_sentences": threshold_sentences(manifest),
+        "interval_sentences": interval_sentences(manifest),
         "members": [
             {
                 **{name: getattr(member, name) for name in ("trial", "seed", "weight", "epochs")},

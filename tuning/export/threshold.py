@@ -1,5 +1,5 @@
-"""The decision thresholds of an export: chosen on predictions for rows on which the models were not
-trained, before the test split is evaluated.
+"""The decision thresholds of an export, and the intervals of its numbers: from predictions for rows
+on which the models were not trained, before the test split is evaluated.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ import numpy as np
 
 from tuning.commands import typed
 from tuning.errors import StudyError
-from tuning.evaluation.out_of_sample import out_of_sample
-from tuning.evaluation.scores import ChosenThreshold
+from tuning.evaluation.out_of_sample import Rows, out_of_sample
+from tuning.evaluation.predictions import Predictions
+from tuning.evaluation.scores import ChosenThreshold, PredictionInterval
+from tuning.evaluation.statistics import wilson_interval
 from tuning.evaluation.thresholds import choose_thresholds
 from tuning.export.description import ChosenTrial
 from tuning.export.ensemble import Ensemble
 from tuning.inputs.corpus import Corpus
+from tuning.targets.number import LEVEL
 from tuning.targets.target import Target
 from tuning.targets.thresholds import UNDER, Criterion
 
@@ -30,6 +33,27 @@ def require_yes_no(target: Target) -> list[str]:
     return names
 
 
+def out_of_sample_rows(chosen: ChosenTrial, corpus: Corpus) -> Rows | None:
+    """Return the predictions of the repeats of a trial; None if no repeat has kept them."""
+    if chosen.confirmation is None:
+        return None
+    found = out_of_sample(chosen.folder, corpus, chosen.confirmation, trial=chosen.trial.number)
+    return found.pooled if found else None
+
+
+def interval_of(target: Target, rows: Rows | None, seen: Predictions) -> PredictionInterval | None:
+    """Return the intervals of a target with a margin, and their coverage of the test split."""
+    if target.margin is None or rows is None:
+        return None
+    within = np.abs(seen.probabilities[:, 0] - seen.labels) <= target.margin
+    return PredictionInterval(
+        level=LEVEL,
+        margin=target.margin,
+        n_residuals=len(rows.labels),
+        coverage=wilson_interval(int(within.sum()), len(within)),
+    )
+
+
 def thresholds_of(
     chosen: ChosenTrial, ensemble: Ensemble | None, corpus: Corpus, criterion: Criterion
 ) -> dict[str, ChosenThreshold]:
@@ -40,10 +64,7 @@ def thresholds_of(
     if criterion.number is not None:
         given = ChosenThreshold(threshold=criterion.number, criterion=criterion.text)
         return dict.fromkeys(names, given)
-    rows, confirmation = ensemble.held_out if ensemble else None, chosen.confirmation
-    if ensemble is None and confirmation is not None:
-        found = out_of_sample(chosen.folder, corpus, confirmation, trial=number)
-        rows = found.pooled if found else None
+    rows = ensemble.held_out if ensemble else out_of_sample_rows(chosen, corpus)
     if rows is None:
         raise StudyError(
             "A threshold must be chosen on rows on which the model was not trained; no repeat of"

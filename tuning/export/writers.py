@@ -21,7 +21,6 @@ from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kind_of, kinds_in
-from tuning.targets.labels import SEPARATOR
 from tuning.targets.target import Target
 from tuning.training.architecture import (
     as_graph,
@@ -183,7 +182,7 @@ def _write_saved_model(source: Source, path: Path) -> None:
     string, and its `probability`, both of shape (batch,), as `Target.labels_of` and `confidence`
     do; a target without probabilities has no `classify`.
     """
-    raw, names = raw_text_model(source), tf.constant(source.target.names)
+    raw = raw_text_model(source)
     specs = [tf.TensorSpec((None,), tf.string, name="text")]
     if not all(kind.has_layers or kind is TEXTS for kind in kinds_in(source.inputs)):
         specs = source.specs(None, length=None)
@@ -193,24 +192,7 @@ def _write_saved_model(source: Source, path: Path) -> None:
         return {source.target.output_name: source.predictions(raw(tensors, training=False))}
 
     def classify(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = serve(*inputs)[source.target.output_name]
-        # As the methods of `Target`, which compare in float64.
-        exact = tf.cast(probabilities, tf.float64)
-        if not source.target.is_exclusive:
-            is_set = exact >= (source.target.thresholds or 0.5)
-            decided = tf.ragged.boolean_mask(tf.broadcast_to(names, tf.shape(is_set)), is_set)
-            right = tf.where(is_set, probabilities, 1 - probabilities)
-            return {
-                "label": tf.strings.reduce_join(decided, axis=1, separator=SEPARATOR),
-                "probability": tf.reduce_prod(right, axis=1),
-            }
-        decided = tf.argmax(probabilities, axis=1)
-        if source.target.thresholds:
-            decided = tf.cast(exact[:, 1] >= source.target.thresholds[0], tf.int64)
-        return {
-            "label": tf.gather(names, decided),
-            "probability": tf.gather(probabilities, decided, axis=1, batch_dims=1),
-        }
+        return source.target.classify(serve(*inputs)[source.target.output_name])
 
     archive = keras.export.ExportArchive()
     archive.track(raw)

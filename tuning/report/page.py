@@ -27,6 +27,7 @@ from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
     ensemble_sentences,
     exported_name,
+    interval_sentences,
     named_entries,
     threshold_sentences,
 )
@@ -308,6 +309,7 @@ def _test(test: TestDocument, metric: str, target: Target) -> dict[str, Any]:
         "comparisons": [
             *ensemble_sentences(test),
             *threshold_sentences(test),
+            *interval_sentences(test),
             *(
                 comparison(name, values, exported=exported_name(test), metric=metric)
                 for name, values in test.comparisons.items()

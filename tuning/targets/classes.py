@@ -167,6 +167,23 @@ class Classes(Target):
     def yes_no(self, labels: Labels, predictions: Array) -> dict[str, tuple[Labels, Array]]:
         return {self.names[1]: (labels == 1, predictions[..., 1])} if self.width == 2 else {}
 
+    def classify(self, probabilities: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        # Compared in float64, as NumPy does.
+        decided = self._decided(tf.cast(probabilities, tf.float64))
+        return {
+            "label": tf.gather(tf.constant(self.names), decided),
+            "probability": tf.gather(probabilities, decided, axis=1, batch_dims=1),
+        }
+
+    def _decided(self, exact: Any) -> Any:
+        import tensorflow as tf
+
+        if self.thresholds:
+            return tf.cast(exact[:, 1] >= self.thresholds[0], tf.int64)
+        return tf.argmax(exact, axis=1)
+
     def labels_of(self, decisions: Labels) -> list[str]:
         return [self.names[number] for number in decisions.tolist()]
 

@@ -117,6 +117,20 @@ class MultiLabel(Target):
     def is_right(self, labels: Labels, predictions: Array) -> npt.NDArray[np.bool_]:
         return super().is_right(labels, predictions).all(axis=-1)
 
+    def classify(self, probabilities: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        # Compared in float64, as NumPy does.
+        is_set = tf.cast(probabilities, tf.float64) >= (self.thresholds or 0.5)
+        names = tf.broadcast_to(tf.constant(self.names), tf.shape(is_set))
+        right = tf.where(is_set, probabilities, 1 - probabilities)
+        return {
+            "label": tf.strings.reduce_join(
+                tf.ragged.boolean_mask(names, is_set), axis=1, separator=SEPARATOR
+            ),
+            "probability": tf.reduce_prod(right, axis=1),
+        }
+
     def labels_of(self, decisions: Labels) -> list[str]:
         names = np.array(self.names, dtype=object)
         return [SEPARATOR.join(names[row > 0]) for row in decisions]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -30,7 +30,10 @@ class Order(Classes):
 
     @property
     def sentence(self) -> str:
-        return f"The model assigns each text to one of the ordered classes {', '.join(self.names)}."
+        return (
+            f"The model assigns each text to one of {', '.join(self.names)}, the median of its"
+            " probabilities for these classes."
+        )
 
     @property
     def values(self) -> Array:
@@ -60,6 +63,12 @@ class Order(Classes):
         below = np.cumsum(predictions, axis=-1)
         decisions: Labels = (below < below[..., -1:] / 2).sum(axis=-1)
         return decisions
+
+    def _decided(self, exact: Any) -> Any:
+        import tensorflow as tf
+
+        below = tf.cumsum(exact, axis=1)
+        return tf.reduce_sum(tf.cast(below < below[:, -1:] / 2, tf.int64), axis=1)
 
     def formulas(
         self, labels: Labels, predictions: Array, weights: Array

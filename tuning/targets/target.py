@@ -214,6 +214,10 @@ class Target(ABC):
         """
         return {}
 
+    def classify(self, probabilities: Any) -> dict[str, Any]:
+        """Return `labels_of` and `confidence` of a `tf.Tensor` of predictions, as tensors (n,)."""
+        raise NotImplementedError(f"predictions of {self.kind} have no labels")
+
     @abstractmethod
     def labels_of(self, decisions: Labels) -> list[str]:
         """Return labels as texts, as predictions show them."""
