@@ -34,6 +34,6 @@ def threshold_advice(study: StudyHandle) -> str:
         return ""
     best, command = chosen[name], typed("export-best", study=study.name, threshold=measure)
     return (
-        f"If a text is {name} from a probability of {best.threshold:.4g},"
+        f"At a threshold of {best.threshold:.4g} for {name},"
         f" {changes_text(best.cross_fitted)}, cross-fitted on {best.n_texts:,} texts: `{command}`."
     )

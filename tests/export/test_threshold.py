@@ -1,0 +1,209 @@
+"""The decision threshold of an export: chosen on the predictions of repeats, tested beside 0.5, and
+used by everything that predicts.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from starlette.testclient import TestClient
+
+from tests.numbered import TWO, numbered
+from tests.report.test_quality import confirm_best, study_of
+from tests.stored_documents import full_manifest
+from tests.studies import Setting
+from tuning.api.exports import load_export
+from tuning.confirmation.rounds import Confirmation
+from tuning.errors import StudyError
+from tuning.evaluation.out_of_sample import Rows
+from tuning.evaluation.predictions import read_predictions, write_probabilities
+from tuning.evaluation.test_split import threshold_sentences
+from tuning.export.ensemble import Ensemble, ExportChoice
+from tuning.export.export import export_best
+from tuning.export.threshold import require_yes_no, thresholds_of
+from tuning.inference.load import classify, load_fastest
+from tuning.inference.manifest import read_manifest
+from tuning.inputs.corpus import Corpus
+from tuning.report.page import write_report
+from tuning.report.quality import read_quality
+from tuning.report.threshold import threshold_advice
+from tuning.serving.app import make_app
+from tuning.study.handle import StudyHandle
+from tuning.targets.number import Number
+from tuning.targets.target import Array
+from tuning.targets.thresholds import choose_threshold, parse_criterion
+
+
+def write_repeat(setting: Setting) -> tuple[Corpus, Array]:
+    """Keep predictions of the best trial for the validation split, in which each positive text has
+    a probability above 0.2, and most others have less; return them.
+    """
+    corpus, summary = study_of(setting)
+    labels = corpus.split("validation").labels
+    positive = np.random.default_rng(0).uniform(0.05, 0.2, len(labels)) + 0.1 * labels
+    positive[::7] = 0.4
+    kept = np.stack([1 - positive, positive], axis=1).astype(np.float32)
+    write_probabilities(confirm_best(setting, summary), kept)
+    return corpus, kept
+
+
+def chosen_of(setting: Setting) -> Any:
+    """Return the parts of a `ChosenTrial` that the choice of a threshold reads."""
+    _, summary = study_of(setting)
+    confirmation = Confirmation.load(setting.folder)
+    parts = {"trial": summary.best, "confirmation": confirmation, "folder": setting.folder}
+    return SimpleNamespace(**parts, config=setting.config)
+
+
+def test_threshold_is_chosen_on_the_predictions_of_the_repeats(copied: Setting) -> None:
+    corpus, kept = write_repeat(copied)
+    criterion = parse_criterion("f1", None)
+    assert criterion is not None
+    chosen = thresholds_of(chosen_of(copied), None, corpus, criterion)
+    labels, n_train = corpus.split("validation").labels, len(corpus.split("train").labels)
+    codes = corpus.rows.texts[n_train:]
+    expected = choose_threshold(
+        labels == 1, kept[:, 1].astype(float), criterion, codes=codes, seed=copied.config.seed
+    )
+    positive = chosen["positive"]
+    assert positive.threshold == expected < 0.5
+    change = positive.cross_fitted["f1"]
+    assert change.default == 0 < change.difference.low
+    assert positive.in_sample["f1"] >= change.value - 0.05
+
+
+def test_threshold_of_an_ensemble_is_chosen_on_its_cross_fitted_predictions(
+    copied: Setting,
+) -> None:
+    corpus, _ = study_of(copied)
+    probabilities = np.array([[0.9, 0.1], [0.7, 0.3]] * 30)
+    rows = Rows(np.array([0, 1] * 30), probabilities, np.arange(60))
+    ensemble = SimpleNamespace(held_out=rows)
+    criterion = parse_criterion("precision>=0.9", None)
+    assert criterion is not None
+    chosen: Any = SimpleNamespace(
+        trial=SimpleNamespace(number=0), confirmation=None, config=copied.config
+    )
+    of_ensemble: Ensemble = ensemble  # type: ignore[assignment]
+    thresholds = thresholds_of(chosen, of_ensemble, corpus, criterion)
+    assert thresholds["positive"].threshold == pytest.approx(0.2)
+
+
+def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Setting) -> None:
+    corpus, _ = study_of(copied)
+    f1, given = parse_criterion("f1", None), parse_criterion("0.3", None)
+    assert f1 is not None and given is not None
+    with pytest.raises(StudyError, match="confirm"):
+        thresholds_of(chosen_of(copied), None, corpus, f1)
+    assert thresholds_of(chosen_of(copied), None, corpus, given)["positive"].threshold == 0.3
+    strict = parse_criterion("precision>=0.99", None)
+    assert strict is not None
+    kept = np.full((len(corpus.split("validation").labels), 2), 0.5, np.float32)
+    write_probabilities(confirm_best(copied, study_of(copied)[1]), kept)
+    with pytest.raises(StudyError, match=r"highest precision is 0\.\d+"):
+        thresholds_of(chosen_of(copied), None, corpus, strict)
+
+
+@pytest.mark.parametrize(("target", "named"), [(numbered(3), "3 classes"), (Number(), "numbers")])
+def test_threshold_of_other_targets_is_refused(target: Any, named: str) -> None:
+    assert require_yes_no(TWO) == ["1"]
+    with pytest.raises(StudyError, match=named):
+        require_yes_no(target)
+
+
+def test_report_says_what_another_threshold_would_bring(copied: Setting) -> None:
+    assert threshold_advice(StudyHandle.of(copied.results, "s")) == ""
+    corpus, _ = write_repeat(copied)
+    advice = threshold_advice(StudyHandle.of(copied.results, "s"))
+    assert "F1 is" in advice and "instead of 0.0000 at 0.5" in advice and "f1`." in advice
+    page, _ = write_report(StudyHandle.of(copied.results, "s"))
+    assert "cross-fitted on" in page.read_text()
+    labels = corpus.split("validation").labels
+    write_probabilities(
+        confirm_best(copied, study_of(copied)[1]), np.eye(2, dtype=np.float32)[labels]
+    )
+    assert threshold_advice(StudyHandle.of(copied.results, "s")) == ""
+
+
+NEW_PROCESS = """
+import json, sys, types
+import tuning
+from tuning.trackers.mlflow_model import TextClassifier
+
+folder, texts = sys.argv[1], json.loads(sys.argv[2])
+model, context = TextClassifier(), types.SimpleNamespace(artifacts={"export": folder})
+model.load_context(context)
+frames = tuning.load_export(folder).predict(texts), model.predict(context, texts)
+print(json.dumps([frame["label"].tolist() for frame in frames]))
+"""
+
+
+def decided_by_card(folder: Path, name: str) -> list[str]:
+    """Run the code of the card for a format, and return the labels of its two texts."""
+    card = (folder / "README.md").read_text()
+    (code,) = re.findall(rf"^`{name}`[^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL)
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return re.findall("'(negative|positive)'", done.stdout)
+
+
+@pytest.mark.slow
+def test_export_decides_alike_everywhere(copied: Setting) -> None:
+    corpus, _ = write_repeat(copied)
+    choice = ExportChoice(criterion=parse_criterion("f1", None))
+    handle = StudyHandle.of(copied.results, "s")
+    manifest = export_best(handle, choice)
+    folder, (threshold,) = copied.folder.best_dir, manifest.thresholds
+    assert threshold < 0.3
+    texts = ["I love it", "It broke after a day", *["good", "bad", "great", "broken"]]
+    probabilities = load_fastest(folder, manifest)(texts)[:, 1]
+    expected = ["positive" if p >= threshold else "negative" for p in probabilities]
+    assert [p.label for p in classify(folder, texts)] == expected
+
+    command = [sys.executable, "-W", "ignore", "-c", NEW_PROCESS, str(folder), json.dumps(texts)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [expected, expected]
+
+    signature = tf.saved_model.load(str(folder / "saved_model")).signatures["classify"]
+    answer = signature(text=tf.constant(texts))
+    assert [label.decode() for label in answer["label"].numpy()] == expected
+    own = np.where(np.array(expected) == "positive", probabilities, 1 - probabilities)
+    assert answer["probability"].numpy() == pytest.approx(own, abs=1e-4)
+
+    app = make_app(load_fastest(folder, manifest), manifest)
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        sent = client.post("/predict", json={"texts": texts}).json()["predictions"]
+        explained = client.post("/explain", json={"text": texts[0]}).json()["prediction"]
+    assert [each["label"] for each in sent] == expected and explained["label"] == expected[0]
+
+    for name in ("model.keras", "model.h5", "model.onnx", "model.tflite"):
+        assert decided_by_card(folder, name) == expected[:2], name
+
+    # Accuracy, F1 and the matrix are those of the threshold; AUC is as before.
+    target = read_manifest(folder).target
+    seen = read_predictions(copied.folder.test_predictions_path, target)
+    assert seen is not None
+    best = manifest.scores["best"]
+    assert best.test["accuracy"] == pytest.approx(seen.is_right.mean())
+    at_default = TWO.score(seen.labels, seen.probabilities)
+    assert best.test["auc"] == pytest.approx(at_default["auc"])
+    change = manifest.chosen_thresholds["positive"].test["f1"]
+    assert (change.value, change.default) == pytest.approx((best.test["f1"], at_default["f1"]))
+    linear = manifest.references["tuned n-grams + logistic regression"]
+    difference = manifest.comparisons["tuned n-grams + logistic regression"].accuracy_difference
+    assert difference is not None and linear.test["accuracy"] is not None
+    assert difference.value == pytest.approx(best.test["accuracy"] - linear.test["accuracy"])
+    page, _ = write_report(StudyHandle.of(copied.results, "s"))
+    for sentence in threshold_sentences(manifest):
+        assert sentence.split(",")[0] in page.read_text()
+    quality = read_quality(copied.folder, corpus, handle.summary, columns={})
+    assert quality is not None and quality.predictions.target == target
+    assert full_manifest(folder) == manifest
+    assert load_export(folder).scores["accuracy"][0] == best.test["accuracy"]
