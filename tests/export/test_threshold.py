@@ -2,6 +2,9 @@
 used by everything that predicts.
 """
 
+import ast
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -13,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from tests.numbered import TWO, numbered
@@ -36,9 +41,12 @@ from tuning.report.quality import read_quality
 from tuning.report.threshold import threshold_advice
 from tuning.serving.app import make_app
 from tuning.study.handle import StudyHandle
+from tuning.targets.classes import Classes
+from tuning.targets.labels import MultiLabel
 from tuning.targets.number import Number
-from tuning.targets.target import Array
+from tuning.targets.target import Array, Target
 from tuning.targets.thresholds import choose_threshold, parse_criterion
+from tuning.templates import templates_of
 
 
 def write_repeat(setting: Setting) -> tuple[Corpus, Array]:
@@ -98,11 +106,11 @@ def test_threshold_of_an_ensemble_is_chosen_on_its_cross_fitted_predictions(
 
 def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Setting) -> None:
     corpus, _ = study_of(copied)
-    f1, given = parse_criterion("f1", None), parse_criterion("0.3", None)
-    assert f1 is not None and given is not None
+    f1, number = parse_criterion("f1", None), parse_criterion("0.3", None)
+    assert f1 is not None and number is not None
     with pytest.raises(StudyError, match="confirm"):
         thresholds_of(chosen_of(copied), None, corpus, f1)
-    assert thresholds_of(chosen_of(copied), None, corpus, given)["positive"].threshold == 0.3
+    assert thresholds_of(chosen_of(copied), None, corpus, number)["positive"].threshold == 0.3
     strict = parse_criterion("precision>=0.99", None)
     assert strict is not None
     kept = np.full((len(corpus.split("validation").labels), 2), 0.5, np.float32)
@@ -130,6 +138,36 @@ def test_report_says_what_another_threshold_would_bring(copied: Setting) -> None
         confirm_best(copied, study_of(copied)[1]), np.eye(2, dtype=np.float32)[labels]
     )
     assert threshold_advice(StudyHandle.of(copied.results, "s")) == ""
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(
+    n_labels=st.sampled_from([1, 2, 3]),  # 1: two classes
+    seed=st.integers(0, 10_000),
+    is_equal=st.booleans(),
+)
+def test_code_of_the_card_and_the_saved_model_decide_as_the_target(
+    n_labels: int, seed: int, is_equal: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    outputs = rng.random((20, n_labels)).astype(np.float32)
+    # A threshold that is a probability decides for the class, in float32 and in float64.
+    chosen = outputs[3].astype(float) if is_equal else rng.random(n_labels)
+    names, thresholds = ('"a"', "b'", "c")[: max(n_labels, 2)], tuple(chosen.tolist())
+    kind = Classes if n_labels == 1 else MultiLabel
+    target = Target.of_document(kind(names, thresholds=thresholds).document())
+    predictions = target.predictions(outputs)
+    expected = target.labels_of(target.decide(predictions))
+    if n_labels == 1:
+        assert expected == [names[int(p >= thresholds[0])] for p in predictions[:, 1]]
+    of_tensor = target.classify(tf.constant(predictions.astype(np.float32)))["label"]
+    assert [label.decode() for label in of_tensor.numpy()] == expected
+    printed = io.StringIO()
+    snippets = templates_of("tuning.export").get_template("snippets.md").module
+    with contextlib.redirect_stdout(printed):
+        exec(snippets.shown("given", target), {"np": np, "given": outputs})
+    labels = ast.literal_eval(printed.getvalue().splitlines()[-1])
+    assert [";".join(each) if n_labels > 1 else each for each in labels] == expected
 
 
 NEW_PROCESS = """
