@@ -371,7 +371,6 @@ def test_tags_are_tuned_exported_and_predicted(
 ) -> None:
     flags = ["--data", tmp_path / "a.csv", "--kind", "labels", "--label-column", "tags"]
     flags += ["--space", "ngrams", "--folds", 1, "--epochs", 2, "--n-trials", 3]
-    flags += ["--seeds", 2, "--top", 2]
     ran = run_cli("tune", "--study", "s", *flags)
     assert ran.code == 0, ran.err
     assert "linear model" in ran.out and "validation micro F1" in ran.out

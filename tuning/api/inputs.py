@@ -96,7 +96,7 @@ def frame_of(
 
     data = data.set_axis([str(name) for name in data.columns], axis=1)
     texts = choose_column(data.columns, text_column, TEXT_COLUMNS, "text")
-    several = several_columns(data.columns, label_column, kind=kind)
+    several = several_columns([*data], label_column, kind=kind)
     labels = several or [choose_column(data.columns, label_column, LABEL_COLUMNS, "label")]
     if texts in labels or any([*data.columns].count(name) > 1 for name in (texts, *labels)):
         raise DataError(
@@ -238,14 +238,13 @@ def frame_of_lists(
     return pd.DataFrame({TEXT: texts, LABEL: labels})
 
 
-def _named(labels: Any) -> Iterable[Any]:
+def _named(labels: Any) -> list[Any]:
     """Return several labels of each text as lists of names, if they are columns of 0 and 1 with or
     without names, such as those of scikit-learn's MultiLabelBinarizer.
     """
-    shape = getattr(labels, "shape", ())
-    if len(shape) != 2:
-        return labels
-    names = getattr(labels, "columns", [f"label_{number}" for number in range(shape[1])])
+    if getattr(labels, "ndim", 1) != 2:
+        return [*labels]
+    names = getattr(labels, "columns", [f"label_{number}" for number in range(labels.shape[1])])
     rows = getattr(labels, "to_numpy", lambda: labels)()
     if not ((rows == 0) | (rows == 1)).all():
         raise ArgumentError("labels must have the values 0 and 1 in each column of a label.")
@@ -314,8 +313,9 @@ def _frame_of_call(data: Data, columns: Mapping[str, str | None]) -> Frame | Non
     kind = data.kind or DEFAULT_TARGET
     check_name("kind", kind, tuple(sorted(KINDS)))
     if data.texts is None and data.labels is None:
-        is_frame = isinstance(data.data, pd.DataFrame)
-        return frame_of(data.data, kind=kind, **columns) if is_frame else None
+        if not isinstance(data.data, pd.DataFrame):
+            return None
+        return frame_of(data.data, kind=kind, **columns)
     if data.data is not None or any(columns.values()):
         raise ArgumentError(
             "texts and labels must come without data and columns; received both. Give either."

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,7 @@ class Reviews:
 def labels_in(frame: pd.DataFrame) -> Labels:
     """Return the labels of a frame, (n,); or (n, width), which the frame has as rows, (width,)."""
     labels = frame["label"].to_numpy()
-    return np.stack(labels) if labels.dtype == object else labels
+    return np.stack([*labels]) if labels.dtype == object else labels
 
 
 def load_reviews(
@@ -68,8 +69,8 @@ def load_reviews(
     text_column = _column(table, config.text_column, TEXT_COLUMNS, "text")
     columns = _label_columns(table, config)
     label_column = ",".join(columns)
-    values = table.frame[columns if len(columns) > 1 else columns[0]]
-    read = KINDS[config.kind].read(values, column=label_column, config=config)
+    cells: Any = table.frame[columns if len(columns) > 1 else columns[0]]
+    read = KINDS[config.kind].read(cells, column=label_column, config=config)
     texts = clean(table.frame[text_column])
     # A row without a label is already counted in `read.dropped`.
     empty = ((texts == "") | texts.str.isspace()).to_numpy() & read.is_labeled
@@ -101,7 +102,7 @@ def load_reviews(
 
 
 def _label_columns(table: Table, config: DataConfig) -> list[str]:
-    several = several_columns(table.frame.columns, config.label_column, kind=config.kind)
+    several = several_columns([*table.frame], config.label_column, kind=config.kind)
     return several or [_column(table, config.label_column, LABEL_COLUMNS, "label")]
 
 

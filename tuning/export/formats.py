@@ -250,14 +250,13 @@ def accuracy_change(
             f" accuracy; on {len(labels)} texts of the test split the difference is"
             f" {-change.value:.4f}."
         )
-    decided = target.decide(probabilities)
     return AccuracyChange(
         of_the_model=float(right.mean()),
         of_the_form=float(own_right.mean()),
         change=change.value,
         change_low=change.low,
         change_high=change.high,
-        same_label_share=float(np.mean(target.is_right(decided, expected))),
+        same_label_share=float(target.is_right(target.decide(probabilities), expected).mean()),
     )
 
 

@@ -245,10 +245,9 @@ def _columns(labels: npt.NDArray[np.int64], n_classes: int) -> npt.NDArray[np.bo
     """Return whether each text has the class or label of each output, bool (n_texts, n_outputs):
     class 1 alone for two classes.
     """
-    if labels.ndim == 2:
-        return labels > 0
-    classes = [1] if n_classes == 2 else range(n_classes)
-    return labels[:, None] == np.array(classes)
+    classes = np.arange(1, 2) if n_classes == 2 else np.arange(n_classes)
+    has: npt.NDArray[np.bool_] = labels > 0 if labels.ndim == 2 else labels[:, None] == classes
+    return has
 
 
 def _ngrams_of(

@@ -115,7 +115,9 @@ class MultiLabel(Target):
         return dict(zip(self.names, columns, strict=True))
 
     def is_right(self, labels: Labels, predictions: Array) -> npt.NDArray[np.bool_]:
-        return super().is_right(labels, predictions).all(axis=-1)
+        of_labels = super().is_right(labels, predictions)
+        is_right: npt.NDArray[np.bool_] = np.all(of_labels, axis=-1)
+        return is_right
 
     def classify(self, probabilities: Any) -> dict[str, Any]:
         import tensorflow as tf
@@ -154,8 +156,9 @@ class MultiLabel(Target):
             f1 = n_right / n_all
         clipped = np.clip(likelihoods(labels, predictions), 1e-7, 1 - 1e-7)  # as Keras does
 
-        def mean(values: Array) -> Array:
-            return weights @ values / weights.sum(axis=1)
+        def mean(values: Array | npt.NDArray[np.bool_]) -> Array:
+            of_weightings: Array = weights @ values / weights.sum(axis=1)
+            return of_weightings
 
         def areas() -> Array:
             columns = zip(labels.T > 0, predictions.T, strict=True)

@@ -134,7 +134,7 @@ class Target(ABC):
     @classmethod
     @abstractmethod
     def read(cls, values: pd.Series, *, column: str, config: DataConfig) -> LabelColumn:
-        """Read a label column.
+        """Read a label column; several columns, for several labels of a text, are a data frame.
 
         Raises:
             DataError: the column has no labels of this kind.
