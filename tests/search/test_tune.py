@@ -205,6 +205,29 @@ def test_refused_command_prepares_no_inputs_and_leaves_no_folder(
     assert not setting.folder.path.exists()
 
 
+@pytest.mark.slow
+def test_weights_of_a_study_reach_its_trainings(setting: Setting) -> None:
+    """A training loss is as many times larger as the weights."""
+    frame = pd.read_csv(setting.config.data.data)
+    frame.assign(votes=3).to_csv(setting.config.data.data, index=False)
+    weighted = replace(setting.config.data, weight_column="votes")
+    train = replace(setting.config.train, class_weight="negative:2,positive:2")
+    losses = {}
+    for name, config in {
+        "equal": {},
+        "rows": {"data": weighted},
+        "both": {"data": weighted, "train": train},
+    }.items():
+        setting.tune(1, config={"study": name, "sampler": "random", **config})
+        history = read_history(setting.results.study(name).history_path(0))
+        losses[name] = float(history[0]["loss"])
+    assert losses["rows"] == pytest.approx(3 * losses["equal"], rel=0.02)
+    assert losses["both"] == pytest.approx(6 * losses["equal"], rel=0.02)
+    assert len([*(setting.results.path / "cache").glob("*/data_card.json")]) == 2
+    with pytest.raises(StudyError, match="class_weight: the study has 'negative:2,positive"):
+        setting.tune(2, config={"study": "both", "sampler": "random", "data": weighted})
+
+
 def test_class_weight_of_a_study_and_of_its_space_are_refused(setting: Setting) -> None:
     setting.edit_space(
         'hp.Fixed("n_', 'hp.Choice("class_weight", ["none", "balanced"]); hp.Fixed("n_'

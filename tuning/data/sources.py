@@ -135,7 +135,7 @@ def _weights(values: pd.Series, column: str) -> npt.NDArray[np.float32]:
         raise DataError(
             f"weight_column {column!r} must have a number, 0 or more, in each row;"
             f" {is_wrong.sum():,} of {len(values):,} rows have none, the first"
-            f" {values[is_wrong].iloc[0]!r}."
+            f" {values[is_wrong].iloc[0][:40]!r}."
         )
     if not weights.any():
         raise DataError(f"weight_column {column!r} must have numbers above 0; all are 0.")
