@@ -12,7 +12,6 @@ from scipy import stats
 from tests.numbered import TWO, score, weighted_scores
 from tuning.evaluation.statistics import (
     Interval,
-    Right,
     Verdict,
     accuracy_difference,
     dunnett_critical_value,
@@ -23,7 +22,6 @@ from tuning.evaluation.statistics import (
     score_intervals,
     wilson_interval,
 )
-from tuning.targets.target import Array, Labels
 
 
 @pytest.mark.parametrize(
@@ -149,15 +147,11 @@ def test_mean_interval_of_one_value_has_no_bounds_and_of_equal_ones_no_width() -
             mean_interval(values)
 
 
-def are_right(labels: Labels, *predictions: Array) -> list[Right]:
-    return [TWO.is_right(labels, each) for each in predictions]
-
-
 def test_difference_of_a_model_to_itself_is_zero_and_to_a_better_one_negative() -> None:
     labels, better = sample(1000, skill=2.0)
     _, worse = sample(1000, skill=0.2)
-    assert accuracy_difference(*are_right(labels, better, better), seed=0) == Interval(0, 0, 0)
-    difference = accuracy_difference(*are_right(labels, worse, better), seed=0)
+    assert accuracy_difference(TWO, labels, better, better, seed=0) == Interval(0, 0, 0)
+    difference = accuracy_difference(TWO, labels, worse, better, seed=0)
     assert difference.verdict() is Verdict.WORSE
     assert difference.value == pytest.approx(
         score(labels, worse)["accuracy"] - score(labels, better)["accuracy"]
@@ -170,15 +164,15 @@ def test_difference_of_any_score_is_paired(has_copies: bool) -> None:
     labels = draw.integers(0, 2, 300)
     first, second = draw.dirichlet([1, 1], (2, 300))
     codes = np.arange(300) // 2 if has_copies else None
-    own = score_difference("accuracy", labels, (TWO, first), (TWO, second), seed=1, codes=codes)
-    expected = accuracy_difference(*are_right(labels, first, second), seed=1, codes=codes)
+    own = score_difference("accuracy", TWO, labels, first, second, seed=1, codes=codes)
+    expected = accuracy_difference(TWO, labels, first, second, seed=1, codes=codes)
     assert vars(own) == pytest.approx(vars(expected))
     for name in ("balanced_accuracy", "f1", "auc", "loss"):
-        change = score_difference(name, labels, (TWO, first), (TWO, second), seed=1)
+        change = score_difference(name, TWO, labels, first, second, seed=1)
         values = [score(labels, probabilities)[name] for probabilities in (first, second)]
         assert change.value == pytest.approx(values[0] - values[1])
         assert change.low < change.value < change.high
-        assert vars(score_difference(name, labels, (TWO, first), (TWO, first), seed=1)) == {
+        assert vars(score_difference(name, TWO, labels, first, first, seed=1)) == {
             "value": 0,
             "low": 0,
             "high": 0,
@@ -190,10 +184,10 @@ def test_mcnemar_counts_where_only_one_is_right() -> None:
     right, wrong = [0.9, 0.1], [0.1, 0.9]
     first = np.array([right] * 10 + [wrong] * 2)
     second = np.array([wrong] * 9 + [right] * 1 + [wrong, right])
-    mcnemar_test = mcnemar(*are_right(labels, first, second))
+    mcnemar_test = mcnemar(TWO, labels, first, second)
     assert (mcnemar_test.only_first_right, mcnemar_test.only_second_right) == (9, 1)
     assert mcnemar_test.p_value == pytest.approx(stats.binomtest(9, 10, 0.5).pvalue)
-    assert mcnemar(*are_right(labels, first, first)).p_value == 1
+    assert mcnemar(TWO, labels, first, first).p_value == 1
 
 
 @pytest.mark.parametrize("n_copies", [2, 5])
@@ -206,13 +200,13 @@ def test_copies_of_texts_are_one_observation(n_copies: int) -> None:
     for name, interval in score_intervals(TWO, copied[0], copied[1], codes=codes, seed=4).items():
         expected = score_intervals(TWO, labels, first, seed=4)[name]
         assert vars(interval) == pytest.approx(vars(expected), nan_ok=True), name
-    difference = accuracy_difference(*are_right(*copied), codes=codes, seed=4)
+    difference = accuracy_difference(TWO, *copied, codes=codes, seed=4)
     assert vars(difference) == pytest.approx(
-        vars(accuracy_difference(*are_right(labels, first, second), seed=4))
+        vars(accuracy_difference(TWO, labels, first, second, seed=4))
     )
-    assert mcnemar(*are_right(*copied), codes=codes) == mcnemar(*are_right(labels, first, second))
+    assert mcnemar(TWO, *copied, codes=codes) == mcnemar(TWO, labels, first, second)
     # Without the codes, the copies would make the interval too narrow.
-    narrow = accuracy_difference(*are_right(*copied), seed=4)
+    narrow = accuracy_difference(TWO, *copied, seed=4)
     assert narrow.high - narrow.low < 0.8 * (difference.high - difference.low)
 
 

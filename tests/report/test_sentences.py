@@ -15,6 +15,7 @@ from optuna.trial import create_trial
 
 from tests.commands import Ran
 from tests.confirmations import estimated, with_repeats
+from tests.numbered import TWO
 from tests.stored_documents import TEST_SCORES
 from tests.studies import many_trials
 from tuning.atomic_io import read_json
@@ -226,7 +227,9 @@ def test_difference_that_is_shown_as_zero_is_none(
 
 @pytest.mark.parametrize(("n", "shown"), [(5, "p = 0.062."), (2_000, "p < 1e-300.")])
 def test_p_value_is_never_zero(n: int, shown: str) -> None:
-    test = mcnemar(np.ones(n, dtype=bool), np.zeros(n, dtype=bool))
+    labels = np.ones(n, dtype=np.int64)
+    right, wrong = np.tile([0.1, 0.9], (n, 1)), np.tile([0.9, 0.1], (n, 1))
+    test = mcnemar(TWO, labels, right, wrong)
     result = Comparison(**asdict(test), accuracy_difference=Interval(1.0, 1.0, 1.0))
     sentence = comparison("baseline", result, exported="The model", metric="val_accuracy")
     assert sentence.endswith(shown)

@@ -17,9 +17,6 @@ from scipy import optimize, special, stats
 from tuning.targets.target import Array, Labels, Target
 
 T = TypeVar("T")
-Right = npt.NDArray[np.bool_]
-Predicted = tuple[Target, Array]
-"""Predictions, (n, width), and their target, with whose thresholds they are decided."""
 LEVEL = 0.95
 N_RESAMPLES = 1000
 MAX_WEIGHTS = 4_000_000  # maximum number of weights in memory at a time: 32 MB
@@ -232,9 +229,10 @@ def score_intervals(
 
 def score_difference(
     name: str,
+    target: Target,
     labels: Labels,
-    first: Predicted,
-    second: Predicted,
+    first: Array,
+    second: Array,
     *,
     seed: int,
     codes: Labels | None = None,
@@ -245,10 +243,7 @@ def score_difference(
     """
 
     def change(weights: Array) -> Array:
-        ours, theirs = (
-            target.weighted_scores(labels, predictions, weights)[name]
-            for target, predictions in (first, second)
-        )
+        ours, theirs = (target.weighted_scores(labels, p, weights)[name] for p in (first, second))
         return ours - theirs
 
     drawn = resampled(change, len(labels), codes, seed=seed)
@@ -256,19 +251,23 @@ def score_difference(
 
 
 def accuracy_difference(
-    is_right: Right, others_right: Right, *, seed: int, codes: Labels | None = None
+    target: Target,
+    labels: Labels,
+    first: Array,
+    second: Array,
+    *,
+    seed: int,
+    codes: Labels | None = None,
 ) -> Interval:
-    """Return the accuracy of a classifier minus that of another on the same texts, with the
-    interval of the paired percentile bootstrap.
-
-    Args:
-        is_right: whether each decision is right (`Target.is_right`), (n,).
-        others_right: the same of the other classifier; or (n_models, n), of several classifiers
-            whose mean accuracy is subtracted.
-        seed, codes: as for `score_intervals`.
+    """Return the accuracy of the first classifier minus that of the second on the same texts, with
+    the interval of the paired percentile bootstrap. `second` may be (n_models, n, width), of
+    several classifiers whose mean accuracy is subtracted; the other arguments are those of
+    `score_intervals`.
     """
-    change = is_right - others_right.reshape(-1, len(is_right)).mean(axis=0)
-    codes = np.arange(len(is_right)) if codes is None else codes
+    seconds = second.reshape(-1, *first.shape)
+    is_right, others_right = (target.is_right(labels, p) for p in (first, seconds))
+    change = is_right - others_right.mean(axis=0)
+    codes = np.arange(len(labels)) if codes is None else codes
     sums, sizes = np.bincount(codes, weights=change), np.bincount(codes)
 
     def mean(drawn: npt.NDArray[np.int64], axis: int) -> Array:
@@ -352,12 +351,14 @@ class McNemar:
     p_value: float
 
 
-def mcnemar(is_right: Right, other_right: Right, *, codes: Labels | None = None) -> McNemar:
-    """Return McNemar's exact test (1947) of two classifiers on the same texts. The arguments are
-    those of `accuracy_difference`; with `codes`, the first copy of each text counts.
+def mcnemar(
+    target: Target, labels: Labels, first: Array, second: Array, *, codes: Labels | None = None
+) -> McNemar:
+    """Return McNemar's exact test (1947) of two classifiers on the same texts. With `codes`, as for
+    `score_intervals`, the first copy of each text counts.
     """
     rows = slice(None) if codes is None else np.unique(codes, return_index=True)[1]
-    is_right, other_right = is_right[rows], other_right[rows]
+    is_right, other_right = (target.is_right(labels, p)[rows] for p in (first, second))
     only_first = int((is_right & ~other_right).sum())
     only_second = int((other_right & ~is_right).sum())
     n = only_first + only_second

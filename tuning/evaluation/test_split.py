@@ -32,7 +32,6 @@ from tuning.evaluation.scores import (
     ThresholdChange,
 )
 from tuning.evaluation.statistics import (
-    Predicted,
     Verdict,
     accuracy_difference,
     mcnemar,
@@ -49,6 +48,8 @@ N_MISTAKES = 200  # number of mistakes that `test.json` keeps, with their texts
 MAX_SHOWN = 60  # maximum number of characters of a text in a message
 BEST = "best"  # the name of the exported model
 SINGLE = "confirmed best"  # the name of the best single model, if the exported model is an ensemble
+
+COMPARED = "The other models decide at 0.5, and models are compared with 0.5 for both."
 
 Classifier = Callable[[TokenizedTexts], Array]
 
@@ -152,7 +153,7 @@ def threshold_sentences(document: SplitScores) -> list[str]:
                 f" {changes_text(each.cross_fitted)}.",
             ]
         sentences.append(f"On the test split, {changes_text(each.test)}.")
-    return sentences
+    return sentences + [COMPARED] * bool(sentences)
 
 
 def interval_sentences(document: SplitScores) -> list[str]:
@@ -211,7 +212,8 @@ def evaluate_on_test_split(
         trials: the numbers of the models that are trials, by name.
         test_texts: the split's texts, for `mistakes`.
         config: the study's settings; the models are also compared in its metric.
-        best_target: the target of the model `BEST`, if that has thresholds.
+        best_target: the target of the model `BEST`, if that has thresholds. Models are compared
+            without: the others might gain as much by thresholds of their own.
     """
     test, target = corpus.split("test"), corpus.target
     best_target = best_target or target
@@ -236,9 +238,10 @@ def evaluate_on_test_split(
     best = predictions[BEST]
     comparisons = {
         name: compare(
+            target,
             test.labels,
-            (best_target, best),
-            (target, probabilities),
+            best,
+            probabilities,
             metric=config.metric,
             codes=codes,
             seed=config.seed,
@@ -252,23 +255,31 @@ def evaluate_on_test_split(
 
 
 def compare(
-    labels: Labels, best: Predicted, other: Predicted, *, metric: str, codes: Labels, seed: int
+    target: Target,
+    labels: Labels,
+    best: Array,
+    other: Array,
+    *,
+    metric: str,
+    codes: Labels,
+    seed: int,
 ) -> Comparison:
-    """Return the comparison of two models by their predictions."""
+    """Return the comparison of two models by their probabilities (n, width)."""
     change = None
     if metric != ACCURACY:
         name = metric_of(metric).name
-        change = score_difference(name, labels, best, other, codes=codes, seed=seed)
+        change = score_difference(name, target, labels, best, other, codes=codes, seed=seed)
     # AUC is not defined if a class is missing in every resample; JSON has no NaN.
     is_defined = change is not None and not math.isnan(change.value + change.low)
     of_metric = Comparison(metric_difference=change if is_defined else None)
-    if not best[0].has_decisions:
+    if not target.has_decisions:
         return of_metric
-    is_right, other_right = (target.is_right(labels, each) for target, each in (best, other))
     return replace(
         of_metric,
-        accuracy_difference=accuracy_difference(is_right, other_right, codes=codes, seed=seed),
-        **vars(mcnemar(is_right, other_right, codes=codes)),
+        accuracy_difference=accuracy_difference(
+            target, labels, best, other, codes=codes, seed=seed
+        ),
+        **vars(mcnemar(target, labels, best, other, codes=codes)),
     )
 
 

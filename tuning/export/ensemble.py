@@ -128,8 +128,7 @@ def choose_ensemble(
         Member(repeats[index].trial, repeats[index].seed, count / len(chosen))
         for index, count in Counter(chosen).most_common()
     )
-    right, best_right = (target.is_right(labels, p) for p in (held_out, of_best))
-    difference = accuracy_difference(right, best_right, codes=codes, seed=seed)
+    difference = accuracy_difference(target, labels, held_out, of_best, codes=codes, seed=seed)
     return Ensemble(members, difference, Rows(labels, held_out, codes))
 
 

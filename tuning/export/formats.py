@@ -242,8 +242,7 @@ def accuracy_change(
                 f" split it is {own:.4g}."
             )
         return None
-    right, own_right = (target.is_right(labels, p) for p in (expected, probabilities))
-    change = accuracy_difference(own_right, right, seed=0)
+    change = accuracy_difference(target, labels, probabilities, expected, seed=0)
     if not change.value >= -max(MAX_INT8_LOSS, 1 / len(labels)):
         raise ExportError(
             f"The accuracy of a format must be at most {MAX_INT8_LOSS} below the trained model's"
@@ -251,8 +250,8 @@ def accuracy_change(
             f" {-change.value:.4f}."
         )
     return AccuracyChange(
-        of_the_model=float(right.mean()),
-        of_the_form=float(own_right.mean()),
+        of_the_model=float(np.mean(target.is_right(labels, expected))),
+        of_the_form=float(np.mean(target.is_right(labels, probabilities))),
         change=change.value,
         change_low=change.low,
         change_high=change.high,

@@ -94,7 +94,8 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     n_texts = sum(map(sum, exported.test_confusion_matrix))
     texts = f"{n_texts:,} test texts" if n_texts else "the test split"
     value = interval_text(*exported.interval(metric.name))
-    compared = f", {' and '.join(clauses)}" if clauses else ""
+    at_default = ", with 0.5 for both" if test.chosen_thresholds else ""
+    compared = f", {' and '.join(clauses)}{at_default}" if clauses else ""
     return f"{lead}: its {metric.label} on {texts} is {value}{compared}."
 
 
