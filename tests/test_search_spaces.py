@@ -18,7 +18,10 @@ from tuning.spaces.files import list_spaces
 from tuning.spaces.hyperparameters import defaults, from_params, suggest
 from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
 from tuning.spaces.ranges import REQUIRED, Hyperparameter, Value, Values
+from tuning.targets.label_loss import as_columns
+from tuning.targets.labels import MultiLabel
 from tuning.training.architecture import input_names
+from tuning.training.loss_form import form_of_loss
 
 FILES = sorted((ROOT / "search_spaces").glob("*.py"))
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -146,6 +149,20 @@ def test_space_builds_and_gives_probabilities(
         assert ((outputs >= 0) & (outputs <= 1)).all()
         if outputs.shape[1] > 1:
             np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
+
+
+@every_file
+def test_space_has_an_output_for_each_of_several_labels(
+    path: Path, without_network: str | None
+) -> None:
+    target = MultiLabel(("a", "b"))
+    declared = declare(path, **target.facts, preset=without_network)
+    for values in (defaults(declared.hyperparameters), *declared.starting_points):
+        _, model = build(load_hypermodel(path), values)
+        outputs = output_of(model)
+        assert outputs.shape == (3, 2) and ((outputs >= 0) & (outputs <= 1)).all()
+        form = form_of_loss(model, target, sequence_length=5)
+        assert form.encode_labels is as_columns and form.to_probabilities is None
 
 
 @every_file

@@ -253,3 +253,17 @@ def test_ratios_of_a_hundred_classes_are_those_of_each_class_against_the_rest() 
         seen = p + q > 2
         expected = np.log(p / p[seen].sum()) - np.log(q / q[seen].sum())
         np.testing.assert_allclose(ratios[2:, label][seen], expected[seen], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_each_of_several_labels_starts_at_its_own_linear_model(weighting: str) -> None:
+    """The third label has no text."""
+    labels = np.stack([LABELS > 0, LABELS == 2, LABELS < 0], axis=1).astype(np.int64)
+    model = ngram_classifier(vocab_size=ROWS, n_classes=3, multi_label=True, unit_length=True)
+    fit_linear_model(model, [NGRAMS], labels, c=3.0, n_classes=3, weighting=weighting)
+    for column, of_label in enumerate(labels.T):
+        alone = ngram_classifier(vocab_size=ROWS, unit_length=True)
+        fit_linear_model(alone, [NGRAMS], of_label, c=3.0, weighting=weighting)
+        expected = alone.predict(NGRAMS, verbose=0)[:, 0]
+        outputs = model.predict(NGRAMS, verbose=0)[:, column]
+        np.testing.assert_allclose(outputs, expected, rtol=1e-5)

@@ -71,7 +71,7 @@ def predict(
 def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
     from tuning.data.stream import MAX_CHARACTERS, problem_of
     from tuning.inference import load as predicting
-    from tuning.inference.label_files import json_values, probability_text
+    from tuning.inference.label_files import NO_LABEL, json_values, probability_text
     from tuning.workers.server import stderr_to
 
     problem = problem_of(text)
@@ -84,7 +84,7 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json_line(json_values(prediction)) + "\n")
         return
-    label = escape(printable(prediction.label, 80))
+    label = escape(printable(prediction.label or NO_LABEL, 80))
     shown = probability_text(prediction, 4)
     if prediction.bounds:
         shown = "[{:.6g}, {:.6g}]".format(*prediction.bounds)

@@ -274,7 +274,7 @@ def calibration_figure(quality: Quality) -> go.Figure:
         marker={"size": 9},
         line={"color": BEST_COLOR},
     )
-    figure.update_xaxes(title="confidence: probability of the predicted class")
+    figure.update_xaxes(title="confidence: probability of the prediction")
     figure.update_yaxes(title="accuracy")
     return figure
 
