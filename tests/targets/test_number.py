@@ -1,11 +1,14 @@
 """Numbers and ordered classes: their labels, metrics, losses and linear models."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import (
@@ -15,8 +18,11 @@ from sklearn.metrics import (
     r2_score,
 )
 
+import tuning
+from tests.commands import Ran
 from tuning.config import DataConfig
 from tuning.errors import ArgumentError, DataError, SpaceBug
+from tuning.results import ResultsDir
 from tuning.targets.number import Number
 from tuning.targets.order import Order
 from tuning.targets.target import LabelColumn
@@ -167,3 +173,65 @@ def test_each_tenth_of_the_numbers_is_a_stratum() -> None:
     assert np.bincount(Number().strata(labels)).tolist() == [100] * 10
     skewed = np.array([0.0] * 90 + [1.0] * 10)
     assert len(np.unique(Number().strata(skewed))) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["number", "order"])
+def test_stars_are_tuned_exported_and_predicted(
+    kind: str, run_cli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    """The stars of a text are one more than the number of its words "good", of four."""
+    n_good = np.random.default_rng(0).integers(0, 5, 400)
+    texts = [
+        " ".join(["good"] * n + ["bad"] * (4 - n) + [f"w{row}"]) for row, n in enumerate(n_good)
+    ]
+    pd.DataFrame({"text": texts, "stars": n_good + 1}).to_csv(tmp_path / "a.csv", index=False)
+    flags = ["--data", tmp_path / "a.csv", "--kind", kind, "--space", "mean_embedding"]
+    flags += ["--folds", 1, "--epochs", 6, "--n-trials", 4, "--pruner", "none"]
+    ran = run_cli("tune", "--study", "s", *flags)
+    assert ran.code == 0, ran.err
+    metric, line = ("val_mae", "ridge") if kind == "number" else ("val_quadratic_kappa", "logistic")
+    assert f"A linear model ({line} regression on" in ran.out and f"{metric} " in ran.out
+    ran = run_cli("export-best", "--study", "s")
+    assert ran.code == 0, ran.err
+    assert ("90% intervals are the predictions ±" in ran.out) == (kind == "number")
+    folder = ResultsDir(tmp_path / "results").study("s")
+    export = tuning.load_export(folder.best_dir)
+    assert {"model.keras", "model.onnx", "model.tflite"} <= export.manifest.forms.keys()
+    errors = export.scores.set_index("model")["mae"]  # The exported model is the first.
+    assert errors.iloc[0] < errors["median" if kind == "number" else "median class"]
+    given = ["good good good good", "bad bad bad bad", "good bad good bad"]
+    predictions = export.predict(given)
+    saved = tf.saved_model.load(str(folder.best_dir / "saved_model")).signatures
+    if kind == "number":
+        stars = predictions["label"].astype(float)
+        assert stars[0] > stars[2] > stars[1]
+        margin = export.manifest.margin
+        assert (predictions["high"] - stars).tolist() == pytest.approx([margin] * 3, abs=1e-4)
+        (values,) = saved["serving_default"](text=tf.constant(given)).values()
+        assert values.numpy()[:, 0] == pytest.approx(stars, abs=1e-4)
+        assert "classify" not in saved
+    else:
+        classified = saved["classify"](text=tf.constant(given))
+        assert classified["label"].numpy().astype(str).tolist() == predictions["label"].tolist()
+        assert classified["probability"].numpy() == pytest.approx(predictions["probability"])
+    pd.DataFrame({"text": given}).to_csv(tmp_path / "new.csv", index=False)
+    ran = run_cli("predict", "--study", "s", "--file", tmp_path / "new.csv", "--output", "p.csv")
+    assert ran.code == 0, ran.err
+    rows = pd.read_csv("p.csv", dtype={"label": str})
+    assert rows["label"].tolist() == predictions["label"].tolist()
+    assert ("low" in rows) == (kind == "number")
+    ran = run_cli("report", "--study", "s")
+    assert ran.code == 0, ran.err
+    page = folder.report_path.read_text(encoding="utf-8")
+    assert ("Labels and predictions" in page) == (kind == "number")
+    assert ("Confusion matrix" in page) == (kind == "order")
+
+
+def test_decision_of_a_tensor_is_that_of_the_array() -> None:
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(5) / 2, 200).astype(np.float32)
+    classified = STARS.classify(tf.constant(probabilities))
+    exact = probabilities.astype(np.float64)
+    labels = [name.decode() for name in classified["label"].numpy()]
+    assert labels == STARS.labels_of(STARS.decide(exact))
+    assert classified["probability"].numpy().tolist() == pytest.approx(STARS.confidence(exact))
