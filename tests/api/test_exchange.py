@@ -11,7 +11,13 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.studies import CONFIG, SPACE, Setting
-from tuning.api.exchange import add, opened, read_study, write_best_values
+from tuning.api.exchange import (
+    add,
+    import_kerastuner,
+    opened,
+    read_study,
+    write_best_values,
+)
 from tuning.config import StudyConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir
@@ -318,3 +324,11 @@ def test_search_trains_what_is_queued_first_and_learns_from_what_is_finished(
     best = outcome.summary.best
     assert best is not None
     assert (best.number, best.user_attrs["imported"]) == (8, "trial 1 of another place")
+
+
+def test_accuracy_of_several_labels_is_not_that_of_kerastuner(tmp_path: Path) -> None:
+    data = replace(CONFIG.data, kind="labels")
+    results = create(tmp_path, replace(CONFIG, data=data, metric="val_accuracy"))
+    handle = StudyHandle(results, results.study("s"), results.storage_url(None))
+    with opened(handle) as target, pytest.raises(StudyError, match="study of another metric"):
+        import_kerastuner(target, tmp_path)

@@ -19,6 +19,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from tuning.atomic_io import write_text
 from tuning.config import StudyConfig
 from tuning.errors import ArgumentError, SpaceError, StorageError, StudyError
+from tuning.evaluation.scores import ACCURACY
 from tuning.fidelity import epochs_at, part_at
 from tuning.metrics import sign
 from tuning.spaces.foreign_trials import (
@@ -39,6 +40,7 @@ from tuning.study.optuna_internals import fixed_params_of
 from tuning.study.storage import close_study, hide_password, missing_file, storage_errors
 from tuning.study.summary import summarize
 from tuning.study.trials import attributes_of, values_of
+from tuning.targets.kinds import KINDS
 
 # The states of the trials whose configurations a study has. A failed trial has no result, so its
 # configuration may be queued again.
@@ -78,7 +80,12 @@ def opened(study: StudyHandle) -> Iterator[Target]:
 
 
 def import_kerastuner(target: Target, project: Path, *, as_finished: bool = False) -> WarmStart:
-    metric = target.config.metric
+    metric, kind = target.config.metric, target.config.data.kind
+    if metric == ACCURACY and not KINDS[kind].is_exclusive:
+        raise StudyError(
+            f"The {metric} of several labels counts texts of which all labels are right;"
+            " KerasTuner's counts labels. Import the project into a study of another metric."
+        )
     trials, left_out = read_project(project, metric=metric, sign=sign(metric))
     source = f"the KerasTuner project {project.absolute().name}"
     return add(target, trials, source=source, as_finished=as_finished, left_out=left_out)
