@@ -65,6 +65,7 @@ from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.spaces.ranges import Values
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
+from tuning.targets.labels import MultiLabel
 from tuning.targets.target import Array, Labels
 
 Make = Callable[[], tuple[keras.Model, Values]]
@@ -126,6 +127,17 @@ def test_models_with_errors_in_different_texts_are_combined() -> None:
     # Alone, a model is wrong for the positive texts of one half.
     assert ensemble.difference.value == pytest.approx(0.25)
     assert ensemble.difference.low > 0
+
+
+def test_models_of_different_labels_are_combined() -> None:
+    """Each model knows one of two labels. Their probabilities do not sum to 1."""
+    labels = np.array([[0, 1], [1, 1], [1, 0], [0, 0]] * 25)
+    known = np.where(labels == 1, 0.95, 0.05)
+    repeats = [Repeat(n, 1, np.where(np.arange(2) == n, known, 0.45)) for n in range(2)]
+    target = MultiLabel(("a", "b"))
+    ensemble = choose_ensemble(repeats, target, labels, best_trial=0, n_steps=2, seed=0)
+    assert {(m.trial, m.weight) for m in ensemble.members} == {(0, 0.5), (1, 0.5)}
+    assert ensemble.difference.value == pytest.approx(0.5)  # Alone, half of the texts are right.
 
 
 def test_cross_fitting_shows_no_gain_where_there_is_none() -> None:
