@@ -94,7 +94,7 @@ def _items(cell: str, column: str) -> set[str]:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         if all(isinstance(item, str | int | float) for item in items):
-            return {str(item).strip() for item in items}
+            return {str(item).strip() for item in items} - NOTHING
     raise DataError(
         f'A list of labels must be written as ["a", "b"], with texts or numbers; {column!r} has'
         f" {cell[:60]!r}."
