@@ -19,6 +19,7 @@ from tuning.data.rows import Redraw, Rows
 from tuning.errors import SpaceBug, SpaceError
 from tuning.inputs.contract import LabeledTexts
 from tuning.spaces.loading import load_hypermodel
+from tuning.targets.kinds import target_of
 from tuning.targets.target import Array
 from tuning.training.batching import training_batches
 from tuning.training.built_model import build_model
@@ -55,17 +56,17 @@ def trained(
 
 
 def trained_by_keras(
-    make: Make, train: LabeledTexts, weights: Array | None, *, n_classes: int = 2
+    make: Make, train: LabeledTexts, weights: Array, *, n_classes: int = 2, **changes: Any
 ) -> list[Array]:
     """Return the weights of a model that Keras has trained on the same batches."""
-    hypermodel, job = Hyper(make), job_of(n_classes=n_classes)
+    hypermodel, job = Hyper(make), job_of(n_classes=n_classes, **changes)
     keras.utils.set_random_seed(job.seed)
     built = build_model(hypermodel, job)
     split = built.encode(train)
     for epoch in (1, 2):
         for rows in training_batches(split.view, batch_size=24, seed=job.seed, epoch=epoch):
-            of_batch = None if weights is None else weights[rows]
-            built.model.train_on_batch(split.view.batch(rows), split.targets[rows], of_batch)
+            batch = split.view.batch(rows), split.targets[rows], weights[rows]
+            built.model.train_on_batch(*batch)
     return built.model.get_weights()
 
 
@@ -112,6 +113,25 @@ def test_weights_train_as_the_sample_weight_of_keras(name: str) -> None:
     assert_equal(ours, trained_by_keras(make, train, WEIGHTS, n_classes=n_classes))
     without, _ = trained(make, train, n_classes=n_classes)
     assert np.abs(ours[0] - without[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "make"),
+    [
+        ("number", "val_mae", lambda hp: mean(last=layers.Dense(1), loss="mse")),
+        ("labels", "val_loss", lambda hp: mean(last=layers.Dense(2, "sigmoid"))),
+    ],
+)
+def test_rows_of_other_kinds_may_have_weights(kind: str, metric: str, make: Make) -> None:
+    def of_kind(split: LabeledTexts) -> LabeledTexts:
+        columns = np.stack([split.labels, 1 - split.labels], axis=1)
+        return replace(split, labels=columns[:, 0] / 2 if kind == "number" else columns)
+
+    changes = {"target": target_of("ab" if kind == "labels" else "", kind), "metric": metric}
+    train, job = of_kind(make_texts(N)), job_of(**changes)
+    weighted, validation = replace(train, weights=WEIGHTS), of_kind(make_texts(12, seed=2))
+    model, _ = fit(Hyper(make), job, train=weighted, validation=validation)
+    assert_equal(model.get_weights(), trained_by_keras(make, train, WEIGHTS, **changes))
 
 
 def test_weights_of_a_masked_lstm_with_kernels_train_as_in_keras() -> None:
