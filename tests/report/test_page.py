@@ -589,11 +589,16 @@ def test_report_names_the_trials_of_starting_points() -> None:
     assert [row.split(",")[column] for row in rows[1:]] == [*[""] * 9, "True"]
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
 def test_report_builds_the_cache_again(
-    finished: tuple[ResultsDir, Outcome], tmp_path: Path
+    is_damaged: bool, finished: tuple[ResultsDir, Outcome], tmp_path: Path
 ) -> None:
     shutil.copytree(finished[0].path, tmp_path / "results")
-    shutil.rmtree(tmp_path / "results" / "cache")
+    (card,) = (tmp_path / "results" / "cache").glob("*/data_card.json")
+    if is_damaged:
+        card.write_text(card.read_text()[:200])
+    else:
+        shutil.rmtree(card.parent)
     results = ResultsDir(tmp_path / "results")
     page, _ = write_report(StudyHandle.of(results, "s"))
     assert page.exists()

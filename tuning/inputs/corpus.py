@@ -72,8 +72,13 @@ class Corpus:
 
     @property
     def is_written(self) -> bool:
-        """Whether the folder contains a whole corpus, whose data card is written last."""
-        return (self.folder / CARD_NAME).exists()
+        """Whether the folder contains a whole corpus, whose data card is written last. A card that
+        can't be read is written again.
+        """
+        try:
+            return (self.folder / CARD_NAME).exists() and bool(self.card)
+        except StorageError:
+            return False
 
     def split(self, name: str) -> LabeledTexts:
         """Return the split of this name, with its ids on a memory map."""
