@@ -9,7 +9,8 @@
 | an epoch is evaluated | `predictions`, `score` |
 | linear models are trained for comparison | `linear_columns`, `of_linear` |
 | models are compared on the test split | `weighted_scores`, `is_right`, `constants` |
-| an export predicts | `predictions`, `decide`, `labels_of`, `confidence` |
+| an export is written | `yes_no`, `with_margin`, `classify`, `output_name` |
+| an export predicts | `predictions`, `decide`, `labels_of`, `confidence`, `bounds` |
 
 A kind is a module with a subclass, and a line in `KINDS` of `tuning.targets.kinds`. Predictions
 import NumPy alone, so heavy imports stand inside the methods.
