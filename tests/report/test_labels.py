@@ -1,5 +1,6 @@
 """The labels that the models of the folds contradict."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,14 @@ import pytest
 from tests.report.test_quality import confirm_best, study_of
 from tests.studies import Setting
 from tuning.atomic_io import read_json, write_json
+from tuning.evaluation.out_of_sample import OutOfSample
 from tuning.evaluation.predictions import PROBABILITIES
+from tuning.report import labels as module
 from tuning.report.labels import labels_to_check
 from tuning.report.page import write_report
 from tuning.study.handle import StudyHandle
+from tuning.study.prepare import prepare_corpus
+from tuning.targets.labels import MultiLabel
 
 
 @pytest.fixture
@@ -42,6 +47,23 @@ def test_least_probable_labels_come_first_with_their_number_by_chance(
     # A label of 0.1 or less would come up in a tenth of the sure rows, of 0.4 in the last row.
     n_sure = len(labels) - 4
     assert n_by_chance == pytest.approx(0.1 * n_sure + 0.05 + 0.2 + 0.4, abs=1e-4)
+
+
+def test_texts_with_a_wrong_one_of_several_labels_are_checked(
+    copied: Setting, repeat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, splits = prepare_corpus(copied.config, results=copied.results)
+    splits = replace(splits, target=MultiLabel(("a", "b")))
+    labels = np.array([[1, 0], [1, 1], [0, 0]])
+    found = OutOfSample(np.arange(3), labels, np.array([[0.9, 0.1], [0.2, 0.6], [0.1, 0.7]]), [])
+    monkeypatch.setattr(module, "prepare_corpus", lambda *args, **kwargs: (corpus, splits))
+    monkeypatch.setattr(module, "out_of_sample", lambda *args, **kwargs: found)
+    checked = labels_to_check(StudyHandle.of(copied.results, "s"))
+    assert checked is not None
+    rows, n_by_chance = checked
+    assert rows["label"].tolist() == ["a;b", ""] and rows["predicted"].tolist() == ["b", "b"]
+    assert rows["probability"].tolist() == [0.2, 0.3]
+    assert n_by_chance == pytest.approx(0.1 + 0.1 + 0.2 + 0.1 + 0.3)
 
 
 def test_labels_of_a_study_with_one_split_or_without_its_data_are_not_checked(
