@@ -132,7 +132,7 @@ def test_verdict_says_that_a_newer_best_of_the_search_has_no_repeats(confirmed: 
 def test_figures_show_the_confirmed_best(confirmed: Confirmed) -> None:
     confirmed.repeat(3)
     name = f"trial {confirmed.winner} (confirmed best)"
-    bars = baseline_against_best(confirmed.summary, confirmed.confirmation).data
+    bars = baseline_against_best(confirmed.summary, ["val_accuracy"], confirmed.confirmation).data
     assert [bar.name for bar in bars] == ["trial 0 (baseline)", name]
     trial = next(t for t in confirmed.summary.trials if t.number == confirmed.winner)
     assert bars[1].y[0] == trial.user_attrs["val_accuracy"]
@@ -152,7 +152,7 @@ def test_baseline_that_is_the_best_is_shown_once(
     monkeypatch.setattr("tuning.report.tables.N_TABLE", n)
     monkeypatch.setattr("tuning.report.figures.N_CURVES", n)
     label = "0 (baseline, confirmed best)"
-    bars = baseline_against_best(summary, confirmation).data
+    bars = baseline_against_best(summary, ["val_accuracy"], confirmation).data
     assert [bar.name for bar in bars] == [f"trial {label}"]
     rows = best_rows(summary, finished[1].space, confirmation)[1]
     assert [row[0] for row in rows].count(label) == 1
