@@ -35,6 +35,7 @@ from tuning.results import ResultsDir
 from tuning.targets.labels import MultiLabel
 from tuning.targets.target import Array, LabelColumn
 from tuning.training.fit import fit
+from tuning.training.loops import try_fit
 from tuning.training.prediction import make_view, predict
 from tuning.training.result import FitResult, TrainingJob
 from tuning.workers.messages import Train, decode, encode
@@ -327,6 +328,21 @@ def test_models_of_tutorials_are_trained(build: Any, corpus: Corpus) -> None:
     result = trained(build, corpus)[1]
     assert result.best_value == result.metrics["val_f1_micro"] > 0.9
     assert {"val_f1_macro", "val_auc", "val_loss", "val_accuracy"} <= result.metrics.keys()
+
+
+def test_own_fit_of_several_labels_is_tried() -> None:
+    class Tagger(keras_tuner.HyperModel):
+        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+            return STYLES[1](hp)
+
+        def fit(self, hp: Any, model: keras.Model, x: Any, y: Any, **options: Any) -> Any:
+            assert y.shape == (len(x), 3) and set(np.unique(y)) == {0, 1}
+            return model.fit(x, y, batch_size=8, **options)
+
+    hp = keras_tuner.HyperParameters()
+    for name, value in {**VALUES, **TARGET.facts}.items():
+        hp.Fixed(name, value)
+    try_fit(Tagger(), hp, Tagger().build(hp), target=TARGET, sequence_length=8)
 
 
 def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Corpus) -> None:
