@@ -115,7 +115,7 @@ def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Settin
     assert strict is not None
     kept = np.full((len(corpus.split("validation").labels), 2), 0.5, np.float32)
     write_probabilities(confirm_best(copied, study_of(copied)[1]), kept)
-    with pytest.raises(StudyError, match=r"highest precision is 0\.\d+"):
+    with pytest.raises(StudyError, match=r"highest precision for positive is 0\.\d+, with"):
         thresholds_of(chosen_of(copied), None, corpus, strict)
 
 

@@ -271,10 +271,10 @@ class Study:
             ensemble: export the mean of several models instead of a single model; they are chosen
                 among the repeats of the confirmation: auto, or how many times a repeat is chosen, 2
                 to 20 (default: a single model).
-            threshold: the probability of the second of two classes from which a text is decided for
-                it, or what it is chosen for on texts on which the models were not trained: f1,
-                balanced_accuracy, cost, precision>=0.9 or recall>=0.9 (default 0.5, or cost if cost
-                is given).
+            threshold: probability from which a text is decided for the second of two classes, or
+                for one of several labels; or what it is chosen for, on texts on which the models
+                were not trained: f1, balanced_accuracy, cost, precision>=0.9 or recall>=0.9
+                (default 0.5, or cost if cost is given).
             cost: costs of a false negative and of a false positive, such as fn:5,fp:1 (default:
                 none; required with threshold cost).
             slice_column: name of a column of the data by whose values the report splits the

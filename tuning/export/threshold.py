@@ -72,11 +72,13 @@ def thresholds_of(
             f" `{typed('confirm', study=chosen.folder.name)}`, or give a number as threshold."
         )
     thresholds = choose_thresholds(corpus.target, rows, criterion, seed=seed)
-    kept = UNDER.get(criterion.measure, "")
-    reached = min(each.in_sample.get(kept, 1.0) for each in thresholds.values())
-    if criterion.minimum is not None and reached < criterion.minimum:
-        raise StudyError(
-            f"threshold {criterion.text} can't be kept on the texts on which the model was not"
-            f" trained: their highest {kept} is {reached:.4f}. Give a smaller number."
-        )
+    kept, measure = UNDER.get(criterion.measure, ""), criterion.measure
+    for name, each in thresholds.items():
+        reached = each.in_sample.get(kept, 1.0)
+        if reached < (criterion.minimum or 0.0):
+            raise StudyError(
+                f"threshold {criterion.text} can't be kept on the texts on which the model was not"
+                f" trained: the highest {kept} for {name} is {reached:.4f}, with a {measure} of"
+                f" {each.in_sample[measure]:.4f}. Give a smaller number."
+            )
     return thresholds
