@@ -55,7 +55,7 @@ SPACE = SearchSpace(
 )
 JOB = TrainingJob(
     values={"lstm_units": 32, "dropout": 0.25, "cell": "lstm", "is_deep": True},
-    target=Classes(("1", "2", "3")),
+    target=Classes(("1", "2"), margin=0.5, thresholds=(0.25,)),
     train=TrainConfig(
         epochs=7,
         batch_size=64,
@@ -63,7 +63,7 @@ JOB = TrainingJob(
         parts_per_epoch=4,
         evaluates_fitted=True,
         n_folds=2,
-        class_weight="1:2,3:0.5",
+        class_weight="1:2,2:0.5",
     ),
     n_epochs=0.25,
     seed=11,
@@ -101,7 +101,7 @@ RESULT = FitResult(
 MESSAGES: tuple[Message, ...] = (
     Declare(
         "spaces/café.py",
-        Classes(("1", "2", "3")),
+        Classes(("1", "2"), margin=0.5, thresholds=(0.25,)),
         preset="bert_tiny",
         sizes=Sizes(vocab_size=900, sequence_length=80, all_rows=5_000, usual_length=120),
         is_weighted=True,
