@@ -149,7 +149,7 @@ def test_wrong_value_of_a_message_is_named_by_its_path(message: Message) -> None
     values = json.loads(encode(message))
     kind = values.pop("kind")
     for path_pattern, wrong in wrong_values(values):
-        pattern = re.sub("n_classes|class_names", r"target: \g<0>", path_pattern)
+        pattern = re.sub("n_classes|class_names|margin|thresholds", r"target: \g<0>", path_pattern)
         with pytest.raises(ValueError, match=f"^{pattern}: ") as refused:
             decode(json.dumps({"kind": kind, **wrong}).encode())
         assert "\n" not in str(refused.value)
