@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuning.commands import typed
+from tuning.commands import of_study, typed
 from tuning.evaluation.out_of_sample import out_of_sample
 from tuning.evaluation.statistics import Verdict
 from tuning.evaluation.test_split import changes_text
@@ -32,7 +32,8 @@ def threshold_advice(study: StudyHandle) -> str:
     name = max(gains, key=lambda name: gains[name].low, default="")
     if not gains or gains[name].verdict() is not Verdict.BETTER:
         return ""
-    best, command = chosen[name], typed("export-best", study=study.name, threshold=measure)
+    best = chosen[name]
+    command = typed("export-best", **of_study(study.folder.path), threshold=measure)
     return (
         f"At a threshold of {best.threshold:.4g} for {name},"
         f" {changes_text(best.cross_fitted)}, cross-fitted on {best.n_texts:,} texts: `{command}`."

@@ -112,9 +112,10 @@ def choose_threshold(
 ) -> float:
     """Return the threshold for texts like these.
 
-    It is the mean, in logits, of the best thresholds of bootstrap samples (bagging; Breiman, 1996):
-    with 20 to 100 positive texts, F1 of new texts is larger by 0.005 to 0.02 than with the best
-    threshold of the texts themselves. That one is taken under a constraint, which a mean may break.
+    It is the mean, in logits, of the best thresholds of bootstrap samples (bagging; Breiman, 1996).
+    On made-up probabilities with 20, 50 and 100 positive texts, F1 of new texts was larger by 0.01,
+    0.006 and 0.004 than with the best threshold of the texts themselves. That one is taken under a
+    constraint, which a mean may break.
 
     Args:
         labels: whether each text is positive, bool (n,).
