@@ -154,7 +154,7 @@ def test_probability_of_class_0_is_computed_in_single_precision(
     model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid", dtype=policy)(x))
     source = source_of(model, reviews.corpus)
     output = model(np.arange(4 * LENGTH, dtype=np.int32).reshape(4, LENGTH))
-    probabilities = np.asarray(source.probabilities(output))
+    probabilities = np.asarray(source.predictions(output))
     assert probabilities.dtype == np.float32
     alone = np.asarray(output).astype(np.float32)[:, 0]
     np.testing.assert_array_equal(probabilities[:, 0], 1 - alone)

@@ -254,7 +254,8 @@ def test_configure_takes_the_study_s_own_values_and_the_call_s_flags(copied: Set
 def test_status_is_one_object_for_scripts(copied: Setting) -> None:
     status = status_of(StudyHandle.of(copied.results, "s"))
     names = (
-        "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_is_confirmed"
+        "study metric kind split n_folds n_complete n_pruned n_failed n_running n_paused"
+        " best_trial best_is_confirmed"
         " best_value best_mean best_params best_trial_of_the_search baseline_value"
         " linear_model_value expected_gain expected_gain_error seed_spread coordinators"
         " seconds_by_phase overhead_share n_tokens fingerprints"
