@@ -23,10 +23,11 @@ class MeanEmbedding(keras_tuner.HyperModel):
         hp.Choice("truncating", ["pre", "post", "middle"], default="middle")
         # Each of these options is off at 0.
         hp.Float("word_dropout", 0.0, 0.3, step=0.05, default=0.0)
-        hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
+        hp.Fixed("n_classes", 2)
+        if hp.get("n_classes") > 1:  # A number has no share to smooth.
+            hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
         hp.Choice("weight_decay", [0.0, 0.001, 0.01, 0.1], default=0.0)
         hp.Choice("ema_momentum", [0.0, 0.99, 0.999], default=0.0)
-        hp.Fixed("n_classes", 2)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         features = partial(
@@ -41,7 +42,7 @@ class MeanEmbedding(keras_tuner.HyperModel):
             **head_of(hp),
             training=TrainingOptions(
                 learning_rate=hp.get("learning_rate"),
-                label_smoothing=hp.get("label_smoothing"),
+                label_smoothing=hp.values.get("label_smoothing", 0.0),
                 weight_decay=hp.get("weight_decay"),
                 ema_momentum=hp.get("ema_momentum"),
             ),

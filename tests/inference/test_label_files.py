@@ -144,7 +144,7 @@ def test_rows_of_a_number_have_the_bounds_of_its_interval(tmp_path: Path) -> Non
         (
             streaming.write_json_rows,
             [
-                '{"file": "r.csv", "row": 1, "label": "-1.5", "probability": null, "text": "good",'
+                '{"file": "r.csv", "row": 1, "label": -1.5, "probability": null, "text": "good",'
                 ' "low": -1.75, "high": -1.25}',
                 '{"file": "r.csv", "row": 2, "problem": "no text"}',
             ],

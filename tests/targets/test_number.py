@@ -204,7 +204,7 @@ def test_stars_are_tuned_exported_and_predicted(
     predictions = export.predict(given)
     saved = tf.saved_model.load(str(folder.best_dir / "saved_model")).signatures
     if kind == "number":
-        stars = predictions["label"].astype(float)
+        stars = predictions["label"]
         assert stars[0] > stars[2] > stars[1]
         margin = export.manifest.margin
         assert (predictions["high"] - stars).tolist() == pytest.approx([margin] * 3, abs=1e-4)
@@ -219,7 +219,9 @@ def test_stars_are_tuned_exported_and_predicted(
     ran = run_cli("predict", "--study", "s", "--file", tmp_path / "new.csv", "--output", "p.csv")
     assert ran.code == 0, ran.err
     rows = pd.read_csv("p.csv", dtype={"label": str})
-    assert rows["label"].tolist() == predictions["label"].tolist()
+    assert (
+        rows["label"].astype(predictions["label"].dtype).tolist() == predictions["label"].tolist()
+    )
     assert ("low" in rows) == (kind == "number")
     ran = run_cli("report", "--study", "s")
     assert ran.code == 0, ran.err
@@ -235,3 +237,16 @@ def test_decision_of_a_tensor_is_that_of_the_array() -> None:
     labels = [name.decode() for name in classified["label"].numpy()]
     assert labels == STARS.labels_of(STARS.decide(exact))
     assert classified["probability"].numpy().tolist() == pytest.approx(STARS.confidence(exact))
+
+
+@pytest.mark.parametrize("offset", [1e8, 1.7e9])
+def test_r2_of_numbers_far_from_0_is_that_of_scikit_learn(offset: float) -> None:
+    draw = np.random.default_rng(0)
+    labels, gaps = offset + draw.normal(size=60), draw.normal(size=60) / 2
+    scores = Number().weighted_scores(labels, (labels + gaps)[:, None], np.ones((1, 60)))
+    assert scores["r2"] == pytest.approx(r2_score(labels, labels + gaps), abs=1e-3)
+
+
+def test_numbers_have_the_digits_of_float32_and_no_exponent() -> None:
+    numbers = np.array([[1_738_270.0], [0.1], [-2.5], [1e-7]])
+    assert Number().labels_of(Number().decide(numbers)) == ["1738270", "0.1", "-2.5", "0.0000001"]

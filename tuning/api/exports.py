@@ -118,20 +118,22 @@ class Export:
         cleaned = clean(pd.Series(_checked(texts), dtype=object)).tolist()
         outputs, problems = self._outputs(cleaned)
         target = self.manifest.target
+        labels = target.labels_of(target.decide(outputs))
         columns: dict[str, Any] = {
             "text": cleaned,
-            "label": target.labels_of(target.decide(outputs)),
+            "label": labels if target.has_probabilities else [float(label) for label in labels],
             "probability": target.confidence(outputs),
         }
         if probabilities:
             columns |= {f"probability_{name}": outputs[:, n] for n, name in enumerate(target.names)}
         columns["problem"] = problems
+        names = ["label"] if target.has_probabilities else []
         if target.margin is not None:
             bounds = np.array(target.bounds(outputs)).reshape(-1, 2)
             columns |= {"low": bounds[:, 0], "high": bounds[:, 1]}
         index = texts.index if isinstance(texts, pd.Series) else None
         return pd.DataFrame(columns, index=index).astype(
-            {"text": "str", "label": "str", "problem": "str"}
+            dict.fromkeys(("text", *names, "problem"), "str")
         )
 
     def _outputs(self, texts: Sequence[str]) -> tuple[Array, list[str]]:
@@ -218,15 +220,18 @@ def export_best(
         with logging_to(study.folder), steps() as progress, stderr_to(study.folder.log_path):
             # TensorFlow prints lines when it is imported, so it is imported here.
             from tuning.export import export
-            from tuning.export.ensemble import ExportChoice
+            from tuning.export.ensemble import ExportChoice, require_probabilities
             from tuning.export.threshold import require_yes_no
             from tuning.inputs.corpus import Corpus
             from tuning.report.threshold import threshold_advice
 
             choice = ExportChoice(number=number, ensemble=ensemble, criterion=criterion)
             corpus = Corpus(study.results.cache_dir(study.record.data_fingerprint))
-            if criterion and corpus.is_written:
-                require_yes_no(corpus.target)  # Before anything is trained.
+            if corpus.is_written:  # Before anything is trained.
+                if criterion:
+                    require_yes_no(corpus.target)
+                if ensemble is not None:
+                    require_probabilities(corpus.target)
             if ensemble is not None and not moved:
                 _train_others(study, progress=progress)
                 study = replace(study)  # The confirmation has changed.

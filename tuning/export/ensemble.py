@@ -208,6 +208,14 @@ class ExportChoice:
 DEFAULT_CHOICE = ExportChoice()
 
 
+def require_probabilities(target: Target) -> None:
+    if not target.has_probabilities:
+        raise StudyError(
+            "An ensemble must be of models that give probabilities; these models predict a"
+            f" {target.kind}. Leave ensemble out."
+        )
+
+
 def confirmed_trial(folder: StudyDir) -> int:
     confirmation = Confirmation.load(folder)
     estimates = estimate(confirmation) if confirmation else None
@@ -231,11 +239,7 @@ def choose_members(
     single repeat was chosen, or if the size is "auto" and the ensemble is not better than the
     confirmed best. `warn` gets a sentence then, and if repeats are left out.
     """
-    if not corpus.target.has_probabilities:
-        raise StudyError(
-            "An ensemble must be of models that give probabilities; these models predict a"
-            f" {corpus.target.kind}. Leave ensemble out."
-        )
+    require_probabilities(corpus.target)
     n_steps, number = parse_size(size), chosen.trial.number
     names = SPLITS[:2] if chosen.config.train.n_folds > 1 else SPLITS[1:2]
     labels = np.concatenate([corpus.split(name).labels for name in names])

@@ -27,6 +27,7 @@ BOUNDS = ("low", "high")  # columns of the interval of a number
 # Maximum size of a chunk, so that the memory does not grow with the file.
 CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000
 NO_LABEL = "no label"  # of several
+NUMBER = "number"  # the name of all predictions without probabilities in counts
 MAX_NAMED = 100  # maximum number of labels, or of sets of several labels, in a sentence
 # Folders in which the system has links to the files of processes.
 SYSTEM_FOLDERS = ("dev", "proc")
@@ -59,7 +60,8 @@ class Counts:
                 self.n_problems += 1
                 self.first_problem = self.first_problem or f"{row_name} ({row.problem})"
                 continue
-            self.labels[prediction.label or NO_LABEL] += 1
+            is_number = prediction.probability is None
+            self.labels[NUMBER if is_number else prediction.label or NO_LABEL] += 1
             if prediction.problem:
                 self.n_few += 1
                 self.first_few = self.first_few or f"{row_name} ({prediction.problem})"
@@ -184,7 +186,7 @@ def probability_text(prediction: Prediction, n_digits: int) -> str:
 def json_values(prediction: Prediction) -> dict[str, Any]:
     probability = prediction.probability
     values = {
-        "label": prediction.label,
+        "label": prediction.label if probability is not None else float(prediction.label),
         "probability": None if probability is None else round(probability, 6),
         "text": prediction.text,
         **dict(zip(BOUNDS, prediction.bounds or (), strict=False)),

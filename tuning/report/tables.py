@@ -213,11 +213,18 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
         ),
         (
             card.target.kind,
-            ", ".join(
-                f"{name} {n:,} ({n / n_rows:.1%})"
-                for name, n in zip(card.class_names, totals, strict=True)
-            )
-            + "".join(f"; {note}" for note in filter(None, notes)),
+            "; ".join(
+                filter(
+                    None,
+                    [
+                        ", ".join(
+                            f"{name} {n:,} ({n / n_rows:.1%})"
+                            for name, n in zip(card.class_names, totals, strict=True)
+                        ),
+                        *notes,
+                    ],
+                )
+            ),
         ),
         ("left out", _left_out(card)),
         (

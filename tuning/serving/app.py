@@ -199,7 +199,7 @@ def _predictions(
     labels, probabilities = target.labels_of(target.decide(outputs)), target.confidence(outputs)
     return [
         {
-            "label": label,
+            "label": label if probability is not None else float(label),
             "probability": None if probability is None else float(np.round(probability, 6)),
             "probabilities": dict(zip(target.names, row, strict=False)),
             "problem": problem_of(text),

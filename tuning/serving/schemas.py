@@ -38,7 +38,7 @@ class Prediction(BaseModel):
     has no probability, and an interval from low to high if it is known.
     """
 
-    label: str
+    label: str | float
     probability: float | None
     probabilities: dict[str, float]
     problem: str
@@ -62,8 +62,8 @@ class Predictions(BaseModel):
 
 
 class Effect(BaseModel):
-    """A word as the tokenizer writes it, its count in the text, and the probability that the label
-    loses without the word.
+    """A word as the tokenizer writes it, its count in the text, and what the probability of the
+    label, or the number, loses without the word.
     """
 
     word: str

@@ -71,7 +71,9 @@ class Number(Target):
                 f"A column for kind 'number' must have different numbers; {column!r} has"
                 f" {len(np.unique(labels[kept]))}. Choose another label_column."
             )
-        return LabelColumn(cls(), labels, kept, {why: n for why, n in dropped.items() if n})
+        low, median, high = np.quantile(labels[kept], [0, 0.5, 1]).tolist()
+        rule = f"from {low:.6g} to {high:.6g}, median {median:.6g}"
+        return LabelColumn(cls(), labels, kept, {why: n for why, n in dropped.items() if n}, rule)
 
     def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
         inner = np.arange(1, N_STRATA) / N_STRATA
@@ -122,7 +124,9 @@ class Number(Target):
         return predictions[..., 0]
 
     def labels_of(self, decisions: Labels) -> list[str]:
-        return [f"{value:.6g}" for value in decisions.tolist()]
+        """Return numbers with the digits of float32, and without an exponent."""
+        numbers = decisions.astype(np.float32)
+        return [np.format_float_positional(number, trim="-") for number in numbers]
 
     def formulas(
         self, labels: Labels, predictions: Array, weights: Array
@@ -149,8 +153,8 @@ def errors(labels: Labels, values: Array, weights: Array) -> dict[str, Callable[
     gaps, total = values - labels, weights.sum(axis=1)
 
     def r2() -> Array:
-        mean = weights @ labels / total
-        around: Array = weights @ labels**2 - total * mean**2
+        centred = labels - labels.mean()  # Squares of large numbers would lose the differences.
+        around: Array = weights @ centred**2 - (weights @ centred) ** 2 / total
         with np.errstate(invalid="ignore", divide="ignore"):
             share: Array = 1 - weights @ gaps**2 / np.where(around > 0, around, np.nan)
         return share

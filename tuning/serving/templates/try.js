@@ -33,7 +33,7 @@ function showText(text, words, largest) {
 
 function show(text, explanation) {
   const { label, probability, probabilities, problem, low, high } = explanation.prediction;
-  at("label").textContent = label || "no label";
+  at("label").textContent = label === "" ? "no label" : label;
   const interval = low === undefined ? "" : `, between ${low.toPrecision(4)} and ${high.toPrecision(4)}`;
   at("probability").textContent =
     probability === null ? interval : ` with probability ${probability.toFixed(4)}`;
