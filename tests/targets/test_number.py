@@ -1,5 +1,6 @@
 """Numbers and ordered classes: their labels, metrics, losses and linear models."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tuning.results import ResultsDir
 from tuning.targets.number import Number
 from tuning.targets.order import Order
 from tuning.targets.target import LabelColumn
+from tuning.templates import templates_of
 
 STARS = Order(("1", "2", "3", "4", "5"))
 
@@ -237,6 +239,14 @@ def test_decision_of_a_tensor_is_that_of_the_array() -> None:
     labels = [name.decode() for name in classified["label"].numpy()]
     assert labels == STARS.labels_of(STARS.decide(exact))
     assert classified["probability"].numpy().tolist() == pytest.approx(STARS.confidence(exact))
+
+
+def test_code_of_a_card_decides_as_ordered_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = np.random.default_rng(0).dirichlet(np.ones(5) / 2, 40).astype(np.float32)
+    snippets = templates_of("tuning.export").get_template("snippets.md").module
+    exec(snippets.shown("given", STARS), {"np": np, "given": outputs})
+    printed = re.findall(r"'(\d)'", capsys.readouterr().out)
+    assert printed == STARS.labels_of(STARS.decide(outputs.astype(float)))
 
 
 @pytest.mark.parametrize("offset", [1e8, 1.7e9])
