@@ -273,8 +273,9 @@ def test_columns_of_labels_are_named_with_commas(tmp_path: Path) -> None:
     found = load_reviews(DataConfig(data=path, kind="labels", label_column="toxic,insult"))
     assert found.target.names == ("toxic", "insult") and found.label_column == "toxic,insult"
     assert found.labels.sum(axis=0).tolist() == [30, 20]
-    with pytest.raises(DataError, match=r"label_column must be one of.*'threat'"):
-        load_reviews(DataConfig(data=path, kind="labels", label_column="toxic,threat"))
+    for columns, says in {"toxic,threat": "be one of.*'threat'", "toxic,toxic": "once"}.items():
+        with pytest.raises(DataError, match=f"label_column must .*{says}"):
+            load_reviews(DataConfig(data=path, kind="labels", label_column=columns))
 
 
 def tagger(loss: Any, *, activation: str | None = "sigmoid", metrics: Any = None) -> Any:

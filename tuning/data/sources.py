@@ -112,7 +112,10 @@ def several_columns(columns: Sequence[str], name: str | None, *, kind: str) -> l
     """
     if not name or name in columns or KINDS[kind].is_exclusive:
         return []
-    return [named_column(columns, part, "label_column") for part in name.split(",")]
+    found = [named_column(columns, part, "label_column") for part in name.split(",")]
+    if len({*found}) < len(found):
+        raise DataError(f"label_column must name each column once; received {name!r}.")
+    return found
 
 
 def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -> str:
