@@ -1,10 +1,13 @@
 """Data of a call from Python, as a file in the study's folder."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from tests.texts import make_reviews
 from tuning.api.inputs import frame_of, frame_of_lists, source_of
@@ -203,8 +206,9 @@ def test_several_labels_of_a_text_are_read_as_they_were_given(
     assert read.target.names == ("a", "b") and read.labels[:3].tolist() == MATRIX.tolist()
 
 
-def test_columns_of_several_labels_without_names_are_numbered() -> None:
-    frame = frame_of_lists(["x", "y", "z"], MATRIX, kind="labels")  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", [np.array, scipy.sparse.csr_matrix, scipy.sparse.csr_array])
+def test_columns_of_several_labels_without_names_are_numbered(kind: Callable[[Any], Any]) -> None:
+    frame = frame_of_lists(["x", "y", "z"], kind(MATRIX), kind="labels")
     assert frame["label"].tolist() == ['["label_0", "label_1"]', "[]", '["label_1"]']
     with pytest.raises(ArgumentError, match="values 0 and 1"):
         frame_of_lists(["x", "y", "z"], MATRIX * 2, kind="labels")  # type: ignore[arg-type]
