@@ -209,8 +209,9 @@ def frame_of_lists(
 
     from tuning.targets.kinds import KINDS
 
-    if labels is not None and not KINDS[kind].is_exclusive:
-        labels = [_list_as_text(row) for row in _named(labels)]
+    if labels is not None:
+        is_exclusive = KINDS[kind].is_exclusive
+        labels = _column(labels) if is_exclusive else [*map(_list_as_text, _named(labels))]
     for name, values in (("texts", texts), ("labels", labels)):
         shape = getattr(values, "shape", (1,))
         if len(shape) != 1:
@@ -236,6 +237,17 @@ def frame_of_lists(
             f" {'no' if n_labels is None else n_labels} labels."
         )
     return pd.DataFrame({TEXT: texts, LABEL: labels})
+
+
+def _column(labels: Any) -> Any:
+    """Return labels of shape (n, 1), which Keras takes too, as (n,)."""
+    import numpy as np
+
+    if hasattr(labels, "shape"):
+        return np.asarray(labels)[:, 0] if labels.shape[1:] == (1,) else labels
+    rows = [*labels]
+    is_column = all(isinstance(row, list | tuple) and len(row) == 1 for row in rows)
+    return [value for (value,) in rows] if is_column else rows
 
 
 def _named(labels: Any) -> list[Any]:
