@@ -315,6 +315,12 @@ class DataConfig:
                 f"positive_from must be left out with kind {self.kind!r}, which keeps the numbers;"
                 f" received {self.positive_from:g}."
             )
+        if self.drop_stars and self.kind == "labels":
+            stars = ", ".join(f"{star:g}" for star in self.drop_stars)
+            raise ArgumentError(
+                "drop_stars must be left out with kind 'labels', which has no stars; received"
+                f" {stars}."
+            )
         for name in SPLITS[1:]:
             if getattr(self, name) and self.split_column:
                 raise ArgumentError(
