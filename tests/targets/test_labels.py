@@ -161,8 +161,8 @@ def test_form_of_loss(loss: Any, activation: str | None) -> None:
         "mse",
     ],
 )
-def test_loss_of_one_class_is_refused(loss: Any) -> None:
-    with pytest.raises(SpaceBug, match="binary_crossentropy"):
+def test_loss_for_one_class_or_a_number_is_refused(loss: Any) -> None:
+    with pytest.raises(SpaceBug, match="a sigmoid, and use binary_crossentropy"):
         TARGET.form_of(loss, (3,))
 
 
