@@ -99,7 +99,7 @@ def test_rule_says_how_cells_became_labels(cells: Any, rule: str) -> None:
         (['["a;b"]', '["c"]'], "must not contain ';'.*rename 'a;b'"),
         (["[a]", "[]"], r"must be written as.*'\[a\]'"),
         (['[{"a": 1}]', "[]"], "with texts or numbers"),
-        ([None, ""], "'tags' has 0"),
+        (["[]", None, ""], "'tags' has 0. Name labels in it, or choose another"),
         (["0", "1"], "only 0 and 1"),
         (["[0, 1]", "[1, 1]"], "only 0 and 1"),
     ],
