@@ -276,6 +276,8 @@ def test_columns_of_labels_are_named_with_commas(tmp_path: Path) -> None:
     for columns, says in {"toxic,threat": "be one of.*'threat'", "toxic,toxic": "once"}.items():
         with pytest.raises(DataError, match=f"label_column must .*{says}"):
             load_reviews(DataConfig(data=path, kind="labels", label_column=columns))
+    with pytest.raises(DataError, match="For several label columns, give kind"):
+        load_reviews(DataConfig(data=path, label_column="toxic,insult"))
 
 
 def tagger(loss: Any, *, activation: str | None = "sigmoid", metrics: Any = None) -> Any:
