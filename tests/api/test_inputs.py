@@ -214,6 +214,23 @@ def test_several_labels_of_a_text_are_read_as_they_were_given(
     assert read.target.names == ("a", "b") and read.labels[:3].tolist() == MATRIX.tolist()
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_columns_of_several_labels_may_be_a_list(kind: Callable[[Any], Any]) -> None:
+    data = pd.DataFrame({"text": ["x", "y"], "a": [0, 1], 3: [1, 0], "b,c": [1, 1]})
+    of_list, of_text = (
+        source_of(Data(data, label_column=columns, kind="labels"))
+        for columns in (kind(["a", 3]), "a,3")
+    )
+    assert of_list == of_text
+    with pytest.raises(ArgumentError, match="names without commas; rename 'b,c'"):
+        source_of(Data(data, label_column=kind(["a", "b,c"]), kind="labels"))
+
+
+def test_a_column_may_have_a_tuple_for_a_name() -> None:
+    data = pd.DataFrame([["good", 1], ["bad", 0]], columns=pd.Index(["text", ("a", "b")]))
+    assert source_of(Data(data, label_column=("a", "b"))).settings["label_column"] == "('a', 'b')"
+
+
 @pytest.mark.parametrize("kind", [np.array, scipy.sparse.csr_matrix, scipy.sparse.csr_array])
 def test_columns_of_several_labels_without_names_are_numbered(kind: Callable[[Any], Any]) -> None:
     frame = frame_of_lists(["x", "y", "z"], kind(MATRIX), kind="labels")

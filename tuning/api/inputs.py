@@ -291,6 +291,14 @@ def source_of(data: Any) -> Source:
         for name in (item.name for item in fields(Data))
         if name.endswith("_column")
     }
+    names = [str(name) for name in getattr(data.data, "columns", ())]
+    if isinstance(data.label_column, list | tuple) and columns["label_column"] not in names:
+        labels = [str(name) for name in data.label_column]
+        if with_commas := [name for name in labels if "," in name]:
+            raise ArgumentError(
+                f"label_column must list names without commas; rename {with_commas[0]!r}."
+            )
+        columns["label_column"] = ",".join(labels)
     files = {name: getattr(data, name) for name in SPLITS[1:]}
     for name, path in files.items():
         if path is not None and not isinstance(path, str | Path):
