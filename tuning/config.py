@@ -123,8 +123,8 @@ class Data:
         text_column: name of the column of texts (default: the first that exists of review_body,
             text, review, sentence, content, body).
         label_column: name of the column of labels, or for kind labels the names of several columns
-            of 0 and 1, with commas between them (default: the first that exists of star_rating,
-            rating, stars, sentiment, label).
+            of 0 and 1, with commas between them or, in Python, in a list (default: the first that
+            exists of star_rating, rating, stars, sentiment, label).
         data_dir: folder of prepared TensorFlow Datasets (default ~/tensorflow_datasets).
         kind: what the model predicts of a text: classes, one of 2 to 100; labels, none, one or
             several of 2 to 100; order, one of several numbers, such as 1 to 5 stars; or number, any
@@ -155,7 +155,7 @@ class Data:
     texts: Sequence[str] | None = None
     labels: Sequence[Any] | None = None
     text_column: str | None = None
-    label_column: str | None = None
+    label_column: str | Sequence[str] | None = None
     data_dir: str | Path | None = None
     kind: str | None = None
     positive_from: float | None = None
@@ -314,6 +314,12 @@ class DataConfig:
             raise ArgumentError(
                 f"positive_from must be left out with kind {self.kind!r}, which keeps the numbers;"
                 f" received {self.positive_from:g}."
+            )
+        if self.drop_stars and self.kind == "labels":
+            stars = ", ".join(f"{star:g}" for star in self.drop_stars)
+            raise ArgumentError(
+                "drop_stars must be left out with kind 'labels', which has no stars; received"
+                f" {stars}."
             )
         for name in SPLITS[1:]:
             if getattr(self, name) and self.split_column:

@@ -1,10 +1,13 @@
 """Data of a call from Python, as a file in the study's folder."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from tests.texts import make_reviews
 from tuning.api.inputs import frame_of, frame_of_lists, source_of
@@ -146,6 +149,14 @@ def test_lists_may_be_iterators_and_have_one_value_for_each_row() -> None:
         frame_of_lists(["a", "b"], [[0, 1], [1, 0]])
 
 
+@pytest.mark.parametrize("kind", ["classes", "order", "number"])
+@pytest.mark.parametrize(
+    "labels", [np.array([[1.5], [2]]), pd.DataFrame({"a": [1.5, 2]}), [[1.5], [2]], [(1.5,), (2,)]]
+)
+def test_labels_of_one_column_are_one_for_each_text(labels: Any, kind: str) -> None:
+    assert frame_of_lists(["a", "b"], labels, kind=kind)["label"].tolist() == [1.5, 2]
+
+
 @pytest.mark.parametrize("label", [["pos"], {"pos": 1}])
 def test_label_that_is_no_value_is_refused(label: object) -> None:
     frame = pd.DataFrame({"text": ["good", "bad"], "label": [label, label]})
@@ -203,8 +214,26 @@ def test_several_labels_of_a_text_are_read_as_they_were_given(
     assert read.target.names == ("a", "b") and read.labels[:3].tolist() == MATRIX.tolist()
 
 
-def test_columns_of_several_labels_without_names_are_numbered() -> None:
-    frame = frame_of_lists(["x", "y", "z"], MATRIX, kind="labels")  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_columns_of_several_labels_may_be_a_list(kind: Callable[[Any], Any]) -> None:
+    data = pd.DataFrame({"text": ["x", "y"], "a": [0, 1], 3: [1, 0], "b,c": [1, 1]})
+    of_list, of_text = (
+        source_of(Data(data, label_column=columns, kind="labels"))
+        for columns in (kind(["a", 3]), "a,3")
+    )
+    assert of_list == of_text
+    with pytest.raises(ArgumentError, match="names without commas; rename 'b,c'"):
+        source_of(Data(data, label_column=kind(["a", "b,c"]), kind="labels"))
+
+
+def test_a_column_may_have_a_tuple_for_a_name() -> None:
+    data = pd.DataFrame([["good", 1], ["bad", 0]], columns=pd.Index(["text", ("a", "b")]))
+    assert source_of(Data(data, label_column=("a", "b"))).settings["label_column"] == "('a', 'b')"
+
+
+@pytest.mark.parametrize("kind", [np.array, scipy.sparse.csr_matrix, scipy.sparse.csr_array])
+def test_columns_of_several_labels_without_names_are_numbered(kind: Callable[[Any], Any]) -> None:
+    frame = frame_of_lists(["x", "y", "z"], kind(MATRIX), kind="labels")
     assert frame["label"].tolist() == ['["label_0", "label_1"]', "[]", '["label_1"]']
     with pytest.raises(ArgumentError, match="values 0 and 1"):
         frame_of_lists(["x", "y", "z"], MATRIX * 2, kind="labels")  # type: ignore[arg-type]

@@ -313,8 +313,8 @@ def test_codes_name_the_value_of_each_row(words: list[str]) -> None:
         (["a", "", None], "sentiment", {}, "'sentiment' has 1 class."),
         (["", ""], "label", {}, "'label' has 0 classes"),
         ([], "label", {}, "'label' has 0 classes"),
-        ([*HUNDRED, "d"], "review_id", {}, "'review_id' has 101 different values."),
-        ([*map(str, range(101))], "review_id", {}, "'review_id' has 101 different values."),
+        ([*HUNDRED, "d"], "review_id", {}, "101 different values. Choose another label_column."),
+        ([*map(str, range(101))], "price", {}, "label_column, or give kind 'number'."),
     ],
 )
 def test_labels_are_refused(

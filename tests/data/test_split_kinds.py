@@ -337,7 +337,8 @@ def test_weights_of_a_column_reach_the_corpus(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "says"),
     [
-        ("many", "a number, 0 or more, in each row; 1 of 120 rows have none, the first 'many'"),
+        ("many", "a number, 0 or more, in each row; 1 of 119 rows have other values, the first"),
+        ("many", "the first 'many' in row 3"),
         ("", "the first ''"),
         ("-1", "the first '-1'"),
         ("inf", "the first 'inf'"),
@@ -345,7 +346,8 @@ def test_weights_of_a_column_reach_the_corpus(tmp_path: Path) -> None:
     ],
 )
 def test_cells_that_are_no_weights_are_refused(cell: str, says: str, tmp_path: Path) -> None:
-    path = write_reviews(tmp_path, votes=[cell, *["1"] * 119])
+    labels = ["", *["a", "b"] * 59, "a"]
+    path = write_reviews(tmp_path, votes=["1", "1", cell, *["1"] * 117], star_rating=labels)
     with pytest.raises(DataError, match=f"weight_column 'votes' must have .*{says}"):
         prepared(tmp_path, DataConfig(data=path, weight_column="votes"))
 

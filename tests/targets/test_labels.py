@@ -99,7 +99,7 @@ def test_rule_says_how_cells_became_labels(cells: Any, rule: str) -> None:
         (['["a;b"]', '["c"]'], "must not contain ';'.*rename 'a;b'"),
         (["[a]", "[]"], r"must be written as.*'\[a\]'"),
         (['[{"a": 1}]', "[]"], "with texts or numbers"),
-        ([None, ""], "'tags' has 0"),
+        (["[]", None, ""], "'tags' has 0. Name labels in it, or choose another"),
         (["0", "1"], "only 0 and 1"),
         (["[0, 1]", "[1, 1]"], "only 0 and 1"),
     ],
@@ -161,8 +161,8 @@ def test_form_of_loss(loss: Any, activation: str | None) -> None:
         "mse",
     ],
 )
-def test_loss_of_one_class_is_refused(loss: Any) -> None:
-    with pytest.raises(SpaceBug, match="binary_crossentropy"):
+def test_loss_for_one_class_or_a_number_is_refused(loss: Any) -> None:
+    with pytest.raises(SpaceBug, match="a sigmoid, and use binary_crossentropy"):
         TARGET.form_of(loss, (3,))
 
 
@@ -273,8 +273,11 @@ def test_columns_of_labels_are_named_with_commas(tmp_path: Path) -> None:
     found = load_reviews(DataConfig(data=path, kind="labels", label_column="toxic,insult"))
     assert found.target.names == ("toxic", "insult") and found.label_column == "toxic,insult"
     assert found.labels.sum(axis=0).tolist() == [30, 20]
-    with pytest.raises(DataError, match=r"label_column must be one of.*'threat'"):
-        load_reviews(DataConfig(data=path, kind="labels", label_column="toxic,threat"))
+    for columns, says in {"toxic,threat": "be one of.*'threat'", "toxic,toxic": "once"}.items():
+        with pytest.raises(DataError, match=f"label_column must .*{says}"):
+            load_reviews(DataConfig(data=path, kind="labels", label_column=columns))
+    with pytest.raises(DataError, match="For several label columns, give kind"):
+        load_reviews(DataConfig(data=path, label_column="toxic,insult"))
 
 
 def tagger(loss: Any, *, activation: str | None = "sigmoid", metrics: Any = None) -> Any:

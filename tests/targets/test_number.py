@@ -71,6 +71,8 @@ def test_column_of_another_kind_is_refused(kind: str, values: list[Any], words: 
 
 
 def test_rule_of_stars_is_for_classes() -> None:
+    with pytest.raises(ArgumentError, match=r"drop_stars must be left out.*received 2.5, 3"):
+        DataConfig(kind="labels", drop_stars=(3, 2.5))
     with pytest.raises(ArgumentError, match="positive_from must be left out with kind 'number'"):
         DataConfig(kind="number", positive_from=4)
 

@@ -209,8 +209,9 @@ def frame_of_lists(
 
     from tuning.targets.kinds import KINDS
 
-    if labels is not None and not KINDS[kind].is_exclusive:
-        labels = [_list_as_text(row) for row in _named(labels)]
+    if labels is not None:
+        is_exclusive = KINDS[kind].is_exclusive
+        labels = _column(labels) if is_exclusive else [*map(_list_as_text, _named(labels))]
     for name, values in (("texts", texts), ("labels", labels)):
         shape = getattr(values, "shape", (1,))
         if len(shape) != 1:
@@ -238,14 +239,26 @@ def frame_of_lists(
     return pd.DataFrame({TEXT: texts, LABEL: labels})
 
 
+def _column(labels: Any) -> Any:
+    """Return labels of shape (n, 1), which Keras takes too, as (n,)."""
+    import numpy as np
+
+    if hasattr(labels, "shape"):
+        return np.asarray(labels)[:, 0] if labels.shape[1:] == (1,) else labels
+    rows = [*labels]
+    is_column = all(isinstance(row, list | tuple) and len(row) == 1 for row in rows)
+    return [value for (value,) in rows] if is_column else rows
+
+
 def _named(labels: Any) -> list[Any]:
     """Return several labels of each text as lists of names, if they are columns of 0 and 1 with or
-    without names, such as those of scikit-learn's MultiLabelBinarizer.
+    without names, such as those of scikit-learn's MultiLabelBinarizer, also sparse.
     """
     if getattr(labels, "ndim", 1) != 2:
         return [*labels]
     names = getattr(labels, "columns", [f"label_{number}" for number in range(labels.shape[1])])
-    rows = getattr(labels, "to_numpy", lambda: labels)()
+    of_sparse = getattr(labels, "toarray", lambda: labels)
+    rows = getattr(labels, "to_numpy", of_sparse)()
     if not ((rows == 0) | (rows == 1)).all():
         raise ArgumentError("labels must have the values 0 and 1 in each column of a label.")
     return [[name for name, value in zip(names, row, strict=True) if value] for row in rows]
@@ -278,6 +291,14 @@ def source_of(data: Any) -> Source:
         for name in (item.name for item in fields(Data))
         if name.endswith("_column")
     }
+    names = [str(name) for name in getattr(data.data, "columns", ())]
+    if isinstance(data.label_column, list | tuple) and columns["label_column"] not in names:
+        labels = [str(name) for name in data.label_column]
+        if with_commas := [name for name in labels if "," in name]:
+            raise ArgumentError(
+                f"label_column must list names without commas; rename {with_commas[0]!r}."
+            )
+        columns["label_column"] = ",".join(labels)
     files = {name: getattr(data, name) for name in SPLITS[1:]}
     for name, path in files.items():
         if path is not None and not isinstance(path, str | Path):

@@ -88,7 +88,8 @@ def load_reviews(
         values = clean(table.frame[named_column(table.frame.columns, column, f"{name}_column")])
         frame[name] = values[keep].astype(str).reset_index(drop=True)
     if config.weight_column:
-        frame["weight"] = _weights(frame["weight"], config.weight_column)
+        rows = np.flatnonzero(keep) + 1
+        frame["weight"] = _weights(frame["weight"].set_axis(rows), config.weight_column)
     dropped = {
         **read.dropped,
         **({"with an empty text": int(empty.sum())} if empty.any() else {}),
@@ -112,7 +113,10 @@ def several_columns(columns: Sequence[str], name: str | None, *, kind: str) -> l
     """
     if not name or name in columns or KINDS[kind].is_exclusive:
         return []
-    return [named_column(columns, part, "label_column") for part in name.split(",")]
+    found = [named_column(columns, part, "label_column") for part in name.split(",")]
+    if len({*found}) < len(found):
+        raise DataError(f"label_column must name each column once; received {name!r}.")
+    return found
 
 
 def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -> str:
@@ -128,14 +132,15 @@ def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -
 
 
 def _weights(values: pd.Series, column: str) -> npt.NDArray[np.float32]:
+    """Return the weights in a column whose index has the numbers of the rows."""
     with np.errstate(over="ignore"):
         weights = pd.to_numeric(values.str.strip(), errors="coerce").to_numpy().astype(np.float32)
     is_wrong = ~(np.isfinite(weights) & (weights >= 0))
     if is_wrong.any():
         raise DataError(
             f"weight_column {column!r} must have a number, 0 or more, in each row;"
-            f" {is_wrong.sum():,} of {len(values):,} rows have none, the first"
-            f" {values[is_wrong].iloc[0][:40]!r}."
+            f" {is_wrong.sum():,} of {len(values):,} rows have other values, the first"
+            f" {values[is_wrong].iloc[0][:40]!r} in row {values[is_wrong].index[0]:,}."
         )
     if not weights.any():
         raise DataError(f"weight_column {column!r} must have numbers above 0; all are 0.")

@@ -334,7 +334,11 @@ def named_column(columns: Iterable[str], name: str, flag: str) -> str:
     columns = [str(c) for c in columns]
     column = _find(columns, name)
     if column is None:
-        raise DataError(f"{flag} must be one of {_listed(columns)}; received {name!r}.")
+        hint = " For several label columns, give kind 'labels'."
+        raise DataError(
+            f"{flag} must be one of {_listed(columns)}; received {name!r}."
+            + hint * (flag == "label_column" and "," in name)
+        )
     return column
 
 

@@ -85,10 +85,11 @@ def to_classes(
     if n_seen < 2 or len(names) > MAX_CLASSES:
         classes = "1 class" if n_seen == 1 else f"{n_seen} classes"
         content = classes if n_seen < 2 else f"{len(names)} different values"
+        kind = ", or give kind 'number'" if n_seen > 1 and numbers is not None else ""
         raise DataError(
             f"A label column must have 2 to {MAX_CLASSES} classes; {column!r} has {content}"
             f"{'' if stars is None else ' after the star rule'}. Choose another"
-            " label_column."
+            f" label_column{kind}."
         )
     codes = np.where(present, codes, -1)
     return ClassColumn(codes, names, {reason: n for reason, n in dropped.items() if n}, rule)

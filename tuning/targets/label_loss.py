@@ -41,14 +41,15 @@ def form_of(
         pairs = zip(as_columns(texts)[:, None], outputs, strict=True)
         try:
             return [value_of(loss, *pair) for pair in pairs]
-        # A loss may refuse columns of 0 and 1, or outputs that are no probabilities.
-        except (ValueError, TypeError, tf.errors.InvalidArgumentError):
+        # A loss for numbers is refused. Others may refuse columns of 0 and 1, or outputs that are
+        # no probabilities.
+        except (SpaceBug, ValueError, TypeError, tf.errors.InvalidArgumentError):
             return [math.inf] * len(texts)
 
     if not all(map(operator.lt, values(HIGH, LOW), values(LOW, HIGH))):
         raise SpaceBug(
-            "A loss for several labels must take 0 and 1 for each label, and be lower for right"
-            f" predictions of each; {name_of(loss)} is not. End the model with a sigmoid, and use"
+            "A loss for several labels must be for 0 and 1, and lower for right probabilities of"
+            f" each label; {name_of(loss)} is not. End the model with a sigmoid, and use"
             " binary_crossentropy.",
             traceback="",
         )

@@ -47,10 +47,10 @@ def read(
         labels = np.zeros((len(cells), len(names)), dtype=np.int64)
         labels[is_labeled] = np.array(of_distinct, dtype=np.int64)[codes]
     if not 2 <= len(names) <= MAX_CLASSES:
-        remedy = "Use kind 'classes'" if len(names) < 2 else "Keep the most frequent labels"
+        remedies = "Name labels in it", "Use kind 'classes'", "Keep the most frequent labels"
         raise DataError(
             f"The texts must have 2 to {MAX_CLASSES} different labels in all; {column!r} has"
-            f" {len(names):,}. {remedy}, or choose another label_column."
+            f" {len(names):,}. {remedies[min(len(names), 2)]}, or choose another label_column."
         )
     if {*names} <= NUMBERS.keys():
         raise DataError(
