@@ -25,6 +25,7 @@ from tuning.evaluation.scores import ACCURACY, TestDocument, read_test_scores
 from tuning.evaluation.slices import calibration_error
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
+    BEST,
     ensemble_sentences,
     exported_name,
     interval_sentences,
@@ -136,8 +137,9 @@ def page(
 ) -> str:
     config, linear, name = record.config, measured.linear, folder.name
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
-    has_classes = card.target.has_decisions and card.target.is_exclusive
-    measured_by = metric_of(ACCURACY if has_classes else config.metric)
+    measured_by = metric_of(config.metric)
+    if test and measured_by.name not in test.scores[BEST].test:  # as an earlier version wrote it
+        measured_by = metric_of(ACCURACY)
     *plots, cost_plot = (
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
