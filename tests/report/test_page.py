@@ -411,7 +411,8 @@ def wide_page(
     )
     write(folder.test_path, seen)
     card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
-    config = StudyConfig(study="wide", metric=metric)
+    train = TrainConfig(class_weight="balanced")
+    config = StudyConfig(study="wide", metric=metric, train=train)
     return page_of(
         wide_study(),
         summary,
@@ -434,6 +435,14 @@ def test_the_first_figure_is_of_the_metric_of_the_study(
     text = wide_page(finished, ResultsDir(tmp_path).study("wide"), metric=metric)
     assert f'"{shown} on the test split"' in text
     assert f"<p class=soft>{shown.capitalize()} on the 36 texts of the test split" in text
+
+
+def test_the_data_of_a_study_name_its_weights(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path, page: str
+) -> None:
+    text = wide_page(finished, ResultsDir(tmp_path).study("wide"))
+    cells = r"<t[dh]>weights</t[dh]>\s*<t[dh]>classes had balanced weights</t[dh]>"
+    assert re.search(cells, text) and "had balanced weights" not in page
 
 
 def test_search_spaces_of_a_comparison_are_a_section(

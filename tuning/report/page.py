@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from tuning.atomic_io import write_text
 from tuning.commands import typed
+from tuning.config import weights_text
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
@@ -144,6 +145,7 @@ def page(
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
     )
+    weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
     names = list(dict.fromkeys(item.name for item in space.searched))
     return render(
@@ -189,7 +191,7 @@ def page(
         trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
         split_rule=f"{card.split_rule} {folds_sentence(config.train.n_folds, card)}".rstrip(),
-        data=table((), data_rows(card), kind="pairs"),
+        data=table((), data_rows(card) + [("weights", weights)] * bool(weights), kind="pairs"),
         record=table(
             (),
             record_rows(record, card, n_trials=summary.n_finished),
