@@ -18,6 +18,7 @@ from tuning.config import (
     class_weight_text,
     differences,
     parse_objectives,
+    weights_text,
 )
 from tuning.documents import structure, unstructure
 from tuning.errors import ArgumentError
@@ -118,6 +119,19 @@ def test_class_weight_that_is_no_table_is_refused(wrong: Any) -> None:
     says = f"class_weight must be balanced, .*{re.escape(repr(wrong))}"
     with pytest.raises(ArgumentError, match=says):
         TrainConfig(class_weight=wrong)
+
+
+@pytest.mark.parametrize(
+    ("column", "class_weight", "text"),
+    [
+        (None, "", ""),
+        ("w", "", "rows were weighted by the column w"),
+        (None, "a:2", "classes had the weights a:2"),
+        ("w", "balanced", "rows were weighted by the column w and classes had balanced weights"),
+    ],
+)
+def test_weights_are_named_in_one_clause(column: str | None, class_weight: str, text: str) -> None:
+    assert weights_text(column, class_weight) == text
 
 
 @pytest.mark.parametrize("weight", [0, -1])

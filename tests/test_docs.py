@@ -1,10 +1,11 @@
 """The documents name only existing links, files, commands, flags, ranges and goals."""
 
 import importlib.util
+import inspect
 import itertools
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import typer
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+import tuning
 from benchmarks.__main__ import app as benchmarks_app
 from tests.paths import ROOT
 from tests.snippets import (
@@ -129,6 +131,11 @@ def test_links_lead_to_a_file_and_a_heading(document: Path) -> None:
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("call", [tuning.tune, tuning.Data, tuning.Workers, tuning.Limits])
+def test_tables_for_python_name_every_argument(call: Callable[..., object]) -> None:
+    assert {*inspect.signature(call).parameters} <= {*code(ROOT / "docs" / "python.md")}
 
 
 def test_modules_in_the_text_exist() -> None:

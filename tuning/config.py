@@ -109,6 +109,13 @@ def class_weight_text(value: str | Mapping[Any, Any]) -> str:
     return ",".join(f"{name}:{weight:.15g}" for name, weight in sorted(table.items()))
 
 
+def weights_text(weight_column: str | None, class_weight: str) -> str:
+    """Return a clause about the weights in the loss of a study's trainings; empty without."""
+    classes = "balanced weights" if class_weight == BALANCED else f"the weights {class_weight}"
+    rows = f"rows were weighted by the column {weight_column}" if weight_column else ""
+    return " and ".join(filter(None, (rows, class_weight and f"classes had {classes}")))
+
+
 @dataclass(frozen=True)
 class Data:
     """The labeled texts of a study.

@@ -358,6 +358,14 @@ def test_weights_that_are_all_0_are_refused(tmp_path: Path) -> None:
         prepared(tmp_path, DataConfig(data=path, weight_column="votes"))
 
 
+def test_weights_that_are_all_0_in_the_training_split_are_refused(tmp_path: Path) -> None:
+    split = ["train"] * 80 + ["validation"] * 20 + ["test"] * 20
+    path = write_reviews(tmp_path, split=split, votes=[0] * 80 + [1] * 40)
+    config = DataConfig(data=path, split_column="split", weight_column="votes")
+    with pytest.raises(DataError, match=r"'votes' .* above 0 in the training split; all of its 80"):
+        prepared(tmp_path, config)
+
+
 def test_a_tfds_data_set_of_train_alone_is_split_at_random() -> None:
     reviews = reviews_of(["train"] * 100)
     with_column = split_reviews(reviews, seed=3, config=DataConfig(split_column=TFDS_SPLIT))

@@ -182,6 +182,13 @@ def test_card_describes_the_trial(
     assert sentence in prose(replace(manifest, search=replace(manifest.search, **changes)))
 
 
+def test_card_names_the_weights_of_the_training(manifest: FullManifest) -> None:
+    assert "In the training" not in prose(manifest)
+    card = prose(replace(manifest, weight_column="votes", class_weight="bad:1,<b>:5"))
+    rows = "In the training, rows were weighted by the column votes"
+    assert f"{rows} and classes had the weights bad:1,&lt;b&gt;:5. Half" in card
+
+
 def test_card_has_no_snippet_of_a_format_that_was_left_out(manifest: FullManifest) -> None:
     left_out = ("model.h5", "model_int8.tflite")
     manifest = replace(

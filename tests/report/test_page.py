@@ -366,12 +366,16 @@ def wide_study() -> optuna.Study:
 
 
 def wide_page(
-    finished: tuple[ResultsDir, Outcome], folder: StudyDir, measured: Measured | None = None
+    finished: tuple[ResultsDir, Outcome],
+    folder: StudyDir,
+    measured: Measured | None = None,
+    *,
+    metric: str = "val_balanced_accuracy",
 ) -> str:
     """Return the page of that study after a confirmation on 20 seeds and evaluations of four models
     on long reviews.
     """
-    summary = summarize(wide_study(), metric="val_balanced_accuracy")
+    summary = summarize(wide_study(), metric=metric)
     finalists = [
         Finalist(
             t.number,
@@ -383,9 +387,9 @@ def wide_page(
         )
         for n, t in enumerate(summary.ranked[:6])
     ]
-    Confirmation(
-        "val_balanced_accuracy", [*range(1, 21)], 100.0, 100.0, finalists, rounds=20, is_over=True
-    ).save(folder)
+    Confirmation(metric, [*range(1, 21)], 100.0, 100.0, finalists, rounds=20, is_over=True).save(
+        folder
+    )
     scores = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
     intervals = dict.fromkeys(scores, (0.8012, 0.8234))
     wide = {"test": dict.fromkeys(scores, 0.8123), "test_intervals": intervals}
@@ -407,7 +411,8 @@ def wide_page(
     )
     write(folder.test_path, seen)
     card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
-    config = StudyConfig(study="wide", metric="val_balanced_accuracy")
+    train = TrainConfig(class_weight="balanced")
+    config = StudyConfig(study="wide", metric=metric, train=train)
     return page_of(
         wide_study(),
         summary,
@@ -417,6 +422,27 @@ def wide_page(
         card=card,
         measured=measured or Measured(),
     )
+
+
+@pytest.mark.parametrize(
+    ("metric", "shown"),
+    [("val_balanced_accuracy", "balanced accuracy"), ("val_brier", "accuracy")],
+    ids=["of the study", "not in the document of an earlier version"],
+)
+def test_the_first_figure_is_of_the_metric_of_the_study(
+    metric: str, shown: str, finished: tuple[ResultsDir, Outcome], tmp_path: Path
+) -> None:
+    text = wide_page(finished, ResultsDir(tmp_path).study("wide"), metric=metric)
+    assert f'"{shown} on the test split"' in text
+    assert f"<p class=soft>{shown.capitalize()} on the 36 texts of the test split" in text
+
+
+def test_the_data_of_a_study_name_its_weights(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path, page: str
+) -> None:
+    text = wide_page(finished, ResultsDir(tmp_path).study("wide"))
+    cells = r"<t[dh]>weights</t[dh]>\s*<t[dh]>classes had balanced weights</t[dh]>"
+    assert re.search(cells, text) and "had balanced weights" not in page
 
 
 def test_search_spaces_of_a_comparison_are_a_section(

@@ -22,8 +22,8 @@ from tuning.atomic_io import read_json
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import Comparison, TestDocument
-from tuning.evaluation.statistics import Interval, mcnemar
+from tuning.evaluation.scores import ChosenThreshold, Comparison, TestDocument
+from tuning.evaluation.statistics import Interval, interval_text, mcnemar
 from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.report.confirmation import lower_mean
 from tuning.report.costs import saved_sentence
@@ -184,6 +184,24 @@ def test_answer_after_an_export(baseline: float, linear: float, words: str) -> N
     sentence = answer(summary_of(), None, test, None)
     assert words in sentence
     assert sentence.count(". ") == 0 and sentence.endswith(".")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "auc"])
+def test_answer_of_an_export_with_a_threshold_has_one_sentence_for_each_score(metric: str) -> None:
+    """The threshold changes the accuracy. AUC is the same with and without."""
+    test = compared(baseline=(0.0, 0.0, 0.0))
+    baseline, own = (test.scores[name].interval(metric) for name in ("baseline", "best"))
+    assert baseline[0] is not None and own[0] is not None
+    gain = Interval(0.1 if metric == "accuracy" else own[0] - baseline[0], 0.0, 0.9)
+    result = replace(test.comparisons["baseline"], accuracy_difference=gain, metric_difference=gain)
+    chosen = {"positive": ChosenThreshold(threshold=0.2, criterion="f1")}
+    test = replace(test, comparisons={"baseline": result}, chosen_thresholds=chosen)
+    sentence = answer(replace(summary_of(), metric=f"val_{metric}"), None, test, None)
+    at_default = f"{baseline[0] + 0.1:.4f} at 0.5"
+    shown = at_default if metric == "accuracy" else interval_text(*own)
+    assert f" is {shown}, not distinguishable from the baseline ({gain.signed})." in sentence
+    added = f" With its own threshold it is {interval_text(*own)}."
+    assert sentence.endswith(added) == (metric == "accuracy")
 
 
 @pytest.mark.parametrize(

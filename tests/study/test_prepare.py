@@ -174,6 +174,7 @@ def with_folds(
     """Return the settings of a new study with `n` reviews of eight products."""
     path = results.path.parent / "reviews.csv"
     table = make_reviews(n).assign(product=[f"p{row // 2 % 8}" for row in range(n)])
+    table["votes"] = (table["product"] == "p2").astype(int)
     table["part"] = [*["train"] * 4, *["validation"] * 2, *["test"] * 2] * (n // 8)
     table.to_csv(path, index=False)
     config = StudyConfig(study="s", data=DataConfig(data=str(path), **data))
@@ -233,6 +234,12 @@ def test_large_data_have_one_split_unless_folds_are_given(
         (0, {}, ArgumentError, "received 0"),
         (5, {"split_column": "part"}, ArgumentError, "the validation split is given; received 5"),
         (8, {"group_column": "product"}, DataError, "8"),
+        (
+            3,
+            {"group_column": "product", "weight_column": "votes"},
+            DataError,
+            r"each of 3 folds must have weights above 0; those of fold \d all have 0. Give folds=1",
+        ),
     ],
 )
 def test_folds_that_cannot_be_drawn_are_refused(

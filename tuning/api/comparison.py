@@ -85,9 +85,10 @@ class Comparison:
     def spaces_dataframe(self) -> pd.DataFrame:
         """Return one row for each space, the best first.
 
-        The columns are space, study, accuracy, low and high (the corrected mean validation accuracy
-        on fresh seeds and its 95 % interval; missing before a confirmation), search_value,
-        n_trials, train_seconds (of one training of the best), n_parameters and latency_ms.
+        The columns are space, study, accuracy, low and high (the corrected mean on fresh seeds of
+        the default metric of the kind, the validation accuracy of classes, and its 95 % interval;
+        missing before a confirmation), search_value, n_trials,
+        train_seconds (of one training of the best), n_parameters and latency_ms.
         """
         import pandas as pd
 

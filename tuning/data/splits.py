@@ -117,6 +117,11 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
     parts, drawn = _assigned(rows, frame, kind, config, seed=seed)
     parts = without_copies(parts, texts)
     _require_classes(parts, reviews, config)
+    if "weight" in frame and not frame["weight"][parts == 0].any():
+        raise DataError(
+            f"weight_column {config.weight_column!r} must have numbers above 0 in the training"
+            f" split; all of its {(parts == 0).sum():,} rows have 0."
+        )
     # Each column is filtered by itself, because selecting rows of a frame copies all columns first.
     frames = {
         name: (

@@ -14,6 +14,7 @@ from rich.table import Table
 from tuning.commands import of_study, repeated, typed
 from tuning.config import MAX_TRIALS
 from tuning.display.console import console, duration, printable, warn
+from tuning.metrics import metric_of
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
 from tuning.templates import render
@@ -147,8 +148,8 @@ def print_test_scores(manifest: FullManifest) -> None:
         title=f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals",
         title_justify="left",
     )
-    listed = manifest.target.listed_metrics(manifest.metric)
-    first, *others = [m for m in listed if m.is_brief or m.objective == manifest.metric]
+    first, listed = metric_of(manifest.metric), manifest.target.listed_metrics(manifest.metric)
+    others = [metric for metric in listed if metric.is_brief and metric != first]
     for column in ("model", "epochs", first.label, *(metric.label for metric in others)):
         table.add_column(
             column, justify="left" if column == "model" else "right", no_wrap=column == first.label

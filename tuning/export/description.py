@@ -163,6 +163,8 @@ def describe_export(
         space=config.space,
         data=config.data.data,
         metric=config.metric,
+        weight_column=config.data.weight_column,
+        class_weight=config.train.class_weight,
         text_column=card.text_column,
         class_names=card.class_names,
         predicts=card.predicts,

@@ -86,4 +86,6 @@ class FullManifest(Manifest, SplitScores, WrittenFormats):
     space_fingerprint: str
     versions: dict[str, str]
     git_commit: str | None
+    weight_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    class_weight: str = field(default="", metadata=OMIT_DEFAULT)
     search: SearchFacts

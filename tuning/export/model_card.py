@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from tuning.config import weights_text
 from tuning.confirmation.rounds import MIN_ROUNDS
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
@@ -79,6 +80,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         "data_name": _data_name(manifest),
         "class_rule": data_card.class_rule,
         "split_rule": data_card.split_rule,
+        "weights": weights_text(manifest.weight_column, manifest.class_weight),
         "train_counts": list(
             zip(manifest.class_names, data_card.class_counts["train"], strict=True)
         ),

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from tuning.atomic_io import write_text
 from tuning.commands import typed
+from tuning.config import weights_text
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
@@ -25,6 +26,7 @@ from tuning.evaluation.scores import ACCURACY, TestDocument, read_test_scores
 from tuning.evaluation.slices import calibration_error
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
+    BEST,
     ensemble_sentences,
     exported_name,
     interval_sentences,
@@ -136,12 +138,14 @@ def page(
 ) -> str:
     config, linear, name = record.config, measured.linear, folder.name
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
-    has_classes = card.target.has_decisions and card.target.is_exclusive
-    measured_by = metric_of(ACCURACY if has_classes else config.metric)
+    measured_by = metric_of(config.metric)
+    if test and measured_by.name not in test.scores[BEST].test:  # as an earlier version wrote it
+        measured_by = metric_of(ACCURACY)
     *plots, cost_plot = (
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
     )
+    weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
     names = list(dict.fromkeys(item.name for item in space.searched))
     return render(
@@ -187,7 +191,7 @@ def page(
         trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
         split_rule=f"{card.split_rule} {folds_sentence(config.train.n_folds, card)}".rstrip(),
-        data=table((), data_rows(card), kind="pairs"),
+        data=table((), data_rows(card) + [("weights", weights)] * bool(weights), kind="pairs"),
         record=table(
             (),
             record_rows(record, card, n_trials=summary.n_finished),

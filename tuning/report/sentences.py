@@ -73,15 +73,18 @@ def answer(
 def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     """Compare the exported model with the baseline and with the best linear reference, in the
     study's metric. A baseline over a limit can't be chosen, so it is no reason against the model.
-    With several objectives, a lower value may be what a lower cost is worth.
+    With several objectives, a lower value may be what a lower cost is worth. Models are compared
+    without thresholds, so the score of an export that has some is in a sentence of its own.
     """
     direction, metric = sign(summary.metric), metric_of(summary.metric)
-    clauses, is_behind = [], False
+    clauses, is_behind, at_default = [], False, math.nan
+    scores = test.scores | test.references
     for other in filter(None, ("baseline", _best_linear(test, summary.metric))):
         result = test.comparisons.get(other)
         change = result.difference(summary.metric) if result else None
         if change is None:
             continue
+        at_default = (scores[other].test.get(metric.name) or 0.0) + change.value
         shown = _baseline_name(summary) if other == "baseline" else other
         clauses.append(against(f"the {shown}", change, direction))
         is_over = other == "baseline" and _is_baseline_over_limit(summary)
@@ -94,9 +97,12 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     n_texts = sum(map(sum, exported.test_confusion_matrix))
     texts = f"{n_texts:,} test texts" if n_texts else "the test split"
     value = interval_text(*exported.interval(metric.name))
-    at_default = ", with 0.5 for both" if test.chosen_thresholds else ""
-    compared = f", {' and '.join(clauses)}{at_default}" if clauses else ""
-    return f"{lead}: its {metric.label} on {texts} is {value}{compared}."
+    own = ""
+    if clauses and test.chosen_thresholds and not value.startswith(f"{at_default:.4f}"):
+        own = f" With its own threshold{'s' * (len(test.chosen_thresholds) > 1)} it is {value}."
+        value = f"{at_default:.4f} at 0.5"
+    compared = f", {' and '.join(clauses)}" if clauses else ""
+    return f"{lead}: its {metric.label} on {texts} is {value}{compared}.{own}"
 
 
 def _is_baseline_over_limit(summary: Summary) -> bool:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tuning.config import AUTO, AUTO_FOLDS, AUTO_FOLDS_ROWS, MIN_TEXTS, StudyConfig
 from tuning.data.files import Progress
-from tuning.data.redraw import require_folds
+from tuning.data.redraw import redrawn, require_folds
 from tuning.data.rows import Redraw
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
@@ -172,7 +172,20 @@ def with_folds(
             reason = "the validation split is given"
         say(f"Each trial is trained on one split and not on folds: {reason}.")
         return config
+    if redraw.n_folds > 1 and is_new and config.data.weight_column:
+        _require_weights(corpus, redraw)
     return new
+
+
+def _require_weights(corpus: Corpus, redraw: Redraw) -> None:
+    weights = (corpus.split("train") + corpus.split("validation")).weights
+    for fold in range(redraw.n_folds):
+        train, _ = redrawn(corpus.rows, replace(redraw, fold=fold), validation_share=0.0)
+        if weights is not None and not weights[train].any():
+            raise DataError(
+                f"The training rows of each of {redraw.n_folds} folds must have weights above 0;"
+                f" those of fold {fold + 1} all have 0. Give folds=1 for one split."
+            )
 
 
 def with_parts(
