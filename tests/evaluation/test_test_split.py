@@ -1,15 +1,23 @@
 """Evaluations on the test split: which evaluations are recorded, and when."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import optuna
 import pytest
 
+from tests.stored_documents import EXPORT
 from tuning.config import StudyConfig
 from tuning.errors import ExportError
-from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
+from tuning.evaluation.scores import (
+    ChosenThreshold,
+    EnsembleFacts,
+    EnsembleMember,
+    ModelSize,
+    ThresholdChange,
+)
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import (
     BEST,
@@ -17,6 +25,7 @@ from tuning.evaluation.test_split import (
     ensemble_sentences,
     evaluate_on_test_split,
     evaluations_of,
+    threshold_sentences,
 )
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.targets.classes import Classes
@@ -104,3 +113,23 @@ def test_ensemble_is_described_with_its_gain_and_both_sizes(
 
 def test_single_model_is_not_described_as_an_ensemble() -> None:
     assert ensemble_sentences(SimpleNamespace(ensemble=None)) == []
+
+
+@pytest.mark.parametrize("n_texts", [0, 90])
+def test_thresholds_of_many_labels_have_a_sentence_each(n_texts: int) -> None:
+    change = {"f1": ThresholdChange(value=0.6, default=0.5, difference=Interval(0.1, 0.0, 0.2))}
+    each = ChosenThreshold(
+        threshold=0.2, criterion="f1", n_texts=n_texts, cross_fitted=change, test=change
+    )
+    document = replace(EXPORT, chosen_thresholds=dict.fromkeys("abcd", each))
+    *of_labels, compared = threshold_sentences(document)
+    expected = (
+        "A text is a from a probability of 0.2; on the test split, F1 is 0.6000 instead of 0.5000"
+        " at 0.5 (+0.1000 [+0.0000, +0.2000])."
+    )
+    assert of_labels[0] == expected and "models are compared" in compared
+    assert len(of_labels) == 4 + bool(n_texts)
+    if n_texts:
+        assert of_labels[-1].startswith("The thresholds were chosen for f1 on 90 texts")
+    three = replace(EXPORT, chosen_thresholds=dict.fromkeys("abc", each))
+    assert len(threshold_sentences(three)) == 3 * (3 if n_texts else 2) + 1

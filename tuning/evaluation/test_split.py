@@ -45,6 +45,7 @@ from tuning.targets.target import Array, Labels, Target
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
 N_MISTAKES = 200  # number of mistakes that `test.json` keeps, with their texts
+MAX_EXPLAINED = 3  # maximum number of labels whose thresholds have several sentences
 MAX_SHOWN = 60  # maximum number of characters of a text in a message
 BEST = "best"  # the name of the exported model
 SINGLE = "confirmed best"  # the name of the best single model, if the exported model is an ensemble
@@ -138,10 +139,15 @@ def ensemble_sentences(document: SplitScores) -> list[str]:
 
 
 def threshold_sentences(document: SplitScores) -> list[str]:
-    """Return sentences about the thresholds of an export; empty if it decides at 0.5."""
-    sentences = []
-    for name, each in document.chosen_thresholds.items():
+    """Return sentences about the thresholds of an export; empty if it decides at 0.5. Those of many
+    labels have one sentence each.
+    """
+    sentences, chosen = [], document.chosen_thresholds
+    for name, each in chosen.items():
         decision = f"A text is {name} from a probability of {each.threshold:.4g}"
+        if len(chosen) > MAX_EXPLAINED:
+            sentences.append(f"{decision}; on the test split, {changes_text(each.test)}.")
+            continue
         if not each.n_texts:
             sentences.append(f"{decision}.")
         else:
@@ -153,6 +159,11 @@ def threshold_sentences(document: SplitScores) -> list[str]:
                 f" {changes_text(each.cross_fitted)}.",
             ]
         sentences.append(f"On the test split, {changes_text(each.test)}.")
+    if len(chosen) > MAX_EXPLAINED and each.n_texts:
+        sentences.append(
+            f"The thresholds were chosen for {each.criterion} on {each.n_texts:,} texts on which"
+            " the models were not trained; export.json has the cross-fitted values."
+        )
     return sentences + [COMPARED] * bool(sentences)
 
 
