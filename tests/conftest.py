@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -34,6 +35,9 @@ from tuning.study.handle import StudyHandle
 
 # Messages name the commands of make, as under `make test`.
 os.environ.setdefault("MAKELEVEL", "1")
+# A busy machine would miss Hypothesis' deadline of 0.2 s.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 # Fixtures whose tests start worker processes.
 OF_WORKERS = {"setting", "copied", "finished", "pool", "run_tune"}
 

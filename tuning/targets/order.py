@@ -47,7 +47,7 @@ class Order(Classes):
         word = next((name for name in classes.class_names if not _is_number(name)), None)
         if word is not None and len(classes.class_names) > 2:
             raise DataError(
-                f"A column for kind 'order' must have numbers; {column!r} also has {word!r}. Give"
+                f"A column for kind 'order' must have numbers; {column!r} has {word!r}. Give"
                 " each class a number, or leave kind out."
             )
         if len(classes.class_names) < 3:
