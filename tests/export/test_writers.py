@@ -160,9 +160,12 @@ def assert_snippets_run(folder: Path, tuned: Tuned, source: Source) -> None:
     """Run the code of the model card for each template. `model.h5` has that of `model.keras`."""
     described(folder, tuned)
     snippets = templates_of("tuning.export").get_template("snippets.md").module
-    codes = {name: snippets.litert(FORMATS[name].path) for name in ("litert", "litert_int8")}
-    codes["keras"] = snippets.h5(FORMATS["keras"].path)
-    codes["saved_model"] = snippets.saved_model_of_ids(FORMATS["saved_model"].path)
+    codes = {
+        name: snippets.litert(FORMATS[name].path, source.target)
+        for name in ("litert", "litert_int8")
+    }
+    codes["keras"] = snippets.h5(FORMATS["keras"].path, source.target)
+    codes["saved_model"] = snippets.saved_model_of_ids(FORMATS["saved_model"].path, source.target)
     own = pipeline_probabilities(source, tuned.values, ["I love it", "It broke after a day"])
     for name, code in codes.items():
         command = [sys.executable, "-W", "ignore", "-c", code]
