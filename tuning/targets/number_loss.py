@@ -10,7 +10,8 @@ import numpy as np
 from keras.src.trainers.compile_utils import get_loss
 
 from tuning.errors import SpaceBug
-from tuning.targets.target import Array, LabelEncoder, Labels
+from tuning.targets.class_loss import as_column, name_of
+from tuning.targets.target import LabelEncoder
 
 # Losses for classes: they raise no error for numbers.
 CLASS_LOSSES = (
@@ -43,14 +44,10 @@ def form_of(loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None
     example = np.zeros((2, *shape), np.float32)
     function = get_loss(loss, example, example)
     if isinstance(function, CLASS_LOSSES) or getattr(function, "fn", None) in CLASS_FUNCTIONS:
-        name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
         raise SpaceBug(
-            f"A model of numbers must be compiled with a loss for numbers; received {name}, a loss"
-            " for classes. Use mse, mae or huber, or leave kind out if the labels are classes.",
+            "A model of numbers must be compiled with a loss for numbers; received"
+            f" {name_of(loss)}, a loss for classes. Use mse, mae or huber, or leave kind out if the"
+            " labels are classes.",
             traceback="",
         )
     return as_column, None
-
-
-def as_column(labels: Labels) -> Array:
-    return labels.astype(np.float32)[:, None]
