@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tuning.commands import typed
+from tuning.commands import of_study, typed
 from tuning.errors import StudyError
 from tuning.evaluation.out_of_sample import Rows, out_of_sample
 from tuning.evaluation.predictions import Predictions
@@ -69,7 +69,7 @@ def thresholds_of(
         raise StudyError(
             "A threshold must be chosen on rows on which the model was not trained; no repeat of"
             f" trial {number} has kept its predictions. Type"
-            f" `{typed('confirm', study=chosen.folder.name)}`, or give a number as threshold."
+            f" `{typed('confirm', **of_study(chosen.folder.path))}`, or give a number as threshold."
         )
     thresholds = choose_thresholds(corpus.target, rows, criterion, seed=seed)
     kept, measure = UNDER.get(criterion.measure, ""), criterion.measure
