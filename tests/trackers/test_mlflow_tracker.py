@@ -24,12 +24,26 @@ pytestmark = [
 TEXTS = ["good good film", "bad bad", "", "\ud800 unknown"]
 
 
-def test_text_whose_probabilities_are_not_numbers_has_no_label() -> None:
+def model_of(kind: str, names: list[str], outputs: list[list[float]]) -> Any:
     from tuning.trackers.mlflow_model import TextClassifier
 
     model = TextClassifier()
-    model._names, model._has_several = np.array(["negative", "positive"]), False
-    model._run = lambda texts: [[0.2, 0.8], [float("nan")] * 2]
+    model._names, model._kind, model._thresholds = np.array(names), kind, []
+    model._run = lambda texts: outputs
+    return model
+
+
+def test_number_is_the_label_and_ordered_classes_are_decided_by_their_median() -> None:
+    numbers = model_of("number", [], [[2.5], [-1.0]]).predict(None, ["good", "bad"])
+    assert numbers["label"].tolist() == [2.5, -1.0] and numbers["probability"].isna().all()
+    outputs = [[0.4, 0.3, 0.3], [0.1, 0.2, 0.7]]
+    stars = model_of("order", ["1", "2", "3"], outputs).predict(None, ["good", "bad"])
+    assert stars["label"].tolist() == ["2", "3"]
+    assert stars["probability"].tolist() == [0.3, 0.7]
+
+
+def test_text_whose_probabilities_are_not_numbers_has_no_label() -> None:
+    model = model_of("classes", ["negative", "positive"], [[0.2, 0.8], [float("nan")] * 2])
     rows = model.predict(None, ["good", "?"])
     assert [label if isinstance(label, str) else None for label in rows["label"]] == [
         "positive",
@@ -39,11 +53,7 @@ def test_text_whose_probabilities_are_not_numbers_has_no_label() -> None:
 
 
 def test_several_labels_of_a_text_are_joined() -> None:
-    from tuning.trackers.mlflow_model import TextClassifier
-
-    model = TextClassifier()
-    model._names, model._has_several = np.array(["a", "b", "c"]), True
-    model._run = lambda texts: [[0.9, 0.2, 0.5], [0.1, 0.2, 0.3]]
+    model = model_of("labels", ["a", "b", "c"], [[0.9, 0.2, 0.5], [0.1, 0.2, 0.3]])
     rows = model.predict(None, ["good", "bad"])
     assert rows["label"].tolist() == ["a;c", ""]
     assert rows["probability"].tolist() == pytest.approx([0.9 * 0.8 * 0.5, 0.9 * 0.8 * 0.7])

@@ -26,7 +26,7 @@ class TextClassifier(PythonModel):
         folder = Path(context.artifacts["export"])
         manifest = json.loads((folder / "export.json").read_text(encoding="utf-8"))
         self._names = np.array(manifest["class_names"])
-        self._has_several = manifest.get("predicts") == "labels"
+        self._kind = manifest.get("predicts", "classes")
         self._thresholds: list[float] = manifest.get("thresholds", [])
         is_onnx = ONNX in manifest["forms"]
         self._run = _onnx(folder) if is_onnx else _saved_model(folder, manifest)
@@ -34,26 +34,38 @@ class TextClassifier(PythonModel):
     def predict(self, context: PythonModelContext, model_input: list[str]) -> pd.DataFrame:
         """Return a data frame with a row for each text and the columns text, label and probability,
         which is the probability of the label. A text for which the model gives NaN has no label.
-        Several labels have semicolons between them, and the probability that all are right.
+        Several labels have semicolons between them, and the probability that all are right. A
+        number is the label itself, without a probability.
         """
         texts = [_clean(text) for text in model_input]
-        rows = []
+        rows: list[tuple[str, str | float | None, float]] = []
         for start in range(0, len(texts), N_BATCH):
             batch = texts[start : start + N_BATCH]
             outputs = np.asarray(self._run(batch), dtype=np.float64).reshape(len(batch), -1)
+            if self._kind == "number":
+                rows += [
+                    (text, float(row[0]), np.nan) for text, row in zip(batch, outputs, strict=True)
+                ]
+                continue
             if outputs.shape[1] == 1:  # The column is the probability of class 1.
                 outputs = np.hstack([1 - outputs, outputs])
             for text, row in zip(batch, outputs, strict=True):
-                is_set = np.arange(len(row)) == row.argmax()
-                if self._thresholds and not self._has_several:
-                    is_set = np.arange(2) == (row[1] >= self._thresholds[0])
-                right = row[is_set]
-                if self._has_several:
-                    is_set = row >= (self._thresholds or 0.5)
-                    right = np.where(is_set, row, 1 - row)
+                is_set = self._decided(row)
+                right = np.where(is_set, row, 1 - row) if self._kind == "labels" else row[is_set]
                 label = None if np.isnan(row).any() else ";".join(self._names[is_set])
                 rows.append((text, label, float(right.prod())))
         return pd.DataFrame(rows, columns=["text", "label", "probability"])
+
+    def _decided(self, row: np.ndarray) -> np.ndarray:
+        """Return whether each name is predicted, as `Target.decide` of the export's kind does."""
+        if self._kind == "labels":
+            return np.asarray(row >= (self._thresholds or 0.5))
+        number = int(row.argmax())
+        if self._kind == "order":  # the median
+            number = int((np.cumsum(row) < row.sum() / 2).sum())
+        elif self._thresholds:
+            number = int(row[1] >= self._thresholds[0])
+        return np.asarray(np.arange(len(row)) == number)
 
 
 def _clean(text: object) -> str:
