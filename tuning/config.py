@@ -316,11 +316,10 @@ class DataConfig:
             raise ArgumentError("data must name a source; received an empty string.")
         known = {target for metric in METRICS.values() for target in metric.targets}
         check_name("kind", self.kind, tuple(sorted(known)))
-        uses_stars = self.positive_from != DEFAULT_POSITIVE_FROM and self.kind != DEFAULT_TARGET
-        if uses_stars:
+        if self.positive_from != DEFAULT_POSITIVE_FROM and self.kind != DEFAULT_TARGET:
             raise ArgumentError(
-                f"positive_from must be left out with kind {self.kind!r}, which keeps the numbers;"
-                f" received {self.positive_from:g}."
+                f"positive_from must be left out with kind {self.kind!r}, which makes no classes of"
+                f" stars; received {self.positive_from:g}."
             )
         if self.drop_stars and self.kind == "labels":
             stars = ", ".join(f"{star:g}" for star in self.drop_stars)

@@ -5,6 +5,7 @@ for each class (one-hot); and whether its outputs are probabilities or logits.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -36,7 +37,6 @@ _REGRESSION = (
     keras.losses.LogCosh,
     keras.losses.Poisson,
 )
-_REGRESSION_FUNCTIONS = frozenset(loss_class().fn for loss_class in _REGRESSION)
 
 
 def as_numbers(labels: Labels) -> Labels:
@@ -158,7 +158,7 @@ def _activation_of_logits(
 def value_of(loss: Any, labels: Array | Labels, predictions: Array) -> float:
     """Return the value of a compiled loss as Keras computes it; its mean, if it is not reduced."""
     function = get_loss(loss, labels, predictions)
-    if isinstance(function, _REGRESSION) or getattr(function, "fn", None) in _REGRESSION_FUNCTIONS:
+    if is_one_of(function, _REGRESSION):
         raise SpaceBug(
             "A model must be compiled with a loss for classes; received"
             f" {name_of(loss)}, a loss for numbers. Use binary_crossentropy,"
@@ -166,6 +166,16 @@ def value_of(loss: Any, labels: Array | Labels, predictions: Array) -> float:
             traceback="",
         )
     return float(np.mean(function(labels, predictions)))
+
+
+def is_one_of(loss: Any, classes: tuple[type[keras.Loss], ...]) -> bool:
+    """Return whether a loss is of one of Keras' classes, or has the function of one of them."""
+    return isinstance(loss, classes) or getattr(loss, "fn", None) in _functions(classes)
+
+
+@cache
+def _functions(classes: tuple[type[keras.Loss], ...]) -> frozenset[Any]:
+    return frozenset(loss_class().fn for loss_class in classes)
 
 
 def name_of(loss: Any) -> str:

@@ -31,7 +31,7 @@ def form_of(
     """
     if loss is None or isinstance(loss, dict | list | tuple):
         return as_columns, None
-    target.predictions(np.full((1, math.prod(shape)), LOW))  # It refuses another width.
+    target.predictions(np.full((1, math.prod(shape)), LOW))  # raises for another width
     # A text without labels, a text with all of them, and one with every second label. A softmax,
     # which takes one of the labels as right, can't distinguish predictions for the first two.
     texts = np.stack([np.zeros(target.width), np.ones(target.width), target.examples(1)[0]])

@@ -10,7 +10,7 @@ import numpy as np
 from keras.src.trainers.compile_utils import get_loss
 
 from tuning.errors import SpaceBug
-from tuning.targets.class_loss import as_column, name_of
+from tuning.targets.class_loss import as_column, is_one_of, name_of
 from tuning.targets.target import LabelEncoder
 
 # Losses for classes: they raise no error for numbers.
@@ -24,7 +24,6 @@ CLASS_LOSSES = (
     keras.losses.SquaredHinge,
     keras.losses.CategoricalHinge,
 )
-CLASS_FUNCTIONS = frozenset(loss_class().fn for loss_class in CLASS_LOSSES)
 
 
 def form_of(loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None]:
@@ -42,8 +41,7 @@ def form_of(loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None
             " Dense(1), or leave kind out if the labels are classes."
         )
     example = np.zeros((2, *shape), np.float32)
-    function = get_loss(loss, example, example)
-    if isinstance(function, CLASS_LOSSES) or getattr(function, "fn", None) in CLASS_FUNCTIONS:
+    if is_one_of(get_loss(loss, example, example), CLASS_LOSSES):
         raise SpaceBug(
             "A model of numbers must be compiled with a loss for numbers; received"
             f" {name_of(loss)}, a loss for classes. Use mse, mae or huber, or leave kind out if the"

@@ -129,7 +129,7 @@ class Target(ABC):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a search space is told about the labels (`tuning.spaces.loading.declare`)."""
+        """The hyperparameters that the labels decide (`tuning.spaces.loading.declare`)."""
         return {"n_classes": self.width}
 
     @classmethod
