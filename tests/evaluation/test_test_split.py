@@ -119,7 +119,7 @@ def test_single_model_is_not_described_as_an_ensemble() -> None:
 def test_thresholds_of_many_labels_have_a_sentence_each(n_texts: int) -> None:
     change = {"f1": ThresholdChange(value=0.6, default=0.5, difference=Interval(0.1, 0.0, 0.2))}
     each = ChosenThreshold(
-        threshold=0.2, criterion="f1", n_texts=n_texts, cross_fitted=change, test=change
+        thresholds=(0.2,), criterion="f1", n_texts=n_texts, cross_fitted=change, test=change
     )
     document = replace(EXPORT, chosen_thresholds=dict.fromkeys("abcd", each))
     *of_labels, compared = threshold_sentences(document)
@@ -130,6 +130,6 @@ def test_thresholds_of_many_labels_have_a_sentence_each(n_texts: int) -> None:
     assert of_labels[0] == expected and "models are compared" in compared
     assert len(of_labels) == 4 + bool(n_texts)
     if n_texts:
-        assert of_labels[-1].startswith("The thresholds were chosen for f1 on 90 texts")
+        assert of_labels[-1].startswith("The thresholds were chosen for F1 on 90 texts")
     three = replace(EXPORT, chosen_thresholds=dict.fromkeys("abc", each))
     assert len(threshold_sentences(three)) == 3 * (3 if n_texts else 2) + 1

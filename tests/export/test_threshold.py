@@ -32,7 +32,7 @@ from tuning.evaluation.predictions import read_predictions, write_probabilities
 from tuning.evaluation.test_split import threshold_sentences
 from tuning.export.ensemble import Ensemble, ExportChoice
 from tuning.export.export import export_best
-from tuning.export.threshold import require_yes_no, thresholds_of
+from tuning.export.threshold import require_cuts, thresholds_of
 from tuning.inference.load import classify, load_fastest
 from tuning.inference.manifest import read_manifest
 from tuning.inputs.corpus import Corpus
@@ -44,6 +44,7 @@ from tuning.study.handle import StudyHandle
 from tuning.targets.classes import Classes
 from tuning.targets.labels import MultiLabel
 from tuning.targets.number import Number
+from tuning.targets.order import Order
 from tuning.targets.target import Array, Target
 from tuning.targets.thresholds import choose_threshold, parse_criterion
 from tuning.templates import templates_of
@@ -81,7 +82,7 @@ def test_threshold_is_chosen_on_the_predictions_of_the_repeats(copied: Setting) 
         labels == 1, kept[:, 1].astype(float), criterion, codes=codes, seed=copied.config.seed
     )
     positive = chosen["positive"]
-    assert positive.threshold == expected < 0.5
+    assert positive.thresholds == (expected,) and expected < 0.5
     change = positive.cross_fitted["f1"]
     assert change.default == 0 < change.difference.low
     assert positive.in_sample["f1"] >= change.value - 0.05
@@ -101,7 +102,7 @@ def test_threshold_of_an_ensemble_is_chosen_on_its_cross_fitted_predictions(
     )
     of_ensemble: Ensemble = ensemble  # type: ignore[assignment]
     thresholds = thresholds_of(chosen, of_ensemble, corpus, criterion)
-    assert thresholds["positive"].threshold == pytest.approx(0.2)
+    assert thresholds["positive"].thresholds == pytest.approx((0.2,))
 
 
 def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Setting) -> None:
@@ -110,7 +111,7 @@ def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Settin
     assert f1 is not None and number is not None
     with pytest.raises(StudyError, match="confirm"):
         thresholds_of(chosen_of(copied), None, corpus, f1)
-    assert thresholds_of(chosen_of(copied), None, corpus, number)["positive"].threshold == 0.3
+    assert thresholds_of(chosen_of(copied), None, corpus, number)["positive"].thresholds == (0.3,)
     strict = parse_criterion("precision>=0.99", None)
     assert strict is not None
     kept = np.full((len(corpus.split("validation").labels), 2), 0.5, np.float32)
@@ -119,11 +120,24 @@ def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Settin
         thresholds_of(chosen_of(copied), None, corpus, strict)
 
 
-@pytest.mark.parametrize(("target", "named"), [(numbered(3), "3 classes"), (Number(), "numbers")])
-def test_threshold_of_other_targets_is_refused(target: Any, named: str) -> None:
-    assert require_yes_no(TWO) == ["1"]
+STARS = Order(("1", "2", "3"))
+
+
+@pytest.mark.parametrize(
+    ("target", "threshold", "named"),
+    [
+        (numbered(3), "f1", "has 3 classes"),
+        (Number(), "0.3", "has numbers"),
+        (STARS, "f1", "has 3 classes of kind 'order'"),
+        (TWO, "quadratic_kappa", "has 2 classes of kind 'classes'"),
+        (MultiLabel(("a", "b")), "quadratic_kappa", "has 2 classes of kind 'labels'"),
+    ],
+)
+def test_threshold_of_other_targets_is_refused(target: Any, threshold: str, named: str) -> None:
+    criterion = parse_criterion(threshold, None)
+    assert criterion is not None
     with pytest.raises(StudyError, match=named):
-        require_yes_no(target)
+        require_cuts(target, criterion)
 
 
 def test_report_says_what_another_threshold_would_bring(copied: Setting) -> None:

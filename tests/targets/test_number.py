@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tuning.targets.target import LabelColumn
 from tuning.templates import templates_of
 
 STARS = Order(("1", "2", "3", "4", "5"))
+CUT_STARS = replace(STARS, thresholds=(1.9, 2.6, 3.2, 4.1))
 
 
 def read(values: list[Any], kind: str = "number", **settings: Any) -> LabelColumn:
@@ -196,8 +198,10 @@ def test_stars_are_tuned_exported_and_predicted(
     assert ran.code == 0, ran.err
     metric, line = ("val_mae", "ridge") if kind == "number" else ("val_quadratic_kappa", "logistic")
     assert f"A linear model ({line} regression on" in ran.out and f"{metric} " in ran.out
-    ran = run_cli("export-best", "--study", "s")
+    cut = ["--threshold", "quadratic_kappa"] if kind == "order" else []
+    ran = run_cli("export-best", "--study", "s", *cut)
     assert ran.code == 0, ran.err
+    assert ("The class changes at a mean of" in ran.out) == (kind == "order")
     assert ("90% intervals are the predictions ±" in ran.out) == (kind == "number")
     folder = ResultsDir(tmp_path / "results").study("s")
     export = tuning.load_export(folder.best_dir)
@@ -233,21 +237,34 @@ def test_stars_are_tuned_exported_and_predicted(
     assert ("Confusion matrix" in page) == (kind == "order")
 
 
-def test_decision_of_a_tensor_is_that_of_the_array() -> None:
+@pytest.mark.parametrize("stars", [STARS, CUT_STARS])
+def test_decision_of_a_tensor_is_that_of_the_array(stars: Order) -> None:
     probabilities = np.random.default_rng(0).dirichlet(np.ones(5) / 2, 200).astype(np.float32)
-    classified = STARS.classify(tf.constant(probabilities))
+    classified = stars.classify(tf.constant(probabilities))
     exact = probabilities.astype(np.float64)
     labels = [name.decode() for name in classified["label"].numpy()]
-    assert labels == STARS.labels_of(STARS.decide(exact))
-    assert classified["probability"].numpy().tolist() == pytest.approx(STARS.confidence(exact))
+    assert labels == stars.labels_of(stars.decide(exact))
+    assert classified["probability"].numpy().tolist() == pytest.approx(stars.confidence(exact))
 
 
-def test_code_of_a_card_decides_as_ordered_classes(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("stars", [STARS, CUT_STARS])
+def test_code_of_a_card_decides_as_ordered_classes(
+    stars: Order, capsys: pytest.CaptureFixture[str]
+) -> None:
     outputs = np.random.default_rng(0).dirichlet(np.ones(5) / 2, 40).astype(np.float32)
     snippets = templates_of("tuning.export").get_template("snippets.md").module
-    exec(snippets.shown("given", STARS), {"np": np, "given": outputs})
+    exec(snippets.shown("given", stars), {"np": np, "given": outputs})
     printed = re.findall(r"'(\d)'", capsys.readouterr().out)
-    assert printed == STARS.labels_of(STARS.decide(outputs.astype(float)))
+    assert printed == stars.labels_of(stars.decide(outputs.astype(float)))
+
+
+def test_ordered_classes_are_decided_by_the_thresholds_that_the_mean_reaches() -> None:
+    sure = np.eye(5)[[0, 1, 2, 3, 4]] * 0.5  # Several sigmoids: the sum is not 1.
+    assert CUT_STARS.decide(sure).tolist() == [0, 1, 2, 3, 4]
+    assert CUT_STARS.decide(np.array([[0.5, 0, 0, 0, 0.5]])).tolist() == [2]  # the mean is 3
+    assert "cut at 1.9, 2.6, 3.2, 4.1" in CUT_STARS.sentence
+    with pytest.raises(ValueError, match="must be 4 for 5 names"):
+        replace(STARS, thresholds=(0.5,))
 
 
 @pytest.mark.parametrize("offset", [1e8, 1.7e9])

@@ -9,11 +9,13 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, 
 from sklearn.model_selection import TunedThresholdClassifierCV
 
 from tuning.errors import ArgumentError
-from tuning.targets.target import Array, Labels
+from tuning.targets.order import Order, quadratic_kappa
+from tuning.targets.target import Array, Cut, Labels
 from tuning.targets.thresholds import (
     UNDER,
     Criterion,
     best_threshold,
+    choose,
     choose_threshold,
     cross_fitted,
     parse_criterion,
@@ -142,7 +144,8 @@ def test_cross_fitting_removes_the_optimism(criterion: Criterion) -> None:
         codes = np.arange(len(labels))
         new_labels, new = rare(5_000, 1000 + seed, spread=2.0)
         threshold = chosen(labels, probabilities, criterion)
-        held_out = cross_fitted(labels, probabilities, criterion, codes=codes, seed=seed)
+        cut = Cut(labels, probabilities, probabilities > 0.5)
+        held_out = cross_fitted(cut, criterion, codes=codes, seed=seed)
         of_each = [
             measured(criterion, labels, probabilities >= threshold),
             measured(criterion, labels, held_out),
@@ -151,6 +154,35 @@ def test_cross_fitting_removes_the_optimism(criterion: Criterion) -> None:
         values.append([[*each.values()][-1] for each in of_each])
     in_sample, fitted, true = np.mean(values, axis=0)
     assert abs(fitted - true) < abs(in_sample - true)
+
+
+def ordered(n: int, seed: int) -> tuple[Labels, Array]:
+    """Return labels of five ordered classes, and probabilities that tell little about them."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(0, 1, n)
+    labels = np.digitize(truth, [-1.5, -0.5, 0.5, 1.5])
+    seen = truth + rng.normal(0, 1.2, n)
+    logits = -((np.arange(5) - 2 - 0.4 * seen[:, None]) ** 2) / 1.5
+    odds = np.exp(logits)
+    return labels, odds / odds.sum(axis=1, keepdims=True)
+
+
+def test_thresholds_of_ordered_classes_give_shares_of_the_labels_and_a_larger_kappa() -> None:
+    stars, kappa = Order(("1", "2", "3", "4", "5")), parse_criterion("quadratic_kappa", None)
+    assert kappa is not None
+    for seed in range(10):
+        (labels, given), (new_labels, new) = ordered(600, seed), ordered(20_000, 100 + seed)
+        cut = stars.cuts(labels, given)["class"]
+        thresholds = choose(cut, kappa, codes=np.arange(600), seed=seed)
+        assert np.abs(np.bincount(cut.decided(thresholds)) - np.bincount(labels)).max() <= 2
+        fitted = Order(stars.names, thresholds=thresholds)
+        once = np.ones((1, len(new)))
+        own, median = (
+            quadratic_kappa(new_labels, target.decide(new), once) for target in (fitted, stars)
+        )
+        assert own > median + 0.05
+        held_out = cross_fitted(cut, kappa, codes=np.arange(600), seed=seed)
+        assert measured(kappa, labels, held_out)[kappa.measure] == pytest.approx(own, abs=0.08)
 
 
 def test_copies_of_a_text_are_in_one_part_and_drawn_together() -> None:

@@ -40,6 +40,9 @@ def test_number_is_the_label_and_ordered_classes_are_decided_by_their_median() -
     stars = model_of("order", ["1", "2", "3"], outputs).predict(None, ["good", "bad"])
     assert stars["label"].tolist() == ["2", "3"]
     assert stars["probability"].tolist() == [0.3, 0.7]
+    cut = model_of("order", ["1", "2", "3"], outputs)
+    cut._thresholds = [1.95, 2.7]  # The means are 1.9 and 2.6.
+    assert cut.predict(None, ["good", "bad"])["label"].tolist() == ["1", "2"]
 
 
 def test_text_whose_probabilities_are_not_numbers_has_no_label() -> None:

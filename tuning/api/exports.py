@@ -221,7 +221,7 @@ def export_best(
             # TensorFlow prints lines when it is imported, so it is imported here.
             from tuning.export import export
             from tuning.export.ensemble import ExportChoice, require_probabilities
-            from tuning.export.threshold import require_yes_no
+            from tuning.export.threshold import require_cuts
             from tuning.inputs.corpus import Corpus
             from tuning.report.threshold import threshold_advice
 
@@ -229,7 +229,7 @@ def export_best(
             corpus = Corpus(study.results.cache_dir(study.record.data_fingerprint))
             if corpus.is_written:  # Before anything is trained.
                 if criterion:
-                    require_yes_no(corpus.target)
+                    require_cuts(corpus.target, criterion)
                 if ensemble is not None:
                     require_probabilities(corpus.target)
             if ensemble is not None and not moved:

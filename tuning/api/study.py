@@ -273,8 +273,9 @@ class Study:
                 to 20 (default: a single model).
             threshold: probability from which a text is decided for the second of two classes, or
                 for one of several labels; or what it is chosen for, on texts on which the models
-                were not trained: f1, balanced_accuracy, cost, precision>=0.9 or recall>=0.9
-                (default 0.5, or cost if cost is given).
+                were not trained: f1, balanced_accuracy, cost, precision>=0.9, recall>=0.9, or
+                quadratic_kappa for ordered classes (default 0.5, cost if cost is given, or the
+                median of ordered classes).
             cost: costs of a false negative and of a false positive, such as fn:5,fp:1 (default:
                 none; required with threshold cost).
             slice_column: name of a column of the data by whose values the report splits the

@@ -13,6 +13,7 @@ from tuning.documents import OMIT_DEFAULT, prefixed
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval
 from tuning.targets.kinds import constant_names
+from tuning.targets.thresholds import KAPPA
 
 ACCURACY = "val_accuracy"
 # The keys of the models in the order in which the models are shown. The constant reference and the
@@ -154,7 +155,7 @@ class EnsembleFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdChange:
-    """The value of a measure with a threshold and with 0.5, and the paired difference."""
+    """The value of a measure with thresholds and without, and the paired difference."""
 
     value: float
     default: float
@@ -163,7 +164,8 @@ class ThresholdChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenThreshold:
-    """A threshold of an export. A number that the user gave has no values but those of the test.
+    """A threshold of an export, or those between ordered classes. A number that the user gave has
+    no values but those of the test.
 
     Attributes:
         criterion: what it was chosen for, as the user typed it.
@@ -173,12 +175,18 @@ class ChosenThreshold:
         test: the changes on the test split.
     """
 
-    threshold: float
+    thresholds: tuple[float, ...]
     criterion: str
     n_texts: int = 0
     in_sample: dict[str, float] = field(default_factory=dict)
     cross_fitted: dict[str, ThresholdChange] = field(default_factory=dict)
     test: dict[str, ThresholdChange] = field(default_factory=dict)
+
+
+def default_rule(chosen: Mapping[str, ChosenThreshold]) -> str:
+    """Return how models without thresholds decide, as the end of a clause."""
+    is_ordered = any(each.criterion == KAPPA for each in chosen.values())
+    return "with the median" if is_ordered else "at 0.5"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +209,8 @@ class PredictionInterval:
 class SplitScores:
     """The scores of a study's models and of the references on the test split, and every evaluation
     on that split so far. `ensemble` describes the exported model if it is an ensemble.
-    `chosen_thresholds` are its thresholds by name, if it does not decide at 0.5 as all others do,
-    and `interval` describes those of predicted numbers.
+    `chosen_thresholds` are its thresholds by name, if it does not decide by default as all others
+    do, and `interval` describes those of predicted numbers.
     """
 
     scores: dict[str, ModelScores]

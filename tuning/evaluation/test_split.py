@@ -30,6 +30,7 @@ from tuning.evaluation.scores import (
     Scores,
     SplitScores,
     ThresholdChange,
+    default_rule,
 )
 from tuning.evaluation.statistics import (
     Verdict,
@@ -50,7 +51,7 @@ MAX_SHOWN = 60  # maximum number of characters of a text in a message
 BEST = "best"  # the name of the exported model
 SINGLE = "confirmed best"  # the name of the best single model, if the exported model is an ensemble
 
-COMPARED = "The other models decide at 0.5, and models are compared with 0.5 for both."
+COMPARED = "The other models decide {rule}, and models are compared {rule} for both."
 
 Classifier = Callable[[TokenizedTexts], Array]
 
@@ -139,32 +140,37 @@ def ensemble_sentences(document: SplitScores) -> list[str]:
 
 
 def threshold_sentences(document: SplitScores) -> list[str]:
-    """Return sentences about the thresholds of an export; empty if it decides at 0.5. Those of many
+    """Return sentences about the thresholds of an export; empty if it has none. Those of many
     labels have one sentence each.
     """
     sentences, chosen = [], document.chosen_thresholds
+    rule = default_rule(chosen)
     for name, each in chosen.items():
-        decision = f"A text is {name} from a probability of {each.threshold:.4g}"
+        cuts = ", ".join(f"{threshold:.4g}" for threshold in each.thresholds)
+        decision = f"A text is {name} from a probability of {cuts}"
+        if len(each.thresholds) > 1:
+            decision = f"The class changes at a mean of {cuts}"
+        on_test = f"on the test split, {changes_text(each.test, rule)}."
         if len(chosen) > MAX_EXPLAINED:
-            sentences.append(f"{decision}; on the test split, {changes_text(each.test)}.")
+            sentences.append(f"{decision}; {on_test}")
             continue
         if not each.n_texts:
             sentences.append(f"{decision}.")
         else:
             own = " and ".join(f"{measure_name(m)} is {v:.4f}" for m, v in each.in_sample.items())
             sentences += [
-                f"{decision}, chosen for {each.criterion} on {each.n_texts:,} texts on which the"
-                " models were not trained.",
+                f"{decision}, chosen for {measure_name(each.criterion)} on {each.n_texts:,} texts"
+                " on which the models were not trained.",
                 f"There {own}; cross-fitted, without the optimism of the choice,"
-                f" {changes_text(each.cross_fitted)}.",
+                f" {changes_text(each.cross_fitted, rule)}.",
             ]
-        sentences.append(f"On the test split, {changes_text(each.test)}.")
+        sentences.append(f"O{on_test[1:]}")
     if len(chosen) > MAX_EXPLAINED and each.n_texts:
         sentences.append(
-            f"The thresholds were chosen for {each.criterion} on {each.n_texts:,} texts on which"
-            " the models were not trained; export.json has the cross-fitted values."
+            f"The thresholds were chosen for {measure_name(each.criterion)} on {each.n_texts:,}"
+            " texts on which the models were not trained; export.json has the cross-fitted values."
         )
-    return sentences + [COMPARED] * bool(sentences)
+    return sentences + [COMPARED.format(rule=rule)] * bool(sentences)
 
 
 def interval_sentences(document: SplitScores) -> list[str]:
@@ -184,10 +190,12 @@ def _percent(share: float) -> str:
     return f"{share:.1%}"
 
 
-def changes_text(changes: Mapping[str, ThresholdChange]) -> str:
-    """Return a clause: "F1 is 0.6500 instead of 0.5100 at 0.5 (+0.1400 [+0.0300, +0.2500])"."""
+def changes_text(changes: Mapping[str, ThresholdChange], rule: str) -> str:
+    """Return a clause: "F1 is 0.6500 instead of 0.5100 at 0.5 (+0.1400 [+0.0300, +0.2500])".
+    `rule` says how models without thresholds decide.
+    """
     return " and ".join(
-        f"{measure_name(name)} is {change.value:.4f} instead of {change.default:.4f} at 0.5"
+        f"{measure_name(name)} is {change.value:.4f} instead of {change.default:.4f} {rule}"
         f" ({change.difference.signed})"
         for name, change in changes.items()
     )

@@ -11,30 +11,25 @@ from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.scores import ChosenThreshold, ThresholdChange
 from tuning.evaluation.statistics import Interval, bootstrap_bounds, resampled
 from tuning.targets.target import Array, Labels, Target
-from tuning.targets.thresholds import (
-    DEFAULT,
-    Criterion,
-    Decisions,
-    choose_threshold,
-    cross_fitted,
-)
+from tuning.targets.thresholds import Criterion, choose, cross_fitted
 
 
 def choose_thresholds(
     target: Target, rows: Rows, criterion: Criterion, *, seed: int
 ) -> dict[str, ChosenThreshold]:
-    """Return the thresholds of `Target.yes_no`, with their changes on these rows."""
+    """Return the thresholds of `Target.cuts`, with their changes on these rows."""
     chosen, codes = {}, np.unique(rows.codes, return_inverse=True)[1]
-    for name, (labels, yes) in target.yes_no(rows.labels, rows.predictions).items():
-        threshold = choose_threshold(labels, yes, criterion, codes=codes, seed=seed)
-        held_out = cross_fitted(labels, yes, criterion, codes=codes, seed=seed)
-        in_sample = criterion.measured(labels, yes >= threshold, np.ones((1, len(labels))))
+    for name, cut in target.cuts(rows.labels, rows.predictions).items():
+        thresholds = choose(cut, criterion, codes=codes, seed=seed)
+        held_out = cross_fitted(cut, criterion, codes=codes, seed=seed)
+        decided, once = cut.decided(thresholds), np.ones((1, len(codes)))
+        in_sample = criterion.measured(cut.labels, decided, once)
         chosen[name] = ChosenThreshold(
-            threshold=threshold,
+            thresholds=thresholds,
             criterion=criterion.text,
             n_texts=int(codes.max()) + 1,
             in_sample={measure: float(value[0]) for measure, value in in_sample.items()},
-            cross_fitted=_changes(criterion, labels, (held_out, yes > DEFAULT), codes, seed=seed),
+            cross_fitted=_changes(criterion, cut.labels, (held_out, cut.default), codes, seed=seed),
         )
     return chosen
 
@@ -49,9 +44,9 @@ def tested(
 ) -> dict[str, ChosenThreshold]:
     """Return the thresholds with their changes on the rows of the test split."""
     tested = {}
-    for name, (labels, yes) in target.yes_no(rows.labels, rows.predictions).items():
-        decided = yes >= chosen[name].threshold, yes > DEFAULT
-        changes = _changes(criterion, labels, decided, rows.codes, seed=seed)
+    for name, cut in target.cuts(rows.labels, rows.predictions).items():
+        decided = cut.decided(chosen[name].thresholds), cut.default
+        changes = _changes(criterion, cut.labels, decided, rows.codes, seed=seed)
         tested[name] = replace(chosen[name], test=changes)
     return tested
 
@@ -59,7 +54,7 @@ def tested(
 def _changes(
     criterion: Criterion,
     labels: Labels,
-    decided: tuple[Decisions, Decisions],
+    decided: tuple[Labels, Labels],
     codes: Labels,
     *,
     seed: int,
@@ -84,5 +79,9 @@ def _changes(
     }
 
 
+def all_thresholds(chosen: Mapping[str, ChosenThreshold]) -> tuple[float, ...]:
+    return tuple(threshold for each in chosen.values() for threshold in each.thresholds)
+
+
 def with_thresholds(target: Target, chosen: Mapping[str, ChosenThreshold]) -> Target:
-    return replace(target, thresholds=tuple(each.threshold for each in chosen.values()))
+    return replace(target, thresholds=all_thresholds(chosen))

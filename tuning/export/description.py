@@ -29,6 +29,7 @@ from tuning.evaluation.scores import (
     TestDocument,
 )
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluations_of
+from tuning.evaluation.thresholds import all_thresholds
 from tuning.export.formats import model_input
 from tuning.export.manifest import FullManifest, SearchFacts, WrittenFormats
 from tuning.export.retraining import Trained
@@ -169,7 +170,7 @@ def describe_export(
         class_names=card.class_names,
         predicts=card.predicts,
         margin=scores.interval.margin if scores.interval else None,
-        thresholds=tuple(each.threshold for each in scores.chosen_thresholds.values()),
+        thresholds=all_thresholds(scores.chosen_thresholds),
         trial=best.trial.number,
         hyperparameters=best.values,
         epochs=best.epochs,

@@ -18,17 +18,22 @@ from tuning.export.ensemble import Ensemble
 from tuning.inputs.corpus import Corpus
 from tuning.targets.number import LEVEL
 from tuning.targets.target import Target
-from tuning.targets.thresholds import UNDER, Criterion
+from tuning.targets.thresholds import KAPPA, UNDER, Criterion
 
 
-def require_yes_no(target: Target) -> list[str]:
-    """Return the names of the decisions that have a threshold, of which there must be one."""
+def require_cuts(target: Target, criterion: Criterion) -> list[str]:
+    """Return the names of the decisions whose thresholds can be chosen for the criterion, of which
+    there must be one.
+    """
     none = np.zeros((0, target.width))
-    names = [*target.yes_no(none, none)]
+    cuts = target.cuts(none[:, 0] if target.is_exclusive else none, none)
+    names = [name for name, cut in cuts.items() if criterion.suits(cut)]
     if not names:
+        has = f"{target.width} classes" if target.names else "numbers"
+        only = f" of kind {target.kind!r}" if cuts else ""
         raise StudyError(
-            "threshold and cost must be for models of two classes or of several labels; this study"
-            f" has {f'{target.width} classes' if target.names else 'numbers'}. Leave them out."
+            f"threshold {KAPPA} must be for ordered classes, and other thresholds and cost for two"
+            f" classes or several labels; this study has {has}{only}. Leave them out."
         )
     return names
 
@@ -60,9 +65,9 @@ def thresholds_of(
     """Return the thresholds of an export, chosen on the predictions of the repeats of its trial, or
     on those of the cross-fitted ensemble. A number that the user gives is not chosen.
     """
-    names, number, seed = require_yes_no(corpus.target), chosen.trial.number, chosen.config.seed
+    names, number = require_cuts(corpus.target, criterion), chosen.trial.number
     if criterion.number is not None:
-        given = ChosenThreshold(threshold=criterion.number, criterion=criterion.text)
+        given = ChosenThreshold(thresholds=(criterion.number,), criterion=criterion.text)
         return dict.fromkeys(names, given)
     rows = ensemble.held_out if ensemble else out_of_sample_rows(chosen, corpus)
     if rows is None:
@@ -71,7 +76,7 @@ def thresholds_of(
             f" trial {number} has kept its predictions. Type"
             f" `{typed('confirm', **of_study(chosen.folder.path))}`, or give a number as threshold."
         )
-    thresholds = choose_thresholds(corpus.target, rows, criterion, seed=seed)
+    thresholds = choose_thresholds(corpus.target, rows, criterion, seed=chosen.config.seed)
     kept, measure = UNDER.get(criterion.measure, ""), criterion.measure
     for name, each in thresholds.items():
         reached = each.in_sample.get(kept, 1.0)

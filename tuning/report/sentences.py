@@ -12,7 +12,7 @@ from tuning.commands import typed
 from tuning.confirmation.estimates import Estimates, estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import Comparison, TestDocument
+from tuning.evaluation.scores import Comparison, TestDocument, default_rule
 from tuning.evaluation.statistics import DIGITS, Interval, Verdict, as_shown, interval_text
 from tuning.evaluation.test_split import BEST, exported_name
 from tuning.metrics import metric_of, sign
@@ -99,8 +99,9 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     value = interval_text(*exported.interval(metric.name))
     own = ""
     if clauses and test.chosen_thresholds and not value.startswith(f"{at_default:.4f}"):
-        own = f" With its own threshold{'s' * (len(test.chosen_thresholds) > 1)} it is {value}."
-        value = f"{at_default:.4f} at 0.5"
+        n_thresholds = sum(len(each.thresholds) for each in test.chosen_thresholds.values())
+        own = f" With its own threshold{'s' * (n_thresholds > 1)} it is {value}."
+        value = f"{at_default:.4f} {default_rule(test.chosen_thresholds)}"
     compared = f", {' and '.join(clauses)}" if clauses else ""
     return f"{lead}: its {metric.label} on {texts} is {value}{compared}.{own}"
 

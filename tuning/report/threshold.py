@@ -1,23 +1,24 @@
-"""What another decision threshold than 0.5 would bring."""
+"""What other decision thresholds than the default would bring."""
 
 from __future__ import annotations
 
 from tuning.commands import of_study, typed
 from tuning.evaluation.out_of_sample import out_of_sample
+from tuning.evaluation.scores import default_rule
 from tuning.evaluation.statistics import Verdict
 from tuning.evaluation.test_split import changes_text
 from tuning.evaluation.thresholds import choose_thresholds
 from tuning.inputs.corpus import Corpus, has_rows
 from tuning.metrics import VALIDATION
 from tuning.study.handle import StudyHandle
-from tuning.targets.thresholds import MEASURES, Criterion
+from tuning.targets.thresholds import KAPPA, MEASURES, Criterion
 
 
 def threshold_advice(study: StudyHandle) -> str:
     """Return a sentence about the threshold with the best F1, or balanced accuracy if that is the
-    study's metric, on rows on which the repeats of the best configuration were not trained. Empty
-    if the threshold is not clearly better than 0.5, or if no repeat has kept predictions. Of
-    several labels, that with the largest gain is named.
+    study's metric, or about those of ordered classes, on rows on which the repeats of the best
+    configuration were not trained. Empty if the change is not clear, or if no repeat has kept
+    predictions. Of several labels, that with the largest gain is named.
     """
     confirmation, trial, config = study.confirmation, study.best, study.config
     corpus = Corpus(study.results.cache_dir(study.record.data_fingerprint))
@@ -25,16 +26,25 @@ def threshold_advice(study: StudyHandle) -> str:
         return ""
     found = out_of_sample(study.folder, corpus, confirmation, trial=trial.trial.number)
     metric = config.metric.removeprefix(VALIDATION)
-    measure = metric if metric in MEASURES else MEASURES[0]
-    criterion, rows = Criterion(measure, measure), found.pooled if found else None
-    chosen = choose_thresholds(corpus.target, rows, criterion, seed=config.seed) if rows else {}
+    if found is None:
+        return ""
+    measure, rows, target = (
+        metric if metric in MEASURES else MEASURES[0],
+        found.pooled,
+        corpus.target,
+    )
+    if any(cut.is_ordered for cut in target.cuts(rows.labels, rows.predictions).values()):
+        measure = KAPPA
+    chosen = choose_thresholds(target, rows, Criterion(measure, measure), seed=config.seed)
     gains = {name: each.cross_fitted[measure].difference for name, each in chosen.items()}
     name = max(gains, key=lambda name: gains[name].low, default="")
     if not gains or gains[name].verdict() is not Verdict.BETTER:
         return ""
     best = chosen[name]
+    cuts = ", ".join(f"{threshold:.4g}" for threshold in best.thresholds)
+    changes = changes_text(best.cross_fitted, default_rule(chosen))
     command = typed("export-best", **of_study(study.folder.path), threshold=measure)
     return (
-        f"At a threshold of {best.threshold:.4g} for {name},"
-        f" {changes_text(best.cross_fitted)}, cross-fitted on {best.n_texts:,} texts: `{command}`."
+        f"At {'thresholds' if len(best.thresholds) > 1 else 'a threshold'} of {cuts} for {name},"
+        f" {changes}, cross-fitted on {best.n_texts:,} texts: `{command}`."
     )

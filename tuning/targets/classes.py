@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tuning.errors import ArgumentError, DataError
 from tuning.targets.class_scores import FORMULAS, WeightedTexts
-from tuning.targets.target import Array, LabelColumn, LabelEncoder, Labels, Target
+from tuning.targets.target import Array, Cut, LabelColumn, LabelEncoder, Labels, Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +39,15 @@ class Classes(Target):
     def __post_init__(self) -> None:
         if len(self.names) < 2:
             raise ValueError(f"class_names: must be two or more, not {[*self.names]}")
-        if len(self.thresholds) > (len(self.names) == 2):
-            raise ValueError(f"thresholds: must be one for two classes, not {self.thresholds}")
+        if len(self.thresholds) not in (0, self.n_thresholds):
+            raise ValueError(
+                f"thresholds: must be {self.n_thresholds} for {len(self.names)} names, not"
+                f" {self.thresholds}"
+            )
+
+    @property
+    def n_thresholds(self) -> int:
+        return int(len(self.names) == 2)
 
     @property
     def sentence(self) -> str:
@@ -164,8 +171,11 @@ class Classes(Target):
             decisions = (predictions[..., 1] >= self.thresholds[0]).astype(np.int64)
         return decisions
 
-    def yes_no(self, labels: Labels, predictions: Array) -> dict[str, tuple[Labels, Array]]:
-        return {self.names[1]: (labels == 1, predictions[..., 1])} if self.width == 2 else {}
+    def cuts(self, labels: Labels, predictions: Array) -> dict[str, Cut]:
+        if self.width != 2:
+            return {}
+        yes = predictions[..., 1]
+        return {self.names[1]: Cut(labels == 1, yes, yes > 0.5)}
 
     def classify(self, probabilities: Any) -> dict[str, Any]:
         import tensorflow as tf

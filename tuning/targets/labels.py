@@ -12,7 +12,15 @@ import numpy.typing as npt
 from tuning.errors import DataError
 from tuning.targets.class_scores import area_under_roc, calibration_error
 from tuning.targets.classes import MIN_TEXTS_PER_CLASS, require_probabilities
-from tuning.targets.target import Array, LabelColumn, LabelEncoder, Labels, Target, likelihoods
+from tuning.targets.target import (
+    Array,
+    Cut,
+    LabelColumn,
+    LabelEncoder,
+    Labels,
+    Target,
+    likelihoods,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,9 +118,9 @@ class MultiLabel(Target):
     def decide(self, predictions: Array) -> Labels:
         return (predictions >= (self.thresholds or 0.5)).astype(np.int64)
 
-    def yes_no(self, labels: Labels, predictions: Array) -> dict[str, tuple[Labels, Array]]:
-        columns = zip(labels.T > 0, predictions.T, strict=True)
-        return dict(zip(self.names, columns, strict=True))
+    def cuts(self, labels: Labels, predictions: Array) -> dict[str, Cut]:
+        columns = zip(self.names, labels.T > 0, predictions.T, strict=True)
+        return {name: Cut(is_set, yes, yes >= 0.5) for name, is_set, yes in columns}
 
     def is_right(self, labels: Labels, predictions: Array) -> npt.NDArray[np.bool_]:
         of_labels = super().is_right(labels, predictions)

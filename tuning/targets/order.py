@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from tuning.errors import DataError
 from tuning.targets.classes import Classes
 from tuning.targets.number import errors
-from tuning.targets.target import Array, LabelColumn, Labels
+from tuning.targets.target import Array, Cut, LabelColumn, Labels, n_reached
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,22 +22,32 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Order(Classes):
     """Classes whose names are ascending numbers. The decision is the median of the probabilities,
-    which has the smallest expected distance to the label.
+    which has the smallest expected distance to the label; or, with thresholds, the number of them
+    that the mean reaches.
     """
 
     kind = "order"
     constant_names: ClassVar[dict[str, str]] = {"median class": "always the median label"}
 
     @property
+    def n_thresholds(self) -> int:
+        return len(self.names) - 1
+
+    @property
     def sentence(self) -> str:
-        return (
-            f"The model assigns each text to one of {', '.join(self.names)}, the median of its"
-            " probabilities for these classes."
-        )
+        rule = "the median of its probabilities for these classes"
+        if self.thresholds:
+            cuts = ", ".join(f"{each:.4g}" for each in self.thresholds)
+            rule = f"by the mean of its probabilities for these classes, cut at {cuts}"
+        return f"The model assigns each text to one of {', '.join(self.names)}, {rule}."
 
     @property
     def values(self) -> Array:
         return np.array([float(name) for name in self.names])
+
+    def _means(self, predictions: Array) -> Array:
+        means: Array = predictions @ self.values / predictions.sum(axis=-1)
+        return means
 
     @classmethod
     def read(cls, values: pd.Series, *, column: str, config: DataConfig) -> LabelColumn:
@@ -60,15 +70,26 @@ class Order(Classes):
         )
 
     def decide(self, predictions: Array) -> Labels:
+        if self.thresholds:
+            return n_reached(self._means(predictions), self.thresholds)
         below = np.cumsum(predictions, axis=-1)
         decisions: Labels = (below < below[..., -1:] / 2).sum(axis=-1)
         return decisions
 
+    def cuts(self, labels: Labels, predictions: Array) -> dict[str, Cut]:
+        median = replace(self, thresholds=()).decide(predictions)
+        return {"class": Cut(labels, self._means(predictions), median, self.n_thresholds)}
+
     def _decided(self, exact: Any) -> Any:
         import tensorflow as tf
 
-        below = tf.cumsum(exact, axis=1)
-        return tf.reduce_sum(tf.cast(below < below[:, -1:] / 2, tf.int64), axis=1)
+        if self.thresholds:
+            means = tf.linalg.matvec(exact, self.values) / tf.reduce_sum(exact, axis=1)
+            is_passed = means[:, None] >= self.thresholds
+        else:
+            below = tf.cumsum(exact, axis=1)
+            is_passed = below < below[:, -1:] / 2
+        return tf.reduce_sum(tf.cast(is_passed, tf.int64), axis=1)
 
     def formulas(
         self, labels: Labels, predictions: Array, weights: Array
@@ -77,26 +98,24 @@ class Order(Classes):
         of_numbers = errors(values[labels], values[decided], weights)
         return {
             **super().formulas(labels, predictions, weights),
-            "quadratic_kappa": lambda: quadratic_kappa(
-                self._texts(labels, predictions, weights).confusion
-            ),
+            "quadratic_kappa": lambda: quadratic_kappa(labels, decided, weights),
             **{name: of_numbers[name] for name in ("mae", "rmse")},
         }
 
 
-def quadratic_kappa(confusion: Array) -> Array:
-    """Return Cohen's kappa with quadratic weights (Cohen 1968), (n_weightings,), from the weight of
-    the texts by true and predicted class, (n_weightings, k, k).
+def quadratic_kappa(labels: Labels, decided: Labels, weights: Array) -> Array:
+    """Return Cohen's kappa with quadratic weights (Cohen 1968), (n_weightings,): 1 - d / c, where d
+    is the mean squared distance of labels and decisions, (n,), and c that of independent draws.
     """
-    number = np.arange(confusion.shape[1])
-    distance = (number[:, None] - number) ** 2
-    true, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
-    expected = true[:, :, None] * predicted[:, None] / true.sum(axis=1)[:, None, None]
-    by_chance = (expected * distance).sum(axis=(1, 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        kappa: Array = 1 - (confusion * distance).sum(axis=(1, 2)) / np.where(
-            by_chance > 0, by_chance, np.nan
-        )
+
+    def mean(values: Labels) -> Array:
+        of_weightings: Array = weights @ values / weights.sum(axis=1)
+        return of_weightings
+
+    by_chance = mean(labels**2 + decided**2) - 2 * mean(labels) * mean(decided)
+    # Rounding leaves about 1e-16 where all labels and decisions are one class.
+    by_chance = np.where(by_chance > 1e-12, by_chance, np.nan)
+    kappa: Array = 1 - mean((labels - decided) ** 2) / by_chance
     return kappa
 
 

@@ -9,7 +9,7 @@
 | an epoch is evaluated | `predictions`, `score` |
 | linear models are trained for comparison | `linear_columns`, `of_linear` |
 | models are compared on the test split | `weighted_scores`, `is_right`, `constants` |
-| an export is written | `yes_no`, `with_margin`, `classify`, `output_name` |
+| an export is written | `cuts`, `with_margin`, `classify`, `output_name` |
 | an export predicts | `predictions`, `decide`, `labels_of`, `confidence`, `bounds` |
 
 A kind is a module with a subclass, and a line in `KINDS` of `tuning.targets.kinds`. Predictions
@@ -19,7 +19,7 @@ import NumPy alone, so heavy imports stand inside the methods.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,6 +70,39 @@ class LabelColumn:
     rule: str | None = None
 
 
+def n_reached(scores: Array, thresholds: Sequence[float]) -> Labels:
+    """Return how many of the thresholds each score reaches, int64 (…,)."""
+    numbers: Labels = (scores[..., None] >= np.asarray(thresholds)).sum(axis=-1)
+    return numbers
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A decision that thresholds make: the number of thresholds that a score reaches.
+
+    Attributes:
+        labels: (n,), bool for a decision between yes and no, or the numbers of ordered classes.
+        scores: (n,), the probability of yes, or the mean of the ordered classes.
+        default: the decisions without thresholds, (n,), in the dtype of `labels`.
+    """
+
+    labels: Labels
+    scores: Array
+    default: Labels
+    n_thresholds: int = 1
+
+    @property
+    def is_ordered(self) -> bool:
+        return self.labels.dtype != np.bool_
+
+    def decided(self, thresholds: Sequence[float]) -> Labels:
+        """Return the decisions, (n,), in the dtype of `labels`."""
+        return n_reached(self.scores, thresholds).astype(self.labels.dtype)
+
+    def rows(self, which: npt.NDArray[np.bool_]) -> Cut:
+        return Cut(self.labels[which], self.scores[which], self.default[which], self.n_thresholds)
+
+
 @dataclass(frozen=True)
 class _Keys:
     """The keys of a target in a message. Some messages of earlier versions have no names."""
@@ -89,7 +122,7 @@ class Target(ABC):
     margin: float | None = None
     """Half the width of the interval of a predicted number; None if it is not known."""
     thresholds: tuple[float, ...] = ()
-    """The probability from which each of `yes_no` is decided for; empty for 0.5."""
+    """The thresholds of `cuts`, one decision after the other; empty for the default decisions."""
 
     kind: ClassVar[str]
     """Its key in `KINDS`, in documents and in `Metric.targets`."""
@@ -209,10 +242,8 @@ class Target(ABC):
         right: npt.NDArray[np.bool_] = self.decide(predictions) == labels
         return right
 
-    def yes_no(self, labels: Labels, predictions: Array) -> dict[str, tuple[Labels, Array]]:
-        """Return the decisions between yes and no that thresholds make: for each name whether the
-        answer is yes, bool (n,), and its probability, (n,). Empty for a target without.
-        """
+    def cuts(self, labels: Labels, predictions: Array) -> dict[str, Cut]:
+        """Return the decisions that thresholds make, by name; empty for a target without."""
         return {}
 
     def classify(self, probabilities: Any) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Decision thresholds: the probability from which a text is decided for class 1 of two, or for one
-of several labels.
+of several labels; or the means between which it is decided for one of several ordered classes.
 
 A threshold looks better on the rows on which it was chosen than on others. So its value is also
 measured by cross-fitting: on each part of the rows with the threshold of the other parts.
@@ -12,18 +12,17 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from tuning.errors import ArgumentError
-from tuning.targets.target import Array, Labels
+from tuning.targets.order import quadratic_kappa
+from tuning.targets.target import Array, Cut, Labels
 
 DEFAULT, COST = 0.5, "cost"
 MEASURES = ("f1", "balanced_accuracy", COST)
+KAPPA = "quadratic_kappa"  # the measure of ordered classes
 # The measure that is best among the thresholds that keep a minimum of another.
 UNDER = {"precision": "recall", "recall": "precision"}
 N_RESAMPLES, N_PARTS = 25, 5
-
-Decisions = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,10 @@ class Criterion:
     costs: tuple[float, float] = (1.0, 1.0)
     number: float | None = None
 
+    def suits(self, cut: Cut) -> bool:
+        """Return whether the thresholds of a decision can be chosen for the criterion."""
+        return (self.measure == KAPPA) == cut.is_ordered
+
     def values(self, tp: Array, fp: Array, fn: Array, tn: Array) -> dict[str, Array]:
         """Return the measure, and that of the constraint, from the numbers of true and false
         positives and negatives. F1 and precision are 0 without positives.
@@ -59,8 +62,10 @@ class Criterion:
         with np.errstate(invalid="ignore"):
             return {name: formulas[name]() for name in names}
 
-    def measured(self, labels: Labels, decided: Decisions, weights: Array) -> dict[str, Array]:
+    def measured(self, labels: Labels, decided: Labels, weights: Array) -> dict[str, Array]:
         """Return `values` of decisions, (n,), for each of the weightings, (n_weightings, n)."""
+        if self.measure == KAPPA:
+            return {KAPPA: quadratic_kappa(labels, decided, weights)}
         cells = (labels & decided, ~labels & decided, labels & ~decided, ~labels & ~decided)
         return self.values(*(weights @ cell for cell in cells))
 
@@ -74,10 +79,10 @@ def parse_criterion(threshold: str | None, cost: str | None) -> Criterion | None
     text = (threshold or (COST if cost else str(DEFAULT))).replace(" ", "")
     match = re.fullmatch(r"(?:(precision|recall)>=)?(\d*\.?\d+)", text)
     number = float(match[2]) if match else 0.0
-    if text not in MEASURES and not 0 < number < 1:
+    if text not in (*MEASURES, KAPPA) and not 0 < number < 1:
         raise ArgumentError(
-            f"threshold must be {', '.join(MEASURES)}, precision>=0.9, recall>=0.9 or a number"
-            f" between 0 and 1; received {threshold!r}. Put a value with > in quotes."
+            f"threshold must be {', '.join(MEASURES)}, precision>=0.9, recall>=0.9, {KAPPA} or a"
+            f" number between 0 and 1; received {threshold!r}. Put a value with > in quotes."
         )
     if cost and text != COST:
         raise ArgumentError(
@@ -105,6 +110,19 @@ def _costs(text: str) -> tuple[float, float]:
             f" fn:5,fp:1; received {text!r}."
         )
     return costs["fn"], costs["fp"]
+
+
+def choose(cut: Cut, criterion: Criterion, *, codes: Labels, seed: int) -> tuple[float, ...]:
+    """Return the thresholds of a decision. `codes` and `seed` are those of `choose_threshold`.
+
+    Those of ordered classes give each class as many texts as have its label. With decisions of
+    variance v and labels of variance w and the same mean, kappa is 2 r √(vw) / (v + w), where r is
+    their correlation: it is largest where v = w.
+    """
+    if criterion.measure == KAPPA:
+        shares = [(cut.labels < number).mean() for number in range(1, cut.n_thresholds + 1)]
+        return tuple(np.quantile(cut.scores, shares).tolist())
+    return (choose_threshold(cut.labels, cut.scores, criterion, codes=codes, seed=seed),)
 
 
 def choose_threshold(
@@ -165,20 +183,17 @@ def best_threshold(labels: Labels, probabilities: Array, criterion: Criterion) -
     return float(middles[np.argmin(np.abs(middles - DEFAULT))])
 
 
-def cross_fitted(
-    labels: Labels, probabilities: Array, criterion: Criterion, *, codes: Labels, seed: int
-) -> Decisions:
-    """Return the decisions on each part of the texts with the threshold of the other parts, bool
-    (n,). The arguments are those of `choose_threshold`.
+def cross_fitted(cut: Cut, criterion: Criterion, *, codes: Labels, seed: int) -> Labels:
+    """Return the decisions on each part of the texts with the thresholds of the other parts, (n,),
+    in the dtype of the labels. The arguments are those of `choose`.
     """
-    parts = parts_of(labels, codes, N_PARTS, seed=seed)
-    decided = np.zeros(len(labels), dtype=bool)
+    parts = parts_of(cut.labels, codes, N_PARTS, seed=seed)
+    decisions = np.zeros_like(cut.labels)
     for number in range(N_PARTS):
-        own, rest = parts == number, parts != number
-        decided[own] = probabilities[own] >= choose_threshold(
-            labels[rest], probabilities[rest], criterion, codes=codes[rest], seed=seed
-        )
-    return decided
+        own, rest = cut.rows(parts == number), parts != number
+        thresholds = choose(cut.rows(rest), criterion, codes=codes[rest], seed=seed)
+        decisions[parts == number] = own.decided(thresholds)
+    return decisions
 
 
 def parts_of(labels: Labels, codes: Labels, n_parts: int, *, seed: int) -> Labels:

@@ -61,7 +61,10 @@ class TextClassifier(PythonModel):
         if self._kind == "labels":
             return np.asarray(row >= (self._thresholds or 0.5))
         number = int(row.argmax())
-        if self._kind == "order":  # the median
+        if self._kind == "order" and self._thresholds:
+            mean = row @ self._names.astype(float) / row.sum()
+            number = int((mean >= np.array(self._thresholds)).sum())
+        elif self._kind == "order":  # the median
             number = int((np.cumsum(row) < row.sum() / 2).sum())
         elif self._thresholds:
             number = int(row[1] >= self._thresholds[0])
