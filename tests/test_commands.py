@@ -59,7 +59,8 @@ def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     ("command", "values", "expected"),
     [
         ("confirm", {"pruned": 5, "share": 1}, "study.confirm(pruned=5, share=1)"),
-        ("confirm", {"study": "s"}, "study.confirm()"),
+        ("confirm", of_study(Path("/a b/s")), "study.confirm()"),
+        ("tune", of_study(Path("r/s")), 'tuning.tune(…, study="s", results="r")'),
         ("export-best", {"trial": "N"}, "study.export(trial=N)"),
         ("report", {"slice_column": "column"}, 'study.report(slice_column="column")'),
         ("report", {"study": "…"}, "study.report()"),

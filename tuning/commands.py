@@ -122,7 +122,7 @@ def _call(function: str, values: dict[str, object]) -> str:
     is_method = function.startswith("study.")
     arguments = [] if is_method else ["…"]
     for name, value in values.items():
-        if name == "study" and is_method:
+        if is_method and name in ("study", "results"):
             continue
         text = str(value)
         is_text = name == "study" or not (text.isdigit() or text == "N")

@@ -172,7 +172,7 @@ def test_thresholds_of_ordered_classes_give_shares_of_the_labels_and_a_larger_ka
     assert kappa is not None
     for seed in range(10):
         (labels, given), (new_labels, new) = ordered(600, seed), ordered(20_000, 100 + seed)
-        cut = stars.cuts(labels, given)["class"]
+        cut = stars.cuts(labels, given)["the class"]
         thresholds = choose(cut, kappa, codes=np.arange(600), seed=seed)
         assert np.abs(np.bincount(cut.decided(thresholds)) - np.bincount(labels)).max() <= 2
         fitted = Order(stars.names, thresholds=thresholds)

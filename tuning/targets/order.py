@@ -78,7 +78,7 @@ class Order(Classes):
 
     def cuts(self, labels: Labels, predictions: Array) -> dict[str, Cut]:
         median = replace(self, thresholds=()).decide(predictions)
-        return {"class": Cut(labels, self._means(predictions), median, self.n_thresholds)}
+        return {"the class": Cut(labels, self._means(predictions), median, self.n_thresholds)}
 
     def _decided(self, exact: Any) -> Any:
         import tensorflow as tf
