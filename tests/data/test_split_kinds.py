@@ -109,15 +109,15 @@ def test_no_group_and_no_later_row_is_in_two_parts_or_folds(
     assert not groups or no_group_in_two(in_time, parts)
     for part in (1, 2):
         assert times[(parts >= 0) & (parts < part)].max() < times[parts >= part].min()
-    for fold in range(n_folds):
-        redraw = Redraw(seed=seed, n_folds=n_folds, fold=fold)
-        for rows in (of_groups, in_time):
-            train, validation = redrawn(rows, redraw, validation_share=0.2)
+    for rows in (of_groups, in_time):
+        folds = redrawn(rows, Redraw(seed=seed, n_folds=n_folds))
+        assert len(folds) == n_folds
+        for train, validation in folds:
             assert len(train) and len(validation)
             assert not {*rows.texts[train]} & {*rows.texts[validation]}
             if rows.groups is not None:
                 assert not {*rows.groups[train]} & {*rows.groups[validation]}
-        assert times[train].max() < times[validation].min()
+            assert rows is of_groups or times[train].max() < times[validation].min()
 
 
 @every_kind
@@ -127,26 +127,23 @@ def test_folds_evaluate_each_row_once_and_depend_on_the_seed(
     kind: str, table: pd.DataFrame, seed: int, n_folds: int
 ) -> None:
     rows = rows_of(table, groups=kind == "group", times=kind == "time")
-    folds = [
-        redrawn(rows, Redraw(seed=seed, n_folds=n_folds, fold=fold), validation_share=0.2)
-        for fold in range(n_folds)
-    ]
+    folds, again = (redrawn(rows, Redraw(seed=seed, n_folds=n_folds)) for _ in range(2))
     evaluated = np.concatenate([validation for _, validation in folds])
     assert len({*evaluated}) == len(evaluated)
     # The first part in time is evaluated by no fold.
     assert (len(evaluated) == len(table)) == (kind != "time")
-    again = redrawn(rows, Redraw(seed=seed, n_folds=n_folds), validation_share=0.2)
-    assert [part.tolist() for part in again] == [part.tolist() for part in folds[0]]
+    for first, second in zip(folds, again, strict=True):
+        assert [part.tolist() for part in first] == [part.tolist() for part in second]
 
 
 def test_a_fresh_split_has_the_share_of_the_present_one_and_other_rows() -> None:
     rows = Rows(np.arange(1000), np.arange(1000) % 2, groups=np.arange(1000) // 4)
-    (_, first), (_, second) = (
+    ((_, first),), ((_, second),) = (
         redrawn(rows, Redraw(seed=seed), validation_share=0.2) for seed in (1, 2)
     )
     assert abs(len(first) - 200) <= 4
     assert 20 < len({*first} & {*second}) < 60  # 40 by chance
-    _, random = redrawn(rows, Redraw(seed=1, ignores_columns=True), validation_share=0.2)
+    ((_, random),) = redrawn(rows, Redraw(seed=1, ignores_columns=True), validation_share=0.2)
     assert len({*(random // 4)}) > 100  # groups of which a random split has a row; 50 by groups
 
 
@@ -197,7 +194,7 @@ def test_groups_of_different_sizes_keep_the_shares_of_rows_and_classes() -> None
 def test_seeds_give_different_splits_of_few_groups() -> None:
     rows = Rows(np.arange(1000), np.arange(1000) % 2, groups=np.arange(1000) % 14)
     drawn = {
-        tuple(redrawn(rows, Redraw(seed=seed), validation_share=0.18)[1]) for seed in range(10)
+        tuple(redrawn(rows, Redraw(seed=seed), validation_share=0.18)[0][1]) for seed in range(10)
     }
     assert len(drawn) >= 8
 
