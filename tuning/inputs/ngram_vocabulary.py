@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from tuning.config import SPLITS
 from tuning.data.files import Progress
-from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
+from tuning.data.folders import build_once
 from tuning.hardware import available_cores
 from tuning.inputs.arrow_tokenizer import save_ids
 from tuning.inputs.contract import TokenizedTexts
@@ -64,12 +64,7 @@ def build_ngrams(
     corpus: Corpus, *, n_threads: int | None = None, progress: Progress | None = None
 ) -> None:
     """Write the n-grams of a corpus, unless they exist and their files are as they were written."""
-    folder = corpus.ngrams_dir
-    with locked(folder):
-        if is_as_written(folder):
-            return
-        with rebuilt(folder) as temporary:
-            _write(temporary, corpus, n_threads, progress)
+    build_once(corpus.ngrams_dir, lambda folder: _write(folder, corpus, n_threads, progress))
 
 
 def _write(folder: Path, corpus: Corpus, n_threads: int | None, progress: Progress | None) -> None:
@@ -81,7 +76,6 @@ def _write(folder: Path, corpus: Corpus, n_threads: int | None, progress: Progre
         if progress:
             progress("finding n-grams", (MAX_ORDER + number) / (MAX_ORDER + len(SPLITS)))
         _write_split(folder / name, corpus.split(name).texts, vocabulary, n_threads)
-    write_checksums(folder)
 
 
 def repeats_words(train: TokenizedTexts) -> bool:

@@ -123,22 +123,18 @@ class Texts(Input):
     def prepare(self, data: Preparation) -> None:
         # Imported here because predictions, which import this module, build no folder.
         from tuning.config import SPLITS
-        from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
+        from tuning.data.folders import build_once
 
-        if not data.space.takes_texts:
-            return
-        folder = data.corpus.texts_dir
-        with locked(folder):
-            if is_as_written(folder):
-                return
+        def write(folder: Path) -> None:
             read = data.splits()
-            with rebuilt(folder) as temporary:
-                for number, name in enumerate(SPLITS):
-                    if data.progress:
-                        data.progress("storing the texts", number / len(SPLITS))
-                    _write(temporary / name, read.frames[name]["text"])
-                write_checksums(temporary)
+            for number, name in enumerate(SPLITS):
+                if data.progress:
+                    data.progress("storing the texts", number / len(SPLITS))
+                _write(folder / name, read.frames[name]["text"])
             logger.info("stored the texts of %s", data.corpus.fingerprint)
+
+        if data.space.takes_texts:
+            build_once(data.corpus.texts_dir, write)
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         folder = corpus.texts_dir / split
