@@ -1,6 +1,5 @@
 """Tiny presets that tests make in code, so that no test needs a network."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from tests.texts import BAD, FILLER, GOOD
-from tuning.inputs.preset import ENCODER, Encoder, main
 
 VOCABULARY = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", "!", "[", "]", "item"),
@@ -70,15 +68,6 @@ def write_decoder(folder: Path) -> Path:
     return folder
 
 
-def fetch_in_this_process(preset: str, folder: Path) -> Encoder:
-    """Do what the child process of `fetch_preset` does. A child would import Keras again."""
-    main(preset, str(folder))
-    values = json.loads((folder / ENCODER).read_text())
-    return Encoder(values["kind"], values["max_length"])
-
-
-def call_in_this_process(
-    function: Callable[..., Any], *arguments: Any, on_message: Callable[[Any], None], **_: str
-) -> Any:
+def call_in_this_process(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Do what `run_child` does. A child would import Keras again."""
     return function(*arguments)

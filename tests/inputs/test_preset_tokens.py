@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.presets import fetch_in_this_process
+from tests.presets import call_in_this_process
 from tests.texts import make_reviews, splits_of, substitute
 from tuning.errors import SpaceError, StorageError
 from tuning.inputs import preset as presets
@@ -34,7 +34,7 @@ def preset(tiny_preset: Path, tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "fetch_preset", fetch_in_this_process)
+    monkeypatch.setattr(presets, "run_child", call_in_this_process)
 
 
 def never() -> Texts:
@@ -97,7 +97,7 @@ def test_joined_splits_have_the_tokens_of_both(corpus: Corpus, preset: str) -> N
 
 
 def test_failed_preset_leaves_no_tokens(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(preset: str, folder: Path) -> presets.Encoder:
+    def fail(preset: str, folder: Path) -> None:
         raise SpaceError("no")
 
     monkeypatch.setattr(tokens, "fetch_preset", fail)

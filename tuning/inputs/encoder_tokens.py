@@ -135,17 +135,14 @@ class EncoderTokens(Input):
             _check_lengths(data.space, card)
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
-        from tuning.inputs.arrow_tokenizer import map_ids
-        from tuning.inputs.preset import PRESET_CARD_NAME, read_preset_card
+        from tuning.inputs.preset import PRESET_CARD_NAME
+        from tuning.inputs.preset_tokens import map_tokens
 
         stored: dict[str, Stored] = {}
         for path in sorted(corpus.presets_dir.glob(f"*/{PRESET_CARD_NAME}")):
             with contextlib.suppress(OSError, ValueError, EOFError, StorageError):
-                card = read_preset_card(path.parent)
-                special = tuple(card.first), tuple(card.last)
-                stored[self.key_in({"preset": card.name})] = PresetTexts(
-                    *map_ids(path.parent / split), *special
-                )
+                card, tokens = map_tokens(path.parent, split)
+                stored[self.key_in({"preset": card.name})] = tokens
         return stored
 
     def view(

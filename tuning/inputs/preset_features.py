@@ -27,13 +27,11 @@ from tuning.data.files import Progress
 from tuning.data.folders import build_once
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import SpaceError, StorageError
-from tuning.inputs.arrow_tokenizer import map_ids
 from tuning.inputs.contract import InputView, ModelInput, Rows, Values
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.encoder_tokens import PresetTexts, TokenView
+from tuning.inputs.encoder_tokens import TokenView
 from tuning.inputs.features import TRUNCATING, FeatureTexts, VectorView
-from tuning.inputs.preset import read_preset_card
-from tuning.inputs.preset_tokens import encode_tokens, source_of, tokens_dir
+from tuning.inputs.preset_tokens import encode_tokens, map_tokens, source_of, tokens_dir
 from tuning.processes import ChildFailed, run_child, send
 
 logger = logging.getLogger(__name__)
@@ -137,9 +135,7 @@ def _mapped(folder: Path, card: FeatureCard, split: str, tokens: TokenView) -> F
 
 
 def _token_view(folder: Path, split: str, card: FeatureCard) -> TokenView:
-    of_preset = read_preset_card(folder)
-    special = tuple(of_preset.first), tuple(of_preset.last)
-    return TokenView(PresetTexts(*map_ids(folder / split), *special), card.length, TRUNCATING)
+    return TokenView(map_tokens(folder, split)[1], card.length, TRUNCATING)
 
 
 def _n_vectors(tokens: TokenView, card: FeatureCard) -> Rows:

@@ -16,7 +16,7 @@ from tuning.config import SPLITS
 from tuning.data.files import Progress
 from tuning.data.folders import build_once, checksum_of
 from tuning.data.text_bytes import offsets_of
-from tuning.inputs.arrow_tokenizer import save_ids
+from tuning.inputs.arrow_tokenizer import map_ids, save_ids
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.encoder_tokens import PresetTexts
 from tuning.inputs.preset import (
@@ -58,7 +58,7 @@ def build_tokens(
     def write(temporary: Path) -> None:
         if progress:
             progress(f"loading the preset {preset}", 0.0)
-        encoder = fetch_preset(preset, temporary)
+        encoder, max_length = fetch_preset(preset, temporary)
         tokenizer = load_preset_tokenizer(temporary / TOKENIZER)
         splits = texts()
         n_done, n_texts = 0, sum(map(len, splits.values()))
@@ -73,8 +73,7 @@ def build_tokens(
 
         for name in SPLITS:
             save_ids(temporary / name, chunks(name))
-        special = special_tokens(tokenizer)
-        card = PresetCard(preset, source, encoder.kind, encoder.max_length, *special)
+        card = PresetCard(preset, source, encoder, max_length, *special_tokens(tokenizer))
         documents.write(temporary / PRESET_CARD_NAME, card)
         logger.info("tokenized %d texts for the preset %s", n_texts, preset)
 
@@ -93,6 +92,12 @@ def tokenized(
         rows = [row.ids for row in tokenizer.encode_batch(chunk, add_special_tokens=False)]
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         yield np.concatenate([np.array(row, dtype=np.int32) for row in rows]) + 1, lengths
+
+
+def map_tokens(folder: Path, split: str) -> tuple[PresetCard, PresetTexts]:
+    """Return the card of tokens, and those of a split on a memory map."""
+    card = read_preset_card(folder)
+    return card, PresetTexts(*map_ids(folder / split), tuple(card.first), tuple(card.last))
 
 
 def encode_tokens(path: Path, texts: Sequence[str]) -> PresetTexts:
