@@ -147,14 +147,11 @@ def unknown_share(
     }
 
 
-def write_ids(
-    path: Path, texts: pd.Series, *, n_threads: int | None, chunk_bytes: int
-) -> Iterator[ChunkWords]:
+def write_ids(path: Path, texts: pd.Series) -> Iterator[ChunkWords]:
     """Write the tokens of texts to a .npy file, as ids that number the words of each chunk, and
     yield the words of each chunk. `renumber` replaces these ids.
     """
-    tokenized = map_chunks(tokenize, texts, n_threads=n_threads, chunk_bytes=chunk_bytes)
-    with contextlib.closing(tokenized), path.open("wb") as file:
+    with contextlib.closing(map_chunks(tokenize, texts)) as tokenized, path.open("wb") as file:
         file.write(npy_header(0))
         for tokens in tokenized:
             file.write(tokens.ids.data)

@@ -22,7 +22,7 @@ from tuning.data.folders import locked, rebuilt
 from tuning.data.rows import Rows
 from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
-from tuning.data.text_bytes import CHUNK_BYTES, offsets_of
+from tuning.data.text_bytes import offsets_of
 from tuning.errors import StorageError
 from tuning.inputs.arrow_tokenizer import (
     ChunkWords,
@@ -151,21 +151,18 @@ def build_corpus(
     splits: SplitReviews,
     *,
     source: DataSource | None = None,
-    n_threads: int | None = None,
-    chunk_bytes: int = CHUNK_BYTES,
     progress: Progress | None = None,
 ) -> Corpus:
     """Return the tokenized data set in `folder`, whose name is the fingerprint. The data set is
     built if the folder does not exist, or if its files have changed since they were written.
 
-    The vocabulary contains the words of the training split. The files do not depend on `n_threads`,
-    by default one for each core, and `chunk_bytes`. `source` has the entries of the data card that
-    do not come from the texts.
+    The vocabulary contains the words of the training split. `source` has the entries of the data
+    card that do not come from the texts.
     """
     with locked(folder):
         if not is_whole(folder, splits):
             with rebuilt(folder) as temporary:
-                _write_corpus(temporary, splits, n_threads, chunk_bytes, progress)
+                _write_corpus(temporary, splits, progress)
         if not has_rows(folder):  # Earlier versions did not write them.
             write_arrays(folder / ROWS_NAME, given(**vars(splits.rows)))
         card = Corpus(folder).card
@@ -175,19 +172,12 @@ def build_corpus(
     return Corpus(folder)
 
 
-def _write_corpus(
-    folder: Path,
-    splits: SplitReviews,
-    n_threads: int | None,
-    chunk_bytes: int,
-    progress: Progress | None,
-) -> None:
+def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None) -> None:
     done, total = 0, sum(len(frame) for frame in splits.frames.values())
     chunks: dict[str, list[ChunkWords]] = {name: [] for name in SPLITS}
     for name, of_split in chunks.items():
         frame = splits.frames[name]
-        path = folder / f"{name}.ids.npy"
-        for chunk in write_ids(path, frame["text"], n_threads=n_threads, chunk_bytes=chunk_bytes):
+        for chunk in write_ids(folder / f"{name}.ids.npy", frame["text"]):
             of_split.append(chunk)
             done += len(chunk.lengths)
             if progress:
