@@ -50,11 +50,11 @@ class IdTexts:
     """Ids of n texts, one after the other.
 
     Attributes:
-        ids: int32 (n_ids,).
+        ids: int32 (n_ids,), or uint8 for bytes.
         offsets: int64 (n + 1,); text i has the ids from `offsets[i]` to `offsets[i + 1]`.
     """
 
-    ids: npt.NDArray[np.int32]
+    ids: npt.NDArray[Any]
     offsets: npt.NDArray[np.int64]
 
     def __len__(self) -> int:

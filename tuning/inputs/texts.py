@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tuning.errors import SpaceBug
 from tuning.inputs.contract import (
     Count,
+    IdTexts,
     Input,
     InputView,
     ModelInput,
@@ -24,7 +25,6 @@ from tuning.inputs.contract import (
     Stored,
     TokenizedTexts,
     Values,
-    selected,
 )
 
 if TYPE_CHECKING:
@@ -37,40 +37,21 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SplitTexts:
-    """The texts of a split, one after the other.
-
-    `data` is uint8 (n_bytes,), the texts in UTF-8, and `offsets` int64 (n + 1,); text i has the
-    bytes from `offsets[i]` to `offsets[i + 1]`.
-    """
-
-    data: npt.NDArray[np.uint8]
-    offsets: npt.NDArray[np.int64]
+class SplitTexts(IdTexts):
+    """The texts of a split: their `ids` are the bytes in UTF-8, uint8 (n_bytes,)."""
 
     @classmethod
-    def of(cls, texts: list[str]) -> Self:
+    def of(cls, texts: Sequence[str]) -> Self:
         encoded = [text.encode() for text in texts]
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __add__(self, other: Self) -> SplitTexts:
-        return SplitTexts(
-            np.concatenate([self.data, other.data]),
-            np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
-        )
-
-    def rows(self, rows: Rows) -> Self:
-        return type(self)(*selected(self.data, self.offsets, rows))
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
         """Return the texts of these rows, an array of `str` of shape (n_rows,)."""
         texts = np.empty(len(rows), dtype=object)
         for number, row in enumerate(rows.tolist()):
             start, end = self.offsets[row], self.offsets[row + 1]
-            texts[number] = self.data[start:end].tobytes().decode()
+            texts[number] = self.ids[start:end].tobytes().decode()
         return texts
 
 
@@ -103,8 +84,7 @@ class TextView(InputView):
 
     def n_bytes(self, rows: Rows) -> int:
         """Return the size of these texts as Python's strings."""
-        lengths = self.raw.offsets[rows + 1] - self.raw.offsets[rows]
-        return int(lengths.sum()) + 64 * len(rows)
+        return int(self.raw.lengths_of(rows).sum()) + 64 * len(rows)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.object_]:
         texts = self.raw.take(rows)
@@ -174,7 +154,7 @@ class Texts(Input):
     def encode(
         self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
     ) -> dict[str, Stored]:
-        return {self.key: SplitTexts.of(list(texts))}
+        return {self.key: SplitTexts.of(texts)}
 
     def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
         return None  # The model has a vocabulary of its own.
