@@ -93,19 +93,16 @@ def find_files(
     """Return the files of a path or glob pattern, sorted."""
     try:
         path = Path(pattern).expanduser()
-        paths = (
-            [path]
-            if path.exists()
-            else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
-        )
+        names = [path] if path.exists() else sorted(glob.glob(str(path), recursive=True))
     # The pattern may be too long, contain a NUL, or name the home of an unknown user.
     except (OSError, ValueError, RuntimeError):
-        paths = []
-    if not paths:
+        names = []
+    if not names:
         raise DataError(
             f"{flag} must name a file that exists; no file matches {pattern!r}. The working"
             f" directory is {Path.cwd()}."
         )
+    paths = [Path(name) for name in names]
     for path in paths:
         if path.is_dir():
             raise DataError(
@@ -204,12 +201,6 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
             yield cast(
                 "IO[bytes]", io.BufferedReader(unpacked, buffer_size=1 << 20) if unpacked else raw
             )
-    except (OSError, DataError, MemoryError) as error:
-        if unpacked is None or not unpacked.is_decompression_bomb:
-            raise _unreadable(path, error) from error
-        raise DataError(
-            f"{path} {DECOMPRESSION_BOMB_MESSAGE} If you trust the file, unpack it yourself."
-        ) from error
     except UnicodeDecodeError as error:
         start = _first_bad_byte(path, default=error.start)
         is_utf_16 = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -218,16 +209,13 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
             f"{path} must be UTF-8; {error.reason} at byte {start}. Save it in Excel as 'CSV UTF-8'"
             f" or convert it: `iconv -f {encoding} -t UTF-8 OLD > NEW`."
         ) from error
-    except (EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> Exception:
-    """Return the `DataError` for an error of the system or of gzip; other errors are unchanged."""
-    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
-        return DataError(
-            f"{path} must be a whole gzip file; unpacking it gave: {error}. Fetch it again."
-        )
-    if isinstance(error, OSError):
-        return DataError(f"{path} must be readable; opening it gave: {error.strerror or error}.")
-    return error
+    except (OSError, EOFError, zlib.error, DataError, MemoryError) as error:
+        if unpacked and unpacked.is_decompression_bomb:
+            message = f"{DECOMPRESSION_BOMB_MESSAGE} If you trust the file, unpack it yourself."
+        elif isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
+            message = f"must be a whole gzip file; unpacking it gave: {error}. Fetch it again."
+        elif isinstance(error, OSError):
+            message = f"must be readable; opening it gave: {error.strerror or error}."
+        else:
+            raise
+        raise DataError(f"{path} {message}") from error

@@ -7,7 +7,6 @@ a file of any size once, and returns a result for each row.
 import csv
 import io
 import itertools
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ import pyarrow
 
 from tuning.data.files import csv_format, file_format, opened, plain, text_files, utf8
 from tuning.data.sources import TEXT_COLUMNS
-from tuning.data.tables import choose_column, read_batches, trained_column
+from tuning.data.tables import choose_column, json_object, read_batches, trained_column
 from tuning.errors import DataError
 
 MAX_CHARACTERS = 100_000  # of a text; the longest of 25,854 Amazon reviews has 31,863
@@ -258,11 +257,8 @@ def _record(number: int, line: str) -> dict[str, Any] | str:
         return f"line {number}: longer than {MAX_LINE:,} characters"
     if not _is_utf8(line):
         return f"line {number}: not UTF-8"
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        record = None
-    return record if isinstance(record, dict) else f"line {number}: not a JSON object"
+    record = json_object(line)
+    return f"line {number}: not a JSON object" if record is None else record
 
 
 def _txt_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:

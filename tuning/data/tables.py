@@ -176,14 +176,19 @@ def _jsonl_rows(
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if isinstance(record, dict):
+        if (record := json_object(line)) is not None:
             yield {utf8(k): _as_text(v) for k, v in record.items() if not isinstance(v, nested)}
         else:
             broken.append(f"{name} line {number} (not a JSON object)")
+
+
+def json_object(line: str) -> dict[str, Any] | None:
+    """Return the JSON object in a line; None if there is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _frame(
