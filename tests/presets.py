@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.texts import BAD, FILLER, GOOD
+from tests.texts import BAD, FILLER, GOOD, make_reviews
 
 VOCABULARY = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", "!", "[", "]", "item"),
@@ -15,6 +15,10 @@ VOCABULARY = (
     *("un", "##able", "##s", "日", "é", "e"),
 )
 SIZES = {"num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+SPLITS = {
+    name: make_reviews(n, seed=n)["review_body"].tolist()
+    for name, n in (("train", 40), ("validation", 20), ("test", 10))
+}
 BYTE_PAIRS = ("Ġ t", "h e", "Ġt he", "g r", "gr e", "Ġ a", "e r")
 
 

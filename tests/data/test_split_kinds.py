@@ -349,17 +349,15 @@ def test_cells_that_are_no_weights_are_refused(cell: str, says: str, tmp_path: P
         prepared(tmp_path, DataConfig(data=path, weight_column="votes"))
 
 
-def test_weights_that_are_all_0_are_refused(tmp_path: Path) -> None:
-    path = write_reviews(tmp_path, votes=[0] * 120)
-    with pytest.raises(DataError, match="'votes' must have numbers above 0; all are 0"):
-        prepared(tmp_path, DataConfig(data=path, weight_column="votes"))
-
-
-def test_weights_that_are_all_0_in_the_training_split_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("votes", "says"),
+    [([0] * 120, "0; all are 0"), ([0] * 80 + [1] * 40, "0 in the training split; all of its 80")],
+)
+def test_weights_that_are_all_0_are_refused(votes: list[object], says: str, tmp_path: Path) -> None:
     split = ["train"] * 80 + ["validation"] * 20 + ["test"] * 20
-    path = write_reviews(tmp_path, split=split, votes=[0] * 80 + [1] * 40)
+    path = write_reviews(tmp_path, split=split, votes=votes)
     config = DataConfig(data=path, split_column="split", weight_column="votes")
-    with pytest.raises(DataError, match=r"'votes' .* above 0 in the training split; all of its 80"):
+    with pytest.raises(DataError, match=f"'votes' must have numbers above {says}"):
         prepared(tmp_path, config)
 
 

@@ -52,14 +52,6 @@ def rows(splits: SplitReviews) -> list[tuple[str, int]]:
 # Shares
 
 
-@pytest.mark.parametrize(
-    ("n", "sizes"), [(200, [140, 30, 30]), (1000, [700, 150, 150]), (50, [35, 7, 8])]
-)
-def test_split_reviews_gives_70_15_15_of(n: int, sizes: list[int]) -> None:
-    splits = split_reviews(plain(n), seed=0)
-    assert [len(splits.frames[name]) for name in SPLITS] == sizes
-
-
 def test_split_reviews_keeps_the_share_of_each_class() -> None:
     reviews = reviews_of(
         [f"text {i}" for i in range(1000)], [int(i % 10 == 0) for i in range(1000)]
@@ -79,11 +71,6 @@ def test_every_class_stands_in_every_split(counts: list[int], seed: int) -> None
     )
     splits = split_reviews(reviews, seed=seed)
     assert [set(splits.frames[name]["label"]) for name in SPLITS] == [set(range(len(counts)))] * 3
-
-
-def test_a_hundred_small_classes_can_be_split() -> None:
-    splits = split_reviews(plain(1000, n_classes=100), seed=0)
-    assert [frame["label"].nunique() for frame in splits.frames.values()] == [100, 100, 100]
 
 
 # Seeds
@@ -110,13 +97,6 @@ def test_duplicates_are_kept_and_counted() -> None:
     both = reviews_of([*reviews.frame["text"], "TEXT 1!", "text, 2"], [*reviews.labels, 1, 0])
     splits = split_reviews(both, seed=1)
     assert (splits.n_duplicates, sum(len(f) for f in splits.frames.values())) == (2, 202)
-
-
-def test_shares_are_of_distinct_texts() -> None:
-    reviews = plain()
-    many = reviews_of([*reviews.frame["text"], *["text 0"] * 500], [*reviews.labels, *[0] * 500])
-    splits = split_reviews(many, seed=1)
-    assert [frame["text"].nunique() for frame in splits.frames.values()] == [140, 30, 30]
 
 
 def test_texts_of_emoji_or_punctuation_alone_are_distinct() -> None:
@@ -170,22 +150,8 @@ def test_fold_drops_case_punctuation_and_spaces_of(text: str, folded: str) -> No
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
-@given(st.text(st.characters(max_codepoint=127), max_size=40))
-@example("".join(map(chr, range(128))))
-@example("".join(f"a{chr(c)}" for c in range(128)))
-def test_fold_of_ascii_equals_that_of_other_text(text: str) -> None:
-    assert fold(text) == fold(text + "é").removesuffix("é").strip()
-
-
-@settings(derandomize=True, deadline=None, max_examples=300)
-@given(st.text(st.characters(codec="utf-8"), max_size=20))
-@example(string.printable)
-def test_fold_of_a_folded_text_changes_nothing(text: str) -> None:
-    assert fold(fold(text)) == fold(text)
-
-
-@settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.lists(st.one_of(NOISY, st.text(st.characters(codec="utf-8"), max_size=3)), max_size=20))
+@example([*string.printable, string.printable])
 @example(
     ["".join(map(chr, range(128))), *map(chr, range(256)), *(f"a{chr(c)}b" for c in range(256))]
 )

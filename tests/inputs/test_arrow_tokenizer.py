@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 
 from tests.texts import TEXTS
 from tuning.inputs.arrow_tokenizer import tokenize
-
-_LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))
-
-
-def one_by_one(text: str) -> list[bytes]:
-    """Return the tokens of one text, computed word by word."""
-    return text.encode().translate(_LOWER, b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'").split()
+from tuning.inputs.tokenizer import split
 
 
 def lists(texts: list[str]) -> list[list[bytes]]:
@@ -47,7 +41,7 @@ def test_tokenize_splits_as_keras_does(text: str, tokens: list[str]) -> None:
 @example(["".join(map(chr, range(128))), "", "ÿ ", " "])
 @example([])
 def test_tokenize_gives_the_tokens_of_each_text(texts: list[str]) -> None:
-    assert lists(texts) == [one_by_one(text) for text in texts]
+    assert lists(texts) == [split(text) for text in texts]
 
 
 @pytest.mark.parametrize("dtype", ["str", "object"])

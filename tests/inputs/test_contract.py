@@ -199,6 +199,7 @@ def test_stored_texts_can_be_joined_and_copied_into_memory(
     train, validation = corpus.split("train"), corpus.split("validation")
     both = (train + validation).in_memory()
     rows = np.arange(len(both.labels))
+    assert both.labels.tolist() == [*train.labels, *validation.labels]
     expected = [
         row
         for split in (train, validation)

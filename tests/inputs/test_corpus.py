@@ -27,7 +27,7 @@ from tuning.documents import unstructure
 from tuning.errors import StorageError
 from tuning.inputs import arrow_tokenizer
 from tuning.inputs.arrow_tokenizer import tokenize
-from tuning.inputs.contract import LabeledTexts, TokenizedTexts
+from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus, build_corpus, encode, open_corpus
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.study.prepare import prepare_corpus
@@ -140,14 +140,6 @@ def test_split_gives_ids_by_frequency_labels_and_types(corpus: Corpus) -> None:
         np.int64,
     )
     assert split.labels.tolist() == [0, 1, 0]
-
-
-def test_splits_add_up(corpus: Corpus) -> None:
-    both: LabeledTexts = corpus.split("train") + corpus.split("validation")
-    assert lists(both.texts) == lists(corpus.split("train").texts) + lists(
-        corpus.split("validation").texts
-    )
-    assert both.labels.tolist() == [0, 1, 0, 0, 1]
 
 
 # The cache

@@ -1,8 +1,6 @@
 """The n-grams of a corpus are those of `keras.layers.TextVectorization`, and are built once."""
 
 import itertools
-import logging
-import shutil
 from pathlib import Path
 
 import keras
@@ -130,37 +128,6 @@ def test_corpus_without_words_has_no_ngrams(tmp_path: Path) -> None:
     assert corpus.ngrams(order=3, vocab_size=99) == []
     view = NgramView(ngrams_of(corpus.split("train").texts), 3, 10)
     assert view.batch(np.arange(2)).tolist() == [[0], [0]]
-
-
-@pytest.mark.parametrize("name", ["train/ids.bin", "orders.npy", "vocabulary.txt", "test"])
-@pytest.mark.parametrize("how", ["removed", "changed"])
-def test_damaged_ngrams_are_built_again(
-    name: str, how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
-    expected = lists(ngrams_of(corpus.split("train").texts))
-    path = corpus.ngrams_dir / name
-    if how == "changed" and path.is_file():
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
-    elif path.is_file():
-        path.unlink()
-    else:
-        shutil.rmtree(path)
-    assert len(corpus.split("train").labels) == len(TRAIN)
-    with caplog.at_level(logging.WARNING):
-        build_ngrams(corpus)
-    assert "have changed; the folder is built again" in caplog.text
-    assert lists(ngrams_of(corpus.split("train").texts)) == expected
-    assert corpus.ngrams(order=3, vocab_size=4) == ["good", "not"]
-
-
-def test_splits_together_have_the_ngrams_of_both(tmp_path: Path) -> None:
-    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
-    both = ngrams_of((corpus.split("train") + corpus.split("validation")).texts)
-    assert both is not None  # for mypy
-    assert lists(both) == lists(ngrams_of(corpus.split("train").texts)) + lists(
-        ngrams_of(corpus.split("validation").texts)
-    )
 
 
 @pytest.mark.parametrize(

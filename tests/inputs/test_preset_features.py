@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.presets import call_in_this_process
-from tests.texts import make_reviews, splits_of
+from tests.presets import SPLITS, call_in_this_process
+from tests.texts import splits_of
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs import preset as presets
 from tuning.inputs import preset_features, preset_tokens
@@ -26,16 +26,7 @@ from tuning.processes import ChildFailed
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 
-SPLITS = {
-    name: make_reviews(n, seed=n)["review_body"].tolist()
-    for name, n in (("train", 40), ("validation", 20), ("test", 10))
-}
 LENGTH = 12
-
-
-@pytest.fixture
-def preset(tiny_preset: Path, tmp_path: Path) -> str:
-    return str(shutil.copytree(tiny_preset, tmp_path / "preset"))
 
 
 @pytest.fixture

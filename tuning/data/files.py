@@ -44,10 +44,8 @@ class _Counted(io.RawIOBase):
     """A binary file that reports the share of its bytes that have been read."""
 
     def __init__(self, path: Path, progress: Progress | None) -> None:
-        self._file = path.open("rb")
-        self._size = max(path.stat().st_size, 1)
-        self._progress = progress
-        self._label = f"reading {path.name}"
+        self._file, self._progress = path.open("rb"), progress
+        self._size, self._label = max(path.stat().st_size, 1), f"reading {path.name}"
 
     def readable(self) -> bool:
         return True
@@ -184,7 +182,7 @@ def csv_format(data: IO[bytes]) -> tuple[str, int]:
 
 
 def file_format(path: Path) -> str:
-    """Return the format of a file: the ending of its name, in lower case, without `.gz`."""
+    """Return the ending of a file's name, in lower case, without `.gz`."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 

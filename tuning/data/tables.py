@@ -161,9 +161,8 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
 
 
 def _read_jsonl(data: IO[bytes], name: str, *, with_lists: bool) -> Table:
-    """Read one JSON object from each line. Values that are objects are left out."""
     broken: list[str] = []
-    nested = dict if with_lists else dict | list
+    nested = dict if with_lists else dict | list  # Such values are left out.
     frame = _frame(_jsonl_rows(_text(data, newline="\n"), name, broken, nested), None)
     if len(frame) == 0 and not broken:
         raise DataError(f"{name} must contain a JSON object in each line; it has none.")
@@ -194,7 +193,6 @@ def json_object(line: str) -> dict[str, Any] | None:
 def _frame(
     rows: Iterator[Sequence[str] | dict[str, str]], columns: pd.Index | None
 ) -> pd.DataFrame:
-    """Return a frame of rows; rows that are dicts may have different columns."""
     parts = [
         pd.DataFrame(part, columns=columns, dtype=str)
         for part in iter(lambda: list(itertools.islice(rows, PART_ROWS)), [])
@@ -324,10 +322,10 @@ def choose_column(
     flag = f"{role}_column"
     if name is not None:
         return named_column(columns, name, flag)
+    by_name = {last_part(column).lower(): column for column in reversed(columns)}
     for candidate in known:
-        for column in columns:
-            if last_part(column).lower() == candidate:
-                return column
+        if candidate in by_name:
+            return by_name[candidate]
     raise DataError(
         f"The {role} column must be named, since none is called {', '.join(known)}; give {flag} one"
         f" of {_listed(columns)}."
@@ -361,18 +359,13 @@ def trained_column(columns: Sequence[str], name: str) -> str:
 
 
 def _find(columns: Sequence[str], name: str) -> str | None:
-    """Return the column with this name, or whose path ends with it; None if no column matches."""
-    matches = [c for c in columns if c == name]
-    matches += [c for c in columns if last_part(c) == name.strip()]
-    return matches[0] if matches else None
+    if name in columns:
+        return name
+    return next((column for column in columns if last_part(column) == name.strip()), None)
 
 
 def _listed(columns: Sequence[str]) -> str:
     """List columns for a message, shortened: without a header line, the names are reviews."""
-    names = [
-        name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
-        for name in columns[:MAX_LISTED]
-    ]
-    return ", ".join(names) + (
-        f" and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else ""
-    )
+    names = (c if len(c) <= MAX_NAME else f"{c[: MAX_NAME - 1]}…" for c in columns[:MAX_LISTED])
+    more = f" and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else ""
+    return ", ".join(names) + more

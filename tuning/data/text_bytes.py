@@ -48,9 +48,8 @@ def split_up(texts: pd.Series) -> Iterator[pd.Series]:
 
 def byte_lengths(texts: pd.Series) -> npt.NDArray[np.int64]:
     """Return the number of bytes of each text in UTF-8, int64 (n,)."""
-    lengths: npt.NDArray[np.int64] = pc.binary_length(
-        pa.array(texts, type=pa.large_string())
-    ).to_numpy()
+    lengths: npt.NDArray[np.int64]
+    lengths = pc.binary_length(pa.array(texts, type=pa.large_string())).to_numpy()
     return lengths
 
 

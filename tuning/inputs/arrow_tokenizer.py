@@ -163,15 +163,9 @@ def npy_header(n_tokens: int) -> bytes:
     """Return the header of a .npy file of ids, as `np.save` writes it. Its size does not depend on
     `n_tokens`, because NumPy reserves space for an array that grows.
     """
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer,
-        {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(np.int32)),
-            "fortran_order": False,
-            "shape": (n_tokens,),
-        },
-    )
+    buffer, kind = io.BytesIO(), np.lib.format.dtype_to_descr(np.dtype(np.int32))
+    header = {"descr": kind, "fortran_order": False, "shape": (n_tokens,)}
+    np.lib.format.write_array_header_1_0(buffer, header)
     return buffer.getvalue()
 
 

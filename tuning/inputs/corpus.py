@@ -133,9 +133,7 @@ class Corpus:
         return [ngrams[row] for row in of_order[: max(vocab_size - FIRST_WORD_ID, 0)]]
 
     def words(self, vocab_size: int) -> list[str]:
-        """Return the words with the ids 2, 3, … of a vocabulary of `vocab_size` rows, which include
-        padding and unknown.
-        """
+        """Return the words with the ids 2, 3, … of a vocabulary of `vocab_size` rows."""
         text = (self.folder / "vocabulary.txt").read_bytes().decode()
         return (text.split("\n") if text else [])[: max(vocab_size - FIRST_WORD_ID, 0)]
 

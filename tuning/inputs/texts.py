@@ -47,7 +47,6 @@ class SplitTexts(IdTexts):
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
-        """Return the texts of these rows, an array of `str` of shape (n_rows,)."""
         texts = np.empty(len(rows), dtype=object)
         for number, row in enumerate(rows.tolist()):
             start, end = self.offsets[row], self.offsets[row + 1]
@@ -76,7 +75,6 @@ class TextView(InputView):
         return (1,) if self.is_column else ()
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return the number of words of these rows, int64 (n_rows,)."""
         return self.texts.lengths_of(rows)
 
     def width(self, rows: Rows) -> int:

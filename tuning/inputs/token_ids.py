@@ -37,7 +37,8 @@ class WordView(InputView):
 
     Args:
         texts: the texts with the token ids of the whole vocabulary.
-        vocab_size: number of token ids, with padding (0) and unknown words (1).
+        vocab_size: number of token ids, with padding (0) and unknown words (1), which greater ids
+            become.
         truncating: the part of a long text that is dropped. "pre" is the beginning, "post" the end,
             as in `keras.utils.pad_sequences` (whose default is "pre"); "middle" is the middle.
         trims: whether a batch is padded to its longest text instead of `sequence_length`.
@@ -75,10 +76,6 @@ class WordView(InputView):
         return np.minimum(self.texts.lengths_of(rows), self.sequence_length)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
-        """Return the token ids of these rows, int32 array of shape (n_rows, width).
-
-        Ids of `vocab_size` or more become 1 (unknown). Texts are padded after their end with 0.
-        """
         places, inside = kept_places(
             self.texts.offsets[rows],
             self.texts.lengths_of(rows),
