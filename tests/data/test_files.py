@@ -74,10 +74,6 @@ def refusal(pattern: str) -> str:
 # What can be read
 
 
-def test_every_format_is_tested() -> None:
-    assert set(WRITERS) == set(FORMATS)
-
-
 @pytest.mark.parametrize("packed", ["", ".gz"])
 @pytest.mark.parametrize("ending", FORMATS)
 def test_read_files_gives_the_rows_of(tmp_path: Path, ending: str, packed: str) -> None:

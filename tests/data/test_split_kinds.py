@@ -28,7 +28,6 @@ from tuning.data.splits import (
     split_reviews,
     without_copies,
 )
-from tuning.documents import unstructure
 from tuning.errors import ArgumentError, DataError
 from tuning.results import ResultsDir
 from tuning.study.prepare import prepare_corpus
@@ -367,12 +366,6 @@ def test_a_tfds_data_set_of_train_alone_is_split_at_random() -> None:
     without = split_reviews(replace(reviews, frame=reviews.frame[["text", "label"]]), seed=3)
     assert with_column.fingerprint == without.fingerprint
     assert with_column.sentence == without.sentence
-
-
-def test_only_settings_of_the_split_that_are_given_are_written() -> None:
-    names = {"group_column", "time_column", "weight_column", "split_column", "validation", "test"}
-    assert unstructure(DataConfig()).keys().isdisjoint(names)
-    assert unstructure(DataConfig(group_column="shop")).keys() & names == {"group_column"}
 
 
 def reviews_of(values: list[str], role: str = "split") -> Reviews:

@@ -41,14 +41,6 @@ def split_of(splits: SplitReviews) -> dict[str, set[str]]:
     return splits_by_text
 
 
-def rows(splits: SplitReviews) -> list[tuple[str, int]]:
-    return sorted(
-        (text, label)
-        for frame in splits.frames.values()
-        for text, label in zip(frame["text"], frame["label"], strict=True)
-    )
-
-
 # Shares
 
 
@@ -111,19 +103,6 @@ def test_texts_of_emoji_or_punctuation_alone_are_distinct() -> None:
 
 
 NOISY = st.text(st.sampled_from("aAbBßẞſéÉİı .,!-_'\t\n\x1c\xa0\u2003😀"), min_size=1, max_size=4)
-
-
-@settings(derandomize=True, deadline=None, max_examples=50)
-@given(extra=st.lists(st.tuples(NOISY, st.integers(0, 1)), max_size=60), seed=st.integers(0, 1000))
-def test_no_distinct_text_stands_in_two_splits(extra: list[tuple[str, int]], seed: int) -> None:
-    base = plain(40)
-    reviews = reviews_of(
-        [*base.frame["text"], *(text for text, _ in extra)],
-        [*base.labels, *(label for _, label in extra)],
-    )
-    splits = split_reviews(reviews, seed=seed)
-    assert [text for text, names in split_of(splits).items() if len(names) > 1] == []
-    assert rows(splits) == sorted(zip(reviews.frame["text"], reviews.labels, strict=True))
 
 
 # Folding

@@ -2,7 +2,6 @@
 
 import itertools
 
-import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -42,14 +41,3 @@ def test_tokenize_splits_as_keras_does(text: str, tokens: list[str]) -> None:
 @example([])
 def test_tokenize_gives_the_tokens_of_each_text(texts: list[str]) -> None:
     assert lists(texts) == [split(text) for text in texts]
-
-
-@pytest.mark.parametrize("dtype", ["str", "object"])
-def test_tokenize_takes_a_column(dtype: str) -> None:
-    column = pd.Series(["a b", "b"], dtype=dtype, index=[7, 8])
-    tokens = tokenize(column)
-    assert (tokens.ids.tolist(), tokens.lengths.tolist(), str(tokens.ids.dtype)) == (
-        [0, 1, 1],
-        [2, 1],
-        "int32",
-    )

@@ -90,25 +90,6 @@ def test_ids_equal_those_of_text_vectorization(
         np.testing.assert_array_equal(view.array(), np.asarray(layer(texts)))
 
 
-@settings(
-    derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
-)
-@given(
-    train=st.lists(TEXTS, min_size=1, max_size=6),
-    other=st.lists(TEXTS, min_size=1, max_size=4),
-    vocab_size=st.integers(3, 12),
-)
-def test_encode_equals_the_ids_of_the_corpus(
-    tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], vocab_size: int
-) -> None:
-    corpus = build_corpus(
-        tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1])
-    )
-    view = word_view(corpus.split("validation").texts, vocab_size, 20)
-    encoded = word_view(encode(other, corpus.words(vocab_size)), vocab_size, 20)
-    np.testing.assert_array_equal(encoded.array(), view.array())
-
-
 def test_corpus_of_empty_texts_has_no_words(tmp_path: Path) -> None:
     corpus = build_corpus(tmp_path / "abc", splits_of(["", "!!!"], ["word"], [" "]))
     assert corpus.words(100) == []

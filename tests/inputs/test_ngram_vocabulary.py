@@ -138,25 +138,3 @@ def test_view_refuses_other_sizes(order: int, vocab_size: int, message: str) -> 
     texts = NgramTexts(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(2, np.uint8))
     with pytest.raises(ValueError, match=message):
         NgramView(texts, order, vocab_size)
-
-
-def test_ngrams_and_their_views_tokenize_no_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The n-grams are made of the word ids, which a data set has once."""
-    corpus = build_corpus(tmp_path / "abc", splits_of(TRAIN * 4, OTHER, OTHER[:1]))
-
-    def refuse(*arguments: object, **options: object) -> None:
-        pytest.fail("a text was tokenized")
-
-    for module, names in (
-        ("tuning.inputs.corpus", ("tokenize", "ChunkWords")),
-        ("tuning.inputs.arrow_tokenizer", ("tokenize", "ChunkWords")),
-    ):
-        for name in names:
-            monkeypatch.setattr(f"{module}.{name}", refuse)
-    build_ngrams(corpus)
-    texts = ngrams_of(corpus.split("train").texts)
-    assert texts is not None
-    for order, vocab_size in ((1, 5), (3, 50)):
-        assert NgramView(texts, order=order, vocab_size=vocab_size).batch(np.arange(4)).any()

@@ -29,7 +29,7 @@ REMEDIES = {
 }
 # The delimiters of CSV files: a comma, a tab, or a semicolon as in Excel's files where numbers have
 # a decimal comma. A name of a column contains a semicolon more often than a tab.
-DELIMITERS = (",", "\t", ";")
+DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon"}
 HEADER_BYTES = 2**16  # maximum number of bytes of a CSV header in which the delimiter is sought
 # A file that unpacks to more than this many times its size, and to more than this many bytes, is a
 # decompression bomb; text packs to a third or a tenth of its size.
@@ -178,7 +178,7 @@ def csv_format(data: IO[bytes]) -> tuple[str, int]:
         # A wrong delimiter leaves quotes in the parts of a name that it divides.
         if len(header) > 1 and not any('"' in name for name in header):
             return delimiter, 0
-    return DELIMITERS[0], 0
+    return ",", 0
 
 
 def file_format(path: Path) -> str:

@@ -66,11 +66,11 @@ def checksum_of(path: Path) -> int:
     return checksum
 
 
-def _checksums(folder: Path) -> dict[str, int]:
-    """Return the CRC-32 of each file of ids or words below a folder, and of a tokenizer."""
+def checksums_of(folder: Path, *, pattern: str = "**/*") -> dict[str, int]:
+    """Return the CRC-32 of each file of ids, labels or words in a folder, and of a tokenizer."""
     paths = sorted(
         path
-        for path in folder.rglob("*")
+        for path in folder.glob(pattern)
         if path.suffix in (".npy", ".bin", ".txt") or path.name == "tokenizer.json"
     )
     return {path.relative_to(folder).as_posix(): checksum_of(path) for path in paths}
@@ -88,11 +88,11 @@ def build_once(
     """
 
     def is_whole() -> bool:
-        return is_current(folder) and bool(read_json(folder / CHECKSUMS) == _checksums(folder))
+        return is_current(folder) and bool(read_json(folder / CHECKSUMS) == checksums_of(folder))
 
     with locked(folder):
         if folder.exists() and passes(is_whole, folder):
             return
         with rebuilt(folder, goes_on=goes_on) as temporary:
             write(temporary)
-            write_json(temporary / CHECKSUMS, _checksums(temporary))
+            write_json(temporary / CHECKSUMS, checksums_of(temporary))

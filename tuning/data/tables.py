@@ -20,6 +20,7 @@ import pyarrow
 
 from tuning.data.files import (
     DECOMPRESSION_BOMB_MESSAGE,
+    DELIMITERS,
     Progress,
     csv_format,
     file_format,
@@ -33,7 +34,6 @@ from tuning.errors import DataError
 from tuning.text import last_part
 
 MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
-NAMES_OF = {",": "comma", "\t": "tab", ";": "semicolon"}  # of the delimiters, for messages
 MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of characters of each
 # Number of rows that are converted from Python strings to Arrow at a time: 1,000,000 rows take
 # 2.4 GiB at once, and 1.0 GiB in parts.
@@ -109,7 +109,7 @@ def _text(data: IO[bytes], newline: str = "") -> io.TextIOWrapper:
 
 def _read_csv(data: IO[bytes], name: str) -> Table:
     delimiter, n_before_header = csv_format(data)
-    mark = NAMES_OF[delimiter]
+    mark = DELIMITERS[delimiter]
     rule = f"{name} must be {mark}-separated with a header line"
     try:
         with pd.read_csv(

@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -185,20 +186,28 @@ def renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.
 
 
 def save_ids(
-    folder: Path, chunks: Iterable[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]
+    folder: Path,
+    chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]],
+    *,
+    file: str = "ids.bin",
 ) -> None:
     """Write the ids of a split, and the number of ids of each text, by chunk, for `map_ids`."""
     folder.mkdir()
     lengths = []
-    with (folder / "ids.bin").open("wb") as file:
+    with (folder / file).open("wb") as opened:
         for ids, of_chunk in chunks:
-            file.write(ids.data)
+            opened.write(ids.data)
             lengths.append(of_chunk)
     np.save(folder / "offsets.npy", offsets_of(lengths))
 
 
-def map_ids(folder: Path) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+def map_ids(
+    folder: Path, *, file: str = "ids.bin", dtype: type[np.integer[Any]] = np.int32
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Return the ids in a folder of a split, on a memory map, and the offsets of its texts."""
-    offsets, path = np.load(folder / "offsets.npy"), folder / "ids.bin"
+    offsets = np.load(folder / "offsets.npy")
     # A file without content can't be mapped.
-    return np.memmap(path, np.int32, "r") if offsets[-1] else np.empty(0, np.int32), offsets
+    ids = np.memmap(folder / file, dtype, "r") if offsets[-1] else np.empty(0, dtype)
+    if offsets[-1] != len(ids):
+        raise ValueError(f"{folder / file} is not whole")
+    return ids, offsets

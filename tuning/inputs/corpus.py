@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tuning.atomic_io import write_arrays
 from tuning.config import SPLITS, given
 from tuning.data.files import Progress
-from tuning.data.folders import locked, rebuilt
+from tuning.data.folders import checksums_of, locked, rebuilt
 from tuning.data.rows import Rows
 from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
@@ -34,10 +34,8 @@ from tuning.inputs.arrow_tokenizer import (
 )
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.inputs.data_card import (
-    CARD_NAME,
     DataCard,
     DataSource,
-    checksums_of,
     describe,
     is_whole,
     read_card,
@@ -72,11 +70,9 @@ class Corpus:
 
     @property
     def is_written(self) -> bool:
-        """Whether the folder contains a whole corpus, whose data card is written last. A card that
-        can't be read is written again.
-        """
+        """Whether the folder contains a whole corpus, whose data card is written last."""
         try:
-            return (self.folder / CARD_NAME).exists() and bool(self.card)
+            return bool(self.card)
         except StorageError:
             return False
 
@@ -198,7 +194,7 @@ def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None)
             chunks["validation"], numbers["validation"], n_words=len(words)
         ),
     )
-    write_card(folder, replace(card, checksums=checksums_of(folder)))
+    write_card(folder, replace(card, checksums=checksums_of(folder, pattern="*")))
 
 
 def has_rows(folder: Path) -> bool:

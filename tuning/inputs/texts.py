@@ -28,12 +28,12 @@ from tuning.inputs.contract import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tuning.inputs.corpus import Corpus
     from tuning.spaces.loading import SearchSpace
 
 logger = logging.getLogger(__name__)
+
+FILE = "texts.bin"
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,6 @@ class TextView(InputView):
     raw: SplitTexts
     is_column: bool
     dtype: ClassVar[str] = "string"
-
-    @property
-    def fixed_width(self) -> int:
-        # Every batch has one text in a row, so the batches are neither trimmed nor sorted.
-        return 1
 
     @property
     def shape(self) -> Shape:
@@ -102,25 +97,30 @@ class Texts(Input):
         # Imported here because predictions, which import this module, build no folder.
         from tuning.config import SPLITS
         from tuning.data.folders import build_once
+        from tuning.data.text_bytes import byte_lengths, joined, split_up
+        from tuning.inputs.arrow_tokenizer import save_ids
 
         def write(folder: Path) -> None:
             read = data.splits()
             for number, name in enumerate(SPLITS):
                 if data.progress:
                     data.progress("storing the texts", number / len(SPLITS))
-                _write(folder / name, read.frames[name]["text"])
+                chunks = (
+                    (np.frombuffer(joined(chunk, end=b""), np.uint8), byte_lengths(chunk))
+                    for chunk in split_up(read.frames[name]["text"])
+                )
+                save_ids(folder / name, chunks, file=FILE)
             logger.info("stored the texts of %s", data.corpus.fingerprint)
 
         if data.space.takes_texts:
             build_once(data.corpus.texts_dir, write)
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
-        folder = corpus.texts_dir / split
+        from tuning.inputs.arrow_tokenizer import map_ids
+
         with contextlib.suppress(OSError, ValueError, EOFError):
-            data = np.memmap(folder / "texts.bin", np.uint8, "r")
-            offsets = np.load(folder / "offsets.npy")
-            if offsets[-1] == len(data):
-                return {self.key: SplitTexts(data, offsets)}
+            texts = map_ids(corpus.texts_dir / split, file=FILE, dtype=np.uint8)
+            return {self.key: SplitTexts(*texts)}
         return {}
 
     def view(
@@ -156,13 +156,3 @@ class Texts(Input):
 
     def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
         return None  # The model has a vocabulary of its own.
-
-
-def _write(folder: Path, texts: pd.Series) -> None:
-    from tuning.data.text_bytes import byte_lengths, joined, offsets_of, split_up
-
-    folder.mkdir()
-    with (folder / "texts.bin").open("wb") as file:
-        for chunk in split_up(texts):
-            file.write(joined(chunk, end=b""))
-    np.save(folder / "offsets.npy", offsets_of([byte_lengths(texts)]))

@@ -20,11 +20,11 @@ from tuning.inputs.contract import (
     Stored,
     TokenizedTexts,
     Values,
-    kept_places,
+    kept_ids,
     require_truncating,
     words_of,
 )
-from tuning.inputs.tokenizer import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID
+from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 
 if TYPE_CHECKING:
     from tuning.inputs.corpus import Corpus
@@ -62,33 +62,28 @@ class WordView(InputView):
         require_truncating(self.truncating)
 
     @property
-    def fixed_width(self) -> int | None:
-        return None if self.trims else self.sequence_length
-
-    @property
-    def sorts(self) -> bool:
-        return self.trims
+    def shape(self) -> Shape:
+        return (None if self.trims else self.sequence_length,)
 
     def width(self, rows: Rows) -> int:
-        return self.fixed_width or max(int(self.lengths_of(rows).max(initial=1)), 1)
+        if not self.trims:
+            return self.sequence_length
+        return max(int(self.lengths_of(rows).max(initial=1)), 1)
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
         return np.minimum(self.texts.lengths_of(rows), self.sequence_length)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
-        places, inside = kept_places(
-            self.texts.offsets[rows],
-            self.texts.lengths_of(rows),
+        ids, inside = kept_ids(
+            self.texts,
+            rows,
             n_max=self.sequence_length,
             truncating=self.truncating,
             n_columns=self.width(rows),
         )
-        if not len(self.texts.ids):
-            return np.zeros(inside.shape, dtype=np.int32)
-        ids = self.texts.ids[np.where(inside, places, 0)]
-        return np.where(
-            inside, np.where(ids < self.vocab_size, ids, UNKNOWN_ID), PADDING_ID
-        ).astype(np.int32)
+        batch = np.zeros(inside.shape, dtype=np.int32)
+        batch[inside] = np.where(ids < self.vocab_size, ids, UNKNOWN_ID)
+        return batch
 
 
 class TokenIds(Input):
