@@ -104,23 +104,22 @@ def test_read_files_skips_a_byte_order_mark_and_takes_windows_line_ends(
     assert table.frame.to_dict("records") == ROWS
 
 
-@pytest.mark.parametrize("name", ["REVIEWS.CSV", "Reviews.Csv.GZ", "reviews[1].csv"])
-def test_read_files_takes_a_name(tmp_path: Path, name: str) -> None:
-    assert len(read_files(save(tmp_path / name, csv_bytes(ROWS))).frame) == 3
-
-
-def test_read_files_looks_below_folders_with_two_stars(tmp_path: Path) -> None:
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    save(tmp_path / "a" / "b" / "deep.csv", csv_bytes(ROWS))
-    assert len(read_files(str(tmp_path / "**" / "*.csv")).frame) == 3
-
-
-def test_read_files_expands_the_home_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        *((name, name) for name in ("REVIEWS.CSV", "Reviews.Csv.GZ", "reviews[1].csv")),
+        ("a/b/deep.csv", "**/*.csv"),
+        ("reviews.csv", "~/reviews.csv"),
+    ],
+)
+def test_read_files_finds(
+    tmp_path: Path, name: str, pattern: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    save(tmp_path / "reviews.csv", csv_bytes(ROWS))
-    assert len(read_files("~/reviews.csv").frame) == 3
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    save(tmp_path / name, csv_bytes(ROWS))
+    path = pattern if pattern.startswith("~") else str(tmp_path / pattern)
+    assert len(read_files(path).frame) == 3
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
