@@ -1,14 +1,12 @@
 """Tiny presets that tests make in code, so that no test needs a network."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.texts import BAD, FILLER, GOOD
-from tuning.inputs.preset import ENCODER, Encoder, main
+from tests.texts import BAD, FILLER, GOOD, make_reviews
 
 VOCABULARY = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", "!", "[", "]", "item"),
@@ -17,6 +15,10 @@ VOCABULARY = (
     *("un", "##able", "##s", "日", "é", "e"),
 )
 SIZES = {"num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+SPLITS = {
+    name: make_reviews(n, seed=n)["review_body"].tolist()
+    for name, n in (("train", 40), ("validation", 20), ("test", 10))
+}
 BYTE_PAIRS = ("Ġ t", "h e", "Ġt he", "g r", "gr e", "Ġ a", "e r")
 
 
@@ -70,15 +72,6 @@ def write_decoder(folder: Path) -> Path:
     return folder
 
 
-def fetch_in_this_process(preset: str, folder: Path) -> Encoder:
-    """Do what the child process of `fetch_preset` does. A child would import Keras again."""
-    main(preset, str(folder))
-    values = json.loads((folder / ENCODER).read_text())
-    return Encoder(values["kind"], values["max_length"])
-
-
-def call_in_this_process(
-    function: Callable[..., Any], *arguments: Any, on_message: Callable[[Any], None], **_: str
-) -> Any:
+def call_in_this_process(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Do what `run_child` does. A child would import Keras again."""
     return function(*arguments)

@@ -33,7 +33,7 @@ from tuning.export.manifest import FullManifest
 from tuning.export.parity import ParityAnswer, ParityRequest
 from tuning.inference.manifest import Manifest
 from tuning.inputs.data_card import DataCard
-from tuning.inputs.preset import Encoder, PresetCard
+from tuning.inputs.preset import PresetCard
 from tuning.inputs.preset_features import FeatureCard
 from tuning.metrics import DEFAULT_TARGET
 from tuning.results import StudyDir
@@ -71,7 +71,7 @@ WRITTEN: dict[type, st.SearchStrategy[object]] = {
     **{
         kind: documents_of(kind)
         for kind in (
-            *(Encoder, FeatureCard, FitResult, Heartbeat, Identity, LinearReference, LockHolder),
+            *(FeatureCard, FitResult, Heartbeat, Identity, LinearReference, LockHolder),
             *(ParityAnswer, PastEvaluation, PresetCard),
             SearchSpace,
         )

@@ -79,13 +79,6 @@ def test_load_reviews_finds_columns_of(
     assert reviews.frame["text"].tolist() == texts()
 
 
-def test_load_reviews_gives_texts_and_classes_by_row(reviews_csv: Path) -> None:
-    frame, reviews = pd.read_csv(reviews_csv), load(str(reviews_csv))
-    assert reviews.frame["text"].tolist() == frame["review_body"].tolist()
-    assert reviews.labels.tolist() == (frame["star_rating"] >= 3).astype(int).tolist()
-    assert reviews.labels.dtype == "int64"
-
-
 def test_load_reviews_passes_the_star_rule_on(tmp_path: Path) -> None:
     path = save(tmp_path / "a.csv", {"text": texts(100), "stars": cycle(1, 2, 3, 4, 5, n=100)})
     reviews = load_reviews(DataConfig(data=path, positive_from=4, drop_stars=(3,)))

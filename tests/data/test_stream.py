@@ -185,15 +185,6 @@ def test_file_that_is_no_table_of_texts_is_refused(
         rows_of(write(tmp_path / name, data))
 
 
-def test_gzip_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv.gz"
-    path.write_bytes(
-        gzip.compress(b"text\n" + b"".join(b"word %d\n" % n for n in range(5_000)))[:-200]
-    )
-    with pytest.raises(DataError, match="whole gzip file"):
-        rows_of(path)
-
-
 def test_reviews_instead_of_a_header_are_cut_in_the_sentence(tmp_path: Path) -> None:
     path = write(tmp_path / "r.csv", ",".join(["a long review " * 50] * 60).encode() + b"\n")
     with pytest.raises(DataError) as raised:

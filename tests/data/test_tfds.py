@@ -94,12 +94,6 @@ def amazon_row(number: int) -> list[str]:
     return [*title, stars, "0", "3", "N", "Y", "Headline", body, "2015-08-31"]
 
 
-def run_script(source: str, *arguments: object) -> None:
-    command = [sys.executable, "-c", source, *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stderr
-
-
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with two prepared data sets."""
@@ -251,7 +245,9 @@ def test_asking_leaves_tensorflow_out_of_this_process(tmp_path: Path) -> None:
         " sys.exit(bool({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))\nsys.exit('no"
         " error')"
     )
-    run_script(source, tmp_path)
+    command = [sys.executable, "-c", source, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.timeout(60)

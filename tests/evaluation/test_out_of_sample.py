@@ -63,7 +63,7 @@ def test_fresh_splits_predict_the_rows_that_their_seeds_have_drawn(copied: Setti
     corpus, _ = study_of(copied)
     labels, n = labels_of(corpus), len(corpus.split("validation").labels)
     drawn = [
-        redrawn(corpus.rows, Redraw(seed=seed), validation_share=n / len(labels))[1]
+        redrawn(corpus.rows, Redraw(seed=seed), validation_share=n / len(labels))[0][1]
         for seed in (1, 2)
     ]
     kept = [random(len(places), seed) for seed, places in enumerate(drawn)]

@@ -2,20 +2,13 @@
 
 import itertools
 
-import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.texts import TEXTS
 from tuning.inputs.arrow_tokenizer import tokenize
-
-_LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))
-
-
-def one_by_one(text: str) -> list[bytes]:
-    """Return the tokens of one text, computed word by word."""
-    return text.encode().translate(_LOWER, b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'").split()
+from tuning.inputs.tokenizer import split
 
 
 def lists(texts: list[str]) -> list[list[bytes]]:
@@ -47,15 +40,4 @@ def test_tokenize_splits_as_keras_does(text: str, tokens: list[str]) -> None:
 @example(["".join(map(chr, range(128))), "", "ÿ ", " "])
 @example([])
 def test_tokenize_gives_the_tokens_of_each_text(texts: list[str]) -> None:
-    assert lists(texts) == [one_by_one(text) for text in texts]
-
-
-@pytest.mark.parametrize("dtype", ["str", "object"])
-def test_tokenize_takes_a_column(dtype: str) -> None:
-    column = pd.Series(["a b", "b"], dtype=dtype, index=[7, 8])
-    tokens = tokenize(column)
-    assert (tokens.ids.tolist(), tokens.lengths.tolist(), str(tokens.ids.dtype)) == (
-        [0, 1, 1],
-        [2, 1],
-        "int32",
-    )
+    assert lists(texts) == [split(text) for text in texts]

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.numbered import TWO
-from tests.presets import call_in_this_process, fetch_in_this_process
+from tests.presets import call_in_this_process
 from tests.texts import make_reviews, splits_of
 from tuning.config import TrainConfig
 from tuning.documents import unstructure
-from tuning.inputs import contract, preset_features, preset_tokens, tokenizer
+from tuning.inputs import contract, preset, preset_features, tokenizer
 from tuning.inputs.contract import (
     IdTexts,
     Input,
@@ -82,8 +82,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Corpu
         for name, value in values_of(tiny_preset, trained_layers=0).items()
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preset_tokens, "fetch_preset", fetch_in_this_process)
-        patch.setattr(preset_features, "run_child", call_in_this_process)
+        for module in (preset, preset_features):
+            patch.setattr(module, "run_child", call_in_this_process)
         for space in (SearchSpace("a", items), SearchSpace("b", (), takes_texts=True)):
             for kind in KINDS.values():
                 kind.prepare(Preparation(corpus, space, lambda: splits))
@@ -199,6 +199,7 @@ def test_stored_texts_can_be_joined_and_copied_into_memory(
     train, validation = corpus.split("train"), corpus.split("validation")
     both = (train + validation).in_memory()
     rows = np.arange(len(both.labels))
+    assert both.labels.tolist() == [*train.labels, *validation.labels]
     expected = [
         row
         for split in (train, validation)

@@ -8,6 +8,7 @@ import resource
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -21,11 +22,12 @@ from tests.texts import TEXTS, make_reviews, splits_of, word_view
 from tuning import atomic_io, results
 from tuning.atomic_io import read_json, write_json
 from tuning.config import SPLITS, DataConfig, StudyConfig
+from tuning.data import text_bytes
 from tuning.documents import unstructure
 from tuning.errors import StorageError
 from tuning.inputs import arrow_tokenizer
 from tuning.inputs.arrow_tokenizer import tokenize
-from tuning.inputs.contract import LabeledTexts, TokenizedTexts
+from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus, build_corpus, encode, open_corpus
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.study.prepare import prepare_corpus
@@ -88,25 +90,6 @@ def test_ids_equal_those_of_text_vectorization(
         np.testing.assert_array_equal(view.array(), np.asarray(layer(texts)))
 
 
-@settings(
-    derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
-)
-@given(
-    train=st.lists(TEXTS, min_size=1, max_size=6),
-    other=st.lists(TEXTS, min_size=1, max_size=4),
-    vocab_size=st.integers(3, 12),
-)
-def test_encode_equals_the_ids_of_the_corpus(
-    tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], vocab_size: int
-) -> None:
-    corpus = build_corpus(
-        tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1])
-    )
-    view = word_view(corpus.split("validation").texts, vocab_size, 20)
-    encoded = word_view(encode(other, corpus.words(vocab_size)), vocab_size, 20)
-    np.testing.assert_array_equal(encoded.array(), view.array())
-
-
 def test_corpus_of_empty_texts_has_no_words(tmp_path: Path) -> None:
     corpus = build_corpus(tmp_path / "abc", splits_of(["", "!!!"], ["word"], [" "]))
     assert corpus.words(100) == []
@@ -140,14 +123,6 @@ def test_split_gives_ids_by_frequency_labels_and_types(corpus: Corpus) -> None:
     assert split.labels.tolist() == [0, 1, 0]
 
 
-def test_splits_add_up(corpus: Corpus) -> None:
-    both: LabeledTexts = corpus.split("train") + corpus.split("validation")
-    assert lists(both.texts) == lists(corpus.split("train").texts) + lists(
-        corpus.split("validation").texts
-    )
-    assert both.labels.tolist() == [0, 1, 0, 0, 1]
-
-
 # The cache
 
 
@@ -163,11 +138,12 @@ def tokenized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_first_build_tokenizes_every_text_once_and_the_second_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(text_bytes, "available_cores", lambda: 1)
+    monkeypatch.setattr(text_bytes, "CHUNK_BYTES", 20)
     texts = tokenized(monkeypatch)
     with caplog.at_level("INFO", "tuning"):
         for _ in range(2):
-            splits = splits_of(TRAIN, VALIDATION, TEST)
-            corpus = build_corpus(tmp_path / "abc", splits, n_threads=1, chunk_bytes=20)
+            corpus = build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
     assert texts == [*TRAIN, *VALIDATION, *TEST]
     assert caplog.messages == ["tokenized 6 texts"]
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["abc"]
@@ -234,14 +210,15 @@ def test_file_that_is_not_what_was_written_is_made_again(
         assert (again.folder / path.name).read_bytes() == path.read_bytes()
 
 
-def test_build_on_a_disk_that_fills_up_leaves_no_corpus(tmp_path: Path) -> None:
+def test_build_on_a_disk_that_fills_up_leaves_no_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_bytes, "CHUNK_BYTES", 1000)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(StorageError, match="File too large"):
-            build_corpus(
-                tmp_path / "abc", splits_of(["a b c"] * 1000, VALIDATION, TEST), chunk_bytes=1000
-            )
+            build_corpus(tmp_path / "abc", splits_of(["a b c"] * 1000, VALIDATION, TEST))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not (tmp_path / "abc").exists()
@@ -252,19 +229,17 @@ def test_build_raises_what_a_thread_raised(tmp_path: Path, monkeypatch: pytest.M
         raise MemoryError(len(texts))
 
     monkeypatch.setattr(arrow_tokenizer, "tokenize", fail)
+    monkeypatch.setattr(text_bytes, "CHUNK_BYTES", 1)
     with pytest.raises(MemoryError):
-        build_corpus(
-            tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST), n_threads=2, chunk_bytes=1
-        )
+        build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
     assert not (tmp_path / "abc").exists()
 
 
-def test_build_reports_progress(tmp_path: Path) -> None:
+def test_build_reports_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, float]] = []
     splits = splits_of(["a"] * 1500, ["b"] * 250, ["c"] * 250)
-    build_corpus(
-        tmp_path / "abc", splits, chunk_bytes=500, progress=lambda *both: told.append(both)
-    )
+    monkeypatch.setattr(text_bytes, "CHUNK_BYTES", 500)
+    build_corpus(tmp_path / "abc", splits, progress=lambda *both: told.append(both))
     assert told == [("tokenizing", share) for share in (0.2495, 0.4995, 0.7495, 0.75, 0.875, 1.0)]
 
 
@@ -285,8 +260,12 @@ def test_files_do_not_depend_on_threads_and_chunks(
     chunk_bytes: int,
 ) -> None:
     folder, splits = tmp_path_factory.mktemp("corpus"), splits_of(train, other, other[:1])
-    build_corpus(folder / "one", splits, n_threads=1)
-    build_corpus(folder / "many", splits, n_threads=n_threads, chunk_bytes=chunk_bytes)
+    build_corpus(folder / "one", splits)
+    with (
+        mock.patch.object(text_bytes, "available_cores", return_value=n_threads),
+        mock.patch.object(text_bytes, "CHUNK_BYTES", chunk_bytes),
+    ):
+        build_corpus(folder / "many", splits)
     names = sorted(path.name for path in (folder / "one").iterdir())
     assert len(names) == 3 * len(SPLITS) + 3  # vocabulary, card and rows
     assert filecmp.cmpfiles(folder / "one", folder / "many", names, shallow=False) == (
@@ -304,12 +283,13 @@ def test_ids_are_written_as_numpy_writes_them(tmp_path: Path, n_tokens: int) -> 
 
 
 @pytest.mark.slow
-def test_build_never_holds_all_ids(tmp_path: Path) -> None:
+def test_build_never_holds_all_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_bytes, "available_cores", lambda: 2)
     splits = splits_of(["one two three four five six seven eight nine ten"] * 2_000_000, [""], [""])
     splits = replace(splits, known_rows=splits.rows)  # as `split_reviews` returns them
     tracemalloc.start()
     try:
-        build_corpus(tmp_path / "abc", splits, n_threads=2)
+        build_corpus(tmp_path / "abc", splits)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -1,8 +1,6 @@
 """The n-grams of a corpus are those of `keras.layers.TextVectorization`, and are built once."""
 
 import itertools
-import logging
-import shutil
 from pathlib import Path
 
 import keras
@@ -132,37 +130,6 @@ def test_corpus_without_words_has_no_ngrams(tmp_path: Path) -> None:
     assert view.batch(np.arange(2)).tolist() == [[0], [0]]
 
 
-@pytest.mark.parametrize("name", ["train/ids.bin", "orders.npy", "vocabulary.txt", "test"])
-@pytest.mark.parametrize("how", ["removed", "changed"])
-def test_damaged_ngrams_are_built_again(
-    name: str, how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
-    expected = lists(ngrams_of(corpus.split("train").texts))
-    path = corpus.ngrams_dir / name
-    if how == "changed" and path.is_file():
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
-    elif path.is_file():
-        path.unlink()
-    else:
-        shutil.rmtree(path)
-    assert len(corpus.split("train").labels) == len(TRAIN)
-    with caplog.at_level(logging.WARNING):
-        build_ngrams(corpus)
-    assert "have changed; the folder is built again" in caplog.text
-    assert lists(ngrams_of(corpus.split("train").texts)) == expected
-    assert corpus.ngrams(order=3, vocab_size=4) == ["good", "not"]
-
-
-def test_splits_together_have_the_ngrams_of_both(tmp_path: Path) -> None:
-    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
-    both = ngrams_of((corpus.split("train") + corpus.split("validation")).texts)
-    assert both is not None  # for mypy
-    assert lists(both) == lists(ngrams_of(corpus.split("train").texts)) + lists(
-        ngrams_of(corpus.split("validation").texts)
-    )
-
-
 @pytest.mark.parametrize(
     ("order", "vocab_size", "message"),
     [(0, 9, "ngrams must be 1, 2 or 3"), (4, 9, "ngrams must be"), (2, 2, "ngram_vocab_size must")],
@@ -171,25 +138,3 @@ def test_view_refuses_other_sizes(order: int, vocab_size: int, message: str) -> 
     texts = NgramTexts(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(2, np.uint8))
     with pytest.raises(ValueError, match=message):
         NgramView(texts, order, vocab_size)
-
-
-def test_ngrams_and_their_views_tokenize_no_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The n-grams are made of the word ids, which a data set has once."""
-    corpus = build_corpus(tmp_path / "abc", splits_of(TRAIN * 4, OTHER, OTHER[:1]))
-
-    def refuse(*arguments: object, **options: object) -> None:
-        pytest.fail("a text was tokenized")
-
-    for module, names in (
-        ("tuning.inputs.corpus", ("tokenize", "ChunkWords")),
-        ("tuning.inputs.arrow_tokenizer", ("tokenize", "ChunkWords")),
-    ):
-        for name in names:
-            monkeypatch.setattr(f"{module}.{name}", refuse)
-    build_ngrams(corpus)
-    texts = ngrams_of(corpus.split("train").texts)
-    assert texts is not None
-    for order, vocab_size in ((1, 5), (3, 50)):
-        assert NgramView(texts, order=order, vocab_size=vocab_size).batch(np.arange(4)).any()

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import pytest
 
-from tests.presets import call_in_this_process, fetch_in_this_process
-from tests.texts import make_reviews, splits_of
+from tests.presets import SPLITS, call_in_this_process
+from tests.texts import splits_of
 from tuning.errors import SpaceBug, SpaceError, StorageError
+from tuning.inputs import preset as presets
 from tuning.inputs import preset_features, preset_tokens
 from tuning.inputs.contract import Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
@@ -25,33 +26,23 @@ from tuning.processes import ChildFailed
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 
-SPLITS = {
-    name: make_reviews(n, seed=n)["review_body"].tolist()
-    for name, n in (("train", 40), ("validation", 20), ("test", 10))
-}
 LENGTH = 12
-
-
-@pytest.fixture
-def preset(tiny_preset: Path, tmp_path: Path) -> str:
-    return str(shutil.copytree(tiny_preset, tmp_path / "preset"))
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let the work of the child processes be done here, and return the presets that were read."""
-    presets: list[str] = []
+    names: list[str] = []
     original = preset_features._Encoder.__init__
 
     def read(self: Any, card: Any, **options: Any) -> None:
-        presets.append(card.preset)
+        names.append(card.preset)
         original(self, card, **options)
 
     monkeypatch.setattr(preset_features._Encoder, "__init__", read)
-
-    monkeypatch.setattr(preset_tokens, "fetch_preset", fetch_in_this_process)
-    monkeypatch.setattr(preset_features, "run_child", call_in_this_process)
-    return presets
+    for module in (presets, preset_features):
+        monkeypatch.setattr(module, "run_child", call_in_this_process)
+    return names
 
 
 @pytest.fixture

@@ -1,25 +1,19 @@
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.presets import fetch_in_this_process
-from tests.texts import make_reviews, splits_of, substitute
+from tests.presets import SPLITS, call_in_this_process
+from tests.texts import splits_of, substitute
 from tuning.errors import SpaceError, StorageError
 from tuning.inputs import preset as presets
 from tuning.inputs import preset_tokens as tokens
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.encoder_tokens import TokenView
 from tuning.inputs.preset import read_preset_card
-from tuning.inputs.preset_tokens import Texts, build_tokens, encode_tokens, tokens_dir
+from tuning.inputs.preset_tokens import Texts, build_tokens, tokens_dir
 from tuning.inputs.tokenizer import make_preset_encoder
-
-SPLITS = {
-    name: make_reviews(n, seed=n)["review_body"].tolist()
-    for name, n in (("train", 40), ("validation", 20), ("test", 10))
-}
 
 
 @pytest.fixture
@@ -27,14 +21,9 @@ def corpus(tmp_path: Path) -> Corpus:
     return build_corpus(tmp_path / "abc", splits_of(*SPLITS.values()))
 
 
-@pytest.fixture
-def preset(tiny_preset: Path, tmp_path: Path) -> str:
-    return str(shutil.copytree(tiny_preset, tmp_path / "preset"))
-
-
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "fetch_preset", fetch_in_this_process)
+    monkeypatch.setattr(presets, "run_child", call_in_this_process)
 
 
 def never() -> Texts:
@@ -66,19 +55,6 @@ def test_tokens_are_built_again_if_the_preset_has_changed(corpus: Corpus, preset
     assert "greatest" in json.loads(path.read_text())["model"]["vocab"]
 
 
-@pytest.mark.parametrize("name", ["train/ids.bin", "test/offsets.npy", "tokenizer.json"])
-@pytest.mark.parametrize("damage", ["cut", "removed"])
-def test_damaged_tokens_are_built_again(
-    corpus: Corpus, preset: str, name: str, damage: str
-) -> None:
-    build_tokens(corpus, preset, texts=lambda: SPLITS)
-    path = tokens_dir(corpus, preset) / name
-    before = path.read_bytes()
-    path.unlink() if damage == "removed" else path.write_bytes(before[:-8])
-    build_tokens(corpus, preset, texts=lambda: SPLITS)
-    assert path.read_bytes() == before
-
-
 def test_damaged_tokens_are_left_out_of_a_split(corpus: Corpus, preset: str) -> None:
     build_tokens(corpus, preset, texts=lambda: SPLITS)
     (tokens_dir(corpus, preset) / "train" / "offsets.npy").unlink()
@@ -86,18 +62,8 @@ def test_damaged_tokens_are_left_out_of_a_split(corpus: Corpus, preset: str) -> 
     assert list(corpus.split("test").texts.others) == [f"tokens of {preset}"]
 
 
-def test_joined_splits_have_the_tokens_of_both(corpus: Corpus, preset: str) -> None:
-    build_tokens(corpus, preset, texts=lambda: SPLITS)
-    both = (corpus.split("train") + corpus.split("validation")).texts.others[f"tokens of {preset}"]
-    path = tokens_dir(corpus, preset) / "tokenizer.json"
-    expected = encode_tokens(path, [*SPLITS["train"], *SPLITS["validation"]])
-    np.testing.assert_array_equal(both.ids, expected.ids)
-    np.testing.assert_array_equal(both.offsets, expected.offsets)
-    assert (both.first, both.last) == (expected.first, expected.last) == ((3,), (4,))
-
-
 def test_failed_preset_leaves_no_tokens(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(preset: str, folder: Path) -> presets.Encoder:
+    def fail(preset: str, folder: Path) -> None:
         raise SpaceError("no")
 
     monkeypatch.setattr(tokens, "fetch_preset", fail)

@@ -157,34 +157,31 @@ def test_only_a_training_call_is_packed_and_only_in_the_context() -> None:
         assert joined == [3]
 
 
-@pytest.mark.parametrize("name", sorted(RECURRENT))
-def test_recurrent_graph_is_not_packed(name: str) -> None:
-    model = PADDING_IS_IGNORED[name]()
-    assert ignores_padding(model)
-    with packing(model) as is_packed:
-        assert not is_packed
-
-
-@pytest.mark.parametrize("name", sorted(PADDING_IS_READ))
-def test_graph_that_reads_the_padding_is_not_packed(name: str) -> None:
-    with packing(PADDING_IS_READ[name]()) as is_packed:
-        assert not is_packed
-
-
-def test_model_for_xla_is_not_packed() -> None:
+def compiled_for_xla() -> keras.Model:
     model = MODELS["cnn"]()
     model.compile(loss="binary_crossentropy", jit_compile=True)
-    with packing(model) as is_packed:
-        assert not is_packed
+    return model
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_bfloat16"])
-def test_model_in_half_precision_is_not_packed(dtype: str) -> None:
-    ids = keras.Input((None,), dtype="int32")
+def average(*, dtype: str | None = None, name: str | None = None) -> keras.Model:
+    ids = keras.Input((None,), dtype="int32", name=name)
     x = layers.Embedding(ROWS, 2, mask_zero=True, dtype=dtype)(ids)
     x = layers.SpatialDropout1D(0.1)(x)
-    model = keras.Model(ids, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
-    with packing(model) as is_packed:
+    return keras.Model(ids, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
+
+
+NOT_PACKED: dict[str, Callable[[], keras.Model]] = {
+    **{name: PADDING_IS_IGNORED[name] for name in sorted(RECURRENT)},
+    **PADDING_IS_READ,
+    "for XLA": compiled_for_xla,
+    **{dtype: partial(average, dtype=dtype) for dtype in ("float16", "bfloat16", "mixed_bfloat16")},
+    "n-grams alone": partial(average, name="ngrams"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_PACKED)
+def test_model_is_not_packed(name: str) -> None:
+    with packing(NOT_PACKED[name]()) as is_packed:
         assert not is_packed
 
 
@@ -232,14 +229,6 @@ def test_every_rule_says_how_its_operation_is_packed() -> None:
     }
     recurrent = {layers.LSTM, layers.GRU, layers.Bidirectional}
     assert set(RULES) == by_word | recurrent | set(OF_SEGMENTS)
-
-
-def test_model_of_ngrams_alone_is_not_packed() -> None:
-    ngrams = keras.Input((None,), dtype="int32", name="ngrams")
-    x = layers.Embedding(ROWS, 2, mask_zero=True)(ngrams)
-    model = keras.Model(ngrams, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
-    with packing(model) as is_packed:
-        assert not is_packed
 
 
 def test_spatial_dropout_drops_the_same_columns_of_all_words_of_a_text() -> None:

@@ -125,7 +125,7 @@ def test_predictions_of_a_fresh_split_are_of_the_rows_that_its_seed_has_drawn(
     corpus, summary = study_of(copied)
     both = corpus.split("train") + corpus.split("validation")
     share = len(corpus.split("validation").labels) / len(both.labels)
-    _, drawn = redrawn(corpus.rows, Redraw(seed=1), validation_share=share)
+    ((_, drawn),) = redrawn(corpus.rows, Redraw(seed=1), validation_share=share)
     path = confirm_best(copied, summary, overlap=0.2)
     np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)[both.labels[drawn]]})
     values = ["first" if row < 100 else "other" for row in range(len(both.labels))]

@@ -97,7 +97,7 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     hypermodel = load_hypermodel(Path(setting.config.space))
     train, validation = corpus.split("train"), corpus.split("validation")
     share = len(validation.labels) / (len(train.labels) + len(validation.labels))
-    drawn = redrawn(corpus.rows, Redraw(seed=2), validation_share=share)
+    (drawn,) = redrawn(corpus.rows, Redraw(seed=2), validation_share=share)
     splits = dict(zip(("train", "validation"), resplit(train, validation, drawn), strict=True))
     known = tuple(item.name for item in space.hyperparameters)
     assert baseline.epochs == setting.study().trials[0].user_attrs["best_epoch"]

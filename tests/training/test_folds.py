@@ -53,7 +53,7 @@ def train(
 
 def single(fold: int, **changes: Any) -> tuple[FitResult, np.ndarray]:
     """Return the result of a training on one fold, and the rows that it evaluates."""
-    places = redrawn(ROWS, replace(REDRAW, fold=fold), validation_share=0.2)
+    places = redrawn(ROWS, REDRAW)[fold]
     of_train, of_validation = resplit(TRAIN, VALIDATION, places)
     job = replace(JOB, redraw=None, **changes)
     return fit(MODEL, job, train=of_train, validation=of_validation)[1], places[1]

@@ -74,7 +74,7 @@ JOB = TrainingJob(
     checkpoint="/results/s/trials/0001/checkpoint.npz",
     resume=True,
     with_validation=True,
-    redraw=Redraw(seed=5, n_folds=3, fold=2, ignores_columns=True),
+    redraw=Redraw(seed=5, n_folds=3, ignores_columns=True),
     weights="/tmp/0.npz",
     predictions="/results/s/repeats/0001-5.npz",
 )

@@ -29,7 +29,7 @@ REMEDIES = {
 }
 # The delimiters of CSV files: a comma, a tab, or a semicolon as in Excel's files where numbers have
 # a decimal comma. A name of a column contains a semicolon more often than a tab.
-DELIMITERS = (",", "\t", ";")
+DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon"}
 HEADER_BYTES = 2**16  # maximum number of bytes of a CSV header in which the delimiter is sought
 # A file that unpacks to more than this many times its size, and to more than this many bytes, is a
 # decompression bomb; text packs to a third or a tenth of its size.
@@ -44,10 +44,8 @@ class _Counted(io.RawIOBase):
     """A binary file that reports the share of its bytes that have been read."""
 
     def __init__(self, path: Path, progress: Progress | None) -> None:
-        self._file = path.open("rb")
-        self._size = max(path.stat().st_size, 1)
-        self._progress = progress
-        self._label = f"reading {path.name}"
+        self._file, self._progress = path.open("rb"), progress
+        self._size, self._label = max(path.stat().st_size, 1), f"reading {path.name}"
 
     def readable(self) -> bool:
         return True
@@ -93,19 +91,16 @@ def find_files(
     """Return the files of a path or glob pattern, sorted."""
     try:
         path = Path(pattern).expanduser()
-        paths = (
-            [path]
-            if path.exists()
-            else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
-        )
+        names = [path] if path.exists() else sorted(glob.glob(str(path), recursive=True))
     # The pattern may be too long, contain a NUL, or name the home of an unknown user.
     except (OSError, ValueError, RuntimeError):
-        paths = []
-    if not paths:
+        names = []
+    if not names:
         raise DataError(
             f"{flag} must name a file that exists; no file matches {pattern!r}. The working"
             f" directory is {Path.cwd()}."
         )
+    paths = [Path(name) for name in names]
     for path in paths:
         if path.is_dir():
             raise DataError(
@@ -183,11 +178,11 @@ def csv_format(data: IO[bytes]) -> tuple[str, int]:
         # A wrong delimiter leaves quotes in the parts of a name that it divides.
         if len(header) > 1 and not any('"' in name for name in header):
             return delimiter, 0
-    return DELIMITERS[0], 0
+    return ",", 0
 
 
 def file_format(path: Path) -> str:
-    """Return the format of a file: the ending of its name, in lower case, without `.gz`."""
+    """Return the ending of a file's name, in lower case, without `.gz`."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
@@ -204,12 +199,6 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
             yield cast(
                 "IO[bytes]", io.BufferedReader(unpacked, buffer_size=1 << 20) if unpacked else raw
             )
-    except (OSError, DataError, MemoryError) as error:
-        if unpacked is None or not unpacked.is_decompression_bomb:
-            raise _unreadable(path, error) from error
-        raise DataError(
-            f"{path} {DECOMPRESSION_BOMB_MESSAGE} If you trust the file, unpack it yourself."
-        ) from error
     except UnicodeDecodeError as error:
         start = _first_bad_byte(path, default=error.start)
         is_utf_16 = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -218,16 +207,13 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
             f"{path} must be UTF-8; {error.reason} at byte {start}. Save it in Excel as 'CSV UTF-8'"
             f" or convert it: `iconv -f {encoding} -t UTF-8 OLD > NEW`."
         ) from error
-    except (EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> Exception:
-    """Return the `DataError` for an error of the system or of gzip; other errors are unchanged."""
-    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
-        return DataError(
-            f"{path} must be a whole gzip file; unpacking it gave: {error}. Fetch it again."
-        )
-    if isinstance(error, OSError):
-        return DataError(f"{path} must be readable; opening it gave: {error.strerror or error}.")
-    return error
+    except (OSError, EOFError, zlib.error, DataError, MemoryError) as error:
+        if unpacked and unpacked.is_decompression_bomb:
+            message = f"{DECOMPRESSION_BOMB_MESSAGE} If you trust the file, unpack it yourself."
+        elif isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
+            message = f"must be a whole gzip file; unpacking it gave: {error}. Fetch it again."
+        elif isinstance(error, OSError):
+            message = f"must be readable; opening it gave: {error.strerror or error}."
+        else:
+            raise
+        raise DataError(f"{path} {message}") from error

@@ -66,22 +66,33 @@ def checksum_of(path: Path) -> int:
     return checksum
 
 
-def _checksums(folder: Path) -> dict[str, int]:
-    """Return the CRC-32 of each file of ids or words below a folder, and of a tokenizer."""
+def checksums_of(folder: Path, *, pattern: str = "**/*") -> dict[str, int]:
+    """Return the CRC-32 of each file of ids, labels or words in a folder, and of a tokenizer."""
     paths = sorted(
         path
-        for path in folder.rglob("*")
+        for path in folder.glob(pattern)
         if path.suffix in (".npy", ".bin", ".txt") or path.name == "tokenizer.json"
     )
     return {path.relative_to(folder).as_posix(): checksum_of(path) for path in paths}
 
 
-def write_checksums(folder: Path) -> None:
-    write_json(folder / CHECKSUMS, _checksums(folder))
+def build_once(
+    folder: Path,
+    write: Callable[[Path], None],
+    *,
+    is_current: Callable[[Path], bool] = lambda folder: True,
+    goes_on: Callable[[Path], bool] = lambda temporary: False,
+) -> None:
+    """Have `write` write the files of a folder, unless it exists, is current, and its files are as
+    they were written. `goes_on`: as in `rebuilt`.
+    """
 
+    def is_whole() -> bool:
+        return is_current(folder) and bool(read_json(folder / CHECKSUMS) == checksums_of(folder))
 
-def is_as_written(folder: Path, *, is_current: Callable[[], bool] = lambda: True) -> bool:
-    """Return whether a folder exists, is current, and has the checksums that were written."""
-    return folder.exists() and passes(
-        lambda: is_current() and bool(read_json(folder / CHECKSUMS) == _checksums(folder)), folder
-    )
+    with locked(folder):
+        if folder.exists() and passes(is_whole, folder):
+            return
+        with rebuilt(folder, goes_on=goes_on) as temporary:
+            write(temporary)
+            write_json(temporary / CHECKSUMS, checksums_of(temporary))

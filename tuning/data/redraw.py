@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from tuning.data.rows import Numbers, Redraw, Rows
@@ -11,40 +9,39 @@ from tuning.data.splits import SPLIT_KINDS
 from tuning.errors import DataError
 
 
-def redrawn(rows: Rows, redraw: Redraw, *, validation_share: float) -> tuple[Numbers, Numbers]:
-    """Return the places of the rows for training and for validation, both in order.
+def redrawn(
+    rows: Rows, redraw: Redraw, *, validation_share: float = 0.0
+) -> list[tuple[Numbers, Numbers]]:
+    """Return the places of the rows for training and for validation, both in order, of each fold,
+    or of one split with this share of rows for validation.
 
     A split in the order of time has one part more than folds: each fold is trained on all parts
     before its own. No text is for training if it is also for validation.
     """
     rule, n_folds = SPLIT_KINDS["random" if redraw.ignores_columns else rows.kind], redraw.n_folds
     if n_folds == 1:
-        parts = rule.draw(rows, [1 - validation_share, validation_share], seed=redraw.seed)
-        part = 1
+        shares, first = [1 - validation_share, validation_share], 1
     else:
-        n_parts = n_folds + rule.IS_ORDERED
-        parts = rule.draw(rows, [1 / n_parts] * n_parts, seed=redraw.seed)
-        part = redraw.fold + rule.IS_ORDERED
-    validation = parts == part
-    train = parts < part if rule.IS_ORDERED else ~validation
-    train &= ~np.isin(rows.texts, rows.texts[validation])
-    return np.flatnonzero(train), np.flatnonzero(validation)
+        first = int(rule.IS_ORDERED)
+        shares = [1 / (n_folds + first)] * (n_folds + first)
+    parts, folds = rule.draw(rows, shares, seed=redraw.seed), []
+    for part in range(first, len(shares)):
+        validation = parts == part
+        train = parts < part if rule.IS_ORDERED else ~validation
+        train &= ~np.isin(rows.texts, rows.texts[validation])
+        folds.append((np.flatnonzero(train), np.flatnonzero(validation)))
+    return folds
 
 
-def require_folds(rows: Rows, redraw: Redraw) -> None:
-    """Check that each fold has rows of each class, for training and for validation.
-
-    Raises:
-        DataError: a fold has none.
-    """
+def require_folds(rows: Rows, redraw: Redraw) -> list[tuple[Numbers, Numbers]]:
+    """Return the folds, each of which must have rows of each class, for training and validation."""
     first = np.unique(rows.texts, return_index=True)[1]
     n_texts = np.unique(rows.strata[first], return_counts=True)[1]  # by class
-    if n_texts.min() < redraw.n_folds or any(
-        len(np.unique(rows.strata[places])) < len(n_texts)
-        for fold in range(redraw.n_folds)
-        for places in redrawn(rows, replace(redraw, fold=fold), validation_share=0.0)
-    ):
+    folds = redrawn(rows, redraw) if n_texts.min() >= redraw.n_folds else []
+    n_classes = [len(np.unique(rows.strata[places])) for fold in folds for places in fold]
+    if min(n_classes, default=0) < len(n_texts):
         raise DataError(
             f"Each of {redraw.n_folds} folds must have texts of each class, for training and for"
             " validation. Give folds a smaller number, or 1 for one split."
         )
+    return folds

@@ -47,13 +47,11 @@ class Redraw:
     Args:
         seed: seed of the draw.
         n_folds: number of folds; 1 for a fresh split with the share of the present one.
-        fold: number of the fold for validation, from 0.
         ignores_columns: whether groups and times are left out of account, as a random split does.
     """
 
     seed: int
     n_folds: int = 1
-    fold: int = 0
     ignores_columns: bool = False
 
 

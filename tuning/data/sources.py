@@ -65,9 +65,16 @@ def load_reviews(
 
     The values of `slice_column` are kept beside the texts; the rows are the same without it.
     """
-    table = _read_all(config, progress)
+    table = _read(config, config.data, progress)
     text_column = _column(table, config.text_column, TEXT_COLUMNS, "text")
     columns = _label_columns(table, config)
+    roles = given(slice=slice_column, **config.roles, weight=config.weight_column)
+    for name, column in roles.items():
+        roles[name] = named_column(table.frame.columns, column, f"{name}_column")
+    if config.files:
+        needed = [text_column, *columns, *roles.values()]
+        table = _with_files(table, config, needed, progress)
+        roles["split"] = FILE
     label_column = ",".join(columns)
     cells: Any = table.frame[columns if len(columns) > 1 else columns[0]]
     read = KINDS[config.kind].read(cells, column=label_column, config=config)
@@ -82,18 +89,12 @@ def load_reviews(
             "label": labels if labels.ndim == 1 else [*labels],
         }
     )
-    roles = given(slice=slice_column) | config.roles | ({"split": FILE} if config.files else {})
-    roles |= given(weight=config.weight_column)
     for name, column in roles.items():
-        values = clean(table.frame[named_column(table.frame.columns, column, f"{name}_column")])
-        frame[name] = values[keep].astype(str).reset_index(drop=True)
+        frame[name] = clean(table.frame[column])[keep].astype(str).reset_index(drop=True)
     if config.weight_column:
         rows = np.flatnonzero(keep) + 1
         frame["weight"] = _weights(frame["weight"].set_axis(rows), config.weight_column)
-    dropped = {
-        **read.dropped,
-        **({"with an empty text": int(empty.sum())} if empty.any() else {}),
-    }
+    dropped = read.dropped | ({"with an empty text": int(empty.sum())} if empty.any() else {})
     if len(frame) < MIN_ROWS:
         raise DataError(
             f"The data must have {MIN_ROWS} rows or more with a text and a label; {config.data!r}"
@@ -147,21 +148,12 @@ def _weights(values: pd.Series, column: str) -> npt.NDArray[np.float32]:
     return weights
 
 
-def _read_all(config: DataConfig, progress: Progress | None) -> Table:
-    """Return the rows of the data, and those of the files of single splits, with the split in the
-    column `FILE`.
+def _with_files(
+    table: Table, config: DataConfig, columns: Sequence[str], progress: Progress | None
+) -> Table:
+    """Return the rows of the training data and of the files of single splits, which must have these
+    columns too, with the split in the column `FILE`.
     """
-    table = _read(config, config.data, progress)
-    if not config.files:
-        return table
-    columns = [
-        _column(table, config.text_column, TEXT_COLUMNS, "text"),
-        *_label_columns(table, config),
-        *(
-            named_column(table.frame.columns, c, f"{role}_column")
-            for role, c in (config.roles | given(weight=config.weight_column)).items()
-        ),
-    ]
     of_split = {SPLITS[0]: table}
     for name, path in config.files.items():
         of_split[name] = _read(config, path, progress)
@@ -175,7 +167,6 @@ def _read_all(config: DataConfig, progress: Progress | None) -> Table:
             ignore_index=True,
         ),
         broken=tuple(line for t in of_split.values() for line in t.broken),
-        left_out=tuple({name: None for t in of_split.values() for name in t.left_out}),
     )
 
 

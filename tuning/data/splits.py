@@ -61,10 +61,8 @@ NAMES = {
 }
 
 _DROP_UNICODE = re.compile(r"[^\w\s]|_")
-_ASCII_TABLE = bytes(
-    ord(" ") if b < 128 and chr(b).isspace() else ord(chr(b).lower()) if b < 128 else b
-    for b in range(256)
-)
+_SPACES = bytes(b for b in range(128) if chr(b).isspace())
+_ASCII_TABLE = bytes(range(256)).lower().translate(bytes.maketrans(_SPACES, b" " * len(_SPACES)))
 _NOTHING = BOUNDARY[:2]  # the folded bytes of a text without letters and digits
 _DROP_ASCII = bytes(b for b in range(128) if not chr(b).isalnum() and not chr(b).isspace())
 

@@ -7,7 +7,6 @@ a file of any size once, and returns a result for each row.
 import csv
 import io
 import itertools
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ import pyarrow
 
 from tuning.data.files import csv_format, file_format, opened, plain, text_files, utf8
 from tuning.data.sources import TEXT_COLUMNS
-from tuning.data.tables import choose_column, read_batches, trained_column
+from tuning.data.tables import choose_column, json_object, read_batches, trained_column
 from tuning.errors import DataError
 
 MAX_CHARACTERS = 100_000  # of a text; the longest of 25,854 Amazon reviews has 31,863
@@ -129,13 +128,7 @@ def problem_of(text: str) -> str:
 
 def _is_utf8(text: str) -> bool:
     """Return whether all bytes of a text were decoded; the others are lone surrogates."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return utf8(text) == text
 
 
 def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
@@ -210,10 +203,10 @@ def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
     rule = f"{path} must begin with a header line"
     try:
-        header = next((row for row in rows if row not in ([], [""])), [])  # Skip empty lines.
+        header = next((row for row in rows if row not in ([], [""])), [_END])  # Skip empty lines.
     except csv.Error as error:
         raise DataError(f"{rule}; reading it gave: {error}.") from error
-    if header in ([], [""], [_END]):
+    if header == [_END]:
         raise DataError(f"{rule}; it is empty.")
     if not all(_is_utf8(name) and "\0" not in name for name in header):
         raise DataError(f"{path} must be UTF-8; its header line is not. Save it as 'CSV UTF-8'.")
@@ -253,16 +246,12 @@ def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _record(number: int, line: str) -> dict[str, Any] | str:
-    """Return the object in a line, or the problem of the line."""
     if len(line) >= MAX_LINE:
         return f"line {number}: longer than {MAX_LINE:,} characters"
     if not _is_utf8(line):
         return f"line {number}: not UTF-8"
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        record = None
-    return record if isinstance(record, dict) else f"line {number}: not a JSON object"
+    record = json_object(line)
+    return f"line {number}: not a JSON object" if record is None else record
 
 
 def _txt_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:

@@ -20,6 +20,7 @@ import pyarrow
 
 from tuning.data.files import (
     DECOMPRESSION_BOMB_MESSAGE,
+    DELIMITERS,
     Progress,
     csv_format,
     file_format,
@@ -33,7 +34,6 @@ from tuning.errors import DataError
 from tuning.text import last_part
 
 MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
-NAMES_OF = {",": "comma", "\t": "tab", ";": "semicolon"}  # of the delimiters, for messages
 MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of characters of each
 # Number of rows that are converted from Python strings to Arrow at a time: 1,000,000 rows take
 # 2.4 GiB at once, and 1.0 GiB in parts.
@@ -109,7 +109,7 @@ def _text(data: IO[bytes], newline: str = "") -> io.TextIOWrapper:
 
 def _read_csv(data: IO[bytes], name: str) -> Table:
     delimiter, n_before_header = csv_format(data)
-    mark = NAMES_OF[delimiter]
+    mark = DELIMITERS[delimiter]
     rule = f"{name} must be {mark}-separated with a header line"
     try:
         with pd.read_csv(
@@ -161,9 +161,8 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
 
 
 def _read_jsonl(data: IO[bytes], name: str, *, with_lists: bool) -> Table:
-    """Read one JSON object from each line. Values that are objects are left out."""
     broken: list[str] = []
-    nested = dict if with_lists else dict | list
+    nested = dict if with_lists else dict | list  # Such values are left out.
     frame = _frame(_jsonl_rows(_text(data, newline="\n"), name, broken, nested), None)
     if len(frame) == 0 and not broken:
         raise DataError(f"{name} must contain a JSON object in each line; it has none.")
@@ -176,20 +175,24 @@ def _jsonl_rows(
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if isinstance(record, dict):
+        if (record := json_object(line)) is not None:
             yield {utf8(k): _as_text(v) for k, v in record.items() if not isinstance(v, nested)}
         else:
             broken.append(f"{name} line {number} (not a JSON object)")
 
 
+def json_object(line: str) -> dict[str, Any] | None:
+    """Return the JSON object in a line; None if there is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
 def _frame(
     rows: Iterator[Sequence[str] | dict[str, str]], columns: pd.Index | None
 ) -> pd.DataFrame:
-    """Return a frame of rows; rows that are dicts may have different columns."""
     parts = [
         pd.DataFrame(part, columns=columns, dtype=str)
         for part in iter(lambda: list(itertools.islice(rows, PART_ROWS)), [])
@@ -319,10 +322,10 @@ def choose_column(
     flag = f"{role}_column"
     if name is not None:
         return named_column(columns, name, flag)
+    by_name = {last_part(column).lower(): column for column in reversed(columns)}
     for candidate in known:
-        for column in columns:
-            if last_part(column).lower() == candidate:
-                return column
+        if candidate in by_name:
+            return by_name[candidate]
     raise DataError(
         f"The {role} column must be named, since none is called {', '.join(known)}; give {flag} one"
         f" of {_listed(columns)}."
@@ -356,18 +359,13 @@ def trained_column(columns: Sequence[str], name: str) -> str:
 
 
 def _find(columns: Sequence[str], name: str) -> str | None:
-    """Return the column with this name, or whose path ends with it; None if no column matches."""
-    matches = [c for c in columns if c == name]
-    matches += [c for c in columns if last_part(c) == name.strip()]
-    return matches[0] if matches else None
+    if name in columns:
+        return name
+    return next((column for column in columns if last_part(column) == name.strip()), None)
 
 
 def _listed(columns: Sequence[str]) -> str:
     """List columns for a message, shortened: without a header line, the names are reviews."""
-    names = [
-        name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
-        for name in columns[:MAX_LISTED]
-    ]
-    return ", ".join(names) + (
-        f" and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else ""
-    )
+    names = (c if len(c) <= MAX_NAME else f"{c[: MAX_NAME - 1]}…" for c in columns[:MAX_LISTED])
+    more = f" and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else ""
+    return ", ".join(names) + more

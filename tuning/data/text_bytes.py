@@ -25,18 +25,12 @@ BOUNDARY = b" \xff "
 CHUNK_BYTES = 2_000_000  # the fastest size in a measurement of 0.5 to 8 million bytes
 
 
-def map_chunks(
-    function: Callable[[pd.Series], T],
-    texts: pd.Series,
-    *,
-    n_threads: int | None = None,
-    chunk_bytes: int = CHUNK_BYTES,
-) -> Generator[T]:
-    """Yield the function's result for each chunk, in order; by default one thread for each core."""
-    n_threads = n_threads or available_cores()
+def map_chunks(function: Callable[[pd.Series], T], texts: pd.Series) -> Generator[T]:
+    """Yield the function's result for each chunk, in order, with a thread for each core."""
+    n_threads = available_cores()
     with ThreadPoolExecutor(n_threads) as threads:
         waiting: deque[Future[T]] = deque()
-        for chunk in split_up(texts, chunk_bytes):
+        for chunk in split_up(texts):
             waiting.append(threads.submit(function, chunk))
             if len(waiting) > 2 * n_threads:
                 yield waiting.popleft().result()
@@ -44,9 +38,9 @@ def map_chunks(
             yield waiting.popleft().result()
 
 
-def split_up(texts: pd.Series, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pd.Series]:
-    """Split texts into chunks of about `chunk_bytes` bytes in UTF-8, at least one text each."""
-    numbers = byte_lengths(texts).cumsum() // chunk_bytes
+def split_up(texts: pd.Series) -> Iterator[pd.Series]:
+    """Split texts into chunks of about `CHUNK_BYTES` bytes in UTF-8, at least one text each."""
+    numbers = byte_lengths(texts).cumsum() // CHUNK_BYTES
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     for start, end in itertools.pairwise([*starts, len(texts)]):
         yield texts.iloc[start:end]
@@ -54,9 +48,8 @@ def split_up(texts: pd.Series, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pd.Se
 
 def byte_lengths(texts: pd.Series) -> npt.NDArray[np.int64]:
     """Return the number of bytes of each text in UTF-8, int64 (n,)."""
-    lengths: npt.NDArray[np.int64] = pc.binary_length(
-        pa.array(texts, type=pa.large_string())
-    ).to_numpy()
+    lengths: npt.NDArray[np.int64]
+    lengths = pc.binary_length(pa.array(texts, type=pa.large_string())).to_numpy()
     return lengths
 
 

@@ -32,49 +32,33 @@ def read_tfds(
                 progress(f"{doing} tfds:{name}", done / max(total, 1))
 
         try:
-            run_child(
-                main,
-                name,
-                data_dir or "",
-                str(out),
-                by_split,
-                on_message=on_message,
-                CUDA_VISIBLE_DEVICES="",
-            )
-        except ChildFailed as error:
-            raise DataError(_explained(name, str(error), data_dir)) from error
+            arguments = name, data_dir or None, str(out), by_split
+            run_child(main, *arguments, on_message=on_message, CUDA_VISIBLE_DEVICES="")
+        except (ChildFailed, DataError) as error:
+            remedy = "Name the folder of a prepared copy (data_dir), or use movie_reviews"
+            if name.startswith(WITHDRAWN):
+                remedy = (
+                    "Amazon withdrew this data set in 2023 (tensorflow/datasets issue 5044): name"
+                    " the folder of a copy that was prepared earlier (data_dir), or use"
+                    " movie_reviews, tfds:yelp_polarity_reviews"
+                )
+            raise DataError(
+                f"tfds:{name} must be prepared below {data_dir or '~/tensorflow_datasets'} or be"
+                f" downloadable; TensorFlow Datasets reported: {error} {remedy} or your own file."
+            ) from error
         return read_files(str(out))
 
 
-def _explained(name: str, reason: str, data_dir: str | None) -> str:
-    where = data_dir or "~/tensorflow_datasets"
-    message = (
-        f"tfds:{name} must be prepared below {where} or be downloadable; TensorFlow Datasets"
-        f" reported: {reason}"
-    )
-    if name.startswith(WITHDRAWN):
-        return (
-            f"{message} Amazon withdrew this data set in 2023 (tensorflow/datasets issue 5044):"
-            " name the folder of a copy that was prepared earlier (data_dir), or use"
-            " movie_reviews, tfds:yelp_polarity_reviews or your own file as data."
-        )
-    return (
-        f"{message} Name the folder of a prepared copy (data_dir), or use movie_reviews"
-        " or your own file."
-    )
-
-
-def main(name: str, data_dir: str, out: str, by_split: bool) -> None:
+def main(name: str, data_dir: str | None, out: str, by_split: bool) -> None:
     """Write one flat table to `out`, and send the progress: a description, n rows, of n."""
     import pandas as pd
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name, data_dir=data_dir or None, try_gcs=False)
+        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
         if name.startswith(WITHDRAWN) and not builder.is_prepared():
             # The library would try to download the data set for minutes.
-            reason = "it is not prepared there, and its bucket no longer exists."
-            raise DataError(_explained(name, reason, data_dir or None))
+            raise DataError("it is not prepared there, and its bucket no longer exists.")
         if not builder.is_prepared():
             doing = "downloading (takes minutes, and fails after minutes without a network)"
             send((doing, 0, 1))
@@ -94,8 +78,7 @@ def main(name: str, data_dir: str, out: str, by_split: bool) -> None:
         raise
     # The library's exceptions have no common base class, and concern the user's data.
     except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise DataError(_explained(name, reason, data_dir or None)) from error
+        raise DataError(f"{type(error).__name__}: {first_line(error)}") from error
     pd.DataFrame(rows).to_parquet(out)
 
 

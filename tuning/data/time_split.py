@@ -16,11 +16,7 @@ SENTENCE = (
 
 
 def ranks(values: pd.Series) -> Numbers:
-    """Return the rank of each row's time, int64 (n,): numbers, or dates in the form of ISO 8601.
-
-    Raises:
-        DataError: a value is neither.
-    """
+    """Return the rank of each row's time, int64 (n,): numbers, or dates in the form of ISO 8601."""
     values = values.str.strip()
     as_numbers = pd.to_numeric(values, errors="coerce")
     as_dates = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)

@@ -87,7 +87,7 @@ def kept_predictions(
         places = np.arange(n_rows)
         if len(kept) < n_rows and is_resplit:
             share = n_validation / n_rows
-            _, places = redrawn(corpus.rows, Redraw(seed=seed), validation_share=share)
+            ((_, places),) = redrawn(corpus.rows, Redraw(seed=seed), validation_share=share)
         elif len(kept) < n_rows:
             places = places[n_train:]
         if kept.shape == (len(places), corpus.target.width):

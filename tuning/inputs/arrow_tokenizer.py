@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -147,14 +148,11 @@ def unknown_share(
     }
 
 
-def write_ids(
-    path: Path, texts: pd.Series, *, n_threads: int | None, chunk_bytes: int
-) -> Iterator[ChunkWords]:
+def write_ids(path: Path, texts: pd.Series) -> Iterator[ChunkWords]:
     """Write the tokens of texts to a .npy file, as ids that number the words of each chunk, and
     yield the words of each chunk. `renumber` replaces these ids.
     """
-    tokenized = map_chunks(tokenize, texts, n_threads=n_threads, chunk_bytes=chunk_bytes)
-    with contextlib.closing(tokenized), path.open("wb") as file:
+    with contextlib.closing(map_chunks(tokenize, texts)) as tokenized, path.open("wb") as file:
         file.write(npy_header(0))
         for tokens in tokenized:
             file.write(tokens.ids.data)
@@ -166,15 +164,9 @@ def npy_header(n_tokens: int) -> bytes:
     """Return the header of a .npy file of ids, as `np.save` writes it. Its size does not depend on
     `n_tokens`, because NumPy reserves space for an array that grows.
     """
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer,
-        {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(np.int32)),
-            "fortran_order": False,
-            "shape": (n_tokens,),
-        },
-    )
+    buffer, kind = io.BytesIO(), np.lib.format.dtype_to_descr(np.dtype(np.int32))
+    header = {"descr": kind, "fortran_order": False, "shape": (n_tokens,)}
+    np.lib.format.write_array_header_1_0(buffer, header)
     return buffer.getvalue()
 
 
@@ -194,20 +186,28 @@ def renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.
 
 
 def save_ids(
-    folder: Path, chunks: Iterable[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]
+    folder: Path,
+    chunks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]],
+    *,
+    file: str = "ids.bin",
 ) -> None:
     """Write the ids of a split, and the number of ids of each text, by chunk, for `map_ids`."""
     folder.mkdir()
     lengths = []
-    with (folder / "ids.bin").open("wb") as file:
+    with (folder / file).open("wb") as opened:
         for ids, of_chunk in chunks:
-            file.write(ids.data)
+            opened.write(ids.data)
             lengths.append(of_chunk)
     np.save(folder / "offsets.npy", offsets_of(lengths))
 
 
-def map_ids(folder: Path) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+def map_ids(
+    folder: Path, *, file: str = "ids.bin", dtype: type[np.integer[Any]] = np.int32
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Return the ids in a folder of a split, on a memory map, and the offsets of its texts."""
-    offsets, path = np.load(folder / "offsets.npy"), folder / "ids.bin"
+    offsets = np.load(folder / "offsets.npy")
     # A file without content can't be mapped.
-    return np.memmap(path, np.int32, "r") if offsets[-1] else np.empty(0, np.int32), offsets
+    ids = np.memmap(folder / file, dtype, "r") if offsets[-1] else np.empty(0, dtype)
+    if offsets[-1] != len(ids):
+        raise ValueError(f"{folder / file} is not whole")
+    return ids, offsets

@@ -10,12 +10,13 @@ import abc
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tuning.documents import OMIT_DEFAULT
+from tuning.errors import StorageError
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID, split
 from tuning.targets.target import Labels
 
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
 # The part of a long text that is dropped.
 TRUNCATING = ("pre", "post", "middle")
-# Number of rows that `selected` copies at a time, because the places need 8 bytes a value.
+# Number of rows that are copied at a time, because the places need 8 bytes a value.
 SELECTED_ROWS = 16_384
 
+T = TypeVar("T")
 Rows = npt.NDArray[np.int64]
 Values = Mapping[str, Any]
 Shape = tuple[int | None, ...]
@@ -50,11 +52,11 @@ class IdTexts:
     """Ids of n texts, one after the other.
 
     Attributes:
-        ids: int32 (n_ids,).
+        ids: int32 (n_ids,), or uint8 for bytes.
         offsets: int64 (n + 1,); text i has the ids from `offsets[i]` to `offsets[i + 1]`.
     """
 
-    ids: npt.NDArray[np.int32]
+    ids: npt.NDArray[Any]
     offsets: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -69,8 +71,16 @@ class IdTexts:
 
     def rows(self, rows: Rows) -> Self:
         """Return a copy of these rows."""
-        ids, offsets = selected(self.ids, self.offsets, rows)
-        return replace(self, ids=ids, offsets=offsets)
+        lengths = self.lengths_of(rows)
+        ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+        copied = np.empty(ends[-1], dtype=self.ids.dtype)
+        for first in range(0, len(rows), SELECTED_ROWS):
+            part = slice(first, first + SELECTED_ROWS)
+            # From the place in the copy to the place in `ids`, which differ by row.
+            moved = np.repeat(self.offsets[rows[part]] - ends[:-1][part], lengths[part])
+            places = np.arange(ends[first], ends[first] + len(moved))
+            copied[places] = self.ids[places + moved]
+        return replace(self, ids=copied, offsets=ends)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -91,6 +101,16 @@ class TokenizedTexts(IdTexts):
     """
 
     others: Mapping[str, Stored] = field(default_factory=dict, kw_only=True)
+
+    def other(self, key: str, kind: type[T], *, what: str) -> T:
+        """Return another input of these texts, which must have been prepared."""
+        stored = self.others.get(key)
+        if not isinstance(stored, kind):
+            raise StorageError(
+                f"The cache of the tokenized data must contain {what}, which were removed. Search"
+                " again to build them."
+            )
+        return stored
 
     def __add__(self, other: Self) -> Self:
         both = self.others.keys() & other.others.keys()
@@ -153,19 +173,9 @@ class InputView(abc.ABC):
     is_encoder: ClassVar[bool] = False
 
     @property
-    def fixed_width(self) -> int | None:
-        """The number of columns of every batch; None if it differs."""
-        return None
-
-    @property
     def shape(self) -> Shape:
-        """The shape of a text in a batch."""
-        return (self.fixed_width,)
-
-    @property
-    def sorts(self) -> bool:
-        """Whether training batches are sorted with the longest text first, for the kernel."""
-        return False
+        """The shape of a text in a batch, with None for a size that differs between batches."""
+        return (None,)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -350,51 +360,26 @@ def resplit(
     return new_train, new_validation
 
 
-def selected(
-    values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Return a copy of the values of these rows and their offsets. The values of row i are those
-    from `offsets[i]` to `offsets[i + 1]`.
-    """
-    lengths = offsets[rows + 1] - offsets[rows]
-    ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    copied = np.empty(ends[-1], dtype=values.dtype)
-    for first in range(0, len(rows), SELECTED_ROWS):
-        part = slice(first, first + SELECTED_ROWS)
-        # From the place in the copy to the place in `values`, which differ by row.
-        moved = np.repeat(offsets[rows[part]] - ends[:-1][part], lengths[part])
-        start = int(ends[first])
-        places = np.arange(start, start + len(moved))
-        copied[places] = values[places + moved]
-    return copied, ends
-
-
 def words_of(vocabulary: Path, n_rows: int) -> set[bytes]:
     """Return the single words of a vocabulary with `n_rows` rows."""
     lines = vocabulary.read_bytes().split(b"\n")[: n_rows - FIRST_WORD_ID]
     return {line for line in lines if b" " not in line}
 
 
-def kept_places(
-    starts: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-    *,
-    n_max: int,
-    truncating: str,
-    n_columns: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return the place of the token in each column of a batch whose texts are cut to `n_max`
-    tokens, and whether the column has a token: arrays of shape (n_texts, n_columns).
-
-    `starts` and `lengths` are the place of the first token and the number of tokens of each text,
-    int64 (n_texts,).
+def kept_ids(
+    texts: IdTexts, rows: Rows, *, n_max: int, truncating: str, n_columns: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """Return the ids of texts that are cut to `n_max` ids, one text after the other, and whether
+    each column of a batch has an id, (n_texts, n_columns).
     """
-    kept, columns = np.minimum(lengths, n_max), np.arange(n_columns)
-    places = starts[:, None] + columns
+    lengths, columns = texts.lengths_of(rows), np.arange(n_columns)
+    kept = np.minimum(lengths, n_max)
+    places = texts.offsets[rows][:, None] + columns
     if truncating != "post":
         first = 0 if truncating == "pre" else n_max - n_max // 2
         places += np.where(columns >= first, (lengths - kept)[:, None], 0)
-    return places, columns < kept[:, None]
+    inside = columns < kept[:, None]
+    return texts.ids[places[inside]], inside
 
 
 def require_truncating(truncating: str) -> None:

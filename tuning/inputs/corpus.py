@@ -18,11 +18,11 @@ import numpy.typing as npt
 from tuning.atomic_io import write_arrays
 from tuning.config import SPLITS, given
 from tuning.data.files import Progress
-from tuning.data.folders import locked, rebuilt
+from tuning.data.folders import checksums_of, locked, rebuilt
 from tuning.data.rows import Rows
 from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
-from tuning.data.text_bytes import CHUNK_BYTES, offsets_of
+from tuning.data.text_bytes import offsets_of
 from tuning.errors import StorageError
 from tuning.inputs.arrow_tokenizer import (
     ChunkWords,
@@ -34,10 +34,8 @@ from tuning.inputs.arrow_tokenizer import (
 )
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.inputs.data_card import (
-    CARD_NAME,
     DataCard,
     DataSource,
-    checksums_of,
     describe,
     is_whole,
     read_card,
@@ -72,11 +70,9 @@ class Corpus:
 
     @property
     def is_written(self) -> bool:
-        """Whether the folder contains a whole corpus, whose data card is written last. A card that
-        can't be read is written again.
-        """
+        """Whether the folder contains a whole corpus, whose data card is written last."""
         try:
-            return (self.folder / CARD_NAME).exists() and bool(self.card)
+            return bool(self.card)
         except StorageError:
             return False
 
@@ -133,9 +129,7 @@ class Corpus:
         return [ngrams[row] for row in of_order[: max(vocab_size - FIRST_WORD_ID, 0)]]
 
     def words(self, vocab_size: int) -> list[str]:
-        """Return the words with the ids 2, 3, … of a vocabulary of `vocab_size` rows, which include
-        padding and unknown.
-        """
+        """Return the words with the ids 2, 3, … of a vocabulary of `vocab_size` rows."""
         text = (self.folder / "vocabulary.txt").read_bytes().decode()
         return (text.split("\n") if text else [])[: max(vocab_size - FIRST_WORD_ID, 0)]
 
@@ -151,21 +145,18 @@ def build_corpus(
     splits: SplitReviews,
     *,
     source: DataSource | None = None,
-    n_threads: int | None = None,
-    chunk_bytes: int = CHUNK_BYTES,
     progress: Progress | None = None,
 ) -> Corpus:
     """Return the tokenized data set in `folder`, whose name is the fingerprint. The data set is
     built if the folder does not exist, or if its files have changed since they were written.
 
-    The vocabulary contains the words of the training split. The files do not depend on `n_threads`,
-    by default one for each core, and `chunk_bytes`. `source` has the entries of the data card that
-    do not come from the texts.
+    The vocabulary contains the words of the training split. `source` has the entries of the data
+    card that do not come from the texts.
     """
     with locked(folder):
         if not is_whole(folder, splits):
             with rebuilt(folder) as temporary:
-                _write_corpus(temporary, splits, n_threads, chunk_bytes, progress)
+                _write_corpus(temporary, splits, progress)
         if not has_rows(folder):  # Earlier versions did not write them.
             write_arrays(folder / ROWS_NAME, given(**vars(splits.rows)))
         card = Corpus(folder).card
@@ -175,19 +166,12 @@ def build_corpus(
     return Corpus(folder)
 
 
-def _write_corpus(
-    folder: Path,
-    splits: SplitReviews,
-    n_threads: int | None,
-    chunk_bytes: int,
-    progress: Progress | None,
-) -> None:
+def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None) -> None:
     done, total = 0, sum(len(frame) for frame in splits.frames.values())
     chunks: dict[str, list[ChunkWords]] = {name: [] for name in SPLITS}
     for name, of_split in chunks.items():
         frame = splits.frames[name]
-        path = folder / f"{name}.ids.npy"
-        for chunk in write_ids(path, frame["text"], n_threads=n_threads, chunk_bytes=chunk_bytes):
+        for chunk in write_ids(folder / f"{name}.ids.npy", frame["text"]):
             of_split.append(chunk)
             done += len(chunk.lengths)
             if progress:
@@ -210,7 +194,7 @@ def _write_corpus(
             chunks["validation"], numbers["validation"], n_words=len(words)
         ),
     )
-    write_card(folder, replace(card, checksums=checksums_of(folder)))
+    write_card(folder, replace(card, checksums=checksums_of(folder, pattern="*")))
 
 
 def has_rows(folder: Path) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
 from tuning.data import random_split
-from tuning.data.folders import checksum_of, passes
+from tuning.data.folders import checksums_of, passes
 from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
 from tuning.documents import OMIT_DEFAULT, unstructure
@@ -64,9 +64,7 @@ class DataFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard(DataSource, DataFacts):
-    """The data card of a corpus. `checksums`: the CRC-32 of each of its other files; None in a card
-    of an early version.
-    """
+    """The data card of a corpus. `checksums`: the CRC-32 of each of its other files."""
 
     fingerprint: str
     n_rows: dict[str, int]
@@ -131,12 +129,6 @@ def describe(
     )
 
 
-def checksums_of(folder: Path) -> dict[str, int]:
-    """Return the CRC-32 of each file of a corpus, except its card."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix in (".npy", ".txt"))
-    return {path.name: checksum_of(path) for path in paths}
-
-
 def write_card(folder: Path, card: DataCard) -> None:
     """Write the data card. Keys that a newer version has written stay in the file."""
     path = folder / CARD_NAME
@@ -155,6 +147,6 @@ def is_whole(folder: Path, splits: SplitReviews) -> bool:
         # `card.target` refuses the names of a damaged card.
         written = (card.class_names, card.predicts, card.n_rows)
         same = written == ([*target.names], target.kind, n_rows)
-        return same and card.checksums in (None, checksums_of(folder))
+        return same and card.checksums == checksums_of(folder, pattern="*")
 
     return (folder / CARD_NAME).exists() and passes(is_of_these_texts, folder)

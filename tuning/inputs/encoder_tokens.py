@@ -26,7 +26,7 @@ from tuning.inputs.contract import (
     Stored,
     TokenizedTexts,
     Values,
-    kept_places,
+    kept_ids,
     require_truncating,
 )
 from tuning.inputs.tokenizer import as_utf8, load_preset_tokenizer
@@ -49,11 +49,8 @@ class PresetTexts(IdTexts):
 
 @dataclass(frozen=True)
 class TokenView(InputView):
-    """The tokens of texts with their special tokens, cut to one trial's length.
-
-    Every batch is padded to its longest text, because a pretrained encoder masks the padding.
-    `sequence_length` includes the special tokens; `truncating` is the part of a long text that is
-    dropped: "pre" the beginning, "post" the end, "middle" the middle.
+    """The tokens of texts with their special tokens, which `sequence_length` includes, cut to one
+    trial's length. Every batch is padded to its longest text, because an encoder masks the padding.
     """
 
     texts: PresetTexts
@@ -80,29 +77,25 @@ class TokenView(InputView):
         return self.sequence_length - self._n_special
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return the number of tokens of these rows that are kept, int64 array (n_rows,)."""
         return np.minimum(self.texts.lengths_of(rows), self._room) + self._n_special
 
     def width(self, rows: Rows) -> int:
         return max(int(self.lengths_of(rows).max(initial=1)), 1)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
-        """Return the tokens of these rows, int32 array of shape (n_rows, width), padded with 0
-        after each text.
-        """
         first, last = self.texts.first, self.texts.last
         kept = self.lengths_of(rows) - self._n_special
-        starts, n_columns = self.texts.offsets[rows], int(kept.max(initial=0))
-        places, inside = kept_places(
-            starts,
-            self.texts.lengths_of(rows),
+        n_columns = int(kept.max(initial=0))
+        ids, inside = kept_ids(
+            self.texts,
+            rows,
             n_max=self._room,
             truncating=self.truncating,
             n_columns=n_columns,
         )
         batch = np.zeros((len(rows), self.width(rows)), dtype=np.int32)
         batch[:, : len(first)] = first
-        batch[:, len(first) : len(first) + n_columns][inside] = self.texts.ids[places[inside]]
+        batch[:, len(first) : len(first) + n_columns][inside] = ids
         for number, token in enumerate(last):
             batch[np.arange(len(rows)), len(first) + kept + number] = token
         return batch
@@ -135,30 +128,22 @@ class EncoderTokens(Input):
             _check_lengths(data.space, card)
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
-        from tuning.inputs.arrow_tokenizer import map_ids
-        from tuning.inputs.preset import PRESET_CARD_NAME, read_preset_card
+        from tuning.inputs.preset import PRESET_CARD_NAME
+        from tuning.inputs.preset_tokens import map_tokens
 
         stored: dict[str, Stored] = {}
         for path in sorted(corpus.presets_dir.glob(f"*/{PRESET_CARD_NAME}")):
             with contextlib.suppress(OSError, ValueError, EOFError, StorageError):
-                card = read_preset_card(path.parent)
-                special = tuple(card.first), tuple(card.last)
-                stored[self.key_in({"preset": card.name})] = PresetTexts(
-                    *map_ids(path.parent / split), *special
-                )
+                card, tokens = map_tokens(path.parent, split)
+                stored[self.key_in({"preset": card.name})] = tokens
         return stored
 
     def view(
         self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
     ) -> InputView:
-        stored = texts.others.get(self.key_in(values))
-        if not isinstance(stored, PresetTexts):
-            raise StorageError(
-                "The cache of the tokenized data must contain the tokens of the preset"
-                f" {values['preset']!r}, which were removed. Search again to build them."
-            )
+        what = f"the tokens of the preset {values['preset']!r}"
         return TokenView(
-            stored,
+            texts.other(self.key_in(values), PresetTexts, what=what),
             sequence_length=int(values["sequence_length"]),
             truncating=str(values.get("truncating", "pre")),
         )

@@ -92,8 +92,8 @@ class MeanView(InputView):
     dtype: ClassVar[str] = "float32"
 
     @property
-    def fixed_width(self) -> int | None:
-        return self.texts.n_columns
+    def shape(self) -> Shape:
+        return (self.texts.n_columns,)
 
     def lengths_of(self, rows: Rows) -> Rows:
         return self.texts.lengths[rows]
@@ -113,10 +113,6 @@ class VectorView(MeanView):
 
     has_padding: ClassVar[bool] = True
     is_encoder: ClassVar[bool] = True
-
-    @property
-    def fixed_width(self) -> int | None:
-        return None
 
     @property
     def shape(self) -> Shape:
@@ -188,12 +184,9 @@ class Features(Input):
     def view(
         self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool
     ) -> InputView:
-        preset, stored = str(values["preset"]), texts.others.get(self.key_in(values))
-        if not isinstance(stored, FeatureTexts):
-            raise StorageError(
-                "The cache of the tokenized data must contain the features of the preset"
-                f" {preset!r}, which were removed. Search again to build them."
-            )
+        preset = str(values["preset"])
+        what = f"the features of the preset {preset!r}"
+        stored = texts.other(self.key_in(values), FeatureTexts, what=what)
         view = VectorView(stored) if values.get(TRAINED_LAYERS) else MeanView(stored)
         if shape not in ((), view.shape):
             raise SpaceBug(

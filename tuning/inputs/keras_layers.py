@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-N_SPECIAL = 2  # Number of ids before the first word: padding and unknown words.
+from tuning.inputs.tokenizer import FIRST_WORD_ID
 
 
 def token_ids(text: Any, words: list[str], *, sequence_length: int, truncating: str) -> Any:
@@ -35,7 +35,7 @@ def ngram_ids(text: Any, ngrams: list[str], *, order: int) -> Any:
     )
     ids = ops.sort(ops.pad(ids, [[0, 0], [2, 0]]), axis=1)
     is_first = ops.not_equal(ids[:, 1:], ids[:, :-1])
-    is_known = ops.greater_equal(ids[:, 1:], N_SPECIAL)
+    is_known = ops.greater_equal(ids[:, 1:], FIRST_WORD_ID)
     return ops.cast(ops.where(ops.logical_and(is_first, is_known), ids[:, 1:], 0), "int32")
 
 

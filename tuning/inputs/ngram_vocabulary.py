@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ import pyarrow.compute as pc
 
 from tuning.config import SPLITS
 from tuning.data.files import Progress
-from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
+from tuning.data.folders import build_once
 from tuning.hardware import available_cores
 from tuning.inputs.arrow_tokenizer import save_ids
 from tuning.inputs.contract import TokenizedTexts
@@ -64,12 +65,7 @@ def build_ngrams(
     corpus: Corpus, *, n_threads: int | None = None, progress: Progress | None = None
 ) -> None:
     """Write the n-grams of a corpus, unless they exist and their files are as they were written."""
-    folder = corpus.ngrams_dir
-    with locked(folder):
-        if is_as_written(folder):
-            return
-        with rebuilt(folder) as temporary:
-            _write(temporary, corpus, n_threads, progress)
+    build_once(corpus.ngrams_dir, lambda folder: _write(folder, corpus, n_threads, progress))
 
 
 def _write(folder: Path, corpus: Corpus, n_threads: int | None, progress: Progress | None) -> None:
@@ -77,11 +73,13 @@ def _write(folder: Path, corpus: Corpus, n_threads: int | None, progress: Progre
     vocabulary = _vocabulary(train, corpus.words(2**31), progress)
     (folder / "vocabulary.txt").write_bytes(b"\n".join(vocabulary.ngrams.to_pylist()))
     np.save(folder / "orders.npy", vocabulary.orders)
-    for number, name in enumerate(SPLITS):
-        if progress:
-            progress("finding n-grams", (MAX_ORDER + number) / (MAX_ORDER + len(SPLITS)))
-        _write_split(folder / name, corpus.split(name).texts, vocabulary, n_threads)
-    write_checksums(folder)
+    with ThreadPoolExecutor(n_threads or available_cores()) as threads:
+        for number, name in enumerate(SPLITS):
+            if progress:
+                progress("finding n-grams", (MAX_ORDER + number) / (MAX_ORDER + len(SPLITS)))
+            texts = corpus.split(name).texts
+            distinct = partial(_distinct, texts, vocabulary)
+            save_ids(folder / name, threads.map(distinct, _chunks(texts)))
 
 
 def repeats_words(train: TokenizedTexts) -> bool:
@@ -158,29 +156,24 @@ def _most_frequent(frequent: dict[int, tuple[Keys, Keys]], words: pa.Array) -> _
     """Return the vocabulary of the most frequent n-grams, ordered by count. Equally frequent
     n-grams are ordered by their text, the greater first, as in Keras.
     """
-    counts = np.concatenate([counts for _, counts in frequent.values()])
+    keys, counts = (np.concatenate(part) for part in zip(*frequent.values(), strict=True))
+    order_of = np.repeat([*frequent], [len(keys) for keys, _ in frequent.values()]).astype(np.uint8)
     if len(counts) > MAX_NGRAMS:
         # Only n-grams as frequent as the last n-gram that is kept must be compared by their text.
-        smallest = np.partition(counts, len(counts) - MAX_NGRAMS)[len(counts) - MAX_NGRAMS]
-        frequent = {
-            order: (keys[counts >= smallest], counts[counts >= smallest])
-            for order, (keys, counts) in frequent.items()
-        }
-    texts = pa.chunked_array([_texts(keys, order, words) for order, (keys, _) in frequent.items()])
-    counts = np.concatenate([counts for _, counts in frequent.values()])
+        kept = counts >= np.partition(counts, len(counts) - MAX_NGRAMS)[len(counts) - MAX_NGRAMS]
+        keys, counts, order_of = keys[kept], counts[kept], order_of[kept]
+    texts = pa.chunked_array([_texts(keys[order_of == order], order, words) for order in frequent])
     table = pa.table({"count": counts, "ngram": texts})
     rows = pc.sort_indices(
         table, sort_keys=[("count", "descending"), ("ngram", "descending")]
     ).to_numpy()[:MAX_NGRAMS]
     ids = np.zeros(len(counts), dtype=np.int32)
     ids[rows] = np.arange(FIRST_WORD_ID, FIRST_WORD_ID + len(rows), dtype=np.int32)
-    ends = np.cumsum([len(keys) for keys, _ in frequent.values()])
-    by_order: dict[int, tuple[Keys, Ids]] = {}
-    orders = np.zeros(FIRST_WORD_ID + len(rows), dtype=np.uint8)
-    for (order, (keys, _)), end in zip(frequent.items(), ends.tolist(), strict=True):
-        of_order = ids[end - len(keys) : end]
-        by_order[order] = keys[of_order > 0], of_order[of_order > 0]
-        orders[by_order[order][1]] = order
+    orders = np.concatenate([np.zeros(FIRST_WORD_ID, dtype=np.uint8), order_of[rows]])
+    by_order = {}
+    for order in frequent:
+        kept = (order_of == order) & (ids > 0)
+        by_order[order] = keys[kept], ids[kept]
     return _Vocabulary(texts.combine_chunks().take(pa.array(rows)), orders, by_order)
 
 
@@ -195,21 +188,12 @@ def _texts(keys: Keys, order: int, words: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(*parts, separator) if order > 1 else parts[0]
 
 
-def _write_split(
-    folder: Path, texts: TokenizedTexts, vocabulary: _Vocabulary, n_threads: int | None
-) -> None:
-    """Write the distinct n-grams of each text, in order of their ids."""
-    with ThreadPoolExecutor(n_threads or available_cores()) as threads:
-        save_ids(
-            folder,
-            threads.map(lambda chunk: _distinct(texts, chunk, vocabulary), _chunks(texts)),
-        )
-
-
 def _distinct(
-    texts: TokenizedTexts, chunk: tuple[int, int], vocabulary: _Vocabulary
+    texts: TokenizedTexts, vocabulary: _Vocabulary, chunk: tuple[int, int]
 ) -> tuple[Ids, npt.NDArray[np.int64]]:
-    """Return the ids of the distinct n-grams of a chunk of texts, and their number in each text."""
+    """Return the ids of the distinct n-grams of a chunk of texts, ascending for each text, and
+    their number in each text.
+    """
     first, last = chunk
     pairs = []
     for order, (known, ids) in vocabulary.keys.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tuning.errors import StorageError
 from tuning.inputs.contract import (
     IdTexts,
     Input,
@@ -80,9 +80,9 @@ class NgramView(InputView):
         return int(n_kept.max(initial=0)) + 1
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
-        """Return the n-grams of these rows, int32 array of shape (n_rows, width): ascending ids,
-        then 0. The width is one more than the number of n-grams of any row, so that every row ends
-        with padding: a maximum over the columns must not depend on whether a text is the longest.
+        """Return the ascending ids of the n-grams of these rows, and 0 after them. Every row ends
+        with padding, because a maximum over the columns must not depend on whether a text is the
+        longest.
         """
         ids, n_kept = self._kept(rows)
         batch = np.zeros((len(rows), int(n_kept.max(initial=0)) + 1), dtype=np.int32)
@@ -105,13 +105,7 @@ class NgramView(InputView):
 
 
 def ngrams_of(texts: TokenizedTexts) -> NgramTexts:
-    stored = texts.others.get(Ngrams.key)
-    if not isinstance(stored, NgramTexts):
-        raise StorageError(
-            "The cache of the tokenized data must contain the n-grams, which were removed."
-            " Search again to build them."
-        )
-    return stored
+    return texts.other(Ngrams.key, NgramTexts, what="the n-grams")
 
 
 class Ngrams(Input):
@@ -134,11 +128,10 @@ class Ngrams(Input):
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         from tuning.inputs.arrow_tokenizer import map_ids
 
-        try:
+        with contextlib.suppress(OSError, ValueError, EOFError):
             ids, offsets = map_ids(corpus.ngrams_dir / split)
             return {self.key: NgramTexts(ids, offsets, corpus.ngram_orders)}
-        except (OSError, ValueError, EOFError):
-            return {}
+        return {}
 
     def view(
         self, texts: TokenizedTexts, values: Values, *, shape: Shape, ignores_padding: bool

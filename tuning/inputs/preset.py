@@ -1,7 +1,6 @@
 """Fetch a preset of KerasHub, check that it is a text encoder, and write its tokenizer.
 
-A child process does this work, because the coordinator must not run Keras. It writes
-`tokenizer.json` and `encoder.json` into a folder.
+A child process does this work, because the coordinator must not run Keras.
 
 The tokenizer is a `tokenizers.Tokenizer`, which needs no Keras. A Hugging Face folder contains such
 a tokenizer. For KerasHub's own presets, the tokenizer is made from their vocabulary: WordPiece
@@ -26,21 +25,11 @@ from tuning.errors import SpaceError, StorageError
 from tuning.processes import ChildFailed, run_child
 from tuning.text import first_line
 
-ENCODER, TOKENIZER = "encoder.json", "tokenizer.json"
+TOKENIZER = "tokenizer.json"
 PRESET_CARD_NAME = "preset.json"
 # Packages that presets need, by the name of their module.
 PACKAGES = {"keras_hub": "keras-hub", "tokenizers": "tokenizers"}
 INPUTS = {"token_ids", "padding_mask", "segment_ids"}
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """The encoder of a preset: its class in KerasHub, and the maximum number of tokens of a text;
-    None if the encoder takes any number.
-    """
-
-    kind: str
-    max_length: int | None
 
 
 @dataclass(frozen=True)
@@ -66,33 +55,28 @@ def read_preset_card(folder: Path) -> PresetCard:
     return documents.read(folder / PRESET_CARD_NAME, PresetCard, error=StorageError, remedy=remedy)
 
 
-def fetch_preset(preset: str, folder: Path) -> Encoder:
-    """Write the tokenizer of a preset into a folder, and return its encoder. KerasHub downloads a
-    preset that is not a folder, unless it has a copy.
+def fetch_preset(preset: str, folder: Path) -> tuple[str, int | None]:
+    """Write the tokenizer of a preset into a folder, and return the class of its encoder and the
+    maximum number of tokens of a text. KerasHub downloads a preset that is not a folder, unless it
+    has a copy.
     """
-    require_packages()
-    try:
-        run_child(main, preset, str(folder), CUDA_VISIBLE_DEVICES="")
-    except ChildFailed as error:
-        raise SpaceError(
-            f"preset must be a text encoder; loading {preset!r} gave: {error}"
-        ) from error
-    return documents.read(
-        folder / ENCODER, Encoder, error=SpaceError, remedy="Run the command again."
-    )
-
-
-def require_packages() -> None:
     for module, package in PACKAGES.items():
         if importlib.util.find_spec(module) is None:
             raise SpaceError(
                 f"A preset needs the package {package}, which is not installed. Type"
                 f" `{install('pretrained')}`."
             )
+    try:
+        encoder, max_length = run_child(main, preset, str(folder), CUDA_VISIBLE_DEVICES="")
+    except ChildFailed as error:
+        raise SpaceError(
+            f"preset must be a text encoder; loading {preset!r} gave: {error}"
+        ) from error
+    return encoder, max_length
 
 
-def main(preset: str, folder: str) -> None:
-    """Write the tokenizer and the encoder's facts, in the child process."""
+def main(preset: str, folder: str) -> tuple[str, int | None]:
+    """Do what `fetch_preset` does, in the child process."""
     import keras_hub
 
     _require_known(preset, keras_hub)
@@ -102,8 +86,7 @@ def main(preset: str, folder: str) -> None:
         raise SpaceError(_explained(preset, error)) from error
     _require_encoder(preset, backbone, keras_hub)
     _write_tokenizer(preset, Path(folder), keras_hub)
-    encoder = Encoder(type(backbone).__name__, getattr(backbone, "max_sequence_length", None))
-    documents.write(Path(folder) / ENCODER, encoder)
+    return type(backbone).__name__, getattr(backbone, "max_sequence_length", None)
 
 
 def _require_known(preset: str, keras_hub: Any) -> None:

@@ -24,16 +24,14 @@ from tuning import documents
 from tuning.atomic_io import translated
 from tuning.config import SPLITS
 from tuning.data.files import Progress
-from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
+from tuning.data.folders import build_once
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import SpaceError, StorageError
-from tuning.inputs.arrow_tokenizer import map_ids
 from tuning.inputs.contract import InputView, ModelInput, Rows, Values
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.encoder_tokens import PresetTexts, TokenView
+from tuning.inputs.encoder_tokens import TokenView
 from tuning.inputs.features import TRUNCATING, FeatureTexts, VectorView
-from tuning.inputs.preset import read_preset_card
-from tuning.inputs.preset_tokens import encode_tokens, source_of, tokens_dir
+from tuning.inputs.preset_tokens import encode_tokens, map_tokens, source_of, tokens_dir
 from tuning.processes import ChildFailed, run_child, send
 
 logger = logging.getLogger(__name__)
@@ -90,34 +88,31 @@ def build_features(
     """
     tokens = tokens_dir(corpus, preset)
     card = FeatureCard(preset, source_of(preset, with_weights=True), length, trained_layers)
-    folder = _folder_of(corpus, card)
+    start = _folder_of(corpus, replace(card, trained_layers=below)) if below else tokens
 
-    def is_current(of: Path) -> bool:
+    def is_current(folder: Path) -> bool:
         with contextlib.suppress(StorageError):
-            return _read_card(of) == card
+            return _read_card(folder) == card
         return False
 
     def report(n_done: int) -> None:
         if progress:
             progress("encoding for the preset", n_done / sum(corpus.card.n_rows.values()))
 
-    with locked(folder):
-        if is_as_written(folder, is_current=lambda: is_current(folder)):
-            return
-        start = _folder_of(corpus, replace(card, trained_layers=below)) if below else tokens
-        with rebuilt(folder, goes_on=is_current) as temporary:
-            documents.write(temporary / CARD, card)
-            report(0)
-            try:
-                run_child(main, str(tokens), str(start), str(temporary), on_message=report)
-            except ChildFailed as error:
-                raise SpaceError(
-                    f"preset must be an encoder that fits into the memory; encoding the texts with"
-                    f" {preset!r} gave: {error}"
-                ) from error
-            write_checksums(temporary)
-    n_mb = sum(path.stat().st_size for path in folder.glob("*.bin")) / 1e6
-    logger.info("encoded the texts of %s with %s: %.0f MB", corpus.fingerprint, preset, n_mb)
+    def write(folder: Path) -> None:
+        documents.write(folder / CARD, card)
+        report(0)
+        try:
+            run_child(main, str(tokens), str(start), str(folder), on_message=report)
+        except ChildFailed as error:
+            raise SpaceError(
+                f"preset must be an encoder that fits into the memory; encoding the texts with"
+                f" {preset!r} gave: {error}"
+            ) from error
+        n_mb = sum(path.stat().st_size for path in folder.glob("*.bin")) / 1e6
+        logger.info("encoded the texts of %s with %s: %.0f MB", corpus.fingerprint, preset, n_mb)
+
+    build_once(_folder_of(corpus, card), write, is_current=is_current, goes_on=is_current)
 
 
 def _folder_of(corpus: Corpus, card: FeatureCard) -> Path:
@@ -140,9 +135,7 @@ def _mapped(folder: Path, card: FeatureCard, split: str, tokens: TokenView) -> F
 
 
 def _token_view(folder: Path, split: str, card: FeatureCard) -> TokenView:
-    of_preset = read_preset_card(folder)
-    special = tuple(of_preset.first), tuple(of_preset.last)
-    return TokenView(PresetTexts(*map_ids(folder / split), *special), card.length, TRUNCATING)
+    return TokenView(map_tokens(folder, split)[1], card.length, TRUNCATING)
 
 
 def _n_vectors(tokens: TokenView, card: FeatureCard) -> Rows:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from tuning import documents
 from tuning.config import SPLITS
 from tuning.data.files import Progress
-from tuning.data.folders import checksum_of, is_as_written, locked, rebuilt, write_checksums
+from tuning.data.folders import build_once, checksum_of
 from tuning.data.text_bytes import offsets_of
-from tuning.inputs.arrow_tokenizer import save_ids
+from tuning.inputs.arrow_tokenizer import map_ids, save_ids
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.encoder_tokens import PresetTexts
 from tuning.inputs.preset import (
@@ -53,45 +53,32 @@ def build_tokens(
     files are as they were written. Return the card of the tokens. `texts` is called only if the
     texts must be tokenized.
     """
-    folder = tokens_dir(corpus, preset)
-    with locked(folder):
-        source = source_of(preset)
-        if not is_as_written(folder, is_current=lambda: read_preset_card(folder).source == source):
-            with rebuilt(folder) as temporary:
-                _write(temporary, preset, source, texts=texts, progress=progress)
+    folder, source = tokens_dir(corpus, preset), source_of(preset)
+
+    def write(temporary: Path) -> None:
+        if progress:
+            progress(f"loading the preset {preset}", 0.0)
+        encoder, max_length = fetch_preset(preset, temporary)
+        tokenizer = load_preset_tokenizer(temporary / TOKENIZER)
+        splits = texts()
+        n_done, n_texts = 0, sum(map(len, splits.values()))
+
+        def chunks(name: str) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
+            nonlocal n_done
+            for ids, lengths in tokenized(tokenizer, splits[name]):
+                yield ids, lengths
+                n_done += len(lengths)
+                if progress:
+                    progress("tokenizing for the preset", n_done / n_texts)
+
+        for name in SPLITS:
+            save_ids(temporary / name, chunks(name))
+        card = PresetCard(preset, source, encoder, max_length, *special_tokens(tokenizer))
+        documents.write(temporary / PRESET_CARD_NAME, card)
+        logger.info("tokenized %d texts for the preset %s", n_texts, preset)
+
+    build_once(folder, write, is_current=lambda folder: read_preset_card(folder).source == source)
     return read_preset_card(folder)
-
-
-def _write(
-    folder: Path,
-    preset: str,
-    source: str,
-    *,
-    texts: Callable[[], Texts],
-    progress: Progress | None,
-) -> None:
-    if progress:
-        progress(f"loading the preset {preset}", 0.0)
-    encoder = fetch_preset(preset, folder)
-    tokenizer = load_preset_tokenizer(folder / TOKENIZER)
-    first, last = special_tokens(tokenizer)
-    splits = texts()
-    n_done, n_texts = 0, sum(map(len, splits.values()))
-
-    def chunks(name: str) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
-        nonlocal n_done
-        for ids, lengths in tokenized(tokenizer, splits[name]):
-            yield ids, lengths
-            n_done += len(lengths)
-            if progress:
-                progress("tokenizing for the preset", n_done / n_texts)
-
-    for name in SPLITS:
-        save_ids(folder / name, chunks(name))
-    card = PresetCard(preset, source, encoder.kind, encoder.max_length, first, last)
-    documents.write(folder / PRESET_CARD_NAME, card)
-    write_checksums(folder)
-    logger.info("tokenized %d texts for the preset %s", n_texts, preset)
 
 
 def tokenized(
@@ -105,6 +92,12 @@ def tokenized(
         rows = [row.ids for row in tokenizer.encode_batch(chunk, add_special_tokens=False)]
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         yield np.concatenate([np.array(row, dtype=np.int32) for row in rows]) + 1, lengths
+
+
+def map_tokens(folder: Path, split: str) -> tuple[PresetCard, PresetTexts]:
+    """Return the card of tokens, and those of a split on a memory map."""
+    card = read_preset_card(folder)
+    return card, PresetTexts(*map_ids(folder / split), tuple(card.first), tuple(card.last))
 
 
 def encode_tokens(path: Path, texts: Sequence[str]) -> PresetTexts:

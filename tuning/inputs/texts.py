@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tuning.errors import SpaceBug
 from tuning.inputs.contract import (
     Count,
+    IdTexts,
     Input,
     InputView,
     ModelInput,
@@ -24,53 +25,32 @@ from tuning.inputs.contract import (
     Stored,
     TokenizedTexts,
     Values,
-    selected,
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tuning.inputs.corpus import Corpus
     from tuning.spaces.loading import SearchSpace
 
 logger = logging.getLogger(__name__)
 
+FILE = "texts.bin"
+
 
 @dataclass(frozen=True)
-class SplitTexts:
-    """The texts of a split, one after the other.
-
-    `data` is uint8 (n_bytes,), the texts in UTF-8, and `offsets` int64 (n + 1,); text i has the
-    bytes from `offsets[i]` to `offsets[i + 1]`.
-    """
-
-    data: npt.NDArray[np.uint8]
-    offsets: npt.NDArray[np.int64]
+class SplitTexts(IdTexts):
+    """The texts of a split: their `ids` are the bytes in UTF-8, uint8 (n_bytes,)."""
 
     @classmethod
-    def of(cls, texts: list[str]) -> Self:
+    def of(cls, texts: Sequence[str]) -> Self:
         encoded = [text.encode() for text in texts]
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __add__(self, other: Self) -> SplitTexts:
-        return SplitTexts(
-            np.concatenate([self.data, other.data]),
-            np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
-        )
-
-    def rows(self, rows: Rows) -> Self:
-        return type(self)(*selected(self.data, self.offsets, rows))
-
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
-        """Return the texts of these rows, an array of `str` of shape (n_rows,)."""
         texts = np.empty(len(rows), dtype=object)
         for number, row in enumerate(rows.tolist()):
             start, end = self.offsets[row], self.offsets[row + 1]
-            texts[number] = self.data[start:end].tobytes().decode()
+            texts[number] = self.ids[start:end].tobytes().decode()
         return texts
 
 
@@ -86,16 +66,10 @@ class TextView(InputView):
     dtype: ClassVar[str] = "string"
 
     @property
-    def fixed_width(self) -> int:
-        # Every batch has one text in a row, so the batches are neither trimmed nor sorted.
-        return 1
-
-    @property
     def shape(self) -> Shape:
         return (1,) if self.is_column else ()
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return the number of words of these rows, int64 (n_rows,)."""
         return self.texts.lengths_of(rows)
 
     def width(self, rows: Rows) -> int:
@@ -103,8 +77,7 @@ class TextView(InputView):
 
     def n_bytes(self, rows: Rows) -> int:
         """Return the size of these texts as Python's strings."""
-        lengths = self.raw.offsets[rows + 1] - self.raw.offsets[rows]
-        return int(lengths.sum()) + 64 * len(rows)
+        return int(self.raw.lengths_of(rows).sum()) + 64 * len(rows)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.object_]:
         texts = self.raw.take(rows)
@@ -123,30 +96,31 @@ class Texts(Input):
     def prepare(self, data: Preparation) -> None:
         # Imported here because predictions, which import this module, build no folder.
         from tuning.config import SPLITS
-        from tuning.data.folders import is_as_written, locked, rebuilt, write_checksums
+        from tuning.data.folders import build_once
+        from tuning.data.text_bytes import byte_lengths, joined, split_up
+        from tuning.inputs.arrow_tokenizer import save_ids
 
-        if not data.space.takes_texts:
-            return
-        folder = data.corpus.texts_dir
-        with locked(folder):
-            if is_as_written(folder):
-                return
+        def write(folder: Path) -> None:
             read = data.splits()
-            with rebuilt(folder) as temporary:
-                for number, name in enumerate(SPLITS):
-                    if data.progress:
-                        data.progress("storing the texts", number / len(SPLITS))
-                    _write(temporary / name, read.frames[name]["text"])
-                write_checksums(temporary)
+            for number, name in enumerate(SPLITS):
+                if data.progress:
+                    data.progress("storing the texts", number / len(SPLITS))
+                chunks = (
+                    (np.frombuffer(joined(chunk, end=b""), np.uint8), byte_lengths(chunk))
+                    for chunk in split_up(read.frames[name]["text"])
+                )
+                save_ids(folder / name, chunks, file=FILE)
             logger.info("stored the texts of %s", data.corpus.fingerprint)
 
+        if data.space.takes_texts:
+            build_once(data.corpus.texts_dir, write)
+
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
-        folder = corpus.texts_dir / split
+        from tuning.inputs.arrow_tokenizer import map_ids
+
         with contextlib.suppress(OSError, ValueError, EOFError):
-            data = np.memmap(folder / "texts.bin", np.uint8, "r")
-            offsets = np.load(folder / "offsets.npy")
-            if offsets[-1] == len(data):
-                return {self.key: SplitTexts(data, offsets)}
+            texts = map_ids(corpus.texts_dir / split, file=FILE, dtype=np.uint8)
+            return {self.key: SplitTexts(*texts)}
         return {}
 
     def view(
@@ -178,17 +152,7 @@ class Texts(Input):
     def encode(
         self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
     ) -> dict[str, Stored]:
-        return {self.key: SplitTexts.of(list(texts))}
+        return {self.key: SplitTexts.of(texts)}
 
     def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
         return None  # The model has a vocabulary of its own.
-
-
-def _write(folder: Path, texts: pd.Series) -> None:
-    from tuning.data.text_bytes import byte_lengths, joined, offsets_of, split_up
-
-    folder.mkdir()
-    with (folder / "texts.bin").open("wb") as file:
-        for chunk in split_up(texts):
-            file.write(joined(chunk, end=b""))
-    np.save(folder / "offsets.npy", offsets_of([byte_lengths(texts)]))

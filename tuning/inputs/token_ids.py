@@ -20,11 +20,11 @@ from tuning.inputs.contract import (
     Stored,
     TokenizedTexts,
     Values,
-    kept_places,
+    kept_ids,
     require_truncating,
     words_of,
 )
-from tuning.inputs.tokenizer import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID
+from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 
 if TYPE_CHECKING:
     from tuning.inputs.corpus import Corpus
@@ -37,7 +37,8 @@ class WordView(InputView):
 
     Args:
         texts: the texts with the token ids of the whole vocabulary.
-        vocab_size: number of token ids, with padding (0) and unknown words (1).
+        vocab_size: number of token ids, with padding (0) and unknown words (1), which greater ids
+            become.
         truncating: the part of a long text that is dropped. "pre" is the beginning, "post" the end,
             as in `keras.utils.pad_sequences` (whose default is "pre"); "middle" is the middle.
         trims: whether a batch is padded to its longest text instead of `sequence_length`.
@@ -61,37 +62,28 @@ class WordView(InputView):
         require_truncating(self.truncating)
 
     @property
-    def fixed_width(self) -> int | None:
-        return None if self.trims else self.sequence_length
-
-    @property
-    def sorts(self) -> bool:
-        return self.trims
+    def shape(self) -> Shape:
+        return (None if self.trims else self.sequence_length,)
 
     def width(self, rows: Rows) -> int:
-        return self.fixed_width or max(int(self.lengths_of(rows).max(initial=1)), 1)
+        if not self.trims:
+            return self.sequence_length
+        return max(int(self.lengths_of(rows).max(initial=1)), 1)
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
         return np.minimum(self.texts.lengths_of(rows), self.sequence_length)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
-        """Return the token ids of these rows, int32 array of shape (n_rows, width).
-
-        Ids of `vocab_size` or more become 1 (unknown). Texts are padded after their end with 0.
-        """
-        places, inside = kept_places(
-            self.texts.offsets[rows],
-            self.texts.lengths_of(rows),
+        ids, inside = kept_ids(
+            self.texts,
+            rows,
             n_max=self.sequence_length,
             truncating=self.truncating,
             n_columns=self.width(rows),
         )
-        if not len(self.texts.ids):
-            return np.zeros(inside.shape, dtype=np.int32)
-        ids = self.texts.ids[np.where(inside, places, 0)]
-        return np.where(
-            inside, np.where(ids < self.vocab_size, ids, UNKNOWN_ID), PADDING_ID
-        ).astype(np.int32)
+        batch = np.zeros(inside.shape, dtype=np.int32)
+        batch[inside] = np.where(ids < self.vocab_size, ids, UNKNOWN_ID)
+        return batch
 
 
 class TokenIds(Input):

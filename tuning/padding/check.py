@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,13 +93,17 @@ def is_ignored(graph: Functional) -> bool:
     """
     values: dict[int, Value] = {id(ids): Tokens(padding=0, lowest=1) for ids in graph.inputs}
     try:
-        for depth in sorted(graph._nodes_by_depth, reverse=True):
-            for node in graph._nodes_by_depth[depth]:
-                if not node.is_input:
-                    _follow(node, values)
+        for node in nodes_of(graph):
+            _follow(node, values)
     except ReadsPadding:
         return False
     return all(isinstance(values[id(output)], Texts) for output in graph.outputs)
+
+
+def nodes_of(graph: Functional) -> Iterator[Any]:
+    """Yield the calls of a graph, each after the calls whose outputs it takes."""
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        yield from (node for node in graph._nodes_by_depth[depth] if not node.is_input)
 
 
 def takes_any_length(layers: Sequence[keras.layers.Layer]) -> bool:
@@ -164,26 +168,21 @@ def _is_plain(layer: Any) -> bool:
     activity regularizer includes the padding.
     """
     activation = getattr(layer, "activation", None)
-    return (
+    is_plain = (
         layer.activity_regularizer is None
         and getattr(layer, "data_format", "channels_last") == "channels_last"
         and getattr(layer, "noise_shape", None) is None
         and (activation is None or activation in _ACTIVATIONS)
-        and (type(layer) not in RECURRENT or _is_plain_recurrent(layer))
-        and (type(layer) is not keras.layers.Bidirectional or _is_plain_bidirectional(layer))
     )
-
-
-def _is_plain_recurrent(layer: Any) -> bool:
-    # With both options Keras reverses the sequence but not its mask.
-    return _takes_any_length(layer) and not (layer.go_backwards and layer.return_sequences)
-
-
-def _is_plain_bidirectional(layer: Any) -> bool:
-    directions = (layer.forward_layer, layer.backward_layer)
-    return not layer.forward_layer.go_backwards and all(
-        type(direction) in RECURRENT and _takes_any_length(direction) for direction in directions
-    )
+    if type(layer) in RECURRENT:
+        # With both options Keras reverses the sequence but not its mask.
+        reverses = layer.go_backwards and layer.return_sequences
+        return is_plain and _takes_any_length(layer) and not reverses
+    if type(layer) is keras.layers.Bidirectional:
+        directions = (layer.forward_layer, layer.backward_layer)
+        are_plain = all(type(way) in RECURRENT and _takes_any_length(way) for way in directions)
+        return is_plain and are_plain and not layer.forward_layer.go_backwards
+    return is_plain
 
 
 def _takes_any_length(layer: Any) -> bool:

@@ -23,7 +23,7 @@ import tensorflow as tf
 from keras.src.models.functional import Functional, operation_fn, unpack_singleton
 from keras.src.ops import numpy
 
-from tuning.padding.check import RECURRENT
+from tuning.padding.check import RECURRENT, nodes_of
 
 # The length of a row is rounded up, to one of so many lengths between two powers of two, because
 # oneDNN compiles code for each length.
@@ -47,14 +47,14 @@ def packed(graph: Functional, input_number: int, lengths: npt.NDArray[np.int64])
     if not _is_packable(graph) or lengths.mean() + gap > WORTHWHILE * lengths.max():
         yield False
         return
-    own_call, run = graph.call, _PackedGraph(graph, input_number, gap)
+    own_call = graph.call
 
     def call(inputs: Any, training: bool | None = None, mask: Any = None, **options: Any) -> Any:
         # A graph of several inputs gets a mask for each, or None.
         is_masked = any(part is not None for part in keras.tree.flatten(mask))
         if not training or is_masked or options:
             return own_call(inputs, training=training, mask=mask, **options)
-        return run(graph._standardize_inputs(inputs))
+        return _run_packed(graph, graph._standardize_inputs(inputs), input_number, gap)
 
     graph.call = call
     try:
@@ -113,39 +113,26 @@ def _rounded(n: tf.Tensor) -> tf.Tensor:
     return -(-n // step) * step
 
 
-class _PackedGraph:
-    """A graph that computes one of its inputs as a row."""
-
-    def __init__(self, graph: Functional, input_number: int, gap: int) -> None:
-        self._graph, self._input_number, self._gap = graph, input_number, gap
-        by_depth = graph._nodes_by_depth
-        self._nodes = [
-            node
-            for depth in sorted(by_depth, reverse=True)
-            for node in by_depth[depth]
-            if not node.is_input
-        ]
-
-    def __call__(self, inputs: list[tf.Tensor]) -> Any:
-        row, segments = join(inputs[self._input_number], self._gap)
-        inputs[self._input_number] = row
-        graph = self._graph
-        values = dict(zip(map(id, graph.inputs), inputs, strict=True))
-        rows = {id(graph.inputs[self._input_number])}
-        for node in self._nodes:
-            arguments, options = node.arguments.fill_in(values)
-            run = operation_fn(node.operation, training=True)
-            is_row = any(id(tensor) in rows for tensor in node.input_tensors)
-            of_segments = OF_SEGMENTS.get(type(node.operation)) if is_row else None
-            if of_segments is None:
-                outputs = run(*arguments, **options)
-            else:
-                outputs = of_segments(node.operation, run, segments, *arguments, **options)
-            values |= zip(map(id, node.outputs), keras.tree.flatten(outputs), strict=True)
-            if is_row and type(node.operation) not in _REDUCTIONS:
-                rows |= set(map(id, node.outputs))
-        outputs = [values[id(output)] for output in graph.outputs]
-        return unpack_singleton(keras.tree.pack_sequence_as(graph._outputs_struct, outputs))
+def _run_packed(graph: Functional, inputs: list[tf.Tensor], input_number: int, gap: int) -> Any:
+    """Return the outputs of a graph that computes one of its inputs as a row."""
+    row, segments = join(inputs[input_number], gap)
+    inputs[input_number] = row
+    values = dict(zip(map(id, graph.inputs), inputs, strict=True))
+    rows = {id(graph.inputs[input_number])}
+    for node in nodes_of(graph):
+        arguments, options = node.arguments.fill_in(values)
+        run = operation_fn(node.operation, training=True)
+        is_row = any(id(tensor) in rows for tensor in node.input_tensors)
+        of_segments = OF_SEGMENTS.get(type(node.operation)) if is_row else None
+        if of_segments is None:
+            outputs = run(*arguments, **options)
+        else:
+            outputs = of_segments(node.operation, run, segments, *arguments, **options)
+        values |= zip(map(id, node.outputs), keras.tree.flatten(outputs), strict=True)
+        if is_row and type(node.operation) not in _REDUCTIONS:
+            rows |= set(map(id, node.outputs))
+    outputs = [values[id(output)] for output in graph.outputs]
+    return unpack_singleton(keras.tree.pack_sequence_as(graph._outputs_struct, outputs))
 
 
 def _reach(layer: keras.layers.Layer) -> int:

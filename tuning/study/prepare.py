@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from tuning.config import AUTO, AUTO_FOLDS, AUTO_FOLDS_ROWS, MIN_TEXTS, StudyConfig
 from tuning.data.files import Progress
-from tuning.data.redraw import redrawn, require_folds
-from tuning.data.rows import Redraw
+from tuning.data.redraw import require_folds
+from tuning.data.rows import Numbers, Redraw
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import ArgumentError, DataError, StudyError
@@ -154,37 +154,36 @@ def with_folds(
     is_large = corpus.card.n_not_test >= AUTO_FOLDS_ROWS
     if folds is None or (is_auto and (is_large or not is_new)):
         return config
-    redraw = Redraw(seed=config.seed, n_folds=AUTO_FOLDS if is_auto else int(folds))
-    try:
-        if redraw.n_folds > 1 and not corpus.card.draws_validation:
-            raise ArgumentError(
-                f"folds must be left out where the validation split is given; received {folds}."
-            )
-        new = replace(config, train=replace(config.train, n_folds=redraw.n_folds))
-        if redraw.n_folds > 1 and is_new:
-            require_folds(corpus.rows, redraw)
-    except (ArgumentError, DataError) as error:
+    n_folds = AUTO_FOLDS if is_auto else int(folds)
+    new, reason = replace(config, train=replace(config.train, n_folds=n_folds)), ""
+    if n_folds > 1 and not corpus.card.draws_validation:
+        reason = "the validation split is given"
         if not is_auto:
-            raise
-        logger.info("one split in the place of folds: %s", error)
-        reason = f"a class has too few texts, groups or times for {AUTO_FOLDS} folds"
-        if isinstance(error, ArgumentError):
-            reason = "the validation split is given"
+            raise ArgumentError(f"folds must be left out where {reason}; received {folds}.")
+    elif n_folds > 1 and is_new:
+        try:
+            drawn = require_folds(corpus.rows, Redraw(seed=config.seed, n_folds=n_folds))
+        except DataError as error:
+            if not is_auto:
+                raise
+            logger.info("one split in the place of folds: %s", error)
+            reason = f"a class has too few texts, groups or times for {AUTO_FOLDS} folds"
+        else:
+            if config.data.weight_column:
+                _require_weights(corpus, [train for train, _ in drawn])
+    if reason:
         say(f"Each trial is trained on one split and not on folds: {reason}.")
         return config
-    if redraw.n_folds > 1 and is_new and config.data.weight_column:
-        _require_weights(corpus, redraw)
     return new
 
 
-def _require_weights(corpus: Corpus, redraw: Redraw) -> None:
+def _require_weights(corpus: Corpus, of_folds: Sequence[Numbers]) -> None:
     weights = (corpus.split("train") + corpus.split("validation")).weights
-    for fold in range(redraw.n_folds):
-        train, _ = redrawn(corpus.rows, replace(redraw, fold=fold), validation_share=0.0)
+    for number, train in enumerate(of_folds, start=1):
         if weights is not None and not weights[train].any():
             raise DataError(
-                f"The training rows of each of {redraw.n_folds} folds must have weights above 0;"
-                f" those of fold {fold + 1} all have 0. Give folds=1 for one split."
+                f"The training rows of each of {len(of_folds)} folds must have weights above 0;"
+                f" those of fold {number} all have 0. Give folds=1 for one split."
             )
 
 

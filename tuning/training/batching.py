@@ -56,12 +56,13 @@ class View:
     @property
     def trims(self) -> bool:
         """Whether the width of a batch depends on its texts."""
-        return None in [view.fixed_width for view in self.inputs.values()]
+        return any(None in view.shape for view in self.inputs.values())
 
     @property
     def sorts(self) -> bool:
         """Whether training batches are sorted with the longest text first, for the kernel."""
-        return self._first.sorts
+        first = self._first
+        return first.has_padding and not first.is_encoder and None in first.shape
 
     @property
     def is_grouped(self) -> bool:

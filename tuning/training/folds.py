@@ -43,14 +43,13 @@ def fit_folds(
     """Train one configuration on the folds of the rows of both splits, from the first fold or from
     the fold after the checkpoint. `on_epoch` is called after each fold.
     """
-    redraw = job.redraw
-    assert redraw is not None  # for mypy: the caller has read it
+    assert job.redraw is not None  # for mypy: the caller has read it
     result = checkpoints.read_result(Path(job.checkpoint or "")) if job.resume else None
     result = result or FitResult()
     probabilities: Array | None = None
-    for fold in range(len(result.folds), redraw.n_folds):
+    folds = redrawn(rows, job.redraw)
+    for fold, places in enumerate(folds[len(result.folds) :], start=len(result.folds)):
         started = time.perf_counter()
-        places = redrawn(rows, replace(redraw, fold=fold), validation_share=0.0)
         of_train, of_validation = resplit(train, validation, places)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "predictions.npz"
@@ -78,7 +77,7 @@ def fit_folds(
             probabilities[places[1]] = kept
         result = _with_fold(result, own, job, seconds=time.perf_counter() - started)
         asked = time.perf_counter()
-        answer, is_over = on_epoch(result.history[-1]), len(result.folds) == redraw.n_folds
+        answer, is_over = on_epoch(result.history[-1]), len(result.folds) == len(folds)
         idle_seconds = time.perf_counter() - asked
         result.stopped = answer is not Answer.GO_ON and not is_over
         if result.stopped:

@@ -227,7 +227,7 @@ class _WorkerState:
                 from tuning.data.redraw import redrawn  # It imports pandas.
 
                 share = len(validation.labels) / len(rows.texts)
-                new = redrawn(rows, job.redraw, validation_share=share)
+                (new,) = redrawn(rows, job.redraw, validation_share=share)
                 train, validation = resplit(train, validation, new)
             _, result = fit.fit(
                 hypermodel,
