@@ -313,19 +313,6 @@ def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         checkpoints.load(path, other)
 
 
-def test_checkpoint_is_of_arrays_alone(tmp_path: Path) -> None:
-    """A checkpoint contains nothing that needs pickle. It is about three times as large as the
-    weights, because Adam has two moments.
-    """
-    path = tmp_path / "checkpoint.npz"
-    _, result = train(pause_at(1), hypermodel=Plain(), checkpoint=path)
-    with np.load(path, allow_pickle=False) as saved:
-        assert all(saved[name].dtype != object for name in saved.files)
-        assert sum(saved[name].nbytes for name in saved.files if name != "seen") < 4 * (
-            3 * result.n_parameters + 100
-        )
-
-
 class RestoresTheFirstEpoch(Plain):
     """A hypermodel whose own `fit` ends with the weights of the first epoch."""
 
