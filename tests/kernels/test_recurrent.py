@@ -19,13 +19,14 @@ from tests.kernels.layers import CELLS, ROWS, ids, pair
 from tests.numbered import TWO
 from tuning.config import TrainConfig
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
+from tuning.kernels.compiling import Memory
 from tuning.kernels.recurrent import Kernel, fuse, unfuse
 from tuning.kernels.recurrent_sequence import (
     Arguments,
     Reserve,
     backward,
     forward,
-    reserve_shapes,
+    reserve_for,
 )
 from tuning.models import lstm_classifier
 from tuning.spaces.ranges import Values
@@ -243,13 +244,10 @@ def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
 
 
 def new_reserve(arguments: Arguments) -> Reserve:
-    batch, length, features = arguments.x.shape
-    return Reserve(
-        *(
-            np.full(shape, np.nan)
-            for shape in reserve_shapes(length, features, arguments.h.shape[1], batch)
-        )
-    )
+    reserve = reserve_for(arguments, arguments.x.shape[1], [Memory()] * 3)
+    for array in reserve:
+        array.fill(np.nan)
+    return reserve
 
 
 def test_layer_called_more_often_than_it_keeps_is_that_of_keras() -> None:

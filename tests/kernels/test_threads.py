@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.kernels.compiling import Array
+from tuning.kernels.compiling import Array, Memory
 from tuning.kernels.recurrent_sequence import (
     MAX_PARTS,
     Arguments,
@@ -18,7 +18,7 @@ from tuning.kernels.recurrent_sequence import (
     backward,
     forward,
     parts_of_batch,
-    reserve_shapes,
+    reserve_for,
     texts_of_steps,
 )
 from tuning.kernels.threads import run_parts, set_threads
@@ -61,15 +61,9 @@ def arguments_of(
     )
 
 
-def reserve_of(arguments: Arguments, n_steps: int) -> Reserve:
-    batch, _, features = arguments.x.shape
-    shapes = reserve_shapes(n_steps, features, arguments.h.shape[1], batch)
-    return Reserve(*(np.empty(shape, np.float32) for shape in shapes))
-
-
 def run(arguments: Arguments) -> tuple[Results, Results]:
     """Return the outputs and the gradients, each output with a gradient of its own value."""
-    reserve = reserve_of(arguments, arguments.x.shape[1])
+    reserve = reserve_for(arguments, arguments.x.shape[1], [Memory()] * 3)
     outputs = forward(arguments, reserve, return_sequences=True)
     gradients = backward(tuple(np.array(output) for output in outputs), arguments, reserve)
     return outputs, gradients
@@ -124,7 +118,7 @@ def test_forward_pass_without_a_gradient_is_equal_on_threads() -> None:
     """Its reserve has room for one step."""
     arguments = arguments_of(1, batch=150)
     set_threads(3)
-    outputs = forward(arguments, reserve_of(arguments, 1), return_sequences=True)
+    outputs = forward(arguments, reserve_for(arguments, 1, [Memory()] * 3), return_sequences=True)
     for array, same in zip(outputs, run(arguments)[0], strict=True):
         assert np.array_equal(array, same)
 
@@ -164,7 +158,7 @@ def test_parts_have_all_texts_and_rows_once() -> None:
     mask = np.arange(5) < rng.integers(0, 6, 150)[:, None]
     order, counts = texts_of_steps(mask, 150, 5)
     rows = np.arange(counts.sum(), dtype=np.float32)
-    parts = parts_of_batch((order, counts), (rows, rows, rows))
+    parts = parts_of_batch((order, counts), Reserve(rows, rows, rows))
     assert len(parts) == MAX_PARTS == 2
     assert sorted(np.concatenate([part.order for part in parts])) == [*range(150)]
     assert np.array_equal(sum(part.counts for part in parts), counts)
