@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.kernels.compiling import Array, Memory
+from tests.kernels.layers import arguments_of, reserve_of
+from tuning.kernels.compiling import Array
 from tuning.kernels.recurrent_sequence import (
     MAX_PARTS,
     Arguments,
@@ -18,7 +19,6 @@ from tuning.kernels.recurrent_sequence import (
     backward,
     forward,
     parts_of_batch,
-    reserve_for,
     texts_of_steps,
 )
 from tuning.kernels.threads import run_parts, set_threads
@@ -32,38 +32,9 @@ def one_thread() -> Iterator[None]:
     set_threads(1)
 
 
-def arguments_of(
-    seed: int,
-    *,
-    batch: int,
-    length: int = 5,
-    units: int = 7,
-    dropouts: int = 0,
-    masked: bool = True,
-    is_gru: bool = False,
-) -> Arguments:
-    """Return the inputs of a layer for texts of 0 to `length` tokens; some have gaps."""
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape: int) -> Array:
-        return rng.normal(size=shape).astype(np.float32)
-
-    lengths = rng.integers(0, length + 1, batch)
-    mask = (np.arange(length) < lengths[:, None]) & (rng.random((batch, length)) < 0.9)
-    width = 4 if dropouts == 1 else 4 + units
-    return Arguments(
-        normal(batch, length, 3),
-        normal(4 + units, 4 * units) / 4,
-        normal(batch, units),
-        normal(batch, 0 if is_gru else units),
-        mask if masked else np.zeros((0, 0), np.bool_),
-        (rng.random((dropouts, batch, width - (dropouts == 1))) < 0.8).astype(np.float32) * 1.25,
-    )
-
-
 def run(arguments: Arguments) -> tuple[Results, Results]:
     """Return the outputs and the gradients, each output with a gradient of its own value."""
-    reserve = reserve_for(arguments, arguments.x.shape[1], [Memory()] * 3)
+    reserve = reserve_of(arguments, arguments.x.shape[1])
     outputs = forward(arguments, reserve, return_sequences=True)
     gradients = backward(tuple(np.array(output) for output in outputs), arguments, reserve)
     return outputs, gradients
@@ -118,7 +89,7 @@ def test_forward_pass_without_a_gradient_is_equal_on_threads() -> None:
     """Its reserve has room for one step."""
     arguments = arguments_of(1, batch=150)
     set_threads(3)
-    outputs = forward(arguments, reserve_for(arguments, 1, [Memory()] * 3), return_sequences=True)
+    outputs = forward(arguments, reserve_of(arguments, 1), return_sequences=True)
     for array, same in zip(outputs, run(arguments)[0], strict=True):
         assert np.array_equal(array, same)
 
