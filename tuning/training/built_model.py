@@ -237,7 +237,7 @@ def _no_seeds() -> Iterator[None]:
 
 def _require_new_variables(model: keras.Model) -> None:
     for variable in model.variables:
-        if _KNOWN.get(id(variable)) is variable:
+        if id(variable) in _KNOWN:
             raise SpaceBug(
                 "build(hp) must make its layers anew; the layer with the variable"
                 f" {variable.path} was made before, for example when the file was loaded, so a"
