@@ -9,7 +9,7 @@ from functools import partial
 import keras
 import keras_tuner
 
-from tuning.models import TrainingOptions, cnn_features, head_of, words_classifier
+from tuning.models import cnn_features, head_of, training_of, words_classifier
 
 
 class CNN(keras_tuner.HyperModel):
@@ -41,16 +41,7 @@ class CNN(keras_tuner.HyperModel):
             dropout=hp.get("dropout"),
             word_dropout=hp.get("word_dropout"),
         )
-        return words_classifier(
-            features,
-            **head_of(hp),
-            training=TrainingOptions(
-                learning_rate=hp.get("learning_rate"),
-                label_smoothing=hp.values.get("label_smoothing", 0.0),
-                weight_decay=hp.get("weight_decay"),
-                ema_momentum=hp.get("ema_momentum"),
-            ),
-        )
+        return words_classifier(features, training=training_of(hp), **head_of(hp))
 
 
 hypermodel = CNN(name="cnn")

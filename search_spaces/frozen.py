@@ -7,16 +7,13 @@ from typing import Any
 
 import keras
 import keras_tuner
-import numpy as np
-import tensorflow as tf
 
 from tuning.models import (
-    TrainingOptions,
+    FittedStart,
     features_classifier,
-    fit_linear_model,
-    fit_schedule,
     head_of,
     ngram_classifier,
+    training_of,
     transformer_classifier,
 )
 
@@ -25,7 +22,7 @@ NGRAMS = ["ngrams", "both"]
 FEATURES = ["features", "both"]
 
 
-class Frozen(keras_tuner.HyperModel):
+class Frozen(FittedStart, keras_tuner.HyperModel):
     """N-grams, features of a pretrained encoder, and both. `adapt` fits the n-grams."""
 
     starting_points = (
@@ -72,7 +69,7 @@ class Frozen(keras_tuner.HyperModel):
                 **head,
                 **ngrams,
             )
-        training = TrainingOptions(learning_rate=hp.get("learning_rate"))
+        training = training_of(hp)
         if architecture == "ngrams":
             vocab_size = hp.get("ngram_vocab_size")
             return ngram_classifier(vocab_size=vocab_size, training=training, **head)
@@ -84,27 +81,6 @@ class Frozen(keras_tuner.HyperModel):
             **head,
             **ngrams,
         )
-
-    def adapt(
-        self,
-        hp: keras_tuner.HyperParameters,
-        model: keras.Model,
-        x: tf.data.Dataset,
-        y: np.ndarray,
-        sample_weight: np.ndarray | None = None,
-    ) -> None:
-        if _trains_layers(hp):
-            fit_schedule(model, n_texts=len(y), batch_size=hp.get("batch_size"))
-        if hp.get("architecture") in NGRAMS:
-            fit_linear_model(
-                model,
-                x.as_numpy_iterator(),
-                y,
-                c=hp.get("ngram_c"),
-                n_classes=hp.get("n_classes"),
-                weighting=hp.get("ngram_weighting"),
-                sample_weight=sample_weight,
-            )
 
 
 def _trains_layers(hp: keras_tuner.HyperParameters) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 import keras
 import keras_tuner
 
-from tuning.models import TrainingOptions, gru_features, head_of, words_classifier
+from tuning.models import gru_features, head_of, training_of, words_classifier
 
 
 class MaskedGRU(keras_tuner.HyperModel):
@@ -39,16 +39,7 @@ class MaskedGRU(keras_tuner.HyperModel):
             dropout=hp.get("dropout"),
             word_dropout=hp.get("word_dropout"),
         )
-        return words_classifier(
-            features,
-            **head_of(hp),
-            training=TrainingOptions(
-                learning_rate=hp.get("learning_rate"),
-                label_smoothing=hp.values.get("label_smoothing", 0.0),
-                weight_decay=hp.get("weight_decay"),
-                ema_momentum=hp.get("ema_momentum"),
-            ),
-        )
+        return words_classifier(features, training=training_of(hp), **head_of(hp))
 
 
 hypermodel = MaskedGRU(name="gru")

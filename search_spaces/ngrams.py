@@ -4,13 +4,11 @@ Manning (2012), "Baselines and Bigrams: Simple, Good Sentiment and Topic Classif
 
 import keras
 import keras_tuner
-import numpy as np
-import tensorflow as tf
 
-from tuning.models import TrainingOptions, fit_linear_model, head_of, ngram_classifier
+from tuning.models import FittedStart, head_of, ngram_classifier, training_of
 
 
-class Ngrams(keras_tuner.HyperModel):
+class Ngrams(FittedStart, keras_tuner.HyperModel):
     """A model of the set of a text's words, pairs and triples of words. An epoch takes seconds."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
@@ -31,25 +29,7 @@ class Ngrams(keras_tuner.HyperModel):
             dropout=hp.get("ngram_dropout"),
             unit_length=True,
             **head_of(hp),
-            training=TrainingOptions(learning_rate=hp.get("learning_rate")),
-        )
-
-    def adapt(
-        self,
-        hp: keras_tuner.HyperParameters,
-        model: keras.Model,
-        x: tf.data.Dataset,
-        y: np.ndarray,
-        sample_weight: np.ndarray | None = None,
-    ) -> None:
-        fit_linear_model(
-            model,
-            x.as_numpy_iterator(),
-            y,
-            c=hp.get("ngram_c"),
-            n_classes=hp.get("n_classes"),
-            weighting=hp.get("ngram_weighting"),
-            sample_weight=sample_weight,
+            training=training_of(hp),
         )
 
 

@@ -6,19 +6,17 @@ from functools import partial
 
 import keras
 import keras_tuner
-import numpy as np
-import tensorflow as tf
 
 from tuning.models import (
-    TrainingOptions,
+    FittedStart,
     bilstm_features,
     cnn_features,
-    fit_linear_model,
     gru_features,
     head_of,
     lstm_classifier,
     mean_features,
     ngram_classifier,
+    training_of,
     wide_deep_classifier,
     words_classifier,
 )
@@ -28,7 +26,7 @@ NGRAMS = ["ngrams", "wide_deep"]
 WORDS = ["wide_deep", "cnn", "mean_embedding", "gru", "bilstm_pooling"]
 
 
-class Reviews(keras_tuner.HyperModel):
+class Reviews(FittedStart, keras_tuner.HyperModel):
     """The default search space. Trial 0 is the notebook's model. The first trials of the other
     architectures are starting points, the most promising first.
     """
@@ -83,7 +81,7 @@ class Reviews(keras_tuner.HyperModel):
         if architecture == "lstm":
             sizes = ("vocab_size", "embedding_dim", "lstm_units")
             return lstm_classifier(**head, **{name: hp.get(name) for name in sizes})
-        training = TrainingOptions(learning_rate=hp.get("learning_rate"))
+        training = training_of(hp)
         if architecture == "ngrams":
             return ngram_classifier(
                 vocab_size=hp.get("ngram_vocab_size"),
@@ -115,26 +113,6 @@ class Reviews(keras_tuner.HyperModel):
         if network == "bilstm_pooling":
             return partial(bilstm_features, lstm_units=hp.get("units"), **sizes)
         return partial(mean_features, **sizes)
-
-    def adapt(
-        self,
-        hp: keras_tuner.HyperParameters,
-        model: keras.Model,
-        x: tf.data.Dataset,
-        y: np.ndarray,
-        sample_weight: np.ndarray | None = None,
-    ) -> None:
-        if hp.get("architecture") in NGRAMS:
-            fit_linear_model(
-                model,
-                x.as_numpy_iterator(),
-                y,
-                c=hp.get("ngram_c"),
-                rate=1.0 if hp.get("architecture") == "ngrams" else hp.get("ngram_rate"),
-                n_classes=hp.get("n_classes"),
-                weighting=hp.get("ngram_weighting"),
-                sample_weight=sample_weight,
-            )
 
 
 hypermodel = Reviews(name="reviews")

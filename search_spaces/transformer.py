@@ -6,13 +6,11 @@ beside the encoder, which finds what one of the two does not.
 
 import keras
 import keras_tuner
-import numpy as np
-import tensorflow as tf
 
-from tuning.models import fit_linear_model, fit_schedule, head_of, transformer_classifier
+from tuning.models import FittedStart, head_of, transformer_classifier
 
 
-class Transformer(keras_tuner.HyperModel):
+class Transformer(FittedStart, keras_tuner.HyperModel):
     """A pretrained encoder, which needs one to three epochs. `adapt` fits the n-grams."""
 
     starting_points = (
@@ -53,25 +51,6 @@ class Transformer(keras_tuner.HyperModel):
             ngram_share=hp.get("ngram_share") if hp.get("has_ngrams") else 0.0,
             **head_of(hp),
         )
-
-    def adapt(
-        self,
-        hp: keras_tuner.HyperParameters,
-        model: keras.Model,
-        x: tf.data.Dataset,
-        y: np.ndarray,
-        sample_weight: np.ndarray | None = None,
-    ) -> None:
-        fit_schedule(model, n_texts=len(y), batch_size=hp.get("batch_size"))
-        if hp.get("has_ngrams"):
-            fit_linear_model(
-                model,
-                x.as_numpy_iterator(),
-                y,
-                c=hp.get("ngram_c"),
-                n_classes=hp.get("n_classes"),
-                sample_weight=sample_weight,
-            )
 
 
 hypermodel = Transformer(name="transformer")

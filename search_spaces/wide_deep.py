@@ -6,21 +6,19 @@ from functools import partial
 
 import keras
 import keras_tuner
-import numpy as np
-import tensorflow as tf
 
 from tuning.models import (
-    TrainingOptions,
+    FittedStart,
     bilstm_features,
     cnn_features,
-    fit_linear_model,
     head_of,
     mean_features,
+    training_of,
     wide_deep_classifier,
 )
 
 
-class WideDeep(keras_tuner.HyperModel):
+class WideDeep(FittedStart, keras_tuner.HyperModel):
     """A linear model beside a network. `deep` chooses the network."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
@@ -52,7 +50,7 @@ class WideDeep(keras_tuner.HyperModel):
             unit_length=True,
             ngram_rate=hp.get("ngram_rate"),
             **head_of(hp),
-            training=TrainingOptions(learning_rate=hp.get("learning_rate")),
+            training=training_of(hp),
         )
 
     def _features(self, hp: keras_tuner.HyperParameters) -> partial[keras.KerasTensor]:
@@ -62,25 +60,6 @@ class WideDeep(keras_tuner.HyperModel):
         if hp.get("deep") == "bilstm_pooling":
             return partial(bilstm_features, lstm_units=hp.get("lstm_units"), **sizes)
         return partial(mean_features, **sizes)
-
-    def adapt(
-        self,
-        hp: keras_tuner.HyperParameters,
-        model: keras.Model,
-        x: tf.data.Dataset,
-        y: np.ndarray,
-        sample_weight: np.ndarray | None = None,
-    ) -> None:
-        fit_linear_model(
-            model,
-            x.as_numpy_iterator(),
-            y,
-            c=hp.get("ngram_c"),
-            rate=hp.get("ngram_rate"),
-            n_classes=hp.get("n_classes"),
-            weighting=hp.get("ngram_weighting"),
-            sample_weight=sample_weight,
-        )
 
 
 hypermodel = WideDeep(name="wide_deep")

@@ -4,7 +4,7 @@ import pytest
 from tuning.inputs.encoder_tokens import PresetTexts, TokenView
 from tuning.inputs.ngrams import NgramTexts, NgramView
 from tuning.inputs.tokenizer import truncated
-from tuning.training.batching import GROUP_BATCHES, View, by_length, training_batches
+from tuning.training.batching import GROUP_BATCHES, View, training_batches
 from tuning.training.fit import padding_share
 
 ROWS = [[11, 12, 13, 14, 15], [21], [], [31, 32, 33]]
@@ -76,9 +76,7 @@ def test_training_batches_depend_on_seed_and_epoch_alone() -> None:
 
 def test_short_and_long_batches_are_mixed() -> None:
     n = 4 * 8 * GROUP_BATCHES
-    lengths = np.arange(n)
-    batches = by_length(
-        np.arange(n), lambda rows: lengths[rows], batch_size=8, draw=np.random.default_rng(0)
-    )
+    view = View({"tokens": TokenView(texts_of_lengths(np.arange(n)), n)})
+    batches = training_batches(view, batch_size=8, seed=0, epoch=1)
     means = np.array([batch.mean() for batch in batches])
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3

@@ -16,20 +16,26 @@ from tuning.kernels.fuse import fused as fused_kernels
 N_STEPS = 20  # number of steps of `fit`
 
 
-def train(optimizer: keras.optimizers.Optimizer, *, fused: bool) -> list[np.ndarray]:
-    """Return the weights and the optimizer's state after 20 steps of a model with an embedding.
-    Some ids are repeated, and the last rows never occur.
-    """
+def embedded(optimizer: keras.optimizers.Optimizer, *, dtype: str = "float32") -> keras.Model:
+    """Return a model of ids below 50, whose embedding may be in half precision."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
             keras.Input((7,), dtype="int32"),
-            keras.layers.Embedding(50, 4),
-            keras.layers.Flatten(),
+            keras.layers.Embedding(50, 4, dtype=dtype),
+            keras.layers.Flatten(dtype="float32"),
             keras.layers.Dense(1),
         ]
     )
     model.compile(optimizer, "mse")
+    return model
+
+
+def train(optimizer: keras.optimizers.Optimizer, *, fused: bool) -> list[np.ndarray]:
+    """Return the weights and the optimizer's state after 20 steps of a model with an embedding.
+    Some ids are repeated, and the last rows never occur.
+    """
+    model = embedded(optimizer)
     if fused:
         assert fuse(model)
     fit(model, fused=fused)
@@ -136,15 +142,7 @@ def test_gathered_variable_of_any_rank_is_trained_as_keras_does(row: tuple[int, 
 def test_embedding_in_half_precision_trains_as_in_keras(dtype: str) -> None:
     weights = []
     for fused in (False, True):
-        keras.utils.set_random_seed(0)
-        parts = [
-            keras.Input((7,), dtype="int32"),
-            keras.layers.Embedding(50, 4, dtype=dtype),
-            keras.layers.Flatten(dtype="float32"),
-            keras.layers.Dense(1),
-        ]
-        model = keras.Sequential(parts)
-        model.compile(keras.optimizers.Adam(0.01), "mse")
+        model = embedded(keras.optimizers.Adam(0.01), dtype=dtype)
         with fused_kernels(model) if fused else contextlib.nullcontext():
             fit(model, fused=False)
         weights.append([w.astype(np.float32) for w in model.get_weights()])
@@ -154,15 +152,8 @@ def test_embedding_in_half_precision_trains_as_in_keras(dtype: str) -> None:
 
 @pytest.mark.slow
 def test_model_for_xla_is_left_alone_and_trains() -> None:
-    model = keras.Sequential(
-        [
-            keras.Input((7,), dtype="int32"),
-            keras.layers.Embedding(50, 4),
-            keras.layers.Flatten(),
-            keras.layers.Dense(1),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=True)
+    model = embedded(keras.optimizers.Adam(0.01))
+    model.jit_compile = True
     assert not fuse(model)
     with fused_kernels(model):
         fit(model, fused=False)

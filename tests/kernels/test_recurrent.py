@@ -1,4 +1,4 @@
-"""The kernel compared with Keras' own LSTM and GRU: outputs, gradients, weights after 50 steps, and
+"""The kernel compared with Keras' own LSTM and GRU: outputs, gradients, weights after training, and
 the conditions under which the kernel runs.
 """
 
@@ -15,39 +15,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.python.framework import ops
 
-from tests.kernels.layers import CELLS, ROWS, ids, pair
+from tests.kernels.layers import CELLS, ROWS, arguments_of, ids, pair, reserve_of
 from tests.numbered import TWO
 from tuning.config import TrainConfig
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.kernels.recurrent import Kernel, fuse, unfuse
 from tuning.kernels.recurrent_sequence import (
     Arguments,
-    Reserve,
     backward,
     forward,
-    reserve_shapes,
 )
 from tuning.models import lstm_classifier
 from tuning.spaces.ranges import Values
 from tuning.training.fit import fit
 from tuning.training.result import FitResult, TrainingJob
-
-
-def labels(n: int) -> np.ndarray:
-    return (np.arange(n) % 2).astype(np.float32)
-
-
-def make(
-    *, masked: bool, units: int = 5, dropout: float = 0.0, recurrent_dropout: float = 0.0
-) -> keras.Model:
-    return lstm_classifier(
-        vocab_size=ROWS,
-        embedding_dim=3,
-        lstm_units=units,
-        dropout=dropout,
-        recurrent_dropout=recurrent_dropout,
-        masked=masked,
-    )
 
 
 def gradients(model: keras.Model, x: np.ndarray, *, training: bool = False) -> list[np.ndarray]:
@@ -172,61 +153,37 @@ def test_layer_is_that_of_keras(
         np.testing.assert_allclose(fused, stock, atol=2e-5)
 
 
-@pytest.mark.parametrize(
-    ("masked", "dropout", "recurrent_dropout"),
-    [(True, 0.3, 0.0), pytest.param(False, 0.0, 0.3, marks=pytest.mark.slow)],
-)
-def test_weights_after_50_steps_are_those_of_keras(
-    masked: bool, dropout: float, recurrent_dropout: float
-) -> None:
-    x, y = ids(n=200, length=9), labels(200)
-    weights = []
-    for model in pair(
-        lambda: make(masked=masked, dropout=dropout, recurrent_dropout=recurrent_dropout)
-    ):
-        model.fit(x, y, batch_size=20, epochs=5, shuffle=False, verbose=0)
-        weights.append(model.get_weights())
-    for stock, fused in zip(*weights, strict=True):
-        np.testing.assert_allclose(fused, stock, atol=1e-4)
-
-
 @pytest.mark.slow  # the first example compiles the kernel for float64: 13 s
 @settings(deadline=None)
 @given(
-    st.integers(1, 4),
-    st.integers(1, 6),
-    st.integers(1, 3),
-    st.integers(1, 5),
-    st.sampled_from([0, 1, 4]),
-    st.booleans(),
+    st.fixed_dictionaries(
+        {
+            "batch": st.integers(1, 4),
+            "length": st.integers(1, 6),
+            "features": st.integers(1, 3),
+            "units": st.integers(1, 5),
+            "dropouts": st.sampled_from([0, 1, 4]),
+            "masked": st.booleans(),
+            "is_gru": st.booleans(),
+        }
+    ),
     st.integers(0, 2**32 - 1),
 )
 def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
-    batch: int, length: int, features: int, units: int, n_dropout: int, is_gru: bool, seed: int
+    sizes: dict[str, Any], seed: int
 ) -> None:
     """Compare with central differences in double precision, for many shapes, masks and dropouts."""
     rng = np.random.default_rng(seed)
-    width = features + 1 + units
-    x, weights = rng.normal(size=(batch, length, features)), rng.normal(size=(width, 4 * units)) / 2
-    h, c = rng.normal(size=(2, batch, units))
-    if is_gru:
-        c = c[:, :0]
-    mask = rng.random((batch, length)) < 0.7 if seed % 2 else np.zeros((0, 0), bool)
-    given_ = Arguments(
-        x,
-        weights,
-        h,
-        c,
-        mask,
-        rng.random((n_dropout, batch, features if n_dropout == 1 else width)),
-    )
-    upstream = tuple(rng.normal(size=shape) for shape in ((batch, length, units), h.shape, c.shape))
+    given_ = arguments_of(seed, **sizes, dtype=np.float64)
+    length = sizes["length"]
+    shapes = (sizes["batch"], length, sizes["units"]), given_.h.shape, given_.c.shape
+    upstream = tuple(rng.normal(size=shape) for shape in shapes)
 
     def value(arguments: Arguments) -> float:
-        outputs = forward(arguments, new_reserve(arguments), return_sequences=True)
+        outputs = forward(arguments, reserve_of(arguments, length), return_sequences=True)
         return float(sum((o * u).sum() for o, u in zip(outputs, upstream, strict=True)))
 
-    reserve = new_reserve(given_)
+    reserve = reserve_of(given_, length)
     forward(given_, reserve, return_sequences=True)
     for name, slope in zip(
         ("x", "weights", "h", "c"), backward(upstream, given_, reserve), strict=True
@@ -240,16 +197,6 @@ def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
         assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(
             (slope * direction).sum(), rel=1e-4, abs=1e-6
         ), name
-
-
-def new_reserve(arguments: Arguments) -> Reserve:
-    batch, length, features = arguments.x.shape
-    return Reserve(
-        *(
-            np.full(shape, np.nan)
-            for shape in reserve_shapes(length, features, arguments.h.shape[1], batch)
-        )
-    )
 
 
 def test_layer_called_more_often_than_it_keeps_is_that_of_keras() -> None:
@@ -324,7 +271,7 @@ def test_model_for_xla_is_left_alone() -> None:
 
 
 def test_saved_model_contains_the_stock_layer(tmp_path: Path) -> None:
-    model = make(masked=True)
+    model = lstm_classifier(vocab_size=ROWS, embedding_dim=3, lstm_units=5, masked=True)
     layers = fuse(model)
     x = ids(n=4, length=6)
     expected = model.predict_on_batch(x)

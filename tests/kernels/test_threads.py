@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.kernels.layers import arguments_of, reserve_of
 from tuning.kernels.compiling import Array
 from tuning.kernels.recurrent_sequence import (
     MAX_PARTS,
@@ -18,7 +19,6 @@ from tuning.kernels.recurrent_sequence import (
     backward,
     forward,
     parts_of_batch,
-    reserve_shapes,
     texts_of_steps,
 )
 from tuning.kernels.threads import run_parts, set_threads
@@ -30,41 +30,6 @@ Results = tuple[Array, ...]
 def one_thread() -> Iterator[None]:
     yield
     set_threads(1)
-
-
-def arguments_of(
-    seed: int,
-    *,
-    batch: int,
-    length: int = 5,
-    units: int = 7,
-    dropouts: int = 0,
-    masked: bool = True,
-    is_gru: bool = False,
-) -> Arguments:
-    """Return the inputs of a layer for texts of 0 to `length` tokens; some have gaps."""
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape: int) -> Array:
-        return rng.normal(size=shape).astype(np.float32)
-
-    lengths = rng.integers(0, length + 1, batch)
-    mask = (np.arange(length) < lengths[:, None]) & (rng.random((batch, length)) < 0.9)
-    width = 4 if dropouts == 1 else 4 + units
-    return Arguments(
-        normal(batch, length, 3),
-        normal(4 + units, 4 * units) / 4,
-        normal(batch, units),
-        normal(batch, 0 if is_gru else units),
-        mask if masked else np.zeros((0, 0), np.bool_),
-        (rng.random((dropouts, batch, width - (dropouts == 1))) < 0.8).astype(np.float32) * 1.25,
-    )
-
-
-def reserve_of(arguments: Arguments, n_steps: int) -> Reserve:
-    batch, _, features = arguments.x.shape
-    shapes = reserve_shapes(n_steps, features, arguments.h.shape[1], batch)
-    return Reserve(*(np.empty(shape, np.float32) for shape in shapes))
 
 
 def run(arguments: Arguments) -> tuple[Results, Results]:
@@ -164,7 +129,7 @@ def test_parts_have_all_texts_and_rows_once() -> None:
     mask = np.arange(5) < rng.integers(0, 6, 150)[:, None]
     order, counts = texts_of_steps(mask, 150, 5)
     rows = np.arange(counts.sum(), dtype=np.float32)
-    parts = parts_of_batch((order, counts), (rows, rows, rows))
+    parts = parts_of_batch((order, counts), Reserve(rows, rows, rows))
     assert len(parts) == MAX_PARTS == 2
     assert sorted(np.concatenate([part.order for part in parts])) == [*range(150)]
     assert np.array_equal(sum(part.counts for part in parts), counts)

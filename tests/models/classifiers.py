@@ -1,33 +1,25 @@
-"""Texts for tiny classifiers, and weights with which they tell these texts apart."""
+"""Features and texts for tiny classifiers, and weights with which they tell the texts apart."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from tuning.models import TrainingOptions, words_classifier
+from tuning.models import bilstm_features, cnn_features, gru_features, mean_features
 
+FEATURES = {
+    "mean": mean_features,
+    "cnn": partial(cnn_features, filters=2),
+    "gru": partial(gru_features, gru_units=2),
+    "bilstm": partial(bilstm_features, lstm_units=2),
+}
 IDS = np.array([[2, 3, 4, 5, 6], [5, 0, 0, 0, 0], [1, 7, 0, 0, 0], [0] * 5], dtype=np.int32)
 
 
 def padded(ids: Any) -> Any:
     """Return the same texts with three more columns of padding."""
     return np.pad(ids, ((0, 0), (0, 3)))
-
-
-def classifier(
-    features: Callable[..., Any],
-    *,
-    n_classes: int = 2,
-    training: TrainingOptions | None = None,
-    **sizes: Any,
-) -> keras.Model:
-    """Return a classifier of the features of a builder with these sizes."""
-    return words_classifier(
-        partial(features, **sizes), n_classes=n_classes, training=training or TrainingOptions()
-    )
 
 
 def spread(model: keras.Model) -> keras.Model:

@@ -241,20 +241,6 @@ def test_linear_model_of_texts_of_one_class_keeps_its_start(label: int) -> None:
     assert not model.get_layer("ngram_weights").get_weights()[0].any()
 
 
-def test_ratios_of_a_hundred_classes_are_those_of_each_class_against_the_rest() -> None:
-    texts, labels = random_texts(400, n_classes=30)
-    many = ngram_classifier(vocab_size=40, n_classes=100)
-    fit_ratios(many, [texts], labels, n_classes=100)
-    (ratios,) = many.get_layer(RATIOS).get_weights()
-    assert ratios.shape == (40, 100)
-    for label in (0, 7, 29):
-        p = 1 + np.bincount(texts[labels == label].ravel(), minlength=40)[2:]
-        q = 1 + np.bincount(texts[labels != label].ravel(), minlength=40)[2:]
-        seen = p + q > 2
-        expected = np.log(p / p[seen].sum()) - np.log(q / q[seen].sum())
-        np.testing.assert_allclose(ratios[2:, label][seen], expected[seen], rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_each_of_several_labels_starts_at_its_own_linear_model(weighting: str) -> None:
     """The third label has no text."""

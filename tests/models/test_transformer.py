@@ -142,13 +142,6 @@ def test_ngrams_vote_in_predictions_and_do_not_change_the_training(tiny_preset: 
     assert np.ptp(linear(both)) > 0.5
 
 
-def test_ngrams_beside_an_encoder_of_several_classes(tiny_preset: Path) -> None:
-    model = transformer_classifier(str(tiny_preset), ngram_vocab_size=9, n_classes=3)
-    fit_linear_model(model, [NGRAM_IDS], np.array([0, 1, 2]), c=10.0, n_classes=3)
-    outputs = model.predict_on_batch({"tokens": TOKENS, "ngrams": NGRAM_IDS})
-    np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-6)
-
-
 def rates(schedule: WarmUp, n: int) -> list[float]:
     return [float(schedule(step)) for step in range(n)]
 

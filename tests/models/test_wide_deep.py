@@ -7,23 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.classifiers import IDS, padded, spread
-from tuning.models import (
-    TrainingOptions,
-    bilstm_features,
-    cnn_features,
-    mean_features,
-    wide_deep_classifier,
-)
+from tests.models.classifiers import FEATURES, IDS, padded, spread
+from tuning.models import TrainingOptions, mean_features, wide_deep_classifier
 from tuning.models.ngrams import RATIOS
 from tuning.training.architecture import ignores_padding, input_names
 
 NGRAMS = np.array([[2, 3, 4], [5, 0, 0], [2, 6, 0], [0, 0, 0]], np.int32)
-FEATURES = {
-    "mean": mean_features,
-    "cnn": partial(cnn_features, filters=2),
-    "bilstm": partial(bilstm_features, lstm_units=2),
-}
 
 
 def tiny(name: str = "mean", **options: Any) -> keras.Model:

@@ -1,13 +1,8 @@
 """Operations on words: the padding changes nothing, and whole words are dropped."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from tuning.models.words import (
     drop_words,
@@ -36,24 +31,6 @@ def test_operations_leave_out_the_padding() -> None:
     np.testing.assert_allclose(means, [VECTORS[0, :3].mean(axis=0), VECTORS[1, 0], [0, 0]])
     maxima = np.asarray(max_over_words(VECTORS, words, lowest=-99.0))
     np.testing.assert_array_equal(maxima, [VECTORS[0, :3].max(axis=0), VECTORS[1, 0], [-99, -99]])
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    values=arrays(np.float32, (2, 5, 3), elements=st.floats(-1, 1, width=32)),
-    lengths=st.tuples(st.integers(0, 5), st.integers(0, 5)),
-    more=st.integers(1, 6),
-)
-def test_pooling_is_the_same_with_more_padding(
-    values: Any, lengths: tuple[int, int], more: int
-) -> None:
-    ids = (np.arange(5) < np.array(lengths)[:, None]).astype(np.int32)
-    longer = np.pad(ids, ((0, 0), (0, more)))
-    noise = np.pad(values, ((0, 0), (0, more), (0, 0)), constant_values=7)
-    for pool in (mean_over_words, lambda x, words: max_over_words(x, words, lowest=-1.0)):
-        np.testing.assert_allclose(
-            pool(noise, is_word(longer)), pool(values, is_word(ids)), atol=1e-6
-        )
 
 
 def test_drop_words_makes_a_share_of_the_words_unknown_and_no_padding() -> None:

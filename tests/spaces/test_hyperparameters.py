@@ -23,7 +23,6 @@ from tuning.documents import structure, unstructure
 from tuning.errors import SpaceError
 from tuning.spaces.hyperparameters import (
     declared,
-    defaults,
     from_params,
     grid,
     optuna_names,
@@ -379,11 +378,3 @@ def test_hyperparameters_round_trip_through_json(drawn: list[Declaration]) -> No
         structure(json.loads(json.dumps(unstructure(item))), Hyperparameter) for item in space
     )
     assert repr(again) == repr(space)
-
-
-@generated
-@given(declarations())
-def test_defaults_are_legal(drawn: list[Declaration]) -> None:
-    space = declared(declare_all(HP(), drawn))
-    values = defaults(space)
-    assert all(item.is_legal(values[item.name]) for item in space if item.is_active(values))

@@ -494,28 +494,6 @@ def test_declare_preset_of_the_study_overrules_the_space(tmp_path: Path) -> None
     assert hp.get("preset") == "three"
 
 
-def test_declare_narrower_subclass_keeps_its_own_range(tmp_path: Path) -> None:
-    narrower = """
-
-class Narrower(Space):
-    def declare_hyperparameters(self, hp):
-        hp.Int("vocab_size", 20, 25)
-        super().declare_hyperparameters(hp)
-
-
-hypermodel = Narrower()
-"""
-    by_name = {
-        item.name: item
-        for item in declare(write(tmp_path, DECLARED + narrower), n_classes=2).hyperparameters
-    }
-    assert (
-        by_name["vocab_size"].low,
-        by_name["vocab_size"].high,
-        by_name["sequence_length"].high,
-    ) == (20, 25, 16)
-
-
 POINTS = '[{"vocab_size": 20}, {}, {"sequence_length": 4}]'
 RESOLVED = (
     {"n_classes": 2, "vocab_size": 20, "sequence_length": 8},

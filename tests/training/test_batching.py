@@ -68,7 +68,7 @@ def test_batch_equals_pad_sequences(
         cut, maxlen=sequence_length, padding="post", truncating=truncating
     )
     view = word_view(texts_of(rows), vocab_size, sequence_length, truncating=truncating)
-    np.testing.assert_array_equal(view.batch(np.array(chosen)), expected)
+    np.testing.assert_array_equal(view.batch(np.array(chosen)), expected, strict=True)
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
@@ -83,10 +83,6 @@ def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(
     assert width == max(1, min(sequence_length, max(map(len, rows))))
     np.testing.assert_array_equal(trimmed, whole[:, :width])
     assert not whole[:, width:].any()
-
-
-def test_batch_is_int32() -> None:
-    assert word_view(texts_of([[2], [3]]), 9, 2).array().dtype == np.int32
 
 
 def test_lengths_are_those_that_are_kept() -> None:
@@ -135,40 +131,27 @@ def test_training_batches_hold_every_row_once(
         random_view(n_texts, trims=trims), batch_size=batch_size, seed=seed, epoch=epoch
     )
     assert sorted(flat(batches)) == list(range(n_texts))
+    assert all(len(rows) == batch_size for rows in batches[:-1])
 
 
 @pytest.mark.parametrize("trims", [False, True])
-@pytest.mark.parametrize(
-    "n_texts", [0, 1, 300, EVALUATION_BATCH_SIZE, 2 * EVALUATION_BATCH_SIZE + 1]
-)
-def test_evaluation_batches_hold_every_row_once(n_texts: int, trims: bool) -> None:
-    assert sorted(flat(evaluation_batches(random_view(n_texts, trims=trims)))) == list(
-        range(n_texts)
-    )
+@pytest.mark.parametrize("n_texts", [0, 1, EVALUATION_BATCH_SIZE, 2 * EVALUATION_BATCH_SIZE + 1])
+def test_evaluation_batches_have_every_row_once_and_go_by_length_with_trims(
+    n_texts: int, trims: bool
+) -> None:
+    view = random_view(n_texts, trims=trims)
+    lengths = view.lengths if trims else np.zeros(n_texts)
+    expected = np.argsort(lengths, kind="stable").tolist()
+    assert flat(evaluation_batches(view)) == expected
 
 
 @pytest.mark.parametrize("trims", [False, True])
-def test_training_batches_have_batch_size_rows_but_for_one(trims: bool) -> None:
-    batches = training_batches(random_view(107, trims=trims), batch_size=10, seed=0, epoch=1)
-    assert sorted(map(len, batches)) == [7, *[10] * 10]
-
-
-@pytest.mark.parametrize("trims", [False, True])
-def test_training_order_differs_between_epochs(trims: bool) -> None:
-    first, second = (
-        flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=3, epoch=epoch))
-        for epoch in (1, 2)
-    )
-    assert first != second
-
-
-@pytest.mark.parametrize("trims", [False, True])
-def test_training_order_differs_between_seeds(trims: bool) -> None:
-    first, second = (
-        flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=seed, epoch=1))
-        for seed in (1, 2)
-    )
-    assert first != second
+def test_training_order_differs_between_epochs_and_seeds(trims: bool) -> None:
+    orders = [
+        flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=seed, epoch=epoch))
+        for seed, epoch in ((3, 1), (3, 2), (4, 1))
+    ]
+    assert len(set(map(tuple, orders))) == 3
 
 
 def test_trimmed_batches_are_the_random_ones_with_their_longest_texts_first() -> None:
@@ -180,16 +163,6 @@ def test_trimmed_batches_are_the_random_ones_with_their_longest_texts_first() ->
     for random, ordered in zip(plain, trimmed, strict=True):
         assert sorted(random) == sorted(ordered)
         assert (np.diff(view.lengths_of(ordered)) <= 0).all()
-
-
-def test_evaluation_batches_keep_the_order_without_trims() -> None:
-    assert flat(evaluation_batches(random_view(700, trims=False))) == list(range(700))
-
-
-def test_evaluation_batches_go_by_length_with_trims() -> None:
-    view = random_view(700, trims=True)
-    lengths = view.lengths[flat(evaluation_batches(view))]
-    assert (np.diff(lengths) >= 0).all()
 
 
 # Padding

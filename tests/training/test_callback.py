@@ -1,11 +1,11 @@
 """The best epoch of a training whose first evaluations are on a share of the validation split."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import keras
+import keras_tuner
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from tests.numbered import TWO, score
 from tuning import fidelity
+from tuning.config import TrainConfig
 from tuning.fidelity import epochs_at, is_evaluated
-from tuning.inputs.contract import LabeledTexts, TokenizedTexts
-from tuning.training.callback import EvaluationCallback, Timings, Validation
-from tuning.training.result import Answer, FitResult
+from tuning.training.built_model import BuiltModel, EncodedSplit
+from tuning.training.callback import EvaluationCallback, Timings
+from tuning.training.loss_form import LossForm
+from tuning.training.result import Answer, FitResult, TrainingJob
 
 Probabilities = npt.NDArray[np.float64]
 N_TEXTS, PARTS = 40, 8
@@ -30,36 +32,44 @@ def _small_share() -> Iterator[None]:
         yield
 
 
-def validation(
-    labels: npt.NDArray[np.int64], *, metric: str = "val_accuracy", n_epochs: float = 3
-) -> Validation:
-    no_words = TokenizedTexts(np.zeros(0, np.int64), np.zeros(len(labels) + 1, np.int64))
-    return Validation(
-        view=mock.Mock(),
-        texts=LabeledTexts(no_words, labels),
-        target=TWO,
-        metric=metric,
-        patience=9,
-        n_epochs=n_epochs,
-        parts=PARTS,
+def callback_of(
+    labels: npt.NDArray[np.int64],
+    *,
+    metric: str = "val_accuracy",
+    epochs: int = 3,
+    patience: int = 9,
+    parts: int = PARTS,
+    **changes: Any,
+) -> EvaluationCallback:
+    model = keras.Sequential()
+    model.compile("sgd", "mse")
+    train = TrainConfig(epochs=epochs, patience=patience, parts_per_epoch=parts)
+    built = BuiltModel(
+        hypermodel=keras_tuner.HyperModel(),
+        hp=keras_tuner.HyperParameters(),
+        model=model,
+        form=LossForm(mock.Mock()),
+        job=TrainingJob(values={}, target=TWO, train=train, seed=0, metric=metric, **changes),
+        result=FitResult(),
+    )
+    callback = EvaluationCallback(
+        built,
+        EncodedSplit(mock.Mock(), labels, labels),
+        timings=Timings({}),
         on_epoch=lambda epoch: Answer.GO_ON,
     )
+    callback.set_model(model)
+    return callback
 
 
-def evaluated(rules: Validation, probabilities: dict[float, Probabilities]) -> FitResult:
+def evaluated(
+    labels: npt.NDArray[np.int64], probabilities: dict[float, Probabilities], **options: Any
+) -> FitResult:
     """Return the result of a training that has these probabilities after these epochs."""
-    callback = callback_of(rules)
+    callback = callback_of(labels, **options)
     for epochs, of_all in probabilities.items():
         evaluate(callback, epochs, of_all)
     return callback.result
-
-
-def callback_of(rules: Validation) -> EvaluationCallback:
-    model = keras.Sequential()
-    model.compile("sgd", "mse")
-    callback = EvaluationCallback(model, rules, FitResult(), Timings({}))
-    callback.set_model(model)
-    return callback
 
 
 def evaluate(callback: EvaluationCallback, epochs: float, of_all: Probabilities) -> None:
@@ -88,7 +98,7 @@ OTHERS = np.setdiff1d(np.arange(N_TEXTS), FIRST)
 def test_fraction_is_the_best_epoch_if_it_is_better_on_its_own_texts() -> None:
     """The whole epoch has a better value than the fraction, but on easier texts."""
     result = evaluated(
-        validation(LABELS),
+        LABELS,
         {
             1 / 8: right_for(LABELS, FIRST[:8]),
             1: right_for(LABELS, [*FIRST[:7], *OTHERS[:26]]),
@@ -107,14 +117,15 @@ def test_estimated_value_is_one_that_the_metric_can_have() -> None:
         1 / 8: right_for(LABELS, FIRST),
         1: right_for(LABELS, [*FIRST[:5], *OTHERS]),  # 0.875, and 0.5 worse on the share
     }
-    result = evaluated(validation(LABELS), probabilities)
+    result = evaluated(LABELS, probabilities)
     assert (result.best_epoch, result.best_value) == (1 / 8, 1.0)
 
 
 def test_loss_of_a_fraction_stays_that_of_its_texts() -> None:
     result = evaluated(
-        validation(LABELS, metric="val_loss"),
+        LABELS,
         {1 / 8: right_for(LABELS, FIRST), 1: right_for(LABELS, FIRST[:5])},
+        metric="val_loss",
     )
     assert (result.best_epoch, result.best_value) == (1 / 8, pytest.approx(-np.log(0.9)))
 
@@ -122,14 +133,13 @@ def test_loss_of_a_fraction_stays_that_of_its_texts() -> None:
 def test_class_that_the_smallest_share_lacks_is_in_every_evaluation() -> None:
     labels = np.zeros(N_TEXTS, np.int64)
     labels[OTHERS[:2]] = 1
-    result = evaluated(
-        validation(labels, metric="val_auc"), {1 / 8: right_for(labels, np.arange(N_TEXTS))}
-    )
+    of_all = right_for(labels, np.arange(N_TEXTS))
+    result = evaluated(labels, {1 / 8: of_all}, metric="val_auc")
     assert result.best_value == 1
 
 
 def test_epochs_that_an_own_fit_counts_again_may_be_the_best() -> None:
-    callback = callback_of(replace(validation(LABELS), parts=1))
+    callback = callback_of(LABELS, parts=1)
     for number, n_right in ((0, 30), (1, 35), (0, 34), (1, 39)):
         right = right_for(LABELS, np.arange(n_right))
         callback._predict = lambda view, *, target, rows, right=right: right
@@ -139,14 +149,13 @@ def test_epochs_that_an_own_fit_counts_again_may_be_the_best() -> None:
 
 @pytest.mark.parametrize(("best", "end"), [(1 / 8, 2), (1 / 2, 2), (1, 3), (2, 4)])
 def test_patience_counts_whole_epochs(best: float, end: int) -> None:
-    rules = replace(validation(LABELS, n_epochs=9), patience=2)
     probabilities = {
         epochs: right_for(LABELS, np.arange(30 if epochs == best else 20))
         for epochs in (1 / 8, 1 / 4, 1 / 2, 1, 2, 3, 4, 5)
         if epochs <= end
     }
     *before, last = probabilities
-    callback = callback_of(rules)
+    callback = callback_of(LABELS, epochs=9, patience=2)
     for epochs in before:
         evaluate(callback, epochs, probabilities[epochs])
         assert not callback.model.stop_training
@@ -156,11 +165,12 @@ def test_patience_counts_whole_epochs(best: float, end: int) -> None:
 
 def test_last_evaluation_of_a_fraction_is_on_all_texts() -> None:
     result = evaluated(
-        validation(LABELS, n_epochs=3 / 8),
+        LABELS,
         {
             1 / 8: right_for(LABELS, np.arange(20)),
             3 / 8: right_for(LABELS, np.arange(30)),
         },
+        n_epochs=3 / 8,
     )
     assert [epoch.number for epoch in result.history] == [1 / 8, 3 / 8]
     assert result.history[-1].metrics["val_accuracy"] == pytest.approx(30 / 40)
@@ -180,7 +190,7 @@ def test_every_later_epoch_is_worse_on_the_texts_of_the_best(seed: int, metric: 
     numbers = [epochs_at(part, PARTS) for part in range(1, 25) if is_evaluated(part, PARTS)]
     of_all = {epochs: of_two_classes(rng.integers(1, 10, N_TEXTS) / 10) for epochs in numbers}
     with mock.patch.object(fidelity, "MIN_EVALUATED", 15):
-        result = evaluated(validation(labels, metric=metric), of_all)
+        result = evaluated(labels, of_all, metric=metric)
         towards = -1 if metric == "val_loss" else 1
 
         def value_on(epochs: float, rows: npt.NDArray[np.int64]) -> float:

@@ -19,6 +19,7 @@ from keras import layers
 from tests.commands import Ran, check_prediction
 from tests.numbered import TWO
 from tests.texts import make_reviews, splits_of
+from tests.training.test_fit import Hyper
 from tuning.config import TrainConfig
 from tuning.documents import structure, unstructure
 from tuning.errors import DataError, SpaceBug, SpaceError, StudyError
@@ -170,17 +171,6 @@ def tf_idf(hp: Any) -> keras.Model:
     )
 
 
-class Hyper(keras_tuner.HyperModel):
-    """A hypermodel around a function."""
-
-    def __init__(self, function: Callable[[Any], keras.Model]) -> None:
-        super().__init__()
-        self.function = function
-
-    def build(self, hp: Any) -> keras.Model:
-        return self.function(hp)
-
-
 def train(
     hypermodel: keras_tuner.HyperModel,
     splits: Splits,
@@ -234,7 +224,7 @@ def test_paused_training_continues_as_if_it_had_not_paused(
     other = replace(splits[0], texts=replace(splits[0].texts, others={"texts": raw}))
     built = build_model(Hyper(style), replace(JOB, resume=True, **options))
     assert len(vectorization_of(built.model).get_vocabulary()) > 20
-    built.adapt(built.encode(other).view, other.labels)
+    built.adapt(built.encode(other))
     assert "x" not in vectorization_of(built.model).get_vocabulary()
     _, resumed = train(Hyper(style), splits, resume=True, **options)
     assert [e.metrics for e in resumed.history] == [e.metrics for e in whole.history]

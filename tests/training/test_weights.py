@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,13 +11,11 @@ import pytest
 from sklearn.utils.class_weight import compute_sample_weight
 
 from tests.numbered import TWO, numbered
-from tests.paths import ROOT
 from tests.training.test_fit import VALUES, Hyper, Make, make_texts, mean, stacked
 from tuning.config import TrainConfig
 from tuning.data.rows import Redraw, Rows
 from tuning.errors import SpaceBug, SpaceError
 from tuning.inputs.contract import LabeledTexts
-from tuning.spaces.loading import load_hypermodel
 from tuning.targets.kinds import target_of
 from tuning.targets.target import Array
 from tuning.training.batching import training_batches
@@ -334,13 +331,3 @@ def test_train_step_of_two_parts_names_the_third() -> None:
     trained(make, make_texts(N))
     with pytest.raises((SpaceBug, ValueError), match="too many values to unpack"):
         trained(make, make_texts(N), class_weight="balanced")
-
-
-STYLE = ROOT / "tests" / "keras_tuner_styles" / "own_fit_of_arrays.py"
-
-
-def test_file_with_an_own_class_weight_is_refused_with_that_of_a_study() -> None:
-    hypermodel = load_hypermodel(Path(STYLE))
-    values = {"vocab_size": 30, "sequence_length": 10, "dim": 4, "batch_size": 8}
-    with pytest.raises(SpaceError, match="a class_weight of its own"):
-        trained(hypermodel, make_texts(N), values=values, class_weight="1:2")

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tensorflow.python.framework import ops
 
 from tuning.kernels.compiling import Array, Memory
-from tuning.kernels.recurrent_sequence import Arguments, Reserve, backward, forward, reserve_shapes
+from tuning.kernels.recurrent_sequence import Arguments, Reserve, backward, forward, reserve_for
 
 Layer: TypeAlias = "keras.layers.LSTM | keras.layers.GRU"
 
@@ -154,16 +154,16 @@ def _dropout(layer: Layer, sequences: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
 
 
 class Kernel:
-    """The kernel of one layer as a function of TensorFlow that has a gradient, and its reserves,
-    which are used again: allocating them in each step makes training a tenth slower.
+    """The kernel of one layer as a function of TensorFlow that has a gradient. The memory of its
+    reserves is used again: allocating it in each step makes training a tenth slower.
     """
 
     def __init__(self) -> None:
         self._pass_numbers = itertools.count(1)
         self._kept: OrderedDict[int, Reserve] = OrderedDict()
-        self._free: list[Reserve] = []
         self._lock = threading.Lock()
         self._memory = Memory()
+        self._of_reserves = [Memory() for _ in Reserve._fields]
         self._registered: set[str] = set()
 
     def close(self) -> None:
@@ -174,8 +174,8 @@ class Kernel:
             del ops.gradient_registry._registry[name]
         self._registered.clear()
         self._kept.clear()
-        self._free.clear()
-        self._memory.clear()
+        for memory in (self._memory, *self._of_reserves):
+            memory.clear()
 
     def _custom_gradient(self, function: Any) -> Any:
         """Return `tf.custom_gradient` of a function, which also records the names under which a
@@ -223,18 +223,16 @@ class Kernel:
     ) -> tuple[Array, Array, Array, np.int64]:
         given = Arguments(*arguments)
         pass_number = next(self._pass_numbers)
-        reserve = self._take(given, length=given.x.shape[1] if keep else 1)
+        reserve = reserve_for(given, given.x.shape[1] if keep else 1, self._of_reserves)
         with np.errstate(all="ignore"):  # A training ends at a loss that is not finite.
             outputs = forward(
                 given, reserve, return_sequences=return_sequences, memory=self._memory
             )
-        with self._lock:
-            if keep:
+        if keep:
+            with self._lock:
                 self._kept[pass_number] = reserve
-            else:
-                self._free.append(reserve)
-            while len(self._kept) > MAX_KEPT:
-                self._free.append(self._kept.popitem(last=False)[1])
+                if len(self._kept) > MAX_KEPT:
+                    self._kept.popitem(last=False)
         return *outputs, np.int64(pass_number)
 
     def _backward(
@@ -245,41 +243,9 @@ class Kernel:
             reserve = self._kept.pop(int(pass_number), None)
         with np.errstate(all="ignore"):
             if reserve is None:  # The reserve was not kept, or was dropped (`MAX_KEPT`).
-                reserve = self._take(given, length=given.x.shape[1])
+                reserve = reserve_for(given, given.x.shape[1], self._of_reserves)
                 forward(given, reserve, return_sequences=False)
-            gradients = backward((d_outputs, d_h, d_c), given, reserve, memory=self._memory)
-        with self._lock:
-            self._free.append(reserve)
-        return gradients
-
-    def _take(self, given: Arguments, *, length: int) -> Reserve:
-        """Return a reserve for `length` steps, in the memory of an earlier reserve where its arrays
-        are large enough.
-        """
-        batch, _, features = given.x.shape
-        shapes = reserve_shapes(length, features, given.h.shape[1], batch)
-        sizes = [int(np.prod(shape)) for shape in shapes]
-        with self._lock:
-            used = (
-                [_whole(array) for array in self._free.pop()]
-                if self._free
-                else [np.empty(0, given.x.dtype)] * 3
-            )
-        room = [
-            old if old.size >= size else np.empty(size, given.x.dtype)
-            for old, size in zip(used, sizes, strict=True)
-        ]
-        return Reserve(
-            *(
-                array[:size].reshape(shape)
-                for array, size, shape in zip(room, sizes, shapes, strict=True)
-            )
-        )
-
-
-def _whole(array: Array) -> Array:
-    """Return the array that owns the memory of a view."""
-    return array if array.base is None else _whole(array.base)
+            return backward((d_outputs, d_h, d_c), given, reserve, memory=self._memory)
 
 
 def _no_second_derivative(*upstream: tf.Tensor) -> None:

@@ -5,6 +5,7 @@ The loops are in `recurrent_numba`. Neither Keras nor TensorFlow is imported.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ GATES = [0, 1, 3, 2]
 
 
 class Reserve(NamedTuple):
-    """The memory of a forward pass over `n` steps, as arrays that the gradient of the pass reads.
+    """The arrays of a forward pass that its gradient reads.
 
     A reserve of one step serves a forward pass without a gradient: each step overwrites the values
     of the step before. `rows` are the texts of all steps (`texts_of_steps`), step after step.
@@ -74,11 +75,17 @@ class Arguments(NamedTuple):
         return bool(self.c.shape[1] == 0)
 
 
-def reserve_shapes(
-    length: int, features: int, units: int, batch: int
-) -> tuple[tuple[int], tuple[int], tuple[int]]:
-    rows, padded = length * batch, _multiple(units, PANEL_BYTES // 4)
-    return (rows * _row_length(features, units),), (rows * 4 * padded,), (rows * padded,)
+def reserve_for(arguments: Arguments, n_steps: int, memories: Sequence[Memory]) -> Reserve:
+    """Return a reserve for a forward pass over a number of steps, each array in its own memory."""
+    n_rows, features = n_steps * len(arguments.x), arguments.x.shape[2]
+    padded = _padded_units(arguments)
+    widths = (_row_length(features, arguments.h.shape[1]), 4 * padded, padded)
+    return Reserve(
+        *(
+            memory.array((n_rows, width), arguments.x.dtype)
+            for memory, width in zip(memories, widths, strict=True)
+        )
+    )
 
 
 def forward(
@@ -99,8 +106,7 @@ def forward(
     memory = memory or Memory()
     outputs = memory.array((batch, length if return_sequences else 0, units), x.dtype)
     states = [_padded(h, padded), _padded(c, padded)]
-    rows = _rows(reserve, features, units, padded)
-    parts = parts_of_batch(texts_of_steps(mask, batch, length), rows)
+    parts = parts_of_batch(texts_of_steps(mask, batch, length), reserve)
     panels = _panels(_matrix(weights, units, padded))
     factors = _in_order(dropout, features)
     run_parts(
@@ -133,8 +139,7 @@ def backward(
     of_inputs = np.zeros((4 * padded, _multiple(units + features, _panel(x))), x.dtype)
     of_inputs[:, : units + features] = matrix[:-1].T
     d_h, d_c = (_padded(d_state, padded) for d_state in upstream[1:])
-    rows = _rows(reserve, features, units, padded)
-    parts = parts_of_batch(texts_of_steps(mask, batch, length), rows)
+    parts = parts_of_batch(texts_of_steps(mask, batch, length), reserve)
     panels, factors = _panels(of_inputs), _in_order(dropout, features)
     d_x = (memory or Memory()).array(x.shape, x.dtype)
     d_matrices = np.zeros((len(parts), *matrix.shape), x.dtype)
@@ -184,24 +189,24 @@ class Part(NamedTuple):
 
     order: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
-    rows: tuple[Array, Array, Array]
+    rows: Reserve
 
 
 def parts_of_batch(
-    texts: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], rows: tuple[Array, Array, Array]
+    texts: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], reserve: Reserve
 ) -> list[Part]:
     """Cut a batch into parts with about the same number of texts of each length. `texts` is the
-    result of `texts_of_steps`, `rows` the rows of the batch's reserve.
+    result of `texts_of_steps`.
     """
     order, counts = texts
     n_parts = max(min(len(order) // PART_ROWS, MAX_PARTS), 1)
-    keeps, parts, start = len(rows[0]) >= counts.sum(), [], 0
+    keeps, parts, start = len(reserve.sources) >= counts.sum(), [], 0
     for k in range(n_parts):
         of_part = np.ascontiguousarray(order[k::n_parts])
         counts_of_part = (counts + (n_parts - 1 - k)) // n_parts
         end = start + (counts_of_part.sum() if keeps else len(of_part))
-        own = (rows[0][start:end], rows[1][start:end], rows[2][start:end])
-        parts.append(Part(of_part, counts_of_part, own))
+        rows = Reserve(*(array[start:end] for array in reserve))
+        parts.append(Part(of_part, counts_of_part, rows))
         start = end
     return parts
 
@@ -211,7 +216,7 @@ def compile_kernel() -> None:
     arguments = Arguments(
         x, weights, state, state, np.ones((1, 1), np.bool_), np.ones((1, 1, 1), np.float32)
     )
-    reserve = Reserve(*(np.zeros(shape, np.float32) for shape in reserve_shapes(1, 1, 1, 1)))
+    reserve = reserve_for(arguments, 1, [Memory()] * 3)
     outputs = forward(arguments, reserve, return_sequences=True)
     backward(outputs, arguments, reserve)
 
@@ -239,17 +244,6 @@ def _row_length(features: int, units: int) -> int:
     float32. With a power of two, the rows of a column would share few places of the cache.
     """
     return _multiple(features + 1 + units + 16, 32) - 16
-
-
-def _rows(reserve: Reserve, features: int, units: int, padded: int) -> tuple[Array, Array, Array]:
-    """Return the reserve's arrays as matrices with a row for each text and step."""
-    width = _row_length(features, units)
-    rows = len(reserve.sources) // width
-    sources, gates, cells = (
-        array[: rows * n].reshape(rows, n)
-        for array, n in zip(reserve, (width, 4 * padded, padded), strict=True)
-    )
-    return sources, gates, cells
 
 
 def _padded(states: Array, padded: int) -> Array:

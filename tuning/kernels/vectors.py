@@ -11,7 +11,7 @@ each time step: `recurrent_sequence` packs the matrix once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import llvmlite.binding
@@ -63,6 +63,10 @@ class Vectors:
 
     def store(self, value: Any, place: Any) -> None:
         self.builder.store(value, place, align=self.size)
+
+    def store_each(self, values: Iterable[Any], places: Iterable[Any]) -> None:
+        for value, place in zip(values, places, strict=True):
+            self.store(value, place)
 
     def constant(self, value: float) -> Any:
         return ir.Constant(self.type, [value] * self.n)
@@ -212,6 +216,36 @@ def itemsize(typing: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
     )
 
 
+def _over_units(
+    arrays: tuple[Any, ...], body: Callable[..., None], *, of_gates: tuple[int, ...] = (0,)
+) -> tuple[Any, Callable[..., Any]]:
+    """Return the signature and the code of a loop over the units of a text, for the types of
+    arrays. The arguments are these arrays, each with its start, and the number of units.
+
+    `body` gets `Vectors` and the place of a vector in each array: four places, one for each gate,
+    in the arrays with the numbers `of_gates`.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        *pairs, units = arguments
+        v = Vectors(context, builder, arrays[0].dtype, _BYTES)
+        pointers = [
+            [
+                pointer_to(context, builder, array, value, builder.add(start, offset))
+                for offset in (builder.mul(v.index(k), units) for k in range(4))
+            ]
+            for array, value, start in zip(arrays, pairs[::2], pairs[1::2], strict=True)
+        ]
+        with cgutils.for_range_slice(builder, v.index(0), units, v.index(v.n)) as (k, _):
+            places = [[v.at(pointer, 0, k) for pointer in four] for four in pointers]
+            body(v, *(four if n in of_gates else four[0] for n, four in enumerate(places)))
+        return context.get_dummy_value()
+
+    size = types.intp
+    pairs = itertools.chain.from_iterable((array, size) for array in arrays)
+    return types.void(*pairs, size), generate
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def lstm_cell(
     typing: Any,
@@ -229,66 +263,15 @@ def lstm_cell(
     `c` to `old`, and replace its states `c` and `h` by those after the step.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        gates_, at_gates_, c_, at_c_, old_, at_old_, h_, at_h_, units_ = arguments
-        v = Vectors(context, builder, gates.dtype, _BYTES)
-        four = _quarters(context, builder, gates, gates_, at_gates_, units_)
-        of_c = pointer_to(context, builder, c, c_, at_c_)
-        of_old = pointer_to(context, builder, old, old_, at_old_)
-        of_h = pointer_to(context, builder, h, h_, at_h_)
-        with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
-            i, f, o, g = (v.load(v.at(gate, 0, k)) for gate in four)
-            i, f, o, g = v.sigmoid(i), v.sigmoid(f), v.sigmoid(o), v.tanh(g)
-            for value, gate in zip((i, f, o, g), four, strict=True):
-                v.store(value, v.at(gate, 0, k))
-            before = v.load(v.at(of_c, 0, k))
-            after = v.add(v.multiply(f, before), v.multiply(i, g))
-            v.store(before, v.at(of_old, 0, k))
-            v.store(after, v.at(of_c, 0, k))
-            v.store(v.multiply(o, v.tanh(after)), v.at(of_h, 0, k))
-        return context.get_dummy_value()
+    def body(v: Vectors, four: list[Any], to_c: Any, to_old: Any, to_h: Any) -> None:
+        i, f, o, g = map(v.load, four)
+        i, f, o, g = v.sigmoid(i), v.sigmoid(f), v.sigmoid(o), v.tanh(g)
+        v.store_each((i, f, o, g), four)
+        before = v.load(to_c)
+        after = v.add(v.multiply(f, before), v.multiply(i, g))
+        v.store_each((before, after, v.multiply(o, v.tanh(after))), (to_old, to_c, to_h))
 
-    size = types.intp
-    return types.void(gates, size, c, size, old, size, h, size, size), generate
-
-
-def _quarters(
-    context: Any, builder: Any, array: Any, value: Any, start: Any, units: Any
-) -> list[Any]:
-    index = context.get_value_type(types.intp)
-    return [
-        pointer_to(context, builder, array, value, builder.add(start, builder.mul(index(k), units)))
-        for k in range(4)
-    ]
-
-
-def _gradients(
-    context: Any, builder: Any, arrays: Any, arguments: Any, formula: Callable[..., Any]
-) -> Any:
-    """Generate the loop over the units of a text that computes the gradients of its gates, and
-    replaces the gradient that the layer keeps between the steps.
-
-    `arrays` has the types of gates, state before the step, gradient of h, kept gradient, and
-    gradients of the gates; `arguments` these arrays, each with its start, and the number of units.
-    `formula` returns the gradients of the gates and the kept gradient, from the gates, the state
-    before the step, the gradient of h, and the kept gradient.
-    """
-    *places, units = arguments
-    (gates, old, d_h, kept, d_gates), starts = places[::2], places[1::2]
-    v = Vectors(context, builder, arrays[0].dtype, _BYTES)
-    four = _quarters(context, builder, arrays[0], gates, starts[0], units)
-    d_four = _quarters(context, builder, arrays[4], d_gates, starts[4], units)
-    of_old, of_h, of_kept = (
-        pointer_to(context, builder, array, value, start)
-        for array, value, start in zip(arrays[1:4], (old, d_h, kept), starts[1:4], strict=True)
-    )
-    with cgutils.for_range_slice(builder, v.index(0), units, v.index(v.n)) as (k, _):
-        loaded = [v.load(v.at(place, 0, k)) for place in (*four, of_old, of_h, of_kept)]
-        of_gates, new = formula(v, loaded[:4], *loaded[4:])
-        for value, gate in zip(of_gates, d_four, strict=True):
-            v.store(value, v.at(gate, 0, k))
-        v.store(new, v.at(of_kept, 0, k))
-    return context.get_dummy_value()
+    return _over_units((gates, c, old, h), body)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -310,25 +293,23 @@ def lstm_gradient(
     before their activation, and replace `d_c` by the gradient of the cell state before the step.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _gradients(context, builder, (gates, old, d_h, d_c, d_gates), arguments, formula)
-
-    def formula(v: Vectors, four: Any, before: Any, slope: Any, of_c: Any) -> tuple[Any, Any]:
-        (i, f, o, g), ones = four, v.constant(1)
+    def body(
+        v: Vectors, four: list[Any], of_old: Any, of_h: Any, of_c: Any, d_four: list[Any]
+    ) -> None:
+        (i, f, o, g), ones = map(v.load, four), v.constant(1)
+        before, slope = v.load(of_old), v.load(of_h)
         th = v.tanh(v.add(v.multiply(f, before), v.multiply(i, g)))
         through = v.multiply(slope, o, v.subtract(ones, v.multiply(th, th)))
-        d = v.add(of_c, through)
+        d = v.add(v.load(of_c), through)
         of_gates = (
             v.multiply(d, g, i, v.subtract(ones, i)),
             v.multiply(d, before, f, v.subtract(ones, f)),
             v.multiply(slope, th, o, v.subtract(ones, o)),
             v.multiply(d, i, v.subtract(ones, v.multiply(g, g))),
         )
-        return of_gates, v.multiply(d, f)
+        v.store_each((*of_gates, v.multiply(d, f)), (*d_four, of_c))
 
-    size = types.intp
-    arrays = (gates, size, old, size, d_h, size, d_c, size, d_gates, size)
-    return types.void(*arrays, size), generate
+    return _over_units((gates, old, d_h, d_c, d_gates), body, of_gates=(0, 4))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -347,25 +328,16 @@ def gru_cell(
     replace it by the state after the step.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        gates_, at_gates_, old_, at_old_, h_, at_h_, units_ = arguments
-        v = Vectors(context, builder, gates.dtype, _BYTES)
-        four = _quarters(context, builder, gates, gates_, at_gates_, units_)
-        of_old = pointer_to(context, builder, old, old_, at_old_)
-        of_h = pointer_to(context, builder, h, h_, at_h_)
-        with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
-            z, r, of_state, n = (v.load(v.at(gate, 0, k)) for gate in four)
-            z, r = v.sigmoid(z), v.sigmoid(r)
-            n = v.tanh(v.add(n, v.multiply(r, of_state)))
-            for value, gate in zip((z, r, of_state, n), four, strict=True):
-                v.store(value, v.at(gate, 0, k))
-            before = v.load(v.at(of_h, 0, k))
-            v.store(before, v.at(of_old, 0, k))
-            v.store(v.add(n, v.multiply(z, v.subtract(before, n))), v.at(of_h, 0, k))
-        return context.get_dummy_value()
+    def body(v: Vectors, four: list[Any], to_old: Any, to_h: Any) -> None:
+        z, r, of_state, n = map(v.load, four)
+        z, r = v.sigmoid(z), v.sigmoid(r)
+        n = v.tanh(v.add(n, v.multiply(r, of_state)))
+        v.store_each((z, r, of_state, n), four)
+        before = v.load(to_h)
+        after = v.add(n, v.multiply(z, v.subtract(before, n)))
+        v.store_each((before, after), (to_old, to_h))
 
-    size = types.intp
-    return types.void(gates, size, old, size, h, size, size), generate
+    return _over_units((gates, old, h), body)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -388,11 +360,11 @@ def gru_gradient(
     not pass through the gates.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _gradients(context, builder, (gates, old, d_h, direct, d_gates), arguments, formula)
-
-    def formula(v: Vectors, four: Any, before: Any, slope: Any, _: Any) -> tuple[Any, Any]:
-        (z, r, of_state, n), ones = four, v.constant(1)
+    def body(
+        v: Vectors, four: list[Any], of_old: Any, of_h: Any, to_direct: Any, d_four: list[Any]
+    ) -> None:
+        (z, r, of_state, n), ones = map(v.load, four), v.constant(1)
+        before, slope = v.load(of_old), v.load(of_h)
         kept = v.multiply(slope, z)
         of_n = v.multiply(v.subtract(slope, kept), v.subtract(ones, v.multiply(n, n)))
         of_gates = (
@@ -401,8 +373,6 @@ def gru_gradient(
             v.multiply(of_n, r),
             of_n,
         )
-        return of_gates, kept
+        v.store_each((*of_gates, kept), (*d_four, to_direct))
 
-    size = types.intp
-    arrays = (gates, size, old, size, d_h, size, direct, size, d_gates, size)
-    return types.void(*arrays, size), generate
+    return _over_units((gates, old, d_h, direct, d_gates), body, of_gates=(0, 4))

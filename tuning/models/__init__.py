@@ -2,18 +2,21 @@
 classifier reads.
 """
 
-from tuning.models.bilstm_pooling import bilstm_features
-from tuning.models.classifier import TrainingOptions, head_of, words_classifier
-from tuning.models.cnn import cnn_features
-from tuning.models.features import features_classifier
-from tuning.models.gru import gru_features
+from tuning.models.classifier import TrainingOptions, head_of, training_of, words_classifier
+from tuning.models.fitted_start import FittedStart
 from tuning.models.lstm import lstm_classifier
-from tuning.models.mean_embedding import mean_features
+from tuning.models.networks import bilstm_features, cnn_features, gru_features, mean_features
 from tuning.models.ngrams import fit_linear_model, fit_ratios, ngram_classifier
-from tuning.models.transformer import encoder_width, fit_schedule, transformer_classifier
+from tuning.models.transformer import (
+    encoder_width,
+    features_classifier,
+    fit_schedule,
+    transformer_classifier,
+)
 from tuning.models.wide_deep import wide_deep_classifier
 
 __all__ = [
+    "FittedStart",
     "TrainingOptions",
     "bilstm_features",
     "cnn_features",
@@ -27,6 +30,7 @@ __all__ = [
     "lstm_classifier",
     "mean_features",
     "ngram_classifier",
+    "training_of",
     "transformer_classifier",
     "wide_deep_classifier",
     "words_classifier",

@@ -1,7 +1,7 @@
 """The parts that all classifiers share: the last layer, and the loss with the optimizer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import keras
@@ -64,6 +64,12 @@ class TrainingOptions:
 DEFAULT_TRAINING = TrainingOptions()
 
 
+def training_of(hp: Any) -> TrainingOptions:
+    """Return the options of which a configuration has a hyperparameter with the option's name."""
+    names = [option.name for option in fields(TrainingOptions)]
+    return TrainingOptions(**{name: hp.get(name) for name in names if name in hp})
+
+
 def words_classifier(
     features: Callable[[keras.KerasTensor], keras.KerasTensor],
     *,
@@ -124,14 +130,9 @@ def loss_of(n_classes: int, label_smoothing: float = 0.0, *, multi_label: bool =
     """
     if n_classes == 1:
         return "mse"
-    if n_classes == 2 or multi_label:
-        return (
-            keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
-            if label_smoothing
-            else "binary_crossentropy"
-        )
-    return (
-        keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
-        if label_smoothing
-        else "sparse_categorical_crossentropy"
-    )
+    is_binary = n_classes == 2 or multi_label
+    if label_smoothing:
+        losses = keras.losses
+        loss = losses.BinaryCrossentropy if is_binary else losses.CategoricalCrossentropy
+        return loss(label_smoothing=label_smoothing)
+    return "binary_crossentropy" if is_binary else "sparse_categorical_crossentropy"

@@ -22,6 +22,9 @@ from tuning.models.classifier import (
 )
 from tuning.regressions import fit_quietly, regression
 
+# The n-grams of some texts, int32 (n_rows, n), or a dictionary with them under "ngrams".
+Batch = npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]
+
 RATIOS, WEIGHTS, LOGITS = "log_count_ratios", "ngram_weights", "ngram_logits"
 WEIGHTINGS = (RATIOS, "inverse_document_frequencies")
 UNIT_LENGTH = "unit_length"
@@ -111,9 +114,7 @@ def ngram_classifier(
         vocab_size: number of n-gram ids, padding and unknown included.
         dropout: share of a text's n-grams that are left out in training.
         unit_length: as for `ngram_logits`.
-        n_classes: number of classes or labels; 1 for a number.
-        multi_label: whether a text has several labels.
-        training: learning rate, label smoothing, weight decay and moving average.
+        n_classes, multi_label, training: as for `words_classifier`.
     """
     ngrams = keras.Input((None,), dtype="int32", name="ngrams")
     logits = ngram_logits(
@@ -132,7 +133,7 @@ def ngram_classifier(
 
 def fit_ratios(
     model: keras.Model,
-    batches: Iterable[npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]],
+    batches: Iterable[Batch],
     labels: npt.NDArray[Any],
     *,
     n_classes: int = 2,
@@ -147,8 +148,7 @@ def fit_ratios(
 
     Args:
         model: its layer named `RATIOS` gets the ratios.
-        batches: the model's input for the training texts, in the order of `labels`: the n-grams,
-            int32 (n_rows, n), or a dictionary with the key "ngrams".
+        batches: the model's input for the training texts, in the order of `labels`.
         labels: class numbers, int64 (n_texts,); numbers for `n_classes=1`; or 0 and 1 for each of
             several labels, (n_texts, n_labels).
         n_classes: number of classes; 1 for numbers.
@@ -180,7 +180,7 @@ def fit_ratios(
 
 def fit_linear_model(
     model: keras.Model,
-    batches: Iterable[npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]],
+    batches: Iterable[Batch],
     labels: npt.NDArray[Any],
     *,
     c: float,
@@ -200,13 +200,11 @@ def fit_linear_model(
 
     Args:
         model: a model that has `ngram_logits` and `scaled`.
-        batches: as for `fit_ratios`. The regression reads `MAX_FITTED_TEXTS` texts at most, drawn
-            at random.
-        labels: as for `fit_ratios`.
+        batches, labels: as for `fit_ratios`. The regression reads `MAX_FITTED_TEXTS` texts at most,
+            drawn at random.
         c: the inverse strength of the regularization, scikit-learn's C.
         rate: the model's `rate`.
-        n_classes: as for `fit_ratios`.
-        weighting: as for `fit_ratios`.
+        n_classes, weighting: as for `fit_ratios`.
         sample_weight: the weight of each text in the regression, (n_texts,), of which the ratio to
             the mean counts. The log-count ratios do not depend on weights.
     """
@@ -250,14 +248,12 @@ def _columns(labels: npt.NDArray[np.int64], n_classes: int) -> npt.NDArray[np.bo
     return has
 
 
-def _ngrams_of(
-    batch: npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]],
-) -> npt.NDArray[np.int32]:
+def _ngrams_of(batch: Batch) -> npt.NDArray[np.int32]:
     return batch["ngrams"] if isinstance(batch, dict) else batch
 
 
 def _keeping(
-    batches: Iterable[npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]],
+    batches: Iterable[Batch],
     is_kept: npt.NDArray[np.bool_],
     kept: list[npt.NDArray[np.int32]],
 ) -> Iterator[npt.NDArray[np.int32]]:

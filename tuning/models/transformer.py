@@ -1,4 +1,4 @@
-"""A pretrained text encoder of KerasHub, fine-tuned with a layer on the mean of its tokens."""
+"""Classifiers on a pretrained text encoder of KerasHub, which is fine-tuned or not trained."""
 
 import contextlib
 import math
@@ -10,7 +10,15 @@ import keras
 
 from tuning.commands import install
 from tuning.errors import SpaceError
-from tuning.models.classifier import class_activation, loss_of, metric_of, output_width
+from tuning.models.classifier import (
+    DEFAULT_TRAINING,
+    TrainingOptions,
+    class_activation,
+    compile_classifier,
+    loss_of,
+    metric_of,
+    output_width,
+)
 from tuning.models.ngrams import LOGITS, WEIGHTS, ngram_logits, scaled
 from tuning.models.words import mean_over_words, zero_padding
 from tuning.text import first_line
@@ -128,6 +136,51 @@ def transformer_classifier(
     loss, metric = loss_of(n_classes, multi_label=multi_label), metric_of(n_classes, multi_label)
     model.compile(optimizer=optimizer, loss=loss, metrics=[metric])
     return model
+
+
+def features_classifier(
+    preset: str,
+    *,
+    units: int = 0,
+    dropout: float = 0.0,
+    ngram_vocab_size: int = 0,
+    ngram_share: float = 0.5,
+    n_classes: int = 2,
+    multi_label: bool = False,
+    training: TrainingOptions = DEFAULT_TRAINING,
+) -> keras.Model:
+    """Return a compiled classifier of features, with n-grams beside them as in
+    `transformer_classifier`.
+
+    The input "features" is float32 (batch, width): the mean of the vectors that the encoder of the
+    preset gives for the tokens of a text. The second input is "ngrams", if `ngram_vocab_size` is
+    not 0.
+
+    Args:
+        preset: a folder, an address, or a name in KerasHub's list. Only its width is read.
+        units: number of units of a hidden layer; 0 for none.
+        dropout: share of the columns before the last layer that is dropped in training.
+
+    Raises:
+        SpaceError: KerasHub is not installed, or can't load the preset.
+    """
+    features = keras.Input((encoder_width(preset),), name="features")
+    x = keras.layers.LayerNormalization(center=False, scale=False)(features)
+    if units:
+        x = keras.layers.Dense(units, activation="relu")(x)
+    x = keras.layers.Dropout(dropout)(x)
+    logits = keras.layers.Dense(output_width(n_classes, multi_label))(x)
+    model = with_votes(
+        features,
+        logits,
+        class_activation(n_classes, multi_label),
+        vocab_size=ngram_vocab_size,
+        share=ngram_share,
+        name="features",
+    )
+    return compile_classifier(
+        model, n_classes=n_classes, multi_label=multi_label, training=training
+    )
 
 
 def with_votes(

@@ -43,9 +43,7 @@ def wide_deep_classifier(
         ngram_rate: how many times faster than the rest the weights of the n-grams are trained: a
             network that reads words fits the training texts after two or three epochs.
         unit_length: as for `ngram_logits`.
-        n_classes: number of classes or labels; 1 for a number.
-        multi_label: whether a text has several labels.
-        training: learning rate, label smoothing, weight decay and moving average.
+        n_classes, multi_label, training: as for `words_classifier`.
     """
     n_outputs = output_width(n_classes, multi_label)
     ids = keras.Input((None,), dtype="int32", name="ids")

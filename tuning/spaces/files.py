@@ -13,7 +13,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -228,9 +228,6 @@ def _hint(error: Exception) -> str:
     return ""
 
 
-FIRST_PARAMETER = "hp"  # first parameter of a function that builds a model
-
-
 def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
     """Return the hypermodel of a module: a `HyperModel`, a class of them, or a function.
 
@@ -247,20 +244,24 @@ def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
                 f" {file} has {', '.join(hypermodels) or 'none'}."
             )
         return vars(module)[name]
-    for usual in ("hypermodel", "build"):
-        if getattr(module, usual, None) is not None:
-            return _require(vars(module)[usual], file)
-    for kind in (_is_instance, _is_class, inspect.isfunction):
-        matching = [item for item in hypermodels.values() if kind(item)]
+    usual = [getattr(module, key, None) for key in ("hypermodel", "build")]
+    usual = [item for item in usual if item is not None]
+    if usual and _is_hypermodel(usual[0]):
+        return usual[0]
+    for kind in () if usual else (_is_instance, _is_class, inspect.isfunction):
+        matching = {key: item for key, item in hypermodels.items() if kind(item)}
         if len(matching) == 1:
-            return matching[0]
+            return next(iter(matching.values()))
         if matching:
-            names = ", ".join(key for key, item in hypermodels.items() if kind(item))
             raise SpaceError(
-                f"{file} must define hypermodel, or have only one; it has {names}. Choose one with"
-                f" {file}:NAME."
+                f"{file} must define hypermodel, or have only one; it has {', '.join(matching)}."
+                f" Choose one with {file}:NAME."
             )
-    return _require(None, file, builders=_larger_builders(module))
+    calls = [] if usual else _larger_builders(module)
+    raise SpaceError(
+        f"{file} must define hypermodel, a keras_tuner.HyperModel, or a function build(hp); it has"
+        " neither." + (f" Add def build(hp): return {calls[0]}." if calls else "")
+    )
 
 
 def as_hypermodel(defined: Any, path: Path) -> keras_tuner.HyperModel:
@@ -282,36 +283,20 @@ def as_hypermodel(defined: Any, path: Path) -> keras_tuner.HyperModel:
     build_function: Callable[[Any], Any] = defined
 
     class FunctionHyperModel(keras_tuner.HyperModel):
-        def build(
-            self, hp: keras_tuner.HyperParameters, function: Callable[[Any], Any] = build_function
-        ) -> keras.Model:
-            return function(hp)
+        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+            return build_function(hp)
 
     return FunctionHyperModel(name=path.stem)
 
 
-def _require(defined: Any, file: str, *, builders: Sequence[str] = ()) -> Any:
-    """Refuse another object. `builders`: the calls of functions that have more than `hp`."""
-    if not _is_hypermodel(defined):
-        further = f" Add def build(hp): return {builders[0]}." if builders else ""
-        raise SpaceError(
-            f"{file} must define hypermodel, a keras_tuner.HyperModel, or a function build(hp); it"
-            f" has neither.{further}"
-        )
-    return defined
-
-
 def _larger_builders(module: ModuleType) -> list[str]:
-    functions = [
-        item
-        for item in vars(module).values()
-        if inspect.isfunction(item) and item.__module__ == module.__name__
-    ]
-    parameters = {item.__name__: [*inspect.signature(item).parameters] for item in functions}
+    """Return the calls of the functions that have other parameters beside `hp`."""
+    functions = [item for item in vars(module).values() if _is_own_function(item, module)]
+    signatures = {item.__name__: [*inspect.signature(item).parameters] for item in functions}
     return [
-        f"{name}({', '.join(names)})"
-        for name, names in parameters.items()
-        if names[:1] == [FIRST_PARAMETER]
+        f"{name}({', '.join(parameters)})"
+        for name, parameters in signatures.items()
+        if parameters[:1] == ["hp"]
     ]
 
 
@@ -321,24 +306,22 @@ def _hypermodels(module: ModuleType) -> dict[str, Any]:
         name: item
         for name, item in vars(module).items()
         if _is_instance(item)
-        or (
-            getattr(item, "__module__", None) == module.__name__
-            and (_is_class(item) or (inspect.isfunction(item) and _builds(item)))
-        )
+        or (_is_class(item) and item.__module__ == module.__name__)
+        or (_is_own_function(item, module) and _builds(item))
     }
 
 
-def _builds(function: Any) -> bool:
-    first, *others = inspect.signature(function).parameters.values() or (None,)
-    return (
-        first is not None
-        and first.name == FIRST_PARAMETER
-        and all(
-            other.default is not inspect.Parameter.empty
-            or other.kind in (other.VAR_POSITIONAL, other.VAR_KEYWORD)
-            for other in others
-        )
-    )
+def _is_own_function(item: Any, module: ModuleType) -> bool:
+    return inspect.isfunction(item) and item.__module__ == module.__name__
+
+
+def _builds(function: Callable[..., Any]) -> bool:
+    signature = inspect.signature(function)
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return next(iter(signature.parameters)) == "hp"
 
 
 def _is_hypermodel(item: Any) -> bool:

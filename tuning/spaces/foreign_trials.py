@@ -216,34 +216,27 @@ def to_config(items: Sequence[Hyperparameter], values: Mapping[str, Value]) -> d
 
     A range on a log scale with a factor is a choice there, as it is in the study.
     """
-    return {
-        "space": [
-            {"class_name": _class_name(item), "config": _item_config(item)} for item in items
-        ],
-        "values": dict(values),
-    }
+    return {"space": [_serialized(item) for item in items], "values": dict(values)}
 
 
-def _class_name(item: Hyperparameter) -> str:
-    if set(map(type, item.choices)) == {bool}:
-        return "Boolean"
-    return item.kind.capitalize()
-
-
-def _item_config(item: Hyperparameter) -> dict[str, Any]:
+def _serialized(item: Hyperparameter) -> dict[str, Any]:
     conditions = [
         {"class_name": "Parent", "config": {"name": parent, "values": list(allowed)}}
         for parent, allowed in item.conditions
     ]
-    config: dict[str, Any] = {"name": item.name, "conditions": conditions}
-    kind = _class_name(item)
+    kind = item.kind.capitalize()
+    config: dict[str, Any] = {"default": item.default}
     if kind == "Fixed":
-        return config | {"value": item.default}
-    config["default"] = item.default
-    if kind == "Choice":
-        return config | {"values": list(item.choices), "ordered": False}
-    if kind == "Boolean":
-        return config
-    sampling = "log" if item.log else "linear"
-    limits = {"min_value": item.low, "max_value": item.high, "step": item.step}
-    return config | limits | {"sampling": sampling}
+        config = {"value": item.default}
+    elif set(map(type, item.choices)) == {bool}:
+        kind = "Boolean"
+    elif kind == "Choice":
+        config |= {"values": list(item.choices), "ordered": False}
+    else:
+        sampling = "log" if item.log else "linear"
+        limits = {"min_value": item.low, "max_value": item.high, "step": item.step}
+        config |= limits | {"sampling": sampling}
+    return {
+        "class_name": kind,
+        "config": {"name": item.name, "conditions": conditions, **config},
+    }

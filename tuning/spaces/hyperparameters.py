@@ -18,7 +18,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from tuning.errors import SpaceError
@@ -62,9 +63,8 @@ def _convert(item: Any) -> Hyperparameter:
     import keras_tuner.engine.hyperparameters as kt
 
     if isinstance(item, kt.Fixed):
-        conditions = _conditions(item)
         return Hyperparameter(
-            name=item.name, kind="fixed", default=item.value, conditions=conditions
+            name=item.name, kind="fixed", default=item.value, conditions=_conditions(item)
         )
     if isinstance(item, kt.Boolean):
         return _choice(item, bool(item.default), (False, True))
@@ -134,25 +134,30 @@ def optuna_names(space: Sequence[Hyperparameter]) -> list[str]:
     `units[cell=lstm]` and `units[cell=gru]`.
     """
     counts = Counter(item.name for item in space)
-    return [
-        item.name if counts[item.name] == 1 else f"{item.name}[{_conditions_text(item)}]"
-        for item in space
-    ]
+
+    def name_of(item: Hyperparameter) -> str:
+        conditions = ",".join(f"{name}={'|'.join(map(str, v))}" for name, v in item.conditions)
+        return item.name if counts[item.name] == 1 else f"{item.name}[{conditions}]"
+
+    return [name_of(item) for item in space]
 
 
-def _conditions_text(item: Hyperparameter) -> str:
-    return ",".join(
-        f"{parent}={'|'.join(map(str, allowed))}" for parent, allowed in item.conditions
-    )
+def active_values(
+    space: Sequence[Hyperparameter], value_of: Callable[[Hyperparameter, str], Value]
+) -> Values:
+    """Return a value of each hyperparameter that is active under the values before it. `value_of`
+    gets the hyperparameter and its name in Optuna.
+    """
+    values: Values = {}
+    for item, name in zip(space, optuna_names(space), strict=True):
+        if item.is_active(values):
+            values[item.name] = value_of(item, name)
+    return values
 
 
 def suggest(trial: optuna.trial.BaseTrial, space: Sequence[Hyperparameter]) -> Values:
     """Return the values of all active hyperparameters: suggested by Optuna, or fixed."""
-    values: Values = {}
-    for item, name in zip(space, optuna_names(space), strict=True):
-        if item.is_active(values):
-            values[item.name] = _suggest_value(trial, item, name)
-    return values
+    return active_values(space, partial(_suggest_value, trial))
 
 
 def _suggest_value(trial: optuna.trial.BaseTrial, item: Hyperparameter, name: str) -> Value:
@@ -189,11 +194,7 @@ def distributions(space: Sequence[Hyperparameter]) -> dict[str, BaseDistribution
 
 def defaults(space: Sequence[Hyperparameter]) -> Values:
     """Return the baseline: each active hyperparameter at its default."""
-    values: Values = {}
-    for item in space:
-        if item.is_active(values):
-            values[item.name] = item.default
-    return values
+    return active_values(space, lambda item, _: item.default)
 
 
 def to_params(values: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
@@ -208,17 +209,18 @@ def to_params(values: Mapping[str, Value], space: Sequence[Hyperparameter]) -> V
 
 def from_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
     """Return the values of all active hyperparameters, from a trial's Optuna parameters."""
-    values: Values = {}
-    for item, name in zip(space, optuna_names(space), strict=True):
-        if not item.is_active(values):
-            continue
-        if item.kind != "fixed" and name not in params:
+
+    def value_of(item: Hyperparameter, name: str) -> Value:
+        if item.kind == "fixed":
+            return item.default
+        if name not in params:
             raise SpaceError(
                 f"A trial's parameters must contain {name!r}; it has"
                 f" {', '.join(sorted(params)) or 'none'}."
             )
-        values[item.name] = item.default if item.kind == "fixed" else params[name]
-    return values
+        return params[name]
+
+    return active_values(space, value_of)
 
 
 def active_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:

@@ -28,7 +28,7 @@ from tuning.spaces.files import (
 )
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.keras_settings import keras_settings_of, record_keras_settings
-from tuning.spaces.models import mentions_texts, note_of_outputs, takes_texts
+from tuning.spaces.models import mentions_texts, takes_texts
 from tuning.spaces.ranges import (
     MAX_ORDER,
     NGRAMS,
@@ -330,15 +330,13 @@ def _check_required(space: SearchSpace) -> None:
         smallest = SMALLEST.get(item.name)
         if smallest is None:
             continue
-        low = min(item.choices, default=item.default if item.low is None else item.low)
+        limits = tuple(limit for limit in (item.low, item.high) if limit is not None)
+        bounds: tuple[Any, ...] = item.choices or limits or (item.default,)
+        low = min(bounds)
         if not isinstance(low, int | float) or low < smallest:
             raise SpaceError(
                 f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
             )
-        bounds = item.choices or [
-            item.default,
-            *(b for b in (item.low, item.high) if b is not None),
-        ]
         for words in bounds if item.name == NGRAMS else ():
             if words not in range(1, MAX_ORDER + 1):
                 raise SpaceError(
@@ -360,9 +358,7 @@ def _build_once(
         with stated_lengths() as lengths:
             model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
         stated = lengths.pop() if len(lengths) == 1 else None
-        of_model = sizes_of_model(model)
-        notes = (*of_model.notes, *note_of_outputs(model))
-        models.append(replace(of_model, stated_length=stated, notes=notes))
+        models.append(sizes_of_model(model, stated_length=stated))
         if try_fit and has_own_fit(hypermodel):
             doing = "trying its fit() on a few rows"
             of_data = (sizes.sequence_length or sizes.usual_length) if sizes else N_TRIED_TOKENS

@@ -153,11 +153,15 @@ def note_of_outputs(model: keras.Model) -> tuple[str, ...]:
     """
     import keras
 
+    # The last layer of another model may be at any place of its graph.
+    probabilities = isinstance(model, keras.Sequential) and ends_with(
+        model, keras.activations.sigmoid, keras.activations.softmax
+    )
     for loss in keras.tree.flatten(getattr(model, "loss", None)):
         is_declared = getattr(loss, "from_logits", False)
         if isinstance(loss, functools.partial):
             is_declared = loss.keywords.get("from_logits", False)
-        if is_declared and (_ends_with_probabilities(model) or gives_probabilities(model)):
+        if is_declared and (probabilities or gives_probabilities(model)):
             return (
                 "The model gives probabilities to a loss with from_logits=True, which may train it"
                 " on wrong values. Write from_logits=False in the loss.",
@@ -165,13 +169,15 @@ def note_of_outputs(model: keras.Model) -> tuple[str, ...]:
     return ()
 
 
-def _ends_with_probabilities(model: keras.Model) -> bool:
-    """Return whether a `Sequential`, which may not be built, ends with a sigmoid or softmax."""
+def ends_with(model: keras.Model, *activations: Any) -> bool:
+    """Return whether the last layer of a model, which may not be built, has one of these
+    activations, or is a softmax.
+    """
     import keras
 
-    last = model.layers[-1] if isinstance(model, keras.Sequential) and model.layers else None
-    functions = (keras.activations.sigmoid, keras.activations.softmax)
-    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in functions
+    last = model.layers[-1] if model.layers else model
+    activation = getattr(last, "activation", None)
+    return isinstance(last, keras.layers.Softmax) or activation in activations
 
 
 # A model of n-grams is called with a text of `N_IDS` n-grams and each number of padding columns.

@@ -14,6 +14,7 @@ from tuning.inputs.kinds import FEATURES, KINDS, require_readable
 from tuning.spaces.models import (
     embeddings_of_ids,
     names_of_inputs,
+    note_of_outputs,
     notes_of,
     notes_on_masks,
     refuse_unknown_steps,
@@ -73,7 +74,7 @@ class ModelSizes:
     notes_on_masks: tuple[str, ...] = ()
 
 
-def sizes_of_model(model: Any) -> ModelSizes:
+def sizes_of_model(model: Any, *, stated_length: int | None) -> ModelSizes:
     """Return the sizes of a model; both are None for an object that is not a Keras model."""
     import keras
 
@@ -81,7 +82,7 @@ def sizes_of_model(model: Any) -> ModelSizes:
         return ModelSizes(None, None)
     refuse_unknown_steps(model)
     if takes_texts(model):
-        return ModelSizes(None, None, takes_texts=True)
+        return ModelSizes(None, None, takes_texts=True, notes=note_of_outputs(model))
     names = names_of_inputs(model)
     require_readable(names)
     tensors = getattr(model, "inputs", None) or []
@@ -95,9 +96,13 @@ def sizes_of_model(model: Any) -> ModelSizes:
             )
         refuse_vectors(model)
     inputs = [tensor for tensor in tensors if len(tensor.shape) == 2]
-    length = inputs[0].shape[1] if len(inputs) == 1 else None
-    n_rows = min((layer.input_dim for layer in embeddings_of_ids(model)), default=None)
-    return ModelSizes(n_rows, length, notes=notes_of(model), notes_on_masks=notes_on_masks(model))
+    return ModelSizes(
+        vocab_size=min((layer.input_dim for layer in embeddings_of_ids(model)), default=None),
+        sequence_length=inputs[0].shape[1] if len(inputs) == 1 else None,
+        stated_length=stated_length,
+        notes=(*notes_of(model), *note_of_outputs(model)),
+        notes_on_masks=notes_on_masks(model),
+    )
 
 
 @contextlib.contextmanager
@@ -173,7 +178,16 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
             f" have {' and '.join(map(str, sorted(in_models)))}. Call the hyperparameter {name}."
         )
     if fixed is not None:
-        _check_fixed(name, fixed, in_models, space=space)
+        if name == "vocab_size" and fixed > min(in_models, default=fixed):
+            raise SpaceError(
+                f"{name} must be at most {min(in_models)}, the rows of the embedding in {space};"
+                f" received {fixed}."
+            )
+        if name == "sequence_length" and in_models - {fixed}:
+            raise SpaceError(
+                f"{name} must be {in_models.pop()}, the length of the model's input in {space};"
+                f" received {fixed}."
+            )
         return fixed, f"the value of {name}"
     if name == "vocab_size":
         return (
@@ -187,16 +201,3 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
     if len(stated) == 1 and (length := stated.pop()):
         return length, "the input_length of the model's Embedding"
     return sizes.usual_length, "the 95th percentile of the training texts' lengths"
-
-
-def _check_fixed(name: str, fixed: int, in_models: set[int], *, space: str) -> None:
-    if name == "vocab_size" and fixed > min(in_models, default=fixed):
-        raise SpaceError(
-            f"{name} must be at most {min(in_models)}, the rows of the embedding in {space};"
-            f" received {fixed}."
-        )
-    if name == "sequence_length" and in_models - {fixed}:
-        raise SpaceError(
-            f"{name} must be {' and '.join(map(str, sorted(in_models)))}, the length of the"
-            f" model's input in {space}; received {fixed}."
-        )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuning.errors import SpaceError
-from tuning.spaces.hyperparameters import defaults
+from tuning.spaces.hyperparameters import active_values, defaults
 from tuning.spaces.ranges import NGRAMS, Hyperparameter, Value, Values
 
 STARTING_POINTS = "starting_points"  # attribute of a hypermodel, or of the module of its file
@@ -59,12 +59,10 @@ def _has_ngrams(values: Values) -> bool:
 
 def with_choice(point: Values, hyperparameters: Sequence[Hyperparameter], chosen: Values) -> Values:
     """Return a point with the chosen values, or with the nearest values that the space allows."""
-    values: Values = {}
-    for item in hyperparameters:
-        if item.is_active(values):
-            own = point.get(item.name, item.default)
-            values[item.name] = item.nearest(chosen.get(item.name, own))
-    return values
+    return active_values(
+        hyperparameters,
+        lambda item, _: item.nearest(chosen.get(item.name, point.get(item.name, item.default))),
+    )
 
 
 def resolve_point(point: Any, hyperparameters: Sequence[Hyperparameter], *, name: str) -> Values:
@@ -81,13 +79,12 @@ def resolve_point(point: Any, hyperparameters: Sequence[Hyperparameter], *, name
                 f"{name} must name hyperparameters of the space; it gives {key!r} the value"
                 f" {value!r}, and the space has {', '.join(known)}."
             )
-    values: Values = {}
-    for item in hyperparameters:
-        if item.is_active(values):
-            is_named = item.name in point
-            values[item.name] = (
-                _legal(item, point[item.name], name=name) if is_named else item.default
-            )
+    values = active_values(
+        hyperparameters,
+        lambda item, _: (
+            _legal(item, point[item.name], name=name) if item.name in point else item.default
+        ),
+    )
     for key, value in point.items():
         if key not in values:
             raise SpaceError(

@@ -106,7 +106,6 @@ def _inference_arguments(model: keras.Model) -> dict[str, bool]:
 
 
 def _input_of(model: keras.Model, length: int | None) -> keras.KerasTensor:
-    """Return an input for a model: texts (batch,), or int32 ids of shape (batch, length)."""
     if takes_texts(model):
         return keras.Input((), dtype="string", name="text")
     return keras.Input((length,), dtype="int32", name=IDS.name)

@@ -36,7 +36,7 @@ from tuning.training.result import FitResult, TrainingJob
 from tuning.training.vocabularies import adapt_to_texts
 
 # The trainable variables of the models of this process, by their ids.
-_KNOWN: dict[int, weakref.ref[keras.Variable]] = {}
+_KNOWN: weakref.WeakValueDictionary[int, keras.Variable] = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class EncodedSplit:
     """
 
     view: View
+    labels: Labels
     targets: Labels
     weights: Array | None = None
 
@@ -83,13 +84,18 @@ class BuiltModel:
         return min(n_epochs, int(self.job.values.get("max_epochs", math.ceil(n_epochs))))
 
     @property
+    def patience(self) -> float:
+        """The training ends after this number of epochs without a better value of the metric."""
+        return self.job.train.patience if self.job.n_epochs is None else math.inf
+
+    @property
     def parts(self) -> int:
         """Number of parts of an epoch, each of which Keras counts as one epoch. A hypermodel's own
         `fit` trains whole epochs.
         """
         return 1 if has_own_fit(self.hypermodel) else self.job.train.parts_per_epoch
 
-    def adapt(self, split: EncodedSplit, labels: Labels) -> bool:
+    def adapt(self, split: EncodedSplit) -> bool:
         """Adapt the model to the training split, unless a checkpoint contains the adapted state.
         Return whether the hypermodel has fitted the model: changed a weight that is trained.
 
@@ -98,9 +104,8 @@ class BuiltModel:
         """
         if self.job.resume:
             return False
-        has_adapt = hasattr(self.hypermodel, "adapt")
-        is_fitted = has_adapt and self._adapt_by_hypermodel(split, labels)
-        self.job.target.adapt(self.model, labels)
+        is_fitted = hasattr(self.hypermodel, "adapt") and self._adapt_by_hypermodel(split)
+        self.job.target.adapt(self.model, split.labels)
         texts = split.view.inputs.get(TEXTS.name)
         if isinstance(texts, TextView):
             run_user_code(
@@ -109,7 +114,7 @@ class BuiltModel:
             )
         return is_fitted
 
-    def _adapt_by_hypermodel(self, split: EncodedSplit, labels: Labels) -> bool:
+    def _adapt_by_hypermodel(self, split: EncodedSplit) -> bool:
         """Call the hypermodel's `adapt(hp, model, x, y)`, and return whether it has changed a
         weight that is trained.
 
@@ -126,7 +131,7 @@ class BuiltModel:
         values = [variable.value.read_value() for variable in trained]
         x = prediction.dataset(lambda: iter(batches), view, None, n_batches=len(batches))
         returned = run_user_code(
-            lambda: adapt(self.hp, self.model, x, np.asarray(labels), **weights),
+            lambda: adapt(self.hp, self.model, x, np.asarray(split.labels), **weights),
             doing="adapting the model to the training texts",
         )
         if returned is not None and returned is not self.model:
@@ -165,7 +170,7 @@ class BuiltModel:
             of_class = self.job.target.class_weights(self.class_weight, split.labels)
             of_text = of_class[split.labels].astype(np.float32)
             weights = of_text if weights is None else weights * of_text
-        return EncodedSplit(view, self.form.encode_labels(split.labels), weights)
+        return EncodedSplit(view, split.labels, self.form.encode_labels(split.labels), weights)
 
 
 def _configs(model: keras.Model) -> dict[str, str]:
@@ -232,9 +237,7 @@ def _no_seeds() -> Iterator[None]:
 
 def _require_new_variables(model: keras.Model) -> None:
     for variable in model.variables:
-        known = _KNOWN.get(id(variable))
-        is_known = known is not None and known() is variable
-        if is_known:
+        if id(variable) in _KNOWN:
             raise SpaceBug(
                 "build(hp) must make its layers anew; the layer with the variable"
                 f" {variable.path} was made before, for example when the file was loaded, so a"
@@ -249,9 +252,7 @@ def remember_trained(model: keras.Model) -> None:
     """Remember the trainable variables of a model, which no later model may have. An own `fit` may
     have made further layers trainable.
     """
-    for key in [key for key, known in _KNOWN.items() if known() is None]:
-        del _KNOWN[key]
-    _KNOWN.update({id(v): weakref.ref(v) for v in model.trainable_variables})
+    _KNOWN.update({id(variable): variable for variable in model.trainable_variables})
 
 
 def finalize_layers(model: keras.Model) -> None:

@@ -9,21 +9,20 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
 from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
-from tuning.inputs.contract import LabeledTexts, Rows
+from tuning.inputs.contract import Rows
 from tuning.metrics import METRICS, metric_of, sign
 from tuning.outcomes import FailureReason
-from tuning.targets.target import Array, Target
+from tuning.targets.target import Array
 from tuning.training import checkpoints
-from tuning.training.batching import View
+from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.prediction import Predictor
-from tuning.training.result import Answer, Epoch, FitResult, Infeasible
+from tuning.training.result import Answer, Epoch, Infeasible
 
 
 class Timings:
@@ -39,49 +38,6 @@ class Timings:
         self._last = now
 
 
-@dataclass(frozen=True, kw_only=True)
-class Validation:
-    """The data and the rules by which each epoch is evaluated.
-
-    Args:
-        view: the validation split as the model takes it. If it is None, only the training metrics
-            are recorded, and every epoch is trained.
-        texts: the validation split with its labels, or None if `view` is None.
-        patience: the training stops after this number of epochs without a better value of `metric`.
-        n_epochs: the training stops after this number of epochs, and is evaluated on all texts.
-        parts: number of parts of an epoch, each of which Keras counts as one epoch.
-        on_epoch: called after each evaluation; its answer decides whether the training goes on.
-        to_probabilities: the layer that makes probabilities of the model's output, if it is logits.
-    """
-
-    view: View | None
-    texts: LabeledTexts | None
-    target: Target
-    metric: str
-    patience: float
-    n_epochs: float
-    parts: int
-    on_epoch: Callable[[Epoch], Answer]
-    to_probabilities: keras.layers.Layer | None = None
-
-    def rows(self, epochs: float) -> Rows | None:
-        """Return the rows of the validation split on which a training is evaluated after a number
-        of epochs; None for all rows. If a class is so rare that the smallest share lacks it, these
-        are always all rows.
-        """
-        if self.texts is None or epochs >= self.n_epochs:
-            return None
-        rows = evaluation_rows(epochs, len(self.texts.labels))
-        return None if rows is None or self._has_rare_class else rows
-
-    @functools.cached_property
-    def _has_rare_class(self) -> bool:
-        if self.texts is None:
-            return False
-        labels = self.target.strata(self.texts.labels)
-        return len(np.unique(labels[evaluation_rows(0, len(labels))])) < len(np.unique(labels))
-
-
 class EvaluationCallback(keras.callbacks.Callback):
     """A callback that evaluates the model after each epoch and some parts of the first epoch,
     records the result, and stops the training.
@@ -92,36 +48,44 @@ class EvaluationCallback(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, model: keras.Model, validation: Validation, result: FitResult, timings: Timings
+        self,
+        built: BuiltModel,
+        validation: EncodedSplit | None,
+        *,
+        timings: Timings,
+        on_epoch: Callable[[Epoch], Answer],
     ) -> None:
+        """Without a validation split, only the training metrics are recorded, and every epoch is
+        trained. `on_epoch` is called after each evaluation; its answer decides whether the training
+        goes on.
+        """
         super().__init__()
-        self.result = result
-        self.timings = timings
+        self.result, self.validation, self.timings = built.result, validation, timings
         self.state: dict[str, Array] = {}
         self.probabilities: Array | None = None  # The probabilities of the last evaluation.
         self._evaluated: Rows | None = None  # The rows of the last evaluation; None for all.
-        self._trained, self._validation = model, validation
-        self._predict = Predictor(model, validation.to_probabilities)
+        self._built, self._on_epoch = built, on_epoch
+        self._predict = Predictor(built.model, built.form.to_probabilities)
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate and record the part of an epoch that Keras counts from 0 as `epoch`."""
         self.timings.lap("train")
-        part, parts = epoch + 1, self._validation.parts
+        part, parts = epoch + 1, self._built.parts
         number = epochs_at(part, parts)
         # A metric may have a value for each class: KerasTuner uses their mean too. Without a
         # validation split, an own `fit` has measured training texts as its validation data.
         metrics = {
             name: float(np.mean(value))
             for name, value in (logs or {}).items()
-            if self._validation.view is not None or not name.startswith("val_")
+            if self.validation or not name.startswith("val_")
         }
         if not math.isfinite(metrics.get("loss", 0.0)):
             raise Infeasible(
                 FailureReason.NAN_LOSS,
                 f"the training loss is {metrics['loss']} in epoch {number:g}",
             )
-        if is_evaluated(part, parts) or number >= self._validation.n_epochs:
+        if is_evaluated(part, parts) or number >= self._built.n_epochs:
             self.end_epoch(number, metrics)
 
     def end_epoch(self, number: float, metrics: dict[str, float]) -> None:
@@ -136,57 +100,70 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.timings.lap("idle")
         self._started = time.perf_counter()
 
+    def _rows(self, epochs: float) -> Rows | None:
+        """Return the rows of the validation split on which a training is evaluated after a number
+        of epochs; None for all rows. If a class is so rare that the smallest share lacks it, these
+        are always all rows.
+        """
+        if self.validation is None or epochs >= self._built.n_epochs:
+            return None
+        rows = evaluation_rows(epochs, len(self.validation.labels))
+        return None if rows is None or self._has_rare_class else rows
+
+    @functools.cached_property
+    def _has_rare_class(self) -> bool:
+        assert self.validation is not None  # for mypy: `_rows` has checked it
+        labels = self._built.job.target.strata(self.validation.labels)
+        return len(np.unique(labels[evaluation_rows(0, len(labels))])) < len(np.unique(labels))
+
     def _evaluate(self, number: float, metrics: dict[str, float]) -> None:
-        validation = self._validation
-        if validation.view is None or validation.texts is None:
+        if self.validation is None:
             return
-        labels, target = validation.texts.labels, validation.target
-        rows = validation.rows(number)
-        with final_weights(self._trained):
-            probabilities = self._predict(validation.view, target=target, rows=rows)
+        rows, target = self._rows(number), self._built.job.target
+        with final_weights(self._built.model):
+            probabilities = self._predict(self.validation.view, target=target, rows=rows)
         if not np.isfinite(probabilities).all():
             raise Infeasible(
                 FailureReason.NAN_LOSS, f"the model's output is not finite in epoch {number:g}"
             )
         self._evaluated, self.probabilities = rows, probabilities
-        labels = labels if rows is None else labels[rows]
+        labels = self.validation.labels if rows is None else self.validation.labels[rows]
         metrics |= {
             METRICS[name].objective: value
             for name, value in target.score(labels, probabilities).items()
         }
 
     def _record(self, epoch: Epoch) -> None:
-        result, validation = self.result, self._validation
+        result, metric = self.result, self._built.job.metric
         result.history.append(epoch)
-        value = math.nan if validation.view is None else epoch.metrics[validation.metric]
-        if validation.view is not None and not math.isfinite(value):
+        value = epoch.metrics[metric] if self.validation else math.nan
+        if self.validation and not math.isfinite(value):
             raise Infeasible(
-                FailureReason.NO_METRIC,
-                f"{validation.metric} is {value} in epoch {epoch.number:g}",
+                FailureReason.NO_METRIC, f"{metric} is {value} in epoch {epoch.number:g}"
             )
-        lead, direction = self._lead_of_best(value), sign(validation.metric)
+        lead, direction = self._lead_of_best(value), sign(metric)
         if lead is None or direction * lead < 0:
             result.best_epoch, result.best_value = epoch.number, value
             result.metrics = epoch.metrics
-        elif direction > 0 and epoch.number <= 1 and validation.rows(result.best_epoch) is not None:
+        elif direction > 0 and epoch.number <= 1 and self._rows(result.best_epoch) is not None:
             # A difference of losses would be less precise: those of an overfitted model vary much.
             result.best_value = min(value + lead, 1.0)
-            result.metrics = result.metrics | {validation.metric: result.best_value}
+            result.metrics = result.metrics | {metric: result.best_value}
 
     def _report(self, epoch: Epoch) -> None:
-        result, validation = self.result, self._validation
-        answer = validation.on_epoch(epoch)
+        result, model = self.result, self._built.model
+        answer = self._on_epoch(epoch)
         is_over = (
-            epoch.number - math.floor(result.best_epoch) >= validation.patience
-            or epoch.number >= validation.n_epochs
+            epoch.number - math.floor(result.best_epoch) >= self._built.patience
+            or epoch.number >= self._built.n_epochs
         )
         # Such a training ends here: a pause would have nothing to resume, and nothing is pruned.
         result.paused = answer is Answer.PAUSE and not is_over
         result.stopped = result.paused or (answer is Answer.STOP and not is_over)
         if result.paused:
-            self.state = checkpoints.state_of(self._trained)
+            self.state = checkpoints.state_of(model)
         if result.stopped or is_over:
-            self._trained.stop_training = True
+            model.stop_training = True
             if self.model is not None:  # An own `fit` may train another model around the built one.
                 self.model.stop_training = True
 
@@ -197,17 +174,16 @@ class EvaluationCallback(keras.callbacks.Callback):
         None for the first evaluation. Without a validation split it is always None: every epoch
         counts as the best, and the patience never runs out.
         """
-        validation, best_epoch = self._validation, self.result.best_epoch
-        if validation.texts is None or self.probabilities is None or len(self.result.history) == 1:
+        best_epoch, job = self.result.best_epoch, self._built.job
+        if not self.validation or self.probabilities is None or len(self.result.history) == 1:
             return None
-        rows = validation.rows(best_epoch)
+        rows = self._rows(best_epoch)
         if rows is None:
             return self.result.best_value - value
         of_best = next(epoch for epoch in self.result.history if epoch.number == best_epoch)
         own = rows if self._evaluated is None else np.searchsorted(self._evaluated, rows)
-        labels = validation.texts.labels[rows]
-        scores = validation.target.score(labels, self.probabilities[own])
-        return of_best.metrics[validation.metric] - scores[metric_of(validation.metric).name]
+        scores = job.target.score(self.validation.labels[rows], self.probabilities[own])
+        return of_best.metrics[job.metric] - scores[metric_of(job.metric).name]
 
 
 @contextlib.contextmanager

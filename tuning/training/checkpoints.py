@@ -31,21 +31,17 @@ GLOBAL_SEED = "global_seed_generator"
 RESULT = "seen"
 
 
-def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
-    """Write a checkpoint with the arrays of `state_of`, either whole or not at all."""
-    result_json = np.frombuffer(json.dumps(unstructure(result)).encode(), dtype=np.uint8)
-    write_arrays(path, {RESULT: result_json, **state})
-
-
 def keep(path: str | None, state: Mapping[str, Array], result: FitResult) -> bool:
-    """Save the checkpoint of a paused training, and return whether the training can be resumed.
+    """Write the checkpoint of a paused training with the arrays of `state_of`, and return whether
+    the training can be resumed.
 
     If the disk has no space for the checkpoint, the training stops, and the study goes on.
     """
     if path is None:
         return False
+    result_json = np.frombuffer(json.dumps(unstructure(result)).encode(), dtype=np.uint8)
     try:
-        save(Path(path), state, result)
+        write_arrays(Path(path), {RESULT: result_json, **state})
     except StorageError as error:
         logger.warning("The training was stopped instead of paused: %s", error)
         return False

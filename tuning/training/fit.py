@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +36,7 @@ from tuning.training.built_model import (
     finalize_layers,
     remember_trained,
 )
-from tuning.training.callback import EvaluationCallback, Timings, Validation
+from tuning.training.callback import EvaluationCallback, Timings
 from tuning.training.loops import train_epochs
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible, OverLimit, TrainingJob
 
@@ -72,7 +71,7 @@ def fit(
         with _nan_explained(hypermodel, job, splits), _infeasible_errors():
             built = build_model(hypermodel, job)
             train_split = built.encode(train)
-            is_fitted = built.adapt(train_split, train.labels)
+            is_fitted = built.adapt(train_split)
             built.measure_latency()
             timings.lap("build")
             # A model beyond a limit needs neither a view of the validation split nor a trace.
@@ -86,26 +85,12 @@ def fit(
             built.result.padding_share = padding_share(train_split.view, batches)
             built.result.ignores_padding = train_split.view.trims
             timings.lap("view")
-            rules = Validation(
-                view=validation_split.view if validation_split else None,
-                texts=validation,
-                target=job.target,
-                metric=job.metric,
-                patience=job.train.patience if job.n_epochs is None else math.inf,
-                n_epochs=built.n_epochs,
-                parts=built.parts,
-                on_epoch=on_epoch,
-                to_probabilities=built.form.to_probabilities,
+            callback = EvaluationCallback(
+                built, validation_split, timings=timings, on_epoch=on_epoch
             )
-            callback = EvaluationCallback(built.model, rules, built.result, timings)
+            begins_at_0 = (is_fitted and job.train.evaluates_fitted) or built.n_epochs == 0
             try:
-                train_epochs(
-                    built,
-                    callback,
-                    train=train_split,
-                    validation=validation_split,
-                    begins_at_0=(is_fitted and job.train.evaluates_fitted) or built.n_epochs == 0,
-                )
+                train_epochs(built, callback, train=train_split, begins_at_0=begins_at_0)
             finally:
                 remember_trained(built.model)
         timings.lap("train")
@@ -229,10 +214,9 @@ def _nan_explained(
 def _gives_nan_without_words(
     hypermodel: keras_tuner.HyperModel, job: TrainingJob, splits: list[LabeledTexts]
 ) -> bool:
-    """Return whether an untrained model gives NaN for a text without words."""
     _prepare_process(job.seed)
     built = build_model(hypermodel, replace(job, resume=False))
-    built.adapt(built.encode(splits[0]), splits[0].labels)
+    built.adapt(built.encode(splits[0]))
     split = next(split for split in splits if (split.texts.lengths == 0).any())
     row = np.flatnonzero(split.texts.lengths == 0)[:1]
     return bool(np.isnan(built.model.predict_on_batch(built.encode(split).view.batch(row))).any())

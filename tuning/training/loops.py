@@ -58,7 +58,6 @@ def train_epochs(
     callback: EvaluationCallback,
     *,
     train: EncodedSplit,
-    validation: EncodedSplit | None,
     begins_at_0: bool,
 ) -> None:
     """Train a model until its last epoch, or until the callback stops the training. `begins_at_0`:
@@ -85,7 +84,7 @@ def train_epochs(
         if begins_at_0 and built.model.stop_training:
             return
         if has_own_fit(built.hypermodel):
-            _hypermodel_fit(built, callback, train=train, validation=validation)
+            _hypermodel_fit(built, callback, train=train)
         else:
             _keras_fit(built, callback, train=train)
 
@@ -166,17 +165,14 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, ...]) -> Non
 
 
 def _hypermodel_fit(
-    built: BuiltModel,
-    callback: EvaluationCallback,
-    *,
-    train: EncodedSplit,
-    validation: EncodedSplit | None,
+    built: BuiltModel, callback: EvaluationCallback, *, train: EncodedSplit
 ) -> None:
     """Train a model with the hypermodel's own `fit`. Texts are a tensor of strings.
 
     A retraining has no validation split, and `fit` may need one: it gets the last
     `1 / RETRAINING_PART` of the rows that it trains on.
     """
+    validation = callback.validation
     _require_memory([split.view for split in (train, validation) if split])
     x, y = without_objects(train.view.array()), train.targets
     weights = () if train.weights is None else (train.weights,)
@@ -220,26 +216,22 @@ def call_fit(
     options = {"validation_data": validation, "epochs": epochs, "callbacks": [callback]}
     if weights:
         options["sample_weight"] = weights[0]
-    by_position: tuple[tuple[Any, ...], dict[str, Any]] = (hp, model, x, y), options
-    by_name: tuple[tuple[Any, ...], dict[str, Any]] = (
-        (hp, model),
-        {"x": x, "y": y, **options},
-    )
-    arguments, options = by_position if _takes_by_position(fit) else by_name
+    takes_position = _takes_by_position(fit)
+    arguments = (hp, model, x, y) if takes_position else (hp, model)
+    data = {} if takes_position else {"x": x, "y": y}
     try:
-        inspect.signature(fit).bind(*arguments, **options)
+        inspect.signature(fit).bind(*arguments, **data, **options)
     except TypeError as error:
         raise SpaceError(
-            f"fit() can't take x, y, {', '.join(by_position[1])}: {error}. Write"
+            f"fit() can't take x, y, {', '.join(options)}: {error}. Write"
             " def fit(self, hp, model, x, y, **kwargs)."
         ) from error
     try:
-        fit(*arguments, **options)
+        fit(*arguments, **data, **options)
     except KeyError as error:  # The code reads kwargs["x"].
-        if error.args != ("x",) or "x" in options:
+        if error.args != ("x",) or data:
             raise
-        arguments, options = by_name
-        fit(*arguments, **options)
+        fit(hp, model, x=x, y=y, **options)
 
 
 def _takes_by_position(fit: Callable[..., object]) -> bool:
@@ -391,8 +383,6 @@ def try_fit(
 
 
 class _Probe(keras.callbacks.Callback):
-    """A callback that records the numbers of the epochs after which it is called."""
-
     def __init__(self) -> None:
         super().__init__()
         self.epochs: list[int] = []

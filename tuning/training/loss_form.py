@@ -9,7 +9,7 @@ import keras
 from tuning.errors import SpaceBug
 from tuning.inputs.kinds import TEXTS
 from tuning.spaces.files import run_user_code
-from tuning.spaces.models import gives_probabilities
+from tuning.spaces.models import ends_with, gives_probabilities
 from tuning.targets.target import LabelEncoder, Target
 from tuning.training.architecture import as_graph, input_names, output_of
 from tuning.training.vocabularies import placeholder_vocabularies
@@ -42,7 +42,7 @@ def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) ->
     encoder, activation = run_user_code(
         lambda: target.form_of(loss, shape), doing="trying its loss"
     )
-    if not target.is_exclusive and _ends_with_softmax(model):
+    if not target.is_exclusive and ends_with(model, keras.activations.softmax):
         raise SpaceBug(
             "A model of several labels must give each its own probability; a softmax makes their"
             " sum 1. End the model with a sigmoid.",
@@ -59,14 +59,7 @@ def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) ->
     return LossForm(encoder, layer)
 
 
-def _ends_with_softmax(model: keras.Model) -> bool:
-    last = model.layers[-1] if model.layers else model
-    activation = getattr(last, "activation", None)
-    return isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax
-
-
 def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
-    """Return the shape of the output for one text."""
     output = (
         model.outputs[0]
         if len(getattr(model, "outputs", None) or ()) == 1

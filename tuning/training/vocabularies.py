@@ -66,7 +66,6 @@ def _vectorizations(model: keras.Model) -> list[keras.layers.TextVectorization]:
 
 
 def _batches(texts: SplitTexts) -> Iterator[Any]:
-    """Yield the texts in batches, as `adapt` takes them."""
     import tensorflow as tf
 
     for start in range(0, len(texts), ADAPT_BATCH_SIZE):
