@@ -19,7 +19,6 @@ from tests.stored_documents import CARD
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
-from tuning.confirmation.plan import due_others
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw
@@ -220,16 +219,6 @@ def test_trainings_of_a_worker_are_counted_over_all_rounds(tmp_path: Path) -> No
     assert (confirmation.rounds, len(pool.replaced)) == (5, 3)
 
 
-def test_pruned_trial_is_repeated_for_the_epochs_of_its_role() -> None:
-    """The best trial of an architecture may be in the sample of pruned trials too."""
-    pruned, other = (Finalist(7, {}, 0.4, 1.0, epochs=epochs) for epochs in (5, 1))
-    confirmation = Confirmation("val_accuracy", [1], 9.0, 9.0, [], pruned=[pruned], others=[other])
-    session: Any = None
-    repeats = confirming._Repeats(session, confirmation)
-    assert repeats._finalist(confirming._Repeat(7, 1, Purpose.ENSEMBLE)) is other
-    assert repeats._finalist(confirming._Repeat(7, seed=0)) is pruned
-
-
 def recording(
     tmp_path: Path, config: StudyConfig, *subscribers: Subscriber
 ) -> tuple[Session, list[TrainingJob]]:
@@ -278,7 +267,7 @@ def test_each_seed_draws_one_split_for_all_finalists_and_the_baseline(
 
     summary = summarize(session.study, metric="val_accuracy")
     with_all = with_others(confirmation, summary, session.space)
-    trained = confirming._Repeats(session, with_all, due_others, Purpose.ENSEMBLE).run()
+    trained = confirming._Repeats(session, with_all, Purpose.ENSEMBLE).run()
     members = jobs[len(fresh) + len(pruned) :]
     assert {(job.seed, job.redraw) for job in members} <= {(1, None)}
     assert len(members) == (len(confirmation.finalists) if is_resplit else 0)
