@@ -24,10 +24,9 @@ from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir
 from tuning.search.events import Event, Interrupt, Outcome, Progressed, SearchStarted, Subscriber
 from tuning.search.session import Session
-from tuning.search.tune import Budget, FailurePolicy, tune
+from tuning.search.tune import Budget, tune
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
-from tuning.study.coordinators import DEAD_SECONDS
 from tuning.workers.pool import AnyPool
 
 E = TypeVar("E", bound=Event)
@@ -150,8 +149,6 @@ def tune_with(
     n_workers: int | None = 1,
     limits: Limits | None = None,
     pool: Workers | None = None,
-    keep_going: bool = False,
-    dead_seconds: float = DEAD_SECONDS,
     on_start: Callable[[SearchStarted], None] = lambda event: None,
     on_change: Callable[[Progressed], None] = lambda event: None,
     subscribers: Sequence[Subscriber] = (),
@@ -170,7 +167,6 @@ def tune_with(
         ),
         workers=replace(pool or Workers(), n_workers=n_workers),
         limits=limits,
-        failures=FailurePolicy(keep_going=keep_going, dead_seconds=dead_seconds),
         subscribers=[
             on(SearchStarted, on_start),
             on(Progressed, on_change),

@@ -45,7 +45,7 @@ from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace, load_hypermodel
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
-from tuning.study.study import load_study, recorded_space
+from tuning.study.study import recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
@@ -359,8 +359,8 @@ def others_of(study: Setting, earlier: Sequence[Finalist] = ()) -> list[Finalist
     baseline alone, and `embedding_dim` decides which other hyperparameters are active. `earlier`:
     those that a stored confirmation has.
     """
-    study_ = load_study(study.results, study.folder, storage_url=study.results.storage_url(None))
-    summary, space = summarize(study_, metric="val_accuracy"), recorded_space(study.folder)
+    space = recorded_space(study.folder)
+    summary = summarize(study.study(), metric="val_accuracy")
     of_dims = (("embedding_dim", (2, 3, 4)),)
     conditional = [
         replace(item, conditions=of_dims) if item.name == "lstm_units" else item
@@ -376,7 +376,7 @@ def test_best_trial_of_each_other_architecture_is_trained_to_its_best_epoch(
     copied: Setting,
 ) -> None:
     others = others_of(copied)
-    study = load_study(copied.results, copied.folder, storage_url=copied.results.storage_url(None))
+    study = copied.study()
     dims = [other.values["embedding_dim"] for other in others]
     assert len(others) == len(set(dims)) >= 1
     for other in others:

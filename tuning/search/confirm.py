@@ -14,7 +14,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
-from tuning.config import Limits, StudyConfig, Workers
+from tuning.config import Limits, StudyConfig, Workers, require_positive
 from tuning.confirmation.plan import (
     covers,
     due_on_random_splits,
@@ -95,13 +95,11 @@ class ConfirmationSize:
     resplit: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("top", self.top), ("seeds", self.n_seeds)):
-            if value < 1:
-                raise ArgumentError(f"{name} must be 1 or more; received {value}.")
-        if self.n_pruned < 0:
-            raise ArgumentError(f"pruned must be 0 or more; received {self.n_pruned}.")
-        if self.share is not None and not self.share > 0:
-            raise ArgumentError(f"share must be more than 0; received {self.share:g}.")
+        least = {"top": (self.top, 1), "seeds": (self.n_seeds, 1), "pruned": (self.n_pruned, 0)}
+        for name, (value, minimum) in least.items():
+            if value < minimum:
+                raise ArgumentError(f"{name} must be {minimum} or more; received {value}.")
+        require_positive({"share": self.share})
 
 
 @contextlib.contextmanager
@@ -145,7 +143,6 @@ def confirm(
     limits: Limits | None = None,
     subscribers: Sequence[Subscriber] = (),
 ) -> Confirmation:
-    """Prepare the data of a finished search, start workers, and confirm with them."""
     for subscriber in subscribers:
         subscriber(CONFIRMING)
     with _open_session(
@@ -207,13 +204,15 @@ def require_finished(
         raise StudyError(
             f"A confirmation must have {min_complete} completed trials or more to choose from;"
             f" {summary.study!r} has {n_complete}. Type"
-            f" `{typed('tune', study=summary.study, n_trials='N')}` with a larger number."
+            f" `{typed('tune', study=summary.study, n_trials='N')}` with a larger number or more"
+            " time."
         )
     n_running = summary.counts["running"] - summary.n_paused
     if n_running:
         raise StudyError(
             f"A confirmation must follow a search; {n_running} trials of {summary.study!r} are"
-            f" running. Type `{typed('tune', study=summary.study)}` to continue them."
+            f" running. Type `{typed('tune', study=summary.study)}` to continue them, or wait for"
+            " the other machines."
         )
 
 
@@ -292,25 +291,15 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
     ]
     times = filter(None, (expected_seconds(trial, 1) for trial in summary.trials))
     usual = statistics.fmean([*times] or [0.0])
-    chosen = [
-        _finalist(members[0], members, space, usual=usual)
-        for members in (spread(others, top) if summary.has_costs else others[:top])
-    ]
+    chosen = spread(others, top) if summary.has_costs else others[:top]
     if baseline is not None:
-        same = next((members for members in groups.values() if baseline in members), [baseline])
-        chosen.append(
-            replace(
-                _finalist(baseline, same, space, usual=usual),
-                is_baseline=True,
-                is_over_limit=is_over_limit(baseline),
-            )
-        )
-    return sorted(chosen, key=lambda finalist: -sign(summary.metric) * finalist.search_value)
+        same = groups.get(key(values_of(baseline, space)), [])
+        chosen.append([baseline, *(trial for trial in same if trial is not baseline)])
+    made = [_finalist(*members, space=space, usual=usual) for members in chosen]
+    return sorted(made, key=lambda finalist: -sign(summary.metric) * finalist.search_value)
 
 
-def _finalist(
-    trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace, *, usual: float
-) -> Finalist:
+def _finalist(trial: FrozenTrial, *same: FrozenTrial, space: SearchSpace, usual: float) -> Finalist:
     """`usual`: seconds of an epoch of a trial without times, which was imported."""
     attributes = attributes_of(trial)
     epochs = attributes["best_epoch"]
@@ -320,10 +309,12 @@ def _finalist(
         search_value=value_of(trial),
         seconds=expected_seconds(trial, epochs) or usual * epochs,
         epochs=epochs,
+        is_baseline=attributes.get("baseline", False),
+        is_over_limit=is_over_limit(trial),
         costs=[*costs_of(trial)],
         starting_point=attributes.get("starting_point"),
         linear_ngrams=attributes.get("linear_ngrams", False),
-        same=[t.number for t in same if t is not trial],
+        same=[t.number for t in same],
     )
 
 
@@ -392,22 +383,19 @@ class _Repeats:
 
     def run(self) -> Confirmation:
         session, interrupt = self._session, self._session.interrupt
-        dispatcher: Dispatcher[tuple[int, int]] = Dispatcher(session.pool, session.limits)
+        dispatcher: Dispatcher[int] = Dispatcher(session.pool, session.limits)
         while not interrupt.requested:
-            self._confirmation, trainings = ADVANCE[self._purpose](self._confirmation)
-            if not trainings:
+            self._confirmation, due = ADVANCE[self._purpose](self._confirmation)
+            if not due:
                 break
             self._save()
-            due = {(finalist.trial, seed): finalist for finalist, seed in trainings}
-            requests = {
-                (trial, seed): self._request(finalist, seed)
-                for (trial, seed), finalist in due.items()
-            }
-            for job, message in run_jobs(
-                dispatcher, requests, is_stopped=lambda: interrupt.requested
+            for number, message in run_jobs(
+                dispatcher,
+                {number: self._request(*training) for number, training in enumerate(due)},
+                is_stopped=lambda: interrupt.requested,
             ):
                 if not isinstance(message, EpochEnded):
-                    self._record(due[job], job[1], message)
+                    self._record(*due[number], message)
         self._save()
         return self._confirmation
 
