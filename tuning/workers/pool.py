@@ -1,4 +1,5 @@
-"""The protocols that every pool implements, and the pool of worker processes on this machine.
+"""The protocols that every pool implements, the pool of worker processes on this machine, and the
+choice between it and the actors of a Ray cluster.
 
 Workers are forked from a server process that has imported Keras but has run no operation. The start
 of a worker therefore takes 0.1 s instead of the time of TensorFlow's import.
@@ -21,7 +22,7 @@ from typing import Any, Protocol, Self, cast
 
 import psutil
 
-from tuning.config import Limits
+from tuning.config import Limits, Workers
 from tuning.errors import ArgumentError, SpaceError
 from tuning.hardware import available_cores, memory_limit
 from tuning.spaces.files import list_spaces
@@ -281,6 +282,36 @@ def with_memory(limits: Limits, *, n_workers: int) -> Limits:
     total = min(psutil.virtual_memory().total, memory_limit() or math.inf)
     share_mb = MEMORY_SHARE * total / n_workers / 2**20
     return replace(limits, trial_memory_mb=max(share_mb, MIN_MEMORY_MB))
+
+
+@contextlib.contextmanager
+def open_pool(
+    workers: Workers, limits: Limits, *, log_path: Path
+) -> Iterator[tuple[AnyPool, Limits]]:
+    """Open the workers of a command, and yield them with limits that have a memory limit. Its
+    default is a worker's share of this machine's memory, or of the Ray node where the share is
+    smallest.
+    """
+    if workers.pool == "process":
+        n_workers = workers.n_workers or default_workers()
+        limits = with_memory(limits, n_workers=n_workers)
+        with Pool(n_workers, log_path=log_path, memory_mb=limits.trial_memory_mb) as pool:
+            yield pool, limits
+        return
+    from tuning.workers.ray_cluster import Shares, join_cluster, node_capacities
+    from tuning.workers.ray_pool import RayPool
+
+    shares = Shares(cpus=workers.cpus_per_worker or 1.0, gpus=workers.gpus_per_worker)
+    with join_cluster(workers.ray_address, log_path=log_path):
+        capacities = node_capacities(shares, n_workers=workers.n_workers)
+        if limits.trial_memory_mb is None:
+            smallest = min(memory_mb for _, memory_mb in capacities)
+            limits = replace(limits, trial_memory_mb=max(smallest, MIN_MEMORY_MB))
+        n_workers = workers.n_workers or sum(n for n, _ in capacities)
+        with RayPool(
+            n_workers, shares=shares, log_path=log_path, memory_mb=limits.trial_memory_mb
+        ) as ray_pool:
+            yield ray_pool, limits
 
 
 def declared_spaces(*, target: Target) -> dict[str, tuple[Path, SearchSpace]]:

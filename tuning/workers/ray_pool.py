@@ -108,7 +108,6 @@ class RayWorker:
         return f"was lost with process {self.pid}: {self.failure}"
 
     def send(self, message: Request) -> None:
-        """If the worker is lost, nothing is raised; `RayPool.wait` reports it."""
         if self.failure:
             return
         source = checkpoint = corpus = None
@@ -279,7 +278,6 @@ class RayPool:
             )
 
     def call(self, message: Request) -> Response:
-        """Wait for a worker that is ready. No worker may have a job."""
         while not (ready := [worker for worker in self.workers if worker.is_ready]):
             self.wait(1.0)
         ready[0].send(message)
