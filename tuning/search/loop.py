@@ -77,7 +77,8 @@ class Search:
         try:
             paused = start(self._writer, n_trials=self.n_trials)
             self._read_trials()
-            self._open.adopt(paused)
+            for opened in paused:
+                self._open.pause(opened)
             linear_model.follow(self._session, has_epoch=False)
             if linear_model.is_pending(self._session):
                 self._notify("starting points wait for the linear model, which is being trained")
