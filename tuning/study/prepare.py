@@ -155,13 +155,15 @@ def with_folds(
     if folds is None or (is_auto and (is_large or not is_new)):
         return config
     redraw = Redraw(seed=config.seed, n_folds=AUTO_FOLDS if is_auto else int(folds))
+    new = replace(config, train=replace(config.train, n_folds=redraw.n_folds))
+    if redraw.n_folds == 1:
+        return new
     try:
-        if redraw.n_folds > 1 and not corpus.card.draws_validation:
+        if not corpus.card.draws_validation:
             raise ArgumentError(
                 f"folds must be left out where the validation split is given; received {folds}."
             )
-        new = replace(config, train=replace(config.train, n_folds=redraw.n_folds))
-        if redraw.n_folds > 1 and is_new:
+        if is_new:
             require_folds(corpus.rows, redraw)
     except (ArgumentError, DataError) as error:
         if not is_auto:
@@ -172,7 +174,7 @@ def with_folds(
             reason = "the validation split is given"
         say(f"Each trial is trained on one split and not on folds: {reason}.")
         return config
-    if redraw.n_folds > 1 and is_new and config.data.weight_column:
+    if is_new and config.data.weight_column:
         _require_weights(corpus, redraw)
     return new
 
