@@ -124,7 +124,7 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     eligible = [f for f in confirmation.finalists if not f.failures and not f.is_over_limit]
     remaining = [f for f in eligible if f.is_remaining] or [f for f in eligible if f.repeat_values]
     begun = [f for f in remaining if f.repeat_values]
-    seeds = _shared(begun)
+    seeds = set.intersection(*(set(f.repeat_values) for f in begun)) if begun else set()
     if not seeds or (len(begun) < len(remaining) and len(seeds) < MIN_ROUNDS):
         return None
     remaining = begun
@@ -136,7 +136,7 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
             means |= _corrected_means(group, highest=highest, overlap=overlap)
 
     def rank_key(finalist: Finalist) -> tuple[Any, ...]:
-        values = _known(finalist.repeats)
+        values = finalist.repeat_values
         mean = round(statistics.mean(values[seed] for seed in seeds), DIGITS)
         costs = [-cost for cost in finalist.costs]
         return direction * mean, costs, direction * finalist.search_value, -finalist.trial
@@ -158,7 +158,7 @@ def seed_spread(confirmation: Confirmation) -> float | None:
     own split does not count: a search compares its trials on one split.
     """
     trained = [f for f in confirmation.finalists if f.is_trained and not f.is_baseline]
-    values = {f.trial: _known(f.repeats) for f in trained}
+    values = {f.trial: f.repeat_values for f in trained}
     if not any(values.values()):
         return None
     fit = _fit(values)
@@ -188,15 +188,6 @@ def _difference_to_baseline(
     further = _values_to_resolve(fit, n_values, n_compared=n_compared, overlap=overlap)
     per_seed = n_values // n_pairs
     return difference, n_pairs, None if further is None else math.ceil(further / per_seed)
-
-
-def _shared(finalists: Sequence[Finalist]) -> set[int]:
-    seeds = [set(_known(finalist.repeats)) for finalist in finalists]
-    return set.intersection(*seeds) if seeds else set()
-
-
-def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:
-    return {seed: value for seed, value in repeats.items() if value is not None}
 
 
 def _differences(finalist: Finalist, baseline: Finalist) -> dict[tuple[int, int], float]:
@@ -230,13 +221,10 @@ class _TwoWayFit:
 def _fit(values: Mapping[int, Mapping[Any, float]]) -> _TwoWayFit:
     groups = {trial: group for trial, group in values.items() if group}
     seeds = sorted({seed for group in groups.values() for seed in group})
-    rows, column = [], []
-    for row, group in enumerate(groups.values()):
-        for seed, value in group.items():
-            of_trial = [float(row == other) for other in range(len(groups))]
-            rows.append(of_trial + [float(seed == other) for other in seeds])
-            column.append(value)
-    design, observed = np.array(rows), np.array(column)
+    rows = [row for row, group in enumerate(groups.values()) for _ in group]
+    columns = [seeds.index(seed) for group in groups.values() for seed in group]
+    design = np.hstack([np.eye(len(groups))[rows], np.eye(len(seeds))[columns]])
+    observed = np.array([value for group in groups.values() for value in group.values()])
     effects, _, rank, _ = np.linalg.lstsq(design, observed, rcond=None)
     over_all = effects[: len(groups)] + effects[len(groups) :].mean()
     means = {
@@ -265,15 +253,12 @@ def _corrected_means(
     fit = _fit(values)
     numbers = {trial: effective_number(len(of), overlap) for trial, of in values.items()}
     noise = {trial: fit.residual_variance / number for trial, number in numbers.items()}
-    center = statistics.mean([fit.means[trial] for trial in others]) if others else math.nan
-    spread = (
-        statistics.variance([fit.means[trial] for trial in others]) if len(others) > 1 else math.nan
-    )
-    between = (
-        max(spread - statistics.mean([noise[trial] for trial in others]), 0.0)
-        if spread > 0
-        else math.nan
-    )
+    of_others = [fit.means[trial] for trial in others]
+    center = statistics.mean(of_others) if others else math.nan
+    spread = statistics.variance(of_others) if len(others) > 1 else math.nan
+    between = math.nan
+    if spread > 0:
+        between = max(spread - statistics.mean([noise[trial] for trial in others]), 0.0)
     intervals = {}
     for finalist in finalists:
         mean = fit.means[finalist.trial]
