@@ -148,7 +148,7 @@ def result_of(messages: list[Response]) -> FitResult:
 
 
 def declare_in(pool: AnyPool, path: Path, *, n_classes: int = 2) -> SearchSpace:
-    return declared_space(pool, path, target=numbered(n_classes))
+    return declared_space(pool, Declare(str(path), numbered(n_classes)))
 
 
 def next_message(pool: AnyPool, worker: AnyWorker) -> Response | None:
@@ -503,8 +503,6 @@ def test_pool_shares_the_cores(
         settings = [worker.settings for worker in pool.workers]
     assert [each.number for each in settings] == list(range(n_workers))
     assert {each.n_threads for each in settings} == {n_threads}
-    with pytest.raises(ValueError, match="n_workers must be 1 or more; received 0"):
-        Pool(0, log_path=tmp_path / "tuning.log")
 
 
 def test_output_of_the_server_goes_to_the_log_of_the_study(tmp_path: Path) -> None:
@@ -518,7 +516,7 @@ from tuning.workers import server
 
 multiprocessing.set_forkserver_preload = lambda names: None
 server.start_server()
-os.write(server._output.descriptor, b"a line of the server" + os.linesep.encode())
+os.write(server._output()[0], b"a line of the server" + os.linesep.encode())
 log = Path({str(tmp_path)!r}) / "tuning.log"
 server.copy_server_output(log)
 server.copy_server_output(log)

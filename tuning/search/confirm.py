@@ -221,43 +221,42 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
     confirmation with the repeats of the stored one.
     """
     seed, epochs = session.config.seed, session.config.train.epochs
-    old = Confirmation.load(session.folder)
-    overlap = old.overlap if old else _overlap(session, size.resplit)
-    if old and size.resplit not in (None, old.is_resplit):
+    stored = Confirmation.load(session.folder)
+    if stored and size.resplit not in (None, stored.is_resplit):
         raise StudyError(
-            f"resplit must stay {old.is_resplit}, as the confirmation of {summary.study!r} has"
+            f"resplit must stay {stored.is_resplit}, as the confirmation of {summary.study!r} has"
             f" begun; received {size.resplit}. Leave it out, or remove"
             f" {session.folder.confirmation_path} to confirm from the beginning."
         )
+    old = stored or Confirmation(
+        summary.metric, [], 0.0, 0.0, [], overlap=_overlap(session, size.resplit)
+    )
     seeds = [(seed + number) % 2**31 for number in range(1, size.n_seeds + 1)]
     planned = plan_confirmation(
-        with_repeats(
-            finalists_of(summary, session.space, top=size.top),
-            old.finalists if old else [],
-        ),
+        with_repeats(finalists_of(summary, session.space, top=size.top), old.finalists),
         metric=summary.metric,
-        seeds=max(seeds, old.seeds if old else [], key=len),  # both begin with the same seeds
+        seeds=max(seeds, old.seeds, key=len),  # Both begin with the same seeds.
         search_seconds=sum(busy_seconds(seconds_of(trial)) for trial in summary.trials),
-        spent_seconds=old.spent_seconds if old else 0.0,
+        spent_seconds=old.spent_seconds,
         share=size.share,
     )
-    others = old.others if old else []
-    if not overlap:
+    others = old.others
+    if not old.is_resplit:
         # A finalist that was trained for ensembles keeps this training.
         joined, n = with_repeats(planned.finalists, others), len(planned.finalists)
         planned, others = replace(planned, finalists=joined[:n]), joined[n:]
     new = replace(
         planned,
         others=others,
-        overlap=overlap,
-        on_random_splits=old.on_random_splits if old else [],
+        overlap=old.overlap,
+        on_random_splits=old.on_random_splits,
         pruned=with_repeats(
             pruned_sample(summary, session.space, n=size.n_pruned, epochs=epochs, seed=seed),
-            old.pruned if old else [],
+            old.pruned,
         ),
         search_seed=seed,
     )
-    return old if old and covers(old, new) else new
+    return stored if stored and covers(stored, new) else new
 
 
 def _overlap(session: Session, resplit: bool | None) -> float:

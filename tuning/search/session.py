@@ -24,7 +24,7 @@ from tuning.study.coordinators import FIRST_COORDINATOR
 from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, sizes_of, with_parts
 from tuning.study.storage import import_late_modules
 from tuning.study.study import recorded_space
-from tuning.workers.messages import Train, train_request
+from tuning.workers.messages import Declare, Train, train_request
 from tuning.workers.pool import AnyPool, declared_space, open_pool
 from tuning.workers.server import start_server
 
@@ -142,13 +142,10 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     import_late_modules()
     opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
     with opened as (pool, pool_limits):
+        is_weighted = bool(config.data.weight_column or config.train.class_weight)
+        sizes = sizes_of(config, corpus)
         space = declared_space(
-            pool,
-            space_path,
-            target=corpus.target,
-            preset=config.preset,
-            sizes=sizes_of(config, corpus),
-            is_weighted=bool(config.data.weight_column or config.train.class_weight),
+            pool, Declare(str(space_path), corpus.target, config.preset, sizes, is_weighted)
         )
         check(config, corpus, space)
         prepare_views(corpus, space, config, progress=step)

@@ -79,7 +79,12 @@ def prepare_views(
     corpus: Corpus, space: SearchSpace, config: StudyConfig, *, progress: Progress | None = None
 ) -> None:
     """Build the inputs that models of the space may take beside token ids, or use the cache."""
-    data = Preparation(corpus, space, lambda: _splits(config, progress), progress)
+
+    def splits() -> SplitReviews:
+        reviews = load_reviews(config.data, progress=progress)
+        return split_reviews(reviews, seed=config.seed, config=config.data)
+
+    data = Preparation(corpus, space, splits, progress)
     for kind in KINDS.values():
         kind.prepare(data)
     release_memory()
@@ -94,11 +99,6 @@ def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
         all_rows=max(corpus.card.n_words + FIRST_WORD_ID, SMALLEST["vocab_size"]),
         usual_length=max(int(np.percentile(lengths, USUAL_PERCENTILE)), 1),
     )
-
-
-def _splits(config: StudyConfig, progress: Progress | None) -> SplitReviews:
-    reviews = load_reviews(config.data, progress=progress)
-    return split_reviews(reviews, seed=config.seed, config=config.data)
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:

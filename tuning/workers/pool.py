@@ -23,11 +23,10 @@ from typing import Any, Protocol, Self, cast
 import psutil
 
 from tuning.config import Limits, Workers
-from tuning.errors import ArgumentError, SpaceError
+from tuning.errors import SpaceError
 from tuning.hardware import available_cores, memory_limit
 from tuning.spaces.files import list_spaces
 from tuning.spaces.loading import SearchSpace
-from tuning.spaces.sizes import Sizes
 from tuning.targets.target import Target
 from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
@@ -176,8 +175,6 @@ class Pool:
         n_cores: int | None = None,
         memory_mb: float | None = None,
     ) -> None:
-        if n_workers < 1:
-            raise ArgumentError(f"n_workers must be 1 or more; received {n_workers}.")
         self._n_cores = n_cores or available_cores()
         n_threads = self.threads_of_each(n_workers)
         self._log_path = log_path
@@ -243,16 +240,8 @@ def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
     return answer
 
 
-def declared_space(
-    pool: AnyPool,
-    path: Path,
-    *,
-    target: Target,
-    preset: str | None = None,
-    sizes: Sizes | None = None,
-    is_weighted: bool = False,
-) -> SearchSpace:
-    answer = pool.call(Declare(str(path), target, preset, sizes, is_weighted))
+def declared_space(pool: AnyPool, request: Declare) -> SearchSpace:
+    answer = pool.call(request)
     assert isinstance(answer, SpaceDeclared)  # The only other answer is an error.
     return answer.space
 
@@ -321,5 +310,5 @@ def declared_spaces(*, target: Target) -> dict[str, tuple[Path, SearchSpace]]:
         Pool(1, log_path=Path(folder) / "worker.log") as pool,
     ):
         for name, path in list_spaces().items():
-            spaces[name] = (path, declared_space(pool, path.absolute(), target=target))
+            spaces[name] = (path, declared_space(pool, Declare(str(path.absolute()), target)))
     return spaces

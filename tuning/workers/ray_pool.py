@@ -17,7 +17,7 @@ from typing import Any, Self, cast
 
 from tuning import __version__
 from tuning.atomic_io import write_bytes
-from tuning.errors import ArgumentError, PoolError, SpaceError, StorageError
+from tuning.errors import PoolError, SpaceError, StorageError
 from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, Request, Response, Train, TrainingEnded, decode, encode
 from tuning.workers.pool import checked_answer
@@ -211,8 +211,6 @@ class RayPool:
     def __init__(
         self, n_workers: int, *, shares: Shares, log_path: Path, memory_mb: float | None = None
     ) -> None:
-        if n_workers < 1:
-            raise ArgumentError(f"n_workers must be 1 or more; received {n_workers}.")
         self._ray = load_ray(local=False)
         self._shares, self._files = shares, PlacedFiles(self._ray)
         self._n_failed_starts, self._last_ready = 0, time.monotonic()
