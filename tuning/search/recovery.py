@@ -172,8 +172,6 @@ def _reopen(writer: StudyWriter, frozen: FrozenTrial) -> OpenTrial | None:
     if is_at_work(frozen):  # The earlier call died while the trial was training.
         furthest = furthest_epoch(frozen)
         set_attributes(trial, {"paused": True, "n_deaths": n_deaths, "furthest_epoch": furthest})
-    if "coordinator" not in attributes_of(frozen):  # a study of an older version
-        set_attributes(trial, {"coordinator": writer.coordinators.own})
     values = from_params(frozen.params, writer.space.hyperparameters)
     reported = frozenset(frozen.intermediate_values) | steps.keys()
     opened = OpenTrial(trial, values, result.history, reported)

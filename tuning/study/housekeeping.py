@@ -112,11 +112,8 @@ def size(path: Path) -> int:
 def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tuple[Path, str]]:
     unfinished = [path for path in study.path.rglob("*.tmp") if path.parent.name != "best.tmp"]
     if not study.best_dir.exists() or is_locked(study.export_lock_path):
-        # best.tmp or best.old may be the only export, or is being written.
+        # best.tmp may be the only export, or is being written.
         unfinished = [path for path in unfinished if path.name != "best.tmp"]
-    else:
-        # Earlier versions of this program left best.old between two renames.
-        unfinished += study.path.glob("best.old")
     for path in sorted(unfinished):
         yield path, "a process ended while it wrote this file"
     numbers = [int(path.parent.name) for path in study.path.glob("trials/*/checkpoint.npz")]
