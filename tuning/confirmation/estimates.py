@@ -74,13 +74,12 @@ class Estimates:
 def estimate(confirmation: Confirmation) -> Estimates | None:
     """Compute the estimates from the repeats of a confirmation.
 
-    The value y_is of finalist i on seed s is fitted by m_i + b_s, by least squares. n_i is the
-    number of repeats of finalist i, r² the variance of the residuals, and v the variance of y_is
-    over the seeds, pooled over the finalists, with ν degrees of freedom (`_TwoWayFit`). The
-    baseline has a fit of its own, because a model whose accuracy differs by 0.1 from seed to seed
-    gives no information about the effect of a seed on the other models, nor about their variance.
-    The finalists whose best epoch is 0 have one too: a seed may not change them at all. The
-    variance of `difference` is that of the finalists of the kind of `best`.
+    docs/confirmation.md has the reasons. The value y_is of finalist i on seed s is fitted by
+    m_i + b_s, by least squares. n_i is the number of repeats of finalist i, r² the variance of the
+    residuals, and v the variance of y_is over the seeds, pooled over the finalists, with ν degrees
+    of freedom (`_TwoWayFit`). The baseline has a fit of its own, because a model whose accuracy
+    differs by 0.1 from seed to seed gives no information about the effect of a seed on the other
+    models, nor about their variance. The finalists whose best epoch is 0 have one too.
 
     The corrected mean of a finalist that was chosen for its value in the search is the empirical
     Bayes estimate (Efron and Morris, 1975), over the k finalists beside the baseline that have
@@ -89,29 +88,25 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
         c_i = m + w_i (m_i - m)        with  m   = mean of m_1 … m_k
         w_i = t² / (t² + r² / n_i)           t²  = max(variance of m_1 … m_k - mean of r² / n_i, 0)
 
-    The correction removes the remaining luck of the best finalist. The baseline has w = 1, because
-    it was not chosen for its value; w is also 1 where k < 2. The interval of a mean is Student's:
+    The baseline has w = 1, because it was not chosen for its value; w is also 1 where k < 2. The
+    interval of a mean is Student's:
 
         c_i ± T(0.975, ν) √(v / n_i)
 
     cut to the values that the metric can have: a loss is 0 or more, other metrics are in [0, 1].
 
     `best` is chosen by the plain means over the shared seeds, and its difference to the baseline is
-    the mean d of y_best,s - y_baseline,s over the n seeds that both have repeats on. `best` was
-    chosen among K finalists beside the baseline (the finalists that were dropped included), so
-    the interval of the difference is Dunnett's (1955), where D is the two-sided critical value for
-    K comparisons with one control, and v and ν are those of the differences of all finalists to
-    the baseline:
+    the mean d of y_best,s - y_baseline,s over the n seeds that both have repeats on. The interval
+    of the difference is Dunnett's (1955), where D is the two-sided critical value for K comparisons
+    with one control, K the number of finalists beside the baseline (the finalists that were dropped
+    included), and v and ν are those of the differences to the baseline of all finalists of the kind
+    of `best`:
 
         d ± D(0.95, K, ν) √(v / n)
 
-    With a probability of 0.95, the K intervals contain all K true differences.
-
-    If each seed also has a split of its own, the values and intervals are about configurations on
-    data like these. v then contains the luck in the choice of the validation rows, and n is the
-    `effective_number`, because the splits share rows. If each seed draws folds, every fold counts
-    as a seed here, because each row is evaluated once by every seed: the means of seeds differ much
-    less than those of other data would.
+    If each seed has a split of its own, n is the `effective_number`, because the splits share rows.
+    If each seed draws folds, every fold counts as a seed here, because each row is evaluated once
+    by every seed: the means of seeds differ much less than those of other data would.
 
     Finalists of a later confirmation that have no repeat yet are left out if the others share
     `MIN_ROUNDS` seeds.

@@ -1,14 +1,8 @@
 """The repeats of a search's best configurations on fresh seeds, and the repeats that are due next.
 
-The best value of a search is partly luck, so it is too good (the optimism, or winner's curse).
-Repeats on seeds that the search has not used do not have this bias. Each seed may also draw its own
-training and validation rows, which are the same for all finalists. After each round one
-finalist is dropped: successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one
-seed. The best finalist and the baseline stay until they have `MIN_ROUNDS` repeats; with fewer, no
-configuration is called confirmed. The second best stays as long, unless the order becomes clear or
-the repeats would take longer than the search. With several objectives, only a finalist that another
-finalist beats in all objectives is dropped. The remaining time goes to a sample of the search's
-pruned trials, which are trained to their last epoch.
+After each round one finalist is dropped: successive rejects (Audibert, Bubeck and Munos, COLT 2010)
+with rounds of one seed. docs/confirmation.md has the rules and their reasons. The remaining time
+goes to a sample of the search's pruned trials, which are trained to their last epoch.
 
 The module imports neither Keras nor Optuna.
 """
