@@ -111,7 +111,6 @@ class Coordinators:
 
     @property
     def n_workers(self) -> int:
-        """The number of workers of all coordinators that do not count as dead."""
         return self._heartbeat.n_workers + sum(
             received.heartbeat.n_workers
             for received in self._received.values()
