@@ -19,7 +19,6 @@ from tests.stored_documents import CARD
 from tests.texts import substitute
 from tuning.atomic_io import read_json, write_json
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig, Workers
-from tuning.inputs.corpus import Corpus
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir
 from tuning.search.events import Event, Interrupt, Outcome, Progressed, SearchStarted, Subscriber
@@ -184,21 +183,31 @@ class NoWorkers:
 
 
 def session_of(
-    study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir
+    study: optuna.Study,
+    config: StudyConfig,
+    space: SearchSpace,
+    results: ResultsDir,
+    **changes: Any,
 ) -> Session:
-    """Return a session of a study that trains nothing, over a data set of two classes."""
-    corpus = SimpleNamespace(card=CARD, target=CARD.target)
-    return Session(
+    """Return a session of a study over a data set of two classes. Without other workers in
+    `changes`, it trains nothing.
+    """
+    orders = np.array([0, 0, 1, 1, 2, 3, 3], np.uint8)
+    corpus: Any = SimpleNamespace(
+        card=CARD, target=CARD.target, folder=results.path, ngram_orders=orders
+    )
+    session = Session(
         study=study,
         config=config,
         space=space,
         space_path=Path("space.py"),
         results=results,
-        corpus=cast("Corpus", corpus),
+        corpus=corpus,
         pool=cast("AnyPool", NoWorkers()),
         limits=Limits(),
         interrupt=Interrupt(),
     )
+    return replace(session, **changes)
 
 
 def copy_study(results: ResultsDir, folder: Path) -> Setting:

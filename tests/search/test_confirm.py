@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import optuna
 import pytest
@@ -15,7 +14,6 @@ from tests.confirmations import begin as unplayed
 from tests.confirmations import estimated, play
 from tests.fake_workers import FakePool, Script, trains
 from tests.numbered import TWO
-from tests.stored_documents import CARD
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
@@ -24,7 +22,6 @@ from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw
 from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.inputs.contract import resplit
-from tuning.inputs.corpus import Corpus
 from tuning.outcomes import LASTING, FailureReason
 from tuning.report.confirmation import promise
 from tuning.report.dashboard import annotate
@@ -206,14 +203,10 @@ def test_search_that_has_a_confirmation_needs_one_completed_trial(tmp_path: Path
 
 def test_trainings_of_a_worker_are_counted_over_all_rounds(tmp_path: Path) -> None:
     """A worker is replaced because its memory grows with each training."""
-    pool, corpus = FakePool(trains), SimpleNamespace(folder=tmp_path, target=TWO)
+    pool, results = FakePool(trains), ResultsDir(tmp_path)
     pool.max_trainings = 4
-    study, results = optuna.create_study(), ResultsDir(tmp_path)
-    session = replace(
-        session_of(study, CONFIG, MANY_SPACE, results),
-        pool=pool.as_pool,
-        corpus=cast("Corpus", corpus),
-    )
+    study = optuna.create_study()
+    session = session_of(study, CONFIG, MANY_SPACE, results, pool=pool.as_pool)
     session.folder.confirmation_path.parent.mkdir(parents=True)
     confirmation = confirming._Repeats(session, unplayed(0.8, 0.7, 0.6)).run()
     assert (confirmation.rounds, len(pool.replaced)) == (5, 3)
@@ -231,11 +224,12 @@ def recording(
         jobs.append(job)
         return trains(job, value=0.5 + 0.001 * len(jobs))
 
-    corpus = SimpleNamespace(folder=tmp_path, target=TWO, card=CARD)
-    session = replace(
-        session_of(many_trials(20), config, MANY_SPACE, ResultsDir(tmp_path)),
+    session = session_of(
+        many_trials(20),
+        config,
+        MANY_SPACE,
+        ResultsDir(tmp_path),
         pool=FakePool(script).as_pool,
-        corpus=cast("Corpus", corpus),
         subscribers=subscribers,
     )
     session.folder.path.mkdir(exist_ok=True)

@@ -5,17 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from tests.fake_fit import CHOSEN, FakeFit
 from tests.fake_workers import EPOCHS, FakePool, Script, epoch, result_of, trains
-from tests.numbered import TWO
-from tests.stored_documents import CARD
 from tests.studies import CONFIG, on, session_of
 from tuning.atomic_io import read_history
 from tuning.config import TrainConfig
@@ -126,20 +123,10 @@ def make(tmp_path: Path) -> Make:
             train=TrainConfig(epochs=EPOCHS, patience=EPOCHS),
             **{"sampler": "random", **changes.pop("config", {})},
         )
-        study = optuna.create_study(direction="maximize")
-        texts = SimpleNamespace(lengths=np.array([3, 5]))
-        corpus = SimpleNamespace(
-            target=TWO,
-            card=CARD,
-            folder=tmp_path,
-            ngram_orders=np.array([0, 0, 1, 1, 2, 3], np.uint8),
-            split=lambda name: SimpleNamespace(texts=texts),
-        )
+        study, results = optuna.create_study(direction="maximize"), ResultsDir(tmp_path / "results")
         pool = FakePool(script, n_workers)
-        session = replace(
-            session_of(study, config, SPACE, ResultsDir(tmp_path / "results")),
-            **{"corpus": cast("Any", corpus), "pool": pool.as_pool, **changes},
-        )
+        changes = {"space": SPACE, "pool": pool.as_pool, **changes}
+        session = session_of(study, config, results=results, **changes)
         session.folder.path.mkdir(parents=True, exist_ok=True)
         return Run(session, pool)
 

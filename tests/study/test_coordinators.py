@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import optuna
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
@@ -388,8 +387,7 @@ def test_each_point_that_waits_for_a_linear_model_is_queued_once_over_two_coordi
     for own, fit in zip((FIRST_COORDINATOR, "a"), fits, strict=True):
         writer = with_points(shared.writer(own))
         space = replace(writer.space, linear_points=(2, 3))
-        corpus = SimpleNamespace(folder=shared.folder, ngram_orders=np.zeros(2, np.uint8))
-        session = replace(writer.session, space=space, fit=fit, corpus=corpus)
+        session = replace(writer.session, space=space, fit=fit)
         writers.append(StudyWriter(session, writer.coordinators))
         start(writers[-1], n_trials=99)
         follow(session, has_epoch=True)
