@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
 
 from tuning.config import AUTO, MAX_AUTO_TRIALS
 from tuning.confirmation.rounds import Confirmation
@@ -21,7 +20,7 @@ from tuning.search import linear_model
 from tuning.search.asha import Rungs, rungs_of
 from tuning.search.ends import TrialEnds
 from tuning.search.events import Progressed
-from tuning.search.open_trials import TAKEN, OpenTrial, OpenTrials, key
+from tuning.search.open_trials import OpenTrial, OpenTrials, key
 from tuning.search.progress import seconds_left
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
@@ -135,8 +134,8 @@ class Search:
         if isinstance(self._requested, int):
             self.n_trials = self._requested
         else:
-            counts = self._writer.summary.counts
-            n_begun = sum(counts[state.name.lower()] for state in (*TAKEN, TrialState.WAITING))
+            summary = self._writer.summary
+            n_begun = summary.n_taken + summary.counts["waiting"]
             n_more = 0 if self._has_enough else N_MORE
             self.n_trials = max(n_begun, min(n_begun + n_more, MAX_AUTO_TRIALS))
         self._open.rungs.n_trials = self.n_trials

@@ -18,8 +18,6 @@ from tuning.study.trials import ENDED, attributes_of, epoch_values
 from tuning.training.result import Answer, Epoch
 from tuning.workers.dispatcher import Dispatcher
 
-# States of a trial that takes a slot of the study.
-TAKEN = (*ENDED, TrialState.RUNNING)
 # Maximum total size of the checkpoints of all paused trials. An embedding of 30,000 words in 64
 # dimensions takes 23 MB with Adam's state.
 MAX_CHECKPOINT_BYTES = 2 * 2**30
@@ -132,7 +130,7 @@ class OpenTrials:
                 continue
             for epoch, value in epoch_values(trial).items():
                 self.record(trial, epoch, value)
-            if trial.state in TAKEN:
+            if trial.state in (*ENDED, TrialState.RUNNING):
                 taken.append(trial)
         return taken
 
