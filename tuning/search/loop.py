@@ -28,7 +28,7 @@ from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
 from tuning.study.coordinators import Coordinators, requested_n_trials
 from tuning.study.gain import N_MORE
-from tuning.study.trials import starting_point_text, values_of
+from tuning.study.trials import starting_point_text
 from tuning.training.result import Epoch
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import EpochEnded
@@ -142,8 +142,8 @@ class Search:
 
     def _read_trials(self) -> None:
         for trial in self._open.read_trials(self._writer.summary.trials):
-            if self._writer.has_all_values(trial):
-                values = values_of(trial, self._space)
+            values = self._writer.values_of(trial)
+            if values is not None:
                 self._open.configurations.setdefault(key(values), trial.number)
 
     def _ended(self) -> SearchEnd | None:

@@ -109,7 +109,7 @@ def _fail_abandoned(writer: StudyWriter, frozen: FrozenTrial) -> None:
     if n_deaths < DEATH_LIMIT:
         # A trial without all its values draws them again, at the same draw index of the seed
         # stream.
-        params = frozen.params if writer.has_all_values(frozen) else fixed_params_of(frozen)
+        params = fixed_params_of(frozen) if writer.values_of(frozen) is None else frozen.params
         attributes = {
             **frozen.user_attrs,
             "n_deaths": n_deaths,
@@ -147,7 +147,7 @@ def _n_deaths(writer: StudyWriter, frozen: FrozenTrial) -> int:
     n_before = attributes_of(frozen).get("n_deaths", 0)
     if attributes_of(frozen).get("reason") not in (None, FailureReason.OVER_A_LIMIT):
         return n_before  # The coordinator was ending the trial when a write failed.
-    if not is_at_work(frozen) or not writer.has_all_values(frozen):
+    if not is_at_work(frozen) or writer.values_of(frozen) is None:
         return n_before
     return n_before + 1 if is_unproven(frozen) else 0
 
@@ -160,9 +160,9 @@ def _reopen(writer: StudyWriter, frozen: FrozenTrial) -> OpenTrial | None:
     checkpoint that the earlier call did not report are reported now.
     """
     path, n_deaths = writer.folder.checkpoint_path(frozen.number), _n_deaths(writer, frozen)
-    can_go_on = path.exists() and writer.has_all_values(frozen)
-    result = checkpoints.read_result(path) if can_go_on else None
-    if result is None or not result.history or n_deaths >= DEATH_LIMIT:
+    result = checkpoints.read_result(path) if path.exists() else None
+    values = writer.values_of(frozen)
+    if values is None or result is None or not result.history or n_deaths >= DEATH_LIMIT:
         return None
     trial, parts = reopen_trial(writer.study, frozen.number), writer.config.train.parts_per_epoch
     steps = {part_at(epoch.number, parts): epoch for epoch in result.history}
@@ -172,7 +172,6 @@ def _reopen(writer: StudyWriter, frozen: FrozenTrial) -> OpenTrial | None:
     if is_at_work(frozen):  # The earlier call died while the trial was training.
         furthest = furthest_epoch(frozen)
         set_attributes(trial, {"paused": True, "n_deaths": n_deaths, "furthest_epoch": furthest})
-    values = from_params(frozen.params, writer.space.hyperparameters)
     reported = frozenset(frozen.intermediate_values) | steps.keys()
     opened = OpenTrial(trial, values, result.history, reported)
     writer.write_history(opened)
