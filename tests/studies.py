@@ -19,15 +19,13 @@ from tests.stored_documents import CARD
 from tests.texts import substitute
 from tuning.atomic_io import read_json, write_json
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig, Workers
-from tuning.inputs.corpus import Corpus
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir
 from tuning.search.events import Event, Interrupt, Outcome, Progressed, SearchStarted, Subscriber
 from tuning.search.session import Session
-from tuning.search.tune import Budget, FailurePolicy, tune
+from tuning.search.tune import Budget, tune
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
-from tuning.study.coordinators import DEAD_SECONDS
 from tuning.workers.pool import AnyPool
 
 E = TypeVar("E", bound=Event)
@@ -150,8 +148,6 @@ def tune_with(
     n_workers: int | None = 1,
     limits: Limits | None = None,
     pool: Workers | None = None,
-    keep_going: bool = False,
-    dead_seconds: float = DEAD_SECONDS,
     on_start: Callable[[SearchStarted], None] = lambda event: None,
     on_change: Callable[[Progressed], None] = lambda event: None,
     subscribers: Sequence[Subscriber] = (),
@@ -170,7 +166,6 @@ def tune_with(
         ),
         workers=replace(pool or Workers(), n_workers=n_workers),
         limits=limits,
-        failures=FailurePolicy(keep_going=keep_going, dead_seconds=dead_seconds),
         subscribers=[
             on(SearchStarted, on_start),
             on(Progressed, on_change),
@@ -188,21 +183,31 @@ class NoWorkers:
 
 
 def session_of(
-    study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir
+    study: optuna.Study,
+    config: StudyConfig,
+    space: SearchSpace,
+    results: ResultsDir,
+    **changes: Any,
 ) -> Session:
-    """Return a session of a study that trains nothing, over a data set of two classes."""
-    corpus = SimpleNamespace(card=CARD, target=CARD.target)
-    return Session(
+    """Return a session of a study over a data set of two classes. Without other workers in
+    `changes`, it trains nothing.
+    """
+    orders = np.array([0, 0, 1, 1, 2, 3, 3], np.uint8)
+    corpus: Any = SimpleNamespace(
+        card=CARD, target=CARD.target, folder=results.path, ngram_orders=orders
+    )
+    session = Session(
         study=study,
         config=config,
         space=space,
         space_path=Path("space.py"),
         results=results,
-        corpus=cast("Corpus", corpus),
+        corpus=corpus,
         pool=cast("AnyPool", NoWorkers()),
         limits=Limits(),
         interrupt=Interrupt(),
     )
+    return replace(session, **changes)
 
 
 def copy_study(results: ResultsDir, folder: Path) -> Setting:

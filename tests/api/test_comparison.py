@@ -55,7 +55,7 @@ class Searches:
             settings = {"seed": config.seed, "train": config.train, "data": config.data}
             settings["data_fingerprint"] = corpus.fingerprint
             store_study(root, folder.name.rpartition("-")[0], space, VALUES[space], **settings)
-        study = load_study(root, folder, storage_url=root.storage_url(None))
+        study = load_study(folder, storage_url=root.storage_url(None))
         study.set_user_attr(TOTAL_SECONDS, seconds)
         set_n_trials(study, 1)
         close_study(study)

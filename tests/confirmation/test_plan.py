@@ -105,18 +105,6 @@ def test_each_is_trained_once_on_the_first_seed(value: float | None) -> None:
     assert replace(trained, others=[]) == replace(confirmation, others=[])  # The seconds too.
 
 
-def test_stored_configuration_that_became_a_finalist_is_read_once(tmp_path: Path) -> None:
-    """Earlier versions kept it among the other architectures too."""
-    first, second, third = (
-        replace(item, repeats={7: item.search_value}) for item in CANDIDATES[:3]
-    )
-    stored = Confirmation("val_loss", [7], 9.0, 9.0, [first, second], others=[second, third])
-    stored.save(StudyDir(tmp_path))
-    read = Confirmation.load(StudyDir(tmp_path))
-    assert read is not None and read == replace(stored, others=[third])
-    assert trained_of(read) == [first, second, third]
-
-
 def test_finalists_with_fresh_splits_are_trained_on_the_study_s_own_for_ensembles(
     tmp_path: Path,
 ) -> None:

@@ -48,7 +48,7 @@ class Seen:
         Raises:
             AssertionError: a condition does not hold.
         """
-        study = load_study(setting.results, setting.study, storage_url=setting.url)
+        study = load_study(setting.study, storage_url=setting.url)
         trials = study.get_trials(deepcopy=False)
         close_study(study)
         assert [trial.number for trial in trials] == list(range(len(trials))), "numbers have gaps"

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import optuna
 import pytest
@@ -15,17 +14,14 @@ from tests.confirmations import begin as unplayed
 from tests.confirmations import estimated, play
 from tests.fake_workers import FakePool, Script, trains
 from tests.numbered import TWO
-from tests.stored_documents import CARD
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
-from tuning.confirmation.plan import due_others
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw
 from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.inputs.contract import resplit
-from tuning.inputs.corpus import Corpus
 from tuning.outcomes import LASTING, FailureReason
 from tuning.report.confirmation import promise
 from tuning.report.dashboard import annotate
@@ -46,7 +42,7 @@ from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace, load_hypermodel
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
-from tuning.study.study import load_study, recorded_space
+from tuning.study.study import recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
@@ -207,27 +203,13 @@ def test_search_that_has_a_confirmation_needs_one_completed_trial(tmp_path: Path
 
 def test_trainings_of_a_worker_are_counted_over_all_rounds(tmp_path: Path) -> None:
     """A worker is replaced because its memory grows with each training."""
-    pool, corpus = FakePool(trains), SimpleNamespace(folder=tmp_path, target=TWO)
+    pool, results = FakePool(trains), ResultsDir(tmp_path)
     pool.max_trainings = 4
-    study, results = optuna.create_study(), ResultsDir(tmp_path)
-    session = replace(
-        session_of(study, CONFIG, MANY_SPACE, results),
-        pool=pool.as_pool,
-        corpus=cast("Corpus", corpus),
-    )
+    study = optuna.create_study()
+    session = session_of(study, CONFIG, MANY_SPACE, results, pool=pool.as_pool)
     session.folder.confirmation_path.parent.mkdir(parents=True)
     confirmation = confirming._Repeats(session, unplayed(0.8, 0.7, 0.6)).run()
     assert (confirmation.rounds, len(pool.replaced)) == (5, 3)
-
-
-def test_pruned_trial_is_repeated_for_the_epochs_of_its_role() -> None:
-    """The best trial of an architecture may be in the sample of pruned trials too."""
-    pruned, other = (Finalist(7, {}, 0.4, 1.0, epochs=epochs) for epochs in (5, 1))
-    confirmation = Confirmation("val_accuracy", [1], 9.0, 9.0, [], pruned=[pruned], others=[other])
-    session: Any = None
-    repeats = confirming._Repeats(session, confirmation)
-    assert repeats._finalist(confirming._Repeat(7, 1, Purpose.ENSEMBLE)) is other
-    assert repeats._finalist(confirming._Repeat(7, seed=0)) is pruned
 
 
 def recording(
@@ -242,11 +224,12 @@ def recording(
         jobs.append(job)
         return trains(job, value=0.5 + 0.001 * len(jobs))
 
-    corpus = SimpleNamespace(folder=tmp_path, target=TWO, card=CARD)
-    session = replace(
-        session_of(many_trials(20), config, MANY_SPACE, ResultsDir(tmp_path)),
+    session = session_of(
+        many_trials(20),
+        config,
+        MANY_SPACE,
+        ResultsDir(tmp_path),
         pool=FakePool(script).as_pool,
-        corpus=cast("Corpus", corpus),
         subscribers=subscribers,
     )
     session.folder.path.mkdir(exist_ok=True)
@@ -278,7 +261,7 @@ def test_each_seed_draws_one_split_for_all_finalists_and_the_baseline(
 
     summary = summarize(session.study, metric="val_accuracy")
     with_all = with_others(confirmation, summary, session.space)
-    trained = confirming._Repeats(session, with_all, due_others, Purpose.ENSEMBLE).run()
+    trained = confirming._Repeats(session, with_all, Purpose.ENSEMBLE).run()
     members = jobs[len(fresh) + len(pruned) :]
     assert {(job.seed, job.redraw) for job in members} <= {(1, None)}
     assert len(members) == (len(confirmation.finalists) if is_resplit else 0)
@@ -370,8 +353,8 @@ def others_of(study: Setting, earlier: Sequence[Finalist] = ()) -> list[Finalist
     baseline alone, and `embedding_dim` decides which other hyperparameters are active. `earlier`:
     those that a stored confirmation has.
     """
-    study_ = load_study(study.results, study.folder, storage_url=study.results.storage_url(None))
-    summary, space = summarize(study_, metric="val_accuracy"), recorded_space(study.folder)
+    space = recorded_space(study.folder)
+    summary = summarize(study.study(), metric="val_accuracy")
     of_dims = (("embedding_dim", (2, 3, 4)),)
     conditional = [
         replace(item, conditions=of_dims) if item.name == "lstm_units" else item
@@ -387,7 +370,7 @@ def test_best_trial_of_each_other_architecture_is_trained_to_its_best_epoch(
     copied: Setting,
 ) -> None:
     others = others_of(copied)
-    study = load_study(copied.results, copied.folder, storage_url=copied.results.storage_url(None))
+    study = copied.study()
     dims = [other.values["embedding_dim"] for other in others]
     assert len(others) == len(set(dims)) >= 1
     for other in others:

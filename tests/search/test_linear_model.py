@@ -2,10 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
-import numpy as np
 import optuna
 import pytest
 
@@ -23,10 +20,7 @@ from tuning.search.session import Session
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    orders = np.array([0, 0, 1, 1, 2, 3, 3], np.uint8)
-    corpus = SimpleNamespace(folder=tmp_path, ngram_orders=orders)
-    opened = session_of(optuna.create_study(), CONFIG, SPACE, ResultsDir(tmp_path))
-    return replace(opened, corpus=cast("Any", corpus))
+    return session_of(optuna.create_study(), CONFIG, SPACE, ResultsDir(tmp_path))
 
 
 def recorded(session: Session, fit: FakeFit | None) -> tuple[Session, list[type[Event]]]:

@@ -1,6 +1,5 @@
 """The remaining time of a search, estimated from the times of its trials."""
 
-import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -17,12 +16,6 @@ def trial(seconds: float, *, n_epochs: int = 2) -> FrozenTrial:
             "seconds": {"build": 0.25 * seconds, "train": 0.75 * seconds},
         },
     )
-
-
-def stored(*trials: FrozenTrial) -> list[FrozenTrial]:
-    study = optuna.create_study()
-    study.add_trials(trials)
-    return study.get_trials()
 
 
 def epochs(n: int, seconds: float) -> list[Epoch]:
@@ -53,9 +46,9 @@ DONE = [trial(1), trial(2, n_epochs=5), trial(90), trial(7, n_epochs=1)]
 def test_seconds_left_follow_from_the_seconds_of_other_trials(
     running: list[list[Epoch]], n_new: int, n_workers: int, expected: float
 ) -> None:
-    left = seconds_left(stored(*DONE), running, n_new=n_new, n_workers=n_workers)
+    left = seconds_left(DONE, running, n_new=n_new, n_workers=n_workers)
     assert left == pytest.approx(expected)
 
 
 def test_nothing_is_said_before_three_trials_are_timed() -> None:
-    assert seconds_left(stored(*DONE[:2]), [], n_new=5, n_workers=1) is None
+    assert seconds_left(DONE[:2], [], n_new=5, n_workers=1) is None

@@ -104,11 +104,8 @@ def test_configuration_at_work_in_every_death_is_dropped(
     assert machine.states() == [TrialState.FAIL] * DEATH_LIMIT
     assert {t.user_attrs["reason"] for t in machine.study.trials} == {"lost"}
     text = "trial 2 is not tried again: its coordinator has died 3 times while it was at work"
-    assert text in caplog.text
-    assert (
-        text in machine.folder.error_path(2).read_text()
-        and "vocab_size 10" in machine.folder.error_path(2).read_text()
-    )
+    error = machine.folder.error_path(2).read_text()
+    assert text in caplog.text and text in error and "vocab_size 10" in error
     following = ask(machine.start()[0])
     assert following is not None and following.values != tried[0]
 
@@ -131,36 +128,29 @@ def test_values_are_queued_once_if_the_coordinator_dies_before_the_failure_is_wr
     assert again is not None and again.is_baseline and again.values == open_trial.values
 
 
-def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(
-    machine: Machine,
+@pytest.mark.parametrize(
+    ("n_epochs_of_tries", "is_dropped"),
+    [
+        ([1, 2, 3, 4, 5], False),
+        # A configuration whose memory grows ends its first epoch in every try.
+        ([1, 1, 1, 1], True),
+        ([0, 0, 1, 0, 0], False),
+        ([0, 0, 1, 0, 0, 1], True),
+    ],
+)
+def test_deaths_count_until_a_try_trains_a_further_epoch(
+    n_epochs_of_tries: list[int], is_dropped: bool, machine: Machine
 ) -> None:
-    for n_epochs in range(1, 2 * DEATH_LIMIT):
+    for n_epochs in n_epochs_of_tries:
         writer, open_trial = ask_baseline(machine)
         for number in range(1, n_epochs + 1):
             writer.report(open_trial, replace(EPOCH, number=number))
     machine.start()
-    assert machine.states()[-1] == TrialState.WAITING
-
-
-def test_configuration_that_dies_in_its_second_epoch_each_time_is_dropped(
-    machine: Machine,
-) -> None:
-    """A configuration whose memory grows behaves in this way: the first epoch ends in every try."""
-    for _ in range(DEATH_LIMIT + 1):
-        writer, open_trial = ask_baseline(machine)
-        writer.report(open_trial, EPOCH)
-    machine.start()
-    assert machine.states() == [TrialState.FAIL] * (DEATH_LIMIT + 1)
-    assert "without an epoch after epoch 1" in machine.folder.error_path(DEATH_LIMIT).read_text()
-
-
-def test_epoch_that_ends_sets_the_count_of_deaths_back(machine: Machine) -> None:
-    for has_ended in (False, False, True, False, False):
-        writer, open_trial = ask_baseline(machine)
-        if has_ended:
-            writer.report(open_trial, EPOCH)
-    machine.start()
-    assert machine.states()[-1] == TrialState.WAITING
+    queued = [] if is_dropped else [TrialState.WAITING]
+    assert machine.states() == [TrialState.FAIL] * len(n_epochs_of_tries) + queued
+    if is_dropped:
+        error = machine.folder.error_path(len(n_epochs_of_tries) - 1).read_text()
+        assert "without an epoch after epoch 1" in error
 
 
 def test_trial_that_was_interrupted_is_not_counted(machine: Machine) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import optuna
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
@@ -132,7 +131,7 @@ def states(shared: Shared) -> list[TrialState]:
 
 def load_study_of(shared: Shared) -> optuna.Study:
     results = ResultsDir(shared.folder / FIRST_COORDINATOR)
-    study = load_study(results, results.study(shared.config.study), storage_url=shared.url)
+    study = load_study(results.study(shared.config.study), storage_url=shared.url)
     shared.opened.append(study)
     return study
 
@@ -177,24 +176,17 @@ def test_trials_of_a_dead_coordinator_are_queued_again_by_another(
     assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "lost")
 
 
-def test_trials_of_a_coordinator_with_heartbeats_stay_its_own(shared: Shared, clock: Clock) -> None:
-    first, second = shared.writer(), shared.writer("a")
-    ask(second)
-    for _ in range(10):
-        clock.now += 40
-        second.coordinators.exchange_heartbeats()
-        assert not taken_over(first)
-
-
-def test_stopped_coordinator_reads_new_heartbeats_before_it_takes_over(
-    shared: Shared, clock: Clock
+@pytest.mark.parametrize("intervals", [[40] * 10, [3600]], ids=["often", "after the first stopped"])
+def test_trials_of_a_coordinator_with_heartbeats_stay_its_own(
+    intervals: list[int], shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
     ask(second)
     assert not taken_over(first)
-    clock.now += 3600  # the first was stopped; the second was not
-    second.coordinators.exchange_heartbeats()
-    assert not taken_over(first)
+    for seconds in intervals:
+        clock.now += seconds
+        second.coordinators.exchange_heartbeats()
+        assert not taken_over(first)
 
 
 def test_paused_trials_of_a_coordinator_that_left_are_taken_over_last(
@@ -207,14 +199,6 @@ def test_paused_trials_of_a_coordinator_that_left_are_taken_over_last(
     clock.now += 10
     assert not taken_over(first)
     assert take_over(first, paused=True)
-
-
-def test_trial_without_a_coordinator_is_settled_at_the_next_start(shared: Shared) -> None:
-    first = shared.writer()
-    study = load_study_of(shared)
-    study.ask()  # as by a coordinator that was killed before it could write its name
-    start(first, n_trials=99)
-    assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
 
 def test_trial_that_ends_while_it_is_taken_over_keeps_its_state(
@@ -268,14 +252,19 @@ def taken_over(writer: StudyWriter) -> bool:
     return take_over(writer, paused=False)
 
 
+def start_again(writer: StudyWriter) -> bool:
+    return bool(start(writer, n_trials=99))
+
+
+@pytest.mark.parametrize("settle", [start_again, taken_over])
 def test_slot_of_a_coordinator_that_died_before_it_wrote_its_name_is_free_again(
-    shared: Shared, clock: Clock
+    settle: Callable[[StudyWriter], bool], shared: Shared, clock: Clock
 ) -> None:
     first = shared.writer()
     shared.writer("a")
     clock.now += 10
     load_study_of(shared).ask()
-    assert taken_over(first)
+    settle(first)
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
 
@@ -398,8 +387,7 @@ def test_each_point_that_waits_for_a_linear_model_is_queued_once_over_two_coordi
     for own, fit in zip((FIRST_COORDINATOR, "a"), fits, strict=True):
         writer = with_points(shared.writer(own))
         space = replace(writer.space, linear_points=(2, 3))
-        corpus = SimpleNamespace(folder=shared.folder, ngram_orders=np.zeros(2, np.uint8))
-        session = replace(writer.session, space=space, fit=fit, corpus=corpus)
+        session = replace(writer.session, space=space, fit=fit)
         writers.append(StudyWriter(session, writer.coordinators))
         start(writers[-1], n_trials=99)
         follow(session, has_epoch=True)

@@ -79,13 +79,12 @@ def test_locked_study_is_left_alone(results: ResultsDir) -> None:
 
 
 def test_only_export_is_kept(results: ResultsDir) -> None:
-    """A process ended between two renames: `best.old` is the only whole export that exists."""
-    for name in ("best.old", "best.tmp"):
-        (results.study("s").path / name).mkdir()
+    """A process ended before it renamed `best.tmp`, which may be whole."""
+    (results.study("s").path / "best.tmp").mkdir()
     assert found(results) == []
     results.study("s").best_dir.mkdir()
     removables = found(results)
-    assert set(reasons(removables, results)) == {"s/best.old", "s/best.tmp"}
+    assert set(reasons(removables, results)) == {"s/best.tmp"}
     with FileLock(results.study("s").export_lock_path):  # one is being written
         assert found(results) == []
 

@@ -280,16 +280,10 @@ def test_next_draw_index_leaves_out_trials_that_are_queued_again(
 
 def test_cma_es_draws_beside_pruned_trials_of_another_branch() -> None:
     """The complete trials have `units` of one cell, and the pruned trials those of the other."""
-    cell = Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru"))
     rate = Hyperparameter(name="rate", kind="float", default=0.1, low=0.0, high=1.0)
     width = Hyperparameter(name="width", kind="int", default=3, low=1, high=9)
-    units = [
-        Hyperparameter(
-            name="units", kind="int", default=8, low=4, high=high, conditions=(("cell", (name,)),)
-        )
-        for name, high in (("lstm", 16), ("gru", 64))
-    ]
-    space = SearchSpace("conditional", (cell, rate, width, *units))
+    units = (units_of("lstm", high=16), units_of("gru", high=64))
+    space = SearchSpace("conditional", (CELL, rate, width, *units))
     study = optuna.create_study()
     for _ in range(12):
         trial = asked(study, "cmaes", space)

@@ -128,7 +128,7 @@ def test_storage_that_does_not_have_the_study_of_a_folder_is_refused(
     opened(results)
     other = f"sqlite:///{tmp_path}/other.db"
     with pytest.raises(StudyError, match="storage"):
-        load_study(results, results.study("s"), storage_url=other)
+        load_study(results.study("s"), storage_url=other)
     with pytest.raises(StudyError, match="storage"):
         open_study(results, CONFIG, SPACE, data_fingerprint="d0", storage_url=other)
 

@@ -41,21 +41,12 @@ class Confirmed:
 
     def repeat(self, n_seeds: int) -> None:
         """Give every finalist `n_seeds` repeats."""
-        values = {self.winner: 0.9}
-        self.confirmation = replace(
-            self.confirmation,
-            finalists=[
-                replace(
-                    finalist,
-                    repeats={
-                        seed: values.get(finalist.trial, 0.5) + 0.001 * seed
-                        for seed in range(1, n_seeds + 1)
-                    },
-                )
-                for finalist in self.confirmation.finalists
-            ],
-            rounds=n_seeds,
-        )
+        made = []
+        for finalist in self.confirmation.finalists:
+            value = 0.9 if finalist.trial == self.winner else 0.5
+            repeats = {seed: value + 0.001 * seed for seed in range(1, n_seeds + 1)}
+            made.append(replace(finalist, repeats=repeats))
+        self.confirmation = replace(self.confirmation, finalists=made, rounds=n_seeds)
         self.confirmation.save(self.folder)
 
     def without(self, trial: int) -> Confirmation:

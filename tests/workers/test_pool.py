@@ -44,7 +44,6 @@ from tuning.workers.messages import (
 from tuning.workers.pool import AnyPool, AnyWorker, Pool, declared_space
 from tuning.workers.ray_cluster import Shares, join_cluster
 from tuning.workers.ray_pool import RayPool
-from tuning.workers.server import start_server
 from tuning.workers.worker import raise_error, usage_of
 
 # A worker that has not answered after this time is assumed to hang.
@@ -85,27 +84,23 @@ BOTH = ["process", pytest.param("ray", marks=pytest.mark.slow)]
 MISSED = {"process": "ended with exit status", "ray": "was lost with process"}
 
 
-@contextlib.contextmanager
-def opened(kind: str, log_path: Path) -> Iterator[AnyPool]:
-    """Yield two workers with one thread each, in processes or in a Ray cluster of this test."""
-    if kind == "process":
-        with Pool(2, log_path=log_path, n_cores=2) as pool:
-            yield pool
-    else:
-        with (
-            join_cluster(None, log_path=log_path),
-            RayPool(2, shares=Shares(gpus=0), log_path=log_path) as ray_pool,
-        ):
-            yield ray_pool
-
-
 @pytest.fixture(scope="module", params=BOTH)
 def pool(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AnyPool]:
-    """Yield two workers. A test that loses a worker replaces it."""
-    with opened(request.param, tmp_path_factory.mktemp("pool") / "tuning.log") as pool:
-        yield pool
+    """Yield two workers with one thread each, in processes or in a Ray cluster of this module. A
+    test that loses a worker replaces it.
+    """
+    log_path = tmp_path_factory.mktemp("pool") / "tuning.log"
+    if request.param == "process":
+        with Pool(2, log_path=log_path, n_cores=2) as pool:
+            yield pool
+        return
+    with (
+        join_cluster(None, log_path=log_path),
+        RayPool(2, shares=Shares(gpus=0), log_path=log_path) as ray_pool,
+    ):
+        yield ray_pool
 
 
 @pytest.fixture
@@ -153,7 +148,7 @@ def result_of(messages: list[Response]) -> FitResult:
 
 
 def declare_in(pool: AnyPool, path: Path, *, n_classes: int = 2) -> SearchSpace:
-    return declared_space(pool, path, target=numbered(n_classes))
+    return declared_space(pool, Declare(str(path), numbered(n_classes)))
 
 
 def next_message(pool: AnyPool, worker: AnyWorker) -> Response | None:
@@ -226,13 +221,6 @@ def is_running(pid: int | None) -> bool:
     return False
 
 
-def printed_by(code: str) -> str:
-    """Return the last line that Python prints for this code, in a process of its own."""
-    done = run_python(code)
-    done.check_returncode()
-    return done.stdout.splitlines()[-1]
-
-
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own."""
     return subprocess.run(
@@ -277,7 +265,8 @@ except SystemExit as ended:
 )
 def test_packages_are_loaded_only_where_they_are_used(code: str, absent: tuple[str, ...]) -> None:
     show = f"print([name for name in {absent} if name in sys.modules])"
-    assert printed_by(f"import sys\n{code}\n{show}") == "[]"
+    done = run_python(f"import sys\n{code}\n{show}")
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["[]"]), done.stderr
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
@@ -502,10 +491,8 @@ os.kill(os.getpid(), signal.SIGKILL)
     killed = run_python(code)
     left = {int(pid) for pid in killed.stdout.split()}
     assert (killed.returncode, len(left)) == (-signal.SIGKILL, 3)
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while any(map(is_running, left)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(is_running, left))
+    for pid in left:
+        wait_for_end(pid)
 
 
 @pytest.mark.parametrize(("n_workers", "n_cores", "n_threads"), [(2, 4, 2), (2, 5, 2), (3, 2, 1)])
@@ -516,20 +503,6 @@ def test_pool_shares_the_cores(
         settings = [worker.settings for worker in pool.workers]
     assert [each.number for each in settings] == list(range(n_workers))
     assert {each.n_threads for each in settings} == {n_threads}
-    with pytest.raises(ValueError, match="n_workers must be 1 or more; received 0"):
-        Pool(0, log_path=tmp_path / "tuning.log")
-
-
-@pytest.mark.parametrize("path", [None, "/somewhere"])
-def test_start_server_leaves_the_environment_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | None
-) -> None:
-    if path is None:
-        monkeypatch.delenv("PYTHONPATH", raising=False)
-    else:
-        monkeypatch.setenv("PYTHONPATH", path)
-    start_server()
-    assert os.environ.get("PYTHONPATH") == path
 
 
 def test_output_of_the_server_goes_to_the_log_of_the_study(tmp_path: Path) -> None:
@@ -543,7 +516,7 @@ from tuning.workers import server
 
 multiprocessing.set_forkserver_preload = lambda names: None
 server.start_server()
-os.write(server._output.descriptor, b"a line of the server" + os.linesep.encode())
+os.write(server._output()[0], b"a line of the server" + os.linesep.encode())
 log = Path({str(tmp_path)!r}) / "tuning.log"
 server.copy_server_output(log)
 server.copy_server_output(log)

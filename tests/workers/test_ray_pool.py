@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 from optuna.trial import TrialState
@@ -270,7 +269,3 @@ def pretend(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]]) -> Non
     gpus = sum(each["Resources"].get("GPU", 0) for each in nodes)
     ray = SimpleNamespace(nodes=lambda: nodes, cluster_resources=lambda: {"GPU": gpus})
     monkeypatch.setattr(ray_cluster, "load_ray", lambda **_: ray)
-
-
-IDS, OFFSETS = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4])
-LABELS = np.array([1, 0])

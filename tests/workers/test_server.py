@@ -29,7 +29,8 @@ def test_workers_run_on_tensorflow_whatever_backend_the_shell_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
     with worker_environment():
         assert os.environ["KERAS_BACKEND"] == "tensorflow"
-    assert os.environ["KERAS_BACKEND"] == "jax"
+    assert (os.environ["KERAS_BACKEND"], os.environ["PYTHONPATH"]) == ("jax", "/somewhere")
     assert child_environment()["KERAS_BACKEND"] == "tensorflow"

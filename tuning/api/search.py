@@ -203,9 +203,8 @@ def tune(
             budget=budget,
             workers=chosen,
             limits=limits,
-            failures=searching.FailurePolicy(
-                keep_going=keep_going, **given(dead_seconds=dead_seconds)
-            ),
+            keep_going=keep_going,
+            **given(dead_seconds=dead_seconds),
             confirms=confirm and not join,
             subscribers=subscribers,
         )

@@ -114,7 +114,7 @@ class Study:
         """
         from tuning.study.study import load_study as load
 
-        return load(self._results, self._folder, storage_url=self._storage_url)
+        return load(self._folder, storage_url=self._storage_url)
 
     @property
     def confirmation(self) -> Confirmation | None:

@@ -74,13 +74,12 @@ class Estimates:
 def estimate(confirmation: Confirmation) -> Estimates | None:
     """Compute the estimates from the repeats of a confirmation.
 
-    The value y_is of finalist i on seed s is fitted by m_i + b_s, by least squares. n_i is the
-    number of repeats of finalist i, r² the variance of the residuals, and v the variance of y_is
-    over the seeds, pooled over the finalists, with ν degrees of freedom (`_TwoWayFit`). The
-    baseline has a fit of its own, because a model whose accuracy differs by 0.1 from seed to seed
-    gives no information about the effect of a seed on the other models, nor about their variance.
-    The finalists whose best epoch is 0 have one too: a seed may not change them at all. The
-    variance of `difference` is that of the finalists of the kind of `best`.
+    docs/confirmation.md has the reasons. The value y_is of finalist i on seed s is fitted by
+    m_i + b_s, by least squares. n_i is the number of repeats of finalist i, r² the variance of the
+    residuals, and v the variance of y_is over the seeds, pooled over the finalists, with ν degrees
+    of freedom (`_TwoWayFit`). The baseline has a fit of its own, because a model whose accuracy
+    differs by 0.1 from seed to seed gives no information about the effect of a seed on the other
+    models, nor about their variance. The finalists whose best epoch is 0 have one too.
 
     The corrected mean of a finalist that was chosen for its value in the search is the empirical
     Bayes estimate (Efron and Morris, 1975), over the k finalists beside the baseline that have
@@ -89,29 +88,25 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
         c_i = m + w_i (m_i - m)        with  m   = mean of m_1 … m_k
         w_i = t² / (t² + r² / n_i)           t²  = max(variance of m_1 … m_k - mean of r² / n_i, 0)
 
-    The correction removes the remaining luck of the best finalist. The baseline has w = 1, because
-    it was not chosen for its value; w is also 1 where k < 2. The interval of a mean is Student's:
+    The baseline has w = 1, because it was not chosen for its value; w is also 1 where k < 2. The
+    interval of a mean is Student's:
 
         c_i ± T(0.975, ν) √(v / n_i)
 
     cut to the values that the metric can have: a loss is 0 or more, other metrics are in [0, 1].
 
     `best` is chosen by the plain means over the shared seeds, and its difference to the baseline is
-    the mean d of y_best,s - y_baseline,s over the n seeds that both have repeats on. `best` was
-    chosen among K finalists beside the baseline (the finalists that were dropped included), so
-    the interval of the difference is Dunnett's (1955), where D is the two-sided critical value for
-    K comparisons with one control, and v and ν are those of the differences of all finalists to
-    the baseline:
+    the mean d of y_best,s - y_baseline,s over the n seeds that both have repeats on. The interval
+    of the difference is Dunnett's (1955), where D is the two-sided critical value for K comparisons
+    with one control, K the number of finalists beside the baseline (the finalists that were dropped
+    included), and v and ν are those of the differences to the baseline of all finalists of the kind
+    of `best`:
 
         d ± D(0.95, K, ν) √(v / n)
 
-    With a probability of 0.95, the K intervals contain all K true differences.
-
-    If each seed also has a split of its own, the values and intervals are about configurations on
-    data like these. v then contains the luck in the choice of the validation rows, and n is the
-    `effective_number`, because the splits share rows. If each seed draws folds, every fold counts
-    as a seed here, because each row is evaluated once by every seed: the means of seeds differ much
-    less than those of other data would.
+    If each seed has a split of its own, n is the `effective_number`, because the splits share rows.
+    If each seed draws folds, every fold counts as a seed here, because each row is evaluated once
+    by every seed: the means of seeds differ much less than those of other data would.
 
     Finalists of a later confirmation that have no repeat yet are left out if the others share
     `MIN_ROUNDS` seeds.
@@ -124,7 +119,7 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     eligible = [f for f in confirmation.finalists if not f.failures and not f.is_over_limit]
     remaining = [f for f in eligible if f.is_remaining] or [f for f in eligible if f.repeat_values]
     begun = [f for f in remaining if f.repeat_values]
-    seeds = _shared(begun)
+    seeds = set.intersection(*(set(f.repeat_values) for f in begun)) if begun else set()
     if not seeds or (len(begun) < len(remaining) and len(seeds) < MIN_ROUNDS):
         return None
     remaining = begun
@@ -136,7 +131,7 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
             means |= _corrected_means(group, highest=highest, overlap=overlap)
 
     def rank_key(finalist: Finalist) -> tuple[Any, ...]:
-        values = _known(finalist.repeats)
+        values = finalist.repeat_values
         mean = round(statistics.mean(values[seed] for seed in seeds), DIGITS)
         costs = [-cost for cost in finalist.costs]
         return direction * mean, costs, direction * finalist.search_value, -finalist.trial
@@ -158,7 +153,7 @@ def seed_spread(confirmation: Confirmation) -> float | None:
     own split does not count: a search compares its trials on one split.
     """
     trained = [f for f in confirmation.finalists if f.is_trained and not f.is_baseline]
-    values = {f.trial: _known(f.repeats) for f in trained}
+    values = {f.trial: f.repeat_values for f in trained}
     if not any(values.values()):
         return None
     fit = _fit(values)
@@ -188,15 +183,6 @@ def _difference_to_baseline(
     further = _values_to_resolve(fit, n_values, n_compared=n_compared, overlap=overlap)
     per_seed = n_values // n_pairs
     return difference, n_pairs, None if further is None else math.ceil(further / per_seed)
-
-
-def _shared(finalists: Sequence[Finalist]) -> set[int]:
-    seeds = [set(_known(finalist.repeats)) for finalist in finalists]
-    return set.intersection(*seeds) if seeds else set()
-
-
-def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:
-    return {seed: value for seed, value in repeats.items() if value is not None}
 
 
 def _differences(finalist: Finalist, baseline: Finalist) -> dict[tuple[int, int], float]:
@@ -230,13 +216,10 @@ class _TwoWayFit:
 def _fit(values: Mapping[int, Mapping[Any, float]]) -> _TwoWayFit:
     groups = {trial: group for trial, group in values.items() if group}
     seeds = sorted({seed for group in groups.values() for seed in group})
-    rows, column = [], []
-    for row, group in enumerate(groups.values()):
-        for seed, value in group.items():
-            of_trial = [float(row == other) for other in range(len(groups))]
-            rows.append(of_trial + [float(seed == other) for other in seeds])
-            column.append(value)
-    design, observed = np.array(rows), np.array(column)
+    rows = [row for row, group in enumerate(groups.values()) for _ in group]
+    columns = [seeds.index(seed) for group in groups.values() for seed in group]
+    design = np.hstack([np.eye(len(groups))[rows], np.eye(len(seeds))[columns]])
+    observed = np.array([value for group in groups.values() for value in group.values()])
     effects, _, rank, _ = np.linalg.lstsq(design, observed, rcond=None)
     over_all = effects[: len(groups)] + effects[len(groups) :].mean()
     means = {
@@ -265,15 +248,12 @@ def _corrected_means(
     fit = _fit(values)
     numbers = {trial: effective_number(len(of), overlap) for trial, of in values.items()}
     noise = {trial: fit.residual_variance / number for trial, number in numbers.items()}
-    center = statistics.mean([fit.means[trial] for trial in others]) if others else math.nan
-    spread = (
-        statistics.variance([fit.means[trial] for trial in others]) if len(others) > 1 else math.nan
-    )
-    between = (
-        max(spread - statistics.mean([noise[trial] for trial in others]), 0.0)
-        if spread > 0
-        else math.nan
-    )
+    of_others = [fit.means[trial] for trial in others]
+    center = statistics.mean(of_others) if others else math.nan
+    spread = statistics.variance(of_others) if len(others) > 1 else math.nan
+    between = math.nan
+    if spread > 0:
+        between = max(spread - statistics.mean([noise[trial] for trial in others]), 0.0)
     intervals = {}
     for finalist in finalists:
         mean = fit.means[finalist.trial]

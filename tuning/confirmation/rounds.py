@@ -1,14 +1,8 @@
 """The repeats of a search's best configurations on fresh seeds, and the repeats that are due next.
 
-The best value of a search is partly luck, so it is too good (the optimism, or winner's curse).
-Repeats on seeds that the search has not used do not have this bias. Each seed may also draw its own
-training and validation rows, which are the same for all finalists. After each round one
-finalist is dropped: successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one
-seed. The best finalist and the baseline stay until they have `MIN_ROUNDS` repeats; with fewer, no
-configuration is called confirmed. The second best stays as long, unless the order becomes clear or
-the repeats would take longer than the search. With several objectives, only a finalist that another
-finalist beats in all objectives is dropped. The remaining time goes to a sample of the search's
-pruned trials, which are trained to their last epoch.
+After each round one finalist is dropped: successive rejects (Audibert, Bubeck and Munos, COLT 2010)
+with rounds of one seed. docs/confirmation.md has the rules and their reasons. The remaining time
+goes to a sample of the search's pruned trials, which are trained to their last epoch.
 
 The module imports neither Keras nor Optuna.
 """
@@ -88,8 +82,9 @@ class Finalist:
     dropped_in: int = 0
 
     @property
-    def repeat_values(self) -> list[float]:
-        return [value for value in self.repeats.values() if value is not None]
+    def repeat_values(self) -> dict[int, float]:
+        """The values of the repeats that did not fail, by seed."""
+        return {seed: value for seed, value in self.repeats.items() if value is not None}
 
     @property
     def is_trained(self) -> bool:
@@ -98,7 +93,6 @@ class Finalist:
 
     @property
     def is_remaining(self) -> bool:
-        """Whether the finalist is neither dropped nor failed."""
         return not self.dropped_in and not self.failures
 
     def retried(self) -> Self:
@@ -116,8 +110,7 @@ class Finalist:
         """The value by seed and number of the fold; the number is 0 where a seed has no folds."""
         return {
             (seed, number): of_fold
-            for seed, value in self.repeats.items()
-            if value is not None
+            for seed, value in self.repeat_values.items()
             for number, of_fold in enumerate(self.folds.get(seed, [value]))
         }
 
@@ -137,7 +130,6 @@ class Finalist:
 
 
 def missing_seconds(finalists: Sequence[Finalist], seeds: Sequence[int]) -> float:
-    """Return the worker seconds of the repeats that the finalists still lack on these seeds."""
     return sum(f.seconds for f in finalists for seed in seeds if seed not in f.repeats)
 
 
@@ -191,7 +183,6 @@ class Confirmation:
 
     @property
     def has_costs(self) -> bool:
-        """Whether the study has several objectives, and so a Pareto front."""
         return any(f.costs for f in self.finalists)
 
     @property
@@ -250,13 +241,13 @@ class Confirmation:
             if in_all <= now.budget_seconds or now._is_guaranteed(missing, in_all):
                 return now, [(f, seed) for f in missing]
             # Seconds are saved only if a finalist without this repeat is dropped.
-            worst = now._worst(among=missing)
-            if worst:
-                now = now._drop(worst, in_round=now.rounds + 1)
-                continue
-            if needed <= now.budget_seconds:
+            without_worst = now._without_worst(among=missing, in_round=now.rounds + 1)
+            if without_worst:
+                now = without_worst
+            elif needed <= now.budget_seconds:
                 return now, [(f, seed) for f in missing]
-            break
+            else:
+                break
         due = now._due_pruned() if not now.is_over else []
         return replace(now, is_over=not due), due
 
@@ -330,8 +321,9 @@ class Confirmation:
         gives_up = ended.rounds < len(ended.seeds) and (
             ended.rounds >= MIN_ROUNDS or len(ended._ranked_others()) > 2
         )
-        worst = ended._worst(among=ended.finalists) if gives_up else None
-        return ended._drop(worst, in_round=ended.rounds) if worst else ended
+        if not gives_up:
+            return ended
+        return ended._without_worst(among=ended.finalists, in_round=ended.rounds) or ended
 
     def _restored(self) -> Self:
         """Return the confirmation with the best finalist that was dropped, if no other finalist
@@ -359,20 +351,21 @@ class Confirmation:
     def _remaining(self) -> list[Finalist]:
         return [f for f in self.finalists if f.is_remaining]
 
-    def _drop(self, finalist: Finalist, *, in_round: int) -> Self:
-        dropped = replace(finalist, dropped_in=in_round)
-        return replace(self, finalists=[dropped if f is finalist else f for f in self.finalists])
-
-    def _worst(self, *, among: Sequence[Finalist]) -> Finalist | None:
-        """Return the finalist of `among` that is dropped next: the worst by `_signed_mean`, and of
-        equal finalists the later trial. The baseline and the last other finalist always stay.
+    def _without_worst(self, *, among: Sequence[Finalist], in_round: int) -> Self | None:
+        """Return the confirmation without the worst finalist of `among` by `_signed_mean`, and of
+        equal finalists without the later trial; None where none may be dropped. The baseline and
+        the last other finalist always stay.
         """
         ranked = self._ranked_others()
         beaten = ranked
         if self.has_costs:
             beaten = [f for f in ranked if any(self._beats(other, f) for other in ranked)]
         beaten = [f for f in beaten if f in among]
-        return beaten[-1] if len(ranked) > 1 and beaten else None
+        if len(ranked) < 2 or not beaten:
+            return None
+        worst = beaten[-1]
+        finalists = [replace(f, dropped_in=in_round) if f is worst else f for f in self.finalists]
+        return replace(self, finalists=finalists)
 
     def _signed_mean(self, finalist: Finalist) -> float:
         """Return the mean of a finalist's repeats in the rounds so far, or its value of the search
@@ -384,7 +377,6 @@ class Confirmation:
         return sign(self.metric) * statistics.mean(values or [finalist.search_value])
 
     def _beats(self, finalist: Finalist, other: Finalist) -> bool:
-        """Return whether a finalist is better than another by the metric, without a larger cost."""
         return self._signed_mean(finalist) > self._signed_mean(other) and all(
             own <= others for own, others in zip(finalist.costs, other.costs, strict=True)
         )
@@ -396,14 +388,9 @@ class Confirmation:
     def load(cls, folder: StudyDir) -> Self | None:
         if not folder.confirmation_path.exists():
             return None
-        stored = documents.read(
+        return documents.read(
             folder.confirmation_path,
             cls,
             error=StudyError,
             remedy="Remove the file and confirm the study again.",
         )
-        if stored.is_resplit:
-            return stored
-        # Earlier versions left a configuration in `others` that had become a finalist.
-        numbers = {f.trial for f in stored.finalists}
-        return replace(stored, others=[f for f in stored.others if f.trial not in numbers])

@@ -23,7 +23,8 @@ from tuning.display.tables import (
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
-    from tuning.search.events import Event, OpenedStudy, Progressed
+    from tuning.search.events import Event, Progressed
+    from tuning.search.session import Session
 
 
 class Display:
@@ -86,7 +87,7 @@ class Display:
         self._shown.close()
         self._step = self._live = None
 
-    def _start(self, opened: OpenedStudy) -> None:
+    def _start(self, opened: Session) -> None:
         """End the preparation's progress bar, and show the data card and the space's notes."""
         from tuning.inputs.kinds import NGRAMS
         from tuning.inputs.ngram_vocabulary import repeats_words

@@ -82,7 +82,7 @@ def promise(confirmation: Confirmation, estimates: Estimates) -> list[str]:
     """
     trial, direction = estimates.best.trial, sign(confirmation.metric)
     repeated = (f for f in confirmation.on_random_splits if f.trial == trial)
-    values = [value for finalist in repeated for value in finalist.repeat_values]
+    values = [value for finalist in repeated for value in finalist.repeat_values.values()]
     if not values:
         return []
     promised, mean = round(statistics.fmean(values), 3), round(estimates.means[trial].value, 3)
@@ -194,7 +194,7 @@ def missed_sentences(confirmation: Confirmation, estimates: Estimates) -> list[s
     """Return how many of the pruned trials that were trained to the end beat the best of the
     search. The interval is of Clopper and Pearson (1934), from `scipy.stats.binomtest`.
     """
-    values = [value for finalist in confirmation.pruned for value in finalist.repeat_values]
+    values = [value for f in confirmation.pruned for value in f.repeat_values.values()]
     if not values:
         return []
     direction, best = sign(confirmation.metric), estimates.search_best.search_value

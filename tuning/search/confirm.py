@@ -14,7 +14,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
-from tuning.config import Limits, StudyConfig, Workers
+from tuning.config import Limits, StudyConfig, Workers, require_positive
 from tuning.confirmation.plan import (
     covers,
     due_on_random_splits,
@@ -56,7 +56,6 @@ from tuning.study.trials import (
     values_of,
     was_trained,
 )
-from tuning.training.result import FitResult
 from tuning.workers.dispatcher import Dispatcher, run_jobs
 from tuning.workers.messages import (
     Ending,
@@ -73,6 +72,13 @@ logger = logging.getLogger(__name__)
 MIN_COMPLETE = 3
 DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_PRUNED = 5, 5, 5
 CONFIRMING = Step("confirming the best on fresh seeds", 0.0)
+# Returns a confirmation, and the trainings that it needs next: pairs of finalist and seed.
+ADVANCE: dict[Purpose, Callable[[Confirmation], tuple[Confirmation, list[tuple[Finalist, int]]]]]
+ADVANCE = {
+    Purpose.CONFIRM: Confirmation.advance,
+    Purpose.ENSEMBLE: due_others,
+    Purpose.RANDOM_SPLIT: due_on_random_splits,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +95,11 @@ class ConfirmationSize:
     resplit: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("top", self.top), ("seeds", self.n_seeds)):
-            if value < 1:
-                raise ArgumentError(f"{name} must be 1 or more; received {value}.")
-        if self.n_pruned < 0:
-            raise ArgumentError(f"pruned must be 0 or more; received {self.n_pruned}.")
-        if self.share is not None and not self.share > 0:
-            raise ArgumentError(f"share must be more than 0; received {self.share:g}.")
+        least = {"top": (self.top, 1), "seeds": (self.n_seeds, 1), "pruned": (self.n_pruned, 0)}
+        for name, (value, minimum) in least.items():
+            if value < minimum:
+                raise ArgumentError(f"{name} must be {minimum} or more; received {value}.")
+        require_positive({"share": self.share})
 
 
 @contextlib.contextmanager
@@ -139,7 +143,6 @@ def confirm(
     limits: Limits | None = None,
     subscribers: Sequence[Subscriber] = (),
 ) -> Confirmation:
-    """Prepare the data of a finished search, start workers, and confirm with them."""
     for subscriber in subscribers:
         subscriber(CONFIRMING)
     with _open_session(
@@ -171,8 +174,7 @@ def confirm_within(
     # Folds of times have fewer training rows than random folds, which would promise more for that.
     is_comparable = split == "group" or (split == "time" and n_folds == 1)
     if confirmation.is_over and is_comparable:
-        repeats = _Repeats(session, confirmation, due_on_random_splits, Purpose.RANDOM_SPLIT)
-        confirmation = repeats.run()
+        confirmation = _Repeats(session, confirmation, Purpose.RANDOM_SPLIT).run()
     return confirmation
 
 
@@ -183,7 +185,7 @@ def train_others(finished: StudyHandle, *, subscribers: Sequence[Subscriber]) ->
         assert confirmation is not None  # for mypy: the caller has read it
         summary = summarize(session.study, metric=session.config.metric)
         confirmation = with_others(confirmation, summary, session.space)
-        return _Repeats(session, confirmation, due_others, Purpose.ENSEMBLE).run()
+        return _Repeats(session, confirmation, Purpose.ENSEMBLE).run()
 
 
 def n_confirmable(summary: Summary) -> int:
@@ -202,13 +204,15 @@ def require_finished(
         raise StudyError(
             f"A confirmation must have {min_complete} completed trials or more to choose from;"
             f" {summary.study!r} has {n_complete}. Type"
-            f" `{typed('tune', study=summary.study, n_trials='N')}` with a larger number."
+            f" `{typed('tune', study=summary.study, n_trials='N')}` with a larger number or more"
+            " time."
         )
     n_running = summary.counts["running"] - summary.n_paused
     if n_running:
         raise StudyError(
             f"A confirmation must follow a search; {n_running} trials of {summary.study!r} are"
-            f" running. Type `{typed('tune', study=summary.study)}` to continue them."
+            f" running. Type `{typed('tune', study=summary.study)}` to continue them, or wait for"
+            " the other machines."
         )
 
 
@@ -217,43 +221,42 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
     confirmation with the repeats of the stored one.
     """
     seed, epochs = session.config.seed, session.config.train.epochs
-    old = Confirmation.load(session.folder)
-    overlap = old.overlap if old else _overlap(session, size.resplit)
-    if old and size.resplit not in (None, old.is_resplit):
+    stored = Confirmation.load(session.folder)
+    if stored and size.resplit not in (None, stored.is_resplit):
         raise StudyError(
-            f"resplit must stay {old.is_resplit}, as the confirmation of {summary.study!r} has"
+            f"resplit must stay {stored.is_resplit}, as the confirmation of {summary.study!r} has"
             f" begun; received {size.resplit}. Leave it out, or remove"
             f" {session.folder.confirmation_path} to confirm from the beginning."
         )
+    old = stored or Confirmation(
+        summary.metric, [], 0.0, 0.0, [], overlap=_overlap(session, size.resplit)
+    )
     seeds = [(seed + number) % 2**31 for number in range(1, size.n_seeds + 1)]
     planned = plan_confirmation(
-        with_repeats(
-            finalists_of(summary, session.space, top=size.top),
-            old.finalists if old else [],
-        ),
+        with_repeats(finalists_of(summary, session.space, top=size.top), old.finalists),
         metric=summary.metric,
-        seeds=max(seeds, old.seeds if old else [], key=len),  # both begin with the same seeds
+        seeds=max(seeds, old.seeds, key=len),  # Both begin with the same seeds.
         search_seconds=sum(busy_seconds(seconds_of(trial)) for trial in summary.trials),
-        spent_seconds=old.spent_seconds if old else 0.0,
+        spent_seconds=old.spent_seconds,
         share=size.share,
     )
-    others = old.others if old else []
-    if not overlap:
+    others = old.others
+    if not old.is_resplit:
         # A finalist that was trained for ensembles keeps this training.
         joined, n = with_repeats(planned.finalists, others), len(planned.finalists)
         planned, others = replace(planned, finalists=joined[:n]), joined[n:]
     new = replace(
         planned,
         others=others,
-        overlap=overlap,
-        on_random_splits=old.on_random_splits if old else [],
+        overlap=old.overlap,
+        on_random_splits=old.on_random_splits,
         pruned=with_repeats(
             pruned_sample(summary, session.space, n=size.n_pruned, epochs=epochs, seed=seed),
-            old.pruned if old else [],
+            old.pruned,
         ),
         search_seed=seed,
     )
-    return old if old and covers(old, new) else new
+    return stored if stored and covers(stored, new) else new
 
 
 def _overlap(session: Session, resplit: bool | None) -> float:
@@ -287,25 +290,15 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
     ]
     times = filter(None, (expected_seconds(trial, 1) for trial in summary.trials))
     usual = statistics.fmean([*times] or [0.0])
-    chosen = [
-        _finalist(members[0], members, space, usual=usual)
-        for members in (spread(others, top) if summary.has_costs else others[:top])
-    ]
+    chosen = spread(others, top) if summary.has_costs else others[:top]
     if baseline is not None:
-        same = next((members for members in groups.values() if baseline in members), [baseline])
-        chosen.append(
-            replace(
-                _finalist(baseline, same, space, usual=usual),
-                is_baseline=True,
-                is_over_limit=is_over_limit(baseline),
-            )
-        )
-    return sorted(chosen, key=lambda finalist: -sign(summary.metric) * finalist.search_value)
+        same = groups.get(key(values_of(baseline, space)), [])
+        chosen.append([baseline, *(trial for trial in same if trial is not baseline)])
+    made = [_finalist(*members, space=space, usual=usual) for members in chosen]
+    return sorted(made, key=lambda finalist: -sign(summary.metric) * finalist.search_value)
 
 
-def _finalist(
-    trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace, *, usual: float
-) -> Finalist:
+def _finalist(trial: FrozenTrial, *same: FrozenTrial, space: SearchSpace, usual: float) -> Finalist:
     """`usual`: seconds of an epoch of a trial without times, which was imported."""
     attributes = attributes_of(trial)
     epochs = attributes["best_epoch"]
@@ -315,10 +308,12 @@ def _finalist(
         search_value=value_of(trial),
         seconds=expected_seconds(trial, epochs) or usual * epochs,
         epochs=epochs,
+        is_baseline=attributes.get("baseline", False),
+        is_over_limit=is_over_limit(trial),
         costs=[*costs_of(trial)],
         starting_point=attributes.get("starting_point"),
         linear_ngrams=attributes.get("linear_ngrams", False),
-        same=[t.number for t in same if t is not trial],
+        same=[t.number for t in same],
     )
 
 
@@ -377,130 +372,100 @@ def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Final
     )
 
 
-@dataclass(frozen=True)
-class _Repeat:
-    trial: int
-    seed: int
-    purpose: Purpose = Purpose.CONFIRM
-
-
 class _Repeats:
     """One call of `confirm`. Every result is written before the next training is started."""
 
     def __init__(
-        self,
-        session: Session,
-        confirmation: Confirmation,
-        # Returns a confirmation, and the trainings that it needs next: pairs of finalist and seed.
-        advance: Callable[
-            [Confirmation], tuple[Confirmation, list[tuple[Finalist, int]]]
-        ] = Confirmation.advance,
-        purpose: Purpose = Purpose.CONFIRM,
+        self, session: Session, confirmation: Confirmation, purpose: Purpose = Purpose.CONFIRM
     ) -> None:
-        self._session, self._confirmation, self._advance = session, confirmation, advance
-        self._purpose = purpose
+        self._session, self._confirmation, self._purpose = session, confirmation, purpose
 
     def run(self) -> Confirmation:
         session, interrupt = self._session, self._session.interrupt
-        dispatcher: Dispatcher[_Repeat] = Dispatcher(session.pool, session.limits)
+        dispatcher: Dispatcher[int] = Dispatcher(session.pool, session.limits)
         while not interrupt.requested:
-            self._confirmation, trainings = self._advance(self._confirmation)
-            if not trainings:
+            self._confirmation, due = ADVANCE[self._purpose](self._confirmation)
+            if not due:
                 break
             self._save()
-            repeats = [_Repeat(f.trial, seed, self._purpose) for f, seed in trainings]
-            for repeat, message in run_jobs(
+            for number, message in run_jobs(
                 dispatcher,
-                {repeat: self._request(repeat) for repeat in repeats},
+                {number: self._request(*training) for number, training in enumerate(due)},
                 is_stopped=lambda: interrupt.requested,
             ):
                 if not isinstance(message, EpochEnded):
-                    self._record(repeat, message)
+                    self._record(*due[number], message)
         self._save()
         return self._confirmation
 
     def _save(self) -> None:
         self._confirmation.save(self._session.folder)
 
-    def _request(self, repeat: _Repeat) -> Train:
-        finalist = self._finalist(repeat)
+    def _request(self, finalist: Finalist, seed: int) -> Train:
         request = self._session.train_request(finalist.values)
-        job = replace(request.job, seed=repeat.seed)
-        if self._is_fresh(repeat):
+        job = replace(request.job, seed=seed)
+        if self._is_fresh(seed):
             # The members of an ensemble are chosen on one validation split, the study's own.
-            is_random = repeat.purpose is Purpose.RANDOM_SPLIT
-            is_resplit = repeat.purpose is Purpose.CONFIRM and self._confirmation.is_resplit
-            path = self._session.folder.repeat_path(
-                repeat.trial, repeat.seed, is_resplit=is_resplit
-            )
+            is_random = self._purpose is Purpose.RANDOM_SPLIT
+            is_resplit = self._purpose is Purpose.CONFIRM and self._confirmation.is_resplit
+            path = self._session.folder.repeat_path(finalist.trial, seed, is_resplit=is_resplit)
             if is_resplit or is_random:
-                redraw = job.redraw or Redraw(seed=repeat.seed)  # The study may have folds.
-                job = replace(
-                    job, redraw=replace(redraw, seed=repeat.seed, ignores_columns=is_random)
-                )
-            job = replace(
-                job,
-                n_epochs=finalist.epochs,
-                predictions=None if is_random else str(path.absolute()),
-            )
+                redraw = job.redraw or Redraw(seed=seed)  # The study may have folds.
+                redraw = replace(redraw, seed=seed, ignores_columns=is_random)
+                job = replace(job, redraw=redraw)
+            predictions = None if is_random else str(path.absolute())
+            job = replace(job, n_epochs=finalist.epochs, predictions=predictions)
         return replace(request, job=job)
 
-    def _finalist(self, repeat: _Repeat) -> Finalist:
-        name = repeat.purpose.value if self._is_fresh(repeat) else "pruned"
-        items: list[Finalist] = getattr(self._confirmation, name)
-        return next(finalist for finalist in items if finalist.trial == repeat.trial)
-
-    def _is_fresh(self, repeat: _Repeat) -> bool:
+    def _is_fresh(self, seed: int) -> bool:
         """A training on the search's seed trains a pruned trial to its end."""
-        return repeat.seed != self._confirmation.search_seed
+        return seed != self._confirmation.search_seed
 
-    def _record(self, repeat: _Repeat, message: Ending) -> None:
+    def _record(self, finalist: Finalist, seed: int, message: Ending) -> None:
+        """Record the last epoch's value of a repeat, the best value of a pruned trial, or why there
+        is none.
+        """
+        session, metric = self._session, self._confirmation.metric
         # Groups may leave a class with a single text, which no random split can divide.
-        may_fail = self._session.keep_going or repeat.purpose is Purpose.RANDOM_SPLIT
+        may_fail = session.keep_going or self._purpose is Purpose.RANDOM_SPLIT
+        value: float | None = None
+        failure: FailureReason | None = None
+        folds: list[float] = []
+        seconds = finalist.seconds  # The duration of a training that fails is not known.
         if isinstance(message, TrainingEnded):
-            event = self._complete(repeat, message.result)
-        elif isinstance(message, TrainingFailed):
-            event = self._fail(repeat, message.reason)
+            result = message.result
+            last = result.history[-1].metrics[metric]
+            value = last if self._is_fresh(seed) else result.best_value
+            seconds = busy_seconds(result.seconds)
+            folds = [epoch.metrics[metric] for epoch in result.folds]
+            end = f": {metric} {value:.4f}"
         elif isinstance(message, ErrorRaised) and not may_fail:
-            values = describe(self._finalist(repeat).values, self._session.space)
+            values = describe(finalist.values, session.space)
             raise SpaceBug(
-                f"Trial {repeat.trial} ({values}) stopped the confirmation: {message.message}",
+                f"Trial {finalist.trial} ({values}) stopped the confirmation: {message.message}",
                 traceback=message.traceback,
             )
         else:
-            event = self._fail(repeat, FailureReason.BUG)
+            failure = message.reason if isinstance(message, TrainingFailed) else FailureReason.BUG
+            end = f" failed: {failure}"
+        self._confirmation = self._confirmation.with_repeat(
+            finalist.trial,
+            seed,
+            value,
+            seconds=seconds,
+            failure=failure,
+            purpose=self._purpose,
+            folds=folds,
+        )
         self._save()
-        self._session.notify(RepeatEnded(event, self._confirmation))
+        session.notify(RepeatEnded(f"{self._head(finalist.trial, seed)}{end}", self._confirmation))
 
-    def _complete(self, repeat: _Repeat, result: FitResult) -> str:
-        """Record a result: the last epoch's value of a repeat, the best value of a pruned trial."""
-        metric = self._confirmation.metric
-        last = result.history[-1].metrics[metric]
-        value = last if self._is_fresh(repeat) else result.best_value
-        self._confirmation = self._confirmation.with_repeat(
-            **vars(repeat),
-            value=value,
-            seconds=busy_seconds(result.seconds),
-            folds=[epoch.metrics[metric] for epoch in result.folds],
-        )
-        return f"{self._head(repeat)}: {metric} {value:.4f}"
-
-    def _fail(self, repeat: _Repeat, reason: FailureReason) -> str:
-        # The duration of the failed training is not known.
-        seconds = self._finalist(repeat).seconds
-        self._confirmation = self._confirmation.with_repeat(
-            **vars(repeat), value=None, seconds=seconds, failure=reason
-        )
-        return f"{self._head(repeat)} failed: {reason}"
-
-    def _head(self, repeat: _Repeat) -> str:
-        if repeat.purpose is not Purpose.CONFIRM:
-            aim = "for ensembles" if repeat.purpose is Purpose.ENSEMBLE else "on a random split"
-            return f"trial {repeat.trial}, seed {repeat.seed}, {aim}"
-        if self._is_fresh(repeat):
-            n_seeds = len(self._confirmation.seeds)
-            return (
-                f"round {self._confirmation.rounds + 1} of {n_seeds} at most: trial {repeat.trial},"
-                f" seed {repeat.seed}"
-            )
-        return f"pruned trial {repeat.trial}, trained to the end"
+    def _head(self, trial: int, seed: int) -> str:
+        if self._purpose is Purpose.ENSEMBLE:
+            return f"trial {trial}, seed {seed}, for ensembles"
+        if self._purpose is Purpose.RANDOM_SPLIT:
+            return f"trial {trial}, seed {seed}, on a random split"
+        if not self._is_fresh(seed):
+            return f"pruned trial {trial}, trained to the end"
+        number, n_seeds = self._confirmation.rounds + 1, len(self._confirmation.seeds)
+        return f"round {number} of {n_seeds} at most: trial {trial}, seed {seed}"

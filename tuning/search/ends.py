@@ -71,7 +71,6 @@ class TrialEnds:
         self.settle_duplicates(opened.number)
 
     def _remove(self, opened: OpenTrial, *, has_value: bool) -> None:
-        """Every end calls this function."""
         self._open.close(opened, has_value=has_value)
         self._writer.remove_checkpoint(opened.number)
 

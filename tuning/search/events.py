@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuning.outcomes import SearchEnd
-from tuning.study.coordinators import FIRST_COORDINATOR
 
 if TYPE_CHECKING:
-    import optuna
-
-    from tuning.config import StudyConfig, TrainConfig
+    from tuning.config import TrainConfig
     from tuning.confirmation.rounds import Confirmation
     from tuning.evaluation.linear_reference import LinearReference
-    from tuning.inputs.corpus import Corpus
-    from tuning.results import ResultsDir, StudyDir
+    from tuning.search.session import Session
     from tuning.spaces.loading import SearchSpace
     from tuning.study.summary import Summary
 
@@ -27,26 +23,6 @@ logger = logging.getLogger(__name__)
 @dataclass
 class Interrupt:
     requested: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenedStudy:
-    """The study of one call of `tune` or `confirm`, with its data. `notes`: sentences for the
-    terminal about what the call has decided.
-    """
-
-    study: optuna.Study
-    config: StudyConfig
-    space: SearchSpace
-    results: ResultsDir
-    corpus: Corpus
-    interrupt: Interrupt
-    coordinator: str = FIRST_COORDINATOR
-    notes: Sequence[str] = ()
-
-    @property
-    def folder(self) -> StudyDir:
-        return self.results.study(self.config.study)
 
 
 @dataclass(frozen=True)
@@ -84,7 +60,7 @@ class Step(Event):
 
 @dataclass(frozen=True)
 class SearchStarted(Event):
-    opened: OpenedStudy
+    opened: Session
 
 
 @dataclass(frozen=True)
@@ -117,7 +93,7 @@ class Progressed(Event):
 class SearchEnded(Event):
     """The workers of the search still run, and a confirmation may follow."""
 
-    opened: OpenedStudy
+    opened: Session
     outcome: Outcome
 
 
@@ -144,7 +120,7 @@ class RepeatEnded(Event):
 class CallEnded(Event):
     """The last event, after an exception of a search too. The study is still open and locked."""
 
-    opened: OpenedStudy
+    opened: Session
     ended: SearchEnd | None = None
     confirmation: Confirmation | None = None
 

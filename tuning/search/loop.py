@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
 
 from tuning.config import AUTO, MAX_AUTO_TRIALS
 from tuning.confirmation.rounds import Confirmation
@@ -21,7 +20,7 @@ from tuning.search import linear_model
 from tuning.search.asha import Rungs, rungs_of
 from tuning.search.ends import TrialEnds
 from tuning.search.events import Progressed
-from tuning.search.open_trials import TAKEN, OpenTrial, OpenTrials, key
+from tuning.search.open_trials import OpenTrial, OpenTrials, key
 from tuning.search.progress import seconds_left
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
@@ -29,7 +28,7 @@ from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
 from tuning.study.coordinators import Coordinators, requested_n_trials
 from tuning.study.gain import N_MORE
-from tuning.study.trials import starting_point_text, values_of
+from tuning.study.trials import starting_point_text
 from tuning.training.result import Epoch
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import EpochEnded
@@ -77,7 +76,8 @@ class Search:
         try:
             paused = start(self._writer, n_trials=self.n_trials)
             self._read_trials()
-            self._open.adopt(paused)
+            for opened in paused:
+                self._open.pause(opened)
             linear_model.follow(self._session, has_epoch=False)
             if linear_model.is_pending(self._session):
                 self._notify("starting points wait for the linear model, which is being trained")
@@ -134,16 +134,16 @@ class Search:
         if isinstance(self._requested, int):
             self.n_trials = self._requested
         else:
-            counts = self._writer.summary.counts
-            n_begun = sum(counts[state.name.lower()] for state in (*TAKEN, TrialState.WAITING))
+            summary = self._writer.summary
+            n_begun = summary.n_taken + summary.counts["waiting"]
             n_more = 0 if self._has_enough else N_MORE
             self.n_trials = max(n_begun, min(n_begun + n_more, MAX_AUTO_TRIALS))
         self._open.rungs.n_trials = self.n_trials
 
     def _read_trials(self) -> None:
         for trial in self._open.read_trials(self._writer.summary.trials):
-            if self._writer.has_all_values(trial):
-                values = values_of(trial, self._space)
+            values = self._writer.values_of(trial)
+            if values is not None:
                 self._open.configurations.setdefault(key(values), trial.number)
 
     def _ended(self) -> SearchEnd | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,6 @@ from tuning.study.trials import ENDED, attributes_of, epoch_values
 from tuning.training.result import Answer, Epoch
 from tuning.workers.dispatcher import Dispatcher
 
-# States of a trial that takes a slot of the study.
-TAKEN = (*ENDED, TrialState.RUNNING)
 # Maximum total size of the checkpoints of all paused trials. An embedding of 30,000 words in 64
 # dimensions takes 23 MB with Adam's state.
 MAX_CHECKPOINT_BYTES = 2 * 2**30
@@ -94,19 +92,17 @@ class OpenTrials:
         # The first trial with each configuration, by `key`: with the same seed, training the
         # configuration again gives the same result.
         self.configurations: dict[Hashable, int] = {}
-        self._duplicates: dict[int, list[OpenTrial]] = {}
+        # Trial → number of the trial of the same configuration that it waits for.
+        self._waiting: dict[OpenTrial, int] = {}
         self._folder, self._epochs = folder, epochs
 
     def __len__(self) -> int:
-        return len(self.dispatcher.running) + len(self._paused) + len(self.duplicates)
+        return len(self.dispatcher.running) + len(self._paused) + len(self._waiting)
 
     @property
     def paused(self) -> list[OpenTrial]:
         """The trial that has been paused longest comes first."""
         return [*self._paused.values()]
-
-    def adopt(self, paused: Iterable[OpenTrial]) -> None:
-        self._paused = {opened.number: opened for opened in paused}
 
     def pause(self, opened: OpenTrial) -> None:
         self._paused[opened.number] = opened
@@ -117,7 +113,7 @@ class OpenTrials:
 
     @property
     def duplicates(self) -> list[OpenTrial]:
-        return [trial for trials in self._duplicates.values() for trial in trials]
+        return [*self._waiting]
 
     def read_trials(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """Record the values at the rungs and the failures of the trials of all coordinators. Return
@@ -134,7 +130,7 @@ class OpenTrials:
                 continue
             for epoch, value in epoch_values(trial).items():
                 self.record(trial, epoch, value)
-            if trial.state in TAKEN:
+            if trial.state in (*ENDED, TrialState.RUNNING):
                 taken.append(trial)
         return taken
 
@@ -193,25 +189,21 @@ class OpenTrials:
         return StopReason.PRUNED if is_beyond else StopReason.PAUSED
 
     def wait_for(self, opened: OpenTrial, number: int) -> None:
-        self._duplicates.setdefault(number, []).append(opened)
+        self._waiting[opened] = number
 
     def duplicates_of(self, number: int) -> list[OpenTrial]:
-        return [*self._duplicates.get(number, ())]
+        return [opened for opened, awaited in self._waiting.items() if awaited == number]
 
     @property
     def awaited(self) -> list[int]:
-        return [*self._duplicates]
+        return [*dict.fromkeys(self._waiting.values())]
 
     def close(self, opened: OpenTrial, *, has_value: bool) -> None:
         """`has_value`: whether the study has a result of the trial. Without a result, its values at
         the rungs don't count, and its configuration may be trained again.
         """
         self._paused.pop(opened.number, None)
-        for number, waiting in [*self._duplicates.items()]:
-            if opened in waiting:
-                waiting.remove(opened)
-            if not waiting:
-                del self._duplicates[number]
+        self._waiting.pop(opened, None)
         if not has_value:
             self._remove_values(opened.number)
 

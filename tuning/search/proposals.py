@@ -12,7 +12,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning.search import linear_model
-from tuning.search.open_trials import TAKEN, OpenTrial
+from tuning.search.open_trials import OpenTrial
 from tuning.search.writer import DEATH_LIMIT, StudyWriter, is_unproven
 from tuning.spaces.hyperparameters import defaults, suggest, to_params
 from tuning.spaces.ranges import Values
@@ -49,9 +49,7 @@ class Proposals:
     def n_new(self, n_wanted: int) -> int:
         """A grid may have fewer points than the trials that are wanted."""
         if self._config.sampler == "grid":
-            counts = self._writer.summary.counts
-            n_taken = sum(counts[state.name.lower()] for state in TAKEN)
-            n_wanted = min(n_wanted, len(self._grid) - n_taken)
+            n_wanted = min(n_wanted, len(self._grid) - self._writer.summary.n_taken)
         return max(n_wanted, 0)
 
     def ask(self, *, n_trials: int) -> OpenTrial | None:
@@ -66,10 +64,10 @@ class Proposals:
         writer = self._writer
         with writer.coordinators.slot_lock():
             writer.refresh()
-            trials, counts = writer.summary.trials, writer.summary.counts
-            if sum(counts[state.name.lower()] for state in TAKEN) >= n_trials or self._must_wait():
+            summary, trials = writer.summary, writer.summary.trials
+            if summary.n_taken >= n_trials or self._must_wait():
                 return None
-            is_queued = counts["waiting"] > 0 or self._queue_starting_point(trials)
+            is_queued = summary.counts["waiting"] > 0 or self._queue_starting_point(trials)
             if is_queued is None:
                 return None
             if self._config.sampler == "grid" and not is_queued:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from tuning.fidelity import part_at
 from tuning.outcomes import LASTING, FailureReason
@@ -43,11 +43,11 @@ def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
         for trial in writer.summary.trials:
             if trial.state != TrialState.RUNNING or not writer.coordinators.is_own(trial):
                 continue
-            opened = _reopen(writer, reopen_trial(writer.study, trial.number), trial)
+            opened = _reopen(writer, trial)
             if opened is not None:
                 paused.append(opened)
             else:
-                _fail_abandoned(writer, trial, n_deaths=_n_deaths(writer, trial))
+                _fail_abandoned(writer, trial)
         if not writer.summary.trials:
             space = writer.space.hyperparameters
             baseline = to_params(defaults(space), space)
@@ -89,18 +89,18 @@ def take_over(writer: StudyWriter, *, paused: bool) -> bool:
         writer.refresh()  # a third coordinator may have taken the trials over
         abandoned = _abandoned(writer, paused=paused)
         for trial in abandoned:
-            _fail_abandoned(writer, trial, n_deaths=_n_deaths(writer, trial))
+            _fail_abandoned(writer, trial)
     writer.refresh()
     return bool(abandoned)
 
 
-def _fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -> None:
+def _fail_abandoned(writer: StudyWriter, frozen: FrozenTrial) -> None:
     """Fail a trial whose coordinator has died, while the caller holds the slot lock.
 
-    The trial's values are queued again, unless the trial seems to be the cause of `n_deaths` deaths
-    of its coordinators. A trial that its coordinator has finished after all is left as it is.
+    The trial's values are queued again, unless the trial seems to be the cause of the deaths of its
+    coordinators. A trial that its coordinator has finished after all is left as it is.
     """
-    trial = reopen_trial(writer.study, frozen.number)
+    trial, n_deaths = reopen_trial(writer.study, frozen.number), _n_deaths(writer, frozen)
     try:
         set_attributes(trial, {"reason": FailureReason.LOST.value, "n_deaths": n_deaths})
     except UpdateFinishedTrialError:
@@ -109,7 +109,7 @@ def _fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) 
     if n_deaths < DEATH_LIMIT:
         # A trial without all its values draws them again, at the same draw index of the seed
         # stream.
-        params = frozen.params if writer.has_all_values(frozen) else fixed_params_of(frozen)
+        params = fixed_params_of(frozen) if writer.values_of(frozen) is None else frozen.params
         attributes = {
             **frozen.user_attrs,
             "n_deaths": n_deaths,
@@ -147,12 +147,12 @@ def _n_deaths(writer: StudyWriter, frozen: FrozenTrial) -> int:
     n_before = attributes_of(frozen).get("n_deaths", 0)
     if attributes_of(frozen).get("reason") not in (None, FailureReason.OVER_A_LIMIT):
         return n_before  # The coordinator was ending the trial when a write failed.
-    if not is_at_work(frozen) or not writer.has_all_values(frozen):
+    if not is_at_work(frozen) or writer.values_of(frozen) is None:
         return n_before
     return n_before + 1 if is_unproven(frozen) else 0
 
 
-def _reopen(writer: StudyWriter, trial: Trial, frozen: FrozenTrial) -> OpenTrial | None:
+def _reopen(writer: StudyWriter, frozen: FrozenTrial) -> OpenTrial | None:
     """Return a trial of an earlier call in the state of its checkpoint; None where the trial can't
     go on from a checkpoint.
 
@@ -160,23 +160,18 @@ def _reopen(writer: StudyWriter, trial: Trial, frozen: FrozenTrial) -> OpenTrial
     checkpoint that the earlier call did not report are reported now.
     """
     path, n_deaths = writer.folder.checkpoint_path(frozen.number), _n_deaths(writer, frozen)
-    can_go_on = path.exists() and writer.has_all_values(frozen)
-    result = checkpoints.read_result(path) if can_go_on else None
-    if result is None or not result.history or n_deaths >= DEATH_LIMIT:
+    result = checkpoints.read_result(path) if path.exists() else None
+    values = writer.values_of(frozen)
+    if values is None or result is None or not result.history or n_deaths >= DEATH_LIMIT:
         return None
-    parts = writer.config.train.parts_per_epoch
+    trial, parts = reopen_trial(writer.study, frozen.number), writer.config.train.parts_per_epoch
     steps = {part_at(epoch.number, parts): epoch for epoch in result.history}
     for step, epoch in steps.items():
         if step not in frozen.intermediate_values:
             set_intermediate_value(trial, epoch.metrics[writer.config.metric], step=step)
-    if not attributes_of(frozen).get(
-        "paused"
-    ):  # the earlier call died while the trial was training
+    if is_at_work(frozen):  # The earlier call died while the trial was training.
         furthest = furthest_epoch(frozen)
         set_attributes(trial, {"paused": True, "n_deaths": n_deaths, "furthest_epoch": furthest})
-    if "coordinator" not in attributes_of(frozen):  # a study of an older version
-        set_attributes(trial, {"coordinator": writer.coordinators.own})
-    values = from_params(frozen.params, writer.space.hyperparameters)
     reported = frozenset(frozen.intermediate_values) | steps.keys()
     opened = OpenTrial(trial, values, result.history, reported)
     writer.write_history(opened)

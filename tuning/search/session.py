@@ -15,8 +15,8 @@ import optuna
 from tuning.config import Limits, StudyConfig, Workers
 from tuning.evaluation.linear_reference import BackgroundFit
 from tuning.inputs.corpus import Corpus
-from tuning.results import ResultsDir
-from tuning.search.events import Event, Interrupt, OpenedStudy, Step, Subscriber
+from tuning.results import ResultsDir, StudyDir
+from tuning.search.events import Event, Interrupt, Step, Subscriber
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
@@ -24,9 +24,8 @@ from tuning.study.coordinators import FIRST_COORDINATOR
 from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, sizes_of, with_parts
 from tuning.study.storage import import_late_modules
 from tuning.study.study import recorded_space
-from tuning.workers.choice import open_pool
-from tuning.workers.messages import Train, train_request
-from tuning.workers.pool import AnyPool, declared_space
+from tuning.workers.messages import Declare, Train, train_request
+from tuning.workers.pool import AnyPool, declared_space, open_pool
 from tuning.workers.server import start_server
 
 
@@ -57,15 +56,32 @@ def signals() -> Iterator[Interrupt]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session(OpenedStudy):
-    """`fit`: the training of the linear model; None where the target has no such model."""
+class Session:
+    """The study of one call of `tune` or `confirm`, with its data and workers.
 
+    Attributes:
+        fit: the training of the linear model; None where the target has no such model.
+        notes: sentences for the terminal about what the call has decided.
+    """
+
+    study: optuna.Study
+    config: StudyConfig
+    space: SearchSpace
     space_path: Path
+    results: ResultsDir
+    corpus: Corpus
     pool: AnyPool
     limits: Limits
+    interrupt: Interrupt
     fit: BackgroundFit | None = None
+    coordinator: str = FIRST_COORDINATOR
+    notes: Sequence[str] = ()
     keep_going: bool = False
     subscribers: Sequence[Subscriber] = ()
+
+    @property
+    def folder(self) -> StudyDir:
+        return self.results.study(self.config.study)
 
     def notify(self, event: Event) -> None:
         """Give the event to all subscribers. If one raises, the others get it too: the note of a
@@ -126,13 +142,10 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     import_late_modules()
     opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
     with opened as (pool, pool_limits):
+        is_weighted = bool(config.data.weight_column or config.train.class_weight)
+        sizes = sizes_of(config, corpus)
         space = declared_space(
-            pool,
-            space_path,
-            target=corpus.target,
-            preset=config.preset,
-            sizes=sizes_of(config, corpus),
-            is_weighted=bool(config.data.weight_column or config.train.class_weight),
+            pool, Declare(str(space_path), corpus.target, config.preset, sizes, is_weighted)
         )
         check(config, corpus, space)
         prepare_views(corpus, space, config, progress=step)

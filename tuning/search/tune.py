@@ -12,14 +12,22 @@ from typing import Any
 
 import optuna
 
-from tuning.config import AUTO, DEFAULT_TRIALS, MAX_TRIALS, Limits, StudyConfig, Workers
+from tuning.config import (
+    AUTO,
+    DEFAULT_TRIALS,
+    MAX_TRIALS,
+    Limits,
+    StudyConfig,
+    Workers,
+    require_positive,
+)
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, StudyError
 from tuning.inputs.corpus import Corpus
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import linear_model
-from tuning.search.confirm import CONFIRMING, MIN_COMPLETE, confirm_within, n_confirmable
+from tuning.search.confirm import CONFIRMING, MIN_COMPLETE, confirm_within, require_finished
 from tuning.search.events import (
     CallEnded,
     NotConfirmed,
@@ -69,26 +77,15 @@ class Budget:
     folds: int | str | None = None
 
     def __post_init__(self) -> None:
-        n_trials, seconds, min_texts = self.n_trials, self.timeout_seconds, self.min_texts
-        if isinstance(n_trials, int) and n_trials < 1:
-            raise ArgumentError(f"n_trials must be 1 or more; received {n_trials}.")
-        if seconds is not None and seconds <= 0:
-            raise ArgumentError(f"timeout_seconds must be more than 0; received {seconds:g}.")
-        if min_texts is not None and min_texts < 1:
-            raise ArgumentError(f"min_texts must be 1 or more; received {min_texts}.")
-        if min_texts is not None and self.folds not in (None, 1):
-            raise ArgumentError(f"min_texts must be left out with folds; received {min_texts}.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailurePolicy:
-    """`keep_going`: a bug in the search space fails its trial and does not stop the study.
-    `dead_seconds`: after so many seconds without a heartbeat this machine counts as dead for
-    others.
-    """
-
-    keep_going: bool = False
-    dead_seconds: float = DEAD_SECONDS
+        for name in ("n_trials", "min_texts"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise ArgumentError(f"{name} must be 1 or more; received {value}.")
+        require_positive({"timeout_seconds": self.timeout_seconds})
+        if self.min_texts is not None and self.folds not in (None, 1):
+            raise ArgumentError(
+                f"min_texts must be left out with folds; received {self.min_texts}."
+            )
 
 
 def tune(  # noqa: PLR0913 - the settings of a call are objects already
@@ -99,14 +96,20 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     budget: Budget | None = None,
     workers: Workers | None = None,
     limits: Limits | None = None,
-    failures: FailurePolicy | None = None,
+    keep_going: bool = False,
+    dead_seconds: float = DEAD_SECONDS,
     confirms: bool = False,
     subscribers: Sequence[Subscriber] = (),
 ) -> Outcome:
-    """Prepare the data, open the study, and search until the budget is used. `confirms`: then train
-    the best trials on fresh seeds with the same workers.
+    """Prepare the data, open the study, and search until the budget is used.
+
+    Args:
+        keep_going: a bug in the search space fails its trial and does not stop the study.
+        dead_seconds: after so many seconds without a heartbeat this machine counts as dead for
+            others.
+        confirms: after the search, train the best trials on fresh seeds with the same workers.
     """
-    budget, failures = budget or Budget(), failures or FailurePolicy()
+    budget = budget or Budget()
     if budget.n_trials == AUTO and config.costs:
         raise ArgumentError(
             "n_trials must be a number with several objectives, whose gain is no single number;"
@@ -143,14 +146,14 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
                 min_texts=budget.min_texts,
                 folds=budget.folds,
                 coordinator=coordinator,
-                keep_going=failures.keep_going,
+                keep_going=keep_going,
             ) as session,
             contextlib.ExitStack() as stack,
         ):
             study, n_workers = session.study, len(session.pool.workers)
             stack.callback(close_study, study)
             coordinators = Coordinators(
-                study, coordinator, n_workers=n_workers, dead_seconds=failures.dead_seconds
+                study, coordinator, n_workers=n_workers, dead_seconds=dead_seconds
             )
             last = CallEnded(session)
             try:
@@ -195,21 +198,14 @@ def _left(budget: Budget, session: Session, *, started: float) -> tuple[int | st
 
 
 def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
-    summary = outcome.summary
-    # A search that only its duration limits may complete a single trial.
-    min_complete = 1 if outcome.n_trials == MAX_TRIALS else MIN_COMPLETE
     if outcome.ended == SearchEnd.INTERRUPTED:
         return None
-    if summary.counts["running"] > summary.n_paused:
-        session.notify(NotConfirmed("trials of the study are running on other machines."))
-        return None
-    if n_confirmable(summary) < min_complete:
-        session.notify(
-            NotConfirmed(
-                f"a confirmation needs {min_complete} or more completed trials that were trained"
-                " here. Continue the search with more trials or more time."
-            )
-        )
+    # A search that only its duration limits may complete a single trial.
+    min_complete = 1 if outcome.n_trials == MAX_TRIALS else MIN_COMPLETE
+    try:
+        require_finished(outcome.summary, session.folder, min_complete=min_complete)
+    except StudyError as refusal:
+        session.notify(NotConfirmed(str(refusal)))
         return None
     session.notify(CONFIRMING)
     return confirm_within(session, min_complete=min_complete)

@@ -51,12 +51,12 @@ class StudyWriter:
     def refresh(self) -> None:
         self.summary = summarize(self.study, metric=self.config.metric)
 
-    def has_all_values(self, trial: FrozenTrial) -> bool:
+    def values_of(self, trial: FrozenTrial) -> Values | None:
+        """Return None for a trial that has not drawn all of its values."""
         try:
-            from_params(trial.params, self.space.hyperparameters)
+            return from_params(trial.params, self.space.hyperparameters)
         except SpaceError:
-            return False
-        return True
+            return None
 
     def running_elsewhere(self) -> list[FrozenTrial]:
         """Return the trials that other coordinators train or have paused, by the last read."""

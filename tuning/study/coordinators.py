@@ -29,8 +29,8 @@ import psutil
 from optuna.trial import FrozenTrial
 
 from tuning import documents
-from tuning.config import MAX_TRIALS
-from tuning.errors import ArgumentError, StudyError
+from tuning.config import MAX_TRIALS, require_positive
+from tuning.errors import StudyError
 from tuning.results import StudyDir
 from tuning.study.optuna_internals import storage_of
 from tuning.study.storage import storage_lock
@@ -90,8 +90,7 @@ class Coordinators:
         n_workers: int = 1,
         dead_seconds: float = DEAD_SECONDS,
     ) -> None:
-        if not dead_seconds > 0:
-            raise ArgumentError(f"dead_seconds must be more than 0; received {dead_seconds:g}.")
+        require_positive({"dead_seconds": dead_seconds})
         self.own = own
         self._study = study
         # The last heartbeat that this process wrote; without an id before the first write.
@@ -112,7 +111,6 @@ class Coordinators:
 
     @property
     def n_workers(self) -> int:
-        """The number of workers of all coordinators that do not count as dead."""
         return self._heartbeat.n_workers + sum(
             received.heartbeat.n_workers
             for received in self._received.values()

@@ -72,7 +72,7 @@ class StudyHandle:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[optuna.Study]:
-        study = load_study(self.results, self.folder, storage_url=self.storage_url)
+        study = load_study(self.folder, storage_url=self.storage_url)
         try:
             yield study
         finally:

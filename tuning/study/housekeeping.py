@@ -95,16 +95,12 @@ def unused_caches(results: ResultsDir) -> list[Path]:
         used = {read_record(study).data_fingerprint for study in studies}
     except (StorageError, StudyError):
         return []
-    folders = [
-        path
-        for path in sorted((results.path / "cache").glob("*"))
-        if path.is_dir() and path.name.removesuffix(".tmp") not in used
-    ]
-    return [
-        path
-        for path in folders
-        if not is_locked(path.with_name(path.name.removesuffix(".tmp") + ".lock"))
-    ]
+    unused = []
+    for path in sorted((results.path / "cache").glob("*")):
+        name = path.name.removesuffix(".tmp")
+        if path.is_dir() and name not in used and not is_locked(path.with_name(f"{name}.lock")):
+            unused.append(path)
+    return unused
 
 
 def size(path: Path) -> int:
@@ -116,18 +112,12 @@ def size(path: Path) -> int:
 def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tuple[Path, str]]:
     unfinished = [path for path in study.path.rglob("*.tmp") if path.parent.name != "best.tmp"]
     if not study.best_dir.exists() or is_locked(study.export_lock_path):
-        # best.tmp or best.old may be the only export, or is being written.
+        # best.tmp may be the only export, or is being written.
         unfinished = [path for path in unfinished if path.name != "best.tmp"]
-    else:
-        # Earlier versions of this program left best.old between two renames.
-        unfinished += study.path.glob("best.old")
     for path in sorted(unfinished):
         yield path, "a process ended while it wrote this file"
-    checkpoints = {
-        study.checkpoint_path(int(path.parent.name)): int(path.parent.name)
-        for path in study.path.glob("trials/*/checkpoint.npz")
-    }
-    if not checkpoints:
+    numbers = [int(path.parent.name) for path in study.path.glob("trials/*/checkpoint.npz")]
+    if not numbers:
         return
     try:
         loaded = optuna.load_study(study_name=study.name, storage=opened())
@@ -135,6 +125,6 @@ def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tup
         return
     trials = loaded.get_trials(deepcopy=False)
     running = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
-    for path, number in checkpoints.items():
+    for number in numbers:
         if number not in running:
-            yield path, "its trial has ended"
+            yield study.checkpoint_path(number), "its trial has ended"

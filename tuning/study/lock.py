@@ -71,16 +71,13 @@ def export_lock(folder: StudyDir) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _file_lock(path: Path, refusal: Callable[[], str]) -> Iterator[None]:
-    lock = FileLock(path)
-    with translated(path):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise StudyError(refusal()) from None
-    try:
+    with contextlib.ExitStack() as stack:
+        with translated(path):
+            try:
+                stack.enter_context(FileLock(path, timeout=0))
+            except Timeout:
+                raise StudyError(refusal()) from None
         yield
-    finally:
-        lock.release()
 
 
 def _holder(folder: StudyDir) -> str:

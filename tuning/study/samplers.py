@@ -26,7 +26,6 @@ N_RANDOM = 6  # number of random draws of "auto", beside the baseline and the st
 MAX_DRAWS = 50  # maximum number of draws of "auto" while the configuration is not a new one
 MAX_FITTED = 500  # maximum number of trials that TPE fits
 N_BEST_FITTED = 25  # maximum number of TPE's good trials with one objective
-# Attribute of a trial that was queued again: the number of the first trial with its values.
 
 
 def derive_seed(seed: int, draw_index: int, seed_stream: int = 0) -> int:

@@ -101,19 +101,16 @@ def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
             yield
 
 
-@contextlib.contextmanager
-def storage_lock(storage: optuna.storages.BaseStorage, name: str) -> Iterator[None]:
-    """Hold the lock with this name, which excludes all processes and machines that use the storage.
-    The lock is released when its holder's process or connection ends.
+def storage_lock(
+    storage: optuna.storages.BaseStorage, name: str
+) -> contextlib.AbstractContextManager[None]:
+    """Return the lock with this name, which excludes all processes and machines that use the
+    storage. It is released when its holder's process or connection ends.
     """
     engine = engine_of(storage)
-    lock = (
-        _advisory_lock(engine, ADVISORY_LOCK_KEY + zlib.crc32(name.encode()))
-        if engine.name == "postgresql"
-        else _file_lock(engine.url, required=True)
-    )
-    with lock:
-        yield
+    if engine.name == "postgresql":
+        return _advisory_lock(engine, ADVISORY_LOCK_KEY + zlib.crc32(name.encode()))
+    return _file_lock(engine.url, required=True)
 
 
 @contextlib.contextmanager
@@ -133,32 +130,29 @@ def _file_lock(url: sqlalchemy.URL, *, required: bool) -> Iterator[None]:
 
     No lock is held for another database, nor in a read-only folder unless the lock is `required`.
     """
-    lock = (
-        FileLock(f"{url.database}.lock")
-        if url.drivername.startswith("sqlite") and url.database
-        else None
-    )
-    try:
-        if lock is not None:
-            lock.acquire()
-    except OSError as error:
-        if required:
-            raise StorageError(
-                f"The storage's lock must be writable; {url.database}.lock gave: {error.strerror}."
-                " Check its permissions."
-            ) from error
-        lock = None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            if url.drivername.startswith("sqlite") and url.database:
+                stack.enter_context(FileLock(f"{url.database}.lock"))
+        except OSError as error:
+            if required:
+                raise StorageError(
+                    f"The storage's lock must be writable; {url.database}.lock gave:"
+                    f" {error.strerror}. Check its permissions."
+                ) from error
         yield
-    finally:
-        if lock is not None:
-            lock.release()
+
+
+def _parsed(url: str) -> sqlalchemy.URL | None:
+    try:
+        return sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # `open_storage` refuses this URL.
+        return None
 
 
 def hide_password(url: str) -> str:
-    try:
-        address = sqlalchemy.make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
+    address = _parsed(url)
+    if address is None:
         return UNPARSED
     # A driver may get passwords as parameters, such as `?password=` and `sslpassword`.
     shown = {k: "hidden" if "password" in k.lower() else v for k, v in address.query.items()}
@@ -169,13 +163,11 @@ def missing_file(url: str) -> Path | None:
     """Return the path of a URL's SQLite file if the file does not exist: opening it would create
     it.
     """
-    try:
-        address = sqlalchemy.make_url(url)
-    # `open_storage` raises the error for this URL.
-    except (sqlalchemy.exc.ArgumentError, ValueError):
+    address = _parsed(url)
+    if address is None or not address.drivername.startswith("sqlite"):
         return None
     path = Path(address.database or "")
-    return path if address.drivername.startswith("sqlite") and not path.exists() else None
+    return None if path.exists() else path
 
 
 def close_study(study: optuna.Study) -> None:

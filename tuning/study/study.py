@@ -291,15 +291,11 @@ def _files_in_storage(
     return attributes
 
 
-def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> optuna.Study:
-    if (
-        storage_url.startswith("sqlite:///")
-        and not results.database_path.exists()
-        and storage_url == results.storage_url(None)
-    ):
+def load_study(folder: StudyDir, *, storage_url: str) -> optuna.Study:
+    if missing := missing_file(storage_url):
         raise StudyError(
-            f"Study {folder.name!r} must be in {results.database_path}; that file is missing. "
-            "Name its storage (storage)."
+            f"Study {folder.name!r} must be in {missing}; that file is missing. Name its storage"
+            " (storage)."
         )
     storage = open_storage(storage_url)
     try:

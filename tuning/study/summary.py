@@ -64,6 +64,11 @@ class Summary:
     def n_finished(self) -> int:
         return self.counts["complete"] + self.counts["pruned"]
 
+    @property
+    def n_taken(self) -> int:
+        """The number of trials that take a slot of the study."""
+        return self.n_finished + self.counts["running"]
+
     @cached_property
     def seconds_by_phase(self) -> dict[str, float]:
         return {phase: sum(seconds_of(t).get(phase, 0.0) for t in self.trials) for phase in PHASES}

@@ -113,7 +113,6 @@ class Dispatcher(Generic[Job]):
         self._jobs: dict[AnyWorker, Job] = {}
         # Number of trainings that each worker has ended since its start.
         self._n_trainings: Counter[AnyWorker] = Counter()
-        self._n_lost: Counter[Job] = Counter()  # Number of times that each job was lost.
         self._next = 0  # Index of the worker that comes first in `free`.
 
     @property
@@ -176,13 +175,6 @@ class Dispatcher(Generic[Job]):
             self._replace(worker)
             yield self._drop(worker), TrainingFailed(reason, f"{detail}, and was replaced")
 
-    def starts_again(self, job: Job, message: Ending) -> bool:
-        """Return whether the job's worker was lost, and fewer than `MAX_LOST` times so far."""
-        if not isinstance(message, TrainingFailed) or message.reason not in LOST_REASONS:
-            return False
-        self._n_lost[job] += 1
-        return self._n_lost[job] < MAX_LOST
-
     def _worker_of(self, job: Job) -> AnyWorker:
         return next(worker for worker, its_job in self._jobs.items() if its_job is job)
 
@@ -202,11 +194,12 @@ def run_jobs(
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Job, EpochEnded | Ending]]:
     """Train jobs to their ends, in their order, and yield their messages. A job whose worker is
-    lost is queued again. Without workers' messages, `is_stopped` is called every `TICK_SECONDS`.
+    lost is queued again, until it was lost `MAX_LOST` times. Without workers' messages,
+    `is_stopped` is called every `TICK_SECONDS`.
 
     Calls with the same workers must share a dispatcher, which counts the trainings of each worker.
     """
-    waiting = [*requests]
+    waiting, n_lost = [*requests], Counter[Job]()
     while (waiting or dispatcher.running) and not is_stopped():
         for worker in dispatcher.free()[: len(waiting)]:
             job = waiting.pop(0)
@@ -214,7 +207,9 @@ def run_jobs(
         for job, message in dispatcher.events(TICK_SECONDS):
             if isinstance(message, EpochEnded):
                 dispatcher.reply(job, Answer.GO_ON)
-            elif dispatcher.starts_again(job, message):
-                waiting.append(job)
-                continue
+            elif isinstance(message, TrainingFailed) and message.reason in LOST_REASONS:
+                n_lost[job] += 1
+                if n_lost[job] < MAX_LOST:
+                    waiting.append(job)
+                    continue
             yield job, message

@@ -1,4 +1,5 @@
-"""The protocols that every pool implements, and the pool of worker processes on this machine.
+"""The protocols that every pool implements, the pool of worker processes on this machine, and the
+choice between it and the actors of a Ray cluster.
 
 Workers are forked from a server process that has imported Keras but has run no operation. The start
 of a worker therefore takes 0.1 s instead of the time of TensorFlow's import.
@@ -21,12 +22,11 @@ from typing import Any, Protocol, Self, cast
 
 import psutil
 
-from tuning.config import Limits
-from tuning.errors import ArgumentError, SpaceError
+from tuning.config import Limits, Workers
+from tuning.errors import SpaceError
 from tuning.hardware import available_cores, memory_limit
 from tuning.spaces.files import list_spaces
 from tuning.spaces.loading import SearchSpace
-from tuning.spaces.sizes import Sizes
 from tuning.targets.target import Target
 from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
@@ -175,8 +175,6 @@ class Pool:
         n_cores: int | None = None,
         memory_mb: float | None = None,
     ) -> None:
-        if n_workers < 1:
-            raise ArgumentError(f"n_workers must be 1 or more; received {n_workers}.")
         self._n_cores = n_cores or available_cores()
         n_threads = self.threads_of_each(n_workers)
         self._log_path = log_path
@@ -242,16 +240,8 @@ def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
     return answer
 
 
-def declared_space(
-    pool: AnyPool,
-    path: Path,
-    *,
-    target: Target,
-    preset: str | None = None,
-    sizes: Sizes | None = None,
-    is_weighted: bool = False,
-) -> SearchSpace:
-    answer = pool.call(Declare(str(path), target, preset, sizes, is_weighted))
+def declared_space(pool: AnyPool, request: Declare) -> SearchSpace:
+    answer = pool.call(request)
     assert isinstance(answer, SpaceDeclared)  # The only other answer is an error.
     return answer.space
 
@@ -283,6 +273,36 @@ def with_memory(limits: Limits, *, n_workers: int) -> Limits:
     return replace(limits, trial_memory_mb=max(share_mb, MIN_MEMORY_MB))
 
 
+@contextlib.contextmanager
+def open_pool(
+    workers: Workers, limits: Limits, *, log_path: Path
+) -> Iterator[tuple[AnyPool, Limits]]:
+    """Open the workers of a command, and yield them with limits that have a memory limit. Its
+    default is a worker's share of this machine's memory, or of the Ray node where the share is
+    smallest.
+    """
+    if workers.pool == "process":
+        n_workers = workers.n_workers or default_workers()
+        limits = with_memory(limits, n_workers=n_workers)
+        with Pool(n_workers, log_path=log_path, memory_mb=limits.trial_memory_mb) as pool:
+            yield pool, limits
+        return
+    from tuning.workers.ray_cluster import Shares, join_cluster, node_capacities
+    from tuning.workers.ray_pool import RayPool
+
+    shares = Shares(cpus=workers.cpus_per_worker or 1.0, gpus=workers.gpus_per_worker)
+    with join_cluster(workers.ray_address, log_path=log_path):
+        capacities = node_capacities(shares, n_workers=workers.n_workers)
+        if limits.trial_memory_mb is None:
+            smallest = min(memory_mb for _, memory_mb in capacities)
+            limits = replace(limits, trial_memory_mb=max(smallest, MIN_MEMORY_MB))
+        n_workers = workers.n_workers or sum(n for n, _ in capacities)
+        with RayPool(
+            n_workers, shares=shares, log_path=log_path, memory_mb=limits.trial_memory_mb
+        ) as ray_pool:
+            yield ray_pool, limits
+
+
 def declared_spaces(*, target: Target) -> dict[str, tuple[Path, SearchSpace]]:
     spaces = {}
     with (
@@ -290,5 +310,5 @@ def declared_spaces(*, target: Target) -> dict[str, tuple[Path, SearchSpace]]:
         Pool(1, log_path=Path(folder) / "worker.log") as pool,
     ):
         for name, path in list_spaces().items():
-            spaces[name] = (path, declared_space(pool, path.absolute(), target=target))
+            spaces[name] = (path, declared_space(pool, Declare(str(path.absolute()), target)))
     return spaces

@@ -17,7 +17,7 @@ from typing import Any, Self, cast
 
 from tuning import __version__
 from tuning.atomic_io import write_bytes
-from tuning.errors import ArgumentError, PoolError, SpaceError, StorageError
+from tuning.errors import PoolError, SpaceError, StorageError
 from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, Request, Response, Train, TrainingEnded, decode, encode
 from tuning.workers.pool import checked_answer
@@ -108,7 +108,6 @@ class RayWorker:
         return f"was lost with process {self.pid}: {self.failure}"
 
     def send(self, message: Request) -> None:
-        """If the worker is lost, nothing is raised; `RayPool.wait` reports it."""
         if self.failure:
             return
         source = checkpoint = corpus = None
@@ -212,8 +211,6 @@ class RayPool:
     def __init__(
         self, n_workers: int, *, shares: Shares, log_path: Path, memory_mb: float | None = None
     ) -> None:
-        if n_workers < 1:
-            raise ArgumentError(f"n_workers must be 1 or more; received {n_workers}.")
         self._ray = load_ray(local=False)
         self._shares, self._files = shares, PlacedFiles(self._ray)
         self._n_failed_starts, self._last_ready = 0, time.monotonic()
@@ -279,7 +276,6 @@ class RayPool:
             )
 
     def call(self, message: Request) -> Response:
-        """Wait for a worker that is ready. No worker may have a job."""
         while not (ready := [worker for worker in self.workers if worker.is_ready]):
             self.wait(1.0)
         ready[0].send(message)

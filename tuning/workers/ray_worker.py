@@ -84,7 +84,6 @@ class Actor:
         return self._outbox.get()
 
     def measure(self) -> tuple[float, float]:
-        """Return the CPU seconds of the process, and its own memory in MB."""
         usage = usage_of(psutil.Process())
         return usage.cpu_seconds, usage.memory_mb
 

@@ -7,6 +7,7 @@ import Keras (in `tuning.workers.forkserver`). Therefore this module imports lit
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import platform
@@ -21,40 +22,27 @@ from tuning.processes import BACKEND, python_path
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
-class _Output:
-    """A temporary file, because the server starts before the study has a folder."""
-
-    def __init__(self) -> None:
-        self._descriptor: int | None = None
-        self._n_copied = 0
-
-    @property
-    def descriptor(self) -> int:
-        if self._descriptor is None:
-            with tempfile.TemporaryFile() as file:
-                self._descriptor = os.dup(file.fileno())
-        return self._descriptor
-
-    def copy(self, log_path: Path) -> None:
-        size = os.fstat(self.descriptor).st_size
-        text = os.pread(self.descriptor, size - self._n_copied, self._n_copied)
-        self._n_copied = size
-        with translated(log_path), log_path.open("ab") as log:
-            log.write(text)
-
-
-_output = _Output()
+@functools.cache
+def _output() -> tuple[int, int]:
+    """Return the descriptors that write and read the server's output: a temporary file, because the
+    server starts before the study has a folder.
+    """
+    with tempfile.NamedTemporaryFile() as file:
+        return os.open(file.name, os.O_WRONLY | os.O_APPEND), os.open(file.name, os.O_RDONLY)
 
 
 def start_server() -> None:
     """Start the fork server unless it is running. The caller does not wait for its imports."""
     multiprocessing.set_forkserver_preload(["tuning.workers.forkserver"])
-    with worker_environment(), _stderr_to(_output.descriptor):
+    with worker_environment(), _stderr_to(_output()[0]):
         forkserver.ensure_running()
 
 
 def copy_server_output(log_path: Path) -> None:
-    _output.copy(log_path)
+    """Append what the server has written since the last call."""
+    with translated(log_path), log_path.open("ab") as log:
+        while text := os.read(_output()[1], 2**16):
+            log.write(text)
 
 
 @contextlib.contextmanager

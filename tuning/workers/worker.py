@@ -97,7 +97,7 @@ def open_splits(folder: str) -> Splits:
 
 
 def run(connection: Connection, settings: WorkerSettings) -> None:
-    """Run a worker whose channel is a pipe. This is the main function of its process."""
+    """This is the main function of a worker's process."""
     # Slurm sends SIGTERM to all processes of a job. Only the coordinator reacts to the signal.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _log_to(settings.log_path)
@@ -175,7 +175,6 @@ class _WorkerState:
         self._splits: dict[str, Splits] = {}
 
     def answer(self, message: Message) -> Response:
-        """Return the answer to a request. Errors become an `ErrorRaised`."""
         try:
             if isinstance(message, Declare):
                 return self._declare(message)
