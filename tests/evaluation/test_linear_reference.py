@@ -135,8 +135,7 @@ def test_export_trains_with_the_stored_settings(
     assert fit_linear_reference(corpus).settings == stored.settings
     monkeypatch.setattr("tuning.evaluation.ngram_model.tune_ngram_model", None)
     again = all_references(splits, corpus, texts)[NGRAMS]
-    test = corpus.split("test").texts
-    np.testing.assert_array_equal(again.classify(test), tuned.classify(test))
+    np.testing.assert_array_equal(again.predictions, tuned.predictions)
     assert again.about == tuned.about
     assert again.validation_accuracy == tuned.validation_accuracy == stored.scores["accuracy"]
 

@@ -31,7 +31,6 @@ from tuning.evaluation.ngram_model import (
     FIRST_STRENGTH,
     STRENGTHS,
     NgramModel,
-    NgramReference,
     Split,
     TunedNgramModel,
     columns_of,
@@ -43,8 +42,8 @@ from tuning.evaluation.ngram_model import (
     tuned_reference,
     weigh,
 )
-from tuning.inputs.contract import TokenizedTexts
-from tuning.inputs.ngrams import NgramTexts
+from tuning.evaluation.references import Reference
+from tuning.inputs.contract import IdTexts
 
 rows = st.lists(st.lists(st.integers(2, 7), unique=True, max_size=6), min_size=2, max_size=8)
 
@@ -127,11 +126,11 @@ def test_several_classes_are_each_against_the_rest() -> None:
     settings = NgramSettings(1, Weighting.RATIOS, 10.0)
     model = fit(matrix, labels, columns, settings, target=numbered(4))
     assert len(model.regressions) == 3
-    for label, regression in model.regressions.items():
+    for label, (weights, _) in model.regressions.items():
         expected = log_count_ratios(matrix, labels == label, columns)
-        assert regression.weights == pytest.approx(expected)
+        assert weights == pytest.approx(expected)
     column = 2 + vectorizer.vocabulary_["odd"]
-    signs = [np.sign(regression.weights[column]) for regression in model.regressions.values()]
+    signs = [np.sign(weights[column]) for weights, _ in model.regressions.values()]
     assert signs == [-1, -1, 1]
     probabilities = model.predictions(matrix, target=numbered(4))
     assert probabilities.sum(axis=1) == pytest.approx(1)
@@ -146,9 +145,12 @@ def tuned(n_classes: int = 2, **changes: object) -> TunedNgramModel:
     )
 
 
-def reference_of(train: Split, validation: Split, *, orders: np.ndarray) -> NgramReference:
+def reference_of(
+    train: Split, validation: Split, test: IdTexts, *, orders: np.ndarray
+) -> Reference:
     own = tuned_reference(train, validation, orders=orders, target=TWO)
-    return ngram_reference(train, validation, own, orders=orders, target=TWO)
+    unlabeled = test, np.zeros(len(test))
+    return ngram_reference(train, validation, unlabeled, tuned=own, orders=orders, target=TWO)
 
 
 def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
@@ -207,24 +209,17 @@ def test_corpus_without_ngrams_has_a_model() -> None:
     assert tuned_model.predictions[:, 1] == pytest.approx(2 / 3, abs=0.1)
 
 
-def with_ngrams(ngrams: TokenizedTexts, orders: np.ndarray) -> TokenizedTexts:
-    """Return texts that have these n-grams, as a corpus has them."""
-    empty = np.zeros(len(ngrams) + 1, dtype=np.int64)
-    own = NgramTexts(ngrams.ids, ngrams.offsets, orders)
-    return TokenizedTexts(np.empty(0, dtype=np.int32), empty, others={"ngrams": own})
-
-
 def test_reference_is_trained_on_train_and_validation() -> None:
     """A word that has a class only in the validation split decides a test text."""
     train, validation = ["good", "bad", "new good", "new bad"] * 5, ["new", "bad"] * 20
     labels, more = np.array([1, 0, 1, 0] * 5), np.array([1, 0] * 20)
     (ngrams, others, test), orders, _ = ngrams_of(train, validation, ["new"])
     splits = (ngrams, labels), (others, more)
-    reference = reference_of(*splits, orders=orders)
+    reference = reference_of(*splits, test, orders=orders)
     tuned = tune_ngram_model(*splits, orders=orders, target=TWO)
     matrix = indicators(test, columns_of(orders, tuned.model.settings.order))
     alone = tuned.model.predictions(matrix, target=TWO)
-    assert reference.classify(with_ngrams(test, orders))[0, 1] > alone[0, 1] + 0.1
+    assert reference.predictions[0, 1] > alone[0, 1] + 0.1
     assert reference.validation_accuracy == tuned.value
     assert reference.about.endswith("60 texts")
 
@@ -237,10 +232,9 @@ def test_part_of_many_texts_is_taken(name: str, most: int, monkeypatch: pytest.M
     monkeypatch.setattr(ngram_model, name, most)
     n_texts = round(260 * min(most / n_ids, 1)) if name == "MAX_IDS" else most
     splits = (TRAIN, LABELS[0]), (VALIDATION, LABELS[1])
-    reference = reference_of(*splits, orders=ORDERS)
+    reference = reference_of(*splits, TEST, orders=ORDERS)
     assert int(reference.about.split()[-2]) == pytest.approx(n_texts, abs=2)
-    predicted = reference.classify(with_ngrams(TEST, ORDERS)).argmax(axis=1)
-    assert (predicted == LABELS[2]).mean() > 0.8
+    assert (reference.predictions.argmax(axis=1) == LABELS[2]).mean() > 0.8
 
 
 def test_many_classes_take_fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,5 +257,5 @@ def test_seconds_include_the_training_on_both_splits(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ngram_model, "fit", counted)
     monkeypatch.setattr(ngram_model.time, "monotonic", lambda: float(n_trainings))
-    reference = reference_of((TRAIN, LABELS[0]), (VALIDATION, LABELS[1]), orders=ORDERS)
+    reference = reference_of((TRAIN, LABELS[0]), (VALIDATION, LABELS[1]), TEST, orders=ORDERS)
     assert reference.seconds == n_trainings > 1

@@ -27,13 +27,12 @@ from tuning.errors import DataError, SpaceBug
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.predictions import read_predictions, write_predictions
 from tuning.evaluation.test_split import BEST, evaluate_on_test_split
-from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.report.quality import Quality, calibration_figure, slices_of
 from tuning.report.tables import data_rows
 from tuning.results import ResultsDir
 from tuning.targets.labels import MultiLabel
-from tuning.targets.target import Array, LabelColumn
+from tuning.targets.target import LabelColumn
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
 from tuning.training.prediction import make_view, predict
@@ -350,10 +349,7 @@ def test_own_fit_of_several_labels_is_tried() -> None:
 
 def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Corpus) -> None:
     model = trained(STYLES[0], corpus)[0]
-
-    def classify(texts: TokenizedTexts) -> Array:
-        return predict(model, make_view(model, VALUES, texts), target=TARGET)
-
+    view = make_view(model, VALUES, corpus.split("test").texts)
     texts = splits.frames["test"]["text"].tolist()
     references = all_references(splits, corpus, texts)
     linear = ["TF-IDF + logistic regression", "tuned n-grams + logistic regression"]
@@ -361,7 +357,10 @@ def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Co
     evaluation = evaluate_on_test_split(
         optuna.create_study(),
         corpus,
-        {BEST: classify, **{name: model.classify for name, model in references.items()}},
+        {
+            BEST: predict(model, view, target=TARGET),
+            **{name: model.predictions for name, model in references.items()},
+        },
         trials={BEST: 0},
         test_texts=texts,
         config=StudyConfig(study="s", data=DataConfig(kind="labels")),

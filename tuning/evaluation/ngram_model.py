@@ -24,9 +24,13 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 from scipy import sparse
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import normalize
 
 from tuning import documents
 from tuning.atomic_io import translated
+from tuning.config import SPLITS
 from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
@@ -41,13 +45,13 @@ from tuning.evaluation.references import (
     references,
     rows_of_part,
 )
-from tuning.inputs.contract import IdTexts, TokenizedTexts
+from tuning.inputs.contract import IdTexts
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.ngrams import ngrams_of
 from tuning.metrics import Metric, sign
-from tuning.regressions import fit_quietly, regression
+from tuning.regressions import fit_quietly, regression, scores_of
 from tuning.targets.target import Array, Labels, Target
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
@@ -62,34 +66,25 @@ Split = tuple[IdTexts, Labels]  # the n-grams of texts, and their classes
 
 
 @dataclass(frozen=True)
-class _Regression:
-    """A regression of one column."""
-
-    weights: Array
-    coefficients: Array
-    intercept: float
-
-    def scores(self, matrix: sparse.csr_matrix) -> Array:
-        scores: Array = weigh(matrix, self.weights) @ self.coefficients + self.intercept
-        return scores
-
-
-@dataclass(frozen=True)
 class NgramModel:
     """A trained model.
 
     Attributes:
         constant: the constant prediction of its training texts, (width,).
-        regressions: one for each of `Target.linear_columns`.
+        regressions: the weights of the n-grams and the regression of each of
+            `Target.linear_columns`.
     """
 
     settings: NgramSettings
     constant: Array
-    regressions: dict[int, _Regression]
+    regressions: dict[int, tuple[Array, LogisticRegression | Ridge]]
 
     def predictions(self, matrix: sparse.csr_matrix, *, target: Target) -> Array:
         """Return the predictions for texts, (n_texts, width)."""
-        scores = {column: fitted.scores(matrix) for column, fitted in self.regressions.items()}
+        scores = {
+            column: scores_of(fitted, weigh(matrix, weights))
+            for column, (weights, fitted) in self.regressions.items()
+        }
         same = np.tile(self.constant, (matrix.shape[0], 1))
         return target.of_linear(scores, same)
 
@@ -113,11 +108,8 @@ def weigh(matrix: sparse.csr_matrix, weights: Array) -> sparse.csr_matrix:
     """Return rows of ones and zeros times the weights of the columns, each row scaled to length 1.
     A row without an n-gram, or only with weights of 0, stays 0.
     """
-    values, n_rows = weights[matrix.indices], matrix.shape[0]
-    rows = np.repeat(np.arange(n_rows), np.diff(matrix.indptr))
-    lengths = np.sqrt(np.bincount(rows, values**2, minlength=n_rows))
-    scaled = values / np.where(lengths > 0, lengths, 1)[rows]
-    return sparse.csr_matrix((scaled, matrix.indices, matrix.indptr), shape=matrix.shape)
+    values = weights[matrix.indices], matrix.indices, matrix.indptr
+    return normalize(sparse.csr_matrix(values, shape=matrix.shape), copy=False)
 
 
 def log_count_ratios(
@@ -132,17 +124,6 @@ def log_count_ratios(
     return ratios
 
 
-def inverse_document_frequencies(
-    matrix: sparse.csr_matrix, columns: npt.NDArray[np.bool_]
-) -> Array:
-    """Return log((1 + n) / (1 + d)) + 1 for each n-gram that d of n texts contain, the formula of
-    scikit-learn's TfidfVectorizer. Ids outside `columns` have 0.
-    """
-    counts = np.asarray(matrix.sum(axis=0)).ravel()
-    weights: Array = (np.log((1 + matrix.shape[0]) / (1 + counts)) + 1) * columns
-    return weights
-
-
 def fit(
     matrix: sparse.csr_matrix,
     labels: Labels,
@@ -152,42 +133,14 @@ def fit(
     target: Target,
 ) -> NgramModel:
     """Return a model that is trained on rows of `indicators`."""
-    rarity = (
-        inverse_document_frequencies(matrix, columns)
-        if settings.weighting == Weighting.RARITY
-        else None
-    )
-    regressions = {}
+    is_rarity, regressions = settings.weighting == Weighting.RARITY, {}
+    rarity = TfidfTransformer().fit(matrix).idf_ * columns if is_rarity else None
     for number, values in target.linear_columns(labels).items():
         is_positive = values if values.dtype == np.bool_ else values > np.median(values)
         weights = log_count_ratios(matrix, is_positive, columns) if rarity is None else rarity
         fitted = fit_quietly(regression(values, settings.strength), weigh(matrix, weights), values)
-        coefficients, intercept = np.ravel(fitted.coef_), float(np.ravel(fitted.intercept_)[0])
-        regressions[number] = _Regression(weights, coefficients, intercept)
+        regressions[number] = weights, fitted
     return NgramModel(settings, target.constant(labels), regressions)
-
-
-@dataclass(frozen=True)
-class NgramReference:
-    """A tuned model that was trained on train + validation, as an exported model is.
-
-    Attributes:
-        validation_accuracy: the accuracy of the same model trained on the training split alone;
-            None for a target without decisions.
-        seconds: the time for tuning, perhaps with low priority during the search, and for training.
-    """
-
-    about: str
-    validation_accuracy: float | None
-    seconds: float
-    model: NgramModel
-    columns: npt.NDArray[np.bool_]
-    target: Target
-
-    def classify(self, texts: TokenizedTexts) -> Array:
-        """Return the predictions for texts with their n-grams, (n_texts, width)."""
-        matrix = indicators(ngrams_of(texts), self.columns)
-        return self.model.predictions(matrix, target=self.target)
 
 
 @dataclass(frozen=True)
@@ -221,7 +174,7 @@ class TunedNgramModel:
 
 def all_references(
     splits: SplitReviews, corpus: Corpus, test_texts: Sequence[str]
-) -> dict[str, Reference | NgramReference]:
+) -> dict[str, Reference]:
     """Return all references by name, trained on train + validation."""
     train, validation = (
         (frame["text"].tolist(), labels_in(frame))
@@ -230,9 +183,8 @@ def all_references(
     target = splits.target
     quick = references(train, validation, test_texts, target=target)
     tuned = ngram_reference(
-        split_of(corpus, "train"),
-        split_of(corpus, "validation"),
-        fit_linear_reference(corpus),
+        *(split_of(corpus, name) for name in SPLITS),
+        tuned=fit_linear_reference(corpus),
         orders=corpus.ngram_orders,
         target=target,
     )
@@ -242,12 +194,14 @@ def all_references(
 def ngram_reference(
     train: Split,
     validation: Split,
-    tuned: LinearReference,
+    test: Split,
     *,
+    tuned: LinearReference,
     orders: npt.NDArray[np.uint8],
     target: Target,
-) -> NgramReference:
-    """Return the tuned model, trained on train + validation.
+) -> Reference:
+    """Return the tuned model, trained on train + validation. Its seconds are those of the tuning,
+    perhaps with low priority during the search, and of the training.
 
     The n-grams of a text are distinct ids, and `orders` has the number of words of each id.
     """
@@ -257,13 +211,12 @@ def ngram_reference(
     texts, labels = first + second, np.concatenate([of_first, of_second])
     columns = columns_of(orders, settings.order)
     model = fit(indicators(texts, columns), labels, columns, settings, target=target)
-    return NgramReference(
-        about=f"{tuned.about}, {len(texts):,} texts",
-        validation_accuracy=tuned.scores.get("accuracy"),
-        seconds=tuned.seconds + time.monotonic() - started,
-        model=model,
-        columns=columns,
-        target=target,
+    seconds = tuned.seconds + time.monotonic() - started
+    return Reference(
+        f"{tuned.about}, {len(texts):,} texts",
+        tuned.scores.get("accuracy"),
+        model.predictions(indicators(test[0], columns), target=target),
+        seconds,
     )
 
 

@@ -14,9 +14,8 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
-from tuning.inputs.contract import TokenizedTexts
 from tuning.metrics import sign
-from tuning.regressions import fit_quietly, regression
+from tuning.regressions import fit_quietly, regression, scores_of
 from tuning.targets.target import Array, Labels, Target
 
 N_TERMS = 100_000
@@ -36,18 +35,14 @@ class Reference:
     Attributes:
         validation_accuracy: the accuracy of the reference trained on the training split alone; None
             for a target without decisions.
-        probabilities: the predictions for the test texts, (n_texts, width).
+        predictions: those for the test texts, (n_texts, width).
         seconds: the time for training and prediction.
     """
 
     about: str
     validation_accuracy: float | None
-    probabilities: Array
+    predictions: Array
     seconds: float
-
-    def classify(self, texts: TokenizedTexts) -> Array:
-        """Return the computed predictions for the test texts: this model takes no ids."""
-        return self.probabilities
 
 
 Split = tuple[Sequence[str], Labels]  # texts and their labels
@@ -165,10 +160,8 @@ def _predicted(
         softmax = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
         same[:, constant > 0] = fit_quietly(softmax, terms, labels).predict_proba(x)
         return same
-    scores = {}
-    for number, values in columns.items():
-        model = fit_quietly(regression(values, strength), terms, values)
-        scores[number] = (
-            model.decision_function(x) if values.dtype == np.bool_ else model.predict(x)
-        )
+    scores = {
+        number: scores_of(fit_quietly(regression(values, strength), terms, values), x)
+        for number, values in columns.items()
+    }
     return target.of_linear(scores, same)

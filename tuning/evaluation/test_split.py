@@ -7,9 +7,10 @@ each evaluation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import optuna
@@ -38,7 +39,6 @@ from tuning.evaluation.statistics import (
     score_difference,
     score_intervals,
 )
-from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus
 from tuning.metrics import METRICS, metric_of
 from tuning.targets.target import Array, Labels, Target
@@ -49,10 +49,7 @@ MAX_EXPLAINED = 3  # maximum number of labels whose thresholds have several sent
 MAX_SHOWN = 60  # maximum number of characters of a text in a message
 BEST = "best"  # the name of the exported model
 SINGLE = "confirmed best"  # the name of the best single model, if the exported model is an ensemble
-
 COMPARED = "The other models decide at 0.5, and models are compared with 0.5 for both."
-
-Classifier = Callable[[TokenizedTexts], Array]
 
 
 @dataclass(frozen=True)
@@ -204,7 +201,7 @@ def ensemble_name(ensemble: EnsembleFacts) -> str:
 def evaluate_on_test_split(
     study: optuna.Study,
     corpus: Corpus,
-    classifiers: Mapping[str, Classifier],
+    predictions: Mapping[str, Array],
     *,
     trials: Mapping[str, int],
     test_texts: Sequence[str],
@@ -213,13 +210,11 @@ def evaluate_on_test_split(
 ) -> TestEvaluation:
     """Evaluate several models on the test split.
 
-    The evaluation is recorded after all models have predicted, and before their predictions are
-    compared with the labels: a model that fails reveals nothing about the labels.
+    The evaluation is recorded before the predictions are compared with the labels.
 
     Args:
-        classifiers: functions from the split's texts to predictions (n_texts, width),
-            by the names of the models; one of them is `BEST`. A model with two names has one
-            function.
+        predictions: those for the split's texts, (n_texts, width), by the names of the models; one
+            of them is `BEST`. A model with two names has one array.
         trials: the numbers of the models that are trials, by name.
         test_texts: the split's texts, for `mistakes`.
         config: the study's settings; the models are also compared in its metric.
@@ -228,40 +223,24 @@ def evaluate_on_test_split(
     """
     test, target = corpus.split("test"), corpus.target
     best_target = best_target or target
-    by_classifier = {id(classify): classify(test.texts) for classify in classifiers.values()}
-    predictions = {name: by_classifier[id(classify)] for name, classify in classifiers.items()}
     for name, probabilities in predictions.items():
         _require_numbers(name, probabilities, test_texts)
     when = datetime.now(UTC).isoformat(timespec="seconds")
     evaluations = [*evaluations_of(study), PastEvaluation(when=when, trials=dict(trials))]
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
-    codes = distinct_codes(pd.Series(test_texts, dtype=object))
+    labels, best = test.labels, predictions[BEST]
+    drawn: Any = {"codes": distinct_codes(pd.Series(test_texts, dtype=object)), "seed": config.seed}
     entries = {
-        name: describe(
-            best_target if name == BEST else target,
-            test.labels,
-            probabilities,
-            codes=codes,
-            seed=config.seed,
-        )
+        name: describe(best_target if name == BEST else target, labels, probabilities, **drawn)
         for name, probabilities in predictions.items()
     }
-    best = predictions[BEST]
     comparisons = {
-        name: compare(
-            target,
-            test.labels,
-            best,
-            probabilities,
-            metric=config.metric,
-            codes=codes,
-            seed=config.seed,
-        )
+        name: compare(target, labels, best, probabilities, metric=config.metric, **drawn)
         for name, probabilities in predictions.items()
-        if classifiers[name] is not classifiers[BEST]
+        if probabilities is not best
     }
-    mistakes = mistakes_of(best_target, test.labels, best, test_texts)
-    seen = Predictions(test.labels, test.texts.lengths, best, when=when, target=best_target)
+    mistakes = mistakes_of(best_target, labels, best, test_texts)
+    seen = Predictions(labels, test.texts.lengths, best, when=when, target=best_target)
     return TestEvaluation(entries, comparisons, mistakes, seen)
 
 
@@ -275,22 +254,22 @@ def compare(
     codes: Labels,
     seed: int,
 ) -> Comparison:
-    """Return the comparison of two models by their probabilities (n, width)."""
-    change = None
+    models: Any = (target, labels, best, other)
+    result = Comparison()
     if metric != ACCURACY:
-        name = metric_of(metric).name
-        change = score_difference(name, target, labels, best, other, codes=codes, seed=seed)
-    # AUC is not defined if a class is missing in every resample; JSON has no NaN.
-    is_defined = change is not None and not math.isnan(change.value + change.low)
-    of_metric = Comparison(metric_difference=change if is_defined else None)
+        change = score_difference(metric_of(metric).name, *models, codes=codes, seed=seed)
+        # AUC is not defined if a class is missing in every resample; JSON has no NaN.
+        if not math.isnan(change.value + change.low):
+            result = replace(result, metric_difference=change)
     if not target.has_decisions:
-        return of_metric
+        return result
+    only_first, only_second, p_value = mcnemar(*models, codes=codes)
     return replace(
-        of_metric,
-        accuracy_difference=accuracy_difference(
-            target, labels, best, other, codes=codes, seed=seed
-        ),
-        **vars(mcnemar(target, labels, best, other, codes=codes)),
+        result,
+        only_first_right=only_first,
+        only_second_right=only_second,
+        p_value=p_value,
+        accuracy_difference=accuracy_difference(*models, codes=codes, seed=seed),
     )
 
 
@@ -312,7 +291,7 @@ def describe(
     probabilities: Array,
     *,
     seed: int,
-    codes: Labels | None = None,
+    codes: Labels,
 ) -> Scores:
     """Return a model's scores with their intervals; undefined scores are None."""
     intervals = {

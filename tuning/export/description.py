@@ -17,7 +17,6 @@ from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
-from tuning.evaluation.ngram_model import NgramReference
 from tuning.evaluation.predictions import Predictions, write_predictions
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (
@@ -88,7 +87,7 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
 def describe_scores(
     chosen: ChosenTrial,
     trained: dict[str, Trained],
-    compared: dict[str, Reference | NgramReference],
+    compared: dict[str, Reference],
     evaluation: TestEvaluation,
     *,
     ensemble: EnsembleFacts | None,
