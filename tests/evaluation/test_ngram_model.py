@@ -149,8 +149,7 @@ def reference_of(
     train: Split, validation: Split, test: IdTexts, *, orders: np.ndarray
 ) -> Reference:
     own = tuned_reference(train, validation, orders=orders, target=TWO)
-    unlabeled = test, np.zeros(len(test))
-    return ngram_reference(train, validation, unlabeled, tuned=own, orders=orders, target=TWO)
+    return ngram_reference(train, validation, test, tuned=own, orders=orders, target=TWO)
 
 
 def test_tuning_chooses_pairs_where_words_say_nothing() -> None:

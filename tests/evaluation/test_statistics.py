@@ -249,6 +249,23 @@ def test_verdict_follows_the_bounds_as_they_are_shown(
     assert difference.verdict(direction) is verdict
 
 
+@pytest.mark.parametrize(
+    ("difference", "direction", "clause"),
+    [
+        (Interval(0.02, 0.01, 0.03), 1, "better than it (+0.0200 [+0.0100, +0.0300])"),
+        (Interval(0.02, 0.01, 0.03), -1, "worse than it (+0.0200 [+0.0100, +0.0300])"),
+        (
+            Interval(-0.00004, -0.00008, -0.00001),
+            1,
+            "not distinguishable from it (+0.0000 [-0.0001, +0.0000])",
+        ),
+        (Interval(0.02, math.nan, math.nan), 1, "against it +0.0200"),
+    ],
+)
+def test_difference_is_a_clause(difference: Interval, direction: int, clause: str) -> None:
+    assert difference.against("it", direction) == clause
+
+
 DRAWS = st.lists(st.integers(-1000, 1000), min_size=4, max_size=150)
 
 

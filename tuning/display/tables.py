@@ -75,10 +75,10 @@ def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
         if confirmation.is_over:
             console.print(escape(_nothing_confirmed(confirmation, study)))
         return
-    header, cells = finalist_rows(confirmation, estimates)
+    header, cells = finalist_rows(estimates)
     splits = " and splits" if confirmation.is_resplit else ", the same splits"
     console.print(_cells_table(f"The confirmation: fresh seeds{splits}", header, cells))
-    for line in sentences(confirmation, estimates, study=study):
+    for line in sentences(estimates, study=study):
         console.print(escape(line))
 
 
@@ -135,14 +135,8 @@ def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
 def print_test_scores(manifest: FullManifest) -> None:
     from tuning.evaluation.scores import ModelScores
     from tuning.evaluation.statistics import interval_text
-    from tuning.evaluation.test_split import (
-        ensemble_sentences,
-        exported_name,
-        interval_sentences,
-        named_entries,
-        threshold_sentences,
-    )
-    from tuning.report.sentences import comparison
+    from tuning.evaluation.test_split import named_entries
+    from tuning.report.sentences import export_sentences
 
     table = Table(
         title=f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals",
@@ -161,15 +155,8 @@ def print_test_scores(manifest: FullManifest) -> None:
         epochs = f"{model.epochs:g}" if isinstance(model, ModelScores) else ""
         table.add_row(escape(name), epochs, interval, *cells)
     console.print(table)
-    exported = exported_name(manifest)
-    for sentence in [
-        *ensemble_sentences(manifest),
-        *threshold_sentences(manifest),
-        *interval_sentences(manifest),
-    ]:
+    for sentence in export_sentences(manifest, manifest.metric):
         console.print(escape(sentence))
-    for name, change in manifest.comparisons.items():
-        console.print(escape(comparison(name, change, exported=exported, metric=manifest.metric)))
     if len(manifest.test_looks) > 1:
         earlier = ", ".join(evaluation.when for evaluation in manifest.test_looks[:-1])
         console.print(

@@ -30,7 +30,6 @@ from sklearn.preprocessing import normalize
 
 from tuning import documents
 from tuning.atomic_io import translated
-from tuning.config import SPLITS
 from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
@@ -183,7 +182,9 @@ def all_references(
     target = splits.target
     quick = references(train, validation, test_texts, target=target)
     tuned = ngram_reference(
-        *(split_of(corpus, name) for name in SPLITS),
+        split_of(corpus, "train"),
+        split_of(corpus, "validation"),
+        ngrams_of(corpus.split("test").texts),
         tuned=fit_linear_reference(corpus),
         orders=corpus.ngram_orders,
         target=target,
@@ -194,7 +195,7 @@ def all_references(
 def ngram_reference(
     train: Split,
     validation: Split,
-    test: Split,
+    test: IdTexts,
     *,
     tuned: LinearReference,
     orders: npt.NDArray[np.uint8],
@@ -215,7 +216,7 @@ def ngram_reference(
     return Reference(
         f"{tuned.about}, {len(texts):,} texts",
         tuned.scores.get("accuracy"),
-        model.predictions(indicators(test[0], columns), target=target),
+        model.predictions(indicators(test, columns), target=target),
         seconds,
     )
 

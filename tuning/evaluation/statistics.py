@@ -43,9 +43,20 @@ class Interval:
 
     @property
     def signed(self) -> str:
-        """A difference as text: "+0.0123 [+0.0014, +0.0232]"."""
+        """A difference as text: "+0.0123 [+0.0014, +0.0232]", without bounds that are NaN."""
         shown = as_shown(self)
-        return f"{shown.value:+.4f} [{shown.low:+.4f}, {shown.high:+.4f}]"
+        bounds = f" [{shown.low:+.4f}, {shown.high:+.4f}]" if not math.isnan(shown.low) else ""
+        return f"{shown.value:+.4f}{bounds}"
+
+    def against(self, other: str, direction: int = 1) -> str:
+        """Return a difference to another model as a clause: "better than the baseline (+0.0123
+        [+0.0014, +0.0232])". `direction` is -1 if less is better.
+        """
+        if math.isnan(self.low):
+            return f"against {other} {self.signed}"
+        verdict = self.verdict(direction)
+        word = "from" if verdict is Verdict.UNCLEAR else "than"
+        return f"{verdict} {word} {other} ({self.signed})"
 
     def verdict(self, direction: int = 1) -> Verdict:
         """Return the verdict on a difference, of the numbers that sentences show, because the

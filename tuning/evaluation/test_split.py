@@ -33,7 +33,6 @@ from tuning.evaluation.scores import (
     ThresholdChange,
 )
 from tuning.evaluation.statistics import (
-    Verdict,
     accuracy_difference,
     mcnemar,
     score_difference,
@@ -111,26 +110,20 @@ def ensemble_sentences(document: SplitScores) -> list[str]:
     facts = document.ensemble
     if facts is None:
         return []
-    best_trial = document.scores[SINGLE].trial
+    best = f"trial {document.scores[SINGLE].trial}"
     members = ", ".join(
         f"trial {member.trial} with seed {member.seed} ({member.weight:.0%})"
         for member in facts.members
     )
     size, size_of_best = facts.size, facts.size_of_best
-    change = facts.validation_difference
-    result = {
-        Verdict.BETTER: f"is better than trial {best_trial} alone by {change.signed} accuracy",
-        Verdict.WORSE: f"is worse than trial {best_trial} alone: {change.signed} accuracy",
-        Verdict.UNCLEAR: (
-            f"can't be distinguished from trial {best_trial} alone: {change.signed} accuracy"
-        ),
-    }[change.verdict()]
+    change = facts.validation_difference.against(f"{best} alone")
     return [
         f"The ensemble is the mean of {members}.",
-        f"By cross-fitting, such an ensemble {result}: the members were chosen on one half of the"
-        " texts of the validation split, or of the folds, and measured on the other.",
+        f"By cross-fitting, such an ensemble is {change} in"
+        " accuracy: the members were chosen on one half of the texts of the validation split, or"
+        " of the folds, and measured on the other.",
         f"It has {size.n_parameters:,} parameters and takes {size.latency_ms:.1f} ms for one text;"
-        f" trial {best_trial} alone has {size_of_best.n_parameters:,} and takes"
+        f" {best} alone has {size_of_best.n_parameters:,} and takes"
         f" {size_of_best.latency_ms:.1f} ms.",
     ]
 
@@ -169,16 +162,12 @@ def interval_sentences(document: SplitScores) -> list[str]:
     interval = document.interval
     if interval is None:
         return []
+    value, low, high = (f"{share:.1%}" for share in vars(interval.coverage).values())
     return [
         f"{interval.level:.0%} intervals are the predictions ± {interval.margin:.4g}, by"
         f" {interval.n_residuals:,} predictions for texts on which the models were not trained; on"
-        f" the test split they contain {_percent(interval.coverage.value)} of the labels"
-        f" [{_percent(interval.coverage.low)}, {_percent(interval.coverage.high)}]."
+        f" the test split they contain {value} of the labels [{low}, {high}]."
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
 
 
 def changes_text(changes: Mapping[str, ThresholdChange]) -> str:

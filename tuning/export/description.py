@@ -115,7 +115,7 @@ def describe_scores(
 def describe_search(chosen: ChosenTrial) -> SearchFacts:
     trial, summary, config = chosen.trial, chosen.summary, chosen.config
     confirmation = chosen.confirmation
-    estimates = estimate(confirmation) if confirmation else None
+    estimates = estimate(confirmation)
     finalists = confirmation.finalists if confirmation else []
     finalist = next((finalist for finalist in finalists if finalist.trial == trial.number), None)
     mean = estimates.means.get(trial.number) if estimates else None

@@ -395,12 +395,10 @@ def slices(
     pruned = pruned_trials(summary)
     if pruned:
         _add_to_each(figure, [trial.params for trial in pruned], **_pruned_marks(pruned))
-    estimates = estimate(confirmation) if confirmation else None
-    if confirmation is None or estimates is None:
+    estimates = estimate(confirmation)
+    if estimates is None:
         return figure
-    repeated = [
-        finalist for finalist in confirmation.finalists if finalist.trial in estimates.means
-    ]
+    repeated = [f for f in estimates.confirmation.finalists if f.trial in estimates.means]
     means = [estimates.means[finalist.trial] for finalist in repeated]
     _add_to_each(
         figure,

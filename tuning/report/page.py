@@ -27,11 +27,7 @@ from tuning.evaluation.slices import calibration_error
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
     BEST,
-    ensemble_sentences,
-    exported_name,
-    interval_sentences,
     named_entries,
-    threshold_sentences,
 )
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
@@ -42,7 +38,7 @@ from tuning.report.figures import report_figures
 from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, table
 from tuning.report.labels import labels_to_check
 from tuning.report.next_ranges import advise, declarations
-from tuning.report.sentences import answer, comparison, linear_sentences, verdict
+from tuning.report.sentences import answer, export_sentences, linear_sentences, verdict
 from tuning.report.spaces import Standing, choice, comparison_of, space_rows, standings_of
 from tuning.report.tables import (
     N_TABLE,
@@ -148,6 +144,7 @@ def page(
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
     names = list(dict.fromkeys(item.name for item in space.searched))
+    first = answer(summary, confirmation, test, linear)
     return render(
         "tuning.report",
         "page.html",
@@ -156,12 +153,12 @@ def page(
         config=config,
         evaluated_on=summary.evaluated_on,
         each_value=summary.each_value,
-        answer=answer(summary, confirmation, test, linear),
+        answer=first,
         points=_points(summary, confirmation, test, linear, metric=measured_by),
         measure=measured_by.label,
         n_test=card.n_rows["test"],
         is_resplit=confirmation is not None and confirmation.is_resplit,
-        verdict=verdict(summary, confirmation),
+        verdict=verdict(summary, confirmation).removeprefix(first),
         linear=linear_sentences(
             linear,
             confirmation if summary.step == "epoch" else None,
@@ -277,10 +274,10 @@ def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
 
 def _finalists(confirmation: Confirmation | None) -> str | None:
     """Return the table of the finalists; None before the first repeat."""
-    estimates = estimate(confirmation) if confirmation else None
-    if confirmation is None or estimates is None:
+    estimates = estimate(confirmation)
+    if estimates is None:
         return None
-    header, rows = finalist_rows(confirmation, estimates)
+    header, rows = finalist_rows(estimates)
     seeds = [name for name in header if name.startswith("seed ")]
     return table(*narrow(header, rows, seeds))
 
@@ -289,8 +286,8 @@ def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int
     saved = costs.saved_sentence(summary, epochs=epochs)
     if not saved:
         return ""
-    estimates = estimate(confirmation) if confirmation else None
-    missed = missed_sentences(confirmation, estimates) if confirmation and estimates else []
+    estimates = estimate(confirmation)
+    missed = missed_sentences(estimates) if estimates else []
     unknown = (
         "Whether pruning stopped a better trial is not known: no pruned trial was trained to its"
         f" last {summary.step} (`{typed('confirm', study=summary.study, pruned=5, share=1)}` does)."
@@ -310,15 +307,7 @@ def _test(test: TestDocument, metric: str, target: Target) -> dict[str, Any]:
     ]
     n_times = len(test.test_looks)
     return {
-        "comparisons": [
-            *ensemble_sentences(test),
-            *threshold_sentences(test),
-            *interval_sentences(test),
-            *(
-                comparison(name, values, exported=exported_name(test), metric=metric)
-                for name, values in test.comparisons.items()
-            ),
-        ],
+        "comparisons": export_sentences(test, metric),
         "scores": table(["model", *(m.label for m in shown)], scores),
         "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
         f"{', '.join(evaluation.when for evaluation in test.test_looks)}.",
