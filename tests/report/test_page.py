@@ -194,26 +194,37 @@ def ranged(name: str, default: float, low: float, high: float, **options: Any) -
     return Hyperparameter(name=name, kind=kind, default=default, low=low, high=high, **options)
 
 
-def test_range_below_a_linear_bound_keeps_its_steps_and_ends_at_one() -> None:
-    item = ranged("sequence_length", 8, 8, 38, step=3)
-    (advice,) = advice_on({"sequence_length": 8}, item=item)
-    assert 1 <= advice.low < 8 and (8 - advice.low) % 3 == 0
-    expected = f'hp.Int("sequence_length", {advice.low:.0f}, 38, step=3, '
-    assert declarations([advice]).startswith(expected)
-
-
-def test_bound_of_a_logarithmic_range_is_halved() -> None:
-    item = ranged("vocab_size", 1_000, 1_000, 20_000, log=True)
-    (advice,) = advice_on({"vocab_size": 1_000}, item=item)
-    assert "lower bound" in advice.sentence
-    expected = 'hp.Int("vocab_size", 500, 20000, sampling="log", default=1000)'
-    assert declarations([advice]) == expected
-
-
-def test_rate_of_dropout_is_not_raised_to_one() -> None:
-    item = ranged("dropout", 0.2, 0.0, 0.5, step=0.05)
-    (advice,) = advice_on({"dropout": 0.5}, item=item)
-    assert declarations([advice]) == 'hp.Float("dropout", 0, 0.9, step=0.05, default=0.2)'
+@pytest.mark.parametrize(
+    ("item", "best", "declared"),
+    [
+        (
+            ranged("sequence_length", 8, 8, 38, step=3),
+            8,
+            'hp.Int("sequence_length", 2, 38, step=3, default=8)',
+        ),
+        (
+            ranged("vocab_size", 1_000, 1_000, 20_000, log=True),
+            1_000,
+            'hp.Int("vocab_size", 500, 20000, sampling="log", default=1000)',
+        ),
+        (ranged("rate", 1e-3, 1e-4, 1e-2, log=True), 1e-2, 'hp.Float("rate", 0.0001, 0.02, '),
+        (
+            ranged("dropout", 0.2, 0.0, 0.5, step=0.05),
+            0.5,
+            'hp.Float("dropout", 0, 0.9, step=0.05, default=0.2)',
+        ),
+        (ranged("ngrams", 2, 1, 2), 2, 'hp.Int("ngrams", 1, 3, default=2)'),
+        (ranged("ngrams", 3, 1, 3), 3, ""),
+    ],
+)
+def test_range_is_extended_at_the_bound_that_is_near_the_best_value(
+    item: Hyperparameter, best: float, declared: str
+) -> None:
+    """Steps are kept, a logarithmic range is doubled, and some ranges have limits."""
+    advice = advice_on({item.name: best}, item=item)
+    assert declarations(advice).startswith(declared) and bool(advice) is bool(declared)
+    end = "lower bound" if best == item.low else "upper bound"
+    assert all(end in entry.sentence for entry in advice)
 
 
 @pytest.mark.parametrize("named", [{"baseline": True}, {"starting_point": 2}])
@@ -221,11 +232,6 @@ def test_values_that_no_search_has_led_to_are_no_advice_on_bounds(named: dict[st
     item = Hyperparameter(name="units", kind="int", default=8, low=8, high=64)
     assert advice_on({"units": 8}, {"units": 8}, item=item, **named) == []
     assert advice_on({"units": 8}, {"units": 8}, item=item) != []
-
-
-def test_number_of_words_of_an_ngram_is_not_raised_above_three() -> None:
-    item = Hyperparameter(name="ngrams", kind="int", default=3, low=1, high=3)
-    assert advice_on({"ngrams": 3}, item=item) == []
 
 
 @pytest.mark.parametrize(("n_words", "high"), [(90_000, [40_000]), (20_500, [20_502]), (900, [])])

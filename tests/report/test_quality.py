@@ -88,23 +88,6 @@ def test_predictions_are_those_of_the_newest_evaluation(copied: Setting) -> None
     assert read_quality(folder, corpus, summary, columns={}) is None
 
 
-def test_predictions_of_folds_are_those_of_all_rows_that_a_fold_has_predicted(
-    copied: Setting,
-) -> None:
-    corpus, summary = study_of(copied)
-    for trial in summary.trials:
-        trial.user_attrs["n_folds"] = 5
-    labels = np.concatenate([corpus.split(name).labels for name in ("train", "validation")])
-    probabilities = np.eye(2, dtype=np.float32)[labels]
-    probabilities[:3] = np.nan  # the first rows in time
-    np.savez(confirm_best(copied, summary), **{PROBABILITIES: probabilities})
-    columns = {NOT_TEST: column_of("c", ["a"] * 3 + ["b"] * (len(labels) - 3))}
-    quality = read_quality(copied.folder, corpus, summary, columns=columns)
-    assert quality is not None and f"{len(labels) - 3} texts of the folds" in quality.about
-    assert quality.predictions.is_right.all() and quality.predictions.column is not None
-    assert [*quality.predictions.labels] == [*labels[3:]]
-
-
 def test_predictions_before_an_export_are_those_of_a_repeat(copied: Setting) -> None:
     corpus, summary = study_of(copied)
     labels = corpus.split("validation").labels

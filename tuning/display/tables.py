@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +77,7 @@ def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
         return
     header, cells = finalist_rows(estimates)
     splits = " and splits" if confirmation.is_resplit else ", the same splits"
-    console.print(_cells_table(f"The confirmation: fresh seeds{splits}", header, cells))
+    console.print(_with_means(f"The confirmation: fresh seeds{splits}", header, cells))
     for line in sentences(estimates, study=study):
         console.print(escape(line))
 
@@ -87,7 +87,7 @@ def print_spaces(standings: Sequence[Standing]) -> None:
 
     header, rows = space_rows(standings)
     if rows:
-        console.print(_cells_table("The search spaces, best first", header, rows))
+        console.print(_with_means("The search spaces, best first", header, rows))
     for sentence in choice(standings):
         console.print(escape(sentence))
 
@@ -102,13 +102,31 @@ def warn_if_behind(
         warn(sentence)
 
 
-def _cells_table(title: str, header: list[str], rows: list[list[str]]) -> Table:
+def _table(
+    title: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    left: Container[str] = (),
+    whole: Container[str] = (),
+) -> Table:
+    """`title` is rich markup. Columns `left` are aligned left, and `whole` are never wrapped."""
     table = Table(title=title, title_justify="left")
-    for number, column in enumerate(header):
-        table.add_column(column, justify="right", no_wrap=not number or "mean" in column)
+    for name in header:
+        table.add_column(
+            escape(name),
+            justify="left" if name in left else "right",
+            no_wrap=name in whole,
+            overflow="ellipsis" if name in whole else "fold",
+        )
     for row in rows:
         table.add_row(*map(escape, row))
     return table
+
+
+def _with_means(title: str, header: list[str], rows: list[list[str]]) -> Table:
+    whole = {header[0], *(name for name in header if "mean" in name)}
+    return _table(title, header, rows, whole=whole)
 
 
 def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
@@ -138,23 +156,16 @@ def print_test_scores(manifest: FullManifest) -> None:
     from tuning.evaluation.test_split import named_entries
     from tuning.report.sentences import export_sentences
 
-    table = Table(
-        title=f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals",
-        title_justify="left",
-    )
     first, listed = metric_of(manifest.metric), manifest.target.listed_metrics(manifest.metric)
     others = [metric for metric in listed if metric.is_brief and metric != first]
-    for column in ("model", "epochs", first.label, *(metric.label for metric in others)):
-        table.add_column(
-            column, justify="left" if column == "model" else "right", no_wrap=column == first.label
-        )
+    rows = []
     for name, model in named_entries(manifest).items():
-        test = [model.test.get(metric.name) for metric in others]
-        interval = interval_text(*model.interval(first.name))
-        cells = ["" if value is None else f"{value:.4f}" for value in test]
         epochs = f"{model.epochs:g}" if isinstance(model, ModelScores) else ""
-        table.add_row(escape(name), epochs, interval, *cells)
-    console.print(table)
+        values = (interval_text(model.test.get(metric.name), None, None) for metric in others)
+        rows.append([name, epochs, interval_text(*model.interval(first.name)), *values])
+    title = f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals"
+    header = ["model", "epochs", first.label, *(metric.label for metric in others)]
+    console.print(_table(title, header, rows, left=["model"], whole=[first.label]))
     for sentence in export_sentences(manifest, manifest.metric):
         console.print(escape(sentence))
     if len(manifest.test_looks) > 1:
@@ -174,15 +185,9 @@ def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
         f"Export {manifest.export_number}: {folder.best_dir}/, compared on"
         f" {manifest.n_parity_texts:,} texts"
     )
-    table = Table(title=escape(title), title_justify="left")
     shown = [n for n, column in enumerate(FORMAT_COLUMNS) if column not in CARD_ONLY_COLUMNS]
-    for number in shown:
-        table.add_column(
-            FORMAT_COLUMNS[number], justify="right" if number else "left", no_wrap=True
-        )
-    for row in format_rows(manifest):
-        table.add_row(*(row[number] for number in shown))
-    console.print(table)
+    header, *rows = ([row[n] for n in shown] for row in (FORMAT_COLUMNS, *format_rows(manifest)))
+    console.print(_table(escape(title), header, rows, left=header[:1], whole=header))
     int8 = manifest.forms.get("model_int8.tflite")
     if int8 and int8.accuracy:
         change = int8.accuracy
@@ -225,16 +230,9 @@ def best_table(
     n_front = len(summary.front) if summary.has_costs else 0
     front = f"{N_TABLE} of the {n_front} trials on the Pareto front"
     which = front if n_front > N_TABLE else "The best of the search"
-    table = Table(
-        title=f"{which}, of {summary.n_finished} finished trials",
-        title_justify="left",
-    )
-    table.add_column(header[0], no_wrap=True)
-    for row in rows:
-        table.add_column(escape(row[0]), justify="right")
-    for number, name in enumerate(header[1:], start=1):
-        table.add_row(escape(name), *(escape(row[number]) for row in rows))
-    return table
+    title = f"{which}, of {summary.n_finished} finished trials"
+    labels, *cells = zip(header, *rows, strict=True)
+    return _table(title, labels, cells, left=labels[:1], whole=labels[:1])
 
 
 def card_table(card: DataCard) -> Table:
@@ -249,26 +247,24 @@ def card_table(card: DataCard) -> Table:
 
 
 def removable_table(files: list[Removable]) -> Table:
-    table = Table(title="Files that no study needs", title_justify="left")
-    for column in ("MB", "path", "why"):
-        table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
-    for file in files:
-        path = escape(printable(str(file.path), 400))
-        table.add_row(f"{file.n_bytes / 2**20:,.1f}", path, file.reason)
-    return table
+    rows = [
+        [f"{file.n_bytes / 2**20:,.1f}", printable(str(file.path), 400), file.reason]
+        for file in files
+    ]
+    header = ["MB", "path", "why"]
+    return _table("Files that no study needs", header, rows, left=header[1:])
 
 
 def space_table(title: str, space: SearchSpace) -> Table:
     """Return a table of the hyperparameters; `title` is rich markup."""
-    table = Table(title=title, title_justify="left")
-    for column in ("hyperparameter", "range", "default", "only where"):
-        table.add_column(column)
+    rows = []
     for item in space.hyperparameters:
         where = ", ".join(
             f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in item.conditions
         )
-        table.add_row(*map(escape, (item.name, item.range_text(), str(item.default), where)))
-    return table
+        rows.append([item.name, item.range_text(), str(item.default), where])
+    header = ["hyperparameter", "range", "default", "only where"]
+    return _table(title, header, rows, left=header)
 
 
 def study_html(

@@ -59,11 +59,6 @@ def accuracy_on(predictions: Predictions, rows: Rows | None = None) -> Interval:
     return wilson_interval(int(predictions.is_right[rows].sum()), int(rows.sum()))
 
 
-def measure_of(predictions: Predictions) -> str:
-    """Return what `accuracy_on` gives."""
-    return "accuracy" if predictions.target.has_decisions else "MAE"
-
-
 def by_class(predictions: Predictions) -> list[Slice]:
     """Return the accuracy on the texts of each class, which is the class' recall."""
     return _slices(predictions, predictions.target.names, predictions.labels)
@@ -126,15 +121,15 @@ def calibration(predictions: Predictions) -> list[CalibrationBin]:
 
 def calibration_error(predictions: Predictions) -> float:
     labels, weights = predictions.labels, np.ones((1, len(predictions.labels)))
-    scores = predictions.target.weighted_scores(labels, predictions.probabilities, weights)
-    return float(scores["expected_calibration_error"][0])
+    formulas = predictions.target.formulas(labels, predictions.probabilities, weights)
+    return float(formulas["expected_calibration_error"]()[0])
 
 
 def _slices(
     predictions: Predictions, names: Sequence[str], codes: npt.NDArray[np.int64]
 ) -> list[Slice]:
     parts = [(name, codes == code) for code, name in enumerate(names)]
-    measure = measure_of(predictions)
+    measure = "accuracy" if predictions.target.has_decisions else "MAE"
     return [
         Slice(name, int(rows.sum()), accuracy_on(predictions, rows), measure)
         for name, rows in parts

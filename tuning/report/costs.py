@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
@@ -133,28 +134,16 @@ def add_front(
 
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
     """The ticks that Plotly chooses are digits without their power of ten."""
-    positive = [value for value in values if value > 0]
-    if not positive:
-        return {}
-    low, high = min(positive) / MARGIN, max(positive) * MARGIN
+    low, high = min(values) / MARGIN, max(values) * MARGIN
     for digits in ((1, 10), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
         ticks = [digit * 10.0**power for power in powers for digit in digits]
         inside = sorted({tick for tick in ticks if low <= tick <= high})
         if len(inside) >= MIN_TICKS:
             break
-    return {
-        "range": [math.log10(low), math.log10(high)],
-        "tickvals": inside,
-        "ticktext": [_short(tick) for tick in inside],
-    }
-
-
-def _short(value: float) -> str:
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{suffix}"
-    return f"{value:.3g}"
+    # "1.5M", but "0.5" instead of "500m".
+    size = "~s" if low >= 1 else "~r"
+    return {"range": np.log10([low, high]), "tickvals": inside, "tickformat": size}
 
 
 def architectures(summary: Summary) -> list[Architecture]:
@@ -199,24 +188,18 @@ def architecture_rows(groups: Sequence[Architecture], metric: str) -> list[list[
 def architecture_figure(groups: Sequence[Architecture], metric: str) -> go.Figure:
     complete = [group for group in groups if group.values]
     figure = go.Figure(layout={**LAYOUT, "height": 100 + 38 * len(complete), "showlegend": False})
-    for row, group in enumerate(reversed(complete)):
-        figure.add_scatter(
+    for group in reversed(complete):
+        figure.add_box(
             x=group.values,
-            y=[row] * len(group.values),
-            mode="markers",
+            name=plain(group.name),
+            boxpoints="all",
+            pointpos=0,
+            jitter=0,
             marker={"size": 9, "color": BEST_COLOR, "opacity": 0.6},
-            hovertemplate=f"{plain(group.name)}: %{{x:.4f}}<extra></extra>",
+            line={"width": 1.5, "color": OTHER_COLOR},
+            fillcolor="rgba(0, 0, 0, 0)",
         )
-        median = statistics.median(group.values)
-        figure.add_scatter(
-            x=[median],
-            y=[row],
-            mode="markers",
-            marker={"symbol": "line-ns", "size": 18, "line": {"width": 2, "color": OTHER_COLOR}},
-            hovertemplate="median %{x:.4f}<extra></extra>",
-        )
-    names = [plain(group.name) for group in reversed(complete)]
-    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, automargin=True)
+    figure.update_yaxes(automargin=True)
     figure.update_xaxes(title=metric, nticks=6)
     return figure
 

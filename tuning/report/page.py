@@ -47,6 +47,7 @@ from tuning.report.tables import (
     data_rows,
     folds_sentence,
     record_rows,
+    searched_names,
     timings_sentence,
     trial_rows,
     trials_table,
@@ -143,7 +144,7 @@ def page(
     )
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
-    names = list(dict.fromkeys(item.name for item in space.searched))
+    names = searched_names(space)
     first = answer(summary, confirmation, test, linear)
     return render(
         "tuning.report",

@@ -31,7 +31,6 @@ from tuning.evaluation.slices import (
     by_length,
     by_number,
     calibration,
-    measure_of,
 )
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
@@ -280,19 +279,21 @@ def calibration_figure(quality: Quality) -> go.Figure:
 
 
 def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
-    column = quality.predictions.column
-    seen, measure = quality.predictions, measure_of(quality.predictions)
-    name = f"{measure[0].upper()}{measure[1:]}"
+    seen = quality.predictions
     if not seen.target.has_decisions:
-        parts = [(f"{name} by label", by_number(seen))]
+        parts = [("label", by_number(seen))]
     elif seen.target.is_exclusive:
-        parts = [(f"{name} by class", by_class(seen))]
+        parts = [("class", by_class(seen))]
     else:
-        parts = [("F1 by label", by_label(seen))]
-    parts.append((f"{name} by text length", by_length(seen)))
-    if column is not None:
-        parts.append((f"{name} by {column.name}", by_column(seen)))
-    return [(title, [part for part in slices if part.n_texts]) for title, slices in parts]
+        parts = [("label", by_label(seen))]
+    parts.append(("text length", by_length(seen)))
+    if seen.column is not None:
+        parts.append((seen.column.name, by_column(seen)))
+    titles = [f"{slices[0].measure} by {part}" for part, slices in parts]
+    return [
+        (f"{title[0].upper()}{title[1:]}", [part for part in slices if part.n_texts])
+        for title, (_, slices) in zip(titles, parts, strict=True)
+    ]
 
 
 def slices_figure(quality: Quality, slices: Sequence[Slice]) -> go.Figure:
