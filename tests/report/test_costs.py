@@ -77,4 +77,4 @@ def test_architectures_are_ordered_by_their_best_trial() -> None:
 def test_study_without_architectures_has_none() -> None:
     study = optuna.create_study()
     study.add_trial(create_trial(value=0.5))
-    assert architectures(summarize(study, metric="val_loss")) == []
+    assert architectures(summarize(study, metric="val_loss")) == {}

@@ -14,12 +14,7 @@ from tuning.commands import repeated, typed
 from tuning.display.console import console, warn
 from tuning.display.notebook import NotebookLive
 from tuning.display.progress import change_line, change_panel, steps
-from tuning.display.tables import (
-    card_table,
-    print_confirmation,
-    print_outcome,
-    warn_if_behind,
-)
+from tuning.display.tables import card_table, print_confirmation, print_outcome
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
@@ -46,6 +41,7 @@ class Display:
     def __call__(self, event: Event) -> None:
         from tuning.confirmation.rounds import Confirmation
         from tuning.evaluation.linear_reference import read_linear_reference
+        from tuning.report.sentences import behind_linear
         from tuning.search import events
 
         match event:
@@ -74,8 +70,10 @@ class Display:
                 if confirmation:
                     self._print_confirmation(confirmation)
                     linear = read_linear_reference(opened.corpus.folder)
-                    if opened.config.train.n_folds == 1:  # The linear model is of one split.
-                        warn_if_behind(linear, confirmation, study=self._study)
+                    behind = behind_linear(linear, confirmation, study=self._study)
+                    # The linear model is of one split.
+                    if behind and opened.config.train.n_folds == 1:
+                        warn(behind)
 
     def _show_step(self, label: str, share: float) -> None:
         if self._step is None:

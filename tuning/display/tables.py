@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tuning.commands import of_study, repeated, typed
 from tuning.config import MAX_TRIALS
-from tuning.display.console import console, duration, printable, warn
+from tuning.display.console import console, duration, printable
 from tuning.metrics import metric_of
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuning.confirmation.rounds import Confirmation
-    from tuning.evaluation.linear_reference import LinearReference
     from tuning.export.manifest import FullManifest
     from tuning.inputs.data_card import DataCard
     from tuning.report.spaces import Standing
@@ -41,9 +40,6 @@ N_ROWS = 20
 def print_outcome(
     outcome: Outcome, card: DataCard, confirmation: Confirmation | None = None
 ) -> None:
-    """Print the end of a search, its best trials (marked if an earlier call has confirmed one), and
-    the bounds to change next.
-    """
     from tuning.report.next_ranges import advise
     from tuning.report.sentences import best_sentence, gain_sentence
 
@@ -90,16 +86,6 @@ def print_spaces(standings: Sequence[Standing]) -> None:
         console.print(_with_means("The search spaces, best first", header, rows))
     for sentence in choice(standings):
         console.print(escape(sentence))
-
-
-def warn_if_behind(
-    reference: LinearReference | None, confirmation: Confirmation, *, study: str
-) -> None:
-    from tuning.report.sentences import behind_linear
-
-    sentence = behind_linear(reference, confirmation, study=study)
-    if sentence:
-        warn(sentence)
 
 
 def _table(

@@ -68,7 +68,6 @@ class LinearReference:
         )
 
     def value(self, metric: str) -> float | None:
-        """Return the model's value of a study's metric, such as `val_accuracy`; None if unknown."""
         return self.scores.get(metric_of(metric).name)
 
     def sentence(self, metric: str) -> str:

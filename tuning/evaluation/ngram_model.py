@@ -16,8 +16,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.ngrams import ngrams_of
-from tuning.metrics import Metric, sign
+from tuning.metrics import sign
 from tuning.regressions import fit_quietly, regression, scores_of
 from tuning.targets.target import Array, Labels, Target
 
@@ -62,6 +63,7 @@ MAX_IDS = 20_000_000
 NAMES = ("words", "pairs", "triples")
 
 Split = tuple[IdTexts, Labels]  # the n-grams of texts, and their classes
+_Tried = tuple[float, NgramSettings, Array]  # settings, their gain and their predictions
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,10 @@ class NgramModel:
             `Target.linear_columns`.
     """
 
-    settings: NgramSettings
     constant: Array
     regressions: dict[int, tuple[Array, LogisticRegression | Ridge]]
 
     def predictions(self, matrix: sparse.csr_matrix, *, target: Target) -> Array:
-        """Return the predictions for texts, (n_texts, width)."""
         scores = {
             column: scores_of(fitted, weigh(matrix, weights))
             for column, (weights, fitted) in self.regressions.items()
@@ -131,7 +131,6 @@ def fit(
     *,
     target: Target,
 ) -> NgramModel:
-    """Return a model that is trained on rows of `indicators`."""
     is_rarity, regressions = settings.weighting == Weighting.RARITY, {}
     rarity = TfidfTransformer().fit(matrix).idf_ * columns if is_rarity else None
     for number, values in target.linear_columns(labels).items():
@@ -139,36 +138,7 @@ def fit(
         weights = log_count_ratios(matrix, is_positive, columns) if rarity is None else rarity
         fitted = fit_quietly(regression(values, settings.strength), weigh(matrix, weights), values)
         regressions[number] = weights, fitted
-    return NgramModel(settings, target.constant(labels), regressions)
-
-
-@dataclass(frozen=True)
-class TunedNgramModel:
-    """A model that was trained on the training split alone, its predictions for the validation
-    texts, which have these `labels`, and their value of the target's first metric.
-    """
-
-    model: NgramModel
-    n_ngrams: int
-    labels: Labels
-    predictions: Array
-    metric: Metric
-    value: float
-
-    @property
-    def gain(self) -> float:
-        """The value where more is better."""
-        return sign(self.metric.objective) * self.value
-
-    @property
-    def about(self) -> str:
-        settings = self.model.settings
-        *others, last = NAMES[: settings.order]
-        names = f"{', '.join(others)} and {last} of words" if others else last
-        return (
-            f"{names}, {self.n_ngrams:,} n-grams weighted by {settings.weighting}, C ="
-            f" {settings.strength:g}, chosen by validation {self.metric.label}"
-        )
+    return NgramModel(target.constant(labels), regressions)
 
 
 def all_references(
@@ -243,58 +213,54 @@ def tuned_reference(
     train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], target: Target
 ) -> LinearReference:
     started = time.monotonic()
-    tuned = tune_ngram_model(train, validation, orders=orders, target=target)
-    scores = target.score(tuned.labels, tuned.predictions)
+    train, validation = _parts(train, validation, target=target)
+    settings, predictions = tune_ngram_model(train, validation, orders=orders, target=target)
+    scores = target.score(validation[1], predictions)
+    *others, last = NAMES[: settings.order]
+    names = f"{', '.join(others)} and {last} of words" if others else last
+    about = (
+        f"{names}, {columns_of(orders, settings.order).sum():,} n-grams weighted by"
+        f" {settings.weighting}, C = {settings.strength:g}, chosen by validation"
+        f" {target.metrics[0].label}"
+    )
     return LinearReference(
         name=target.regression_name,
-        about=tuned.about,
+        about=about,
         scores={name: None if math.isnan(value) else value for name, value in scores.items()},
         seconds=round(time.monotonic() - started, 1),
-        settings=tuned.model.settings,
+        settings=settings,
     )
 
 
 def tune_ngram_model(
-    train: Split,
-    validation: Split,
-    *,
-    orders: npt.NDArray[np.uint8],
-    target: Target,
-) -> TunedNgramModel:
-    """Return the model with the best value of the target's first metric on the validation split,
-    trained on the training split alone.
+    train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], target: Target
+) -> tuple[NgramSettings, Array]:
+    """Return the settings with the best value of the target's first metric on the validation split,
+    and the predictions for that split of their model, trained on the training split alone.
 
     The order and the weighting are chosen first, with C = 10, then C. Among equal models, a lower
     order is preferred, then ratios, then a smaller C.
     """
-    train, validation = _parts(train, validation, target=target)
+    direction = sign(target.metrics[0].objective)
 
-    def tried(order: int, choices: Sequence[tuple[Weighting, float]]) -> list[TunedNgramModel]:
-        columns = columns_of(orders, order)
+    def best_of(order: int, choices: Iterable[tuple[Weighting, float]]) -> _Tried:
+        columns, tried = columns_of(orders, order), []
         terms, held_out = indicators(train[0], columns), indicators(validation[0], columns)
-        models = [
-            fit(terms, train[1], columns, NgramSettings(order, weighting, strength), target=target)
-            for weighting, strength in choices
-        ]
-        predictions = [model.predictions(held_out, target=target) for model in models]
-        return [
-            TunedNgramModel(
-                model,
-                int(columns.sum()),
-                validation[1],
-                values,
-                metric=target.metrics[0],
-                value=target.first_score(validation[1], values),
-            )
-            for model, values in zip(models, predictions, strict=True)
-        ]
+        for weighting, strength in choices:
+            settings = NgramSettings(order, weighting, strength)
+            model = fit(terms, train[1], columns, settings, target=target)
+            predictions = model.predictions(held_out, target=target)
+            gain = direction * target.first_score(validation[1], predictions)
+            tried.append((gain, settings, predictions))
+        return max(tried, key=itemgetter(0))
 
     first = [(weighting, FIRST_STRENGTH) for weighting in Weighting]
     max_order = max(int(orders.max(initial=1)), 1)
-    by_order = [model for order in range(1, max_order + 1) for model in tried(order, first)]
-    chosen = max(by_order, key=lambda tuned: tuned.gain).model.settings
-    by_strength = tried(chosen.order, [(chosen.weighting, strength) for strength in STRENGTHS])
-    return max(by_strength, key=lambda tuned: tuned.gain)
+    by_order = [best_of(order, first) for order in range(1, max_order + 1)]
+    _, chosen, _ = max(by_order, key=itemgetter(0))
+    choices = [(chosen.weighting, strength) for strength in STRENGTHS]
+    _, settings, predictions = best_of(chosen.order, choices)
+    return settings, predictions
 
 
 def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Split:

@@ -82,12 +82,15 @@ def linear_model(
     started = time.monotonic()
     share = min(MAX_TEXTS / (len(train[0]) + len(validation[0])), 1.0)
     train, validation = (_part(split, target, share) for split in (train, validation))
-    # All texts are split into words once, which takes longer than the regressions.
-    counter = CountVectorizer(ngram_range=(1, 2), token_pattern=TOKENS, dtype=np.float32)
+    # All texts are split into words once, which takes longer than the regressions. So the terms are
+    # those of both splits, also where C is chosen.
+    counter = CountVectorizer(
+        ngram_range=(1, 2), max_features=N_TERMS, token_pattern=TOKENS, dtype=np.float32
+    )
     counts = counter.fit_transform([*train[0], *validation[0]])
     of_train, of_validation = counts[: len(train[0])], counts[len(train[0]) :]
-    weights = _TermWeights.of(of_train)
-    terms, held_out = weights.weigh(of_train), weights.weigh(of_validation)
+    weights = TfidfTransformer(sublinear_tf=True).fit(of_train)
+    terms, held_out = weights.transform(of_train), weights.transform(of_validation)
     direction = sign(target.metrics[0].objective)
     gains, accuracies = {}, {}
     for strength in STRENGTHS:
@@ -96,37 +99,14 @@ def linear_model(
         accuracies[strength] = _accuracy(target, validation[1], predictions)
     best = max(STRENGTHS, key=lambda strength: (gains[strength], -strength))
     labels = np.concatenate([train[1], validation[1]])
-    weights = _TermWeights.of(counts)
-    test_counts = counter.transform(list(test_texts))
-    predictions = _predicted(
-        target, best, weights.weigh(counts), labels, weights.weigh(test_counts)
-    )
+    weights.fit(counts)
+    test_terms = weights.transform(counter.transform(list(test_texts)))
+    predictions = _predicted(target, best, weights.transform(counts), labels, test_terms)
     about = (
-        f"words and pairs of words, {len(weights.columns):,} terms, C = {best:g} by validation,"
+        f"words and pairs of words, {counts.shape[1]:,} terms, C = {best:g} by validation,"
         f" {len(labels):,} texts"
     )
     return Reference(about, accuracies[best], predictions, time.monotonic() - started)
-
-
-@dataclass(frozen=True)
-class _TermWeights:
-    """The weights of the `N_TERMS` most frequent terms of some texts, as `TfidfVectorizer` with
-    `sublinear_tf` gives them. `columns` are the places of these terms in the counts of all terms.
-    """
-
-    columns: npt.NDArray[np.intp]
-    transformer: TfidfTransformer
-
-    @classmethod
-    def of(cls, counts: sparse.csr_matrix) -> _TermWeights:
-        totals = np.asarray(counts.sum(axis=0)).ravel()
-        present = np.flatnonzero(totals)
-        # Sorted as in scikit-learn, which then keeps the same of the terms with equal totals.
-        columns = np.sort(present[np.argsort(-totals[present])[:N_TERMS]])
-        return cls(columns, TfidfTransformer(sublinear_tf=True).fit(counts[:, columns]))
-
-    def weigh(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
-        return self.transformer.transform(counts[:, self.columns])
 
 
 def _part(split: Split, target: Target, share: float) -> Split:

@@ -74,7 +74,6 @@ def by_label(predictions: Predictions) -> list[Slice]:
 
 
 def by_number(predictions: Predictions) -> list[Slice]:
-    """Return the MAE by the label, in quantile bins."""
     return _by_quantile(predictions, predictions.labels, "{:.4g}")
 
 
@@ -102,7 +101,6 @@ def _by_quantile(
 
 
 def by_column(predictions: Predictions) -> list[Slice]:
-    """Return the accuracy by the values of the column; empty without a column."""
     column = predictions.column
     return [] if column is None else _slices(predictions, column.groups, column.codes)
 

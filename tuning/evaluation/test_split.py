@@ -99,14 +99,12 @@ def named_entries(document: SplitScores) -> dict[str, Scores]:
 
 
 def exported_name(document: SplitScores) -> str:
-    """Return the exported model as the subject of a sentence."""
     if document.ensemble:
         return f"The exported {ensemble_name(document.ensemble)}"
     return f"The exported model (trial {document.scores[BEST].trial})"
 
 
 def ensemble_sentences(document: SplitScores) -> list[str]:
-    """Return sentences about an exported ensemble; empty if the export is a single model."""
     facts = document.ensemble
     if facts is None:
         return []
@@ -158,7 +156,6 @@ def threshold_sentences(document: SplitScores) -> list[str]:
 
 
 def interval_sentences(document: SplitScores) -> list[str]:
-    """Return a sentence about the intervals of predicted numbers; empty without them."""
     interval = document.interval
     if interval is None:
         return []
@@ -282,7 +279,6 @@ def describe(
     seed: int,
     codes: Labels,
 ) -> Scores:
-    """Return a model's scores with their intervals; undefined scores are None."""
     intervals = {
         name: ScoreInterval.of(interval)
         for name, interval in score_intervals(
