@@ -197,17 +197,6 @@ def test_next_start_reads_the_stored_scores(corpus: Corpus, fit: BackgroundFit) 
     assert fit.poll() is None
 
 
-def test_further_start_does_nothing(corpus: Corpus, fit: BackgroundFit) -> None:
-    before = {child.pid for child in psutil.Process().children()}  # other tests may have left some
-    with lock_of(corpus):
-        fit.start(corpus.folder)
-        fit.start(corpus.folder)
-        started = {child.pid for child in psutil.Process().children()} - before
-        fit.close()
-    assert len(started) == 1
-    wait_until_dead(started.pop())
-
-
 def test_failure_is_a_sentence_in_the_log(
     tmp_path: Path, fit: BackgroundFit, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -231,12 +220,14 @@ def test_killed_process_is_a_sentence_in_the_log(
     assert "ended with signal 9" in caplog.text
 
 
-def test_close_ends_the_process(corpus: Corpus, fit: BackgroundFit) -> None:
+def test_one_process_is_started_and_close_ends_it(corpus: Corpus, fit: BackgroundFit) -> None:
+    before = {child.pid for child in psutil.Process().children()}  # other tests may have left some
     with lock_of(corpus):
         fit.start(corpus.folder)
-        child = child_of(psutil.Process())
+        fit.start(corpus.folder)
+        (started,) = {child.pid for child in psutil.Process().children()} - before
         fit.close()
-        wait_until_dead(child.pid)
+        wait_until_dead(started)
     assert not fit.is_running
     assert read_linear_reference(corpus.folder) is None
 

@@ -176,17 +176,6 @@ def test_validation_labels_choose_and_do_not_train() -> None:
     assert np.array_equal(predictions, expected)
 
 
-def test_class_that_is_not_in_training_gets_probability_0() -> None:
-    """Classes 0 and 2 have no text."""
-    texts, labels = ["good", "bad"] * 10, np.array([3, 1] * 10)
-    (ngrams,), orders, _ = ngrams_of(texts)
-    _, predictions = tune_ngram_model(
-        (ngrams, labels), (ngrams, labels), orders=orders, target=numbered(4)
-    )
-    assert right_share(predictions, labels) == 1
-    assert not predictions[:, [0, 2]].any()
-
-
 def test_one_class_is_constant() -> None:
     texts, labels = ["good", "fine"] * 5, np.ones(10, dtype=int)
     (ngrams, other), orders, _ = ngrams_of(texts, ["good", "bad"])

@@ -19,7 +19,7 @@ from tests.servers import free_port
 from tuning.errors import StudyError
 from tuning.inputs.corpus import Corpus
 from tuning.report.dashboard import note
-from tuning.report.dashboard_server import HOST, check_bind, make_server, page_of
+from tuning.report.dashboard_server import HOST, make_server, page_of
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 
@@ -176,11 +176,15 @@ def test_server_that_others_may_reach_answers_to_addresses_and_its_own_name(
     }
 
 
-def test_address_that_can_not_be_bound_is_reported() -> None:
+def test_address_that_can_not_be_bound_is_reported(
+    finished: tuple[ResultsDir, Outcome],
+) -> None:
+    results = finished[0]
+    url = results.storage_url(None)
     with pytest.raises(StudyError, match="host"):
-        check_bind(8080, "192.0.2.1")
+        make_server(results, storage_url=url, port=8080, host="192.0.2.1")
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
         with pytest.raises(StudyError, match="port"):
-            check_bind(taken.getsockname()[1])
+            make_server(results, storage_url=url, port=taken.getsockname()[1])

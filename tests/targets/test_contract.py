@@ -16,6 +16,7 @@ import optuna
 import pandas as pd
 import pytest
 
+from tests.numbered import scores_of
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
@@ -104,7 +105,7 @@ def test_perfect_predictions_are_better_than_the_constant(kind: str) -> None:
     constant = np.tile(target.constant(column.labels), (3, 1))
     config = StudyConfig(study="s", data=DataConfig(kind=kind))
     assert config.metric == target.metrics[0].objective
-    scores = target.weighted_scores(column.labels, perfect, np.ones((2, 3)))
+    scores = scores_of(target, column.labels, perfect, np.ones((2, 3)))
     assert {metric.name for metric in target.metrics} <= scores.keys()
     assert all(values.shape == (2,) for values in scores.values())
     first = target.metrics[0]

@@ -204,7 +204,7 @@ def score_intervals(
     n_resamples: int = N_RESAMPLES,
     names: Collection[str] | None = None,
 ) -> dict[str, Interval]:
-    """Return each score of `Target.weighted_scores` with its interval: the percentile bootstrap
+    """Return each score of `Target.formulas` with its interval: the percentile bootstrap
     over texts (Efron and Tibshirani, 1993).
 
     If a class is missing in a resample, a score may be undefined there; its interval leaves the
@@ -247,7 +247,7 @@ def score_difference(
     codes: Labels | None = None,
 ) -> Interval:
     """Return a score of the first classifier minus that of the second on the same texts, with the
-    interval of the paired percentile bootstrap. `name` is a key of `Target.weighted_scores`; the
+    interval of the paired percentile bootstrap. `name` is a key of `Target.formulas`; the
     other arguments are those of `score_intervals`.
     """
 

@@ -81,9 +81,11 @@ def _plots(
     study: optuna.Study, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
 ) -> Iterator[Plot]:
     if shares := _shares(summary):
+        is_split = summary.step == "epoch"
+        values = "at the best epoch of each trial" if is_split else "means over the folds"
         yield Plot(
             "Baseline against best",
-            _best_sentence(summary, confirmation),
+            f"Validation metrics in the search, {values}.",
             lambda: baseline_against_best(summary, shares, confirmation),
         )
     if summary.has_costs:
@@ -132,21 +134,6 @@ def _drawn(plot: Plot, *, n_complete: int) -> tuple[str, str, go.Figure | None]:
     return plot.title, plot.sentence, _styled(plot.title, plot.draw())
 
 
-def _best_sentence(summary: Summary, confirmation: Confirmation | None) -> str:
-    best = best_of(summary, confirmation)
-    if best is None:
-        return ""
-    same = (
-        f" The {best.name} is the baseline."
-        if best.trial is summary.baseline
-        else f" The best trial is the {best.name}."
-    )
-    values = (
-        "at the best epoch of each trial" if summary.step == "epoch" else "means over the folds"
-    )
-    return f"Validation metrics in the search, {values}.{same}"
-
-
 def _crosses(summary: Summary) -> str:
     return (
         " Crosses are pruned trials, at their last value before they were stopped."
@@ -156,34 +143,23 @@ def _crosses(summary: Summary) -> str:
 
 
 def _curves_sentence(summary: Summary) -> str:
-    n_pruned = len(pruned_trials(summary))
-    if not n_pruned:
-        return f"The objective after each {summary.step}."
-    lines = (
-        f"the newest {N_PRUNED_CURVES} of {n_pruned} pruned trials"
-        if n_pruned > N_PRUNED_CURVES
-        else "pruned trials"
-    )
+    sentence, n = f"The objective after each {summary.step}.", len(pruned_trials(summary))
+    if not n:
+        return sentence
+    newest = f"the newest {N_PRUNED_CURVES} of {n} " if n > N_PRUNED_CURVES else ""
     return (
-        f"The objective after each {summary.step}. Thin gray lines are {lines}; a cross is where a"
-        " trial was stopped."
+        f"{sentence} Thin gray lines are {newest}pruned trials; a cross is where a trial was"
+        " stopped."
     )
 
 
 def _importance_plots(summary: Summary, importance_of: dict[str, Interval]) -> Iterator[Plot]:
-    n = len(summary.ranked)
-    if n >= MIN_TRIALS and not importance_of:
+    if len(summary.ranked) >= MIN_TRIALS and not importance_of:
         return
-    interval = "Lines are 95 % intervals of the bootstrap over trials."
-    if n < MIN_INTERVAL_TRIALS:
-        interval = (
-            f"The figure has no intervals: they need {MIN_INTERVAL_TRIALS} completed trials, five"
-            f" of them in the best tenth, and this study has {n}. The best tenth of a resample of"
-            " fewer trials is too often a single trial that was drawn several times."
-        )
     sentence = (
         "How much each hyperparameter decides whether a trial is in the best tenth (PED-ANOVA)."
-        f" {interval}"
+        f" Lines, from {MIN_INTERVAL_TRIALS} completed trials on, are 95 % intervals of the"
+        " bootstrap over trials."
     )
     why = (
         "PED-ANOVA compares the best tenth of the trials with all trials, and a tenth of fewer"

@@ -21,7 +21,7 @@ from tuning.config import weights_text
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
-from tuning.evaluation.predictions import columns_of
+from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.scores import ACCURACY, TestDocument, read_test_scores
 from tuning.evaluation.slices import calibration_error
 from tuning.evaluation.statistics import interval_text
@@ -70,7 +70,7 @@ class Measured:
     """The results of a study beside its trials."""
 
     linear: LinearReference | None = None
-    predictions: quality.Quality | None = None
+    predictions: tuple[Predictions, str] | None = None
     spaces: Sequence[Standing] = ()
     labels: tuple[pd.DataFrame, float] | None = None
     threshold: str = ""
@@ -110,7 +110,9 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
     return folder.report_path, folder.trials_csv_path
 
 
-def _read(study: StudyHandle, *, slice_column: str | None) -> tuple[Corpus, quality.Quality | None]:
+def _read(
+    study: StudyHandle, *, slice_column: str | None
+) -> tuple[Corpus, tuple[Predictions, str] | None]:
     """The data are read again for a slice column, or if the cache is empty."""
     results, record = study.results, study.record
     cache, columns = Corpus(results.cache_dir(record.data_fingerprint)), {}
@@ -169,7 +171,7 @@ def page(
         ),
         labels=_labels(*measured.labels) if measured.labels else None,
         threshold="" if test and test.chosen_thresholds else measured.threshold,
-        quality=_quality(measured.predictions) if measured.predictions else None,
+        quality=_quality(*measured.predictions) if measured.predictions else None,
         costs=[
             (title, plot_html(figure))
             for title, figure in costs.cost_figures(summary, confirmation)
@@ -229,8 +231,8 @@ def _spaces(standings: Sequence[Standing], study: str) -> dict[str, Any] | None:
     return {"choice": " ".join(choice(standings)), "table": table(*space_rows(standings))}
 
 
-def _quality(seen: quality.Quality) -> dict[str, Any]:
-    target = seen.predictions.target
+def _quality(seen: Predictions, about: str) -> dict[str, Any]:
+    target = seen.target
     figures: dict[str, Any] = dict.fromkeys(("numbers", "confusion", "calibration"))
     if not target.has_decisions:
         figures["numbers"] = plot_html(quality.numbers_figure(seen))
@@ -238,9 +240,9 @@ def _quality(seen: quality.Quality) -> dict[str, Any]:
         figures["confusion"] = plot_html(quality.confusion_figure(seen))
     if target.has_probabilities:
         figures["calibration"] = plot_html(quality.calibration_figure(seen))
-        figures["error"] = f"{calibration_error(seen.predictions):.4f}"
+        figures["error"] = f"{calibration_error(seen):.4f}"
     return {
-        "about": seen.about,
+        "about": about,
         **figures,
         "slices": [
             (

@@ -112,35 +112,29 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
             f" It is newer than the confirmation, whose best is trial {estimates.best.trial}:"
             f" `{typed('confirm', study=summary.study)}` repeats it."
         )
-    best, baseline = chosen.trial if chosen else None, summary.baseline
-    if best is None:
-        over = (
-            f" {summary.n_over_limit} are over a limit: raise it, or search smaller models."
-            if summary.n_over_limit
-            else ""
-        )
-        return f"No trial is complete yet.{over}"
-    text = _best_text(best, summary)
-    if baseline is None:
-        return f"{text}; the baseline is not complete yet.{newer}"
-    if best is baseline:
-        return (
-            f"{text}: the baseline itself. Nothing that was tried is"
-            f" better.{_front_sentence(summary)}{newer}"
-        )
-    return (
-        f"{text}, {_in_the_search(best, baseline)}. Each is of one seed on"
-        f" {summary.evaluated_on}, so a small difference may be"
-        f" chance.{_front_sentence(summary)}{newer}"
-    )
-
-
-def _best_text(best: FrozenTrial, summary: Summary) -> str:
-    role = starting_point_text(best)
-    return (
+    if chosen is None:
+        text, n_over = "No trial is complete yet.", summary.n_over_limit
+        over = f" {n_over} are over a limit: raise it, or search smaller models."
+        return f"{text}{over if n_over else ''}"
+    best, baseline, role = chosen.trial, summary.baseline, starting_point_text(chosen.trial)
+    text = (
         f"The best of the search, of {summary.n_finished} finished trials, is trial {best.number}"
         f"{f' ({role})' if role else ''} with {summary.metric} {value_of(best):.4f}"
     )
+    if baseline is None:
+        text += "; the baseline is not complete yet."
+    elif best is baseline:
+        text += ": the baseline itself. Nothing that was tried is better."
+    else:
+        text += (
+            f", {_in_the_search(best, baseline)}. Each is of one seed on {summary.evaluated_on}, so"
+            " a small difference may be chance."
+        )
+    if summary.has_costs:
+        numbers = ", ".join(str(trial.number) for trial in summary.front)
+        command = typed("export-best", study=summary.study, trial="N")
+        text += f" On the Pareto front: trials {numbers}. `{command}` takes one of them."
+    return f"{text}{newer}"
 
 
 def _in_the_search(best: FrozenTrial, baseline: FrozenTrial) -> str:
@@ -151,14 +145,6 @@ def _in_the_search(best: FrozenTrial, baseline: FrozenTrial) -> str:
     if value == other:
         return f"which the {name} has too"
     return f"against {other:.4f} of the {name}, a difference of {value - other:+.4f}"
-
-
-def _front_sentence(summary: Summary) -> str:
-    if not summary.has_costs:
-        return ""
-    numbers = ", ".join(str(trial.number) for trial in summary.front)
-    command = typed("export-best", study=summary.study, trial="N")
-    return f" On the Pareto front: trials {numbers}. `{command}` takes one of them."
 
 
 def export_sentences(document: SplitScores, metric: str) -> list[str]:
