@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
@@ -39,12 +37,9 @@ from tuning.evaluation.ngram_model import (
     ngram_reference,
     tune_ngram_model,
     tuned_reference,
-    weigh,
 )
 from tuning.evaluation.references import Reference
 from tuning.inputs.contract import IdTexts
-
-rows = st.lists(st.lists(st.integers(2, 7), unique=True, max_size=6), min_size=2, max_size=8)
 
 
 def direct(
@@ -82,39 +77,6 @@ def test_model_equals_scikit_learn_on_texts(
     assert model.predictions(indicators(TEST, columns), target=TWO) == pytest.approx(
         classifier.predict_proba(test), abs=1e-4
     )
-
-
-@given(rows, st.data())
-def test_ratios_have_their_properties(lists: list[list[int]], data: st.DataObject) -> None:
-    """The ratios of the opposite classes are the negative ratios; an n-gram of positive texts alone
-    has a larger ratio than an n-gram of negative texts alone; |p|₁ weights the ratios to a mean
-    that is not below 0 (Gibbs' inequality); ids that are not among the columns have 0.
-    """
-    is_positive = np.array(
-        data.draw(st.lists(st.booleans(), min_size=len(lists), max_size=len(lists)))
-    )
-    columns = columns_of(np.array([0, 0, 1, 1, 1, 2, 2, 2], dtype=np.uint8), 2)
-    matrix = indicators(from_lists(lists), columns)
-    ratios = log_count_ratios(matrix, is_positive, columns)
-    assert ratios == pytest.approx(-log_count_ratios(matrix, ~is_positive, columns))
-    assert not ratios[:2].any()
-    dense = matrix.toarray()
-    p, q = dense[is_positive].sum(axis=0), dense[~is_positive].sum(axis=0)
-    only_positive, only_negative = (p > 0) & (q == 0), (q > 0) & (p == 0)
-    if only_positive.any() and only_negative.any():
-        assert ratios[only_positive].min() > ratios[only_negative].max()
-    weights = (1 + p[columns]) / (1 + p[columns]).sum()
-    assert weights @ ratios[columns] >= -1e-12
-
-
-@given(rows, st.lists(st.floats(-3, 3), min_size=8, max_size=8))
-def test_rows_have_length_1_or_0(lists: list[list[int]], weights: list[float]) -> None:
-    columns = np.array([False, False, *[True] * 6])
-    matrix = indicators(from_lists(lists), columns)
-    expected = matrix.toarray() * np.array(weights)
-    lengths = np.sqrt((expected**2).sum(axis=1, keepdims=True))
-    weighted_rows = weigh(matrix, np.array(weights)).toarray()
-    assert weighted_rows * lengths == pytest.approx(expected, abs=1e-9)
 
 
 def test_several_classes_are_each_against_the_rest() -> None:

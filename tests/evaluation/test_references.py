@@ -65,14 +65,6 @@ def test_majority_class_gives_the_shares_of_train_and_validation() -> None:
     assert reference.validation_accuracy == 0
 
 
-def test_linear_model_is_trained_on_train_and_validation() -> None:
-    """A word that occurs only in the validation split decides a test text."""
-    train = (["good", "bad"] * 10, np.array([1, 0] * 10))
-    validation = (["splendid", "bad"] * 10, np.array([1, 0] * 10))
-    reference = linear_model(train, validation, ["splendid"], target=TWO)
-    assert reference.predictions[0, 1] > 0.6
-
-
 @pytest.mark.parametrize("texts", [["!!!", "...", "👍"], ["好", "坏", "!"]])
 def test_linear_model_takes_texts_without_words(texts: list[str]) -> None:
     labels = np.array([1, 0, 1])

@@ -123,16 +123,14 @@ def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
     ]
     if failed:
         return (
-            "Nothing is confirmed: no seed has been trained by all finalists, because trainings"
-            f" failed ({'; '.join(failed)}). `{typed('confirm', study=study)}` trains them again"
-            " where the cause may be gone, such as a time limit or too little memory."
+            f"Nothing is confirmed, because trainings failed ({'; '.join(failed)})."
+            f" `{typed('confirm', study=study)}` trains them again where the cause may be gone."
         )
     shortest = min(finalist.seconds for finalist in confirmation.finalists)
     return (
-        "Nothing is confirmed yet: no seed has been trained by all finalists. One training takes"
-        f" at least {duration(shortest)} of worker time, and the budget is"
-        f" {duration(confirmation.budget_seconds)}. Type"
-        f" `{typed('confirm', study=study, share=1)}` for a larger budget."
+        f"Nothing is confirmed yet: one training takes at least {duration(shortest)} of worker"
+        f" time, and the budget is {duration(confirmation.budget_seconds)}."
+        f" `{typed('confirm', study=study, share=1)}` has a larger budget."
     )
 
 

@@ -278,13 +278,11 @@ def _parts(*splits: Split, target: Target) -> Sequence[Split]:
     share = min(max_texts / n_texts, MAX_IDS / max(n_ids, 1))
     if share >= 1:
         return splits
-    return [_take(split, rows_of_part(target.strata(split[1]), share)) for split in splits]
-
-
-def _take(split: Split, rows: npt.NDArray[np.intp]) -> Split:
-    """Return the texts of these rows. Only their ids are read from a memory map."""
-    texts, labels = split
-    return texts.rows(rows), labels[rows]
+    parts = []
+    for texts, labels in splits:
+        rows = rows_of_part(target.strata(labels), share)
+        parts.append((texts.rows(rows), labels[rows]))
+    return parts
 
 
 def _end_with_parent() -> None:

@@ -73,8 +73,18 @@ def report_figures(
     too few completed trials for a figure, the figure is None and the sentence has their number. A
     plot that no number of trials allows is left out.
     """
-    plots = _plots(study, summary, space, confirmation)
-    return [_drawn(plot, n_complete=len(summary.ranked)) for plot in plots]
+    n_complete, figures = len(summary.ranked), list[tuple[str, str, go.Figure | None]]()
+    for plot in _plots(study, summary, space, confirmation):
+        sentence, figure = plot.sentence, None
+        if n_complete >= plot.n_trials:
+            figure = _styled(plot.title, plot.draw())
+        else:
+            sentence = (
+                f"This figure needs {plot.n_trials} completed trials, because {plot.why}; this"
+                f" study has {n_complete}."
+            )
+        figures.append((plot.title, sentence, figure))
+    return figures
 
 
 def _plots(
@@ -121,25 +131,9 @@ def _plots(
     yield Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary))
 
 
-def _drawn(plot: Plot, *, n_complete: int) -> tuple[str, str, go.Figure | None]:
-    if n_complete < plot.n_trials:
-        return (
-            plot.title,
-            (
-                f"This figure needs {plot.n_trials} completed trials, because {plot.why}; this"
-                f" study has {n_complete}."
-            ),
-            None,
-        )
-    return plot.title, plot.sentence, _styled(plot.title, plot.draw())
-
-
 def _crosses(summary: Summary) -> str:
-    return (
-        " Crosses are pruned trials, at their last value before they were stopped."
-        if pruned_trials(summary)
-        else ""
-    )
+    text = " Crosses are pruned trials, at their last value before they were stopped."
+    return text if pruned_trials(summary) else ""
 
 
 def _curves_sentence(summary: Summary) -> str:
@@ -178,11 +172,8 @@ def _slice_plots(
     varied = _varied(names, summary.ranked)
     if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
         return
-    shown = (
-        ""
-        if len(varied) <= N_SLICES
-        else f" {N_SLICES} of {len(varied)} hyperparameters are shown."
-    )
+    some = f" {N_SLICES} of {len(varied)} hyperparameters are shown."
+    shown = some if len(varied) > N_SLICES else ""
     varied = varied[:N_SLICES]
     best = f" of the best {N_LINES}" if len(summary.ranked) > N_LINES else ""
     sentence = (
