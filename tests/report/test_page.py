@@ -78,7 +78,7 @@ def test_page_has_every_plot_and_loads_nothing_from_elsewhere(page: str) -> None
         title
         for title in TITLES
         if re.search(
-            f"<h2>{title}</h2>\\s*<p class=soft>This figure needs [0-9]+ completed trials, ", page
+            f"<h2>{title}</h2>\\s*<p class=soft>This figure needs [0-9]+ completed trials; ", page
         )
     ]
     assert without == TOO_FEW

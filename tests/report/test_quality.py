@@ -24,6 +24,7 @@ from tuning.evaluation.predictions import (
     write_predictions,
 )
 from tuning.evaluation.scores import TestDocument, read_test_scores
+from tuning.evaluation.slices import slices_of
 from tuning.evaluation.test_split import BEST, SINGLE
 from tuning.inputs.corpus import Corpus
 from tuning.report.quality import (
@@ -31,7 +32,6 @@ from tuning.report.quality import (
     points_on_test,
     read_quality,
     slices_figure,
-    slices_of,
     validation_points,
 )
 from tuning.study.summary import Summary, summarize

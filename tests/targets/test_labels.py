@@ -27,9 +27,10 @@ from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import DataError, SpaceBug
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.predictions import read_predictions, write_predictions
+from tuning.evaluation.slices import slices_of
 from tuning.evaluation.test_split import BEST, evaluate_on_test_split
 from tuning.inputs.corpus import Corpus, build_corpus
-from tuning.report.quality import calibration_figure, slices_of
+from tuning.report.quality import calibration_figure
 from tuning.report.tables import data_rows
 from tuning.results import ResultsDir
 from tuning.targets.labels import MultiLabel

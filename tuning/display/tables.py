@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tuning.commands import of_study, repeated, typed
 from tuning.config import MAX_TRIALS
-from tuning.display.console import console, duration, printable
+from tuning.display.console import console, duration, print_texts, printable
 from tuning.metrics import metric_of
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
@@ -52,14 +52,13 @@ def print_outcome(
         SearchEnd.INTERRUPTED: f"Interrupted; {repeated()} continues the search.",
         SearchEnd.EXHAUSTED: "Every point of the grid is finished.",
     }[outcome.ended]
-    console.print(ended)
+    print_texts(ended)
     if summary.best is not None:
         console.print(best_table(summary, outcome.space, confirmation))
-    console.print(escape(best_sentence(summary)))
+    print_texts(best_sentence(summary))
     if summary.gain:
-        console.print(escape(gain_sentence(summary, confirmation)))
-    for advice in advise(summary, outcome.space, card, confirmation):
-        console.print(escape(advice.sentence))
+        print_texts(gain_sentence(summary, confirmation))
+    print_texts(*(advice.sentence for advice in advise(summary, outcome.space, card, confirmation)))
 
 
 def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
@@ -69,13 +68,12 @@ def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
     estimates = estimate(confirmation)
     if estimates is None:
         if confirmation.is_over:
-            console.print(escape(_nothing_confirmed(confirmation, study)))
+            print_texts(_nothing_confirmed(confirmation, study))
         return
     header, cells = finalist_rows(estimates)
     splits = " and splits" if confirmation.is_resplit else ", the same splits"
     console.print(_with_means(f"The confirmation: fresh seeds{splits}", header, cells))
-    for line in sentences(estimates, study=study):
-        console.print(escape(line))
+    print_texts(*sentences(estimates, study=study))
 
 
 def print_spaces(standings: Sequence[Standing]) -> None:
@@ -84,8 +82,7 @@ def print_spaces(standings: Sequence[Standing]) -> None:
     header, rows = space_rows(standings)
     if rows:
         console.print(_with_means("The search spaces, best first", header, rows))
-    for sentence in choice(standings):
-        console.print(escape(sentence))
+    print_texts(*choice(standings))
 
 
 def _table(
@@ -150,11 +147,10 @@ def print_test_scores(manifest: FullManifest) -> None:
     title = f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals"
     header = ["model", "epochs", first.label, *(metric.label for metric in others)]
     console.print(_table(title, header, rows, left=["model"], whole=[first.label]))
-    for sentence in export_sentences(manifest, manifest.metric):
-        console.print(escape(sentence))
+    print_texts(*export_sentences(manifest, manifest.metric))
     if len(manifest.test_looks) > 1:
         earlier = ", ".join(evaluation.when for evaluation in manifest.test_looks[:-1])
-        console.print(
+        print_texts(
             f"This is evaluation number {len(manifest.test_looks)} on the test split by this study."
             " Choosing after repeated evaluations makes the scores too good; earlier:"
             f" {earlier}."
@@ -176,14 +172,12 @@ def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
     if int8 and int8.accuracy:
         change = int8.accuracy
         bounds = f"[{change.change_low:+.4f}, {change.change_high:+.4f}]"
-        console.print(escape(f"int8 weights change the accuracy by {change.change:+.4f} {bounds}."))
-    for name, reason in manifest.left_out.items():
-        console.print(f"{name} left out: {escape(reason)}")
-    for limit in manifest.limits:
-        console.print(escape(limit))
+        print_texts(f"int8 weights change the accuracy by {change.change:+.4f} {bounds}.")
+    print_texts(*(f"{name} left out: {reason}" for name, reason in manifest.left_out.items()))
+    print_texts(*manifest.limits)
     kept = ", ".join(f"{path.name}/" for path in earlier(folder.best_dir).values())
     if kept:
-        console.print(f"Earlier exports are kept in {kept}.")
+        print_texts(f"Earlier exports are kept in {kept}.")
 
 
 def print_next(folder: Path) -> None:
@@ -199,7 +193,7 @@ def print_next_of_export(folder: Path) -> None:
 
 
 def _print_commands(*commands: str) -> None:
-    console.print("\n  ".join(["Next:", *commands]))
+    print_texts("Next:", *(f"  {command}" for command in commands))
 
 
 def best_table(

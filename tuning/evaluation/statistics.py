@@ -291,8 +291,8 @@ def resampled(
     """Return the bootstrap distribution of the scores of n texts, (…, n_resamples). `scores` gets
     the weights of the texts in several resamples, (n_weightings, n).
 
-    `scipy.stats.bootstrap` is not used: it can't draw the copies of a text together, and it warns
-    of a resample whose score is NaN.
+    `scipy.stats.bootstrap` is not used: its interval is NaN as soon as the score of one resample
+    is, and its observations are not weights.
     """
     codes = np.arange(n) if codes is None else codes
     n_distinct, rng = int(codes.max()) + 1, np.random.default_rng(seed)

@@ -52,15 +52,12 @@ LAYOUT = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot that needs `n_trials` completed trials. `why`: the reason, as a clause without
-    "because".
-    """
+    """A plot that needs `n_trials` completed trials."""
 
     title: str
     sentence: str
     draw: Callable[[], go.Figure]
     n_trials: int = 1
-    why: str = ""
 
 
 def report_figures(
@@ -73,18 +70,13 @@ def report_figures(
     too few completed trials for a figure, the figure is None and the sentence has their number. A
     plot that no number of trials allows is left out.
     """
-    n_complete, figures = len(summary.ranked), list[tuple[str, str, go.Figure | None]]()
-    for plot in _plots(study, summary, space, confirmation):
-        sentence, figure = plot.sentence, None
-        if n_complete >= plot.n_trials:
-            figure = _styled(plot.title, plot.draw())
-        else:
-            sentence = (
-                f"This figure needs {plot.n_trials} completed trials, because {plot.why}; this"
-                f" study has {n_complete}."
-            )
-        figures.append((plot.title, sentence, figure))
-    return figures
+    n, few = len(summary.ranked), "This figure needs {} completed trials; this study has {}."
+    return [
+        (plot.title, plot.sentence, _styled(plot.title, plot.draw()))
+        if n >= plot.n_trials
+        else (plot.title, few.format(plot.n_trials, n), None)
+        for plot in _plots(study, summary, space, confirmation)
+    ]
 
 
 def _plots(
@@ -103,9 +95,10 @@ def _plots(
             "Pareto front",
             "No other trial is better in all objectives than a trial on the front. Each value is"
             f" {summary.each_value}.",
-            lambda: pareto_front(study, summary),
+            lambda: optuna.visualization.plot_pareto_front(
+                study, target_names=study.metric_names or [summary.metric, *COSTS]
+            ),
             2,
-            "a single trial can't be compared with another",
         )
     so_far = "" if summary.has_costs else ", and the best value so far"
     yield Plot(
@@ -113,7 +106,6 @@ def _plots(
         f"The objective of each completed trial{so_far}.{_crosses(summary)}",
         lambda: history(study, summary),
         2,
-        "a single trial has no history",
     )
     yield Plot(
         "Learning curves",
@@ -125,7 +117,15 @@ def _plots(
         (item.name for item in space.searched if not item.conditions),
         key=lambda name: -importance_of[name].value if name in importance_of else 0.0,
     )
-    yield from _importance_plots(summary, importance_of)
+    if importance_of or len(summary.ranked) < MIN_TRIALS:
+        yield Plot(
+            "Importances",
+            "How much each hyperparameter decides whether a trial is in the best tenth (PED-ANOVA)."
+            f" Lines, from {MIN_INTERVAL_TRIALS} completed trials on, are 95 % intervals of the"
+            " bootstrap over trials.",
+            lambda: importance_figure(importance_of),
+            MIN_TRIALS,
+        )
     yield from _slice_plots(study, summary, confirmation, ordered)
     yield from _contour_plots(summary, ordered)
     yield Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary))
@@ -147,21 +147,6 @@ def _curves_sentence(summary: Summary) -> str:
     )
 
 
-def _importance_plots(summary: Summary, importance_of: dict[str, Interval]) -> Iterator[Plot]:
-    if len(summary.ranked) >= MIN_TRIALS and not importance_of:
-        return
-    sentence = (
-        "How much each hyperparameter decides whether a trial is in the best tenth (PED-ANOVA)."
-        f" Lines, from {MIN_INTERVAL_TRIALS} completed trials on, are 95 % intervals of the"
-        " bootstrap over trials."
-    )
-    why = (
-        "PED-ANOVA compares the best tenth of the trials with all trials, and a tenth of fewer"
-        " trials is less than two"
-    )
-    yield Plot("Importances", sentence, lambda: importance_figure(importance_of), MIN_TRIALS, why)
-
-
 def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
     return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
 
@@ -180,21 +165,21 @@ def _slice_plots(
         f"The objective of completed trials over each hyperparameter alone.{_crosses(summary)}"
         f" Diamonds are corrected means over fresh seeds, if the study has any.{shown}"
     )
-    why = "fewer points are often in order by chance"
     yield Plot(
         "Slices",
         sentence,
         lambda: slices(study, summary, confirmation, params=varied),
         MIN_SLICE_TRIALS,
-        why,
     )
     yield Plot(
         "Parallel coordinates",
         f"Each line is a completed trial{best}; pruned trials are left out, because their values"
         f" are of fewer {summary.step}s.{shown}",
-        lambda: parallel_coordinates(study, summary, params=varied),
+        # Optuna draws each line as a trace of its own, which makes a page of thousands slow.
+        lambda: optuna.visualization.plot_parallel_coordinate(
+            study_of(summary.ranked[:N_LINES], summary), params=varied, **_target(summary)
+        ),
         MIN_SLICE_TRIALS,
-        why,
     )
 
 
@@ -209,9 +194,10 @@ def _contour_plots(summary: Summary, names: list[str]) -> Iterator[Plot]:
     yield Plot(
         "Contours",
         f"The objective over pairs of hyperparameters, drawn between the points of {points}.",
-        lambda: contours(best, summary, params=few),
+        lambda: optuna.visualization.plot_contour(
+            study_of(best, summary), params=few, target_name=summary.metric
+        ),
         MIN_CONTOUR_TRIALS,
-        "a surface drawn between fewer points follows their noise",
     )
 
 
@@ -378,24 +364,6 @@ def slices(
         name="confirmed on fresh seeds",
     )
     return figure
-
-
-def parallel_coordinates(study: optuna.Study, summary: Summary, *, params: list[str]) -> go.Figure:
-    """Optuna draws each line as a trace of its own, which makes a page of thousands slow."""
-    shown = study if len(summary.ranked) <= N_LINES else study_of(summary.ranked[:N_LINES], summary)
-    return optuna.visualization.plot_parallel_coordinate(shown, params=params, **_target(summary))
-
-
-def contours(trials: Sequence[FrozenTrial], summary: Summary, *, params: list[str]) -> go.Figure:
-    return optuna.visualization.plot_contour(
-        study_of(trials, summary), params=params, target_name=summary.metric
-    )
-
-
-def pareto_front(study: optuna.Study, summary: Summary) -> go.Figure:
-    return optuna.visualization.plot_pareto_front(
-        study, target_names=study.metric_names or [summary.metric, *COSTS]
-    )
 
 
 def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace: Any) -> None:

@@ -18,12 +18,12 @@ from markupsafe import Markup
 from tuning.atomic_io import write_text
 from tuning.commands import typed
 from tuning.config import weights_text
-from tuning.confirmation.estimates import estimate
+from tuning.confirmation.estimates import Estimates, estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
 from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.scores import ACCURACY, TestDocument, read_test_scores
-from tuning.evaluation.slices import calibration_error
+from tuning.evaluation.slices import calibration_error, slices_of
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
     BEST,
@@ -147,7 +147,7 @@ def page(
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
     names = searched_names(space)
-    first = answer(summary, confirmation, test, linear)
+    estimates, first = estimate(confirmation), answer(summary, confirmation, test, linear)
     return render(
         "tuning.report",
         "page.html",
@@ -177,7 +177,7 @@ def page(
             for title, figure in costs.cost_figures(summary, confirmation)
         ],
         architectures=_architectures(summary),
-        finalists=_finalists(confirmation),
+        finalists=_finalists(estimates) if estimates else None,
         test=_test(test, config.metric, card.target) if test else None,
         plots=plots,
         cost_plot=cost_plot,
@@ -187,7 +187,7 @@ def page(
         best=table(*narrow(*best_rows(summary, space, confirmation), names)),
         counts=counts_sentence(summary),
         timings=timings_sentence(summary),
-        pruning=_pruning(summary, confirmation, epochs=config.train.epochs),
+        pruning=_pruning(summary, estimates, epochs=config.train.epochs),
         trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
         split_rule=f"{card.split_rule} {folds_sentence(config.train.n_folds, card)}".rstrip(),
@@ -253,7 +253,7 @@ def _quality(seen: Predictions, about: str) -> dict[str, Any]:
                     [[part.name, f"{part.n_texts:,}", str(part.accuracy)] for part in slices],
                 ),
             )
-            for title, slices in quality.slices_of(seen)
+            for title, slices in slices_of(seen)
         ],
     }
 
@@ -275,21 +275,16 @@ def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
     return plot_html(costs.architecture_figure(groups, summary.metric)), table(header, rows)
 
 
-def _finalists(confirmation: Confirmation | None) -> str | None:
-    """Return the table of the finalists; None before the first repeat."""
-    estimates = estimate(confirmation)
-    if estimates is None:
-        return None
+def _finalists(estimates: Estimates) -> str:
     header, rows = finalist_rows(estimates)
     seeds = [name for name in header if name.startswith("seed ")]
     return table(*narrow(header, rows, seeds))
 
 
-def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int) -> str:
+def _pruning(summary: Summary, estimates: Estimates | None, *, epochs: int) -> str:
     saved = costs.saved_sentence(summary, epochs=epochs)
     if not saved:
         return ""
-    estimates = estimate(confirmation)
     missed = missed_sentences(estimates) if estimates else []
     unknown = (
         "Whether pruning stopped a better trial is not known: no pruned trial was trained to its"

@@ -22,16 +22,7 @@ from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.out_of_sample import kept_predictions
 from tuning.evaluation.predictions import NOT_TEST, Column, Predictions, read_predictions
 from tuning.evaluation.scores import TestDocument, read_test_scores
-from tuning.evaluation.slices import (
-    Slice,
-    accuracy_on,
-    by_class,
-    by_column,
-    by_label,
-    by_length,
-    by_number,
-    calibration,
-)
+from tuning.evaluation.slices import Slice, accuracy_on, calibration
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
 from tuning.evaluation.thresholds import with_thresholds
@@ -254,23 +245,6 @@ def calibration_figure(seen: Predictions) -> go.Figure:
     figure.update_xaxes(title="confidence: probability of the prediction")
     figure.update_yaxes(title="accuracy")
     return figure
-
-
-def slices_of(seen: Predictions) -> list[tuple[str, list[Slice]]]:
-    if not seen.target.has_decisions:
-        parts = [("label", by_number(seen))]
-    elif seen.target.is_exclusive:
-        parts = [("class", by_class(seen))]
-    else:
-        parts = [("label", by_label(seen))]
-    parts.append(("text length", by_length(seen)))
-    if seen.column is not None:
-        parts.append((seen.column.name, by_column(seen)))
-    titles = [f"{slices[0].measure} by {part}" for part, slices in parts]
-    return [
-        (f"{title[0].upper()}{title[1:]}", [part for part in slices if part.n_texts])
-        for title, (_, slices) in zip(titles, parts, strict=True)
-    ]
 
 
 def slices_figure(seen: Predictions, slices: Sequence[Slice]) -> go.Figure:
