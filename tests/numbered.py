@@ -3,7 +3,7 @@
 from typing import Any
 
 from tuning.targets.classes import Classes
-from tuning.targets.target import Array, Labels
+from tuning.targets.target import Array, Labels, Target
 
 
 def numbered(n: int) -> Classes:
@@ -19,5 +19,11 @@ def score(labels: Labels, probabilities: Array) -> dict[str, float]:
     return numbered(probabilities.shape[1]).score(labels, probabilities)
 
 
+def scores_of(target: Target, labels: Labels, predictions: Array, weights: Any) -> dict[str, Array]:
+    """Return the value of every formula for each weighting of the texts."""
+    formulas = target.formulas(labels, predictions, weights)
+    return {name: formula() for name, formula in formulas.items()}
+
+
 def weighted_scores(labels: Labels, probabilities: Array, weights: Any) -> dict[str, Array]:
-    return numbered(probabilities.shape[1]).weighted_scores(labels, probabilities, weights)
+    return scores_of(numbered(probabilities.shape[1]), labels, probabilities, weights)

@@ -29,7 +29,6 @@ from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake, PastEvaluation
 from tuning.report.page import Measured, page
-from tuning.report.quality import Quality
 from tuning.report.tables import trials_table
 from tuning.results import StudyDir
 from tuning.serving.pages import docs_page
@@ -158,7 +157,7 @@ def report_page(name: str, tmp_path: Path) -> str:
         column=column_of(name, [name, name, "b"]),
         target=Classes((name, "b")),
     )
-    seen = Quality(predictions, about=name)
+    seen = predictions, name
     return page(
         study,
         summarize(study, metric="val_accuracy"),

@@ -40,3 +40,10 @@ def fit_quietly(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(x, y, sample_weight)
+
+
+def scores_of(model: LogisticRegression | Ridge, x: sparse.csr_matrix) -> npt.NDArray[Any]:
+    """Return a fitted model's numbers, or its decision function for a column of bool, (n,)."""
+    of_rows = model.predict if isinstance(model, Ridge) else model.decision_function
+    scores: npt.NDArray[Any] = of_rows(x)
+    return scores

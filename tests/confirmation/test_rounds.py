@@ -340,7 +340,7 @@ def test_beyond_a_quarter_three_seeds_are_trained_of_those_whose_order_is_not_cl
     assert estimates.is_confirmed and confirmation.rounds == 3
     if seconds == 1.0:
         assert confirmation.spent_seconds <= search_seconds
-    (text,) = (s for s in sentences(confirmation, estimates, study="s") if "worker time" in s)
+    (text,) = (s for s in sentences(estimates, study="s") if "worker time" in s)
     assert f"{confirmation.share:.0%}" in text
     assert ("25%, which 3 seeds of the best" in text) == (search_seconds < 36)
     # A second process that reads the file after any repeat trains the others.
@@ -488,7 +488,7 @@ def test_baseline_is_not_called_the_best_of_what_was_tried_if_all_others_failed(
     confirmation, _ = play(begin(0.9, 0.89, 0.5), lambda trial, seed: 0.5 if trial == 0 else None)
     estimates = estimated(confirmation)
     assert estimates.best.is_baseline
-    text = " ".join(sentences(confirmation, estimates, study="s"))
+    text = " ".join(sentences(estimates, study="s"))
     assert "a training of every other configuration has failed" in text
     assert "nothing that was tried" not in text
 

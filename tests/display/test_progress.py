@@ -15,9 +15,11 @@ from tuning.display import progress
 from tuning.display.console import FILE_WIDTH, PlainConsole
 from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
 from tuning.display.running import Display
-from tuning.display.tables import best_table, warn_if_behind
+from tuning.display.tables import best_table
+from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.inputs.corpus import Corpus
+from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.search.events import CallEnded, ConfirmationStarted, LinearModelTrained, RepeatEnded
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import summarize
@@ -32,15 +34,16 @@ def test_value_of_the_linear_model_is_printed(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.startswith(BAR)
 
 
-@pytest.mark.parametrize(
-    ("value", "warning"), [(0.8, "warning: The confirmed best, trial 3, is behind"), (0.9, "")]
-)
+@pytest.mark.parametrize(("value", "warns"), [(0.8, True), (0.9, False)])
 def test_warning_is_printed_where_the_confirmed_best_is_behind(
-    value: float, warning: str, capsys: pytest.CaptureFixture[str]
+    value: float, warns: bool, corpus: Corpus, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    warn_if_behind(REFERENCE, with_repeats({3: [value] * 3, 0: [0.5] * 3}), study="s")
-    err = capsys.readouterr().err
-    assert err.partition(" the linear model")[0] == warning
+    write(corpus.folder / REFERENCE_NAME, REFERENCE)
+    opened: Any = SimpleNamespace(corpus=corpus, config=CONFIG)
+    confirmation = with_repeats({3: [value] * 3, 0: [0.5] * 3})
+    Display("s", metric="val_accuracy")(CallEnded(opened, confirmation=confirmation))
+    warning = "warning: The confirmed best, trial 3, is behind the linear model"
+    assert (warning in capsys.readouterr().err) is warns
 
 
 NO_TERMINAL = SimpleNamespace(write=print, flush=print)

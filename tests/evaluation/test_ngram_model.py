@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
@@ -31,9 +29,7 @@ from tuning.evaluation.ngram_model import (
     FIRST_STRENGTH,
     STRENGTHS,
     NgramModel,
-    NgramReference,
     Split,
-    TunedNgramModel,
     columns_of,
     fit,
     indicators,
@@ -41,12 +37,9 @@ from tuning.evaluation.ngram_model import (
     ngram_reference,
     tune_ngram_model,
     tuned_reference,
-    weigh,
 )
-from tuning.inputs.contract import TokenizedTexts
-from tuning.inputs.ngrams import NgramTexts
-
-rows = st.lists(st.lists(st.integers(2, 7), unique=True, max_size=6), min_size=2, max_size=8)
+from tuning.evaluation.references import Reference
+from tuning.inputs.contract import IdTexts
 
 
 def direct(
@@ -86,39 +79,6 @@ def test_model_equals_scikit_learn_on_texts(
     )
 
 
-@given(rows, st.data())
-def test_ratios_have_their_properties(lists: list[list[int]], data: st.DataObject) -> None:
-    """The ratios of the opposite classes are the negative ratios; an n-gram of positive texts alone
-    has a larger ratio than an n-gram of negative texts alone; |p|₁ weights the ratios to a mean
-    that is not below 0 (Gibbs' inequality); ids that are not among the columns have 0.
-    """
-    is_positive = np.array(
-        data.draw(st.lists(st.booleans(), min_size=len(lists), max_size=len(lists)))
-    )
-    columns = columns_of(np.array([0, 0, 1, 1, 1, 2, 2, 2], dtype=np.uint8), 2)
-    matrix = indicators(from_lists(lists), columns)
-    ratios = log_count_ratios(matrix, is_positive, columns)
-    assert ratios == pytest.approx(-log_count_ratios(matrix, ~is_positive, columns))
-    assert not ratios[:2].any()
-    dense = matrix.toarray()
-    p, q = dense[is_positive].sum(axis=0), dense[~is_positive].sum(axis=0)
-    only_positive, only_negative = (p > 0) & (q == 0), (q > 0) & (p == 0)
-    if only_positive.any() and only_negative.any():
-        assert ratios[only_positive].min() > ratios[only_negative].max()
-    weights = (1 + p[columns]) / (1 + p[columns]).sum()
-    assert weights @ ratios[columns] >= -1e-12
-
-
-@given(rows, st.lists(st.floats(-3, 3), min_size=8, max_size=8))
-def test_rows_have_length_1_or_0(lists: list[list[int]], weights: list[float]) -> None:
-    columns = np.array([False, False, *[True] * 6])
-    matrix = indicators(from_lists(lists), columns)
-    expected = matrix.toarray() * np.array(weights)
-    lengths = np.sqrt((expected**2).sum(axis=1, keepdims=True))
-    weighted_rows = weigh(matrix, np.array(weights)).toarray()
-    assert weighted_rows * lengths == pytest.approx(expected, abs=1e-9)
-
-
 def test_several_classes_are_each_against_the_rest() -> None:
     texts, labels = three_classes()
     (ngrams,), orders, vectorizer = ngrams_of(texts)
@@ -127,11 +87,11 @@ def test_several_classes_are_each_against_the_rest() -> None:
     settings = NgramSettings(1, Weighting.RATIOS, 10.0)
     model = fit(matrix, labels, columns, settings, target=numbered(4))
     assert len(model.regressions) == 3
-    for label, regression in model.regressions.items():
+    for label, (weights, _) in model.regressions.items():
         expected = log_count_ratios(matrix, labels == label, columns)
-        assert regression.weights == pytest.approx(expected)
+        assert weights == pytest.approx(expected)
     column = 2 + vectorizer.vocabulary_["odd"]
-    signs = [np.sign(regression.weights[column]) for regression in model.regressions.values()]
+    signs = [np.sign(weights[column]) for weights, _ in model.regressions.values()]
     assert signs == [-1, -1, 1]
     probabilities = model.predictions(matrix, target=numbered(4))
     assert probabilities.sum(axis=1) == pytest.approx(1)
@@ -139,16 +99,15 @@ def test_several_classes_are_each_against_the_rest() -> None:
     assert not probabilities[:, 3].any()
 
 
-def tuned(n_classes: int = 2, **changes: object) -> TunedNgramModel:
-    splits = {"train": (TRAIN, LABELS[0]), "validation": (VALIDATION, LABELS[1]), **changes}
-    return tune_ngram_model(
-        splits["train"], splits["validation"], orders=ORDERS, target=numbered(n_classes)
-    )
+def right_share(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return float((predictions.argmax(axis=1) == labels).mean())
 
 
-def reference_of(train: Split, validation: Split, *, orders: np.ndarray) -> NgramReference:
+def reference_of(
+    train: Split, validation: Split, test: IdTexts, *, orders: np.ndarray
+) -> Reference:
     own = tuned_reference(train, validation, orders=orders, target=TWO)
-    return ngram_reference(train, validation, own, orders=orders, target=TWO)
+    return ngram_reference(train, validation, test, tuned=own, orders=orders, target=TWO)
 
 
 def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
@@ -156,62 +115,44 @@ def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
     texts = ["not good", "very bad", "very good", "not bad"] * 12
     labels = np.array([0, 0, 1, 1] * 12)
     (ngrams,), orders, _ = ngrams_of(texts)
-    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, target=TWO)
-    assert (tuned_model.model.settings.order, tuned_model.value) == (2, 1.0)
+    settings, predictions = tune_ngram_model(
+        (ngrams, labels), (ngrams, labels), orders=orders, target=TWO
+    )
+    assert (settings.order, right_share(predictions, labels)) == (2, 1.0)
 
 
 def test_first_of_equals_is_chosen() -> None:
     texts, labels = ["good thing", "bad thing"] * 10, np.array([1, 0] * 10)
     (ngrams,), orders, _ = ngrams_of(texts)
-    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, target=TWO)
-    assert tuned_model.model.settings == NgramSettings(1, Weighting.RATIOS, STRENGTHS[0])
+    settings, _ = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, target=TWO)
+    assert settings == NgramSettings(1, Weighting.RATIOS, STRENGTHS[0])
     assert FIRST_STRENGTH in STRENGTHS
 
 
 def test_validation_labels_choose_and_do_not_train() -> None:
-    tuned_model = tuned(validation=(VALIDATION, 1 - LABELS[1]))
-    settings = tuned_model.model.settings
+    train, flipped = (TRAIN, LABELS[0]), (VALIDATION, 1 - LABELS[1])
+    settings, predictions = tune_ngram_model(train, flipped, orders=ORDERS, target=TWO)
     columns = columns_of(ORDERS, settings.order)
     model = fit(indicators(TRAIN, columns), LABELS[0], columns, settings, target=TWO)
     expected = model.predictions(indicators(VALIDATION, columns), target=TWO)
-    assert np.array_equal(tuned_model.predictions, expected)
-
-
-def test_class_that_is_not_in_training_gets_probability_0() -> None:
-    """Classes 0 and 2 have no text."""
-    texts, labels = ["good", "bad"] * 10, np.array([3, 1] * 10)
-    (ngrams,), orders, _ = ngrams_of(texts)
-    tuned_model = tune_ngram_model(
-        (ngrams, labels), (ngrams, labels), orders=orders, target=numbered(4)
-    )
-    assert tuned_model.value == 1
-    assert not tuned_model.predictions[:, [0, 2]].any()
+    assert np.array_equal(predictions, expected)
 
 
 def test_one_class_is_constant() -> None:
     texts, labels = ["good", "fine"] * 5, np.ones(10, dtype=int)
     (ngrams, other), orders, _ = ngrams_of(texts, ["good", "bad"])
-    tuned_model = tune_ngram_model(
+    _, predictions = tune_ngram_model(
         (ngrams, labels), (other, np.array([1, 0])), orders=orders, target=TWO
     )
-    assert tuned_model.predictions.tolist() == [[0, 1], [0, 1]]
-    assert tuned_model.value == 0.5
+    assert predictions.tolist() == [[0, 1], [0, 1]]
 
 
 def test_corpus_without_ngrams_has_a_model() -> None:
     """No n-gram occurs twice, so the model knows the shares of the classes."""
     ngrams, orders = from_lists([[]] * 9), np.zeros(2, dtype=np.uint8)
     labels = np.array([1, 1, 0] * 3)
-    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, target=TWO)
-    assert tuned_model.value == pytest.approx(2 / 3)
-    assert tuned_model.predictions[:, 1] == pytest.approx(2 / 3, abs=0.1)
-
-
-def with_ngrams(ngrams: TokenizedTexts, orders: np.ndarray) -> TokenizedTexts:
-    """Return texts that have these n-grams, as a corpus has them."""
-    empty = np.zeros(len(ngrams) + 1, dtype=np.int64)
-    own = NgramTexts(ngrams.ids, ngrams.offsets, orders)
-    return TokenizedTexts(np.empty(0, dtype=np.int32), empty, others={"ngrams": own})
+    _, predictions = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, target=TWO)
+    assert predictions[:, 1] == pytest.approx(2 / 3, abs=0.1)
 
 
 def test_reference_is_trained_on_train_and_validation() -> None:
@@ -220,12 +161,13 @@ def test_reference_is_trained_on_train_and_validation() -> None:
     labels, more = np.array([1, 0, 1, 0] * 5), np.array([1, 0] * 20)
     (ngrams, others, test), orders, _ = ngrams_of(train, validation, ["new"])
     splits = (ngrams, labels), (others, more)
-    reference = reference_of(*splits, orders=orders)
-    tuned = tune_ngram_model(*splits, orders=orders, target=TWO)
-    matrix = indicators(test, columns_of(orders, tuned.model.settings.order))
-    alone = tuned.model.predictions(matrix, target=TWO)
-    assert reference.classify(with_ngrams(test, orders))[0, 1] > alone[0, 1] + 0.1
-    assert reference.validation_accuracy == tuned.value
+    reference = reference_of(*splits, test, orders=orders)
+    settings, predictions = tune_ngram_model(*splits, orders=orders, target=TWO)
+    columns = columns_of(orders, settings.order)
+    model = fit(indicators(ngrams, columns), labels, columns, settings, target=TWO)
+    alone = model.predictions(indicators(test, columns), target=TWO)
+    assert reference.predictions[0, 1] > alone[0, 1] + 0.1
+    assert reference.validation_accuracy == right_share(predictions, more)
     assert reference.about.endswith("60 texts")
 
 
@@ -237,10 +179,9 @@ def test_part_of_many_texts_is_taken(name: str, most: int, monkeypatch: pytest.M
     monkeypatch.setattr(ngram_model, name, most)
     n_texts = round(260 * min(most / n_ids, 1)) if name == "MAX_IDS" else most
     splits = (TRAIN, LABELS[0]), (VALIDATION, LABELS[1])
-    reference = reference_of(*splits, orders=ORDERS)
+    reference = reference_of(*splits, TEST, orders=ORDERS)
     assert int(reference.about.split()[-2]) == pytest.approx(n_texts, abs=2)
-    predicted = reference.classify(with_ngrams(TEST, ORDERS)).argmax(axis=1)
-    assert (predicted == LABELS[2]).mean() > 0.8
+    assert (reference.predictions.argmax(axis=1) == LABELS[2]).mean() > 0.8
 
 
 def test_many_classes_take_fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,5 +204,5 @@ def test_seconds_include_the_training_on_both_splits(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ngram_model, "fit", counted)
     monkeypatch.setattr(ngram_model.time, "monotonic", lambda: float(n_trainings))
-    reference = reference_of((TRAIN, LABELS[0]), (VALIDATION, LABELS[1]), orders=ORDERS)
+    reference = reference_of((TRAIN, LABELS[0]), (VALIDATION, LABELS[1]), TEST, orders=ORDERS)
     assert reference.seconds == n_trainings > 1

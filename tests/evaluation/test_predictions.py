@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.numbered import TWO
+from tests.numbered import TWO, numbered
 from tuning.evaluation.predictions import (
     MAX_GROUPS,
     MAX_VALUE,
@@ -51,10 +52,12 @@ def test_damaged_file_has_no_predictions(n_bytes: int, tmp_path: Path) -> None:
     assert read_predictions(path, TWO) is None
 
 
-@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2], [-1, 0, 1]])
-def test_predictions_of_other_texts_are_refused(labels: list[int]) -> None:
+@pytest.mark.parametrize(
+    "changes", [{"labels": np.array([0, 1])}, {"target": numbered(3)}], ids=["texts", "target"]
+)
+def test_predictions_of_other_texts_or_another_target_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="for each text"):
-        replace(SEEN, labels=np.array(labels))
+        replace(SEEN, **changes)
 
 
 def test_rare_values_of_a_column_are_one_group() -> None:

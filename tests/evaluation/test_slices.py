@@ -7,11 +7,9 @@ from tests.numbered import TWO
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.slices import (
     accuracy_on,
-    by_class,
-    by_column,
-    by_length,
     calibration,
     calibration_error,
+    slices_of,
 )
 
 RNG = np.random.default_rng(0)
@@ -29,7 +27,7 @@ RIGHT = (POSITIVE > 0.5) == LABELS
 
 
 def test_accuracy_of_a_class_is_its_recall() -> None:
-    negative, positive = by_class(SEEN)
+    negative, positive = dict(slices_of(SEEN))["Accuracy by class"]
     assert negative.accuracy.value == pytest.approx(RIGHT[LABELS == 0].mean())
     assert positive.accuracy.value == pytest.approx(RIGHT[LABELS == 1].mean())
     assert (negative.n_texts, positive.n_texts) == ((LABELS == 0).sum(), (LABELS == 1).sum())
@@ -37,7 +35,7 @@ def test_accuracy_of_a_class_is_its_recall() -> None:
 
 
 def test_length_bins_have_a_fifth_of_the_texts_each() -> None:
-    bins = by_length(SEEN)
+    bins = dict(slices_of(SEEN))["Accuracy by text length"]
     assert sum(part.n_texts for part in bins) == N
     assert [part.n_texts for part in bins] == pytest.approx([200] * 5, abs=5)
     shortest = SEEN.lengths <= int(bins[0].name.split()[2])
@@ -47,12 +45,12 @@ def test_length_bins_have_a_fifth_of_the_texts_each() -> None:
 
 def test_equal_lengths_are_one_bin() -> None:
     same = Predictions(SEEN.labels, np.full(N, 7), SEEN.probabilities, target=TWO)
-    (part,) = by_length(same)
+    (part,) = dict(slices_of(same))["Accuracy by text length"]
     assert (part.name, part.n_texts) == ("7 tokens", N)
 
 
 def test_slices_of_a_column_are_its_values() -> None:
-    parts = {part.name: part for part in by_column(SEEN)}
+    parts = {part.name: part for part in dict(slices_of(SEEN))["Accuracy by category"]}
     assert {name: part.n_texts for name, part in parts.items()} == {"a": 750, "b": 250}
     assert parts["b"].accuracy.value == pytest.approx(RIGHT[::4].mean())
 

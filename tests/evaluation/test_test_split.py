@@ -40,20 +40,14 @@ CORPUS = SimpleNamespace(
 )
 
 
-def right(texts: TokenizedTexts) -> np.ndarray:
-    return np.eye(2)[LABELS]
+RIGHT = np.eye(2)[LABELS]
 
 
-def broken(texts: TokenizedTexts) -> np.ndarray:
-    raise MemoryError
-
-
-def evaluate_with(study: optuna.Study, reference: object) -> None:
-    classifiers = {BEST: right, "reference": reference}
+def evaluate_with(study: optuna.Study, reference: np.ndarray) -> None:
     evaluate_on_test_split(
         study,
         CORPUS,
-        classifiers,
+        {BEST: RIGHT, "reference": reference},
         trials={BEST: 3},
         test_texts=TEXTS,
         config=StudyConfig(study="s", metric="val_f1"),
@@ -62,52 +56,34 @@ def evaluate_with(study: optuna.Study, reference: object) -> None:
 
 def test_evaluation_is_recorded() -> None:
     study = optuna.create_study()
-    evaluate_with(study, right)
+    evaluate_with(study, RIGHT)
     assert [evaluation.trials for evaluation in evaluations_of(study)] == [{BEST: 3}]
-
-
-def test_model_that_fails_on_the_test_texts_records_no_evaluation() -> None:
-    study = optuna.create_study()
-    with pytest.raises(MemoryError):
-        evaluate_with(study, broken)
-    assert evaluations_of(study) == []
 
 
 def test_model_that_gives_nan_is_refused_before_its_evaluation_is_recorded() -> None:
     study = optuna.create_study()
-    outputs = np.eye(2)[LABELS]
+    outputs = RIGHT.copy()
     outputs[1] = np.nan
     with pytest.raises(ExportError, match=r"'reference' gives NaN for 1 of 4 texts.*'bad'"):
-        evaluate_with(study, lambda texts: outputs)
+        evaluate_with(study, outputs)
     assert evaluations_of(study) == []
 
 
-@pytest.mark.parametrize(
-    ("difference", "result"),
-    [
-        (Interval(0.01, 0.002, 0.018), "is better .* by +0.0100 [+0.0020, +0.0180]"),
-        (Interval(-0.01, -0.02, -0.001), "is worse than .*: -0.0100 [-0.0200, -0.0010]"),
-        (Interval(0.01, -0.002, 0.02), "can't be distinguished from .*: +0.0100"),
-    ],
-)
-def test_ensemble_is_described_with_its_gain_and_both_sizes(
-    difference: Interval, result: str
-) -> None:
+def test_ensemble_is_described_with_its_gain_and_both_sizes() -> None:
     members = [
         EnsembleMember(trial=7, seed=2, weight=0.75, epochs=3, hyperparameters={}),
         EnsembleMember(trial=4, seed=1, weight=0.25, epochs=1, hyperparameters={}),
     ]
     facts = EnsembleFacts(
         members=members,
-        validation_difference=difference,
+        validation_difference=Interval(0.01, 0.002, 0.018),
         size=ModelSize(n_parameters=2_500_000, latency_ms=3.26),
         size_of_best=ModelSize(n_parameters=500_000, latency_ms=1.04),
     )
     document = SimpleNamespace(ensemble=facts, scores={SINGLE: SimpleNamespace(trial=7)})
     mean, gain, sizes = ensemble_sentences(document)
     assert mean.endswith("trial 7 with seed 2 (75%), trial 4 with seed 1 (25%).")
-    verdict, numbers = result.split(".*")
-    assert verdict in gain and numbers in gain
+    assert "is better than trial 7 alone (+0.0100 [+0.0020, +0.0180])" in gain
     assert [*re.findall(r"[\d,.]*\d", sizes)] == ["2,500,000", "3.3", "7", "500,000", "1.0"]
 
 

@@ -71,10 +71,10 @@ def test_architectures_are_ordered_by_their_best_trial() -> None:
         ["<b>", "1", "1", "0.7000 (trial 4)", "0.7000", "140"],
     ]
     figure = architecture_figure(architectures(summary_of()), "val_accuracy")
-    assert list(figure.layout.yaxis.ticktext) == ["&lt;b&gt;", "lstm", "cnn"]
+    assert [trace.name for trace in figure.data] == ["&lt;b&gt;", "lstm", "cnn"]
 
 
 def test_study_without_architectures_has_none() -> None:
     study = optuna.create_study()
     study.add_trial(create_trial(value=0.5))
-    assert architectures(summarize(study, metric="val_loss")) == []
+    assert architectures(summarize(study, metric="val_loss")) == {}

@@ -39,8 +39,7 @@ def test_importances_have_intervals_from_50_completed_trials_on() -> None:
         bounds = [bound for item in of_names.values() for bound in (item.low, item.high)]
         assert {math.isfinite(bound) for bound in bounds} == {has_intervals}
         sentence, figure = figures_of(n_complete)["Importances"]
-        assert ("95 % intervals of the bootstrap" in sentence) == has_intervals
-        assert ("50 completed trials" in sentence) != has_intervals
+        assert "50 completed trials" in sentence
         assert figure is not None
         assert (figure.data[0].error_x.array is not None) == has_intervals
 

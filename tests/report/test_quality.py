@@ -24,15 +24,14 @@ from tuning.evaluation.predictions import (
     write_predictions,
 )
 from tuning.evaluation.scores import TestDocument, read_test_scores
+from tuning.evaluation.slices import slices_of
 from tuning.evaluation.test_split import BEST, SINGLE
 from tuning.inputs.corpus import Corpus
 from tuning.report.quality import (
-    Quality,
     confusion_figure,
     points_on_test,
     read_quality,
     slices_figure,
-    slices_of,
     validation_points,
 )
 from tuning.study.summary import Summary, summarize
@@ -78,31 +77,14 @@ def test_predictions_are_those_of_the_newest_evaluation(copied: Setting) -> None
     write(folder.test_path, test)
     seen = predictions(40, when=test.test_looks[-1].when, column=column_of("c", ["a"] * 40))
     write_predictions(folder.test_predictions_path, seen)
-    quality = read_quality(folder, corpus, summary, columns={})
-    assert quality is not None and "40 texts of the test split" in quality.about
-    assert quality.predictions.column is not None and quality.predictions.column.name == "c"
+    found = read_quality(folder, corpus, summary, columns={})
+    assert found is not None and "40 texts of the test split" in found[1]
+    assert found[0].column is not None and found[0].column.name == "c"
     columns = {"test": column_of("other", ["b"] * 40)}
-    quality = read_quality(folder, corpus, summary, columns=columns)
-    assert quality is not None and quality.predictions.column is columns["test"]
+    found = read_quality(folder, corpus, summary, columns=columns)
+    assert found is not None and found[0].column is columns["test"]
     write_predictions(folder.test_predictions_path, replace(seen, when="earlier"))
     assert read_quality(folder, corpus, summary, columns={}) is None
-
-
-def test_predictions_of_folds_are_those_of_all_rows_that_a_fold_has_predicted(
-    copied: Setting,
-) -> None:
-    corpus, summary = study_of(copied)
-    for trial in summary.trials:
-        trial.user_attrs["n_folds"] = 5
-    labels = np.concatenate([corpus.split(name).labels for name in ("train", "validation")])
-    probabilities = np.eye(2, dtype=np.float32)[labels]
-    probabilities[:3] = np.nan  # the first rows in time
-    np.savez(confirm_best(copied, summary), **{PROBABILITIES: probabilities})
-    columns = {NOT_TEST: column_of("c", ["a"] * 3 + ["b"] * (len(labels) - 3))}
-    quality = read_quality(copied.folder, corpus, summary, columns=columns)
-    assert quality is not None and f"{len(labels) - 3} texts of the folds" in quality.about
-    assert quality.predictions.is_right.all() and quality.predictions.column is not None
-    assert [*quality.predictions.labels] == [*labels[3:]]
 
 
 def test_predictions_before_an_export_are_those_of_a_repeat(copied: Setting) -> None:
@@ -110,11 +92,9 @@ def test_predictions_before_an_export_are_those_of_a_repeat(copied: Setting) -> 
     labels = corpus.split("validation").labels
     path = confirm_best(copied, summary)
     np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)[labels]})
-    quality = read_quality(copied.folder, corpus, summary, columns={})
-    assert (
-        quality is not None and "on seed 1" in quality.about and "validation split" in quality.about
-    )
-    assert quality.predictions.is_right.all()
+    found = read_quality(copied.folder, corpus, summary, columns={})
+    assert found is not None and found[0].is_right.all()
+    assert "on seed 1" in found[1] and "validation split" in found[1]
     np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)})  # of other texts
     assert read_quality(copied.folder, corpus, summary, columns={}) is None
 
@@ -130,9 +110,9 @@ def test_predictions_of_a_fresh_split_are_of_the_rows_that_its_seed_has_drawn(
     np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)[both.labels[drawn]]})
     values = ["first" if row < 100 else "other" for row in range(len(both.labels))]
     columns = {NOT_TEST: column_of("c", values)}
-    quality = read_quality(copied.folder, corpus, summary, columns=columns)
-    assert quality is not None and "rows that this seed has drawn" in quality.about
-    seen = quality.predictions
+    found = read_quality(copied.folder, corpus, summary, columns=columns)
+    assert found is not None and "rows that this seed has drawn" in found[1]
+    seen, _ = found
     assert seen.is_right.all() and (seen.lengths == both.texts.lengths[drawn]).all()
     assert seen.column and seen.column.groups[seen.column.codes[0]] == values[drawn[0]]
 
@@ -180,16 +160,16 @@ def test_points_before_an_export_are_of_the_validation_split(copied: Setting) ->
 
 
 def test_slices_have_the_number_of_texts() -> None:
-    quality = Quality(predictions(40, column=column_of("c", ["x"] * 30 + ["y"] * 10)), "")
-    titles = [title for title, _ in slices_of(quality)]
+    seen = predictions(40, column=column_of("c", ["x"] * 30 + ["y"] * 10))
+    titles = [title for title, _ in slices_of(seen)]
     assert titles == ["Accuracy by class", "Accuracy by text length", "Accuracy by c"]
-    by_column = slices_of(quality)[2][1]
-    figure = slices_figure(quality, by_column)
+    by_column = slices_of(seen)[2][1]
+    figure = slices_figure(seen, by_column)
     texts = [annotation.text for annotation in figure.layout.annotations]
     assert texts == ["x, 30 texts: 1.0000", "y, 10 texts: 0.9000"]
     assert figure.layout.shapes[0].x0 == pytest.approx(39 / 40)
 
 
 def test_confusion_matrix_counts_the_texts() -> None:
-    cells = confusion_figure(Quality(predictions(40), "")).data[0].text
+    cells = confusion_figure(predictions(40)).data[0].text
     assert [[cell.split("<br>")[0] for cell in row] for row in cells] == [["20", "0"], ["1", "19"]]

@@ -345,7 +345,7 @@ def test_random_split_that_can_not_be_drawn_promises_nothing(tmp_path: Path) -> 
     session, _ = recording(tmp_path, BY_GROUP)
     confirmation = confirm_within(replace(session, pool=FakePool(script).as_pool), SIZE)
     assert confirmation.is_over and estimated(confirmation).is_confirmed
-    assert promise(confirmation, estimated(confirmation)) == []
+    assert promise(estimated(confirmation)) == []
 
 
 def others_of(study: Setting, earlier: Sequence[Finalist] = ()) -> list[Finalist]:

@@ -158,7 +158,6 @@ def test_page_names_one_best(confirmed: Confirmed) -> None:
     named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
     assert named == {str(confirmed.winner)}
     assert f'<td data-name="trial">{confirmed.winner} (confirmed best)</td>' in text
-    assert "The best trial is the confirmed best." in text
 
 
 def test_status_names_the_confirmed_best_and_the_search_s(

@@ -16,6 +16,7 @@ import optuna
 import pandas as pd
 import pytest
 
+from tests.numbered import scores_of
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
@@ -27,12 +28,12 @@ from tuning.evaluation.statistics import score_intervals
 from tuning.evaluation.test_split import BEST, evaluate_on_test_split
 from tuning.inference.label_files import label, write_csv_rows
 from tuning.inference.manifest import Manifest
-from tuning.inputs.contract import ModelInput, TokenizedTexts
+from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.report.tables import data_rows
 from tuning.targets.kinds import KINDS, target_of
 from tuning.targets.number import Number
-from tuning.targets.target import Array, LabelColumn, Target
+from tuning.targets.target import LabelColumn, Target
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
 from tuning.training.prediction import make_view, predict
@@ -104,7 +105,7 @@ def test_perfect_predictions_are_better_than_the_constant(kind: str) -> None:
     constant = np.tile(target.constant(column.labels), (3, 1))
     config = StudyConfig(study="s", data=DataConfig(kind=kind))
     assert config.metric == target.metrics[0].objective
-    scores = target.weighted_scores(column.labels, perfect, np.ones((2, 3)))
+    scores = scores_of(target, column.labels, perfect, np.ones((2, 3)))
     assert {metric.name for metric in target.metrics} <= scores.keys()
     assert all(values.shape == (2,) for values in scores.values())
     first = target.metrics[0]
@@ -209,10 +210,8 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
     worst = target.score(validation.labels, constant)["mae"]
     assert result.best_value == result.metrics["val_mae"] < worst / 2
 
-    def classify(texts: TokenizedTexts) -> Array:
-        return predict(model, make_view(model, VALUES, texts), target=target)
-
-    assert target.score(test.labels, classify(test.texts))["mae"] < worst / 2
+    predictions = predict(model, make_view(model, VALUES, test.texts), target=target)
+    assert target.score(test.labels, predictions)["mae"] < worst / 2
     texts = splits.frames["test"]["text"].tolist()
     references = all_references(splits, corpus, texts)
     assert references.keys() == {
@@ -221,7 +220,7 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
     evaluation = evaluate_on_test_split(
         optuna.create_study(),
         corpus,
-        {BEST: classify, "mean": references["mean"].classify},
+        {BEST: predictions, "mean": references["mean"].predictions},
         trials={BEST: 0},
         test_texts=texts,
         config=StudyConfig(study="s", data=DataConfig(kind="number")),
@@ -232,7 +231,7 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
     change = comparison.difference("val_mae")
     assert change is not None and change.value == pytest.approx(best - mean)
     assert comparison.accuracy_difference is None and not evaluation.mistakes
-    interval = score_intervals(target, test.labels, classify(test.texts), seed=0)["mae"]
+    interval = score_intervals(target, test.labels, predictions, seed=0)["mae"]
     assert interval.low < interval.value < interval.high
 
 

@@ -20,20 +20,21 @@ from sklearn import metrics
 
 import tuning
 from tests.commands import Ran
+from tests.numbered import scores_of
 from tuning.config import SPLITS, DataConfig, StudyConfig, TrainConfig
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import DataError, SpaceBug
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.predictions import read_predictions, write_predictions
+from tuning.evaluation.slices import slices_of
 from tuning.evaluation.test_split import BEST, evaluate_on_test_split
-from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus, build_corpus
-from tuning.report.quality import Quality, calibration_figure, slices_of
+from tuning.report.quality import calibration_figure
 from tuning.report.tables import data_rows
 from tuning.results import ResultsDir
 from tuning.targets.labels import MultiLabel
-from tuning.targets.target import Array, LabelColumn
+from tuning.targets.target import LabelColumn
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
 from tuning.training.prediction import make_view, predict
@@ -182,7 +183,7 @@ def test_output_of_another_width_is_refused(shape: tuple[int, ...]) -> None:
 )
 def test_scores_are_those_of_scikit_learn(labels: Any, tenths: Any, counts: Any) -> None:
     predictions, decided = tenths / 10, tenths >= 5
-    scores = TARGET.weighted_scores(labels, predictions, counts[None].astype(float))
+    scores = scores_of(TARGET, labels, predictions, counts[None].astype(float))
     found = {name: float(values[0]) for name, values in scores.items()}
     weighted = {"sample_weight": counts, "zero_division": 0}
     of_labels = metrics.f1_score(labels, decided, average=None, **weighted)
@@ -350,10 +351,7 @@ def test_own_fit_of_several_labels_is_tried() -> None:
 
 def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Corpus) -> None:
     model = trained(STYLES[0], corpus)[0]
-
-    def classify(texts: TokenizedTexts) -> Array:
-        return predict(model, make_view(model, VALUES, texts), target=TARGET)
-
+    view = make_view(model, VALUES, corpus.split("test").texts)
     texts = splits.frames["test"]["text"].tolist()
     references = all_references(splits, corpus, texts)
     linear = ["TF-IDF + logistic regression", "tuned n-grams + logistic regression"]
@@ -361,7 +359,10 @@ def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Co
     evaluation = evaluate_on_test_split(
         optuna.create_study(),
         corpus,
-        {BEST: classify, **{name: model.classify for name, model in references.items()}},
+        {
+            BEST: predict(model, view, target=TARGET),
+            **{name: model.predictions for name, model in references.items()},
+        },
         trials={BEST: 0},
         test_texts=texts,
         config=StudyConfig(study="s", data=DataConfig(kind="labels")),
@@ -376,12 +377,12 @@ def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Co
     write_predictions(corpus.folder / "test.npz", evaluation.predictions)
     kept = read_predictions(corpus.folder / "test.npz", TARGET)
     assert kept is not None and kept.is_right.tolist() == evaluation.predictions.is_right.tolist()
-    (title, slices), *_ = slices_of(Quality(kept, ""))
+    (title, slices), *_ = slices_of(kept)
     assert title == "F1 by label"
     assert [(s.name, s.accuracy.value) for s in slices] == [
         (name, score.value) for name, score in by_label.items()
     ]
-    assert calibration_figure(Quality(kept, "")).data
+    assert calibration_figure(kept).data
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from sklearn.metrics import (
 
 import tuning
 from tests.commands import Ran
+from tests.numbered import scores_of
 from tuning.config import DataConfig
 from tuning.errors import ArgumentError, DataError, SpaceBug
 from tuning.results import ResultsDir
@@ -88,7 +89,7 @@ def test_errors_are_those_of_scikit_learn(rows: list[tuple[float, float, int]]) 
     labels, values, weights = (
         np.array(column, dtype=np.float64) for column in zip(*rows, strict=True)
     )
-    scores = Number().weighted_scores(labels, values[:, None], weights[None])
+    scores = scores_of(Number(), labels, values[:, None], weights[None])
     assert scores["mae"] == pytest.approx(
         mean_absolute_error(labels, values, sample_weight=weights)
     )
@@ -99,7 +100,7 @@ def test_errors_are_those_of_scikit_learn(rows: list[tuple[float, float, int]]) 
 
 
 def test_r2_of_equal_labels_is_undefined() -> None:
-    scores = Number().weighted_scores(np.ones(3), np.zeros((3, 1)), np.ones((1, 3)))
+    scores = scores_of(Number(), np.ones(3), np.zeros((3, 1)), np.ones((1, 3)))
     assert np.isnan(scores["r2"]).all()
 
 
@@ -271,7 +272,7 @@ def test_ordered_classes_are_decided_by_the_thresholds_that_the_mean_reaches() -
 def test_r2_of_numbers_far_from_0_is_that_of_scikit_learn(offset: float) -> None:
     draw = np.random.default_rng(0)
     labels, gaps = offset + draw.normal(size=60), draw.normal(size=60) / 2
-    scores = Number().weighted_scores(labels, (labels + gaps)[:, None], np.ones((1, 60)))
+    scores = scores_of(Number(), labels, (labels + gaps)[:, None], np.ones((1, 60)))
     assert scores["r2"] == pytest.approx(r2_score(labels, labels + gaps), abs=1e-3)
 
 

@@ -56,6 +56,7 @@ class Estimates:
     n_pairs: int
     seeds_to_resolve: int | None
     front: list[Finalist]
+    confirmation: Confirmation
 
     @property
     def is_confirmed(self) -> bool:
@@ -71,7 +72,7 @@ class Estimates:
         return None if mean is None else self.search_best.search_value - mean.value
 
 
-def estimate(confirmation: Confirmation) -> Estimates | None:
+def estimate(confirmation: Confirmation | None) -> Estimates | None:
     """Compute the estimates from the repeats of a confirmation.
 
     docs/confirmation.md has the reasons. The value y_is of finalist i on seed s is fitted by
@@ -112,8 +113,10 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     `MIN_ROUNDS` seeds.
 
     Returns:
-        The estimates; None while the remaining finalists share no seed.
+        The estimates; None without a confirmation, and while the remaining finalists share no seed.
     """
+    if confirmation is None:
+        return None
     direction, overlap = sign(confirmation.metric), confirmation.overlap
     repeated = [f for f in confirmation.finalists if f.repeat_values and not f.failures]
     eligible = [f for f in confirmation.finalists if not f.failures and not f.is_over_limit]
@@ -144,7 +147,9 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     )
     difference, n_pairs, further = _difference_to_baseline(confirmation, repeated, best)
     front = pareto_front(ranked, lambda f: f.costs) if confirmation.has_costs else [best]
-    return Estimates(best, len(seeds), search_best, means, difference, n_pairs, further, front)
+    return Estimates(
+        best, len(seeds), search_best, means, difference, n_pairs, further, front, confirmation
+    )
 
 
 def seed_spread(confirmation: Confirmation) -> float | None:

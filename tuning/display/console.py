@@ -58,6 +58,12 @@ def end_script() -> None:
         raise KeyboardInterrupt(PAUSED)
 
 
+def print_texts(*texts: str) -> None:
+    """Print each text on a line of its own, without markup."""
+    for text in texts:
+        console.print(escape(text))
+
+
 def warn(message: str) -> None:
     error_console.print(f"[bold yellow]warning:[/] {escape(message)}")
 

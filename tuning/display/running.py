@@ -8,18 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from rich.live import Live
-from rich.markup import escape
 
 from tuning.commands import repeated, typed
-from tuning.display.console import console, warn
+from tuning.display.console import console, print_texts, warn
 from tuning.display.notebook import NotebookLive
 from tuning.display.progress import change_line, change_panel, steps
-from tuning.display.tables import (
-    card_table,
-    print_confirmation,
-    print_outcome,
-    warn_if_behind,
-)
+from tuning.display.tables import card_table, print_confirmation, print_outcome
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
@@ -47,6 +41,7 @@ class Display:
     def __call__(self, event: Event) -> None:
         from tuning.confirmation.rounds import Confirmation
         from tuning.evaluation.linear_reference import read_linear_reference
+        from tuning.report.sentences import behind_linear
         from tuning.search import events
 
         match event:
@@ -55,7 +50,7 @@ class Display:
             case events.SearchStarted(opened):
                 self._start(opened)
             case events.LinearModelTrained(reference):
-                console.print(escape(reference.sentence(self._metric)))
+                print_texts(reference.sentence(self._metric))
             case events.Progressed():
                 self._change(event)
             case events.SearchEnded(opened, outcome):
@@ -63,7 +58,7 @@ class Display:
                 confirmation = Confirmation.load(opened.folder)
                 print_outcome(outcome, opened.corpus.card, confirmation)
             case events.NotConfirmed(reason):
-                console.print(f"Not confirmed: {reason}")
+                print_texts(f"Not confirmed: {reason}")
             case events.ConfirmationStarted(confirmation, n_workers):
                 self._start_confirmation(confirmation, n_workers)
             case events.RepeatEnded(sentence, confirmation):
@@ -75,8 +70,10 @@ class Display:
                 if confirmation:
                     self._print_confirmation(confirmation)
                     linear = read_linear_reference(opened.corpus.folder)
-                    if opened.config.train.n_folds == 1:  # The linear model is of one split.
-                        warn_if_behind(linear, confirmation, study=self._study)
+                    behind = behind_linear(linear, confirmation, study=self._study)
+                    # The linear model is of one split.
+                    if behind and opened.config.train.n_folds == 1:
+                        warn(behind)
 
     def _show_step(self, label: str, share: float) -> None:
         if self._step is None:
@@ -95,13 +92,11 @@ class Display:
 
         self._clear()
         corpus, space = opened.corpus, opened.space
-        for note in space.notes:
-            console.print(escape(note))
+        print_texts(*space.notes)
         console.print(card_table(corpus.card))
         if sentence := folds_sentence(opened.config.train.n_folds, corpus.card):
-            console.print(escape(f"{sentence} A new study with folds 1 has one split."))
-        for note in opened.notes:
-            console.print(escape(note))
+            print_texts(f"{sentence} A new study with folds 1 has one split.")
+        print_texts(*opened.notes)
         if NGRAMS.is_taken_by(space) and not repeats_words(corpus.split("train").texts):
             warn("No word of the training texts occurs twice, so all their n-grams are kept.")
         if console.is_terminal:
@@ -114,7 +109,7 @@ class Display:
         if self._live:
             self._live.update(change_panel(state))
         elif state.event:
-            console.print(escape(change_line(state)))
+            print_texts(change_line(state))
 
     def _start_confirmation(self, confirmation: Confirmation, n_workers: int) -> None:
         from tuning.confirmation.plan import expected_cost
@@ -122,14 +117,13 @@ class Display:
 
         self._spent = confirmation.spent_seconds
         _, _, self._seconds = expected_cost(confirmation, n_workers=n_workers)
-        text = plan(confirmation, n_workers=n_workers)
-        if text:
-            console.print(escape(text))
+        if text := plan(confirmation, n_workers=n_workers):
+            print_texts(text)
 
     def _print_confirmation(self, confirmation: Confirmation) -> None:
         print_confirmation(confirmation, study=self._study)
         if not confirmation.is_over:
-            console.print(f"Interrupted; {repeated()} continues the confirmation.")
+            print_texts(f"Interrupted; {repeated()} continues the confirmation.")
         elif (
             confirmation.is_short
             and confirmation.rounds
@@ -137,8 +131,6 @@ class Display:
         ):
             used = max(confirmation.budget_share, confirmation.share)
             larger = typed("confirm", study=self._study, share=math.floor(used) + 1)
-            console.print(
-                escape(
-                    f"Nothing was trained: the budget is used up. `{larger}` trains further seeds."
-                )
+            print_texts(
+                f"Nothing was trained: the budget is used up. `{larger}` trains further seeds."
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tuning.commands import of_study, repeated, typed
 from tuning.config import MAX_TRIALS
-from tuning.display.console import console, duration, printable, warn
+from tuning.display.console import console, duration, print_texts, printable
 from tuning.metrics import metric_of
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuning.confirmation.rounds import Confirmation
-    from tuning.evaluation.linear_reference import LinearReference
     from tuning.export.manifest import FullManifest
     from tuning.inputs.data_card import DataCard
     from tuning.report.spaces import Standing
@@ -41,9 +40,6 @@ N_ROWS = 20
 def print_outcome(
     outcome: Outcome, card: DataCard, confirmation: Confirmation | None = None
 ) -> None:
-    """Print the end of a search, its best trials (marked if an earlier call has confirmed one), and
-    the bounds to change next.
-    """
     from tuning.report.next_ranges import advise
     from tuning.report.sentences import best_sentence, gain_sentence
 
@@ -56,14 +52,13 @@ def print_outcome(
         SearchEnd.INTERRUPTED: f"Interrupted; {repeated()} continues the search.",
         SearchEnd.EXHAUSTED: "Every point of the grid is finished.",
     }[outcome.ended]
-    console.print(ended)
+    print_texts(ended)
     if summary.best is not None:
         console.print(best_table(summary, outcome.space, confirmation))
-    console.print(escape(best_sentence(summary)))
+    print_texts(best_sentence(summary))
     if summary.gain:
-        console.print(escape(gain_sentence(summary, confirmation)))
-    for advice in advise(summary, outcome.space, card, confirmation):
-        console.print(escape(advice.sentence))
+        print_texts(gain_sentence(summary, confirmation))
+    print_texts(*(advice.sentence for advice in advise(summary, outcome.space, card, confirmation)))
 
 
 def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
@@ -73,13 +68,12 @@ def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
     estimates = estimate(confirmation)
     if estimates is None:
         if confirmation.is_over:
-            console.print(escape(_nothing_confirmed(confirmation, study)))
+            print_texts(_nothing_confirmed(confirmation, study))
         return
-    header, cells = finalist_rows(confirmation, estimates)
+    header, cells = finalist_rows(estimates)
     splits = " and splits" if confirmation.is_resplit else ", the same splits"
-    console.print(_cells_table(f"The confirmation: fresh seeds{splits}", header, cells))
-    for line in sentences(confirmation, estimates, study=study):
-        console.print(escape(line))
+    console.print(_with_means(f"The confirmation: fresh seeds{splits}", header, cells))
+    print_texts(*sentences(estimates, study=study))
 
 
 def print_spaces(standings: Sequence[Standing]) -> None:
@@ -87,28 +81,35 @@ def print_spaces(standings: Sequence[Standing]) -> None:
 
     header, rows = space_rows(standings)
     if rows:
-        console.print(_cells_table("The search spaces, best first", header, rows))
-    for sentence in choice(standings):
-        console.print(escape(sentence))
+        console.print(_with_means("The search spaces, best first", header, rows))
+    print_texts(*choice(standings))
 
 
-def warn_if_behind(
-    reference: LinearReference | None, confirmation: Confirmation, *, study: str
-) -> None:
-    from tuning.report.sentences import behind_linear
-
-    sentence = behind_linear(reference, confirmation, study=study)
-    if sentence:
-        warn(sentence)
-
-
-def _cells_table(title: str, header: list[str], rows: list[list[str]]) -> Table:
+def _table(
+    title: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    left: Container[str] = (),
+    whole: Container[str] = (),
+) -> Table:
+    """`title` is rich markup. Columns `left` are aligned left, and `whole` are never wrapped."""
     table = Table(title=title, title_justify="left")
-    for number, column in enumerate(header):
-        table.add_column(column, justify="right", no_wrap=not number or "mean" in column)
+    for name in header:
+        table.add_column(
+            escape(name),
+            justify="left" if name in left else "right",
+            no_wrap=name in whole,
+            overflow="ellipsis" if name in whole else "fold",
+        )
     for row in rows:
         table.add_row(*map(escape, row))
     return table
+
+
+def _with_means(title: str, header: list[str], rows: list[list[str]]) -> Table:
+    whole = {header[0], *(name for name in header if "mean" in name)}
+    return _table(title, header, rows, whole=whole)
 
 
 def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
@@ -119,60 +120,37 @@ def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
     ]
     if failed:
         return (
-            "Nothing is confirmed: no seed has been trained by all finalists, because trainings"
-            f" failed ({'; '.join(failed)}). `{typed('confirm', study=study)}` trains them again"
-            " where the cause may be gone, such as a time limit or too little memory."
+            f"Nothing is confirmed, because trainings failed ({'; '.join(failed)})."
+            f" `{typed('confirm', study=study)}` trains them again where the cause may be gone."
         )
     shortest = min(finalist.seconds for finalist in confirmation.finalists)
     return (
-        "Nothing is confirmed yet: no seed has been trained by all finalists. One training takes"
-        f" at least {duration(shortest)} of worker time, and the budget is"
-        f" {duration(confirmation.budget_seconds)}. Type"
-        f" `{typed('confirm', study=study, share=1)}` for a larger budget."
+        f"Nothing is confirmed yet: one training takes at least {duration(shortest)} of worker"
+        f" time, and the budget is {duration(confirmation.budget_seconds)}."
+        f" `{typed('confirm', study=study, share=1)}` has a larger budget."
     )
 
 
 def print_test_scores(manifest: FullManifest) -> None:
     from tuning.evaluation.scores import ModelScores
     from tuning.evaluation.statistics import interval_text
-    from tuning.evaluation.test_split import (
-        ensemble_sentences,
-        exported_name,
-        interval_sentences,
-        named_entries,
-        threshold_sentences,
-    )
-    from tuning.report.sentences import comparison
+    from tuning.evaluation.test_split import named_entries
+    from tuning.report.sentences import export_sentences
 
-    table = Table(
-        title=f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals",
-        title_justify="left",
-    )
     first, listed = metric_of(manifest.metric), manifest.target.listed_metrics(manifest.metric)
     others = [metric for metric in listed if metric.is_brief and metric != first]
-    for column in ("model", "epochs", first.label, *(metric.label for metric in others)):
-        table.add_column(
-            column, justify="left" if column == "model" else "right", no_wrap=column == first.label
-        )
+    rows = []
     for name, model in named_entries(manifest).items():
-        test = [model.test.get(metric.name) for metric in others]
-        interval = interval_text(*model.interval(first.name))
-        cells = ["" if value is None else f"{value:.4f}" for value in test]
         epochs = f"{model.epochs:g}" if isinstance(model, ModelScores) else ""
-        table.add_row(escape(name), epochs, interval, *cells)
-    console.print(table)
-    exported = exported_name(manifest)
-    for sentence in [
-        *ensemble_sentences(manifest),
-        *threshold_sentences(manifest),
-        *interval_sentences(manifest),
-    ]:
-        console.print(escape(sentence))
-    for name, change in manifest.comparisons.items():
-        console.print(escape(comparison(name, change, exported=exported, metric=manifest.metric)))
+        values = (interval_text(model.test.get(metric.name), None, None) for metric in others)
+        rows.append([name, epochs, interval_text(*model.interval(first.name)), *values])
+    title = f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals"
+    header = ["model", "epochs", first.label, *(metric.label for metric in others)]
+    console.print(_table(title, header, rows, left=["model"], whole=[first.label]))
+    print_texts(*export_sentences(manifest, manifest.metric))
     if len(manifest.test_looks) > 1:
         earlier = ", ".join(evaluation.when for evaluation in manifest.test_looks[:-1])
-        console.print(
+        print_texts(
             f"This is evaluation number {len(manifest.test_looks)} on the test split by this study."
             " Choosing after repeated evaluations makes the scores too good; earlier:"
             f" {earlier}."
@@ -187,27 +165,19 @@ def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
         f"Export {manifest.export_number}: {folder.best_dir}/, compared on"
         f" {manifest.n_parity_texts:,} texts"
     )
-    table = Table(title=escape(title), title_justify="left")
     shown = [n for n, column in enumerate(FORMAT_COLUMNS) if column not in CARD_ONLY_COLUMNS]
-    for number in shown:
-        table.add_column(
-            FORMAT_COLUMNS[number], justify="right" if number else "left", no_wrap=True
-        )
-    for row in format_rows(manifest):
-        table.add_row(*(row[number] for number in shown))
-    console.print(table)
+    header, *rows = ([row[n] for n in shown] for row in (FORMAT_COLUMNS, *format_rows(manifest)))
+    console.print(_table(escape(title), header, rows, left=header[:1], whole=header))
     int8 = manifest.forms.get("model_int8.tflite")
     if int8 and int8.accuracy:
         change = int8.accuracy
         bounds = f"[{change.change_low:+.4f}, {change.change_high:+.4f}]"
-        console.print(escape(f"int8 weights change the accuracy by {change.change:+.4f} {bounds}."))
-    for name, reason in manifest.left_out.items():
-        console.print(f"{name} left out: {escape(reason)}")
-    for limit in manifest.limits:
-        console.print(escape(limit))
+        print_texts(f"int8 weights change the accuracy by {change.change:+.4f} {bounds}.")
+    print_texts(*(f"{name} left out: {reason}" for name, reason in manifest.left_out.items()))
+    print_texts(*manifest.limits)
     kept = ", ".join(f"{path.name}/" for path in earlier(folder.best_dir).values())
     if kept:
-        console.print(f"Earlier exports are kept in {kept}.")
+        print_texts(f"Earlier exports are kept in {kept}.")
 
 
 def print_next(folder: Path) -> None:
@@ -223,7 +193,7 @@ def print_next_of_export(folder: Path) -> None:
 
 
 def _print_commands(*commands: str) -> None:
-    console.print("\n  ".join(["Next:", *commands]))
+    print_texts("Next:", *(f"  {command}" for command in commands))
 
 
 def best_table(
@@ -238,16 +208,9 @@ def best_table(
     n_front = len(summary.front) if summary.has_costs else 0
     front = f"{N_TABLE} of the {n_front} trials on the Pareto front"
     which = front if n_front > N_TABLE else "The best of the search"
-    table = Table(
-        title=f"{which}, of {summary.n_finished} finished trials",
-        title_justify="left",
-    )
-    table.add_column(header[0], no_wrap=True)
-    for row in rows:
-        table.add_column(escape(row[0]), justify="right")
-    for number, name in enumerate(header[1:], start=1):
-        table.add_row(escape(name), *(escape(row[number]) for row in rows))
-    return table
+    title = f"{which}, of {summary.n_finished} finished trials"
+    labels, *cells = zip(header, *rows, strict=True)
+    return _table(title, labels, cells, left=labels[:1], whole=labels[:1])
 
 
 def card_table(card: DataCard) -> Table:
@@ -262,26 +225,24 @@ def card_table(card: DataCard) -> Table:
 
 
 def removable_table(files: list[Removable]) -> Table:
-    table = Table(title="Files that no study needs", title_justify="left")
-    for column in ("MB", "path", "why"):
-        table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
-    for file in files:
-        path = escape(printable(str(file.path), 400))
-        table.add_row(f"{file.n_bytes / 2**20:,.1f}", path, file.reason)
-    return table
+    rows = [
+        [f"{file.n_bytes / 2**20:,.1f}", printable(str(file.path), 400), file.reason]
+        for file in files
+    ]
+    header = ["MB", "path", "why"]
+    return _table("Files that no study needs", header, rows, left=header[1:])
 
 
 def space_table(title: str, space: SearchSpace) -> Table:
     """Return a table of the hyperparameters; `title` is rich markup."""
-    table = Table(title=title, title_justify="left")
-    for column in ("hyperparameter", "range", "default", "only where"):
-        table.add_column(column)
+    rows = []
     for item in space.hyperparameters:
         where = ", ".join(
             f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in item.conditions
         )
-        table.add_row(*map(escape, (item.name, item.range_text(), str(item.default), where)))
-    return table
+        rows.append([item.name, item.range_text(), str(item.default), where])
+    header = ["hyperparameter", "range", "default", "only where"]
+    return _table(title, header, rows, left=header)
 
 
 def study_html(

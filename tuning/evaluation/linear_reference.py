@@ -1,12 +1,5 @@
 """The linear model with which a search is compared: its scores on the validation split and its
 settings, stored beside the corpus, and the process in which it is trained while the search runs.
-
-```
-fit = BackgroundFit()
-fit.start(corpus.folder)    returns at once; trains nothing if the model is stored
-fit.poll()                  returns the scores once, as soon as they are known
-fit.close()                 ends the process if it runs
-```
 """
 
 from __future__ import annotations
@@ -68,7 +61,6 @@ class LinearReference:
         )
 
     def value(self, metric: str) -> float | None:
-        """Return the model's value of a study's metric, such as `val_accuracy`; None if unknown."""
         return self.scores.get(metric_of(metric).name)
 
     def sentence(self, metric: str) -> str:

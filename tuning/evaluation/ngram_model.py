@@ -16,14 +16,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 from scipy import sparse
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import normalize
 
 from tuning import documents
 from tuning.atomic_io import translated
@@ -41,13 +45,13 @@ from tuning.evaluation.references import (
     references,
     rows_of_part,
 )
-from tuning.inputs.contract import IdTexts, TokenizedTexts
+from tuning.inputs.contract import IdTexts
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.ngrams import ngrams_of
-from tuning.metrics import Metric, sign
-from tuning.regressions import fit_quietly, regression
+from tuning.metrics import sign
+from tuning.regressions import fit_quietly, regression, scores_of
 from tuning.targets.target import Array, Labels, Target
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
@@ -59,19 +63,7 @@ MAX_IDS = 20_000_000
 NAMES = ("words", "pairs", "triples")
 
 Split = tuple[IdTexts, Labels]  # the n-grams of texts, and their classes
-
-
-@dataclass(frozen=True)
-class _Regression:
-    """A regression of one column."""
-
-    weights: Array
-    coefficients: Array
-    intercept: float
-
-    def scores(self, matrix: sparse.csr_matrix) -> Array:
-        scores: Array = weigh(matrix, self.weights) @ self.coefficients + self.intercept
-        return scores
+_Tried = tuple[float, NgramSettings, Array]  # settings, their gain and their predictions
 
 
 @dataclass(frozen=True)
@@ -80,16 +72,18 @@ class NgramModel:
 
     Attributes:
         constant: the constant prediction of its training texts, (width,).
-        regressions: one for each of `Target.linear_columns`.
+        regressions: the weights of the n-grams and the regression of each of
+            `Target.linear_columns`.
     """
 
-    settings: NgramSettings
     constant: Array
-    regressions: dict[int, _Regression]
+    regressions: dict[int, tuple[Array, LogisticRegression | Ridge]]
 
     def predictions(self, matrix: sparse.csr_matrix, *, target: Target) -> Array:
-        """Return the predictions for texts, (n_texts, width)."""
-        scores = {column: fitted.scores(matrix) for column, fitted in self.regressions.items()}
+        scores = {
+            column: scores_of(fitted, weigh(matrix, weights))
+            for column, (weights, fitted) in self.regressions.items()
+        }
         same = np.tile(self.constant, (matrix.shape[0], 1))
         return target.of_linear(scores, same)
 
@@ -113,11 +107,8 @@ def weigh(matrix: sparse.csr_matrix, weights: Array) -> sparse.csr_matrix:
     """Return rows of ones and zeros times the weights of the columns, each row scaled to length 1.
     A row without an n-gram, or only with weights of 0, stays 0.
     """
-    values, n_rows = weights[matrix.indices], matrix.shape[0]
-    rows = np.repeat(np.arange(n_rows), np.diff(matrix.indptr))
-    lengths = np.sqrt(np.bincount(rows, values**2, minlength=n_rows))
-    scaled = values / np.where(lengths > 0, lengths, 1)[rows]
-    return sparse.csr_matrix((scaled, matrix.indices, matrix.indptr), shape=matrix.shape)
+    values = weights[matrix.indices], matrix.indices, matrix.indptr
+    return normalize(sparse.csr_matrix(values, shape=matrix.shape), copy=False)
 
 
 def log_count_ratios(
@@ -132,17 +123,6 @@ def log_count_ratios(
     return ratios
 
 
-def inverse_document_frequencies(
-    matrix: sparse.csr_matrix, columns: npt.NDArray[np.bool_]
-) -> Array:
-    """Return log((1 + n) / (1 + d)) + 1 for each n-gram that d of n texts contain, the formula of
-    scikit-learn's TfidfVectorizer. Ids outside `columns` have 0.
-    """
-    counts = np.asarray(matrix.sum(axis=0)).ravel()
-    weights: Array = (np.log((1 + matrix.shape[0]) / (1 + counts)) + 1) * columns
-    return weights
-
-
 def fit(
     matrix: sparse.csr_matrix,
     labels: Labels,
@@ -151,77 +131,19 @@ def fit(
     *,
     target: Target,
 ) -> NgramModel:
-    """Return a model that is trained on rows of `indicators`."""
-    rarity = (
-        inverse_document_frequencies(matrix, columns)
-        if settings.weighting == Weighting.RARITY
-        else None
-    )
-    regressions = {}
+    is_rarity, regressions = settings.weighting == Weighting.RARITY, {}
+    rarity = TfidfTransformer().fit(matrix).idf_ * columns if is_rarity else None
     for number, values in target.linear_columns(labels).items():
         is_positive = values if values.dtype == np.bool_ else values > np.median(values)
         weights = log_count_ratios(matrix, is_positive, columns) if rarity is None else rarity
         fitted = fit_quietly(regression(values, settings.strength), weigh(matrix, weights), values)
-        coefficients, intercept = np.ravel(fitted.coef_), float(np.ravel(fitted.intercept_)[0])
-        regressions[number] = _Regression(weights, coefficients, intercept)
-    return NgramModel(settings, target.constant(labels), regressions)
-
-
-@dataclass(frozen=True)
-class NgramReference:
-    """A tuned model that was trained on train + validation, as an exported model is.
-
-    Attributes:
-        validation_accuracy: the accuracy of the same model trained on the training split alone;
-            None for a target without decisions.
-        seconds: the time for tuning, perhaps with low priority during the search, and for training.
-    """
-
-    about: str
-    validation_accuracy: float | None
-    seconds: float
-    model: NgramModel
-    columns: npt.NDArray[np.bool_]
-    target: Target
-
-    def classify(self, texts: TokenizedTexts) -> Array:
-        """Return the predictions for texts with their n-grams, (n_texts, width)."""
-        matrix = indicators(ngrams_of(texts), self.columns)
-        return self.model.predictions(matrix, target=self.target)
-
-
-@dataclass(frozen=True)
-class TunedNgramModel:
-    """A model that was trained on the training split alone, its predictions for the validation
-    texts, which have these `labels`, and their value of the target's first metric.
-    """
-
-    model: NgramModel
-    n_ngrams: int
-    labels: Labels
-    predictions: Array
-    metric: Metric
-    value: float
-
-    @property
-    def gain(self) -> float:
-        """The value where more is better."""
-        return sign(self.metric.objective) * self.value
-
-    @property
-    def about(self) -> str:
-        settings = self.model.settings
-        *others, last = NAMES[: settings.order]
-        names = f"{', '.join(others)} and {last} of words" if others else last
-        return (
-            f"{names}, {self.n_ngrams:,} n-grams weighted by {settings.weighting}, C ="
-            f" {settings.strength:g}, chosen by validation {self.metric.label}"
-        )
+        regressions[number] = weights, fitted
+    return NgramModel(target.constant(labels), regressions)
 
 
 def all_references(
     splits: SplitReviews, corpus: Corpus, test_texts: Sequence[str]
-) -> dict[str, Reference | NgramReference]:
+) -> dict[str, Reference]:
     """Return all references by name, trained on train + validation."""
     train, validation = (
         (frame["text"].tolist(), labels_in(frame))
@@ -232,7 +154,8 @@ def all_references(
     tuned = ngram_reference(
         split_of(corpus, "train"),
         split_of(corpus, "validation"),
-        fit_linear_reference(corpus),
+        ngrams_of(corpus.split("test").texts),
+        tuned=fit_linear_reference(corpus),
         orders=corpus.ngram_orders,
         target=target,
     )
@@ -242,12 +165,14 @@ def all_references(
 def ngram_reference(
     train: Split,
     validation: Split,
-    tuned: LinearReference,
+    test: IdTexts,
     *,
+    tuned: LinearReference,
     orders: npt.NDArray[np.uint8],
     target: Target,
-) -> NgramReference:
-    """Return the tuned model, trained on train + validation.
+) -> Reference:
+    """Return the tuned model, trained on train + validation. Its seconds are those of the tuning,
+    perhaps with low priority during the search, and of the training.
 
     The n-grams of a text are distinct ids, and `orders` has the number of words of each id.
     """
@@ -257,13 +182,12 @@ def ngram_reference(
     texts, labels = first + second, np.concatenate([of_first, of_second])
     columns = columns_of(orders, settings.order)
     model = fit(indicators(texts, columns), labels, columns, settings, target=target)
-    return NgramReference(
-        about=f"{tuned.about}, {len(texts):,} texts",
-        validation_accuracy=tuned.scores.get("accuracy"),
-        seconds=tuned.seconds + time.monotonic() - started,
-        model=model,
-        columns=columns,
-        target=target,
+    seconds = tuned.seconds + time.monotonic() - started
+    return Reference(
+        f"{tuned.about}, {len(texts):,} texts",
+        tuned.scores.get("accuracy"),
+        model.predictions(indicators(test, columns), target=target),
+        seconds,
     )
 
 
@@ -289,58 +213,54 @@ def tuned_reference(
     train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], target: Target
 ) -> LinearReference:
     started = time.monotonic()
-    tuned = tune_ngram_model(train, validation, orders=orders, target=target)
-    scores = target.score(tuned.labels, tuned.predictions)
+    train, validation = _parts(train, validation, target=target)
+    settings, predictions = tune_ngram_model(train, validation, orders=orders, target=target)
+    scores = target.score(validation[1], predictions)
+    *others, last = NAMES[: settings.order]
+    names = f"{', '.join(others)} and {last} of words" if others else last
+    about = (
+        f"{names}, {columns_of(orders, settings.order).sum():,} n-grams weighted by"
+        f" {settings.weighting}, C = {settings.strength:g}, chosen by validation"
+        f" {target.metrics[0].label}"
+    )
     return LinearReference(
         name=target.regression_name,
-        about=tuned.about,
+        about=about,
         scores={name: None if math.isnan(value) else value for name, value in scores.items()},
         seconds=round(time.monotonic() - started, 1),
-        settings=tuned.model.settings,
+        settings=settings,
     )
 
 
 def tune_ngram_model(
-    train: Split,
-    validation: Split,
-    *,
-    orders: npt.NDArray[np.uint8],
-    target: Target,
-) -> TunedNgramModel:
-    """Return the model with the best value of the target's first metric on the validation split,
-    trained on the training split alone.
+    train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], target: Target
+) -> tuple[NgramSettings, Array]:
+    """Return the settings with the best value of the target's first metric on the validation split,
+    and the predictions for that split of their model, trained on the training split alone.
 
     The order and the weighting are chosen first, with C = 10, then C. Among equal models, a lower
     order is preferred, then ratios, then a smaller C.
     """
-    train, validation = _parts(train, validation, target=target)
+    direction = sign(target.metrics[0].objective)
 
-    def tried(order: int, choices: Sequence[tuple[Weighting, float]]) -> list[TunedNgramModel]:
-        columns = columns_of(orders, order)
+    def best_of(order: int, choices: Iterable[tuple[Weighting, float]]) -> _Tried:
+        columns, tried = columns_of(orders, order), []
         terms, held_out = indicators(train[0], columns), indicators(validation[0], columns)
-        models = [
-            fit(terms, train[1], columns, NgramSettings(order, weighting, strength), target=target)
-            for weighting, strength in choices
-        ]
-        predictions = [model.predictions(held_out, target=target) for model in models]
-        return [
-            TunedNgramModel(
-                model,
-                int(columns.sum()),
-                validation[1],
-                values,
-                metric=target.metrics[0],
-                value=target.first_score(validation[1], values),
-            )
-            for model, values in zip(models, predictions, strict=True)
-        ]
+        for weighting, strength in choices:
+            settings = NgramSettings(order, weighting, strength)
+            model = fit(terms, train[1], columns, settings, target=target)
+            predictions = model.predictions(held_out, target=target)
+            gain = direction * target.first_score(validation[1], predictions)
+            tried.append((gain, settings, predictions))
+        return max(tried, key=itemgetter(0))
 
     first = [(weighting, FIRST_STRENGTH) for weighting in Weighting]
     max_order = max(int(orders.max(initial=1)), 1)
-    by_order = [model for order in range(1, max_order + 1) for model in tried(order, first)]
-    chosen = max(by_order, key=lambda tuned: tuned.gain).model.settings
-    by_strength = tried(chosen.order, [(chosen.weighting, strength) for strength in STRENGTHS])
-    return max(by_strength, key=lambda tuned: tuned.gain)
+    by_order = [best_of(order, first) for order in range(1, max_order + 1)]
+    _, chosen, _ = max(by_order, key=itemgetter(0))
+    choices = [(chosen.weighting, strength) for strength in STRENGTHS]
+    _, settings, predictions = best_of(chosen.order, choices)
+    return settings, predictions
 
 
 def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Split:
@@ -358,13 +278,11 @@ def _parts(*splits: Split, target: Target) -> Sequence[Split]:
     share = min(max_texts / n_texts, MAX_IDS / max(n_ids, 1))
     if share >= 1:
         return splits
-    return [_take(split, rows_of_part(target.strata(split[1]), share)) for split in splits]
-
-
-def _take(split: Split, rows: npt.NDArray[np.intp]) -> Split:
-    """Return the texts of these rows. Only their ids are read from a memory map."""
-    texts, labels = split
-    return texts.rows(rows), labels[rows]
+    parts = []
+    for texts, labels in splits:
+        rows = rows_of_part(target.strata(labels), share)
+        parts.append((texts.rows(rows), labels[rows]))
+    return parts
 
 
 def _end_with_parent() -> None:

@@ -77,18 +77,9 @@ class Predictions:
     target: Target = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        n = len(self.labels)
-        column, shape = self.column, self.probabilities.shape
-        fits = shape == (len(self.lengths), self.target.width) and shape[0] == n > 0
-        if not self.target.is_exclusive:
-            fits = fits and self.labels.shape == shape
-        elif self.target.has_probabilities:
-            fits = fits and _are_indices(self.labels, shape[1])
-        if column is not None:
-            fits = (
-                fits and len(column.codes) == n and _are_indices(column.codes, len(column.groups))
-            )
-        if not fits:
+        n, codes = len(self.lengths), self.column.codes if self.column else self.lengths
+        fits = self.probabilities.shape == (n, self.target.width) and n > 0
+        if not fits or not len(self.labels) == len(codes) == n:
             raise ValueError(
                 "Predictions must have a label, a length, probabilities and at most one group for"
                 " each text."
@@ -96,16 +87,10 @@ class Predictions:
 
     @property
     def is_right(self) -> npt.NDArray[np.bool_]:
-        """Whether the decision is right, bool (n_texts,)."""
         return self.target.is_right(self.labels, self.probabilities)
 
 
-def _are_indices(numbers: npt.NDArray[np.int64], n: int) -> bool:
-    return bool(numbers.ndim == 1 and numbers.min() >= 0 and numbers.max() < n)
-
-
 def column_of(name: str, values: Sequence[str]) -> Column:
-    """Return the values of a column as groups: the most frequent values, then all others."""
     shown = [visible(str(value).strip())[:MAX_VALUE] or "(empty)" for value in values]
     counts = Counter(shown)
     frequent = sorted(counts, key=lambda value: (-counts[value], value))[:MAX_GROUPS]
@@ -125,7 +110,6 @@ def columns_of(name: str, splits: SplitReviews) -> dict[str, Column]:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions, either whole or not at all."""
     column = predictions.column
     of_column = (
         {}

@@ -14,9 +14,8 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
-from tuning.inputs.contract import TokenizedTexts
 from tuning.metrics import sign
-from tuning.regressions import fit_quietly, regression
+from tuning.regressions import fit_quietly, regression, scores_of
 from tuning.targets.target import Array, Labels, Target
 
 N_TERMS = 100_000
@@ -36,18 +35,14 @@ class Reference:
     Attributes:
         validation_accuracy: the accuracy of the reference trained on the training split alone; None
             for a target without decisions.
-        probabilities: the predictions for the test texts, (n_texts, width).
+        predictions: those for the test texts, (n_texts, width).
         seconds: the time for training and prediction.
     """
 
     about: str
     validation_accuracy: float | None
-    probabilities: Array
+    predictions: Array
     seconds: float
-
-    def classify(self, texts: TokenizedTexts) -> Array:
-        """Return the computed predictions for the test texts: this model takes no ids."""
-        return self.probabilities
 
 
 Split = tuple[Sequence[str], Labels]  # texts and their labels
@@ -87,12 +82,15 @@ def linear_model(
     started = time.monotonic()
     share = min(MAX_TEXTS / (len(train[0]) + len(validation[0])), 1.0)
     train, validation = (_part(split, target, share) for split in (train, validation))
-    # All texts are split into words once, which takes longer than the regressions.
-    counter = CountVectorizer(ngram_range=(1, 2), token_pattern=TOKENS, dtype=np.float32)
+    # All texts are split into words once, which takes longer than the regressions. So the terms are
+    # those of both splits, also where C is chosen.
+    counter = CountVectorizer(
+        ngram_range=(1, 2), max_features=N_TERMS, token_pattern=TOKENS, dtype=np.float32
+    )
     counts = counter.fit_transform([*train[0], *validation[0]])
     of_train, of_validation = counts[: len(train[0])], counts[len(train[0]) :]
-    weights = _TermWeights.of(of_train)
-    terms, held_out = weights.weigh(of_train), weights.weigh(of_validation)
+    weights = TfidfTransformer(sublinear_tf=True).fit(of_train)
+    terms, held_out = weights.transform(of_train), weights.transform(of_validation)
     direction = sign(target.metrics[0].objective)
     gains, accuracies = {}, {}
     for strength in STRENGTHS:
@@ -101,37 +99,14 @@ def linear_model(
         accuracies[strength] = _accuracy(target, validation[1], predictions)
     best = max(STRENGTHS, key=lambda strength: (gains[strength], -strength))
     labels = np.concatenate([train[1], validation[1]])
-    weights = _TermWeights.of(counts)
-    test_counts = counter.transform(list(test_texts))
-    predictions = _predicted(
-        target, best, weights.weigh(counts), labels, weights.weigh(test_counts)
-    )
+    weights.fit(counts)
+    test_terms = weights.transform(counter.transform(list(test_texts)))
+    predictions = _predicted(target, best, weights.transform(counts), labels, test_terms)
     about = (
-        f"words and pairs of words, {len(weights.columns):,} terms, C = {best:g} by validation,"
+        f"words and pairs of words, {counts.shape[1]:,} terms, C = {best:g} by validation,"
         f" {len(labels):,} texts"
     )
     return Reference(about, accuracies[best], predictions, time.monotonic() - started)
-
-
-@dataclass(frozen=True)
-class _TermWeights:
-    """The weights of the `N_TERMS` most frequent terms of some texts, as `TfidfVectorizer` with
-    `sublinear_tf` gives them. `columns` are the places of these terms in the counts of all terms.
-    """
-
-    columns: npt.NDArray[np.intp]
-    transformer: TfidfTransformer
-
-    @classmethod
-    def of(cls, counts: sparse.csr_matrix) -> _TermWeights:
-        totals = np.asarray(counts.sum(axis=0)).ravel()
-        present = np.flatnonzero(totals)
-        # Sorted as in scikit-learn, which then keeps the same of the terms with equal totals.
-        columns = np.sort(present[np.argsort(-totals[present])[:N_TERMS]])
-        return cls(columns, TfidfTransformer(sublinear_tf=True).fit(counts[:, columns]))
-
-    def weigh(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
-        return self.transformer.transform(counts[:, self.columns])
 
 
 def _part(split: Split, target: Target, share: float) -> Split:
@@ -165,10 +140,8 @@ def _predicted(
         softmax = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
         same[:, constant > 0] = fit_quietly(softmax, terms, labels).predict_proba(x)
         return same
-    scores = {}
-    for number, values in columns.items():
-        model = fit_quietly(regression(values, strength), terms, values)
-        scores[number] = (
-            model.decision_function(x) if values.dtype == np.bool_ else model.predict(x)
-        )
+    scores = {
+        number: scores_of(fit_quietly(regression(values, strength), terms, values), x)
+        for number, values in columns.items()
+    }
     return target.of_linear(scores, same)

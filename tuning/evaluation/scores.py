@@ -100,8 +100,6 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class PastEvaluation:
-    """The time at which models were scored on the test split, and the trial number of each."""
-
     when: str
     trials: dict[str, int]
 
@@ -133,8 +131,6 @@ class EnsembleMember:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """The number of parameters of a model, and its milliseconds for one text."""
-
     n_parameters: int
     latency_ms: float
 

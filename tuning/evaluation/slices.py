@@ -59,18 +59,27 @@ def accuracy_on(predictions: Predictions, rows: Rows | None = None) -> Interval:
     return wilson_interval(int(predictions.is_right[rows].sum()), int(rows.sum()))
 
 
-def measure_of(predictions: Predictions) -> str:
-    """Return what `accuracy_on` gives."""
-    return "accuracy" if predictions.target.has_decisions else "MAE"
+def slices_of(predictions: Predictions) -> list[tuple[str, list[Slice]]]:
+    """Return the parts by class or label, by text length and by the column, each with a title."""
+    labels, target, column = predictions.labels, predictions.target, predictions.column
+    if not target.has_decisions:
+        parts = [("label", _by_quantile(predictions, labels, "{:.4g}"))]
+    elif target.is_exclusive:
+        parts = [("class", _slices(predictions, target.names, labels))]
+    else:
+        parts = [("label", _f1_by_label(predictions))]
+    lengths = _by_quantile(predictions, predictions.lengths, "{:,}", unit=" tokens")
+    parts.append(("text length", lengths))
+    if column is not None:
+        parts.append((column.name, _slices(predictions, column.groups, column.codes)))
+    titles = [f"{slices[0].measure} by {part}" for part, slices in parts]
+    return [
+        (f"{title[0].upper()}{title[1:]}", [part for part in slices if part.n_texts])
+        for title, (_, slices) in zip(titles, parts, strict=True)
+    ]
 
 
-def by_class(predictions: Predictions) -> list[Slice]:
-    """Return the accuracy on the texts of each class, which is the class' recall."""
-    return _slices(predictions, predictions.target.names, predictions.labels)
-
-
-def by_label(predictions: Predictions) -> list[Slice]:
-    """Return F1 of each of several labels of a text, in the place of the accuracy."""
+def _f1_by_label(predictions: Predictions) -> list[Slice]:
     labels, target = predictions.labels, predictions.target
     names = [f"f1_{number}" for number in range(target.width)]
     scores = score_intervals(target, labels, predictions.probabilities, seed=0, names=names)
@@ -78,22 +87,10 @@ def by_label(predictions: Predictions) -> list[Slice]:
     return [Slice(*part, measure="F1") for part in parts]
 
 
-def by_number(predictions: Predictions) -> list[Slice]:
-    """Return the MAE by the label, in quantile bins."""
-    return _by_quantile(predictions, predictions.labels, "{:.4g}")
-
-
-def by_length(predictions: Predictions) -> list[Slice]:
-    """Return the accuracy by the number of tokens, in quantile bins.
-
-    Bins whose bounds are equal, because many texts have the same length, are one bin.
-    """
-    return _by_quantile(predictions, predictions.lengths, "{:,}", unit=" tokens")
-
-
 def _by_quantile(
     predictions: Predictions, values: Labels, number: str, *, unit: str = ""
 ) -> list[Slice]:
+    """Bins whose bounds are equal, because many texts have the same value, are one bin."""
     shares = np.arange(1, N_BINS) / N_BINS
     inner = np.quantile(values, shares, method="inverted_cdf")
     bounds = np.unique(np.append(inner, values.max()))
@@ -104,12 +101,6 @@ def _by_quantile(
         low, high = (number.format(end.item()) for end in (of_bin.min(), of_bin.max()))
         names.append(f"{low}{unit}" if low == high else f"{low} to {high}{unit}")
     return _slices(predictions, names, codes)
-
-
-def by_column(predictions: Predictions) -> list[Slice]:
-    """Return the accuracy by the values of the column; empty without a column."""
-    column = predictions.column
-    return [] if column is None else _slices(predictions, column.groups, column.codes)
 
 
 def calibration(predictions: Predictions) -> list[CalibrationBin]:
@@ -126,15 +117,15 @@ def calibration(predictions: Predictions) -> list[CalibrationBin]:
 
 def calibration_error(predictions: Predictions) -> float:
     labels, weights = predictions.labels, np.ones((1, len(predictions.labels)))
-    scores = predictions.target.weighted_scores(labels, predictions.probabilities, weights)
-    return float(scores["expected_calibration_error"][0])
+    formulas = predictions.target.formulas(labels, predictions.probabilities, weights)
+    return float(formulas["expected_calibration_error"]()[0])
 
 
 def _slices(
     predictions: Predictions, names: Sequence[str], codes: npt.NDArray[np.int64]
 ) -> list[Slice]:
     parts = [(name, codes == code) for code, name in enumerate(names)]
-    measure = measure_of(predictions)
+    measure = "accuracy" if predictions.target.has_decisions else "MAE"
     return [
         Slice(name, int(rows.sum()), accuracy_on(predictions, rows), measure)
         for name, rows in parts

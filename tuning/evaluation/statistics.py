@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +10,6 @@ from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, special, stats
 
 from tuning.targets.target import Array, Labels, Target
@@ -45,9 +43,20 @@ class Interval:
 
     @property
     def signed(self) -> str:
-        """A difference as text: "+0.0123 [+0.0014, +0.0232]"."""
+        """A difference as text: "+0.0123 [+0.0014, +0.0232]", without bounds that are NaN."""
         shown = as_shown(self)
-        return f"{shown.value:+.4f} [{shown.low:+.4f}, {shown.high:+.4f}]"
+        bounds = f" [{shown.low:+.4f}, {shown.high:+.4f}]" if not math.isnan(shown.low) else ""
+        return f"{shown.value:+.4f}{bounds}"
+
+    def against(self, other: str, direction: int = 1) -> str:
+        """Return a difference to another model as a clause: "better than the baseline (+0.0123
+        [+0.0014, +0.0232])". `direction` is -1 if less is better.
+        """
+        if math.isnan(self.low):
+            return f"against {other} {self.signed}"
+        verdict = self.verdict(direction)
+        word = "from" if verdict is Verdict.UNCLEAR else "than"
+        return f"{verdict} {word} {other} ({self.signed})"
 
     def verdict(self, direction: int = 1) -> Verdict:
         """Return the verdict on a difference, of the numbers that sentences show, because the
@@ -195,7 +204,7 @@ def score_intervals(
     n_resamples: int = N_RESAMPLES,
     names: Collection[str] | None = None,
 ) -> dict[str, Interval]:
-    """Return each score of `Target.weighted_scores` with its interval: the percentile bootstrap
+    """Return each score of `Target.formulas` with its interval: the percentile bootstrap
     over texts (Efron and Tibshirani, 1993).
 
     If a class is missing in a resample, a score may be undefined there; its interval leaves the
@@ -238,12 +247,12 @@ def score_difference(
     codes: Labels | None = None,
 ) -> Interval:
     """Return a score of the first classifier minus that of the second on the same texts, with the
-    interval of the paired percentile bootstrap. `name` is a key of `Target.weighted_scores`; the
+    interval of the paired percentile bootstrap. `name` is a key of `Target.formulas`; the
     other arguments are those of `score_intervals`.
     """
 
     def change(weights: Array) -> Array:
-        ours, theirs = (target.weighted_scores(labels, p, weights)[name] for p in (first, second))
+        ours, theirs = (target.formulas(labels, p, weights)[name]() for p in (first, second))
         return ours - theirs
 
     drawn = resampled(change, len(labels), codes, seed=seed)
@@ -267,15 +276,8 @@ def accuracy_difference(
     seconds = second.reshape(-1, *first.shape)
     is_right, others_right = (target.is_right(labels, p) for p in (first, seconds))
     change = is_right - others_right.mean(axis=0)
-    codes = np.arange(len(labels)) if codes is None else codes
-    sums, sizes = np.bincount(codes, weights=change), np.bincount(codes)
-
-    def mean(drawn: npt.NDArray[np.int64], axis: int) -> Array:
-        resampled: Array = sums[drawn].sum(axis) / sizes[drawn].sum(axis)
-        return resampled
-
-    resampled = _bootstrap(len(sums), mean, seed=seed, batch=max(MAX_WEIGHTS // len(sums), 1))
-    return Interval(float(change.mean()), *bootstrap_bounds(resampled))
+    drawn = resampled(lambda w: w @ change / w.sum(axis=1), len(labels), codes, seed=seed)
+    return Interval(float(change.mean()), *bootstrap_bounds(drawn))
 
 
 def resampled(
@@ -288,45 +290,21 @@ def resampled(
 ) -> Array:
     """Return the bootstrap distribution of the scores of n texts, (…, n_resamples). `scores` gets
     the weights of the texts in several resamples, (n_weightings, n).
+
+    `scipy.stats.bootstrap` is not used: its interval is NaN as soon as the score of one resample
+    is, and its observations are not weights.
     """
     codes = np.arange(n) if codes is None else codes
-    n_distinct = int(codes.max()) + 1
+    n_distinct, rng = int(codes.max()) + 1, np.random.default_rng(seed)
+    batch = max(MAX_WEIGHTS // n, 1)
 
-    def of_resamples(drawn: npt.NDArray[np.int64], axis: int) -> Array:
-        counts = [np.bincount(resample, minlength=n_distinct) for resample in np.atleast_2d(drawn)]
+    def of_batch(n_resamples: int) -> Array:
+        drawn = rng.integers(0, n_distinct, (n_resamples, n_distinct))
+        counts = [np.bincount(resample, minlength=n_distinct) for resample in drawn]
         return scores(np.array(counts, dtype=np.float64)[:, codes])
 
-    batch = max(MAX_WEIGHTS // len(codes), 1)
-    return _bootstrap(n_distinct, of_resamples, seed=seed, n_resamples=n_resamples, batch=batch)
-
-
-def _bootstrap(
-    n: int,
-    statistic: Callable[..., Array],
-    *,
-    seed: int,
-    batch: int,
-    n_resamples: int = N_RESAMPLES,
-) -> Array:
-    """Return the bootstrap distribution of a statistic of n observations, (…, n_resamples). The
-    statistic gets the numbers of the observations in `batch` resamples at a time, (batch, n).
-
-    SciPy's own interval is not used: it is NaN, with a warning, as soon as the statistic of one
-    resample is NaN.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        result = stats.bootstrap(
-            (np.arange(n),),
-            statistic,
-            n_resamples=n_resamples,
-            batch=batch,
-            vectorized=True,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
-    distribution: Array = result.bootstrap_distribution
-    return distribution
+    sizes = [min(batch, n_resamples - done) for done in range(0, n_resamples, batch)]
+    return np.concatenate([of_batch(size) for size in sizes], axis=-1)
 
 
 def bootstrap_bounds(values: Array) -> tuple[float, float]:
@@ -340,21 +318,11 @@ def bootstrap_bounds(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@dataclass(frozen=True, kw_only=True)
-class McNemar:
-    """McNemar's test of two classifiers: the numbers of texts that only one of the two labels
-    correctly, and the p-value of `scipy.stats.binomtest`, which is 1 without such texts.
-    """
-
-    only_first_right: int
-    only_second_right: int
-    p_value: float
-
-
 def mcnemar(
     target: Target, labels: Labels, first: Array, second: Array, *, codes: Labels | None = None
-) -> McNemar:
-    """Return McNemar's exact test (1947) of two classifiers on the same texts. With `codes`, as for
+) -> tuple[int, int, float]:
+    """Return the numbers of texts that only one of two classifiers labels correctly, and the
+    p-value of McNemar's exact test (1947), which is 1 without such texts. With `codes`, as for
     `score_intervals`, the first copy of each text counts.
     """
     rows = slice(None) if codes is None else np.unique(codes, return_index=True)[1]
@@ -363,7 +331,7 @@ def mcnemar(
     only_second = int((other_right & ~is_right).sum())
     n = only_first + only_second
     p = float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
-    return McNemar(only_first_right=only_first, only_second_right=only_second, p_value=p)
+    return only_first, only_second, p
 
 
 def pareto_front(ordered: Iterable[T], costs: Callable[[T], Sequence[float]]) -> list[T]:

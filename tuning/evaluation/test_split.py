@@ -7,9 +7,10 @@ each evaluation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import optuna
@@ -33,13 +34,11 @@ from tuning.evaluation.scores import (
     default_rule,
 )
 from tuning.evaluation.statistics import (
-    Verdict,
     accuracy_difference,
     mcnemar,
     score_difference,
     score_intervals,
 )
-from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus
 from tuning.metrics import METRICS, metric_of
 from tuning.targets.target import Array, Labels, Target
@@ -50,10 +49,7 @@ MAX_EXPLAINED = 3  # maximum number of labels whose thresholds have several sent
 MAX_SHOWN = 60  # maximum number of characters of a text in a message
 BEST = "best"  # the name of the exported model
 SINGLE = "confirmed best"  # the name of the best single model, if the exported model is an ensemble
-
 COMPARED = "The other models decide {rule}, and models are compared {rule} for both."
-
-Classifier = Callable[[TokenizedTexts], Array]
 
 
 @dataclass(frozen=True)
@@ -104,37 +100,29 @@ def named_entries(document: SplitScores) -> dict[str, Scores]:
 
 
 def exported_name(document: SplitScores) -> str:
-    """Return the exported model as the subject of a sentence."""
     if document.ensemble:
         return f"The exported {ensemble_name(document.ensemble)}"
     return f"The exported model (trial {document.scores[BEST].trial})"
 
 
 def ensemble_sentences(document: SplitScores) -> list[str]:
-    """Return sentences about an exported ensemble; empty if the export is a single model."""
     facts = document.ensemble
     if facts is None:
         return []
-    best_trial = document.scores[SINGLE].trial
+    best = f"trial {document.scores[SINGLE].trial}"
     members = ", ".join(
         f"trial {member.trial} with seed {member.seed} ({member.weight:.0%})"
         for member in facts.members
     )
     size, size_of_best = facts.size, facts.size_of_best
-    change = facts.validation_difference
-    result = {
-        Verdict.BETTER: f"is better than trial {best_trial} alone by {change.signed} accuracy",
-        Verdict.WORSE: f"is worse than trial {best_trial} alone: {change.signed} accuracy",
-        Verdict.UNCLEAR: (
-            f"can't be distinguished from trial {best_trial} alone: {change.signed} accuracy"
-        ),
-    }[change.verdict()]
+    change = facts.validation_difference.against(f"{best} alone")
     return [
         f"The ensemble is the mean of {members}.",
-        f"By cross-fitting, such an ensemble {result}: the members were chosen on one half of the"
-        " texts of the validation split, or of the folds, and measured on the other.",
+        f"By cross-fitting, such an ensemble is {change} in"
+        " accuracy: the members were chosen on one half of the texts of the validation split, or"
+        " of the folds, and measured on the other.",
         f"It has {size.n_parameters:,} parameters and takes {size.latency_ms:.1f} ms for one text;"
-        f" trial {best_trial} alone has {size_of_best.n_parameters:,} and takes"
+        f" {best} alone has {size_of_best.n_parameters:,} and takes"
         f" {size_of_best.latency_ms:.1f} ms.",
     ]
 
@@ -174,20 +162,15 @@ def threshold_sentences(document: SplitScores) -> list[str]:
 
 
 def interval_sentences(document: SplitScores) -> list[str]:
-    """Return a sentence about the intervals of predicted numbers; empty without them."""
     interval = document.interval
     if interval is None:
         return []
+    value, low, high = (f"{share:.1%}" for share in vars(interval.coverage).values())
     return [
         f"{interval.level:.0%} intervals are the predictions ± {interval.margin:.4g}, by"
         f" {interval.n_residuals:,} predictions for texts on which the models were not trained; on"
-        f" the test split they contain {_percent(interval.coverage.value)} of the labels"
-        f" [{_percent(interval.coverage.low)}, {_percent(interval.coverage.high)}]."
+        f" the test split they contain {value} of the labels [{low}, {high}]."
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
 
 
 def changes_text(changes: Mapping[str, ThresholdChange], rule: str) -> str:
@@ -212,7 +195,7 @@ def ensemble_name(ensemble: EnsembleFacts) -> str:
 def evaluate_on_test_split(
     study: optuna.Study,
     corpus: Corpus,
-    classifiers: Mapping[str, Classifier],
+    predictions: Mapping[str, Array],
     *,
     trials: Mapping[str, int],
     test_texts: Sequence[str],
@@ -221,13 +204,11 @@ def evaluate_on_test_split(
 ) -> TestEvaluation:
     """Evaluate several models on the test split.
 
-    The evaluation is recorded after all models have predicted, and before their predictions are
-    compared with the labels: a model that fails reveals nothing about the labels.
+    The evaluation is recorded before the predictions are compared with the labels.
 
     Args:
-        classifiers: functions from the split's texts to predictions (n_texts, width),
-            by the names of the models; one of them is `BEST`. A model with two names has one
-            function.
+        predictions: those for the split's texts, (n_texts, width), by the names of the models; one
+            of them is `BEST`. A model with two names has one array.
         trials: the numbers of the models that are trials, by name.
         test_texts: the split's texts, for `mistakes`.
         config: the study's settings; the models are also compared in its metric.
@@ -236,40 +217,24 @@ def evaluate_on_test_split(
     """
     test, target = corpus.split("test"), corpus.target
     best_target = best_target or target
-    by_classifier = {id(classify): classify(test.texts) for classify in classifiers.values()}
-    predictions = {name: by_classifier[id(classify)] for name, classify in classifiers.items()}
     for name, probabilities in predictions.items():
         _require_numbers(name, probabilities, test_texts)
     when = datetime.now(UTC).isoformat(timespec="seconds")
     evaluations = [*evaluations_of(study), PastEvaluation(when=when, trials=dict(trials))]
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
-    codes = distinct_codes(pd.Series(test_texts, dtype=object))
+    labels, best = test.labels, predictions[BEST]
+    drawn: Any = {"codes": distinct_codes(pd.Series(test_texts, dtype=object)), "seed": config.seed}
     entries = {
-        name: describe(
-            best_target if name == BEST else target,
-            test.labels,
-            probabilities,
-            codes=codes,
-            seed=config.seed,
-        )
+        name: describe(best_target if name == BEST else target, labels, probabilities, **drawn)
         for name, probabilities in predictions.items()
     }
-    best = predictions[BEST]
     comparisons = {
-        name: compare(
-            target,
-            test.labels,
-            best,
-            probabilities,
-            metric=config.metric,
-            codes=codes,
-            seed=config.seed,
-        )
+        name: compare(target, labels, best, probabilities, metric=config.metric, **drawn)
         for name, probabilities in predictions.items()
-        if classifiers[name] is not classifiers[BEST]
+        if probabilities is not best
     }
-    mistakes = mistakes_of(best_target, test.labels, best, test_texts)
-    seen = Predictions(test.labels, test.texts.lengths, best, when=when, target=best_target)
+    mistakes = mistakes_of(best_target, labels, best, test_texts)
+    seen = Predictions(labels, test.texts.lengths, best, when=when, target=best_target)
     return TestEvaluation(entries, comparisons, mistakes, seen)
 
 
@@ -283,22 +248,22 @@ def compare(
     codes: Labels,
     seed: int,
 ) -> Comparison:
-    """Return the comparison of two models by their probabilities (n, width)."""
-    change = None
+    models: Any = (target, labels, best, other)
+    result = Comparison()
     if metric != ACCURACY:
-        name = metric_of(metric).name
-        change = score_difference(name, target, labels, best, other, codes=codes, seed=seed)
-    # AUC is not defined if a class is missing in every resample; JSON has no NaN.
-    is_defined = change is not None and not math.isnan(change.value + change.low)
-    of_metric = Comparison(metric_difference=change if is_defined else None)
+        change = score_difference(metric_of(metric).name, *models, codes=codes, seed=seed)
+        # AUC is not defined if a class is missing in every resample; JSON has no NaN.
+        if not math.isnan(change.value + change.low):
+            result = replace(result, metric_difference=change)
     if not target.has_decisions:
-        return of_metric
+        return result
+    only_first, only_second, p_value = mcnemar(*models, codes=codes)
     return replace(
-        of_metric,
-        accuracy_difference=accuracy_difference(
-            target, labels, best, other, codes=codes, seed=seed
-        ),
-        **vars(mcnemar(target, labels, best, other, codes=codes)),
+        result,
+        only_first_right=only_first,
+        only_second_right=only_second,
+        p_value=p_value,
+        accuracy_difference=accuracy_difference(*models, codes=codes, seed=seed),
     )
 
 
@@ -320,9 +285,8 @@ def describe(
     probabilities: Array,
     *,
     seed: int,
-    codes: Labels | None = None,
+    codes: Labels,
 ) -> Scores:
-    """Return a model's scores with their intervals; undefined scores are None."""
     intervals = {
         name: ScoreInterval.of(interval)
         for name, interval in score_intervals(

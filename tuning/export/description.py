@@ -17,7 +17,6 @@ from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
-from tuning.evaluation.ngram_model import NgramReference
 from tuning.evaluation.predictions import Predictions, write_predictions
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (
@@ -89,7 +88,7 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
 def describe_scores(
     chosen: ChosenTrial,
     trained: dict[str, Trained],
-    compared: dict[str, Reference | NgramReference],
+    compared: dict[str, Reference],
     evaluation: TestEvaluation,
     *,
     ensemble: EnsembleFacts | None,
@@ -117,7 +116,7 @@ def describe_scores(
 def describe_search(chosen: ChosenTrial) -> SearchFacts:
     trial, summary, config = chosen.trial, chosen.summary, chosen.config
     confirmation = chosen.confirmation
-    estimates = estimate(confirmation) if confirmation else None
+    estimates = estimate(confirmation)
     finalists = confirmation.finalists if confirmation else []
     finalist = next((finalist for finalist in finalists if finalist.trial == trial.number), None)
     mean = estimates.means.get(trial.number) if estimates else None

@@ -218,7 +218,7 @@ def require_probabilities(target: Target) -> None:
 
 def confirmed_trial(folder: StudyDir) -> int:
     confirmation = Confirmation.load(folder)
-    estimates = estimate(confirmation) if confirmation else None
+    estimates = estimate(confirmation)
     if estimates is None:
         raise StudyError(
             f"An ensemble must have repeats of a confirmation to choose from; {folder.name!r} has"

@@ -15,7 +15,7 @@ from tuning import documents
 from tuning.atomic_io import translated, write_text
 from tuning.data.files import Progress
 from tuning.data.splits import distinct_codes
-from tuning.evaluation.ngram_model import NgramReference, all_references
+from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import columns_of
 from tuning.evaluation.references import Reference
@@ -60,8 +60,6 @@ from tuning.study.trials import was_trained
 from tuning.targets.target import Target
 
 logger = logging.getLogger(__name__)
-
-References = dict[str, Reference | NgramReference]
 
 
 def export_best(
@@ -218,7 +216,7 @@ def _retrain(
 def _evaluate(
     chosen: ChosenTrial,
     trained: dict[str, Trained],
-    compared: References,
+    compared: dict[str, Reference],
     *,
     corpus: Corpus,
     test_texts: list[str],
@@ -227,14 +225,15 @@ def _evaluate(
 ) -> TestEvaluation:
     if progress:
         progress("evaluating the models on the test split", 0.0)
-    of_models = {id(model): model.classifier(corpus.target) for model in trained.values()}
-    classifiers = {role: of_models[id(model)] for role, model in trained.items()} | {
-        name: reference.classify for name, reference in compared.items()
+    texts = corpus.split("test").texts
+    of_models = {id(model): model.predict(texts, corpus.target) for model in trained.values()}
+    predictions = {role: of_models[id(model)] for role, model in trained.items()} | {
+        name: reference.predictions for name, reference in compared.items()
     }
     return evaluate_on_test_split(
         chosen.study,
         corpus,
-        classifiers,
+        predictions,
         trials={role: model.trial.number for role, model in trained.items()},
         test_texts=test_texts,
         config=chosen.config,

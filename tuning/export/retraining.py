@@ -20,7 +20,7 @@ from tuning.config import Limits, StudyConfig
 from tuning.data.files import Progress
 from tuning.errors import ExportError
 from tuning.evaluation.scores import ModelScores, Scores
-from tuning.evaluation.test_split import Classifier
+from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.features import TRAINED_LAYERS
 from tuning.inputs.kinds import FEATURES
@@ -99,12 +99,10 @@ class Trained:
     expect: Callable[[list[str]], Array] | None = None
     is_ensemble: bool = False
 
-    def classifier(self, target: Target) -> Classifier:
-        return lambda texts: prediction.predict(
-            self.model,
-            prediction.make_view(self.model, self.values, texts),
-            target=target,
-            to_probabilities=self.to_probabilities,
+    def predict(self, texts: TokenizedTexts, target: Target) -> Array:
+        view = prediction.make_view(self.model, self.values, texts)
+        return prediction.predict(
+            self.model, view, target=target, to_probabilities=self.to_probabilities
         )
 
     def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:

@@ -49,19 +49,9 @@ def counted_seeds(n: int, kind: str, *, is_resplit: bool) -> str:
     return f"{counted(n, f'{kind} seed')}{splits}"
 
 
-def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -> list[str]:
-    best = [
-        _confirmed_best(confirmation, estimates),
-        _against_the_baseline(confirmation, estimates),
-    ]
-    lower = lower_mean(confirmation, estimates)
-    if lower is not None:
-        best.append(
-            f"Its corrected mean is worse than the baseline's, {lower:.4f}: its lead on the shared"
-            " seeds may be luck."
-        )
-    lines = [" ".join(best), *promise(confirmation, estimates)]
-    lines += _optimism(confirmation, estimates)
+def sentences(estimates: Estimates, *, study: str) -> list[str]:
+    confirmation = estimates.confirmation
+    lines = [result_text(estimates), *promise(estimates), *_optimism(estimates)]
     if confirmation.has_costs:
         front = ", ".join(
             f"trial {finalist.trial} ({estimates.means[finalist.trial].value:.4f})"
@@ -70,18 +60,38 @@ def sentences(confirmation: Confirmation, estimates: Estimates, *, study: str) -
         name = "confirmed Pareto front" if estimates.is_confirmed else "Pareto front so far"
         command = typed("export-best", study=study, trial="N")
         lines.append(f"On the {name}: {front}. `{command}` takes one of them.")
-    lines += missed_sentences(confirmation, estimates)
+    lines += missed_sentences(estimates)
     if confirmation.search_seconds:
         lines.append(_time(confirmation))
     return lines
 
 
-def promise(confirmation: Confirmation, estimates: Estimates) -> list[str]:
+def result_text(estimates: Estimates) -> str:
+    """Return the best finalist, its mean, and its difference from the baseline."""
+    trial, is_resplit = estimates.best.trial, estimates.confirmation.is_resplit
+    seeds = counted_seeds(estimates.n_shared, "fresh", is_resplit=is_resplit)
+    value = f"{estimates.confirmation.metric} {estimates.means[trial]}"
+    best = f"Trial {trial} is the confirmed best: {value} over {seeds}."
+    if not estimates.is_confirmed:
+        best = (
+            f"Trial {trial} is ahead after {seeds}: {value}. Nothing is confirmed with fewer than"
+            f" {MIN_ROUNDS} seeds."
+        )
+    lower, luck = lower_mean(estimates), ""
+    if lower is not None:
+        luck = (
+            f" Its corrected mean is worse than the baseline's, {lower:.4f}: its lead on the shared"
+            " seeds may be luck."
+        )
+    return f"{best} {_against_the_baseline(estimates)}{luck}"
+
+
+def promise(estimates: Estimates) -> list[str]:
     """Return the mean of the best configuration on random splits, of a study with groups or times,
     as a sentence; none where it is not better than the configuration's own mean.
     """
-    trial, direction = estimates.best.trial, sign(confirmation.metric)
-    repeated = (f for f in confirmation.on_random_splits if f.trial == trial)
+    trial, direction = estimates.best.trial, sign(estimates.confirmation.metric)
+    repeated = (f for f in estimates.confirmation.on_random_splits if f.trial == trial)
     values = [value for finalist in repeated for value in finalist.repeat_values.values()]
     if not values:
         return []
@@ -103,67 +113,34 @@ def _time(confirmation: Confirmation) -> str:
     return f"{text} and ended because {why}."
 
 
-def _confirmed_best(confirmation: Confirmation, estimates: Estimates) -> str:
-    trial, is_resplit = estimates.best.trial, confirmation.is_resplit
-    seeds = counted_seeds(estimates.n_shared, "fresh", is_resplit=is_resplit)
-    value = f"{confirmation.metric} {estimates.means[trial]}"
-    if estimates.is_confirmed:
-        return f"Trial {trial} is the confirmed best: {value} over {seeds}."
-    return (
-        f"Trial {trial} is ahead after {seeds}: {value}. Nothing is"
-        f" confirmed with fewer than {MIN_ROUNDS} seeds."
-    )
-
-
-def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> str:
+def _against_the_baseline(estimates: Estimates) -> str:
+    confirmation, change = estimates.confirmation, estimates.difference
     if estimates.best.is_baseline:
-        return f"It is the baseline: {nothing_better(confirmation, estimates)}."
-    over = (
-        " (which is over a limit)"
-        if confirmation.baseline and confirmation.baseline.is_over_limit
-        else ""
-    )
-    change, n = estimates.difference, estimates.n_pairs
+        others = [finalist for finalist in confirmation.finalists if not finalist.is_baseline]
+        if others and all(finalist.failures for finalist in others):
+            return "It is the baseline: a training of every other configuration has failed."
+        better = "better" if estimates.is_confirmed else "ahead of it"
+        return f"It is the baseline: nothing that was tried is {better}."
     if change is None:
         return "The baseline has no repeat to compare with."
-    change = as_shown(change)
-    seeds = f"on {counted_seeds(n, 'shared', is_resplit=confirmation.is_resplit)}"
+    is_over = confirmation.baseline is not None and confirmation.baseline.is_over_limit
+    name = f"the baseline{' (which is over a limit)' if is_over else ''}"
+    seeds = counted_seeds(estimates.n_pairs, "shared", is_resplit=confirmation.is_resplit)
+    direction = sign(confirmation.metric)
+    is_clear, more = change.verdict(direction) is not Verdict.UNCLEAR, ""
     if math.isnan(change.low):
-        result = (
-            f"Against the baseline{over} it has {change.value:+.4f}"
-            if change.value
-            else f"It equals the baseline{over}"
-        )
-        return f"{result} {seeds}, too few to say whether that is chance."
-    verdict = change.verdict(sign(confirmation.metric))
-    if verdict is not Verdict.UNCLEAR and estimates.is_confirmed:
-        low, high = sorted((abs(change.low), abs(change.high)))
-        return (
-            f"It is {verdict} than the baseline{over} by {abs(change.value):.4f} [{low:.4f},"
-            f" {high:.4f}] {seeds}."
-        )
-    more = (
-        f"; {counted(estimates.seeds_to_resolve, 'more seed')} would narrow the interval to ±"
-        f" {RESOLUTION:g}"
-        if estimates.seeds_to_resolve
-        else ""
-    )
-    interval = f"{change.signed} {seeds}"
-    if verdict is not Verdict.UNCLEAR:
-        return f"Against the baseline{over} it has {interval}{more}."
-    return f"It is {verdict} from the baseline{over} on these data: {interval}{more}."
+        more = ", too few to say whether that is chance"
+    elif estimates.seeds_to_resolve and not (is_clear and estimates.is_confirmed):
+        further = counted(estimates.seeds_to_resolve, "more seed")
+        more = f"; {further} would narrow the interval to ± {RESOLUTION:g}"
+    if math.isnan(change.low) or (is_clear and not estimates.is_confirmed):
+        return f"Against {name} it has {change.signed} on {seeds}{more}."
+    return f"It is {change.against(name, direction)} on {seeds}{more}."
 
 
-def nothing_better(confirmation: Confirmation, estimates: Estimates) -> str:
-    others = [finalist for finalist in confirmation.finalists if not finalist.is_baseline]
-    if others and all(finalist.failures for finalist in others):
-        return "a training of every other configuration has failed"
-    return f"nothing that was tried is {'better' if estimates.is_confirmed else 'ahead of it'}"
-
-
-def lower_mean(confirmation: Confirmation, estimates: Estimates) -> float | None:
+def lower_mean(estimates: Estimates) -> float | None:
     """Return the baseline's mean if it beats the best's, which is chosen on shared seeds alone."""
-    baseline, direction = confirmation.baseline, sign(confirmation.metric)
+    baseline, direction = estimates.confirmation.baseline, sign(estimates.confirmation.metric)
     if (
         baseline is None
         or estimates.best.is_baseline
@@ -176,24 +153,24 @@ def lower_mean(confirmation: Confirmation, estimates: Estimates) -> float | None
     return other if direction * own < direction * other else None
 
 
-def _optimism(confirmation: Confirmation, estimates: Estimates) -> list[str]:
+def _optimism(estimates: Estimates) -> list[str]:
     if estimates.optimism is None:
         return []
     naive = estimates.search_best
     mean, value = as_shown(estimates.means[naive.trial]).value, round(naive.search_value, DIGITS)
-    too_good = sign(confirmation.metric) * (value - mean)
+    too_good = sign(estimates.confirmation.metric) * (value - mean)
     size = f"too good by {too_good:.4f}" if too_good > 0 else "not too good"
-    corrected = f"{mean:.4f}" if too_good else "the same"
     return [
         f"The search's best value, {value:.4f} of trial {naive.trial}, is {size}: the corrected"
-        f" mean of the same configuration is {corrected}."
+        f" mean of the same configuration is {mean:.4f}."
     ]
 
 
-def missed_sentences(confirmation: Confirmation, estimates: Estimates) -> list[str]:
+def missed_sentences(estimates: Estimates) -> list[str]:
     """Return how many of the pruned trials that were trained to the end beat the best of the
     search. The interval is of Clopper and Pearson (1934), from `scipy.stats.binomtest`.
     """
+    confirmation = estimates.confirmation
     values = [value for f in confirmation.pruned for value in f.repeat_values.values()]
     if not values:
         return []
@@ -209,18 +186,14 @@ def missed_sentences(confirmation: Confirmation, estimates: Estimates) -> list[s
     ]
 
 
-def finalist_rows(
-    confirmation: Confirmation, estimates: Estimates
-) -> tuple[list[str], list[list[str]]]:
-    seeds = [
-        seed
-        for seed in confirmation.seeds
-        if any(seed in finalist.repeats for finalist in confirmation.finalists)
-    ]
+def finalist_rows(estimates: Estimates) -> tuple[list[str], list[list[str]]]:
+    confirmation = estimates.confirmation
+    finalists, has_costs = confirmation.finalists, confirmation.has_costs
+    seeds = [seed for seed in confirmation.seeds if any(seed in f.repeats for f in finalists)]
     header = [
         "trial",
         "in the search",
-        *(["other objectives"] if confirmation.has_costs else []),
+        *(["other objectives"] if has_costs else []),
         *(f"seed {seed}" for seed in seeds),
         "corrected mean",
         "dropped",
@@ -229,12 +202,12 @@ def finalist_rows(
         [
             f"{finalist.trial}{_role(finalist)}",
             f"{finalist.search_value:.4f}",
-            *([", ".join(f"{c:,.5g}" for c in finalist.costs)] if confirmation.has_costs else []),
+            *([", ".join(f"{c:,.5g}" for c in finalist.costs)] if has_costs else []),
             *(_repeat(finalist, seed) for seed in seeds),
             str(estimates.means.get(finalist.trial, "")),
             _end(finalist, confirmation.seeds),
         ]
-        for finalist in confirmation.finalists
+        for finalist in finalists
     ]
     if not any(row[-1] for row in table):
         return header[:-1], [row[:-1] for row in table]

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import pareto_front
@@ -25,6 +26,7 @@ from tuning.study.trials import (
     busy_seconds,
     expected_seconds,
     is_pruned_early,
+    rank,
     seconds_of,
     trial_seconds,
     value_of,
@@ -54,17 +56,6 @@ COSTS = (
     Cost("n_parameters", "Size", "parameters"),
     Cost("latency_ms", "Latency", "milliseconds for a text"),
 )
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The trials of an architecture that have ended. `values`: the completed trials, best first."""
-
-    name: str
-    n_trials: int
-    values: list[float]
-    best: int | None
-    seconds: float
 
 
 def cost_figures(
@@ -133,92 +124,62 @@ def add_front(
 
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
     """The ticks that Plotly chooses are digits without their power of ten."""
-    positive = [value for value in values if value > 0]
-    if not positive:
-        return {}
-    low, high = min(positive) / MARGIN, max(positive) * MARGIN
+    low, high = min(values) / MARGIN, max(values) * MARGIN
     for digits in ((1, 10), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
         ticks = [digit * 10.0**power for power in powers for digit in digits]
         inside = sorted({tick for tick in ticks if low <= tick <= high})
         if len(inside) >= MIN_TICKS:
             break
-    return {
-        "range": [math.log10(low), math.log10(high)],
-        "tickvals": inside,
-        "ticktext": [_short(tick) for tick in inside],
+    # "1.5M", but "0.5" instead of "500m".
+    size = "~s" if low >= 1 else "~r"
+    return {"range": np.log10([low, high]), "tickvals": inside, "tickformat": size}
+
+
+def architectures(summary: Summary) -> dict[str, list[FrozenTrial]]:
+    """Return the ended trials of each architecture, the architecture with the best trial first."""
+    ended = [t for t in summary.trials if ARCHITECTURE in t.params and t.state.is_finished()]
+    ranked = [t for t in summary.ranked if ARCHITECTURE in t.params]
+    groups: dict[str, list[FrozenTrial]] = {
+        str(trial.params[ARCHITECTURE]): [] for trial in (*ranked, *ended)
     }
+    for trial in ended:
+        groups[str(trial.params[ARCHITECTURE])].append(trial)
+    return groups
 
 
-def _short(value: float) -> str:
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{suffix}"
-    return f"{value:.3g}"
+def architecture_rows(groups: Mapping[str, Sequence[FrozenTrial]], metric: str) -> list[list[str]]:
+    rows = [["architecture", "trials", "complete", f"best {metric}", "median", "seconds"]]
+    for name, trials in groups.items():
+        ranked = rank(_complete(trials), metric)
+        median = f"{statistics.median(map(value_of, ranked)):.4f}" if ranked else ""
+        best = f"{value_of(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else ""
+        seconds = f"{sum(map(trial_seconds, trials)):.0f}"
+        rows.append([name, str(len(trials)), str(len(ranked)), best, median, seconds])
+    return rows
 
 
-def architectures(summary: Summary) -> list[Architecture]:
-    """Return the trials by architecture, the architecture with the best trial first."""
-    by_name: dict[str, list[FrozenTrial]] = {}
-    for trial in summary.trials:
-        if ARCHITECTURE in trial.params and trial.state.is_finished():
-            by_name.setdefault(str(trial.params[ARCHITECTURE]), []).append(trial)
-    groups = []
-    for name, trials in by_name.items():
-        ranked = [t for t in summary.ranked if str(t.params.get(ARCHITECTURE)) == name]
-        groups.append(
-            Architecture(
-                name,
-                len(trials),
-                [value_of(trial) for trial in ranked],
-                ranked[0].number if ranked else None,
-                sum(trial_seconds(trial) for trial in trials),
+def architecture_figure(groups: Mapping[str, Sequence[FrozenTrial]], metric: str) -> go.Figure:
+    figure = go.Figure(layout={**LAYOUT, "height": 100 + 38 * len(groups), "showlegend": False})
+    for name, trials in [*groups.items()][::-1]:
+        if complete := _complete(trials):
+            figure.add_box(
+                x=[value_of(trial) for trial in complete],
+                name=plain(name),
+                boxpoints="all",
+                pointpos=0,
+                jitter=0,
+                marker={"size": 9, "color": BEST_COLOR, "opacity": 0.6},
+                line={"width": 1.5, "color": OTHER_COLOR},
+                fillcolor="rgba(0, 0, 0, 0)",
             )
-        )
-    direction = sign(summary.metric)
-    return sorted(
-        groups, key=lambda group: -direction * group.values[0] if group.values else math.inf
-    )
-
-
-def architecture_rows(groups: Sequence[Architecture], metric: str) -> list[list[str]]:
-    header = ["architecture", "trials", "complete", f"best {metric}", "median", "seconds"]
-    return [header] + [
-        [
-            group.name,
-            str(group.n_trials),
-            str(len(group.values)),
-            f"{group.values[0]:.4f} (trial {group.best})" if group.values else "",
-            f"{statistics.median(group.values):.4f}" if group.values else "",
-            f"{group.seconds:.0f}",
-        ]
-        for group in groups
-    ]
-
-
-def architecture_figure(groups: Sequence[Architecture], metric: str) -> go.Figure:
-    complete = [group for group in groups if group.values]
-    figure = go.Figure(layout={**LAYOUT, "height": 100 + 38 * len(complete), "showlegend": False})
-    for row, group in enumerate(reversed(complete)):
-        figure.add_scatter(
-            x=group.values,
-            y=[row] * len(group.values),
-            mode="markers",
-            marker={"size": 9, "color": BEST_COLOR, "opacity": 0.6},
-            hovertemplate=f"{plain(group.name)}: %{{x:.4f}}<extra></extra>",
-        )
-        median = statistics.median(group.values)
-        figure.add_scatter(
-            x=[median],
-            y=[row],
-            mode="markers",
-            marker={"symbol": "line-ns", "size": 18, "line": {"width": 2, "color": OTHER_COLOR}},
-            hovertemplate="median %{x:.4f}<extra></extra>",
-        )
-    names = [plain(group.name) for group in reversed(complete)]
-    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, automargin=True)
+    figure.update_yaxes(automargin=True)
     figure.update_xaxes(title=metric, nticks=6)
     return figure
+
+
+def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.state == TrialState.COMPLETE]
 
 
 def saved_sentence(summary: Summary, *, epochs: int) -> str:

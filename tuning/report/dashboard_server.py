@@ -33,6 +33,7 @@ def make_server(
     """Return a server that is bound to `host`. It runs in this process: the command line of a child
     would show the password in a storage URL in the list of processes.
     """
+    check_port(port)
     is_local = storage_url == results.storage_url(None)
     has_storage = results.database_path.exists() or not is_local
     storage = open_storage(storage_url, DashboardStorage) if has_storage else None
@@ -41,12 +42,15 @@ def make_server(
         raise StudyError(
             f"The Dashboard needs a study to show; {where} has none. Type `{typed('tune')}` first."
         )
-    check_bind(port, host)
     app = _only_for_host(optuna_dashboard.wsgi(storage), host)
     server_class = _ThreadedServer6 if resolve(host)[0] == socket.AF_INET6 else _ThreadedServer
-    server = simple_server.make_server(
-        host, port, app, server_class=server_class, handler_class=_QuietHandler
-    )
+    try:
+        server = simple_server.make_server(
+            host, port, app, server_class=server_class, handler_class=_QuietHandler
+        )
+    except OSError as error:
+        engine_of(storage).dispose()
+        raise StudyError(refusal_of_port("The Dashboard", host, port, error)) from error
     server.engine = engine_of(storage)
     return server
 
@@ -141,13 +145,3 @@ class _ThreadedServer6(_ThreadedServer):
 class _QuietHandler(simple_server.WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: the page sends several requests per second."""
-
-
-def check_bind(port: int, host: str = HOST) -> None:
-    check_port(port)
-    with socket.socket(resolve(host)[0], socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise StudyError(refusal_of_port("The Dashboard", host, port, error)) from error

@@ -52,15 +52,12 @@ LAYOUT = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot that needs `n_trials` completed trials. `why`: the reason, as a clause without
-    "because".
-    """
+    """A plot that needs `n_trials` completed trials."""
 
     title: str
     sentence: str
     draw: Callable[[], go.Figure]
     n_trials: int = 1
-    why: str = ""
 
 
 def report_figures(
@@ -73,17 +70,24 @@ def report_figures(
     too few completed trials for a figure, the figure is None and the sentence has their number. A
     plot that no number of trials allows is left out.
     """
-    plots = _plots(study, summary, space, confirmation)
-    return [_drawn(plot, n_complete=len(summary.ranked)) for plot in plots]
+    n, few = len(summary.ranked), "This figure needs {} completed trials; this study has {}."
+    return [
+        (plot.title, plot.sentence, _styled(plot.title, plot.draw()))
+        if n >= plot.n_trials
+        else (plot.title, few.format(plot.n_trials, n), None)
+        for plot in _plots(study, summary, space, confirmation)
+    ]
 
 
 def _plots(
     study: optuna.Study, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
 ) -> Iterator[Plot]:
     if shares := _shares(summary):
+        is_split = summary.step == "epoch"
+        values = "at the best epoch of each trial" if is_split else "means over the folds"
         yield Plot(
             "Baseline against best",
-            _best_sentence(summary, confirmation),
+            f"Validation metrics in the search, {values}.",
             lambda: baseline_against_best(summary, shares, confirmation),
         )
     if summary.has_costs:
@@ -91,9 +95,10 @@ def _plots(
             "Pareto front",
             "No other trial is better in all objectives than a trial on the front. Each value is"
             f" {summary.each_value}.",
-            lambda: pareto_front(study, summary),
+            lambda: optuna.visualization.plot_pareto_front(
+                study, target_names=study.metric_names or [summary.metric, *COSTS]
+            ),
             2,
-            "a single trial can't be compared with another",
         )
     so_far = "" if summary.has_costs else ", and the best value so far"
     yield Plot(
@@ -101,7 +106,6 @@ def _plots(
         f"The objective of each completed trial{so_far}.{_crosses(summary)}",
         lambda: history(study, summary),
         2,
-        "a single trial has no history",
     )
     yield Plot(
         "Learning curves",
@@ -113,83 +117,34 @@ def _plots(
         (item.name for item in space.searched if not item.conditions),
         key=lambda name: -importance_of[name].value if name in importance_of else 0.0,
     )
-    yield from _importance_plots(summary, importance_of)
+    if importance_of or len(summary.ranked) < MIN_TRIALS:
+        yield Plot(
+            "Importances",
+            "How much each hyperparameter decides whether a trial is in the best tenth (PED-ANOVA)."
+            f" Lines, from {MIN_INTERVAL_TRIALS} completed trials on, are 95 % intervals of the"
+            " bootstrap over trials.",
+            lambda: importance_figure(importance_of),
+            MIN_TRIALS,
+        )
     yield from _slice_plots(study, summary, confirmation, ordered)
     yield from _contour_plots(summary, ordered)
     yield Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary))
 
 
-def _drawn(plot: Plot, *, n_complete: int) -> tuple[str, str, go.Figure | None]:
-    if n_complete < plot.n_trials:
-        return (
-            plot.title,
-            (
-                f"This figure needs {plot.n_trials} completed trials, because {plot.why}; this"
-                f" study has {n_complete}."
-            ),
-            None,
-        )
-    return plot.title, plot.sentence, _styled(plot.title, plot.draw())
-
-
-def _best_sentence(summary: Summary, confirmation: Confirmation | None) -> str:
-    best = best_of(summary, confirmation)
-    if best is None:
-        return ""
-    same = (
-        f" The {best.name} is the baseline."
-        if best.trial is summary.baseline
-        else f" The best trial is the {best.name}."
-    )
-    values = (
-        "at the best epoch of each trial" if summary.step == "epoch" else "means over the folds"
-    )
-    return f"Validation metrics in the search, {values}.{same}"
-
-
 def _crosses(summary: Summary) -> str:
-    return (
-        " Crosses are pruned trials, at their last value before they were stopped."
-        if pruned_trials(summary)
-        else ""
-    )
+    text = " Crosses are pruned trials, at their last value before they were stopped."
+    return text if pruned_trials(summary) else ""
 
 
 def _curves_sentence(summary: Summary) -> str:
-    n_pruned = len(pruned_trials(summary))
-    if not n_pruned:
-        return f"The objective after each {summary.step}."
-    lines = (
-        f"the newest {N_PRUNED_CURVES} of {n_pruned} pruned trials"
-        if n_pruned > N_PRUNED_CURVES
-        else "pruned trials"
-    )
+    sentence, n = f"The objective after each {summary.step}.", len(pruned_trials(summary))
+    if not n:
+        return sentence
+    newest = f"the newest {N_PRUNED_CURVES} of {n} " if n > N_PRUNED_CURVES else ""
     return (
-        f"The objective after each {summary.step}. Thin gray lines are {lines}; a cross is where a"
-        " trial was stopped."
+        f"{sentence} Thin gray lines are {newest}pruned trials; a cross is where a trial was"
+        " stopped."
     )
-
-
-def _importance_plots(summary: Summary, importance_of: dict[str, Interval]) -> Iterator[Plot]:
-    n = len(summary.ranked)
-    if n >= MIN_TRIALS and not importance_of:
-        return
-    interval = "Lines are 95 % intervals of the bootstrap over trials."
-    if n < MIN_INTERVAL_TRIALS:
-        interval = (
-            f"The figure has no intervals: they need {MIN_INTERVAL_TRIALS} completed trials, five"
-            f" of them in the best tenth, and this study has {n}. The best tenth of a resample of"
-            " fewer trials is too often a single trial that was drawn several times."
-        )
-    sentence = (
-        "How much each hyperparameter decides whether a trial is in the best tenth (PED-ANOVA)."
-        f" {interval}"
-    )
-    why = (
-        "PED-ANOVA compares the best tenth of the trials with all trials, and a tenth of fewer"
-        " trials is less than two"
-    )
-    yield Plot("Importances", sentence, lambda: importance_figure(importance_of), MIN_TRIALS, why)
 
 
 def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
@@ -202,32 +157,29 @@ def _slice_plots(
     varied = _varied(names, summary.ranked)
     if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
         return
-    shown = (
-        ""
-        if len(varied) <= N_SLICES
-        else f" {N_SLICES} of {len(varied)} hyperparameters are shown."
-    )
+    some = f" {N_SLICES} of {len(varied)} hyperparameters are shown."
+    shown = some if len(varied) > N_SLICES else ""
     varied = varied[:N_SLICES]
     best = f" of the best {N_LINES}" if len(summary.ranked) > N_LINES else ""
     sentence = (
         f"The objective of completed trials over each hyperparameter alone.{_crosses(summary)}"
         f" Diamonds are corrected means over fresh seeds, if the study has any.{shown}"
     )
-    why = "fewer points are often in order by chance"
     yield Plot(
         "Slices",
         sentence,
         lambda: slices(study, summary, confirmation, params=varied),
         MIN_SLICE_TRIALS,
-        why,
     )
     yield Plot(
         "Parallel coordinates",
         f"Each line is a completed trial{best}; pruned trials are left out, because their values"
         f" are of fewer {summary.step}s.{shown}",
-        lambda: parallel_coordinates(study, summary, params=varied),
+        # Optuna draws each line as a trace of its own, which makes a page of thousands slow.
+        lambda: optuna.visualization.plot_parallel_coordinate(
+            study_of(summary.ranked[:N_LINES], summary), params=varied, **_target(summary)
+        ),
         MIN_SLICE_TRIALS,
-        why,
     )
 
 
@@ -242,9 +194,10 @@ def _contour_plots(summary: Summary, names: list[str]) -> Iterator[Plot]:
     yield Plot(
         "Contours",
         f"The objective over pairs of hyperparameters, drawn between the points of {points}.",
-        lambda: contours(best, summary, params=few),
+        lambda: optuna.visualization.plot_contour(
+            study_of(best, summary), params=few, target_name=summary.metric
+        ),
         MIN_CONTOUR_TRIALS,
-        "a surface drawn between fewer points follows their noise",
     )
 
 
@@ -395,12 +348,10 @@ def slices(
     pruned = pruned_trials(summary)
     if pruned:
         _add_to_each(figure, [trial.params for trial in pruned], **_pruned_marks(pruned))
-    estimates = estimate(confirmation) if confirmation else None
-    if confirmation is None or estimates is None:
+    estimates = estimate(confirmation)
+    if estimates is None:
         return figure
-    repeated = [
-        finalist for finalist in confirmation.finalists if finalist.trial in estimates.means
-    ]
+    repeated = [f for f in estimates.confirmation.finalists if f.trial in estimates.means]
     means = [estimates.means[finalist.trial] for finalist in repeated]
     _add_to_each(
         figure,
@@ -413,24 +364,6 @@ def slices(
         name="confirmed on fresh seeds",
     )
     return figure
-
-
-def parallel_coordinates(study: optuna.Study, summary: Summary, *, params: list[str]) -> go.Figure:
-    """Optuna draws each line as a trace of its own, which makes a page of thousands slow."""
-    shown = study if len(summary.ranked) <= N_LINES else study_of(summary.ranked[:N_LINES], summary)
-    return optuna.visualization.plot_parallel_coordinate(shown, params=params, **_target(summary))
-
-
-def contours(trials: Sequence[FrozenTrial], summary: Summary, *, params: list[str]) -> go.Figure:
-    return optuna.visualization.plot_contour(
-        study_of(trials, summary), params=params, target_name=summary.metric
-    )
-
-
-def pareto_front(study: optuna.Study, summary: Summary) -> go.Figure:
-    return optuna.visualization.plot_pareto_front(
-        study, target_names=study.metric_names or [summary.metric, *COSTS]
-    )
 
 
 def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace: Any) -> None:

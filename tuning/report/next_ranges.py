@@ -45,7 +45,7 @@ def advise(
     chosen, advice = best_of(summary, confirmation), list[Advice]()
     if chosen is None or is_named(chosen.trial):
         return advice
-    best, fillable = values_of(chosen.trial, space), _fillable(space, card)
+    best, limits = values_of(chosen.trial, space), _limits(space, card)
     for item in space.searched:
         value: Any = best.get(item.name) if item.is_active(best) else None
         if item.low is None or item.high is None or value is None or item.high == item.low:
@@ -55,9 +55,8 @@ def advise(
         if OUTER < share < 1 - OUTER:
             continue
         is_low = share <= OUTER
-        limit = _upwards(item, fillable.get(item.name, math.inf))
-        low = _lower(item) if is_low else item.low
-        high = item.high if is_low else max(min(_higher(item), limit), item.high)
+        limit = MAX_DROPOUT if "dropout" in item.name else limits.get(item.name, math.inf)
+        low, high = _extended(item.low, item.high, item, is_low=is_low, limit=limit)
         if (low, high) != (item.low, item.high):
             end, other = ("lower", "lower it") if is_low else ("upper", "raise it")
             where = f"in the {chosen.name}, near the {end} bound of {item.range_text()}"
@@ -66,20 +65,30 @@ def advise(
     return advice
 
 
-def _fillable(space: SearchSpace, card: DataCard) -> dict[str, int]:
-    values = {
+def _limits(space: SearchSpace, card: DataCard) -> dict[str, int]:
+    limits = {
+        NGRAMS: MAX_ORDER,
         "vocab_size": card.n_words + FIRST_WORD_ID,
         "sequence_length": card.length_percentiles[PERCENTILE],
     }
     if any(item.name == PRESET for item in space.hyperparameters):
-        del values["sequence_length"]  # A preset splits words into more tokens.
-    return values
+        del limits["sequence_length"]  # A preset splits words into more tokens.
+    return limits
 
 
-def _upwards(item: Hyperparameter, value: float) -> float:
-    if item.low is None or not item.step or math.isinf(value):
-        return value
-    return item.low + math.ceil((value - item.low) / item.step) * item.step
+def _extended(
+    low: float, high: float, item: Hyperparameter, *, is_low: bool, limit: float
+) -> tuple[float, float]:
+    """Extend a linear range by its width, and a logarithmic one by the factor 2, in whole steps."""
+    if is_low:
+        wanted = max(low / 2 if item.log else 2 * low - high, 1.0 if item.kind == "int" else 0.0)
+        room = max(low - wanted, 0.0)
+    else:
+        wanted = min(high * 2 if item.log else 2 * high - low, limit)
+        room = max(wanted - high, 0.0)
+    if item.step:
+        room = math.floor(room / item.step + 1e-9) * item.step
+    return (low - room, high) if is_low else (low, high + room)
 
 
 def declarations(advice: list[Advice]) -> str:
@@ -104,28 +113,3 @@ def _declaration(item: Hyperparameter, low: float, high: float) -> str:
     words += [f"step={number(item.step)}"] if item.step else []
     words += ['sampling="log"'] if item.log else []
     return f"hp.{item.kind.title()}({', '.join([*words, f'default={number(default)}'])})"
-
-
-def _lower(item: Hyperparameter) -> float:
-    """Extend by the width of a linear range, and halve the bound of a logarithmic one."""
-    assert item.low is not None and item.high is not None  # for mypy: the caller has checked this
-    minimum = 1.0 if item.kind == "int" else 0.0
-    if item.log:
-        return min(max(item.low / 2, minimum), item.low)
-    wanted = max(item.low - (item.high - item.low), minimum)
-    if item.step:
-        return item.low - max(math.floor((item.low - wanted) / item.step + 1e-9), 0) * item.step
-    return min(wanted, item.low)
-
-
-def _higher(item: Hyperparameter) -> float:
-    """Extend as `_lower`, and at most to `MAX_DROPOUT` for dropouts and `MAX_ORDER` for n-grams."""
-    assert item.low is not None and item.high is not None  # for mypy: the caller has checked this
-    wanted = item.high * 2 if item.log else item.high + (item.high - item.low)
-    if "dropout" in item.name:
-        wanted = max(min(wanted, MAX_DROPOUT), item.high)
-    if item.name == NGRAMS:
-        wanted = max(min(wanted, MAX_ORDER), item.high)
-    if item.step:
-        return item.high + math.floor((wanted - item.high) / item.step + 1e-9) * item.step
-    return wanted

@@ -18,20 +18,16 @@ from markupsafe import Markup
 from tuning.atomic_io import write_text
 from tuning.commands import typed
 from tuning.config import weights_text
-from tuning.confirmation.estimates import estimate
+from tuning.confirmation.estimates import Estimates, estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
-from tuning.evaluation.predictions import columns_of
+from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.scores import ACCURACY, TestDocument, read_test_scores
-from tuning.evaluation.slices import calibration_error
+from tuning.evaluation.slices import calibration_error, slices_of
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
     BEST,
-    ensemble_sentences,
-    exported_name,
-    interval_sentences,
     named_entries,
-    threshold_sentences,
 )
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
@@ -42,7 +38,7 @@ from tuning.report.figures import report_figures
 from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, table
 from tuning.report.labels import labels_to_check
 from tuning.report.next_ranges import advise, declarations
-from tuning.report.sentences import answer, comparison, linear_sentences, verdict
+from tuning.report.sentences import answer, export_sentences, linear_sentences, verdict
 from tuning.report.spaces import Standing, choice, comparison_of, space_rows, standings_of
 from tuning.report.tables import (
     N_TABLE,
@@ -51,6 +47,7 @@ from tuning.report.tables import (
     data_rows,
     folds_sentence,
     record_rows,
+    searched_names,
     timings_sentence,
     trial_rows,
     trials_table,
@@ -73,7 +70,7 @@ class Measured:
     """The results of a study beside its trials."""
 
     linear: LinearReference | None = None
-    predictions: quality.Quality | None = None
+    predictions: tuple[Predictions, str] | None = None
     spaces: Sequence[Standing] = ()
     labels: tuple[pd.DataFrame, float] | None = None
     threshold: str = ""
@@ -113,7 +110,9 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
     return folder.report_path, folder.trials_csv_path
 
 
-def _read(study: StudyHandle, *, slice_column: str | None) -> tuple[Corpus, quality.Quality | None]:
+def _read(
+    study: StudyHandle, *, slice_column: str | None
+) -> tuple[Corpus, tuple[Predictions, str] | None]:
     """The data are read again for a slice column, or if the cache is empty."""
     results, record = study.results, study.record
     cache, columns = Corpus(results.cache_dir(record.data_fingerprint)), {}
@@ -147,7 +146,8 @@ def page(
     )
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
-    names = list(dict.fromkeys(item.name for item in space.searched))
+    names = searched_names(space)
+    estimates, first = estimate(confirmation), answer(summary, confirmation, test, linear)
     return render(
         "tuning.report",
         "page.html",
@@ -156,12 +156,12 @@ def page(
         config=config,
         evaluated_on=summary.evaluated_on,
         each_value=summary.each_value,
-        answer=answer(summary, confirmation, test, linear),
+        answer=first,
         points=_points(summary, confirmation, test, linear, metric=measured_by),
         measure=measured_by.label,
         n_test=card.n_rows["test"],
         is_resplit=confirmation is not None and confirmation.is_resplit,
-        verdict=verdict(summary, confirmation),
+        verdict=verdict(summary, confirmation).removeprefix(first),
         linear=linear_sentences(
             linear,
             confirmation if summary.step == "epoch" else None,
@@ -171,13 +171,13 @@ def page(
         ),
         labels=_labels(*measured.labels) if measured.labels else None,
         threshold="" if test and test.chosen_thresholds else measured.threshold,
-        quality=_quality(measured.predictions) if measured.predictions else None,
+        quality=_quality(*measured.predictions) if measured.predictions else None,
         costs=[
             (title, plot_html(figure))
             for title, figure in costs.cost_figures(summary, confirmation)
         ],
         architectures=_architectures(summary),
-        finalists=_finalists(confirmation),
+        finalists=_finalists(estimates) if estimates else None,
         test=_test(test, config.metric, card.target) if test else None,
         plots=plots,
         cost_plot=cost_plot,
@@ -187,7 +187,7 @@ def page(
         best=table(*narrow(*best_rows(summary, space, confirmation), names)),
         counts=counts_sentence(summary),
         timings=timings_sentence(summary),
-        pruning=_pruning(summary, confirmation, epochs=config.train.epochs),
+        pruning=_pruning(summary, estimates, epochs=config.train.epochs),
         trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
         split_rule=f"{card.split_rule} {folds_sentence(config.train.n_folds, card)}".rstrip(),
@@ -231,8 +231,8 @@ def _spaces(standings: Sequence[Standing], study: str) -> dict[str, Any] | None:
     return {"choice": " ".join(choice(standings)), "table": table(*space_rows(standings))}
 
 
-def _quality(seen: quality.Quality) -> dict[str, Any]:
-    target = seen.predictions.target
+def _quality(seen: Predictions, about: str) -> dict[str, Any]:
+    target = seen.target
     figures: dict[str, Any] = dict.fromkeys(("numbers", "confusion", "calibration"))
     if not target.has_decisions:
         figures["numbers"] = plot_html(quality.numbers_figure(seen))
@@ -240,9 +240,9 @@ def _quality(seen: quality.Quality) -> dict[str, Any]:
         figures["confusion"] = plot_html(quality.confusion_figure(seen))
     if target.has_probabilities:
         figures["calibration"] = plot_html(quality.calibration_figure(seen))
-        figures["error"] = f"{calibration_error(seen.predictions):.4f}"
+        figures["error"] = f"{calibration_error(seen):.4f}"
     return {
-        "about": seen.about,
+        "about": about,
         **figures,
         "slices": [
             (
@@ -253,7 +253,7 @@ def _quality(seen: quality.Quality) -> dict[str, Any]:
                     [[part.name, f"{part.n_texts:,}", str(part.accuracy)] for part in slices],
                 ),
             )
-            for title, slices in quality.slices_of(seen)
+            for title, slices in slices_of(seen)
         ],
     }
 
@@ -275,22 +275,17 @@ def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
     return plot_html(costs.architecture_figure(groups, summary.metric)), table(header, rows)
 
 
-def _finalists(confirmation: Confirmation | None) -> str | None:
-    """Return the table of the finalists; None before the first repeat."""
-    estimates = estimate(confirmation) if confirmation else None
-    if confirmation is None or estimates is None:
-        return None
-    header, rows = finalist_rows(confirmation, estimates)
+def _finalists(estimates: Estimates) -> str:
+    header, rows = finalist_rows(estimates)
     seeds = [name for name in header if name.startswith("seed ")]
     return table(*narrow(header, rows, seeds))
 
 
-def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int) -> str:
+def _pruning(summary: Summary, estimates: Estimates | None, *, epochs: int) -> str:
     saved = costs.saved_sentence(summary, epochs=epochs)
     if not saved:
         return ""
-    estimates = estimate(confirmation) if confirmation else None
-    missed = missed_sentences(confirmation, estimates) if confirmation and estimates else []
+    missed = missed_sentences(estimates) if estimates else []
     unknown = (
         "Whether pruning stopped a better trial is not known: no pruned trial was trained to its"
         f" last {summary.step} (`{typed('confirm', study=summary.study, pruned=5, share=1)}` does)."
@@ -310,15 +305,7 @@ def _test(test: TestDocument, metric: str, target: Target) -> dict[str, Any]:
     ]
     n_times = len(test.test_looks)
     return {
-        "comparisons": [
-            *ensemble_sentences(test),
-            *threshold_sentences(test),
-            *interval_sentences(test),
-            *(
-                comparison(name, values, exported=exported_name(test), metric=metric)
-                for name, values in test.comparisons.items()
-            ),
-        ],
+        "comparisons": export_sentences(test, metric),
         "scores": table(["model", *(m.label for m in shown)], scores),
         "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
         f"{', '.join(evaluation.when for evaluation in test.test_looks)}.",

@@ -22,39 +22,25 @@ from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.out_of_sample import kept_predictions
 from tuning.evaluation.predictions import NOT_TEST, Column, Predictions, read_predictions
 from tuning.evaluation.scores import TestDocument, read_test_scores
-from tuning.evaluation.slices import (
-    Slice,
-    accuracy_on,
-    by_class,
-    by_column,
-    by_label,
-    by_length,
-    by_number,
-    calibration,
-    measure_of,
-)
+from tuning.evaluation.slices import Slice, accuracy_on, calibration
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
 from tuning.evaluation.thresholds import with_thresholds
 from tuning.inputs.corpus import Corpus
 from tuning.report.figures import LAYOUT, error_bars
 from tuning.report.html_parts import plain
+from tuning.report.tables import with_best
 from tuning.results import StudyDir
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
 from tuning.targets.kinds import constant_names
 
 BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR = "#0072b2", "#8a94a0", "#d9480f"
+DASHED = {"dash": "dash", "width": 1.5, "color": OTHER_COLOR}
 ROW_PIXELS = 46  # Height of a point with its name.
 MAX_CLASS_NAME = 16  # Maximum number of characters of a class beside a confusion matrix.
 MAX_COUNTED_CLASSES = 10  # With more classes, the cells of a confusion matrix have no numbers.
 MAX_POINTS = 2_000  # maximum number of texts in a figure
-
-
-@dataclass(frozen=True)
-class Quality:
-    predictions: Predictions
-    about: str
 
 
 @dataclass(frozen=True)
@@ -73,9 +59,10 @@ class Point:
 
 def read_quality(
     folder: StudyDir, corpus: Corpus, summary: Summary, *, columns: Mapping[str, Column]
-) -> Quality | None:
-    """Return None if no predictions are stored. `columns` has the values of a column by split
-    (`columns_of`); without it, the column that the export has stored is used.
+) -> tuple[Predictions, str] | None:
+    """Return predictions, and a text that says of which model and rows they are; None if none are
+    stored. `columns` has the values of a column by split (`columns_of`); without it, the column
+    that the export has stored is used.
     """
     test, confirmation = read_test_scores(folder.test_path), Confirmation.load(folder)
     target = corpus.target
@@ -84,7 +71,7 @@ def read_quality(
     is_newest = test and seen and test.test_looks and test.test_looks[-1].when == seen.when
     if test and seen and is_newest:
         about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"
-        return Quality(replace(seen, column=columns.get("test", seen.column)), about)
+        return replace(seen, column=columns.get("test", seen.column)), about
     best = best_of(summary, confirmation)
     if best is None or confirmation is None:
         return None
@@ -107,7 +94,7 @@ def read_quality(
         target=target,
     )
     about = f"The repeat of trial {number} on seed {repeat.seed}, on the {len(places):,} {rows}"
-    return Quality(known, about)
+    return known, about
 
 
 def points_on_test(test: TestDocument, metric: str) -> list[Point]:
@@ -127,20 +114,15 @@ def validation_points(
     summary: Summary, confirmation: Confirmation | None, linear: LinearReference | None
 ) -> list[Point]:
     """Return corrected means after a confirmation, else the values of the search."""
-    best, estimates = best_of(summary, confirmation), None
-    if confirmation is not None and best is not None and best.mean is not None:
-        estimates = estimate(confirmation)
-    means = estimates.means if estimates else {}
-    points: list[Point] = []
-    for trial, name in (
-        (best.trial if best else None, best.name if best else ""),
-        (summary.baseline, "baseline"),
-    ):
-        if trial is not None and not (points and best and trial is best.trial):
-            is_best = best is not None and trial is best.trial
-            score = means.get(trial.number, Interval(value_of(trial), math.nan, math.nan))
-            color = BEST_COLOR if is_best else OTHER_COLOR
-            points.append(Point(f"{name}, trial {trial.number}", score, color))
+    best, estimates = best_of(summary, confirmation), estimate(confirmation)
+    means = estimates.means if estimates and best and best.mean else {}
+    points = []
+    for trial in with_best([], summary, best):
+        score = means.get(trial.number, Interval(value_of(trial), math.nan, math.nan))
+        name, color = "baseline", OTHER_COLOR
+        if best and trial is best.trial:
+            name, color = best.name, BEST_COLOR
+        points.append(Point(f"{name}, trial {trial.number}", score, color))
     value = linear.value(summary.metric) if linear else None
     if value is not None:
         bar = Interval(value, math.nan, math.nan)
@@ -175,7 +157,7 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
             yshift=5,
         )
     if line is not None:
-        figure.add_vline(x=line, line={"dash": "dash", "width": 1.5, "color": OTHER_COLOR})
+        figure.add_vline(x=line, line=DASHED)
     figure.update_xaxes(title=title, nticks=6, range=_range_of(points, line))
     figure.update_yaxes(
         tickvals=list(rows),
@@ -193,9 +175,8 @@ def _range_of(points: Sequence[Point], line: float | None) -> list[float]:
     return [min(ends) - margin, max(ends) + margin]
 
 
-def confusion_figure(quality: Quality) -> go.Figure:
+def confusion_figure(seen: Predictions) -> go.Figure:
     """A row is a true class; the color of a cell is its share of the row."""
-    seen = quality.predictions
     matrix = np.array(seen.target.confusion(seen.labels, seen.probabilities))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     names = [plain(name, width=MAX_CLASS_NAME) for name in seen.target.names]
@@ -226,20 +207,13 @@ def confusion_figure(quality: Quality) -> go.Figure:
     return figure
 
 
-def numbers_figure(quality: Quality) -> go.Figure:
+def numbers_figure(seen: Predictions) -> go.Figure:
     """Each point is a text, of `MAX_POINTS` that are drawn evenly from the split."""
-    seen = quality.predictions
     rows = np.unique(np.linspace(0, len(seen.labels) - 1, MAX_POINTS).astype(int))
     true, predicted = seen.labels[rows], seen.probabilities[rows, 0]
-    ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
+    low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
     figure = go.Figure(layout={**LAYOUT, "showlegend": False, "height": 420})
-    figure.add_scatter(
-        x=ends,
-        y=ends,
-        mode="lines",
-        line={"dash": "dash", "width": 1.5, "color": OTHER_COLOR},
-        hoverinfo="skip",
-    )
+    figure.add_shape(type="line", x0=low, y0=low, x1=high, y1=high, line=DASHED)
     figure.add_scatter(
         x=true,
         y=predicted,
@@ -252,18 +226,12 @@ def numbers_figure(quality: Quality) -> go.Figure:
     return figure
 
 
-def calibration_figure(quality: Quality) -> go.Figure:
-    bins = calibration(quality.predictions)
+def calibration_figure(seen: Predictions) -> go.Figure:
+    bins = calibration(seen)
     figure = go.Figure(layout={**LAYOUT, "showlegend": False, "height": 360})
     x, values = [part.confidence for part in bins], [part.accuracy for part in bins]
     low = min([*x, *(part.low for part in values)])
-    figure.add_scatter(
-        x=[low, 1],
-        y=[low, 1],
-        mode="lines",
-        line={"dash": "dash", "width": 1.5, "color": OTHER_COLOR},
-        hoverinfo="skip",
-    )
+    figure.add_shape(type="line", x0=low, y0=low, x1=1, y1=1, line=DASHED)
     figure.add_scatter(
         x=x,
         y=[part.value for part in values],
@@ -279,25 +247,9 @@ def calibration_figure(quality: Quality) -> go.Figure:
     return figure
 
 
-def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
-    column = quality.predictions.column
-    seen, measure = quality.predictions, measure_of(quality.predictions)
-    name = f"{measure[0].upper()}{measure[1:]}"
-    if not seen.target.has_decisions:
-        parts = [(f"{name} by label", by_number(seen))]
-    elif seen.target.is_exclusive:
-        parts = [(f"{name} by class", by_class(seen))]
-    else:
-        parts = [("F1 by label", by_label(seen))]
-    parts.append((f"{name} by text length", by_length(seen)))
-    if column is not None:
-        parts.append((f"{name} by {column.name}", by_column(seen)))
-    return [(title, [part for part in slices if part.n_texts]) for title, slices in parts]
-
-
-def slices_figure(quality: Quality, slices: Sequence[Slice]) -> go.Figure:
+def slices_figure(seen: Predictions, slices: Sequence[Slice]) -> go.Figure:
     points = [
         Point(part.name, part.accuracy, BEST_COLOR, f", {part.n_texts:,} texts") for part in slices
     ]
-    measure, overall = slices[0].measure, accuracy_on(quality.predictions).value
+    measure, overall = slices[0].measure, accuracy_on(seen).value
     return points_figure(points, title=measure, line=None if measure == "F1" else overall)

@@ -14,7 +14,6 @@ from tuning.errors import StorageError, StudyError
 from tuning.evaluation.statistics import Interval, Verdict, as_shown, mean_interval
 from tuning.metrics import sign
 from tuning.report.confirmation import counted_seeds
-from tuning.report.sentences import against
 from tuning.report.tables import size_text
 from tuning.results import ResultsDir, StudyDir, safe_name
 from tuning.spaces.files import short_name
@@ -149,12 +148,12 @@ def choice(standings: Sequence[Standing]) -> list[str]:
         return ["No search space has a confirmed best yet.", *without]
     best, *others = ranked
     direction = sign(best.metric)
-    leads = {other.study: as_shown(best.lead_over(other)) for other in others}
-    clauses = [against(other.space, leads[other.study], direction) for other in others]
+    leads = {other.study: best.lead_over(other) for other in others}
+    clauses = [leads[other.study].against(other.space, direction) for other in others]
     tied = [
         other for other in others if leads[other.study].verdict(direction) is not Verdict.BETTER
     ]
-    near = [other for other in tied if direction * leads[other.study].value <= RESOLUTION]
+    near = [other for other in tied if direction * as_shown(leads[other.study]).value <= RESOLUTION]
     seeds = counted_seeds(len(best.repeats), "fresh", is_resplit=best.overlap > 0)
     texts = [
         f"{best.space} has the best mean {best.metric}, {best.accuracy}"

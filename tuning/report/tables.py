@@ -97,29 +97,21 @@ def best_rows(
     The confirmed best and the baseline are added at the end if they are not among these trials. The
     table has the number of parameters and the latency if the study limits or minimizes a cost.
     """
-    names = list(dict.fromkeys(item.name for item in space.searched))
-    sizes = (
-        [name for name in SIZES if any(name in t.user_attrs for t in summary.ranked)]
-        if summary.counts_size
-        else []
-    )
-    best = best_of(summary, confirmation)
-    chosen = summary.ranked[:N_TABLE]
+    names, sizes = searched_names(space), list[str]()
+    if summary.counts_size:
+        sizes = [name for name in SIZES if any(name in t.user_attrs for t in summary.ranked)]
+    best, chosen = best_of(summary, confirmation), summary.ranked[:N_TABLE]
     if summary.has_costs:
         chosen = spread(summary.front, n_front or len(summary.front))
-    shown = with_best(chosen, summary, best)
     rows = []
-    for trial in shown:
-        label = trial_label(trial, summary, best).removeprefix("trial ")
-        own = values_of(trial, space)
-        values = [size_text(name, trial.user_attrs.get(name)) for name in sizes] + [
-            value_text(own.get(name)) for name in names
-        ]
+    for trial in with_best(chosen, summary, best):
+        values = values_of(trial, space)
         rows.append(
             [
-                label,
+                trial_label(trial, summary, best).removeprefix("trial "),
                 f"{value_of(trial):.4f}",
-                *values,
+                *(size_text(name, trial.user_attrs.get(name)) for name in sizes),
+                *(value_text(values.get(name)) for name in names),
                 value_text(attributes_of(trial).get("best_epoch")),
                 f"{trial_seconds(trial):.0f}",
             ]
@@ -128,40 +120,45 @@ def best_rows(
     return ["trial", summary.metric, *costs, *names, "best epoch", "seconds"], rows
 
 
+def searched_names(space: SearchSpace) -> list[str]:
+    """A name may have several ranges, under conditions of their own."""
+    return list(dict.fromkeys(item.name for item in space.searched))
+
+
 def size_text(name: str, value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}" if name == "n_parameters" else f"{value:.2f}"
 
 
 def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
-    names = list(dict.fromkeys(item.name for item in space.searched))
     # Optuna's name of a parameter may contain a condition: `vocab_size[architecture=cnn]`.
     items = zip(optuna_names(space.hyperparameters), space.hyperparameters, strict=True)
-    name_of = {own: item.name for own, item in items}
+    names, name_of = searched_names(space), {own: item.name for own, item in items}
     rows = []
     for trial in summary.trials:
         params = {name_of.get(own, own): value for own, value in trial.params.items()}
-        value = f"{trial.values[0]:.4f}" if trial.values else ""
-        attributes = attributes_of(trial)
-        reason = attributes.get("reason", "unknown" if trial.state == TrialState.FAIL else "")
-        why = f" ({reason})" if reason else ""
-        if not reason and "same_as" in attributes:
-            why = f" (same as {attributes['same_as']})"
-        if is_pruned_early(trial) and trial.intermediate_values:
-            why = f" after {step_of(trial)} {max(epoch_values(trial)):g}"
-        role = starting_point_text(trial)
-        why += f" ({role})" if role else ""
-        values = [params.get(name) for name in names]
-        cells = ["" if value is None else value_text(value) for value in values]
         rows.append(
             [
                 str(trial.number),
-                f"{trial.state.name.lower()}{why}",
-                value,
-                *cells,
+                _state_text(trial),
+                f"{trial.values[0]:.4f}" if trial.values else "",
+                *(value_text(params.get(name)) for name in names),
                 f"{trial_seconds(trial):.0f}",
             ]
         )
     return ["trial", "state", summary.metric, *names, "seconds"], rows
+
+
+def _state_text(trial: FrozenTrial) -> str:
+    attributes, why = attributes_of(trial), ""
+    reason = attributes.get("reason", "unknown" if trial.state == TrialState.FAIL else "")
+    if is_pruned_early(trial) and trial.intermediate_values:
+        why = f" after {step_of(trial)} {max(epoch_values(trial)):g}"
+    elif reason:
+        why = f" ({reason})"
+    elif "same_as" in attributes:
+        why = f" (same as {attributes['same_as']})"
+    role = starting_point_text(trial)
+    return f"{trial.state.name.lower()}{why}{f' ({role})' if role else ''}"
 
 
 def counts_sentence(summary: Summary) -> str:
@@ -179,12 +176,12 @@ def timings_sentence(summary: Summary) -> str:
         f"{phase.replace('_', ' ')} {value:.1f}"
         for phase, value in summary.seconds_by_phase.items()
     )
-    share = (
-        ""
-        if summary.overhead_share is None
-        else f" {summary.overhead_share:.1%} of the workers' time was neither training nor"
-        " evaluation."
-    )
+    share = ""
+    if summary.overhead_share is not None:
+        share = (
+            f" {summary.overhead_share:.1%} of the workers' time was neither training nor"
+            " evaluation."
+        )
     return f"Seconds by phase of all trials: {seconds} (storage is the coordinator's).{share}"
 
 
@@ -199,46 +196,27 @@ def folds_sentence(n_folds: int, card: DataCard) -> str:
 
 def data_rows(card: DataCard) -> list[tuple[str, str]]:
     totals = [sum(counts) for counts in zip(*card.class_counts.values(), strict=True)]
-    n_rows, notes = sum(card.n_rows.values()), (card.class_rule, card.target.doubts())
+    n_rows = sum(card.n_rows.values())
+    counts = ", ".join(
+        f"{name} {n:,} ({n / n_rows:.1%})" for name, n in zip(card.class_names, totals, strict=True)
+    )
+    splits = ", ".join(f"{name} {card.n_rows[name]:,}" for name in SPLITS)
+    lengths = ", ".join(f"{p}% {n:,}" for p, n in _by_size(card.length_percentiles))
+    unknown = ", ".join(
+        f"{share:.1%} with {int(size):,} rows" for size, share in _by_size(card.unknown_share)
+    )
+    columns = f"columns {card.text_column or ''} and {card.label_column or ''}"
     return [
-        (
-            "source",
-            f"{card.data or ''}, columns {card.text_column or ''} and {card.label_column or ''}",
-        ),
-        (
-            "rows",
-            f"{n_rows:,}: "
-            + ", ".join(f"{name} {card.n_rows[name]:,}" for name in SPLITS)
-            + f". {card.split_rule}",
-        ),
+        ("source", f"{card.data or ''}, {columns}"),
+        ("rows", f"{n_rows:,}: {splits}. {card.split_rule}"),
         (
             card.target.kind,
-            "; ".join(
-                filter(
-                    None,
-                    [
-                        ", ".join(
-                            f"{name} {n:,} ({n / n_rows:.1%})"
-                            for name, n in zip(card.class_names, totals, strict=True)
-                        ),
-                        *notes,
-                    ],
-                )
-            ),
+            "; ".join(filter(None, [counts, card.class_rule, card.target.doubts()])),
         ),
         ("left out", _left_out(card)),
-        (
-            "tokens per text",
-            ", ".join(f"{p}% {n:,}" for p, n in _by_size(card.length_percentiles)),
-        ),
+        ("tokens per text", lengths),
         ("words", f"{card.n_words:,} different words in the training split"),
-        (
-            "unknown tokens",
-            ", ".join(
-                f"{share:.1%} with {int(size):,} rows"
-                for size, share in _by_size(card.unknown_share)
-            ),
-        ),
+        ("unknown tokens", unknown),
         (
             "duplicates",
             f"{card.n_duplicates:,} further copies of texts, each in the split of the first",

@@ -169,10 +169,10 @@ def best_of(summary: Summary, confirmation: Confirmation | None) -> Best | None:
     of_search = next(filter(was_trained, summary.ranked), summary.best)
     if of_search is None:
         return None
-    estimates = estimate(confirmation) if confirmation else None
-    if confirmation is None or estimates is None:
+    estimates = estimate(confirmation)
+    if estimates is None:
         return Best(of_search, is_confirmed=False)
-    finalists = {number for f in confirmation.finalists for number in (f.trial, *f.same)}
+    finalists = {number for f in estimates.confirmation.finalists for number in (f.trial, *f.same)}
     if not estimates.is_confirmed or of_search.number not in finalists:
         return Best(of_search, is_confirmed=False, mean=estimates.means.get(of_search.number))
     trial = next(t for t in summary.ranked if t.number == estimates.best.trial)

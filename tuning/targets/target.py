@@ -8,7 +8,7 @@
 | a model is trained | `class_weights` |
 | an epoch is evaluated | `predictions`, `score` |
 | linear models are trained for comparison | `linear_columns`, `of_linear` |
-| models are compared on the test split | `weighted_scores`, `is_right`, `constants` |
+| models are compared on the test split | `formulas`, `is_right`, `constants` |
 | an export is written | `cuts`, `with_margin`, `classify`, `output_name` |
 | an export predicts | `predictions`, `decide`, `labels_of`, `confidence`, `bounds` |
 
@@ -289,13 +289,6 @@ class Target(ABC):
         """Return the value of each objective's metric by its name."""
         formulas = self.formulas(labels, predictions, np.ones((1, len(labels))))
         return {m.name: float(formulas[m.name]()[0]) for m in self.metrics if m.is_objective}
-
-    def weighted_scores(
-        self, labels: Labels, predictions: Array, weights: Array
-    ) -> dict[str, Array]:
-        """Return the value of every formula for each weighting of the texts, (n_weightings,)."""
-        formulas = self.formulas(labels, predictions, weights)
-        return {name: formula() for name, formula in formulas.items()}
 
     def confusion(self, labels: Labels, predictions: Array) -> list[list[int]]:
         """Return the number of texts by true name (rows) and predicted name (columns); empty for a
