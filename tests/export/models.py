@@ -1,7 +1,7 @@
 """A tiny corpus, and untrained models of it whose probabilities differ between texts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,6 @@ import tensorflow as tf
 from tests.models.classifiers import classifier
 from tests.styles import STYLES
 from tuning.data.splits import SplitReviews
-from tuning.export.formats import model_input
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.writers import Source
 from tuning.inputs.corpus import Corpus
@@ -205,5 +204,4 @@ def source_of(
     target = Classes(tuple(f"class {number}" for number in range(n_classes)))
     ensure_built(model, sequence_length=LENGTH)
     form = form_of_loss(spread(model), target, sequence_length=LENGTH)
-    source = Source.of(model, model_input(model, values), corpus, form.to_probabilities)
-    return replace(source, target=target)
+    return Source(model, values, corpus, target, form.to_probabilities)

@@ -6,10 +6,9 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import keras
 import numpy as np
@@ -29,7 +28,7 @@ from tests.export.models import (
     spread,
 )
 from tests.formats import write_formats
-from tests.numbered import TWO, score
+from tests.numbered import TWO, numbered, score
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tuning.config import TrainConfig
@@ -44,7 +43,6 @@ from tuning.export.ensemble import (
     ExportChoice,
     Member,
     Repeat,
-    WeightedModel,
     average,
     choose,
     choose_ensemble,
@@ -52,14 +50,14 @@ from tuning.export.ensemble import (
     common_input,
     cross_fitted,
     mean_of_members,
-    values_of_input,
 )
 from tuning.export.export import export_best
-from tuning.export.formats import model_input, pipeline_probabilities
+from tuning.export.formats import pipeline_probabilities
 from tuning.export.manifest import WrittenFormats
 from tuning.export.writers import Source
 from tuning.inference.load import classify
 from tuning.inference.runtimes import FORMATS
+from tuning.inputs.contract import ModelInput
 from tuning.report.page import write_report
 from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.spaces.ranges import Values
@@ -276,51 +274,44 @@ MEMBERS: dict[str, list[Make]] = {
 }
 
 
-def members_of(kinds: list[Make]) -> tuple[list[WeightedModel], list[Values]]:
-    n = len(kinds)
-    weights = [2 * (n - number) / (n * (n + 1)) for number in range(n)]
-    models, configurations = [], []
-    for number, (make, weight) in enumerate(zip(kinds, weights, strict=True)):
-        keras.backend.clear_session()  # The names of layers are the same, as after a retraining.
-        model, values = make()
-        models.append(WeightedModel(model, model_input(model, values), weight, f"member_{number}"))
-        configurations.append(values)
-    return models, configurations
+@dataclass
+class Members:
+    """Models of an ensemble and their weights."""
 
+    sources: list[Source]
+    weights: list[float]
 
-def joined(models: list[WeightedModel], reviews: Reviews) -> tuple[Source, Values]:
-    """Return the ensemble of models, and its values."""
-    common = common_input([item.inputs for item in models], reviews.corpus)
-    model = average(models, common, reviews.corpus)
-    assert model_input(model, values_of_input(common)) == common
-    return Source.of(model, common, reviews.corpus), values_of_input(common)
+    @classmethod
+    def of(cls, kinds: list[Make], reviews: Reviews) -> Self:
+        n, sources = len(kinds), []
+        for make in kinds:
+            keras.backend.clear_session()  # Layers have the same names, as after a retraining.
+            sources.append(Source(*make(), reviews.corpus, reviews.corpus.target))
+        return cls(sources, [2 * (n - number) / (n * (n + 1)) for number in range(n)])
+
+    def mean(self, texts: list[str]) -> Array:
+        return mean_of_members(self.sources, self.weights, texts)
+
+    def joined(self) -> Source:
+        source = average(self.sources, self.weights)
+        common = common_input([member.inputs for member in self.sources], source.corpus)
+        assert source.inputs == common
+        return source
 
 
 @pytest.mark.parametrize("kind", MEMBERS)
 def test_ensemble_gives_the_mean_of_its_members(kind: str, reviews: Reviews) -> None:
-    models, values = members_of(MEMBERS[kind])
-    source, common = joined(models, reviews)
-    probabilities = pipeline_probabilities(source, common, reviews.texts)
-    expected = mean_of_members(models, values, reviews.corpus, reviews.texts)
-    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    members = Members.of(MEMBERS[kind], reviews)
+    probabilities = pipeline_probabilities(members.joined(), reviews.texts)
+    np.testing.assert_allclose(probabilities, members.mean(reviews.texts), atol=1e-6)
     assert len(np.unique(probabilities[:, 1].round(6))) > 20
 
 
-def test_ensemble_of_more_than_two_classes(
-    reviews: Reviews, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models = [
-        spread(bidirectional(n_classes=5)),
-        build("masked", 0.0, 5),
-    ]
+def test_ensemble_of_more_than_two_classes(reviews: Reviews) -> None:
+    models = [spread(bidirectional(n_classes=5)), build("masked", 0.0, 5)]
     values: Values = {"vocab_size": ROWS, "sequence_length": LENGTH}
-    members = [
-        WeightedModel(model, model_input(model, values), 0.5, f"member_{number}")
-        for number, model in enumerate(models)
-    ]
-    card = replace(reviews.corpus.card, class_names=[*"abcde"])
-    monkeypatch.setattr(type(reviews.corpus), "card", card)
-    model = joined(members, reviews)[0].model
+    members = [Source(model, values, reviews.corpus, numbered(5)) for model in models]
+    model = average(members, [0.5, 0.5]).model
     ids = np.random.default_rng(0).integers(0, ROWS, (6, LENGTH)).astype(np.int32)
     expected = np.mean([member.predict_on_batch(ids) for member in models], axis=0)
     np.testing.assert_allclose(model.predict_on_batch(ids), expected, atol=1e-6)
@@ -330,9 +321,10 @@ def test_common_input_contains_every_input(reviews: Reviews) -> None:
     """For any two inputs, an id of the smaller vocabulary is an id of the common vocabulary."""
     orders = reviews.corpus.ngram_orders
     for first, second in itertools.product([1, 2, 3], repeat=2):
+        words = ModelInput(vocab_size=ROWS, sequence_length=LENGTH, truncating="pre")
         inputs = [
-            replace(INPUT, ngrams=first, ngram_vocab_size=20),
-            replace(INPUT, ngrams=second, ngram_vocab_size=50),
+            replace(words, ngrams=first, ngram_vocab_size=20),
+            replace(words, ngrams=second, ngram_vocab_size=50),
         ]
         common = common_input(inputs, reviews.corpus)
         all_ngrams = set(
@@ -345,22 +337,13 @@ def test_common_input_contains_every_input(reviews: Reviews) -> None:
 
 
 def test_logits_beside_probabilities_give_the_mean_of_the_probabilities(reviews: Reviews) -> None:
-    models, values = members_of(MEMBERS["one length"])
-    first = models[0].model
+    members = Members.of(MEMBERS["one length"], reviews)
+    first = members.sources[0].model
     logits = spread(keras.Model(first.inputs, keras.layers.Dense(2)(first.layers[-2].output)))
-    models[0] = replace(models[0], model=logits, to_probabilities=keras.layers.Softmax())
-    outputs = [
-        pipeline_probabilities(
-            Source.of(item.model, item.inputs, reviews.corpus, item.to_probabilities),
-            own,
-            reviews.texts,
-        )
-        for item, own in zip(models, values, strict=True)
-    ]
-    probabilities = pipeline_probabilities(*joined(models, reviews), reviews.texts)
-    first_weight, second_weight = (item.weight for item in models)
-    expected = first_weight * outputs[0] + second_weight * outputs[1]
-    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    softmax = keras.layers.Softmax()
+    members.sources[0] = replace(members.sources[0], model=logits, to_probabilities=softmax)
+    probabilities = pipeline_probabilities(members.joined(), reviews.texts)
+    np.testing.assert_allclose(probabilities, members.mean(reviews.texts), atol=1e-6)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -372,55 +355,44 @@ def test_mixed_precision_of_members_leaves_the_mean_exact(policy: str, reviews: 
         return ngrams("maximum", order=2, rows=ROWS)()
 
     try:
-        models, values = members_of([ngrams("maximum", order=3, rows=ROWS), mixed])
-        source, common = joined(models, reviews)
+        members = Members.of([ngrams("maximum", order=3, rows=ROWS), mixed], reviews)
+        joined = members.joined()
     finally:
         keras.config.set_dtype_policy("float32")
-    probabilities = pipeline_probabilities(source, common, reviews.texts)
-    expected = mean_of_members(models, values, reviews.corpus, reviews.texts)
-    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
-    assert source.model.output.dtype == "float32"
-
-
-INPUT = model_input(
-    keras.Sequential([keras.Input((LENGTH,), dtype="int32"), keras.layers.Embedding(ROWS, 2)]),
-    {"vocab_size": ROWS, "sequence_length": LENGTH},
-)
+    probabilities = pipeline_probabilities(joined, reviews.texts)
+    np.testing.assert_allclose(probabilities, members.mean(reviews.texts), atol=1e-6)
+    assert joined.model.output.dtype == "float32"
 
 
 def write_ensemble(
-    models: list[WeightedModel],
-    expected: list[WeightedModel],
-    values: list[Values],
-    reviews: Reviews,
-    folder: Path,
+    members: Members, expected: Members, reviews: Reviews, folder: Path
 ) -> WrittenFormats:
     """Write the formats of an ensemble, and compare them with the mean of the expected members."""
-    source, common = joined(models, reviews)
+    source = members.joined()
     return write_formats(
         folder,
         source.model,
-        common,
+        source.values,
         reviews.corpus,
         test_texts=reviews.test_texts,
         test_labels=reviews.test_labels,
-        expect=partial(mean_of_members, expected, values, reviews.corpus),
+        expect=expected.mean,
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["shapes of an output", "words beside n-grams"])
 def test_every_format_carries_an_ensemble(kind: str, reviews: Reviews, tmp_path: Path) -> None:
-    models, values = members_of(MEMBERS[kind])
-    written = write_ensemble(models, models, values, reviews, tmp_path)
+    members = Members.of(MEMBERS[kind], reviews)
+    written = write_ensemble(members, members, reviews, tmp_path)
     assert {*written.forms} == {known.path for known in FORMATS.values()}, written.left_out
 
 
 def test_members_that_are_joined_wrongly_fail_the_check(reviews: Reviews, tmp_path: Path) -> None:
-    models, values = members_of(MEMBERS["one length"])
-    swapped = [replace(item, weight=1 - item.weight) for item in models]
+    members = Members.of(MEMBERS["one length"], reviews)
+    swapped = replace(members, weights=members.weights[::-1])
     with pytest.raises(ExportError, match="differ"):
-        write_ensemble(swapped, models, values, reviews, tmp_path)
+        write_ensemble(swapped, members, reviews, tmp_path)
 
 
 def confirm_study(setting: Setting) -> Confirmation:

@@ -371,7 +371,7 @@ def test_models_load_as_they_were_retrained(
     texts = corpus.split("train") + corpus.split("validation")
     for wanted, trained in zip(retrainings, retrained, strict=True):
         job = TrainingJob(
-            values=trained.values,
+            values=trained.source.values,
             target=TWO,
             train=replace(config.train, epochs=wanted.epochs),
             seed=wanted.seed,
@@ -379,7 +379,8 @@ def test_models_load_as_they_were_retrained(
         alone, _ = fit.fit(hypermodel, job, train=texts, validation=None)
         assert trained.trial is wanted.trial
         assert trained.epochs == wanted.epochs
-        for here, there in zip(alone.get_weights(), trained.model.get_weights(), strict=True):
+        weights = trained.source.model.get_weights()
+        for here, there in zip(alone.get_weights(), weights, strict=True):
             np.testing.assert_allclose(here, there, atol=1e-5)
 
 

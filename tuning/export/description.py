@@ -29,7 +29,6 @@ from tuning.evaluation.scores import (
     TestDocument,
 )
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluations_of
-from tuning.export.formats import model_input
 from tuning.export.manifest import FullManifest, SearchFacts, WrittenFormats
 from tuning.export.retraining import Trained
 from tuning.inputs.data_card import DataCard
@@ -151,9 +150,8 @@ def describe_export(
     """Return the manifest without the digests of the files. In the manifest of an ensemble, the
     trial, the hyperparameters and the epochs are those of the confirmed best.
     """
-    config, exported = chosen.config, trained[BEST]
-    record = read_record(chosen.folder)
-    best = trained.get(SINGLE, exported)
+    config, record = chosen.config, read_record(chosen.folder)
+    best = trained.get(SINGLE, trained[BEST])
     return FullManifest(
         **vars(scores),
         **vars(formats),
@@ -171,10 +169,10 @@ def describe_export(
         margin=scores.interval.margin if scores.interval else None,
         thresholds=tuple(each.threshold for each in scores.chosen_thresholds.values()),
         trial=best.trial.number,
-        hyperparameters=best.values,
+        hyperparameters=best.source.values,
         epochs=best.epochs,
         seed=config.seed,
-        input=replace(model_input(exported.model, exported.values), trained_layers=0),
+        input=replace(trained[BEST].source.inputs, trained_layers=0),
         n_rows=card.n_rows,
         data_card=card.facts,
         majority_share=card.majority_share,

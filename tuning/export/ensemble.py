@@ -36,17 +36,17 @@ from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
 from tuning.evaluation.statistics import Interval, accuracy_difference
 from tuning.export.description import ChosenTrial
-from tuning.export.formats import model_input, pipeline_probabilities
+from tuning.export.formats import pipeline_probabilities
 from tuning.export.retraining import Retraining, Trained
-from tuning.export.writers import Source, with_encoder
-from tuning.inputs.contract import ModelInput
+from tuning.export.writers import Source, values_of, with_encoder
+from tuning.inputs.contract import Input, ModelInput
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.features import TRUNCATING
 from tuning.inputs.keras_layers import without_excess
-from tuning.inputs.kinds import FEATURES, IDS, NGRAMS, TEXTS, TOKENS
+from tuning.inputs.kinds import FEATURES, IDS, NGRAMS, TEXTS, TOKENS, kinds_in
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.results import StudyDir
-from tuning.spaces.ranges import Value, Values
+from tuning.spaces.ranges import Value
 from tuning.targets.target import Array, Labels, Target, likelihoods
 from tuning.targets.thresholds import Criterion, parts_of
 from tuning.training import prediction
@@ -118,9 +118,7 @@ def choose_ensemble(
     codes = np.unique(codes[known], return_inverse=True)[1]
     stacked, labels = stacked[:, known], labels[known]
     if target.is_exclusive:
-        # A model that ends with a sigmoid for each class has outputs that do not sum to 1. They are
-        # divided by their sum here and in the exported ensemble (`average`).
-        stacked /= np.maximum(stacked.sum(axis=2, keepdims=True), 1e-7)
+        stacked = _shares(stacked)  # As the exported ensemble does (`average`).
     chosen = choose(stacked, labels, n_steps=n_steps)
     held_out = cross_fitted(stacked, labels, n_steps=n_steps, seed=seed, codes=codes)
     of_best = stacked[[repeat.trial == best_trial for repeat in repeats]]
@@ -338,19 +336,6 @@ def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
     return ("words",) if "vocab_size" in values else None
 
 
-@dataclass(frozen=True)
-class WeightedModel:
-    """A trained model of an ensemble, the description of its input, its weight, and the layer that
-    makes probabilities of its output, if it is logits.
-    """
-
-    model: keras.Model
-    inputs: ModelInput
-    weight: float
-    name: str
-    to_probabilities: keras.layers.Layer | None = None
-
-
 def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     """Return an input from which each of these inputs can be made.
 
@@ -389,54 +374,43 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     )
 
 
-def values_of_input(inputs: ModelInput) -> Values:
-    vocabulary: Values = (
-        {"preset": inputs.preset} if inputs.preset else {"vocab_size": inputs.vocab_size}
-    )
-    cut: Values = {"sequence_length": inputs.sequence_length, "truncating": inputs.truncating}
-    words = {**vocabulary, **cut} if inputs.vocab_size or inputs.preset else {}
-    ngrams: Values = {"ngrams": inputs.ngrams, "ngram_vocab_size": inputs.ngram_vocab_size}
-    return {**words, **(ngrams if inputs.ngrams else {})}
-
-
-def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus) -> keras.Model:
+def average(sources: Sequence[Source], weights: Sequence[float]) -> Source:
     """Return a model whose output is the weighted mean of the class probabilities of these models,
-    (batch, n_classes).
-
-    Its inputs are the inputs of `common`: "ids", int32 (batch, sequence_length), or "tokens", int32
-    (batch, n_tokens), and "ngrams", int32 (batch, n_ngrams); or "text", strings (batch,).
+    (batch, n_classes). It takes their `common_input`.
     """
-    arrays = {}
-    if common.preset:
-        arrays[TOKENS.name] = keras.Input((None,), dtype="int32", name=TOKENS.name)
-    if common.vocab_size:
-        arrays[IDS.name] = keras.Input((common.sequence_length,), dtype="int32", name=IDS.name)
-    if common.ngrams:
-        arrays[NGRAMS.name] = keras.Input((None,), dtype="int32", name=NGRAMS.name)
-    if common.takes_texts:
-        arrays[TEXTS.name] = keras.Input((), dtype="string", name="text")
+    corpus, target = sources[0].corpus, sources[0].target
+    common = common_input([source.inputs for source in sources], corpus)
+    arrays = {kind.name: _tensor(kind, common) for kind in kinds_in(common)}
     features: dict[int, Any] = {}  # by the number of trained layers
     orders = _orders(corpus, common.ngrams) if common.ngrams else np.zeros(0, np.uint8)
     terms = []
-    for item in models:
-        source = Source.of(item.model, item.inputs, corpus, item.to_probabilities)
-        source.graph.name = item.name  # The layers of a Keras model need different names.
-        own = {TEXTS.name: arrays[TEXTS.name]} if item.inputs.takes_texts else {}
-        if item.inputs.preset:
-            own[TOKENS.name], n_trained = arrays[TOKENS.name], item.inputs.trained_layers
-            if FEATURES.name in source.vocabularies and n_trained not in features:
-                features[n_trained] = FEATURES.layers(own[TOKENS.name], None, item.inputs)
-            own[FEATURES.name] = features.get(n_trained)
-        if item.inputs.vocab_size:
-            own[IDS.name] = _own_ids(arrays[IDS.name], common, item.inputs)
-        if item.inputs.ngrams:
-            own[NGRAMS.name] = _own_ngrams(arrays[NGRAMS.name], orders, common, item)
+    for number, (source, weight) in enumerate(zip(sources, weights, strict=True)):
+        own, inputs, name = dict(arrays), source.inputs, f"member_{number}"
+        source.graph.name = name  # The layers of a Keras model need different names.
+        if FEATURES in source.kinds:
+            n_trained = inputs.trained_layers
+            if n_trained not in features:
+                features[n_trained] = FEATURES.layers(arrays[TOKENS.name], None, inputs)
+            own[FEATURES.name] = features[n_trained]
+        if inputs.vocab_size:
+            own[IDS.name] = _own_ids(arrays[IDS.name], common, inputs)
+        if inputs.ngrams:
+            table = f"{name}_ngrams"
+            own[NGRAMS.name] = _own_ngrams(arrays[NGRAMS.name], orders, common, inputs, name=table)
         output = source.predictions(source.call(own))
-        if corpus.target.is_exclusive:  # The outputs of several sigmoids do not sum to 1.
+        if target.is_exclusive:  # The outputs of several sigmoids do not sum to 1.
             total = keras.ops.sum(output, axis=1, keepdims=True)
             output = output / keras.ops.maximum(total, 1e-7)
-        terms.append(output * item.weight)
-    return keras.Model(list(arrays.values()), sum(terms[1:], terms[0]), name="ensemble")
+        terms.append(output * weight)
+    model = keras.Model(list(arrays.values()), sum(terms[1:], terms[0]), name="ensemble")
+    return Source(model, values_of(common), corpus, target)
+
+
+def _tensor(kind: Input, inputs: ModelInput) -> Any:
+    if kind is TEXTS:
+        return keras.Input((), dtype="string", name="text")
+    length = inputs.sequence_length if kind is IDS else None
+    return keras.Input((length,), dtype="int32", name=kind.name)
 
 
 def _own_ids(ids: Any, common: ModelInput, own: ModelInput) -> Any:
@@ -451,12 +425,12 @@ def _own_ids(ids: Any, common: ModelInput, own: ModelInput) -> Any:
 
 
 def _own_ngrams(
-    ngrams: Any, orders: npt.NDArray[np.uint8], common: ModelInput, item: WeightedModel
+    ngrams: Any, orders: npt.NDArray[np.uint8], common: ModelInput, own: ModelInput, *, name: str
 ) -> Any:
     """Return the ids of the n-grams as a model of the ensemble takes them: 0 in the place of
     n-grams that its vocabulary does not contain.
     """
-    ops, own = keras.ops, item.inputs
+    ops = keras.ops
     if own.ngrams != common.ngrams:
         # An n-gram of lower order has another rank among the n-grams of lower order.
         is_kept = orders[: common.ngram_vocab_size - FIRST_WORD_ID] <= own.ngrams
@@ -469,7 +443,7 @@ def _own_ngrams(
             embeddings_initializer="zeros",
             trainable=False,
             dtype="int32",
-            name=f"{item.name}_ngrams",
+            name=name,
         )
         layer.build()
         layer.set_weights([table.astype(np.int32)])
@@ -494,47 +468,36 @@ def _n_rows(orders: npt.NDArray[np.uint8], inputs: ModelInput) -> int:
     return int(places[n_kept - 1]) + 1 + FIRST_WORD_ID if n_kept else FIRST_WORD_ID + 1
 
 
-def join(
-    chosen: ChosenTrial, ensemble: Ensemble, trained: Sequence[Trained], *, corpus: Corpus
-) -> Trained:
+def join(chosen: ChosenTrial, ensemble: Ensemble, trained: Sequence[Trained]) -> Trained:
     """Return an ensemble as one model of the retrained members, in their order."""
-    models = [
-        WeightedModel(
-            own.model,
-            model_input(own.model, own.values),
-            member.weight,
-            f"trial_{member.trial}_seed_{member.seed}",
-            own.to_probabilities,
-        )
-        for member, own in zip(ensemble.members, trained, strict=True)
-    ]
-    common = common_input([item.inputs for item in models], corpus)
+    sources = [own.source for own in trained]
+    weights = [member.weight for member in ensemble.members]
     return Trained(
         chosen.trial,
-        values_of_input(common),
+        average(sources, weights),
         epochs=sum(own.epochs for own in trained),
-        model=average(models, common, corpus),
         seconds=sum(own.seconds for own in trained),
         hypermodel=trained[0].hypermodel,
-        expect=partial(mean_of_members, models, [own.values for own in trained], corpus),
-        is_ensemble=True,
+        expect=partial(mean_of_members, sources, weights),
     )
 
 
-def mean_of_members(
-    models: Sequence[WeightedModel], values: Sequence[Values], corpus: Corpus, texts: list[str]
-) -> Array:
+def mean_of_members(sources: Sequence[Source], weights: Sequence[float], texts: list[str]) -> Array:
     """Return the weighted mean of the members' class probabilities of raw texts, each computed by
     the member alone. So the check of an export also covers how the members were joined.
     """
-    mean = np.zeros((len(texts), corpus.target.width))
-    for item, own in zip(models, values, strict=True):
-        source = Source.of(item.model, item.inputs, corpus, item.to_probabilities)
-        outputs = pipeline_probabilities(source, own, texts)
-        total = np.maximum(outputs.sum(axis=1, keepdims=True), 1e-7)
-        # The outputs of several sigmoids do not sum to 1.
-        mean += item.weight * outputs / (total if corpus.target.is_exclusive else 1)
+    target = sources[0].target
+    mean = np.zeros((len(texts), target.width))
+    for source, weight in zip(sources, weights, strict=True):
+        outputs = pipeline_probabilities(source, texts)
+        mean += weight * (_shares(outputs) if target.is_exclusive else outputs)
     return mean
+
+
+def _shares(outputs: Array) -> npt.NDArray[np.float64]:
+    """Divide outputs by their sum: those of a sigmoid for each class do not sum to 1."""
+    shares: npt.NDArray[np.float64] = outputs / np.maximum(outputs.sum(axis=-1, keepdims=True), 1e-7)
+    return shares
 
 
 def describe_ensemble(
@@ -544,18 +507,16 @@ def describe_ensemble(
     joined: Trained,
     *,
     single: Trained,
-    corpus: Corpus,
 ) -> EnsembleFacts:
     """Return the description of an ensemble; its size is compared with that of `single`, the
     confirmed best.
     """
     # A model of n-grams alone is timed with as many tokens as the ensemble takes.
-    length = {k: value for k, value in joined.values.items() if k == "sequence_length"}
+    length = {k: v for k, v in joined.source.values.items() if k == "sequence_length"}
 
     def size_of(own: Trained) -> ModelSize:
-        source = Source.of(own.model, model_input(own.model, own.values), corpus)
-        model = with_encoder(source).model
-        latency = prediction.latency_ms(model, {**length, **own.values})
+        model = with_encoder(own.source).model
+        latency = prediction.latency_ms(model, {**length, **own.source.values})
         return ModelSize(n_parameters=int(model.count_params()), latency_ms=round(latency, 3))
 
     size, size_of_best = size_of(joined), size_of(single)
@@ -569,7 +530,7 @@ def describe_ensemble(
         )
     return EnsembleFacts(
         members=[
-            EnsembleMember(**vars(member), epochs=own.epochs, hyperparameters=own.values)
+            EnsembleMember(**vars(member), epochs=own.epochs, hyperparameters=own.source.values)
             for member, own in zip(ensemble.members, trained, strict=True)
         ],
         validation_difference=ensemble.difference,

@@ -39,13 +39,12 @@ from tuning.export.ensemble import (
     join,
     retrainings_of,
 )
-from tuning.export.formats import model_input, write_formats
+from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Retraining, Trained, require_present_space, retrain
 from tuning.export.threshold import interval_of, out_of_sample_rows, thresholds_of
 from tuning.export.versions import next_number, publish, recover, temporary_folder
-from tuning.export.writers import Source
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir, StudyDir
@@ -136,19 +135,14 @@ def _export(
     with keras_settings_of(trained[BEST].hypermodel):
         facts = None
         if members:
-            joined = join(chosen, members, of_members, corpus=corpus)
+            joined = join(chosen, members, of_members)
             trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
-            facts = describe_ensemble(
-                chosen, members, of_members, joined, single=trained[SINGLE], corpus=corpus
-            )
+            facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
         with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
             best = trained[BEST]
-            inputs = model_input(best.model, best.values)
-            source = Source.of(best.model, inputs, corpus, best.to_probabilities)
             with write_formats(
                 temporary,
-                replace(source, target=target),
-                best.values,
+                replace(best.source, target=target),
                 test_texts=test_texts,
                 expect=best.expect,
                 progress=progress,
@@ -227,7 +221,8 @@ def _evaluate(
 ) -> TestEvaluation:
     if progress:
         progress("evaluating the models on the test split", 0.0)
-    of_models = {id(model): model.classifier(corpus.target) for model in trained.values()}
+    # One function for both roles of a model that has two.
+    of_models = {id(model): model.source.probabilities for model in trained.values()}
     classifiers = {role: of_models[id(model)] for role, model in trained.items()} | {
         name: reference.classify for name, reference in compared.items()
     }
