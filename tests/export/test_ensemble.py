@@ -4,7 +4,7 @@ is the mean of the outputs of its members, each with its own vocabulary, length 
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,7 +64,7 @@ from tuning.spaces.ranges import Values
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 from tuning.targets.labels import MultiLabel
-from tuning.targets.target import Array, Labels
+from tuning.targets.target import Array, Labels, Target
 
 Make = Callable[[], tuple[keras.Model, Values]]
 
@@ -102,25 +102,35 @@ def test_choice_takes_the_model_that_helps_most_and_weights_it_by_how_often() ->
     assert chosen == [0, 0, 0, 0]
 
 
+def chosen_from(
+    models: Sequence[Array],
+    labels: Labels,
+    *,
+    trials: Sequence[int] | None = None,
+    n_steps: int | None = 2,
+    target: Target = TWO,
+) -> Ensemble:
+    """Choose from models of distinct texts, of which the first is a repeat of the best trial."""
+    trials = range(len(models)) if trials is None else trials
+    repeats = [Repeat(t, n, model) for n, (t, model) in enumerate(zip(trials, models, strict=True))]
+    codes, best = np.arange(len(labels)), trials[0]
+    options: dict[str, Any] = {"best_trial": best, "n_steps": n_steps, "seed": 0, "codes": codes}
+    return choose_ensemble(repeats, target, labels, **options)
+
+
+def weights_of(ensemble: Ensemble) -> dict[int, float]:
+    return {member.trial: member.weight for member in ensemble.members}
+
+
 def test_models_with_errors_in_different_texts_are_combined() -> None:
     labels = np.array([0, 1] * 50)
     good, bad = np.where(labels == 1, 0.95, 0.05), np.full(100, 0.4)
     first_half = np.arange(100) < 50
     positive = np.stack([np.where(first_half, good, bad), np.where(first_half, bad, good)])
-    probabilities = np.stack([1 - positive, positive], axis=2)
-    ensemble = choose_ensemble(
-        [Repeat(7, 1, probabilities[0]), Repeat(3, 2, probabilities[1])],
-        TWO,
-        labels,
-        best_trial=7,
-        n_steps=2,
-        seed=0,
-    )
-    assert {(m.trial, m.seed, m.weight) for m in ensemble.members} == {(7, 1, 0.5), (3, 2, 0.5)}
+    ensemble = chosen_from(np.stack([1 - positive, positive], axis=2), labels, trials=[7, 3])
+    assert weights_of(ensemble) == {7: 0.5, 3: 0.5}
     many, _ = made_up(8, signal=0.7, n=100)
-    repeats = [Repeat(number, 1, model) for number, model in enumerate(many)]
-    members = choose_ensemble(repeats, TWO, labels, best_trial=0, n_steps=7, seed=0).members
-    weights = [member.weight for member in members]
+    weights = [*weights_of(chosen_from(many, labels, n_steps=7)).values()]
     assert sum(weights) == pytest.approx(1) and weights == sorted(weights, reverse=True)
     # Alone, a model is wrong for the positive texts of one half.
     assert ensemble.difference.value == pytest.approx(0.25)
@@ -131,10 +141,9 @@ def test_models_of_different_labels_are_combined() -> None:
     """Each model knows one of two labels. Their probabilities do not sum to 1."""
     labels = np.array([[0, 1], [1, 1], [1, 0], [0, 0]] * 25)
     known = np.where(labels == 1, 0.95, 0.05)
-    repeats = [Repeat(n, 1, np.where(np.arange(2) == n, known, 0.45)) for n in range(2)]
-    target = MultiLabel(("a", "b"))
-    ensemble = choose_ensemble(repeats, target, labels, best_trial=0, n_steps=2, seed=0)
-    assert {(m.trial, m.weight) for m in ensemble.members} == {(0, 0.5), (1, 0.5)}
+    models = [np.where(np.arange(2) == n, known, 0.45) for n in range(2)]
+    ensemble = chosen_from(models, labels, target=MultiLabel(("a", "b")))
+    assert weights_of(ensemble) == {0: 0.5, 1: 0.5}
     assert ensemble.difference.value == pytest.approx(0.5)  # Alone, half of the texts are right.
 
 
@@ -142,11 +151,11 @@ def test_cross_fitting_shows_no_gain_where_there_is_none() -> None:
     """On the texts that they were chosen on, the members of an ensemble of random models seem to be
     right; on the other texts they are not.
     """
-    gains, seeming = [], []
+    gains, seeming, codes = [], [], np.arange(400)
     for seed in range(20):
         probabilities, labels = made_up(60, signal=0.0, seed=seed)
         chosen = choose(probabilities, labels, n_steps=10)
-        held_out = cross_fitted(probabilities, labels, n_steps=10, seed=seed)
+        held_out = cross_fitted(probabilities, labels, n_steps=10, seed=seed, codes=codes)
         seeming.append(score(labels, probabilities[chosen].mean(axis=0))["accuracy"] - 0.5)
         gains.append(score(labels, held_out)["accuracy"] - 0.5)
     assert np.mean(seeming) > 0.04
@@ -157,8 +166,7 @@ def test_best_configuration_counts_with_the_mean_of_its_repeats() -> None:
     labels = np.array([0, 1] * 50)
     always_right = np.eye(2)[labels]
     always_one = np.tile([0.4, 0.6], (100, 1))
-    repeats = [Repeat(1, 1, always_right), Repeat(1, 2, always_one)]
-    ensemble = choose_ensemble(repeats, TWO, labels, best_trial=1, n_steps=2, seed=0)
+    ensemble = chosen_from([always_right, always_one], labels, trials=[1, 1])
     # The ensemble is right for all texts, the mean repeat for 75 % of them.
     assert ensemble.difference.value == pytest.approx(0.25)
 
@@ -167,36 +175,24 @@ def test_copies_of_a_text_are_in_the_same_half() -> None:
     """A model that knows texts by heart would otherwise be measured on what it was chosen on."""
     probabilities, labels = made_up(4, signal=0.5, n=60)
     codes = np.repeat(np.arange(60), 3)
-    once = cross_fitted(probabilities, labels, n_steps=3, seed=0)
+    once = cross_fitted(probabilities, labels, n_steps=3, seed=0, codes=np.arange(60))
     copied = cross_fitted(probabilities[:, codes], labels[codes], n_steps=3, seed=0, codes=codes)
     np.testing.assert_allclose(copied, once[codes])
 
 
 def test_rows_that_no_fold_has_predicted_do_not_count() -> None:
     probabilities, labels = made_up(4, signal=0.5, n=60)
-    repeats = [Repeat(number, 1, model) for number, model in enumerate(probabilities)]
-    later = [replace(r, probabilities=r.probabilities[10:]) for r in repeats]
-    for repeat in repeats:
-        repeat.probabilities[:10] = np.nan
-    options: dict[str, Any] = {"best_trial": 0, "n_steps": 3, "seed": 0}
-    assert choose_ensemble(repeats, TWO, labels, **options) == choose_ensemble(
-        later, TWO, labels[10:], **options
-    )
+    later = chosen_from(probabilities[:, 10:], labels[10:], n_steps=3)
+    probabilities[:, :10] = np.nan
+    assert chosen_from(probabilities, labels, n_steps=3) == later
 
 
 def test_outputs_of_several_sigmoids_are_no_likelihoods() -> None:
     """A model whose outputs are all near 1 is not sure of anything."""
     probabilities, labels = made_up(1, signal=1.0)
     sure = np.full_like(probabilities[0], 0.98)
-    ensemble = choose_ensemble(
-        [Repeat(1, 1, probabilities[0]), Repeat(2, 1, sure)],
-        TWO,
-        labels,
-        best_trial=1,
-        n_steps=None,
-        seed=0,
-    )
-    assert [member.trial for member in ensemble.members] == [1]
+    ensemble = chosen_from([probabilities[0], sure], labels, n_steps=None)
+    assert weights_of(ensemble) == {0: 1.0}
 
 
 def words(kind: str, *, vocab_size: int, length: int, truncating: str) -> Make:

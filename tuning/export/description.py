@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
 import optuna
@@ -49,12 +48,9 @@ class ChosenTrial:
     trial: FrozenTrial
     study: optuna.Study = field(kw_only=True)
     summary: Summary = field(kw_only=True)
+    confirmation: Confirmation | None = field(kw_only=True)
     config: StudyConfig = field(kw_only=True)
     folder: StudyDir = field(kw_only=True)
-
-    @cached_property
-    def confirmation(self) -> Confirmation | None:
-        return Confirmation.load(self.folder)
 
     def required_confirmation(self) -> Confirmation:
         if self.confirmation is None:

@@ -6,9 +6,6 @@ greedily, with replacement, on the validation split (Caruana, Niculescu-Mizil, C
 2004): each step adds the repeat with which the mean has the lowest cross-entropy. A step does not
 compare accuracies, because many repeats have the same accuracy, and the best accuracy of many is
 partly luck. As a Keras model, an ensemble takes one input, of which each member takes its own view.
-
-The module has more than 500 lines, because the choice, the model and the description have the same
-members and the same rules about what these may read.
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ from tuning.commands import typed
 from tuning.config import SPLITS, exceeded
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.rounds import Finalist
 from tuning.data.splits import SplitReviews, distinct_codes
 from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.out_of_sample import Rows
@@ -45,8 +42,8 @@ from tuning.inputs.features import TRUNCATING
 from tuning.inputs.keras_layers import without_excess
 from tuning.inputs.kinds import FEATURES, IDS, NGRAMS, TEXTS, TOKENS, kinds_in
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
-from tuning.results import StudyDir
 from tuning.spaces.ranges import Value
+from tuning.study.handle import StudyHandle
 from tuning.targets.target import Array, Labels, Target, likelihoods
 from tuning.targets.thresholds import Criterion, parts_of
 from tuning.training import prediction
@@ -96,7 +93,7 @@ def choose_ensemble(
     best_trial: int,
     n_steps: int | None,
     seed: int,
-    codes: Labels | None = None,
+    codes: Labels,
 ) -> Ensemble:
     """Choose the members of an ensemble, and estimate its gain over the best configuration.
 
@@ -109,12 +106,11 @@ def choose_ensemble(
         labels: those of the validation split, or of the rows of the folds.
         n_steps: number of times that a repeat is chosen. None: the number up to `N_AUTO_STEPS` that
             gives the lowest cross-entropy.
-        codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
-            copies of a text are in the same half.
+        codes: the number of each distinct text, int64 (n,). The copies of a text are in the same
+            half.
     """
     stacked = np.stack([repeat.probabilities for repeat in repeats]).astype(np.float64)
     known = np.isfinite(stacked).all(axis=(0, 2))  # No fold predicts the first rows in time.
-    codes = np.arange(len(labels)) if codes is None else codes
     codes = np.unique(codes[known], return_inverse=True)[1]
     stacked, labels = stacked[:, known], labels[known]
     if target.is_exclusive:
@@ -150,18 +146,12 @@ def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list
 
 
 def cross_fitted(
-    probabilities: Array,
-    labels: Labels,
-    *,
-    n_steps: int | None,
-    seed: int,
-    codes: Labels | None = None,
+    probabilities: Array, labels: Labels, *, n_steps: int | None, seed: int, codes: Labels
 ) -> Array:
     """Return the probabilities of ensembles for texts that their members were not chosen on,
     (n_texts, n_classes).
     """
     mean = np.empty(probabilities.shape[1:])
-    codes = np.arange(len(labels)) if codes is None else codes
     parts = parts_of(labels, codes, 2, seed=seed)
     for part in (1, 0):
         chosen_on, measured_on = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
@@ -214,13 +204,12 @@ def require_probabilities(target: Target) -> None:
         )
 
 
-def confirmed_trial(folder: StudyDir) -> int:
-    confirmation = Confirmation.load(folder)
-    estimates = estimate(confirmation) if confirmation else None
+def confirmed_trial(study: StudyHandle) -> int:
+    estimates = estimate(study.confirmation) if study.confirmation else None
     if estimates is None:
         raise StudyError(
-            f"An ensemble must have repeats of a confirmation to choose from; {folder.name!r} has"
-            f" none. Type `{typed('confirm', study=folder.name)}` first."
+            f"An ensemble must have repeats of a confirmation to choose from; {study.name!r} has"
+            f" none. Type `{typed('confirm', study=study.name)}` first."
         )
     return estimates.best.trial
 
@@ -345,20 +334,16 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     Models that take the tokens of a preset take the same tokens, and have n-grams beside them at
     most. Models that take texts have the same input, which is returned.
     """
-    if len({item.takes_texts for item in inputs}) > 1:
+    of_words = [item for item in inputs if item.vocab_size or item.preset]
+    read = {(item.preset, item.sequence_length, item.truncating) for item in of_words}
+    is_mixed = len(read) > 1 and any(preset for preset, *_ in read)
+    if is_mixed or len({item.takes_texts for item in inputs}) > 1:
         raise StudyError(
-            "The members of an ensemble must all take texts, or none of them; these are models of"
-            " both kinds. Export the confirmed best alone."
+            "The members of an ensemble must all take texts, or all words, or all the tokens of one"
+            " preset, cut in one way. Export the confirmed best alone."
         )
     if inputs[0].takes_texts:
         return inputs[0]
-    of_words = [item for item in inputs if item.vocab_size or item.preset]
-    read = {(item.preset, item.sequence_length, item.truncating) for item in of_words}
-    if len(read) > 1 and any(preset for preset, *_ in read):
-        raise StudyError(
-            "The members of an ensemble that read words or tokens must all take the tokens of one"
-            " preset, cut in one way, or all take words. Export the confirmed best alone."
-        )
     of_ngrams = [item for item in inputs if item.ngrams]
     parts = {item.truncating for item in of_words}
     length = max((item.sequence_length for item in of_words), default=0)
@@ -496,7 +481,8 @@ def mean_of_members(sources: Sequence[Source], weights: Sequence[float], texts: 
 
 def _shares(outputs: Array) -> npt.NDArray[np.float64]:
     """Divide outputs by their sum: those of a sigmoid for each class do not sum to 1."""
-    shares: npt.NDArray[np.float64] = outputs / np.maximum(outputs.sum(axis=-1, keepdims=True), 1e-7)
+    total = np.maximum(outputs.sum(axis=-1, keepdims=True), 1e-7)
+    shares: npt.NDArray[np.float64] = outputs / total
     return shares
 
 

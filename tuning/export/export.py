@@ -82,10 +82,15 @@ def export_best(
     config, folder = study.config, study.folder
     config = replace(config, data=replace(config.data, **(moved or {})))
     with study.opened() as opened:
-        number = choice.number if choice.ensemble is None else confirmed_trial(folder)
+        number = choice.number if choice.ensemble is None else confirmed_trial(study)
         trial = best_trial(study) if number is None else named_trial(study.summary, number)
         chosen = ChosenTrial(
-            trial, study=opened, summary=study.summary, config=config, folder=folder
+            trial,
+            study=opened,
+            summary=study.summary,
+            confirmation=study.confirmation,
+            config=config,
+            folder=folder,
         )
         with export_lock(folder):
             recover(folder.best_dir)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.errors import ArgumentError, ExportError
-from tuning.inference.known_tokens import load_problem_of
+from tuning.inference.known_tokens import ProblemOf, load_problem_of
 from tuning.inference.manifest import Manifest, read_manifest, verify
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of, load_format, vocabularies
 from tuning.inputs.contract import ModelInput
@@ -41,6 +41,11 @@ class Prediction:
     probability: float | None
     problem: str
     bounds: tuple[float, float] | None = None
+
+    @property
+    def value(self) -> str | float:
+        """The label, as a number if it is one."""
+        return float(self.label) if self.probability is None else self.label
 
 
 def load(
@@ -121,22 +126,30 @@ def load_fastest(folder: Path, manifest: Manifest) -> Probabilities:
     return load(folder, format_name=fastest_format(manifest.forms), manifest=manifest)
 
 
+def predictions_of(
+    texts: Sequence[str], outputs: Array, target: Target, problem_of: ProblemOf
+) -> list[Prediction]:
+    """Return the prediction of each text from the outputs of `Probabilities`."""
+    labels, values = target.labels_of(target.decide(outputs)), target.confidence(outputs)
+    rows = zip(texts, labels, values, target.bounds(outputs), strict=True)
+    return [Prediction(text, label, p, problem_of(text), bounds) for text, label, p, bounds in rows]
+
+
 def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
     import pandas as pd
 
     from tuning.data.tables import clean
 
     manifest = read_manifest(folder)
-    target = manifest.target
     probabilities, problem_of = load_fastest(folder, manifest), load_problem_of(folder, manifest)
     for start in range(0, len(texts), BATCH_SIZE):
         batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
-        for text, row in zip(batch, probabilities(batch)[:, None], strict=True):
+        outputs = probabilities(batch)
+        predictions = predictions_of(batch, outputs, manifest.target, problem_of)
+        for prediction, row in zip(predictions, outputs, strict=True):
             if np.isnan(row).any():
                 raise ExportError(
                     f"The model in {folder} gives NaN for this text, because the text contains no"
                     " word. Try another text."
                 )
-            (label,), (probability,) = target.labels_of(target.decide(row)), target.confidence(row)
-            (bounds,) = target.bounds(row)
-            yield Prediction(text, label, probability, problem_of(text), bounds)
+            yield prediction
