@@ -140,17 +140,15 @@ def retrain(
     A hypermodel with its own `fit` may train another number of epochs.
     """
     with tempfile.TemporaryDirectory() as folder:
-        requests = {
-            retraining: train_request(
+        requests: dict[Retraining, Train] = {}
+        for number, retraining in enumerate(retrainings):
+            request = train_request(
                 config,
                 values_of(retraining.trial, space),
                 space=space,
                 space_path=space_path,
                 corpus=corpus,
             )
-            for retraining in retrainings
-        }
-        for number, (retraining, request) in enumerate(requests.items()):
             job = replace(
                 request.job,
                 n_epochs=retraining.epochs,

@@ -23,6 +23,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kind_of, kinds_in
 from tuning.spaces.ranges import Values
 from tuning.targets.target import Array, Target
+from tuning.text import first_line
 from tuning.training import prediction
 from tuning.training.architecture import (
     as_graph,
@@ -87,10 +88,9 @@ class Source:
             return ended_with(layer, graph, sequence_length=length)
         # The user's code may raise any exception for symbolic tensors.
         except Exception as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ExportError(
                 "A model of logits must have a call() that Keras can trace, for the layer of"
-                f" probabilities; tracing it gave: {reason.rstrip('.')}."
+                f" probabilities; tracing it gave: {first_line(error).rstrip('.')}."
             ) from error
 
     def call(self, arrays: Mapping[str, Any], **options: Any) -> Any:
@@ -163,10 +163,9 @@ def write_format(format_name: str, source: Source, path: Path) -> None:
         # TensorFlow raises this error for a full disk.
         if format_name == "saved_model" and isinstance(error, tf.errors.OpError):
             raise OSError(error.message) from error
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
             f"The format of {path.name} must be able to represent the model; writing {path.name}"
-            f" raised {type(error).__name__}: {first}"
+            f" raised {type(error).__name__}: {first_line(error)}"
         ) from error
 
 

@@ -107,7 +107,7 @@ def make_app(
         "/predict",
         response_model=Predictions,
         responses=PROBLEMS,
-        openapi_extra=request_body(of_predict, {"texts": ["I love it"]}),
+        openapi_extra=request_body(OneText, ManyTexts, example={"texts": ["I love it"]}),
     )
     async def predict(request: Request) -> JSONResponse:
         """Label one text or many."""
@@ -123,7 +123,7 @@ def make_app(
         "/explain",
         response_model=Explanation,
         responses=PROBLEMS,
-        openapi_extra=request_body(of_explain, {"text": "I love it"}),
+        openapi_extra=request_body(OneText, example={"text": "I love it"}),
     )
     async def explain(request: Request) -> JSONResponse:
         """Label a text, and give the effect of each word on the label: the model predicts the text
@@ -152,13 +152,7 @@ def make_app(
         """Return the status of the server; the answer does not wait for the model."""
         return JSONResponse({"status": "ok", "export": export})
 
-    add_routes(
-        app,
-        batcher,
-        manifest.target,
-        text_column=manifest.text_column,
-        problem_of=problem_of,
-    )
+    add_routes(app, batcher, manifest, problem_of)
     # The page /docs describes the routes that exist when it is made.
     pages = {"/": try_page(), "/docs": docs_page(app.openapi())}
     for path, page in pages.items():
