@@ -133,11 +133,7 @@ def make_app(
         hidden = hide_words(body.text, manifest.input)
         outputs = await outputs_of(list(hidden.texts))
         (prediction,) = _predictions([body.text], outputs[:1], manifest.target, problem_of)
-        words = [
-            # Adding 0.0 makes 0.0 out of -0.0.
-            {"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0}
-            for word in effects(hidden, outputs, manifest.target)
-        ]
+        words = [vars(word) for word in effects(hidden, outputs, manifest.target)]
         return JSONResponse(
             {
                 "prediction": prediction,
