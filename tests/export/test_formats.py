@@ -4,7 +4,6 @@ check compares them, in a process that has only the runtime of the format.
 
 import contextlib
 import fcntl
-import json
 import subprocess
 import sys
 import time
@@ -30,16 +29,17 @@ from tests.export.models import (
     Reviews,
     bidirectional,
     build,
+    describe,
     model_of_logits,
+    predicted_alone,
     source_of,
 )
 from tests.numbered import TWO
-from tuning.documents import unstructure
 from tuning.errors import ExportError, StorageError
 from tuning.export import formats
 from tuning.export.formats import accuracy_change, pipeline_probabilities
 from tuning.export.manifest import WrittenFormats
-from tuning.export.parity import HOSTILE_TEXTS, check_parity
+from tuning.export.parity import HOSTILE_TEXTS, Measurements, check_parity
 from tuning.export.writers import Source, raw_text_model, write_format
 from tuning.inference.load import load_unverified
 from tuning.inference.runtimes import FORMATS, Format
@@ -174,15 +174,19 @@ def write_onnx(source: Source, folder: Path) -> None:
     write_format("onnx", source, folder / "model.onnx")
 
 
+def check_onnx(source: Source, reviews: Reviews, folder: Path, expected: Any) -> Measurements:
+    options: dict[str, Any] = {"inputs": source.inputs, "target": TWO, "texts": reviews.texts}
+    return check_parity(folder, "onnx", **options, expected=expected)[1]
+
+
 def test_format_that_differs_is_refused(baseline: Source, reviews: Reviews, tmp_path: Path) -> None:
     write_onnx(baseline, tmp_path)
     expected = pipeline_probabilities(baseline, reviews.texts)
-    options: dict[str, Any] = {"inputs": baseline.inputs, "target": TWO, "texts": reviews.texts}
-    measured = check_parity(tmp_path, "onnx", **options, expected=expected)[1]
+    measured = check_onnx(baseline, reviews, tmp_path, expected)
     assert measured.max_difference <= 1e-5
     expected[3] += 2e-5
     with pytest.raises(ExportError, match=r"difference is 2e-05 for text 3 of \d+, .* in a batch"):
-        check_parity(tmp_path, "onnx", **options, expected=expected)
+        check_onnx(baseline, reviews, tmp_path, expected)
 
 
 def test_nan_that_the_model_does_not_give_is_a_difference(reviews: Reviews, tmp_path: Path) -> None:
@@ -191,11 +195,10 @@ def test_nan_that_the_model_does_not_give_is_a_difference(reviews: Reviews, tmp_
     write_onnx(source, tmp_path)
     expected = pipeline_probabilities(source, reviews.texts)
     assert np.isnan(expected[0]).all()
-    options: dict[str, Any] = {"inputs": source.inputs, "target": TWO, "texts": reviews.texts}
-    check_parity(tmp_path, "onnx", **options, expected=expected)
+    check_onnx(source, reviews, tmp_path, expected)
     expected[0] = 0.5
     with pytest.raises(ExportError, match="the difference is nan for text 0"):
-        check_parity(tmp_path, "onnx", **options, expected=expected)
+        check_onnx(source, reviews, tmp_path, expected)
 
 
 def test_format_whose_answer_depends_on_the_other_texts_is_refused(
@@ -211,9 +214,8 @@ def test_format_whose_answer_depends_on_the_other_texts_is_refused(
     expected = pipeline_probabilities(source, reviews.texts)
     monkeypatch.setattr("tuning.export.writers.ignores_padding", lambda model: True)
     write_onnx(source, tmp_path)
-    options: dict[str, Any] = {"inputs": source.inputs, "target": TWO, "texts": reviews.texts}
     with pytest.raises(ExportError, match=r"for text \d+ of \d+, predicted alone"):
-        check_parity(tmp_path, "onnx", **options, expected=expected)
+        check_onnx(source, reviews, tmp_path, expected)
 
 
 class Noise(keras.layers.Layer):
@@ -343,21 +345,6 @@ def test_h5_format_is_written_while_a_starting_process_has_a_copy_of_its_lock(
     assert isinstance(keras.models.load_model(path, compile=False), keras.Model)
 
 
-# This code runs the model as the page of the export describes, with NumPy and the runtime alone.
-AS_THE_PAGE_SAYS = """
-import json, sys
-sys.path = [path for path in sys.path if path] + ["."]
-import numpy as np
-from tokenizer import load_tokenizer
-inputs = load_tokenizer(".")(json.load(sys.stdin))
-arrays = {name: np.array(rows, dtype=np.int32) for name, rows in inputs.items()}
-import onnxruntime
-session = onnxruntime.InferenceSession("model.onnx")
-print(json.dumps(session.run(["probabilities"], arrays)[0].tolist()))
-assert not {"tuning", "keras", "tensorflow"} & set(sys.modules)
-"""
-
-
 @pytest.mark.parametrize("kind", NGRAM_MODELS)
 def test_onnx_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     kind: str, reviews: Reviews, tmp_path: Path
@@ -374,10 +361,6 @@ def test_onnx_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     alone = np.concatenate([run([text]) for text in texts])
     np.testing.assert_allclose(alone, expected, atol=1e-5)
     assert len(np.unique(expected[:, 1].round(5))) > 3
-    (tmp_path / "export.json").write_text(json.dumps({"input": unstructure(source.inputs)}))
-    command = [sys.executable, "-c", AS_THE_PAGE_SAYS]
-    streams: dict[str, Any] = {"input": json.dumps(texts), "capture_output": True, "text": True}
-    done = subprocess.run(command, **streams, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    answer = np.array(json.loads(done.stdout))
+    describe(tmp_path, source)
+    answer = predicted_alone(tmp_path, texts)
     np.testing.assert_allclose(answer[:, -1], expected[:, 1], atol=1e-5)

@@ -1,6 +1,5 @@
 """Exports of an encoder, alone and beside n-grams: the tokenizer travels with the model."""
 
-import json
 import re
 import runpy
 import subprocess
@@ -14,11 +13,10 @@ import keras
 import numpy as np
 import pytest
 
-from tests.export.models import Reviews
+from tests.export.models import Reviews, describe, predicted_alone
 from tests.formats import write_formats
 from tests.models.classifiers import spread
 from tests.paths import ROOT
-from tuning.documents import unstructure
 from tuning.errors import StudyError
 from tuning.export.ensemble import average, common_input, mean_of_members
 from tuning.export.formats import pipeline_probabilities
@@ -32,19 +30,6 @@ from tuning.templates import templates_of
 
 NGRAMS = {"ngrams": 2, "ngram_vocab_size": 80}
 INPUT = ModelInput(vocab_size=0, sequence_length=24, truncating="middle", preset="tiny")
-
-# This code predicts with an export in a process without Keras and without the study.
-ALONE = """
-import json, sys
-for module in ("tensorflow", "keras", "keras_hub", "keras_tuner", "optuna"):
-    sys.modules[module] = None
-import numpy as np, onnxruntime
-from tokenizer import load_tokenizer
-inputs = load_tokenizer(".")(json.load(sys.stdin))
-arrays = {name: np.array(rows, dtype=np.int32) for name, rows in inputs.items()}
-session = onnxruntime.InferenceSession("model.onnx")
-print(json.dumps(session.run(["probabilities"], arrays)[0].tolist()))
-"""
 
 
 @dataclass(frozen=True)
@@ -111,12 +96,6 @@ def weigh_ngrams(model: keras.Model) -> None:
     model.get_layer("ngram_logits").set_weights([np.ones((1, 1)), np.zeros(1)])
 
 
-def described(folder: Path, tuned: Tuned) -> None:
-    """Write the part of the manifest that the tokenizer of an export reads."""
-    inputs = replace(tuned.source.inputs, trained_layers=0)
-    (folder / "export.json").write_text(json.dumps({"input": unstructure(inputs)}))
-
-
 @pytest.mark.slow
 def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path: Path) -> None:
     """The parity check has compared the formats."""
@@ -131,13 +110,10 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
     assert inputs == ModelInput(vocab_size=0, **preset, **ngrams)
     names = {"tokenizer.json", *(["ngrams.txt"] if ngrams else [])}
     assert set(vocabularies(inputs)) == names
-    described(tmp_path, tuned)
+    describe(tmp_path, tuned.source)
     texts = ["great phone", "[SEP] awful [PAD]", ""]
-    command = [sys.executable, "-c", ALONE]
-    streams: dict[str, Any] = {"input": json.dumps(texts), "capture_output": True, "text": True}
-    done = subprocess.run(command, cwd=tmp_path, **streams, check=True)
     expected = pipeline_probabilities(tuned.source, texts)
-    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-5)
+    np.testing.assert_allclose(predicted_alone(tmp_path, texts), expected, atol=1e-5)
     if ngrams:
         assert_snippets_run(tmp_path, tuned)
     assert_tokenizer_pads(tmp_path)
@@ -156,7 +132,6 @@ def assert_tokenizer_pads(folder: Path) -> None:
 
 def assert_snippets_run(folder: Path, tuned: Tuned) -> None:
     """Run the code of the model card for each template. `model.h5` has that of `model.keras`."""
-    described(folder, tuned)
     snippets = templates_of("tuning.export").get_template("snippets.md").module
     target = tuned.source.target
     codes = {

@@ -1,5 +1,6 @@
 """Exports that are missing, unfinished or of another version."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,25 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.atomic_io import write_json
+from tests.servers import MANIFEST
+from tuning.documents import write
 from tuning.errors import ExportError
 from tuning.inference.load import MAX_CHARACTERS, batches, fastest_format, load
 
-INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
-MANIFEST = {
-    "schema_version": 2,
-    "class_names": ["a", "b"],
-    "input": INPUT,
-    "forms": {},
-    "left_out": {},
-    "files": {},
-}
-
 
 def test_format_that_was_left_out_has_its_reason(tmp_path: Path) -> None:
-    write_json(
-        tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it."}}
-    )
+    manifest = replace(MANIFEST, left_out={"model.h5": "Keras can't load it."})
+    write(tmp_path / "export.json", manifest, version=2)
     with pytest.raises(
         ExportError, match=r"model\.h5; the format was left out: Keras can't load it\.$"
     ):
