@@ -96,7 +96,6 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
         class_names=[*source.target.names],
         input=source.inputs,
         forms={onnx.path: exported},
-        left_out={},
         files=digests(folder),
     )
     write(folder / MANIFEST, manifest, version=MANIFEST_VERSION)

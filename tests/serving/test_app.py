@@ -31,8 +31,8 @@ from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
 from tuning.errors import ServeError
-from tuning.inference.load import Probabilities, load
-from tuning.inference.manifest import ExportedFormat, digests
+from tuning.inference.load import Probabilities, load_fastest
+from tuning.inference.manifest import ExportedFormat, digests, read_manifest
 from tuning.inference.runtimes import FORMATS
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import build_corpus
@@ -489,5 +489,5 @@ def test_process_serves_the_formats_of_a_model_that_takes_texts(tmp_path: Path) 
             assert started.wait(20) == 0
             assert started.stderr
             assert started.stderr.read() == ""
-        check_answers(predicted, load(folder, format_name=format_names[0]))
+        check_answers(predicted, load_fastest(folder, read_manifest(folder)))
         (folder / "model.keras").unlink(missing_ok=True)

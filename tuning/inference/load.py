@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tuning.errors import ArgumentError, ExportError
+from tuning.errors import ExportError
 from tuning.inference.known_tokens import ProblemOf, load_problem_of
 from tuning.inference.manifest import Manifest, read_manifest, verify
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of, load_format, vocabularies
@@ -48,46 +48,21 @@ class Prediction:
         return float(self.label) if self.probability is None else self.label
 
 
-def load(
-    folder: Path,
-    *,
-    format_name: str = "keras",
-    manifest: Manifest | None = None,
-    n_threads: int | None = None,
-) -> Probabilities:
-    """Return a function from texts to predictions of the target, float64 (n_texts, width).
-    `n_threads` is the number of threads of ONNX and LiteRT, by default the number of cores.
-    """
-    if format_name not in FORMATS:
-        raise ArgumentError(
-            f"format_name must be one of {', '.join(FORMATS)}; received {format_name!r}."
-        )
-    manifest = read_manifest(folder) if manifest is None else manifest
-    path = FORMATS[format_name].path
-    if not (folder / path).exists():
-        reason = manifest.left_out.get(path)
-        raise ExportError(
-            f"{folder} must contain {path}; {path} is missing."
-            if reason is None
-            else f"{folder} must contain {path}; the format was left out: {reason.rstrip('.')}."
-        )
-    takes_ids = format_of(format_name, manifest.input).takes == TOKEN_IDS
-    verify(folder, manifest, [path, *(vocabularies(manifest.input) if takes_ids else [])])
-    return load_unverified(
-        folder, format_name, inputs=manifest.input, target=manifest.target, n_threads=n_threads
-    )
+def load_fastest(folder: Path, manifest: Manifest) -> Probabilities:
+    """Check the files of the format that loads fastest, and load it."""
+    name, inputs = fastest_format(manifest.forms), manifest.input
+    takes_ids = format_of(name, inputs).takes == TOKEN_IDS
+    verify(folder, manifest, [FORMATS[name].path, *(vocabularies(inputs) if takes_ids else [])])
+    return load_unverified(folder, name, inputs=inputs, target=manifest.target)
 
 
 def load_unverified(
-    folder: Path,
-    format_name: str,
-    *,
-    inputs: ModelInput,
-    target: Target,
-    n_threads: int | None = None,
+    folder: Path, format_name: str, *, inputs: ModelInput, target: Target
 ) -> Probabilities:
-    """Return the function that `load` returns, for a folder that has no manifest yet."""
-    run = load_format(folder, format_name, inputs=inputs, n_threads=n_threads)
+    """Return a function from texts to predictions of the target, float64 (n_texts, width), with a
+    format of an export that may have no manifest yet.
+    """
+    run = load_format(folder, format_name, inputs=inputs)
     max_rows = ENCODER_BATCH_SIZE if inputs.preset else BATCH_SIZE
 
     def probabilities(texts: Sequence[str]) -> Array:
@@ -120,10 +95,6 @@ def fastest_format(paths: Collection[str]) -> str:
     """Return the format to predict with: first ONNX, because it loads in less than a second."""
     known = [name for name in ("onnx", "keras", "saved_model") if FORMATS[name].path in paths]
     return known[0] if known else "keras"
-
-
-def load_fastest(folder: Path, manifest: Manifest) -> Probabilities:
-    return load(folder, format_name=fastest_format(manifest.forms), manifest=manifest)
 
 
 def predictions_of(

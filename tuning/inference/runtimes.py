@@ -74,9 +74,7 @@ def vocabularies(inputs: ModelInput) -> list[str]:
     return [kind.file for kind in kinds_in(inputs) if kind.file]
 
 
-def load_format(
-    folder: Path, format_name: str, *, inputs: ModelInput, n_threads: int | None = None
-) -> Outputs:
+def load_format(folder: Path, format_name: str, *, inputs: ModelInput) -> Outputs:
     """Return a function from texts to the raw output of the model."""
     path, tokenizer = folder / FORMATS[format_name].path, None
     if inputs.preset:
@@ -88,7 +86,7 @@ def load_format(
     if tokenizer is None or format_name in ("keras", "h5"):
         return _load_keras(path, tokenizer, preset=inputs.preset)
     load = _load_onnx if format_name == "onnx" else _load_litert
-    return load(path, tokenizer, n_threads)
+    return load(path, tokenizer)
 
 
 class Tokenizer:
@@ -153,10 +151,9 @@ def _load_saved_model(path: Path, tokenizer: Tokenizer | None) -> Outputs:
     return run
 
 
-def _load_onnx(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outputs:
+def _load_onnx(path: Path, tokenizer: Tokenizer) -> Outputs:
     ort = _runtime("onnxruntime")
     options = ort.SessionOptions()
-    options.intra_op_num_threads = n_threads or 0
     options.inter_op_num_threads = 1
     session = _loaded(
         lambda: ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), path
@@ -167,9 +164,9 @@ def _load_onnx(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outpu
     return lambda texts: session.run(None, tokenizer.batch(texts, lengths))[0]
 
 
-def _load_litert(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outputs:
+def _load_litert(path: Path, tokenizer: Tokenizer) -> Outputs:
     interpreters = _runtime("ai_edge_litert.interpreter")
-    interpreter = _loaded(lambda: interpreters.Interpreter(str(path), num_threads=n_threads), path)
+    interpreter = _loaded(lambda: interpreters.Interpreter(str(path)), path)
     call = _loaded(lambda: interpreter.get_signature_runner("serving_default"), path)
 
     def run(texts: Sequence[str]) -> Any:
