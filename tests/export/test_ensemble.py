@@ -506,13 +506,12 @@ class Chosen:
             "tuning.export.ensemble.read_probabilities",
             lambda path: self.probabilities(*map(int, path.stem.split("-"))),
         )
+        folder = SimpleNamespace(repeat_path=lambda trial, seed: Path(f"{trial}-{seed}"))
         chosen = SimpleNamespace(
-            folder=SimpleNamespace(
-                name="s", repeat_path=lambda trial, seed: Path(f"{trial}-{seed}")
-            ),
+            study=SimpleNamespace(name="s", folder=folder),
             trial=SimpleNamespace(number=self.best),
             config=SimpleNamespace(seed=0, train=TrainConfig()),
-            required_confirmation=lambda: replace(confirmation, finalists=finalists),
+            confirmation=replace(confirmation, finalists=finalists),
         )
         corpus = SimpleNamespace(
             split=lambda name: SimpleNamespace(labels=LABELS),

@@ -285,7 +285,6 @@ def retrained_of(
         retrainings,
         config,
         outcome.space,
-        space_path=find_space(config.space),
         corpus=prepare_corpus(config, results=results)[0],
         log_path=results.study("s").log_path,
         progress=progress,

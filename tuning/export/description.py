@@ -4,7 +4,7 @@ the files of the test split beside the export.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from tuning.export.retraining import Trained
 from tuning.inputs.data_card import DataCard
 from tuning.results import StudyDir
 from tuning.study.handle import StudyHandle
-from tuning.study.study import describe_versions, git_commit, read_record
+from tuning.study.study import describe_versions, git_commit
 from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of, value_of
 
@@ -41,21 +41,23 @@ from tuning.study.trials import attributes_of, value_of
 N_NAMED = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChosenTrial:
-    """The trial to export, and its study. `config` contains the present place of the data."""
+    """The trial to export, and its study, which is open as `opened`. `config` contains the present
+    place of the data.
+    """
 
     trial: FrozenTrial
-    study: optuna.Study = field(kw_only=True)
-    summary: Summary = field(kw_only=True)
-    confirmation: Confirmation | None = field(kw_only=True)
-    config: StudyConfig = field(kw_only=True)
-    folder: StudyDir = field(kw_only=True)
+    study: StudyHandle
+    opened: optuna.Study
+    config: StudyConfig
 
-    def required_confirmation(self) -> Confirmation:
-        if self.confirmation is None:
-            raise StudyError(f"{self.folder.confirmation_path} must exist; the file was removed.")
-        return self.confirmation
+    @property
+    def confirmation(self) -> Confirmation:
+        """The confirmation of the study, for an ensemble (`ensemble.confirmed_trial`)."""
+        if self.study.confirmation is None:
+            raise StudyError(f"An ensemble must have a confirmation; {self.study.name!r} has none.")
+        return self.study.confirmation
 
 
 def best_trial(study: StudyHandle) -> FrozenTrial:
@@ -91,7 +93,7 @@ def describe_scores(
     return SplitScores(
         ensemble=ensemble,
         scores={
-            role: model.model_scores(chosen.summary, evaluation.entries[role])
+            role: model.model_scores(chosen.study.summary, evaluation.entries[role])
             for role, model in trained.items()
         },
         references={
@@ -104,13 +106,13 @@ def describe_scores(
             for name, reference in compared.items()
         },
         comparisons=evaluation.comparisons,
-        test_looks=evaluations_of(chosen.study),
+        test_looks=evaluations_of(chosen.opened),
     )
 
 
 def describe_search(chosen: ChosenTrial) -> SearchFacts:
-    trial, summary, config = chosen.trial, chosen.summary, chosen.config
-    confirmation = chosen.confirmation
+    trial, summary, config = chosen.trial, chosen.study.summary, chosen.config
+    confirmation = chosen.study.confirmation
     estimates = estimate(confirmation) if confirmation else None
     finalists = confirmation.finalists if confirmation else []
     finalist = next((finalist for finalist in finalists if finalist.trial == trial.number), None)
@@ -146,7 +148,7 @@ def describe_export(
     """Return the manifest without the digests of the files. In the manifest of an ensemble, the
     trial, the hyperparameters and the epochs are those of the confirmed best.
     """
-    config, record = chosen.config, read_record(chosen.folder)
+    config, record = chosen.config, chosen.study.record
     best = trained.get(SINGLE, trained[BEST])
     return FullManifest(
         **vars(scores),

@@ -233,14 +233,14 @@ def choose_members(
     texts = pd.concat([splits.frames[name]["text"] for name in names])
     repeats = _kept_repeats(chosen, shape=(len(labels), corpus.target.width), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
-        confirmation = chosen.required_confirmation()
+        confirmation = chosen.confirmation
         more = typed("confirm", seeds=len(confirmation.seeds) + 1)
         remedy = f"Type `{more}` to train one more seed and keep its predictions."
         if confirmation.is_resplit:
             remedy = "Leave data and data_dir out, and the export trains it on the study's split."
         raise StudyError(
             "An ensemble must have predictions of the confirmed best; the confirmation of"
-            f" {chosen.folder.name!r} has kept those of {len(repeats)} repeats, and none of trial"
+            f" {chosen.study.name!r} has kept those of {len(repeats)} repeats, and none of trial"
             f" {number}. {remedy}"
         )
     ensemble = choose_ensemble(
@@ -270,8 +270,8 @@ def retrainings_of(chosen: ChosenTrial, ensemble: Ensemble) -> list[Retraining]:
     """Return the retrainings of an ensemble's members, in their order, each with the seed and the
     number of epochs of its repeat.
     """
-    trials = {trial.number: trial for trial in chosen.summary.trials}
-    epochs = {f.trial: f.epochs for f in trained_of(chosen.required_confirmation())}
+    trials = {trial.number: trial for trial in chosen.study.summary.trials}
+    epochs = {f.trial: f.epochs for f in trained_of(chosen.confirmation)}
     return [
         Retraining(trials[member.trial], epochs=epochs[member.trial], seed=member.seed)
         for member in ensemble.members
@@ -287,7 +287,7 @@ def _kept_repeats(
     the chosen trial (`_reading`). If the chosen trial takes n-grams alone, the first finalist with
     repeats that does not counts in its place.
     """
-    folder, finalists = chosen.folder, trained_of(chosen.required_confirmation())
+    folder, finalists = chosen.study.folder, trained_of(chosen.confirmation)
     kept = [
         (_reading(finalist), Repeat(finalist.trial, seed, probabilities))
         for finalist in sorted(finalists, key=lambda f: f.trial != chosen.trial.number)

@@ -47,14 +47,11 @@ from tuning.export.threshold import interval_of, out_of_sample_rows, thresholds_
 from tuning.export.versions import next_number, publish, recover, temporary_folder
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.inputs.corpus import Corpus
-from tuning.results import ResultsDir, StudyDir
-from tuning.spaces.files import find_space
+from tuning.results import StudyDir
 from tuning.spaces.keras_settings import keras_settings_of
-from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
-from tuning.study.study import read_record
 from tuning.study.trials import was_trained
 from tuning.targets.target import Target
 
@@ -79,49 +76,31 @@ def export_best(
     changed. If an export fails or is killed, the earlier export
     is unchanged, and its evaluation of the test split stays recorded.
     """
-    config, folder = study.config, study.folder
-    config = replace(config, data=replace(config.data, **(moved or {})))
+    config = replace(study.config, data=replace(study.config.data, **(moved or {})))
     with study.opened() as opened:
         number = choice.number if choice.ensemble is None else confirmed_trial(study)
         trial = best_trial(study) if number is None else named_trial(study.summary, number)
-        chosen = ChosenTrial(
-            trial,
-            study=opened,
-            summary=study.summary,
-            confirmation=study.confirmation,
-            config=config,
-            folder=folder,
-        )
-        with export_lock(folder):
-            recover(folder.best_dir)
-            return _export(
-                chosen,
-                study.space,
-                results=study.results,
-                choice=choice,
-                slice_column=slice_column,
-                progress=progress,
-                warn=warn,
-            )
+        chosen = ChosenTrial(trial=trial, study=study, opened=opened, config=config)
+        with export_lock(study.folder):
+            recover(study.folder.best_dir)
+            return _export(chosen, choice, slice_column=slice_column, progress=progress, warn=warn)
 
 
 def _export(
     chosen: ChosenTrial,
-    space: SearchSpace,
-    *,
-    results: ResultsDir,
     choice: ExportChoice,
+    *,
     slice_column: str | None,
     progress: Progress | None,
     warn: Callable[[str], None],
 ) -> FullManifest:
-    config, folder = chosen.config, chosen.folder
+    config, study, folder = chosen.config, chosen.study, chosen.study.folder
     corpus, splits = prepare_corpus(
-        config, results=results, slice_column=slice_column, progress=progress
+        config, results=study.results, slice_column=slice_column, progress=progress
     )
-    fingerprint = read_record(folder).data_fingerprint
+    fingerprint = study.record.data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="An export")
-    prepare_views(corpus, space, config, progress=progress)
+    prepare_views(corpus, study.space, config, progress=progress)
     members, criterion = None, choice.criterion
     if choice.ensemble:
         members = choose_members(chosen, corpus, splits, size=choice.ensemble, warn=warn)
@@ -133,7 +112,7 @@ def _export(
     # The workers that end first leave a core free, which the references use.
     with ThreadPoolExecutor(1) as thread:
         references = thread.submit(all_references, splits, corpus, test_texts)
-        trained, of_members = _retrain(chosen, members, space, corpus, progress=progress)
+        trained, of_members = _retrain(chosen, members, corpus, progress=progress)
         if progress and not references.done():
             progress("training the reference models", 0.0)
         compared = references.result()
@@ -169,7 +148,7 @@ def _export(
             if criterion:
                 codes = distinct_codes(splits.frames["test"]["text"])
                 of_test = Rows(seen.labels, seen.probabilities, codes)
-                thresholds = tested(thresholds, target, of_test, criterion, seed=chosen.config.seed)
+                thresholds = tested(thresholds, target, of_test, criterion, seed=config.seed)
                 scores = replace(scores, chosen_thresholds=thresholds)
             scores = replace(scores, interval=interval_of(target, rows, seen))
             number = next_number(folder.best_dir)
@@ -183,30 +162,21 @@ def _export(
 
 
 def _retrain(
-    chosen: ChosenTrial,
-    members: Ensemble | None,
-    space: SearchSpace,
-    corpus: Corpus,
-    *,
-    progress: Progress | None,
+    chosen: ChosenTrial, members: Ensemble | None, corpus: Corpus, *, progress: Progress | None
 ) -> tuple[dict[str, Trained], list[Trained]]:
     """Retrain the chosen trial, the baseline (once if it is the same trial) and the members."""
-    space_path = find_space(chosen.config.space)
-    require_present_space(space_path, space, chosen.config, corpus)
-    trials = {BEST: chosen.trial}
-    baseline = chosen.summary.baseline
+    config, study = chosen.config, chosen.study
+    require_present_space(study.space, config, corpus)
+    trials, baseline = {BEST: chosen.trial}, study.summary.baseline
     if baseline is not None and was_trained(baseline):
         trials["baseline"] = baseline
-    single = {
-        trial.number: Retraining.of(trial, seed=chosen.config.seed) for trial in trials.values()
-    }
+    single = {trial.number: Retraining.of(trial, seed=config.seed) for trial in trials.values()}
     retrained = retrain(
         [*single.values(), *(retrainings_of(chosen, members) if members else [])],
-        chosen.config,
-        space,
-        space_path=space_path,
+        config,
+        study.space,
         corpus=corpus,
-        log_path=chosen.folder.log_path,
+        log_path=study.folder.log_path,
         progress=progress,
     )
     by_number = dict(zip(single, retrained, strict=False))
@@ -232,7 +202,7 @@ def _evaluate(
         name: reference.classify for name, reference in compared.items()
     }
     return evaluate_on_test_split(
-        chosen.study,
+        chosen.opened,
         corpus,
         classifiers,
         trials={role: model.trial.number for role, model in trained.items()},

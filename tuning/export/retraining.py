@@ -24,6 +24,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.inputs.features import TRAINED_LAYERS
 from tuning.inputs.kinds import FEATURES
 from tuning.metrics import metric_of
+from tuning.spaces.files import find_space
 from tuning.spaces.loading import (
     SearchSpace,
     declare,
@@ -105,9 +106,8 @@ class Trained:
         )
 
 
-def require_present_space(
-    path: Path, recorded: SearchSpace, config: StudyConfig, corpus: Corpus
-) -> None:
+def require_present_space(recorded: SearchSpace, config: StudyConfig, corpus: Corpus) -> None:
+    path = find_space(config.space)
     now = declare(
         path,
         **corpus.target.facts,
@@ -129,7 +129,6 @@ def retrain(
     config: StudyConfig,
     space: SearchSpace,
     *,
-    space_path: Path,
     corpus: Corpus,
     log_path: Path,
     progress: Progress | None = None,
@@ -139,6 +138,7 @@ def retrain(
     As many trainings as this machine has GPUs or cores for run at the same time, each in a worker.
     A hypermodel with its own `fit` may train another number of epochs.
     """
+    space_path = find_space(config.space)
     with tempfile.TemporaryDirectory() as folder:
         requests: dict[Retraining, Train] = {}
         for number, retraining in enumerate(retrainings):

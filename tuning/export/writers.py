@@ -236,16 +236,14 @@ def _write_h5(source: Source, path: Path) -> None:
 
 
 def _with_inputs_by_kind(source: Source) -> keras.Model:
-    inputs = {
-        kind.name: tensor for kind, tensor in zip(source.kinds, source.graph.inputs, strict=True)
-    }
+    names = [kind.name for kind in source.kinds]
     named = {
-        name: keras.Input(inputs[name].shape[1:], dtype=inputs[name].dtype, name=name)
-        for name in KINDS
-        if name in inputs
+        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
+        for name, tensor in zip(names, source.graph.inputs, strict=True)
     }
-    outputs = source.graph.call([named[name] for name in inputs])
-    return keras.Model(list(named.values()), outputs, name=source.graph.name)
+    outputs = source.graph.call([*named.values()])
+    inputs = [named[name] for name in KINDS if name in named]
+    return keras.Model(inputs, outputs, name=source.graph.name)
 
 
 def _write_onnx(source: Source, path: Path) -> None:
