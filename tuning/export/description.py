@@ -1,6 +1,4 @@
-"""The contents of an export's manifest: the search, the training of the model, and its scores. Also
-the files of the test split beside the export.
-"""
+"""The contents of an export's manifest: the search, the training of the model, and its scores."""
 
 from __future__ import annotations
 
@@ -11,27 +9,22 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial
 
-from tuning import documents
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.ngram_model import NgramReference
-from tuning.evaluation.predictions import Predictions, write_predictions
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (
     EnsembleFacts,
-    Mistake,
     ReferenceScores,
     ScoreInterval,
     SplitScores,
-    TestDocument,
 )
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluations_of
 from tuning.export.manifest import FullManifest, SearchFacts, WrittenFormats
 from tuning.export.retraining import Trained
 from tuning.inputs.data_card import DataCard
-from tuning.results import StudyDir
 from tuning.study.handle import StudyHandle
 from tuning.study.study import describe_versions, git_commit
 from tuning.study.summary import Summary
@@ -181,24 +174,3 @@ def describe_export(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         search=describe_search(chosen),
     )
-
-
-@dataclass(frozen=True)
-class ScoredTest:
-    """The texts of the test split, the predictions of the exported model for them, the scores of
-    all models, and the mistakes, which are texts that an export must not contain.
-    """
-
-    texts: list[str]
-    seen: Predictions
-    scores: SplitScores
-    mistakes: list[Mistake]
-
-    def stage(self, folder: StudyDir) -> dict[Path, Path]:
-        """Write `test.npz` and `test.json` under temporary names; return the name of each."""
-        paths = (folder.test_predictions_path, folder.test_path)
-        staged = {path: path.with_name(f"{path.name}.tmp") for path in paths}
-        write_predictions(staged[folder.test_predictions_path], self.seen)
-        document = TestDocument(**vars(self.scores), mistakes=self.mistakes)
-        documents.write(staged[folder.test_path], document)
-        return staged

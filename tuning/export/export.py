@@ -4,11 +4,11 @@ test split once while the formats are checked, and write the manifest last.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tuning import documents
@@ -17,13 +17,13 @@ from tuning.data.files import Progress
 from tuning.data.splits import distinct_codes
 from tuning.evaluation.ngram_model import NgramReference, all_references
 from tuning.evaluation.out_of_sample import Rows
-from tuning.evaluation.predictions import columns_of
+from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
 from tuning.evaluation.references import Reference
+from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluate_on_test_split
 from tuning.evaluation.thresholds import tested, with_thresholds
 from tuning.export.description import (
     ChosenTrial,
-    ScoredTest,
     best_trial,
     describe_export,
     describe_scores,
@@ -157,8 +157,13 @@ def _export(
             )
             if slice_column is not None:
                 seen = replace(seen, column=columns_of(slice_column, splits)["test"])
-            test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
-            return _publish(temporary, manifest, test, folder, number=number)
+            test = TestDocument(**vars(scores), mistakes=evaluation.mistakes)
+            write_text(temporary / CARD, model_card(manifest))
+            manifest = replace(manifest, files=digests(temporary))
+            with _staged(folder, seen, test):
+                documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
+                publish(temporary, folder.best_dir, number=number)
+            return manifest
 
 
 def _retrain(
@@ -212,18 +217,16 @@ def _evaluate(
     )
 
 
-def _publish(
-    temporary: Path, manifest: FullManifest, test: ScoredTest, folder: StudyDir, *, number: int
-) -> FullManifest:
-    """Complete the export in a temporary folder, and replace the earlier export by it. A disk that
-    is full leaves the earlier export and its scores as they were.
+@contextlib.contextmanager
+def _staged(folder: StudyDir, seen: Predictions, test: TestDocument) -> Iterator[None]:
+    """Write the predictions and the scores of the test split, and put them beside the export at the
+    end. A disk that is full leaves the earlier export and its scores as they were.
     """
-    write_text(temporary / CARD, model_card(manifest))
-    manifest = replace(manifest, files=digests(temporary))
-    staged = test.stage(folder)
-    documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
-    publish(temporary, folder.best_dir, number=number)
+    paths = folder.test_predictions_path, folder.test_path
+    staged = [path.with_name(f"{path.name}.tmp") for path in paths]
+    write_predictions(staged[0], seen)
+    documents.write(staged[1], test)
+    yield
     with translated(folder.best_dir):
-        for path, temporary_path in staged.items():
-            temporary_path.replace(path)
-    return manifest
+        for path, temporary in zip(paths, staged, strict=True):
+            temporary.replace(path)
