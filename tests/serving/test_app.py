@@ -11,7 +11,6 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -260,32 +259,11 @@ def test_model_that_fails_is_no_end_of_the_server() -> None:
         assert client.post("/predict", json={"text": "good"}).status_code == 200
 
 
-class Loaded(HTMLParser):
-    """Collects what a page loads, and the handlers and styles in its tags."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocked_values: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.blocked_values += [
-            value or ""
-            for name, value in attrs
-            if name in ("src", "style") or name.startswith("on")
-        ]
-        self.blocked_values += [
-            value or ""
-            for name, value in attrs
-            if name == "href" and not (value or "").startswith("/")
-        ]
-
-
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_page_loads_nothing_and_is_locked(path: str, client: TestClient) -> None:
     answer = client.get(path)
-    loaded = Loaded()
-    loaded.feed(answer.text)
-    assert loaded.blocked_values == []
+    assert re.findall(r"<\w[^>]*\s(?:src|style|on\w+)=", answer.text) == []
+    assert re.findall(r'<\w[^>]*\shref="(?!/)', answer.text) == []
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
