@@ -40,7 +40,6 @@ from tuning.evaluation.test_split import SINGLE
 from tuning.export.ensemble import (
     N_AUTO_STEPS,
     Ensemble,
-    ExportChoice,
     Member,
     Repeat,
     average,
@@ -51,7 +50,7 @@ from tuning.export.ensemble import (
     cross_fitted,
     mean_of_members,
 )
-from tuning.export.export import export_best
+from tuning.export.export import ExportChoice, export_best
 from tuning.export.formats import pipeline_probabilities
 from tuning.export.manifest import WrittenFormats
 from tuning.export.writers import Source

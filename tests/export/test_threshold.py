@@ -29,8 +29,8 @@ from tuning.errors import StudyError
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import read_predictions, write_probabilities
 from tuning.evaluation.test_split import threshold_sentences
-from tuning.export.ensemble import Ensemble, ExportChoice
-from tuning.export.export import export_best
+from tuning.export.ensemble import Ensemble
+from tuning.export.export import ExportChoice, export_best
 from tuning.export.threshold import require_yes_no, thresholds_of
 from tuning.inference.load import classify, load_fastest
 from tuning.inference.manifest import read_manifest

@@ -219,12 +219,12 @@ def export_best(
         with logging_to(study.folder), steps() as progress, stderr_to(study.folder.log_path):
             # TensorFlow prints lines when it is imported, so it is imported here.
             from tuning.export import export
-            from tuning.export.ensemble import ExportChoice, require_probabilities
+            from tuning.export.ensemble import require_probabilities
             from tuning.export.threshold import require_yes_no
             from tuning.inputs.corpus import Corpus
             from tuning.report.threshold import threshold_advice
 
-            choice = ExportChoice(number=number, ensemble=ensemble, criterion=criterion)
+            choice = export.ExportChoice(number=number, ensemble=ensemble, criterion=criterion)
             corpus = Corpus(study.results.cache_dir(study.record.data_fingerprint))
             if corpus.is_written:  # Before anything is trained.
                 if criterion:
@@ -247,7 +247,7 @@ def export_best(
             warn(message)
     print_test_scores(manifest)
     print_formats(manifest, study.folder)
-    if choice == ExportChoice() and (advice := threshold_advice(study)):
+    if choice == export.ExportChoice() and (advice := threshold_advice(study)):
         console.print(escape(advice))
     return manifest
 

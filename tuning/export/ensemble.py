@@ -45,7 +45,7 @@ from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.spaces.ranges import Value
 from tuning.study.handle import StudyHandle
 from tuning.targets.target import Array, Labels, Target, likelihoods
-from tuning.targets.thresholds import Criterion, parts_of
+from tuning.targets.thresholds import parts_of
 from tuning.training import prediction
 
 AUTO = "auto"
@@ -170,30 +170,6 @@ def parse_size(text: str) -> int | None:
         f"ensemble must be auto or a whole number from {MIN_STEPS} to {MAX_STEPS}; received"
         f" {text!r}. An export without ensemble is a single model."
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportChoice:
-    """What an export contains: the number of a trial, or the size of an ensemble, but not both
-    (None: the confirmed best, else the best trial of the search), and what its decision threshold
-    is chosen for (None: the default threshold).
-    """
-
-    number: int | None = None
-    ensemble: str | None = None
-    criterion: Criterion | None = None
-
-    def __post_init__(self) -> None:
-        if self.ensemble is not None:
-            parse_size(self.ensemble)
-            if self.number is not None:
-                raise ArgumentError(
-                    "trial and ensemble must not be given together: the members of an ensemble are"
-                    " chosen from the trials of the confirmation."
-                )
-
-
-DEFAULT_CHOICE = ExportChoice()
 
 
 def require_probabilities(target: Target) -> None:
@@ -506,9 +482,7 @@ def describe_ensemble(
         return ModelSize(n_parameters=int(model.count_params()), latency_ms=round(latency, 3))
 
     size, size_of_best = size_of(joined), size_of(single)
-    over = exceeded(chosen.config.limits, vars(size))
-    if over:
-        name, limit = next(iter(over.items()))
+    for name, limit in exceeded(chosen.config.limits, vars(size)).items():
         raise StudyError(
             f"An ensemble must keep the study's limits; its {name} is {vars(size)[name]:,} and the"
             f" limit is {limit:,}. Ask for fewer models (ENSEMBLE=2), or export the confirmed best"

@@ -8,13 +8,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tuning import documents
 from tuning.atomic_io import translated, write_text
 from tuning.data.files import Progress
 from tuning.data.splits import distinct_codes
+from tuning.errors import ArgumentError
 from tuning.evaluation.ngram_model import NgramReference, all_references
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
@@ -30,13 +31,12 @@ from tuning.export.description import (
     named_trial,
 )
 from tuning.export.ensemble import (
-    DEFAULT_CHOICE,
     Ensemble,
-    ExportChoice,
     choose_members,
     confirmed_trial,
     describe_ensemble,
     join,
+    parse_size,
     retrainings_of,
 )
 from tuning.export.formats import write_formats
@@ -54,10 +54,35 @@ from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
 from tuning.study.trials import was_trained
 from tuning.targets.target import Target
+from tuning.targets.thresholds import Criterion
 
 logger = logging.getLogger(__name__)
 
 References = dict[str, Reference | NgramReference]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportChoice:
+    """What an export contains: the number of a trial, or the size of an ensemble, but not both
+    (None: the confirmed best, else the best trial of the search), and what its decision threshold
+    is chosen for (None: the default threshold).
+    """
+
+    number: int | None = None
+    ensemble: str | None = None
+    criterion: Criterion | None = None
+
+    def __post_init__(self) -> None:
+        if self.ensemble is not None:
+            parse_size(self.ensemble)
+            if self.number is not None:
+                raise ArgumentError(
+                    "trial and ensemble must not be given together: the members of an ensemble are"
+                    " chosen from the trials of the confirmation."
+                )
+
+
+DEFAULT_CHOICE = ExportChoice()
 
 
 def export_best(
