@@ -30,7 +30,6 @@ from tuning.data.splits import SplitReviews
 from tuning.documents import write
 from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, ExportedFormat, Manifest, digests
 from tuning.inference.runtimes import FORMATS
-from tuning.inputs.contract import ModelInput
 
 MODELS = {"baseline": False, "masked": True}
 VOCAB_SIZE, LENGTH = 33_807, 100
@@ -76,14 +75,16 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
     """
     from tuning.export.writers import Source, write_format
     from tuning.inputs.arrow_tokenizer import tokenize
+    from tuning.inputs.corpus import Corpus
     from tuning.models import lstm_classifier
+    from tuning.spaces.ranges import Values
     from tuning.targets.kinds import target_of
 
     folder.mkdir()
     words = [word.decode() for word in tokenize(texts).words.to_pylist()][: VOCAB_SIZE - 2]
-    inputs = ModelInput(vocab_size=len(words) + 2, sequence_length=LENGTH, truncating="pre")
-    model = lstm_classifier(vocab_size=inputs.vocab_size, masked=masked)
-    source = Source(model, inputs, {"ids": words}, target_of(("negative", "positive")))
+    values: Values = {"vocab_size": len(words) + 2, "sequence_length": LENGTH}
+    model = lstm_classifier(vocab_size=len(words) + 2, masked=masked)
+    source = Source(model, values, Corpus(folder), target_of(("negative", "positive")))
     (folder / "vocabulary.txt").write_bytes("\n".join(words).encode())
     write_format("onnx", source, folder / "model.onnx")
     onnx, path = FORMATS["onnx"], folder / FORMATS["onnx"].path
@@ -93,9 +94,8 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
     manifest = Manifest(
         study=folder.name,
         class_names=[*source.target.names],
-        input=inputs,
+        input=source.inputs,
         forms={onnx.path: exported},
-        left_out={},
         files=digests(folder),
     )
     write(folder / MANIFEST, manifest, version=MANIFEST_VERSION)

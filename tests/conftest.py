@@ -242,7 +242,6 @@ def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
         class_names=["negative", "positive"],
         input=ModelInput(vocab_size=5, sequence_length=4, truncating="pre"),
         forms={"model.onnx": onnx},
-        left_out={},
         files=digests(folder),
     )
     write(folder / "export.json", manifest, version=2)

@@ -25,9 +25,7 @@ def write_formats(
     expect: Callable[[list[str]], Array] | None = None,
 ) -> WrittenFormats:
     """Write every format, as an export does, and return the formats that passed their checks."""
-    source = Source.of(model, formats.model_input(model, values), corpus, to_probabilities)
-    with formats.write_formats(
-        folder, source, values, test_texts=test_texts, expect=expect
-    ) as compare:
+    source = Source(model, values, corpus, corpus.target, to_probabilities)
+    with formats.write_formats(folder, source, test_texts=test_texts, expect=expect) as compare:
         pass
     return compare(test_labels)

@@ -25,7 +25,6 @@ MANIFEST = Manifest(
     class_names=["<b>bad</b>", "good"],
     input=ModelInput(vocab_size=30, sequence_length=8, truncating="pre"),
     forms={},
-    left_out={},
     files={},
 )
 HEAD = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

@@ -38,7 +38,8 @@ from benchmarks.serving import write_export
 from tests.servers import HEAD, address_of, serving
 from tests.serving.hostile import HEALTH, HOSTILE
 from tests.texts import make_reviews
-from tuning.inference.load import load
+from tuning.inference.load import load_fastest
+from tuning.inference.manifest import read_manifest
 
 N_TEXTS = 2_000
 BATCH = 100
@@ -307,7 +308,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder, log = Path(name) / "best", Path(name) / "errors.txt"
         write_export(folder=folder, texts=texts, masked=False)
-        expected = load(folder, format_name="onnx")(texts)
+        expected = load_fastest(folder, read_manifest(folder))(texts)
         assert np.ptp(expected) > 100 * TOLERANCE, "wrong answers must differ from right answers"
         with log.open("w") as errors, serving(folder, errors=errors) as started:
             port = int(address_of(started).rsplit(":", 1)[1])

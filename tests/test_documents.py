@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.configs import study_configs
-from tests.numbered import numbered
 from tests.paths import ROOT
 from tests.stored_documents import (
     CARD,
@@ -30,7 +29,6 @@ from tuning.errors import StudyError
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import PastEvaluation, SplitScores, TestDocument
 from tuning.export.manifest import FullManifest
-from tuning.export.parity import ParityAnswer, ParityRequest
 from tuning.inference.manifest import Manifest
 from tuning.inputs.data_card import DataCard
 from tuning.inputs.preset import PresetCard
@@ -67,12 +65,11 @@ WRITTEN: dict[type, st.SearchStrategy[object]] = {
     SplitScores: documents_of(SplitScores),
     Confirmation: documents_of(Confirmation, finalists=FINALISTS, pruned=FINALISTS),
     Manifest: documents_of(Manifest, **OF_EXPORT),
-    ParityRequest: documents_of(ParityRequest, target=st.builds(numbered, st.integers(2, 4))),
     **{
         kind: documents_of(kind)
         for kind in (
             *(FeatureCard, FitResult, Heartbeat, Identity, LinearReference, LockHolder),
-            *(ParityAnswer, PastEvaluation, PresetCard),
+            *(PastEvaluation, PresetCard),
             SearchSpace,
         )
     },

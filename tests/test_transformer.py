@@ -16,8 +16,7 @@ from tests.snippets import snippets
 from tests.studies import tune_with
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import StudyError
-from tuning.export.ensemble import ExportChoice
-from tuning.export.export import export_best
+from tuning.export.export import ExportChoice, export_best
 from tuning.inference.load import classify
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir

@@ -1,8 +1,12 @@
 """A tiny corpus, and untrained models of it whose probabilities differ between texts."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,9 +16,9 @@ import tensorflow as tf
 from tests.models.classifiers import classifier
 from tests.styles import STYLES
 from tuning.data.splits import SplitReviews
-from tuning.export.formats import model_input
+from tuning.documents import unstructure
 from tuning.export.parity import HOSTILE_TEXTS
-from tuning.export.writers import Source
+from tuning.export.writers import Source, with_encoder
 from tuning.inputs.corpus import Corpus
 from tuning.models import (
     bilstm_features,
@@ -53,6 +57,35 @@ class Reviews:
     @property
     def test_labels(self) -> Any:
         return self.splits.frames["test"]["label"].to_numpy()
+
+
+# This code predicts with an export as its card describes, in a process without Keras and without
+# the study.
+ALONE = """
+import json, sys
+for module in ("tuning", "tensorflow", "keras", "keras_hub", "keras_tuner", "optuna"):
+    sys.modules[module] = None
+import numpy as np, onnxruntime
+from tokenizer import load_tokenizer
+inputs = load_tokenizer(".")(json.load(sys.stdin))
+arrays = {name: np.array(rows, dtype=np.int32) for name, rows in inputs.items()}
+session = onnxruntime.InferenceSession("model.onnx")
+print(json.dumps(session.run(["probabilities"], arrays)[0].tolist()))
+"""
+
+
+def describe(folder: Path, source: Source) -> None:
+    """Write the part of the manifest that the tokenizer of an export reads."""
+    inputs = unstructure(with_encoder(source).inputs)
+    (folder / "export.json").write_text(json.dumps({"input": inputs}))
+
+
+def predicted_alone(folder: Path, texts: list[str]) -> Any:
+    """Return the output of the ONNX file of an export that is described, with its tokenizer."""
+    streams: dict[str, Any] = {"input": json.dumps(texts), "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-c", ALONE], cwd=folder, **streams, check=False)
+    assert done.returncode == 0, done.stderr
+    return np.array(json.loads(done.stdout))
 
 
 def spread(model: keras.Model) -> keras.Model:
@@ -205,5 +238,4 @@ def source_of(
     target = Classes(tuple(f"class {number}" for number in range(n_classes)))
     ensure_built(model, sequence_length=LENGTH)
     form = form_of_loss(spread(model), target, sequence_length=LENGTH)
-    source = Source.of(model, model_input(model, values), corpus, form.to_probabilities)
-    return replace(source, target=target)
+    return Source(model, values, corpus, target, form.to_probabilities)

@@ -4,12 +4,11 @@ is the mean of the outputs of its members, each with its own vocabulary, length 
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import keras
 import numpy as np
@@ -29,7 +28,7 @@ from tests.export.models import (
     spread,
 )
 from tests.formats import write_formats
-from tests.numbered import TWO, score
+from tests.numbered import TWO, numbered, score
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tuning.config import TrainConfig
@@ -41,10 +40,8 @@ from tuning.evaluation.test_split import SINGLE
 from tuning.export.ensemble import (
     N_AUTO_STEPS,
     Ensemble,
-    ExportChoice,
     Member,
     Repeat,
-    WeightedModel,
     average,
     choose,
     choose_ensemble,
@@ -52,21 +49,21 @@ from tuning.export.ensemble import (
     common_input,
     cross_fitted,
     mean_of_members,
-    values_of_input,
 )
-from tuning.export.export import export_best
-from tuning.export.formats import model_input, pipeline_probabilities
+from tuning.export.export import ExportChoice, export_best
+from tuning.export.formats import pipeline_probabilities
 from tuning.export.manifest import WrittenFormats
 from tuning.export.writers import Source
 from tuning.inference.load import classify
 from tuning.inference.runtimes import FORMATS
+from tuning.inputs.contract import ModelInput
 from tuning.report.page import write_report
 from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.spaces.ranges import Values
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 from tuning.targets.labels import MultiLabel
-from tuning.targets.target import Array, Labels
+from tuning.targets.target import Array, Labels, Target
 
 Make = Callable[[], tuple[keras.Model, Values]]
 
@@ -104,25 +101,35 @@ def test_choice_takes_the_model_that_helps_most_and_weights_it_by_how_often() ->
     assert chosen == [0, 0, 0, 0]
 
 
+def chosen_from(
+    models: Sequence[Array],
+    labels: Labels,
+    *,
+    trials: Sequence[int] | None = None,
+    n_steps: int | None = 2,
+    target: Target = TWO,
+) -> Ensemble:
+    """Choose from models of distinct texts, of which the first is a repeat of the best trial."""
+    trials = range(len(models)) if trials is None else trials
+    repeats = [Repeat(t, n, model) for n, (t, model) in enumerate(zip(trials, models, strict=True))]
+    codes, best = np.arange(len(labels)), trials[0]
+    options: dict[str, Any] = {"best_trial": best, "n_steps": n_steps, "seed": 0, "codes": codes}
+    return choose_ensemble(repeats, target, labels, **options)
+
+
+def weights_of(ensemble: Ensemble) -> dict[int, float]:
+    return {member.trial: member.weight for member in ensemble.members}
+
+
 def test_models_with_errors_in_different_texts_are_combined() -> None:
     labels = np.array([0, 1] * 50)
     good, bad = np.where(labels == 1, 0.95, 0.05), np.full(100, 0.4)
     first_half = np.arange(100) < 50
     positive = np.stack([np.where(first_half, good, bad), np.where(first_half, bad, good)])
-    probabilities = np.stack([1 - positive, positive], axis=2)
-    ensemble = choose_ensemble(
-        [Repeat(7, 1, probabilities[0]), Repeat(3, 2, probabilities[1])],
-        TWO,
-        labels,
-        best_trial=7,
-        n_steps=2,
-        seed=0,
-    )
-    assert {(m.trial, m.seed, m.weight) for m in ensemble.members} == {(7, 1, 0.5), (3, 2, 0.5)}
+    ensemble = chosen_from(np.stack([1 - positive, positive], axis=2), labels, trials=[7, 3])
+    assert weights_of(ensemble) == {7: 0.5, 3: 0.5}
     many, _ = made_up(8, signal=0.7, n=100)
-    repeats = [Repeat(number, 1, model) for number, model in enumerate(many)]
-    members = choose_ensemble(repeats, TWO, labels, best_trial=0, n_steps=7, seed=0).members
-    weights = [member.weight for member in members]
+    weights = [*weights_of(chosen_from(many, labels, n_steps=7)).values()]
     assert sum(weights) == pytest.approx(1) and weights == sorted(weights, reverse=True)
     # Alone, a model is wrong for the positive texts of one half.
     assert ensemble.difference.value == pytest.approx(0.25)
@@ -133,10 +140,9 @@ def test_models_of_different_labels_are_combined() -> None:
     """Each model knows one of two labels. Their probabilities do not sum to 1."""
     labels = np.array([[0, 1], [1, 1], [1, 0], [0, 0]] * 25)
     known = np.where(labels == 1, 0.95, 0.05)
-    repeats = [Repeat(n, 1, np.where(np.arange(2) == n, known, 0.45)) for n in range(2)]
-    target = MultiLabel(("a", "b"))
-    ensemble = choose_ensemble(repeats, target, labels, best_trial=0, n_steps=2, seed=0)
-    assert {(m.trial, m.weight) for m in ensemble.members} == {(0, 0.5), (1, 0.5)}
+    models = [np.where(np.arange(2) == n, known, 0.45) for n in range(2)]
+    ensemble = chosen_from(models, labels, target=MultiLabel(("a", "b")))
+    assert weights_of(ensemble) == {0: 0.5, 1: 0.5}
     assert ensemble.difference.value == pytest.approx(0.5)  # Alone, half of the texts are right.
 
 
@@ -144,11 +150,11 @@ def test_cross_fitting_shows_no_gain_where_there_is_none() -> None:
     """On the texts that they were chosen on, the members of an ensemble of random models seem to be
     right; on the other texts they are not.
     """
-    gains, seeming = [], []
+    gains, seeming, codes = [], [], np.arange(400)
     for seed in range(20):
         probabilities, labels = made_up(60, signal=0.0, seed=seed)
         chosen = choose(probabilities, labels, n_steps=10)
-        held_out = cross_fitted(probabilities, labels, n_steps=10, seed=seed)
+        held_out = cross_fitted(probabilities, labels, n_steps=10, seed=seed, codes=codes)
         seeming.append(score(labels, probabilities[chosen].mean(axis=0))["accuracy"] - 0.5)
         gains.append(score(labels, held_out)["accuracy"] - 0.5)
     assert np.mean(seeming) > 0.04
@@ -159,8 +165,7 @@ def test_best_configuration_counts_with_the_mean_of_its_repeats() -> None:
     labels = np.array([0, 1] * 50)
     always_right = np.eye(2)[labels]
     always_one = np.tile([0.4, 0.6], (100, 1))
-    repeats = [Repeat(1, 1, always_right), Repeat(1, 2, always_one)]
-    ensemble = choose_ensemble(repeats, TWO, labels, best_trial=1, n_steps=2, seed=0)
+    ensemble = chosen_from([always_right, always_one], labels, trials=[1, 1])
     # The ensemble is right for all texts, the mean repeat for 75 % of them.
     assert ensemble.difference.value == pytest.approx(0.25)
 
@@ -169,36 +174,24 @@ def test_copies_of_a_text_are_in_the_same_half() -> None:
     """A model that knows texts by heart would otherwise be measured on what it was chosen on."""
     probabilities, labels = made_up(4, signal=0.5, n=60)
     codes = np.repeat(np.arange(60), 3)
-    once = cross_fitted(probabilities, labels, n_steps=3, seed=0)
+    once = cross_fitted(probabilities, labels, n_steps=3, seed=0, codes=np.arange(60))
     copied = cross_fitted(probabilities[:, codes], labels[codes], n_steps=3, seed=0, codes=codes)
     np.testing.assert_allclose(copied, once[codes])
 
 
 def test_rows_that_no_fold_has_predicted_do_not_count() -> None:
     probabilities, labels = made_up(4, signal=0.5, n=60)
-    repeats = [Repeat(number, 1, model) for number, model in enumerate(probabilities)]
-    later = [replace(r, probabilities=r.probabilities[10:]) for r in repeats]
-    for repeat in repeats:
-        repeat.probabilities[:10] = np.nan
-    options: dict[str, Any] = {"best_trial": 0, "n_steps": 3, "seed": 0}
-    assert choose_ensemble(repeats, TWO, labels, **options) == choose_ensemble(
-        later, TWO, labels[10:], **options
-    )
+    later = chosen_from(probabilities[:, 10:], labels[10:], n_steps=3)
+    probabilities[:, :10] = np.nan
+    assert chosen_from(probabilities, labels, n_steps=3) == later
 
 
 def test_outputs_of_several_sigmoids_are_no_likelihoods() -> None:
     """A model whose outputs are all near 1 is not sure of anything."""
     probabilities, labels = made_up(1, signal=1.0)
     sure = np.full_like(probabilities[0], 0.98)
-    ensemble = choose_ensemble(
-        [Repeat(1, 1, probabilities[0]), Repeat(2, 1, sure)],
-        TWO,
-        labels,
-        best_trial=1,
-        n_steps=None,
-        seed=0,
-    )
-    assert [member.trial for member in ensemble.members] == [1]
+    ensemble = chosen_from([probabilities[0], sure], labels, n_steps=None)
+    assert weights_of(ensemble) == {0: 1.0}
 
 
 def words(kind: str, *, vocab_size: int, length: int, truncating: str) -> Make:
@@ -276,51 +269,44 @@ MEMBERS: dict[str, list[Make]] = {
 }
 
 
-def members_of(kinds: list[Make]) -> tuple[list[WeightedModel], list[Values]]:
-    n = len(kinds)
-    weights = [2 * (n - number) / (n * (n + 1)) for number in range(n)]
-    models, configurations = [], []
-    for number, (make, weight) in enumerate(zip(kinds, weights, strict=True)):
-        keras.backend.clear_session()  # The names of layers are the same, as after a retraining.
-        model, values = make()
-        models.append(WeightedModel(model, model_input(model, values), weight, f"member_{number}"))
-        configurations.append(values)
-    return models, configurations
+@dataclass
+class Members:
+    """Models of an ensemble and their weights."""
 
+    sources: list[Source]
+    weights: list[float]
 
-def joined(models: list[WeightedModel], reviews: Reviews) -> tuple[Source, Values]:
-    """Return the ensemble of models, and its values."""
-    common = common_input([item.inputs for item in models], reviews.corpus)
-    model = average(models, common, reviews.corpus)
-    assert model_input(model, values_of_input(common)) == common
-    return Source.of(model, common, reviews.corpus), values_of_input(common)
+    @classmethod
+    def of(cls, kinds: list[Make], reviews: Reviews) -> Self:
+        n, sources = len(kinds), []
+        for make in kinds:
+            keras.backend.clear_session()  # Layers have the same names, as after a retraining.
+            sources.append(Source(*make(), reviews.corpus, reviews.corpus.target))
+        return cls(sources, [2 * (n - number) / (n * (n + 1)) for number in range(n)])
+
+    def mean(self, texts: list[str]) -> Array:
+        return mean_of_members(self.sources, self.weights, texts)
+
+    def joined(self) -> Source:
+        source = average(self.sources, self.weights)
+        common = common_input([member.inputs for member in self.sources], source.corpus)
+        assert source.inputs == common
+        return source
 
 
 @pytest.mark.parametrize("kind", MEMBERS)
 def test_ensemble_gives_the_mean_of_its_members(kind: str, reviews: Reviews) -> None:
-    models, values = members_of(MEMBERS[kind])
-    source, common = joined(models, reviews)
-    probabilities = pipeline_probabilities(source, common, reviews.texts)
-    expected = mean_of_members(models, values, reviews.corpus, reviews.texts)
-    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    members = Members.of(MEMBERS[kind], reviews)
+    probabilities = pipeline_probabilities(members.joined(), reviews.texts)
+    np.testing.assert_allclose(probabilities, members.mean(reviews.texts), atol=1e-6)
     assert len(np.unique(probabilities[:, 1].round(6))) > 20
 
 
-def test_ensemble_of_more_than_two_classes(
-    reviews: Reviews, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models = [
-        spread(bidirectional(n_classes=5)),
-        build("masked", 0.0, 5),
-    ]
+def test_ensemble_of_more_than_two_classes(reviews: Reviews) -> None:
+    models = [spread(bidirectional(n_classes=5)), build("masked", 0.0, 5)]
     values: Values = {"vocab_size": ROWS, "sequence_length": LENGTH}
-    members = [
-        WeightedModel(model, model_input(model, values), 0.5, f"member_{number}")
-        for number, model in enumerate(models)
-    ]
-    card = replace(reviews.corpus.card, class_names=[*"abcde"])
-    monkeypatch.setattr(type(reviews.corpus), "card", card)
-    model = joined(members, reviews)[0].model
+    members = [Source(model, values, reviews.corpus, numbered(5)) for model in models]
+    model = average(members, [0.5, 0.5]).model
     ids = np.random.default_rng(0).integers(0, ROWS, (6, LENGTH)).astype(np.int32)
     expected = np.mean([member.predict_on_batch(ids) for member in models], axis=0)
     np.testing.assert_allclose(model.predict_on_batch(ids), expected, atol=1e-6)
@@ -330,9 +316,10 @@ def test_common_input_contains_every_input(reviews: Reviews) -> None:
     """For any two inputs, an id of the smaller vocabulary is an id of the common vocabulary."""
     orders = reviews.corpus.ngram_orders
     for first, second in itertools.product([1, 2, 3], repeat=2):
+        words = ModelInput(vocab_size=ROWS, sequence_length=LENGTH, truncating="pre")
         inputs = [
-            replace(INPUT, ngrams=first, ngram_vocab_size=20),
-            replace(INPUT, ngrams=second, ngram_vocab_size=50),
+            replace(words, ngrams=first, ngram_vocab_size=20),
+            replace(words, ngrams=second, ngram_vocab_size=50),
         ]
         common = common_input(inputs, reviews.corpus)
         all_ngrams = set(
@@ -345,22 +332,13 @@ def test_common_input_contains_every_input(reviews: Reviews) -> None:
 
 
 def test_logits_beside_probabilities_give_the_mean_of_the_probabilities(reviews: Reviews) -> None:
-    models, values = members_of(MEMBERS["one length"])
-    first = models[0].model
+    members = Members.of(MEMBERS["one length"], reviews)
+    first = members.sources[0].model
     logits = spread(keras.Model(first.inputs, keras.layers.Dense(2)(first.layers[-2].output)))
-    models[0] = replace(models[0], model=logits, to_probabilities=keras.layers.Softmax())
-    outputs = [
-        pipeline_probabilities(
-            Source.of(item.model, item.inputs, reviews.corpus, item.to_probabilities),
-            own,
-            reviews.texts,
-        )
-        for item, own in zip(models, values, strict=True)
-    ]
-    probabilities = pipeline_probabilities(*joined(models, reviews), reviews.texts)
-    first_weight, second_weight = (item.weight for item in models)
-    expected = first_weight * outputs[0] + second_weight * outputs[1]
-    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    softmax = keras.layers.Softmax()
+    members.sources[0] = replace(members.sources[0], model=logits, to_probabilities=softmax)
+    probabilities = pipeline_probabilities(members.joined(), reviews.texts)
+    np.testing.assert_allclose(probabilities, members.mean(reviews.texts), atol=1e-6)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -372,55 +350,44 @@ def test_mixed_precision_of_members_leaves_the_mean_exact(policy: str, reviews: 
         return ngrams("maximum", order=2, rows=ROWS)()
 
     try:
-        models, values = members_of([ngrams("maximum", order=3, rows=ROWS), mixed])
-        source, common = joined(models, reviews)
+        members = Members.of([ngrams("maximum", order=3, rows=ROWS), mixed], reviews)
+        joined = members.joined()
     finally:
         keras.config.set_dtype_policy("float32")
-    probabilities = pipeline_probabilities(source, common, reviews.texts)
-    expected = mean_of_members(models, values, reviews.corpus, reviews.texts)
-    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
-    assert source.model.output.dtype == "float32"
-
-
-INPUT = model_input(
-    keras.Sequential([keras.Input((LENGTH,), dtype="int32"), keras.layers.Embedding(ROWS, 2)]),
-    {"vocab_size": ROWS, "sequence_length": LENGTH},
-)
+    probabilities = pipeline_probabilities(joined, reviews.texts)
+    np.testing.assert_allclose(probabilities, members.mean(reviews.texts), atol=1e-6)
+    assert joined.model.output.dtype == "float32"
 
 
 def write_ensemble(
-    models: list[WeightedModel],
-    expected: list[WeightedModel],
-    values: list[Values],
-    reviews: Reviews,
-    folder: Path,
+    members: Members, expected: Members, reviews: Reviews, folder: Path
 ) -> WrittenFormats:
     """Write the formats of an ensemble, and compare them with the mean of the expected members."""
-    source, common = joined(models, reviews)
+    source = members.joined()
     return write_formats(
         folder,
         source.model,
-        common,
+        source.values,
         reviews.corpus,
         test_texts=reviews.test_texts,
         test_labels=reviews.test_labels,
-        expect=partial(mean_of_members, expected, values, reviews.corpus),
+        expect=expected.mean,
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["shapes of an output", "words beside n-grams"])
 def test_every_format_carries_an_ensemble(kind: str, reviews: Reviews, tmp_path: Path) -> None:
-    models, values = members_of(MEMBERS[kind])
-    written = write_ensemble(models, models, values, reviews, tmp_path)
+    members = Members.of(MEMBERS[kind], reviews)
+    written = write_ensemble(members, members, reviews, tmp_path)
     assert {*written.forms} == {known.path for known in FORMATS.values()}, written.left_out
 
 
 def test_members_that_are_joined_wrongly_fail_the_check(reviews: Reviews, tmp_path: Path) -> None:
-    models, values = members_of(MEMBERS["one length"])
-    swapped = [replace(item, weight=1 - item.weight) for item in models]
+    members = Members.of(MEMBERS["one length"], reviews)
+    swapped = replace(members, weights=members.weights[::-1])
     with pytest.raises(ExportError, match="differ"):
-        write_ensemble(swapped, models, values, reviews, tmp_path)
+        write_ensemble(swapped, members, reviews, tmp_path)
 
 
 def confirm_study(setting: Setting) -> Confirmation:
@@ -538,13 +505,12 @@ class Chosen:
             "tuning.export.ensemble.read_probabilities",
             lambda path: self.probabilities(*map(int, path.stem.split("-"))),
         )
+        folder = SimpleNamespace(repeat_path=lambda trial, seed: Path(f"{trial}-{seed}"))
         chosen = SimpleNamespace(
-            folder=SimpleNamespace(
-                name="s", repeat_path=lambda trial, seed: Path(f"{trial}-{seed}")
-            ),
+            study=SimpleNamespace(name="s", folder=folder),
             trial=SimpleNamespace(number=self.best),
             config=SimpleNamespace(seed=0, train=TrainConfig()),
-            required_confirmation=lambda: replace(confirmation, finalists=finalists),
+            confirmation=replace(confirmation, finalists=finalists),
         )
         corpus = SimpleNamespace(
             split=lambda name: SimpleNamespace(labels=LABELS),

@@ -33,7 +33,7 @@ from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.retraining import Retraining, Trained, retrain
-from tuning.inference.load import classify, load
+from tuning.inference.load import classify, load_fastest
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
 from tuning.inputs.corpus import open_corpus
@@ -148,7 +148,7 @@ def test_snippet_of_the_card_runs_with_its_format_s_runtime_alone(
     probabilities = [float(number) for number in re.findall(r"\d\.\d+(?:e-\d+)?", done.stdout)]
     assert probabilities and all(0 <= number <= 1 for number in probabilities)
     texts = ["I love it"] if format_name == "saved_model" else ["I love it", "It broke after a day"]
-    expected = load(exported, format_name="onnx")(texts)
+    expected = load_fastest(exported, read_manifest(exported))(texts)
     assert probabilities[0] == pytest.approx(
         expected[0, 1 if format_name in ("keras", "h5") else 0], abs=0.02
     )
@@ -286,7 +286,6 @@ def retrained_of(
         retrainings,
         config,
         outcome.space,
-        space_path=find_space(config.space),
         corpus=prepare_corpus(config, results=results)[0],
         log_path=results.study("s").log_path,
         progress=progress,
@@ -372,7 +371,7 @@ def test_models_load_as_they_were_retrained(
     texts = corpus.split("train") + corpus.split("validation")
     for wanted, trained in zip(retrainings, retrained, strict=True):
         job = TrainingJob(
-            values=trained.values,
+            values=trained.source.values,
             target=TWO,
             train=replace(config.train, epochs=wanted.epochs),
             seed=wanted.seed,
@@ -380,7 +379,8 @@ def test_models_load_as_they_were_retrained(
         alone, _ = fit.fit(hypermodel, job, train=texts, validation=None)
         assert trained.trial is wanted.trial
         assert trained.epochs == wanted.epochs
-        for here, there in zip(alone.get_weights(), trained.model.get_weights(), strict=True):
+        weights = trained.source.model.get_weights()
+        for here, there in zip(alone.get_weights(), weights, strict=True):
             np.testing.assert_allclose(here, there, atol=1e-5)
 
 

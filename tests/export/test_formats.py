@@ -4,7 +4,6 @@ check compares them, in a process that has only the runtime of the format.
 
 import contextlib
 import fcntl
-import json
 import subprocess
 import sys
 import time
@@ -30,20 +29,20 @@ from tests.export.models import (
     Reviews,
     bidirectional,
     build,
+    describe,
     model_of_logits,
+    predicted_alone,
     source_of,
 )
 from tests.numbered import TWO
-from tuning.documents import unstructure
 from tuning.errors import ExportError, StorageError
 from tuning.export import formats
 from tuning.export.formats import accuracy_change, pipeline_probabilities
 from tuning.export.manifest import WrittenFormats
-from tuning.export.parity import HOSTILE_TEXTS, check_parity
+from tuning.export.parity import HOSTILE_TEXTS, Measurements, check_parity
 from tuning.export.writers import Source, raw_text_model, write_format
 from tuning.inference.load import load_unverified
 from tuning.inference.runtimes import FORMATS, Format
-from tuning.spaces.ranges import Values
 
 NO_KERAS = {"model that is not traceable": {"model.keras", "model.h5"}}
 
@@ -58,10 +57,8 @@ class Exported:
     result: WrittenFormats
 
 
-def export_formats(
-    source: Source, reviews: Reviews, folder: Path, values: Values = VALUES
-) -> WrittenFormats:
-    with formats.write_formats(folder, source, values, test_texts=reviews.test_texts) as compare:
+def export_formats(source: Source, reviews: Reviews, folder: Path) -> WrittenFormats:
+    with formats.write_formats(folder, source, test_texts=reviews.test_texts) as compare:
         pass
     return compare(reviews.test_labels)
 
@@ -77,7 +74,7 @@ def exported(
     n_classes = 5 if "five" in request.param else 2
     values = NGRAM_VALUES if request.param in NGRAM_MODELS else VALUES
     source = source_of(KINDS[request.param](), reviews.corpus, values, n_classes=n_classes)
-    result = export_formats(source, reviews, folder, values)
+    result = export_formats(source, reviews, folder)
     return Exported(request.param, folder, source, result)
 
 
@@ -122,7 +119,7 @@ def test_probabilities_of_logits_are_those_of_their_loss(kind: str, reviews: Rev
     logits = np.asarray(model(np.ones((1, LENGTH), np.int32)), np.float32).reshape(-1)
     unknown = " ".join(["zzqxv"] * LENGTH)
     of_class_1 = logits[0] if len(logits) == 1 else logits[1] - logits[0]
-    probabilities = pipeline_probabilities(source, VALUES, [unknown])
+    probabilities = pipeline_probabilities(source, [unknown])
     np.testing.assert_allclose(probabilities[0, 1], 1 / (1 + np.exp(-of_class_1)), atol=1e-5)
 
 
@@ -137,7 +134,7 @@ def test_probabilities_of_logits_are_those_of_their_loss(kind: str, reviews: Rev
 def test_raw_text_model_equals_the_pipeline(reviews: Reviews, truncating: str, kind: str) -> None:
     values = {**VALUES, "truncating": truncating}
     source = source_of(build(kind, 0.3, 5), reviews.corpus, values, n_classes=5)
-    expected = pipeline_probabilities(source, values, reviews.texts)
+    expected = pipeline_probabilities(source, reviews.texts)
     texts = tf.constant([text.encode(errors="replace") for text in reviews.texts])
     probabilities = raw_text_model(source).predict_on_batch(texts)
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
@@ -177,28 +174,31 @@ def write_onnx(source: Source, folder: Path) -> None:
     write_format("onnx", source, folder / "model.onnx")
 
 
+def check_onnx(source: Source, reviews: Reviews, folder: Path, expected: Any) -> Measurements:
+    options: dict[str, Any] = {"inputs": source.inputs, "target": TWO, "texts": reviews.texts}
+    return check_parity(folder, "onnx", **options, expected=expected)[1]
+
+
 def test_format_that_differs_is_refused(baseline: Source, reviews: Reviews, tmp_path: Path) -> None:
     write_onnx(baseline, tmp_path)
-    expected = pipeline_probabilities(baseline, VALUES, reviews.texts)
-    options: dict[str, Any] = {"inputs": baseline.inputs, "target": TWO, "texts": reviews.texts}
-    measured = check_parity(tmp_path, "onnx", **options, expected=expected)[1]
+    expected = pipeline_probabilities(baseline, reviews.texts)
+    measured = check_onnx(baseline, reviews, tmp_path, expected)
     assert measured.max_difference <= 1e-5
     expected[3] += 2e-5
     with pytest.raises(ExportError, match=r"difference is 2e-05 for text 3 of \d+, .* in a batch"):
-        check_parity(tmp_path, "onnx", **options, expected=expected)
+        check_onnx(baseline, reviews, tmp_path, expected)
 
 
 def test_nan_that_the_model_does_not_give_is_a_difference(reviews: Reviews, tmp_path: Path) -> None:
     # The mean over no token is NaN.
     source = source_of(bidirectional(n_classes=2), reviews.corpus)
     write_onnx(source, tmp_path)
-    expected = pipeline_probabilities(source, VALUES, reviews.texts)
+    expected = pipeline_probabilities(source, reviews.texts)
     assert np.isnan(expected[0]).all()
-    options: dict[str, Any] = {"inputs": source.inputs, "target": TWO, "texts": reviews.texts}
-    check_parity(tmp_path, "onnx", **options, expected=expected)
+    check_onnx(source, reviews, tmp_path, expected)
     expected[0] = 0.5
     with pytest.raises(ExportError, match="the difference is nan for text 0"):
-        check_parity(tmp_path, "onnx", **options, expected=expected)
+        check_onnx(source, reviews, tmp_path, expected)
 
 
 def test_format_whose_answer_depends_on_the_other_texts_is_refused(
@@ -211,12 +211,11 @@ def test_format_whose_answer_depends_on_the_other_texts_is_refused(
     x = keras.layers.LSTM(3)(keras.layers.Embedding(ROWS, WIDTH)(ids))
     model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(x))
     source = source_of(model, reviews.corpus)
-    expected = pipeline_probabilities(source, VALUES, reviews.texts)
+    expected = pipeline_probabilities(source, reviews.texts)
     monkeypatch.setattr("tuning.export.writers.ignores_padding", lambda model: True)
     write_onnx(source, tmp_path)
-    options: dict[str, Any] = {"inputs": source.inputs, "target": TWO, "texts": reviews.texts}
     with pytest.raises(ExportError, match=r"for text \d+ of \d+, predicted alone"):
-        check_parity(tmp_path, "onnx", **options, expected=expected)
+        check_onnx(source, reviews, tmp_path, expected)
 
 
 class Noise(keras.layers.Layer):
@@ -278,7 +277,7 @@ def test_required_format_that_can_not_be_written_ends_the_export_before_a_check(
     monkeypatch.setattr(formats, "write_format", refuse)
     with (
         pytest.raises(kind, match=words),
-        formats.write_formats(tmp_path, baseline, VALUES, test_texts=["good"]),
+        formats.write_formats(tmp_path, baseline, test_texts=["good"]),
     ):
         pytest.fail("the export goes on")
 
@@ -296,7 +295,7 @@ def test_no_check_begins_after_an_error(
     monkeypatch.setattr(formats, "check_parity", check)
     with (
         pytest.raises(KeyboardInterrupt),
-        formats.write_formats(tmp_path, baseline, VALUES, test_texts=["good"]),
+        formats.write_formats(tmp_path, baseline, test_texts=["good"]),
     ):
         raise KeyboardInterrupt
     assert len(begun) == formats.N_CHECKS < len(FORMATS)
@@ -346,21 +345,6 @@ def test_h5_format_is_written_while_a_starting_process_has_a_copy_of_its_lock(
     assert isinstance(keras.models.load_model(path, compile=False), keras.Model)
 
 
-# This code runs the model as the page of the export describes, with NumPy and the runtime alone.
-AS_THE_PAGE_SAYS = """
-import json, sys
-sys.path = [path for path in sys.path if path] + ["."]
-import numpy as np
-from tokenizer import load_tokenizer
-inputs = load_tokenizer(".")(json.load(sys.stdin))
-arrays = {name: np.array(rows, dtype=np.int32) for name, rows in inputs.items()}
-import onnxruntime
-session = onnxruntime.InferenceSession("model.onnx")
-print(json.dumps(session.run(["probabilities"], arrays)[0].tolist()))
-assert not {"tuning", "keras", "tensorflow"} & set(sys.modules)
-"""
-
-
 @pytest.mark.parametrize("kind", NGRAM_MODELS)
 def test_onnx_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     kind: str, reviews: Reviews, tmp_path: Path
@@ -371,16 +355,12 @@ def test_onnx_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     source = source_of(NGRAM_MODELS[kind](), reviews.corpus, NGRAM_VALUES)
     write_onnx(source, tmp_path)
     texts = [*HOSTILE_TEXTS, *reviews.texts[-3:]]
-    expected = pipeline_probabilities(source, NGRAM_VALUES, texts)
+    expected = pipeline_probabilities(source, texts)
     run = load_unverified(tmp_path, "onnx", inputs=source.inputs, target=TWO)
     np.testing.assert_allclose(run(texts), expected, atol=1e-5)
     alone = np.concatenate([run([text]) for text in texts])
     np.testing.assert_allclose(alone, expected, atol=1e-5)
     assert len(np.unique(expected[:, 1].round(5))) > 3
-    (tmp_path / "export.json").write_text(json.dumps({"input": unstructure(source.inputs)}))
-    command = [sys.executable, "-c", AS_THE_PAGE_SAYS]
-    streams: dict[str, Any] = {"input": json.dumps(texts), "capture_output": True, "text": True}
-    done = subprocess.run(command, **streams, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    answer = np.array(json.loads(done.stdout))
+    describe(tmp_path, source)
+    answer = predicted_alone(tmp_path, texts)
     np.testing.assert_allclose(answer[:, -1], expected[:, 1], atol=1e-5)

@@ -15,6 +15,7 @@ from tuning.export.manifest import AccuracyChange, FullManifest, MeasuredFormat,
 from tuning.export.model_card import model_card
 from tuning.inference.runtimes import FORMATS
 from tuning.inputs.contract import ModelInput
+from tuning.text import visible
 
 S = TypeVar("S", ModelScores, ReferenceScores)
 
@@ -118,8 +119,7 @@ def test_front_matter_has_hugging_face_s_fields(manifest: FullManifest) -> None:
 @pytest.mark.parametrize("data", ['a: "b" # c', "日本 😀.csv", "x\ny\x00\x1b", "- [1]", "null"])
 def test_front_matter_holds_any_name(manifest: FullManifest, data: str) -> None:
     (entry,) = front_matter(model_card(replace(manifest, data=data)))["model-index"]
-    shown = "".join(c if c.isprintable() else "?" for c in data)
-    assert entry["results"][0]["dataset"]["name"] == shown
+    assert entry["results"][0]["dataset"]["name"] == visible(data)
 
 
 @pytest.mark.parametrize(

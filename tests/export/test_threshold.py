@@ -25,13 +25,12 @@ from tests.report.test_quality import confirm_best, study_of
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tuning.api.exports import load_export
-from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import read_predictions, write_probabilities
 from tuning.evaluation.test_split import threshold_sentences
-from tuning.export.ensemble import Ensemble, ExportChoice
-from tuning.export.export import export_best
+from tuning.export.ensemble import Ensemble
+from tuning.export.export import ExportChoice, export_best
 from tuning.export.threshold import require_cuts, thresholds_of
 from tuning.inference.load import classify, load_fastest
 from tuning.inference.manifest import read_manifest
@@ -65,10 +64,8 @@ def write_repeat(setting: Setting) -> tuple[Corpus, Array]:
 
 def chosen_of(setting: Setting) -> Any:
     """Return the parts of a `ChosenTrial` that the choice of a threshold reads."""
-    _, summary = study_of(setting)
-    confirmation = Confirmation.load(setting.folder)
-    parts = {"trial": summary.best, "confirmation": confirmation, "folder": setting.folder}
-    return SimpleNamespace(**parts, config=setting.config)
+    study = StudyHandle.of(setting.results, "s")
+    return SimpleNamespace(trial=study.summary.best, study=study, config=setting.config)
 
 
 def test_threshold_is_chosen_on_the_predictions_of_the_repeats(copied: Setting) -> None:
@@ -97,9 +94,7 @@ def test_threshold_of_an_ensemble_is_chosen_on_its_cross_fitted_predictions(
     ensemble = SimpleNamespace(held_out=rows)
     criterion = parse_criterion("precision>=0.9", None)
     assert criterion is not None
-    chosen: Any = SimpleNamespace(
-        trial=SimpleNamespace(number=0), confirmation=None, config=copied.config
-    )
+    chosen: Any = SimpleNamespace(trial=SimpleNamespace(number=0), config=copied.config)
     of_ensemble: Ensemble = ensemble  # type: ignore[assignment]
     thresholds = thresholds_of(chosen, of_ensemble, corpus, criterion)
     assert thresholds["positive"].thresholds == pytest.approx((0.2,))

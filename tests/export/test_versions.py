@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from tests.stored_documents import files_of
+from tests.servers import MANIFEST
 from tuning.atomic_io import write_json
 from tuning.documents import write
 from tuning.errors import StorageError
@@ -26,14 +26,8 @@ def export(folder: Path, number: int) -> Path:
     """Write a finished export of one file, and return its folder."""
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_text(f"model {number}")
-    manifest = {
-        "class_names": ["a", "b"],
-        "input": {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"},
-        "forms": {},
-        "left_out": {},
-        "files": files_of(folder),
-    }
-    write_json(folder / "export.json", {"schema_version": 2, "export_number": number, **manifest})
+    manifest = replace(MANIFEST, export_number=number, files=digests(folder))
+    write(folder / "export.json", manifest, version=2)
     return folder
 
 

@@ -1,6 +1,5 @@
 """Exports of an encoder, alone and beside n-grams: the tokenizer travels with the model."""
 
-import json
 import re
 import runpy
 import subprocess
@@ -14,21 +13,14 @@ import keras
 import numpy as np
 import pytest
 
-from tests.export.models import Reviews
+from tests.export.models import Reviews, describe, predicted_alone
 from tests.formats import write_formats
 from tests.models.classifiers import spread
 from tests.paths import ROOT
-from tuning.documents import unstructure
 from tuning.errors import StudyError
-from tuning.export.ensemble import (
-    WeightedModel,
-    average,
-    common_input,
-    mean_of_members,
-    values_of_input,
-)
-from tuning.export.formats import model_input, pipeline_probabilities
-from tuning.export.writers import Source
+from tuning.export.ensemble import average, common_input, mean_of_members
+from tuning.export.formats import pipeline_probabilities
+from tuning.export.writers import Source, with_encoder
 from tuning.inference.runtimes import FORMATS, format_of, vocabularies
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.preset_tokens import build_tokens
@@ -39,19 +31,6 @@ from tuning.templates import templates_of
 NGRAMS = {"ngrams": 2, "ngram_vocab_size": 80}
 INPUT = ModelInput(vocab_size=0, sequence_length=24, truncating="middle", preset="tiny")
 
-# This code predicts with an export in a process without Keras and without the study.
-ALONE = """
-import json, sys
-for module in ("tensorflow", "keras", "keras_hub", "keras_tuner", "optuna"):
-    sys.modules[module] = None
-import numpy as np, onnxruntime
-from tokenizer import load_tokenizer
-inputs = load_tokenizer(".")(json.load(sys.stdin))
-arrays = {name: np.array(rows, dtype=np.int32) for name, rows in inputs.items()}
-session = onnxruntime.InferenceSession("model.onnx")
-print(json.dumps(session.run(["probabilities"], arrays)[0].tolist()))
-"""
-
 
 @dataclass(frozen=True)
 class Tuned:
@@ -60,6 +39,11 @@ class Tuned:
     model: Any
     values: dict[str, Any]
     reviews: Reviews
+
+    @property
+    def source(self) -> Source:
+        corpus = self.reviews.corpus
+        return Source(self.model, self.values, corpus, corpus.target)
 
     def write(self, folder: Path) -> Any:
         return write_formats(
@@ -112,12 +96,6 @@ def weigh_ngrams(model: keras.Model) -> None:
     model.get_layer("ngram_logits").set_weights([np.ones((1, 1)), np.zeros(1)])
 
 
-def described(folder: Path, tuned: Tuned) -> None:
-    """Write the part of the manifest that the tokenizer of an export reads."""
-    inputs = replace(model_input(tuned.model, tuned.values), trained_layers=0)
-    (folder / "export.json").write_text(json.dumps({"input": unstructure(inputs)}))
-
-
 @pytest.mark.slow
 def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path: Path) -> None:
     """The parity check has compared the formats."""
@@ -127,21 +105,17 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
     assert onnx.max_difference <= 1e-5
     assert (onnx.takes, onnx.needs) == ("token ids", ["onnxruntime", "tokenizers"])
     ngrams = NGRAMS if "ngrams" in tuned.values else {}
-    inputs = model_input(tuned.model, tuned.values)
+    inputs = with_encoder(tuned.source).inputs
     preset = {"preset": tuned.values["preset"], "sequence_length": 24, "truncating": "middle"}
-    assert replace(inputs, trained_layers=0) == ModelInput(vocab_size=0, **preset, **ngrams)
+    assert inputs == ModelInput(vocab_size=0, **preset, **ngrams)
     names = {"tokenizer.json", *(["ngrams.txt"] if ngrams else [])}
     assert set(vocabularies(inputs)) == names
-    source = Source.of(tuned.model, inputs, tuned.reviews.corpus)
-    described(tmp_path, tuned)
+    describe(tmp_path, tuned.source)
     texts = ["great phone", "[SEP] awful [PAD]", ""]
-    command = [sys.executable, "-c", ALONE]
-    streams: dict[str, Any] = {"input": json.dumps(texts), "capture_output": True, "text": True}
-    done = subprocess.run(command, cwd=tmp_path, **streams, check=True)
-    expected = pipeline_probabilities(source, tuned.values, texts)
-    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-5)
+    expected = pipeline_probabilities(tuned.source, texts)
+    np.testing.assert_allclose(predicted_alone(tmp_path, texts), expected, atol=1e-5)
     if ngrams:
-        assert_snippets_run(tmp_path, tuned, source)
+        assert_snippets_run(tmp_path, tuned)
     assert_tokenizer_pads(tmp_path)
 
 
@@ -156,17 +130,16 @@ def assert_tokenizer_pads(folder: Path) -> None:
     assert (len(row), row[0], row[-1]) == (24, 3, 4)
 
 
-def assert_snippets_run(folder: Path, tuned: Tuned, source: Source) -> None:
+def assert_snippets_run(folder: Path, tuned: Tuned) -> None:
     """Run the code of the model card for each template. `model.h5` has that of `model.keras`."""
-    described(folder, tuned)
     snippets = templates_of("tuning.export").get_template("snippets.md").module
+    target = tuned.source.target
     codes = {
-        name: snippets.litert(FORMATS[name].path, source.target)
-        for name in ("litert", "litert_int8")
+        name: snippets.litert(FORMATS[name].path, target) for name in ("litert", "litert_int8")
     }
-    codes["keras"] = snippets.h5(FORMATS["keras"].path, source.target)
-    codes["saved_model"] = snippets.saved_model_of_ids(FORMATS["saved_model"].path, source.target)
-    own = pipeline_probabilities(source, tuned.values, ["I love it", "It broke after a day"])
+    codes["keras"] = snippets.h5(FORMATS["keras"].path, target)
+    codes["saved_model"] = snippets.saved_model_of_ids(FORMATS["saved_model"].path, target)
+    own = pipeline_probabilities(tuned.source, ["I love it", "It broke after a day"])
     for name, code in codes.items():
         command = [sys.executable, "-W", "ignore", "-c", code]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
@@ -201,21 +174,14 @@ def test_every_format_carries_an_ensemble_of_encoders_and_ngrams(
     linear = spread(ngram_classifier(vocab_size=120))
     preset = Path(str(alone["preset"]))
     made = [(encoder(preset, alone), alone), (linear, ngrams), (tuned.model, tuned.values)]
-    members = [
-        WeightedModel(model, model_input(model, values), weight, f"member_{number}")
-        for number, ((model, values), weight) in enumerate(zip(made, (0.5, 0.3, 0.2), strict=True))
-    ]
-    values = [values for _, values in made]
-    expected = mean_of_members(members, values, tuned.reviews.corpus, tuned.reviews.test_texts)
-    common = common_input([item.inputs for item in members], tuned.reviews.corpus)
-    joined = average(members, common, tuned.reviews.corpus)
-    assert model_input(joined, values_of_input(common)) == common
-    source = Source.of(joined, common, tuned.reviews.corpus)
-    probabilities = pipeline_probabilities(
-        source, values_of_input(common), tuned.reviews.test_texts
-    )
-    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
-    written = replace(tuned, model=joined, values=values_of_input(common)).write(tmp_path)
+    corpus, texts = tuned.reviews.corpus, tuned.reviews.test_texts
+    members = [Source(model, values, corpus, corpus.target) for model, values in made]
+    weights = (0.5, 0.3, 0.2)
+    joined = average(members, weights)
+    assert joined.inputs == common_input([source.inputs for source in members], corpus)
+    expected = mean_of_members(members, weights, texts)
+    np.testing.assert_allclose(pipeline_probabilities(joined, texts), expected, atol=1e-5)
+    written = replace(tuned, model=joined.model, values=joined.values).write(tmp_path)
     assert set(written.forms) == {known.path for known in FORMATS.values()}, written.left_out
 
 

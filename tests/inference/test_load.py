@@ -1,40 +1,11 @@
-"""Exports that are missing, unfinished or of another version."""
-
-from pathlib import Path
+"""The format of an export that is loaded, and the batches of texts."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.atomic_io import write_json
-from tuning.errors import ExportError
-from tuning.inference.load import MAX_CHARACTERS, batches, fastest_format, load
-
-INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
-MANIFEST = {
-    "schema_version": 2,
-    "class_names": ["a", "b"],
-    "input": INPUT,
-    "forms": {},
-    "left_out": {},
-    "files": {},
-}
-
-
-def test_format_that_was_left_out_has_its_reason(tmp_path: Path) -> None:
-    write_json(
-        tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it."}}
-    )
-    with pytest.raises(
-        ExportError, match=r"model\.h5; the format was left out: Keras can't load it\.$"
-    ):
-        load(tmp_path, format_name="h5")
-
-
-def test_unknown_format_lists_the_formats(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="keras, saved_model, h5, onnx, litert, litert_int8"):
-        load(tmp_path, format_name="pickle")
+from tuning.inference.load import MAX_CHARACTERS, batches, fastest_format
 
 
 @pytest.mark.parametrize(

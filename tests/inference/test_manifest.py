@@ -17,7 +17,6 @@ MANIFEST = {
     "class_names": ["a", "b"],
     "input": INPUT,
     "forms": {},
-    "left_out": {},
 }
 
 

@@ -13,7 +13,8 @@ import pytest
 from tests.paths import ROOT
 from tuning.commands import install
 from tuning.errors import ExportError
-from tuning.inference.load import load
+from tuning.inference.load import load_fastest
+from tuning.inference.manifest import read_manifest
 from tuning.inference.runtimes import FORMATS, load_format
 from tuning.inputs.contract import ModelInput
 
@@ -23,7 +24,7 @@ HEAVY = ("tensorflow", "keras", "onnx", "ai_edge_litert", "sklearn", "scipy", "p
 
 
 def test_onnx_format_loads_without_tensorflow_keras_and_scikit_learn(onnx_export: Path) -> None:
-    probabilities = load(onnx_export, format_name="onnx", n_threads=1)
+    probabilities = load_fastest(onnx_export, read_manifest(onnx_export))
     expected = probabilities(TEXTS)
     assert expected.dtype == np.float64
     np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-6)
@@ -32,8 +33,10 @@ def test_onnx_format_loads_without_tensorflow_keras_and_scikit_learn(onnx_export
 import json, sys
 from pathlib import Path
 for name in {(*HEAVY, "pyarrow", "filelock")}: sys.modules[name] = None
-from tuning.inference.load import load
-print(json.dumps(load(Path({str(onnx_export)!r}), format_name="onnx")({TEXTS!r}).tolist()))
+from tuning.inference.load import load_fastest
+from tuning.inference.manifest import read_manifest
+folder = Path({str(onnx_export)!r})
+print(json.dumps(load_fastest(folder, read_manifest(folder))({TEXTS!r}).tolist()))
 """
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -146,32 +146,42 @@ def test_client_that_has_waited_longest_makes_room(
         assert b'"label":"good"' in read_answer(client)
 
 
+@pytest.fixture
+def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
+
+
+@pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize(
-    "data",
+    ("data", "further"),
     [
-        HEADERS,
-        HALF_BODY,
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
-        HEALTH + HALF_BODY,
-        HEALTH + HEADERS,
+        pytest.param(HEADERS, b"", id="headers"),
+        pytest.param(HALF_BODY, b"", id="body"),
+        pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{", b"", id="chunk"),
+        pytest.param(HEALTH + HALF_BODY, b"", id="body of a second request"),
+        pytest.param(HEALTH + HEADERS, b"", id="headers of a second request"),
+        pytest.param(HEADERS + b"X: ", b"x", id="headers, byte by byte"),
+        pytest.param(HEAD + b"Content-Length: 500\r\n\r\n", b"x", id="body, byte by byte"),
+        pytest.param(HEALTH + HEADERS, b"x", id="second, byte by byte"),
     ],
-    ids=["headers", "body", "chunk", "body of a second request", "headers of a second request"],
 )
 def test_request_that_does_not_arrive_whole_is_refused(
-    data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect
+    data: bytes, further: bytes, connect: Connect
 ) -> None:
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
+    """A byte now and then gives no more time."""
     client = connect(data)
     if data.startswith(HEALTH):
         read_answer(client)
+    if further:
+        send_until_answered(client, further)
     status, sentence = refusal(until_closed(client))
     assert (status, "within 0.3 seconds" in sentence) == (408, True)
 
 
+@pytest.mark.usefixtures("short_limit")
 def test_large_body_gets_the_time_that_a_slow_network_needs(
     monkeypatch: pytest.MonkeyPatch, connect: Connect
 ) -> None:
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
     monkeypatch.setattr(connections, "BYTES_PER_SECOND", 1_000)
     body = b'{"text":"' + b"good " * 400 + b'"}'
     client = connect(HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
@@ -181,30 +191,14 @@ def test_large_body_gets_the_time_that_a_slow_network_needs(
     assert b"200 OK" in read_answer(client)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [HEADERS + b"X: ", HEAD + b"Content-Length: 500\r\n\r\n", HEALTH + HEADERS],
-    ids=["headers", "body", "second"],
-)
-def test_byte_now_and_then_gives_no_more_time(
-    data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect
-) -> None:
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
-    client = connect(data)
-    if data.startswith(HEALTH):
-        read_answer(client)
-    send_until_answered(client, b"x")
-    assert refusal(until_closed(client))[0] == 408
-
-
+@pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize("data", [b"", HEALTH], ids=["new", "after an answer"])
 def test_connection_without_a_request_is_closed_without_an_answer(
-    data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect
+    data: bytes, connect: Connect
 ) -> None:
     """Empty lines may precede a request. They are not a request, and the server does not wait
     longer for them.
     """
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
     client = connect(data)
     if data:
         read_answer(client)
@@ -212,6 +206,7 @@ def test_connection_without_a_request_is_closed_without_an_answer(
     assert until_closed(client) == b""
 
 
+@pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize(
     "data",
     [
@@ -220,10 +215,7 @@ def test_connection_without_a_request_is_closed_without_an_answer(
         pytest.param(HALF_BODY, id="half the body of a next", marks=pytest.mark.slow),
     ],
 )
-def test_answer_that_takes_long_is_not_cut_off(
-    data: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
+def test_answer_that_takes_long_is_not_cut_off(data: bytes) -> None:
 
     def slow(texts: Sequence[str]) -> Array:
         time.sleep(4 * REQUEST_SECONDS)

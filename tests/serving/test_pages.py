@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.browser import Browser
@@ -203,60 +202,28 @@ def test_file_without_the_column_is_labeled_after_the_user_has_chosen(
 
 
 @pytest.mark.slow
-def test_text_without_a_number_has_a_problem_and_the_others_labels(
-    browser: Browser, tmp_path: Path
-) -> None:
-    def undefined(texts: Sequence[str]) -> Array:
-        outputs = fake(texts)
-        outputs[[text == "nothing" for text in texts]] = np.nan
-        return outputs
-
-    with served(app.make_app(undefined, MANIFEST)) as address:
-        browser.open(f"{address}/")
-        content = b"text\ngood\nnothing\nbad\n"
-        _, *rows = rows_of(labeled(browser, tmp_path, content))
-    assert [row[1] for row in rows] == ["good", "", "<b>bad</b>"]
-    assert rows[1][3] == "the model gives NaN for the text"
-
-
-@pytest.mark.slow
-def test_broken_rows_have_a_problem_as_with_predict(browser: Browser, tmp_path: Path) -> None:
-    with served(app.make_app(fake, MANIFEST)) as address:
-        browser.open(f"{address}/")
-        content = b'id,text\n1,\xff\n2,good\n3,"bad\n' + b"bad\n" * 9
-        _, *rows = rows_of(labeled(browser, tmp_path, content))
-    assert [row[2:] for row in rows] == [
-        ["", "", "not UTF-8"],
-        ["good", "0.800000", ""],
-        ["", "", "lines 4 to 13: a quote is not closed"],
-    ]
-
-
-@pytest.mark.slow
-def test_wrong_file_is_refused_in_one_sentence(browser: Browser) -> None:
-    with served(app.make_app(fake, MANIFEST)) as address:
-        browser.open(f"{address}/")
-        drop(browser, b"")
-        problem = browser.wait_for("document.querySelector('#file-problem').textContent")
-    assert problem == "The file must begin with a header line; it is empty."
-    assert browser.run("document.querySelector('#columns').hidden")
-    browser.problems.clear()  # Chromium logs an answer of status 422.
-
-
-@pytest.mark.slow
-def test_error_of_the_server_is_a_sentence(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "The file must begin with a header line; it is empty."),
+        (b"text\ngood\n", "The server could not answer."),
+    ],
+)
+def test_refusal_and_error_of_the_server_are_one_sentence(
+    content: bytes, sentence: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(label_file, "_columns", fail)
+    if content:
+        monkeypatch.setattr(label_file, "_columns", fail)
     with served(app.make_app(fake, MANIFEST)) as address:
         browser.open(f"{address}/")
-        drop(browser, b"text\ngood\n")
+        drop(browser, content)
         problem = browser.wait_for("document.querySelector('#file-problem').textContent")
-    assert problem == "The server could not answer."
-    browser.problems.clear()  # Chromium logs an answer of status 500.
+    assert problem == sentence
+    assert browser.run("document.querySelector('#columns').hidden")
+    browser.problems.clear()  # Chromium logs an answer of status 422 or 500.
 
 
 @pytest.mark.slow

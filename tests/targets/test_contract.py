@@ -254,7 +254,6 @@ def test_export_of_a_number_predicts_numbers() -> None:
         predicts="number",
         input=ModelInput(vocab_size=12, sequence_length=6, truncating="pre"),
         forms={},
-        left_out={},
         files={},
     )
     target = structure(unstructure(manifest), Manifest).target

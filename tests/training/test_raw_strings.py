@@ -23,8 +23,8 @@ from tests.training.test_fit import Hyper
 from tuning.config import TrainConfig
 from tuning.documents import structure, unstructure
 from tuning.errors import DataError, SpaceBug, SpaceError, StudyError
-from tuning.export.ensemble import WeightedModel, average, common_input
-from tuning.export.formats import model_input
+from tuning.export.ensemble import average, common_input
+from tuning.export.writers import Source
 from tuning.inputs.contract import LabeledTexts, ModelInput, Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.kinds import TEXTS as KIND
@@ -35,7 +35,7 @@ from tuning.spaces.sizes import Sizes
 from tuning.training.built_model import build_model
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
-from tuning.training.prediction import make_view, predict
+from tuning.training.prediction import predict
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 from tuning.training.vocabularies import keep_in_config
 
@@ -417,15 +417,10 @@ def test_size_that_no_model_takes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_mean_of_models_of_texts_is_a_model_of_texts(corpus: Corpus, splits: Splits) -> None:
     models = [train(Hyper(style), splits)[0] for style in (subclassed, tf_idf)]
-    members = [
-        WeightedModel(model, model_input(model, {}), weight, name)
-        for model, weight, name in zip(models, (0.25, 0.75), "ab", strict=True)
-    ]
-    common = common_input([member.inputs for member in members], corpus)
-    whole = average(members, common, corpus)
+    members = [Source(model, {}, corpus, TWO) for model in models]
     first, second, mean = (
-        predict(model, make_view(model, {}, splits[1].texts), target=TWO)
-        for model in (*models, whole)
+        source.probabilities(splits[1].texts)
+        for source in (*members, average(members, (0.25, 0.75)))
     )
     np.testing.assert_allclose(mean, 0.25 * first + 0.75 * second, atol=1e-6)
 
@@ -434,7 +429,7 @@ def test_models_of_texts_and_of_ids_are_no_ensemble(corpus: Corpus) -> None:
     of_ids = ModelInput(vocab_size=10, sequence_length=4, truncating="pre")
     of_texts = ModelInput(vocab_size=0, sequence_length=0, truncating="pre")
     for inputs in ([of_ids, of_texts], [of_texts, of_ids]):
-        with pytest.raises(StudyError, match="must all take texts, or none of them"):
+        with pytest.raises(StudyError, match="must all take texts"):
             common_input(inputs, corpus)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tuning.evaluation.scores import Scores
     from tuning.export.manifest import FullManifest
     from tuning.inference.known_tokens import ProblemOf
-    from tuning.inference.load import Probabilities
+    from tuning.inference.load import Prediction, Probabilities
     from tuning.study.handle import StudyHandle
     from tuning.targets.target import Array
     from tuning.targets.thresholds import Criterion
@@ -116,31 +116,30 @@ class Export:
         from tuning.data.tables import clean
 
         cleaned = clean(pd.Series(_checked(texts), dtype=object)).tolist()
-        outputs, problems = self._outputs(cleaned)
+        outputs, predictions = self._predicted(cleaned)
         target = self.manifest.target
-        labels = target.labels_of(target.decide(outputs))
         columns: dict[str, Any] = {
             "text": cleaned,
-            "label": labels if target.has_probabilities else [float(label) for label in labels],
-            "probability": target.confidence(outputs),
+            "label": [each.value for each in predictions],
+            "probability": [each.probability for each in predictions],
         }
         if probabilities:
             columns |= {f"probability_{name}": outputs[:, n] for n, name in enumerate(target.names)}
-        columns["problem"] = problems
+        columns["problem"] = [each.problem for each in predictions]
         names = ["label"] if target.has_probabilities else []
         if target.margin is not None:
-            bounds = np.array(target.bounds(outputs)).reshape(-1, 2)
+            bounds = np.array([each.bounds for each in predictions]).reshape(-1, 2)
             columns |= {"low": bounds[:, 0], "high": bounds[:, 1]}
         index = texts.index if isinstance(texts, pd.Series) else None
         return pd.DataFrame(columns, index=index).astype(
             dict.fromkeys(("text", *names, "problem"), "str")
         )
 
-    def _outputs(self, texts: Sequence[str]) -> tuple[Array, list[str]]:
+    def _predicted(self, texts: Sequence[str]) -> tuple[Array, list[Prediction]]:
         import numpy as np
 
         from tuning.inference.known_tokens import load_problem_of
-        from tuning.inference.load import load_fastest
+        from tuning.inference.load import load_fastest, predictions_of
 
         if self._model is None:
             problem_of = load_problem_of(self.path, self.manifest)
@@ -153,7 +152,7 @@ class Export:
                 f"The model in {self.path} gives NaN for the text at position {undefined[0]},"
                 " because the text contains no word. Leave this text out."
             )
-        return outputs, [problem_of(text) for text in texts]
+        return outputs, predictions_of(texts, outputs, self.manifest.target, problem_of)
 
 
 def _row(name: str, scores: Scores) -> dict[str, str | float]:
@@ -220,12 +219,12 @@ def export_best(
         with logging_to(study.folder), steps() as progress, stderr_to(study.folder.log_path):
             # TensorFlow prints lines when it is imported, so it is imported here.
             from tuning.export import export
-            from tuning.export.ensemble import ExportChoice, require_probabilities
+            from tuning.export.ensemble import require_probabilities
             from tuning.export.threshold import require_cuts
             from tuning.inputs.corpus import Corpus
             from tuning.report.threshold import threshold_advice
 
-            choice = ExportChoice(number=number, ensemble=ensemble, criterion=criterion)
+            choice = export.ExportChoice(number=number, ensemble=ensemble, criterion=criterion)
             corpus = Corpus(study.results.cache_dir(study.record.data_fingerprint))
             if corpus.is_written:  # Before anything is trained.
                 if criterion:
@@ -248,7 +247,7 @@ def export_best(
             warn(message)
     print_test_scores(manifest)
     print_formats(manifest, study.folder)
-    if choice == ExportChoice() and (advice := threshold_advice(study)):
+    if choice == export.ExportChoice() and (advice := threshold_advice(study)):
         console.print(escape(advice))
     return manifest
 

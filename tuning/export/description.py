@@ -1,41 +1,32 @@
-"""The contents of an export's manifest: the search, the training of the model, and its scores. Also
-the files of the test split beside the export.
-"""
+"""The contents of an export's manifest: the search, the training of the model, and its scores."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
 
-from tuning import documents
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
-from tuning.evaluation.predictions import Predictions, write_predictions
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (
     EnsembleFacts,
-    Mistake,
     ReferenceScores,
     ScoreInterval,
     SplitScores,
-    TestDocument,
 )
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluations_of
 from tuning.evaluation.thresholds import all_thresholds
-from tuning.export.formats import model_input
 from tuning.export.manifest import FullManifest, SearchFacts, WrittenFormats
 from tuning.export.retraining import Trained
 from tuning.inputs.data_card import DataCard
-from tuning.results import StudyDir
 from tuning.study.handle import StudyHandle
-from tuning.study.study import describe_versions, git_commit, read_record
+from tuning.study.study import describe_versions, git_commit
 from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of, value_of
 
@@ -43,24 +34,23 @@ from tuning.study.trials import attributes_of, value_of
 N_NAMED = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChosenTrial:
-    """The trial to export, and its study. `config` contains the present place of the data."""
+    """The trial to export, and its study, which is open as `opened`. `config` contains the present
+    place of the data.
+    """
 
     trial: FrozenTrial
-    study: optuna.Study = field(kw_only=True)
-    summary: Summary = field(kw_only=True)
-    config: StudyConfig = field(kw_only=True)
-    folder: StudyDir = field(kw_only=True)
+    study: StudyHandle
+    opened: optuna.Study
+    config: StudyConfig
 
-    @cached_property
-    def confirmation(self) -> Confirmation | None:
-        return Confirmation.load(self.folder)
-
-    def required_confirmation(self) -> Confirmation:
-        if self.confirmation is None:
-            raise StudyError(f"{self.folder.confirmation_path} must exist; the file was removed.")
-        return self.confirmation
+    @property
+    def confirmation(self) -> Confirmation:
+        """The confirmation of the study, for an ensemble (`ensemble.confirmed_trial`)."""
+        if self.study.confirmation is None:
+            raise StudyError(f"An ensemble must have a confirmation; {self.study.name!r} has none.")
+        return self.study.confirmation
 
 
 def best_trial(study: StudyHandle) -> FrozenTrial:
@@ -96,7 +86,7 @@ def describe_scores(
     return SplitScores(
         ensemble=ensemble,
         scores={
-            role: model.model_scores(chosen.summary, evaluation.entries[role])
+            role: model.model_scores(chosen.study.summary, evaluation.entries[role])
             for role, model in trained.items()
         },
         references={
@@ -109,13 +99,13 @@ def describe_scores(
             for name, reference in compared.items()
         },
         comparisons=evaluation.comparisons,
-        test_looks=evaluations_of(chosen.study),
+        test_looks=evaluations_of(chosen.opened),
     )
 
 
 def describe_search(chosen: ChosenTrial) -> SearchFacts:
-    trial, summary, config = chosen.trial, chosen.summary, chosen.config
-    confirmation = chosen.confirmation
+    trial, summary, config = chosen.trial, chosen.study.summary, chosen.config
+    confirmation = chosen.study.confirmation
     estimates = estimate(confirmation)
     finalists = confirmation.finalists if confirmation else []
     finalist = next((finalist for finalist in finalists if finalist.trial == trial.number), None)
@@ -151,9 +141,8 @@ def describe_export(
     """Return the manifest without the digests of the files. In the manifest of an ensemble, the
     trial, the hyperparameters and the epochs are those of the confirmed best.
     """
-    config, exported = chosen.config, trained[BEST]
-    record = read_record(chosen.folder)
-    best = trained.get(SINGLE, exported)
+    config, record = chosen.config, chosen.study.record
+    best = trained.get(SINGLE, trained[BEST])
     return FullManifest(
         **vars(scores),
         **vars(formats),
@@ -171,10 +160,10 @@ def describe_export(
         margin=scores.interval.margin if scores.interval else None,
         thresholds=all_thresholds(scores.chosen_thresholds),
         trial=best.trial.number,
-        hyperparameters=best.values,
+        hyperparameters=best.source.values,
         epochs=best.epochs,
         seed=config.seed,
-        input=replace(model_input(exported.model, exported.values), trained_layers=0),
+        input=replace(trained[BEST].source.inputs, trained_layers=0),
         n_rows=card.n_rows,
         data_card=card.facts,
         majority_share=card.majority_share,
@@ -185,24 +174,3 @@ def describe_export(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         search=describe_search(chosen),
     )
-
-
-@dataclass(frozen=True)
-class ScoredTest:
-    """The texts of the test split, the predictions of the exported model for them, the scores of
-    all models, and the mistakes, which are texts that an export must not contain.
-    """
-
-    texts: list[str]
-    seen: Predictions
-    scores: SplitScores
-    mistakes: list[Mistake]
-
-    def stage(self, folder: StudyDir) -> dict[Path, Path]:
-        """Write `test.npz` and `test.json` under temporary names; return the name of each."""
-        paths = (folder.test_predictions_path, folder.test_path)
-        staged = {path: path.with_name(f"{path.name}.tmp") for path in paths}
-        write_predictions(staged[folder.test_predictions_path], self.seen)
-        document = TestDocument(**vars(self.scores), mistakes=self.mistakes)
-        documents.write(staged[folder.test_path], document)
-        return staged

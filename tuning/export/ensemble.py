@@ -6,9 +6,6 @@ greedily, with replacement, on the validation split (Caruana, Niculescu-Mizil, C
 2004): each step adds the repeat with which the mean has the lowest cross-entropy. A step does not
 compare accuracies, because many repeats have the same accuracy, and the best accuracy of many is
 partly luck. As a Keras model, an ensemble takes one input, of which each member takes its own view.
-
-The module has more than 500 lines, because the choice, the model and the description have the same
-members and the same rules about what these may read.
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ from tuning.commands import typed
 from tuning.config import SPLITS, exceeded
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.rounds import Finalist
 from tuning.data.splits import SplitReviews, distinct_codes
 from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.out_of_sample import Rows
@@ -36,19 +33,19 @@ from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
 from tuning.evaluation.statistics import Interval, accuracy_difference
 from tuning.export.description import ChosenTrial
-from tuning.export.formats import model_input, pipeline_probabilities
+from tuning.export.formats import pipeline_probabilities
 from tuning.export.retraining import Retraining, Trained
-from tuning.export.writers import Source, with_encoder
-from tuning.inputs.contract import ModelInput
+from tuning.export.writers import Source, values_of, with_encoder
+from tuning.inputs.contract import Input, ModelInput
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.features import TRUNCATING
 from tuning.inputs.keras_layers import without_excess
-from tuning.inputs.kinds import FEATURES, IDS, NGRAMS, TEXTS, TOKENS
+from tuning.inputs.kinds import FEATURES, IDS, NGRAMS, TEXTS, TOKENS, kinds_in
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
-from tuning.results import StudyDir
-from tuning.spaces.ranges import Value, Values
+from tuning.spaces.ranges import Value
+from tuning.study.handle import StudyHandle
 from tuning.targets.target import Array, Labels, Target, likelihoods
-from tuning.targets.thresholds import Criterion, parts_of
+from tuning.targets.thresholds import parts_of
 from tuning.training import prediction
 
 AUTO = "auto"
@@ -96,7 +93,7 @@ def choose_ensemble(
     best_trial: int,
     n_steps: int | None,
     seed: int,
-    codes: Labels | None = None,
+    codes: Labels,
 ) -> Ensemble:
     """Choose the members of an ensemble, and estimate its gain over the best configuration.
 
@@ -109,18 +106,15 @@ def choose_ensemble(
         labels: those of the validation split, or of the rows of the folds.
         n_steps: number of times that a repeat is chosen. None: the number up to `N_AUTO_STEPS` that
             gives the lowest cross-entropy.
-        codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
-            copies of a text are in the same half.
+        codes: the number of each distinct text, int64 (n,). The copies of a text are in the same
+            half.
     """
     stacked = np.stack([repeat.probabilities for repeat in repeats]).astype(np.float64)
     known = np.isfinite(stacked).all(axis=(0, 2))  # No fold predicts the first rows in time.
-    codes = np.arange(len(labels)) if codes is None else codes
     codes = np.unique(codes[known], return_inverse=True)[1]
     stacked, labels = stacked[:, known], labels[known]
     if target.is_exclusive:
-        # A model that ends with a sigmoid for each class has outputs that do not sum to 1. They are
-        # divided by their sum here and in the exported ensemble (`average`).
-        stacked /= np.maximum(stacked.sum(axis=2, keepdims=True), 1e-7)
+        stacked = _shares(stacked)  # As the exported ensemble does (`average`).
     chosen = choose(stacked, labels, n_steps=n_steps)
     held_out = cross_fitted(stacked, labels, n_steps=n_steps, seed=seed, codes=codes)
     of_best = stacked[[repeat.trial == best_trial for repeat in repeats]]
@@ -152,18 +146,12 @@ def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list
 
 
 def cross_fitted(
-    probabilities: Array,
-    labels: Labels,
-    *,
-    n_steps: int | None,
-    seed: int,
-    codes: Labels | None = None,
+    probabilities: Array, labels: Labels, *, n_steps: int | None, seed: int, codes: Labels
 ) -> Array:
     """Return the probabilities of ensembles for texts that their members were not chosen on,
     (n_texts, n_classes).
     """
     mean = np.empty(probabilities.shape[1:])
-    codes = np.arange(len(labels)) if codes is None else codes
     parts = parts_of(labels, codes, 2, seed=seed)
     for part in (1, 0):
         chosen_on, measured_on = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
@@ -184,30 +172,6 @@ def parse_size(text: str) -> int | None:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportChoice:
-    """What an export contains: the number of a trial, or the size of an ensemble, but not both
-    (None: the confirmed best, else the best trial of the search), and what its decision threshold
-    is chosen for (None: the default threshold).
-    """
-
-    number: int | None = None
-    ensemble: str | None = None
-    criterion: Criterion | None = None
-
-    def __post_init__(self) -> None:
-        if self.ensemble is not None:
-            parse_size(self.ensemble)
-            if self.number is not None:
-                raise ArgumentError(
-                    "trial and ensemble must not be given together: the members of an ensemble are"
-                    " chosen from the trials of the confirmation."
-                )
-
-
-DEFAULT_CHOICE = ExportChoice()
-
-
 def require_probabilities(target: Target) -> None:
     if not target.has_probabilities:
         raise StudyError(
@@ -216,13 +180,12 @@ def require_probabilities(target: Target) -> None:
         )
 
 
-def confirmed_trial(folder: StudyDir) -> int:
-    confirmation = Confirmation.load(folder)
-    estimates = estimate(confirmation)
+def confirmed_trial(study: StudyHandle) -> int:
+    estimates = estimate(study.confirmation)
     if estimates is None:
         raise StudyError(
-            f"An ensemble must have repeats of a confirmation to choose from; {folder.name!r} has"
-            f" none. Type `{typed('confirm', study=folder.name)}` first."
+            f"An ensemble must have repeats of a confirmation to choose from; {study.name!r} has"
+            f" none. Type `{typed('confirm', study=study.name)}` first."
         )
     return estimates.best.trial
 
@@ -246,14 +209,14 @@ def choose_members(
     texts = pd.concat([splits.frames[name]["text"] for name in names])
     repeats = _kept_repeats(chosen, shape=(len(labels), corpus.target.width), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
-        confirmation = chosen.required_confirmation()
+        confirmation = chosen.confirmation
         more = typed("confirm", seeds=len(confirmation.seeds) + 1)
         remedy = f"Type `{more}` to train one more seed and keep its predictions."
         if confirmation.is_resplit:
             remedy = "Leave data and data_dir out, and the export trains it on the study's split."
         raise StudyError(
             "An ensemble must have predictions of the confirmed best; the confirmation of"
-            f" {chosen.folder.name!r} has kept those of {len(repeats)} repeats, and none of trial"
+            f" {chosen.study.name!r} has kept those of {len(repeats)} repeats, and none of trial"
             f" {number}. {remedy}"
         )
     ensemble = choose_ensemble(
@@ -283,8 +246,8 @@ def retrainings_of(chosen: ChosenTrial, ensemble: Ensemble) -> list[Retraining]:
     """Return the retrainings of an ensemble's members, in their order, each with the seed and the
     number of epochs of its repeat.
     """
-    trials = {trial.number: trial for trial in chosen.summary.trials}
-    epochs = {f.trial: f.epochs for f in trained_of(chosen.required_confirmation())}
+    trials = {trial.number: trial for trial in chosen.study.summary.trials}
+    epochs = {f.trial: f.epochs for f in trained_of(chosen.confirmation)}
     return [
         Retraining(trials[member.trial], epochs=epochs[member.trial], seed=member.seed)
         for member in ensemble.members
@@ -300,7 +263,7 @@ def _kept_repeats(
     the chosen trial (`_reading`). If the chosen trial takes n-grams alone, the first finalist with
     repeats that does not counts in its place.
     """
-    folder, finalists = chosen.folder, trained_of(chosen.required_confirmation())
+    folder, finalists = chosen.study.folder, trained_of(chosen.confirmation)
     kept = [
         (_reading(finalist), Repeat(finalist.trial, seed, probabilities))
         for finalist in sorted(finalists, key=lambda f: f.trial != chosen.trial.number)
@@ -338,19 +301,6 @@ def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
     return ("words",) if "vocab_size" in values else None
 
 
-@dataclass(frozen=True)
-class WeightedModel:
-    """A trained model of an ensemble, the description of its input, its weight, and the layer that
-    makes probabilities of its output, if it is logits.
-    """
-
-    model: keras.Model
-    inputs: ModelInput
-    weight: float
-    name: str
-    to_probabilities: keras.layers.Layer | None = None
-
-
 def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     """Return an input from which each of these inputs can be made.
 
@@ -360,20 +310,16 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     Models that take the tokens of a preset take the same tokens, and have n-grams beside them at
     most. Models that take texts have the same input, which is returned.
     """
-    if len({item.takes_texts for item in inputs}) > 1:
+    of_words = [item for item in inputs if item.vocab_size or item.preset]
+    read = {(item.preset, item.sequence_length, item.truncating) for item in of_words}
+    is_mixed = len(read) > 1 and any(preset for preset, *_ in read)
+    if is_mixed or len({item.takes_texts for item in inputs}) > 1:
         raise StudyError(
-            "The members of an ensemble must all take texts, or none of them; these are models of"
-            " both kinds. Export the confirmed best alone."
+            "The members of an ensemble must all take texts, or all words, or all the tokens of one"
+            " preset, cut in one way. Export the confirmed best alone."
         )
     if inputs[0].takes_texts:
         return inputs[0]
-    of_words = [item for item in inputs if item.vocab_size or item.preset]
-    read = {(item.preset, item.sequence_length, item.truncating) for item in of_words}
-    if len(read) > 1 and any(preset for preset, *_ in read):
-        raise StudyError(
-            "The members of an ensemble that read words or tokens must all take the tokens of one"
-            " preset, cut in one way, or all take words. Export the confirmed best alone."
-        )
     of_ngrams = [item for item in inputs if item.ngrams]
     parts = {item.truncating for item in of_words}
     length = max((item.sequence_length for item in of_words), default=0)
@@ -389,54 +335,43 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     )
 
 
-def values_of_input(inputs: ModelInput) -> Values:
-    vocabulary: Values = (
-        {"preset": inputs.preset} if inputs.preset else {"vocab_size": inputs.vocab_size}
-    )
-    cut: Values = {"sequence_length": inputs.sequence_length, "truncating": inputs.truncating}
-    words = {**vocabulary, **cut} if inputs.vocab_size or inputs.preset else {}
-    ngrams: Values = {"ngrams": inputs.ngrams, "ngram_vocab_size": inputs.ngram_vocab_size}
-    return {**words, **(ngrams if inputs.ngrams else {})}
-
-
-def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus) -> keras.Model:
+def average(sources: Sequence[Source], weights: Sequence[float]) -> Source:
     """Return a model whose output is the weighted mean of the class probabilities of these models,
-    (batch, n_classes).
-
-    Its inputs are the inputs of `common`: "ids", int32 (batch, sequence_length), or "tokens", int32
-    (batch, n_tokens), and "ngrams", int32 (batch, n_ngrams); or "text", strings (batch,).
+    (batch, n_classes). It takes their `common_input`.
     """
-    arrays = {}
-    if common.preset:
-        arrays[TOKENS.name] = keras.Input((None,), dtype="int32", name=TOKENS.name)
-    if common.vocab_size:
-        arrays[IDS.name] = keras.Input((common.sequence_length,), dtype="int32", name=IDS.name)
-    if common.ngrams:
-        arrays[NGRAMS.name] = keras.Input((None,), dtype="int32", name=NGRAMS.name)
-    if common.takes_texts:
-        arrays[TEXTS.name] = keras.Input((), dtype="string", name="text")
+    corpus, target = sources[0].corpus, sources[0].target
+    common = common_input([source.inputs for source in sources], corpus)
+    arrays = {kind.name: _tensor(kind, common) for kind in kinds_in(common)}
     features: dict[int, Any] = {}  # by the number of trained layers
     orders = _orders(corpus, common.ngrams) if common.ngrams else np.zeros(0, np.uint8)
     terms = []
-    for item in models:
-        source = Source.of(item.model, item.inputs, corpus, item.to_probabilities)
-        source.graph.name = item.name  # The layers of a Keras model need different names.
-        own = {TEXTS.name: arrays[TEXTS.name]} if item.inputs.takes_texts else {}
-        if item.inputs.preset:
-            own[TOKENS.name], n_trained = arrays[TOKENS.name], item.inputs.trained_layers
-            if FEATURES.name in source.vocabularies and n_trained not in features:
-                features[n_trained] = FEATURES.layers(own[TOKENS.name], None, item.inputs)
-            own[FEATURES.name] = features.get(n_trained)
-        if item.inputs.vocab_size:
-            own[IDS.name] = _own_ids(arrays[IDS.name], common, item.inputs)
-        if item.inputs.ngrams:
-            own[NGRAMS.name] = _own_ngrams(arrays[NGRAMS.name], orders, common, item)
+    for number, (source, weight) in enumerate(zip(sources, weights, strict=True)):
+        own, inputs, name = dict(arrays), source.inputs, f"member_{number}"
+        source.graph.name = name  # The layers of a Keras model need different names.
+        if FEATURES in source.kinds:
+            n_trained = inputs.trained_layers
+            if n_trained not in features:
+                features[n_trained] = FEATURES.layers(arrays[TOKENS.name], None, inputs)
+            own[FEATURES.name] = features[n_trained]
+        if inputs.vocab_size:
+            own[IDS.name] = _own_ids(arrays[IDS.name], common, inputs)
+        if inputs.ngrams:
+            table = f"{name}_ngrams"
+            own[NGRAMS.name] = _own_ngrams(arrays[NGRAMS.name], orders, common, inputs, name=table)
         output = source.predictions(source.call(own))
-        if corpus.target.is_exclusive:  # The outputs of several sigmoids do not sum to 1.
+        if target.is_exclusive:  # The outputs of several sigmoids do not sum to 1.
             total = keras.ops.sum(output, axis=1, keepdims=True)
             output = output / keras.ops.maximum(total, 1e-7)
-        terms.append(output * item.weight)
-    return keras.Model(list(arrays.values()), sum(terms[1:], terms[0]), name="ensemble")
+        terms.append(output * weight)
+    model = keras.Model(list(arrays.values()), sum(terms[1:], terms[0]), name="ensemble")
+    return Source(model, values_of(common), corpus, target)
+
+
+def _tensor(kind: Input, inputs: ModelInput) -> Any:
+    if kind is TEXTS:
+        return keras.Input((), dtype="string", name="text")
+    length = inputs.sequence_length if kind is IDS else None
+    return keras.Input((length,), dtype="int32", name=kind.name)
 
 
 def _own_ids(ids: Any, common: ModelInput, own: ModelInput) -> Any:
@@ -451,12 +386,12 @@ def _own_ids(ids: Any, common: ModelInput, own: ModelInput) -> Any:
 
 
 def _own_ngrams(
-    ngrams: Any, orders: npt.NDArray[np.uint8], common: ModelInput, item: WeightedModel
+    ngrams: Any, orders: npt.NDArray[np.uint8], common: ModelInput, own: ModelInput, *, name: str
 ) -> Any:
     """Return the ids of the n-grams as a model of the ensemble takes them: 0 in the place of
     n-grams that its vocabulary does not contain.
     """
-    ops, own = keras.ops, item.inputs
+    ops = keras.ops
     if own.ngrams != common.ngrams:
         # An n-gram of lower order has another rank among the n-grams of lower order.
         is_kept = orders[: common.ngram_vocab_size - FIRST_WORD_ID] <= own.ngrams
@@ -469,7 +404,7 @@ def _own_ngrams(
             embeddings_initializer="zeros",
             trainable=False,
             dtype="int32",
-            name=f"{item.name}_ngrams",
+            name=name,
         )
         layer.build()
         layer.set_weights([table.astype(np.int32)])
@@ -494,47 +429,37 @@ def _n_rows(orders: npt.NDArray[np.uint8], inputs: ModelInput) -> int:
     return int(places[n_kept - 1]) + 1 + FIRST_WORD_ID if n_kept else FIRST_WORD_ID + 1
 
 
-def join(
-    chosen: ChosenTrial, ensemble: Ensemble, trained: Sequence[Trained], *, corpus: Corpus
-) -> Trained:
+def join(chosen: ChosenTrial, ensemble: Ensemble, trained: Sequence[Trained]) -> Trained:
     """Return an ensemble as one model of the retrained members, in their order."""
-    models = [
-        WeightedModel(
-            own.model,
-            model_input(own.model, own.values),
-            member.weight,
-            f"trial_{member.trial}_seed_{member.seed}",
-            own.to_probabilities,
-        )
-        for member, own in zip(ensemble.members, trained, strict=True)
-    ]
-    common = common_input([item.inputs for item in models], corpus)
+    sources = [own.source for own in trained]
+    weights = [member.weight for member in ensemble.members]
     return Trained(
         chosen.trial,
-        values_of_input(common),
+        average(sources, weights),
         epochs=sum(own.epochs for own in trained),
-        model=average(models, common, corpus),
         seconds=sum(own.seconds for own in trained),
         hypermodel=trained[0].hypermodel,
-        expect=partial(mean_of_members, models, [own.values for own in trained], corpus),
-        is_ensemble=True,
+        expect=partial(mean_of_members, sources, weights),
     )
 
 
-def mean_of_members(
-    models: Sequence[WeightedModel], values: Sequence[Values], corpus: Corpus, texts: list[str]
-) -> Array:
+def mean_of_members(sources: Sequence[Source], weights: Sequence[float], texts: list[str]) -> Array:
     """Return the weighted mean of the members' class probabilities of raw texts, each computed by
     the member alone. So the check of an export also covers how the members were joined.
     """
-    mean = np.zeros((len(texts), corpus.target.width))
-    for item, own in zip(models, values, strict=True):
-        source = Source.of(item.model, item.inputs, corpus, item.to_probabilities)
-        outputs = pipeline_probabilities(source, own, texts)
-        total = np.maximum(outputs.sum(axis=1, keepdims=True), 1e-7)
-        # The outputs of several sigmoids do not sum to 1.
-        mean += item.weight * outputs / (total if corpus.target.is_exclusive else 1)
+    target = sources[0].target
+    mean = np.zeros((len(texts), target.width))
+    for source, weight in zip(sources, weights, strict=True):
+        outputs = pipeline_probabilities(source, texts)
+        mean += weight * (_shares(outputs) if target.is_exclusive else outputs)
     return mean
+
+
+def _shares(outputs: Array) -> npt.NDArray[np.float64]:
+    """Divide outputs by their sum: those of a sigmoid for each class do not sum to 1."""
+    total = np.maximum(outputs.sum(axis=-1, keepdims=True), 1e-7)
+    shares: npt.NDArray[np.float64] = outputs / total
+    return shares
 
 
 def describe_ensemble(
@@ -544,24 +469,20 @@ def describe_ensemble(
     joined: Trained,
     *,
     single: Trained,
-    corpus: Corpus,
 ) -> EnsembleFacts:
     """Return the description of an ensemble; its size is compared with that of `single`, the
     confirmed best.
     """
     # A model of n-grams alone is timed with as many tokens as the ensemble takes.
-    length = {k: value for k, value in joined.values.items() if k == "sequence_length"}
+    length = {k: v for k, v in joined.source.values.items() if k == "sequence_length"}
 
     def size_of(own: Trained) -> ModelSize:
-        source = Source.of(own.model, model_input(own.model, own.values), corpus)
-        model = with_encoder(source).model
-        latency = prediction.latency_ms(model, {**length, **own.values})
+        model = with_encoder(own.source).model
+        latency = prediction.latency_ms(model, {**length, **own.source.values})
         return ModelSize(n_parameters=int(model.count_params()), latency_ms=round(latency, 3))
 
     size, size_of_best = size_of(joined), size_of(single)
-    over = exceeded(chosen.config.limits, vars(size))
-    if over:
-        name, limit = next(iter(over.items()))
+    for name, limit in exceeded(chosen.config.limits, vars(size)).items():
         raise StudyError(
             f"An ensemble must keep the study's limits; its {name} is {vars(size)[name]:,} and the"
             f" limit is {limit:,}. Ask for fewer models (ENSEMBLE=2), or export the confirmed best"
@@ -569,7 +490,7 @@ def describe_ensemble(
         )
     return EnsembleFacts(
         members=[
-            EnsembleMember(**vars(member), epochs=own.epochs, hyperparameters=own.values)
+            EnsembleMember(**vars(member), epochs=own.epochs, hyperparameters=own.source.values)
             for member, own in zip(ensemble.members, trained, strict=True)
         ],
         validation_difference=ensemble.difference,

@@ -4,62 +4,83 @@ test split once while the formats are checked, and write the manifest last.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tuning import documents
 from tuning.atomic_io import translated, write_text
 from tuning.data.files import Progress
 from tuning.data.splits import distinct_codes
+from tuning.errors import ArgumentError
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.out_of_sample import Rows
-from tuning.evaluation.predictions import columns_of
+from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
 from tuning.evaluation.references import Reference
+from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluate_on_test_split
 from tuning.evaluation.thresholds import tested, with_thresholds
 from tuning.export.description import (
     ChosenTrial,
-    ScoredTest,
     best_trial,
     describe_export,
     describe_scores,
     named_trial,
 )
 from tuning.export.ensemble import (
-    DEFAULT_CHOICE,
     Ensemble,
-    ExportChoice,
     choose_members,
     confirmed_trial,
     describe_ensemble,
     join,
+    parse_size,
     retrainings_of,
 )
-from tuning.export.formats import model_input, write_formats
+from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Retraining, Trained, require_present_space, retrain
 from tuning.export.threshold import interval_of, out_of_sample_rows, thresholds_of
 from tuning.export.versions import next_number, publish, recover, temporary_folder
-from tuning.export.writers import Source
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.inputs.corpus import Corpus
-from tuning.results import ResultsDir, StudyDir
-from tuning.spaces.files import find_space
+from tuning.results import StudyDir
 from tuning.spaces.keras_settings import keras_settings_of
-from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
-from tuning.study.study import read_record
 from tuning.study.trials import was_trained
 from tuning.targets.target import Target
+from tuning.targets.thresholds import Criterion
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportChoice:
+    """What an export contains: the number of a trial, or the size of an ensemble, but not both
+    (None: the confirmed best, else the best trial of the search), and what its decision threshold
+    is chosen for (None: the default threshold).
+    """
+
+    number: int | None = None
+    ensemble: str | None = None
+    criterion: Criterion | None = None
+
+    def __post_init__(self) -> None:
+        if self.ensemble is not None:
+            parse_size(self.ensemble)
+            if self.number is not None:
+                raise ArgumentError(
+                    "trial and ensemble must not be given together: the members of an ensemble are"
+                    " chosen from the trials of the confirmation."
+                )
+
+
+DEFAULT_CHOICE = ExportChoice()
 
 
 def export_best(
@@ -78,44 +99,31 @@ def export_best(
     changed. If an export fails or is killed, the earlier export
     is unchanged, and its evaluation of the test split stays recorded.
     """
-    config, folder = study.config, study.folder
-    config = replace(config, data=replace(config.data, **(moved or {})))
+    config = replace(study.config, data=replace(study.config.data, **(moved or {})))
     with study.opened() as opened:
-        number = choice.number if choice.ensemble is None else confirmed_trial(folder)
+        number = choice.number if choice.ensemble is None else confirmed_trial(study)
         trial = best_trial(study) if number is None else named_trial(study.summary, number)
-        chosen = ChosenTrial(
-            trial, study=opened, summary=study.summary, config=config, folder=folder
-        )
-        with export_lock(folder):
-            recover(folder.best_dir)
-            return _export(
-                chosen,
-                study.space,
-                results=study.results,
-                choice=choice,
-                slice_column=slice_column,
-                progress=progress,
-                warn=warn,
-            )
+        chosen = ChosenTrial(trial=trial, study=study, opened=opened, config=config)
+        with export_lock(study.folder):
+            recover(study.folder.best_dir)
+            return _export(chosen, choice, slice_column=slice_column, progress=progress, warn=warn)
 
 
 def _export(
     chosen: ChosenTrial,
-    space: SearchSpace,
-    *,
-    results: ResultsDir,
     choice: ExportChoice,
+    *,
     slice_column: str | None,
     progress: Progress | None,
     warn: Callable[[str], None],
 ) -> FullManifest:
-    config, folder = chosen.config, chosen.folder
+    config, study, folder = chosen.config, chosen.study, chosen.study.folder
     corpus, splits = prepare_corpus(
-        config, results=results, slice_column=slice_column, progress=progress
+        config, results=study.results, slice_column=slice_column, progress=progress
     )
-    fingerprint = read_record(folder).data_fingerprint
+    fingerprint = study.record.data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="An export")
-    prepare_views(corpus, space, config, progress=progress)
+    prepare_views(corpus, study.space, config, progress=progress)
     members, criterion = None, choice.criterion
     if choice.ensemble:
         members = choose_members(chosen, corpus, splits, size=choice.ensemble, warn=warn)
@@ -127,26 +135,21 @@ def _export(
     # The workers that end first leave a core free, which the references use.
     with ThreadPoolExecutor(1) as thread:
         references = thread.submit(all_references, splits, corpus, test_texts)
-        trained, of_members = _retrain(chosen, members, space, corpus, progress=progress)
+        trained, of_members = _retrain(chosen, members, corpus, progress=progress)
         if progress and not references.done():
             progress("training the reference models", 0.0)
         compared = references.result()
     with keras_settings_of(trained[BEST].hypermodel):
         facts = None
         if members:
-            joined = join(chosen, members, of_members, corpus=corpus)
+            joined = join(chosen, members, of_members)
             trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
-            facts = describe_ensemble(
-                chosen, members, of_members, joined, single=trained[SINGLE], corpus=corpus
-            )
+            facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
         with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
             best = trained[BEST]
-            inputs = model_input(best.model, best.values)
-            source = Source.of(best.model, inputs, corpus, best.to_probabilities)
             with write_formats(
                 temporary,
-                replace(source, target=target),
-                best.values,
+                replace(best.source, target=target),
                 test_texts=test_texts,
                 expect=best.expect,
                 progress=progress,
@@ -168,7 +171,7 @@ def _export(
             if criterion:
                 codes = distinct_codes(splits.frames["test"]["text"])
                 of_test = Rows(seen.labels, seen.probabilities, codes)
-                thresholds = tested(thresholds, target, of_test, criterion, seed=chosen.config.seed)
+                thresholds = tested(thresholds, target, of_test, criterion, seed=config.seed)
                 scores = replace(scores, chosen_thresholds=thresholds)
             scores = replace(scores, interval=interval_of(target, rows, seen))
             number = next_number(folder.best_dir)
@@ -177,35 +180,31 @@ def _export(
             )
             if slice_column is not None:
                 seen = replace(seen, column=columns_of(slice_column, splits)["test"])
-            test = ScoredTest(test_texts, seen, scores, evaluation.mistakes)
-            return _publish(temporary, manifest, test, folder, number=number)
+            test = TestDocument(**vars(scores), mistakes=evaluation.mistakes)
+            write_text(temporary / CARD, model_card(manifest))
+            manifest = replace(manifest, files=digests(temporary))
+            with _staged(folder, seen, test):
+                documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
+                publish(temporary, folder.best_dir, number=number)
+            return manifest
 
 
 def _retrain(
-    chosen: ChosenTrial,
-    members: Ensemble | None,
-    space: SearchSpace,
-    corpus: Corpus,
-    *,
-    progress: Progress | None,
+    chosen: ChosenTrial, members: Ensemble | None, corpus: Corpus, *, progress: Progress | None
 ) -> tuple[dict[str, Trained], list[Trained]]:
     """Retrain the chosen trial, the baseline (once if it is the same trial) and the members."""
-    space_path = find_space(chosen.config.space)
-    require_present_space(space_path, space, chosen.config, corpus)
-    trials = {BEST: chosen.trial}
-    baseline = chosen.summary.baseline
+    config, study = chosen.config, chosen.study
+    require_present_space(study.space, config, corpus)
+    trials, baseline = {BEST: chosen.trial}, study.summary.baseline
     if baseline is not None and was_trained(baseline):
         trials["baseline"] = baseline
-    single = {
-        trial.number: Retraining.of(trial, seed=chosen.config.seed) for trial in trials.values()
-    }
+    single = {trial.number: Retraining.of(trial, seed=config.seed) for trial in trials.values()}
     retrained = retrain(
         [*single.values(), *(retrainings_of(chosen, members) if members else [])],
-        chosen.config,
-        space,
-        space_path=space_path,
+        config,
+        study.space,
         corpus=corpus,
-        log_path=chosen.folder.log_path,
+        log_path=study.folder.log_path,
         progress=progress,
     )
     by_number = dict(zip(single, retrained, strict=False))
@@ -226,12 +225,12 @@ def _evaluate(
     if progress:
         progress("evaluating the models on the test split", 0.0)
     texts = corpus.split("test").texts
-    of_models = {id(model): model.predict(texts, corpus.target) for model in trained.values()}
+    of_models = {id(model): model.source.probabilities(texts) for model in trained.values()}
     predictions = {role: of_models[id(model)] for role, model in trained.items()} | {
         name: reference.predictions for name, reference in compared.items()
     }
     return evaluate_on_test_split(
-        chosen.study,
+        chosen.opened,
         corpus,
         predictions,
         trials={role: model.trial.number for role, model in trained.items()},
@@ -241,18 +240,16 @@ def _evaluate(
     )
 
 
-def _publish(
-    temporary: Path, manifest: FullManifest, test: ScoredTest, folder: StudyDir, *, number: int
-) -> FullManifest:
-    """Complete the export in a temporary folder, and replace the earlier export by it. A disk that
-    is full leaves the earlier export and its scores as they were.
+@contextlib.contextmanager
+def _staged(folder: StudyDir, seen: Predictions, test: TestDocument) -> Iterator[None]:
+    """Write the predictions and the scores of the test split, and put them beside the export at the
+    end. A disk that is full leaves the earlier export and its scores as they were.
     """
-    write_text(temporary / CARD, model_card(manifest))
-    manifest = replace(manifest, files=digests(temporary))
-    staged = test.stage(folder)
-    documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
-    publish(temporary, folder.best_dir, number=number)
+    paths = folder.test_predictions_path, folder.test_path
+    staged = [path.with_name(f"{path.name}.tmp") for path in paths]
+    write_predictions(staged[0], seen)
+    documents.write(staged[1], test)
+    yield
     with translated(folder.best_dir):
-        for path, temporary_path in staged.items():
-            temporary_path.replace(path)
-    return manifest
+        for path, temporary in zip(paths, staged, strict=True):
+            temporary.replace(path)

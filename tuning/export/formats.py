@@ -11,9 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -26,14 +24,12 @@ from tuning.export.parity import HOSTILE_TEXTS, check_parity
 from tuning.export.writers import Source, with_encoder, write_format
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of
 from tuning.inputs import tokenizer
-from tuning.inputs.contract import ModelInput, Stored
+from tuning.inputs.contract import Stored
 from tuning.inputs.corpus import encode
-from tuning.inputs.kinds import IDS, KINDS, kind_of
-from tuning.spaces.ranges import Values
+from tuning.inputs.kinds import IDS
 from tuning.study.housekeeping import size
 from tuning.targets.target import Array, Labels, Target
-from tuning.training import prediction
-from tuning.training.architecture import input_names, is_stock
+from tuning.training.architecture import is_stock
 from tuning.training.vocabularies import keep_in_config
 
 # Number of texts of the test split in a parity check. The hostile texts are checked as well.
@@ -58,7 +54,6 @@ Checked = tuple[Array, MeasuredFormat]
 def write_formats(
     folder: Path,
     source: Source,
-    values: Values,
     *,
     test_texts: list[str],
     expect: Callable[[list[str]], Array] | None = None,
@@ -74,18 +69,11 @@ def write_formats(
     `left_out` contains the reason.
     """
     texts = [*HOSTILE_TEXTS, *(test_texts[row] for row in _parity_rows(len(test_texts), source))]
-    expected = expect(texts) if expect else pipeline_probabilities(source, values, texts)
+    expected = expect(texts) if expect else pipeline_probabilities(source, texts)
     source = with_encoder(source)
     _write_vocabularies(folder, source)
     with ThreadPoolExecutor(N_CHECKS) as checks:
-        check = partial(
-            _check,
-            folder,
-            inputs=source.inputs,
-            target=source.target,
-            texts=texts,
-            expected=expected,
-        )
+        check = partial(_check, folder, source=source, texts=texts, expected=expected)
         try:
             outcomes = _write_all(folder, source, partial(checks.submit, check), progress)
             yield partial(_formats_of, folder, source, outcomes, texts=texts, expected=expected)
@@ -150,21 +138,13 @@ def _write_vocabularies(folder: Path, source: Source) -> None:
     texts contains its vocabularies.
     """
     with translated(folder):
-        for name, vocabulary in source.vocabularies.items():
-            if KINDS[name].file:
-                KINDS[name].write(vocabulary, folder)
+        for kind in source.kinds:
+            if kind.file:
+                kind.write(source.vocabulary(kind), folder)
         if source.inputs.takes_texts:
             keep_in_config(source.graph)
         else:
             shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
-
-
-def model_input(model: keras.Model, values: Values) -> ModelInput:
-    cut = str(values.get("truncating", "pre"))
-    described: dict[str, Any] = {"vocab_size": 0, "sequence_length": 0, "truncating": cut}
-    for name in input_names(model):
-        described |= kind_of(name).describe(values)
-    return ModelInput(**described)
 
 
 def _parity_rows(n_texts: int, source: Source) -> npt.NDArray[np.int64]:
@@ -203,17 +183,11 @@ def _write_all(
 
 
 def _check(
-    folder: Path,
-    name: str,
-    *,
-    inputs: ModelInput,
-    target: Target,
-    texts: list[str],
-    expected: Array,
+    folder: Path, name: str, *, source: Source, texts: list[str], expected: Array
 ) -> Checked:
-    export_format = format_of(name, inputs)
+    inputs, export_format = source.inputs, format_of(name, source.inputs)
     probabilities, measurements = check_parity(
-        folder, name, inputs=inputs, target=target, texts=texts, expected=expected
+        folder, name, inputs=inputs, target=source.target, texts=texts, expected=expected
     )
     return probabilities, MeasuredFormat(
         **vars(measurements),
@@ -259,19 +233,13 @@ def accuracy_change(
     )
 
 
-def pipeline_probabilities(source: Source, values: Values, texts: list[str]) -> Array:
+def pipeline_probabilities(source: Source, texts: list[str]) -> Array:
     """Return the probabilities that the training pipeline gives for raw texts, with this project's
     tokenizer, its view, and the model in memory.
     """
     texts = [utf8(text) for text in texts]
     others: dict[str, Stored] = {}
-    for name, vocabulary in source.vocabularies.items():
-        others |= KINDS[name].encode(texts, vocabulary, source.inputs)
-    tokens = replace(encode(texts, source.vocabularies.get(IDS.name, [])), others=others)
-    view = prediction.make_view(source.model, values, tokens)
-    return prediction.predict(
-        source.model,
-        view,
-        target=source.target,
-        to_probabilities=source.to_probabilities,
-    )
+    for kind in source.kinds:
+        others |= kind.encode(texts, source.vocabulary(kind), source.inputs)
+    words = source.vocabulary(IDS) if IDS in source.kinds else []
+    return source.probabilities(replace(encode(texts, words), others=others))

@@ -4,7 +4,6 @@ in its front matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tuning.export.manifest import FullManifest, MeasuredFormat
 from tuning.inference.runtimes import TOKEN_IDS
 from tuning.spaces.ranges import value_text
 from tuning.templates import render
+from tuning.text import visible
 
 TAGS = {"model.keras": "keras", "model.onnx": "onnx", "model.tflite": "tflite"}
 HUB_METRICS = ("accuracy", "f1")  # Metrics whose names the Hugging Face Hub knows.
@@ -68,38 +68,26 @@ def model_card(manifest: FullManifest) -> str:
 
 
 def _context(manifest: FullManifest) -> dict[str, Any]:
-    names = (
-        "study", "target", "export_number", "created", "trial", "space", "seed", "input",
-        "limits", "data_fingerprint", "n_rows", "search", "metric", "epochs", "n_parity_texts",
-    )  # fmt: skip
-    data_card, formats, search = manifest.data_card, manifest.forms, manifest.search
-    mean, metrics = search.corrected_mean, manifest.target.listed_metrics(manifest.metric)
+    formats, metrics = manifest.forms, manifest.target.listed_metrics(manifest.metric)
     return {
-        **{name: getattr(manifest, name) for name in names},
+        **vars(manifest),
+        "target": manifest.target,
         "front_matter": _front_matter(manifest),
         "data_name": _data_name(manifest),
-        "class_rule": data_card.class_rule,
-        "split_rule": data_card.split_rule,
         "weights": weights_text(manifest.weight_column, manifest.class_weight),
         "train_counts": list(
-            zip(manifest.class_names, data_card.class_counts["train"], strict=True)
+            zip(manifest.class_names, manifest.data_card.class_counts["train"], strict=True)
         ),
-        "lengths": data_card.length_percentiles,
-        "n_evaluations": len(manifest.test_looks),
         "metrics": [metric.label for metric in metrics],
-        "scores": [
+        "score_rows": [
             [name, *(interval_text(*entry.interval(m.name)) for m in metrics)]
             for name, entry in named_entries(manifest).items()
         ],
-        "corrected_mean": interval_text(mean.value, mean.low, mean.high) if mean else "",
         "min_seeds": MIN_ROUNDS,
-        "hyperparameters": [
-            (name, value_text(value)) for name, value in sorted(manifest.hyperparameters.items())
-        ],
+        "interval_text": interval_text,
+        "value_text": value_text,
         "format_columns": FORMAT_COLUMNS,
         "format_rows": format_rows(manifest),
-        "int8": _int8(formats),
-        "left_out": manifest.left_out.items(),
         "loading": [
             (
                 name,
@@ -112,16 +100,6 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         "ensemble_sentences": ensemble_sentences(manifest),
         "threshold_sentences": threshold_sentences(manifest),
         "interval_sentences": interval_sentences(manifest),
-        "members": [
-            {
-                **{name: getattr(member, name) for name in ("trial", "seed", "weight", "epochs")},
-                "configuration": ", ".join(
-                    f"`{name}` {value_text(value)}"
-                    for name, value in sorted(member.hyperparameters.items())
-                ),
-            }
-            for member in (manifest.ensemble.members if manifest.ensemble else [])
-        ],
         "has_token_ids": any(measured.takes == TOKEN_IDS for measured in formats.values()),
     }
 
@@ -129,7 +107,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
 def _front_matter(manifest: FullManifest) -> str:
     """Return the front matter as YAML, without the license, which has a comment."""
     test = manifest.scores[BEST].test
-    data_name = _printable(_data_name(manifest))
+    data_name = visible(_data_name(manifest))
     metrics = [
         {"type": name, "value": round(value, 4), "name": f"Test {name}"}
         for name in HUB_METRICS
@@ -146,7 +124,7 @@ def _front_matter(manifest: FullManifest) -> str:
         "pipeline_tag": "text-classification",
         "tags": ["text-classification", *tags],
         "metrics": [metric["type"] for metric in metrics],
-        "model-index": [{"name": _printable(manifest.study), "results": [result]}],
+        "model-index": [{"name": visible(manifest.study), "results": [result]}],
     }
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
@@ -155,22 +133,6 @@ def _data_name(manifest: FullManifest) -> str:
     """Return the data's name: the last part of an absolute path, because cards are copied."""
     path = Path(manifest.data)
     return path.name if path.is_absolute() else manifest.data
-
-
-def _printable(text: str) -> str:
-    """Return a text without characters that move a cursor or change the writing direction."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def _int8(formats: Mapping[str, MeasuredFormat]) -> dict[str, str] | None:
-    int8 = formats.get("model_int8.tflite")
-    if int8 is None or int8.accuracy is None:
-        return None
-    accuracy = int8.accuracy
-    return {
-        "change": interval_text(accuracy.change, accuracy.change_low, accuracy.change_high),
-        "same_labels": f"{accuracy.same_label_share:.2%}",
-    }
 
 
 def _snippet(measured: MeasuredFormat) -> str:

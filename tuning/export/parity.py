@@ -7,7 +7,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from tuning.documents import prefixed, structure, unstructure
 from tuning.errors import ExportError
 from tuning.inference.load import load_unverified
 from tuning.inference.runtimes import FORMATS, format_of
@@ -54,45 +53,21 @@ N_FIRST, N_ALONE = 20, 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Performance:
-    """The speed and the memory of a format in a new process.
+class Measurements:
+    """The speed and the memory of a format in a new process, and its difference.
 
     Attributes:
         first_answer_seconds: time of the first prediction, including the import of the runtime.
         latency_ms: time of a single text.
         texts_per_second: number of texts per second in batches.
+        max_difference: maximum difference from the predictions of the trained model.
     """
 
     first_answer_seconds: float
     latency_ms: float
     texts_per_second: int
     memory_mb: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurements(Performance):
     max_difference: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParityRequest:
-    """The input of the new process; `alone` are the rows of texts that are predicted alone."""
-
-    input: ModelInput
-    target: Target = field(metadata=prefixed(""))
-    texts: list[str]
-    alone: list[int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParityAnswer:
-    """The output of the new process: class probabilities of all texts in batches, class
-    probabilities of the texts that were predicted alone, and the performance.
-    """
-
-    probabilities: list[list[float]]
-    alone: list[list[float]]
-    measured: Performance
 
 
 def check_parity(
@@ -111,10 +86,16 @@ def check_parity(
     because the two predictions of a model that reads the padding may differ.
     """
     rows = rows_alone(len(texts))
-    request = ParityRequest(input=inputs, target=target, texts=texts, alone=rows.tolist())
-    results = _run_process(folder, format_name, request)
-    in_batch, alone = np.array(results.probabilities), np.array(results.alone)
     path, tolerance = FORMATS[format_name].path, format_of(format_name, inputs).tolerance
+    arguments = str(folder.absolute()), format_name, vars(inputs), target.document(), texts
+    try:
+        in_batch, alone, measured = run_child(main, *arguments, timeout=MAX_SECONDS)
+    except ChildFailed as error:
+        raise ExportError(
+            f"The parity check of {path} with {len(texts)} texts must end with probabilities; the"
+            f" check gave: {error}"
+        ) from error
+    in_batch, alone = np.array(in_batch), np.array(alone)
     # Numbers are rounded in proportion to their size.
     scale = 1.0 if target.has_probabilities else max(1.0, float(np.nanmax(np.abs(expected))))
     limit = None if tolerance is None else tolerance * scale
@@ -123,10 +104,10 @@ def check_parity(
         ("in a batch", in_batch, np.arange(len(texts))),
         ("alone", alone, rows),
     ):
-        of_model = expected[places]
+        trained = expected[places]
         # If the trained model gives NaN, the format must give NaN.
-        both_nan = np.isnan(probabilities) & np.isnan(of_model)
-        differences = np.where(both_nan, 0.0, np.abs(probabilities - of_model))
+        both_nan = np.isnan(probabilities) & np.isnan(trained)
+        differences = np.where(both_nan, 0.0, np.abs(probabilities - trained))
         difference = float(differences.max())
         if np.isnan(difference) or (limit is not None and difference > limit):
             worst = int(places[differences.max(axis=1).argmax()])
@@ -136,7 +117,7 @@ def check_parity(
                 f" of {len(texts)}, predicted {how}."
             )
         largest = max(largest, difference)
-    return in_batch, Measurements(max_difference=largest, **vars(results.measured))
+    return in_batch, Measurements(max_difference=largest, **measured)
 
 
 def rows_alone(n_texts: int) -> npt.NDArray[np.int64]:
@@ -147,30 +128,24 @@ def rows_alone(n_texts: int) -> npt.NDArray[np.int64]:
     return np.unique([*range(min(N_FIRST, n_texts)), *spread])
 
 
-def _run_process(folder: Path, format_name: str, request: ParityRequest) -> ParityAnswer:
-    arguments = str(folder.absolute()), format_name, unstructure(request)
-    try:
-        return structure(run_child(main, *arguments, timeout=MAX_SECONDS), ParityAnswer)
-    except ChildFailed as error:
-        raise ExportError(
-            f"The parity check of {FORMATS[format_name].path} with {len(request.texts)} texts must"
-            f" end with probabilities; the check gave: {error}"
-        ) from error
-
-
-def main(folder: str, format_name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Run the child process."""
-    request = structure(values, ParityRequest)
-    needs = format_of(format_name, request.input).needs
+def main(
+    folder: str,
+    format_name: str,
+    input_values: dict[str, Any],
+    target_values: dict[str, Any],
+    texts: list[str],
+) -> tuple[list[list[float]], list[list[float]], dict[str, Any]]:
+    """Run the child process: return the predictions of all texts in batches, those of
+    `rows_alone` alone, and the fields of `Measurements` but the difference.
+    """
+    inputs, target = ModelInput(**input_values), Target.of_document(target_values)
+    needs = format_of(format_name, inputs).needs
     for module in (*RUNTIMES, *TRAINING):
         if module not in needs:
             # Importing such a module raises ImportError.
             sys.modules[module] = None  # type: ignore[assignment]
-    texts = request.texts
     started = time.perf_counter()
-    probabilities = load_unverified(
-        Path(folder), format_name, inputs=request.input, target=request.target
-    )
+    probabilities = load_unverified(Path(folder), format_name, inputs=inputs, target=target)
     probabilities(texts[:1])
     first = time.perf_counter()
     memory = psutil.Process().memory_info().rss
@@ -182,12 +157,11 @@ def main(folder: str, format_name: str, values: dict[str, Any]) -> dict[str, Any
         calls.append(time.perf_counter() - began)
     began = time.perf_counter()
     in_batch = probabilities(texts)
-    measured = Performance(
-        first_answer_seconds=round(first - started, 3),
-        latency_ms=round(1000 * statistics.median(calls[N_WARM_UP_CALLS:]), 3),
-        texts_per_second=round(len(texts) / (time.perf_counter() - began)),
-        memory_mb=round(memory / 2**20),
-    )
-    alone = np.concatenate([probabilities([texts[row]]) for row in request.alone])
-    answer = ParityAnswer(probabilities=in_batch.tolist(), alone=alone.tolist(), measured=measured)
-    return unstructure(answer)
+    measured = {
+        "first_answer_seconds": round(first - started, 3),
+        "latency_ms": round(1000 * statistics.median(calls[N_WARM_UP_CALLS:]), 3),
+        "texts_per_second": round(len(texts) / (time.perf_counter() - began)),
+        "memory_mb": round(memory / 2**20),
+    }
+    alone = np.concatenate([probabilities([texts[row]]) for row in rows_alone(len(texts))])
+    return in_batch.tolist(), alone.tolist(), measured

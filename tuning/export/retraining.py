@@ -13,18 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-import keras
 from optuna.trial import FrozenTrial
 
 from tuning.config import Limits, StudyConfig
 from tuning.data.files import Progress
 from tuning.errors import ExportError
 from tuning.evaluation.scores import ModelScores, Scores
-from tuning.inputs.contract import TokenizedTexts
+from tuning.export.writers import Source
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.features import TRAINED_LAYERS
 from tuning.inputs.kinds import FEATURES
 from tuning.metrics import metric_of
+from tuning.spaces.files import find_space
 from tuning.spaces.loading import (
     SearchSpace,
     declare,
@@ -32,12 +32,11 @@ from tuning.spaces.loading import (
     load_hypermodel,
     require_same_space,
 )
-from tuning.spaces.ranges import Values
 from tuning.study.prepare import sizes_of
 from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of, busy_seconds, value_of, values_of, was_trained
-from tuning.targets.target import Array, Target
-from tuning.training import fit, loops, prediction
+from tuning.targets.target import Array
+from tuning.training import fit, loops
 from tuning.training.result import FitResult
 from tuning.workers.dispatcher import Dispatcher, run_jobs
 from tuning.workers.messages import (
@@ -84,30 +83,20 @@ class Trained:
 
     Attributes:
         hypermodel: the hypermodel, with whose settings of Keras the model is used.
-        to_probabilities: the layer that makes probabilities of the model's output, if it is logits.
-        expect: gives the class probabilities of raw texts without the model, whose exports are
-            compared with them; None where the model itself gives them.
+        expect: gives the class probabilities that an ensemble must have for raw texts, from its
+            members; None for a single model.
     """
 
     trial: FrozenTrial
-    values: Values
+    source: Source
     epochs: float
-    model: keras.Model
     seconds: float
-    hypermodel: object = None
-    to_probabilities: keras.layers.Layer | None = None
+    hypermodel: object
     expect: Callable[[list[str]], Array] | None = None
-    is_ensemble: bool = False
-
-    def predict(self, texts: TokenizedTexts, target: Target) -> Array:
-        view = prediction.make_view(self.model, self.values, texts)
-        return prediction.predict(
-            self.model, view, target=target, to_probabilities=self.to_probabilities
-        )
 
     def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
         # The search has no value of an ensemble.
-        value = {} if self.is_ensemble else {metric_of(summary.metric).name: value_of(self.trial)}
+        value = {} if self.expect else {metric_of(summary.metric).name: value_of(self.trial)}
         return ModelScores(
             **vars(scores),
             trial=self.trial.number,
@@ -117,9 +106,8 @@ class Trained:
         )
 
 
-def require_present_space(
-    path: Path, recorded: SearchSpace, config: StudyConfig, corpus: Corpus
-) -> None:
+def require_present_space(recorded: SearchSpace, config: StudyConfig, corpus: Corpus) -> None:
+    path = find_space(config.space)
     now = declare(
         path,
         **corpus.target.facts,
@@ -141,7 +129,6 @@ def retrain(
     config: StudyConfig,
     space: SearchSpace,
     *,
-    space_path: Path,
     corpus: Corpus,
     log_path: Path,
     progress: Progress | None = None,
@@ -151,18 +138,17 @@ def retrain(
     As many trainings as this machine has GPUs or cores for run at the same time, each in a worker.
     A hypermodel with its own `fit` may train another number of epochs.
     """
+    space_path = find_space(config.space)
     with tempfile.TemporaryDirectory() as folder:
-        requests = {
-            retraining: train_request(
+        requests: dict[Retraining, Train] = {}
+        for number, retraining in enumerate(retrainings):
+            request = train_request(
                 config,
                 values_of(retraining.trial, space),
                 space=space,
                 space_path=space_path,
                 corpus=corpus,
             )
-            for retraining in retrainings
-        }
-        for number, (retraining, request) in enumerate(requests.items()):
             job = replace(
                 request.job,
                 n_epochs=retraining.epochs,
@@ -184,17 +170,11 @@ def retrain(
                     f" {retraining.epochs:g}; the number of trained epochs is {epochs:g}."
                 )
             built = fit.load_trained(hypermodel, request.job)
-            trained.append(
-                Trained(
-                    trial,
-                    request.job.values,
-                    epochs,
-                    built.model,
-                    busy_seconds(result.seconds),
-                    hypermodel=hypermodel,
-                    to_probabilities=built.form.to_probabilities,
-                )
+            source = Source(
+                built.model, request.job.values, corpus, corpus.target, built.form.to_probabilities
             )
+            seconds = busy_seconds(result.seconds)
+            trained.append(Trained(trial, source, epochs, seconds, hypermodel))
     return trained
 
 

@@ -40,9 +40,10 @@ def require_cuts(target: Target, criterion: Criterion) -> list[str]:
 
 def out_of_sample_rows(chosen: ChosenTrial, corpus: Corpus) -> Rows | None:
     """Return the predictions of the repeats of a trial; None if no repeat has kept them."""
-    if chosen.confirmation is None:
+    study = chosen.study
+    if study.confirmation is None:
         return None
-    found = out_of_sample(chosen.folder, corpus, chosen.confirmation, trial=chosen.trial.number)
+    found = out_of_sample(study.folder, corpus, study.confirmation, trial=chosen.trial.number)
     return found.pooled if found else None
 
 
@@ -71,10 +72,11 @@ def thresholds_of(
         return dict.fromkeys(names, given)
     rows = ensemble.held_out if ensemble else out_of_sample_rows(chosen, corpus)
     if rows is None:
+        command = typed("confirm", **of_study(chosen.study.folder.path))
         raise StudyError(
             "A threshold must be chosen on rows on which the model was not trained; no repeat of"
-            f" trial {number} has kept its predictions. Type"
-            f" `{typed('confirm', **of_study(chosen.folder.path))}`, or give a number as threshold."
+            f" trial {number} has kept its predictions. Type `{command}`, or give a number as"
+            " threshold."
         )
     thresholds = choose_thresholds(corpus.target, rows, criterion, seed=chosen.config.seed)
     kept, measure = UNDER.get(criterion.measure, ""), criterion.measure

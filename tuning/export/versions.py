@@ -43,7 +43,7 @@ def next_number(best: Path) -> int:
         current = read_manifest(best).export_number or 0
     # The export in `best/` will move to the number before the next one, which must be free.
     stands = int(best.exists())
-    return 1 + max(current, stands, *(number + stands for number in earlier(best)), 0)
+    return 1 + max(current, stands, *(number + stands for number in earlier(best)))
 
 
 def earlier(best: Path) -> dict[int, Path]:

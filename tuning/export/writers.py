@@ -18,10 +18,13 @@ import tensorflow as tf
 
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
-from tuning.inputs.contract import ModelInput
+from tuning.inputs.contract import Input, ModelInput, TokenizedTexts
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kind_of, kinds_in
-from tuning.targets.target import Target
+from tuning.spaces.ranges import Values
+from tuning.targets.target import Array, Target
+from tuning.text import first_line
+from tuning.training import prediction
 from tuning.training.architecture import (
     as_graph,
     ended_with,
@@ -33,30 +36,41 @@ from tuning.training.architecture import (
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model, and the values from which its exports are written.
+    """A trained model and its configuration, from which its exports are written.
 
-    `vocabularies` has what a new text needs to become each of its inputs (`Input.vocabulary`), by
-    the name of the kind.
-    `to_probabilities` is the layer that makes probabilities of the model's output, if it is logits.
+    `corpus` has the vocabularies of its inputs. `to_probabilities` is the layer that makes
+    probabilities of the model's output, if it is logits.
     """
 
     model: keras.Model
-    inputs: ModelInput
-    vocabularies: Mapping[str, Any]
+    values: Values
+    corpus: Corpus
     target: Target
     to_probabilities: keras.layers.Layer | None = None
 
-    @classmethod
-    def of(
-        cls,
-        model: keras.Model,
-        inputs: ModelInput,
-        corpus: Corpus,
-        to_probabilities: keras.layers.Layer | None = None,
-    ) -> Source:
-        kinds = map(kind_of, input_names(model))
-        vocabularies = {kind.name: kind.vocabulary(corpus, inputs) for kind in kinds}
-        return cls(model, inputs, vocabularies, corpus.target, to_probabilities)
+    @property
+    def kinds(self) -> list[Input]:
+        return [kind_of(name) for name in input_names(self.model)]
+
+    @cached_property
+    def inputs(self) -> ModelInput:
+        described: dict[str, Any] = {"vocab_size": 0, "sequence_length": 0}
+        described["truncating"] = str(self.values.get("truncating", "pre"))
+        for kind in self.kinds:
+            described |= kind.describe(self.values)
+        return ModelInput(**described)
+
+    def vocabulary(self, kind: Input) -> Any:
+        """Return what a new text needs to become one of the inputs (`Input.vocabulary`)."""
+        return kind.vocabulary(self.corpus, self.inputs)
+
+    def probabilities(self, texts: TokenizedTexts) -> Array:
+        return prediction.predict(
+            self.model,
+            prediction.make_view(self.model, self.values, texts),
+            target=self.target,
+            to_probabilities=self.to_probabilities,
+        )
 
     @cached_property
     def graph(self) -> keras.Model:
@@ -74,15 +88,14 @@ class Source:
             return ended_with(layer, graph, sequence_length=length)
         # The user's code may raise any exception for symbolic tensors.
         except Exception as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ExportError(
                 "A model of logits must have a call() that Keras can trace, for the layer of"
-                f" probabilities; tracing it gave: {reason.rstrip('.')}."
+                f" probabilities; tracing it gave: {first_line(error).rstrip('.')}."
             ) from error
 
     def call(self, arrays: Mapping[str, Any], **options: Any) -> Any:
         """Return the output of `graph` for its inputs, by the names of their kinds."""
-        tensors = [arrays[kind_of(name).name] for name in input_names(self.model)]
+        tensors = [arrays[kind.name] for kind in self.kinds]
         output = self.graph(tensors if len(tensors) > 1 else tensors[0], **options)
         # A functional model that was made with a list of outputs gives a list for symbolic tensors.
         return output[0] if isinstance(output, list) else output
@@ -107,25 +120,27 @@ def with_encoder(source: Source) -> Source:
     """Return a source that takes tokens in the place of features, with the encoder of the preset
     below its model. A source without features is returned unchanged.
     """
-    if FEATURES.name not in source.vocabularies:
+    if FEATURES not in source.kinds:
         return source
-    names, tensors = input_names(source.model), source.graph.inputs
     arrays = {
-        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
-        for name, tensor in zip(names, tensors, strict=True)
-        if name != FEATURES.name
+        kind.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=kind.name)
+        for kind, tensor in zip(source.kinds, source.graph.inputs, strict=True)
+        if kind is not FEATURES
     }
     arrays[TOKENS.name] = keras.Input((None,), dtype="int32", name=TOKENS.name)
     features = FEATURES.layers(arrays[TOKENS.name], None, source.inputs)
     output = source.call({**arrays, FEATURES.name: features})
-    vocabularies = {**source.vocabularies, TOKENS.name: source.vocabularies[FEATURES.name]}
     return replace(
         source,
         model=keras.Model(list(arrays.values()), output, name="encoder_and_head"),
-        inputs=replace(source.inputs, trained_layers=0),
-        vocabularies={name: vocabularies[name] for name in arrays},
+        values=values_of(replace(source.inputs, trained_layers=0)),
         to_probabilities=None,
     )
+
+
+def values_of(inputs: ModelInput) -> Values:
+    """Return a configuration of a model with these inputs."""
+    return {name: value for name, value in vars(inputs).items() if value}
 
 
 def write_format(format_name: str, source: Source, path: Path) -> None:
@@ -148,10 +163,9 @@ def write_format(format_name: str, source: Source, path: Path) -> None:
         # TensorFlow raises this error for a full disk.
         if format_name == "saved_model" and isinstance(error, tf.errors.OpError):
             raise OSError(error.message) from error
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
             f"The format of {path.name} must be able to represent the model; writing {path.name}"
-            f" raised {type(error).__name__}: {first}"
+            f" raised {type(error).__name__}: {first_line(error)}"
         ) from error
 
 
@@ -169,8 +183,7 @@ def raw_text_model(source: Source) -> keras.Model:
         return _with_inputs_by_kind(source) if is_graph(source.graph) else source.graph
     text = keras.Input((), dtype="string", name="text")
     arrays = {
-        kind.name: kind.layers(text, source.vocabularies[kind.name], source.inputs)
-        for kind in kinds
+        kind.name: kind.layers(text, source.vocabulary(kind), source.inputs) for kind in kinds
     }
     return keras.Model(text, source.call(arrays), name="classifier")
 
@@ -223,17 +236,14 @@ def _write_h5(source: Source, path: Path) -> None:
 
 
 def _with_inputs_by_kind(source: Source) -> keras.Model:
-    inputs = {
-        kind_of(name).name: tensor
-        for name, tensor in zip(input_names(source.model), source.graph.inputs, strict=True)
-    }
+    names = [kind.name for kind in source.kinds]
     named = {
-        name: keras.Input(inputs[name].shape[1:], dtype=inputs[name].dtype, name=name)
-        for name in KINDS
-        if name in inputs
+        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
+        for name, tensor in zip(names, source.graph.inputs, strict=True)
     }
-    outputs = source.graph.call([named[name] for name in inputs])
-    return keras.Model(list(named.values()), outputs, name=source.graph.name)
+    outputs = source.graph.call([*named.values()])
+    inputs = [named[name] for name in KINDS if name in named]
+    return keras.Model(inputs, outputs, name=source.graph.name)
 
 
 def _write_onnx(source: Source, path: Path) -> None:

@@ -19,7 +19,7 @@ from tuning.data.files import PREDICTION_COLUMNS, PREDICTIONS, text_files
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
 from tuning.inference.known_tokens import ProblemOf, no_problem
-from tuning.inference.load import Prediction, Probabilities
+from tuning.inference.load import Prediction, Probabilities, predictions_of
 from tuning.targets.target import Array, Target
 from tuning.text import json_line, no_formula
 
@@ -104,16 +104,14 @@ def labeled(
     pairs: Labeled = [(row, None) for row in chunk]
     if outputs is None:
         return pairs
+    predictions = predictions_of([chunk[i].text for i in order], outputs, target, problem_of)
     undefined = np.isnan(outputs.sum(axis=1))
-    labels, values = target.labels_of(target.decide(outputs)), target.confidence(outputs)
-    rows = zip(order, undefined, labels, values, target.bounds(outputs), strict=True)
-    for index, is_nan, label, value, bounds in rows:
+    for index, is_nan, prediction in zip(order, undefined, predictions, strict=True):
         row = chunk[index]
         if is_nan:
             pairs[index] = replace(row, problem="the model gives NaN for the text"), None
         else:
-            problem = problem_of(row.text)
-            pairs[index] = row, Prediction(row.text, label, value, problem, bounds)
+            pairs[index] = row, prediction
     return pairs
 
 
@@ -186,7 +184,7 @@ def probability_text(prediction: Prediction, n_digits: int) -> str:
 def json_values(prediction: Prediction) -> dict[str, Any]:
     probability = prediction.probability
     values = {
-        "label": prediction.label if probability is not None else float(prediction.label),
+        "label": prediction.value,
         "probability": None if probability is None else round(probability, 6),
         "text": prediction.text,
         **dict(zip(BOUNDS, prediction.bounds or (), strict=False)),

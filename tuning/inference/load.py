@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tuning.errors import ArgumentError, ExportError
-from tuning.inference.known_tokens import load_problem_of
+from tuning.errors import ExportError
+from tuning.inference.known_tokens import ProblemOf, load_problem_of
 from tuning.inference.manifest import Manifest, read_manifest, verify
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of, load_format, vocabularies
 from tuning.inputs.contract import ModelInput
@@ -42,47 +42,27 @@ class Prediction:
     problem: str
     bounds: tuple[float, float] | None = None
 
+    @property
+    def value(self) -> str | float:
+        """The label, as a number if it is one."""
+        return float(self.label) if self.probability is None else self.label
 
-def load(
-    folder: Path,
-    *,
-    format_name: str = "keras",
-    manifest: Manifest | None = None,
-    n_threads: int | None = None,
-) -> Probabilities:
-    """Return a function from texts to predictions of the target, float64 (n_texts, width).
-    `n_threads` is the number of threads of ONNX and LiteRT, by default the number of cores.
-    """
-    if format_name not in FORMATS:
-        raise ArgumentError(
-            f"format_name must be one of {', '.join(FORMATS)}; received {format_name!r}."
-        )
-    manifest = read_manifest(folder) if manifest is None else manifest
-    path = FORMATS[format_name].path
-    if not (folder / path).exists():
-        reason = manifest.left_out.get(path)
-        raise ExportError(
-            f"{folder} must contain {path}; {path} is missing."
-            if reason is None
-            else f"{folder} must contain {path}; the format was left out: {reason.rstrip('.')}."
-        )
-    takes_ids = format_of(format_name, manifest.input).takes == TOKEN_IDS
-    verify(folder, manifest, [path, *(vocabularies(manifest.input) if takes_ids else [])])
-    return load_unverified(
-        folder, format_name, inputs=manifest.input, target=manifest.target, n_threads=n_threads
-    )
+
+def load_fastest(folder: Path, manifest: Manifest) -> Probabilities:
+    """Check the files of the format that loads fastest, and load it."""
+    name, inputs = fastest_format(manifest.forms), manifest.input
+    takes_ids = format_of(name, inputs).takes == TOKEN_IDS
+    verify(folder, manifest, [FORMATS[name].path, *(vocabularies(inputs) if takes_ids else [])])
+    return load_unverified(folder, name, inputs=inputs, target=manifest.target)
 
 
 def load_unverified(
-    folder: Path,
-    format_name: str,
-    *,
-    inputs: ModelInput,
-    target: Target,
-    n_threads: int | None = None,
+    folder: Path, format_name: str, *, inputs: ModelInput, target: Target
 ) -> Probabilities:
-    """Return the function that `load` returns, for a folder that has no manifest yet."""
-    run = load_format(folder, format_name, inputs=inputs, n_threads=n_threads)
+    """Return a function from texts to predictions of the target, float64 (n_texts, width), with a
+    format of an export that may have no manifest yet.
+    """
+    run = load_format(folder, format_name, inputs=inputs)
     max_rows = ENCODER_BATCH_SIZE if inputs.preset else BATCH_SIZE
 
     def probabilities(texts: Sequence[str]) -> Array:
@@ -117,8 +97,13 @@ def fastest_format(paths: Collection[str]) -> str:
     return known[0] if known else "keras"
 
 
-def load_fastest(folder: Path, manifest: Manifest) -> Probabilities:
-    return load(folder, format_name=fastest_format(manifest.forms), manifest=manifest)
+def predictions_of(
+    texts: Sequence[str], outputs: Array, target: Target, problem_of: ProblemOf
+) -> list[Prediction]:
+    """Return the prediction of each text from the outputs of `Probabilities`."""
+    labels, values = target.labels_of(target.decide(outputs)), target.confidence(outputs)
+    rows = zip(texts, labels, values, target.bounds(outputs), strict=True)
+    return [Prediction(text, label, p, problem_of(text), bounds) for text, label, p, bounds in rows]
 
 
 def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
@@ -127,16 +112,15 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
     from tuning.data.tables import clean
 
     manifest = read_manifest(folder)
-    target = manifest.target
     probabilities, problem_of = load_fastest(folder, manifest), load_problem_of(folder, manifest)
     for start in range(0, len(texts), BATCH_SIZE):
         batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
-        for text, row in zip(batch, probabilities(batch)[:, None], strict=True):
+        outputs = probabilities(batch)
+        predictions = predictions_of(batch, outputs, manifest.target, problem_of)
+        for prediction, row in zip(predictions, outputs, strict=True):
             if np.isnan(row).any():
                 raise ExportError(
                     f"The model in {folder} gives NaN for this text, because the text contains no"
                     " word. Try another text."
                 )
-            (label,), (probability,) = target.labels_of(target.decide(row)), target.confidence(row)
-            (bounds,) = target.bounds(row)
-            yield Prediction(text, label, probability, problem_of(text), bounds)
+            yield prediction

@@ -49,9 +49,8 @@ class FileDigest:
 class Manifest:
     """The part of `export.json` that is read for predictions and by the server.
 
-    `forms` are the exported formats by their paths. `left_out` contains the reason for each path
-    that was not exported. `files` are the files below the export's folder. The fields with a
-    default are information for users.
+    `forms` are the exported formats by their paths. `files` are the files below the export's
+    folder. The fields with a default are information for users.
     """
 
     class_names: list[str]
@@ -60,7 +59,6 @@ class Manifest:
     thresholds: tuple[float, ...] = field(default=(), metadata=OMIT_DEFAULT)
     input: ModelInput
     forms: Mapping[str, ExportedFormat]
-    left_out: dict[str, str]
     files: dict[str, FileDigest]
     study: str = ""
     created: str = ""

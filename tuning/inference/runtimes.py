@@ -74,61 +74,62 @@ def vocabularies(inputs: ModelInput) -> list[str]:
     return [kind.file for kind in kinds_in(inputs) if kind.file]
 
 
-def load_format(
-    folder: Path, format_name: str, *, inputs: ModelInput, n_threads: int | None = None
-) -> Outputs:
+def load_format(folder: Path, format_name: str, *, inputs: ModelInput) -> Outputs:
     """Return a function from texts to the raw output of the model."""
-    path, takes = folder / FORMATS[format_name].path, format_of(format_name, inputs).takes
-    if takes == RAW_TEXT:
-        return _load_keras(path) if format_name == "keras" else _load_saved_model(path, None)
+    path, tokenizer = folder / FORMATS[format_name].path, None
     if inputs.preset:
         _runtime("tokenizers")
-    tokenizer = Tokenizer(folder, inputs)
-    if format_name in ("keras", "h5"):
-        return _load_keras_of_ids(path, tokenizer, preset=inputs.preset)
+    if format_of(format_name, inputs).takes == TOKEN_IDS:
+        tokenizer = Tokenizer(folder, inputs)
     if format_name == "saved_model":
         return _load_saved_model(path, tokenizer)
-    return (
-        _load_onnx(path, tokenizer, n_threads)
-        if format_name == "onnx"
-        else _load_litert(path, tokenizer, n_threads)
-    )
+    if tokenizer is None or format_name in ("keras", "h5"):
+        return _load_keras(path, tokenizer, preset=inputs.preset)
+    load = _load_onnx if format_name == "onnx" else _load_litert
+    return load(path, tokenizer)
 
 
 class Tokenizer:
-    """The tokenizer of an export, for batches of texts.
-
-    `widths` is the number of columns of each input of the model, by its name: the maximum number of
-    tokens for "ids" and "tokens", and None, which means the number of the batch's longest text, for
-    "ngrams".
+    """The tokenizer of an export, for batches of texts. `lengths` is the maximum number of tokens
+    of a text for each input of the model that has one, by its name.
     """
 
     def __init__(self, folder: Path, inputs: ModelInput) -> None:
         self._encoders = _loaded(
             lambda: make_encoders(folder, **unstructure(inputs)), folder, content="the vocabulary"
         )
-        self.widths = {
-            kind.name: inputs.sequence_length if kind.is_cut else None for kind in kinds_in(inputs)
+        self.lengths = {
+            kind.name: inputs.sequence_length for kind in kinds_in(inputs) if kind.is_cut
         }
 
     def batch(
-        self, texts: Sequence[str], *, widths: Mapping[str, int | None]
+        self, texts: Sequence[str], lengths: Mapping[str, int]
     ) -> dict[str, npt.NDArray[np.int32]]:
-        """Return the ids of each input, int32 (n_texts, width); None is the width of the longest
-        text.
+        """Return the ids of each input, int32 (n_texts, width), with a width of `lengths` or of the
+        longest text.
         """
         arrays = {}
         for name, encode in self._encoders.items():
             rows = [encode(text) for text in texts]
-            n = widths[name] or width(name, rows)
+            n = lengths.get(name) or width(name, rows)
             arrays[name] = np.array([padded(row, n) for row in rows], dtype=np.int32)
         return arrays
 
 
-def _load_keras(path: Path) -> Outputs:
+def _load_keras(path: Path, tokenizer: Tokenizer | None, *, preset: str) -> Outputs:
     keras, tf = _runtime("keras"), _runtime("tensorflow")
+    if preset:
+        _runtime("keras_hub")  # The import registers the classes of the encoder.
     model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
-    return lambda texts: model.predict_on_batch(_strings(tf, texts))
+
+    def run(texts: Sequence[str]) -> Any:
+        if tokenizer is None:
+            return model.predict_on_batch(_strings(tf, texts))
+        # An encoder computes the padding, and takes texts of any length.
+        arrays = tokenizer.batch(texts, {} if preset else tokenizer.lengths)
+        return model.predict_on_batch(arrays if len(arrays) > 1 else next(iter(arrays.values())))
+
+    return run
 
 
 def _strings(tf: Any, texts: Sequence[str]) -> Any:
@@ -144,52 +145,33 @@ def _load_saved_model(path: Path, tokenizer: Tokenizer | None) -> Outputs:
     def run(texts: Sequence[str]) -> Any:
         if tokenizer is None:
             return _only(serve(text=_strings(tf, texts))).numpy()
-        arrays = tokenizer.batch(texts, widths=dict.fromkeys(tokenizer.widths))
-        tensors = {name: tf.constant(array) for name, array in arrays.items()}
-        return _only(serve(**tensors)).numpy()
+        arrays = tokenizer.batch(texts, {})
+        return _only(serve(**{name: tf.constant(ids) for name, ids in arrays.items()})).numpy()
 
     return run
 
 
-def _load_keras_of_ids(path: Path, tokenizer: Tokenizer, *, preset: str) -> Outputs:
-    keras = _runtime("keras")
-    if preset:
-        _runtime("keras_hub")  # The import registers the classes of the encoder.
-    model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
-    # An encoder computes the padding, and takes texts of any length.
-    widths = {name: None if name == "tokens" else n for name, n in tokenizer.widths.items()}
-
-    def run(texts: Sequence[str]) -> Any:
-        arrays = tokenizer.batch(texts, widths=widths)
-        return model.predict_on_batch(arrays if len(arrays) > 1 else next(iter(arrays.values())))
-
-    return run
-
-
-def _load_onnx(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outputs:
+def _load_onnx(path: Path, tokenizer: Tokenizer) -> Outputs:
     ort = _runtime("onnxruntime")
     options = ort.SessionOptions()
-    options.intra_op_num_threads = n_threads or 0
     options.inter_op_num_threads = 1
     session = _loaded(
         lambda: ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), path
     )
     # The dimension is a name if the padding does not change the output.
-    widths = {
-        node.name: node.shape[1] if isinstance(node.shape[1], int) else None
-        for node in session.get_inputs()
-    }
-    return lambda texts: session.run(None, tokenizer.batch(texts, widths=widths))[0]
+    shapes = {node.name: node.shape[1] for node in session.get_inputs()}
+    lengths = {name: n for name, n in shapes.items() if isinstance(n, int)}
+    return lambda texts: session.run(None, tokenizer.batch(texts, lengths))[0]
 
 
-def _load_litert(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outputs:
+def _load_litert(path: Path, tokenizer: Tokenizer) -> Outputs:
     interpreters = _runtime("ai_edge_litert.interpreter")
-    interpreter = _loaded(lambda: interpreters.Interpreter(str(path), num_threads=n_threads), path)
+    interpreter = _loaded(lambda: interpreters.Interpreter(str(path)), path)
     call = _loaded(lambda: interpreter.get_signature_runner("serving_default"), path)
 
     def run(texts: Sequence[str]) -> Any:
         # The inputs have the shape of one text.
-        batches = [tokenizer.batch([text], widths=tokenizer.widths) for text in texts]
+        batches = [tokenizer.batch([text], tokenizer.lengths) for text in texts]
         return np.concatenate([_only(call(**batch)) for batch in batches])
 
     return run

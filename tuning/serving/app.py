@@ -20,6 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 from tuning.errors import ServeError
 from tuning.hosts import LOCAL, check_port, refusal_of_port, resolve
 from tuning.inference.known_tokens import ProblemOf, no_problem
+from tuning.inference.label_files import BOUNDS
+from tuning.inference.load import predictions_of
 from tuning.serving.connections import Connection
 from tuning.serving.guard import guarded
 from tuning.serving.label_file import add_routes
@@ -99,23 +101,21 @@ def make_app(
                 headers={"Retry-After": "1"},
             ) from error
 
-    def predictions(texts: Sequence[str], outputs: Array) -> list[dict[str, Any]]:
-        return _predictions(texts, outputs, target=manifest.target, problem_of=problem_of)
-
     of_predict = TypeAdapter[Any](OneText | ManyTexts)
 
     @app.post(
         "/predict",
         response_model=Predictions,
         responses=PROBLEMS,
-        openapi_extra=request_body(of_predict, {"texts": ["I love it"]}),
+        openapi_extra=request_body(OneText, ManyTexts, example={"texts": ["I love it"]}),
     )
     async def predict(request: Request) -> JSONResponse:
         """Label one text or many."""
         body = await _parsed(request, of_predict, shape='{"text": "…"} or {"texts": ["…", "…"]}')
         texts = [body.text] if isinstance(body, OneText) else body.texts
         outputs = await outputs_of(texts)
-        return JSONResponse({"predictions": predictions(texts, outputs), "export": export})
+        predictions = _predictions(texts, outputs, manifest.target, problem_of)
+        return JSONResponse({"predictions": predictions, "export": export})
 
     of_explain = TypeAdapter[Any](OneText)
 
@@ -123,7 +123,7 @@ def make_app(
         "/explain",
         response_model=Explanation,
         responses=PROBLEMS,
-        openapi_extra=request_body(of_explain, {"text": "I love it"}),
+        openapi_extra=request_body(OneText, example={"text": "I love it"}),
     )
     async def explain(request: Request) -> JSONResponse:
         """Label a text, and give the effect of each word on the label: the model predicts the text
@@ -132,12 +132,8 @@ def make_app(
         body = await _parsed(request, of_explain, shape='{"text": "…"}')
         hidden = hide_words(body.text, manifest.input)
         outputs = await outputs_of(list(hidden.texts))
-        (prediction,) = predictions([body.text], outputs[:1])
-        words = [
-            # Adding 0.0 makes 0.0 out of -0.0.
-            {"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0}
-            for word in effects(hidden, outputs, manifest.target)
-        ]
+        (prediction,) = _predictions([body.text], outputs[:1], manifest.target, problem_of)
+        words = [vars(word) for word in effects(hidden, outputs, manifest.target)]
         return JSONResponse(
             {
                 "prediction": prediction,
@@ -152,13 +148,7 @@ def make_app(
         """Return the status of the server; the answer does not wait for the model."""
         return JSONResponse({"status": "ok", "export": export})
 
-    add_routes(
-        app,
-        batcher,
-        manifest.target,
-        text_column=manifest.text_column,
-        problem_of=problem_of,
-    )
+    add_routes(app, batcher, manifest, problem_of)
     # The page /docs describes the routes that exist when it is made.
     pages = {"/": try_page(), "/docs": docs_page(app.openapi())}
     for path, page in pages.items():
@@ -188,7 +178,7 @@ async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) ->
 
 
 def _predictions(
-    texts: Sequence[str], outputs: Array, *, target: Target, problem_of: ProblemOf
+    texts: Sequence[str], outputs: Array, target: Target, problem_of: ProblemOf
 ) -> list[dict[str, Any]]:
     (undefined,) = np.nonzero(np.isnan(outputs).any(axis=1))
     if undefined.size:
@@ -196,23 +186,16 @@ def _predictions(
             422,
             f"The model gives NaN for text {undefined[0]}, which has no word of its vocabulary.",
         )
-    labels, probabilities = target.labels_of(target.decide(outputs)), target.confidence(outputs)
+    predictions = predictions_of(texts, outputs, target, problem_of)
     return [
         {
-            "label": label if probability is not None else float(label),
-            "probability": None if probability is None else float(np.round(probability, 6)),
+            "label": each.value,
+            "probability": None if each.probability is None else round(each.probability, 6),
             "probabilities": dict(zip(target.names, row, strict=False)),
-            "problem": problem_of(text),
-            **({"low": bounds[0], "high": bounds[1]} if bounds else {}),
+            "problem": each.problem,
+            **dict(zip(BOUNDS, each.bounds or (), strict=False)),
         }
-        for text, label, probability, row, bounds in zip(
-            texts,
-            labels,
-            probabilities,
-            outputs.round(6).tolist(),
-            target.bounds(outputs),
-            strict=True,
-        )
+        for each, row in zip(predictions, outputs.round(6).tolist(), strict=True)
     ]
 
 

@@ -12,12 +12,13 @@ a byte arrives each second, in spite of `read_timeout`, and Granian no half-sent
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tuning.serving.guard import HEADERS, refusal
+from tuning.serving.guard import HEADERS
 
 # Maximum number of connections. It is more than `microbatch.MAX_REQUESTS`, so a new client can
 # connect while the model has its maximum number of requests.
@@ -166,9 +167,16 @@ class Connection(HttpToolsProtocol):
 
 
 def _answer(status: int, detail: str, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    headers, body = refusal(detail)
-    retry = [(b"retry-after", b"1")] if status == HTTPStatus.SERVICE_UNAVAILABLE else []
-    lines = [b"%s: %s" % header for header in (*default_headers, *headers, *HEADERS, *retry)]
+    body = json.dumps({"detail": detail}).encode()
+    headers = [
+        *default_headers,
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+        *HEADERS,
+        *([(b"retry-after", b"1")] if status == HTTPStatus.SERVICE_UNAVAILABLE else []),
+    ]
+    lines = [b"%s: %s" % header for header in headers]
     return b"\r\n".join(
         [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *lines, b"", body]
     )

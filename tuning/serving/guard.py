@@ -13,11 +13,11 @@ pattern there.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
 
 from tuning.hosts import is_for
 
@@ -54,63 +54,54 @@ def guarded(
         async def send_with_headers(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
-            await send(_with_headers(message, policy))
+            if message["type"] == "http.response.start":
+                own = [*HEADERS, (b"content-security-policy", policy.encode())]
+                message = {**message, "headers": [*message.get("headers", []), *own]}
+            await send(message)
 
-        headers = dict(scope["headers"])
-        named = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        async def refuse(status: int, detail: str) -> None:
+            """Answer before the whole body was read, and end the connection: its remaining bytes
+            would be read as the next request.
+            """
+            answer = JSONResponse({"detail": detail}, status, {"connection": "close"})
+            await answer(scope, receive, send_with_headers)
+
+        request = Request(scope, receive)
+        named = request.headers.getlist("host")
         if len(named) != 1 or not is_for(named[0], hosts, any_address=any_address):
-            await _refuse(
-                send_with_headers,
-                403,
-                f"A request must be for {' or '.join(sorted(hosts))}; this request is for another"
-                " host.",
-            )
+            names = " or ".join(sorted(hosts))
+            await refuse(403, f"A request must be for {names}; this request is for another host.")
             return
         try:
             if scope.get("path") == FILE_PATH:
                 await app(scope, receive, send_with_headers)
                 return
-            body = await _body(headers, receive)
+            body = await _body(request)
         except ClientDisconnect:
             return
         except asyncio.CancelledError:  # The server ends, after `app.SHUTDOWN_SECONDS`.
             if not has_begun:
-                await _refuse(send_with_headers, 503, "The server ends; the body had not arrived.")
+                await refuse(503, "The server ends; the body had not arrived.")
             return
         if body is None:
-            await _refuse(send_with_headers, 413, f"A body must have at most {MAX_BODY:,} bytes.")
+            await refuse(413, f"A body must have at most {MAX_BODY:,} bytes.")
             return
         await app(scope, _replay(body, receive), send_with_headers)
 
     return guard
 
 
-def _with_headers(message: Message, policy: str) -> Message:
-    if message["type"] != "http.response.start":
-        return message
-    headers = [
-        *message.get("headers", []),
-        *HEADERS,
-        (b"content-security-policy", policy.encode()),
-    ]
-    return {**message, "headers": headers}
-
-
-async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
+async def _body(request: Request) -> bytes | None:
     """Return the body, or None if its header Content-Length or its bytes are over the limit."""
-    length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length[:20]) > MAX_BODY:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > MAX_BODY:
         return None
     body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
+    async for part in request.stream():
+        body += part
         if len(body) > MAX_BODY:
             return None
-        if not message.get("more_body", False):
-            return bytes(body)
+    return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -127,21 +118,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-async def _refuse(send: Send, status: int, detail: str) -> None:
-    """Answer before the whole body was read, and end the connection: its remaining bytes would be
-    read as the next request.
-    """
-    headers, body = refusal(detail)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def refusal(detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    body = json.dumps({"detail": detail}).encode()
-    return [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ], body

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from tuning.inference.known_tokens import ProblemOf
+    from tuning.inference.manifest import Manifest
     from tuning.targets.target import Array, Target
 
 FORMATS = ("csv", "tsv")
@@ -62,22 +63,17 @@ SECONDS_UNTIL_AGAIN = 0.2  # time until the next try if too many texts wait for 
 
 
 def add_routes(
-    app: FastAPI,
-    batcher: MicroBatcher,
-    target: Target,
-    *,
-    text_column: str | None,
-    problem_of: ProblemOf,
+    app: FastAPI, batcher: MicroBatcher, manifest: Manifest, problem_of: ProblemOf
 ) -> None:
     """Add the two routes. They are for the page, so the schema of the interface lacks them."""
     app.state.n_files = 0
-    labels = _LabelFile(batcher, target, problem_of)
+    labels = _LabelFile(batcher, manifest.target, problem_of)
     app.router.routes.append(Route(FILE_PATH, labels, methods=["POST"]))
 
     @app.post("/columns", include_in_schema=False)
     async def columns(request: Request) -> JSONResponse:
         async with _received(request) as path:
-            return JSONResponse(await run_in_threadpool(_columns, path, text_column))
+            return JSONResponse(await run_in_threadpool(_columns, path, manifest.text_column))
 
 
 def _columns(path: Path, text_column: str | None) -> dict[str, Any]:

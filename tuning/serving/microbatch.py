@@ -39,16 +39,15 @@ class MicroBatcher:
         self._probabilities = probabilities
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: deque[tuple[Sequence[str], asyncio.Future[Array]]] = deque()
-        self._n_waiting = 0
         self._n_requests = 0
         self._worker: asyncio.Task[None] | None = None
 
     async def run(self, texts: Sequence[str]) -> Array:
-        if self._n_requests >= MAX_REQUESTS or self._n_waiting + len(texts) > MAX_WAITING:
+        n_waiting = sum(len(request) for request, _ in self._waiting)
+        if self._n_requests >= MAX_REQUESTS or n_waiting + len(texts) > MAX_WAITING:
             raise Busy
         answer: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
         self._waiting.append((texts, answer))
-        self._n_waiting += len(texts)
         self._n_requests += 1
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -82,7 +81,6 @@ class MicroBatcher:
         while self._waiting and n_texts + len(self._waiting[0][0]) <= MAX_BATCH:
             batch.append(self._waiting.popleft())
             n_texts += len(batch[-1][0])
-        self._n_waiting -= n_texts
         return batch
 
     def close(self) -> None:

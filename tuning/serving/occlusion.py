@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.contract import ModelInput
+from tuning.inputs.tokenizer import truncated
 from tuning.targets.target import Array, Target, likelihoods
 
 # Maximum number of different words that are hidden for one explanation; an explanation contains the
@@ -63,8 +63,10 @@ def hide_words(text: str, inputs: ModelInput) -> Hidden:
     ids = np.full(len(parts), _NO_WORD)
     ids[positions] = tokens.ids
     if not (inputs.preset or inputs.takes_texts):
-        visible = positions[_visible(len(positions), inputs)]
-        parts, ids, separator = [parts[position] for position in visible], ids[visible], " "
+        visible, separator = positions.tolist(), " "
+        if not inputs.ngrams:  # A model of n-grams takes the whole text.
+            visible = truncated(visible, inputs.sequence_length, inputs.truncating)
+        parts, ids = [parts[position] for position in visible], ids[visible]
     names = tokens.words.to_pylist()
     different = [word for word in dict.fromkeys(ids.tolist()) if word != _NO_WORD]
     words = different[: min(MAX_WORDS, MAX_CHARACTERS // max(sum(map(len, parts)), 1))]
@@ -83,17 +85,6 @@ def hide_words(text: str, inputs: ModelInput) -> Hidden:
     )
 
 
-def _visible(n_tokens: int, inputs: ModelInput) -> npt.NDArray[np.int64]:
-    """Return the positions of the words in the input of a model that takes token ids or n-grams.
-    All words are returned for a model of n-grams, which takes the whole text.
-    """
-    length, positions = inputs.sequence_length, np.arange(n_tokens)
-    if inputs.ngrams or n_tokens <= length:
-        return positions
-    n_last = {"pre": length, "post": 0, "middle": length // 2}[inputs.truncating]
-    return np.concatenate([positions[: length - n_last], positions[n_tokens - n_last :]])
-
-
 def effects(hidden: Hidden, probabilities: Array, target: Target) -> list[Word]:
     """Return the words with their effects, the largest effect first, without the words without
     which the model gives NaN. `probabilities` are those of `hidden.texts`, (n_texts, width).
@@ -104,7 +95,7 @@ def effects(hidden: Hidden, probabilities: Array, target: Target) -> list[Word]:
         of_label = likelihoods(decided, probabilities).prod(axis=-1)
     lost = (of_label[0] - of_label[1:]).tolist()
     words = [
-        Word(word, count, effect)
+        Word(word, count, round(effect, 6) + 0.0)  # Adding 0.0 makes 0.0 out of -0.0.
         for word, count, effect in zip(hidden.words, hidden.counts, lost, strict=True)
         if not math.isnan(effect)
     ]

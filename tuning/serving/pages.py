@@ -20,8 +20,6 @@ from tuning.serving.label_file import MAX_FILE
 from tuning.templates import render
 
 PACKAGE = "tuning.serving"
-
-
 # Example texts on the page: a positive, a negative and a mixed text.
 EXAMPLES = (
     "It works as described, and the battery lasts for days.",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuning.data.stream import MAX_CHARACTERS
 from tuning.serving.connections import MAX_HEAD, REQUEST_SECONDS
@@ -135,19 +134,14 @@ def reason_of(error: ValidationError, *, shape: str) -> str:
     return f"The body must be {shape} and must have no other field."
 
 
-def request_body(adapter: TypeAdapter[Any], example: dict[str, Any]) -> dict[str, Any]:
+def request_body(*models: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     """Return the part of the OpenAPI schema that describes a body.
 
     The routes read the body themselves, because FastAPI repeats a wrong body in its answer.
     Therefore FastAPI can't make this part of the schema.
     """
-    schema = adapter.json_schema()
-    for name, definition in schema.pop("$defs", {}).items():
-        schema = json.loads(
-            json.dumps(schema).replace(
-                json.dumps({"$ref": f"#/$defs/{name}"}), json.dumps(definition)
-            )
-        )
+    schemas = [model.model_json_schema() for model in models]
+    schema = {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
     return {
         "requestBody": {
             "required": True,
