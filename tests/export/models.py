@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tests.models.classifiers import classifier
 from tests.styles import STYLES
 from tuning.data.splits import SplitReviews
 from tuning.documents import unstructure
@@ -27,6 +26,7 @@ from tuning.models import (
     lstm_classifier,
     mean_features,
     ngram_classifier,
+    words_classifier,
 )
 from tuning.spaces.ranges import Values
 from tuning.targets.classes import Classes
@@ -210,10 +210,10 @@ def model_of_logits(name: str) -> keras.Model:
 
 SIZES = {"vocab_size": ROWS, "embedding_dim": WIDTH}
 CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
-    "mean_embedding": partial(classifier, mean_features, **SIZES),
-    "cnn": partial(classifier, cnn_features, **SIZES, filters=3),
-    "bilstm_pooling": partial(classifier, bilstm_features, **SIZES, lstm_units=3),
-    "gru": partial(classifier, gru_features, **SIZES, gru_units=3),
+    "mean_embedding": partial(words_classifier, partial(mean_features, **SIZES)),
+    "cnn": partial(words_classifier, partial(cnn_features, **SIZES, filters=3)),
+    "bilstm_pooling": partial(words_classifier, partial(bilstm_features, **SIZES, lstm_units=3)),
+    "gru": partial(words_classifier, partial(gru_features, **SIZES, gru_units=3)),
 }
 
 # The models of which every format is written: those that differ in what the writers do. The classes

@@ -49,10 +49,7 @@ def stop_worker(setting: Setting, call: Call, rng: random.Random) -> None:
 
 def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: str) -> None:
     for _ in range(TRIES):
-        workers = call.workers()
-        if not workers:
-            raise AssertionError("a search must have workers")
-        victim, seen = rng.choice(workers), len(call.lines)
+        victim, seen = rng.choice(_workers_of(call)), len(call.lines)
         os.kill(victim.pid, number)
         has_failed = call.wait_for(words, after=seen, seconds=GONE_SECONDS / 3)
         assert _is_gone(victim), f"worker {victim.pid} must be replaced"
@@ -60,6 +57,18 @@ def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: s
             return
         # Otherwise the worker had no trial at that moment, so no trial failed.
     raise AssertionError(f"no line contains {words!r}: {call.lines[-5:]}")
+
+
+def _workers_of(call: Call) -> list[psutil.Process]:
+    """Return the workers of a search. A machine whose only worker is being replaced has none for a
+    moment.
+    """
+    deadline = time.monotonic() + GONE_SECONDS
+    while time.monotonic() < deadline:
+        if workers := call.workers():
+            return workers
+        time.sleep(0.1)
+    raise AssertionError("a search must have workers")
 
 
 def _is_gone(process: psutil.Process) -> bool:
