@@ -162,3 +162,15 @@ def test_cost_of_a_confirmation_that_stopped_within_a_round_of_folds_is_expected
         confirmation = confirmation.with_repeat(
             item.trial, seed, folds[0], seconds=1.0, folds=folds
         )
+
+
+def test_stored_configuration_that_became_a_finalist_is_read_once(tmp_path: Path) -> None:
+    """Earlier versions kept it among the other architectures too."""
+    first, second, third = (
+        replace(item, repeats={7: item.search_value}) for item in CANDIDATES[:3]
+    )
+    stored = Confirmation("val_loss", [7], 9.0, 9.0, [first, second], others=[second, third])
+    stored.save(StudyDir(tmp_path))
+    read = Confirmation.load(StudyDir(tmp_path))
+    assert read is not None and read == replace(stored, others=[third])
+    assert trained_of(read) == [first, second, third]

@@ -53,7 +53,13 @@ def test_damaged_file_has_no_predictions(n_bytes: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"labels": np.array([0, 1])}, {"target": numbered(3)}], ids=["texts", "target"]
+    "changes",
+    [
+        {"labels": np.array([0, 1])},
+        {"labels": np.array([0, 1, 2])},
+        {"labels": np.array([-1, 0, 1])},
+        {"target": numbered(3)},
+    ],
 )
 def test_predictions_of_other_texts_or_another_target_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="for each text"):

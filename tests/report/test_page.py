@@ -205,6 +205,15 @@ def test_bound_that_the_data_can_not_fill_is_not_raised(n_words: int, high: list
     assert all("raise it" in item.sentence for item in advice)
 
 
+@pytest.mark.parametrize(("longest", "high"), [(512, []), (520, [544]), (560, [576])])
+def test_last_step_of_a_raised_bound_contains_the_longest_texts(
+    longest: int, high: list[int]
+) -> None:
+    item = ranged("sequence_length", 64, 64, 512, step=32)
+    card = replace(CARD, length_percentiles={"99": longest})
+    assert [a.high for a in advice_on({"sequence_length": 512}, item=item, card=card)] == high
+
+
 @pytest.mark.parametrize(("preset", "high"), [([], 133), (["bert"], 240)])
 def test_length_in_tokens_of_a_preset_is_not_compared_with_words(
     preset: list[str], high: int

@@ -272,7 +272,7 @@ def test_answer_of_a_study_with_folds_says_on_what_its_values_are() -> None:
     confirmation = with_repeats(others | {number: [0.87, 0.871, 0.869]})
     sentence = answer(summary, confirmation, None, reference(0.5))
     assert sentence.endswith("The linear model has 0.5000 on the study's own split.")
-    assert "Each is of one seed on the folds" in answer(summary, None, None, None)
+    assert "Each value is of one seed on the folds" in answer(summary, None, None, None)
 
 
 def test_answer_advises_against_a_best_whose_mean_is_below_the_baseline_s() -> None:

@@ -72,6 +72,25 @@ def declared_names(path: Path) -> list[str]:
     return [item.name for item in declare(path, n_classes=2, try_fit=try_fit).hyperparameters]
 
 
+def test_declare_narrower_subclass_keeps_its_own_range(tmp_path: Path) -> None:
+    narrower = """
+
+class Narrower(Space):
+    def declare_hyperparameters(self, hp):
+        hp.Int("vocab_size", 20, 25)
+        super().declare_hyperparameters(hp)
+
+
+hypermodel = Narrower()
+"""
+    by_name = {
+        item.name: item
+        for item in declare(write(tmp_path, DECLARED + narrower), n_classes=2).hyperparameters
+    }
+    vocab_size, length = by_name["vocab_size"], by_name["sequence_length"]
+    assert (vocab_size.low, vocab_size.high, length.high) == (20, 25, 16)
+
+
 def test_find_space_unknown_name_lists_those_there_are() -> None:
     with pytest.raises(SpaceError, match=r"baseline_lstm, .*masked_lstm.*'nope'"):
         find_space("nope")

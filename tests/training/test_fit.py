@@ -524,6 +524,14 @@ class OwnFit(Hyper):
         return model.fit(*args, batch_size=16, **kwargs)
 
 
+def test_own_fit_gets_the_labels_that_its_loss_takes() -> None:
+    last = layers.Dense(2, "softmax")
+    hypermodel = OwnFit(lambda hp: mean(last=last, loss="categorical_crossentropy"))
+    run(hypermodel, epochs=1)
+    of_training, of_validation = hypermodel.given["args"][1], hypermodel.given["validation_data"][1]
+    assert (of_training.shape, of_validation.shape) == ((48, 2), (30, 2))
+
+
 @pytest.mark.parametrize("is_own", [False, True])
 def test_only_keras_own_fit_leaves_out_the_padding(
     is_own: bool, monkeypatch: pytest.MonkeyPatch

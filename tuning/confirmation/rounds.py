@@ -388,9 +388,14 @@ class Confirmation:
     def load(cls, folder: StudyDir) -> Self | None:
         if not folder.confirmation_path.exists():
             return None
-        return documents.read(
+        stored = documents.read(
             folder.confirmation_path,
             cls,
             error=StudyError,
             remedy="Remove the file and confirm the study again.",
         )
+        if stored.is_resplit:
+            return stored
+        # Earlier versions left a configuration in `others` that had become a finalist.
+        numbers = {f.trial for f in stored.finalists}
+        return replace(stored, others=[f for f in stored.others if f.trial not in numbers])

@@ -121,7 +121,8 @@ def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
     if failed:
         return (
             f"Nothing is confirmed, because trainings failed ({'; '.join(failed)})."
-            f" `{typed('confirm', study=study)}` trains them again where the cause may be gone."
+            f" `{typed('confirm', study=study)}` trains them again where the cause may be gone,"
+            " such as a time limit or too little memory."
         )
     shortest = min(finalist.seconds for finalist in confirmation.finalists)
     return (

@@ -79,6 +79,10 @@ class Predictions:
     def __post_init__(self) -> None:
         n, codes = len(self.lengths), self.column.codes if self.column else self.lengths
         fits = self.probabilities.shape == (n, self.target.width) and n > 0
+        if self.target.has_probabilities and self.target.is_exclusive:
+            fits = fits and _are_indices(self.labels, self.target.width)
+        if self.column is not None:
+            fits = fits and _are_indices(codes, len(self.column.groups))
         if not fits or not len(self.labels) == len(codes) == n:
             raise ValueError(
                 "Predictions must have a label, a length, probabilities and at most one group for"
@@ -88,6 +92,10 @@ class Predictions:
     @property
     def is_right(self) -> npt.NDArray[np.bool_]:
         return self.target.is_right(self.labels, self.probabilities)
+
+
+def _are_indices(numbers: npt.NDArray[np.int64], n: int) -> bool:
+    return bool(numbers.ndim == 1 and numbers.min() >= 0 and numbers.max() < n)
 
 
 def column_of(name: str, values: Sequence[str]) -> Column:

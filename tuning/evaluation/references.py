@@ -88,7 +88,9 @@ def linear_model(
         ngram_range=(1, 2), max_features=N_TERMS, token_pattern=TOKENS, dtype=np.float32
     )
     counts = counter.fit_transform([*train[0], *validation[0]])
-    of_train, of_validation = counts[: len(train[0])], counts[len(train[0]) :]
+    # Terms of the validation split alone have no weight, but would change the lengths of its rows.
+    known = np.flatnonzero(counts[: len(train[0])].getnnz(axis=0))
+    of_train, of_validation = counts[: len(train[0]), known], counts[len(train[0]) :, known]
     weights = TfidfTransformer(sublinear_tf=True).fit(of_train)
     terms, held_out = weights.transform(of_train), weights.transform(of_validation)
     direction = sign(target.metrics[0].objective)

@@ -26,7 +26,9 @@ class FittedStart:
         y: npt.NDArray[Any],
         sample_weight: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        if hasattr(model.optimizer, "steps_per_epoch"):
+        # Keras wraps the optimizer of a model with products in float16.
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        if hasattr(optimizer, "steps_per_epoch"):
             fit_schedule(model, n_texts=len(y), batch_size=hp.get("batch_size"))
         if "ngram_c" in hp:
             fit_linear_model(

@@ -213,7 +213,8 @@ def with_votes(
 
 def fit_schedule(model: keras.Model, *, n_texts: int, batch_size: int) -> None:
     """Set the number of steps of an epoch of a model that `transformer_classifier` returned."""
-    model.optimizer.steps_per_epoch.assign(math.ceil(n_texts / batch_size))
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    optimizer.steps_per_epoch.assign(math.ceil(n_texts / batch_size))
 
 
 def load_encoder(preset: str) -> keras.Model:

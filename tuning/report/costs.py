@@ -161,11 +161,13 @@ def architecture_rows(groups: Mapping[str, Sequence[FrozenTrial]], metric: str) 
 
 def architecture_figure(groups: Mapping[str, Sequence[FrozenTrial]], metric: str) -> go.Figure:
     figure = go.Figure(layout={**LAYOUT, "height": 100 + 38 * len(groups), "showlegend": False})
-    for name, trials in [*groups.items()][::-1]:
+    names = [plain(name) for name in groups][::-1]
+    for row, trials in enumerate([*groups.values()][::-1]):
         if complete := _complete(trials):
             figure.add_box(
                 x=[value_of(trial) for trial in complete],
-                name=plain(name),
+                y0=row,  # Long names may be equal when they are shortened.
+                name=names[row],
                 boxpoints="all",
                 pointpos=0,
                 jitter=0,
@@ -173,7 +175,7 @@ def architecture_figure(groups: Mapping[str, Sequence[FrozenTrial]], metric: str
                 line={"width": 1.5, "color": OTHER_COLOR},
                 fillcolor="rgba(0, 0, 0, 0)",
             )
-    figure.update_yaxes(automargin=True)
+    figure.update_yaxes(automargin=True, tickvals=[*range(len(names))], ticktext=names)
     figure.update_xaxes(title=metric, nticks=6)
     return figure
 

@@ -84,6 +84,8 @@ def _extended(
         wanted = max(low / 2 if item.log else 2 * low - high, 1.0 if item.kind == "int" else 0.0)
         room = max(low - wanted, 0.0)
     else:
+        if item.step and not math.isinf(limit):  # The last step contains the limit.
+            limit = high + math.ceil((limit - high) / item.step - 1e-9) * item.step
         wanted = min(high * 2 if item.log else 2 * high - low, limit)
         room = max(wanted - high, 0.0)
     if item.step:

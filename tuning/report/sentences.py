@@ -127,10 +127,11 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
     elif best is baseline:
         text += ": the baseline itself. Nothing that was tried is better."
     else:
-        text += (
-            f", {_in_the_search(best, baseline)}. Each is of one seed on {summary.evaluated_on}, so"
-            " a small difference may be chance."
-        )
+        text += f", {_in_the_search(best, baseline)}."
+    text += (
+        f" Each value is of one seed on {summary.evaluated_on}, so a small difference may be"
+        " chance."
+    )
     if summary.has_costs:
         numbers = ", ".join(str(trial.number) for trial in summary.front)
         command = typed("export-best", study=summary.study, trial="N")

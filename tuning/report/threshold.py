@@ -15,8 +15,8 @@ from tuning.targets.thresholds import KAPPA, MEASURES, Criterion
 
 
 def threshold_advice(study: StudyHandle) -> str:
-    """Return a sentence about the threshold with the best F1, or balanced accuracy if that is the
-    study's metric, or about those of ordered classes, on rows on which the repeats of the best
+    """Return a sentence about the threshold with the best F1, or with the best value of the study's
+    metric if that is balanced accuracy or kappa, on rows on which the repeats of the best
     configuration were not trained. Empty if the change is not clear, or if no repeat has kept
     predictions. Of several labels, that with the largest gain is named.
     """
@@ -28,23 +28,21 @@ def threshold_advice(study: StudyHandle) -> str:
     metric = config.metric.removeprefix(VALIDATION)
     if found is None:
         return ""
-    measure, rows, target = (
-        metric if metric in MEASURES else MEASURES[0],
-        found.pooled,
-        corpus.target,
-    )
-    if any(cut.is_ordered for cut in target.cuts(rows.labels, rows.predictions).values()):
-        measure = KAPPA
-    chosen = choose_thresholds(target, rows, Criterion(measure, measure), seed=config.seed)
+    measure = metric if metric in (*MEASURES, KAPPA) else MEASURES[0]
+    criterion, rows = Criterion(measure, measure), found.pooled
+    cuts = corpus.target.cuts(rows.labels, rows.predictions).values()
+    if not all(map(criterion.suits, cuts)):  # The metric of ordered classes is not their kappa.
+        return ""
+    chosen = choose_thresholds(corpus.target, rows, criterion, seed=config.seed)
     gains = {name: each.cross_fitted[measure].difference for name, each in chosen.items()}
     name = max(gains, key=lambda name: gains[name].low, default="")
     if not gains or gains[name].verdict() is not Verdict.BETTER:
         return ""
     best = chosen[name]
-    cuts = ", ".join(f"{threshold:.4g}" for threshold in best.thresholds)
+    shown = ", ".join(f"{threshold:.4g}" for threshold in best.thresholds)
     changes = changes_text(best.cross_fitted, default_rule(chosen))
     command = typed("export-best", **of_study(study.folder.path), threshold=measure)
     return (
-        f"At {'thresholds' if len(best.thresholds) > 1 else 'a threshold'} of {cuts} for {name},"
+        f"At {'thresholds' if len(best.thresholds) > 1 else 'a threshold'} of {shown} for {name},"
         f" {changes}, cross-fitted on {best.n_texts:,} texts: `{command}`."
     )

@@ -197,22 +197,22 @@ def require_finished(
     summary: Summary, folder: StudyDir, *, min_complete: int = MIN_COMPLETE
 ) -> None:
     """A search that has a confirmation, such as that of a comparison, needs one trial."""
-    if folder.confirmation_path.exists():
-        min_complete = 1
-    n_complete = n_confirmable(summary)
-    if n_complete < min_complete:
-        raise StudyError(
-            f"A confirmation must have {min_complete} completed trials or more to choose from;"
-            f" {summary.study!r} has {n_complete}. Type"
-            f" `{typed('tune', study=summary.study, n_trials='N')}` with a larger number or more"
-            " time."
-        )
     n_running = summary.counts["running"] - summary.n_paused
     if n_running:
         raise StudyError(
             f"A confirmation must follow a search; {n_running} trials of {summary.study!r} are"
             f" running. Type `{typed('tune', study=summary.study)}` to continue them, or wait for"
             " the other machines."
+        )
+    if folder.confirmation_path.exists():
+        min_complete = 1
+    n_complete = n_confirmable(summary)
+    if n_complete < min_complete:
+        raise StudyError(
+            f"A confirmation must have {min_complete} completed trials or more that were trained"
+            f" here; {summary.study!r} has {n_complete}. Type"
+            f" `{typed('tune', study=summary.study, n_trials='N')}` with a larger number or more"
+            " time."
         )
 
 
