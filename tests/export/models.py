@@ -208,12 +208,17 @@ def model_of_logits(name: str) -> keras.Model:
     return model
 
 
+def classifier(features: Callable[..., Any], *, n_classes: int = 2, **sizes: Any) -> keras.Model:
+    """Return a classifier of the features of a builder with these sizes."""
+    return words_classifier(partial(features, **sizes), n_classes=n_classes)
+
+
 SIZES = {"vocab_size": ROWS, "embedding_dim": WIDTH}
 CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
-    "mean_embedding": partial(words_classifier, partial(mean_features, **SIZES)),
-    "cnn": partial(words_classifier, partial(cnn_features, **SIZES, filters=3)),
-    "bilstm_pooling": partial(words_classifier, partial(bilstm_features, **SIZES, lstm_units=3)),
-    "gru": partial(words_classifier, partial(gru_features, **SIZES, gru_units=3)),
+    "mean_embedding": partial(classifier, mean_features, **SIZES),
+    "cnn": partial(classifier, cnn_features, **SIZES, filters=3),
+    "bilstm_pooling": partial(classifier, bilstm_features, **SIZES, lstm_units=3),
+    "gru": partial(classifier, gru_features, **SIZES, gru_units=3),
 }
 
 # The models of which every format is written: those that differ in what the writers do. The classes
