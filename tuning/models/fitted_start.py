@@ -1,4 +1,4 @@
-"""What the spaces with n-grams or a pretrained encoder learn from the training split at once."""
+"""What models with n-grams or a pretrained encoder get from the training split before an epoch."""
 
 from typing import Any
 

@@ -294,8 +294,8 @@ def _files_in_storage(
 def load_study(folder: StudyDir, *, storage_url: str) -> optuna.Study:
     if missing := missing_file(storage_url):
         raise StudyError(
-            f"Study {folder.name!r} must be in {missing}; that file is missing. Name its storage"
-            " (storage)."
+            f"Study {folder.name!r} must be in {missing}; that file is missing. Give the URL"
+            " of the storage that has it (storage)."
         )
     storage = open_storage(storage_url)
     try:
