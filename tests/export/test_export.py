@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras_tuner
 import numpy as np
+import optuna
 import pytest
 
 from tests.commands import Ran
@@ -515,3 +517,18 @@ def test_export_has_the_policy_of_the_space_s_file(
     assert run_cli("tune", "--study", "s", *flags, "--n-trials", 1, "--no-confirm").code == 0
     exported = run_cli("export-best", "--study", "s")
     assert exported.code == 0, exported.err
+
+
+def test_model_that_fails_on_the_test_texts_records_no_evaluation() -> None:
+    def fail(texts: object) -> None:
+        raise MemoryError
+
+    study = optuna.create_study()
+    chosen: Any = SimpleNamespace(opened=study, config=StudyConfig(study="s"))
+    model: Any = SimpleNamespace(source=SimpleNamespace(probabilities=fail))
+    corpus: Any = SimpleNamespace(split=lambda name: SimpleNamespace(texts=None))
+    with pytest.raises(MemoryError):
+        export._evaluate(
+            chosen, {"best": model}, {}, corpus=corpus, test_texts=[], target=TWO, progress=None
+        )
+    assert evaluations_of(study) == []
