@@ -121,11 +121,11 @@ STARS = Order(("1", "2", "3"))
 @pytest.mark.parametrize(
     ("target", "threshold", "named"),
     [
-        (numbered(3), "f1", "has 3 classes"),
+        (numbered(3), "f1", "kind 'classes' with 3 names"),
         (Number(), "0.3", "has numbers"),
-        (STARS, "f1", "has 3 classes of kind 'order'"),
-        (TWO, "quadratic_kappa", "has 2 classes of kind 'classes'"),
-        (MultiLabel(("a", "b")), "quadratic_kappa", "has 2 classes of kind 'labels'"),
+        (STARS, "f1", "kind 'order' with 3 names"),
+        (TWO, "quadratic_kappa", "kind 'classes' with 2 names"),
+        (MultiLabel(("a", "b")), "quadratic_kappa", "kind 'labels' with 2 names"),
     ],
 )
 def test_threshold_of_other_targets_is_refused(target: Any, threshold: str, named: str) -> None:

@@ -29,11 +29,10 @@ def require_cuts(target: Target, criterion: Criterion) -> list[str]:
     cuts = target.cuts(none[:, 0] if target.is_exclusive else none, none)
     names = [name for name, cut in cuts.items() if criterion.suits(cut)]
     if not names:
-        has = f"{target.width} classes" if target.names else "numbers"
-        only = f" of kind {target.kind!r}" if cuts else ""
+        kind = f"kind {target.kind!r} with {len(target.names)} names" if target.names else "numbers"
         raise StudyError(
             f"threshold {KAPPA} must be for ordered classes, and other thresholds and cost for two"
-            f" classes or several labels; this study has {has}{only}. Leave them out."
+            f" classes or several labels; this study has {kind}. Leave them out."
         )
     return names
 
