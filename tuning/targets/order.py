@@ -107,15 +107,11 @@ def quadratic_kappa(labels: Labels, decided: Labels, weights: Array) -> Array:
     """Return Cohen's kappa with quadratic weights (Cohen 1968), (n_weightings,): 1 - d / c, where d
     is the mean squared distance of labels and decisions, (n,), and c that of independent draws.
     """
-
-    def mean(values: Labels) -> Array:
-        of_weightings: Array = weights @ values / weights.sum(axis=1)
-        return of_weightings
-
-    by_chance = mean(labels**2 + decided**2) - 2 * mean(labels) * mean(decided)
-    # Rounding leaves about 1e-16 where all labels and decisions are one class.
-    by_chance = np.where(by_chance > 1e-12, by_chance, np.nan)
-    kappa: Array = 1 - mean((labels - decided) ** 2) / by_chance
+    total, of_labels, of_decided = weights.sum(axis=1), weights @ labels, weights @ decided
+    # Sums of integers are exact: a constant decision has a kappa of 0, and not of -1e-16.
+    in_common = total * (weights @ (labels * decided)) - of_labels * of_decided
+    by_chance = total * (weights @ (labels**2 + decided**2)) - 2 * of_labels * of_decided
+    kappa: Array = 2 * in_common / np.where(by_chance > 0, by_chance, np.nan)
     return kappa
 
 
