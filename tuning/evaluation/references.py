@@ -82,8 +82,8 @@ def linear_model(
     started = time.monotonic()
     share = min(MAX_TEXTS / (len(train[0]) + len(validation[0])), 1.0)
     train, validation = (_part(split, target, share) for split in (train, validation))
-    # All texts are split into words once, which takes longer than the regressions. So the terms are
-    # those of both splits, also where C is chosen.
+    # All texts are split into words once, which takes longer than the regressions. So the most
+    # frequent terms are those of both splits together.
     counter = CountVectorizer(
         ngram_range=(1, 2), max_features=N_TERMS, token_pattern=TOKENS, dtype=np.float32
     )

@@ -138,9 +138,9 @@ def threshold_sentences(document: SplitScores) -> list[str]:
         decision = f"A text is {name} from a probability of {cuts}"
         if len(each.thresholds) > 1:
             decision = f"The class changes at a mean of {cuts}"
-        on_test = f"on the test split, {changes_text(each.test, rule)}."
+        on_test = changes_text(each.test, rule)
         if len(chosen) > MAX_EXPLAINED:
-            sentences.append(f"{decision}; {on_test}")
+            sentences.append(f"{decision}; on the test split, {on_test}.")
             continue
         if not each.n_texts:
             sentences.append(f"{decision}.")
@@ -152,7 +152,7 @@ def threshold_sentences(document: SplitScores) -> list[str]:
                 f"There {own}; cross-fitted, without the optimism of the choice,"
                 f" {changes_text(each.cross_fitted, rule)}.",
             ]
-        sentences.append(f"O{on_test[1:]}")
+        sentences.append(f"On the test split, {on_test}.")
     if len(chosen) > MAX_EXPLAINED and each.n_texts:
         sentences.append(
             f"The thresholds were chosen for {measure_name(each.criterion)} on {each.n_texts:,}"

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.models.ngrams import RATIOS, fit_linear_model
-from tuning.models.transformer import fit_schedule
+from tuning.models.transformer import fit_schedule, own_optimizer
 
 
 class FittedStart:
@@ -26,9 +26,7 @@ class FittedStart:
         y: npt.NDArray[Any],
         sample_weight: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        # Keras wraps the optimizer of a model with products in float16.
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        if hasattr(optimizer, "steps_per_epoch"):
+        if hasattr(own_optimizer(model), "steps_per_epoch"):
             fit_schedule(model, n_texts=len(y), batch_size=hp.get("batch_size"))
         if "ngram_c" in hp:
             fit_linear_model(

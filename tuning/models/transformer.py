@@ -213,8 +213,12 @@ def with_votes(
 
 def fit_schedule(model: keras.Model, *, n_texts: int, batch_size: int) -> None:
     """Set the number of steps of an epoch of a model that `transformer_classifier` returned."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    optimizer.steps_per_epoch.assign(math.ceil(n_texts / batch_size))
+    own_optimizer(model).steps_per_epoch.assign(math.ceil(n_texts / batch_size))
+
+
+def own_optimizer(model: keras.Model) -> Any:
+    """Return the optimizer that a model was compiled with, which Keras wraps for float16."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
 
 
 def load_encoder(preset: str) -> keras.Model:
