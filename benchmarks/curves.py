@@ -26,7 +26,6 @@ from optuna.trial import FrozenTrial, TrialState
 import tuning
 from benchmarks.record import describe_machine
 from tuning.atomic_io import write_json
-from tuning.evaluation.linear_reference import read_linear_reference
 from tuning.metrics import sign
 from tuning.results import ResultsDir
 from tuning.search.session import open_session
@@ -165,7 +164,7 @@ def table_of(study: StudyHandle, *, known: Table | None) -> Table:
     complete = [t for t in trials if t.state == TrialState.COMPLETE and was_trained(t)]
     curves = {training.number: training.curves for training in known.trainings} if known else {}
     trainings = [Training.of(trial, study.space) for trial in complete]
-    linear = read_linear_reference(study.results.cache_dir(study.record.data_fingerprint))
+    linear = study.linear_reference
     return Table(
         study=study.name,
         space=study.config.space,

@@ -36,7 +36,11 @@ def fit_quietly(
 ) -> LogisticRegression | Ridge:
     """Fit a model, and return it, without the warning that the solver stopped at its last
     iteration: a reference needs no more precision, and a training goes on from here.
+
+    Weights count by their ratio to the mean, so that C means the same with weights and without.
     """
+    if sample_weight is not None:
+        sample_weight = sample_weight / sample_weight.mean()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(x, y, sample_weight)

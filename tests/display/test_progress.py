@@ -17,9 +17,8 @@ from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
 from tuning.display.running import Display
 from tuning.display.tables import best_table
 from tuning.documents import write
-from tuning.evaluation.linear_reference import LinearReference
+from tuning.evaluation.linear_reference import LinearReference, LinearTask
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.search.events import CallEnded, ConfirmationStarted, LinearModelTrained, RepeatEnded
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import summarize
@@ -38,7 +37,7 @@ def test_value_of_the_linear_model_is_printed(capsys: pytest.CaptureFixture[str]
 def test_warning_is_printed_where_the_confirmed_best_is_behind(
     value: float, warns: bool, corpus: Corpus, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(corpus.folder / REFERENCE_NAME, REFERENCE)
+    write(LinearTask().path(corpus.folder), REFERENCE)
     opened: Any = SimpleNamespace(corpus=corpus, config=CONFIG)
     confirmation = with_repeats({3: [value] * 3, 0: [0.5] * 3})
     Display("s", metric="val_accuracy")(CallEnded(opened, confirmation=confirmation))

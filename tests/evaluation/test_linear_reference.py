@@ -20,10 +20,12 @@ from tests.numbered import NGRAMS, TWO, score
 from tests.paths import ROOT
 from tests.texts import make_reviews
 from tuning import documents
+from tuning.config import StudyConfig, TrainConfig
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
     BackgroundFit,
     LinearReference,
+    LinearTask,
     read_linear_reference,
 )
 from tuning.evaluation.ngram_model import (
@@ -33,12 +35,12 @@ from tuning.evaluation.ngram_model import (
     tune_ngram_model,
 )
 from tuning.inputs.corpus import Corpus, build_corpus
-from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.targets.classes import Classes
 
 REFERENCE = LinearReference(
     about="words", scores={"accuracy": 0.8, "f1": 0.7, "loss": 0.4, "auc": None}, seconds=1.0
 )
+TASK = LinearTask()
 END_SECONDS = 60  # maximum time that a test waits for a process
 
 
@@ -96,16 +98,17 @@ def wait_until_dead(pid: int) -> None:
 
 def lock_of(corpus: Corpus) -> FileLock:
     """Return the lock without which the process trains nothing."""
-    return FileLock(corpus.folder / f"{REFERENCE_NAME}.lock")
+    return FileLock(f"{TASK.path(corpus.folder)}.lock")
 
 
 def test_scores_are_those_of_the_model_on_validation(corpus: Corpus) -> None:
-    reference = fit_linear_reference(corpus)
+    reference = fit_linear_reference(corpus, TASK)
     settings, predictions = tune_ngram_model(
         split_of(corpus, "train"),
         split_of(corpus, "validation"),
         orders=corpus.ngram_orders,
         target=TWO,
+        task=TASK,
     )
     expected = score(corpus.split("validation").labels, predictions)
     assert reference.settings == settings and expected["accuracy"] > 0.9
@@ -115,9 +118,25 @@ def test_scores_are_those_of_the_model_on_validation(corpus: Corpus) -> None:
 def test_stored_scores_are_read_and_nothing_is_trained(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = fit_linear_reference(corpus)
+    first = fit_linear_reference(corpus, TASK)
     monkeypatch.setattr("tuning.evaluation.ngram_model.tune_ngram_model", None)
-    assert fit_linear_reference(corpus) == first == read_linear_reference(corpus.folder)
+    assert fit_linear_reference(corpus, TASK) == first == read_linear_reference(corpus.folder, TASK)
+
+
+def test_each_metric_and_class_weights_have_a_model_of_their_own(corpus: Corpus) -> None:
+    configs = [
+        StudyConfig(study="s", metric=metric, train=TrainConfig(class_weight=class_weight))
+        for metric in ("val_accuracy", "val_f1")
+        for class_weight in ("", "balanced", "negative:1,positive:2")
+    ]
+    paths = [LinearTask.of(config).path(corpus.folder) for config in configs]
+    assert len({*paths}) == len(configs)
+    assert paths[0].name == "linear_reference.json"  # as in earlier versions
+    task = LinearTask.of(configs[-1])
+    reference = fit_linear_reference(corpus, task)
+    assert read_linear_reference(corpus.folder, task) == reference
+    assert reference.about.endswith("chosen by validation F1")
+    assert read_linear_reference(corpus.folder, TASK) is None
 
 
 def test_export_trains_with_the_stored_settings(
@@ -125,15 +144,15 @@ def test_export_trains_with_the_stored_settings(
 ) -> None:
     splits = splits_of(100)
     texts = splits.frames["test"]["text"].tolist()
-    tuned = all_references(splits, corpus, texts)[NGRAMS]
-    stored = read_linear_reference(corpus.folder)
+    tuned = all_references(splits, corpus, texts, task=TASK)[NGRAMS]
+    stored = read_linear_reference(corpus.folder, TASK)
     assert stored is not None
     assert stored.settings is not None
     # A file of an earlier version has no settings, and the export tunes again.
-    documents.write(corpus.folder / REFERENCE_NAME, replace(stored, settings=None))
-    assert fit_linear_reference(corpus).settings == stored.settings
+    documents.write(TASK.path(corpus.folder), replace(stored, settings=None))
+    assert fit_linear_reference(corpus, TASK).settings == stored.settings
     monkeypatch.setattr("tuning.evaluation.ngram_model.tune_ngram_model", None)
-    again = all_references(splits, corpus, texts)[NGRAMS]
+    again = all_references(splits, corpus, texts, task=TASK)[NGRAMS]
     np.testing.assert_array_equal(again.predictions, tuned.predictions)
     assert again.about == tuned.about
     assert again.validation_accuracy == tuned.validation_accuracy == stored.scores["accuracy"]
@@ -146,7 +165,7 @@ def test_test_split_has_no_influence(tmp_path: Path) -> None:
         if name == "second":
             splits.frames["test"]["label"] = 1 - splits.frames["test"]["label"]
             splits.frames["test"]["text"] = "other"
-        scores.append(fit_linear_reference(build_corpus(tmp_path / name, splits)).scores)
+        scores.append(fit_linear_reference(build_corpus(tmp_path / name, splits), TASK).scores)
     assert scores[0] == scores[1]
 
 
@@ -155,26 +174,26 @@ def test_undefined_score_is_none(tmp_path: Path) -> None:
     splits = splits_of(60)
     splits.frames["validation"]["label"] = 1
     corpus = build_corpus(tmp_path / "abc", splits)
-    reference = fit_linear_reference(corpus)
+    reference = fit_linear_reference(corpus, TASK)
     assert reference.scores["auc"] is None
-    assert read_linear_reference(corpus.folder) == reference
+    assert read_linear_reference(corpus.folder, TASK) == reference
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"schema_version": 1, "about": 3}'])
 def test_broken_file_is_replaced(
     text: str, corpus: Corpus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = corpus.folder / REFERENCE_NAME
+    path = TASK.path(corpus.folder)
     path.write_text(text)
-    assert read_linear_reference(corpus.folder) is None
+    assert read_linear_reference(corpus.folder, TASK) is None
     assert str(path) in caplog.text
-    assert fit_linear_reference(corpus) == read_linear_reference(corpus.folder)
+    assert fit_linear_reference(corpus, TASK) == read_linear_reference(corpus.folder, TASK)
 
 
 def test_corpus_that_is_built_again_keeps_its_scores(corpus: Corpus) -> None:
-    first = fit_linear_reference(corpus)
+    first = fit_linear_reference(corpus, TASK)
     again = build_corpus(corpus.folder, splits_of(100))
-    assert read_linear_reference(again.folder) == first
+    assert read_linear_reference(again.folder, TASK) == first
 
 
 @pytest.mark.slow
@@ -185,12 +204,12 @@ def test_process_gives_its_scores_once(corpus: Corpus, fit: BackgroundFit) -> No
         assert fit.poll() is None
     reference = wait_for(fit)
     assert reference is not None
-    assert reference == fit.reference == read_linear_reference(corpus.folder)
+    assert reference == fit.reference == read_linear_reference(corpus.folder, TASK)
     assert fit.poll() is None
 
 
 def test_next_start_reads_the_stored_scores(corpus: Corpus, fit: BackgroundFit) -> None:
-    stored = fit_linear_reference(corpus)
+    stored = fit_linear_reference(corpus, TASK)
     fit.start(corpus.folder)
     assert not fit.is_running
     assert fit.poll() == stored
@@ -229,7 +248,7 @@ def test_one_process_is_started_and_close_ends_it(corpus: Corpus, fit: Backgroun
         fit.close()
         wait_until_dead(started)
     assert not fit.is_running
-    assert read_linear_reference(corpus.folder) is None
+    assert read_linear_reference(corpus.folder, TASK) is None
 
 
 PARENT = """

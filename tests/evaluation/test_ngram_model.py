@@ -9,6 +9,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
+from sklearn.utils.class_weight import compute_sample_weight
 
 from tests.evaluation.ngrams import (
     LABELS,
@@ -24,12 +25,11 @@ from tests.evaluation.ngrams import (
 from tests.numbered import TWO, numbered
 from tuning import regressions
 from tuning.evaluation import ngram_model
-from tuning.evaluation.linear_reference import NgramSettings, Weighting
+from tuning.evaluation.linear_reference import LinearTask, NgramSettings, Weighting
 from tuning.evaluation.ngram_model import (
     FIRST_STRENGTH,
     STRENGTHS,
     NgramModel,
-    Split,
     columns_of,
     fit,
     indicators,
@@ -37,9 +37,12 @@ from tuning.evaluation.ngram_model import (
     ngram_reference,
     tune_ngram_model,
     tuned_reference,
+    weigh,
 )
-from tuning.evaluation.references import Reference
+from tuning.evaluation.references import Reference, Split, learned
 from tuning.inputs.contract import IdTexts
+
+TASK = LinearTask()
 
 
 def direct(
@@ -72,7 +75,7 @@ def test_model_equals_scikit_learn_on_texts(
     monkeypatch.setattr(regressions, "TOLERANCE", 1e-9)
     columns = columns_of(ORDERS, order)
     settings = NgramSettings(order, weighting, 3.0)
-    model = fit(indicators(TRAIN, columns), LABELS[0], columns, settings, target=TWO)
+    model = fit(Split(indicators(TRAIN, columns), LABELS[0]), columns, settings, target=TWO)
     classifier, test = direct(LABELS[0] == 1, order=order, weighting=weighting, strength=3.0)
     assert model.predictions(indicators(TEST, columns), target=TWO) == pytest.approx(
         classifier.predict_proba(test), abs=1e-4
@@ -85,7 +88,7 @@ def test_several_classes_are_each_against_the_rest() -> None:
     columns = columns_of(orders, 1)
     matrix = indicators(ngrams, columns)
     settings = NgramSettings(1, Weighting.RATIOS, 10.0)
-    model = fit(matrix, labels, columns, settings, target=numbered(4))
+    model = fit(Split(matrix, labels), columns, settings, target=numbered(4))
     assert len(model.regressions) == 3
     for label, (weights, _) in model.regressions.items():
         expected = log_count_ratios(matrix, labels == label, columns)
@@ -104,10 +107,10 @@ def right_share(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def reference_of(
-    train: Split, validation: Split, test: IdTexts, *, orders: np.ndarray
+    train: Split[IdTexts], validation: Split[IdTexts], test: IdTexts, *, orders: np.ndarray
 ) -> Reference:
-    own = tuned_reference(train, validation, orders=orders, target=TWO)
-    return ngram_reference(train, validation, test, tuned=own, orders=orders, target=TWO)
+    own = tuned_reference(train, validation, orders=orders, target=TWO, task=TASK)
+    return ngram_reference(train, validation, test, tuned=own, orders=orders, target=TWO, task=TASK)
 
 
 def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
@@ -116,7 +119,7 @@ def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
     labels = np.array([0, 0, 1, 1] * 12)
     (ngrams,), orders, _ = ngrams_of(texts)
     settings, predictions = tune_ngram_model(
-        (ngrams, labels), (ngrams, labels), orders=orders, target=TWO
+        Split(ngrams, labels), Split(ngrams, labels), orders=orders, target=TWO, task=TASK
     )
     assert (settings.order, right_share(predictions, labels)) == (2, 1.0)
 
@@ -124,16 +127,18 @@ def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
 def test_first_of_equals_is_chosen() -> None:
     texts, labels = ["good thing", "bad thing"] * 10, np.array([1, 0] * 10)
     (ngrams,), orders, _ = ngrams_of(texts)
-    settings, _ = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, target=TWO)
+    settings, _ = tune_ngram_model(
+        Split(ngrams, labels), Split(ngrams, labels), orders=orders, target=TWO, task=TASK
+    )
     assert settings == NgramSettings(1, Weighting.RATIOS, STRENGTHS[0])
     assert FIRST_STRENGTH in STRENGTHS
 
 
 def test_validation_labels_choose_and_do_not_train() -> None:
-    train, flipped = (TRAIN, LABELS[0]), (VALIDATION, 1 - LABELS[1])
-    settings, predictions = tune_ngram_model(train, flipped, orders=ORDERS, target=TWO)
+    train, flipped = Split(TRAIN, LABELS[0]), Split(VALIDATION, 1 - LABELS[1])
+    settings, predictions = tune_ngram_model(train, flipped, orders=ORDERS, target=TWO, task=TASK)
     columns = columns_of(ORDERS, settings.order)
-    model = fit(indicators(TRAIN, columns), LABELS[0], columns, settings, target=TWO)
+    model = fit(Split(indicators(TRAIN, columns), LABELS[0]), columns, settings, target=TWO)
     expected = model.predictions(indicators(VALIDATION, columns), target=TWO)
     assert np.array_equal(predictions, expected)
 
@@ -142,7 +147,7 @@ def test_one_class_is_constant() -> None:
     texts, labels = ["good", "fine"] * 5, np.ones(10, dtype=int)
     (ngrams, other), orders, _ = ngrams_of(texts, ["good", "bad"])
     _, predictions = tune_ngram_model(
-        (ngrams, labels), (other, np.array([1, 0])), orders=orders, target=TWO
+        Split(ngrams, labels), Split(other, np.array([1, 0])), orders=orders, target=TWO, task=TASK
     )
     assert predictions.tolist() == [[0, 1], [0, 1]]
 
@@ -151,7 +156,9 @@ def test_corpus_without_ngrams_has_a_model() -> None:
     """No n-gram occurs twice, so the model knows the shares of the classes."""
     ngrams, orders = from_lists([[]] * 9), np.zeros(2, dtype=np.uint8)
     labels = np.array([1, 1, 0] * 3)
-    _, predictions = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, target=TWO)
+    _, predictions = tune_ngram_model(
+        Split(ngrams, labels), Split(ngrams, labels), orders=orders, target=TWO, task=TASK
+    )
     assert predictions[:, 1] == pytest.approx(2 / 3, abs=0.1)
 
 
@@ -160,11 +167,11 @@ def test_reference_is_trained_on_train_and_validation() -> None:
     train, validation = ["good", "bad", "new good", "new bad"] * 5, ["new", "bad"] * 20
     labels, more = np.array([1, 0, 1, 0] * 5), np.array([1, 0] * 20)
     (ngrams, others, test), orders, _ = ngrams_of(train, validation, ["new"])
-    splits = (ngrams, labels), (others, more)
+    splits = Split(ngrams, labels), Split(others, more)
     reference = reference_of(*splits, test, orders=orders)
-    settings, predictions = tune_ngram_model(*splits, orders=orders, target=TWO)
+    settings, predictions = tune_ngram_model(*splits, orders=orders, target=TWO, task=TASK)
     columns = columns_of(orders, settings.order)
-    model = fit(indicators(ngrams, columns), labels, columns, settings, target=TWO)
+    model = fit(Split(indicators(ngrams, columns), labels), columns, settings, target=TWO)
     alone = model.predictions(indicators(test, columns), target=TWO)
     assert reference.predictions[0, 1] > alone[0, 1] + 0.1
     assert reference.validation_accuracy == right_share(predictions, more)
@@ -178,7 +185,7 @@ def test_part_of_many_texts_is_taken(name: str, most: int, monkeypatch: pytest.M
     n_ids = len(TRAIN.ids) + len(VALIDATION.ids)
     monkeypatch.setattr(ngram_model, name, most)
     n_texts = round(260 * min(most / n_ids, 1)) if name == "MAX_IDS" else most
-    splits = (TRAIN, LABELS[0]), (VALIDATION, LABELS[1])
+    splits = Split(TRAIN, LABELS[0]), Split(VALIDATION, LABELS[1])
     reference = reference_of(*splits, TEST, orders=ORDERS)
     assert int(reference.about.split()[-2]) == pytest.approx(n_texts, abs=2)
     assert (reference.predictions.argmax(axis=1) == LABELS[2]).mean() > 0.8
@@ -188,9 +195,9 @@ def test_many_classes_take_fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ngram_model, "MAX_TEXT_FITS", 90)
     texts, labels = three_classes()
     (ngrams,), _, _ = ngrams_of(texts)
-    ((taken, of_part),) = ngram_model._parts((ngrams, labels), target=numbered(3))
-    assert len(taken) == 30
-    assert np.bincount(of_part).tolist() == [10, 10, 10]
+    (taken,) = ngram_model._parts(Split(ngrams, labels), target=numbered(3))
+    assert len(taken.texts) == 30
+    assert np.bincount(taken.labels).tolist() == [10, 10, 10]
 
 
 def test_seconds_include_the_training_on_both_splits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,5 +211,49 @@ def test_seconds_include_the_training_on_both_splits(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ngram_model, "fit", counted)
     monkeypatch.setattr(ngram_model.time, "monotonic", lambda: float(n_trainings))
-    reference = reference_of((TRAIN, LABELS[0]), (VALIDATION, LABELS[1]), TEST, orders=ORDERS)
+    reference = reference_of(
+        Split(TRAIN, LABELS[0]), Split(VALIDATION, LABELS[1]), TEST, orders=ORDERS
+    )
     assert reference.seconds == n_trainings > 1
+
+
+ROW_WEIGHTS = np.random.default_rng(0).integers(0, 4, len(LABELS[0])).astype(np.float32)
+
+
+@pytest.mark.parametrize("weights", [None, ROW_WEIGHTS], ids=["equal", "rows"])
+@pytest.mark.parametrize("class_weight", ["", "balanced", "0:1,1:5"])
+def test_weights_are_those_of_scikit_learn(
+    class_weight: str, weights: np.ndarray | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row with the weight 0 is not learned from. Weights are scaled to a mean of 1."""
+    monkeypatch.setattr(regressions, "TOLERANCE", 1e-9)
+    columns = columns_of(ORDERS, 1)
+    split = Split(indicators(TRAIN, columns), LABELS[0], weights)
+    rows = learned(split, target=TWO, task=LinearTask(class_weight=class_weight))
+    model = fit(rows, columns, NgramSettings(1, Weighting.RATIOS, 3.0), target=TWO)
+
+    kept = np.ones(len(LABELS[0]), bool) if weights is None else weights > 0
+    x, y = indicators(TRAIN, columns)[kept], LABELS[0][kept]
+    of_class = {"": None, "balanced": "balanced", "0:1,1:5": {0: 1.0, 1: 5.0}}[class_weight]
+    expected = compute_sample_weight(of_class, LABELS[0])[kept]
+    expected = expected * (1.0 if weights is None else weights[kept])
+    ratios = log_count_ratios(x, y == 1, columns)
+    classifier = LogisticRegression(
+        C=3.0, solver="liblinear", dual=True, tol=1e-9, max_iter=100_000, random_state=0
+    )
+    classifier.fit(weigh(x, ratios), y, expected / expected.mean())
+    test = indicators(TEST, columns)
+    assert model.predictions(test, target=TWO) == pytest.approx(
+        classifier.predict_proba(weigh(test, ratios)), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("class_weight", ["", "balanced"])
+def test_metric_of_the_study_chooses_the_settings(class_weight: str) -> None:
+    splits = Split(TRAIN, LABELS[0]), Split(VALIDATION, LABELS[1])
+    values = {}
+    for metric in ("val_accuracy", "val_loss"):
+        task = LinearTask(metric, class_weight)
+        _, predictions = tune_ngram_model(*splits, orders=ORDERS, target=TWO, task=task)
+        values[metric] = TWO.value(LABELS[1], predictions, metric="val_loss")
+    assert values["val_loss"] < values["val_accuracy"]

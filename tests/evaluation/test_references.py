@@ -1,5 +1,7 @@
 """The majority class and the linear model, trained as an export is."""
 
+import math
+
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -8,16 +10,16 @@ from sklearn.pipeline import make_pipeline
 
 from tests.numbered import TWO, numbered
 from tests.texts import make_reviews
-from tuning.evaluation.references import (
-    TOKENS,
-    linear_model,
-    references,
-)
+from tuning.evaluation.linear_reference import LinearTask
+from tuning.evaluation.references import TOKENS, Split, gain, linear_model, references
+
+TASK = LinearTask()
 
 
-def split(n: int, *, seed: int) -> tuple[list[str], np.ndarray]:
+def split(n: int, *, seed: int) -> Split[list[str]]:
     frame = make_reviews(n, seed=seed)
-    return frame["review_body"].tolist(), (frame["star_rating"] >= 3).to_numpy().astype(np.int64)
+    labels = (frame["star_rating"] >= 3).to_numpy().astype(np.int64)
+    return Split(frame["review_body"].tolist(), labels)
 
 
 TRAIN, VALIDATION, TEST = split(200, seed=0), split(60, seed=1), split(60, seed=2)
@@ -33,7 +35,7 @@ def test_linear_model_is_that_of_scikit_learn_s_vectorizer(
     """
     monkeypatch.setattr("tuning.evaluation.references.N_TERMS", n_terms)
     train, validation = (TRAIN, VALIDATION) if n_classes == 2 else (rare(300, every=9),) * 2
-    reference = linear_model(train, validation, TEST[0], target=numbered(n_classes))
+    reference = linear_model(train, validation, TEST[0], target=numbered(n_classes), task=TASK)
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2),
         max_features=n_terms,
@@ -52,10 +54,10 @@ def test_linear_model_is_that_of_scikit_learn_s_vectorizer(
 
 def test_majority_class_gives_the_shares_of_train_and_validation() -> None:
     train, validation = (
-        (TRAIN[0][:4], np.array([0, 1, 1, 1])),
-        (VALIDATION[0][:2], np.array([0, 2])),
+        Split(TRAIN[0][:4], np.array([0, 1, 1, 1])),
+        Split(VALIDATION[0][:2], np.array([0, 2])),
     )
-    reference = references((train[0], train[1]), validation, TEST[0][:3], target=numbered(3))[
+    reference = references(train, validation, TEST[0][:3], target=numbered(3), task=TASK)[
         "majority class"
     ]
     assert (
@@ -69,19 +71,22 @@ def test_majority_class_gives_the_shares_of_train_and_validation() -> None:
 def test_linear_model_takes_texts_without_words(texts: list[str]) -> None:
     labels = np.array([1, 0, 1])
     reference = linear_model(
-        (texts * 4, np.tile(labels, 4)), (texts, labels), ["", *texts], target=TWO
+        Split(texts * 4, np.tile(labels, 4)),
+        Split(texts, labels),
+        ["", *texts],
+        target=TWO,
+        task=TASK,
     )
     assert reference.predictions.shape == (4, 2)
 
 
-def rare(n: int, *, every: int) -> tuple[list[str], np.ndarray]:
+def rare(n: int, *, every: int) -> Split[list[str]]:
     """Return texts of three classes. Every 100th text has the last class, at places that an even
     spacing misses.
     """
     labels = np.array([2 if number % every == 1 else number // 2 % 2 for number in range(n)])
-    return [
-        f"{('bad', 'good', 'odd')[label]} item{number}" for number, label in enumerate(labels)
-    ], labels
+    words = ("bad", "good", "odd")
+    return Split([f"{words[label]} item{number}" for number, label in enumerate(labels)], labels)
 
 
 @pytest.mark.parametrize("n_classes", [3, 4])
@@ -93,7 +98,11 @@ def test_linear_model_of_a_part_keeps_every_class(
     """
     monkeypatch.setattr("tuning.evaluation.references.MAX_TEXTS", 100)
     reference = linear_model(
-        rare(1000, every=100), rare(200, every=100), ["odd", "good"], target=numbered(n_classes)
+        rare(1000, every=100),
+        rare(200, every=100),
+        ["odd", "good"],
+        target=numbered(n_classes),
+        task=TASK,
     )
     assert reference.predictions.shape == (2, n_classes)
     assert reference.predictions.sum(axis=1) == pytest.approx(1)
@@ -103,19 +112,62 @@ def test_linear_model_of_a_part_keeps_every_class(
 
 def test_linear_model_of_a_training_split_with_one_class_says_that_class() -> None:
     train, validation = (
-        (["good", "fine"] * 5, np.ones(10, dtype=int)),
-        (["good", "fine"], np.array([1, 1])),
+        Split(["good", "fine"] * 5, np.ones(10, dtype=int)),
+        Split(["good", "fine"], np.array([1, 1])),
     )
-    reference = linear_model(train, validation, ["good", "bad"], target=TWO)
+    reference = linear_model(train, validation, ["good", "bad"], target=TWO, task=TASK)
     assert reference.predictions.tolist() == [[0, 1], [0, 1]]
     assert reference.validation_accuracy == 1
 
 
 def test_linear_model_learns_a_class_that_validation_alone_has() -> None:
     train, validation = (
-        (["good", "fine"] * 5, np.ones(10, dtype=int)),
-        (["good", "bad"] * 5, np.array([1, 0] * 5)),
+        Split(["good", "fine"] * 5, np.ones(10, dtype=int)),
+        Split(["good", "bad"] * 5, np.array([1, 0] * 5)),
     )
-    reference = linear_model(train, validation, ["bad"], target=TWO)
+    reference = linear_model(train, validation, ["bad"], target=TWO, task=TASK)
     assert reference.predictions[0, 0] > 0.5
     assert reference.validation_accuracy == 0.5
+
+
+def rare_words(n: int, *, seed: int) -> Split[list[str]]:
+    """Return texts of which one in twenty is positive. Half of the texts with the word of the
+    positive texts are negative.
+    """
+    numbers = np.random.default_rng(seed).permutation(n)
+    texts = [f"{'odd' if number % 10 == 0 else 'plain'} item{number % 50}" for number in numbers]
+    return Split(texts, (numbers % 20 == 0).astype(np.int64))
+
+
+def test_class_weights_of_the_study_find_a_rare_class() -> None:
+    train, validation, test = (rare_words(400, seed=seed) for seed in range(3))
+    f1 = {
+        class_weight: TWO.value(
+            test.labels,
+            linear_model(
+                train,
+                validation,
+                test.texts,
+                target=TWO,
+                task=LinearTask("val_f1", class_weight),
+            ).predictions,
+            metric="val_f1",
+        )
+        for class_weight in ("", "balanced")
+    }
+    assert f1["balanced"] > max(f1[""], 0.6)
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "expected"),
+    [
+        ("", [0, 1], 0.5),
+        ("val_loss", [1, 1], -math.log(2)),
+        ("val_auc", [1, 1], -math.inf),  # not defined
+    ],
+)
+def test_gain_is_larger_for_better_predictions(
+    metric: str, labels: list[int], expected: float
+) -> None:
+    task, same = LinearTask(metric), np.full((2, 2), 0.5)
+    assert gain(np.array(labels), same, target=TWO, task=task) == pytest.approx(expected)

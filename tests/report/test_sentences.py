@@ -19,10 +19,9 @@ from tests.studies import many_trials
 from tuning.atomic_io import read_json
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import write
-from tuning.evaluation.linear_reference import LinearReference
+from tuning.evaluation.linear_reference import LinearReference, LinearTask
 from tuning.evaluation.scores import ChosenThreshold, Comparison, TestDocument
 from tuning.evaluation.statistics import Interval, interval_text
-from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.report.confirmation import lower_mean
 from tuning.report.costs import saved_sentence
 from tuning.report.page import write_report
@@ -61,7 +60,7 @@ def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
     results = ResultsDir(tmp_path / "results")
     shutil.copytree(finished[0].path, results.path)
     fingerprint = read_json(results.study("s").config_path)["data_fingerprint"]
-    write(results.cache_dir(fingerprint) / REFERENCE_NAME, reference(0.9876))
+    write(LinearTask().path(results.cache_dir(fingerprint)), reference(0.9876))
     return results
 
 
@@ -117,7 +116,7 @@ def test_status_shows_the_linear_model(results: ResultsDir, run_cli: Callable[..
     assert "is behind" not in out
     confirmed(0.5).save(results.study("s"))
     assert "is behind the linear model" in status()[0]
-    for path in results.path.rglob(REFERENCE_NAME):
+    for path in results.path.rglob("linear_reference*.json"):
         path.unlink()
     out, value = status()
     assert "linear model" not in out and value is None

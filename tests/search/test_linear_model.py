@@ -9,7 +9,6 @@ import pytest
 from tests.fake_fit import FakeFit
 from tests.studies import CONFIG, SPACE, session_of
 from tuning.evaluation.linear_reference import NgramSettings, Weighting
-from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.models.ngrams import WEIGHTINGS
 from tuning.results import ResultsDir
 from tuning.search import linear_model
@@ -40,7 +39,7 @@ def test_stored_value_is_notified_before_the_first_epoch(session: Session) -> No
     session, kinds = recorded(session, FakeFit())
     follow(session, has_epoch=False)
     assert kinds == []
-    (session.corpus.folder / REFERENCE_NAME).touch()
+    session.fit.task.path(session.corpus.folder).touch()
     follow(session, has_epoch=False)
     assert kinds == [LinearModelTrained]
 

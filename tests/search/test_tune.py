@@ -23,8 +23,7 @@ from tuning.atomic_io import read_history, read_json
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig
 from tuning.documents import unstructure
 from tuning.errors import ArgumentError, SpaceError, StudyError
-from tuning.evaluation.linear_reference import LinearReference
-from tuning.inputs.data_card import REFERENCE_NAME
+from tuning.evaluation.linear_reference import LinearReference, LinearTask
 from tuning.metrics import objectives_of
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir
@@ -342,9 +341,9 @@ def test_search_that_ends_leaves_no_process_of_the_linear_model(
 ) -> None:
     slow_down(copied, 1)
     cache = copied.results.cache_dir(read_json(copied.folder.config_path)["data_fingerprint"])
-    (cache / REFERENCE_NAME).unlink()
+    LinearTask().path(cache).unlink()
     # The process waits for the lock as long as the test has it.
-    with FileLock(cache / f"{REFERENCE_NAME}.lock"):
+    with FileLock(f"{LinearTask().path(cache)}.lock"):
         process = start_tune(copied, 10)
         # The process is started at the end of the first epoch.
         wait_for(process, "trial 8 epoch 1")

@@ -23,6 +23,7 @@ from tuning.data.splits import SplitReviews, split_reviews
 from tuning.data.stream import Row
 from tuning.documents import structure, unstructure
 from tuning.errors import ArgumentError
+from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.statistics import score_intervals
 from tuning.evaluation.test_split import BEST, evaluate_on_test_split
@@ -213,7 +214,7 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
     predictions = predict(model, make_view(model, VALUES, test.texts), target=target)
     assert target.score(test.labels, predictions)["mae"] < worst / 2
     texts = splits.frames["test"]["text"].tolist()
-    references = all_references(splits, corpus, texts)
+    references = all_references(splits, corpus, texts, task=LinearTask())
     assert references.keys() == {
         *("median", "mean", "TF-IDF + ridge regression", "tuned n-grams + ridge regression")
     }

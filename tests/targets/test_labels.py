@@ -25,6 +25,7 @@ from tuning.config import SPLITS, DataConfig, StudyConfig, TrainConfig
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import DataError, SpaceBug
+from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.predictions import read_predictions, write_predictions
 from tuning.evaluation.slices import slices_of
@@ -353,7 +354,7 @@ def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Co
     model = trained(STYLES[0], corpus)[0]
     view = make_view(model, VALUES, corpus.split("test").texts)
     texts = splits.frames["test"]["text"].tolist()
-    references = all_references(splits, corpus, texts)
+    references = all_references(splits, corpus, texts, task=LinearTask())
     linear = ["TF-IDF + logistic regression", "tuned n-grams + logistic regression"]
     assert [*references] == [*TARGET.constant_names, *linear]
     evaluation = evaluate_on_test_split(

@@ -40,7 +40,7 @@ class Display:
 
     def __call__(self, event: Event) -> None:
         from tuning.confirmation.rounds import Confirmation
-        from tuning.evaluation.linear_reference import read_linear_reference
+        from tuning.evaluation.linear_reference import LinearTask, read_linear_reference
         from tuning.report.sentences import behind_linear
         from tuning.search import events
 
@@ -69,7 +69,8 @@ class Display:
                 self._clear()
                 if confirmation:
                     self._print_confirmation(confirmation)
-                    linear = read_linear_reference(opened.corpus.folder)
+                    task = LinearTask.of(opened.config)
+                    linear = read_linear_reference(opened.corpus.folder, task)
                     behind = behind_linear(linear, confirmation, study=self._study)
                     # The linear model is of one split.
                     if behind and opened.config.train.n_folds == 1:

@@ -4,6 +4,7 @@ settings, stored beside the corpus, and the process in which it is trained while
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import subprocess
 import sys
@@ -12,13 +13,37 @@ from enum import StrEnum
 from pathlib import Path
 
 from tuning import documents
+from tuning.config import StudyConfig
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
-from tuning.inputs.data_card import REFERENCE_NAME
-from tuning.metrics import METRICS, metric_of, sign
+from tuning.metrics import METRICS, metric_of, objectives_of, sign
 from tuning.processes import child_environment, why_it_ended
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LinearTask:
+    """How the linear models of a study's data are tuned and trained.
+
+    Attributes:
+        metric: the objective by which they are tuned; "" for the first of the kind of target.
+        class_weight: as in `TrainConfig`.
+    """
+
+    metric: str = ""
+    class_weight: str = ""
+
+    @classmethod
+    def of(cls, config: StudyConfig) -> LinearTask:
+        is_first = config.metric == objectives_of(config.data.kind)[0]
+        return cls("" if is_first else config.metric, config.train.class_weight)
+
+    def path(self, folder: Path) -> Path:
+        """Return the path of the stored model, in the folder of a corpus."""
+        classes = hashlib.sha256(self.class_weight.encode()).hexdigest()[:8]
+        parts = [self.metric, self.class_weight and classes]
+        return folder / ("_".join(["linear_reference", *filter(None, parts)]) + ".json")
 
 
 class Weighting(StrEnum):
@@ -79,9 +104,9 @@ class LinearReference:
         return own is not None and sign(metric) * round(own, 4) > sign(metric) * round(value, 4)
 
 
-def read_linear_reference(folder: Path) -> LinearReference | None:
-    """Return the stored scores of a corpus; None if the file is missing or can't be read."""
-    path = folder / REFERENCE_NAME
+def read_linear_reference(folder: Path, task: LinearTask) -> LinearReference | None:
+    """Return the stored model of a corpus; None if the file is missing or can't be read."""
+    path = task.path(folder)
     if not path.exists():
         return None
     try:
@@ -96,7 +121,8 @@ def read_linear_reference(folder: Path) -> LinearReference | None:
 class BackgroundFit:
     """The training of a corpus' linear model in a child process. `niceness` lowers its priority."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: LinearTask = LinearTask()) -> None:
+        self.task = task
         self.reference: LinearReference | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
@@ -111,9 +137,11 @@ class BackgroundFit:
         self._folder = folder
         if self._read():
             return
+        module = "tuning.evaluation.ngram_model"
+        arguments = [str(folder), str(niceness), self.task.metric, self.task.class_weight]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tuning.evaluation.ngram_model", str(folder), str(niceness)],
+                [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -138,7 +166,7 @@ class BackgroundFit:
         return self._process is not None
 
     def _read(self) -> bool:
-        stored = read_linear_reference(self._folder) if self._folder else None
+        stored = read_linear_reference(self._folder, self.task) if self._folder else None
         # A file of an earlier version has no settings, and the process replaces it.
         self.reference = stored if stored and stored.is_whole else None
         self._is_new = self.reference is not None

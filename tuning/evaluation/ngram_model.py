@@ -31,10 +31,12 @@ from sklearn.preprocessing import normalize
 
 from tuning import documents
 from tuning.atomic_io import translated
+from tuning.config import SPLITS
 from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
     LinearReference,
+    LinearTask,
     NgramSettings,
     Weighting,
     read_linear_reference,
@@ -42,19 +44,22 @@ from tuning.evaluation.linear_reference import (
 from tuning.evaluation.references import (
     MAX_TEXTS,
     Reference,
+    Split,
+    both,
+    gain,
+    learned,
     references,
     rows_of_part,
 )
 from tuning.inputs.contract import IdTexts
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.ngrams import ngrams_of
-from tuning.metrics import sign
+from tuning.metrics import metric_of
 from tuning.regressions import fit_quietly, regression, scores_of
-from tuning.targets.target import Array, Labels, Target
+from tuning.targets.target import Array, Target
 
-STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
+STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen on the validation split
 FIRST_STRENGTH = 10.0  # the C with which orders and weightings are compared (Wang and Manning)
 # Maximum number of texts times regressions: 100 classes of 100,000 texts would take an hour.
 MAX_TEXT_FITS = 4 * MAX_TEXTS
@@ -62,7 +67,7 @@ MAX_TEXT_FITS = 4 * MAX_TEXTS
 MAX_IDS = 20_000_000
 NAMES = ("words", "pairs", "triples")
 
-Split = tuple[IdTexts, Labels]  # the n-grams of texts, and their classes
+Ngrams = Split[IdTexts]
 _Tried = tuple[float, NgramSettings, Array]  # settings, their gain and their predictions
 
 
@@ -124,52 +129,59 @@ def log_count_ratios(
 
 
 def fit(
-    matrix: sparse.csr_matrix,
-    labels: Labels,
+    rows: Split[sparse.csr_matrix],
     columns: npt.NDArray[np.bool_],
     settings: NgramSettings,
     *,
     target: Target,
 ) -> NgramModel:
+    matrix, labels, of_rows = rows
     is_rarity, regressions = settings.weighting == Weighting.RARITY, {}
     rarity = TfidfTransformer().fit(matrix).idf_ * columns if is_rarity else None
     for number, values in target.linear_columns(labels).items():
         is_positive = values if values.dtype == np.bool_ else values > np.median(values)
         weights = log_count_ratios(matrix, is_positive, columns) if rarity is None else rarity
-        fitted = fit_quietly(regression(values, settings.strength), weigh(matrix, weights), values)
+        terms, untrained = weigh(matrix, weights), regression(values, settings.strength)
+        fitted = fit_quietly(untrained, terms, values, of_rows)
         regressions[number] = weights, fitted
     return NgramModel(target.constant(labels), regressions)
 
 
 def all_references(
-    splits: SplitReviews, corpus: Corpus, test_texts: Sequence[str]
+    splits: SplitReviews, corpus: Corpus, test_texts: Sequence[str], *, task: LinearTask
 ) -> dict[str, Reference]:
     """Return all references by name, trained on train + validation."""
     train, validation = (
-        (frame["text"].tolist(), labels_in(frame))
-        for frame in (splits.frames["train"], splits.frames["validation"])
+        Split(
+            splits.frames[name]["text"].tolist(),
+            labels_in(splits.frames[name]),
+            corpus.split(name).weights,
+        )
+        for name in SPLITS[:2]
     )
     target = splits.target
-    quick = references(train, validation, test_texts, target=target)
+    quick = references(train, validation, test_texts, target=target, task=task)
     tuned = ngram_reference(
         split_of(corpus, "train"),
         split_of(corpus, "validation"),
         ngrams_of(corpus.split("test").texts),
-        tuned=fit_linear_reference(corpus),
+        tuned=fit_linear_reference(corpus, task),
         orders=corpus.ngram_orders,
         target=target,
+        task=task,
     )
     return {**quick, f"tuned n-grams + {target.regression_name}": tuned}
 
 
 def ngram_reference(
-    train: Split,
-    validation: Split,
+    train: Ngrams,
+    validation: Ngrams,
     test: IdTexts,
     *,
     tuned: LinearReference,
     orders: npt.NDArray[np.uint8],
     target: Target,
+    task: LinearTask,
 ) -> Reference:
     """Return the tuned model, trained on train + validation. Its seconds are those of the tuning,
     perhaps with low priority during the search, and of the training.
@@ -178,50 +190,60 @@ def ngram_reference(
     """
     started, settings = time.monotonic(), tuned.settings
     assert settings is not None  # `LinearReference.is_whole`
-    (first, of_first), (second, of_second) = _parts(train, validation, target=target)
-    texts, labels = first + second, np.concatenate([of_first, of_second])
+    train, validation = _parts(train, validation, target=target)
     columns = columns_of(orders, settings.order)
-    model = fit(indicators(texts, columns), labels, columns, settings, target=target)
+    joined = both(train, validation, train.texts + validation.texts)
+    rows = learned(_indicated(joined, columns), target=target, task=task)
+    model = fit(rows, columns, settings, target=target)
     seconds = tuned.seconds + time.monotonic() - started
     return Reference(
-        f"{tuned.about}, {len(texts):,} texts",
+        f"{tuned.about}, {len(joined.labels):,} texts",
         tuned.scores.get("accuracy"),
         model.predictions(indicators(test, columns), target=target),
         seconds,
     )
 
 
-def fit_linear_reference(corpus: Corpus) -> LinearReference:
+def fit_linear_reference(corpus: Corpus, task: LinearTask) -> LinearReference:
     """Return the stored scores and settings of a corpus. Without them, train the model and store
     them. One process at a time trains, and others wait for it.
     """
-    path = corpus.folder / REFERENCE_NAME
+    path = task.path(corpus.folder)
     with translated(path), FileLock(path.with_name(path.name + ".lock")):
-        stored = read_linear_reference(corpus.folder)
+        stored = read_linear_reference(corpus.folder, task)
         if stored is None or not stored.is_whole:
             stored = tuned_reference(
                 split_of(corpus, "train", n_threads=1),
                 split_of(corpus, "validation"),
                 orders=corpus.ngram_orders,
                 target=corpus.target,
+                task=task,
             )
             documents.write(path, stored)
     return stored
 
 
 def tuned_reference(
-    train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], target: Target
+    train: Ngrams,
+    validation: Ngrams,
+    *,
+    orders: npt.NDArray[np.uint8],
+    target: Target,
+    task: LinearTask,
 ) -> LinearReference:
     started = time.monotonic()
     train, validation = _parts(train, validation, target=target)
-    settings, predictions = tune_ngram_model(train, validation, orders=orders, target=target)
-    scores = target.score(validation[1], predictions)
+    settings, predictions = tune_ngram_model(
+        train, validation, orders=orders, target=target, task=task
+    )
+    scores = target.score(validation.labels, predictions)
+    metric = metric_of(task.metric or target.metrics[0].objective)
     *others, last = NAMES[: settings.order]
     names = f"{', '.join(others)} and {last} of words" if others else last
     about = (
         f"{names}, {columns_of(orders, settings.order).sum():,} n-grams weighted by"
         f" {settings.weighting}, C = {settings.strength:g}, chosen by validation"
-        f" {target.metrics[0].label}"
+        f" {metric.label}"
     )
     return LinearReference(
         name=target.regression_name,
@@ -233,25 +255,30 @@ def tuned_reference(
 
 
 def tune_ngram_model(
-    train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], target: Target
+    train: Ngrams,
+    validation: Ngrams,
+    *,
+    orders: npt.NDArray[np.uint8],
+    target: Target,
+    task: LinearTask,
 ) -> tuple[NgramSettings, Array]:
-    """Return the settings with the best value of the target's first metric on the validation split,
-    and the predictions for that split of their model, trained on the training split alone.
+    """Return the settings with the best value of the task's metric on the validation split, and the
+    predictions for that split of their model, trained on the training split alone.
 
     The order and the weighting are chosen first, with C = 10, then C. Among equal models, a lower
     order is preferred, then ratios, then a smaller C.
     """
-    direction = sign(target.metrics[0].objective)
 
     def best_of(order: int, choices: Iterable[tuple[Weighting, float]]) -> _Tried:
         columns, tried = columns_of(orders, order), []
-        terms, held_out = indicators(train[0], columns), indicators(validation[0], columns)
+        rows = learned(_indicated(train, columns), target=target, task=task)
+        held_out = indicators(validation.texts, columns)
         for weighting, strength in choices:
             settings = NgramSettings(order, weighting, strength)
-            model = fit(terms, train[1], columns, settings, target=target)
+            model = fit(rows, columns, settings, target=target)
             predictions = model.predictions(held_out, target=target)
-            gain = direction * target.first_score(validation[1], predictions)
-            tried.append((gain, settings, predictions))
+            value = gain(validation.labels, predictions, target=target, task=task)
+            tried.append((value, settings, predictions))
         return max(tried, key=itemgetter(0))
 
     first = [(weighting, FIRST_STRENGTH) for weighting in Weighting]
@@ -263,25 +290,29 @@ def tune_ngram_model(
     return settings, predictions
 
 
-def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Split:
-    """Return the n-grams and classes of a split of a corpus. Missing n-grams are built."""
+def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Ngrams:
+    """Return the n-grams of a split of a corpus. Missing n-grams are built."""
     build_ngrams(corpus, n_threads=n_threads)
     split = corpus.split(name)
-    return ngrams_of(split.texts), split.labels
+    return Split(ngrams_of(split.texts), split.labels, split.weights)
 
 
-def _parts(*splits: Split, target: Target) -> Sequence[Split]:
-    n_texts = sum(len(texts) for texts, _ in splits)
-    n_ids = sum(len(texts.ids) for texts, _ in splits)
-    n_regressions = max(len(target.linear_columns(labels)) for _, labels in splits)
+def _indicated(split: Ngrams, columns: npt.NDArray[np.bool_]) -> Split[sparse.csr_matrix]:
+    return Split(indicators(split.texts, columns), split.labels, split.weights)
+
+
+def _parts(*splits: Ngrams, target: Target) -> Sequence[Ngrams]:
+    n_texts = sum(len(split.texts) for split in splits)
+    n_ids = sum(len(split.texts.ids) for split in splits)
+    n_regressions = max(len(target.linear_columns(split.labels)) for split in splits)
     max_texts = min(MAX_TEXTS, MAX_TEXT_FITS / max(n_regressions, 1))
     share = min(max_texts / n_texts, MAX_IDS / max(n_ids, 1))
     if share >= 1:
         return splits
     parts = []
-    for texts, labels in splits:
-        rows = rows_of_part(target.strata(labels), share)
-        parts.append((texts.rows(rows), labels[rows]))
+    for split in splits:
+        rows = rows_of_part(target.strata(split.labels), share)
+        parts.append(split.part(rows, split.texts.rows(rows)))
     return parts
 
 
@@ -292,13 +323,13 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def main(folder: str, niceness: str) -> None:
+def main(folder: str, niceness: str, metric: str, class_weight: str) -> None:
     """Run the process: train the model of the corpus in `folder`."""
     # Ctrl-C reaches all processes of a terminal. The parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(int(niceness))
-    fit_linear_reference(Corpus(Path(folder)))
+    fit_linear_reference(Corpus(Path(folder)), LinearTask(metric, class_weight))
 
 
 if __name__ == "__main__":

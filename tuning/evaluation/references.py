@@ -4,9 +4,11 @@ TF-IDF with a linear regression. `ngram_model` has the third, which is tuned fur
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
+from tuning.evaluation.linear_reference import LinearTask
 from tuning.metrics import sign
 from tuning.regressions import fit_quietly, regression, scores_of
 from tuning.targets.target import Array, Labels, Target
@@ -45,25 +48,72 @@ class Reference:
     seconds: float
 
 
-Split = tuple[Sequence[str], Labels]  # texts and their labels
+Texts = TypeVar("Texts")
+
+
+class Split(NamedTuple, Generic[Texts]):
+    """The texts of a split, or their n-grams, with their labels, and the weights of the rows, (n,),
+    or None if all are equal.
+    """
+
+    texts: Texts
+    labels: Labels
+    weights: Array | None = None
+
+    def part(self, rows: npt.NDArray[np.intp], texts: Texts) -> Split[Texts]:
+        """Return some rows, of which `texts` are the texts."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Split(texts, self.labels[rows], weights)
+
+
+def both(train: Split[Texts], validation: Split[Texts], texts: Texts) -> Split[Texts]:
+    """Return the labels and weights of two splits, one after the other, with these texts."""
+    weights = None
+    if train.weights is not None and validation.weights is not None:
+        weights = np.concatenate([train.weights, validation.weights])
+    return Split(texts, np.concatenate([train.labels, validation.labels]), weights)
+
+
+def learned(
+    rows: Split[sparse.csr_matrix], *, target: Target, task: LinearTask
+) -> Split[sparse.csr_matrix]:
+    """Return the rows that a linear model learns from, with their weights in its loss."""
+    weights = target.text_weights(task.class_weight, rows.labels, rows.weights)
+    if weights is None or weights.all():
+        return rows._replace(weights=weights)
+    kept = np.flatnonzero(weights)
+    return rows._replace(weights=weights).part(kept, rows.texts[kept])
+
+
+def gain(labels: Labels, predictions: Array, *, target: Target, task: LinearTask) -> float:
+    """Return the value by which linear models are tuned, signed so that more is better."""
+    metric = task.metric or target.metrics[0].objective
+    value = sign(metric) * target.value(labels, predictions, metric=metric)
+    return -math.inf if math.isnan(value) else value
 
 
 def references(
-    train: Split, validation: Split, test_texts: Sequence[str], *, target: Target
+    train: Split[list[str]],
+    validation: Split[list[str]],
+    test_texts: Sequence[str],
+    *,
+    target: Target,
+    task: LinearTask,
 ) -> dict[str, Reference]:
     """Return each reference by its name; the labels of the test texts are not needed."""
-    labels = np.concatenate([train[1], validation[1]])
-    of_train, of_both = target.constants(train[1]), target.constants(labels)
+    labels = np.concatenate([train.labels, validation.labels])
+    of_train, of_both = target.constants(train.labels), target.constants(labels)
+    n_validation = len(validation.labels)
     constants = {
         name: Reference(
             about,
-            _accuracy(target, validation[1], np.tile(of_train[name], (len(validation[1]), 1))),
+            _accuracy(target, validation.labels, np.tile(of_train[name], (n_validation, 1))),
             np.tile(of_both[name], (len(test_texts), 1)),
             seconds=0.0,
         )
         for name, about in target.constant_names.items()
     }
-    linear = linear_model(train, validation, test_texts, target=target)
+    linear = linear_model(train, validation, test_texts, target=target, task=task)
     return {**constants, f"TF-IDF + {target.regression_name}": linear}
 
 
@@ -72,48 +122,55 @@ def _accuracy(target: Target, labels: Labels, predictions: Array) -> float | Non
 
 
 def linear_model(
-    train: Split, validation: Split, test_texts: Sequence[str], *, target: Target
+    train: Split[list[str]],
+    validation: Split[list[str]],
+    test_texts: Sequence[str],
+    *,
+    target: Target,
+    task: LinearTask,
 ) -> Reference:
     """Return a regression on words and pairs of words weighted by TF-IDF, with the C of `STRENGTHS`
-    that has the best value of the target's first metric on the validation split.
+    that has the best value of the task's metric on the validation split.
 
     A class without texts in both splits has the probability 0.
     """
     started = time.monotonic()
-    share = min(MAX_TEXTS / (len(train[0]) + len(validation[0])), 1.0)
+    share = min(MAX_TEXTS / (len(train.labels) + len(validation.labels)), 1.0)
     train, validation = (_part(split, target, share) for split in (train, validation))
     # All texts are split into words once, which takes longer than the regressions. So the most
     # frequent terms are those of both splits together.
     counter = CountVectorizer(
         ngram_range=(1, 2), max_features=N_TERMS, token_pattern=TOKENS, dtype=np.float32
     )
-    counts = counter.fit_transform([*train[0], *validation[0]])
+    counts = counter.fit_transform([*train.texts, *validation.texts])
     # Terms of the validation split alone have no weight, but would change the lengths of its rows.
-    known = np.flatnonzero(counts[: len(train[0])].getnnz(axis=0))
-    of_train, of_validation = counts[: len(train[0]), known], counts[len(train[0]) :, known]
+    n_train = len(train.labels)
+    known = np.flatnonzero(counts[:n_train].getnnz(axis=0))
+    of_train, of_validation = counts[:n_train, known], counts[n_train:, known]
     weights = TfidfTransformer(sublinear_tf=True).fit(of_train)
     terms, held_out = weights.transform(of_train), weights.transform(of_validation)
-    direction = sign(target.metrics[0].objective)
+    rows = learned(train._replace(texts=terms), target=target, task=task)
     gains, accuracies = {}, {}
     for strength in STRENGTHS:
-        predictions = _predicted(target, strength, terms, train[1], held_out)
-        gains[strength] = direction * target.first_score(validation[1], predictions)
-        accuracies[strength] = _accuracy(target, validation[1], predictions)
+        predictions = _predicted(target, strength, rows, held_out)
+        gains[strength] = gain(validation.labels, predictions, target=target, task=task)
+        accuracies[strength] = _accuracy(target, validation.labels, predictions)
     best = max(STRENGTHS, key=lambda strength: (gains[strength], -strength))
-    labels = np.concatenate([train[1], validation[1]])
     weights.fit(counts)
     test_terms = weights.transform(counter.transform(list(test_texts)))
-    predictions = _predicted(target, best, weights.transform(counts), labels, test_terms)
+    joined = both(train, validation, weights.transform(counts))
+    rows = learned(joined, target=target, task=task)
+    predictions = _predicted(target, best, rows, test_terms)
     about = (
         f"words and pairs of words, {counts.shape[1]:,} terms, C = {best:g} by validation,"
-        f" {len(labels):,} texts"
+        f" {len(joined.labels):,} texts"
     )
     return Reference(about, accuracies[best], predictions, time.monotonic() - started)
 
 
-def _part(split: Split, target: Target, share: float) -> Split:
-    rows = rows_of_part(target.strata(split[1]), share)
-    return [split[0][row] for row in rows], split[1][rows]
+def _part(split: Split[list[str]], target: Target, share: float) -> Split[list[str]]:
+    rows = rows_of_part(target.strata(split.labels), share)
+    return split.part(rows, [split.texts[row] for row in rows])
 
 
 def rows_of_part(strata: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.intp]:
@@ -131,19 +188,20 @@ def rows_of_part(strata: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.
 
 
 def _predicted(
-    target: Target, strength: float, terms: sparse.csr_matrix, labels: Labels, x: sparse.csr_matrix
+    target: Target, strength: float, rows: Split[sparse.csr_matrix], x: sparse.csr_matrix
 ) -> Array:
-    """Return the predictions for the rows of `x` of a model that is trained on `terms`. For one of
+    """Return the predictions for the rows of `x` of a model that is trained on `rows`. For one of
     more than two classes it is a softmax regression.
     """
+    terms, labels, weights = rows
     constant, columns = target.constant(labels), target.linear_columns(labels)
     same = np.tile(constant, (x.shape[0], 1))
     if labels.ndim == 1 and len(columns) > 1:
         softmax = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
-        same[:, constant > 0] = fit_quietly(softmax, terms, labels).predict_proba(x)
+        same[:, constant > 0] = fit_quietly(softmax, terms, labels, weights).predict_proba(x)
         return same
     scores = {
-        number: scores_of(fit_quietly(regression(values, strength), terms, values), x)
+        number: scores_of(fit_quietly(regression(values, strength), terms, values, weights), x)
         for number, values in columns.items()
     }
     return target.of_linear(scores, same)

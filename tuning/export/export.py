@@ -16,6 +16,7 @@ from tuning.atomic_io import translated, write_text
 from tuning.data.files import Progress
 from tuning.data.splits import distinct_codes
 from tuning.errors import ArgumentError
+from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
@@ -134,7 +135,9 @@ def _export(
     test_texts = splits.frames["test"]["text"].tolist()
     # The workers that end first leave a core free, which the references use.
     with ThreadPoolExecutor(1) as thread:
-        references = thread.submit(all_references, splits, corpus, test_texts)
+        references = thread.submit(
+            all_references, splits, corpus, test_texts, task=LinearTask.of(config)
+        )
         trained, of_members = _retrain(chosen, members, corpus, progress=progress)
         if progress and not references.done():
             progress("training the reference models", 0.0)

@@ -208,7 +208,7 @@ def accuracy_change(
             numbers.
     """
     if not target.has_decisions:
-        own, of_model = (target.first_score(labels, p) for p in (probabilities, expected))
+        own, of_model = (target.value(labels, p) for p in (probabilities, expected))
         if not own <= (1 + MAX_INT8_LOSS) * of_model:
             raise ExportError(
                 f"The {target.metrics[0].label} of a format must be at most {MAX_INT8_LOSS:.0%}"

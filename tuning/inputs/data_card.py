@@ -22,7 +22,6 @@ from tuning.targets.kinds import target_of
 from tuning.targets.target import Target
 
 CARD_NAME = "data_card.json"
-REFERENCE_NAME = "linear_reference.json"  # the scores and settings of a linear model
 
 
 @dataclass(frozen=True, kw_only=True)

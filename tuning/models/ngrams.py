@@ -219,9 +219,8 @@ def fit_linear_model(
     ratios, weights = (model.get_layer(name).get_weights()[0] for name in (RATIOS, WEIGHTS))
     _, bias = model.get_layer(LOGITS).get_weights()
     unit_length = any(layer.name == UNIT_LENGTH for layer in model.layers)
-    labels, weight = labels[is_kept], sample_weight
-    if sample_weight is not None:
-        weight = sample_weight[is_kept] / sample_weight.mean()
+    labels = labels[is_kept]
+    weight = None if sample_weight is None else sample_weight[is_kept]
     columns = [labels] if n_classes == 1 else [*_columns(labels, n_classes).T]
     for column, values in enumerate(columns):
         if len(np.unique(values)) > 1:

@@ -20,7 +20,7 @@ from tuning.commands import typed
 from tuning.config import weights_text
 from tuning.confirmation.estimates import Estimates, estimate
 from tuning.confirmation.rounds import Confirmation
-from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
+from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.scores import ACCURACY, TestDocument, read_test_scores
 from tuning.evaluation.slices import calibration_error, slices_of
@@ -94,8 +94,8 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
         write_text(folder.labels_csv_path, labels[0].to_csv(index=False, lineterminator="\n"))
     else:
         folder.labels_csv_path.unlink(missing_ok=True)
-    linear, advice = read_linear_reference(cache.folder), threshold_advice(study)
-    measured = Measured(linear, predictions, spaces, labels, advice)
+    advice = threshold_advice(study)
+    measured = Measured(study.linear_reference, predictions, spaces, labels, advice)
     with study.opened() as opened:
         content = page(
             opened,

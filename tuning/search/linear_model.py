@@ -9,7 +9,6 @@ import time
 import numpy as np
 
 from tuning.evaluation.linear_reference import Weighting
-from tuning.inputs.data_card import REFERENCE_NAME
 from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.search.events import LinearModelTrained, Step
 from tuning.search.session import Session
@@ -39,7 +38,7 @@ def follow(session: Session, *, has_epoch: bool) -> None:
         return
     if session.space.linear_points:
         fit.start(folder)
-    elif has_epoch or (folder / REFERENCE_NAME).exists():
+    elif has_epoch or fit.task.path(folder).exists():
         fit.start(folder, niceness=NICENESS)
     reference = fit.poll()
     if reference:

@@ -13,7 +13,7 @@ from types import FrameType
 import optuna
 
 from tuning.config import Limits, StudyConfig, Workers
-from tuning.evaluation.linear_reference import BackgroundFit
+from tuning.evaluation.linear_reference import BackgroundFit, LinearTask
 from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.events import Event, Interrupt, Step, Subscriber
@@ -150,7 +150,10 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
         check(config, corpus, space)
         prepare_views(corpus, space, config, progress=step)
         study = study_of(config, corpus, space)
-        with signals() as interrupt, contextlib.closing(BackgroundFit()) as fit:
+        with (
+            signals() as interrupt,
+            contextlib.closing(BackgroundFit(LinearTask.of(config))) as fit,
+        ):
             yield Session(
                 study=study,
                 config=config,

@@ -14,7 +14,7 @@ import optuna
 
 from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation
-from tuning.evaluation.linear_reference import read_linear_reference
+from tuning.evaluation.linear_reference import LinearReference, LinearTask, read_linear_reference
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
@@ -69,6 +69,12 @@ class StudyHandle:
     def best(self) -> Best | None:
         """The confirmed best, else the best of the search; None before a trial is complete."""
         return best_of(self.summary, self.confirmation)
+
+    @cached_property
+    def linear_reference(self) -> LinearReference | None:
+        """The linear model of the study's data; None before it has been trained."""
+        folder = self.results.cache_dir(self.record.data_fingerprint)
+        return read_linear_reference(folder, LinearTask.of(self.config))
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[optuna.Study]:
@@ -135,7 +141,7 @@ def status_of(study: StudyHandle) -> Status:
         coordinators = heartbeats_of(opened)
     baseline, metric = summary.baseline, summary.metric
     gain = summary.gain and summary.gain.measured(study.confirmation)
-    linear = read_linear_reference(study.results.cache_dir(record.data_fingerprint))
+    linear = study.linear_reference
     return Status(
         study=study.name,
         metric=metric,

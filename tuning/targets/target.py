@@ -5,7 +5,7 @@
 | the label column is read and split | `read`, `dtype`, `strata`, `require_enough` |
 | the data card | `counts`, `doubts` |
 | a model is built | `width`, `examples`, `form_of`, `adapt` |
-| a model is trained | `class_weights` |
+| a model is trained | `class_weights`, `text_weights` |
 | an epoch is evaluated | `predictions`, `score` |
 | linear models are trained for comparison | `linear_columns`, `of_linear` |
 | models are compared on the test split | `formulas`, `is_right`, `constants` |
@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from tuning.documents import OMIT_DEFAULT, structure, unstructure
 from tuning.errors import ArgumentError
-from tuning.metrics import DEFAULT_TARGET, Metric, metrics_of
+from tuning.metrics import DEFAULT_TARGET, Metric, metric_of, metrics_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,6 +201,17 @@ class Target(ABC):
             f" received {class_weight!r}."
         )
 
+    def text_weights(
+        self, class_weight: str, labels: Labels, weights: Array | None
+    ) -> Array | None:
+        """Return the weight of each text in the loss, float32 (n,), for a study's `class_weight`
+        and the weights of the rows; None if all texts have the same.
+        """
+        if not class_weight:
+            return weights
+        of_text: Array = self.class_weights(class_weight, labels)[labels].astype(np.float32)
+        return of_text if weights is None else weights * of_text
+
     def doubts(self) -> str:
         """Return which names are probably no names, or the same name; "" if none is."""
         return ""
@@ -296,10 +307,11 @@ class Target(ABC):
         """
         return []
 
-    def first_score(self, labels: Labels, predictions: Array) -> float:
-        """Return the value of the first metric, by which linear models are tuned."""
+    def value(self, labels: Labels, predictions: Array, *, metric: str = "") -> float:
+        """Return the value of an objective, by default of the target's first."""
+        name = metric_of(metric).name if metric else self.metrics[0].name
         formulas = self.formulas(labels, predictions, np.ones((1, len(labels))))
-        return float(formulas[self.metrics[0].name]()[0])
+        return float(formulas[name]()[0])
 
     @abstractmethod
     def constants(self, labels: Labels) -> dict[str, Array]:

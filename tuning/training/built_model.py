@@ -165,11 +165,7 @@ class BuiltModel:
 
     def encode(self, split: LabeledTexts) -> EncodedSplit:
         view = prediction.make_view(self.model, self.job.values, split.texts)
-        weights = split.weights
-        if self.class_weight:
-            of_class = self.job.target.class_weights(self.class_weight, split.labels)
-            of_text = of_class[split.labels].astype(np.float32)
-            weights = of_text if weights is None else weights * of_text
+        weights = self.job.target.text_weights(self.class_weight, split.labels, split.weights)
         return EncodedSplit(view, split.labels, self.form.encode_labels(split.labels), weights)
 
 
