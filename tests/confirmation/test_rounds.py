@@ -436,6 +436,38 @@ def test_fitted_models_do_not_narrow_the_intervals_of_trained_ones(baseline: lis
     assert estimates.difference.low < expected.difference.low
 
 
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(n=st.integers(1, 5), budget=st.floats(0, 0.3), seed=st.integers(0, 1000))
+def test_fitted_model_stays_and_costs_no_other_finalist_a_seed(
+    n: int, budget: float, seed: int
+) -> None:
+    """The trained finalists get the seeds that they get without a worse fitted model."""
+    rng = np.random.default_rng(seed)
+    values = [*(0.8 + 0.1 * rng.random(n)), 0.1]
+    of_repeat = rng.uniform(0.8, 0.9, (n + 1, 99))
+
+    def played(value: float | None) -> Confirmation:
+        made = finalists(*values)
+        if value is not None:
+            fitted_one = replace(made[0], trial=n + 1, search_value=value, epochs=0, seconds=0.0)
+            made.append(fitted_one)
+        confirmation = plan_confirmation(
+            made, metric="val_accuracy", seeds=SEEDS, search_seconds=100.0 * budget
+        )
+        return play(
+            confirmation,
+            lambda trial, number: value if trial == n + 1 else float(of_repeat[trial, number]),
+            seconds=None,
+        )[0]
+
+    alone, worse, better = played(None), played(0.5), played(0.95)
+    repeats = {f.trial: f.repeats for f in worse.finalists}
+    assert repeats.pop(n + 1).keys() == {*SEEDS[: worse.rounds]}
+    assert repeats == {f.trial: f.repeats for f in alone.finalists}
+    best = max((f for f in better.finalists if f.is_remaining), key=better._signed_mean)
+    assert better.is_over and best.trial == n + 1
+
+
 def planned_again(confirmation: Confirmation, made: list[Finalist]) -> Confirmation:
     """Plan as a second call does, with the repeats and the seconds of the first call."""
     repeats = {f.trial: f.repeats for f in confirmation.finalists}

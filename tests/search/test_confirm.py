@@ -175,9 +175,15 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     assert {f.seconds for f in finalists(9)} == {0.0}
     add(0.1, 40, seconds={"train": 6.0, "idle": 9.0}, n_epochs=3)
     assert {f.seconds for f in finalists(9)} == {2.0}
+    # Of the fitted models that are not trained, the best is a finalist.
+    add(0.3, 41, best_epoch=0)
+    add(0.4, 42, best_epoch=0)
+    assert [f.trial for f in finalists(1)] == [1, 0, 6]
+    assert [f.trial for f in finalists(3)] == [1, 2, 0, 6]
+    assert [f.trial for f in finalists(4)] == [1, 2, 0, 6, 5]
     # Another program finished this trial.
     study.add_trial(create_trial(value=0.99, params={}, distributions={}))
-    assert [f.trial for f in finalists(1)] == [1, 0]
+    assert [f.trial for f in finalists(1)] == [1, 0, 6]
 
 
 def test_study_that_another_program_has_trained_can_not_be_confirmed(tmp_path: Path) -> None:

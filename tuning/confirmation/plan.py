@@ -56,7 +56,8 @@ def plan_confirmation(
     while needed_seconds() > room:
         # The two best finalists stay at any cost (one with a given `share`), or the front's ends.
         best = [others[0], others[-1]] if others and others[0].costs else others[:2]
-        kept = best if share is None else best[:1]
+        untrained = [f for f in others if not f.is_trained]
+        kept = [*best, *untrained] if share is None else best[:1]
         new = [f for f in others if not f.repeats and f not in kept]
         if not new:
             break

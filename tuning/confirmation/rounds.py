@@ -224,10 +224,12 @@ class Confirmation:
         """Return the confirmation after its complete rounds have ended, and the missing repeats of
         the current round, as pairs of finalist and seed.
 
-        Finalists whose repeats exceed the budget are dropped before. After the last round, the
-        list has the repeats of pruned trials. The list is empty when the confirmation is over. The
-        baseline and the best other finalist stay, because the comparison needs both. If trainings
-        of all other remaining finalists fail, the best that was dropped remains again.
+        A finalist that is not trained costs seconds, such as the linear model at which n-grams
+        start, and is never dropped: what is confirmed must not be behind it. Other finalists whose
+        repeats exceed the budget are dropped before. After the last round, the list has the repeats
+        of pruned trials. The list is empty when the confirmation is over. The baseline and the best
+        other finalist stay, because the comparison needs both. If trainings of all other remaining
+        finalists fail, the best that was dropped remains again.
         """
         now = self._restored()
         while not now.is_over and now.rounds < len(now.seeds):
@@ -298,7 +300,7 @@ class Confirmation:
         """Return the worker seconds that the two best finalists and the baseline need for the later
         rounds of the first `MIN_ROUNDS` rounds.
         """
-        kept = [*self._ranked_others()[:2], *(f for f in self._remaining() if f.is_baseline)]
+        kept = [*self._rivals()[:2], *(f for f in self._remaining() if f.is_baseline)]
         return missing_seconds(kept, self.seeds[self.rounds + 1 : MIN_ROUNDS])
 
     def _is_guaranteed(self, missing: Sequence[Finalist], seconds: float) -> bool:
@@ -313,13 +315,13 @@ class Confirmation:
         is_within = not self.search_seconds or seconds <= self.search_seconds
         n_others = 2 if not self.is_bounded or (is_within and not self.is_clear) else 1
         return self.rounds < self.n_guaranteed and (
-            self.has_costs or sum(not f.is_baseline for f in missing) <= n_others
+            self.has_costs or sum(f.is_trained and not f.is_baseline for f in missing) <= n_others
         )
 
     def _end_round(self) -> Self:
         ended = replace(self, rounds=self.rounds + 1)
         gives_up = ended.rounds < len(ended.seeds) and (
-            ended.rounds >= MIN_ROUNDS or len(ended._ranked_others()) > 2
+            ended.rounds >= MIN_ROUNDS or len(ended._rivals()) > 2
         )
         if not gives_up:
             return ended
@@ -348,20 +350,25 @@ class Confirmation:
         others = (f for f in self._remaining() if not f.is_baseline)
         return sorted(others, key=lambda f: (-self._signed_mean(f), f.trial))
 
+    def _rivals(self) -> list[Finalist]:
+        """Return the remaining others of which the worst may be dropped, best first."""
+        ranked = self._ranked_others()
+        return [f for f in ranked if f.is_trained or f is ranked[0]]
+
     def _remaining(self) -> list[Finalist]:
         return [f for f in self.finalists if f.is_remaining]
 
     def _without_worst(self, *, among: Sequence[Finalist], in_round: int) -> Self | None:
         """Return the confirmation without the worst finalist of `among` by `_signed_mean`, and of
-        equal finalists without the later trial; None where none may be dropped. The baseline and
-        the last other finalist always stay.
+        equal finalists without the later trial; None where none may be dropped. The baseline, the
+        last other finalist and those that are not trained always stay.
         """
-        ranked = self._ranked_others()
-        beaten = ranked
+        rivals = self._rivals()
+        beaten = rivals
         if self.has_costs:
-            beaten = [f for f in ranked if any(self._beats(other, f) for other in ranked)]
-        beaten = [f for f in beaten if f in among]
-        if len(ranked) < 2 or not beaten:
+            beaten = [f for f in rivals if any(self._beats(other, f) for other in rivals)]
+        beaten = [f for f in beaten if f in among and f.is_trained]
+        if len(rivals) < 2 or not beaten:
             return None
         worst = beaten[-1]
         finalists = [replace(f, dropped_in=in_round) if f is worst else f for f in self.finalists]

@@ -269,8 +269,9 @@ def _overlap(session: Session, resplit: bool | None) -> float:
 
 
 def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
-    """Return the `top` best completed trials, each configuration once, and the baseline, in the
-    order of their values. With several objectives, `top` trials of the Pareto front are taken.
+    """Return the `top` best completed trials, each configuration once, the best one that is not
+    trained, and the baseline, in the order of their values. With several objectives, `top` trials
+    of the Pareto front are taken.
 
     Trials that another program has finished, without the number of their best epoch, are left out.
     """
@@ -291,6 +292,9 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
     times = filter(None, (expected_seconds(trial, 1) for trial in summary.trials))
     usual = statistics.fmean([*times] or [0.0])
     chosen = spread(others, top) if summary.has_costs else others[:top]
+    untrained = [members for members in others[top:] if not attributes_of(members[0])["best_epoch"]]
+    if not summary.has_costs and all(attributes_of(t)["best_epoch"] for t, *_ in chosen):
+        chosen += untrained[:1]
     if baseline is not None:
         same = groups.get(key(values_of(baseline, space)), [])
         chosen.append([baseline, *(trial for trial in same if trial is not baseline)])
