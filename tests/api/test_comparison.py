@@ -18,7 +18,7 @@ from tests.commands import Ran, start, wait_for
 from tests.comparisons import store_study
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substituted
-from tuning.config import Data, StudyConfig
+from tuning.config import AUTO, Data, StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, SpaceError, StorageError, StudyError
 from tuning.results import ResultsDir
@@ -41,6 +41,7 @@ class Searches:
     def __init__(self) -> None:
         self.calls: list[tuple[str, float | None]] = []
         self.configs: list[StudyConfig] = []
+        self.folds: list[int | str | None] = []
         self.errors: dict[str, Exception] = {}
         self.stops: set[str] = set()
 
@@ -48,11 +49,14 @@ class Searches:
         space, folder, seconds = config.space, root.study(config.study), budget.total_seconds
         self.calls.append((space, seconds))
         self.configs.append(config)
+        self.folds.append(budget.folds)
         if space in self.errors:
             raise self.errors[space]
         if not folder.config_path.exists():
             corpus, _ = prepare_corpus(config, results=root)
-            settings = {"seed": config.seed, "train": config.train, "data": config.data}
+            n_folds = 5 if budget.folds == AUTO else budget.folds
+            settings = {"seed": config.seed, "metric": config.metric, "data": config.data}
+            settings["train"] = replace(config.train, n_folds=n_folds)
             settings["data_fingerprint"] = corpus.fingerprint
             store_study(root, folder.name.rpartition("-")[0], space, VALUES[space], **settings)
         study = load_study(folder, storage_url=root.storage_url(None))
@@ -99,6 +103,18 @@ def test_spaces_are_searched_in_their_order_for_the_same_time(
     assert out.count("report.html") == 2
 
 
+def test_all_spaces_have_the_metric_the_weights_and_the_folds_of_the_first(
+    searches: Searches,
+) -> None:
+    chosen: dict[str, Any] = {"metric": "val_f1", "class_weight": {"negative": 2}, "folds": "3"}
+    tuning.compare(["ngrams", "cnn"], "reviews.csv", **chosen)
+    tuning.compare(["reviews"], "reviews.csv")
+    assert [config.metric for config in searches.configs] == ["val_f1"] * 3
+    assert {config.train.class_weight for config in searches.configs} == {"negative:2"}
+    assert searches.folds == [3, 3, 3]
+    assert len(tuning.load_comparison(NAME).studies) == 3
+
+
 def test_comparison_continues_with_further_spaces_and_minutes(searches: Searches) -> None:
     tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2, seed=3)
     tuning.compare(["reviews"], "reviews.csv")
@@ -137,6 +153,9 @@ def test_other_spaces_go_on_after_a_bug_of_one(
     [
         ({"seed": 9}, "seed: .* has 9"),
         ({"epochs": 9}, "epochs: .* has 9"),
+        ({"folds": 3}, "n_folds: the study has 5, this command has 3"),
+        ({"metric": "val_f1"}, "metric: "),
+        ({"class_weight": "balanced"}, "class_weight: "),
         ({}, "data_fingerprint: "),
     ],
 )

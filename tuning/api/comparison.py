@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from tuning.api.parameters import plain_numbers, workers_of
 from tuning.api.study import Study
 from tuning.api.tracking import require_trackers, watching
 from tuning.commands import repeated
-from tuning.config import Data, Limits, Workers, given, require_positive
+from tuning.config import AUTO, Data, Limits, Workers, given, number_or_auto, require_positive
 from tuning.display.console import console, end_script, warn
 from tuning.display.logs import import_optuna
 from tuning.display.progress import steps
@@ -85,10 +86,10 @@ class Comparison:
     def spaces_dataframe(self) -> pd.DataFrame:
         """Return one row for each space, the best first.
 
-        The columns are space, study, accuracy, low and high (the corrected mean on fresh seeds of
-        the default metric of the kind, the validation accuracy of classes, and its 95 % interval;
-        missing before a confirmation), search_value, n_trials,
-        train_seconds (of one training of the best), n_parameters and latency_ms.
+        The columns are space, study, accuracy, low and high (the corrected mean of the metric on
+        fresh seeds, by default the validation accuracy, and its 95 % interval; missing before a
+        confirmation), search_value, n_trials, train_seconds (of one training of the best),
+        n_parameters and latency_ms.
         """
         import pandas as pd
 
@@ -145,10 +146,14 @@ def _seconds(minutes: float | None, before: float) -> float:
 
 
 def _settings(
-    spaces: Mapping[StudyDir, str], flags: Mapping[str, Any], root: ResultsDir
-) -> dict[str, Any]:
-    """Return the settings that the studies of a comparison share, after a check of the first. The
-    data are tokenized here, because the time of no search should include this work.
+    spaces: Mapping[StudyDir, str],
+    flags: Mapping[str, Any],
+    root: ResultsDir,
+    *,
+    folds: int | str | None,
+) -> tuple[dict[str, Any], int | str]:
+    """Return the settings that the studies of a comparison share, and `folds`, after a check of the
+    first. The data are tokenized here, because the time of no search should include this work.
     """
     from tuning.search.tune import configure
     from tuning.study.prepare import prepare_corpus, release_memory
@@ -159,20 +164,24 @@ def _settings(
     with steps() as progress:
         corpus, _ = prepare_corpus(config, results=root, progress=progress)
     release_memory()
-    if folder.config_path.exists():
+    is_new = not folder.config_path.exists()
+    if not is_new:
+        if isinstance(folds, int):
+            config = replace(config, train=replace(config.train, n_folds=folds))
         fingerprint = read_record(folder).space_fingerprint
         identity = StudyIdentity(
             config=config, data_fingerprint=corpus.fingerprint, space_fingerprint=fingerprint
         )
         refuse_differences(folder, identity)
-    return {
+    settings = {
         "seed": config.seed,
         "metric": config.metric,
-        "train": {"epochs": config.train.epochs},
+        "train": {"epochs": config.train.epochs, "class_weight": config.train.class_weight},
         "data": vars(config.data),
         # All repeats of a comparison that an earlier version began have one split.
-        "resplit": bool(config.resplit) if folder.config_path.exists() else None,
+        "resplit": None if is_new else bool(config.resplit),
     }
+    return settings, (folds or AUTO) if is_new else config.train.n_folds
 
 
 @plain_numbers
@@ -182,8 +191,11 @@ def compare(
     *,
     minutes: float | None = None,
     study: str | None = None,
+    metric: str | None = None,
+    class_weight: str | Mapping[Any, float] | None = None,
     seed: int | None = None,
     epochs: int | None = None,
+    folds: str | int | None = None,
     workers: int | Workers | None = None,
     limits: Limits | None = None,
     log_to: Sequence[str] = (),
@@ -203,9 +215,15 @@ def compare(
             pattern of files, or, in Python, a data frame or `Data(...)` (default movie_reviews).
         minutes: duration of the search of each space, in minutes (default 10).
         study: name of the comparison (default: of the data set, as in compare-movie_reviews).
+        metric: objective of all searches, as in `tune` (default val_accuracy, or by kind
+            val_quadratic_kappa, val_f1_micro or val_mae).
+        class_weight: weights of the classes in the loss: balanced, or a number for each class, as
+            in negative:1,positive:5; in Python also a dictionary (default: all rows count equally).
         seed: random seed of the data split, the sampler and each training: an integer, 0 or more
             (default 0).
         epochs: maximum number of epochs of a training (default 5).
+        folds: number of folds of the rows that are not test, as in `tune`, or auto: 5 for fewer
+            than 5,000 rows (default auto).
         workers: number of training processes, or in Python `Workers(...)` (default: one for each
             GPU, or for each CPU core if there is no GPU; with pool ray, as many as the cluster has
             room for).
@@ -270,8 +288,13 @@ def compare(
         place = space_place(item, home)
         folders.setdefault(root.study(study_name(home.name, place)), place)
     seconds = _seconds(minutes, max((total for total, _ in times.values()), default=0.0))
-    flags = given(seed=seed, train=given(epochs=epochs) or None, data=source.write(home) or None)
-    settings = _settings(folders, flags, root)
+    flags = given(
+        seed=seed,
+        metric=metric,
+        train=given(epochs=epochs, class_weight=class_weight) or None,
+        data=source.write(home) or None,
+    )
+    settings, n_folds = _settings(folders, flags, root, folds=number_or_auto("folds", folds))
     is_whole = True
     for number, (folder, space) in enumerate(folders.items(), start=1):
         if folder in times and times[folder][1] >= seconds:
@@ -288,7 +311,7 @@ def compare(
                     config,
                     root,
                     storage_url=url,
-                    budget=searching.Budget(total_seconds=seconds),
+                    budget=searching.Budget(total_seconds=seconds, folds=n_folds),
                     workers=chosen,
                     limits=limits,
                     confirms=True,

@@ -104,8 +104,9 @@ def tune(
         metric: objective of the search, one of val_accuracy, val_balanced_accuracy, val_f1,
             val_f1_macro, val_auc, val_recall_at_precision_0.9, val_precision_at_recall_0.9,
             val_loss, val_brier; for kind order also val_quadratic_kappa, val_mae, val_rmse; for
-            kind number val_mae, val_rmse, val_r2 (default val_accuracy, val_quadratic_kappa or
-            val_mae, by kind).
+            kind labels val_f1_micro, val_f1_macro, val_accuracy, val_auc, val_loss; for kind number
+            val_mae, val_rmse, val_r2 (default val_accuracy, or by kind val_quadratic_kappa,
+            val_f1_micro or val_mae).
         objectives: several objectives: a metric, then n_params, latency_ms or both, as in
             val_accuracy,latency_ms (default: the metric alone).
         max_parameters: maximum number of parameters of a model; larger models are not trained

@@ -61,7 +61,9 @@ def comparison_of(record: StudyRecord) -> str | None:
 
 
 def comparisons(results: ResultsDir) -> dict[str, list[StudyRecord]]:
-    """Return the studies of each comparison on the first one's data, with its metric and seed."""
+    """Return the studies of each comparison on the first one's data, with its metric, folds and
+    seed.
+    """
     records = []
     for path in results.path.glob("*/study.json"):
         try:
@@ -77,8 +79,9 @@ def comparisons(results: ResultsDir) -> dict[str, list[StudyRecord]]:
     return groups
 
 
-def _shared(record: StudyRecord) -> tuple[str, str, int]:
-    return record.data_fingerprint, record.config.metric, record.config.seed
+def _shared(record: StudyRecord) -> tuple[str, str, int, int]:
+    config = record.config
+    return record.data_fingerprint, config.metric, config.train.n_folds, config.seed
 
 
 def standings_of(results: ResultsDir, comparison: str, *, storage_url: str) -> list[Standing]:
