@@ -271,7 +271,7 @@ def test_killed_comparison_goes_on_and_is_in_each_report(
         (tmp_path / f"{name}.py").write_text(source)
     spaces = " ".join(str(tmp_path / f"{name}.py") for name in sources)
     results = ResultsDir(tmp_path / "results")
-    flags = ["--spaces", spaces, "--data", str(data), "--workers", "2"]
+    flags = ["--spaces", spaces, "--data", str(data), "--workers", "2", "--folds", "1"]
     command = [sys.executable, "-m", "tuning", "compare", *flags, "--results", str(results.path)]
     process = start([*command, "--minutes", "0.7"])
     wait_for(process, "trial 1 ")
