@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from tests.numbered import numbered
 from tuning.evaluation.linear_reference import NgramSettings, Weighting
 from tuning.evaluation.ngram_model import fit, indicators
+from tuning.evaluation.references import Split
 from tuning.inputs.contract import IdTexts
 from tuning.models import (
     fit_linear_model,
@@ -110,7 +111,8 @@ def test_fitted_model_of_unit_length_is_the_tuned_linear_model(
     columns = np.arange(40) >= 2
     matrix = indicators(stored, columns)
     target = numbered(n_classes)
-    linear = fit(matrix, labels, columns, NgramSettings(1, weighting, 10.0), target=target)
+    rows, settings = Split(matrix, labels), NgramSettings(1, weighting, 10.0)
+    linear = fit(rows, columns, settings, target=target)
     expected = linear.predictions(matrix, target=target)
     outputs = np.asarray(model.predict_on_batch(texts))
     if n_classes == 2:
