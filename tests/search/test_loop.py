@@ -35,6 +35,7 @@ from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.study.coordinators import Coordinators, requested_n_trials, set_n_trials
 from tuning.study.gain import MIN_DRAWN_OF_END
 from tuning.study.trials import values_of
+from tuning.trackers.contents import tracked_trial
 from tuning.training.result import TrainingJob
 from tuning.workers.dispatcher import WorkerLimits
 from tuning.workers.messages import (
@@ -822,6 +823,13 @@ def test_folds_are_the_rungs_and_each_value_is_that_of_the_last_fold(make: Make)
     assert {max(trial.intermediate_values) for trial in stopped} <= {1, 2} != set()
     assert {trial.user_attrs["n_folds"] for trial in run.trials} == {4}
     assert run.trials[0].user_attrs["n_epochs"] == 4
+    history = read_history(run.session.folder.history_path(0))
+    assert [row["fold"] for row in history] == [1, 2, 3, 4]
+    tracked = tracked_trial(
+        run.trials[0], run.session.space, run.session.folder, metric="val_accuracy"
+    )
+    assert tracked is not None
+    assert [epoch.step for epoch in tracked.epochs] == [1, 2, 3, 4]
 
 
 def test_ctrl_c_while_nothing_runs_prunes_no_paused_trial(

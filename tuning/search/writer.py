@@ -89,8 +89,9 @@ class StudyWriter:
             return bool(opened.trial.should_prune())
 
     def write_history(self, opened: OpenTrial) -> None:
+        step = "fold" if self.config.train.n_folds > 1 else "epoch"
         rows = [
-            {"epoch": epoch.number, "seconds": round(epoch.seconds, 3), **epoch.metrics}
+            {step: epoch.number, "seconds": round(epoch.seconds, 3), **epoch.metrics}
             for epoch in opened.history
         ]
         write_csv(self.folder.history_path(opened.number), rows)

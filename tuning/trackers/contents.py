@@ -158,14 +158,15 @@ def _epochs(trial: FrozenTrial, folder: StudyDir, *, metric: str) -> list[Tracke
     """
     parts, path = attributes_of(trial).get("parts_per_epoch", 1), folder.history_path(trial.number)
     rows = read_history(path) if path.exists() else []
-    known = [{"epoch": float(epoch), metric: value} for epoch, value in epoch_values(trial).items()]
+    name = "fold" if rows and "fold" in rows[0] else "epoch"
+    known = [{name: float(step), metric: value} for step, value in epoch_values(trial).items()]
     if len(rows) < len(known):
         rows = known
     epochs, seconds = [], 0.0
     for row in rows:
         seconds += row.get("seconds", 1.0)
         metrics = {name: value for name, value in row.items() if name != "seconds"}
-        step = part_at(row["epoch"], parts)
+        step = part_at(row[name], parts)
         epochs.append(TrackedEpoch(step=step, seconds=seconds, metrics=_finite(metrics)))
     return epochs
 
