@@ -27,7 +27,7 @@ def standing(name: str, mean: float, changes: Sequence[float] = SMALL, **facts: 
         study=f"compare-reviews-{name}",
         metric="val_accuracy",
         accuracy=mean_interval(values),
-        repeats=dict(enumerate(values, start=1)),
+        repeats={(seed, 0): value for seed, value in enumerate(values, start=1)},
         search_value=mean + 0.004,
         **{"n_trials": 31, "n_parameters": 1_000, "train_seconds": 12.5, **facts},
     )

@@ -28,6 +28,15 @@ def regression(values: npt.NDArray[Any], c: float) -> LogisticRegression | Ridge
     return LogisticRegression(C=c, solver="liblinear", dual=True, tol=TOLERANCE, random_state=0)
 
 
+def above_median(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which numbers are above the median; where it is the maximum, as in ratings of which
+    most are the best, which numbers are the maximum.
+    """
+    median = np.median(values)
+    above: npt.NDArray[np.bool_] = values > median
+    return above if above.any() else values >= median
+
+
 def fit_quietly(
     model: LogisticRegression | Ridge,
     x: sparse.csr_matrix,

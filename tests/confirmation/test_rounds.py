@@ -468,6 +468,38 @@ def test_fitted_model_stays_and_costs_no_other_finalist_a_seed(
     assert better.is_over and best.trial == n + 1
 
 
+def test_second_best_has_no_seed_at_any_cost_beside_a_better_fitted_model() -> None:
+    """The fitted model is the best and costs a second; the best is all that is guaranteed."""
+    made = [replace(f, seconds=100.0) for f in finalists(0.8, 0.5)]
+    best = replace(made[0], trial=2, search_value=0.9, epochs=0, seconds=1.0)
+    confirmation = plan_confirmation(
+        [best, *made], metric="val_accuracy", seeds=SEEDS, search_seconds=300.0
+    )
+    confirmation, done = play(
+        confirmation,
+        lambda trial, seed: {2: 0.9, 1: 0.8, 0: 0.5}[trial] + 0.001 * seed,
+        seconds=None,
+    )
+    assert {seed for trial, seed in done if trial == 2} == {1, 2, 3}
+    assert confirmation.spent_seconds < 450.0
+
+
+def test_fitted_model_is_no_finalist_that_a_given_share_leaves_out() -> None:
+    made = [replace(f, seconds=100.0) for f in finalists(0.9, 0.8, 0.7, 0.6, 0.1)]
+    fitted_one = replace(made[0], trial=9, search_value=0.5, epochs=0, seconds=1.0)
+    confirmation = plan_confirmation(
+        [*made, fitted_one], metric="val_accuracy", seeds=SEEDS, search_seconds=1200.0, share=0.8
+    )
+    assert {f.trial for f in confirmation.finalists} == {0, 1, 2, 9}
+
+
+@pytest.mark.parametrize("metric", ["val_r2", "val_quadratic_kappa"])
+def test_interval_of_a_metric_below_0_contains_its_value(metric: str) -> None:
+    repeats: dict[int, list[float | None]] = {1: [-0.06, -0.02, -0.05], 0: [-0.3, -0.29, -0.33]}
+    for mean in estimated(with_repeats(repeats, metric=metric)).means.values():
+        assert mean.low < mean.value < mean.high < 0.1
+
+
 def planned_again(confirmation: Confirmation, made: list[Finalist]) -> Confirmation:
     """Plan as a second call does, with the repeats and the seconds of the first call."""
     repeats = {f.trial: f.repeats for f in confirmation.finalists}

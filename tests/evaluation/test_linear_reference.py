@@ -137,6 +137,9 @@ def test_each_metric_and_class_weights_have_a_model_of_their_own(corpus: Corpus)
     assert read_linear_reference(corpus.folder, task) == reference
     assert reference.about.endswith("chosen by validation F1")
     assert read_linear_reference(corpus.folder, TASK) is None
+    fit_linear_reference(corpus, TASK)  # An earlier version wrote this one without weights of rows.
+    np.save(corpus.folder / "train.weights.npy", np.ones(100, np.float32))
+    assert read_linear_reference(corpus.folder, TASK) is None
 
 
 def test_export_trains_with_the_stored_settings(

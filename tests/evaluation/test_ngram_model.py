@@ -41,6 +41,7 @@ from tuning.evaluation.ngram_model import (
 )
 from tuning.evaluation.references import Reference, Split, learned
 from tuning.inputs.contract import IdTexts
+from tuning.targets.number import Number
 
 TASK = LinearTask()
 
@@ -257,3 +258,15 @@ def test_metric_of_the_study_chooses_the_settings(class_weight: str) -> None:
         _, predictions = tune_ngram_model(*splits, orders=ORDERS, target=TWO, task=task)
         values[metric] = TWO.value(LABELS[1], predictions, metric="val_loss")
     assert values["val_loss"] < values["val_accuracy"]
+
+
+def test_numbers_are_compared_with_others_where_most_are_the_maximum() -> None:
+    """The median is the maximum, and no number is above it."""
+    texts = ["odd good"] * 60 + ["odd bad"] * 40
+    (ngrams,), orders, vectorizer = ngrams_of(texts)
+    columns = columns_of(orders, 1)
+    rows = Split(indicators(ngrams, columns), np.array([5.0] * 60 + [1.0] * 40))
+    model = fit(rows, columns, NgramSettings(1, Weighting.RATIOS, 3.0), target=Number())
+    ((weights, _),) = model.regressions.values()
+    good, bad, odd = (weights[2 + vectorizer.vocabulary_[word]] for word in ("good", "bad", "odd"))
+    assert good > 1 and bad < -1 and abs(odd) < 0.5

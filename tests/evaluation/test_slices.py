@@ -1,5 +1,7 @@
 """The accuracy on parts of a split, and the calibration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from tuning.evaluation.slices import (
     calibration_error,
     slices_of,
 )
+from tuning.targets.number import Number
 
 RNG = np.random.default_rng(0)
 N = 1_000
@@ -64,3 +67,15 @@ def test_bins_of_the_calibration_give_the_expected_calibration_error() -> None:
     assert sum(part.n_texts for part in bins) == N
     gaps = [abs(part.confidence - part.accuracy.value) * part.n_texts for part in bins]
     assert sum(gaps) / N == pytest.approx(calibration_error(SEEN))
+
+
+def test_error_of_few_numbers_has_no_negative_bound() -> None:
+    seen = replace(
+        SEEN,
+        labels=np.zeros(2),
+        lengths=np.ones(2, dtype=np.int64),
+        probabilities=np.array([[0.1], [5.0]]),
+        column=None,
+        target=Number(),
+    )
+    assert (accuracy_on(seen).value, accuracy_on(seen).low) == (pytest.approx(2.55), 0.0)

@@ -369,7 +369,8 @@ def wide_page(
     )
     scores = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
     intervals = dict.fromkeys(scores, (0.8012, 0.8234))
-    wide = {"test": dict.fromkeys(scores, 0.8123), "test_intervals": intervals}
+    of_test = {**dict.fromkeys(scores, 0.8123), "auc": None if metric == "val_auc" else 0.8123}
+    wide = {"test": of_test, "test_intervals": intervals}
     mistake = Mistake(label="negative" * 10, predicted="positive", probability=0.99, text=REVIEW)
     assert TEST_SCORES  # for mypy: the stored study has them
     seen = replace(
@@ -403,8 +404,12 @@ def wide_page(
 
 @pytest.mark.parametrize(
     ("metric", "shown"),
-    [("val_balanced_accuracy", "balanced accuracy"), ("val_brier", "accuracy")],
-    ids=["of the study", "not in the document of an earlier version"],
+    [
+        ("val_balanced_accuracy", "balanced accuracy"),
+        ("val_brier", "accuracy"),
+        ("val_auc", "accuracy"),
+    ],
+    ids=["of the study", "not in the document of an earlier version", "not defined"],
 )
 def test_the_first_figure_is_of_the_metric_of_the_study(
     metric: str, shown: str, finished: tuple[ResultsDir, Outcome], tmp_path: Path

@@ -29,6 +29,7 @@ from tuning.report.sentences import (
     answer,
     behind_linear,
     comparison,
+    export_sentences,
     linear_sentences,
 )
 from tuning.results import ResultsDir
@@ -206,6 +207,25 @@ def test_exported_model_is_compared_with_the_linear_model(
     assert sentence.startswith(f"{lead} on the test split is 0.6944 [")
     assert "better than the baseline (+0.0200 [+0.0100, +0.0300]) and " in sentence
     assert sentence.endswith(f"{verdict} the TF-IDF + logistic regression ({shown}).")
+
+
+def test_metric_that_is_not_defined_on_the_test_split_is_said_so() -> None:
+    """The test split of a study by groups may lack a class, without which AUC is not defined."""
+    test = compared(baseline=around(0.0), linear=around(0.0))
+    test = replace(
+        test,
+        scores={n: replace(s, test={**s.test, "auc": None}) for n, s in test.scores.items()},
+        references={
+            n: replace(s, test={**s.test, "auc": None}) for n, s in test.references.items()
+        },
+        comparisons=dict.fromkeys(test.comparisons, Comparison()),
+    )
+    summary = replace(summary_of(), metric="val_auc")
+    sentence = answer(summary, None, test, None)
+    assert sentence.endswith("its AUC on the test split is not defined.")
+    first, *_ = linear_sentences(None, None, test=test, study="s", metric="val_auc")
+    assert first.endswith(", with AUC not defined.")
+    assert not [text for text in export_sentences(test, "val_auc") if "AUC" in text]
 
 
 @pytest.mark.parametrize(("p_value", "shown"), [(0.0625, "p = 0.062."), (0.0, "p < 1e-300.")])

@@ -18,15 +18,23 @@ def results(tmp_path: Path) -> ResultsDir:
 
 
 def test_difference_is_paired_on_shared_seeds() -> None:
-    first = replace(standing("a", 0.9), repeats={1: 0.90, 2: 0.80, 3: 0.85, 4: 0.99})
-    second = replace(standing("b", 0.9), repeats={1: 0.89, 2: 0.78, 3: 0.84, 9: 0.10})
+    first = replace(
+        standing("a", 0.9), repeats={(1, 0): 0.90, (2, 0): 0.80, (3, 0): 0.85, (4, 0): 0.99}
+    )
+    second = replace(
+        standing("b", 0.9), repeats={(1, 0): 0.89, (2, 0): 0.78, (3, 0): 0.84, (9, 0): 0.10}
+    )
     assert first.lead_over(second) == mean_interval([0.90 - 0.89, 0.80 - 0.78, 0.85 - 0.84])
 
 
 def test_lead_over_fresh_splits_allows_for_the_rows_that_they_share() -> None:
-    repeats = [{1: 0.90, 2: 0.80, 3: 0.85}, {1: 0.89, 2: 0.78, 3: 0.84}]
-    first, second = (replace(standing("a", 0.9), repeats=r, overlap=0.2) for r in repeats)
-    differences = [0.90 - 0.89, 0.80 - 0.78, 0.85 - 0.84]
+    keys = [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]  # of folds, each of which counts
+    values = [0.90, 0.80, 0.85, 0.83, 0.91, 0.88], [0.89, 0.78, 0.84, 0.83, 0.89, 0.88]
+    first, second = (
+        replace(standing("a", 0.9), repeats=dict(zip(keys, each, strict=True)), overlap=0.2)
+        for each in values
+    )
+    differences = [one - other for one, other in zip(*values, strict=True)]
     assert first.lead_over(second) == mean_interval(differences, overlap=0.2)
     assert "over 3 fresh seeds and splits: " in choice([first, replace(second, study="b")])[1]
 
@@ -111,7 +119,7 @@ def test_standings_are_read_from_the_studies(results: ResultsDir) -> None:
     store_study(results, "c", "reviews", [0.9, 0.9, 0.8])
     best, second, last = standings_of(results, "c", storage_url=results.storage_url(None))
     assert (best.space, second.space, last.space) == ("reviews", "cnn", "ngrams")
-    assert second.repeats == {1: 0.7, 2: 0.8, 3: 0.9}
+    assert second.repeats == {(1, 0): 0.7, (2, 0): 0.8, (3, 0): 0.9}
     assert (second.search_value, second.n_trials, second.n_parameters) == (0.95, 1, 100)
     assert second.train_seconds == 3
     assert (last.accuracy, last.search_value) == (None, None)

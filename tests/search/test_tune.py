@@ -22,7 +22,7 @@ from tests.studies import CONFIG, SPACE, Setting, on, session_of, tune_with
 from tuning.atomic_io import read_history, read_json
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig
 from tuning.documents import unstructure
-from tuning.errors import ArgumentError, SpaceError, StudyError
+from tuning.errors import SpaceError, StudyError
 from tuning.evaluation.linear_reference import LinearReference, LinearTask
 from tuning.metrics import objectives_of
 from tuning.outcomes import SearchEnd
@@ -231,7 +231,7 @@ def test_class_weight_of_a_study_and_of_its_space_are_refused(setting: Setting) 
     setting.edit_space(
         'hp.Fixed("n_', 'hp.Choice("class_weight", ["none", "balanced"]); hp.Fixed("n_'
     )
-    with pytest.raises(ArgumentError, match="class_weight must be left out, because tiny"):
+    with pytest.raises(SpaceError, match="class_weight must be left out, because tiny"):
         setting.tune(1, config={"train": TrainConfig(class_weight="positive:2")})
     assert not setting.folder.path.exists()
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 from sklearn import metrics as sklearn_metrics
 
 from tests.numbered import TWO, numbered, score, weighted_scores
@@ -85,6 +86,14 @@ def test_score_equals_scikit_learn(seed: int, n_classes: int, n: int) -> None:
     if n_classes == 2:
         expected |= at_constraints(labels, ranked)
     assert score(labels, probabilities) == pytest.approx(expected)
+
+
+def test_auc_of_sharp_probabilities_has_no_ties() -> None:
+    labels = np.random.default_rng(0).permutation(np.arange(200) % 5)
+    logits = 40 * np.random.default_rng(1).normal(size=(200, 5)) + 20 * np.eye(5)[labels]
+    probabilities = special.softmax(logits, axis=1)
+    expected = sklearn_metrics.roc_auc_score(labels, probabilities, multi_class="ovr")
+    assert score(labels, probabilities)["auc"] == pytest.approx(expected, abs=1e-12)
 
 
 def at_constraints(

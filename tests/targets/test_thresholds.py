@@ -1,5 +1,8 @@
 """Decision thresholds: against every threshold of a sample, and against scikit-learn's choice."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,10 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, 
 from sklearn.model_selection import TunedThresholdClassifierCV
 
 from tuning.errors import ArgumentError
+from tuning.evaluation import thresholds
+from tuning.evaluation.out_of_sample import Rows
+from tuning.evaluation.test_split import changes_text
+from tuning.targets.labels import MultiLabel
 from tuning.targets.order import Order, quadratic_kappa
 from tuning.targets.target import Array, Cut, Labels
 from tuning.targets.thresholds import (
@@ -225,3 +232,20 @@ def test_default_threshold_is_no_criterion() -> None:
     given = parse_criterion("0.31", None)
     assert given is not None and given.number == 0.31
     assert parse_criterion("cost", "fp:1,fn:5") == parse_criterion(None, "fp:1,fn:5")
+
+
+@pytest.mark.parametrize("text", ["balanced_accuracy", "recall>=0.9"])
+def test_measure_of_a_label_that_no_test_text_has_is_left_out(text: str) -> None:
+    """JSON has no NaN."""
+    rng, target = np.random.default_rng(0), MultiLabel(("a", "b"))
+    criterion = parse_criterion(text, None)
+    assert criterion is not None
+    rows = Rows(rng.integers(0, 2, (40, 2)), rng.random((40, 2)), np.arange(40))
+    chosen = thresholds.choose_thresholds(target, rows, criterion, seed=0)
+    without = replace(rows, labels=rows.labels * [1, 0])
+    of_test = thresholds.tested(chosen, target, without, criterion, seed=0)
+    measures = [[*each.test] for each in of_test.values()]
+    is_recall = text == "recall>=0.9"
+    assert measures == ([["precision", "recall"], ["precision"]] if is_recall else [[text], []])
+    assert all(math.isfinite(v.value) for each in of_test.values() for v in each.test.values())
+    assert is_recall or changes_text({}, "at 0.5").startswith("no value is defined")

@@ -23,7 +23,7 @@ from tuning.evaluation.statistics import (
     effective_number,
     pareto_front,
 )
-from tuning.metrics import sign
+from tuning.metrics import metric_of, sign
 
 RESOLUTION = 0.01  # half-width of the interval for which `seeds_to_resolve` is computed
 MAX_SEEDS = 1000
@@ -94,7 +94,8 @@ def estimate(confirmation: Confirmation | None) -> Estimates | None:
 
         c_i ± T(0.975, ν) √(v / n_i)
 
-    cut to the values that the metric can have: a loss is 0 or more, other metrics are in [0, 1].
+    cut to the values that the metric can have: an error is 0 or more, a share is in [0, 1], and R²
+    and quadratic kappa are at most 1.
 
     `best` is chosen by the plain means over the shared seeds, and its difference to the baseline is
     the mean d of y_best,s - y_baseline,s over the n seeds that both have repeats on. The interval
@@ -126,12 +127,13 @@ def estimate(confirmation: Confirmation | None) -> Estimates | None:
     if not seeds or (len(begun) < len(remaining) and len(seeds) < MIN_ROUNDS):
         return None
     remaining = begun
-    highest = 1.0 if direction > 0 else math.inf
+    is_share = metric_of(confirmation.metric).is_share
+    bounds = (0.0 if is_share else -math.inf, 1.0) if direction > 0 else (0.0, math.inf)
     means: dict[int, Interval] = {}
     for kind in itertools.product((True, False), repeat=2):
         group = [f for f in repeated if (f.is_baseline, f.is_trained) == kind]
         if group:
-            means |= _corrected_means(group, highest=highest, overlap=overlap)
+            means |= _corrected_means(group, bounds=bounds, overlap=overlap)
 
     def rank_key(finalist: Finalist) -> tuple[Any, ...]:
         values = finalist.repeat_values
@@ -245,9 +247,9 @@ def _fit(values: Mapping[int, Mapping[Any, float]]) -> _TwoWayFit:
 
 
 def _corrected_means(
-    finalists: Sequence[Finalist], *, highest: float, overlap: float
+    finalists: Sequence[Finalist], *, bounds: tuple[float, float], overlap: float
 ) -> dict[int, Interval]:
-    """Return c_i with its interval (formulas: `estimate`), cut to [0, `highest`], by trial."""
+    """Return c_i with its interval (formulas: `estimate`), cut to `bounds`, by trial."""
     others = [f.trial for f in finalists if not f.is_baseline]
     values = {f.trial: f.by_fold for f in finalists}
     fit = _fit(values)
@@ -266,7 +268,7 @@ def _corrected_means(
         weight = between / total if total > 0 else 1.0
         corrected = mean if finalist.is_baseline else center + weight * (mean - center)
         whole = _interval(corrected, fit.variance / numbers[finalist.trial], fit.degrees)
-        low, high = np.clip([whole.low, whole.high], 0.0, highest).tolist()  # NaN stays NaN.
+        low, high = np.clip([whole.low, whole.high], *bounds).tolist()  # NaN stays NaN.
         intervals[finalist.trial] = Interval(corrected, low, high)
     return intervals
 

@@ -57,7 +57,7 @@ def plan_confirmation(
         # The two best finalists stay at any cost (one with a given `share`), or the front's ends.
         best = [others[0], others[-1]] if others and others[0].costs else others[:2]
         untrained = [f for f in others if not f.is_trained]
-        kept = [*best, *untrained] if share is None else best[:1]
+        kept = [*(best if share is None else best[:1]), *untrained]
         new = [f for f in others if not f.repeats and f not in kept]
         if not new:
             break

@@ -314,6 +314,8 @@ class Confirmation:
         seconds = self.spent_seconds + pace * (seconds - self.spent_seconds)
         is_within = not self.search_seconds or seconds <= self.search_seconds
         n_others = 2 if not self.is_bounded or (is_within and not self.is_clear) else 1
+        if self.is_bounded and not all(f.is_trained for f in self._rivals()):
+            n_others -= 1  # The best costs nothing.
         return self.rounds < self.n_guaranteed and (
             self.has_costs or sum(f.is_trained and not f.is_baseline for f in missing) <= n_others
         )

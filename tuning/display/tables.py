@@ -124,10 +124,10 @@ def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
             f" `{typed('confirm', study=study)}` trains them again where the cause may be gone,"
             " such as a time limit or too little memory."
         )
-    shortest = min(finalist.seconds for finalist in confirmation.finalists)
+    needed = sum(f.seconds for f in confirmation.finalists if f.is_remaining)
     return (
-        f"Nothing is confirmed yet: one training takes at least {duration(shortest)} of worker"
-        f" time, and the budget is {duration(confirmation.budget_seconds)}."
+        f"Nothing is confirmed yet: a training of each finalist takes {duration(needed)} of worker"
+        f" time in all, and the budget is {duration(confirmation.budget_seconds)}."
         f" `{typed('confirm', study=study, share=1)}` has a larger budget."
     )
 

@@ -42,7 +42,8 @@ class LinearTask:
     def path(self, folder: Path) -> Path:
         """Return the path of the stored model, in the folder of a corpus."""
         classes = hashlib.sha256(self.class_weight.encode()).hexdigest()[:8]
-        parts = [self.metric, self.class_weight and classes]
+        is_weighted = (folder / "train.weights.npy").exists()
+        parts = [self.metric, self.class_weight and classes, "weighted" * is_weighted]
         return folder / ("_".join(["linear_reference", *filter(None, parts)]) + ".json")
 
 

@@ -56,7 +56,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.ngrams import ngrams_of
 from tuning.metrics import metric_of
-from tuning.regressions import fit_quietly, regression, scores_of
+from tuning.regressions import above_median, fit_quietly, regression, scores_of
 from tuning.targets.target import Array, Target
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen on the validation split
@@ -139,7 +139,7 @@ def fit(
     is_rarity, regressions = settings.weighting == Weighting.RARITY, {}
     rarity = TfidfTransformer().fit(matrix).idf_ * columns if is_rarity else None
     for number, values in target.linear_columns(labels).items():
-        is_positive = values if values.dtype == np.bool_ else values > np.median(values)
+        is_positive = values if values.dtype == np.bool_ else above_median(values)
         weights = log_count_ratios(matrix, is_positive, columns) if rarity is None else rarity
         terms, untrained = weigh(matrix, weights), regression(values, settings.strength)
         fitted = fit_quietly(untrained, terms, values, of_rows)

@@ -150,11 +150,8 @@ def linear_model(
     weights = TfidfTransformer(sublinear_tf=True).fit(of_train)
     terms, held_out = weights.transform(of_train), weights.transform(of_validation)
     rows = learned(train._replace(texts=terms), target=target, task=task)
-    gains, accuracies = {}, {}
-    for strength in STRENGTHS:
-        predictions = _predicted(target, strength, rows, held_out)
-        gains[strength] = gain(validation.labels, predictions, target=target, task=task)
-        accuracies[strength] = _accuracy(target, validation.labels, predictions)
+    tried = {strength: _predicted(target, strength, rows, held_out) for strength in STRENGTHS}
+    gains = {c: gain(validation.labels, p, target=target, task=task) for c, p in tried.items()}
     best = max(STRENGTHS, key=lambda strength: (gains[strength], -strength))
     weights.fit(counts)
     test_terms = weights.transform(counter.transform(list(test_texts)))
@@ -165,7 +162,8 @@ def linear_model(
         f"words and pairs of words, {counts.shape[1]:,} terms, C = {best:g} by validation,"
         f" {len(joined.labels):,} texts"
     )
-    return Reference(about, accuracies[best], predictions, time.monotonic() - started)
+    accuracy = _accuracy(target, validation.labels, tried[best])
+    return Reference(about, accuracy, predictions, time.monotonic() - started)
 
 
 def _part(split: Split[list[str]], target: Target, share: float) -> Split[list[str]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,8 @@ def accuracy_on(predictions: Predictions, rows: Rows | None = None) -> Interval:
         return Interval(math.nan, math.nan, math.nan)
     if not predictions.target.has_decisions:
         gaps = predictions.probabilities[:, 0] - predictions.labels
-        return mean_interval(np.abs(gaps[rows]).tolist())
+        mae = mean_interval(np.abs(gaps[rows]).tolist())
+        return replace(mae, low=max(mae.low, 0.0))
     return wilson_interval(int(predictions.is_right[rows].sum()), int(rows.sum()))
 
 
@@ -116,9 +117,9 @@ def calibration(predictions: Predictions) -> list[CalibrationBin]:
 
 
 def calibration_error(predictions: Predictions) -> float:
-    labels, weights = predictions.labels, np.ones((1, len(predictions.labels)))
-    formulas = predictions.target.formulas(labels, predictions.probabilities, weights)
-    return float(formulas["expected_calibration_error"]()[0])
+    return predictions.target.value(
+        predictions.labels, predictions.probabilities, metric="val_expected_calibration_error"
+    )
 
 
 def _slices(

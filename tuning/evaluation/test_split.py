@@ -177,6 +177,8 @@ def changes_text(changes: Mapping[str, ThresholdChange], rule: str) -> str:
     """Return a clause: "F1 is 0.6500 instead of 0.5100 at 0.5 (+0.1400 [+0.0300, +0.2500])".
     `rule` says how models without thresholds decide.
     """
+    if not changes:
+        return "no value is defined, because no text has the label"
     return " and ".join(
         f"{measure_name(name)} is {change.value:.4f} instead of {change.default:.4f} {rule}"
         f" ({change.difference.signed})"

@@ -28,7 +28,7 @@ def choose_thresholds(
             thresholds=thresholds,
             criterion=criterion.text,
             n_texts=int(codes.max()) + 1,
-            in_sample={measure: float(value[0]) for measure, value in in_sample.items()},
+            in_sample={name: float(v[0]) for name, v in in_sample.items() if np.isfinite(v[0])},
             cross_fitted=_changes(criterion, cut.labels, (held_out, cut.default), codes, seed=seed),
         )
     return chosen
@@ -59,7 +59,9 @@ def _changes(
     *,
     seed: int,
 ) -> dict[str, ThresholdChange]:
-    """Return the change of each measure from the second to the first of two decisions."""
+    """Return the change of each measure from the second to the first of two decisions. Recall is
+    not defined for a label that no row has, and left out.
+    """
 
     def values(weights: Array) -> Array:
         """Return the values of both decisions, (2, n_measures, n_weightings)."""
@@ -76,6 +78,7 @@ def _changes(
             difference=Interval(ours - other, *bootstrap_bounds(of_measure)),
         )
         for name, ours, other, of_measure in zip(names, own, default, drawn, strict=True)
+        if np.isfinite(ours - other)
     }
 
 

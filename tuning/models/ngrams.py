@@ -20,7 +20,7 @@ from tuning.models.classifier import (
     compile_classifier,
     output_width,
 )
-from tuning.regressions import fit_quietly, regression
+from tuning.regressions import above_median, fit_quietly, regression
 
 # The n-grams of some texts, int32 (n_rows, n), or a dictionary with them under "ngrams".
 Batch = npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]
@@ -158,7 +158,7 @@ def fit_ratios(
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}; it is {weighting!r}.")
     if n_classes == 1:
-        labels, n_classes = (labels > np.median(labels)).astype(np.int64), 2
+        labels, n_classes = above_median(labels).astype(np.int64), 2
     layer = model.get_layer(RATIOS)
     n_texts = np.zeros(layer.input_dim)  # with each n-gram
     n_positive = np.zeros((layer.output_dim, layer.input_dim))

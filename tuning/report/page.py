@@ -22,7 +22,7 @@ from tuning.confirmation.estimates import Estimates, estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.predictions import Predictions, columns_of
-from tuning.evaluation.scores import ACCURACY, TestDocument, read_test_scores
+from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.slices import calibration_error, slices_of
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
@@ -138,8 +138,10 @@ def page(
     config, linear, name = record.config, measured.linear, folder.name
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
     measured_by = metric_of(config.metric)
-    if test and measured_by.name not in test.scores[BEST].test:  # as an earlier version wrote it
-        measured_by = metric_of(ACCURACY)
+    if test:
+        # An earlier version wrote fewer scores, and a metric may not be defined on the test split.
+        known, metrics = test.scores[BEST].test, card.target.metrics
+        measured_by = next(m for m in (measured_by, *metrics) if known.get(m.name) is not None)
     *plots, cost_plot = (
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)

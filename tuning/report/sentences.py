@@ -12,7 +12,7 @@ from tuning.commands import typed
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import Comparison, SplitScores, TestDocument, default_rule
+from tuning.evaluation.scores import Comparison, Scores, SplitScores, TestDocument, default_rule
 from tuning.evaluation.statistics import DIGITS, Verdict, interval_text
 from tuning.evaluation.test_split import (
     BEST,
@@ -21,7 +21,7 @@ from tuning.evaluation.test_split import (
     interval_sentences,
     threshold_sentences,
 )
-from tuning.metrics import metric_of, sign
+from tuning.metrics import Metric, metric_of, sign
 from tuning.report.confirmation import lower_mean, promise, result_text, sentences
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import is_over_limit, starting_point_text, value_of
@@ -77,13 +77,18 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     lead = f"Do not use {model} yet" if is_behind else f"Use {model}"
     if is_behind and summary.has_costs:
         lead = f"Compare the costs before you use {model}"
-    value, own = interval_text(*test.scores[BEST].interval(metric.name)), ""
+    value, own = _on_test(test.scores[BEST], metric), ""
     if clauses and test.chosen_thresholds and not value.startswith(f"{at_default:.4f}"):
         n_thresholds = sum(len(each.thresholds) for each in test.chosen_thresholds.values())
         own = f" With its own threshold{'s' * (n_thresholds > 1)} it is {value}."
         value = f"{at_default:.4f} {default_rule(test.chosen_thresholds)}"
     compared = f", {' and '.join(clauses)}" if clauses else ""
     return f"{lead}: its {metric.label} on the test split is {value}{compared}.{own}"
+
+
+def _on_test(scores: Scores, metric: Metric) -> str:
+    """AUC is not defined where a class has no text, and R² where all labels are equal."""
+    return interval_text(*scores.interval(metric.name)) or "not defined"
 
 
 def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
@@ -158,6 +163,7 @@ def export_sentences(document: SplitScores, metric: str) -> list[str]:
         *(
             comparison(name, result, exported=exported_name(document), metric=metric)
             for name, result in document.comparisons.items()
+            if result.difference(metric) or result.accuracy_difference
         ),
     ]
 
@@ -165,7 +171,7 @@ def export_sentences(document: SplitScores, metric: str) -> list[str]:
 def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> str:
     known = result.difference(metric)  # An earlier version compared the accuracies alone.
     change = known or result.accuracy_difference
-    assert change is not None
+    assert change is not None  # for mypy: the caller leaves out what is not defined
     score, direction = (metric_of(metric).label, sign(metric)) if known else ("accuracy", 1)
     p = ""
     if result.p_value is not None:  # A value below 1e-300 rounds to 0.
@@ -190,7 +196,7 @@ def linear_sentences(
     name = _best_linear(test, metric) if test else None
     if test and name:
         linear, shown, direction = test.references[name], metric_of(metric), sign(metric)
-        value = f"{shown.label} {interval_text(*linear.interval(shown.name))}"
+        value = f"{shown.label} {_on_test(linear, shown)}"
         texts = [
             f"The best linear model on the test split is {name} ({linear.about}), with {value}."
         ]

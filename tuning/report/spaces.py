@@ -27,15 +27,15 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """The result of the study of one search space. `repeats`: value of the confirmed best by fresh
-    seed, and `overlap` that of the confirmation. `train_seconds` and `latency_ms` are of the best
-    trial, the latency for a single text.
+    seed and fold (`Finalist.by_fold`), and `overlap` that of the confirmation. `train_seconds` and
+    `latency_ms` are of the best trial, the latency for a single text.
     """
 
     space: str
     study: str
     metric: str
     accuracy: Interval | None = None
-    repeats: dict[int, float] = field(default_factory=dict)
+    repeats: dict[tuple[int, int], float] = field(default_factory=dict)
     overlap: float = 0.0
     search_value: float | None = None
     n_trials: int = 0
@@ -44,7 +44,9 @@ class Standing:
     latency_ms: float | None = None
 
     def lead_over(self, other: Standing) -> Interval:
-        """Return the mean difference on shared seeds, with Student's interval of paired values."""
+        """Return the mean difference on shared seeds and folds, with Student's interval of paired
+        values.
+        """
         shared = sorted(set(self.repeats) & set(other.repeats))
         differences = [self.repeats[seed] - other.repeats[seed] for seed in shared]
         return mean_interval(differences, overlap=max(self.overlap, other.overlap))
@@ -102,16 +104,16 @@ def standings_of(results: ResultsDir, comparison: str, *, storage_url: str) -> l
 
 def _standing(study: StudyHandle) -> Standing:
     summary, best = study.summary, study.best
-    repeats: dict[int, float | None] = {}
+    repeats: dict[tuple[int, int], float] = {}
     if best and best.is_confirmed and study.confirmation:
         number = best.trial.number
-        repeats = next(f.repeats for f in study.confirmation.finalists if f.trial == number)
+        repeats = next(f.by_fold for f in study.confirmation.finalists if f.trial == number)
     return Standing(
         space=short_name(study.config.space),
         study=study.name,
         metric=study.config.metric,
         accuracy=best.mean if best and best.is_confirmed else None,
-        repeats={seed: value for seed, value in repeats.items() if value is not None},
+        repeats=repeats,
         overlap=study.confirmation.overlap if study.confirmation else 0.0,
         search_value=value_of(summary.best) if summary.best else None,
         n_trials=summary.n_finished,
@@ -157,7 +159,8 @@ def choice(standings: Sequence[Standing]) -> list[str]:
         other for other in others if leads[other.study].verdict(direction) is not Verdict.BETTER
     ]
     near = [other for other in tied if direction * as_shown(leads[other.study]).value <= RESOLUTION]
-    seeds = counted_seeds(len(best.repeats), "fresh", is_resplit=best.overlap > 0)
+    n_seeds = len({seed for seed, _ in best.repeats})
+    seeds = counted_seeds(n_seeds, "fresh", is_resplit=best.overlap > 0)
     texts = [
         f"{best.space} has the best mean {best.metric}, {best.accuracy}"
         f" over {seeds}{': ' if clauses else ''}{', '.join(clauses)}."

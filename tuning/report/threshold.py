@@ -34,15 +34,16 @@ def threshold_advice(study: StudyHandle) -> str:
     if not all(map(criterion.suits, cuts)):  # The metric of ordered classes is not their kappa.
         return ""
     chosen = choose_thresholds(corpus.target, rows, criterion, seed=config.seed)
-    gains = {name: each.cross_fitted[measure].difference for name, each in chosen.items()}
+    changes = {name: each.cross_fitted.get(measure) for name, each in chosen.items()}
+    gains = {name: change.difference for name, change in changes.items() if change}
     name = max(gains, key=lambda name: gains[name].low, default="")
     if not gains or gains[name].verdict() is not Verdict.BETTER:
         return ""
     best = chosen[name]
     shown = ", ".join(f"{threshold:.4g}" for threshold in best.thresholds)
-    changes = changes_text(best.cross_fitted, default_rule(chosen))
+    gain = changes_text(best.cross_fitted, default_rule(chosen))
     command = typed("export-best", **of_study(study.folder.path), threshold=measure)
     return (
         f"At {'thresholds' if len(best.thresholds) > 1 else 'a threshold'} of {shown} for {name},"
-        f" {changes}, cross-fitted on {best.n_texts:,} texts: `{command}`."
+        f" {gain}, cross-fitted on {best.n_texts:,} texts: `{command}`."
     )

@@ -292,9 +292,9 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
     times = filter(None, (expected_seconds(trial, 1) for trial in summary.trials))
     usual = statistics.fmean([*times] or [0.0])
     chosen = spread(others, top) if summary.has_costs else others[:top]
-    untrained = [members for members in others[top:] if not attributes_of(members[0])["best_epoch"]]
-    if not summary.has_costs and all(attributes_of(t)["best_epoch"] for t, *_ in chosen):
-        chosen += untrained[:1]
+    if not summary.has_costs:
+        untrained = [members for members in others if not attributes_of(members[0])["best_epoch"]]
+        chosen += [members for members in untrained[:1] if members not in chosen]
     if baseline is not None:
         same = groups.get(key(values_of(baseline, space)), [])
         chosen.append([baseline, *(trial for trial in same if trial is not baseline)])

@@ -15,7 +15,7 @@ from tuning.data.redraw import require_folds
 from tuning.data.rows import Numbers, Redraw
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
-from tuning.errors import ArgumentError, DataError, StudyError
+from tuning.errors import ArgumentError, DataError, SpaceError, StudyError
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.contract import Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
@@ -120,7 +120,7 @@ def require_fitting(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> 
             f" {target.width}."
         )
     if class_weight and space.declares(CLASS_WEIGHT):
-        raise ArgumentError(
+        raise SpaceError(
             f"class_weight must be left out, because {space.name} declares a hyperparameter of this"
             f" name; received {class_weight!r}."
         )

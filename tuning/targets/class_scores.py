@@ -117,8 +117,11 @@ def _auc(texts: WeightedTexts) -> Array:
     """
     if texts.n_classes == 2:
         return area_under_roc(texts.labels == 1, texts.probabilities[:, 1], texts.weights)
+    # Not `normalized`, whose clipped probabilities are ties.
+    sums = np.maximum(texts.probabilities.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    values = texts.probabilities / sums
     areas: list[Array] = [
-        area_under_roc(texts.labels == number, texts.normalized[:, number], texts.weights)
+        area_under_roc(texts.labels == number, values[:, number], texts.weights)
         for number in range(texts.n_classes)
     ]
     mean: Array = np.mean(areas, axis=0)
