@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras_tuner
@@ -17,6 +18,7 @@ from tests.studies import Setting
 from tuning.api.parameters import plain_numbers
 from tuning.config import Data, Limits, Workers, number_or_auto
 from tuning.errors import ArgumentError, ExportError, StudyError, TuningError
+from tuning.search.tune import Budget
 
 FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
 
@@ -66,6 +68,22 @@ def test_tune_names_its_parameters(
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
     given: dict[str, Any] = {"data": FRAME, "results": tmp_path, **arguments}
     check(lambda: tuning.tune(**given), TuningError, message)
+
+
+def test_auto_folds_are_one_split_with_min_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[Budget] = []
+
+    def tune(*_: Any, budget: Budget, **__: Any) -> Any:
+        budgets.append(budget)
+        return SimpleNamespace(is_whole=True)
+
+    monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
+    monkeypatch.setattr("tuning.search.tune.tune", tune)
+    for folds in ("auto", None, 1):
+        tuning.tune(FRAME, folds=folds, min_texts=1_000, results=tmp_path)
+    assert [budget.folds for budget in budgets] == [None, None, 1]
 
 
 def test_functions_that_load_name_their_parameters(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ def stop_worker(setting: Setting, call: Call, rng: random.Random) -> None:
 
 def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: str) -> None:
     for _ in range(TRIES):
+        # In a large study, a worker waits for its coordinator longer than it trains.
+        call.wait_for(" starts: ", after=len(call.lines), seconds=GONE_SECONDS / 3)
         victim, seen = rng.choice(_workers_of(call)), len(call.lines)
         os.kill(victim.pid, number)
         has_failed = call.wait_for(words, after=seen, seconds=GONE_SECONDS / 3)

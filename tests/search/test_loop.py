@@ -1,6 +1,7 @@
 """A search with fake workers: each way in which a trial can end, and the updated records."""
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.studies import CONFIG, on, session_of
 from tuning.atomic_io import read_history
 from tuning.config import TrainConfig
 from tuning.data.rows import Redraw
-from tuning.errors import SpaceBug, StorageError, StudyError
+from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.evaluation.linear_reference import NgramSettings
 from tuning.evaluation.statistics import expected_gain
 from tuning.outcomes import FailureReason, SearchEnd
@@ -32,7 +33,7 @@ from tuning.search.tune import Budget, _left
 from tuning.spaces.hyperparameters import defaults
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, Values
-from tuning.study.coordinators import Coordinators, requested_n_trials, set_n_trials
+from tuning.study.coordinators import MAX_TRIALS, Coordinators, requested_n_trials, set_n_trials
 from tuning.study.gain import MIN_DRAWN_OF_END
 from tuning.study.trials import values_of
 from tuning.trackers.contents import tracked_trial
@@ -326,6 +327,23 @@ def test_configuration_that_is_lost_twice_is_not_tried_again(make: Make) -> None
     assert run.trials[2].user_attrs["n_lost"] == 1
 
 
+def test_queued_configuration_that_is_lost_keeps_its_source(make: Make) -> None:
+    """It is no draw of the sampler, from which the gain of more trials is estimated."""
+    n_started = 0
+
+    def script(job: TrainingJob) -> Script:
+        nonlocal n_started
+        n_started += 1
+        return sends(None)(job) if n_started == 2 else trains(job)
+
+    run = make(script)
+    run.go(1)
+    run.session.study.enqueue_trial({"vocab_size": 77}, user_attrs={"imported": "queue"})
+    run.go(2)
+    assert run.states() == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert [trial.user_attrs.get("imported") for trial in run.trials] == [None, "queue", "queue"]
+
+
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_bug_in_the_search_space_stops_the_search_and_all_is_queued_again(
     n_workers: int, make: Make
@@ -344,7 +362,7 @@ def test_bug_in_the_search_space_stops_the_search_and_all_is_queued_again(
 
 def test_search_ends_when_all_trials_fail_one_after_the_other(make: Make) -> None:
     run = make(sends(TrainingFailed(FailureReason.OUT_OF_MEMORY, "9 GB")))
-    with pytest.raises(StudyError, match="10 failed one after the other, the last for 'out of mem"):
+    with pytest.raises(SpaceError, match="10 failed one after the other, the last for 'out of mem"):
         run.go(99)
     assert run.states() == ["FAIL"] * ends.MAX_FAILURES_IN_A_ROW
 
@@ -532,6 +550,17 @@ def test_search_that_ends_paused_trials_prunes_them_and_their_duplicates(
     assert run.trials[2].user_attrs["same_as"] == 1
     assert not any(run.session.folder.checkpoint_path(number).exists() for number in range(3))
     assert run.is_empty
+
+
+def test_baseline_of_a_search_that_ends_paused_trials_stays_paused(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make(trains, n_workers=2)
+    end_the_time(run, monkeypatch, after="trial 0 epoch 1")
+    assert run.go(5, timeout_seconds=1_000, ends_paused=True) is SearchEnd.TIMEOUT
+    assert run.states()[0] == "RUNNING" and "RUNNING" not in run.states()[1:]
+    assert run.session.folder.checkpoint_path(0).exists()
+    assert run.open.promotable() is run.open.paused_baseline is not None
 
 
 def test_trial_that_another_program_has_finished_is_left_out(make: Make) -> None:
@@ -830,6 +859,13 @@ def test_folds_are_the_rungs_and_each_value_is_that_of_the_last_fold(make: Make)
     )
     assert tracked is not None
     assert [epoch.step for epoch in tracked.epochs] == [1, 2, 3, 4]
+    assert not any({"fold", "epoch"} & epoch.metrics.keys() for epoch in tracked.epochs)
+    run.session.folder.history_path(0).unlink()  # A trial of another machine has none here.
+    elsewhere = tracked_trial(
+        run.trials[0], run.session.space, run.session.folder, metric="val_accuracy"
+    )
+    assert elsewhere is not None
+    assert [epoch.metrics.keys() for epoch in elsewhere.epochs] == [{"val_accuracy"}] * 4
 
 
 def test_ctrl_c_while_nothing_runs_prunes_no_paused_trial(
@@ -1054,6 +1090,15 @@ def test_call_without_a_number_goes_on_with_auto(make: Make) -> None:
     run = make(worth(VALUES))
     set_n_trials(run.session.study, "auto")
     assert requested_n_trials(run.session.study) == "auto"
-    assert _left(Budget(), run.session, started=0.0) == ("auto", None)
-    assert _left(Budget(n_trials=7), run.session, started=0.0) == (7, None)
+    assert _left(Budget(), run.session, started=0.0) == ("auto", None, None)
+    assert _left(Budget(n_trials=7), run.session, started=0.0) == (7, None, None)
     assert requested_n_trials(run.session.study) == 7
+
+
+def test_search_of_a_comparison_goes_on_for_the_time_that_it_has_left(make: Make) -> None:
+    """A call of `tune` continues it when the comparison was interrupted."""
+    run, started = make(trains), time.monotonic()
+    first = _left(Budget(total_seconds=600), run.session, started=started)
+    assert (first[0], first[2]) == (MAX_TRIALS, 600) and 590 < (first[1] or 0.0) <= 600
+    assert _left(Budget(), run.session, started=started)[2] == 600
+    assert _left(Budget(n_trials=7), run.session, started=started) == (7, None, None)

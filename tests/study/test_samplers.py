@@ -430,14 +430,34 @@ def test_lost_draw_is_drawn_again_with_the_same_values(fails: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_new_configurations_are_drawn_until_the_space_is_exhausted(seed: int) -> None:
-    """The space has 8 configurations. TPE may draw the last one too seldom."""
+    """The space has 8 configurations."""
     study = optuna.create_study(direction="maximize")
     study.enqueue_trial({"vocab_size": 10, "cell": "lstm"})
     for _ in range(10):
         trial = asked(study, "auto", SPACE, seed=seed)
         study.tell(trial, float(suggest(trial, SPACE.hyperparameters)["vocab_size"]))
     configurations = [tuple(sorted(t.params.items())) for t in study.trials]
-    assert len(set(configurations[:7])) == 7
+    assert len(set(configurations[:8])) == 8
+
+
+def test_model_that_sees_nothing_better_than_what_is_known_draws_at_random(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TPE would draw the best configuration 50 times."""
+    grid = SearchSpace(
+        "grid",
+        tuple(
+            Hyperparameter(name=name, kind="int", default=1, low=1, high=9, step=1)
+            for name in ("a", "b")
+        ),
+    )
+    monkeypatch.setattr(optuna.samplers.TPESampler, "sample_relative", lambda *_: {"a": 5, "b": 5})
+    study = optuna.create_study()
+    for _ in range(40):
+        trial = asked(study, "auto", grid)
+        suggest(trial, grid.hyperparameters)
+        study.tell(trial, 0.0)
+    assert len({tuple(t.params.values()) for t in study.trials}) == 40
 
 
 def test_branch_without_trials_is_drawn() -> None:

@@ -58,6 +58,13 @@ def test_password_is_hidden_in_names_and_messages(password: str) -> None:
         assert "http://me:***@host:5000" in text
 
 
+def test_password_in_the_query_of_a_uri_is_hidden() -> None:
+    place = "postgresql://host/db?user=me&password=s3cret%20word"
+    target = Target("mlflow", place)
+    assert str(target) == "mlflow:postgresql://host/db?user=me&password=***"
+    assert target.hide("no access with s3cret word") == "no access with ***"
+
+
 def test_unquoted_password_is_hidden_too() -> None:
     target = Target("mlflow", "http://me:a%20b%40c@host:5000")
     assert target.hide("user me, password a b@c") == "user me, password ***"

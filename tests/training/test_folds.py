@@ -146,6 +146,22 @@ def test_resumed_training_has_the_result_of_one_that_never_paused(
     assert [epoch.number for epoch in reported] == [1, 2, 3]
 
 
+def test_training_that_is_killed_goes_on_after_its_last_fold(tmp_path: Path) -> None:
+    path, reported = str(tmp_path / "checkpoint.npz"), list[int]()
+
+    def answer(epoch: Epoch) -> Answer:
+        reported.append(epoch.number)
+        if reported == [1, 2]:
+            raise KeyboardInterrupt
+        return Answer.GO_ON
+
+    with pytest.raises(KeyboardInterrupt):
+        train(answer, checkpoint=path)
+    result = train(answer, checkpoint=path, resume=True)
+    assert reported == [1, 2, 2, 3]
+    assert result.best_value == train().best_value
+
+
 @pytest.mark.parametrize(("answer", "number"), [(Answer.STOP, 1), (Answer.PAUSE, 2)])
 def test_stopped_training_ends_after_its_fold_and_one_without_a_checkpoint_too(
     answer: Answer, number: int

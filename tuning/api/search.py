@@ -169,11 +169,12 @@ def tune(
     import_optuna()
     from tuning.search import tune as searching
 
+    usual_folds = AUTO if min_texts is None else None
     budget = searching.Budget(
         n_trials=number_or_auto("n_trials", n_trials),
         timeout_seconds=timeout_seconds,
         min_texts=min_texts,
-        folds=number_or_auto("folds", AUTO if folds is None and min_texts is None else folds),
+        folds=number_or_auto("folds", usual_folds if folds in (None, AUTO) else folds),
     )
     source = source_of(data)
     if isinstance(space, str | Path):

@@ -45,12 +45,12 @@ def print_outcome(
 
     summary = outcome.summary
     ended = {
-        SearchEnd.FINISHED: f"All {outcome.n_trials} trials are finished.",
+        SearchEnd.FINISHED: f"All {summary.n_finished} trials are finished.",
         SearchEnd.ENOUGH: f"The search ends with {outcome.n_trials} trials: more are not worth it.",
         SearchEnd.TIMEOUT: "The time limit is reached"
         + ("." if outcome.n_trials == MAX_TRIALS else f"; {repeated()} continues the search."),
         SearchEnd.INTERRUPTED: f"Interrupted; {repeated()} continues the search.",
-        SearchEnd.EXHAUSTED: "Every point of the grid is finished.",
+        SearchEnd.EXHAUSTED: "Every point of the grid has been tried.",
     }[outcome.ended]
     print_texts(ended)
     if summary.best is not None:

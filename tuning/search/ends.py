@@ -13,7 +13,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from tuning.config import exceeded
-from tuning.errors import SpaceBug, StudyError
+from tuning.errors import SpaceBug, SpaceError
 from tuning.outcomes import FailureReason, StopReason
 from tuning.search.open_trials import OpenTrial, OpenTrials
 from tuning.search.session import Session
@@ -151,7 +151,8 @@ class TrialEnds:
 
     def prune_paused(self, why: str) -> None:
         for opened in self._open.paused:
-            self.prune(opened, why)
+            if not opened.is_baseline:  # All trials are compared with it.
+                self.prune(opened, why)
 
     def prune_beyond_promotion(self) -> None:
         for opened in self._open.beyond_promotion():
@@ -197,7 +198,7 @@ class TrialEnds:
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             path = self._session.folder.error_path(opened.number)
-            raise StudyError(
+            raise SpaceError(
                 f"A search must finish some of its trials; {MAX_FAILURES_IN_A_ROW} failed one after"
                 f" the other, the last for {reason.value!r}. See {path}, and narrow the search"
                 " space."

@@ -32,12 +32,13 @@ class Outcome:
     ended: SearchEnd
     n_trials: int
     confirmation: Confirmation | None = None
+    is_interrupted: bool = False
 
     @property
     def is_whole(self) -> bool:
-        """Whether the user interrupted neither the search nor its confirmation."""
+        """Whether the user interrupted neither the search nor what follows it."""
         is_confirmed = self.confirmation is None or self.confirmation.is_over
-        return self.ended != SearchEnd.INTERRUPTED and is_confirmed
+        return not self.is_interrupted and self.ended != SearchEnd.INTERRUPTED and is_confirmed
 
 
 @dataclass(frozen=True)

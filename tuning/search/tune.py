@@ -158,8 +158,8 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
             last = CallEnded(session)
             try:
                 session.notify(SearchStarted(session))
-                search, total = Search(session, coordinators), budget.total_seconds
-                n_trials, seconds = _left(budget, session, started=started)
+                search = Search(session, coordinators)
+                n_trials, seconds, total = _left(budget, session, started=started)
                 ended = search.run(n_trials, timeout_seconds=seconds, ends_paused=total is not None)
                 summary = summarize(study, metric=session.config.metric)
                 if total is not None and ended != SearchEnd.INTERRUPTED:
@@ -171,17 +171,22 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
                 if outcome.confirmation or ended not in (SearchEnd.TIMEOUT, SearchEnd.INTERRUPTED):
                     linear_model.wait(session)
                 last = CallEnded(session, ended, outcome.confirmation)
-                return outcome
+                return replace(outcome, is_interrupted=session.interrupt.requested)
             finally:
                 session.notify(last)
 
 
-def _left(budget: Budget, session: Session, *, started: float) -> tuple[int | str, float | None]:
+def _left(
+    budget: Budget, session: Session, *, started: float
+) -> tuple[int | str, float | None, float | None]:
     """Return the number of trials of the study, which is this call's, else that of the last call,
-    else the default; and the seconds that are left for this call.
+    else the default; the seconds that are left for this call; and the duration of all searches of
+    the study. A search of a comparison that was interrupted has the duration of the comparison.
     """
     study, requested = session.study, requested_n_trials(session.study)
     seconds, named, total = budget.timeout_seconds, budget.n_trials, budget.total_seconds
+    if named is None and seconds is None and requested == MAX_TRIALS:
+        total = total or study.user_attrs.get(TOTAL_SECONDS)
     if total is not None:
         seconds, named = total - searched_seconds(study), MAX_TRIALS
     if named is None and requested is None and session.coordinator != FIRST_COORDINATOR:
@@ -194,7 +199,8 @@ def _left(budget: Budget, session: Session, *, started: float) -> tuple[int | st
         set_n_trials(study, n_trials)
     if total is not None:
         study.set_user_attr(TOTAL_SECONDS, total)  # After `n_trials`: the search is not over.
-    return n_trials, None if seconds is None else seconds - (time.monotonic() - started)
+    left = None if seconds is None else seconds - (time.monotonic() - started)
+    return n_trials, left, total
 
 
 def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:

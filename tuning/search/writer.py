@@ -89,9 +89,12 @@ class StudyWriter:
             return bool(opened.trial.should_prune())
 
     def write_history(self, opened: OpenTrial) -> None:
-        step = "fold" if self.config.train.n_folds > 1 else "epoch"
         rows = [
-            {step: epoch.number, "seconds": round(epoch.seconds, 3), **epoch.metrics}
+            {
+                self.config.train.step: epoch.number,
+                "seconds": round(epoch.seconds, 3),
+                **epoch.metrics,
+            }
             for epoch in opened.history
         ]
         write_csv(self.folder.history_path(opened.number), rows)
@@ -189,7 +192,10 @@ class StudyWriter:
         self, number: int, params: dict[str, Any], attributes: Mapping[str, Any], *, n_lost: int = 0
     ) -> None:
         """Queue the values of a trial again, unless a later trial has them."""
-        names = ("baseline", "starting_point", "linear_ngrams", "n_deaths", "furthest_epoch")
+        names = (
+            *("baseline", "starting_point", "linear_ngrams", "imported"),
+            *("n_deaths", "furthest_epoch"),
+        )
         kept = {name: attributes[name] for name in names if attributes.get(name)}
         retry_of = attributes.get("retry_of", number)
         later = self.summary.trials[number + 1 :]

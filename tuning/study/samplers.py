@@ -23,7 +23,9 @@ from tuning.study.trials import ENDED, attributes_of, costs_of, is_over_limit, r
 # Number of trials before TPE has a model. It is Optuna's default.
 STARTUP_TRIALS = 10
 N_RANDOM = 6  # number of random draws of "auto", beside the baseline and the starting points
-MAX_DRAWS = 50  # maximum number of draws of "auto" while the configuration is not a new one
+# Maximum number of draws of "auto" while the configuration is not a new one: from TPE, and then at
+# random.
+MAX_DRAWS = 50
 MAX_FITTED = 500  # maximum number of trials that TPE fits
 N_BEST_FITTED = 25  # maximum number of TPE's good trials with one objective
 
@@ -178,7 +180,8 @@ class FittedTPE(optuna.samplers.TPESampler):
 
 class FreshTPE(FittedTPE):
     """Draws all hyperparameters at once, and draws them again while one of the `known` trials has
-    the configuration.
+    the configuration. After `MAX_DRAWS` draws from the model it draws at random: a model of few
+    discrete values may see nothing better than what is known.
     """
 
     def __init__(
@@ -190,6 +193,7 @@ class FreshTPE(FittedTPE):
         **options: Any,
     ) -> None:
         super().__init__(trials, **options)
+        self._at_random = optuna.samplers.RandomSampler(seed=options["seed"])
         self._items = space.hyperparameters
         self._known = [trial.params or fixed_params_of(trial) for trial in known]
         self._fitted_space: dict[str, BaseDistribution] = {}
@@ -206,11 +210,13 @@ class FreshTPE(FittedTPE):
     ) -> dict[str, Any]:
         params: dict[str, Any] = {}
         # A space of a few configurations may have no new one.
-        for _ in range(MAX_DRAWS if search_space else 0):
-            params = super().sample_relative(study, trial, self._fitted_space)
+        for number in range(2 * MAX_DRAWS if search_space else 0):
+            is_fitted = number < MAX_DRAWS
+            params = super().sample_relative(study, trial, self._fitted_space) if is_fitted else {}
+            sampler = self if is_fitted else self._at_random
             for name, distribution in search_space.items():
                 if name not in params:
-                    params[name] = self.sample_independent(study, trial, name, distribution)
+                    params[name] = sampler.sample_independent(study, trial, name, distribution)
             if active_params(params, self._items) not in self._known:
                 break
         return params

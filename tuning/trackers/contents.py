@@ -25,7 +25,14 @@ from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.study import StudyRecord
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import attributes_of, busy_seconds, epoch_values, value_of, values_of
+from tuning.study.trials import (
+    attributes_of,
+    busy_seconds,
+    epoch_values,
+    step_of,
+    value_of,
+    values_of,
+)
 
 # Number of hexadecimal digits in the identity of a study.
 N_DIGITS = 8
@@ -158,14 +165,14 @@ def _epochs(trial: FrozenTrial, folder: StudyDir, *, metric: str) -> list[Tracke
     """
     parts, path = attributes_of(trial).get("parts_per_epoch", 1), folder.history_path(trial.number)
     rows = read_history(path) if path.exists() else []
-    name = "fold" if rows and "fold" in rows[0] else "epoch"
+    name = step_of(trial)
     known = [{name: float(step), metric: value} for step, value in epoch_values(trial).items()]
-    if len(rows) < len(known):
+    if len(rows) < len(known) or any(name not in row for row in rows):
         rows = known
     epochs, seconds = [], 0.0
     for row in rows:
         seconds += row.get("seconds", 1.0)
-        metrics = {name: value for name, value in row.items() if name != "seconds"}
+        metrics = {key: value for key, value in row.items() if key not in ("seconds", "fold")}
         step = part_at(row[name], parts)
         epochs.append(TrackedEpoch(step=step, seconds=seconds, metrics=_finite(metrics)))
     return epochs

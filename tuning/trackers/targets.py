@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from tuning.commands import install
 from tuning.errors import ArgumentError, TrackerError
@@ -41,10 +41,13 @@ class Target:
 
     def hide(self, text: str) -> str:
         """Return a text, such as a message of MLflow, without the password of the place."""
-        password = ""
+        passwords = set[str]()
         with contextlib.suppress(ValueError):  # The URI can't be parsed.
-            password = urlsplit(self.place).password or ""
-        for secret in filter(None, {password, unquote(password)}):
+            uri = urlsplit(self.place)
+            # A driver may get passwords as parameters, such as `?password=`.
+            in_query = (v for k, v in parse_qsl(uri.query) if "password" in k.lower())
+            passwords = {uri.password or "", *in_query}
+        for secret in filter(None, passwords | {*map(quote, passwords), *map(unquote, passwords)}):
             # A short password may be a common word, so it is replaced only inside the URI.
             text = text.replace(f":{secret}@", f":{HIDDEN}@")
             if len(secret) > 3:

@@ -3,14 +3,14 @@ a training on one split is, from its seed to its best epoch, and its result is t
 epoch. The result of the configuration is the mean over the folds.
 
 The coordinator gets the mean over the folds so far after each fold, and may pause the training
-there. The checkpoint contains no weights, because each fold begins with new ones.
+there. A checkpoint is written after each fold, so that a search that is interrupted or killed loses
+one fold at most. It contains no weights, because each fold begins with new ones.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -51,26 +51,27 @@ def fit_folds(
     for fold, places in enumerate(folds[len(result.folds) :], start=len(result.folds)):
         started = time.perf_counter()
         of_train, of_validation = resplit(train, validation, places)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "predictions.npz"
-            own_job = replace(
-                job,
-                checkpoint=None,
-                resume=False,
-                predictions=str(path) if job.predictions else None,
-                # The size and the latency of the model do not depend on the fold.
-                limits={} if fold else job.limits,
-                measure_latency=job.measure_latency and not fold,
-            )
-            # The model is not kept while the next fold is trained.
-            own = fit(
-                hypermodel,
-                own_job,
-                train=of_train,
-                validation=of_validation,
-                idle_seconds=idle_seconds,
-            )[1]
-            kept = read_probabilities(path)
+        predictions = Path(f"{job.predictions}.tmp") if job.predictions else None
+        own_job = replace(
+            job,
+            checkpoint=None,
+            resume=False,
+            predictions=str(predictions) if predictions else None,
+            # The size and the latency of the model do not depend on the fold.
+            limits={} if fold else job.limits,
+            measure_latency=job.measure_latency and not fold,
+        )
+        # The model is not kept while the next fold is trained.
+        own = fit(
+            hypermodel,
+            own_job,
+            train=of_train,
+            validation=of_validation,
+            idle_seconds=idle_seconds,
+        )[1]
+        kept = read_probabilities(predictions) if predictions else None
+        if predictions:
+            predictions.unlink(missing_ok=True)
         if kept is not None:
             if probabilities is None:
                 probabilities = np.full((len(rows.texts), kept.shape[1]), np.nan, kept.dtype)
@@ -80,9 +81,10 @@ def fit_folds(
         answer, is_over = on_epoch(result.history[-1]), len(result.folds) == len(folds)
         idle_seconds = time.perf_counter() - asked
         result.stopped = answer is not Answer.GO_ON and not is_over
+        goes_on = not is_over and answer in (Answer.GO_ON, Answer.PAUSE)
+        is_kept = goes_on and checkpoints.keep(job.checkpoint, {}, result)
         if result.stopped:
-            is_paused = answer is Answer.PAUSE
-            result.paused = is_paused and checkpoints.keep(job.checkpoint, {}, result)
+            result.paused = is_kept
             break
     if job.predictions and probabilities is not None:
         keep_probabilities(Path(job.predictions), probabilities)
