@@ -186,6 +186,12 @@ def classes(values: list[object], column: str = "label", **star_rule: Any) -> Cl
     return to_classes(pd.Series(values), column=column, **star_rule)
 
 
+def test_large_integers_keep_their_digits_beside_a_missing_label() -> None:
+    found = classes(["100000000000000001", "100000000000000017", ""])
+    assert found.class_names == ("100000000000000001", "100000000000000017")
+    assert found.codes.tolist() == [0, 1, -1]
+
+
 STARS: list[object] = ["1", "2", "3", "4", "5"]
 ONE_TO_TEN = ("1", "3", "4", "5", "7", "10")
 HUNDRED = [f"c{number:03d}" for number in range(MAX_CLASSES)]

@@ -15,6 +15,8 @@ from tuning.data.sources import Reviews
 from tuning.data.splits import fold, folded_digests, identity, split_reviews
 from tuning.errors import DataError
 from tuning.targets.classes import Classes
+from tuning.targets.labels import MultiLabel
+from tuning.targets.number import Number
 
 
 def reviews_of(
@@ -146,6 +148,24 @@ def test_class_with_fewer_than_ten_texts_is_refused() -> None:
         ),
     ):
         split_reviews(reviews, seed=0)
+
+
+@pytest.mark.parametrize("n_rare", [1, 2, 5, 6])
+def test_numbers_of_which_few_are_rare_are_split(n_rare: int) -> None:
+    """A stratum of numbers is no class, of which each split must have some."""
+    labels = np.array([0.0] * (300 - n_rare) + [7.0] * n_rare)
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(300)], "label": labels})
+    for seed in range(5):
+        splits = split_reviews(Reviews(frame, Number(), "text", "label", {}, ()), seed=seed)
+        assert sum(map(len, splits.frames.values())) == 300
+
+
+def test_label_set_of_copies_of_one_text_is_split() -> None:
+    texts = [f"text {i}" for i in range(100)] + ["same"] * 12
+    labels = np.array([[i % 2, (i + 1) % 2] for i in range(100)] + [[0, 0]] * 12)
+    frame = pd.DataFrame({"text": texts, "label": list(labels)})
+    splits = split_reviews(Reviews(frame, MultiLabel(("a", "b")), "text", "label", {}, ()), seed=0)
+    assert sum(map(len, splits.frames.values())) == 112
 
 
 def test_repeated_texts_do_not_fill_a_class() -> None:

@@ -171,6 +171,7 @@ def test_text_over_the_limit_is_named() -> None:
         ("r.csv", b"id,words\n1,good\n", "id, words"),
         ("r.csv", b"", "header line; it is empty"),
         ("r.csv", "text,n\ngood,1\n".encode("utf-16"), "must be UTF-8"),
+        ("r.csv", b'text,"n\ngood,1\n', "a quote in it is not closed"),
         ("r.jsonl", b"", "it has none"),
         ("r.jsonl", b"junk\n", r"have no columns \(line 1: not a JSON object\)"),
         ("r.jsonl", b'{"id":1}\n', "give text_column one of id"),
@@ -239,6 +240,12 @@ def test_line_of_spaces_is_no_row_as_in_training(header: str, tmp_path: Path) ->
     rows = [(row.number, row.text) for row in stream_rows(str(path))]
     assert rows == [(1, "good"), (2, ""), (3, "bad")]
     assert pd.read_csv(path, keep_default_na=False)["text"].tolist() == ["good", "", "bad"]
+
+
+def test_row_of_empty_cells_between_tabs_is_a_row_as_in_training(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", b"text\tn\ngood\t1\n\t\nbad\t0\n")
+    assert [row.text for row in stream_rows(str(path))] == ["good", "", "bad"]
+    assert read_files(str(path)).frame["text"].tolist() == ["good", "", "bad"]
 
 
 @pytest.mark.parametrize("name", ["text", " text"])

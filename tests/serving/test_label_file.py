@@ -77,6 +77,13 @@ def test_quotes_of_a_tsv_file_have_no_meaning(client: TestClient) -> None:
     ]
 
 
+def test_row_of_too_many_fields_stays_in_the_columns_of_a_tsv_file(client: TestClient) -> None:
+    (part,) = parts_of(sent(client, b"text\tid\ngood\tb\tc\n", format="tsv"))
+    header, row = (line.split("\t") for line in part["lines"].splitlines())
+    assert len(row) == len(header)
+    assert row[:2] == ["good", "b c"] and row[-1] == "line 2: 3 fields, not 2"
+
+
 def test_answer_goes_on_after_the_first_rows(client: TestClient) -> None:
     content = b"text\n" + b"good\n" * 1_500 + b"bad\n"
     whole = parts_of(sent(client, content))

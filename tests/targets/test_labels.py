@@ -61,6 +61,9 @@ def read(values: Any) -> LabelColumn:
         ["b|a", " b ", "c|c"],
         ['["a", "b"]', '["b"]', '["c"]'],
         ["['a', 'b', '']", "['b']", "['c']"],
+        ["['a' 'b']", "['b'\n 'b']", "['c']"],  # arrays of NumPy
+        ["('a', 'b')", "('b',)", "('c',)"],
+        ["{'a', 'b'}", "{'b'}", "{'c'}"],
         {"a": ["1", "0", "0"], "b": ["1.0", "1", "0"], "c": ["False", "0", "true"]},
     ],
 )
@@ -78,12 +81,18 @@ def test_read_distinguishes_no_labels_from_a_missing_cell(both: str) -> None:
     assert column.dropped == {"without a label": 2}
 
 
+def test_empty_tuples_and_sets_have_no_labels() -> None:
+    assert read(["('a', 'b')", "()"]).labels.tolist() == [[1, 1], [0, 0]]
+    assert read(["{'a', 'b'}", "set()"]).labels.tolist() == [[1, 1], [0, 0]]
+
+
 @pytest.mark.parametrize(
     ("cells", "rule"),
     [
         (["a, b;c", "a"], "';'"),
         (["a|b, c", "a"], "'|'"),
         (["a b", "c"], "each cell is one label"),
+        (["[removed]", "(other)", "c"], "each cell is one label"),
         (["[]", "[1, 2]"], "each cell is a list"),
         ({"a": ["1", "0"], "b": ["0", "1"]}, "each column is a label"),
     ],
@@ -100,6 +109,8 @@ def test_rule_says_how_cells_became_labels(cells: Any, rule: str) -> None:
         ([";".join(map(str, range(101)))], "'tags' has 101. Keep the most frequent"),
         (['["a;b"]', '["c"]'], "must not contain ';'.*rename 'a;b'"),
         (["[a]", "[]"], r"must be written as.*'\[a\]'"),
+        (["['a', 'b']", "['a']", "nan"], "must be written as.*'nan'"),
+        (["['a']", "a, b"], "must be written as.*'a, b'"),
         (['[{"a": 1}]', "[]"], "with texts or numbers"),
         (["[]", None, ""], "'tags' has 0. Name labels in it, or choose another"),
         (["0", "1"], "only 0 and 1"),

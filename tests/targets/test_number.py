@@ -62,6 +62,7 @@ def test_each_number_of_stars_is_a_class_in_ascending_order() -> None:
     ("kind", "values", "words"),
     [
         ("number", [1, "good", 2, "good"], "must have numbers; 'stars' also has 'good', in 2 of 4"),
+        ("number", ["0,50", "-1,5"], "must have a decimal point; 'stars' has '0,50'"),
         ("number", [1, 1, None], "must have different numbers; 'stars' has 1"),
         ("order", ["low", "high", "middle"], "must have numbers; 'stars' has 'high'"),
         ("order", [1, 2, 2], "must have 3 classes or more; 'stars' has 2"),

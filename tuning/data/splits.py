@@ -16,11 +16,11 @@ import pandas as pd
 
 from tuning.config import SPLITS, TFDS_SPLIT, DataConfig
 from tuning.data import group_split, random_split, time_split
-from tuning.data.rows import LEFT_OUT, Parts, Rows
+from tuning.data.rows import LEFT_OUT, Numbers, Parts, Rows
 from tuning.data.sources import Reviews, labels_in
 from tuning.data.text_bytes import BOUNDARY, byte_lengths, joined, split_up
 from tuning.errors import DataError
-from tuning.metrics import DEFAULT_TARGET
+from tuning.metrics import CLASSES, DEFAULT_TARGET
 from tuning.targets.target import Target
 
 
@@ -141,13 +141,31 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
     )
 
 
+# Minimum number of different texts of a stratum that is no class: three splits can have some of it.
+MIN_STRATUM = 7
+
+
 def _rows_of(frame: pd.DataFrame, target: Target) -> Rows:
+    texts, strata = distinct_codes(frame["text"]), target.strata(labels_in(frame))
     return Rows(
-        texts=distinct_codes(frame["text"]),
-        strata=target.strata(labels_in(frame)),
+        texts=texts,
+        strata=strata if target.kind in CLASSES else _merged(strata, texts),
         groups=group_split.numbers(frame["group"]) if "group" in frame else None,
         times=time_split.ranks(frame["time"]) if "time" in frame else None,
     )
+
+
+def _merged(strata: Numbers, texts: Numbers) -> Numbers:
+    """Return strata that have `MIN_STRATUM` different texts or more: smaller ones are parts of
+    their nearest neighbor.
+    """
+    first = np.unique(texts, return_index=True)[1]
+    names, counts = np.unique(strata[first], return_counts=True)
+    kept = names[counts >= MIN_STRATUM]
+    if not len(kept):
+        return np.zeros_like(strata)
+    nearest: Numbers = kept[np.abs(strata[:, None] - kept).argmin(axis=1)]
+    return nearest
 
 
 def _assigned(

@@ -183,7 +183,7 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
             return
         if fields and fields[-1].endswith(_END):
             yield "", f"lines {first} to {reader.line_num - 1}: a quote is not closed", ()
-        elif record.last.strip(" \t\r\n"):  # pandas skips blank lines too.
+        elif record.last.strip(" \t\r\n".replace(delimiter, "")):  # pandas skips blank lines too.
             is_whole = len(fields) == len(header)
             problem = "" if is_whole else f"line {first}: {len(fields)} fields, not {len(header)}"
             yield fields[index] if is_whole else "", problem, fields
@@ -208,6 +208,8 @@ def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list
         raise DataError(f"{rule}; reading it gave: {error}.") from error
     if header == [_END]:
         raise DataError(f"{rule}; it is empty.")
+    if header[-1].endswith(_END):
+        raise DataError(f"{rule}; a quote in it is not closed.")
     if not all(_is_utf8(name) and "\0" not in name for name in header):
         raise DataError(f"{path} must be UTF-8; its header line is not. Save it as 'CSV UTF-8'.")
     return header, header.index(choose(header))

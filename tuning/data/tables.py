@@ -291,7 +291,7 @@ def _text_frame(batch: pyarrow.RecordBatch, left_out: set[str]) -> pd.DataFrame:
     for name, values in zip(batch.schema.names, batch.columns, strict=True):
         try:
             columns[name] = [_as_text(value) for value in values.to_pylist()]
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, TypeError):  # JSON has no dates and no bytes.
             left_out.add(name)
     return pd.DataFrame(columns, index=pd.RangeIndex(batch.num_rows), dtype=str)
 

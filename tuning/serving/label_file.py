@@ -184,11 +184,12 @@ class _Output:
         """Return as many cells as the header has: further fields belong to the last cell."""
         n = len(self._header)
         cells = [*row.cells, *[""] * (n - len(row.cells))]
-        return [*cells[: n - 1], self._delimiter.join(cells[n - 1 :])]
+        # A cell of a file without quotes contains no tab.
+        return [*cells[: n - 1], (" " if self._is_tsv else self._delimiter).join(cells[n - 1 :])]
 
     def _write(self, text: io.StringIO, cells: Sequence[str]) -> None:
         if self._is_tsv:
-            text.write("\t".join(cells) + "\n")
+            text.write("\t".join(" ".join(cell.split("\t")) for cell in cells) + "\n")
         else:
             csv.writer(text, delimiter=self._delimiter, lineterminator="\n").writerow(cells)
 

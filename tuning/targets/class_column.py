@@ -106,7 +106,9 @@ def parsed(
     words = present & pd.to_numeric(text.where(present), errors="coerce").isna().to_numpy()
     if words.any() and set(text[words].str.lower().unique()) <= MISSING:
         present = present & ~words
-    numbers = pd.to_numeric(text.where(present), errors="coerce")
+    # Without missing values, large integers keep all their digits.
+    filler = text[present].iloc[0] if present.any() else "0"
+    numbers = pd.to_numeric(text.where(present, filler), errors="coerce")
     if not numbers[present].notna().all():
         return text, None, present
     if minus_one_is_missing and set(numbers[present]) == {-1.0, 0.0, 1.0}:

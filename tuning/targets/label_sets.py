@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,10 @@ from tuning.targets.target import Labels
 # The first of these that is in a column separates its labels.
 SEPARATORS = (SEPARATOR, "|", ",")
 NOTHING = {"", "[]"}  # no label
+# A list, tuple or set as Python writes it. A label may have brackets of its own: [removed].
+LIST = re.compile(r"\[\s*['\"\d].*\]|\(\s*(['\"].*)?\)|\{\s*['\"].*\}|set\(\)", re.DOTALL)
+# Between two items of an array of NumPy, which Python would join into one text.
+BETWEEN = re.compile(r"(?<=['\"])\s+(?=['\"])")
 NUMBERS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
@@ -78,7 +83,8 @@ def _numbers(cells: pd.Series, is_labeled: npt.NDArray[np.bool_]) -> Labels:
 
 def _sets(cells: Sequence[str], column: str) -> tuple[list[set[str]], str]:
     """Return the labels in each cell, and the rule by which they were found."""
-    if all(cell.startswith("[") and cell.endswith("]") for cell in cells):
+    is_list = [bool(LIST.fullmatch(cell)) for cell in cells]
+    if any(is_list) or all(cell.startswith("[") and cell.endswith("]") for cell in cells):
         return [_items(cell, column) for cell in cells], "each cell is a list of labels"
     for mark in SEPARATORS:
         if any(mark in cell for cell in cells):
@@ -88,12 +94,14 @@ def _sets(cells: Sequence[str], column: str) -> tuple[list[set[str]], str]:
 
 
 def _items(cell: str, column: str) -> set[str]:
+    text = "[]" if cell == "set()" else BETWEEN.sub(", ", cell)
     for parse in (json.loads, ast.literal_eval):  # pandas writes a Python list into a CSV file
         try:
-            items = parse(cell)
+            items = parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if all(isinstance(item, str | int | float) for item in items):
+        is_list = isinstance(items, list | tuple | set)
+        if is_list and all(isinstance(item, str | int | float) for item in items):
             return {str(item).strip() for item in items} - NOTHING
     raise DataError(
         f'A list of labels must be written as ["a", "b"], with texts or numbers; {column!r} has'

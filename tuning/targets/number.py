@@ -54,6 +54,11 @@ class Number(Target):
             import pandas as pd
 
             words = text[present & pd.to_numeric(text, errors="coerce").isna()]
+            if words.str.fullmatch(r"-?\d+,\d+").all():
+                raise DataError(
+                    f"Numbers must have a decimal point; {column!r} has {words.iloc[0]!r}. Replace"
+                    " the commas."
+                )
             raise DataError(
                 f"A column for kind 'number' must have numbers; {column!r} also has"
                 f" {words.iloc[0]!r}, in {len(words):,} of {len(text):,} rows. Remove these rows,"
