@@ -127,6 +127,7 @@ def run_cli(
     """
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("MAKELEVEL", "1")  # Messages name the commands of make.
+    monkeypatch.chdir(tmp_path)  # The results are in the default folder.
 
     def run(command: str, *arguments: object) -> Ran:
         where = () if command == "spaces" else ("--results", str(tmp_path / "results"))

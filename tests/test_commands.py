@@ -13,7 +13,16 @@ import tuning
 from tests.paths import ROOT
 from tuning import commands
 from tuning.cli.app import COMMANDS
-from tuning.commands import CALLS, REQUIREMENTS, TARGETS, install, of_study, repeated, typed
+from tuning.commands import (
+    CALLS,
+    REQUIREMENTS,
+    TARGETS,
+    install,
+    of_study,
+    repeated,
+    typed,
+    use_results,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +90,19 @@ def test_next_step_of_a_script_is_a_call(
 ) -> None:
     assert typed(command, **values) == expected
     assert repeated() == "the same call"
+
+
+def test_command_about_a_study_names_the_results_folder_of_the_command_that_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MAKELEVEL", "1")
+    for folder, shown in (("elsewhere", " RESULTS=elsewhere"), ("results", "")):
+        use_results(folder)
+        assert typed("confirm", study="s") == f"make confirm STUDY=s{shown}"
+        assert typed("spaces") == "make spaces"
+    use_results("elsewhere")
+    assert typed("report", **of_study(Path("r/s"))) == "make report STUDY=s RESULTS=r"
+    use_results("results")
 
 
 def test_calls_of_messages_are_public_and_have_their_parameters() -> None:

@@ -38,6 +38,8 @@ TARGETS = {
 # The packages of the extras that no target installs, as in `pyproject.toml`.
 REQUIREMENTS = {"postgres": "psycopg[binary]>=3.2,<4", "ray": "ray>=2.60,<3"}
 _PACKAGE = Path(__file__).parent
+DEFAULT_RESULTS = Path("results")
+_results: dict[str, object] = {}  # of the command that runs, if its folder is not the default
 
 
 def typed(command: str, **values: object) -> str:
@@ -45,6 +47,8 @@ def typed(command: str, **values: object) -> str:
     this program, `keras-text-tuning report --study s` or `python -m tuning report …` in these
     programs, and `study.report()` in another program of the user or in a notebook.
     """
+    if "study" in values and "results" not in values:
+        values |= _results
     if is_python() and command in CALLS:
         return _call(CALLS[command], values)
     quoted = {name: f'"{value}"' if " " in str(value) else value for name, value in values.items()}
@@ -57,11 +61,18 @@ def typed(command: str, **values: object) -> str:
     return " ".join([program, command, *flags])
 
 
+def use_results(folder: str | Path) -> None:
+    """Let `typed` name the results folder of the command that runs, unless it is the default."""
+    _results.clear()
+    if Path(folder).absolute() != DEFAULT_RESULTS.absolute():
+        _results["results"] = folder
+
+
 def of_study(folder: Path) -> dict[str, object]:
     """Return the values with which a command finds a study: its name, and the results folder if it
     is not the default.
     """
-    results = {} if folder.parent == Path("results") else {"results": folder.parent}
+    results = {} if folder.parent == DEFAULT_RESULTS else {"results": folder.parent}
     return {"study": folder.name, **results}
 
 

@@ -20,7 +20,7 @@ import docstring_parser
 import typer
 
 from tuning.api.study import Study, load_study
-from tuning.commands import VARIABLES
+from tuning.commands import DEFAULT_RESULTS, VARIABLES, use_results
 from tuning.config import Data, Limits, Workers
 
 GROUPS = {"Data": Data, "Limits": Limits, "Workers": Workers}
@@ -126,6 +126,7 @@ def command(function: Callable[..., Any], then: Callable[[Any], None] | None = N
     options = [*options_of(function)]
 
     def run(**values: Any) -> None:
+        use_results(values.get("results") or DEFAULT_RESULTS)
         result = function(**_arguments(options, values))
         if then:
             then(result)
@@ -147,6 +148,7 @@ def study_command(
     ]
 
     def run(*, study: str | None, results: str, storage: str | None, **values: Any) -> None:
+        use_results(results)
         opened = load_study(study, results=results, storage=storage)
         result = method(opened, **_arguments(own, values))
         if then:

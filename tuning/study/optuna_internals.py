@@ -41,12 +41,12 @@ def engine_of(storage: BaseStorage) -> sqlalchemy.Engine:
 
 
 def reopen_trial(study: optuna.Study, number: int) -> Trial:
-    """Uses `Study._storage` (by `storage_of`). The public interface returns a writable trial only
-    from `Study.ask`, and `FrozenTrial` objects afterwards.
+    """Uses `Study._storage` (by `storage_of`) and `Study._study_id`. The public interface returns a
+    writable trial only from `Study.ask`, and `FrozenTrial` objects afterwards.
     """
     storage = storage_of(study)
-    study_id = storage.get_study_id_from_name(study.study_name)
-    return Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    return Trial(study, trial_id)
 
 
 def claim_trial(study: optuna.Study, *, any_waiting: bool) -> int:

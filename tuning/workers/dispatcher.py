@@ -120,10 +120,6 @@ class Dispatcher(Generic[Job]):
         return [*self._jobs.values()]
 
     @property
-    def n_workers(self) -> int:
-        return len(self._pool.workers)
-
-    @property
     def has_ready_worker(self) -> bool:
         """Whether any worker has started, with or without a job."""
         return any(worker.is_ready for worker in self._pool.workers)
@@ -135,7 +131,7 @@ class Dispatcher(Generic[Job]):
 
     def start(self, worker: AnyWorker, job: Job, request: Train) -> None:
         self._jobs[worker] = job
-        self._next = (self._pool.workers.index(worker) + 1) % self.n_workers
+        self._next = (self._pool.workers.index(worker) + 1) % len(self._pool.workers)
         self._limits.begin(worker)
         worker.send(request)
 
