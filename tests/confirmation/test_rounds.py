@@ -21,6 +21,7 @@ from tests.confirmations import (
 )
 from tuning.confirmation.estimates import RESOLUTION, estimate, seed_spread
 from tuning.confirmation.plan import plan_confirmation
+from tuning.confirmation.plan import with_repeats as with_earlier
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.report.confirmation import sentences
 from tuning.results import StudyDir
@@ -491,6 +492,59 @@ def test_fitted_model_is_no_finalist_that_a_given_share_leaves_out() -> None:
         [*made, fitted_one], metric="val_accuracy", seeds=SEEDS, search_seconds=1200.0, share=0.8
     )
     assert {f.trial for f in confirmation.finalists} == {0, 1, 2, 9}
+
+
+def with_fitted(*values: float, seconds: float, fitted_value: float) -> list[Finalist]:
+    """Return finalists of 10 s, and trial 9, a fitted model that is not trained."""
+    made = [replace(f, seconds=10.0) for f in finalists(*values)]
+    return [*made, replace(made[0], trial=9, search_value=fitted_value, epochs=0, seconds=seconds)]
+
+
+def shares(
+    made: list[Finalist], *, share: float | None, search_seconds: float, spent: float = 0.0
+) -> Confirmation:
+    return plan_confirmation(
+        made,
+        metric="val_accuracy",
+        seeds=SEEDS,
+        search_seconds=search_seconds,
+        spent_seconds=spent,
+        share=share,
+    )
+
+
+def value_of(trial: int, seed: int) -> float:
+    return {9: 0.5, 0: 0.1}.get(trial, 0.9 - 0.1 * trial) + 0.001 * seed
+
+
+@pytest.mark.parametrize("share", [0.25, None])
+def test_confirmation_that_is_over_keeps_its_rounds_beside_a_new_fitted_model(
+    share: float | None,
+) -> None:
+    """An earlier version had no such finalist."""
+    made = with_fitted(0.9, 0.8, 0.7, 0.1, seconds=1.0, fitted_value=0.5)
+    old, _ = play(shares(made[:-1], share=share, search_seconds=400.0), value_of, seconds=None)
+    assert estimated(old).is_confirmed
+    joined = with_earlier(made, old.finalists)
+    planned = shares(joined, share=share, search_seconds=400.0, spent=old.spent_seconds)
+    new, _ = play(planned, value_of, seconds=None)
+    assert new.rounds == old.rounds and estimated(new).n_shared >= estimated(old).n_shared
+    assert estimated(new).best.trial == estimated(old).best.trial
+
+
+def test_fitted_model_costs_no_confirmation_within_a_given_share() -> None:
+    made = with_fitted(0.9, 0.1, seconds=8.0, fitted_value=0.5)
+    confirmation, _ = play(shares(made, share=1.0, search_seconds=70.0), value_of, seconds=None)
+    assert estimated(confirmation).is_confirmed
+    assert confirmation.spent_seconds <= 70.0
+
+
+def test_front_gives_up_what_a_fitted_model_beats() -> None:
+    confirmation = on_front((0.9, 100), (0.86, 10), (0.84, 50), (0.5, 200))
+    confirmation = fitted(confirmation, 2)
+    values = {1: 0.9, 2: 0.85, 3: 0.8, 0: 0.5}
+    confirmation, _ = play(confirmation, lambda trial, seed: values[trial])
+    assert dropped_in(confirmation) == {1: 0, 2: 0, 3: 1, 0: 0}
 
 
 @pytest.mark.parametrize("metric", ["val_r2", "val_quadratic_kappa"])

@@ -63,6 +63,20 @@ class Machine:
         opened.trial.set_user_attr("n_epochs", n_epochs)
 
 
+def test_trial_that_was_stopped_in_a_fold_has_the_attributes_of_its_checkpoint(
+    machine: Machine,
+) -> None:
+    """It may be pruned without a further training, and its seconds count for the budgets."""
+    _, opened = ask_baseline(machine)
+    machine.folder.checkpoint_path(0).parent.mkdir(parents=True)
+    machine.save(opened, 2)
+    opened.trial.set_user_attr("n_epochs", 1)  # of its last pause
+    (again,) = machine.start()[1]
+    attributes = machine.study.trials[0].user_attrs
+    assert (attributes["n_epochs"], again.n_epochs) == (2, 2)
+    assert attributes["seconds"] and attributes["paused"]
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     made = Machine(tmp_path)

@@ -84,6 +84,7 @@ def test_read_distinguishes_no_labels_from_a_missing_cell(both: str) -> None:
 def test_empty_tuples_and_sets_have_no_labels() -> None:
     assert read(["('a', 'b')", "()"]).labels.tolist() == [[1, 1], [0, 0]]
     assert read(["{'a', 'b'}", "set()"]).labels.tolist() == [[1, 1], [0, 0]]
+    assert read(['["a", " "]', '["b"]', "['a', ' ']"]).labels.tolist() == [[1, 0], [0, 1], [1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,7 @@ def test_empty_tuples_and_sets_have_no_labels() -> None:
         (["a|b, c", "a"], "'|'"),
         (["a b", "c"], "each cell is one label"),
         (["[removed]", "(other)", "c"], "each cell is one label"),
+        (["[90s]", '("x") or (y)', "()", "pop"], "each cell is one label"),
         (["[]", "[1, 2]"], "each cell is a list"),
         ({"a": ["1", "0"], "b": ["0", "1"]}, "each column is a label"),
     ],

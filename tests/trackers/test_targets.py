@@ -58,11 +58,19 @@ def test_password_is_hidden_in_names_and_messages(password: str) -> None:
         assert "http://me:***@host:5000" in text
 
 
-def test_password_in_the_query_of_a_uri_is_hidden() -> None:
-    place = "postgresql://host/db?user=me&password=s3cret%20word"
-    target = Target("mlflow", place)
+@pytest.mark.parametrize(
+    ("typed", "plain"),
+    [
+        ("s3cret%20word", "s3cret word"),
+        ("s3cret+word", "s3cret word"),
+        ("s3cret%2fword", "s3cret/word"),
+        ("s3cret%2Fword", "s3cret/word"),
+    ],
+)
+def test_password_in_the_query_of_a_uri_is_hidden(typed: str, plain: str) -> None:
+    target = Target("mlflow", f"postgresql://host/db?user=me&password={typed}")
     assert str(target) == "mlflow:postgresql://host/db?user=me&password=***"
-    assert target.hide("no access with s3cret word") == "no access with ***"
+    assert target.hide(f"no access with {plain}") == "no access with ***"
 
 
 def test_unquoted_password_is_hidden_too() -> None:

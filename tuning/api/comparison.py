@@ -16,11 +16,11 @@ from tuning.api.study import Study
 from tuning.api.tracking import require_trackers, watching
 from tuning.commands import repeated
 from tuning.config import AUTO, Data, Limits, Workers, given, number_or_auto, require_positive
-from tuning.display.console import console, end_script, warn
+from tuning.display.console import console, end_script, error_console, warn
 from tuning.display.logs import import_optuna
 from tuning.display.progress import steps
 from tuning.display.tables import print_spaces
-from tuning.errors import ArgumentError, SpaceError, StudyError
+from tuning.errors import ArgumentError, SpaceBug, SpaceError, StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space, short_name
 
@@ -108,7 +108,7 @@ class Comparison:
             }
             for standing in self._standings()
         ]
-        return pd.DataFrame(rows).astype(KINDS)
+        return pd.DataFrame(rows, columns=["space", "study", *KINDS]).astype(KINDS)
 
     def _standings(self) -> list[Standing]:
         from tuning.report.spaces import standings_of
@@ -143,6 +143,24 @@ def _seconds(minutes: float | None, before: float) -> float:
             f" {minutes:g}. Start another comparison (study)."
         )
     return 60 * minutes
+
+
+def _items_of(spaces: str | Sequence[Any]) -> tuple[Sequence[Any], list[str]]:
+    """Return the search spaces, and the names of those that have files."""
+    items = spaces.split() if isinstance(spaces, str) else spaces
+    if isinstance(items, Path) or callable(items):
+        raise ArgumentError(f"spaces must be a list of search spaces; received {spaces!r}.")
+    names = [
+        short_name(find_space(str(item), flag="spaces"))
+        for item in items
+        if isinstance(item, str | Path)
+    ]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ArgumentError(
+            f"spaces must name each search space once; received {twice[0]!r} twice. Two files of"
+            " the same name must be renamed."
+        )
+    return items, names
 
 
 def _settings(
@@ -181,7 +199,8 @@ def _settings(
         # All repeats of a comparison that an earlier version began have one split.
         "resplit": None if is_new else bool(config.resplit),
     }
-    return settings, (folds or AUTO) if is_new else config.train.n_folds
+    wanted = AUTO if folds is None else folds
+    return settings, wanted if is_new else config.train.n_folds
 
 
 @plain_numbers
@@ -255,20 +274,8 @@ def compare(
 
     require_trackers(log_to)
     require_positive({"minutes": minutes})
-    items = spaces.split() if isinstance(spaces, str) else spaces
-    if isinstance(items, Path) or callable(items):
-        raise ArgumentError(f"spaces must be a list of search spaces; received {spaces!r}.")
+    items, names = _items_of(spaces)
     source, chosen = source_of(data), workers_of(workers)
-    names = [
-        short_name(find_space(str(item), flag="spaces"))
-        for item in items
-        if isinstance(item, str | Path)
-    ]  # Before anything is written.
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ArgumentError(
-            f"spaces must name each search space once; received {twice[0]!r} twice. Two files of"
-            " the same name must be renamed."
-        )
     root = ResultsDir(Path(results).expanduser())
     home = root.study(study or f"compare-{data_stem(source.name)}"[:60])
     url = root.storage_url(storage)
@@ -295,7 +302,7 @@ def compare(
         data=source.write(home) or None,
     )
     settings, n_folds = _settings(folders, flags, root, folds=number_or_auto("folds", folds))
-    is_whole = True
+    is_whole, failed = True, dict[str, SpaceError]()
     for number, (folder, space) in enumerate(folders.items(), start=1):
         if folder in times and times[folder][1] >= seconds:
             continue
@@ -319,7 +326,10 @@ def compare(
                 )
             is_whole = outcome.is_whole
         except SpaceError as error:
+            failed[short_name(space)] = error
             warn(f"{short_name(space)} failed, and the others go on: {error}")
+            if isinstance(error, SpaceBug) and error.traceback:
+                error_console.print(escape(error.traceback.rstrip()), style="dim")
         if not is_whole:
             console.print(f"Interrupted; {repeated()} continues the comparison.")
             break
@@ -331,6 +341,8 @@ def compare(
             console.print(escape(f"Report: {page}"))
     if not is_whole:
         end_script()
+    if len(failed) == len(folders):
+        raise next(iter(failed.values()))
     return Comparison(home.name, root, storage=storage)
 
 

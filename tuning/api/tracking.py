@@ -76,7 +76,12 @@ def require_trackers(trackers: Iterable[str]) -> list[Target]:
         raise ArgumentError(
             'log_to must be a list of trackers, such as ["tensorboard:runs"]; received a text.'
         )
-    return parse_targets(trackers)
+    targets = [*trackers]
+    if wrong := [target for target in targets if not isinstance(target, str)]:
+        raise ArgumentError(
+            f"log_to must be texts, such as tensorboard:runs; received {wrong[0]!r}."
+        )
+    return parse_targets(targets)
 
 
 def _sentence(target: Target, reason: str) -> str:

@@ -43,6 +43,7 @@ OTHER_FLAGS = {
     "source": "--from",
 }
 # Values that may contain a password, which must not be visible in the list of processes.
+YES, NO = ("1", "y", "yes", "true", "on"), ("0", "n", "no", "false", "off")
 FROM_ENVIRONMENT = {"log_to": ["LOG_TO"], "source": ["FROM", "SOURCE"], "storage": ["STORAGE"]}
 # Variables that other programs set: make's user must type them.
 NOT_FROM_ENVIRONMENT = ("GROUP", "HOST", "NAME", "PATH", "PORT", "TEST", "TIME")
@@ -214,7 +215,9 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
         if not value or param.name in FROM_ENVIRONMENT:
             continue
         if param.is_flag:
-            on = value.lower() not in ("0", "no", "false")
+            on = value.lower() in YES
+            if not on and value.lower() not in NO:
+                raise typer.BadParameter(f"{name} must be 1 or 0; received {value!r}.")
             flags += param.opts[:1] if on else param.secondary_opts[:1]
             continue
         for part in value.split() if param.multiple else [value]:

@@ -58,6 +58,9 @@ def predict(
         raise ArgumentError(
             f"predict needs either text or file; received {'both' if text else 'neither'}."
         )
+    if text is not None and (output or text_column):
+        name = "output" if output else "text_column"
+        raise ArgumentError(f"{name} must come with file; received {output or text_column!r}.")
     folder = export or newest(ResultsDir(Path(results)).existing(study))
     manifest = read_manifest(folder)
     if text is not None:

@@ -103,7 +103,7 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
     console.print(f"[bold]{study.name}[/]  {escape(counts_sentence(summary))}")
     if summary.best:
         console.print(best_table(summary, study.space, confirmation))
-        console.print(escape(verdict(summary, confirmation)))
+    console.print(escape(verdict(summary, confirmation)))
     console.print(timings_sentence(summary))
     for sentence in coordinator_sentences(facts.coordinators):
         console.print(escape(printable(sentence, 200)))

@@ -51,14 +51,16 @@ def plan_confirmation(
 
     def needed_seconds() -> float:
         in_first = missing_seconds([*others, *baseline], first)
-        return spent_seconds + in_first + missing_seconds([*others[:2], *baseline], later)
+        kept = [f for f in others if f in others[:2] or not f.is_trained]
+        return spent_seconds + in_first + missing_seconds([*kept, *baseline], later)
 
     while needed_seconds() > room:
         # The two best finalists stay at any cost (one with a given `share`), or the front's ends.
         best = [others[0], others[-1]] if others and others[0].costs else others[:2]
-        untrained = [f for f in others if not f.is_trained]
-        kept = [*(best if share is None else best[:1]), *untrained]
+        kept = best if share is None else best[:1]
         new = [f for f in others if not f.repeats and f not in kept]
+        # Models that are not trained cost seconds, and are left out last.
+        new = [f for f in new if f.is_trained] or ([] if share is None else new)
         if not new:
             break
         others.remove(new[(len(new) - 1) // 2 if new[0].costs else -1])

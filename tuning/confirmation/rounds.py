@@ -225,7 +225,7 @@ class Confirmation:
         the current round, as pairs of finalist and seed.
 
         A finalist that is not trained costs seconds, such as the linear model at which n-grams
-        start, and is never dropped: what is confirmed must not be behind it. Other finalists whose
+        start, and is dropped last: what is confirmed must not be behind it. Other finalists whose
         repeats exceed the budget are dropped before. After the last round, the list has the repeats
         of pruned trials. The list is empty when the confirmation is over. The baseline and the best
         other finalist stay, because the comparison needs both. If trainings of all other remaining
@@ -243,7 +243,9 @@ class Confirmation:
             if in_all <= now.budget_seconds or now._is_guaranteed(missing, in_all):
                 return now, [(f, seed) for f in missing]
             # Seconds are saved only if a finalist without this repeat is dropped.
-            without_worst = now._without_worst(among=missing, in_round=now.rounds + 1)
+            without_worst = now._without_worst(
+                among=missing, in_round=now.rounds + 1
+            ) or now._without_fitted(among=missing, in_round=now.rounds + 1)
             if without_worst:
                 now = without_worst
             elif needed <= now.budget_seconds:
@@ -300,7 +302,8 @@ class Confirmation:
         """Return the worker seconds that the two best finalists and the baseline need for the later
         rounds of the first `MIN_ROUNDS` rounds.
         """
-        kept = [*self._rivals()[:2], *(f for f in self._remaining() if f.is_baseline)]
+        rivals = self._rivals()[:2]
+        kept = [f for f in self._remaining() if f.is_baseline or not f.is_trained or f in rivals]
         return missing_seconds(kept, self.seeds[self.rounds + 1 : MIN_ROUNDS])
 
     def _is_guaranteed(self, missing: Sequence[Finalist], seconds: float) -> bool:
@@ -353,9 +356,11 @@ class Confirmation:
         return sorted(others, key=lambda f: (-self._signed_mean(f), f.trial))
 
     def _rivals(self) -> list[Finalist]:
-        """Return the remaining others of which the worst may be dropped, best first."""
+        """Return the remaining others among which the worst is dropped, best first: with one
+        objective, a model that is not trained is among them only as the best.
+        """
         ranked = self._ranked_others()
-        return [f for f in ranked if f.is_trained or f is ranked[0]]
+        return [f for f in ranked if self.has_costs or f.is_trained or f is ranked[0]]
 
     def _remaining(self) -> list[Finalist]:
         return [f for f in self.finalists if f.is_remaining]
@@ -366,13 +371,21 @@ class Confirmation:
         last other finalist and those that are not trained always stay.
         """
         rivals = self._rivals()
-        beaten = rivals
+        beaten = rivals if len(rivals) > 1 else []
         if self.has_costs:
             beaten = [f for f in rivals if any(self._beats(other, f) for other in rivals)]
         beaten = [f for f in beaten if f in among and f.is_trained]
-        if len(rivals) < 2 or not beaten:
-            return None
-        worst = beaten[-1]
+        return self._without(beaten[-1], in_round=in_round) if beaten else None
+
+    def _without_fitted(self, *, among: Sequence[Finalist], in_round: int) -> Self | None:
+        """Return the confirmation without the worst finalist of `among` that is not trained; None
+        if there is none, or no other finalist.
+        """
+        ranked = self._ranked_others()
+        fitted = [f for f in ranked if f in among and not f.is_trained]
+        return self._without(fitted[-1], in_round=in_round) if fitted and ranked[1:] else None
+
+    def _without(self, worst: Finalist, *, in_round: int) -> Self:
         finalists = [replace(f, dropped_in=in_round) if f is worst else f for f in self.finalists]
         return replace(self, finalists=finalists)
 

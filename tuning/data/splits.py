@@ -164,8 +164,9 @@ def _merged(strata: Numbers, texts: Numbers) -> Numbers:
     kept = names[counts >= MIN_STRATUM]
     if not len(kept):
         return np.zeros_like(strata)
-    nearest: Numbers = kept[np.abs(strata[:, None] - kept).argmin(axis=1)]
-    return nearest
+    every, numbers = np.unique(strata, return_inverse=True)
+    nearest: Numbers = kept[np.abs(every[:, None] - kept).argmin(axis=1)]
+    return nearest[numbers]
 
 
 def _assigned(

@@ -67,8 +67,10 @@ class _LateFileHandler(logging.FileHandler):
         super().__init__(path, encoding="utf-8", delay=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if Path(self.baseFilename).parent.is_dir():
-            super().emit(record)
+        # The folder may be read-only.
+        with contextlib.suppress(OSError):
+            if Path(self.baseFilename).parent.is_dir():
+                super().emit(record)
 
 
 class _OneLine(logging.Formatter):

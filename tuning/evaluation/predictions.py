@@ -99,14 +99,17 @@ def _are_indices(numbers: npt.NDArray[np.int64], n: int) -> bool:
 
 
 def column_of(name: str, values: Sequence[str]) -> Column:
-    shown = [visible(str(value).strip())[:MAX_VALUE] or "(empty)" for value in values]
+    shown = [visible(str(value).strip()) or "(empty)" for value in values]
     counts = Counter(shown)
     frequent = sorted(counts, key=lambda value: (-counts[value], value))[:MAX_GROUPS]
     n_others = len(counts) - len(frequent)
     others = [f"{n_others:,} other values"] if n_others else []
     code_of = {value: code for code, value in enumerate(frequent)}
     codes = np.array([code_of.get(value, len(frequent)) for value in shown], dtype=np.int64)
-    return Column(visible(name)[:MAX_VALUE], (*frequent, *others), codes)
+    names = [
+        value if len(value) <= MAX_VALUE else f"{value[: MAX_VALUE - 1]}…" for value in frequent
+    ]
+    return Column(visible(name)[:MAX_VALUE], (*names, *others), codes)
 
 
 def columns_of(name: str, splits: SplitReviews) -> dict[str, Column]:

@@ -146,10 +146,11 @@ def threshold_sentences(document: SplitScores) -> list[str]:
             sentences.append(f"{decision}.")
         else:
             own = " and ".join(f"{measure_name(m)} is {v:.4f}" for m, v in each.in_sample.items())
+            there = f"There {own}; cross-fitted" if own else "Cross-fitted"
             sentences += [
                 f"{decision}, chosen for {measure_name(each.criterion)} on {each.n_texts:,} texts"
                 " on which the models were not trained.",
-                f"There {own}; cross-fitted, without the optimism of the choice,"
+                f"{there}, without the optimism of the choice,"
                 f" {changes_text(each.cross_fitted, rule)}.",
             ]
         sentences.append(f"On the test split, {on_test}.")
@@ -178,7 +179,7 @@ def changes_text(changes: Mapping[str, ThresholdChange], rule: str) -> str:
     `rule` says how models without thresholds decide.
     """
     if not changes:
-        return "no value is defined, because no text has the label"
+        return "no value is defined, because all texts have the label, or none"
     return " and ".join(
         f"{measure_name(name)} is {change.value:.4f} instead of {change.default:.4f} {rule}"
         f" ({change.difference.signed})"

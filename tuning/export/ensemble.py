@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tuning.commands import typed
+from tuning.commands import of_study, typed
 from tuning.config import SPLITS, exceeded
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
@@ -210,7 +210,8 @@ def choose_members(
     repeats = _kept_repeats(chosen, shape=(len(labels), corpus.target.width), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
         confirmation = chosen.confirmation
-        more = typed("confirm", seeds=len(confirmation.seeds) + 1)
+        seeds = len(confirmation.seeds) + 1
+        more = typed("confirm", **of_study(chosen.study.folder.path), seeds=seeds)
         remedy = f"Type `{more}` to train one more seed and keep its predictions."
         if confirmation.is_resplit:
             remedy = "Leave data and data_dir out, and the export trains it on the study's split."
@@ -485,7 +486,7 @@ def describe_ensemble(
     for name, limit in exceeded(chosen.config.limits, vars(size)).items():
         raise StudyError(
             f"An ensemble must keep the study's limits; its {name} is {vars(size)[name]:,} and the"
-            f" limit is {limit:,}. Ask for fewer models (ENSEMBLE=2), or export the confirmed best"
+            f" limit is {limit:,}. Ask for fewer models (ensemble 2), or export the confirmed best"
             " alone."
         )
     return EnsembleFacts(

@@ -82,9 +82,11 @@ def thresholds_of(
     for name, each in thresholds.items():
         reached = each.in_sample.get(kept, 1.0)
         if reached < (criterion.minimum or 0.0):
+            best = each.in_sample.get(measure)
+            with_measure = "" if best is None else f", with a {measure} of {best:.4f}"
             raise StudyError(
                 f"threshold {criterion.text} can't be kept on the texts on which the model was not"
-                f" trained: the highest {kept} for {name} is {reached:.4f}, with a {measure} of"
-                f" {each.in_sample[measure]:.4f}. Give a smaller number."
+                f" trained: the highest {kept} for {name} is {reached:.4f}{with_measure}."
+                " Give a smaller number."
             )
     return thresholds

@@ -54,13 +54,16 @@ from tuning.report.tables import (
 )
 from tuning.report.threshold import threshold_advice
 from tuning.results import StudyDir
+from tuning.search.confirm import MIN_COMPLETE, n_confirmable
 from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.study import StudyRecord
-from tuning.study.summary import Summary
+from tuning.study.summary import Summary, best_of
+from tuning.study.trials import is_named
 from tuning.targets.target import Target
 from tuning.templates import render
+from tuning.text import no_formula
 
 THEMES = {"light": "plotly_white", "dark": "plotly_dark"}  # Plotly's templates
 
@@ -91,7 +94,8 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
     )
     if labels := labels_to_check(study):
-        write_text(folder.labels_csv_path, labels[0].to_csv(index=False, lineterminator="\n"))
+        rows = labels[0].map(no_formula)
+        write_text(folder.labels_csv_path, rows.to_csv(index=False, lineterminator="\n"))
     else:
         folder.labels_csv_path.unlink(missing_ok=True)
     advice = threshold_advice(study)
@@ -184,6 +188,8 @@ def page(
         plots=plots,
         cost_plot=cost_plot,
         advice=[entry.sentence for entry in advice],
+        no_advice=_no_advice(summary, confirmation),
+        n_missing=0 if confirmation else max(MIN_COMPLETE - n_confirmable(summary), 0),
         declarations=declarations(advice),
         n_best=0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
         best=table(*narrow(*best_rows(summary, space, confirmation), names)),
@@ -267,6 +273,16 @@ def _labels(rows: pd.DataFrame, n_by_chance: float) -> dict[str, Any]:
         "largest": f"{rows['probability'].max():.4f}",
         "table": table([*rows], rows.astype(str).to_numpy().tolist(), kind="texts"),
     }
+
+
+def _no_advice(summary: Summary, confirmation: Confirmation | None) -> str:
+    best = best_of(summary, confirmation)
+    if best and is_named(best.trial):
+        return (
+            "The best trial is the baseline or a starting point: no search has led to its values,"
+            " so no range is advised."
+        )
+    return "No range of the best trial should be extended."
 
 
 def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:

@@ -195,7 +195,11 @@ def confusion_figure(seen: Predictions) -> go.Figure:
         zmax=1,
         text=texts,
         texttemplate="%{text}" if is_counted else None,
-        hovertemplate="%{text}<extra></extra>",
+        hovertext=[
+            [f"{true} → {predicted}<br>{text}" for predicted, text in zip(names, row, strict=True)]
+            for true, row in zip(names, texts, strict=True)
+        ],
+        hovertemplate="%{hovertext}<extra></extra>",
         colorscale="Blues",
         showscale=False,
         xgap=2,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
 from tuning.confirmation.estimates import estimate
@@ -24,7 +24,7 @@ from tuning.evaluation.test_split import (
 from tuning.metrics import Metric, metric_of, sign
 from tuning.report.confirmation import lower_mean, promise, result_text, sentences
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import is_over_limit, starting_point_text, value_of
+from tuning.study.trials import attributes_of, is_over_limit, starting_point_text, value_of
 from tuning.targets.kinds import constant_names
 
 
@@ -120,7 +120,10 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
         )
     if chosen is None:
         text, n_over = "No trial is complete yet.", summary.n_over_limit
-        over = f" {n_over} are over a limit: raise it, or search smaller models."
+        over = (
+            f" {n_over} {'is' if n_over == 1 else 'are'} over a limit: start another study with a"
+            " higher limit, or search smaller models."
+        )
         return f"{text}{over if n_over else ''}"
     best, baseline, role = chosen.trial, summary.baseline, starting_point_text(chosen.trial)
     text = (
@@ -128,7 +131,7 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
         f"{f' ({role})' if role else ''} with {summary.metric} {value_of(best):.4f}"
     )
     if baseline is None:
-        text += "; the baseline is not complete yet."
+        text += f"; {_missing_baseline(summary)}."
     elif best is baseline:
         text += ": the baseline itself. Nothing that was tried is better."
     else:
@@ -142,6 +145,17 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
         command = typed("export-best", study=summary.study, trial="N")
         text += f" On the Pareto front: trials {numbers}. `{command}` takes one of them."
     return f"{text}{newer}"
+
+
+def _missing_baseline(summary: Summary) -> str:
+    """Return why a study has no baseline, as a clause."""
+    tries = [t for t in summary.trials if attributes_of(t).get("baseline")]
+    if not tries or tries[-1].state != TrialState.FAIL:
+        return "the baseline is not complete yet"
+    reason = attributes_of(tries[-1]).get("reason", "unknown")
+    return (
+        f"the baseline (trial {tries[-1].number}) failed ({reason}), so nothing is compared with it"
+    )
 
 
 def _in_the_search(best: FrozenTrial, baseline: FrozenTrial) -> str:

@@ -164,10 +164,13 @@ def _state_text(trial: FrozenTrial) -> str:
 def counts_sentence(summary: Summary) -> str:
     reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items()))
     over = f" ({summary.n_over_limit} over a limit)" if summary.n_over_limit else ""
+    n_queued = summary.counts["waiting"]
+    see = " trials/NUMBER/error.txt has the reason of a failed trial." if reasons else ""
     return (
         f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned{over},"
         f" {summary.counts['fail']} failed{f' ({reasons})' if reasons else ''},"
-        f" {summary.counts['running'] - summary.n_paused} running, {summary.n_paused} paused."
+        f" {summary.counts['running'] - summary.n_paused} running, {summary.n_paused} paused"
+        f"{f', {n_queued} queued' if n_queued else ''}.{see}"
     )
 
 
@@ -194,12 +197,20 @@ def folds_sentence(n_folds: int, card: DataCard) -> str:
     )
 
 
+MAX_NAMES = 12  # maximum number of classes that the data table lists
+
+
 def data_rows(card: DataCard) -> list[tuple[str, str]]:
     totals = [sum(counts) for counts in zip(*card.class_counts.values(), strict=True)]
     n_rows = sum(card.n_rows.values())
-    counts = ", ".join(
-        f"{name} {n:,} ({n / n_rows:.1%})" for name, n in zip(card.class_names, totals, strict=True)
-    )
+    of_names = [*zip(card.class_names, totals, strict=True)]
+    shown, rest = of_names, ""
+    if len(of_names) > MAX_NAMES:
+        ranked = sorted(of_names, key=lambda each: -each[1])
+        shown, (rarest, n_rarest) = ranked[: MAX_NAMES - 2], ranked[-1]
+        n_more = len(ranked) - len(shown)
+        rest = f" and {n_more} more, of which {rarest} is the rarest with {n_rarest:,}"
+    counts = ", ".join(f"{name} {n:,} ({n / n_rows:.1%})" for name, n in shown) + rest
     splits = ", ".join(f"{name} {card.n_rows[name]:,}" for name in SPLITS)
     lengths = ", ".join(f"{p}% {n:,}" for p, n in _by_size(card.length_percentiles))
     unknown = ", ".join(
@@ -211,7 +222,7 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
         ("rows", f"{n_rows:,}: {splits}. {card.split_rule}"),
         (
             card.target.kind,
-            "; ".join(filter(None, [counts, card.class_rule, card.target.doubts()])),
+            "; ".join(filter(None, [card.target.doubts(), card.class_rule, counts])),
         ),
         ("left out", _left_out(card)),
         ("tokens per text", lengths),

@@ -174,5 +174,8 @@ def _reopen(writer: StudyWriter, frozen: FrozenTrial) -> OpenTrial | None:
         set_attributes(trial, {"paused": True, "n_deaths": n_deaths, "furthest_epoch": furthest})
     reported = frozenset(frozen.intermediate_values) | steps.keys()
     opened = OpenTrial(trial, values, result.history, reported)
+    if attributes_of(frozen).get("n_epochs") != result.n_epochs:
+        # It was stopped in a fold, and has the checkpoint of the fold before, without a pause.
+        writer.write_attributes(opened, result)
     writer.write_history(opened)
     return opened

@@ -101,7 +101,7 @@ class StudyWriter:
 
     def pause(self, opened: OpenTrial, result: FitResult) -> None:
         """Write the attributes of a paused trial, which stays RUNNING in the study."""
-        self._set_attributes(opened, result)
+        self.write_attributes(opened, result)
         self.mark(opened, paused=True)
 
     def mark(self, opened: OpenTrial, *, paused: bool) -> None:
@@ -116,14 +116,14 @@ class StudyWriter:
         whose model is beyond a limit; the attributes of a paused trial are written already.
         """
         if result is not None:
-            self._set_attributes(opened, result)
+            self.write_attributes(opened, result)
         self._tell(opened, state=TrialState.PRUNED)
 
     def complete(self, opened: OpenTrial, result: FitResult) -> None:
         """A baseline beyond a limit is PRUNED, so that the best complete trial is within the
         limits.
         """
-        self._set_attributes(opened, result)
+        self.write_attributes(opened, result)
         if self.is_over_limit(result):
             set_attributes(opened.trial, {"best_value": result.best_value})
             self._tell(opened, state=TrialState.PRUNED)
@@ -222,7 +222,7 @@ class StudyWriter:
             ) from error
         self.reread(opened)
 
-    def _set_attributes(self, opened: OpenTrial, result: FitResult) -> None:
+    def write_attributes(self, opened: OpenTrial, result: FitResult) -> None:
         seconds = {**result.seconds, "storage": opened.storage_seconds}
         attributes: TrialAttributes = {
             "best_epoch": result.best_epoch,

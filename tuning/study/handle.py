@@ -72,9 +72,12 @@ class StudyHandle:
 
     @cached_property
     def linear_reference(self) -> LinearReference | None:
-        """The linear model of the study's data; None before it has been trained."""
+        """The linear model of the study's data; None before it has been trained. Earlier versions
+        have trained the one for the first metric of the kind, without weights.
+        """
         folder = self.results.cache_dir(self.record.data_fingerprint)
-        return read_linear_reference(folder, LinearTask.of(self.config))
+        tasks = LinearTask.of(self.config), LinearTask()
+        return next(filter(None, (read_linear_reference(folder, task) for task in tasks)), None)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[optuna.Study]:

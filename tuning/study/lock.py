@@ -108,5 +108,5 @@ def is_locked(path: Path) -> bool:
     try:
         with FileLock(path).acquire(timeout=0):
             return False
-    except Timeout:
+    except OSError:  # `Timeout`, or the file of another user
         return True

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +20,9 @@ from tuning.targets.target import Labels
 # The first of these that is in a column separates its labels.
 SEPARATORS = (SEPARATOR, "|", ",")
 NOTHING = {"", "[]"}  # no label
-# A list, tuple or set as Python writes it. A label may have brackets of its own: [removed].
-LIST = re.compile(r"\[\s*['\"\d].*\]|\(\s*(['\"].*)?\)|\{\s*['\"].*\}|set\(\)", re.DOTALL)
-# Between two items of an array of NumPy, which Python would join into one text.
-BETWEEN = re.compile(r"(?<=['\"])\s+(?=['\"])")
+# An array of NumPy, whose texts Python would join into one.
+QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+ARRAY = re.compile(rf"\[\s*(?:{QUOTED.pattern})(?:\s+(?:{QUOTED.pattern}))+\s*\]")
 NUMBERS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
@@ -83,9 +83,16 @@ def _numbers(cells: pd.Series, is_labeled: npt.NDArray[np.bool_]) -> Labels:
 
 def _sets(cells: Sequence[str], column: str) -> tuple[list[set[str]], str]:
     """Return the labels in each cell, and the rule by which they were found."""
-    is_list = [bool(LIST.fullmatch(cell)) for cell in cells]
-    if any(is_list) or all(cell.startswith("[") and cell.endswith("]") for cell in cells):
-        return [_items(cell, column) for cell in cells], "each cell is a list of labels"
+    found = [_items(cell) for cell in cells]
+    has_texts = any(isinstance(item, str) for items in found for item in items or ())
+    if has_texts or all(cell.startswith("[") and cell.endswith("]") for cell in cells):
+        if None in found:
+            raise DataError(
+                f'A list of labels must be written as ["a", "b"], with texts or numbers; {column!r}'
+                f" has {cells[found.index(None)][:60]!r}."
+            )
+        sets = [{str(item).strip() for item in items or ()} - NOTHING for items in found]
+        return sets, "each cell is a list of labels"
     for mark in SEPARATORS:
         if any(mark in cell for cell in cells):
             parts = [{part.strip() for part in cell.split(mark)} - NOTHING for cell in cells]
@@ -93,17 +100,20 @@ def _sets(cells: Sequence[str], column: str) -> tuple[list[set[str]], str]:
     return [{cell} - NOTHING for cell in cells], "each cell is one label"
 
 
-def _items(cell: str, column: str) -> set[str]:
-    text = "[]" if cell == "set()" else BETWEEN.sub(", ", cell)
-    for parse in (json.loads, ast.literal_eval):  # pandas writes a Python list into a CSV file
+def _items(cell: str) -> list[Any] | None:
+    """Return the items of a list as JSON or Python writes it, or of a tuple, a set or an array of
+    texts; None for any other text.
+    """
+    if ARRAY.fullmatch(cell):
+        return [text[1:-1] for text in QUOTED.findall(cell)]
+    if cell == "set()":
+        return []
+    for parse in (json.loads, ast.literal_eval) if cell[:1] in ("[", "(", "{") else ():
         try:
-            items = parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            items = parse(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
         is_list = isinstance(items, list | tuple | set)
         if is_list and all(isinstance(item, str | int | float) for item in items):
-            return {str(item).strip() for item in items} - NOTHING
-    raise DataError(
-        f'A list of labels must be written as ["a", "b"], with texts or numbers; {column!r} has'
-        f" {cell[:60]!r}."
-    )
+            return [*items]
+    return None

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from tuning.commands import install
 from tuning.errors import ArgumentError, TrackerError
@@ -45,9 +45,11 @@ class Target:
         with contextlib.suppress(ValueError):  # The URI can't be parsed.
             uri = urlsplit(self.place)
             # A driver may get passwords as parameters, such as `?password=`.
-            in_query = (v for k, v in parse_qsl(uri.query) if "password" in k.lower())
+            pairs = (pair.partition("=") for pair in uri.query.split("&"))
+            in_query = (value for name, _, value in pairs if "password" in name.lower())
             passwords = {uri.password or "", *in_query}
-        for secret in filter(None, passwords | {*map(quote, passwords), *map(unquote, passwords)}):
+        plain = {*map(unquote, passwords), *map(unquote_plus, passwords)}
+        for secret in filter(None, passwords | plain):
             # A short password may be a common word, so it is replaced only inside the URI.
             text = text.replace(f":{secret}@", f":{HIDDEN}@")
             if len(secret) > 3:

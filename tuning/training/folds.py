@@ -4,7 +4,8 @@ epoch. The result of the configuration is the mean over the folds.
 
 The coordinator gets the mean over the folds so far after each fold, and may pause the training
 there. A checkpoint is written after each fold, so that a search that is interrupted or killed loses
-one fold at most. It contains no weights, because each fold begins with new ones.
+one fold at most; Ray sends it only when a training ends. It contains no weights, because each fold
+begins with new ones.
 """
 
 from __future__ import annotations
