@@ -193,6 +193,60 @@ def test_last_definition_of_a_name_is_written() -> None:
     assert built(item)(keras_tuner.HyperParameters()) == 2
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (
+            "def block(x):\n    return x + 1\n\n\nold_block = block\n",
+            "def block(x):\n    return x * 100\n",
+            "def my_model(hp):\n    return old_block(2), block(2)\n",
+        ),
+        (
+            "def my_model(hp):\n    return 1\n\n\nbefore = my_model\n",
+            "def my_model(hp):\n    return before(hp) + 1\n",
+        ),
+    ],
+    ids=["used beside the later one", "used by the later one"],
+)
+def test_two_definitions_of_a_name_that_are_both_used_are_refused(cells: tuple[str, ...]) -> None:
+    """The file would have the last one alone."""
+    with pytest.raises(SpaceError, match="Two definitions are named"):
+        source_of(notebook(*cells)["my_model"])
+
+
+def test_decorated_function_is_written_with_its_decorator() -> None:
+    cell = """
+import functools
+
+
+@functools.lru_cache
+def units(n):
+    return n + 1
+
+
+def my_model(hp):
+    return units(2), units.cache_info().maxsize
+"""
+    assert built(notebook(cell)["my_model"])(None) == (3, 128)
+
+
+def test_class_with_a_function_of_another_cell_is_written() -> None:
+    cells = notebook(
+        "def act(x):\n    return x\n",
+        """
+import keras_tuner
+
+
+class Mine(keras_tuner.HyperModel):
+    activation = act
+
+    def build(self, hp):
+        return 5
+""",
+    )
+    assert "activation = act" in source_of(cells["Mine"])
+
+
 def test_names_of_python_may_be_defined_and_imported() -> None:
     cell = """
 from math import fsum as sum
@@ -249,8 +303,9 @@ def test_numbers_of_numpy_in_a_dict_are_written_as_numbers() -> None:
     [
         (np.zeros((3, 2)), r"such as n = len\(data\), and use that"),
         (keras.layers.TextVectorization(), r"Make it in build\(hp\)"),
+        (keras.ops.convert_to_tensor(0.25), "Assign the numbers"),
     ],
-    ids=["array", "layer"],
+    ids=["array", "layer", "tensor"],
 )
 def test_value_that_can_not_be_written_has_a_remedy(value: Any, remedy: str) -> None:
     cells = notebook("def my_model(hp):\n    return data\n")

@@ -48,6 +48,16 @@ def gradients(model: keras.Model, x: np.ndarray, *, training: bool = False) -> l
     return [tf.convert_to_tensor(g).numpy() for g in gradients]
 
 
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
+def test_integers_are_multiplied_as_by_keras(kind: type[keras.layers.Layer]) -> None:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((5, 1), dtype="int32"), kind(3)])
+    x = np.random.default_rng(0).integers(0, 9, (4, 5, 1)).astype(np.int32)
+    expected = model(x).numpy()
+    fuse(model)
+    np.testing.assert_allclose(model(x).numpy(), expected, atol=1e-6)
+
+
 def vectors(*, dtype: str = "float32") -> np.ndarray:
     """Return inputs (60, 9, 3) that are masked completely, at the beginning, at the end, in the
     middle, or not at all. The last rows of the batch end before the first rows, and one of them

@@ -111,6 +111,13 @@ def test_read_project_gives_the_best_of_the_objective_first(
     assert [score for _, score in read(folder, metric, sign)] == scores
 
 
+def test_binary_accuracy_of_several_classes_is_no_accuracy(tmp_path: Path) -> None:
+    """It counts the columns of one-hot labels."""
+    folder = write_project(tmp_path, TRIALS, objective="val_binary_accuracy")
+    with pytest.raises(StudyError, match="it has no val_accuracy"):
+        read_project(folder, metric="val_accuracy", sign=1, is_binary=False)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

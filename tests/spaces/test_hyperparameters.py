@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras_tuner
+import numpy as np
 import optuna
 import pytest
 from hypothesis import given, settings
@@ -177,6 +178,19 @@ def test_declared_refuses_default_outside_its_range(
     with pytest.raises(SpaceError) as refused:
         space_of(lambda hp: getattr(hp, method)("a", *bounds, **options))
     assert f"'a' must lie in its range, {received}." in str(refused.value)
+
+
+@pytest.mark.parametrize("default", [np.int64(250), np.float32(0.5)])
+def test_default_of_numpy_is_a_number_of_python(default: Any) -> None:
+    is_int = isinstance(default, np.integer)
+    item = hyperparameter_of(
+        lambda hp: (
+            hp.Int("a", 50, 400, default=default)
+            if is_int
+            else hp.Float("a", 0.0, 1.0, default=default)
+        )
+    )
+    assert item.default == default and type(item.default) in (int, float)
 
 
 @pytest.mark.parametrize(

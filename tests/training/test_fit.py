@@ -564,6 +564,27 @@ def test_own_fit_gets_arrays_epochs_and_values_and_reports_each_epoch() -> None:
     assert "val_f1" in seen[0].metrics
 
 
+@pytest.mark.parametrize(
+    ("values", "options", "n_steps"),
+    [({"batch_size": 16}, {}, 3), ({"batch_size": 16}, {"batch_size": 12}, 4), ({}, {}, 2)],
+    ids=["declared", "own", "not declared"],
+)
+def test_own_fit_has_the_declared_batch_size(
+    values: Values, options: dict[str, int], n_steps: int
+) -> None:
+    """As `tuner.search(batch_size=16)` gives it to `fit(*args, **kwargs)` of KerasTuner's users."""
+    steps: list[int] = []
+
+    class Own(Hyper):
+        def fit(self, hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+            returned = model.fit(*args, **kwargs, **options)
+            steps.append(int(model.optimizer.iterations))
+            return returned
+
+    run(Own(lambda hp: mean()), values={**VALUES, **values}, epochs=1)
+    assert steps == [n_steps]
+
+
 def fit_arguments(parameters: str, arguments: str) -> dict[str, Any]:
     """Return the arguments that an own `fit` with these parameters gives to `model.fit`."""
     given: dict[str, Any] = {}

@@ -190,6 +190,17 @@ def vectorization_of(model: keras.Model) -> keras.layers.TextVectorization:
     )
 
 
+def test_layer_outside_of_build_is_adapted_to_the_texts_of_each_training(splits: Splits) -> None:
+    """A worker keeps the file of a space, whose layer has the vocabulary of the last fold."""
+    shared = vectorization()
+    hypermodel = Hyper(lambda hp: compiled(keras.Sequential([shared, *tail()])))
+    vocabularies = [
+        vectorization_of(train(hypermodel, ordered)[0]).get_vocabulary()
+        for ordered in (splits, splits[::-1], splits)
+    ]
+    assert vocabularies[0] == vocabularies[2] != vocabularies[1]
+
+
 @pytest.mark.parametrize("style", [sequential, functional, without_dimension, subclassed, tf_idf])
 def test_model_gets_the_texts_and_its_layer_is_adapted_to_the_training_texts(
     splits: Splits, style: Callable[[Any], keras.Model]

@@ -85,12 +85,18 @@ class _Parts:
         self.definitions: list[str] = []
         self.has_future_annotations = False
         self._seen: set[str] = set()
+        self._defined: dict[str, object] = {}
 
     def add(self, item: Callable[..., Any]) -> None:
         """Add the definitions, imports and values that the source of a class or a function uses,
         and then the class or function.
         """
         self._seen.add(item.__name__)
+        if self._defined.setdefault(item.__name__, item) is not item:
+            raise SpaceError(
+                f"Two definitions are named {item.__name__}, and a file has the last one alone;"
+                f" rename one. Or: {REMEDY}"
+            )
         function = _function_of(item)
         text = _source(item, function)
         flags, annotations = function.__code__.co_flags, __future__.annotations.compiler_flag
@@ -108,10 +114,12 @@ class _Parts:
         if isinstance(value, types.ModuleType):
             self.imports.add(f"import {value.__name__}{alias}")
         elif isinstance(value, type | types.FunctionType) and value.__module__ == module:
-            if value.__name__ not in self._seen or value.__name__ == name:
+            if self._defined.get(value.__name__) is not value:
                 self.add(value)
             if value.__name__ != name:
                 self.definitions.append(f"{name} = {value.__name__}\n")
+        elif isinstance(inner := _decorated(value), types.FunctionType):
+            self._add_value(name, inner, user=user, module=module)
         elif getattr(value, "__module__", None) and hasattr(value, "__name__"):
             self.imports.add(f"from {value.__module__} import {value.__name__}{alias}")
         elif _is_plain(value):
@@ -123,9 +131,17 @@ class _Parts:
             )
 
 
+def _decorated(value: Any) -> Any:
+    """Return the function of a notebook or script that a decorator such as `tf.function` has
+    replaced; its source has the decorator. None for any other value.
+    """
+    inner = getattr(value, "__wrapped__", None) or getattr(value, "python_function", None)
+    return inner if getattr(value, "__module__", None) in ("__main__", "__mp_main__") else None
+
+
 def _with_plain_numbers(value: Any) -> Any:
     """Return a value in which numbers of NumPy are Python's own, as in a dict of class weights."""
-    if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0:
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         return value.item()
     if type(value) is dict:
         return {_with_plain_numbers(key): _with_plain_numbers(part) for key, part in value.items()}
@@ -150,7 +166,8 @@ def _function_of(item: Callable[..., Any]) -> types.FunctionType:
     if isinstance(item, types.FunctionType):
         return item
     for value in vars(item).values():
-        if isinstance(value, types.FunctionType):
+        own = f"{item.__qualname__}."
+        if isinstance(value, types.FunctionType) and value.__qualname__.startswith(own):
             return value
     raise SpaceError(f"{item.__name__} must define a method, such as build(self, hp); it has none.")
 

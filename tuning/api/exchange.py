@@ -86,7 +86,16 @@ def import_kerastuner(target: Target, project: Path, *, as_finished: bool = Fals
             f"The {metric} of several labels counts texts of which all labels are right;"
             " KerasTuner's counts labels. Import the project into a study of another metric."
         )
-    trials, left_out = read_project(project, metric=metric, sign=sign(metric))
+    if kind == "order" and metric in ("val_mae", "val_rmse"):
+        raise StudyError(
+            f"The {metric} of ordered classes is of the decided classes; KerasTuner's is of the"
+            " outputs. Import the project into a study of another metric."
+        )
+    items = target.space.hyperparameters
+    n_classes = next((item.default for item in items if item.name == "n_classes"), 2)
+    trials, left_out = read_project(
+        project, metric=metric, sign=sign(metric), is_binary=n_classes == 2
+    )
     source = f"the KerasTuner project {project.absolute().name}"
     return add(target, trials, source=source, as_finished=as_finished, left_out=left_out)
 

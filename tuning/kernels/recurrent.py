@@ -79,6 +79,7 @@ def _inner_loop(  # noqa: PLR0917 - the arguments of Keras' method follow the tw
     """Return what the layer's own `inner_loop` returns: the last output (batch, units), the outputs
     (batch, length, units), and the states h, and c of an LSTM (batch, units).
     """
+    sequences = tf.cast(sequences, layer.compute_dtype)  # Keras multiplies integers too.
     cell, dtype = layer.cell, sequences.dtype
     mask = mask[0] if isinstance(mask, list | tuple) else mask
     steps = tf.zeros((0, 0), tf.bool) if mask is None else tf.cast(mask, tf.bool)

@@ -132,16 +132,20 @@ SAME = {
 LAYOUT = "KerasTuner 1.4 writes oracle.json and trial_*/trial.json into the folder of a project"
 
 
-def read_project(folder: Path, *, metric: str, sign: int) -> tuple[list[ForeignTrial], list[str]]:
+def read_project(
+    folder: Path, *, metric: str, sign: int, is_binary: bool = True
+) -> tuple[list[ForeignTrial], list[str]]:
     """Return the trials of a KerasTuner project that have a score, best first, and a sentence for
     each trial that is left out. `sign` is 1 for an objective that is maximized, else -1.
+    `is_binary`: whether the study has two classes; of more, `binary_accuracy` counts columns.
     """
+    same = [n for n in SAME.get(metric, ()) if is_binary or n != "val_binary_accuracy"]
     _require_oracle(folder)
     trials, left_out = [], []
     for path in sorted(folder.glob("trial_*/trial.json")):
         name = f"trial {path.parent.name.removeprefix('trial_')}"
         try:
-            trials.append(_trial(_read(path), name, metric=metric, sign=sign))
+            trials.append(_trial(_read(path), name, metric=metric, same=same, sign=sign))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error) if isinstance(error, _Unusable) else f"{path} is not whole"
             left_out.append(f"{name} is left out: {reason}.")
@@ -186,13 +190,13 @@ def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _trial(stored: Any, name: str, *, metric: str, sign: int) -> ForeignTrial:
+def _trial(stored: Any, name: str, *, metric: str, same: Sequence[str], sign: int) -> ForeignTrial:
     score, values = stored["score"], stored["hyperparameters"]["values"]
     metrics = stored["metrics"]["metrics"]
     if stored["status"] != "COMPLETED" or score is None or not math.isfinite(score):
         raise _Unusable(f"its status is {stored['status']}, and its score is {score}")
     direction = "max" if sign > 0 else "min"
-    metric = next((name for name in SAME.get(metric, ()) if name in metrics), metric)
+    metric = next((name for name in same if name in metrics), metric)
     if metric not in metrics or metrics[metric]["direction"] != direction:
         raise _Unusable(f"it has no {metric} to {direction}imize, but {', '.join(metrics)}")
     by_step = {

@@ -89,7 +89,8 @@ def _convert(item: Any) -> Hyperparameter:
     return Hyperparameter(
         name=item.name,
         kind="int" if isinstance(item, kt.Int) else "float",
-        default=item.default,
+        # KerasTuner converts the bounds of NumPy's types, and not the default.
+        default=item.default.item() if hasattr(item.default, "item") else item.default,
         low=item.min_value,
         high=_last_step(item.min_value, item.max_value, item.step),
         step=item.step,

@@ -182,7 +182,8 @@ def _hypermodel_fit(
         rows = slice(-math.ceil(len(y) / RETRAINING_PART), None)
         validation_data = tf.nest.map_structure(lambda array: array[rows], x), y[rows]
     needs_weights = bool(weights) and _must_pass_weights(built.hypermodel)
-    with _quiet(built.model, needs_weights=needs_weights):
+    batch_size = built.batch_size if "batch_size" in built.job.values else None
+    with _quiet(built.model, needs_weights=needs_weights, batch_size=batch_size):
         run_user_code(
             lambda: call_fit(
                 built.hypermodel.fit,
@@ -264,9 +265,12 @@ def _must_pass_weights(hypermodel: keras_tuner.HyperModel) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet(model: keras.Model, *, needs_weights: bool) -> Iterator[None]:
-    """Make `model.fit` print nothing unless it is called with `verbose`. `fit` of the hypermodel
-    gets no `verbose`, as from KerasTuner, because it may give the argument itself.
+def _quiet(
+    model: keras.Model, *, needs_weights: bool, batch_size: int | None = None
+) -> Iterator[None]:
+    """Make `model.fit` print nothing unless it is called with `verbose`, and take the declared
+    `batch_size` unless it is called with another. `fit` of the hypermodel gets neither, as from
+    KerasTuner, because it may give the arguments itself.
 
     With `needs_weights`, it must be called with a `sample_weight`, and without a `class_weight`,
     which Keras refuses beside it.
@@ -280,6 +284,8 @@ def _quiet(model: keras.Model, *, needs_weights: bool) -> Iterator[None]:
         named = signature.bind_partial(*arguments, **options).arguments
         if "verbose" in signature.parameters:
             options |= {} if "verbose" in named else {"verbose": 0}
+        if batch_size and "batch_size" not in named and isinstance(named.get("x"), np.ndarray):
+            options["batch_size"] = batch_size
         is_weighted = named.get("sample_weight") is not None
         if needs_weights and named.get("class_weight") is not None:
             raise SpaceError(

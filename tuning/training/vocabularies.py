@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 ADAPT_BATCH_SIZE = 512
 # The names of the arrays of a lookup table in a checkpoint begin with this text.
 _PREFIX = "lookup"
+# Layers that were adapted here. One that a file makes outside `build` is that of the next training.
+_adapted: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
 
 
 def adapt_to_texts(model: keras.Model, texts: SplitTexts) -> None:
@@ -33,7 +36,11 @@ def adapt_to_texts(model: keras.Model, texts: SplitTexts) -> None:
     own `call`, and inside another model, the only layer without a vocabulary counts as such a
     layer.
     """
-    layers = [layer for layer in _vectorizations(model) if is_empty(layer._lookup_layer)]
+    layers = [
+        layer
+        for layer in _vectorizations(model)
+        if layer in _adapted or is_empty(layer._lookup_layer)
+    ]
     inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
     for layer in layers:
         takes_input = any(
@@ -41,6 +48,7 @@ def adapt_to_texts(model: keras.Model, texts: SplitTexts) -> None:
         )
         if takes_input or (len(layers) == 1 and not (inputs and layer in model.layers)):
             layer.adapt(_batches(texts))
+            _adapted.add(layer)
     left = [layer for layer in _vectorizations(model) if is_empty(layer._lookup_layer)]
     left += [layer for layer in lookups(model) if is_empty(layer)]
     if left:
