@@ -20,7 +20,7 @@ from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substituted
 from tuning.config import AUTO, Data, StudyConfig
 from tuning.confirmation.rounds import Confirmation
-from tuning.errors import ArgumentError, SpaceError, StorageError, StudyError
+from tuning.errors import ArgumentError, SpaceBug, SpaceError, StorageError, StudyError
 from tuning.results import ResultsDir
 from tuning.search import tune as searching
 from tuning.search.tune import Budget
@@ -146,6 +146,20 @@ def test_other_spaces_go_on_after_a_bug_of_one(
     with pytest.raises(StorageError, match="no space"):
         tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=20)
     assert [space for space, _ in searches.calls] == ["ngrams", "cnn", "cnn"]
+
+
+def test_comparison_in_which_every_space_fails_raises_the_error(
+    searches: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bug = SpaceBug("no such layer", traceback="Traceback: in build")
+    searches.errors = {"ngrams": bug, "cnn": SpaceError("no such space")}
+    with pytest.raises(SpaceBug, match="no such layer"):
+        tuning.compare(["ngrams", "cnn"], "reviews.csv")
+    assert "Traceback: in build" in capsys.readouterr().err
+    assert list(tuning.Comparison("none", ResultsDir(Path("results"))).spaces_dataframe()) == [
+        *("space", "study", "accuracy", "low", "high", "search_value", "train_seconds"),
+        *("n_trials", "n_parameters", "latency_ms"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,8 @@ def test_search_that_does_not_start_is_not_written(
 def test_single_text_is_refused() -> None:
     with pytest.raises(ArgumentError, match="must be a list of trackers"):
         require_trackers("tensorboard:runs")
+    with pytest.raises(ArgumentError, match=r"must be texts, .* received \['tensorboard:runs'\]"):
+        require_trackers([["tensorboard:runs"]])  # type: ignore[list-item]
 
 
 def test_machine_that_joins_writes_to_no_tracker(run_cli: Callable[..., Ran]) -> None:

@@ -64,6 +64,7 @@ def check_refused(ran: Ran, *words: str) -> None:
         ("compare", ["--spaces", "ngrams nothing"], ["spaces", "baseline_lstm", "'nothing'"]),
         ("compare", ["--spaces", "ngrams cnn", "--data", "none.csv"], ["none.csv", "exists"]),
         ("predict", [], ["text", "file"]),
+        ("predict", ["--text", "good", "--output", "a.csv"], ["output", "with file", "a.csv"]),
     ],
 )
 def test_wrong_flag_is_refused(

@@ -191,6 +191,8 @@ def test_default_in_the_help_is_the_one_that_is_used(flag: str) -> None:
         (["predict", "TEXT=body", "FILE=a.csv"], ["--file", "a.csv", "--text-column", "body"]),
         (["serve", "HOST=h", "PORT=1"], ["--host", "h", "--port", "1"]),
         (["clean", "YES=1"], ["--yes"]),
+        (["clean", "YES=n"], []),
+        (["tune", "CONFIRM=off"], ["--no-confirm"]),
         (["compare", "SPACES=cnn ngrams"], ["--spaces", "cnn ngrams"]),
     ],
 )
@@ -212,6 +214,11 @@ def test_exported_variables_count_except_those_of_other_programs(
     assert with_flags(app, ["tune", "WORKERS=4"]) == ["tune", "--workers", "4"]
     assert with_flags(app, ["serve"]) == ["serve"]
     assert with_flags(app, ["export-best"]) == ["export-best"]
+
+
+def test_variable_that_is_neither_yes_nor_no_is_refused() -> None:
+    with pytest.raises(typer.BadParameter, match="YES must be 1 or 0; received 'perhaps'"):
+        with_flags(app, ["clean", "YES=perhaps"])
 
 
 def test_variable_that_no_command_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

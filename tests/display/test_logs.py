@@ -35,3 +35,10 @@ def test_loggers_are_as_before_after_a_call(tmp_path: Path) -> None:
         assert state() != before
     assert state() == before
     assert "a line of Optuna" in (tmp_path / "tuning.log").read_text()
+
+
+def test_log_that_can_not_be_opened_loses_its_lines(tmp_path: Path) -> None:
+    """The folder may be read-only; the command goes on."""
+    (tmp_path / "tuning.log").mkdir()
+    with logging_to(StudyDir(tmp_path)):
+        logging.getLogger("optuna.study").warning("a line of Optuna")

@@ -69,6 +69,13 @@ def test_bins_of_the_calibration_give_the_expected_calibration_error() -> None:
     assert sum(gaps) / N == pytest.approx(calibration_error(SEEN))
 
 
+def test_long_values_that_begin_alike_are_slices_of_their_own() -> None:
+    values = [f"{'a category ' * 9}{number % 2}" for number in range(N)]
+    column = column_of("category", values)
+    assert len(column.groups) == 2 and all(len(name) == 60 for name in column.groups)
+    assert column.groups[0].endswith("…") and np.bincount(column.codes).tolist() == [500, 500]
+
+
 def test_error_of_few_numbers_has_no_negative_bound() -> None:
     seen = replace(
         SEEN,

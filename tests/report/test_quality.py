@@ -171,5 +171,8 @@ def test_slices_have_the_number_of_texts() -> None:
 
 
 def test_confusion_matrix_counts_the_texts() -> None:
-    cells = confusion_figure(predictions(40)).data[0].text
+    (drawn,) = confusion_figure(predictions(40)).data
+    cells = drawn.text
+    negative, positive = TWO.names
+    assert drawn.hovertext[1][0] == f"{positive} → {negative}<br>{cells[1][0]}"
     assert [[cell.split("<br>")[0] for cell in row] for row in cells] == [["20", "0"], ["1", "19"]]

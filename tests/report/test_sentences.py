@@ -10,13 +10,14 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 
 from tests.commands import Ran
 from tests.confirmations import estimated, with_repeats
-from tests.stored_documents import TEST_SCORES
+from tests.stored_documents import CARD, TEST_SCORES
 from tests.studies import many_trials
 from tuning.atomic_io import read_json
+from tuning.config import SPLITS
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference, LinearTask
@@ -28,10 +29,12 @@ from tuning.report.page import write_report
 from tuning.report.sentences import (
     answer,
     behind_linear,
+    best_sentence,
     comparison,
     export_sentences,
     linear_sentences,
 )
+from tuning.report.tables import counts_sentence, data_rows
 from tuning.results import ResultsDir
 from tuning.search.confirm import pruned_sample
 from tuning.search.tune import Outcome
@@ -125,6 +128,35 @@ def test_status_shows_the_linear_model(results: ResultsDir, run_cli: Callable[..
 
 def summary_of(n_trials: int = 8) -> Summary:
     return summarize(many_trials(n_trials), metric="val_accuracy")
+
+
+def test_failed_baseline_is_named_with_its_reason() -> None:
+    summary = summary_of()
+    values = {"baseline": True, "reason": "NaN loss"}
+    failed = create_trial(state=TrialState.FAIL, user_attrs=values)
+    failed.number = 99
+    others = [t for t in summary.trials if not t.user_attrs.get("baseline")]
+    without = replace(summary, trials=[*others, failed])
+    text = best_sentence(without)
+    assert "; the baseline (trial 99) failed (NaN loss), so nothing is compared with it." in text
+
+
+def test_counts_have_queued_trials_and_where_the_reasons_are() -> None:
+    study = many_trials(8)
+    study.enqueue_trial({"lstm_units": 4})
+    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"reason": "NaN loss"}))
+    text = counts_sentence(summarize(study, metric="val_accuracy"))
+    assert "0 paused, 1 queued. trials/NUMBER/error.txt has the reason" in text
+
+
+def test_data_of_many_classes_begin_with_their_doubts() -> None:
+    names = ["None", "none", *(f"a category name {n}" for n in range(48))]
+    counts = {split: [n + 1 for n in range(50)] for split in SPLITS}
+    card = replace(CARD, class_names=names, class_counts=counts)
+    text = dict(data_rows(card))["classes"]
+    assert text.startswith("'None' and 'none' differ")
+    assert text.endswith("and 40 more, of which None is the rarest with 3")
+    assert len(text) < 700
 
 
 def test_pruned_trial_without_seconds_saved_none() -> None:

@@ -5,11 +5,12 @@ import socket
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tuning.atomic_io import read_json
 from tuning.errors import StudyError
 from tuning.results import StudyDir
-from tuning.study.lock import study_lock
+from tuning.study.lock import is_locked, study_lock
 
 
 @pytest.fixture
@@ -53,3 +54,18 @@ def test_folder_of_a_study_that_was_never_created_is_removed(folder: StudyDir) -
     with pytest.raises(ZeroDivisionError):
         fail()
     assert not folder.path.parent.exists()
+
+
+def test_lock_that_may_not_be_opened_counts_as_held(
+    folder: StudyDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is of another user, whose study must not be touched."""
+    folder.lock_path.parent.mkdir(parents=True)
+    folder.lock_path.touch()
+    assert not is_locked(folder.lock_path)
+
+    def refuse(self: FileLock, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    assert is_locked(folder.lock_path)
