@@ -49,6 +49,7 @@ def typed(command: str, **values: object) -> str:
     """
     if "study" in values and "results" not in values:
         values |= _results
+    values = {name: value for name, value in values.items() if value is not None}
     if is_python() and command in CALLS:
         return _call(CALLS[command], values)
     quoted = {name: f'"{value}"' if " " in str(value) else value for name, value in values.items()}

@@ -96,6 +96,7 @@ def test_empty_tuples_and_sets_have_no_labels() -> None:
         (["[removed]", "(other)", "c"], "each cell is one label"),
         (["[90s]", '("x") or (y)', "()", "pop"], "each cell is one label"),
         (["[]", "[1, 2]"], "each cell is a list"),
+        (["{1, 2}", "{3}"], "each cell is a list"),
         ({"a": ["1", "0"], "b": ["0", "1"]}, "each column is a label"),
     ],
 )

@@ -118,7 +118,7 @@ class _Parts:
                 self.add(value)
             if value.__name__ != name:
                 self.definitions.append(f"{name} = {value.__name__}\n")
-        elif isinstance(inner := _decorated(value), types.FunctionType):
+        elif inner := _decorated(value, name):
             self._add_value(name, inner, user=user, module=module)
         elif getattr(value, "__module__", None) and hasattr(value, "__name__"):
             self.imports.add(f"from {value.__module__} import {value.__name__}{alias}")
@@ -131,12 +131,15 @@ class _Parts:
             )
 
 
-def _decorated(value: Any) -> Any:
+def _decorated(value: Any, name: str) -> types.FunctionType | None:
     """Return the function of a notebook or script that a decorator such as `tf.function` has
-    replaced; its source has the decorator. None for any other value.
+    replaced, if its source has the decorator; None for any other value.
     """
     inner = getattr(value, "__wrapped__", None) or getattr(value, "python_function", None)
-    return inner if getattr(value, "__module__", None) in ("__main__", "__mp_main__") else None
+    is_own = getattr(value, "__module__", None) in ("__main__", "__mp_main__")
+    if not (is_own and isinstance(inner, types.FunctionType) and inner.__name__ == name):
+        return None
+    return inner if _source(inner, inner).startswith("@") else None
 
 
 def _with_plain_numbers(value: Any) -> Any:
@@ -169,6 +172,8 @@ def _function_of(item: Callable[..., Any]) -> types.FunctionType:
         own = f"{item.__qualname__}."
         if isinstance(value, types.FunctionType) and value.__qualname__.startswith(own):
             return value
+    if functions := [v for v in vars(item).values() if isinstance(v, types.FunctionType)]:
+        return functions[0]
     raise SpaceError(f"{item.__name__} must define a method, such as build(self, hp); it has none.")
 
 

@@ -34,8 +34,10 @@ DEFAULT_MINUTES = 10.0
 MIN_SPACES = 2
 # Types of the columns of `spaces_dataframe`, which may have missing values.
 KINDS = {
-    **dict.fromkeys(("accuracy", "low", "high", "search_value", "train_seconds"), "float64"),
-    **dict.fromkeys(("n_trials", "n_parameters"), "Int64"),
+    **dict.fromkeys(("accuracy", "low", "high", "search_value"), "float64"),
+    "n_trials": "Int64",
+    "train_seconds": "float64",
+    "n_parameters": "Int64",
     "latency_ms": "float64",
 }
 
@@ -302,7 +304,7 @@ def compare(
         data=source.write(home) or None,
     )
     settings, n_folds = _settings(folders, flags, root, folds=number_or_auto("folds", folds))
-    is_whole, failed = True, dict[str, SpaceError]()
+    is_whole, failed = True, list[SpaceError]()
     for number, (folder, space) in enumerate(folders.items(), start=1):
         if folder in times and times[folder][1] >= seconds:
             continue
@@ -326,7 +328,7 @@ def compare(
                 )
             is_whole = outcome.is_whole
         except SpaceError as error:
-            failed[short_name(space)] = error
+            failed.append(error)
             warn(f"{short_name(space)} failed, and the others go on: {error}")
             if isinstance(error, SpaceBug) and error.traceback:
                 error_console.print(escape(error.traceback.rstrip()), style="dim")
@@ -342,7 +344,7 @@ def compare(
     if not is_whole:
         end_script()
     if len(failed) == len(folders):
-        raise next(iter(failed.values()))
+        raise SpaceError(f"Every search space failed; the first: {failed[0]}")
     return Comparison(home.name, root, storage=storage)
 
 

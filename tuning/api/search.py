@@ -215,7 +215,7 @@ def tune(
     if join:
         console.print(
             "Only the machine that created the study confirms its best: search there again, or"
-            f" type `{typed('confirm', study=folder.name)}` there."
+            f" type `{typed('confirm', study=folder.name, results=None)}` there."
         )
     return Study(folder, root, storage=storage)
 

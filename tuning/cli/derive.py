@@ -42,8 +42,8 @@ OTHER_FLAGS = {
     "slice_column": "--slice",
     "source": "--from",
 }
-# Values that may contain a password, which must not be visible in the list of processes.
 YES, NO = ("1", "y", "yes", "true", "on"), ("0", "n", "no", "false", "off")
+# Values that may contain a password, which must not be visible in the list of processes.
 FROM_ENVIRONMENT = {"log_to": ["LOG_TO"], "source": ["FROM", "SOURCE"], "storage": ["STORAGE"]}
 # Variables that other programs set: make's user must type them.
 NOT_FROM_ENVIRONMENT = ("GROUP", "HOST", "NAME", "PATH", "PORT", "TEST", "TIME")

@@ -49,20 +49,24 @@ def plan_confirmation(
     budget = (DEFAULT_SHARE if share is None else share) * search_seconds
     room = max(budget, least) if share is None else budget
 
-    def needed_seconds() -> float:
+    def needed_seconds(others: list[Finalist]) -> float:
         in_first = missing_seconds([*others, *baseline], first)
         kept = [f for f in others if f in others[:2] or not f.is_trained]
         return spent_seconds + in_first + missing_seconds([*kept, *baseline], later)
 
-    while needed_seconds() > room:
+    while needed_seconds(others) > room:
         # The two best finalists stay at any cost (one with a given `share`), or the front's ends.
         best = [others[0], others[-1]] if others and others[0].costs else others[:2]
         kept = best if share is None else best[:1]
         new = [f for f in others if not f.repeats and f not in kept]
-        # Models that are not trained cost seconds, and are left out last.
-        new = [f for f in new if f.is_trained] or ([] if share is None else new)
-        if not new:
+        trained = [f for f in new if f.is_trained]
+        if not trained:
+            # Models that are not trained cost seconds: they are left out if the others then fit.
+            without = [f for f in others if f.is_trained or f not in new]
+            if share is not None and needed_seconds(without) <= room:
+                others = without
             break
+        new = trained
         others.remove(new[(len(new) - 1) // 2 if new[0].costs else -1])
     return Confirmation(
         metric,

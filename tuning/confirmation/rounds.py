@@ -243,9 +243,11 @@ class Confirmation:
             if in_all <= now.budget_seconds or now._is_guaranteed(missing, in_all):
                 return now, [(f, seed) for f in missing]
             # Seconds are saved only if a finalist without this repeat is dropped.
-            without_worst = now._without_worst(
-                among=missing, in_round=now.rounds + 1
-            ) or now._without_fitted(among=missing, in_round=now.rounds + 1)
+            without_worst = now._without_worst(among=missing, in_round=now.rounds + 1)
+            if without_worst is None and needed > now.budget_seconds:
+                fits = now.budget_seconds - sum(f.seconds for f in missing if f.is_trained)
+                if now.spent_seconds <= fits:
+                    without_worst = now._without_fitted(among=missing, in_round=now.rounds + 1)
             if without_worst:
                 now = without_worst
             elif needed <= now.budget_seconds:
@@ -379,11 +381,12 @@ class Confirmation:
 
     def _without_fitted(self, *, among: Sequence[Finalist], in_round: int) -> Self | None:
         """Return the confirmation without the worst finalist of `among` that is not trained; None
-        if there is none, or no other finalist.
+        if there is none, no other finalist, or a front, whose members stay.
         """
         ranked = self._ranked_others()
         fitted = [f for f in ranked if f in among and not f.is_trained]
-        return self._without(fitted[-1], in_round=in_round) if fitted and ranked[1:] else None
+        is_dropped = fitted and ranked[1:] and not self.has_costs
+        return self._without(fitted[-1], in_round=in_round) if is_dropped else None
 
     def _without(self, worst: Finalist, *, in_round: int) -> Self:
         finalists = [replace(f, dropped_in=in_round) if f is worst else f for f in self.finalists]

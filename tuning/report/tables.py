@@ -165,7 +165,8 @@ def counts_sentence(summary: Summary) -> str:
     reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items()))
     over = f" ({summary.n_over_limit} over a limit)" if summary.n_over_limit else ""
     n_queued = summary.counts["waiting"]
-    see = " trials/NUMBER/error.txt has the reason of a failed trial." if reasons else ""
+    has_files = {*summary.failures} - {"lost"}
+    see = " trials/NUMBER/error.txt has the reason of a failed trial." if has_files else ""
     return (
         f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned{over},"
         f" {summary.counts['fail']} failed{f' ({reasons})' if reasons else ''},"

@@ -72,12 +72,12 @@ class StudyHandle:
 
     @cached_property
     def linear_reference(self) -> LinearReference | None:
-        """The linear model of the study's data; None before it has been trained. Earlier versions
-        have trained the one for the first metric of the kind, without weights.
+        """The linear model of the study's data; None before it has been trained. Confirmed studies
+        of earlier versions have the one for the first metric of the kind, without weights.
         """
         folder = self.results.cache_dir(self.record.data_fingerprint)
-        tasks = LinearTask.of(self.config), LinearTask()
-        return next(filter(None, (read_linear_reference(folder, task) for task in tasks)), None)
+        own = read_linear_reference(folder, LinearTask.of(self.config))
+        return own or (read_linear_reference(folder, LinearTask()) if self.confirmation else None)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[optuna.Study]:

@@ -85,7 +85,8 @@ def _sets(cells: Sequence[str], column: str) -> tuple[list[set[str]], str]:
     """Return the labels in each cell, and the rule by which they were found."""
     found = [_items(cell) for cell in cells]
     has_texts = any(isinstance(item, str) for items in found for item in items or ())
-    if has_texts or all(cell.startswith("[") and cell.endswith("]") for cell in cells):
+    are_lists = None not in found and any(found)  # also of numbers
+    if has_texts or are_lists or all(cell.startswith("[") and cell.endswith("]") for cell in cells):
         if None in found:
             raise DataError(
                 f'A list of labels must be written as ["a", "b"], with texts or numbers; {column!r}'

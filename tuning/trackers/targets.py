@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from urllib.parse import unquote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from tuning.commands import install
 from tuning.errors import ArgumentError, TrackerError
@@ -49,7 +49,8 @@ class Target:
             in_query = (value for name, _, value in pairs if "password" in name.lower())
             passwords = {uri.password or "", *in_query}
         plain = {*map(unquote, passwords), *map(unquote_plus, passwords)}
-        for secret in filter(None, passwords | plain):
+        # An error of `requests` has the URI with other characters quoted.
+        for secret in filter(None, passwords | plain | {*map(quote, passwords | plain)}):
             # A short password may be a common word, so it is replaced only inside the URI.
             text = text.replace(f":{secret}@", f":{HIDDEN}@")
             if len(secret) > 3:

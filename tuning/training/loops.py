@@ -284,8 +284,10 @@ def _quiet(
         named = signature.bind_partial(*arguments, **options).arguments
         if "verbose" in signature.parameters:
             options |= {} if "verbose" in named else {"verbose": 0}
-        if batch_size and "batch_size" not in named and isinstance(named.get("x"), np.ndarray):
-            options["batch_size"] = batch_size
+        # A dataset has its own batches.
+        is_whole = isinstance(named.get("x"), np.ndarray | tf.Tensor | dict)
+        if batch_size and "batch_size" in signature.parameters and is_whole:
+            options |= {} if "batch_size" in named else {"batch_size": batch_size}
         is_weighted = named.get("sample_weight") is not None
         if needs_weights and named.get("class_weight") is not None:
             raise SpaceError(
