@@ -77,4 +77,4 @@ def test_rare_values_of_a_column_are_one_group() -> None:
 
 def test_long_value_is_cut_and_has_no_control_characters() -> None:
     (group,) = column_of("c", ["a\x1b" + "b" * 500]).groups
-    assert group == ("a " + "b" * 500)[:MAX_VALUE]
+    assert group == ("a " + "b" * 500)[: MAX_VALUE - 1] + "…"
