@@ -39,7 +39,7 @@ TARGETS = {
 REQUIREMENTS = {"postgres": "psycopg[binary]>=3.2,<4", "ray": "ray>=2.60,<3"}
 _PACKAGE = Path(__file__).parent
 DEFAULT_RESULTS = Path("results")
-_results: dict[str, object] = {}  # of the command that runs, if its folder is not the default
+_results: dict[str, object] = {}  # `results` of the command that runs, unless it is the default
 
 
 def typed(command: str, **values: object) -> str:

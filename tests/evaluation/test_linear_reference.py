@@ -131,7 +131,7 @@ def test_each_metric_and_class_weights_have_a_model_of_their_own(corpus: Corpus)
     ]
     paths = [LinearTask.of(config).path(corpus.folder) for config in configs]
     assert len({*paths}) == len(configs)
-    assert paths[0].name == "linear_reference.json"  # as in earlier versions
+    assert paths[0].name == "linear_reference.json"  # the only name of earlier versions
     task = LinearTask.of(configs[-1])
     reference = fit_linear_reference(corpus, task)
     assert read_linear_reference(corpus.folder, task) == reference

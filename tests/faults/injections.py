@@ -49,7 +49,8 @@ def stop_worker(setting: Setting, call: Call, rng: random.Random) -> None:
 
 def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: str) -> None:
     for _ in range(TRIES):
-        # In a large study, a worker waits for its coordinator longer than it trains.
+        # Only a worker that trains has a trial to lose. In a large study, it is idle most of the
+        # time, because its coordinator is slower than the tiny trainings.
         call.wait_for(" starts: ", after=len(call.lines), seconds=GONE_SECONDS / 3)
         victim, seen = rng.choice(_workers_of(call)), len(call.lines)
         os.kill(victim.pid, number)

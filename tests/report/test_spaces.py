@@ -28,7 +28,7 @@ def test_difference_is_paired_on_shared_seeds() -> None:
 
 
 def test_lead_over_fresh_splits_allows_for_the_rows_that_they_share() -> None:
-    keys = [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]  # of folds, each of which counts
+    keys = [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]  # seed and fold
     values = [0.90, 0.80, 0.85, 0.83, 0.91, 0.88], [0.89, 0.78, 0.84, 0.83, 0.89, 0.88]
     first, second = (
         replace(standing("a", 0.9), repeats=dict(zip(keys, each, strict=True)), overlap=0.2)

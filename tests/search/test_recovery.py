@@ -70,7 +70,7 @@ def test_trial_that_was_stopped_in_a_fold_has_the_attributes_of_its_checkpoint(
     _, opened = ask_baseline(machine)
     machine.folder.checkpoint_path(0).parent.mkdir(parents=True)
     machine.save(opened, 2)
-    opened.trial.set_user_attr("n_epochs", 1)  # of its last pause
+    opened.trial.set_user_attr("n_epochs", 1)  # its last pause was after fold 1
     (again,) = machine.start()[1]
     attributes = machine.study.trials[0].user_attrs
     assert (attributes["n_epochs"], again.n_epochs) == (2, 2)

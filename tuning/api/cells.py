@@ -168,13 +168,13 @@ def _remedy_for_value(name: str, value: Any) -> str:
 def _function_of(item: Callable[..., Any]) -> types.FunctionType:
     if isinstance(item, types.FunctionType):
         return item
-    for value in vars(item).values():
-        own = f"{item.__qualname__}."
-        if isinstance(value, types.FunctionType) and value.__qualname__.startswith(own):
-            return value
-    if functions := [v for v in vars(item).values() if isinstance(v, types.FunctionType)]:
-        return functions[0]
-    raise SpaceError(f"{item.__name__} must define a method, such as build(self, hp); it has none.")
+    functions = [v for v in vars(item).values() if isinstance(v, types.FunctionType)]
+    if not functions:
+        raise SpaceError(
+            f"{item.__name__} must define a method, such as build(self, hp); it has none."
+        )
+    own = f"{item.__qualname__}."
+    return next((f for f in functions if f.__qualname__.startswith(own)), functions[0])
 
 
 def _source(item: Callable[..., Any], function: types.FunctionType) -> str:

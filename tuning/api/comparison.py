@@ -16,11 +16,11 @@ from tuning.api.study import Study
 from tuning.api.tracking import require_trackers, watching
 from tuning.commands import repeated
 from tuning.config import AUTO, Data, Limits, Workers, given, number_or_auto, require_positive
-from tuning.display.console import console, end_script, error_console, warn
+from tuning.display.console import console, end_script, print_traceback, warn
 from tuning.display.logs import import_optuna
 from tuning.display.progress import steps
 from tuning.display.tables import print_spaces
-from tuning.errors import ArgumentError, SpaceBug, SpaceError, StudyError
+from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space, short_name
 
@@ -330,8 +330,7 @@ def compare(
         except SpaceError as error:
             failed.append(error)
             warn(f"{short_name(space)} failed, and the others go on: {error}")
-            if isinstance(error, SpaceBug) and error.traceback:
-                error_console.print(escape(error.traceback.rstrip()), style="dim")
+            print_traceback(error)
         if not is_whole:
             console.print(f"Interrupted; {repeated()} continues the comparison.")
             break

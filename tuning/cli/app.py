@@ -18,7 +18,7 @@ from tuning.cli.derive import command, study_command, with_flags
 from tuning.cli.exports import predict, serve
 from tuning.cli.studies import clean, dashboard, data_card, spaces, status, track
 from tuning.commands import of_study, typed
-from tuning.display.console import PAUSED, console, error_console, printable, warn
+from tuning.display.console import PAUSED, console, error_console, print_traceback, printable, warn
 from tuning.display.tables import print_next, print_next_of_export
 from tuning.errors import SpaceBug, TuningError
 from tuning.processes import BACKEND
@@ -108,8 +108,7 @@ def main() -> None:
         error_console.print(f"[bold red]error:[/] {escape(error.message)}")
         sys.exit(BAD_FLAGS)
     except SpaceBug as bug:
-        if bug.traceback:
-            error_console.print(escape(bug.traceback.rstrip()), style="dim")
+        print_traceback(bug)
         _fail(str(bug))
     except TuningError as error:
         _fail(str(error))

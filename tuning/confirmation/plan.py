@@ -66,8 +66,7 @@ def plan_confirmation(
             if share is not None and needed_seconds(without) <= room:
                 others = without
             break
-        new = trained
-        others.remove(new[(len(new) - 1) // 2 if new[0].costs else -1])
+        others.remove(trained[(len(trained) - 1) // 2 if trained[0].costs else -1])
     return Confirmation(
         metric,
         seeds,

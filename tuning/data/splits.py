@@ -23,6 +23,9 @@ from tuning.errors import DataError
 from tuning.metrics import CLASSES, DEFAULT_TARGET
 from tuning.targets.target import Target
 
+# Minimum number of different texts of a stratum that is no class: three splits can have some of it.
+MIN_STRATUM = 7
+
 
 class SplitKind(Protocol):
     """A rule that draws the rows of several parts, such as train, validation and test.
@@ -139,10 +142,6 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
         draws_validation="validation" in drawn,
         known_rows=rows.at(np.concatenate([np.flatnonzero(parts == n) for n in (0, 1)])),
     )
-
-
-# Minimum number of different texts of a stratum that is no class: three splits can have some of it.
-MIN_STRATUM = 7
 
 
 def _rows_of(frame: pd.DataFrame, target: Target) -> Rows:

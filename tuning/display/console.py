@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from tuning.display.notebook import N_COLUMNS
+from tuning.errors import SpaceBug, SpaceError
 from tuning.text import visible
 
 FILE_WIDTH = 160
@@ -66,6 +67,12 @@ def print_texts(*texts: str) -> None:
 
 def warn(message: str) -> None:
     error_console.print(f"[bold yellow]warning:[/] {escape(message)}")
+
+
+def print_traceback(error: SpaceError) -> None:
+    """Print the traceback of a search space's own code, if the error has one."""
+    if isinstance(error, SpaceBug) and error.traceback:
+        error_console.print(escape(error.traceback.rstrip()), style="dim")
 
 
 def printable(text: str, width: int) -> str:

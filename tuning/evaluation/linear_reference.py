@@ -18,6 +18,7 @@ from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
 from tuning.metrics import METRICS, metric_of, objectives_of, sign
 from tuning.processes import child_environment, why_it_ended
+from tuning.targets.target import Target
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ class LinearTask:
     def of(cls, config: StudyConfig) -> LinearTask:
         is_first = config.metric == objectives_of(config.data.kind)[0]
         return cls("" if is_first else config.metric, config.train.class_weight)
+
+    def objective(self, target: Target) -> str:
+        return self.metric or target.metrics[0].objective
 
     def path(self, folder: Path) -> Path:
         """Return the path of the stored model, in the folder of a corpus."""

@@ -237,13 +237,12 @@ def tuned_reference(
         train, validation, orders=orders, target=target, task=task
     )
     scores = target.score(validation.labels, predictions)
-    metric = metric_of(task.metric or target.metrics[0].objective)
     *others, last = NAMES[: settings.order]
     names = f"{', '.join(others)} and {last} of words" if others else last
     about = (
         f"{names}, {columns_of(orders, settings.order).sum():,} n-grams weighted by"
         f" {settings.weighting}, C = {settings.strength:g}, chosen by validation"
-        f" {metric.label}"
+        f" {metric_of(task.objective(target)).label}"
     )
     return LinearReference(
         name=target.regression_name,

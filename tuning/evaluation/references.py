@@ -87,7 +87,7 @@ def learned(
 
 def gain(labels: Labels, predictions: Array, *, target: Target, task: LinearTask) -> float:
     """Return the value by which linear models are tuned, signed so that more is better."""
-    metric = task.metric or target.metrics[0].objective
+    metric = task.objective(target)
     value = sign(metric) * target.value(labels, predictions, metric=metric)
     return -math.inf if math.isnan(value) else value
 

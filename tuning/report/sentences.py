@@ -185,7 +185,7 @@ def export_sentences(document: SplitScores, metric: str) -> list[str]:
 def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> str:
     known = result.difference(metric)  # An earlier version compared the accuracies alone.
     change = known or result.accuracy_difference
-    assert change is not None  # for mypy: the caller leaves out what is not defined
+    assert change is not None  # for mypy: `export_sentences` leaves such models out
     score, direction = (metric_of(metric).label, sign(metric)) if known else ("accuracy", 1)
     p = ""
     if result.p_value is not None:  # A value below 1e-300 rounds to 0.

@@ -34,6 +34,7 @@ from tuning.study.trials import (
 )
 from tuning.text import no_formula
 
+MAX_NAMES = 12  # maximum number of classes that the data table lists
 N_TABLE = 5
 # A trial's attribute → the title of its column.
 SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}
@@ -196,9 +197,6 @@ def folds_sentence(n_folds: int, card: DataCard) -> str:
         f"Each trial is trained on {n_folds} folds of the {card.n_not_test:,} rows that are not"
         " test, and its value is their mean. The linear model stays on one split."
     )
-
-
-MAX_NAMES = 12  # maximum number of classes that the data table lists
 
 
 def data_rows(card: DataCard) -> list[tuple[str, str]]:

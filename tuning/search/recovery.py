@@ -175,7 +175,8 @@ def _reopen(writer: StudyWriter, frozen: FrozenTrial) -> OpenTrial | None:
     reported = frozenset(frozen.intermediate_values) | steps.keys()
     opened = OpenTrial(trial, values, result.history, reported)
     if attributes_of(frozen).get("n_epochs") != result.n_epochs:
-        # It was stopped in a fold, and has the checkpoint of the fold before, without a pause.
+        # The trial was stopped while a fold was trained: its attributes are of an earlier pause, or
+        # missing, and its checkpoint is newer.
         writer.write_attributes(opened, result)
     writer.write_history(opened)
     return opened

@@ -32,10 +32,11 @@ RESULT = "seen"
 
 
 def keep(path: str | None, state: Mapping[str, Array], result: FitResult) -> bool:
-    """Write the checkpoint of a paused training with the arrays of `state_of`, and return whether
-    the training can be resumed.
+    """Write the checkpoint of a training with the arrays of `state_of`, and return whether the
+    training can be resumed.
 
-    If the disk has no space for the checkpoint, the training stops, and the study goes on.
+    If the disk has no space for the checkpoint, a training that should pause stops, and the study
+    goes on.
     """
     if path is None:
         return False
@@ -43,7 +44,7 @@ def keep(path: str | None, state: Mapping[str, Array], result: FitResult) -> boo
     try:
         write_arrays(Path(path), {RESULT: result_json, **state})
     except StorageError as error:
-        logger.warning("The training was stopped instead of paused: %s", error)
+        logger.warning("A training can't go on after a stop, as its state was not kept: %s", error)
         return False
     return True
 
