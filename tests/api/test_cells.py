@@ -214,6 +214,12 @@ def test_two_definitions_of_a_name_that_are_both_used_are_refused(cells: tuple[s
         source_of(notebook(*cells)["my_model"])
 
 
+def test_attribute_that_was_set_after_its_class_is_refused() -> None:
+    item = notebook(IMPORTS, HELPERS, CLASS, "Mine.rows = 30\n")["Mine"]
+    with pytest.raises(SpaceError, match="Mine must be whole where it is defined; rows was set"):
+        source_of(item)
+
+
 def test_decorated_function_is_written_with_its_decorator() -> None:
     cell = """
 import functools

@@ -394,7 +394,7 @@ def confirm_study(setting: Setting) -> Confirmation:
     return confirm(
         StudyHandle.of(setting.results, "s"),
         size=ConfirmationSize(top=2, n_seeds=2, share=20.0, n_pruned=0, resplit=False),
-    )
+    )[0]
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def run(
         size=ConfirmationSize(**{"top": 2, "n_seeds": 2, "share": 10.0, **size}),
         workers=Workers(1),
         subscribers=[on(RepeatEnded, on_change), annotate],
-    )
+    )[0]
 
 
 def repeats(confirmation: Confirmation) -> dict[int, dict[int, float | None]]:

@@ -18,8 +18,9 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 
+from tests.commands import Ran
 from tests.fake_fit import FakeFit
-from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
+from tests.studies import CONFIG, SPACE, Setting, copy_study, session_of, tune_with
 from tuning.atomic_io import read_json
 from tuning.cli.studies import coordinator_sentences
 from tuning.config import MAX_TRIALS, StudyConfig
@@ -27,7 +28,7 @@ from tuning.errors import StudyError, TuningError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import proposals
-from tuning.search.events import Progressed
+from tuning.search.events import Outcome, Progressed
 from tuning.search.linear_model import follow
 from tuning.search.open_trials import OpenTrial
 from tuning.search.proposals import Proposals
@@ -579,6 +580,15 @@ def test_join_says_what_it_needs(
 ) -> None:
     ran = run_cli("tune", "--join", *flags)
     assert (ran.code, message in ran.err) == (1, True)
+
+
+@pytest.mark.slow
+def test_join_in_the_folder_that_created_the_study_continues_it(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path, run_cli: Callable[..., Ran]
+) -> None:
+    url = copy_study(finished[0], tmp_path).results.storage_url(None)
+    ran = run_cli("tune", "--join", "--study", "s", "--storage", url, "--no-confirm")
+    assert (ran.code, "Only the machine that created the study" in ran.out) == (0, False)
 
 
 def test_heartbeats_name_the_coordinators_and_keep_their_keys(shared: Shared) -> None:

@@ -84,7 +84,7 @@ def test_study_is_the_same_over_both_pools(
     assert any("goes on after epoch 1" in event for event in events)
     study = StudyHandle.of(setting.results, setting.folder.name)
     size = ConfirmationSize(top=2, n_seeds=1, share=20.0, n_pruned=0)
-    confirmation = confirm(study, size=size, workers=over_ray["pool"])
+    confirmation, _ = confirm(study, size=size, workers=over_ray["pool"])
     repeats = {
         setting.folder.repeat_path(finalist.trial, seed, is_resplit=True)
         for finalist in confirmation.finalists

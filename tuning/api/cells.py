@@ -99,6 +99,11 @@ class _Parts:
             )
         function = _function_of(item)
         text = _source(item, function)
+        if later := _set_after_definition(item, text):
+            raise SpaceError(
+                f"{item.__name__} must be whole where it is defined; {later[0]} was set after it."
+                f" Write it in the class. Or: {REMEDY}"
+            )
         flags, annotations = function.__code__.co_flags, __future__.annotations.compiler_flag
         self.has_future_annotations |= bool(flags & annotations)
         values = function.__globals__
@@ -175,6 +180,18 @@ def _function_of(item: Callable[..., Any]) -> types.FunctionType:
         )
     own = f"{item.__qualname__}."
     return next((f for f in functions if f.__qualname__.startswith(own)), functions[0])
+
+
+def _set_after_definition(item: Callable[..., Any], text: str) -> list[str]:
+    """Return the attributes of a class that its source does not have, such as `Model.units = 8` in
+    another cell: a file of the source would lose them.
+    """
+    if not isinstance(item, type):
+        return []
+    tables = symtable.symtable(text, "space", "exec").get_children()
+    body = next(table for table in tables if table.get_name() == item.__name__)
+    own = {symbol.get_name() for symbol in body.get_symbols()}
+    return [name for name in vars(item) if not name.startswith("_") and name not in own]
 
 
 def _source(item: Callable[..., Any], function: types.FunctionType) -> str:

@@ -219,7 +219,7 @@ class Study:
 
         study = self._read()
         with watching(self._folder, metric=study.config.metric) as subscribers:
-            confirmation = confirming.confirm(
+            _, is_interrupted = confirming.confirm(
                 study,
                 size=confirming.ConfirmationSize(
                     **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned, resplit=resplit)
@@ -228,7 +228,7 @@ class Study:
                 limits=limits,
                 subscribers=subscribers,
             )
-        if not confirmation.is_over:
+        if is_interrupted:
             end_script()
         return self
 

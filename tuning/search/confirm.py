@@ -142,7 +142,8 @@ def confirm(
     workers: Workers | None = None,
     limits: Limits | None = None,
     subscribers: Sequence[Subscriber] = (),
-) -> Confirmation:
+) -> tuple[Confirmation, bool]:
+    """Return the confirmation, and whether the user interrupted its trainings."""
     for subscriber in subscribers:
         subscriber(CONFIRMING)
     with _open_session(
@@ -150,7 +151,7 @@ def confirm(
     ) as session:
         confirmation = confirm_within(session, size)
         session.notify(CallEnded(session, confirmation=confirmation))
-    return confirmation
+        return confirmation, session.interrupt.requested
 
 
 def confirm_within(

@@ -5,6 +5,7 @@ is probabilities, and sentences about a model that reads its input otherwise tha
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,7 +222,8 @@ def notes_of(model: keras.Model) -> tuple[str, ...]:
 
 def notes_on_masks(model: keras.Model) -> tuple[str, ...]:
     """Return a sentence about a recurrent layer that is known to read the padding. In a graph, a
-    recurrent layer may get a mask of its own, and a layer of the user may make one.
+    recurrent layer may get a mask of its own, and a layer of the user may make one. A layer such as
+    Conv1D before the recurrent layer drops the mask, so that the advice would change nothing.
     """
     import keras
 
@@ -232,6 +234,10 @@ def notes_on_masks(model: keras.Model) -> tuple[str, ...]:
     ]
     is_stock = all(type(layer).__module__.startswith("keras.") for layer in layers)
     if not recurrent or any(masks) or type(model) is not keras.Sequential or not is_stock:
+        return ()
+    starts = keras.layers.Embedding | keras.layers.InputLayer
+    before = itertools.takewhile(lambda layer: layer is not recurrent[0], layers)
+    if not all(layer.supports_masking or isinstance(layer, starts) for layer in before):
         return ()
     return (
         f"The {type(recurrent[0]).__name__} reads the padding, which follows each text here: give"
