@@ -10,7 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.texts import make_reviews
-from tuning.config import SPLITS
+from tuning.config import SPLITS, DataConfig
+from tuning.data.redraw import require_folds
+from tuning.data.rows import Redraw
 from tuning.data.sources import Reviews
 from tuning.data.splits import fold, folded_digests, identity, split_reviews
 from tuning.errors import DataError
@@ -158,6 +160,16 @@ def test_numbers_of_which_few_are_rare_are_split(n_rare: int) -> None:
     for seed in range(5):
         splits = split_reviews(Reviews(frame, Number(), "text", "label", {}, ()), seed=seed)
         assert sum(map(len, splits.frames.values())) == 300
+
+
+def test_number_that_is_rare_beside_a_given_test_split_is_split() -> None:
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(300)]})
+    frame["label"] = np.array([0.0] * 292 + [7.0] * 8)
+    frame["split"] = ["train"] * 250 + ["test"] * 43 + ["train"] + ["test"] * 6
+    reviews = Reviews(frame, Number(), "text", "label", {}, ())
+    splits = split_reviews(reviews, seed=0, config=DataConfig(split_column="split"))
+    assert [*map(len, splits.frames.values())] == [206, 45, 49]
+    assert require_folds(splits.rows, Redraw(seed=0, n_folds=5))
 
 
 def test_label_set_of_copies_of_one_text_is_split() -> None:

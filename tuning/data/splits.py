@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -115,7 +115,7 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
     texts = rows.texts
     target.require_enough(reviews.labels[np.unique(texts, return_index=True)[1]])
     kind = SPLIT_KINDS[config.split]
-    parts, drawn = _assigned(rows, frame, kind, config, seed=seed)
+    parts, drawn = _assigned(rows, reviews, kind, config, seed=seed)
     parts = without_copies(parts, texts)
     _require_classes(parts, reviews, config)
     if "weight" in frame and not frame["weight"][parts == 0].any():
@@ -140,18 +140,25 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
         sentence=_sentence(kind, config, drawn),
         n_left_out=int((parts == LEFT_OUT).sum()),
         draws_validation="validation" in drawn,
-        known_rows=rows.at(np.concatenate([np.flatnonzero(parts == n) for n in (0, 1)])),
+        known_rows=_at(np.concatenate([np.flatnonzero(parts == n) for n in (0, 1)]), rows, target),
     )
 
 
 def _rows_of(frame: pd.DataFrame, target: Target) -> Rows:
-    texts, strata = distinct_codes(frame["text"]), target.strata(labels_in(frame))
-    return Rows(
-        texts=texts,
-        strata=strata if target.kind in CLASSES else _merged(strata, texts),
+    rows = Rows(
+        texts=distinct_codes(frame["text"]),
+        strata=target.strata(labels_in(frame)),
         groups=group_split.numbers(frame["group"]) if "group" in frame else None,
         times=time_split.ranks(frame["time"]) if "time" in frame else None,
     )
+    return _at(np.arange(len(frame)), rows, target)
+
+
+def _at(places: Numbers, rows: Rows, target: Target) -> Rows:
+    """Return the rows at some places, whose strata can be split again if they are no classes."""
+    part = rows.at(places)
+    is_class = target.kind in CLASSES
+    return part if is_class else replace(part, strata=_merged(part.strata, part.texts))
 
 
 def _merged(strata: Numbers, texts: Numbers) -> Numbers:
@@ -169,12 +176,12 @@ def _merged(strata: Numbers, texts: Numbers) -> Numbers:
 
 
 def _assigned(
-    rows: Rows, frame: pd.DataFrame, kind: SplitKind, config: DataConfig, *, seed: int
+    rows: Rows, reviews: Reviews, kind: SplitKind, config: DataConfig, *, seed: int
 ) -> tuple[Parts, list[str]]:
     """Return the part of each row, and the names of the splits that were drawn."""
-    if "split" not in frame:
+    if "split" not in reviews.frame:
         return kind.draw(rows, [*SHARES.values()], seed=seed), [*SPLITS[1:]]
-    parts = _given_parts(frame["split"], config)
+    parts = _given_parts(reviews.frame["split"], config)
     drawn = [name for number, name in enumerate(SPLITS) if number == 0 or number not in parts]
     if len(drawn) == len(SPLITS) and config.split_column != TFDS_SPLIT:
         raise DataError(
@@ -186,7 +193,8 @@ def _assigned(
         total = sum(SHARES[name] for name in drawn)
         shares = [SHARES[name] / total for name in drawn]
         numbers = np.array([SPLITS.index(name) for name in drawn], dtype=np.int8)
-        parts[of_train] = numbers[kind.draw(rows.at(of_train), shares, seed=seed)]
+        of_rows = _at(of_train, rows, reviews.target)
+        parts[of_train] = numbers[kind.draw(of_rows, shares, seed=seed)]
     return parts, drawn[1:]
 
 
