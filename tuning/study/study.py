@@ -181,9 +181,7 @@ def open_study(
 def _copy_to_storage(
     study: optuna.Study, folder: StudyDir, space: SearchSpace, *, storage_url: str
 ) -> None:
-    """Copy the files of the study's folder to the storage, for machines that join the study, and
-    the hash of the space's file whenever the machine that created the study has another one.
-    """
+    """Copy the files of the study's folder to the storage, for machines that join the study."""
     record = read_record(folder)
     if RECORD not in study.user_attrs:
         study.set_user_attr("space", f"{recorded_space(folder).name} {record.space_fingerprint}")
@@ -199,6 +197,8 @@ def _copy_to_storage(
             f" {stored.created}. Choose another folder (results), or another name"
             " (study)."
         )
+    # The machine that created the study may correct the file of its space. The others must then
+    # have the corrected file.
     files = study.user_attrs[SPACE]
     if (
         identify(folder) == FIRST_COORDINATOR
@@ -210,9 +210,7 @@ def _copy_to_storage(
 def _refuse_incomplete(
     folder: StudyDir, storage: optuna.storages.BaseStorage, *, storage_url: str
 ) -> None:
-    """Check that a study has both a folder and an entry in the storage, or neither. An entry
-    without trials is accepted: a process that was killed while it created the study leaves one.
-    """
+    """Check that a study has both a folder and an entry in the storage, or neither."""
     try:
         study_id = storage.get_study_id_from_name(folder.name)
     except KeyError:
@@ -226,7 +224,7 @@ def _refuse_incomplete(
         if RECORD not in storage.get_study_user_attrs(study_id) and not storage.get_all_trials(
             study_id, deepcopy=False
         ):
-            return
+            return  # A process was killed while it created the study.
         raise StudyError(
             f"A study in the storage must have its folder; {folder.name!r} is in"
             f" {hide_password(storage_url)}, but {folder.config_path} is missing. Restore the"
