@@ -100,9 +100,8 @@ class TrialEnds:
         self.settle_duplicates(opened.number)
 
     def settle_duplicates(self, number: int) -> None:
-        trials = self._writer.summary.trials[number : number + 1]
-        first = next((trial for trial in trials if trial.state.is_finished()), None)
-        if first is None:
+        first = self._writer.summary.trials[number]
+        if not first.state.is_finished():
             return
         for duplicate in self._open.duplicates_of(number):
             if first.state == TrialState.FAIL:
