@@ -155,15 +155,12 @@ def confirm(
 def confirm_within(
     session: Session,
     size: ConfirmationSize | None = None,
-    *,
-    min_complete: int = MIN_COMPLETE,
 ) -> Confirmation:
     """Begin or continue a confirmation of a finished search (`require_finished`) with the workers
     of its session. A confirmation that is over continues when the search has new best trials, or
     when more seeds, finalists, pruned trials or time are asked for.
     """
     summary = summarize(session.study, metric=session.config.metric)
-    require_finished(summary, session.folder, min_complete=min_complete)
     confirmation = begin(summary, session, size or ConfirmationSize())
     session.notify(ConfirmationStarted(confirmation, len(session.pool.workers)))
     confirmation = _Repeats(session, confirmation).run()

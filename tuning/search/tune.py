@@ -215,7 +215,7 @@ def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
         session.notify(NotConfirmed(str(refusal)))
         return None
     session.notify(CONFIRMING)
-    return confirm_within(session, min_complete=min_complete)
+    return confirm_within(session)
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:
