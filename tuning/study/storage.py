@@ -126,7 +126,7 @@ def _advisory_lock(engine: sqlalchemy.Engine, key: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _file_lock(url: sqlalchemy.URL, *, required: bool) -> Iterator[None]:
-    """Hold a lock only beside an SQLite file, and in a read-only folder only if it is `required`."""
+    """No lock is held for other databases, nor in a read-only folder unless it is `required`."""
     with contextlib.ExitStack() as stack:
         try:
             if url.drivername.startswith("sqlite") and url.database:
