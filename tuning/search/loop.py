@@ -228,11 +228,12 @@ class Search:
         except UpdateFinishedTrialError:
             self._writer.refresh()
             return True
-        if opened is None:  # another coordinator has taken the last slot
+        if opened is None:  # Another coordinator may have taken the last slot.
             self._writer.refresh()
             return False
         if self._coordinators.has_others:
-            self._read_trials()  # A failed trial of another coordinator is no first trial.
+            # Another coordinator's first trial of this configuration may have failed since.
+            self._read_trials()
         first = self._open.configurations.get(key(opened.values))
         if first in (None, opened.number):
             self._open.configurations.setdefault(key(opened.values), opened.number)

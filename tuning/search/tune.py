@@ -207,7 +207,7 @@ def _left(
 def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
     if outcome.ended == SearchEnd.INTERRUPTED:
         return None
-    # A search that only its duration limits may complete a single trial.
+    # A search of a comparison ends after a duration, and may then have completed a single trial.
     min_complete = 1 if outcome.n_trials == MAX_TRIALS else MIN_COMPLETE
     try:
         require_finished(outcome.summary, session.folder, min_complete=min_complete)

@@ -43,7 +43,7 @@ HEARTBEATS = 12  # number of heartbeats within `dead_seconds`; each is one small
 MAX_WAIT_SECONDS = 30.0  # maximum time that a start waits for another process of its name
 FIRST_COORDINATOR = "0"  # the coordinator that created the study
 N_TRIALS = "n_trials"  # attribute of a study: the last requested number of trials, or `AUTO`
-TOTAL_SECONDS = "total_seconds"  # the same for the duration of all searches of the study
+TOTAL_SECONDS = "total_seconds"  # attribute of a study: the requested duration of all its searches
 _PREFIX = "coordinator "  # prefix of the study's attributes that contain heartbeats
 
 

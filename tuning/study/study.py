@@ -172,6 +172,8 @@ def open_study(
                 versions=describe_versions(),
                 git_commit=git_commit(Path(__file__).parent),
             )
+            # study.json goes last: if it exists, the folder is whole. A call that was killed before
+            # leaves an entry without trials in the storage, which `_refuse_incomplete` accepts.
             write_json(folder.space_path, {**unstructure(space), "fingerprint": space.fingerprint})
             documents.write(folder.config_path, record)
         _copy_to_storage(study, folder, space, storage_url=storage_url)
@@ -187,6 +189,7 @@ def _copy_to_storage(
         study.set_user_attr("space", f"{recorded_space(folder).name} {record.space_fingerprint}")
         study.set_user_attr("data", f"{record.config.data.data} {record.data_fingerprint}")
         study.set_user_attr(SPACE, read_json(folder.space_path))
+        # The record goes last: a machine can join as soon as the storage has it.
         study.set_user_attr(RECORD, unstructure(record))
         return
     stored = record_in_storage(study.user_attrs[RECORD], folder.name)
