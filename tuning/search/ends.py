@@ -24,8 +24,8 @@ from tuning.workers.messages import Ending, ErrorRaised, ModelRefused, TrainingE
 
 logger = logging.getLogger(__name__)
 
-# Failed trials do not count for `n_trials`, so without this limit a search whose trials all fail
-# would never end.
+# Failed trials do not count for `n_trials`. Without this limit, a search whose trials all fail
+# would not end.
 MAX_FAILURES_IN_A_ROW = 10
 # Reason and detail of the failure of a trial that was to be paused and has no checkpoint.
 NOT_PAUSED = {

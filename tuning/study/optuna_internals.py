@@ -53,7 +53,7 @@ def claim_trial(study: optuna.Study, *, any_waiting: bool) -> int:
     # `Study.ask` does the same, but each call reads the waiting trials from the storage: a query
     # over all unfinished trials.
     study._thread_local.cached_all_trials = None  # The next draw must read the newest trials.
-    # No other process can take a trial that this method has taken.
+    # `_pop_waiting_trial_id` is safe where several processes take queued trials at once.
     waiting = study._pop_waiting_trial_id() if any_waiting else None
     return storage_of(study).create_new_trial(study._study_id) if waiting is None else waiting
 

@@ -145,10 +145,6 @@ def with_folds(
     existing study's own number; for a new study it is `AUTO_FOLDS` if the data have fewer than
     `AUTO_FOLDS_ROWS` rows that are not test, and these rows can be drawn and divided. `say` gets a
     sentence if they can't.
-
-    Raises:
-        ArgumentError: the validation split, which folds take the place of, was given.
-        DataError: the rows can't be divided into so many folds.
     """
     is_auto, is_new = folds == AUTO, not folder.config_path.exists()
     is_large = corpus.card.n_not_test >= AUTO_FOLDS_ROWS

@@ -89,7 +89,7 @@ def make_sampler(
         "group": conditional,
         "multivariate": True if conditional else None,
     }
-    # TPE as version 0.1.0 had it, whose studies continue with it. "auto" has rules of its own.
+    # TPE with Optuna's settings, as in version 0.1.0, whose studies continue with it.
     if name == "tpe":
         # Optuna counts finished trials for the start-up, and paused trials are not finished; so the
         # start-up is counted by the index of the draw.
