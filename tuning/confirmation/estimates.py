@@ -193,7 +193,6 @@ def _difference_to_baseline(
 
 
 def _differences(finalist: Finalist, baseline: Finalist) -> dict[tuple[int, int], float]:
-    """Return the finalist's value minus the baseline's on each seed and fold that both have."""
     values, of_baseline = finalist.by_fold, baseline.by_fold
     return {key: values[key] - of_baseline[key] for key in values if key in of_baseline}
 
@@ -225,6 +224,7 @@ def _fit(values: Mapping[int, Mapping[Any, float]]) -> _TwoWayFit:
     seeds = sorted({seed for group in groups.values() for seed in group})
     rows = [row for row, group in enumerate(groups.values()) for _ in group]
     columns = [seeds.index(seed) for group in groups.values() for seed in group]
+    # The groups have different numbers of seeds, so least squares takes the place of plain means.
     design = np.hstack([np.eye(len(groups))[rows], np.eye(len(seeds))[columns]])
     observed = np.array([value for group in groups.values() for value in group.values()])
     effects, _, rank, _ = np.linalg.lstsq(design, observed, rcond=None)

@@ -140,13 +140,14 @@ def other_architectures(
     metric: str,
 ) -> list[Finalist]:
     """Return the best candidate of each architecture that no finalist has, best first; of equal
-    candidates, the first. Models that err on different texts make a better ensemble, and the
-    finalists are often of one architecture.
+    candidates, the first.
 
     Args:
         deciding: the hyperparameters that decide which others are active. An architecture is a
             combination of their values.
     """
+    # Models that err on different texts make a better ensemble, and the finalists are often of one
+    # architecture.
 
     def architecture(finalist: Finalist) -> Hashable:
         return tuple((name, finalist.values.get(name)) for name in sorted(deciding))
@@ -161,7 +162,7 @@ def other_architectures(
 
 
 def on_own_split(confirmation: Confirmation) -> list[Finalist]:
-    """Return the finalists without repeats on the study's own split: all that have fresh splits."""
+    """Return the finalists whose repeats have fresh splits, to train on the study's own split."""
     finalists = confirmation.finalists if confirmation.is_resplit else []
     able = (f for f in finalists if f.repeats and not f.failures and not f.is_over_limit)
     return [replace(f, repeats={}, dropped_in=0) for f in able]

@@ -27,7 +27,9 @@ from tuning.results import StudyDir
 
 # Number of seeds that all remaining finalists must share before the best is called confirmed.
 MIN_ROUNDS = 3
-# Default budget of a confirmation, as a share of the search's worker seconds.
+# Default budget of a confirmation, as a share of the search's worker seconds. A finalist that is
+# better than the baseline by twice the noise is found in 15 % of confirmations, and in 51 % with a
+# budget as large as the search (docs/benchmarks.md).
 DEFAULT_SHARE = 0.25
 MIN_CHANGE = 1e-9  # differences that vary less are equal, except for errors of rounding
 
@@ -83,7 +85,6 @@ class Finalist:
 
     @property
     def repeat_values(self) -> dict[int, float]:
-        """The values of the repeats that did not fail, by seed."""
         return {seed: value for seed, value in self.repeats.items() if value is not None}
 
     @property
@@ -274,7 +275,8 @@ class Confirmation:
         for finalists and pruned trials.
         """
         folds = folds if self.is_resplit else ()
-        # A trial may be in several lists, such as `pruned` and `others`.
+        # A trial may be in several lists, such as `pruned` and `others`. Only pruned trials are
+        # trained on `search_seed`, which is none of `seeds`.
         name = purpose.value if seed in self.seeds else "pruned"
         repeated: dict[str, Any] = {
             name: [

@@ -110,7 +110,6 @@ def _open_session(
     limits: Limits | None,
     subscribers: Sequence[Subscriber],
 ) -> Iterator[Session]:
-    """Open a finished search, unless its data or its space have changed."""
     config, folder, doing = finished.config, finished.folder, "A confirmation"
 
     def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> None:
@@ -157,17 +156,12 @@ def confirm(
 def confirm_within(
     session: Session,
     size: ConfirmationSize | None = None,
-    *,
-    min_complete: int = MIN_COMPLETE,
 ) -> Confirmation:
-    """Train the best configurations and the baseline on fresh seeds, with the workers of a session.
-
-    The same call continues a confirmation that was stopped. A finished confirmation continues when
-    the search has new best trials, or when more seeds, finalists, pruned trials or time are asked
-    for. Every configuration that has repeats stays among the finalists.
+    """Begin or continue a confirmation of a finished search (`require_finished`) with the workers
+    of its session. A confirmation that is over continues when the search has new best trials, or
+    when more seeds, finalists, pruned trials or time are asked for.
     """
     summary = summarize(session.study, metric=session.config.metric)
-    require_finished(summary, session.folder, min_complete=min_complete)
     confirmation = begin(summary, session, size or ConfirmationSize())
     session.notify(ConfirmationStarted(confirmation, len(session.pool.workers)))
     confirmation = _Repeats(session, confirmation).run()
@@ -197,7 +191,6 @@ def n_confirmable(summary: Summary) -> int:
 def require_finished(
     summary: Summary, folder: StudyDir, *, min_complete: int = MIN_COMPLETE
 ) -> None:
-    """A search that has a confirmation, such as that of a comparison, needs one trial."""
     n_running = summary.counts["running"] - summary.n_paused
     if n_running:
         raise StudyError(
@@ -205,6 +198,7 @@ def require_finished(
             f" running. Type `{typed('tune', study=summary.study)}` to continue them, or wait for"
             " the other machines."
         )
+    # A comparison confirms a search of a single completed trial, and its confirmation may continue.
     if folder.confirmation_path.exists():
         min_complete = 1
     n_complete = n_confirmable(summary)
@@ -325,10 +319,8 @@ def _finalist(trial: FrozenTrial, *same: FrozenTrial, space: SearchSpace, usual:
 def pruned_sample(
     summary: Summary, space: SearchSpace, *, n: int, epochs: int, seed: int
 ) -> list[Finalist]:
-    """Return up to `n` pruned trials, drawn without replacement, to train for all their epochs.
-    Only trials with known seconds are drawn, because the duration of a repeat is estimated from
-    them.
-    """
+    """Return up to `n` pruned trials, drawn without replacement, to train for all their epochs."""
+    # The duration of a repeat is estimated from the seconds of the trial.
     pruned = [
         trial
         for trial in summary.trials

@@ -24,6 +24,8 @@ from tuning.workers.messages import Ending, ErrorRaised, ModelRefused, TrainingE
 
 logger = logging.getLogger(__name__)
 
+# Failed trials do not count for `n_trials`. Without this limit, a search whose trials all fail
+# would not end.
 MAX_FAILURES_IN_A_ROW = 10
 # Reason and detail of the failure of a trial that was to be paused and has no checkpoint.
 NOT_PAUSED = {
@@ -62,7 +64,8 @@ class TrialEnds:
     def _close(
         self, opened: OpenTrial, write: Callable[[], None], *, event: str, has_value: bool = True
     ) -> None:
-        """End an open trial and its duplicates. `write` writes the end to the study."""
+        # The checkpoint is removed after the end has been written. If the coordinator is killed in
+        # between, `clean` removes the checkpoint; in the other order, the trial's epochs are lost.
         if not self.write(opened, write):
             return
         self._remove(opened, has_value=has_value)
@@ -97,9 +100,8 @@ class TrialEnds:
         self.settle_duplicates(opened.number)
 
     def settle_duplicates(self, number: int) -> None:
-        trials = self._writer.summary.trials[number : number + 1]
-        first = next((trial for trial in trials if trial.state.is_finished()), None)
-        if first is None:
+        first = self._writer.summary.trials[number]
+        if not first.state.is_finished():
             return
         for duplicate in self._open.duplicates_of(number):
             if first.state == TrialState.FAIL:
@@ -151,7 +153,7 @@ class TrialEnds:
 
     def prune_paused(self, why: str) -> None:
         for opened in self._open.paused:
-            if not opened.is_baseline:  # All trials are compared with it.
+            if not opened.is_baseline:  # All other trials are compared with the baseline.
                 self.prune(opened, why)
 
     def prune_beyond_promotion(self) -> None:

@@ -127,6 +127,5 @@ class CallEnded(Event):
 
 
 def log(event: Event) -> None:
-    """Subscribe the log: a line for each change of a trial and each repeat."""
     if isinstance(event, Progressed | RepeatEnded) and event.event:
         logger.info(event.event)

@@ -46,7 +46,6 @@ def follow(session: Session, *, has_epoch: bool) -> None:
 
 
 def wait(session: Session) -> None:
-    """Wait for the training at the end of a search, at most `WAIT_SECONDS`."""
     end = time.monotonic() + WAIT_SECONDS
     follow(session, has_epoch=True)
     if is_pending(session):

@@ -35,6 +35,7 @@ from tuning.workers.messages import EpochEnded
 from tuning.workers.pool import AnyWorker
 
 # Time after Ctrl-C in which running epochs may end, so that their trials are paused.
+# docs/commands.md promises that the search ends within 10 s.
 STOP_SECONDS = 6.0
 
 
@@ -72,6 +73,8 @@ class Search:
         self._set_n_trials()
         if timeout_seconds is not None:
             self._deadline = time.monotonic() + timeout_seconds
+        # Before the recovery: the first exchange raises an error where another process uses this
+        # coordinator's name, whose running trials must not be failed.
         self._coordinators.exchange_heartbeats()
         try:
             paused = start(self._writer, n_trials=self.n_trials)
@@ -96,6 +99,8 @@ class Search:
             while self._dispatcher.running and time.monotonic() < deadline:
                 self._receive(TICK_SECONDS)
         finally:
+            # Other coordinators take over the running trials of a coordinator that has left, so the
+            # trials are paused or failed first.
             try:
                 self._ends.suspend()
             finally:
@@ -223,11 +228,12 @@ class Search:
         except UpdateFinishedTrialError:
             self._writer.refresh()
             return True
-        if opened is None:  # another coordinator has taken the last slot
+        if opened is None:  # Another coordinator may have taken the last slot.
             self._writer.refresh()
             return False
         if self._coordinators.has_others:
-            self._read_trials()  # A failed trial of another coordinator is no first trial.
+            # Another coordinator's first trial of this configuration may have failed since.
+            self._read_trials()
         first = self._open.configurations.get(key(opened.values))
         if first in (None, opened.number):
             self._open.configurations.setdefault(key(opened.values), opened.number)

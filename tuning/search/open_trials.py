@@ -135,9 +135,8 @@ class OpenTrials:
         return taken
 
     def record(self, trial: Trial | FrozenTrial, epoch: float, value: float) -> None:
-        """Record the value of a trial after an epoch. The baseline counts at the first rung alone:
-        it goes on at any rank, and at a rung that one trial may pass it would stop all others.
-        """
+        # The baseline goes on at any rank. At a rung that a single trial may pass, a good baseline
+        # would stop all others, so it counts at the first rung alone.
         if not attributes_of(trial).get("baseline") or epoch in (0, *self.rungs.epochs[:1]):
             self.rungs.record(trial.number, epoch, value)
 
@@ -176,9 +175,7 @@ class OpenTrials:
         return beyond
 
     def stop_reason(self, opened: OpenTrial, epoch: float, *, prune: bool) -> StopReason | None:
-        """The baseline is neither pruned nor paused, and neither is a trial with few remaining
-        epochs. `prune`: whether Optuna's pruner would stop the trial.
-        """
+        """`prune`: whether Optuna's pruner would stop the trial."""
         if not is_worth_stopping(epoch, epochs=self._epochs) or opened.is_baseline:
             return None
         if prune:
@@ -199,11 +196,11 @@ class OpenTrials:
         return [*dict.fromkeys(self._waiting.values())]
 
     def close(self, opened: OpenTrial, *, has_value: bool) -> None:
-        """`has_value`: whether the study has a result of the trial. Without a result, its values at
-        the rungs don't count, and its configuration may be trained again.
-        """
+        """`has_value`: whether the study has a result of the trial."""
         self._paused.pop(opened.number, None)
         self._waiting.pop(opened, None)
+        # Without a result, the trial stops no other trial at a rung, and a later trial with its
+        # configuration is trained.
         if not has_value:
             self._remove_values(opened.number)
 

@@ -47,8 +47,7 @@ class Proposals:
         return self._has_no_point and not self._writer.summary.counts["waiting"]
 
     def n_new(self, n_wanted: int) -> int:
-        """A grid may have fewer points than the trials that are wanted."""
-        if self._config.sampler == "grid":
+        if self._config.sampler == "grid":  # It may have fewer points than the wanted trials.
             n_wanted = min(n_wanted, len(self._grid) - self._writer.summary.n_taken)
         return max(n_wanted, 0)
 
@@ -76,12 +75,15 @@ class Proposals:
                     return None
             trial_id = claim_trial(writer.study, any_waiting=is_queued)
             storage = storage_of(writer.study)
+            # Written under the lock: `recovery` reads the trials under the lock too, and takes the
+            # coordinator of a RUNNING trial without a name for dead.
             storage.set_trial_user_attr(trial_id, "coordinator", writer.coordinators.own)
             for name in ("parts_per_epoch", "n_folds"):
                 if (n := getattr(self._config.train, name)) > 1:
                     storage.set_trial_user_attr(trial_id, name, n)
-            # QMC has one sequence for the whole study. The other samplers take longer, and draw
-            # without the lock, so that another coordinator can ask at the same time.
+            # QMC has one sequence for the whole study, so it draws under the lock. The other
+            # samplers take longer (`samplers.MAX_FITTED`), and draw without the lock. Another
+            # coordinator can then ask at the same time.
             opened = self._draw(trial_id, trials) if self._config.sampler == "qmc" else None
         opened = opened or self._draw(trial_id, trials)
         writer.reread(opened)
@@ -89,15 +91,11 @@ class Proposals:
         return opened
 
     def _queue_starting_point(self, trials: Sequence[FrozenTrial]) -> bool | None:
-        """Queue the first starting point that no trial has; return whether one was queued. Points
-        are queued one by one under the `slot_lock`, so that each is queued once even if a
-        coordinator dies.
-
-        The points that get the n-grams of the linear model come first. While the model is trained,
-        the other points are queued, then the result is None. In a study with one worker it is None
-        at once: the order of the trials must not depend on the seconds of the training, because an
-        interrupted study gives what an uninterrupted one gives.
+        """Queue the first starting point that no trial has; return whether a point was queued, or
+        None where the next point waits for the n-grams of the linear model.
         """
+        # Points are queued one by one under the `slot_lock`, so that each point is queued once even
+        # if a coordinator dies.
         if self._starting_points:
             for trial in trials:
                 self._starting_points.pop(attributes_of(trial).get("starting_point", 0), None)
@@ -107,6 +105,9 @@ class Proposals:
             if number in self._space.linear_points:
                 if linear_model.is_pending(session):
                     must_wait = True
+                    # An interrupted study of one worker gives what an uninterrupted study gives, so
+                    # the order of its trials must not depend on the seconds of the training. With
+                    # several workers, the other points are queued in the meantime.
                     if self._writer.coordinators.n_workers == 1:
                         break
                     continue
@@ -142,7 +143,6 @@ class Proposals:
         return any(_is_on_last_try(trial) and is_unproven(trial) for trial in own)
 
     def has_suspect(self, running: Iterable[OpenTrial]) -> bool:
-        """Return whether one of these trials must train alone, as `_must_wait` does."""
         trials = self._writer.summary.trials
         own = (trials[opened.number] for opened in running)
         return any(_is_on_last_try(trial) and is_unproven(trial) for trial in own)
@@ -172,5 +172,4 @@ class Proposals:
 
 
 def _is_on_last_try(trial: FrozenTrial) -> bool:
-    """Return whether coordinators died so often during a configuration that it has one more try."""
     return bool(attributes_of(trial).get("n_deaths", 0) >= DEATH_LIMIT - 1)

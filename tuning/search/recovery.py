@@ -32,10 +32,9 @@ MAX_TRIES = 3  # Maximum number of trials of the baseline, or of a starting poin
 
 
 def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
-    """Recover the trials that this coordinator left when it died, and queue the baseline in a new
-    study. Return the paused trials of this coordinator. A RUNNING trial that has a checkpoint is
-    paused. Any other RUNNING trial is failed and queued again, but a configuration that was
-    training at `DEATH_LIMIT` deaths is dropped.
+    """Return the paused trials of this coordinator. A RUNNING trial that it left with a checkpoint
+    is paused; any other is failed, and queued again unless it was training at `DEATH_LIMIT` deaths.
+    Queue the baseline of a new study.
     """
     paused = []
     with writer.coordinators.slot_lock():
@@ -60,8 +59,7 @@ def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
 
 def _queue_named_again(writer: StudyWriter) -> None:
     """Queue the baseline and each starting point again whose last try has failed for a reason that
-    this call may not have, such as a time limit. After `MAX_TRIES` tries a configuration is given
-    up, and so is one that seems to end its coordinator.
+    this call may not have, such as a time limit.
     """
     # The key is the number of the starting point, or 0 for the baseline.
     tries: dict[int, list[FrozenTrial]] = {}
@@ -95,17 +93,16 @@ def take_over(writer: StudyWriter, *, paused: bool) -> bool:
 
 
 def _fail_abandoned(writer: StudyWriter, frozen: FrozenTrial) -> None:
-    """Fail a trial whose coordinator has died, while the caller holds the slot lock.
-
-    The trial's values are queued again, unless the trial seems to be the cause of the deaths of its
-    coordinators. A trial that its coordinator has finished after all is left as it is.
+    """Fail a trial whose coordinator has died, and queue its values again. The caller must hold the
+    slot lock.
     """
     trial, n_deaths = reopen_trial(writer.study, frozen.number), _n_deaths(writer, frozen)
     try:
         set_attributes(trial, {"reason": FailureReason.LOST.value, "n_deaths": n_deaths})
-    except UpdateFinishedTrialError:
+    except UpdateFinishedTrialError:  # Its coordinator was only slow, and has finished the trial.
         return
-    # The values are queued before the trial fails, as in `StudyWriter.fail`.
+    # The values are queued before the trial fails. If this process is killed in between, both are
+    # in the storage, and `enqueue_again` does not queue the values a second time.
     if n_deaths < DEATH_LIMIT:
         # A trial without all its values draws them again, at the same draw index of the seed
         # stream.
@@ -154,10 +151,7 @@ def _n_deaths(writer: StudyWriter, frozen: FrozenTrial) -> int:
 
 def _reopen(writer: StudyWriter, frozen: FrozenTrial) -> OpenTrial | None:
     """Return a trial of an earlier call in the state of its checkpoint; None where the trial can't
-    go on from a checkpoint.
-
-    Epochs after the checkpoint are trained again, with the same metrics. Epochs before the
-    checkpoint that the earlier call did not report are reported now.
+    go on from a checkpoint. Epochs after the checkpoint are trained again, with the same metrics.
     """
     path, n_deaths = writer.folder.checkpoint_path(frozen.number), _n_deaths(writer, frozen)
     result = checkpoints.read_result(path) if path.exists() else None
@@ -166,6 +160,8 @@ def _reopen(writer: StudyWriter, frozen: FrozenTrial) -> OpenTrial | None:
         return None
     trial, parts = reopen_trial(writer.study, frozen.number), writer.config.train.parts_per_epoch
     steps = {part_at(epoch.number, parts): epoch for epoch in result.history}
+    # The coordinator may have been killed after its worker wrote the checkpoint, and before it
+    # reported the epoch.
     for step, epoch in steps.items():
         if step not in frozen.intermediate_values:
             set_intermediate_value(trial, epoch.metrics[writer.config.metric], step=step)

@@ -31,13 +31,10 @@ from tuning.workers.server import start_server
 
 @contextlib.contextmanager
 def signals() -> Iterator[Interrupt]:
-    """Set the `Interrupt` at the first Ctrl-C or SIGTERM; raise KeyboardInterrupt at the second.
-
-    The first signal therefore takes effect between two writes to the storage, never during a write.
-    Outside the main thread, as in a web application, Python allows no handlers and no signal ends
-    the call.
-    """
+    """Set the `Interrupt` at the first Ctrl-C or SIGTERM; raise KeyboardInterrupt at the second."""
     interrupt = Interrupt()
+    # Python allows handlers in the main thread alone. In another thread, as in a web application,
+    # no signal ends the call.
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
@@ -45,6 +42,8 @@ def signals() -> Iterator[Interrupt]:
     def handle(number: int, frame: FrameType | None) -> None:
         if interrupt.requested:
             raise KeyboardInterrupt
+        # The loop of the search reads the flag between two writes to the storage. An exception at
+        # the first signal could interrupt a write.
         interrupt.requested = True
 
     old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -84,9 +83,8 @@ class Session:
         return self.results.study(self.config.study)
 
     def notify(self, event: Event) -> None:
-        """Give the event to all subscribers. If one raises, the others get it too: the note of a
-        study is written although the terminal is closed.
-        """
+        # If a subscriber raises, the stack calls the others too: the note for Optuna Dashboard is
+        # written although the terminal is closed.
         with contextlib.ExitStack() as stack:
             for subscriber in reversed(self.subscribers):  # The last callback is called first.
                 stack.callback(subscriber, event)
@@ -116,11 +114,8 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     coordinator: str = FIRST_COORDINATOR,
     keep_going: bool = False,
 ) -> Iterator[Session]:
-    """Prepare the data, start the workers, and open the study.
-
-    `check` and `study_of` get the space that its file declares now. `check` may refuse before the
-    inputs of the space are built, which can take minutes. The session has the recorded space: the
-    starting points in the file may have changed since.
+    """`check` and `study_of` get the space that its file declares now, the session has the recorded
+    space.
     """
 
     def step(label: str, share: float) -> None:
@@ -139,7 +134,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
         config, folder, corpus=corpus, min_texts=min_texts, folds=folds, say=notes.append
     )
     step("starting the workers", 0.0)
-    import_late_modules()
+    import_late_modules()  # Before `open_pool`, which waits until the fork server has loaded Keras.
     opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
     with opened as (pool, pool_limits):
         is_weighted = bool(config.data.weight_column or config.train.class_weight)
@@ -147,7 +142,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
         space = declared_space(
             pool, Declare(str(space_path), corpus.target, config.preset, sizes, is_weighted)
         )
-        check(config, corpus, space)
+        check(config, corpus, space)  # Before the inputs are built, which can take minutes.
         prepare_views(corpus, space, config, progress=step)
         study = study_of(config, corpus, space)
         with (
@@ -157,6 +152,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
             yield Session(
                 study=study,
                 config=config,
+                # The starting points in the file may have changed since the study was created.
                 space=recorded_space(folder),
                 space_path=space_path,
                 results=results,

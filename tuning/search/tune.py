@@ -101,7 +101,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     confirms: bool = False,
     subscribers: Sequence[Subscriber] = (),
 ) -> Outcome:
-    """Prepare the data, open the study, and search until the budget is used.
+    """Search until the budget is used.
 
     Args:
         keep_going: a bug in the search space fails its trial and does not stop the study.
@@ -133,6 +133,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     with study_lock(folder), storage_errors(storage_url):
         coordinator = identify(folder)
         if coordinator != FIRST_COORDINATOR:
+            # A worker runs the file's code, so the file is compared before a worker has started.
             _require_same_source(space_path, folder)
         with (
             open_session(
@@ -179,13 +180,13 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
 def _left(
     budget: Budget, session: Session, *, started: float
 ) -> tuple[int | str, float | None, float | None]:
-    """Return the number of trials of the study, which is this call's, else that of the last call,
-    else the default; the seconds that are left for this call; and the duration of all searches of
-    the study. A search of a comparison that was interrupted has the duration of the comparison.
+    """Return the study's number of trials, which is this call's, else that of the last call, else
+    the default; the seconds that are left for this call; and the duration of all searches.
     """
     study, requested = session.study, requested_n_trials(session.study)
     seconds, named, total = budget.timeout_seconds, budget.n_trials, budget.total_seconds
     if named is None and seconds is None and requested == MAX_TRIALS:
+        # `tune` continues the search of a comparison that was interrupted.
         total = total or study.user_attrs.get(TOTAL_SECONDS)
     if total is not None:
         seconds, named = total - searched_seconds(study), MAX_TRIALS
@@ -206,7 +207,7 @@ def _left(
 def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
     if outcome.ended == SearchEnd.INTERRUPTED:
         return None
-    # A search that only its duration limits may complete a single trial.
+    # A search of a comparison ends after a duration, and may then have completed a single trial.
     min_complete = 1 if outcome.n_trials == MAX_TRIALS else MIN_COMPLETE
     try:
         require_finished(outcome.summary, session.folder, min_complete=min_complete)
@@ -214,11 +215,10 @@ def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
         session.notify(NotConfirmed(str(refusal)))
         return None
     session.notify(CONFIRMING)
-    return confirm_within(session, min_complete=min_complete)
+    return confirm_within(session)
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:
-    """Compare the file's hash before its code runs: all machines must train the same models."""
     here, recorded = source_sha256(path), recorded_space(folder).source_sha256
     if here != recorded:
         raise StudyError(

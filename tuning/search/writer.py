@@ -40,7 +40,7 @@ DEATH_LIMIT = 3
 
 
 class StudyWriter:
-    """The writer of a search's study. `summary` is the study after the last change."""
+    """`summary`: the study after the last read or change."""
 
     def __init__(self, session: Session, coordinators: Coordinators) -> None:
         self.session, self.coordinators = session, coordinators
@@ -100,7 +100,7 @@ class StudyWriter:
         write_csv(self.folder.history_path(opened.number), rows)
 
     def pause(self, opened: OpenTrial, result: FitResult) -> None:
-        """Write the attributes of a paused trial, which stays RUNNING in the study."""
+        # Optuna has no state for a paused trial, which stays RUNNING.
         self.write_attributes(opened, result)
         self.mark(opened, paused=True)
 
@@ -120,10 +120,10 @@ class StudyWriter:
         self._tell(opened, state=TrialState.PRUNED)
 
     def complete(self, opened: OpenTrial, result: FitResult) -> None:
-        """A baseline beyond a limit is PRUNED, so that the best complete trial is within the
-        limits.
-        """
+        # Optuna refuses attributes of a finished trial, so these are written before `tell`.
         self.write_attributes(opened, result)
+        # Only the baseline is trained beyond a limit. It is PRUNED, so that the best complete trial
+        # is within the limits.
         if self.is_over_limit(result):
             set_attributes(opened.trial, {"best_value": result.best_value})
             self._tell(opened, state=TrialState.PRUNED)
@@ -132,7 +132,6 @@ class StudyWriter:
         self._tell(opened, [result.best_value, *costs])
 
     def copy(self, opened: OpenTrial, other: FrozenTrial) -> None:
-        """A second training of the same configuration would give the same result."""
         kept = {n: value for n, value in other.user_attrs.items() if n not in OWN_ATTRIBUTES}
         for name, value in (kept | {"same_as": other.number, "seconds": {}}).items():
             opened.trial.set_user_attr(name, value)
@@ -214,7 +213,7 @@ class StudyWriter:
     ) -> None:
         try:
             self.study.tell(opened.trial, values, state=state)
-        except ValueError as error:
+        except ValueError as error:  # Optuna raises it for wrong values too.
             if not read_trial(opened.trial).state.is_finished():
                 raise
             raise UpdateFinishedTrialError(
@@ -247,6 +246,7 @@ class StudyWriter:
                 opened.trial.set_user_attr(name, round(value, 5))
         if self.is_over_limit(result):
             set_attributes(opened.trial, {"reason": FailureReason.OVER_A_LIMIT.value})
+        # A trial that was paused has its constraints, and Optuna warns if they are set again.
         if not opened.trial.constraints:
             for name, maximum in self.config.limits.items():
                 opened.trial.set_constraint(name, getattr(result, name) / maximum - 1)
@@ -255,7 +255,8 @@ class StudyWriter:
         return bool(exceeded(self.config.limits, vars(result)))
 
     def reread(self, opened: OpenTrial) -> None:
-        """Reading all trials would read every running trial with its values at every change."""
+        # `refresh` reads every running trial with its values, which takes too long after each
+        # change of a study with 100 workers.
         trials = [*self.summary.trials]
         if opened.number > len(trials):  # other coordinators have asked for trials since
             self.refresh()

@@ -43,7 +43,7 @@ HEARTBEATS = 12  # number of heartbeats within `dead_seconds`; each is one small
 MAX_WAIT_SECONDS = 30.0  # maximum time that a start waits for another process of its name
 FIRST_COORDINATOR = "0"  # the coordinator that created the study
 N_TRIALS = "n_trials"  # attribute of a study: the last requested number of trials, or `AUTO`
-TOTAL_SECONDS = "total_seconds"  # the same for the duration of all searches of the study
+TOTAL_SECONDS = "total_seconds"  # attribute of a study: the requested duration of all its searches
 _PREFIX = "coordinator "  # prefix of the study's attributes that contain heartbeats
 
 
@@ -126,7 +126,7 @@ class Coordinators:
         return storage_lock(storage_of(self._study), self._study.study_name)
 
     def exchange_heartbeats(self) -> bool:
-        """Read and write heartbeats, unless the last exchange was a moment ago; return whether."""
+        """Return False, without an exchange, until the next heartbeat of this process is due."""
         if time.monotonic() < self._due:
             return False
         if not self._heartbeat.beat:
@@ -137,8 +137,8 @@ class Coordinators:
         return True
 
     def read_heartbeats(self) -> None:
-        """Read the newest heartbeats of the others. Call this method before another coordinator
-        counts as dead, because this process may have been stopped itself.
+        """Read the newest heartbeats of the others. Call this method before `is_abandoned` decides
+        on a trial: this process may have been stopped itself, and its last read may be old.
         """
         heartbeats = heartbeats_of(self._study)
         now = time.monotonic()
@@ -157,12 +157,13 @@ class Coordinators:
             self._write_heartbeat(left=True)
 
     def _require_unused_name(self) -> None:
-        """Wait for another heartbeat of the last process of this name, if that may be alive."""
+        """Wait for another heartbeat of the last process of this name, if it may be alive."""
         last, own = heartbeats_of(self._study).get(self.own), self._heartbeat
         if last is None or last.left or (last.host, last.pid) == (own.host, own.pid):
             return
         if last.host == own.host and not psutil.pid_exists(last.pid):
             return
+        # In one and a half intervals, a living process writes another heartbeat.
         seconds = min(1.5 * last.dead_seconds / HEARTBEATS, MAX_WAIT_SECONDS)
         logger.info("waiting %.0f s for process %d of %s", seconds, last.pid, last.host)
         time.sleep(seconds)
@@ -179,9 +180,8 @@ class Coordinators:
         )
 
     def is_own(self, trial: FrozenTrial) -> bool:
-        """Return whether this coordinator asked for a trial. True also for a trial without the name
-        of a coordinator. If the caller holds the `slot_lock`, the coordinator of such a trial was
-        killed before it wrote its name.
+        """True also for a trial without the name of a coordinator. If the caller holds the
+        `slot_lock`, the coordinator of such a trial was killed before it wrote its name.
         """
         return attributes_of(trial).get("coordinator", self.own) == self.own
 

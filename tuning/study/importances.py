@@ -57,7 +57,8 @@ def importances(summary: Summary) -> dict[str, Interval]:
 
 def study_of(trials: Sequence[FrozenTrial], summary: Summary) -> optuna.Study:
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # Optuna logs a line for each new study.
+    # Optuna logs a line for each new study, and there are `N_RESAMPLES`.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(
             direction="maximize" if sign(summary.metric) > 0 else "minimize"

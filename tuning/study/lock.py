@@ -23,7 +23,7 @@ from tuning.results import StudyDir
 
 @dataclass(frozen=True)
 class LockHolder:
-    """The process that holds the lock of a study, since a local time."""
+    """`since`: local time."""
 
     pid: int
     host: str
@@ -50,7 +50,7 @@ def study_lock(folder: StudyDir) -> Iterator[None]:
             documents.write(folder.lock_holder_path, holder)
             yield
         except BaseException:
-            # Still under the lock, so that the files of another call are never removed.
+            # The lock is still held, so the files of another call are never removed.
             _remove_if_new(folder)
             raise
         finally:
@@ -60,7 +60,7 @@ def study_lock(folder: StudyDir) -> Iterator[None]:
 
 @contextlib.contextmanager
 def export_lock(folder: StudyDir) -> Iterator[None]:
-    """Hold the lock of a study's export; the study may be searched at the same time."""
+    """The study may be searched at the same time."""
     refusal = (
         f"Only one process may write an export at a time; another process writes"
         f" {folder.best_dir}. Wait until that process has ended."

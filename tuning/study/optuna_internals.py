@@ -25,25 +25,22 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
-    """Uses `Study._storage`. A public `Study` method exists for single operations only: none of
-    them gives the database engine, and none writes to a trial that another process created.
-    """
+    # No public method of `Study` gives the database engine, and none writes to a trial that another
+    # process created.
     return study._storage
 
 
 def engine_of(storage: BaseStorage) -> sqlalchemy.Engine:
-    """Uses `_CachedStorage._backend`: Optuna wraps each `RDBStorage` that it is given in a cache,
-    and `RDBStorage.engine`, which is public, is not reachable through the cache.
-    """
+    # Optuna wraps each `RDBStorage` that it is given in a cache, which does not give the public
+    # `RDBStorage.engine`.
     relational: Any = getattr(storage, "_backend", storage)
     engine: sqlalchemy.Engine = relational.engine
     return engine
 
 
 def reopen_trial(study: optuna.Study, number: int) -> Trial:
-    """Uses `Study._storage` (by `storage_of`) and `Study._study_id`. The public interface returns a
-    writable trial only from `Study.ask`, and `FrozenTrial` objects afterwards.
-    """
+    # The public interface returns a writable trial only from `Study.ask`, and `FrozenTrial` objects
+    # afterwards.
     storage = storage_of(study)
     trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
     return Trial(study, trial_id)
@@ -51,60 +48,52 @@ def reopen_trial(study: optuna.Study, number: int) -> Trial:
 
 def claim_trial(study: optuna.Study, *, any_waiting: bool) -> int:
     """Set the trial that has waited longest to RUNNING, or create a trial; return its id.
-
-    Uses `Study._thread_local.cached_all_trials`, which must be emptied so that the next draw reads
-    the newest trials; `Study._pop_waiting_trial_id`, which takes a queued trial in a way that no
-    other process can take it too; and `Study._study_id`. `Study.ask` does the same, but it reads
-    the waiting trials from the storage in each call, which costs a query over all unfinished
-    trials. `any_waiting`: whether a trial waits, by the last read of the caller.
+    `any_waiting`: whether a trial waits, by the last read of the caller.
     """
-    study._thread_local.cached_all_trials = None
+    # `Study.ask` does the same, but each call reads the waiting trials from the storage: a query
+    # over all unfinished trials.
+    study._thread_local.cached_all_trials = None  # The next draw must read the newest trials.
+    # `_pop_waiting_trial_id` is safe where several processes take queued trials at once.
     waiting = study._pop_waiting_trial_id() if any_waiting else None
     return storage_of(study).create_new_trial(study._study_id) if waiting is None else waiting
 
 
 def set_intermediate_value(trial: Trial, value: float, *, step: int) -> None:
-    """Uses `Trial._trial_id`. `Trial.report` does the same for studies of one objective, and raises
-    `NotImplementedError` for studies of several.
-    """
+    # `Trial.report` does the same for studies of one objective. For studies of several, it raises
+    # `NotImplementedError`.
     trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
 
 def fail_trial(trial: Trial) -> None:
-    """Uses `Trial._trial_id`. `Study.tell` raises the same `ValueError` for a trial that another
-    process has finished as for any other wrong argument; this call raises
-    `UpdateFinishedTrialError`.
-    """
+    # `Study.tell` raises the same `ValueError` for a trial that another process has finished as for
+    # any other wrong argument; this call raises `UpdateFinishedTrialError`.
     trial.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 def read_trial(trial: Trial) -> FrozenTrial:
-    """Uses `Trial._trial_id`. `Study.get_trials` would read all unfinished trials with their
-    values.
-    """
+    # `Study.get_trials` would read all unfinished trials with their values.
     return trial.storage.get_trial(trial._trial_id)
 
 
 def fixed_params_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the parameters with which a trial was queued, from the system attribute "fixed_params"
-    of `Study.enqueue_trial`. Its public `params` are empty until the trial has drawn its values.
+    """Return the parameters with which a trial was queued by `Study.enqueue_trial`; empty for any
+    other trial.
     """
+    # The public `params` of a queued trial are empty until it has drawn its values.
     params: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
     return params
 
 
 def list_constraints(trial: FrozenTrial) -> None:
-    """Add the constraints of a trial in the format of Optuna 4, a list, which Optuna Dashboard 0.21
-    reads. Uses the system attribute "constraints" of `constraints_func`.
-    """
+    # Optuna Dashboard 0.21 reads the constraints in the format of Optuna 4: a list, which
+    # `constraints_func` writes.
     trial.system_attrs.setdefault("constraints", [*trial.constraints.values()])
 
 
 def view_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
-    """Return a study from which samplers read these trials in place of its own. Overrides
-    `Study._get_trials`: samplers have no public argument for the trials that they fit, and a copy
-    of the study would write to a storage.
-    """
+    """Return a study from which samplers read these trials in place of its own."""
+    # Samplers have no public argument for the trials that they fit, and a copy of the study would
+    # write to a storage.
     return cast("optuna.Study", _StudyView(study, trials))
 
 

@@ -172,6 +172,8 @@ def open_study(
                 versions=describe_versions(),
                 git_commit=git_commit(Path(__file__).parent),
             )
+            # study.json goes last: if it exists, the folder is whole. A call that was killed before
+            # leaves an entry without trials in the storage, which `_refuse_incomplete` accepts.
             write_json(folder.space_path, {**unstructure(space), "fingerprint": space.fingerprint})
             documents.write(folder.config_path, record)
         _copy_to_storage(study, folder, space, storage_url=storage_url)
@@ -181,14 +183,13 @@ def open_study(
 def _copy_to_storage(
     study: optuna.Study, folder: StudyDir, space: SearchSpace, *, storage_url: str
 ) -> None:
-    """Copy the files of the study's folder to the storage, for machines that join the study, and
-    the hash of the space's file whenever the machine that created the study has another one.
-    """
+    """Copy the files of the study's folder to the storage, for machines that join the study."""
     record = read_record(folder)
     if RECORD not in study.user_attrs:
         study.set_user_attr("space", f"{recorded_space(folder).name} {record.space_fingerprint}")
         study.set_user_attr("data", f"{record.config.data.data} {record.data_fingerprint}")
         study.set_user_attr(SPACE, read_json(folder.space_path))
+        # The record goes last: a machine can join as soon as the storage has it.
         study.set_user_attr(RECORD, unstructure(record))
         return
     stored = record_in_storage(study.user_attrs[RECORD], folder.name)
@@ -199,6 +200,8 @@ def _copy_to_storage(
             f" {stored.created}. Choose another folder (results), or another name"
             " (study)."
         )
+    # The machine that created the study may correct the file of its space. The others must then
+    # have the corrected file.
     files = study.user_attrs[SPACE]
     if (
         identify(folder) == FIRST_COORDINATOR
@@ -210,9 +213,7 @@ def _copy_to_storage(
 def _refuse_incomplete(
     folder: StudyDir, storage: optuna.storages.BaseStorage, *, storage_url: str
 ) -> None:
-    """Check that a study has both a folder and an entry in the storage, or neither. An entry
-    without trials is accepted: a process that was killed while it created the study leaves one.
-    """
+    """Check that a study has both a folder and an entry in the storage, or neither."""
     try:
         study_id = storage.get_study_id_from_name(folder.name)
     except KeyError:
@@ -226,7 +227,7 @@ def _refuse_incomplete(
         if RECORD not in storage.get_study_user_attrs(study_id) and not storage.get_all_trials(
             study_id, deepcopy=False
         ):
-            return
+            return  # A process was killed while it created the study.
         raise StudyError(
             f"A study in the storage must have its folder; {folder.name!r} is in"
             f" {hide_password(storage_url)}, but {folder.config_path} is missing. Restore the"

@@ -80,7 +80,6 @@ class Summary:
 
     @property
     def n_paused(self) -> int:
-        """The number of trials that wait at a rung or for the next call, with a checkpoint."""
         running = [t for t in self.trials if t.state == TrialState.RUNNING]
         return sum(attributes_of(t).get("paused", False) for t in running)
 

@@ -187,7 +187,7 @@ def starting_point_name(number: int | None, *, is_linear: bool) -> str:
 
 
 def is_named(trial: FrozenTrial) -> bool:
-    """Return whether the search space names the values of a trial."""
+    """Return whether a trial is the baseline or a starting point."""
     of_trial = attributes_of(trial)
     return of_trial.get("baseline", False) or "starting_point" in of_trial
 

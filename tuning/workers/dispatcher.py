@@ -27,7 +27,7 @@ TICK_SECONDS = 0.5
 BUSY_SECONDS = 0.5
 # Minimum interval between two measurements of the workers.
 CHECK_SECONDS = 0.5
-# A longer time without a measurement is one in which the coordinator was stopped or blocked.
+# If no measurement was made for a longer time, the coordinator itself was stopped or blocked.
 MAX_UNSEEN_SECONDS = 5.0
 
 Job = TypeVar("Job")  # The caller's object for one training.
@@ -43,8 +43,6 @@ class _Activity:
 
 
 class WorkerLimits:
-    """The time and memory of the workers that have a trial now."""
-
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._watched: dict[AnyWorker, _Activity] = {}
@@ -65,13 +63,14 @@ class WorkerLimits:
         """Return the workers that exceed a limit, each with the reason and the text of the failure.
 
         A call within `CHECK_SECONDS` of the previous measurement returns an empty list. Workers
-        that have ended are reported by `AnyPool.wait`. Time in which the coordinator itself was
-        stopped, by Ctrl-Z or a paused container, is no time of the workers.
+        that have ended are reported by `AnyPool.wait`.
         """
         now = time.monotonic()
         if now - self._measured_at < CHECK_SECONDS:
             return []
         unseen, self._measured_at = now - self._measured_at, now
+        # Time in which the coordinator itself was stopped, by Ctrl-Z or a paused container, is no
+        # time of the workers.
         if unseen > MAX_UNSEEN_SECONDS:
             for activity in self._watched.values():
                 activity.started = min(activity.started + unseen, now)
@@ -111,7 +110,7 @@ class Dispatcher(Generic[Job]):
     def __init__(self, pool: AnyPool, limits: Limits) -> None:
         self._pool, self._limits = pool, WorkerLimits(limits)
         self._jobs: dict[AnyWorker, Job] = {}
-        # Number of trainings that each worker has ended since its start.
+        # Number of trainings of each worker since its start.
         self._n_trainings: Counter[AnyWorker] = Counter()
         self._next = 0  # Index of the worker that comes first in `free`.
 
@@ -121,7 +120,6 @@ class Dispatcher(Generic[Job]):
 
     @property
     def has_ready_worker(self) -> bool:
-        """Whether any worker has started, with or without a job."""
         return any(worker.is_ready for worker in self._pool.workers)
 
     def free(self) -> list[AnyWorker]:
@@ -136,7 +134,7 @@ class Dispatcher(Generic[Job]):
         worker.send(request)
 
     def reply(self, job: Job, answer: Answer) -> None:
-        """The threads of workers without a job are shared by the others."""
+        # The threads of workers without a job are shared by the others.
         n_threads = self._pool.threads_of_each(len(self._jobs))
         self._worker_of(job).send(Reply(answer, n_threads))
 

@@ -99,9 +99,9 @@ class AnyPool(Protocol):
 
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
-    """Hide the program's main module from new processes. Otherwise, a script that calls
-    `tuning.tune` outside of `if __name__ == "__main__"` would run again in every worker.
-    """
+    """Hide the program's main module from new processes."""
+    # `multiprocessing` imports the main module in a new process. A script that calls `tuning.tune`
+    # outside of `if __name__ == "__main__"` would run again in every worker.
     main: dict[str, Any] = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {
         name: main.pop(name) for name in ("__file__", "__spec__") if name in main
@@ -156,9 +156,8 @@ class Worker:
             worker_module.send(self.connection, message)
 
     def stop(self) -> None:
-        """Close the pipe and kill the process, which ignores SIGTERM and has nothing to save."""
         self.connection.close()
-        self.process.kill()
+        self.process.kill()  # The process ignores SIGTERM and has nothing to save.
         self.process.join(CLOSE_SECONDS)
 
 
@@ -247,9 +246,9 @@ def declared_space(pool: AnyPool, request: Declare) -> SearchSpace:
 
 
 def available_gpus() -> int:
-    """Read the files of NVIDIA's driver: TensorFlow's own list would start TensorFlow in the
-    coordinator. 0 without the libraries of the extra `gpu`.
-    """
+    """Return 0 without the libraries of the extra `gpu`."""
+    # TensorFlow's own list of GPUs would start TensorFlow in the coordinator, so the files of
+    # NVIDIA's driver are counted.
     if not importlib.util.find_spec("nvidia"):
         return 0
     n_gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
@@ -260,12 +259,10 @@ def available_gpus() -> int:
 
 
 def default_workers() -> int:
-    """One for each GPU, or one for each core of a machine without GPUs."""
     return available_gpus() or available_cores()
 
 
 def with_memory(limits: Limits, *, n_workers: int) -> Limits:
-    """The default is a share of the machine's memory."""
     if limits.trial_memory_mb is not None:
         return limits
     total = min(psutil.virtual_memory().total, memory_limit() or math.inf)

@@ -43,9 +43,7 @@ class Shares:
 
 
 def load_ray(*, local: bool) -> Any:
-    """Import `ray` without usage statistics; its log lines stay in the logs of the nodes. `local`:
-    with the settings for a cluster on this machine only.
-    """
+    """`local`: with the settings for a cluster on this machine only."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     if local:
@@ -107,7 +105,7 @@ def _connection_error(address: str | None, error: Exception) -> PoolError:
 
 
 def _require_listener(address: str) -> None:
-    """Ray itself would retry for two minutes if no program listens at the address."""
+    # Ray itself would retry for two minutes if no program listens at the address.
     from ray._private.services import canonicalize_bootstrap_address
 
     host, _, port = str(canonicalize_bootstrap_address(address)).rpartition(":")
@@ -115,14 +113,11 @@ def _require_listener(address: str) -> None:
 
 
 def _own_cluster() -> dict[str, Any]:
-    """Return the arguments of `ray.init` that start a cluster on this machine.
-
-    If the user has not configured Ray's authentication, a random token is set in the environment of
-    this process; Ray itself would write a token to the user's home directory. The token remains set
-    after the cluster has ended, because Ray reads the token only once in a process.
-    """
+    """Return the arguments of `ray.init` that start a cluster on this machine."""
     if not any(os.environ.get(name) for name in TOKEN_VARIABLES):
-        # Ray's authentication is on if this variable is set.
+        # Ray's authentication is on if this variable is set. Without it, Ray would write a token to
+        # the user's home directory. The variable stays set after the cluster has ended, because Ray
+        # reads the token only once in a process.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     return {
         "address": "local",
@@ -146,6 +141,7 @@ def node_capacities(shares: Shares, *, n_workers: int | None = None) -> list[tup
     capacities = []
     for node in load_ray(local=False).nodes():
         resources: Mapping[str, float] = node["Resources"] if node["Alive"] else {}
+        # The quotient of two numbers such as 0.3 and 0.1 may be just below a whole number.
         room = int(resources.get("CPU", 0) / shares.cpus + 1e-9)
         if gpus:
             room = min(room, int(resources.get("GPU", 0) / gpus + 1e-9))

@@ -41,7 +41,7 @@ MAX_FAILED_STARTS = 10
 
 
 class PlacedFiles:
-    """Each file is read or put into Ray's object store only once."""
+    """The files that requests name. Each is read or put into Ray's object store only once."""
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
@@ -239,13 +239,14 @@ class RayPool:
 
     def _ready_results(self, timeout_seconds: float) -> dict[RayWorker, set[Any]]:
         """Wait until a call has finished, and return the references to all results that are ready,
-        by worker. Don't wait if a worker is lost already, because `wait` must report that.
+        by worker.
         """
         by_reference = {
             reference: worker for worker in self.workers for reference in worker.awaited.values()
         }
         if not by_reference:
             return {}
+        # `wait` must report a lost worker at once.
         is_any_lost = any(worker.failure for worker in self.workers)
         timeout = 0 if is_any_lost else timeout_seconds
         ready = self._ray.wait([*by_reference], timeout=timeout)[0]
@@ -257,7 +258,7 @@ class RayPool:
         return results
 
     def _restart_failed(self) -> None:
-        """A worker is lost before it is ready if its node is shutting down, for example."""
+        # A worker is lost before it is ready if its node is shutting down, for example.
         for worker in [worker for worker in self.workers if worker.failure and worker.pid is None]:
             self._n_failed_starts += 1
             if self._n_failed_starts >= MAX_FAILED_STARTS:
@@ -285,7 +286,6 @@ class RayPool:
                     return checked_answer(worker, answer)
 
     def replace(self, worker: RayWorker) -> RayWorker:
-        """The new worker starts when a node has room for it."""
         self._end([worker])
         new = self._start(worker.settings)
         self.workers[self.workers.index(worker)] = new

@@ -60,7 +60,6 @@ class Actor:
     def put(
         self, text: str, source: bytes | None, checkpoint: bytes | None, splits: Splits | None
     ) -> None:
-        """Put a message of the coordinator, with the files that it names, into the inbox."""
         message = decode(text.encode())
         if isinstance(message, Declare) and source is not None:
             message = replace(message, path=self._write_source(message.path, source))
@@ -88,18 +87,17 @@ class Actor:
         return usage.cpu_seconds, usage.memory_mb
 
     def close(self) -> None:
-        """Ray's own end of an actor takes 5 s or more."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        os._exit(0)
+        os._exit(0)  # Ray's own end of an actor takes 5 s or more.
 
     def recv_bytes(self) -> bytes:
         """Return the next message from `put`; `serve` calls this method."""
         return self._inbox.get()
 
     def send_bytes(self, data: bytes) -> None:
-        """In the text of an error, paths on this node become paths on the coordinator's disk."""
         message = decode(data)
         if isinstance(message, ErrorRaised):
+            # The user knows the files on the coordinator's disk only.
             for node_path, coordinator_path in self._paths.items():
                 message = replace(
                     message,
@@ -113,7 +111,7 @@ class Actor:
         self._outbox.put((encode(message).decode(), checkpoint))
 
     def _write_source(self, path: str, source: bytes) -> str:
-        """The file is code, and only this user can read or change its folder."""
+        # The file is code. Only this user can read or change the folder: `mkdtemp` has created it.
         node_place = self._folder / hashlib.sha256(source).hexdigest()[:16] / Path(path).name
         node_path = split_place(node_place)[0]
         if str(node_path) not in self._paths:

@@ -24,9 +24,8 @@ ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 @functools.cache
 def _output() -> tuple[int, int]:
-    """Return the descriptors that write and read the server's output: a temporary file, because the
-    server starts before the study has a folder.
-    """
+    """Return the descriptors that write and read the server's output."""
+    # The server starts before the study has a folder, so a temporary file takes the output.
     with tempfile.NamedTemporaryFile() as file:
         return os.open(file.name, os.O_WRONLY | os.O_APPEND), os.open(file.name, os.O_RDONLY)
 
@@ -47,14 +46,11 @@ def copy_server_output(log_path: Path) -> None:
 
 @contextlib.contextmanager
 def worker_environment() -> Iterator[None]:
-    """Set the environment variables that workers inherit: this package can be imported from every
-    working directory, Keras runs on TensorFlow, which logs errors only and uses oneDNN.
-
-    On x86, TensorFlow uses oneDNN by default only on processors with AVX512_VNNI or newer
-    instructions. A training of `cnn` took a quarter of the time with oneDNN, also with AVX2 alone.
-    A value of the user takes precedence.
-    """
+    """Set the environment variables that workers inherit."""
+    # With PYTHONPATH, this package can be imported from every working directory.
     variables = {"PYTHONPATH": python_path(), **BACKEND}
+    # On x86, TensorFlow uses oneDNN by default only on processors with AVX512_VNNI or newer
+    # instructions. A training of `cnn` took a quarter of the time with oneDNN, with AVX2 alone too.
     if platform.machine() in ("x86_64", "AMD64"):
         variables[ONEDNN] = os.environ.get(ONEDNN, "1")
     old = {name: os.environ.get(name) for name in variables}

@@ -97,7 +97,6 @@ def open_splits(folder: str) -> Splits:
 
 
 def run(connection: Connection, settings: WorkerSettings) -> None:
-    """This is the main function of a worker's process."""
     # Slurm sends SIGTERM to all processes of a job. Only the coordinator reacts to the signal.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _log_to(settings.log_path)
@@ -135,7 +134,6 @@ def _log_to(path: str) -> None:
 
 
 def _set_device(settings: WorkerSettings) -> None:
-    """GPUs are assigned to the workers in turn."""
     import tensorflow as tf
     import threadpoolctl
 
@@ -151,10 +149,9 @@ def _set_device(settings: WorkerSettings) -> None:
 
 
 def _limit_memory(memory_mb: float) -> None:
-    """Set a limit beyond which an allocation raises `MemoryError` (Linux). It applies to the
-    writable memory that the process allocates from now on: Keras has reserved some GiB that it
-    never uses.
-    """
+    """Set a limit beyond which an allocation raises `MemoryError` (Linux)."""
+    # Keras has reserved some GiB that it never uses, so the limit is for the writable memory that
+    # the process allocates from now on.
     allocated = allocated_memory()
     if allocated is None:
         return
