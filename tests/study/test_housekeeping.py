@@ -119,6 +119,15 @@ def test_checkpoint_of_a_paused_trial_stays(results: ResultsDir) -> None:
     assert found(results) == []
 
 
+def test_study_in_a_storage_that_is_not_named_gets_no_file(results: ResultsDir) -> None:
+    path = results.study("s").checkpoint_path(0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    results.database_path.unlink()
+    assert found(results) == []
+    assert not results.database_path.exists()
+
+
 def test_oldest_unused_caches_go_when_there_are_too_many_bytes(
     results: ResultsDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,7 +164,7 @@ class TrialEnds:
         self._failures_in_a_row = 0
         sizes = vars(result)
         beyond = [
-            f"{name} {sizes[name]:,g}, {maximum:,g} allowed"
+            f"{name} {sizes[name]:,.12g}, {maximum:,.12g} allowed"
             for name, maximum in exceeded(self._session.config.limits, sizes).items()
         ]
         event = f"trial {opened.number} not trained: {', '.join(beyond)}"

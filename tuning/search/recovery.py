@@ -36,16 +36,20 @@ def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
     is paused; any other is failed, and queued again unless it was training at `DEATH_LIMIT` deaths.
     Queue the baseline of a new study.
     """
-    paused = []
     with writer.coordinators.slot_lock():
+        # A coordinator that took this one for dead has ended its `take_over`.
         writer.refresh()
-        for trial in writer.summary.trials:
-            if trial.state != TrialState.RUNNING or not writer.coordinators.is_own(trial):
-                continue
-            opened = _reopen(writer, trial)
-            if opened is not None:
-                paused.append(opened)
-            else:
+    own = [
+        trial
+        for trial in writer.summary.trials
+        if trial.state == TrialState.RUNNING and writer.coordinators.is_own(trial)
+    ]
+    # Not under the lock: reopening a trial takes several queries, a study of 10,000 trials may have
+    # thousands of paused ones, and PostgreSQL takes the lock away after `LOCK_SECONDS`.
+    reopened = [(trial, _reopen(writer, trial)) for trial in own]
+    with writer.coordinators.slot_lock():
+        for trial, opened in reopened:
+            if opened is None:
                 _fail_abandoned(writer, trial)
         if not writer.summary.trials:
             space = writer.space.hyperparameters
@@ -54,7 +58,7 @@ def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
         elif writer.summary.n_finished < n_trials:
             _queue_named_again(writer)
     writer.refresh()
-    return paused
+    return [opened for _, opened in reopened if opened is not None]
 
 
 def _queue_named_again(writer: StudyWriter) -> None:

@@ -18,7 +18,7 @@ from tuning.atomic_io import translated
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.study.lock import is_locked
-from tuning.study.storage import open_storage
+from tuning.study.storage import missing_file, open_storage
 from tuning.study.study import read_record
 
 # Maximum total size of tokenized data. The data of 1,000,000 reviews take 0.4 GiB.
@@ -38,7 +38,8 @@ def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     """
     studies = [StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))]
     idle = [study for study in studies if not is_locked(study.lock_path)]
-    opened = cache(partial(open_storage, storage_url))  # opened at the first use
+    # The storage is opened at the first use. Opening a file that does not exist would create it.
+    opened = None if missing_file(storage_url) else cache(partial(open_storage, storage_url))
     reasons = [(path, reason) for study in idle for path, reason in _of_study(study, opened)]
     if not is_any_locked(results):
         reasons += [(path, "no study uses these tokenized data") for path in unused_caches(results)]
@@ -109,7 +110,9 @@ def size(path: Path) -> int:
     return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
 
 
-def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tuple[Path, str]]:
+def _of_study(
+    study: StudyDir, opened: Callable[[], RDBStorage] | None
+) -> Iterator[tuple[Path, str]]:
     unfinished = [path for path in study.path.rglob("*.tmp") if path.parent.name != "best.tmp"]
     if not study.best_dir.exists() or is_locked(study.export_lock_path):
         # best.tmp may be the only export, or is being written.
@@ -117,7 +120,7 @@ def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tup
     for path in sorted(unfinished):
         yield path, "a process ended while it wrote this file"
     numbers = [int(path.parent.name) for path in study.path.glob("trials/*/checkpoint.npz")]
-    if not numbers:
+    if not numbers or opened is None:
         return
     try:
         loaded = optuna.load_study(study_name=study.name, storage=opened())
