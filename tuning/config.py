@@ -503,9 +503,7 @@ def differences(
         old, new = recorded.get(name), requested.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += differences(old, new, f"{prefix}{name}.")
-        elif old != new and not (
-            isinstance(old, list | tuple) and isinstance(new, list | tuple) and [*old] == [*new]
-        ):
+        elif old != new:
             lines.append(f"{prefix}{name}: the study has {old!r}, this command has {new!r}")
     return lines
 
