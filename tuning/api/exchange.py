@@ -103,9 +103,6 @@ def import_kerastuner(target: Target, project: Path, *, as_finished: bool = Fals
 def import_optuna(
     target: Target, study: optuna.Study | str, name: str | None = None, *, as_finished: bool = False
 ) -> WarmStart:
-    """Add the completed trials of another Optuna study, or of the study with this name in the
-    storage with the URL `study`, the best first.
-    """
     if isinstance(study, str) == (name is None) or not isinstance(study, str | optuna.Study):
         kind = "a URL" if isinstance(study, str) else f"{type(study).__name__} {study!r}"
         raise ArgumentError(
@@ -252,6 +249,7 @@ def add(
     trials_here = study.get_trials(deepcopy=False, states=KNOWN_STATES)
     # A queued trial has fixed parameters only.
     known = [trial.params or fixed_params_of(trial) for trial in trials_here]
+    # A dictionary keeps the order of the names.
     n_added, sentences, unknown = 0, [*left_out], dict[str, None]()
     for trial in trials:
         try:
@@ -302,7 +300,7 @@ def _new_params(trial: ForeignTrial, space: SearchSpace, *, is_whole: bool) -> V
 
 
 def _rounded(value: Any) -> Any:
-    """Return a number without the error of a sum of steps: 0.3 for 0.30000000000000004."""
+    # Sums of steps have rounding errors: 0.30000000000000004 is 0.3 in the space.
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
@@ -317,6 +315,8 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
     values, parts = from_params(params, space.hyperparameters), config.train.parts_per_epoch
     epochs = min(config.train.epochs, int(values.get("max_epochs", config.train.epochs)))
     best = epochs if trial.best_epoch is None else min(trial.best_epoch, epochs)
+    # Part 0 is a model that `adapt` has fitted, before its training. A small part of an epoch must
+    # not be rounded to 0.
     part, n_folds = max(part_at(best, parts), min(math.ceil(best), 1)), config.train.n_folds
     return create_trial(
         state=TrialState.COMPLETE,
