@@ -18,7 +18,7 @@ def plain_numbers(function: Callable[P, T]) -> Callable[P, T]:
     as 1e6 that is given for an integer. Other values given for a number are refused.
     """
     signature = inspect.signature(function)
-    # The annotations are texts: to evaluate them would import pandas.
+    # Annotations are texts, because some of their types are imported for mypy alone.
     kinds = {
         name: str(parameter.annotation).removesuffix(" | None")
         for name, parameter in signature.parameters.items()

@@ -82,6 +82,7 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
         raise ArgumentError(
             f"text must be UTF-8 with 1 to {MAX_CHARACTERS:,} characters; received {problem}."
         )
+    # TensorFlow prints lines to standard error when it is imported.
     with stderr_to(Path(os.devnull)):
         (prediction,) = predicting.classify(folder, [text])
     if as_json:

@@ -86,7 +86,6 @@ class Display:
         self._step = self._live = None
 
     def _start(self, opened: Session) -> None:
-        """End the preparation's progress bar, and show the data card and the space's notes."""
         from tuning.inputs.kinds import NGRAMS
         from tuning.inputs.ngram_vocabulary import repeats_words
         from tuning.report.tables import folds_sentence

@@ -57,7 +57,9 @@ class TextClassifier(PythonModel):
         return pd.DataFrame(rows, columns=["text", "label", "probability"])
 
     def _decided(self, row: np.ndarray) -> np.ndarray:
-        """Return whether each name is predicted, as `Target.decide` of the export's kind does."""
+        """Return whether each name is predicted, as `Target.decide` of the export's kind does. This
+        file can't import it.
+        """
         if self._kind == "labels":
             return np.asarray(row >= (self._thresholds or 0.5))
         number = int(row.argmax())

@@ -39,7 +39,6 @@ class WandbTracker:
             (folder / WRITTEN).touch()
 
     def write_end(self, study: TrackedStudy) -> None:
-        """Write the run of the study with its export, and replace an earlier one."""
         run_id = self._run_id("study")
         with self._run(run_id, name=study.name, config=study.settings, kind="study") as run:
             run.summary.update({**study.numbers, "verdict": study.verdict})
@@ -56,7 +55,7 @@ class WandbTracker:
                 run.log_artifact(confirmation)
 
     def _run(self, run_id: str, *, name: str, config: Mapping[str, Any], kind: str) -> wandb.Run:
-        """Start a run in a new folder. The run of a user's own that is active stays active."""
+        """Start a run in a new folder."""
         for folder in self._folders(run_id):
             shutil.rmtree(folder)
         return wandb.init(
@@ -69,10 +68,12 @@ class WandbTracker:
             dir=self._folder,
             mode="offline",
             resume="allow",
-            reinit="create_new",
+            reinit="create_new",  # A run of the user's own stays active.
             settings=wandb.Settings(
                 console="off",
                 silent=True,
+                # A run would have the code, the machine and the Git state of this call, which need
+                # not be those of the trial.
                 save_code=False,
                 disable_git=True,
                 x_disable_stats=True,
