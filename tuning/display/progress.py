@@ -147,8 +147,8 @@ class RowProgress:
 
 @contextlib.contextmanager
 def row_progress() -> Iterator[RowProgress]:
-    # The caller redirects standard error, because TensorFlow prints lines there when it is imported,
-    # so the progress needs a copy.
+    # The caller redirects standard error, because TensorFlow prints lines there when it is
+    # imported, so the progress needs a copy.
     with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stderr:
         own = Console(file=stderr, highlight=False, soft_wrap=True)
         columns = (
