@@ -450,6 +450,7 @@ class StudyConfig:
             {"max_parameters": self.max_parameters, "max_latency_ms": self.max_latency_ms}
         )
         for name, size, smallest in (
+            # The rows of padding, of unknown words and of one word.
             ("vocab_size", self.vocab_size, 3),
             ("sequence_length", self.sequence_length, 1),
         ):
@@ -464,6 +465,7 @@ class StudyConfig:
             raise ArgumentError(
                 f"pruner must be none in a study of several objectives; received {self.pruner!r}."
             )
+        # Optuna's CmaEsSampler refuses a study of several objectives.
         if self.costs and self.sampler == "cmaes":
             raise ArgumentError(
                 "sampler must be auto, tpe, random, grid or qmc in a study of several objectives;"

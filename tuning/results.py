@@ -112,6 +112,7 @@ class ResultsDir:
         return storage or f"sqlite:///{self.database_path.absolute()}"
 
     def study(self, name: str) -> StudyDir:
+        # The folder of all studies has entries of these names that are no studies.
         if (
             not _STUDY_NAME.fullmatch(name)
             or name in {"cache", "artifacts", "bench"}

@@ -284,6 +284,8 @@ def compare(
     home = root.study(study or f"compare-{data_stem(source.name)}"[:60])
     url = root.storage_url(storage)
     configs = [record.config for record in comparisons(root).get(home.name, [])]
+    # A class or a function has no file yet, because a refused call must write nothing. So each
+    # counts as a space of its own.
     if (
         len({*names, *(short_name(config.space) for config in configs)})
         + sum(not isinstance(item, str | Path) for item in items)

@@ -183,6 +183,8 @@ def _open(url: str, name: str) -> optuna.Study:
                 f" not {name!r}."
             )
         return optuna.load_study(study_name=name, storage=url)
+    # Optuna raises a ValueError for an address of Redis, an ImportError for a missing driver, and a
+    # RuntimeError for a schema of another version.
     except (
         *(optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError),
         *(ValueError, ImportError, RuntimeError),

@@ -115,6 +115,7 @@ class Export:
 
         from tuning.data.tables import clean
 
+        # pandas stores its own dtype of texts in UTF-8, which refuses a lone surrogate.
         cleaned = clean(pd.Series(_checked(texts), dtype=object)).tolist()
         outputs, predictions = self._predicted(cleaned)
         target = self.manifest.target

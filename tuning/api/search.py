@@ -170,6 +170,7 @@ def tune(
     import_optuna()
     from tuning.search import tune as searching
 
+    # A study with a value for `min_texts` has one split (docs/search.md).
     usual_folds = AUTO if min_texts is None else None
     budget = searching.Budget(
         n_trials=number_or_auto("n_trials", n_trials),
@@ -183,6 +184,7 @@ def tune(
     root = ResultsDir(Path(results).expanduser())
     usual = None if preset is None else SPACE_OF_PRESETS
     folder = root.study(study or default_study(_space_name(space) or usual, source.name))
+    # An existing study, here or on the machine to join, has a space of its own.
     if space is None and not join and not folder.config_path.exists():
         space = usual
     settings = given(metric=metric, sampler=sampler, pruner=pruner, seed=seed)

@@ -26,6 +26,7 @@ class TextClassifier(PythonModel):
         folder = Path(context.artifacts["export"])
         manifest = json.loads((folder / "export.json").read_text(encoding="utf-8"))
         self._names = np.array(manifest["class_names"])
+        # `export.json` leaves out the values that are defaults of the manifest.
         self._kind = manifest.get("predicts", "classes")
         self._thresholds: list[float] = manifest.get("thresholds", [])
         is_onnx = ONNX in manifest["forms"]

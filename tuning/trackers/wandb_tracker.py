@@ -35,6 +35,7 @@ class WandbTracker:
             for epoch in trial.epochs:
                 run.log(epoch.metrics, step=epoch.step)
             run.summary.update({**trial.numbers, "state": trial.state, **trial.words})
+        # The end of the block has closed the run, so its files are complete.
         for folder in self._folders(run_id):
             (folder / WRITTEN).touch()
 
@@ -56,6 +57,7 @@ class WandbTracker:
 
     def _run(self, run_id: str, *, name: str, config: Mapping[str, Any], kind: str) -> wandb.Run:
         """Start a run in a new folder."""
+        # The folders are those of a writing that was cut off, or of an earlier state of the study.
         for folder in self._folders(run_id):
             shutil.rmtree(folder)
         return wandb.init(
