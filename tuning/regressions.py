@@ -40,7 +40,7 @@ def fit_quietly(
     model: LogisticRegression | Ridge,
     x: sparse.csr_matrix,
     y: npt.NDArray[Any],
-    sample_weight: npt.NDArray[Any] | None = None,
+    sample_weight: npt.NDArray[Any] | None,
 ) -> LogisticRegression | Ridge:
     if sample_weight is not None:
         # With a mean weight of 1, C means the same as without weights.

@@ -37,9 +37,7 @@ CARD_ONLY_COLUMNS = ("input", "needs")
 N_ROWS = 20
 
 
-def print_outcome(
-    outcome: Outcome, card: DataCard, confirmation: Confirmation | None = None
-) -> None:
+def print_outcome(outcome: Outcome, card: DataCard, confirmation: Confirmation | None) -> None:
     from tuning.report.next_ranges import advise
     from tuning.report.sentences import best_sentence, gain_sentence
 
