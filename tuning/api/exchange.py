@@ -235,11 +235,7 @@ def add(
     left_out: Sequence[str] = (),
 ) -> WarmStart:
     """Queue configurations, which the study trains before it asks the sampler; or add trials with
-    their scores as finished trials.
-
-    A queued configuration gets the defaults of its missing hyperparameters. A finished trial must
-    have a value for each searched hyperparameter of the space, and no other values: otherwise its
-    score would belong to another model. `left_out` are sentences about trials that were not read.
+    their scores as finished trials. `left_out` are sentences about trials that were not read.
     """
     study, config = target.study, target.config
     if as_finished and any(len(trial.scores) != 1 + len(config.costs) for trial in trials):
@@ -282,14 +278,15 @@ def _unknown(trial: ForeignTrial, space: SearchSpace) -> list[str]:
 
 
 def _new_params(trial: ForeignTrial, space: SearchSpace, *, is_whole: bool) -> Values:
-    """Return the Optuna parameters of a configuration. With `is_whole`, the configuration must have
-    all values.
+    """Return the Optuna parameters of a configuration, with defaults for missing values. With
+    `is_whole`, the configuration must have all values and no others.
     """
     unknown = _unknown(trial, space)
     if len(unknown) == len(trial.values):
         names = ", ".join(item.name for item in space.searched)
         given = f" ({names}); it has {', '.join(unknown)}" if unknown else ""
         raise SpaceError(f"it has no value for a hyperparameter of the space{given}.")
+    # The score of a finished trial with other values would belong to another model.
     if unknown and is_whole:
         raise SpaceError(f"the space does not have {', '.join(unknown)}.")
     values = {name: _rounded(v) for name, v in trial.values.items() if name not in unknown}
@@ -308,8 +305,7 @@ def _rounded(value: Any) -> Any:
 
 def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: str) -> FrozenTrial:
     """Return a completed trial, whose training took no time here. If its best epoch is not known,
-    the best epoch is the last epoch of the study's trials. The number is rounded to parts of an
-    epoch of this study.
+    the best epoch is the last epoch of the study's trials.
     """
     config, space = target.config, target.space
     drawn = FixedTrial(params)

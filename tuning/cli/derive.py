@@ -207,7 +207,9 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
     }
     own = variables_of(commands[words[0]].params)
     if words[0] == "predict" and (typed.get("FILE") or exported.get("FILE")):
-        own["TEXT"] = own["TEXT_COLUMN"]  # The text of `make predict` without a file.
+        # With a file, TEXT is the column of texts, as in all other commands; without a file it is
+        # the text to label.
+        own["TEXT"] = own["TEXT_COLUMN"]
     flags = [word for word in words if not ASSIGNMENT.fullmatch(word)]
     for name, param in own.items():
         value = typed.get(name, exported.get(name, ""))

@@ -44,8 +44,8 @@ console = PlainConsole()
 error_console = PlainConsole(stderr=True)
 
 
-# The argument of the KeyboardInterrupt of a call that has paused its trainings and said so. A class
-# of its own would not do: Python ends a script by SIGINT for KeyboardInterrupt itself alone.
+# The argument of the KeyboardInterrupt of a call that has paused its trainings and printed this. A
+# subclass can't be used: Python ends a script by SIGINT only for KeyboardInterrupt itself.
 PAUSED = "the trainings are paused"
 
 

@@ -72,7 +72,7 @@ class Display:
                     task = LinearTask.of(opened.config)
                     linear = read_linear_reference(opened.corpus.folder, task)
                     behind = behind_linear(linear, confirmation, study=self._study)
-                    # The linear model is of one split.
+                    # The linear model has one split, so it is not compared with means over folds.
                     if behind and opened.config.train.n_folds == 1:
                         warn(behind)
 

@@ -137,15 +137,13 @@ class MlflowTracker:
         )
 
     def _has_export(self, study: TrackedStudy) -> bool:
-        """Return whether the newest export is a model of the study's run. A model whose writing was
-        cut off is not ready.
-        """
         models = self._client.search_logged_models(
             [self._experiment], filter_string=f"name = '{MODEL}'"
         )
         return any(
             model.source_run_id == self._parent
             and model.tags.get(EXPORT) == study.exported
+            # A model whose writing was cut off is not ready, and the export is written again.
             and model.status == LoggedModelStatus.READY
             for model in models
         )
@@ -176,7 +174,7 @@ class MlflowTracker:
             self._client.log_model_artifacts(model.model_id, str(path))
         output = LoggedModelOutput(model.model_id, step=0)
         self._client.log_outputs(self._parent, [output])
-        # The model is ready last: `_has_export` takes a model that is not ready for cut off.
+        # This call is last, because `_has_export` ignores a model that is not ready.
         self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
