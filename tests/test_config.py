@@ -32,7 +32,6 @@ OBJECTIVES = objectives_of("classes")
 def test_study_config_round_trips_through_json(config: StudyConfig) -> None:
     stored = json.loads(json.dumps(unstructure(config)))
     assert structure(stored, StudyConfig) == config
-    assert differences(stored, unstructure(config)) == []
 
 
 def test_study_config_defaults_are_the_baseline() -> None:
@@ -183,8 +182,3 @@ def test_differences_name_nested_values_by_dots() -> None:
         "a: the study has 1, this command has None",
         "b: the study has None, this command has 2",
     ]
-
-
-def test_differences_see_another_order_in_a_list_and_no_tuple() -> None:
-    assert differences({"x": [3.0]}, {"x": (3.0,)}) == []
-    assert len(differences({"x": [1, 2]}, {"x": (2, 1)})) == 1

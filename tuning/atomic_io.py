@@ -39,11 +39,6 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file.
-
-    The bytes are written to `name.tmp`, which is renamed as soon as the disk has them: after a loss
-    of power, a file system may otherwise have the new name without the bytes.
-    """
     temporary = path.with_name(path.name + ".tmp")
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +46,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
+                # Without this call, a file system may have the new name without the bytes after a
+                # loss of power.
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError:
@@ -59,7 +56,6 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays as a file of NumPy's format `.npz`."""
     import numpy as np  # Most commands do not need it.
 
     buffer = io.BytesIO()
@@ -69,7 +65,6 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write indented, sorted JSON with `schema_version`."""
     text = json.dumps(
         {"schema_version": SCHEMA_VERSION, **values}, indent=2, sort_keys=True, ensure_ascii=False
     )
@@ -80,6 +75,7 @@ def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
     """Return the values of a file that `write_json` wrote, without `schema_version`."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+    # Deeply nested lists in a damaged file exceed Python's recursion limit.
     except (OSError, ValueError, RecursionError) as error:
         raise StorageError(
             f"{path} must contain JSON written by this program; reading it gave: {error}."

@@ -57,7 +57,7 @@ def typed(command: str, **values: object) -> str:
         words = [f"{VARIABLES.get(name, name.upper())}={value}" for name, value in quoted.items()]
         return " ".join(["make", command, *words])
     is_installed = _program().name == PROGRAM
-    flags = [f"--{name.replace('_', '-')} {value}".rstrip() for name, value in quoted.items()]
+    flags = [f"--{name.replace('_', '-')} {value}" for name, value in quoted.items()]
     program = PROGRAM if is_installed else f"{_python()} -m tuning"
     return " ".join([program, command, *flags])
 

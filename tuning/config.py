@@ -27,7 +27,9 @@ MAX_TRIALS = 1_000_000  # number of trials of a search that only its duration li
 # Value of `n_trials` for a search that ends when more trials are not worth it, and of `folds` for a
 # number that depends on the data.
 AUTO = "auto"
-MAX_AUTO_TRIALS = 500  # maximum number of trials of such a search
+# Maximum number of trials of such a search. If no trial has two epochs and nothing is confirmed, no
+# spread between seeds is known, and the search ends only here (docs/search.md).
+MAX_AUTO_TRIALS = 500
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 # Minimum number of texts that a trial trains before it is compared with other trials for the first
 # time. Data sets of fewer than twice as many training texts have whole epochs only. In a search on
@@ -35,7 +37,9 @@ DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 MIN_TEXTS = 16_384
 SPLITS = ("train", "validation", "test")
 MAX_FOLDS = 20
-# Number of folds of a new study whose data have fewer rows that are not test.
+# Number of folds of a new study whose data have fewer rows that are not test. On a small validation
+# split luck decides: of 150 rows, three are two points of accuracy. Five folds cost two to four
+# times as much as one split (docs/search.md).
 AUTO_FOLDS, AUTO_FOLDS_ROWS = 5, 5_000
 BALANCED = "balanced"  # the class weights that give all classes the same weight in the loss
 CLASS_WEIGHT = re.compile(r"(.+?):([^:,]+)(?:,|$)")  # The name of a class may have commas.
@@ -63,7 +67,6 @@ def as_number(name: str, value: Any, *, is_whole: bool) -> float:
 
 
 def number_or_auto(name: str, value: int | str | None) -> int | str | None:
-    """Return `AUTO`, or the whole number that a number or a text is."""
     if value is None or value == AUTO:
         return value
     try:
@@ -77,7 +80,7 @@ def number_or_auto(name: str, value: int | str | None) -> int | str | None:
 
 def require_positive(settings: Mapping[str, float | None]) -> None:
     for name, value in settings.items():
-        if value is not None and not value > 0:
+        if value is not None and not value > 0:  # `value <= 0` would accept NaN.
             raise ArgumentError(f"{name} must be more than 0; received {value:g}.")
 
 
@@ -87,9 +90,6 @@ def class_weight_table(text: str) -> dict[str, float]:
 
 
 def class_weight_text(value: str | Mapping[Any, Any]) -> str:
-    """Return class weights as a study records them: "balanced", or a table in the order of its
-    names.
-    """
     text: Any = value
     if isinstance(value, Mapping):
         text = ",".join(f"{name}:{weight}" for name, weight in value.items())
@@ -106,11 +106,11 @@ def class_weight_text(value: str | Mapping[Any, Any]) -> str:
             f" negative:1,positive:5; received {value!r}."
         )
     require_positive({f"class_weight of {name!r}": weight for name, weight in table.items()})
+    # Equal weights must give equal texts, because a study refuses a text that differs from its own.
     return ",".join(f"{name}:{weight:.15g}" for name, weight in sorted(table.items()))
 
 
 def weights_text(weight_column: str | None, class_weight: str) -> str:
-    """Return a clause about the weights in the loss of a study's trainings; empty without."""
     classes = "balanced weights" if class_weight == BALANCED else f"the weights {class_weight}"
     rows = f"rows were weighted by the column {weight_column}" if weight_column else ""
     return " and ".join(filter(None, (rows, class_weight and f"classes had {classes}")))
@@ -292,6 +292,8 @@ class DataConfig:
     validation and test. `kind` is the kind of target.
     """
 
+    # A study of a newer version may have a setting that this version does not apply. The document
+    # must not be read as a study without this setting.
     refuses_unknown_keys: ClassVar[bool] = True
 
     data: str = "movie_reviews"
@@ -336,7 +338,6 @@ class DataConfig:
 
     @property
     def files(self) -> dict[str, str]:
-        """The sources of the splits that have files of their own."""
         return given(validation=self.validation, test=self.test)
 
     @property
@@ -442,13 +443,14 @@ class StudyConfig:
         check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:
             raise ArgumentError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
-        if self.preset == "":  # as a path: the current folder, with all that is in it
+        if self.preset == "":  # As a path, "" is the current folder with all of its files.
             raise ArgumentError("preset must be a folder, an address or a name; received ''.")
         object.__setattr__(self, "costs", tuple(self.costs))
         require_positive(
             {"max_parameters": self.max_parameters, "max_latency_ms": self.max_latency_ms}
         )
         for name, size, smallest in (
+            # The rows of padding, of unknown words and of one word.
             ("vocab_size", self.vocab_size, 3),
             ("sequence_length", self.sequence_length, 1),
         ):
@@ -463,6 +465,7 @@ class StudyConfig:
             raise ArgumentError(
                 f"pruner must be none in a study of several objectives; received {self.pruner!r}."
             )
+        # Optuna's CmaEsSampler refuses a study of several objectives.
         if self.costs and self.sampler == "cmaes":
             raise ArgumentError(
                 "sampler must be auto, tpe, random, grid or qmc in a study of several objectives;"
@@ -478,7 +481,6 @@ class StudyConfig:
 
     @property
     def limits(self) -> dict[str, float]:
-        """The maximum value of a trial's attributes, by attribute."""
         limits = {"n_parameters": self.max_parameters, "latency_ms": self.max_latency_ms}
         return {name: limit for name, limit in limits.items() if limit is not None}
 
@@ -494,18 +496,13 @@ SPACE_OF_PRESETS = "frozen"
 def differences(
     recorded: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = ""
 ) -> list[str]:
-    """Return a line for each value that differs: its name, the study's value and the command's.
-
-    The values of nested dicts have dotted names, such as `train.epochs`.
-    """
+    """Return a line for each value that differs: `train.epochs: the study has …`."""
     lines = []
     for name in sorted(set(recorded) | set(requested)):
         old, new = recorded.get(name), requested.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += differences(old, new, f"{prefix}{name}.")
-        elif old != new and not (
-            isinstance(old, list | tuple) and isinstance(new, list | tuple) and [*old] == [*new]
-        ):
+        elif old != new:
             lines.append(f"{prefix}{name}: the study has {old!r}, this command has {new!r}")
     return lines
 

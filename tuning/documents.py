@@ -102,16 +102,14 @@ def _wrong(expected: str, value: object) -> ValueError:
 
 
 def _structure_plain(value: Any, kind: Any) -> Any:
-    """Return a number, string or boolean unchanged. An integer is accepted as a float."""
+    # cattrs' own hook would make 3 of "3" and 1 of true. `isinstance` would take a bool for an int.
     if type(value) is not kind and not (kind is float and type(value) is int):
         raise _wrong(_NAMES[kind], value)
     return value
 
 
 def _is_plain_union(kind: Any) -> bool:
-    """Return whether a type is a union of several plain types, such as the type of a
-    hyperparameter's value. An optional value of a single type is read by the hook of cattrs.
-    """
+    # A hyperparameter's value has such a type. cattrs reads an optional value of a single type.
     parts = set(get_args(kind)) - {NoneType}
     return get_origin(kind) in (Union, UnionType) and len(parts) > 1 and parts <= _NAMES.keys()
 
@@ -124,6 +122,7 @@ def _structure_plain_union(value: Any, kind: Any) -> Any:
 
 
 def _checked(kind: type, expected: str, structure_parts: Hook) -> Hook:
+    # cattrs iterates over any value: it would read the text "ab" as the list ["a", "b"].
     def structure_checked(value: Any, target: Any) -> Any:
         if not isinstance(value, kind):
             raise _wrong(expected, value)
@@ -187,13 +186,13 @@ def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Hook:
 
 
 def _dict_hook(kind: Any, converter: cattrs.Converter) -> Hook:
-    """Return a hook for objects. JSON contains integer keys as strings."""
     key, inner = get_args(kind)
     named: Any = GenericAlias(dict, (str, inner))
     by_name = mapping_structure_factory(named, converter)
     if key is str:
         return _checked(dict, "an object", by_name)
 
+    # JSON contains integer keys as strings.
     def structure_numbered(value: Any, _: Any) -> Any:
         wrong = [name for name in value if not name.removeprefix("-").isdecimal()]
         if wrong:
@@ -211,6 +210,7 @@ def _make_converter() -> cattrs.Converter:
     made = cattrs.Converter()
     for kind in _NAMES:
         made.register_structure_hook(kind, _structure_plain)
+    # A StrEnum is a str, so the hook of str would be called for it.
     made.register_structure_hook(StrEnum, lambda word, kind: kind(word))
     made.register_structure_hook_func(_is_plain_union, _structure_plain_union)
     made.register_structure_hook_factory(
@@ -221,6 +221,7 @@ def _make_converter() -> cattrs.Converter:
     made.register_structure_hook_factory(_origin_is(dict, Mapping), _dict_hook)
     made.register_structure_hook_factory(dataclasses.is_dataclass, _document_hook)
     made.register_unstructure_hook_factory(dataclasses.is_dataclass, _plain_values_hook)
+    # cattrs asks the hook that was registered last first, so these precede those of dataclasses.
     made.register_structure_hook_func(_has_own_keys, lambda values, kind: kind.of_document(values))
     made.register_unstructure_hook_func(_has_own_keys, lambda value: value.document())
     return made

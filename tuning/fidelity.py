@@ -24,7 +24,6 @@ def parts_per_epoch(n_texts: int, *, min_texts: int) -> int:
 
 
 def is_evaluated(part: int, parts: int) -> bool:
-    """Return whether a training is evaluated after this number of parts, of `parts` in an epoch."""
     return part % parts == 0 or (part < parts and part.bit_count() == 1)
 
 
@@ -68,10 +67,11 @@ def evaluation_rows(epochs: float, n_texts: int) -> npt.NDArray[np.int64] | None
     """Return the rows of the validation split that a training is evaluated on after a number of
     epochs; None for all of them.
 
-    Within the first epoch these are the same share of the split, and `MIN_EVALUATED` texts or more:
-    an evaluation of the whole split would take longer than the training before it.
+    Within the first epoch these are the same share of the split, and `MIN_EVALUATED` texts or more.
     """
+    # An evaluation of the whole split would take longer than the training before it.
     n_rows = max(round(epochs * n_texts), MIN_EVALUATED)
     if epochs >= 1 or n_rows >= n_texts:
         return None
+    # The seed is fixed, so all trials are evaluated on the same texts.
     return np.sort(np.random.default_rng(0).permutation(n_texts)[:n_rows])

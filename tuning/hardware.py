@@ -3,8 +3,8 @@ them by Linux control groups, version 2.
 
 joblib's `cpu_count` is not used, because it reads `/sys/fs/cgroup/cpu.max` alone. That file has the
 limit of a container whose own group is mounted there, but not the limit of a Slurm step or a
-systemd service, whose group lies deeper, nor of a group between. joblib also rounds up, and a limit
-of 1.5 cores would start two training processes. psutil reads no limits of control groups.
+systemd service, whose group lies deeper, nor of a group between. psutil reads no limits of control
+groups.
 """
 
 import contextlib
@@ -39,6 +39,8 @@ def memory_limit(groups: Path = GROUPS, own: Path = OWN) -> int | None:
 
 def _settings(name: str, groups: Path, own: Path) -> Iterator[str]:
     """Yield a setting of this process's control group and of each group above it."""
+    # Version 2 of control groups has the line "0::/PATH". A path with ".." lies outside the part of
+    # the tree that is mounted in the container.
     lines = own.read_text().splitlines() if own.exists() else []
     path = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
     if path is None or ".." in path:
@@ -58,11 +60,10 @@ def allocated_memory() -> int | None:
 
 
 def _status_bytes(name: str) -> int | None:
-    """Return a size of this process in Linux' /proc/self/status, in bytes."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024
+                return int(line.split()[1]) * 1024  # The unit of the file is KiB.
     return None
 
 
@@ -81,6 +82,8 @@ def available_cores() -> int:
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     quota = core_quota()
+    # A limit of 1.5 cores is rounded down: joblib rounds up, which would start two training
+    # processes.
     return n_cores if quota is None else max(min(n_cores, int(quota)), 1)
 
 
@@ -96,9 +99,8 @@ def has_bfloat16() -> bool:
 
 
 def return_memory() -> None:
-    """Return the memory that previous trainings have freed to the system, if the C library can do
-    that (glibc). Without this call a process would keep 40 MB after 200 trials.
-    """
+    """Return the memory that previous trainings have freed to the system."""
+    # Without this call a process would keep 40 MB after 200 trials. Only glibc has `malloc_trim`.
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -106,7 +108,7 @@ def return_memory() -> None:
 def reset_peak_memory() -> None:
     """Start a new measurement of the peak memory of this process, on Linux."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5")  # 5 resets VmHWM (man 5 proc).
 
 
 def peak_memory_mb() -> float:
@@ -117,4 +119,5 @@ def peak_memory_mb() -> float:
     if peak is not None:
         return peak / 2**20
     n_units = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return n_units / (2**20 if sys.platform == "darwin" else 2**10)  # Linux counts KiB.
+    # macOS counts bytes and Linux KiB.
+    return n_units / (2**20 if sys.platform == "darwin" else 2**10)

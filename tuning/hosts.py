@@ -32,7 +32,7 @@ def resolve(host: str) -> tuple[socket.AddressFamily, str]:
 
 
 def is_loopback(host: str) -> bool:
-    return is_loopback_address(resolve(host)[1].partition("%")[0])
+    return is_loopback_address(resolve(host)[1])
 
 
 def name_of(header: str) -> str:

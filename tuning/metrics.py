@@ -53,7 +53,7 @@ UNLISTED: Any = {"targets": CLASSES, "unlisted": CLASSES}
 METRICS = {
     metric.name: metric
     for metric in (
-        # Their first metric is the default objective of a kind.
+        # The first metric of a kind is its default objective.
         Metric("quadratic_kappa", "quadratic kappa", is_share=False, targets=("order",)),
         Metric("mae", "MAE", maximized=False, is_share=False, targets=("number", "order")),
         Metric("rmse", "RMSE", maximized=False, is_share=False, targets=("number", "order")),
@@ -74,7 +74,8 @@ METRICS = {
             maximized=False,
             is_share=False,
             is_objective=False,
-            # Its absolute gaps are larger in resamples: the interval may not contain its own value.
+            # This error is a mean of absolute gaps, which are larger in resamples, so an interval
+            # may not contain the error itself.
             has_interval=False,
             is_brief=False,
             targets=WITH_LABELS,

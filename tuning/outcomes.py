@@ -23,7 +23,7 @@ class FailureReason(StrEnum):
 
 
 # Reasons that lie in the configuration and its seed: the same training fails again in the same way.
-# Any other reason may be the machine's, a limit's or the code's of the call.
+# Every other reason may lie in the machine, a limit or the code, which may differ in another call.
 LASTING = (
     *(FailureReason.NAN_LOSS, FailureReason.NO_EPOCH, FailureReason.NO_METRIC),
     FailureReason.REFUSED,

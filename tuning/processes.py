@@ -22,7 +22,8 @@ from typing import IO, Any
 from tuning import errors
 
 ROOT = Path(__file__).resolve().parents[1]
-# The first lines of many examples, and some shells, choose another backend.
+# Many examples choose another backend in their first lines, and some shells set one for all
+# programs. The models of this program need TensorFlow.
 BACKEND = {"KERAS_BACKEND": "tensorflow"}
 
 
@@ -59,6 +60,7 @@ def run_child(
     """
     command = [sys.executable, "-m", __name__, function.__module__, function.__name__]
     env = child_environment(TF_CPP_MIN_LOG_LEVEL="3", **variables)
+    # A Timer accepts no longer time than TIMEOUT_MAX.
     until = time.monotonic() + (threading.TIMEOUT_MAX if timeout is None else timeout)
     with (
         tempfile.TemporaryFile() as log,  # Progress bars would fill a pipe.
@@ -126,6 +128,7 @@ def send(message: Any) -> None:
 def run(module: str, name: str) -> None:
     """Run the process of `run_child`."""
     global _channel  # noqa: PLW0603
+    # What libraries print to standard output would be no JSON, so it goes to standard error.
     _channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:

@@ -20,11 +20,10 @@ RIDGE = 3.0
 
 
 def regression(values: npt.NDArray[Any], c: float) -> LogisticRegression | Ridge:
-    """Return an untrained regression with this C: logistic for a column of bool, whose solver
-    penalizes the intercept too, which makes no difference for thousands of texts; else ridge.
-    """
+    """Return an untrained regression with this C: logistic for a column of bool, else ridge."""
     if values.dtype != np.bool_:
         return Ridge(alpha=RIDGE / c, solver="sparse_cg", tol=1e-3)
+    # liblinear penalizes the intercept too, which makes no difference for thousands of texts.
     return LogisticRegression(C=c, solver="liblinear", dual=True, tol=TOLERANCE, random_state=0)
 
 
@@ -41,16 +40,14 @@ def fit_quietly(
     model: LogisticRegression | Ridge,
     x: sparse.csr_matrix,
     y: npt.NDArray[Any],
-    sample_weight: npt.NDArray[Any] | None = None,
+    sample_weight: npt.NDArray[Any] | None,
 ) -> LogisticRegression | Ridge:
-    """Fit a model, and return it, without the warning that the solver stopped at its last
-    iteration: a reference needs no more precision, and a training goes on from here.
-
-    Weights count by their ratio to the mean, so that C means the same with weights and without.
-    """
     if sample_weight is not None:
+        # With a mean weight of 1, C means the same as without weights.
         sample_weight = sample_weight / sample_weight.mean()
     with warnings.catch_warnings():
+        # The solver stopped at its last iteration. A reference needs no more precision, and a
+        # training continues from these weights.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(x, y, sample_weight)
 

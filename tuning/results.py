@@ -109,10 +109,10 @@ class ResultsDir:
         return self.path / "cache" / fingerprint
 
     def storage_url(self, storage: str | None) -> str:
-        """Return `storage` if it is given, else the absolute URL of this folder's SQLite file."""
         return storage or f"sqlite:///{self.database_path.absolute()}"
 
     def study(self, name: str) -> StudyDir:
+        # The folder of all studies has entries of these names that are no studies.
         if (
             not _STUDY_NAME.fullmatch(name)
             or name in {"cache", "artifacts", "bench"}
@@ -131,6 +131,7 @@ class ResultsDir:
             raise StudyError(
                 f"{self.path} must contain a study; it has none. Type `{typed('tune')}` first."
             )
+        # Searches, confirmations and exports write to the log of their study.
         return max(
             folders,
             key=lambda s: (s.log_path if s.log_path.exists() else s.config_path).stat().st_mtime,

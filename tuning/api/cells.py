@@ -26,10 +26,9 @@ REMEDY = "Write the hypermodel into a file, and give the path: space='my_space.p
 
 
 def write_space(hypermodel: Any, folder: StudyDir, *, kind: str = "space") -> Path:
-    """Write a search space file with a hypermodel into a study's folder, and return its path. The
-    file's name is `kind` and a hash of its content: the same source gives the same file.
-    """
+    """Write a search space file with a hypermodel into a study's folder, and return its path."""
     source = source_of(hypermodel).encode()
+    # The name contains a hash of the source, so a notebook that runs again continues its study.
     return write_once(folder, f"{content_name(kind, source)}.py", source)
 
 
@@ -62,13 +61,11 @@ def source_of(hypermodel: Any) -> str:
 
 
 def _remedy_for(item: Any) -> str:
-    """Return what to give as `space` instead of an object that is neither a class nor a function.
-
-    A function loses the `fit` and the declarations of a class of its own; a subclass keeps them.
-    """
+    """Return what to give as `space` instead of an object that is no class and no function."""
     name = type(item).__name__
     if not hasattr(item, "declare_hyperparameters"):
         return "Give a keras_tuner.HyperModel class or a function build(hp)."
+    # A function build(hp) loses `fit` and the declarations of the class; a subclass keeps them.
     return (
         f"Give a function that makes it, def build(hp): return {name}(...).build(hp), with your"
         f" arguments for the dots. If {name} has a fit() or a declare_hyperparameters() of its own,"
@@ -88,9 +85,7 @@ class _Parts:
         self._defined: dict[str, object] = {}
 
     def add(self, item: Callable[..., Any]) -> None:
-        """Add the definitions, imports and values that the source of a class or a function uses,
-        and then the class or function.
-        """
+        """Add what the source of a class or a function uses, and then the class or function."""
         self._seen.add(item.__name__)
         if self._defined.setdefault(item.__name__, item) is not item:
             raise SpaceError(
@@ -137,9 +132,10 @@ class _Parts:
 
 
 def _decorated(value: Any, name: str) -> types.FunctionType | None:
-    """Return the function of a notebook or script that a decorator such as `tf.function` has
-    replaced, if its source has the decorator; None for any other value.
+    """Return the function of a notebook or script that a decorator in its source has replaced; None
+    for any other value.
     """
+    # `tf.function` keeps the function as `python_function`, and `functools.wraps` as `__wrapped__`.
     inner = getattr(value, "__wrapped__", None) or getattr(value, "python_function", None)
     is_own = getattr(value, "__module__", None) in ("__main__", "__mp_main__")
     if not (is_own and isinstance(inner, types.FunctionType) and inner.__name__ == name):
@@ -195,11 +191,9 @@ def _set_after_definition(item: Callable[..., Any], text: str) -> list[str]:
 
 
 def _source(item: Callable[..., Any], function: types.FunctionType) -> str:
-    """Return the source text of a class or a function of a module or a cell.
-
-    `inspect.getsource` does not find classes of a notebook with Python 3.11 and 3.12; Jupyter keeps
-    the lines of each cell under the file name of its functions.
-    """
+    """Return the source text of a class or a function of a module or a cell."""
+    # `inspect.getsource` does not find classes of a notebook with Python 3.11 and 3.12. Jupyter
+    # keeps the lines of each cell under the file name of its functions.
     lines = linecache.getlines(function.__code__.co_filename, function.__globals__)
     try:
         body = ast.parse("".join(lines)).body
@@ -248,7 +242,7 @@ def _global_names(text: str) -> list[str]:
 
 
 def _is_of_ipython(name: str, value: Any) -> bool:
-    """Return whether IPython has put a value in the place of Python's own, as it does `open`."""
+    # IPython replaces some builtins, such as `open`, in the namespace of a notebook.
     own, wrapped = getattr(builtins, name, None), getattr(value, "__wrapped__", None)
     return own is not None and (value is own or wrapped is own)
 

@@ -173,7 +173,7 @@ def _settings(
     folds: int | str | None,
 ) -> tuple[dict[str, Any], int | str]:
     """Return the settings that the studies of a comparison share, and `folds`, after a check of the
-    first. The data are tokenized here, because the time of no search should include this work.
+    first.
     """
     from tuning.search.tune import configure
     from tuning.study.prepare import prepare_corpus, release_memory
@@ -181,6 +181,7 @@ def _settings(
 
     folder, space = next(iter(spaces.items()))
     config = configure(folder.name, {**flags, "space": space}, folder)
+    # The data are tokenized here, because the time of no search should include this work.
     with steps() as progress:
         corpus, _ = prepare_corpus(config, results=root, progress=progress)
     release_memory()
@@ -279,9 +280,12 @@ def compare(
     items, names = _items_of(spaces)
     source, chosen = source_of(data), workers_of(workers)
     root = ResultsDir(Path(results).expanduser())
+    # The studies' names end with the space's name, and have at most 100 characters.
     home = root.study(study or f"compare-{data_stem(source.name)}"[:60])
     url = root.storage_url(storage)
     configs = [record.config for record in comparisons(root).get(home.name, [])]
+    # A class or a function has no file yet, because a refused call must write nothing. So each
+    # counts as a space of its own.
     if (
         len({*names, *(short_name(config.space) for config in configs)})
         + sum(not isinstance(item, str | Path) for item in items)
@@ -340,6 +344,7 @@ def compare(
         if is_whole and standing.search_value is not None:
             page, _ = write_report(StudyHandle.of(root, standing.study, storage))
             console.print(escape(f"Report: {page}"))
+    # The table and the reports are written first, because `end_script` raises an exception.
     if not is_whole:
         end_script()
     if len(failed) == len(folders):

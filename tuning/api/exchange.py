@@ -103,9 +103,6 @@ def import_kerastuner(target: Target, project: Path, *, as_finished: bool = Fals
 def import_optuna(
     target: Target, study: optuna.Study | str, name: str | None = None, *, as_finished: bool = False
 ) -> WarmStart:
-    """Add the completed trials of another Optuna study, or of the study with this name in the
-    storage with the URL `study`, the best first.
-    """
     if isinstance(study, str) == (name is None) or not isinstance(study, str | optuna.Study):
         kind = "a URL" if isinstance(study, str) else f"{type(study).__name__} {study!r}"
         raise ArgumentError(
@@ -186,6 +183,8 @@ def _open(url: str, name: str) -> optuna.Study:
                 f" not {name!r}."
             )
         return optuna.load_study(study_name=name, storage=url)
+    # Optuna raises a ValueError for an address of Redis, an ImportError for a missing driver, and a
+    # RuntimeError for a schema of another version.
     except (
         *(optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError),
         *(ValueError, ImportError, RuntimeError),
@@ -236,11 +235,7 @@ def add(
     left_out: Sequence[str] = (),
 ) -> WarmStart:
     """Queue configurations, which the study trains before it asks the sampler; or add trials with
-    their scores as finished trials.
-
-    A queued configuration gets the defaults of its missing hyperparameters. A finished trial must
-    have a value for each searched hyperparameter of the space, and no other values: otherwise its
-    score would belong to another model. `left_out` are sentences about trials that were not read.
+    their scores as finished trials. `left_out` are sentences about trials that were not read.
     """
     study, config = target.study, target.config
     if as_finished and any(len(trial.scores) != 1 + len(config.costs) for trial in trials):
@@ -252,6 +247,7 @@ def add(
     trials_here = study.get_trials(deepcopy=False, states=KNOWN_STATES)
     # A queued trial has fixed parameters only.
     known = [trial.params or fixed_params_of(trial) for trial in trials_here]
+    # A dictionary keeps the order of the names.
     n_added, sentences, unknown = 0, [*left_out], dict[str, None]()
     for trial in trials:
         try:
@@ -282,14 +278,15 @@ def _unknown(trial: ForeignTrial, space: SearchSpace) -> list[str]:
 
 
 def _new_params(trial: ForeignTrial, space: SearchSpace, *, is_whole: bool) -> Values:
-    """Return the Optuna parameters of a configuration. With `is_whole`, the configuration must have
-    all values.
+    """Return the Optuna parameters of a configuration, with defaults for missing values. With
+    `is_whole`, the configuration must have all values and no others.
     """
     unknown = _unknown(trial, space)
     if len(unknown) == len(trial.values):
         names = ", ".join(item.name for item in space.searched)
         given = f" ({names}); it has {', '.join(unknown)}" if unknown else ""
         raise SpaceError(f"it has no value for a hyperparameter of the space{given}.")
+    # The score of a finished trial with other values would belong to another model.
     if unknown and is_whole:
         raise SpaceError(f"the space does not have {', '.join(unknown)}.")
     values = {name: _rounded(v) for name, v in trial.values.items() if name not in unknown}
@@ -302,14 +299,13 @@ def _new_params(trial: ForeignTrial, space: SearchSpace, *, is_whole: bool) -> V
 
 
 def _rounded(value: Any) -> Any:
-    """Return a number without the error of a sum of steps: 0.3 for 0.30000000000000004."""
+    # Sums of steps have rounding errors: 0.30000000000000004 is 0.3 in the space.
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: str) -> FrozenTrial:
     """Return a completed trial, whose training took no time here. If its best epoch is not known,
-    the best epoch is the last epoch of the study's trials. The number is rounded to parts of an
-    epoch of this study.
+    the best epoch is the last epoch of the study's trials.
     """
     config, space = target.config, target.space
     drawn = FixedTrial(params)
@@ -317,6 +313,8 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
     values, parts = from_params(params, space.hyperparameters), config.train.parts_per_epoch
     epochs = min(config.train.epochs, int(values.get("max_epochs", config.train.epochs)))
     best = epochs if trial.best_epoch is None else min(trial.best_epoch, epochs)
+    # Part 0 is a model that `adapt` has fitted, before its training. A small part of an epoch must
+    # not be rounded to 0.
     part, n_folds = max(part_at(best, parts), min(math.ceil(best), 1)), config.train.n_folds
     return create_trial(
         state=TrialState.COMPLETE,

@@ -115,6 +115,7 @@ class Export:
 
         from tuning.data.tables import clean
 
+        # pandas stores its own dtype of texts in UTF-8, which refuses a lone surrogate.
         cleaned = clean(pd.Series(_checked(texts), dtype=object)).tolist()
         outputs, predictions = self._predicted(cleaned)
         target = self.manifest.target
@@ -206,15 +207,16 @@ def export_best(
     number: int | None,
     ensemble: str | None,
     slice_column: str | None,
-    criterion: Criterion | None = None,
-    moved: Mapping[str, Any] | None = None,
+    criterion: Criterion | None,
+    moved: Mapping[str, Any],
 ) -> FullManifest:
     """Write the export of a study to its folder `best/`, and print its scores on the test split."""
     from tuning.workers.server import start_server, stderr_to
 
     # The fork server imports Keras while this process imports it.
     start_server()
-    warnings: list[str] = []  # Printed when standard error is no longer redirected to the log.
+    # The warnings are printed when standard error is no longer redirected to the log.
+    warnings: list[str] = []
     try:
         with logging_to(study.folder), steps() as progress, stderr_to(study.folder.log_path):
             # TensorFlow prints lines when it is imported, so it is imported here.
@@ -226,14 +228,15 @@ def export_best(
 
             choice = export.ExportChoice(number=number, ensemble=ensemble, criterion=criterion)
             corpus = Corpus(study.results.cache_dir(study.record.data_fingerprint))
-            if corpus.is_written:  # Before anything is trained.
+            # What the target does not allow is refused before a training.
+            if corpus.is_written:
                 if criterion:
                     require_cuts(corpus.target, criterion)
                 if ensemble is not None:
                     require_probabilities(corpus.target)
             if ensemble is not None and not moved:
                 _train_others(study, progress=progress)
-                study = replace(study)  # The confirmation has changed.
+                study = replace(study)  # A new handle reads the changed confirmation.
             manifest = export.export_best(
                 study,
                 choice,
@@ -273,6 +276,7 @@ def _train_others(study: StudyHandle, *, progress: Progress) -> None:
 
     progress("training further models for the ensemble to choose from", 0.0)
     trained = confirming.train_others(study, subscribers=[log, show])
+    # Trainings are only left when the user has interrupted them.
     if due_others(trained)[1]:
         raise KeyboardInterrupt
 
@@ -286,13 +290,12 @@ def require_free(target: Path) -> None:
 
 
 def copy_export(source: Path, target: Path) -> None:
-    """Copy an export into a folder that passed `require_free`. After an error the folder is
-    unchanged.
-    """
+    """Copy an export into a folder that passed `require_free`."""
     folder = target.resolve()
     part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
         shutil.copytree(source, part)
+        # The folder contains the whole export or nothing, also after an error.
         part.replace(folder)
     except OSError as error:
         raise StorageError(

@@ -24,17 +24,15 @@ if TYPE_CHECKING:
 TEXT, LABEL = "text", "label"
 # Number of hexadecimal digits in the names of files that are named after their content.
 N_DIGITS = 8
+# Maximum mean length, in characters, of the values of a further column that is kept: such columns
+# contain categories, dates and numbers, but no texts.
+MAX_MEAN_LENGTH = 100
 
 
 def default_study(space: str | None, data: str | None) -> str:
     """Return the name of a study of this search space and data set: `reviews-movie_reviews`."""
     name = safe_name(short_name(space or StudyConfig.space)).lstrip("_-") or "space"
     return f"{name}-{data_stem(data)}"[:100]
-
-
-# Maximum mean length, in characters, of the values of a further column that is kept: such columns
-# contain categories, dates and numbers, but no texts.
-MAX_MEAN_LENGTH = 100
 
 
 def data_stem(data: str | None) -> str:
@@ -45,7 +43,7 @@ def data_stem(data: str | None) -> str:
 
 
 def content_name(kind: str, content: bytes) -> str:
-    """Return a name with a hash of a content, without an ending: `data-3501b39e`."""
+    """Return a name such as `data-3501b39e`, with a hash of the content."""
     return f"{kind}-{hashlib.sha256(content).hexdigest()[:N_DIGITS]}"
 
 
@@ -161,7 +159,7 @@ def _row_of_several(values: Iterable[Any]) -> Sized | None:
 
 
 def _encodable(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column whose texts can be encoded in UTF-8, as `clean` reads those of files."""
+    # A lone surrogate can't be encoded in UTF-8. `clean` reads the texts of files in the same way.
     if column.dtype != object or not any(isinstance(value, str) for value in column):
         return column
     return column.map(lambda value: utf8(value) if isinstance(value, str) else value)
@@ -169,10 +167,11 @@ def _encodable(column: pd.Series[Any]) -> pd.Series[Any]:
 
 def _canonical(texts: pd.Series[Any], labels: pd.Series[Any], *others: pd.Series[Any]) -> bytes:
     """Return columns in a form that does not depend on their dtypes and on the versions of pandas
-    and Parquet: the labels 1, 1.0 and True are one label.
+    and Parquet.
     """
     import pandas as pd
 
+    # The labels 1, 1.0 and True are one label.
     if pd.api.types.is_numeric_dtype(labels):
         labels = labels.astype(float)
     every = (texts, labels, *others)
@@ -186,15 +185,14 @@ def _parquet(rows: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _as_texts(
-    column: pd.Series[Any] | pd.DataFrame, *, is_needed: bool = False
-) -> pd.Series[str] | None:
+def _as_texts(column: pd.Series[Any] | pd.DataFrame, *, is_needed: bool) -> pd.Series[str] | None:
     """Return the values of a column as texts, with None where a value is missing; None for a column
-    of long values that is not needed, or whose name is not unique or has a dot, which means a
-    nested column in Parquet.
+    that the file leaves out.
     """
     import pandas as pd
 
+    # pandas gives a data frame for a name that is not unique. In Parquet, a name with a dot means a
+    # nested column.
     if not isinstance(column, pd.Series) or "." in str(column.name):
         return None
     values = column.astype(object).where(column.notna(), None)

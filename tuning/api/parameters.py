@@ -18,6 +18,7 @@ def plain_numbers(function: Callable[P, T]) -> Callable[P, T]:
     as 1e6 that is given for an integer. Other values given for a number are refused.
     """
     signature = inspect.signature(function)
+    # Annotations are texts, because some of their types are imported for mypy alone.
     kinds = {
         name: str(parameter.annotation).removesuffix(" | None")
         for name, parameter in signature.parameters.items()
@@ -27,7 +28,7 @@ def plain_numbers(function: Callable[P, T]) -> Callable[P, T]:
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             bound = signature.bind(*args, **kwargs)
-        except TypeError:  # The call itself raises it too, with Python's own words.
+        except TypeError:  # The call raises the same error, with the name of the function.
             return function(*args, **kwargs)
         for name, value in bound.arguments.items():
             if kinds[name] in ("int", "float") and value is not None:

@@ -161,7 +161,8 @@ def tune(
             " of all machines; it was given with join."
         )
     if chosen.pool == "process":
-        # The fork server imports Keras while this process reads the data: the first trial needs it.
+        # The fork server imports Keras while this process imports Optuna and reads the data. The
+        # import of Keras takes longer than all of these steps, and the first trial waits for it.
         start_server()
     from tuning.api.study import Study
     from tuning.display.logs import import_optuna
@@ -169,6 +170,7 @@ def tune(
     import_optuna()
     from tuning.search import tune as searching
 
+    # A study with a value for `min_texts` has one split (docs/search.md).
     usual_folds = AUTO if min_texts is None else None
     budget = searching.Budget(
         n_trials=number_or_auto("n_trials", n_trials),
@@ -178,10 +180,11 @@ def tune(
     )
     source = source_of(data)
     if isinstance(space, str | Path):
-        find_space(str(space))  # Before anything is written.
+        find_space(str(space))  # A wrong name is refused before the data are written.
     root = ResultsDir(Path(results).expanduser())
     usual = None if preset is None else SPACE_OF_PRESETS
     folder = root.study(study or default_study(_space_name(space) or usual, source.name))
+    # An existing study, here or on the machine to join, has a space of its own.
     if space is None and not join and not folder.config_path.exists():
         space = usual
     settings = given(metric=metric, sampler=sampler, pruner=pruner, seed=seed)

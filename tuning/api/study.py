@@ -314,7 +314,7 @@ class Study:
         if log_to:
             try:
                 tracking.track(log_to, self._read())
-            except TrackerError as error:  # The export itself is whole.
+            except TrackerError as error:  # The export is complete, so the call does not fail.
                 warn(str(error))
         if target is None:
             return Export(self._folder.best_dir)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tuning.search.events import Subscriber
     from tuning.study.handle import StudyHandle
 
-# Maximum time for which the end of a search waits for the trackers.
+# Maximum time for which the end of a search waits for the trackers. Nothing is lost after it,
+# because `make track` writes the rest from the storage.
 FINISH_SECONDS = 30
 
 
@@ -44,8 +45,10 @@ def watching(
     with logging_to(folder):
         try:
             with Display(folder.name, metric=metric) as display:
+                # The log comes first: an exception of a later subscriber ends the search.
                 yield [log, *trackers, display, annotate]
         finally:
+            # All threads are told of the end first, so that they write the rest at the same time.
             for tracker in trackers:
                 tracker.close()
             deadline = time.monotonic() + FINISH_SECONDS

@@ -99,12 +99,13 @@ def main() -> None:
     os.environ.update(BACKEND)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # The log of a study gets the warnings of libraries; without a log they are dropped.
     logging.captureWarnings(True)
     # A log that can't be written must neither stop a command nor print a traceback for each line.
     logging.raiseExceptions = False
     try:
         app(with_flags(app, sys.argv[1:]) if "MAKELEVEL" in os.environ else sys.argv[1:])
-    except typer.BadParameter as error:
+    except typer.BadParameter as error:  # `with_flags` raises it outside of typer.
         error_console.print(f"[bold red]error:[/] {escape(error.message)}")
         sys.exit(BAD_FLAGS)
     except SpaceBug as bug:

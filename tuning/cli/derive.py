@@ -93,6 +93,8 @@ def options_of(function: Callable[..., Any]) -> Iterator[Option]:
     for name, parameter in inspect.signature(function).parameters.items():
         if name == "self" or name in ONLY_PYTHON:
             continue
+        # Annotations are texts, because some of their types, such as a data frame, are imported for
+        # mypy alone: `--help` must be fast.
         kinds = str(parameter.annotation).split(" | ")
         if kinds[0] in KINDS:
             yield Option(name, KINDS[kinds[0]], parameter.default, texts[name], name)
@@ -101,11 +103,9 @@ def options_of(function: Callable[..., Any]) -> Iterator[Option]:
 
 
 def _fields_of(group: type, parameter: str) -> Iterator[Option]:
-    """Yield the flags of a group. The first field of a group that can be given by position is the
-    parameter's own value.
-    """
     texts = descriptions(group)
     for number, item in enumerate(fields(group)):
+        # The first field, if it can be given by position, has the parameter's own flag.
         if item.name in ONLY_PYTHON or (number == 0 and not item.kw_only):
             continue
         kind = KINDS[str(item.type).split(" | ")[0]]
@@ -138,9 +138,7 @@ def command(function: Callable[..., Any], then: Callable[[Any], None] | None = N
 def study_command(
     method: Callable[..., Any], then: Callable[[Study, Any], None] | None = None
 ) -> Any:
-    """Return the command of a method of `Study`, which also has the flags that find the study.
-    `then` prints the method's result.
-    """
+    """Return the command of a method of `Study`, which also has the flags that find the study."""
     own = [*options_of(method)]
     texts = descriptions(load_study)
     place = [
@@ -159,11 +157,11 @@ def study_command(
 
 
 def _arguments(options: Sequence[Option], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a function's call. A group is built if one of its flags is given."""
     arguments: dict[str, Any] = {}
     groups: dict[tuple[str, type], dict[str, Any]] = {}
     for option in options:
         value = values[option.name]
+        # A group is built only if one of its flags is given: `workers` may stay a number.
         if value is None or (option.group and value == option.default):
             continue
         if option.group:
@@ -199,7 +197,8 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
     }
     known = {name for each in commands.values() for name in variables_of(each.params)}
     unknown = {*typed} - known
-    if unknown and os.environ["MAKELEVEL"] == "1":  # A make that calls another hands its own over.
+    # A make that calls another make also hands over its own variables, which may have any names.
+    if unknown and os.environ["MAKELEVEL"] == "1":
         raise typer.BadParameter(
             f"unknown variable: {', '.join(sorted(unknown))}. docs/commands.md lists the variables"
         )
@@ -208,10 +207,13 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
     }
     own = variables_of(commands[words[0]].params)
     if words[0] == "predict" and (typed.get("FILE") or exported.get("FILE")):
-        own["TEXT"] = own["TEXT_COLUMN"]  # The text of `make predict` without a file.
+        # With a file, TEXT is the column of texts, as in all other commands; without a file it is
+        # the text to label.
+        own["TEXT"] = own["TEXT_COLUMN"]
     flags = [word for word in words if not ASSIGNMENT.fullmatch(word)]
     for name, param in own.items():
         value = typed.get(name, exported.get(name, ""))
+        # typer reads the variables in `FROM_ENVIRONMENT` itself.
         if not value or param.name in FROM_ENVIRONMENT:
             continue
         if param.is_flag:

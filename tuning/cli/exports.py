@@ -82,6 +82,7 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
         raise ArgumentError(
             f"text must be UTF-8 with 1 to {MAX_CHARACTERS:,} characters; received {problem}."
         )
+    # TensorFlow prints lines to standard error when it is imported.
     with stderr_to(Path(os.devnull)):
         (prediction,) = predicting.classify(folder, [text])
     if as_json:
@@ -122,6 +123,7 @@ def _predict_file(
             on_read=progress.read,
             on_column=columns.add,
         )
+        # A wrong output is refused before the model is loaded, which takes seconds with TensorFlow.
         label_files.check_output(output, pattern)
         probabilities = predicting.load_fastest(folder, manifest)
         problem_of = load_problem_of(folder, manifest)
@@ -184,6 +186,7 @@ def serve(
     folder = export or newest(ResultsDir(Path(results)).existing(study))
     manifest = read_manifest(folder)
     is_local = is_loopback(host)
+    # The port is taken first, so a port that is in use is refused before the model is loaded.
     with serving.listen(host, port) as listening:
         with stderr_to(Path(os.devnull)):
             probabilities = predicting.load_fastest(folder, manifest)

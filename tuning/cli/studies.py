@@ -58,6 +58,7 @@ def dashboard(
             " read, change and delete every study. docs/dashboard-behind-a-proxy.md shows how to"
             " put a password before it."
         )
+    # Ctrl-C is how a user ends the Dashboard, so the exit status is 0.
     with server, contextlib.suppress(KeyboardInterrupt):
         url = f"{server_url(host, port)}{page_of(root, study, storage_url=storage_url)}"
         console.print(escape(f"Optuna Dashboard: {url}  (Ctrl-C ends it)"))
@@ -108,6 +109,7 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
     for sentence in coordinator_sentences(facts.coordinators):
         console.print(escape(printable(sentence, 200)))
     test = read_test_scores(study.folder.test_path)
+    # The linear model has one split, so a confirmation on folds is not compared with it.
     on_split = confirmation if summary.step == "epoch" else None
     for sentence in linear_sentences(
         study.linear_reference, on_split, study=study.name, metric=summary.metric, test=test
@@ -197,6 +199,7 @@ def data_card(
     from tuning.study.prepare import prepare_corpus
 
     root = ResultsDir(Path(results))
+    # Only rows of a call from Python are written, and a command has none: this creates no folder.
     settings = source_of(data).write(root.study("data-card"))
     config = StudyConfig(
         study="data-card", data=DataConfig(**settings).with_own_splits(), seed=seed

@@ -15,17 +15,13 @@ from tuning.display.notebook import N_COLUMNS
 from tuning.errors import SpaceBug, SpaceError
 from tuning.text import visible
 
+# Columns of a file or a pipe: Rich's 80 columns cut a table of finalists to values such as "0…".
 FILE_WIDTH = 160
 
 
 class PlainConsole(Console):
     """A console that prints texts from the data unchanged: escape sequences have no effect, and
     `:words:` do not become emoji.
-
-    In a file or a pipe the console has `FILE_WIDTH` columns, unless the environment variable
-    `COLUMNS` is set: in Rich's 80 columns, the values of a table would be cut. Long lines are not
-    broken, because a terminal breaks them itself. In a notebook they are broken between words: a
-    notebook shows a long line with a scroll bar.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -34,7 +30,9 @@ class PlainConsole(Console):
         is_terminal = getattr(stream, "isatty", lambda: False)()
         is_file = not is_terminal and "COLUMNS" not in os.environ
         width = FILE_WIDTH if is_file else None
+        # A terminal breaks long lines itself, so Rich must not (`soft_wrap`).
         super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, width=width)
+        # A notebook would show a long line with a scroll bar.
         if self.is_jupyter:
             self.soft_wrap, self.width = False, N_COLUMNS
 
@@ -46,21 +44,19 @@ console = PlainConsole()
 error_console = PlainConsole(stderr=True)
 
 
-# The argument of the KeyboardInterrupt of a call that has paused its trainings and said so. A class
-# of its own would not do: Python ends a script by SIGINT for KeyboardInterrupt itself alone.
+# The argument of the KeyboardInterrupt of a call that has paused its trainings and printed this. A
+# subclass can't be used: Python ends a script by SIGINT only for KeyboardInterrupt itself.
 PAUSED = "the trainings are paused"
 
 
 def end_script() -> None:
-    """End the script whose call the user has interrupted, when the call has paused its trainings. A
-    notebook goes on: its user chooses the next cell.
-    """
+    """End the script whose call the user has interrupted, when the trainings are paused."""
+    # The user of a notebook chooses the next cell.
     if not console.is_jupyter:
         raise KeyboardInterrupt(PAUSED)
 
 
 def print_texts(*texts: str) -> None:
-    """Print each text on a line of its own, without markup."""
     for text in texts:
         console.print(escape(text))
 
@@ -91,9 +87,8 @@ def duration(seconds: float) -> str:
 
 
 def open_in_browser(url: str) -> None:
-    """Open a page in the user's browser. Nothing is opened without a terminal or without a
-    graphical desktop, where Python would start a browser that takes over the terminal.
-    """
+    """Open a page in the user's browser, if there is a terminal and a graphical desktop."""
+    # Without a desktop, Python would start a browser such as lynx, which takes over the terminal.
     is_desktop = sys.platform in ("darwin", "win32") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
@@ -102,4 +97,5 @@ def open_in_browser(url: str) -> None:
 
 
 def server_url(host: str, port: int) -> str:
+    # In a URL, an IPv6 address has brackets.
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -22,6 +22,7 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
     with warnings.catch_warnings():
         # Optuna marks functions as experimental that have existed for years.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # Optuna's own handler would print a line for each trial between the lines of the command.
         root, of_optuna, of_tuning = (logging.getLogger(name) for name in ("", "optuna", "tuning"))
         own_handlers, propagates = [*of_optuna.handlers], of_optuna.propagate
         level = of_tuning.level
@@ -44,7 +45,7 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
                 tensorflow.addHandler(shown)
             root.removeHandler(handler)
             handler.close()
-            # Optuna's own handler prints the trials of a study that the user makes later.
+            # Optuna's own handler must print the trials of a study that the user creates later.
             of_optuna.handlers[:], of_optuna.propagate = own_handlers, propagates
             of_tuning.setLevel(level)
 
@@ -59,8 +60,8 @@ def import_optuna() -> None:
 
 
 class _LateFileHandler(logging.FileHandler):
-    """A handler that opens its file at the first line, and drops lines while the folder does not
-    exist: a refused command creates no folder.
+    """A handler that drops lines while the folder does not exist: a refused command creates no
+    folder.
     """
 
     def __init__(self, path: Path) -> None:

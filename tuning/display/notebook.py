@@ -9,15 +9,13 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-N_COLUMNS = 110
+N_COLUMNS = 110  # Width of a console in a notebook.
 # Minimum time between two changes of the output. Each change is a message to the browser.
 UPDATE_SECONDS = 0.5
 
 
 class NotebookLive:
-    """A renderable in one output of the cell, which `update` replaces; the counterpart of
-    `rich.live.Live`.
-    """
+    """The counterpart of `rich.live.Live` for one output of a cell."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -60,7 +58,9 @@ def as_html(renderable: RenderableType) -> str:
         emoji=False,
         highlight=False,
     )
-    lines = Table.grid()  # Every renderable in a cell ends its last line.
+    # A bar ends without a line break, and the next text would be on its line. A row of a grid has a
+    # line of its own.
+    lines = Table.grid()
     for part in renderable.renderables if isinstance(renderable, Group) else [renderable]:
         lines.add_row(part)
     console.print(lines)

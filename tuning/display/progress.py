@@ -95,6 +95,7 @@ def change_panel(state: Progressed) -> RenderableType:
     )
     counts += f", {state.n_paused} paused" if state.n_paused else ""
     bar = ProgressBar(total=state.n_trials, completed=summary.n_finished, width=BAR_WIDTH)
+    # Only its duration limits the search, so the bar shows time.
     if state.n_trials == MAX_TRIALS:
         elapsed, left = state.elapsed_seconds, state.seconds_left or 0.0
         bar = ProgressBar(total=elapsed + left, completed=elapsed, width=BAR_WIDTH)
@@ -146,9 +147,8 @@ class RowProgress:
 
 @contextlib.contextmanager
 def row_progress() -> Iterator[RowProgress]:
-    """Yield the progress of one file, on a copy of standard error: the caller redirects standard
-    error, because TensorFlow prints lines there when it starts.
-    """
+    # The caller redirects standard error, because TensorFlow prints lines there when it is
+    # imported, so the progress needs a copy.
     with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stderr:
         own = Console(file=stderr, highlight=False, soft_wrap=True)
         columns = (

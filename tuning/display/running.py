@@ -72,7 +72,7 @@ class Display:
                     task = LinearTask.of(opened.config)
                     linear = read_linear_reference(opened.corpus.folder, task)
                     behind = behind_linear(linear, confirmation, study=self._study)
-                    # The linear model is of one split.
+                    # The linear model has one split, so it is not compared with means over folds.
                     if behind and opened.config.train.n_folds == 1:
                         warn(behind)
 
@@ -86,7 +86,6 @@ class Display:
         self._step = self._live = None
 
     def _start(self, opened: Session) -> None:
-        """End the preparation's progress bar, and show the data card and the space's notes."""
         from tuning.inputs.kinds import NGRAMS
         from tuning.inputs.ngram_vocabulary import repeats_words
         from tuning.report.tables import folds_sentence

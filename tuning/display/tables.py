@@ -37,9 +37,7 @@ CARD_ONLY_COLUMNS = ("input", "needs")
 N_ROWS = 20
 
 
-def print_outcome(
-    outcome: Outcome, card: DataCard, confirmation: Confirmation | None = None
-) -> None:
+def print_outcome(outcome: Outcome, card: DataCard, confirmation: Confirmation | None) -> None:
     from tuning.report.next_ranges import advise
     from tuning.report.sentences import best_sentence, gain_sentence
 
@@ -200,9 +198,7 @@ def _print_commands(*commands: str) -> None:
 def best_table(
     summary: Summary, space: SearchSpace, confirmation: Confirmation | None = None
 ) -> Table:
-    """Return a table of the best trials and the baseline, one column for each trial: a terminal has
-    room for five trials with any number of hyperparameters.
-    """
+    """Return a table of the best trials and the baseline."""
     from tuning.report.tables import N_TABLE, best_rows
 
     header, rows = best_rows(summary, space, confirmation, n_front=N_TABLE)
@@ -210,6 +206,8 @@ def best_table(
     front = f"{N_TABLE} of the {n_front} trials on the Pareto front"
     which = front if n_front > N_TABLE else "The best of the search"
     title = f"{which}, of {summary.n_finished} finished trials"
+    # One column for each trial: a terminal has room for five trials, but not for any number of
+    # hyperparameters beside each other.
     labels, *cells = zip(header, *rows, strict=True)
     return _table(title, labels, cells, left=labels[:1], whole=labels[:1])
 

@@ -150,7 +150,7 @@ def tracked_trial(
         parameters=parameters,
         epochs=_epochs(trial, folder, metric=metric),
         numbers=_finite(numbers),
-        # The number of a trial may be 0.
+        # `same_as` and `retry_of` are numbers of trials, so 0 is a value.
         words={
             name: str(attributes[name])
             for name in WORDS

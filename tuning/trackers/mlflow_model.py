@@ -26,6 +26,7 @@ class TextClassifier(PythonModel):
         folder = Path(context.artifacts["export"])
         manifest = json.loads((folder / "export.json").read_text(encoding="utf-8"))
         self._names = np.array(manifest["class_names"])
+        # `export.json` leaves out the values that are defaults of the manifest.
         self._kind = manifest.get("predicts", "classes")
         self._thresholds: list[float] = manifest.get("thresholds", [])
         is_onnx = ONNX in manifest["forms"]
@@ -57,7 +58,9 @@ class TextClassifier(PythonModel):
         return pd.DataFrame(rows, columns=["text", "label", "probability"])
 
     def _decided(self, row: np.ndarray) -> np.ndarray:
-        """Return whether each name is predicted, as `Target.decide` of the export's kind does."""
+        """Return whether each name is predicted, as `Target.decide` of the export's kind does. This
+        file can't import it.
+        """
         if self._kind == "labels":
             return np.asarray(row >= (self._thresholds or 0.5))
         number = int(row.argmax())

@@ -33,7 +33,7 @@ NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
 MODEL = "best"  # Name of the model of an export.
 # Limits of MLflow: entries of a batch, characters of a parameter and of a tag.
 N_BATCH, N_PARAMETER, N_TAG = 100, 500, 5000
-# Seconds for which a server may be silent. MLflow itself tries for four minutes to reach a server.
+# Time in which a server must answer when it is opened.
 ANSWER_SECONDS = 10
 # For each state of a trial the status of its run. KILLED is MLflow's status of a run that was
 # stopped.
@@ -46,6 +46,8 @@ class MlflowTracker:
     """A `Tracker` that writes to an MLflow store, http://HOST:PORT, sqlite:///FILE or any other."""
 
     def __init__(self, uri: str, study: TrackedStudy) -> None:
+        # Any answer is enough. Without this request, MLflow would try for four minutes to reach a
+        # server that does not answer.
         if uri.startswith("http"):
             http_request(
                 get_default_host_creds(uri),
@@ -68,6 +70,7 @@ class MlflowTracker:
         self._runs = {run.data.tags.get(TRIAL, ""): run for run in self._existing()}
         if "" in self._runs:
             self._parent = self._runs[""].info.run_id
+            # The earlier call that created the run has ended it.
             self._client.update_run(self._parent, status="RUNNING")
         else:
             self._parent = self._create(study.name, at=study.created)
@@ -86,6 +89,7 @@ class MlflowTracker:
 
     def write_end(self, study: TrackedStudy) -> None:
         known, now = self._client.get_run(self._parent).data.metrics, int(time.time() * 1000)
+        # MLflow keeps each value of a metric, so an unchanged value would become a second point.
         metrics = [
             Metric(name, value, now, 0)
             for name, value in study.numbers.items()
@@ -127,29 +131,26 @@ class MlflowTracker:
             self._client.log_batch(run_id, params=entries[batch], metrics=metrics[batch])
 
     def _end(self, run_id: str, status: str, *, at: float) -> None:
-        """End a run. `MlflowClient.set_terminated` would print the URI with its password."""
+        # `MlflowClient.set_terminated` would print the URI with its password.
         self._client._tracking_client.store.update_run_info(
             run_id, RunStatus.from_string(status), end_time=int(at * 1000), run_name=None
         )
 
     def _has_export(self, study: TrackedStudy) -> bool:
-        """Return whether the newest export is a model of the study's run. A model whose writing was
-        cut off is not ready.
-        """
         models = self._client.search_logged_models(
             [self._experiment], filter_string=f"name = '{MODEL}'"
         )
         return any(
             model.source_run_id == self._parent
             and model.tags.get(EXPORT) == study.exported
+            # A model whose writing was cut off is not ready, and the export is written again.
             and model.status == LoggedModelStatus.READY
             for model in models
         )
 
     def _log_export(self, study: TrackedStudy, export: Path) -> None:
-        """Write an export as a model of the study's run, as `mlflow.pyfunc.log_model` does for the
-        global tracking URI and the active run.
-        """
+        # `mlflow.pyfunc.log_model` does the same for the global tracking URI and the active run,
+        # which belong to the user of a notebook.
         from mlflow.pyfunc import save_model  # This import gives a warning of MLflow's own.
 
         model = self._client.create_logged_model(
@@ -173,6 +174,7 @@ class MlflowTracker:
             self._client.log_model_artifacts(model.model_id, str(path))
         output = LoggedModelOutput(model.model_id, step=0)
         self._client.log_outputs(self._parent, [output])
+        # This call is last, because `_has_export` ignores a model that is not ready.
         self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
@@ -211,9 +213,8 @@ def _requirements(export: Path) -> list[str]:
 
 
 def _artifacts_of(uri: str) -> str | None:
-    """Return the folder `mlartifacts` beside an SQLite file. MLflow's default is the working
-    directory. None means the default of the store.
-    """
+    """Return the folder `mlartifacts` beside an SQLite file; None: the default of the store."""
+    # MLflow's own default for an SQLite file is a folder of the working directory.
     if not uri.startswith("sqlite:"):
         return None
     file = sqlalchemy.make_url(uri).database

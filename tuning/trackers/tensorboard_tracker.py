@@ -20,7 +20,6 @@ from tuning.inference.manifest import CARD
 from tuning.text import escape_markdown
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
-# TensorBoard reads the files whose names have ".tfevents.".
 EVENTS = "events.out.tfevents.keras-text-tuning"
 STATUS = {
     "complete": api_pb2.STATUS_SUCCESS,
@@ -73,9 +72,8 @@ def _events(trial: TrackedTrial) -> Iterator[Event]:
 
 
 def _session_end(trial: TrackedTrial) -> Any:
-    """Return the end of a trial for the page HParams. The function of TensorBoard for this event
-    imports TensorFlow.
-    """
+    """Return the end of a trial for the page HParams."""
+    # `session_end_pb` of TensorBoard's HParams imports TensorFlow.
     end = plugin_data_pb2.SessionEndInfo(status=STATUS[trial.state], end_time_secs=trial.ended)
     content = metadata.create_summary_metadata(
         plugin_data_pb2.HParamsPluginData(session_end_info=end)
@@ -101,9 +99,9 @@ def _table(values: dict[str, str]) -> str:
 
 
 def _write(path: Path, events: Iterable[Event], *, at: float) -> None:
-    """Write an event file, and replace an existing one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name("temporary")  # TensorBoard does not read files of this name.
+    # TensorBoard reads only files whose names have "tfevents".
+    temporary = path.with_name("temporary")
     with temporary.open("wb") as file:
         writer = RecordWriter(file)
         for event in (Event(wall_time=at, file_version="brain.Event:2"), *events):

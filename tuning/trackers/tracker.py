@@ -54,6 +54,7 @@ def open_tracker(target: Target, study: TrackedStudy) -> Tracker:
 def write_study(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> None:
     """Write each trial once it is finished, and the study after the last summary."""
     digest = hashlib.sha256(f"{target.kind}:{target.place}".encode()).hexdigest()[:16]
+    # Two calls at once would both find a trial missing, and write it twice.
     try:
         with FileLock(folder.tracker_lock_path(digest), timeout=0):
             _write(target, folder, summaries)
@@ -87,9 +88,8 @@ def _write(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> No
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the first line of an exception's message. For a failed connection, the message is that
-    of the failed connection among the exception's causes.
-    """
+    """Return the first line of an exception's message."""
+    # The packages wrap the exception of a failed connection in exceptions with long messages.
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionError | TimeoutError | socket.gaierror):

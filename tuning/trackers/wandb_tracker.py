@@ -35,11 +35,11 @@ class WandbTracker:
             for epoch in trial.epochs:
                 run.log(epoch.metrics, step=epoch.step)
             run.summary.update({**trial.numbers, "state": trial.state, **trial.words})
+        # The end of the block has closed the run, so its files are complete.
         for folder in self._folders(run_id):
             (folder / WRITTEN).touch()
 
     def write_end(self, study: TrackedStudy) -> None:
-        """Write the run of the study with its export, and replace an earlier one."""
         run_id = self._run_id("study")
         with self._run(run_id, name=study.name, config=study.settings, kind="study") as run:
             run.summary.update({**study.numbers, "verdict": study.verdict})
@@ -56,7 +56,8 @@ class WandbTracker:
                 run.log_artifact(confirmation)
 
     def _run(self, run_id: str, *, name: str, config: Mapping[str, Any], kind: str) -> wandb.Run:
-        """Start a run in a new folder. The run of a user's own that is active stays active."""
+        """Start a run in a new folder."""
+        # The folders are those of a writing that was cut off, or of an earlier state of the study.
         for folder in self._folders(run_id):
             shutil.rmtree(folder)
         return wandb.init(
@@ -69,10 +70,12 @@ class WandbTracker:
             dir=self._folder,
             mode="offline",
             resume="allow",
-            reinit="create_new",
+            reinit="create_new",  # A run of the user's own stays active.
             settings=wandb.Settings(
                 console="off",
                 silent=True,
+                # A run would have the code, the machine and the Git state of this call, which need
+                # not be those of the trial.
                 save_code=False,
                 disable_git=True,
                 x_disable_stats=True,
