@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
+# TensorFlow reads this variable when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import typer
@@ -35,7 +36,6 @@ app = typer.Typer(add_completion=False)
 
 
 def option(text: str) -> Any:
-    """Return an option whose text of help names its default."""
     return typer.Option(show_default=False, help=text)
 
 
@@ -148,9 +148,7 @@ def _show(line: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; the exit status is 0 after success, 1 after a `TuningError`, whose
-    message is printed, and 2 after wrong flags. Any other exception is a bug, and is raised.
-    """
+    # Exit 1 is a `TuningError`, and 2 a wrong flag. Any other exception is a bug, and is raised.
     try:
         app()
     except ArgumentError as error:

@@ -159,7 +159,7 @@ def read_table(path: Path) -> Table:
 
 
 def table_of(study: StudyHandle, *, known: Table | None) -> Table:
-    """Return the table of a study, with the curves of other seeds that `known` has."""
+    """`known` is an earlier table of the study, with curves of other seeds."""
     trials = without_copies(study.summary.trials)
     complete = [t for t in trials if t.state == TrialState.COMPLETE and was_trained(t)]
     curves = {training.number: training.curves for training in known.trainings} if known else {}

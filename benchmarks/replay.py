@@ -54,7 +54,6 @@ class ReplayWorker:
         """Return None: the limits of a trial don't apply."""
 
     def send(self, message: Request) -> None:
-        """Take a message, and set the answer and the time at which the pool returns it."""
         self.due = self._pool.now
         if isinstance(message, Train):
             self._begin(message.job)
@@ -197,7 +196,7 @@ def search_and_confirm(
 
 
 def _fake_splits(folder: Path, n_classes: int) -> SplitReviews:
-    """Return the splits of made-up texts, which no fake worker reads."""
+    # No fake worker reads the texts.
     texts = [f"word{number}" for number in range(50 * n_classes)]
     labels = [f"class{number % n_classes}" for number in range(len(texts))]
     path = folder / "reviews.csv"

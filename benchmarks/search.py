@@ -98,7 +98,6 @@ def search_of_peer(
 def compare(
     path: Path, *, seed: int, n_trials: int, n_workers: int, **changes: Any
 ) -> dict[str, float]:
-    """Return the regret of each side in one search, and this program's worker seconds."""
     table = read_table(path)
     space = declare(find_space(table.space), n_classes=table.n_classes)
     truths = {training.number: table.truth(training) for training in table.trainings}

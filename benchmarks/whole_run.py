@@ -25,7 +25,6 @@ Run = dict[str, dict[str, float]]  # by command: `seconds` and `cpu_seconds`
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    """Return the times of both commands for each space."""
     runs: dict[str, Run] = {}
     for space in SPACES:
         name = f"tune and export-best with the space {space}"
@@ -42,7 +41,6 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
 
 
 def run(*, space: str, settings: Settings) -> Run:
-    """Run both commands with an empty results folder, and return the times of each."""
     adopt_orphans()
     data = settings.data
     flags = {
