@@ -50,6 +50,7 @@ class Source:
 
     @property
     def kinds(self) -> list[Input]:
+        # In the order of the model's inputs. `kinds_in(self.inputs)` has the order of `KINDS`.
         return [kind_of(name) for name in input_names(self.model)]
 
     @cached_property
@@ -137,6 +138,7 @@ def with_encoder(source: Source) -> Source:
 
 
 def values_of(inputs: ModelInput) -> Values:
+    # A configuration has no name of an input that the model does not take.
     return {name: value for name, value in vars(inputs).items() if value}
 
 
