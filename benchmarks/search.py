@@ -28,13 +28,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from scipy.stats import t as student_t
 
 from benchmarks.curves import Noise, Table, read_table
 from benchmarks.peers.oracles import PEERS, Peer
 from benchmarks.record import describe_machine, markdown_table
 from benchmarks.replay import search_and_confirm
 from tuning.atomic_io import write_json
+from tuning.evaluation.statistics import mean_interval
 from tuning.metrics import sign
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, declare
@@ -132,9 +132,8 @@ def summary_of(searches: Sequence[dict[str, float]]) -> dict[str, Any]:
         regrets, behind = [x for x, _ in pairs], [x - own for x, own in pairs]
         sides[name] = {"regret": statistics.mean(regrets), "n": len(pairs)}
         if name != OURS and len(pairs) > 1:
-            error = statistics.stdev(behind) / math.sqrt(len(pairs))
-            half = float(student_t.ppf(0.975, len(pairs) - 1)) * error
-            sides[name] |= {"behind": statistics.mean(behind), "half_interval": half}
+            mean = mean_interval(behind)
+            sides[name] |= {"behind": mean.value, "half_interval": mean.high - mean.value}
     means = {
         name: statistics.mean(search[name] for search in searches)
         for name in ("worker_seconds", "confirmation")
