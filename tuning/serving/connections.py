@@ -68,7 +68,8 @@ class Connection(HttpToolsProtocol):
         self.waits_since = self.loop.time()
         self._timer = self.loop.call_later(REQUEST_SECONDS, self._check_time)
         if len(self.connections) > MAX_CONNECTIONS:
-            # A client that has not read its answers makes room too.
+            # A client that has not read its answers makes room too. The new connection is always in
+            # this list, so it is the one that is refused if all others get answers.
             waiting = [
                 connection
                 for connection in self.connections
