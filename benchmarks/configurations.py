@@ -43,20 +43,18 @@ Configuration = dict[str, Any]
 
 
 def fixed_list() -> list[Configuration]:
-    """Return the 8 configurations, in the order in which every side trains them."""
     return [
         {**dict(zip(RANGES, row, strict=True)), "learning_rate": LEARNING_RATE} for row in _ROWS
     ]
 
 
 def default_space_path() -> Path:
-    """Return the path of the default search space."""
     return find_space(StudyConfig.space)
 
 
 def starting_points() -> list[Configuration]:
-    """Return the defaults of the default space, which are the notebook's model, and its starting
-    points: one configuration of each architecture.
+    """Return the notebook's model, which is the default space's default, and a configuration of
+    each architecture.
     """
     space = declare(default_space_path(), n_classes=2)
     return [defaults(space.hyperparameters), *space.starting_points]

@@ -61,9 +61,6 @@ CASES = (
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    """Return the figures of the confirmations, the means of every data set over the searches, and
-    the results of the simulated finalists.
-    """
     n, n_simulated = settings.size((N_REPETITIONS, N_SIMULATED), tiny=(2, 10))
     data_sets: list[dict[str, Any]] = []
     with ProcessPoolExecutor(settings.n_workers) as processes:
@@ -187,9 +184,7 @@ def called_better(case: Case, *, n: int, seed: int) -> dict[str, Any]:
 
 
 def finalists(trials: list[tuple[str, float]], towards: int) -> list[Finalist]:
-    """Return the best configurations, without repetition, and the baseline, which is the first
-    trial.
-    """
+    """Return the best distinct configurations, and the baseline, which is the first trial."""
     first: dict[str, Finalist] = {}
     for number, (point, value) in enumerate(trials):
         first.setdefault(
@@ -201,9 +196,6 @@ def finalists(trials: list[tuple[str, float]], towards: int) -> list[Finalist]:
 
 
 def summary_of(repetitions: list[dict[str, float]]) -> dict[str, float]:
-    """Return the means over the repetitions. `regret_difference_error` is the standard error of the
-    difference of the two regrets.
-    """
     means = {
         name: statistics.mean(repetition[name] for repetition in repetitions)
         for name in repetitions[0]
@@ -212,5 +204,6 @@ def summary_of(repetitions: list[dict[str, float]]) -> dict[str, float]:
     differences = [values["regret_of_best_trial"] - values["regret"] for values in repetitions]
     return {
         **means,
+        # The standard error of the difference of the two regrets.
         "regret_difference_error": float(np.std(differences, ddof=1) / len(differences) ** 0.5),
     }

@@ -46,7 +46,6 @@ FAKE_SECONDS = {"build": 0.1, "view": 0.01, "train": 9.0, "evaluate": 0.8}
 
 
 def measure(*, splits: SplitReviews, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
-    """Return the coordinator's seconds per trial after `n_before` trials."""
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder))
         config = study_config("coordinator", DataConfig(), seed=seed)
@@ -94,13 +93,10 @@ class FakeWorker:
         self._paused: dict[str, list[Epoch]] = {}
 
     def measure(self) -> Usage:
-        """Return the memory and CPU time of this process, which costs the coordinator as much as
-        for a real worker.
-        """
+        # The coordinator's time includes this call, which takes as long for a real worker.
         return usage_of(psutil.Process())
 
     def send(self, message: Request) -> None:
-        """Take a message, and set the answer."""
         if isinstance(message, Train):
             self._checkpoint = message.job.checkpoint or ""
             resumes = message.job.resume
@@ -142,7 +138,6 @@ class FakePool:
         self.workers = [worker]
 
     def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Response | None]]:
-        """Return the worker's answer."""
         (worker,) = self.workers
         answer, worker.message = worker.message, None
         return [(worker, answer)] if answer else []
@@ -152,16 +147,13 @@ class FakePool:
 
 
 def fake_metrics(rng: np.random.Generator) -> dict[str, float]:
-    """Return random values of the metrics of an epoch."""
     return dict(zip(METRICS, rng.uniform(0.5, 0.9, len(METRICS)).tolist(), strict=True))
 
 
 def past_trials(
     n: int, *, space: SearchSpace, epochs: int, seed: int
 ) -> list[optuna.trial.FrozenTrial]:
-    """Return `n` finished trials of random configurations with the attributes of real trials. Half
-    of the trials were pruned after an epoch.
-    """
+    """Half of the trials were pruned after an epoch."""
     rng = np.random.default_rng(seed)
     study = optuna.create_study(
         direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed)

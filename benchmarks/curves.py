@@ -43,6 +43,8 @@ from tuning.study.trials import (
 from tuning.workers.dispatcher import Dispatcher, run_jobs
 from tuning.workers.messages import TrainingEnded
 
+# Numbers of configurations that are trained with other seeds too, and of these seeds.
+N_REPEATED, N_OTHER_SEEDS = 100, 2
 EVALUATION = ("train", "evaluate")  # phases of a trial that its epochs share
 
 
@@ -159,7 +161,7 @@ def read_table(path: Path) -> Table:
 
 
 def table_of(study: StudyHandle, *, known: Table | None) -> Table:
-    """Return the table of a study, with the curves of other seeds that `known` has."""
+    """`known` is an earlier table of the study, with curves of other seeds."""
     trials = without_copies(study.summary.trials)
     complete = [t for t in trials if t.state == TrialState.COMPLETE and was_trained(t)]
     curves = {training.number: training.curves for training in known.trainings} if known else {}
@@ -178,17 +180,17 @@ def table_of(study: StudyHandle, *, known: Table | None) -> Table:
     )
 
 
-def train_other_seeds(study: StudyHandle, table: Table, path: Path, *, n: int, seeds: int) -> None:
-    """Train `n` configurations, evenly along the study, with `seeds` further seeds each, and write
-    the table after each training.
+def train_other_seeds(study: StudyHandle, table: Table, path: Path) -> None:
+    """Train `N_REPEATED` configurations, evenly along the study, with `N_OTHER_SEEDS` further seeds
+    each, and write the table after each training.
     """
-    step = max(len(table.trainings) // n, 1)
-    chosen = table.trainings[::step][:n]
+    step = max(len(table.trainings) // N_REPEATED, 1)
+    chosen = table.trainings[::step][:N_REPEATED]
     config = study.config
     jobs = [
         (training.number, config.seed + 1 + number)
         for training in chosen
-        for number in range(len(training.curves) - 1, seeds)
+        for number in range(len(training.curves) - 1, N_OTHER_SEEDS)
     ]
     by_number = {training.number: training for training in chosen}
     with contextlib.ExitStack() as stack:
@@ -230,10 +232,6 @@ def main(
     text_column: Annotated[str | None, typer.Option(help="Name of the column of texts.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Name of the column of labels.")] = None,
     n_trials: Annotated[int, typer.Option(help="Number of configurations.")] = 400,
-    n_repeated: Annotated[
-        int, typer.Option(help="Number of configurations with two further seeds.")
-    ] = 100,
-    results: Annotated[str, typer.Option(help="Folder of the study.")] = "results",
 ) -> None:
     """Measure the trainings, and write their table."""
     tuning.tune(
@@ -244,13 +242,12 @@ def main(
         confirm=False,
         folds=1,
         n_trials=n_trials,
-        results=results,
     )
-    handle = StudyHandle.of(ResultsDir(Path(results)), study)
-    path = Path(results) / "bench" / f"curves-{study}.json"
+    handle = StudyHandle.of(ResultsDir(Path("results")), study)
+    path = Path("results/bench") / f"curves-{study}.json"
     table = table_of(handle, known=read_table(path) if path.exists() else None)
     write_json(path, asdict(table))
-    train_other_seeds(handle, table, path, n=n_repeated, seeds=2)
+    train_other_seeds(handle, table, path)
     print(f"wrote {path}")
 
 

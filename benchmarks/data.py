@@ -16,13 +16,9 @@ from tuning.inputs.ngram_vocabulary import build_ngrams
 
 
 def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
-    """Return the split that `tuning.search.tune` makes of the same data and seed.
-
-    Raises:
-        DataError: the data can't be used, or do not have two classes, as the peers need.
-    """
+    """Return the split that `tuning.search.tune` makes of the same data and seed."""
     splits = split_reviews(load_reviews(data), seed=seed)
-    if splits.target.width != 2:
+    if splits.target.width != 2:  # The peers' models have one sigmoid.
         raise DataError(
             f"make bench needs data of two classes; {data.data!r} has {splits.target.width}."
         )
@@ -30,20 +26,16 @@ def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
 
 
 def describe_data(splits: SplitReviews) -> dict[str, Any]:
-    """Return the fingerprint and the numbers of rows, for a record."""
     n_rows = {name: len(splits.frames[name]) for name in SPLITS}
     return {"fingerprint": splits.fingerprint, "n_rows": n_rows}
 
 
 def write_corpus(*, splits: SplitReviews, folder: Path) -> None:
-    """Tokenize the texts and count their n-grams for KerasTuner, before its time is measured."""
     build_ngrams(build_corpus(folder, splits))
 
 
 def resample(splits: SplitReviews, *, n_rows: int, seed: int) -> SplitReviews:
-    """Return `n_rows` reviews, drawn with replacement within each split, in the shares of a real
-    split.
-    """
+    """Return `n_rows` reviews, drawn with replacement within each split."""
     frames = {
         name: splits.frames[name].sample(
             round(n_rows * SHARES[name]), replace=True, random_state=seed, ignore_index=True
@@ -56,16 +48,12 @@ def resample(splits: SplitReviews, *, n_rows: int, seed: int) -> SplitReviews:
 
 
 def resample_frame(splits: SplitReviews, *, n_rows: int, seed: int) -> pd.DataFrame:
-    """Return `n_rows` reviews of all splits, drawn with replacement."""
     return pd.concat(splits.frames.values()).sample(
         n_rows, replace=True, random_state=seed, ignore_index=True
     )
 
 
 def write_reviews(*, splits: SplitReviews, path: Path, n_rows: int, seed: int) -> DataConfig:
-    """Write `n_rows` reviews to a Parquet file, as a user may have them, and return the settings
-    that read it.
-    """
     path.parent.mkdir(parents=True, exist_ok=True)
     resample_frame(splits, n_rows=n_rows, seed=seed).to_parquet(path)
     return DataConfig(data=str(path), text_column="text", label_column="label")

@@ -160,9 +160,7 @@ GOALS = {name: goal for goals in PARTS.values() for name, goal in goals.items()}
 
 
 def figure(name: str, value: float | str, *, cpu: float | None = None) -> dict[str, Any]:
-    """Return a measured value together with its goal.
-
-    `value` is the reason if it could not be measured. `cpu` is the value of a ratio of times in CPU
+    """`value` is the reason if it could not be measured; `cpu` is the value of a ratio in CPU
     seconds, which has no goal.
     """
     goal = GOALS[name]
@@ -175,12 +173,10 @@ def figure(name: str, value: float | str, *, cpu: float | None = None) -> dict[s
 
 
 def figures(values: Mapping[str, float | str]) -> dict[str, dict[str, Any]]:
-    """Return the figures of measured values, by name."""
     return {name: figure(name, value) for name, value in values.items()}
 
 
 def rows(part: str, record: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return a row of the table of goals for each figure of a part."""
     table: list[tuple[str, ...]] = []
     for name, goal in PARTS[part].items():
         figure = record[name]

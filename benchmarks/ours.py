@@ -22,9 +22,6 @@ from tuning.study.trials import values_of
 
 
 def study_config(name: str, data: DataConfig, *, seed: int, **changes: Any) -> StudyConfig:
-    """Return a study of the benchmarks' search space, with the defaults of `tune` except for
-    `changes`.
-    """
     return replace(StudyConfig(study=name, space=str(SPACE_PATH), seed=seed, data=data), **changes)
 
 
@@ -36,7 +33,6 @@ def search(
     budget: Budget,
     subscribers: Sequence[Subscriber] = (),
 ) -> Outcome:
-    """Call `tune` once with `folder` as the results folder, and return its outcome."""
     results = ResultsDir(folder)
     return tune(
         config,
@@ -59,11 +55,8 @@ def train_list(
 ) -> dict[str, Any]:
     """Train the configurations, each for all epochs, as queued trials of a study.
 
-    Returns:
-        `seconds` of the whole call: reading and splitting the data, tokenizing, starting the
-        workers (with TensorFlow's import), the trials and their storage; `cpu_seconds` of the call
-        with all its processes; `search_seconds` from the start of the first trial to the end of the
-        last; and the `trials`.
+    `seconds` and `cpu_seconds` are those of the whole call with all its processes, from reading
+    the data; `search_seconds` begin with the first trial.
     """
     config = study_config(
         "fixed_list",
@@ -110,6 +103,5 @@ def train_list(
 
 
 def _span(trial: optuna.trial.FrozenTrial) -> tuple[float, float]:
-    """Return the times at which a completed trial started and ended."""
     assert trial.datetime_start and trial.datetime_complete  # for mypy
     return trial.datetime_start.timestamp(), trial.datetime_complete.timestamp()

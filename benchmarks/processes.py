@@ -28,8 +28,7 @@ def in_fresh_process(
     """Call a module's function in the main thread of a fresh interpreter, and return its result.
 
     A name such as "benchmarks.peers.optuna_peer.train_list" stands for a function whose module only
-    the fresh process imports. The standard output and standard error of libraries go to `log_path`.
-    An exception of the function is raised here.
+    the fresh process imports. What libraries print goes to `log_path`.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(
@@ -72,9 +71,8 @@ def _is_fork_server(process: psutil.Process) -> bool:
 
 
 def adopt_orphans() -> None:
-    """Make processes whose parents end children of this process, for example the fork server of a
-    command. Only Linux can do that. It holds until this process ends.
-    """
+    # The fork server of a command outlives the command. This process must be its parent to count
+    # its CPU seconds. Only Linux can do that.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
@@ -93,5 +91,4 @@ def cpu_seconds() -> float:
 
 
 def peak_memory_gib() -> float:
-    """Return the maximum resident memory of this process so far, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts KiB

@@ -24,9 +24,6 @@ PEERS = ("fasttext-numpy2-wheel", "optuna-integration", "tensorboard", "torch")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the processor, the number of usable cores, the memory, and the kernels of NumPy's
-    BLAS, which the variable `OPENBLAS_CORETYPE` can choose.
-    """
     cpu = _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
     kibibytes = _field(Path("/proc/meminfo"), "MemTotal").split(" ")[0]
     blas = [info for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
@@ -34,22 +31,18 @@ def describe_machine() -> dict[str, Any]:
         "cpu": cpu,
         "cores": available_cores(),
         "memory_gib": round(int(kibibytes) / 2**20, 1) if kibibytes else None,
+        # The variable `OPENBLAS_CORETYPE` can choose other kernels than those of the processor.
         "blas_kernels": sorted({info.get("architecture", "") for info in blas}),
     }
 
 
 def _field(path: Path, name: str) -> str:
-    """Return the value of the first line `name: value` of a file in Linux's /proc, or an empty
-    string.
-    """
+    """Return the value of a line `name: value` of a file in Linux's /proc, or ""."""
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of the packages that results depend on, and of the peers;
-    "absent" for a peer that is not installed.
-    """
     all_versions = describe_versions()
     for name in PEERS:
         try:
@@ -68,10 +61,6 @@ def write_record(
     command: str,
     day: date,
 ) -> Path:
-    """Write a part's record, in place of a record of the same day, and return its path.
-
-    Records of `--tiny` have other names, because their figures mean nothing.
-    """
     path = settings.folder / f"{settings.size('', tiny='tiny-')}{part}-{day.isoformat()}.json"
     facts = {
         "part": part,
@@ -90,7 +79,6 @@ def write_record(
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown, whose columns are aligned for the terminal."""
     lines = [columns, *rows]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])

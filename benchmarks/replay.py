@@ -54,7 +54,6 @@ class ReplayWorker:
         """Return None: the limits of a trial don't apply."""
 
     def send(self, message: Request) -> None:
-        """Take a message, and set the answer and the time at which the pool returns it."""
         self.due = self._pool.now
         if isinstance(message, Train):
             self._begin(message.job)
@@ -148,9 +147,8 @@ def search_and_confirm(
     n_trials: int,
     n_workers: int,
     noise: Noise,
-    **changes: Any,
 ) -> dict[str, Any]:
-    """Search with the defaults of `tune` except for `changes`, and confirm.
+    """Search with the defaults of `tune`, and confirm.
 
     Returns:
         `chosen`, the number of the measured training that is nearest to the confirmed best;
@@ -158,9 +156,7 @@ def search_and_confirm(
     """
     with tempfile.TemporaryDirectory() as folder:
         results, space_path = ResultsDir(Path(folder)), find_space(table.space)
-        config = StudyConfig(
-            study="replay", space=table.space, seed=seed, metric=table.metric, **changes
-        )
+        config = StudyConfig(study="replay", space=table.space, seed=seed, metric=table.metric)
         corpus = build_corpus(
             results.cache_dir("fake"), _fake_splits(results.path, table.n_classes)
         )
@@ -197,7 +193,7 @@ def search_and_confirm(
 
 
 def _fake_splits(folder: Path, n_classes: int) -> SplitReviews:
-    """Return the splits of made-up texts, which no fake worker reads."""
+    # No fake worker reads the texts.
     texts = [f"word{number}" for number in range(50 * n_classes)]
     labels = [f"class{number % n_classes}" for number in range(len(texts))]
     path = folder / "reviews.csv"

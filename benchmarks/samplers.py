@@ -64,9 +64,6 @@ N_RANDOM = 100  # number of trials of random searches, with which the others are
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    """Return the figures, and for each case and sampler the mean regret after each trial, or after
-    as many epochs as a whole training has, with the difference to random draws.
-    """
     n_seeds = settings.size(N_SEEDS, tiny=2)
     regrets: dict[str, dict[str, Array]] = {}
     with ProcessPoolExecutor(settings.n_workers) as processes:
@@ -120,7 +117,7 @@ def minus_random(regrets: Array, of_random: Array) -> dict[str, tuple[float, flo
 
 def mean_regrets(case: Case, sampler: str, seed: int, *, tiny: bool = False) -> Array:
     """Return the mean regret over the spaces after each trial, or, with ASHA, after each multiple
-    of `EPOCHS` trained epochs. Before the first trial ends, it is 1.
+    of `EPOCHS` trained epochs.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # TPE in groups
@@ -133,7 +130,7 @@ def mean_regrets(case: Case, sampler: str, seed: int, *, tiny: bool = False) -> 
         curves = []
         for tables in spaces[: 1 if tiny else None]:
             ends = search(Landscape(tables, seed), sampler, case, n_trials=n_trials)
-            curve = np.ones(n_trials)
+            curve = np.ones(n_trials)  # the regret before the first trial ends
             for n_trainings, regret in ends:
                 curve[math.ceil(n_trainings - 1e-9) - 1 :] = regret
             curves.append(curve)
@@ -215,7 +212,6 @@ def regrets_of(family: str, name: str) -> tuple[Array, Array]:
 def hyperparameters(
     table: tuple[str, str], conditions: tuple[tuple[str, tuple[int, ...]], ...] = ()
 ) -> tuple[Hyperparameter, ...]:
-    """Return the axes of a table; the default is the middle of each."""
     return tuple(
         Hyperparameter(
             name=axis,

@@ -49,7 +49,6 @@ Moments = Sequence[tuple[float, int]]  # seconds, and the number of workers with
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    """Measure every figure of the part `scale`."""
     seed = settings.seed
     worker_time = sides.measure(
         "the workers' time by phase",
@@ -131,9 +130,7 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
 
 
 def time_workers(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> dict[str, Any]:
-    """Run a study of `masked_lstm` with this program's defaults (TPE, ASHA, 5 epochs), and return
-    the seconds by phase, and the share of training and evaluation.
-    """
+    """Return the seconds by phase of a study of `masked_lstm`, and the share of `USEFUL`."""
     config = StudyConfig(study="worker_time", space="masked_lstm", seed=seed, data=data)
     moments: list[tuple[float, int]] = []
 
@@ -166,9 +163,8 @@ def time_workers(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) 
 def worker_seconds(moments: Moments, *, n_workers: int) -> float:
     """Return the wall time in which workers could train, summed over the workers.
 
-    This time does not depend on the times that trials record. All workers count from the start of
-    the first trial to the last moment at which all of them had a trial. After this moment only
-    workers with a trial count, because no trial is left for the others.
+    All workers count from the start of the first trial to the last moment at which all of them had
+    a trial. After it only workers with a trial count, because no trial is left for the others.
     """
     full = max((number for number, (_, busy) in enumerate(moments) if busy == n_workers), default=0)
     end_game = sum(
@@ -180,9 +176,6 @@ def worker_seconds(moments: Moments, *, n_workers: int) -> float:
 def tokenize_rows(
     *, splits: SplitReviews, n_rows: int, seed: int, with_view: bool
 ) -> dict[str, Any]:
-    """Return the seconds to build the corpus of `n_rows` reviews, which are drawn from the data
-    with replacement. `with_view` adds the times of `time_views`.
-    """
     drawn = resample(splits, n_rows=n_rows, seed=seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "corpus"
@@ -195,9 +188,6 @@ def tokenize_rows(
 def time_views(folder: Path) -> dict[str, Any]:
     """Return the median of the milliseconds until a trial of `VIEWS` has its first batch, and the
     number of calls of the tokenizer.
-
-    The trial opens the corpus, orders the batches of an epoch and of the validation split, and cuts
-    the first batch.
     """
     view_ms = []
     with mock.patch("tuning.inputs.corpus.tokenize", wraps=tokenize) as counted:
@@ -216,19 +206,15 @@ def time_views(folder: Path) -> dict[str, Any]:
 
 
 def tokenizing_growth(sizes: Sequence[dict[str, Any]]) -> float:
-    """Return the maximum tokenizing time per row, divided by the time of the smallest size; 1 means
-    linear.
-    """
+    """Return the maximum tokenizing time per row over that of the smallest size."""
     first, *others = (size["tokenizing_seconds"] / size["n_rows"] for size in sizes)
     return float(max(others) / first)
 
 
 def peak_memory(*, data: DataConfig, seed: int) -> dict[str, float]:
-    """Return the peak memory, in GiB, of the coordinator, which reads, splits and tokenizes the
-    file, and of a worker, which trains on it for one epoch.
-
-    The worker's memory includes the pages that it shares with the process it was forked from.
-    """
+    # The coordinator reads, splits and tokenizes the file, and the worker trains on it for an
+    # epoch. The worker's memory includes the pages that it shares with the process it was forked
+    # from.
     config = ours.study_config("memory", data, seed=seed, train=TrainConfig(epochs=1))
     with tempfile.TemporaryDirectory() as folder:
         outcome = ours.search(config, folder=Path(folder), n_workers=1, budget=Budget(n_trials=1))
@@ -237,10 +223,7 @@ def peak_memory(*, data: DataConfig, seed: int) -> dict[str, float]:
 
 
 def count_ngrams(*, data: DataConfig, seed: int) -> dict[str, float]:
-    """Return the seconds of counting the n-grams of a file's reviews, the peak memory of a process
-    that reads, splits and tokenizes the file and counts them, in GiB, and the number of n-grams
-    that occur twice.
-    """
+    """The peak memory is that of a process that reads, splits and tokenizes the file too."""
     with tempfile.TemporaryDirectory() as name:
         corpus = build_corpus(Path(name) / "corpus", load_split(data, seed=seed))
         started = time.perf_counter()
@@ -252,9 +235,7 @@ def count_ngrams(*, data: DataConfig, seed: int) -> dict[str, float]:
 
 
 def worker_memory(*, data: DataConfig, seed: int, n_trials: int) -> list[float]:
-    """Return the resident memory of one worker at the end of each of many small trials of the
-    default space's architectures, in MiB.
-    """
+    """Return the resident memory of a worker in MiB at the end of each of many small trials."""
     config = StudyConfig(
         study="worker_memory",
         space=str(SMALL_SPACE),
@@ -284,11 +265,8 @@ def worker_memory(*, data: DataConfig, seed: int, n_trials: int) -> list[float]:
 
 
 def memory_growth(resident: Sequence[float]) -> float | str:
-    """Return the median memory of the last 20 trials over the median of trials 10–29, minus 1.
-
-    Medians are used because the configurations are random, and the model of a trial is in memory
-    when the trial ends.
-    """
+    # The configurations are random, and the model of a trial is in memory when the trial ends, so
+    # medians are compared.
     if len(resident) < MIN_TRIALS:
         return f"fewer than {MIN_TRIALS} trials"
     return statistics.median(resident[LAST]) / statistics.median(resident[WARM]) - 1

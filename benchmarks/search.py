@@ -28,20 +28,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from scipy.stats import t as student_t
 
 from benchmarks.curves import Noise, Table, read_table
 from benchmarks.peers.oracles import PEERS, Peer
 from benchmarks.record import describe_machine, markdown_table
 from benchmarks.replay import search_and_confirm
 from tuning.atomic_io import write_json
-from tuning.config import StudyConfig
+from tuning.evaluation.statistics import mean_interval
 from tuning.metrics import sign
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, declare
 
 OURS = "this program"
 N_TRIALS, N_WORKERS, N_SEEDS = (20, 50, 100), (2, 8), 30
+RECORD = Path("results/bench/search.json")
 
 
 def search_of_peer(
@@ -95,16 +95,13 @@ def search_of_peer(
     return None if best is None else best[1]
 
 
-def compare(
-    path: Path, *, seed: int, n_trials: int, n_workers: int, **changes: Any
-) -> dict[str, float]:
-    """Return the regret of each side in one search, and this program's worker seconds."""
+def compare(path: Path, *, seed: int, n_trials: int, n_workers: int) -> dict[str, float]:
     table = read_table(path)
     space = declare(find_space(table.space), n_classes=table.n_classes)
     truths = {training.number: table.truth(training) for training in table.trainings}
     noise = Noise(table, seed=seed)
     ours = search_and_confirm(
-        table, space, seed=seed, n_trials=n_trials, n_workers=n_workers, noise=noise, **changes
+        table, space, seed=seed, n_trials=n_trials, n_workers=n_workers, noise=noise
     )
     seconds = ours["worker_seconds"]
     chosen = {OURS: ours["chosen"]}
@@ -135,9 +132,8 @@ def summary_of(searches: Sequence[dict[str, float]]) -> dict[str, Any]:
         regrets, behind = [x for x, _ in pairs], [x - own for x, own in pairs]
         sides[name] = {"regret": statistics.mean(regrets), "n": len(pairs)}
         if name != OURS and len(pairs) > 1:
-            error = statistics.stdev(behind) / math.sqrt(len(pairs))
-            half = float(student_t.ppf(0.975, len(pairs) - 1)) * error
-            sides[name] |= {"behind": statistics.mean(behind), "half_interval": half}
+            mean = mean_interval(behind)
+            sides[name] |= {"behind": mean.value, "half_interval": mean.high - mean.value}
     means = {
         name: statistics.mean(search[name] for search in searches)
         for name in ("worker_seconds", "confirmation")
@@ -145,46 +141,32 @@ def summary_of(searches: Sequence[dict[str, float]]) -> dict[str, Any]:
     return {"sides": sides, **means}
 
 
-def main(  # noqa: PLR0913 - the options of a command
+def main(
     tables: Annotated[list[Path], typer.Argument(help="Tables of `benchmarks.curves`.")],
     *,
     seeds: Annotated[int, typer.Option(help="Number of searches of each kind.")] = N_SEEDS,
-    n_trials: Annotated[
-        list[int] | None, typer.Option(help="Numbers of trials (20, 50 and 100).")
-    ] = None,
-    workers: Annotated[list[int] | None, typer.Option(help="Numbers of workers (2 and 8).")] = None,
-    sampler: Annotated[str, typer.Option(help="This program's sampler.")] = StudyConfig.sampler,
-    pruner: Annotated[str, typer.Option(help="This program's pruner.")] = "asha",
     processes: Annotated[int, typer.Option(help="Number of searches at the same time.")] = 1,
-    output: Annotated[Path, typer.Option(help="File of the record.")] = Path(
-        "results/bench/search.json"
-    ),
 ) -> None:
     """Replay the searches, print a table, and write a record."""
     record: dict[str, Any] = {"machine": describe_machine(), "seeds": seeds, "searches": []}
-    rows = []
+    rows: list[list[str]] = []
     with ProcessPoolExecutor(processes) as pool:
-        for path, n, n_workers in itertools.product(
-            tables, n_trials or N_TRIALS, workers or N_WORKERS
-        ):
-            options: dict[str, Any] = {"sampler": sampler, "pruner": pruner}
-            options |= {"n_trials": n, "n_workers": n_workers}
+        for path, n_trials, n_workers in itertools.product(tables, N_TRIALS, N_WORKERS):
+            options = {"n_trials": n_trials, "n_workers": n_workers}
             jobs = [pool.submit(compare, path, seed=seed, **options) for seed in range(seeds)]
             searches = [job.result() for job in jobs]
             summary = summary_of(searches)
-            kind = {"table": path.stem, **options}
+            kind: dict[str, Any] = {"table": path.stem, **options}
             record["searches"].append({**kind, **summary, "by_seed": searches})
-            write_json(output, record)
+            write_json(RECORD, record)
             for name, side in summary["sides"].items():
                 behind = (
                     f"{side['behind']:+.4f} ± {side['half_interval']:.4f}"
                     if "behind" in side
                     else ""
                 )
-                rows.append(
-                    (path.stem, str(n), str(n_workers), name, f"{side['regret']:.4f}", behind)
-                )
-            print(f"{path.stem}, {n} trials, {n_workers} workers: done", flush=True)
+                rows.append([*map(str, kind.values()), name, f"{side['regret']:.4f}", behind])
+            print(f"{path.stem}, {n_trials} trials, {n_workers} workers: done", flush=True)
     columns = ("table", "trials", "workers", "side", "mean regret", "behind this program")
     print(markdown_table(columns, rows))
 

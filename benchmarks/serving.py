@@ -38,7 +38,6 @@ N_BODIES = 50
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    """Return the rates of every model. The figures are the rates of the slower model."""
     n_rows, seconds = settings.size(50_000, tiny=300), settings.size(15.0, tiny=0.5)
     frame = resample_frame(splits, n_rows=n_rows, seed=settings.seed)
     texts, models = frame["text"].tolist(), {}
@@ -70,9 +69,7 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
 
 
 def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
-    """Write an export with only the ONNX format, of the baseline's size, whose vocabulary is the
-    most frequent words of the texts.
-    """
+    # The size is the baseline's, and the vocabulary the most frequent words of the texts.
     from tuning.export.writers import Source, write_format
     from tuning.inputs.arrow_tokenizer import tokenize
     from tuning.inputs.corpus import Corpus
@@ -103,7 +100,6 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[int]:
-    """Run `make serve` on an export, and yield its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -119,7 +115,6 @@ def serving(folder: Path) -> Iterator[int]:
 
 
 def serve(*, folder: Path, texts: list[str], seconds: float) -> dict[str, Any]:
-    """Return the rates of each kind of load for `seconds`, after a second to warm up."""
     loads = {}
     with serving(folder) as port:
         for name, (n_texts, n_clients) in LOADS.items():
@@ -127,6 +122,7 @@ def serve(*, folder: Path, texts: list[str], seconds: float) -> dict[str, Any]:
                 texts[start : start + n_texts] for start in range(0, N_BODIES * n_texts, n_texts)
             ]
             bodies = [json.dumps({"texts": part}).encode() for part in parts if part]
+            # The first second warms the server up, and is not measured.
             asyncio.run(ask(port, bodies, n_clients=n_clients, seconds=min(seconds, 1)))
             latencies = asyncio.run(ask(port, bodies, n_clients=n_clients, seconds=seconds))
             loads[name] = {
@@ -137,7 +133,6 @@ def serve(*, folder: Path, texts: list[str], seconds: float) -> dict[str, Any]:
 
 
 def predict(*, folder: Path, path: Path, n_rows: int) -> dict[str, Any]:
-    """Return the rate of the whole command, from its start to its end."""
     paths = ["--export", str(folder), "--file", str(path), "--output", f"{path}.out"]
     started = time.perf_counter()
     done = subprocess.run([*TUNING, "predict", *paths], capture_output=True, text=True, check=True)

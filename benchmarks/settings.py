@@ -16,12 +16,8 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one call.
-
-    `tiny` chooses sizes that take seconds, to try the command. Its figures mean nothing, and its
-    files have other names. `minutes` is the duration of each side of the time to accuracy.
-    `repeats` is the maximum number of times that a side is measured again because the machine was
-    throttled or busy.
+    """`tiny` chooses sizes that take seconds. Their figures mean nothing, and their records have
+    other names.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -42,5 +38,4 @@ class Settings:
             raise ArgumentError(f"--repeats must be 0 or more; received {self.repeats}.")
 
     def size(self, full: _T, *, tiny: _T) -> _T:
-        """Return `tiny` in a call with `--tiny`, else `full`."""
         return tiny if self.tiny else full

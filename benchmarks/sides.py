@@ -55,7 +55,6 @@ class Calibration:
 
 
 def calibrate(n_products: int) -> Calibration:
-    """Multiply matrices in a thread for each core."""
     rows, inner, columns = SGEMM
     left, right = np.ones((rows, inner), np.float32), np.ones((inner, columns), np.float32)
 
@@ -82,9 +81,7 @@ class Use:
 
 
 def read_use() -> Use:
-    """Return the CPU seconds so far. The seconds of other programs include the time of the kernel's
-    interrupts, and exclude time that the host has stolen.
-    """
+    # Time of the kernel's interrupts counts as use, and time that the host has stolen does not.
     has_affinity = hasattr(os, "sched_getaffinity")  # macOS has none
     cores = sorted(os.sched_getaffinity(0)) if has_affinity else range(os.cpu_count() or 1)
     times = psutil.cpu_times(percpu=True)
@@ -115,7 +112,6 @@ class Attempt:
 
     @property
     def reasons(self) -> str:
-        """The values above their limits, in words."""
         reasons = []
         if self.waiting > MAX_WAITING:
             reasons.append(f"wall time was {1 + self.waiting:.2f} × CPU time")
@@ -127,22 +123,19 @@ class Attempt:
 
 
 def others_share(before: Use, after: Use) -> float:
-    """Return the share of all cores' time that other programs used between two moments."""
     others = (after.all_seconds - before.all_seconds) - (after.own_seconds - before.own_seconds)
     return max(others, 0.0) / ((after.moment - before.moment) * available_cores())
 
 
 @dataclass
 class Sides:
-    """The sides of one part, and the attempts of each side."""
-
     settings: Settings
     show: Callable[[str], None]
     attempts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def measure(self, name: str, function: Callable[..., Any] | str, **arguments: Any) -> Any:
-        """Call a function in a fresh process (`in_fresh_process`) until it was not disturbed, or
-        `repeats` more times. Return its result.
+        """Call a function in a fresh process until it was not disturbed, at most `repeats` more
+        times.
         """
         self.show(name)
         tried: list[tuple[Attempt, Any]] = []
@@ -163,7 +156,6 @@ class Sides:
         return tried[kept][1]
 
     def run(self, function: Callable[..., Any] | str, **arguments: Any) -> Any:
-        """Call a function in a fresh process, and return its result."""
         return in_fresh_process(function, log_path=self.settings.folder / "bench.log", **arguments)
 
     def calibrate(self) -> Calibration:
@@ -180,7 +172,6 @@ class Sides:
         return Attempt(waiting, max(max(speed, 1 / speed) for speed in speeds) - 1, others)
 
     def _calm(self) -> Calibration:
-        """Return a calibration. While the machine is not calm, it is repeated after a pause."""
         _ = self.reference  # before the first side
         for _ in range(N_CALM - 1):
             calibration = self.calibrate()

@@ -36,9 +36,6 @@ Batches = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    """Return the milliseconds of every side in each turn and the worst ratio of each goal, on
-    random token ids.
-    """
     with_pytorch = importlib.util.find_spec("torch") is not None
     if not with_pytorch:
         sides.show("PyTorch is not installed: .venv/bin/pip install 'torch>=2.6,<3'")
@@ -62,7 +59,7 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
 def time_case(
     *, length: int, units: int, embedding_dim: int, n_batches: int, n_turns: int, with_pytorch: bool
 ) -> dict[str, list[float]]:
-    """Return the milliseconds per step of every side, one value for each turn."""
+    """Return the milliseconds per step of every side in each turn."""
     import tensorflow as tf
     import threadpoolctl
 
@@ -104,7 +101,6 @@ def random_batches(n_batches: int, *, length: int) -> Batches:
 
 
 def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool) -> float:
-    """Return the seconds per step of `fit`; `fused` uses this program's kernels."""
     import keras
     import tensorflow as tf
 
@@ -176,10 +172,11 @@ def floor_seconds(*, length: int, units: int, features: int, n_steps: int) -> fl
 
 
 def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:
-    """Return the median times, and the medians of the ratios within a turn: each peer over this
-    program, and this program over the floor.
+    """The ratios are medians of the ratios within a turn: each peer over this program, and this
+    program over the floor.
     """
 
+    # The host may throttle the machine between two turns.
     def ratio(name: str, other: str) -> float:
         ratios = (a / b for a, b in zip(turns[name], turns[other], strict=True))
         return round(statistics.median(ratios), 4)
@@ -194,9 +191,6 @@ def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def worst_ratios(cases: list[dict[str, Any]]) -> dict[str, float | str]:
-    """Return the worst ratio of each goal: against Keras over the cases of 16 and 32 units, against
-    the floor over the cases of 64 and 128 units, and against PyTorch over all cases.
-    """
     to_pytorch = [case["ratio_pytorch"] for case in cases if "ratio_pytorch" in case]
     return {
         "ratio_keras_lstm": min(case["ratio_keras"] for case in cases if case["units"] < 64),

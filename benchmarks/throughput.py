@@ -51,7 +51,7 @@ SIDE_VALUES = (
 
 def sources(settings: Settings) -> dict[str, DataConfig]:
     """Return the film reviews, the Amazon reviews if their file exists, and the data set of the
-    call if it is another one, by name; with `--tiny` only the data set of the call.
+    call, by name; with `--tiny` only the data set of the call.
     """
     own, amazon = settings.data, Path(settings.amazon)
     if settings.tiny:
@@ -67,7 +67,6 @@ def sources(settings: Settings) -> dict[str, DataConfig]:
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    """Return the result of `measure_set` for each data set, and the smallest ratios."""
     if not (settings.tiny or Path(settings.amazon).exists()):
         sides.show(f"Amazon reviews: not measured, because the file {settings.amazon} is missing")
     data_sets = []
@@ -90,9 +89,6 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
 def measure_set(
     settings: Settings, splits: SplitReviews, sides: Sides, *, name: str
 ) -> dict[str, Any]:
-    """Return the trials of every side on one data set with their seconds and accuracies, and the
-    ratios of the wall and CPU times.
-    """
     own: dict[str, Any] = {"data": settings.data, "n_workers": settings.n_workers}
     fixed: dict[str, Any] = {
         "configurations": fixed_list()[: settings.size(8, tiny=2)],
@@ -136,9 +132,6 @@ def measure_set(
 
 
 def ratio_of(peer: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, float]:
-    """Return a peer's wall and CPU seconds, each divided by this program's, and its wall seconds
-    divided by those of this program without its start.
-    """
     return {
         "wall": peer["seconds"] / own["seconds"],
         "cpu": peer["cpu_seconds"] / own["cpu_seconds"],
@@ -147,9 +140,6 @@ def ratio_of(peer: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, float
 
 
 def summary_of(side: Mapping[str, Any]) -> dict[str, float]:
-    """Return the finished trials per hour of the whole call, and the mean over the trials of the
-    validation accuracy of the best epoch.
-    """
     accuracies = [trial["val_accuracy"] for trial in side["trials"]]
     return {
         "trials_an_hour": round(3600 * len(accuracies) / side["seconds"], 2),
@@ -158,9 +148,6 @@ def summary_of(side: Mapping[str, Any]) -> dict[str, float]:
 
 
 def table(data_sets: list[dict[str, Any]]) -> str:
-    """Return a table with a line for each ratio and each value of a side, and a column for each
-    data set.
-    """
     rows = []
     for name, peer in PEERS.items():
         for kind, words in (("wall", "wall"), ("cpu", "CPU")):

@@ -66,9 +66,6 @@ Ratio = dict[str, float] | str
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    """Return the accuracy of every epoch of all sides, the ratios of the times, and the accuracies
-    on the test split.
-    """
     seconds, epochs = settings.minutes * 60, settings.size(EPOCHS, tiny=1)
     peer = {"seed": settings.seed, "epochs": epochs, "budget_seconds": seconds}
     own = {"n_workers": settings.n_workers, "budget_seconds": seconds}
@@ -113,14 +110,8 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
 
 
 def autotune(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    """Run fastText's autotune with as many threads as this program has workers. Return what
-    `fasttext_peer.autotune` returns.
-
-    fastText's autotune sometimes diverges, or does not end. It then begins again with another seed.
-
-    Raises:
-        TuningError: autotune diverged or did not end with `N_SEEDS` seeds.
-    """
+    # fastText's autotune sometimes diverges, or does not end. It then begins again with another
+    # seed.
     for seed in range(settings.seed, settings.seed + N_SEEDS):
         with contextlib.suppress(BrokenProcessPool, FloatingPointError):
             tuned: dict[str, Any] = sides.measure(
@@ -138,12 +129,10 @@ def autotune(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str
 def search(
     *, config: StudyConfig, n_workers: int, budget_seconds: float, test: bool = False
 ) -> dict[str, Any]:
-    """Search for `budget_seconds`.
+    """Return `epochs`: the wall and CPU seconds since the start and the accuracy of every epoch.
 
-    Returns:
-        `epochs`: the wall and CPU seconds since the start and the accuracy of every epoch. With
-        `test`, also the `validation_accuracy` and the `test_accuracy` of the best configuration,
-        which are None if no trial is complete.
+    `test` adds the `validation_accuracy` and the `test_accuracy` of the best configuration, which
+    are None if no trial is complete.
     """
     points: list[Point] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -173,9 +162,7 @@ def search(
 
 
 def _scores(outcome: Outcome, config: StudyConfig, results: ResultsDir) -> dict[str, Any]:
-    """Train the best trial's configuration on the training split, for the trial's best number of
-    epochs and with its seed. Return its accuracies.
-    """
+    """Train the best trial's configuration on the training split, for its best number of epochs."""
     from tuning.spaces.loading import load_hypermodel
     from tuning.training import fit, prediction
 
@@ -196,7 +183,7 @@ def _scores(outcome: Outcome, config: StudyConfig, results: ResultsDir) -> dict[
 
 
 def best_over_time(points: Points) -> Points:
-    """Return the epochs whose accuracy is above the accuracies of all epochs before them."""
+    """Return the epochs whose accuracy is above those of all epochs before them."""
     best: list[Point] = []
     for point in points:
         if not best or point["val_accuracy"] > best[-1]["val_accuracy"]:
@@ -213,7 +200,6 @@ def target_of(points: Mapping[str, Points], names: Iterable[str]) -> Point | Non
 
 
 def ratio_of(target: Point | None, own: Points) -> Ratio:
-    """Return the ratio of the times until an accuracy is reached."""
     if target is None:
         return "the peer ended no epoch in the time"
     accuracy = target["val_accuracy"]
@@ -227,14 +213,12 @@ def ratio_of(target: Point | None, own: Points) -> Ratio:
 
 
 def gain_of(ours: Mapping[str, Any], fasttext: Mapping[str, Any]) -> float | str:
-    """Return this program's test accuracy minus fastText's, in percentage points."""
     if ours["test_accuracy"] is None:
         return "this program ended no trial in the time"
     return float(100 * (ours["test_accuracy"] - fasttext["test_accuracy"]))
 
 
 def table(ratios: Mapping[str, Ratio]) -> str:
-    """Return a table with a line for each peer of the default search."""
     rows: list[tuple[str, ...]] = []
     for name, ratio in ratios.items():
         figure = f"time of the default search to the accuracy of {DEFAULT_SPACE[name]}"

@@ -25,7 +25,6 @@ Run = dict[str, dict[str, float]]  # by command: `seconds` and `cpu_seconds`
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    """Return the times of both commands for each space."""
     runs: dict[str, Run] = {}
     for space in SPACES:
         name = f"tune and export-best with the space {space}"
@@ -42,7 +41,6 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
 
 
 def run(*, space: str, settings: Settings) -> Run:
-    """Run both commands with an empty results folder, and return the times of each."""
     adopt_orphans()
     data = settings.data
     flags = {
@@ -53,19 +51,13 @@ def run(*, space: str, settings: Settings) -> Run:
         "--text-column": data.text_column,
         "--label-column": data.label_column,
     }
-    given = [str(word) for flag in flags.items() if flag[1] is not None for word in flag]
+    given = [f"{name}={value}" for name, value in flags.items() if value is not None]
     commands = {"tune": [*given, *settings.size([], tiny=TINY)], "export-best": []}
     times: Run = {}
     with tempfile.TemporaryDirectory() as results:
         # The storage is named also because the variable STORAGE may name another one.
-        shared = [
-            "--study",
-            "run",
-            "--results",
-            results,
-            "--storage",
-            f"sqlite:///{results}/optuna.db",
-        ]
+        storage = f"--storage=sqlite:///{results}/optuna.db"
+        shared = ["--study=run", f"--results={results}", storage]
         for command, own in commands.items():
             started, cpu_started = time.perf_counter(), cpu_seconds()
             subprocess.run([*TUNING, command, *own, *shared], check=True)

@@ -27,6 +27,8 @@ class Frozen(FittedStart, keras_tuner.HyperModel):
 
     starting_points = (
         {"architecture": "both"},
+        # With two trained layers, 0.6 had the best validation accuracy of all shares
+        # (docs/transformers.md).
         {"architecture": "both", "trained_layers": 2, "ngram_share": 0.6, "batch_size": 32},
         {"architecture": "both", "ngram_share": 0.7},
         {"architecture": "features"},

@@ -15,6 +15,7 @@ class Transformer(FittedStart, keras_tuner.HyperModel):
 
     starting_points = (
         {"has_ngrams": True},
+        # The paper on BERT recommends three epochs.
         {"has_ngrams": True, "max_epochs": 3, "sequence_length": 256},
     )
 
@@ -25,6 +26,8 @@ class Transformer(FittedStart, keras_tuner.HyperModel):
         hp.Float("learning_rate", 1e-5, 3e-4, sampling="log", default=1e-4)
         hp.Int("max_epochs", 1, 3, default=1)
         hp.Choice("warm_up", [0.0, 0.1, 0.3], default=0.1)
+        # Frozen layers are still computed: a step of MiniLM takes 0.70 s with half of its layers
+        # frozen, and 1.03 s with none (docs/transformers.md).
         hp.Choice("frozen_share", [0.0, 0.25, 0.5], default=0.0)
         hp.Float("dropout", 0.0, 0.3, step=0.1, default=0.1)
         hp.Choice("weight_decay", [0.0, 0.01, 0.1], default=0.01)

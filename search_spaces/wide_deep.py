@@ -25,6 +25,8 @@ class WideDeep(FittedStart, keras_tuner.HyperModel):
         hp.Choice("deep", ["mean_embedding", "cnn", "bilstm_pooling"], default="cnn")
         hp.Int("ngrams", 1, 3, default=3)
         hp.Int("ngram_vocab_size", 20_000, 800_000, sampling="log", default=500_000)
+        # On the Amazon reviews, C = 10 and 30 with rates of 0.2, 1 and 5 have validation accuracies
+        # of 0.8883 to 0.8920, with means of 0.8906 (C = 10) and 0.8901 (docs/benchmarks.md).
         hp.Float("ngram_c", 1.0, 300.0, sampling="log", default=10.0)
         hp.Choice("ngram_weighting", ["log_count_ratios", "inverse_document_frequencies"])
         hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)

@@ -30,19 +30,13 @@ PARAMETERS = ("lr", "dim", "epoch", "minn", "maxn", "wordNgrams", "bucket")
 
 
 def autotune(*, splits: SplitReviews, seconds: int, seed: int, n_threads: int) -> dict[str, Any]:
-    """Search for the best configuration on the validation split, and score its model on it and on
-    the test split. Only the texts of the training split are trained. If autotune does not end, a
-    signal ends this process.
+    """Score the best configuration of the validation split on it and on the test split.
 
-    Returns:
-        `validation_accuracy` and `test_accuracy`; `seconds` and `cpu_seconds` of the search with
-        the training of the best configuration, which begin when the texts are in memory; the
-        `parameters` of the best configuration; `n_trials`, the number of configurations that were
-        tried; and `epochs`, the best validation accuracy so far over the time (`best_scores`).
-
-    Raises:
-        FloatingPointError: the training of the best configuration diverged.
+    `seconds` and `cpu_seconds` begin when the texts are in memory, and `epochs` are the best scores
+    over the time (`best_scores`). If the training of the best configuration diverges, a
+    FloatingPointError is raised.
     """
+    # If autotune does not end, the signal ends this process.
     signal.alarm(3 * seconds + SECONDS_TO_END)
     started, cpu_started = time.perf_counter(), cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +80,6 @@ def autotune(*, splits: SplitReviews, seconds: int, seed: int, n_threads: int) -
 
 @contextlib.contextmanager
 def _error_output_to(path: Path) -> Iterator[None]:
-    """Write the standard error output of fastText's C++ code to a file."""
     kept = os.dup(2)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, 2)
@@ -116,23 +109,20 @@ def best_scores(text: str, *, seconds: float) -> tuple[list[tuple[float, float]]
 
 
 def write_lines(path: Path, frame: pd.DataFrame, *, seed: int) -> None:
-    """Write a split as fastText reads it, in random order: fastText does not shuffle, and learns
-    nothing useful from a file whose texts are sorted by label.
-    """
+    # fastText does not shuffle, and learns nothing from a file that is sorted by label.
     rows = frame.sample(frac=1, random_state=seed).itertuples()
     lines = [f"{LABEL}{row.label} {line(str(row.text))}\n" for row in rows]
     path.write_text("".join(lines), encoding="utf-8")
 
 
 def line(text: str) -> str:
-    """Return a text as a line of fastText: its words as this program splits them, which are lower
-    case and without punctuation.
+    """Return the words of a text as this program splits them, in lower case and without
+    punctuation.
     """
     return b" ".join(split(text)).decode()
 
 
 def accuracy(model: Any, frame: pd.DataFrame) -> float:
-    """Return the share of the texts whose most probable label is their own."""
     predicted, _ = model.predict([line(text) for text in frame["text"]])
     names = [f"{LABEL}{number}" for number in frame["label"]]
     right = [first[:1] == [name] for first, name in zip(predicted, names, strict=True)]

@@ -63,7 +63,6 @@ class Recorder(keras.callbacks.Callback):
         self._budget_seconds = budget_seconds
 
     def begin(self) -> None:
-        """Count the seconds from now on."""
         self._started, self._cpu_started = time.perf_counter(), cpu_seconds()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -83,8 +82,6 @@ class Recorder(keras.callbacks.Callback):
 
 
 class Peer(SameSpace):
-    """The declarations of the small space, with the model and the `fit` of this peer."""
-
     def __init__(self, recorder: Recorder, *, seed: int) -> None:
         super().__init__(name="peer")
         self._recorder, self._seed = recorder, seed
@@ -110,8 +107,6 @@ class Peer(SameSpace):
 
 
 class DefaultPeer(Reviews):
-    """The default search space with a `fit` that takes a corpus."""
-
     def __init__(self, recorder: Recorder, *, seed: int) -> None:
         super().__init__(name="default_space_peer")
         self._recorder, self._seed = recorder, seed
@@ -171,8 +166,8 @@ def keep_values(oracle: Any) -> None:
 def hypermodel(
     data: SplitReviews | Path, recorder: Recorder, *, seed: int
 ) -> tuple[keras_tuner.HyperModel, SplitReviews | Corpus]:
-    """Return the hypermodel of the small space for texts, or that of the default space for the
-    folder of a corpus, and the data that its `fit` takes.
+    """Return the hypermodel of the small space for texts, or of the default space for a corpus's
+    folder.
     """
     if isinstance(data, Path):
         return DefaultPeer(recorder, seed=seed), Corpus(data)
@@ -182,11 +177,7 @@ def hypermodel(
 def train_list(
     *, data: SplitReviews | Path, configurations: list[Configuration], epochs: int, seed: int
 ) -> dict[str, Any]:
-    """Train the configurations by `Tuner.search`, each for all epochs; only `search` is timed.
-
-    Raises:
-        RuntimeError: a trial did not complete.
-    """
+    """Train the configurations by `Tuner.search`, each for all epochs; only `search` is timed."""
     recorder = Recorder()
     model, source = hypermodel(data, recorder, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -200,8 +191,8 @@ def train_list(
         oracle = tuner.oracle
         keep_values(oracle)
 
+        # In place of a random configuration.
         def populate_space(trial_id: str) -> dict[str, Any]:
-            """Return the configuration of the list in place of a random one."""
             space = oracle.hyperparameters.space
             fixed = {item.name: item.value for item in space if isinstance(item, Fixed)}
             values = {**fixed, **configurations[int(trial_id)]}
@@ -232,19 +223,14 @@ def train_list(
 def search(
     *, data: SplitReviews | Path, tuner: str, epochs: int, seed: int, budget_seconds: float
 ) -> list[dict[str, float]]:
-    """Search with "random" or "hyperband" for `budget_seconds`.
-
-    Early stopping follows KerasTuner's guide, with the same patience as this program. The tuner has
-    so many trials that only the time limit ends its search.
-
-    Returns:
-        The wall and CPU seconds since the start and the validation accuracy of every epoch.
-    """
+    """Return the wall and CPU seconds since the start and the accuracy of every epoch."""
+    # As in KerasTuner's guide, with the patience of this program.
     stopping = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE)
     recorder = Recorder(budget_seconds=budget_seconds)
     model, source = hypermodel(data, recorder, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         options = {"objective": "val_accuracy", "seed": seed, "directory": folder}
+        # Only the time limit ends the search.
         made = (
             keras_tuner.Hyperband(model, max_epochs=epochs, hyperband_iterations=1000, **options)
             if tuner == "hyperband"

@@ -21,9 +21,6 @@ VALIDATION_BATCH_SIZE = 512
 def vectorized(
     splits: SplitReviews, *, vocab_size: int, sequence_length: int, seed: int
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """Return training and validation batches of ids, from one call of a `TextVectorization` layer
-    that is adapted on the training texts.
-    """
     layer = keras.layers.TextVectorization(
         max_tokens=vocab_size, output_sequence_length=sequence_length
     )
@@ -45,7 +42,6 @@ def vectorized(
 def masked_lstm(
     *, vocab_size: int, embedding_dim: int, lstm_units: int, learning_rate: float
 ) -> Any:
-    """Return the model of all sides, compiled."""
     model = keras.Sequential(
         [
             keras.Input((None,), dtype="int64"),

@@ -20,12 +20,7 @@ from tuning.data.splits import SplitReviews
 def train_list(
     *, splits: SplitReviews, configurations: list[Configuration], epochs: int, seed: int
 ) -> dict[str, Any]:
-    """Train the configurations one after the other, each for all epochs; only `study.optimize` is
-    timed.
-
-    The pruning callback reports each epoch, as in the example. The pruner, which is MedianPruner in
-    the example, never prunes here, because all sides must finish the same trials.
-    """
+    """Train the configurations, each for all epochs; only `study.optimize` is timed."""
 
     def objective(trial: optuna.Trial) -> float:
         keras.backend.clear_session()
@@ -46,6 +41,7 @@ def train_list(
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=seed),
+        # The example has MedianPruner, but all sides must finish the same trials.
         pruner=optuna.pruners.NopPruner(),
     )
     for values in configurations:

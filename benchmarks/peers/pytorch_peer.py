@@ -43,9 +43,7 @@ def step_seconds(
     embedding_dim: int,
     units: int,
 ) -> float:
-    """Return the seconds per training step on one thread, over batches (n_batches, batch, length)
-    without the first.
-    """
+    """Return the seconds per training step over batches (n_batches, batch, length)."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
@@ -62,7 +60,7 @@ def step_seconds(
     ]
     started = 0.0
     for number, (x, lengths, y) in enumerate(batches):
-        if number == 1:
+        if number == 1:  # The first step is a warm-up.
             started = time.perf_counter()
         optimizer.zero_grad()
         loss(model(x, lengths), y).backward()

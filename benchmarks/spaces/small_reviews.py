@@ -11,10 +11,7 @@ Reviews: Any = type(load_hypermodel(find_space("reviews")))
 
 
 class SmallReviews(Reviews):
-    """The architectures of `reviews`. The first declaration of a name wins, so these ranges replace
-    its own.
-    """
-
+    # The first declaration of a name wins, so these ranges replace those of `reviews`.
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         architectures = ["lstm", "ngrams", "wide_deep", "cnn", "mean_embedding", "gru"]
         hp.Choice("architecture", [*architectures, "bilstm_pooling"], default="lstm")

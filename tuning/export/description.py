@@ -47,7 +47,6 @@ class ChosenTrial:
 
     @property
     def confirmation(self) -> Confirmation:
-        """The confirmation of the study, for an ensemble (`ensemble.confirmed_trial`)."""
         assert self.study.confirmation is not None  # for mypy: `confirmed_trial` has refused others
         return self.study.confirmation
 

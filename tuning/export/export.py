@@ -141,7 +141,9 @@ def _export(
         trained, of_members = _retrain(chosen, members, corpus, progress=progress)
         if progress and not references.done():
             progress("training the reference models", 0.0)
+        # No training may run when the latency of an ensemble and the formats are measured below.
         compared = references.result()
+    # Formats trace the layers again, under the settings of Keras that the space's file makes.
     with keras_settings_of(trained[BEST].hypermodel):
         facts = None
         if members:
@@ -156,7 +158,9 @@ def _export(
                 test_texts=test_texts,
                 expect=best.expect,
                 progress=progress,
-            ) as compare:  # The formats are checked during the evaluation.
+            ) as compare:
+                # The formats are checked during the evaluation. On two cores an export of the film
+                # reviews takes 56 to 59 s, and took 65 s when one waited for the other.
                 evaluation = _evaluate(
                     chosen,
                     trained,

@@ -34,17 +34,18 @@ from tuning.training.vocabularies import keep_in_config
 
 # Number of texts of the test split in a parity check. The hostile texts are checked as well.
 N_PARITY_TEXTS = 2_000
-# Number of formats that are checked at the same time.
+# Number of formats that are checked at the same time. With one, the single predictions of
+# TensorFlow's three formats took most of an export's time, and a core was idle.
 N_CHECKS = 2
 # Number of texts for a pretrained encoder, which needs up to a second for a text.
 N_ENCODER_TEXTS = 200
 # The format that is written first: in 0.1 s, so its check begins while the others are written.
 FIRST = "h5"
 # The formats that take raw text. An export must contain them, but `keras` may be missing if the
-# model has classes of the search space.
+# model has classes of the search space, which Keras can't load.
 REQUIRED = ("keras", "saved_model")
 # Maximum loss of accuracy through int8 weights. A format that loses more is left out, unless the
-# loss is a single text.
+# loss is a single text, which says nothing: one of 36 texts is a loss of 0.028.
 MAX_INT8_LOSS = 0.02
 # The class probabilities of a format for the texts of its parity check, and its measurements.
 Checked = tuple[Array, MeasuredFormat]
@@ -127,28 +128,21 @@ def _formats_of(
 
 
 def _is_required(name: str, source: Source) -> bool:
-    """Return whether an export must contain a format. Keras can't load a class of the search space,
-    so such a model has no `keras` format.
-    """
     return name in REQUIRED and (name != "keras" or is_stock(source.graph))
 
 
 def _write_vocabularies(folder: Path, source: Source) -> None:
-    """Write the files that the formats for token ids need, beside the model. A model that takes
-    texts contains its vocabularies.
-    """
     with translated(folder):
         for kind in source.kinds:
             if kind.file:
                 kind.write(source.vocabulary(kind), folder)
-        if source.inputs.takes_texts:
+        if source.inputs.takes_texts:  # The model contains its vocabularies.
             keep_in_config(source.graph)
         else:
             shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
 
 
 def _parity_rows(n_texts: int, source: Source) -> npt.NDArray[np.int64]:
-    """Return rows of the test split for a parity check, from all its parts."""
     n_most = N_ENCODER_TEXTS if source.inputs.preset else N_PARITY_TEXTS
     return np.unique(np.linspace(0, n_texts - 1, min(n_texts, n_most)).astype(np.int64))
 
@@ -173,6 +167,7 @@ def _write_all(
             with translated(path):
                 write_format(name, source, path)
         except ExportError as error:
+            # The test split is evaluated after this, and each evaluation counts.
             if _is_required(name, source):
                 raise
             outcomes[name] = Future()
@@ -201,13 +196,9 @@ def _check(
 def accuracy_change(
     target: Target, labels: Labels, probabilities: Array, expected: Array
 ) -> AccuracyChange | None:
-    """Return the change of a format's accuracy; None for a target without decisions.
-
-    Raises:
-        ExportError: the loss is larger than `MAX_INT8_LOSS`, which is a share of the error of
-            numbers.
-    """
+    """Return None for a target without decisions."""
     if not target.has_decisions:
+        # The limit is a share of the error, which has the unit of the numbers.
         own, of_model = (target.value(labels, p) for p in (probabilities, expected))
         if not own <= (1 + MAX_INT8_LOSS) * of_model:
             raise ExportError(

@@ -17,11 +17,8 @@ from tuning.spaces.ranges import Values
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyChange:
-    """The accuracy of a format compared with the accuracy of the trained model, on texts of the
-    test split.
-
-    The comparison is the difference with its interval, and the share of the texts to which both
-    assign the same label.
+    """The accuracy of a format and of the trained model on texts of the test split, their
+    difference with its interval, and the share of the texts to which both assign the same label.
     """
 
     of_the_model: float
@@ -53,8 +50,6 @@ class WrittenFormats:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchFacts:
-    """The search for the exported configuration, and the values of its repeats on new seeds."""
-
     sampler: str
     pruner: str
     n_trials: dict[str, int]

@@ -130,7 +130,7 @@ def _front_matter(manifest: FullManifest) -> str:
 
 
 def _data_name(manifest: FullManifest) -> str:
-    """Return the data's name: the last part of an absolute path, because cards are copied."""
+    # An absolute path names folders of this machine, and cards are copied.
     path = Path(manifest.data)
     return path.name if path.is_absolute() else manifest.data
 

@@ -245,6 +245,7 @@ class _Graph:
 
     def _maximum(self, layer: keras.layers.GlobalMaxPooling1D) -> None:
         self._require_pooling(layer)
+        # Keras' layer takes no mask either: its maximum is over the padding too.
         self.value = self.node("ReduceMax", [str(self.value)], axes=[0], keepdims=0)
 
     def _require_pooling(self, layer: Any) -> None:

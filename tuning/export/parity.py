@@ -121,7 +121,7 @@ def check_parity(
 
 
 def rows_alone(n_texts: int) -> npt.NDArray[np.int64]:
-    """Return the rows of the texts that are predicted alone: the first `N_FIRST`, which are the
+    """Return the rows of the texts that are predicted alone: the first `N_FIRST`, among them the
     hostile texts, and about `N_ALONE` from all parts of the others.
     """
     spread = np.linspace(0, n_texts - 1, N_ALONE).astype(np.int64)

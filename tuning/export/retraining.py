@@ -58,10 +58,6 @@ SPEEDUP = 1.7
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """A trial whose configuration is trained on the train and validation splits, and the number of
-    epochs and the seed of that training.
-    """
-
     trial: FrozenTrial
     epochs: float
     seed: int
@@ -185,6 +181,7 @@ def _train(
     n_epochs = sum(retraining.epochs for retraining in requests) or 1.0  # 0 of fitted models
     done = dict.fromkeys(requests, 0.0)
     results: dict[Retraining, FitResult] = {}
+    # The longest training would run alone at the end if it began last.
     longest_first = dict(sorted(requests.items(), key=lambda item: _seconds(item[0]), reverse=True))
     n_workers = _n_workers(requests)
     limits = with_memory(Limits(), n_workers=n_workers)
@@ -195,7 +192,7 @@ def _train(
         for retraining, message in run_jobs(dispatcher, longest_first):
             if isinstance(message, EpochEnded):
                 done[retraining] = message.epoch.number
-                if progress:
+                if progress:  # A space's own `fit` may train more epochs than it was asked for.
                     progress(doing, min(sum(done.values()) / n_epochs, 1.0))
             else:
                 results[retraining] = _result_of(retraining.trial, message)

@@ -38,7 +38,7 @@ def require_cuts(target: Target, criterion: Criterion) -> list[str]:
 
 
 def out_of_sample_rows(chosen: ChosenTrial, corpus: Corpus) -> Rows | None:
-    """Return the predictions of the repeats of a trial; None if no repeat has kept them."""
+    """Return None if no repeat of the trial has kept its predictions."""
     study = chosen.study
     if study.confirmation is None:
         return None
@@ -47,7 +47,6 @@ def out_of_sample_rows(chosen: ChosenTrial, corpus: Corpus) -> Rows | None:
 
 
 def interval_of(target: Target, rows: Rows | None, seen: Predictions) -> PredictionInterval | None:
-    """Return the intervals of a target with a margin, and their coverage of the test split."""
     if target.margin is None or rows is None:
         return None
     within = np.abs(seen.probabilities[:, 0] - seen.labels) <= target.margin

@@ -47,7 +47,8 @@ def next_number(best: Path) -> int:
 
 
 def earlier(best: Path) -> dict[int, Path]:
-    """Return the folders of a study's earlier exports by their numbers, the newest first."""
+    # The newest is first: `recover` takes the first whole export, and `publish` removes the last
+    # ones.
     folders = {
         int(path.suffix[1:]): path
         for path in best.parent.glob(f"{best.name}.*")
@@ -57,14 +58,14 @@ def earlier(best: Path) -> dict[int, Path]:
 
 
 def publish(temporary: Path, best: Path, *, number: int) -> None:
-    """Move a finished export with this number to `best/`.
+    """Move a finished export with this number to `best/`, and keep `N_KEPT` earlier exports.
 
-    The export that was in `best/` becomes an earlier export, of which the newest `N_KEPT` are kept.
-    The function renames two folders; if the process is killed between the two renames, both folders
-    are complete, and `recover` makes the second rename.
+    If the process is killed between the two renames, both folders are complete, and `recover` makes
+    the second rename.
     """
     old = best.with_name(f"{best.name}.{number - 1}")
     with translated(best):
+        # Without a folder to move, this raises before the earlier export has moved.
         temporary.stat()
         moved = best.exists()
         if moved:

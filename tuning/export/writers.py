@@ -50,6 +50,7 @@ class Source:
 
     @property
     def kinds(self) -> list[Input]:
+        # In the order of the model's inputs. `kinds_in(self.inputs)` has the order of `KINDS`.
         return [kind_of(name) for name in input_names(self.model)]
 
     @cached_property
@@ -61,7 +62,6 @@ class Source:
         return ModelInput(**described)
 
     def vocabulary(self, kind: Input) -> Any:
-        """Return what a new text needs to become one of the inputs (`Input.vocabulary`)."""
         return kind.vocabulary(self.corpus, self.inputs)
 
     def probabilities(self, texts: TokenizedTexts) -> Array:
@@ -94,7 +94,6 @@ class Source:
             ) from error
 
     def call(self, arrays: Mapping[str, Any], **options: Any) -> Any:
-        """Return the output of `graph` for its inputs, by the names of their kinds."""
         tensors = [arrays[kind.name] for kind in self.kinds]
         output = self.graph(tensors if len(tensors) > 1 else tensors[0], **options)
         # A functional model that was made with a list of outputs gives a list for symbolic tensors.
@@ -139,7 +138,7 @@ def with_encoder(source: Source) -> Source:
 
 
 def values_of(inputs: ModelInput) -> Values:
-    """Return a configuration of a model with these inputs."""
+    # A configuration has no name of an input that the model does not take.
     return {name: value for name, value in vars(inputs).items() if value}
 
 
@@ -157,6 +156,8 @@ def write_format(format_name: str, source: Source, path: Path) -> None:
             # Keras warns that `.h5` is a legacy format. The notebook uses this format.
             warnings.simplefilter("ignore")
             writers[format_name](source, path)
+    # A full disk is no fault of the format. It ends the export, and an ExportError would only leave
+    # this format out.
     except OSError:
         raise
     except Exception as error:  # Every writer raises errors of its own classes.
@@ -250,6 +251,7 @@ def _write_onnx(source: Source, path: Path) -> None:
     """Write ONNX: this project's own graph if the layers are a chain of supported layers, otherwise
     the graph of tf2onnx, which computes masks in loops over time.
     """
+    # A model that reads the padding needs as much of it as in its training.
     of_any_length = ignores_padding(source.model) or not source.inputs.vocab_size
     length = None if of_any_length else source.inputs.sequence_length
     try:

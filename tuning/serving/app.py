@@ -163,11 +163,8 @@ def _add_page(app: FastAPI, path: str, page: str) -> None:
 
 
 async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) -> Any:
-    """Return the body as an object.
-
-    Only the content type `application/json` is accepted. Before a browser sends this type for a
-    page of another server, it asks this server for permission, which is refused.
-    """
+    # Before a browser sends this type for a page of another server, it asks this server for
+    # permission, which is refused.
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise HTTPException(415, "The header Content-Type must be application/json.")
@@ -226,7 +223,8 @@ def server(app: ASGIApp) -> uvicorn.Server:
         uvicorn.Config(
             app,
             log_config=None,
-            log_level="error",  # uvicorn warns of each request that is no HTTP.
+            # uvicorn warns of each request that is no HTTP, so a client could fill the disk.
+            log_level="error",
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -68,7 +68,8 @@ class Connection(HttpToolsProtocol):
         self.waits_since = self.loop.time()
         self._timer = self.loop.call_later(REQUEST_SECONDS, self._check_time)
         if len(self.connections) > MAX_CONNECTIONS:
-            # A client that has not read its answers makes room too.
+            # A client that has not read its answers makes room too. The new connection is always in
+            # this list, so it is the one that is refused if all others get answers.
             waiting = [
                 connection
                 for connection in self.connections
@@ -95,6 +96,7 @@ class Connection(HttpToolsProtocol):
             )
 
     def on_message_begin(self) -> None:
+        # The time of the first request began with the connection.
         if self._waits_for_request and self.cycle is not None:
             self.waits_since = self.loop.time()
         self._has_begun = True
@@ -126,7 +128,9 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self.waits_since = self.loop.time()
-        if self._has_begun:  # The client sent a part of the next request before this answer.
+        # Here uvicorn starts its timer of an idle connection, which the next bytes stop. The client
+        # sent a part of the next request before this answer, so the connection is not idle.
+        if self._has_begun:
             self._unset_keepalive_if_required()
 
     def send_400_response(self, msg: str) -> None:

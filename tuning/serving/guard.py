@@ -60,9 +60,7 @@ def guarded(
             await send(message)
 
         async def refuse(status: int, detail: str) -> None:
-            """Answer before the whole body was read, and end the connection: its remaining bytes
-            would be read as the next request.
-            """
+            # The rest of the body would be read as the next request.
             answer = JSONResponse({"detail": detail}, status, {"connection": "close"})
             await answer(scope, receive, send_with_headers)
 
@@ -94,6 +92,7 @@ def guarded(
 async def _body(request: Request) -> bytes | None:
     """Return the body, or None if its header Content-Length or its bytes are over the limit."""
     length = request.headers.get("content-length", "")
+    # `int` raises an error for more than 4,300 digits.
     if length.isdecimal() and int(length[:20]) > MAX_BODY:
         return None
     body = bytearray()

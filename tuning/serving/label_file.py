@@ -196,13 +196,10 @@ class _Output:
 
 @asynccontextmanager
 async def _received(request: Request) -> AsyncIterator[Path]:
-    """Write the body to a temporary file, whose name does not come from the client.
-
-    Before a browser sends the type `application/octet-stream` for a page of another server, it asks
-    this server for permission, which is refused.
-    """
+    """Write the body to a temporary file, whose name does not come from the client."""
     # The connection ends with a refusal: the rest of the body would be read as the next request.
     close = {"Connection": "close"}
+    # As with JSON (`app._parsed`), a browser asks before it sends this type for another page.
     if request.headers.get("content-type") != "application/octet-stream":
         detail = "The header Content-Type must be application/octet-stream."
         raise HTTPException(415, detail, headers=close)

@@ -29,7 +29,6 @@ EXAMPLES = (
 
 
 def try_page() -> str:
-    """Return the page that labels a text or the rows of a file."""
     return render(
         PACKAGE,
         "try.html",
