@@ -20,8 +20,8 @@ WITHDRAWN = "amazon_us_reviews"
 def read_tfds(
     name: str, *, data_dir: str | None, by_split: bool = False, progress: Progress | None = None
 ) -> Table:
-    """Read all splits of a TFDS data set into one table; a nested feature becomes a column such as
-    `data/review_body`. `by_split`: one split after the other, with its name in a column.
+    """Read all splits of a TFDS data set into one table. A nested feature becomes a column such as
+    `data/review_body`. `by_split`: the splits follow each other, and a column has their names.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "table.parquet"
@@ -50,7 +50,6 @@ def read_tfds(
 
 
 def main(name: str, data_dir: str | None, out: str, by_split: bool) -> None:
-    """Write one flat table to `out`, and send the progress: a description, n rows, of n."""
     import pandas as pd
     import tensorflow_datasets as tfds
 
@@ -83,7 +82,9 @@ def main(name: str, data_dir: str | None, out: str, by_split: bool) -> None:
 
 
 def _flat(example: Any, features: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield the paths and values of an example's scalars; a class label's value is its name."""
+    """Yield the paths and values of an example's scalars. The value of a class label is its name,
+    or empty for -1, which marks a text without a label.
+    """
     for key, value in example.items():
         feature, name = features[key], f"{prefix}{key}"
         if isinstance(value, dict):
