@@ -173,7 +173,8 @@ class EncoderTokens(Input):
         return {self.key_in({"preset": inputs.preset}): encode_tokens(vocabulary, texts)}
 
     def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
-        """A pretrained encoder knows all tokens but the unknown token of its tokenizer."""
+        # An encoder knows all tokens but the unknown token of its tokenizer. Tokenizers of the kind
+        # Unigram have its id, the others its name.
         model = json.loads((folder / self.file).read_bytes())["model"]
         tokenizer = load_preset_tokenizer(folder / self.file)
         name = model.get("unk_token")

@@ -87,7 +87,7 @@ class WordView(InputView):
 
 
 class TokenIds(Input):
-    """The input of every model whose input has the name of no other kind."""
+    """An input with any name that is not the name of another kind."""
 
     name = "ids"
     hyperparameters = ("vocab_size", "sequence_length")
