@@ -80,7 +80,7 @@ class TokenView(InputView):
         return np.minimum(self.texts.lengths_of(rows), self._room) + self._n_special
 
     def width(self, rows: Rows) -> int:
-        return max(int(self.lengths_of(rows).max(initial=1)), 1)
+        return int(self.lengths_of(rows).max(initial=1))
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
         first, last = self.texts.first, self.texts.last

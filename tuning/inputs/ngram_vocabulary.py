@@ -139,7 +139,7 @@ def _keys_of(
     is_known = (ids >= FIRST_WORD_ID) & (ids < n_ids)
     n = max(len(ids) - order + 1, 0)
     keys = np.zeros(n, dtype=np.int64)
-    inside = text_of[:n] == text_of[order - 1 :] if n else np.zeros(0, dtype=bool)
+    inside = text_of[:n] == text_of[order - 1 :]
     for word in range(order):
         keys <<= WORD_BITS
         keys |= ids[word : word + n]

@@ -112,11 +112,13 @@ def source_of(preset: str, *, with_weights: bool = False) -> str:
     """Return a digest of the small files of a preset that is a folder, or of all its files; empty
     for any other preset, because presets at an address have versions.
     """
+    folder = Path(preset)
+    if not folder.is_dir():
+        return ""
     digest = hashlib.sha256()
-    paths = sorted(path for path in Path(preset).rglob("*") if path.is_file())
-    for path in paths if Path(preset).is_dir() else []:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         is_small = path.stat().st_size <= MAX_SOURCE_BYTES
         if is_small or with_weights:
-            digest.update(path.relative_to(preset).as_posix().encode())
+            digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes() if is_small else str(checksum_of(path)).encode())
-    return digest.hexdigest() if Path(preset).is_dir() else ""
+    return digest.hexdigest()
