@@ -27,20 +27,14 @@ _BLOCK = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedFormat:
-    """A format of an exported model: its name in `FORMATS`, the kind of its input, the modules that
-    it needs, and its size in bytes.
-    """
-
-    form: str  # The key in stored manifests, which call a format a form.
-    takes: str
-    needs: list[str]
+    form: str  # Name in `FORMATS`; stored manifests call a format a form.
+    takes: str  # RAW_TEXT or TOKEN_IDS
+    needs: list[str]  # modules
     bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileDigest:
-    """The size and the SHA-256 of a file."""
-
     bytes: int
     sha256: str
 
