@@ -257,7 +257,7 @@ def _cast(call: Call) -> Value:
     if isinstance(value, Texts):
         return value
     # A number between 0 and 1 may become 0, a number above 1 may become true (1).
-    lowest = min(value.lowest, 1) if value.lowest >= 1 else min(value.lowest, 0)
+    lowest = 1 if value.lowest >= 1 else min(value.lowest, 0)
     return Tokens(padding=0 if value.padding == 0 else None, lowest=lowest)
 
 
