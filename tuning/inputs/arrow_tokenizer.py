@@ -150,6 +150,7 @@ def write_ids(path: Path, texts: pd.Series) -> Iterator[ChunkWords]:
     file number the words of a chunk, until `renumber` replaces them: the vocabulary is known when
     all texts have been read.
     """
+    # Closing the generator ends its threads, also after an error.
     with contextlib.closing(map_chunks(tokenize, texts)) as tokenized, path.open("wb") as file:
         file.write(npy_header(0))
         for tokens in tokenized:

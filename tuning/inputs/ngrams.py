@@ -107,8 +107,6 @@ def ngrams_of(texts: TokenizedTexts) -> NgramTexts:
 
 
 class Ngrams(Input):
-    """An input named "ngrams"."""
-
     name = key = "ngrams"
     hyperparameters = ("ngrams", "ngram_vocab_size")
     declared_by = "ngrams"
