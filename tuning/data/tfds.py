@@ -33,6 +33,7 @@ def read_tfds(
 
         try:
             arguments = name, data_dir or None, str(out), by_split
+            # Without a GPU: TensorFlow would reserve almost all of its memory.
             run_child(main, *arguments, on_message=on_message, CUDA_VISIBLE_DEVICES="")
         except (ChildFailed, DataError) as error:
             remedy = "Name the folder of a prepared copy (data_dir), or use movie_reviews"

@@ -67,6 +67,7 @@ def fetch_preset(preset: str, folder: Path) -> tuple[str, int | None]:
                 f" `{install('pretrained')}`."
             )
     try:
+        # Without a GPU: TensorFlow would reserve almost all of its memory.
         encoder, max_length = run_child(main, preset, str(folder), CUDA_VISIBLE_DEVICES="")
     except ChildFailed as error:
         raise SpaceError(
