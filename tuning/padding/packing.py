@@ -34,8 +34,8 @@ WORTHWHILE = 0.8
 
 @contextlib.contextmanager
 def packed(graph: Functional, input_number: int, lengths: npt.NDArray[np.int64]) -> Iterator[bool]:
-    """Train a graph whose output does not depend on the padding without it inside this context. The
-    value of the context is whether the graph is packed.
+    """Train a graph without the padding inside this context, whose value is whether the graph is
+    packed. The output of the graph must not depend on the padding.
 
     `input_number` is which of its inputs is the token ids (batch, length), 0 after each text; its
     other inputs are not packed. `lengths` are the numbers of tokens of the training texts. XLA must
