@@ -111,7 +111,7 @@ def test_manifest_has_what_a_reader_asks_for(
     assert manifest.n_parity_texts == len(HOSTILE_TEXTS) + manifest.n_rows["test"]
     for measured in manifest.forms.values():
         assert measured.latency_ms * measured.first_answer_seconds * measured.memory_mb > 0
-    verify(exported, manifest)
+    verify(exported, manifest, manifest.files)
     tokenizer = (ROOT / "tuning" / "inputs" / "tokenizer.py").read_text()
     assert (exported / "tokenizer.py").read_text() == tokenizer
 
@@ -250,7 +250,8 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
         process.wait()
     assert {path: path.read_bytes() for path in best.rglob("*") if path.is_file()} == before
     assert half.exists()
-    verify(best, read_manifest(best))
+    manifest = read_manifest(best)
+    verify(best, manifest, manifest.files)
     assert export_study(setting.results).export_number == 2
     assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best", "best.1"]
 

@@ -30,7 +30,9 @@ REMEDIES = {
 # The delimiters of CSV files: a comma, a tab, or a semicolon as in Excel's files where numbers have
 # a decimal comma. A name of a column contains a semicolon more often than a tab.
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon"}
-HEADER_BYTES = 2**16  # maximum number of bytes of a CSV header in which the delimiter is sought
+# Maximum number of bytes of a CSV header in which the delimiter is sought. It is below the 131,072
+# characters of a field above which Python's csv module raises an error.
+HEADER_BYTES = 2**16
 # A file that unpacks to more than this many times its size, and to more than this many bytes, is a
 # decompression bomb; text packs to a third or a tenth of its size.
 MAX_UNPACKED_RATIO, MIN_DECOMPRESSION_BOMB_BYTES = 100, 2**28
@@ -41,8 +43,6 @@ DECOMPRESSION_BOMB_MESSAGE = (
 
 
 class _Counted(io.RawIOBase):
-    """A binary file that reports the share of its bytes that have been read."""
-
     def __init__(self, path: Path, progress: Progress | None) -> None:
         self._file, self._progress = path.open("rb"), progress
         self._size, self._label = max(path.stat().st_size, 1), f"reading {path.name}"
@@ -62,8 +62,6 @@ class _Counted(io.RawIOBase):
 
 
 class _Unpacked(io.RawIOBase):
-    """The contents of a gzip file, up to `max_unpacked` bytes."""
-
     def __init__(self, packed: IO[bytes], *, n_packed: int) -> None:
         self._file = gzip.GzipFile(fileobj=packed)
         self._left = max_unpacked(n_packed)
@@ -77,7 +75,9 @@ class _Unpacked(io.RawIOBase):
         self._left -= n
         if self._left < 0:
             self.is_decompression_bomb = True
-            raise OSError("decompression bomb")  # pandas replaces other exceptions by its own.
+            # An OSError, because pandas replaces other exceptions by its own. `opened` makes the
+            # message.
+            raise OSError("decompression bomb")
         return n
 
 
@@ -88,9 +88,9 @@ def max_unpacked(n_packed: int) -> int:
 def find_files(
     pattern: str, *, flag: str = "data", formats: tuple[str, ...] = FORMATS
 ) -> list[Path]:
-    """Return the files of a path or glob pattern, sorted."""
     try:
         path = Path(pattern).expanduser()
+        # A name may contain the characters of a pattern, such as "reviews[1].csv".
         names = [path] if path.exists() else sorted(glob.glob(str(path), recursive=True))
     # The pattern may be too long, contain a NUL, or name the home of an unknown user.
     except (OSError, ValueError, RuntimeError):
@@ -117,8 +117,9 @@ def find_files(
 
 
 def text_files(pattern: str) -> list[Path]:
-    """Return the files of a path or glob pattern, without earlier predictions among other files."""
     paths = find_files(pattern, flag="file", formats=TEXT_FORMATS)
+    # A second `make predict` in a folder must not label the predictions of the first. A file that
+    # is named alone is read, whatever its name is.
     return [path for path in paths if not _is_prediction(path)] or paths
 
 
@@ -147,8 +148,8 @@ def plain(value: object) -> str:
 
 
 def _first_bad_byte(path: Path, *, default: int) -> int:
-    """Return the position of the first byte that is not UTF-8 in a file, unpacked. If it can't be
-    found, the result is `default`, the position in the block in which a decoder failed.
+    """Return the position of the first byte that is not UTF-8 in the unpacked file. `default` is
+    the position in the block in which a decoder failed.
     """
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
@@ -169,6 +170,7 @@ def csv_format(data: IO[bytes]) -> tuple[str, int]:
     and the comma if none does, as for a single column.
     """
     head = cast("io.BufferedReader", data).peek(HEADER_BYTES)[:HEADER_BYTES]
+    # The reader of the file refuses bytes that are not UTF-8; the last character may be cut here.
     text = head.decode("utf-8-sig", errors="replace")
     if named := re.match(r'"?sep=([,\t;])"?\r?\n', text):
         return named[1], 1
@@ -182,7 +184,6 @@ def csv_format(data: IO[bytes]) -> tuple[str, int]:
 
 
 def file_format(path: Path) -> str:
-    """Return the ending of a file's name, in lower case, without `.gz`."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
@@ -193,6 +194,7 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
     """
     unpacked: _Unpacked | None = None
     try:
+        # `csv_format` peeks, which gives no more bytes than a buffer has.
         with io.BufferedReader(_Counted(path, progress), buffer_size=1 << 20) as raw:
             if path.name.lower().endswith(".gz"):
                 unpacked = _Unpacked(cast("IO[bytes]", raw), n_packed=path.stat().st_size)

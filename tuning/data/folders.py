@@ -33,8 +33,8 @@ def locked(folder: Path) -> Iterator[None]:
 def rebuilt(
     folder: Path, *, goes_on: Callable[[Path], bool] = lambda temporary: False
 ) -> Iterator[Path]:
-    """Remove a folder, and yield a temporary folder that replaces it when it is complete: an empty
-    one, or that of a process that was ended, if `goes_on` is true of it.
+    """Remove a folder, and yield a temporary folder that replaces it at the end of the context. If
+    `goes_on` is true of the temporary folder of a process that was ended, its files are kept.
     """
     temporary = folder.with_name(folder.name + ".tmp")
     if not goes_on(temporary):
@@ -46,9 +46,6 @@ def rebuilt(
 
 
 def passes(check: Callable[[], bool], folder: Path) -> bool:
-    """Return whether a check of a folder's files is true. It is false for a file that can't be
-    read. The log names a folder that fails, because the caller builds the folder again.
-    """
     try:
         passed = check()
     except StorageError:
@@ -67,7 +64,7 @@ def checksum_of(path: Path) -> int:
 
 
 def checksums_of(folder: Path, *, pattern: str = "**/*") -> dict[str, int]:
-    """Return the CRC-32 of each file of ids, labels or words in a folder, and of a tokenizer."""
+    # Not of the cards and `rows.npz`: `build_corpus` writes some of them after the checksums.
     paths = sorted(
         path
         for path in folder.glob(pattern)
@@ -83,8 +80,8 @@ def build_once(
     is_current: Callable[[Path], bool] = lambda folder: True,
     goes_on: Callable[[Path], bool] = lambda temporary: False,
 ) -> None:
-    """Have `write` write the files of a folder, unless it exists, is current, and its files are as
-    they were written. `goes_on`: as in `rebuilt`.
+    """Have `write` write the files of a folder, unless it exists, is current, and its checksums are
+    those of its files. `goes_on`: as in `rebuilt`.
     """
 
     def is_whole() -> bool:

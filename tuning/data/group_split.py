@@ -20,20 +20,19 @@ MISSING = ("", "nan", "none", "null")  # in upper or lower case
 
 
 def numbers(values: pd.Series) -> Numbers:
-    """Return the number of each row's group, int64 (n,). Missing values are different groups."""
     names = values.str.strip()
     codes: Numbers = pd.factorize(names)[0].astype(np.int64)
+    # Otherwise all rows without a product, say, would be one large group.
     alone = names.str.casefold().isin(MISSING).to_numpy()
     codes[alone] = len(codes) + np.arange(alone.sum())
     return pd.factorize(codes)[0].astype(np.int64)
 
 
 def draw(rows: Rows, shares: Sequence[float], *, seed: int) -> Parts:
-    """Draw orders of the groups, and divide each into the parts. The order counts whose numbers of
-    rows, by part and stratum, are nearest to the shares. A group that is larger than every part is
-    the largest part alone.
+    """Divide `MAX_ORDERS` random orders of the groups into the parts, and return the division whose
+    numbers of rows, by part and stratum, are nearest to the shares.
     """
-    assert rows.groups is not None
+    assert rows.groups is not None  # The kind of split of rows without groups is another.
     groups = np.unique(rows.groups, return_inverse=True)[1]
     sizes = np.bincount(groups)
     if len(sizes) < len(shares):
@@ -43,6 +42,8 @@ def draw(rows: Rows, shares: Sequence[float], *, seed: int) -> Parts:
         )
     divided, parts = np.arange(len(sizes)), np.arange(len(shares))
     part_of = np.full(len(sizes), np.argmax(shares), dtype=np.int8)
+    # A group that is larger than every part is the largest part alone: the groups beside it would
+    # be missing in the other parts, which would be tiny.
     if sizes.max() > max(shares) * len(groups):
         divided = np.delete(divided, sizes.argmax())
         parts = np.delete(parts, np.argmax(shares))

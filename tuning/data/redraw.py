@@ -14,27 +14,26 @@ def redrawn(
 ) -> list[tuple[Numbers, Numbers]]:
     """Return the places of the rows for training and for validation, both in order, of each fold,
     or of one split with this share of rows for validation.
-
-    A split in the order of time has one part more than folds: each fold is trained on all parts
-    before its own. No text is for training if it is also for validation.
     """
     rule, n_folds = SPLIT_KINDS["random" if redraw.ignores_columns else rows.kind], redraw.n_folds
     if n_folds == 1:
         shares, first = [1 - validation_share, validation_share], 1
     else:
+        # In the order of time, each fold is trained on all parts before its own, and no part is
+        # before the first part.
         first = int(rule.IS_ORDERED)
         shares = [1 / (n_folds + first)] * (n_folds + first)
     parts, folds = rule.draw(rows, shares, seed=redraw.seed), []
     for part in range(first, len(shares)):
         validation = parts == part
         train = parts < part if rule.IS_ORDERED else ~validation
+        # Rows with one text may be in several groups or times.
         train &= ~np.isin(rows.texts, rows.texts[validation])
         folds.append((np.flatnonzero(train), np.flatnonzero(validation)))
     return folds
 
 
 def require_folds(rows: Rows, redraw: Redraw) -> list[tuple[Numbers, Numbers]]:
-    """Return the folds, each of which must have rows of each class, for training and validation."""
     first = np.unique(rows.texts, return_index=True)[1]
     n_texts = np.unique(rows.strata[first], return_counts=True)[1]  # by class
     folds = redrawn(rows, redraw) if n_texts.min() >= redraw.n_folds else []

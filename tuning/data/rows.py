@@ -57,11 +57,14 @@ class Redraw:
 
 def parts_of_blocks(sizes: Numbers, shares: Sequence[float]) -> Parts:
     """Return the part of each block of rows, in order, int8 (n_blocks,). No block is divided: it is
-    in the part in which its middle lies, and each part has at least one of `n_blocks >= n_parts`.
+    in the part in which its middle lies, and each part has a block. There must be as many blocks as
+    parts, or more.
     """
     n_blocks, inner = len(sizes), np.arange(1, len(shares))
     cuts = np.cumsum(shares)[:-1] * sizes.sum()
     first = np.searchsorted(np.cumsum(sizes) - sizes / 2, cuts)  # the first block of a later part
+    # A large block may contain several cuts: each later part begins at least one block after the
+    # part before it, and leaves a block for each part after it.
     first = np.maximum.accumulate(np.maximum(first, inner) - inner) + inner
     first = np.minimum(first, n_blocks - len(shares) + inner)
     return np.searchsorted(first, np.arange(n_blocks), side="right").astype(np.int8)

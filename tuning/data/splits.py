@@ -74,11 +74,14 @@ _DROP_ASCII = bytes(b for b in range(128) if not chr(b).isalnum() and not chr(b)
 class SplitReviews:
     """Reviews in three splits.
 
-    `frames` has a frame like `Reviews.frame` for each split. `n_duplicates` is the number of
-    reviews whose text occurs before, by its `identity`; `fingerprint` is 16 hex digits over the
-    texts and labels of all splits. `sentence` describes how the rows were split, and `n_left_out`
-    is the number of those whose text is also in a later split. `draws_validation`: whether the rows
-    of the validation split were drawn, and not given.
+    Attributes:
+        frames: a frame like `Reviews.frame` for each split.
+        n_duplicates: number of reviews whose text occurs before, by its `identity`.
+        fingerprint: 16 hex digits (`_fingerprint`).
+        sentence: how the rows were split.
+        n_left_out: number of rows that are in no split, because their text is in a later split.
+        draws_validation: whether the rows of the validation split were drawn, and not given.
+        known_rows: the value of `rows`, if it has been computed.
     """
 
     frames: dict[str, pd.DataFrame]
@@ -99,7 +102,6 @@ class SplitReviews:
         return _rows_of(frame, self.target)
 
     def require_fingerprint(self, fingerprint: str) -> None:
-        """Check that data that were read again have the fingerprint of their corpus."""
         if self.fingerprint != fingerprint:
             raise DataError(
                 "The data must not change while they are read: their fingerprint was"
@@ -108,7 +110,6 @@ class SplitReviews:
 
 
 def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = None) -> SplitReviews:
-    """Split reviews as the settings say. Texts with the same `identity` are in the same split."""
     config = config or DataConfig()
     frame, target = reviews.frame, reviews.target
     rows = _rows_of(frame, target)
@@ -162,8 +163,8 @@ def _at(places: Numbers, rows: Rows, target: Target) -> Rows:
 
 
 def _merged(strata: Numbers, texts: Numbers) -> Numbers:
-    """Return strata that have `MIN_STRATUM` different texts or more: smaller ones are parts of
-    their nearest neighbor.
+    """Return the strata with at least `MIN_STRATUM` different texts. The rows of a smaller stratum
+    get the number of the nearest of these.
     """
     first = np.unique(texts, return_index=True)[1]
     names, counts = np.unique(strata[first], return_counts=True)
@@ -219,9 +220,8 @@ def _given_parts(values: pd.Series, config: DataConfig) -> Parts:
 
 
 def without_copies(parts: Parts, texts: npt.NDArray[np.int64]) -> Parts:
-    """Return the parts without the rows whose text is also in a later part, which a model would
-    have seen before it is evaluated there.
-    """
+    """Return the parts, with `LEFT_OUT` for the rows whose text is also in a later part."""
+    # A model would have seen these texts before it is evaluated on the later part.
     last = np.full(int(texts.max()) + 1, LEFT_OUT, dtype=np.int8)
     np.maximum.at(last, texts, parts)
     kept = parts.copy()
@@ -230,7 +230,6 @@ def without_copies(parts: Parts, texts: npt.NDArray[np.int64]) -> Parts:
 
 
 def _require_classes(parts: Parts, reviews: Reviews, config: DataConfig) -> None:
-    """Check that train has all classes, and each other split two of them or more."""
     columns = [f"{role}_column {column!r}" for role, column in config.roles.items()]
     for number, name in enumerate(SPLITS):
         labels = reviews.labels[parts == number]
@@ -283,10 +282,9 @@ def distinct_codes(texts: pd.Series) -> npt.NDArray[np.int64]:
 def folded_digests(texts: pd.Series) -> list[bytes]:
     """Return a digest of 16 bytes of each text's `identity`; the identities of 1,000,000 reviews
     themselves would take 1 GiB.
-
-    ASCII texts are folded all at once, in half the time. Other texts are folded first, and folding
-    them again changes nothing.
     """
+    # ASCII texts are folded all at once, in half the time. The other texts are folded one by one
+    # before, and folding them again changes nothing.
     text = joined([text if text.isascii() else fold(text) for text in texts.tolist()], end=BOUNDARY)
     data = np.frombuffer((BOUNDARY + text).translate(_ASCII_TABLE, _DROP_ASCII), dtype=np.uint8)
     is_space = data == ord(" ")
@@ -300,9 +298,8 @@ def folded_digests(texts: pd.Series) -> list[bytes]:
 
 
 def _fingerprint(frames: dict[str, pd.DataFrame], target: Target) -> str:
-    """Return 16 hex digits over texts, labels, groups, times and weights in the order of the
-    splits, and the target.
-    """
+    # Studies store the fingerprint: what is digested for given data must never change, so the kind
+    # of target, groups, times and weights are digested only where a study has them.
     digest = hashlib.sha256(repr(target.names).encode())
     if target.kind != DEFAULT_TARGET:
         digest.update(target.kind.encode())

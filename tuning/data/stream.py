@@ -23,7 +23,9 @@ from tuning.data.tables import choose_column, json_object, read_batches, trained
 from tuning.errors import DataError
 
 MAX_CHARACTERS = 100_000  # of a text; the longest of 25,854 Amazon reviews has 31,863
-MAX_FIELD = 1_000_000  # maximum number of characters of a CSV field, which an open quote makes long
+# Maximum number of characters of a CSV field. A quote that is not closed makes a field of all lines
+# after it.
+MAX_FIELD = 1_000_000
 MAX_LINE = 4_000_000  # maximum number of characters of a line
 # Maximum number of characters of a CSV record, and of the first rows of a JSONL file together.
 MAX_RECORD = 8_000_000
@@ -53,9 +55,6 @@ class Row:
 def column_of_texts(
     columns: Sequence[str], text_column: str | None, *, trained_on: str | None
 ) -> str:
-    """Return the column of the texts: the named one, else that of the training data, else the first
-    known column.
-    """
     if text_column is None and trained_on is not None:
         return trained_column(columns, trained_on)
     return choose_column(columns, text_column, TEXT_COLUMNS, "text")
@@ -69,12 +68,13 @@ def stream_rows(
     on_read: Callable[[float], None] | None = None,
     on_column: Callable[[str], None] | None = None,
 ) -> Iterator[Row]:
-    """Return the rows of the files of a path or glob pattern; each line of a `.txt` file is a text.
+    """Return the rows of the files of a path or glob pattern.
 
-    Without `text_column`, the column `trained_on` of the training data is read; without both, the
-    first known column (`choose_column`). `on_read` is called with the share of all bytes that have
-    been read, `on_column` with the name of the column for each file that has columns.
+    `trained_on` is the text column of the training data. `on_read` is called with the share of all
+    bytes that have been read, `on_column` with the name of the text column of each file that has
+    columns.
     """
+    # Not in a generator: a wrong pattern is refused before the caller loads a model.
     paths = text_files(pattern)
 
     def choose(columns: Sequence[str]) -> str:
@@ -102,9 +102,6 @@ def stream_rows(
 def rows_of(
     path: Path, name: str, choose: Choose, on_share: Callable[[str, float], None]
 ) -> Iterator[Row]:
-    """Yield the rows of a file, with `name` as the name of the file. `choose` gets the names of the
-    columns and returns the text column.
-    """
     readers = {
         ".csv": _csv_texts,
         ".tsv": _tsv_texts,
@@ -118,7 +115,6 @@ def rows_of(
 
 
 def problem_of(text: str) -> str:
-    """Return the reason why a text can't be labeled, or ""."""
     if not text or text.isspace():
         return "no text"
     if len(text) > MAX_CHARACTERS:
@@ -132,9 +128,8 @@ def _is_utf8(text: str) -> bool:
 
 
 def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
-    """Yield lines with their ends, cut to `MAX_LINE` characters. Bytes that are not UTF-8 become
-    lone surrogates.
-    """
+    """Yield lines with their ends, cut to `MAX_LINE` characters."""
+    # A byte that is not UTF-8 becomes a lone surrogate, so it is a problem of its row alone.
     text = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
     while line := text.readline(MAX_LINE):
         yield line
@@ -165,8 +160,10 @@ class _Record:
 
 
 def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    csv.field_size_limit(MAX_FIELD)
+    csv.field_size_limit(MAX_FIELD)  # Python's own limit is 131,072 characters.
     delimiter, n_before_header = csv_format(data)
+    # The csv module returns the rest of a file after an open quote like a record. `_END` is then a
+    # part of its last field.
     record = _Record(itertools.chain(_lines(data, newline=""), [_END]))
     reader = csv.reader(record, delimiter=delimiter)
     header, index = _header(itertools.islice(reader, n_before_header, None), path, choose)
@@ -190,7 +187,7 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    """Read Amazon's own format: tabs without quoting."""
+    # Amazon's published files have no quoting: a quote is a character of the text.
     lines = enumerate(_lines(data, newline="\n"), start=1)
     rows = ((number, line.rstrip("\r\n").split("\t")) for number, line in lines)
     header, index = _header((fields for _, fields in rows), path, choose)
@@ -277,9 +274,7 @@ def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _column_texts(values: Any) -> Iterator[str]:
-    """Yield the values as text. Bytes are decoded here, because Arrow refuses a whole batch for a
-    byte that is not UTF-8.
-    """
+    # Arrow refuses a whole batch of texts for a byte that is not UTF-8.
     if pyarrow.types.is_string(values.type) or pyarrow.types.is_large_string(values.type):
         values = values.cast(pyarrow.large_binary())
     for value in values.to_pylist():

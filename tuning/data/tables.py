@@ -60,8 +60,8 @@ class Table:
 def read_files(
     pattern: str, *, with_lists: bool = False, progress: Progress | None = None
 ) -> Table:
-    """Read the files of a path or glob pattern into one table of text columns. Lists are left out,
-    or are their JSON.
+    """Read the files of a path or glob pattern into one table. A list becomes its JSON, or is left
+    out.
     """
     tables = [(path, _read_file(path, with_lists, progress)) for path in find_files(pattern)]
     first_path, first = tables[0]
@@ -117,7 +117,7 @@ def _read_csv(data: IO[bytes], name: str) -> Table:
             sep=delimiter,
             skiprows=n_before_header,
             dtype=str,
-            keep_default_na=False,
+            keep_default_na=False,  # A text or a class may be "None" or "NA".
             low_memory=False,
             chunksize=PART_ROWS,
         ) as reader:
@@ -133,9 +133,7 @@ def _read_csv(data: IO[bytes], name: str) -> Table:
 
 
 def _read_tsv(data: IO[bytes], name: str) -> Table:
-    """Read Amazon's own format: tabs without quoting. A line with another number of fields is left
-    out, and its place is recorded.
-    """
+    # Amazon's published files have no quoting: a quote is a character of the text.
     lines = enumerate(_text(data, newline="\n"), start=1)
     first = next((line for _, line in lines if line.rstrip("\r\n")), "")
     header = first.rstrip("\r\n").split("\t")
@@ -182,10 +180,9 @@ def _jsonl_rows(
 
 
 def json_object(line: str) -> dict[str, Any] | None:
-    """Return the JSON object in a line; None if there is none."""
     try:
         record = json.loads(line)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # json.loads recurses into nested lists.
         return None
     return record if isinstance(record, dict) else None
 
@@ -272,9 +269,8 @@ def read_batches(
 
 
 def _unpacked(values: Any) -> Any:
-    """Return an array that stores the value of each row separately, without a dictionary and
-    without views of the same text.
-    """
+    # With a dictionary or views, many rows share the bytes of one text, so `nbytes` would not count
+    # what the rows take as texts.
     types = pyarrow.types
     if types.is_dictionary(values.type):
         return values.dictionary_decode()
@@ -284,8 +280,8 @@ def _unpacked(values: Any) -> Any:
 
 
 def _text_frame(batch: pyarrow.RecordBatch, left_out: set[str]) -> pd.DataFrame:
-    """Return a batch as texts. The names of columns with a value that can't be text, such as an
-    image or a date after the year 9999, are added to `left_out`.
+    """Return a batch as texts, and add the names of columns with a value that can't be text, such
+    as an image or a date after the year 9999, to `left_out`.
     """
     columns = {}
     for name, values in zip(batch.schema.names, batch.columns, strict=True):
@@ -303,9 +299,7 @@ def _as_text(value: object) -> str:
 
 
 def clean(texts: pd.Series) -> pd.Series:
-    """Return texts that can be encoded in UTF-8: missing values become empty, and lone surrogates
-    become question marks.
-    """
+    """Return texts that can be encoded in UTF-8. A missing value becomes an empty text."""
     if texts.dtype == "str":  # Arrow stores these texts in UTF-8.
         return texts.fillna("")
     return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
@@ -314,9 +308,9 @@ def clean(texts: pd.Series) -> pd.Series:
 def choose_column(
     columns: Iterable[str], name: str | None, known: tuple[str, ...], role: str
 ) -> str:
-    """Return the column with this name, or the first column in `known` if `name` is None.
-
-    Names are compared with the last part of a column's path: `review_body` is `data/review_body`.
+    """Return the column with this name, or the first name of `known` that is a column if `name` is
+    None. Names are compared with the last part of a column's path: `review_body` is the name of
+    `data/review_body`, a column of a data set of TensorFlow Datasets.
     """
     columns = [str(c) for c in columns]
     flag = f"{role}_column"
@@ -333,7 +327,6 @@ def choose_column(
 
 
 def named_column(columns: Iterable[str], name: str, flag: str) -> str:
-    """Return the column with this name, or whose path ends with it."""
     columns = [str(c) for c in columns]
     column = _find(columns, name)
     if column is None:
@@ -346,9 +339,8 @@ def named_column(columns: Iterable[str], name: str, flag: str) -> str:
 
 
 def trained_column(columns: Sequence[str], name: str) -> str:
-    """Return the column that has the name of the training data's text column, or the last part of
-    its path.
-    """
+    # A model that was trained on `data/review_body` of TensorFlow Datasets can label a file with a
+    # column `review_body`.
     column = _find(columns, name) or _find(columns, last_part(name))
     if column is None:
         raise DataError(
@@ -365,7 +357,7 @@ def _find(columns: Sequence[str], name: str) -> str | None:
 
 
 def _listed(columns: Sequence[str]) -> str:
-    """List columns for a message, shortened: without a header line, the names are reviews."""
+    # In a file without a header line, the names are reviews.
     names = (c if len(c) <= MAX_NAME else f"{c[: MAX_NAME - 1]}…" for c in columns[:MAX_LISTED])
     more = f" and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else ""
     return ", ".join(names) + more

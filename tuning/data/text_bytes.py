@@ -26,12 +26,12 @@ CHUNK_BYTES = 2_000_000  # the fastest size in a measurement of 0.5 to 8 million
 
 
 def map_chunks(function: Callable[[pd.Series], T], texts: pd.Series) -> Generator[T]:
-    """Yield the function's result for each chunk, in order, with a thread for each core."""
     n_threads = available_cores()
     with ThreadPoolExecutor(n_threads) as threads:
         waiting: deque[Future[T]] = deque()
         for chunk in split_up(texts):
             waiting.append(threads.submit(function, chunk))
+            # The chunks and results that wait need memory, so only some are submitted before.
             if len(waiting) > 2 * n_threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -47,14 +47,12 @@ def split_up(texts: pd.Series) -> Iterator[pd.Series]:
 
 
 def byte_lengths(texts: pd.Series) -> npt.NDArray[np.int64]:
-    """Return the number of bytes of each text in UTF-8, int64 (n,)."""
     lengths: npt.NDArray[np.int64]
     lengths = pc.binary_length(pa.array(texts, type=pa.large_string())).to_numpy()
     return lengths
 
 
 def joined(texts: pd.Series | list[str], *, end: bytes) -> bytes:
-    """Return the texts in UTF-8, with `end` after each."""
     array: Any = pa.array(texts, type=pa.large_string())
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()

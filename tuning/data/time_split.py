@@ -16,10 +16,10 @@ SENTENCE = (
 
 
 def ranks(values: pd.Series) -> Numbers:
-    """Return the rank of each row's time, int64 (n,): numbers, or dates in the form of ISO 8601."""
     values = values.str.strip()
     as_numbers = pd.to_numeric(values, errors="coerce")
     as_dates = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
+    # A column of years, such as 2026, can be read as both; the numbers are then used.
     times = min(as_numbers, as_dates, key=lambda read: read.isna().sum())
     if times.isna().any():
         wrong = values[times.isna()]
@@ -32,7 +32,7 @@ def ranks(values: pd.Series) -> Numbers:
 
 
 def draw(rows: Rows, shares: Sequence[float], *, seed: int) -> Parts:
-    assert rows.times is not None
+    assert rows.times is not None  # The kind of split of rows without times is another.
     times = rows.times
     if rows.groups is not None:
         last = np.zeros(int(rows.groups.max()) + 1, dtype=np.int64)

@@ -52,10 +52,10 @@ def _are_few(n_known: int, n_tokens: int) -> bool:
 
 
 def _counter(folder: Path, inputs: ModelInput) -> Count | None:
-    """Return a function from a text to its numbers of known tokens and of tokens; None if no token
-    counts as unknown.
-    """
+    """Return None if no token counts as unknown."""
     kinds = kinds_in(inputs)
     words = set[bytes]().union(*(kind.words(folder, inputs) for kind in kinds))
+    # An encoder beside n-grams decides what a token is. Token ids and n-grams have the same tokens,
+    # which are known if one of both vocabularies contains them.
     alone = min(kinds, key=lambda kind: kind.stands_beside)
     return alone.counter(folder, inputs, words)

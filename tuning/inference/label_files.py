@@ -74,9 +74,7 @@ def label(
     *,
     problem_of: ProblemOf = no_problem,
 ) -> Iterator[Labeled]:
-    """Yield the rows with their predictions, chunk by chunk, in the order of the rows. The texts of
-    a chunk are sorted by length for the model, so that a batch contains little padding.
-    """
+    """Yield the rows with their predictions, chunk by chunk, in the order of the rows."""
     for chunk in chunks(rows):
         order = in_order(chunk)
         outputs = probabilities([chunk[index].text for index in order]) if order else None
@@ -84,7 +82,9 @@ def label(
 
 
 def in_order(chunk: Sequence[Row]) -> list[int]:
-    """Return the indices of the rows that can be labeled, the shortest text first."""
+    """Return the indices of the rows that can be labeled, the shortest text first, so that a batch
+    of the model contains little padding.
+    """
     return sorted(
         (index for index, row in enumerate(chunk) if not row.problem),
         key=lambda index: len(chunk[index].text),
@@ -118,13 +118,12 @@ def labeled(
 def chunks(
     rows: Iterable[Row], *, n_rows: int = CHUNK_ROWS, n_characters: int = CHUNK_CHARACTERS
 ) -> Iterator[list[Row]]:
-    """Yield rows in their order, at most `n_rows` and about `n_characters` in a chunk, with the
-    cells beside the text, which a row keeps.
-    """
+    """Yield rows in their order, at most `n_rows` and about `n_characters` in a chunk."""
     chunk: list[Row] = []
     size = 0
     for row in rows:
         chunk.append(row)
+        # A row keeps all its cells, and its text is one of them.
         size += max(len(row.text), sum(map(len, row.cells)))
         if len(chunk) == n_rows or size >= n_characters:
             yield chunk
@@ -140,10 +139,6 @@ def write_csv_rows(
     *,
     has_bounds: bool = False,
 ) -> Counts:
-    """Write a CSV line for each row: file, row, label, probability, problem, and the bounds of a
-    number's interval. An apostrophe precedes the text of a cell that a spreadsheet would read as a
-    formula.
-    """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*PREDICTION_COLUMNS, *(BOUNDS if has_bounds else ())])
 
@@ -157,10 +152,6 @@ def write_csv_rows(
 def write_json_rows(
     labeled: Iterable[Labeled], file: IO[str], on_chunk: Callable[[Counts], None]
 ) -> Counts:
-    """Write a JSON object for each row: the file and the row number, then label, probability and
-    text, and the problem if there is one.
-    """
-
     def write(row: Row, prediction: Prediction | None) -> None:
         values = json_values(prediction) if prediction else {"problem": row.problem}
         file.write(json_line({"file": row.file, "row": row.number, **values}) + "\n")
@@ -169,7 +160,7 @@ def write_json_rows(
 
 
 def added_cells(row: Row, prediction: Prediction | None, *, has_bounds: bool) -> list[str]:
-    """Return the cells of a row's prediction: label, probability, problem, and the bounds."""
+    """Return the label, probability, problem, and the bounds if `has_bounds`."""
     if prediction is None:
         return ["", "", row.problem, *([""] * len(BOUNDS) if has_bounds else [])]
     cells = [prediction.label, probability_text(prediction, 6), prediction.problem]
@@ -208,17 +199,17 @@ def _write(
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that appears at `path` only when it is complete.
-
-    The text is written to a temporary file, which is renamed at the end, or removed after an error.
-    A device or a pipe, such as `/dev/stdout`, can't be replaced and gets the text directly; so does
-    the file that a link of the system leads to.
+    """Open a text file that appears at `path` only when it is complete. A device or a pipe, such as
+    `/dev/stdout`, can't be replaced and gets the text directly; so does the file that a link of the
+    system leads to.
     """
     is_replaced = not is_device(path)
+    # The target of a user's link is replaced, and not the link.
     final = path.resolve() if is_replaced else path
     temporary = final.with_name(f"{final.name}.{secrets.token_hex(4)}.tmp")
     written = temporary if is_replaced else path
     try:
+        # Not in the mode "w": `/dev/stdout` may be a file to which a shell appends with `>>`.
         with written.open("a", encoding="utf-8", errors="replace", newline="") as file:
             yield file
         if is_replaced:
@@ -242,15 +233,14 @@ def is_device(path: Path) -> bool:
 
 
 def default_output(pattern: str) -> Path:
-    """Return the default path, not in the folder of the data, because it is often read-only."""
     (path, *others) = text_files(pattern)
     is_one = not others and Path(pattern).expanduser() == path
     stem = path.name.removesuffix(".gz").rpartition(".")[0] if is_one else ""
+    # In the working directory, because the folder of the data is often read-only.
     return Path(f"{stem}.{PREDICTIONS}" if stem else PREDICTIONS)
 
 
 def check_output(output: Path | None, pattern: str) -> None:
-    """Refuse an output that is a folder, or one of the files that are read."""
     if output is not None and output.is_dir():
         raise DataError(f"output must be a file; {str(output)!r} is a folder. Add a file name.")
     if (

@@ -44,12 +44,10 @@ class Prediction:
 
     @property
     def value(self) -> str | float:
-        """The label, as a number if it is one."""
         return float(self.label) if self.probability is None else self.label
 
 
 def load_fastest(folder: Path, manifest: Manifest) -> Probabilities:
-    """Check the files of the format that loads fastest, and load it."""
     name, inputs = fastest_format(manifest.forms), manifest.input
     takes_ids = format_of(name, inputs).takes == TOKEN_IDS
     verify(folder, manifest, [FORMATS[name].path, *(vocabularies(inputs) if takes_ids else [])])
@@ -92,7 +90,7 @@ def batches(lengths: Sequence[int], *, max_rows: int) -> Iterator[npt.NDArray[np
 
 
 def fastest_format(paths: Collection[str]) -> str:
-    """Return the format to predict with: first ONNX, because it loads in less than a second."""
+    # ONNX loads in less than a second, and needs no TensorFlow.
     known = [name for name in ("onnx", "keras", "saved_model") if FORMATS[name].path in paths]
     return known[0] if known else "keras"
 
@@ -100,7 +98,6 @@ def fastest_format(paths: Collection[str]) -> str:
 def predictions_of(
     texts: Sequence[str], outputs: Array, target: Target, problem_of: ProblemOf
 ) -> list[Prediction]:
-    """Return the prediction of each text from the outputs of `Probabilities`."""
     labels, values = target.labels_of(target.decide(outputs)), target.confidence(outputs)
     rows = zip(texts, labels, values, target.bounds(outputs), strict=True)
     return [Prediction(text, label, p, problem_of(text), bounds) for text, label, p, bounds in rows]

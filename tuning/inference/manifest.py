@@ -27,20 +27,14 @@ _BLOCK = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedFormat:
-    """A format of an exported model: its name in `FORMATS`, the kind of its input, the modules that
-    it needs, and its size in bytes.
-    """
-
-    form: str  # The key in stored manifests, which call a format a form.
-    takes: str
-    needs: list[str]
+    form: str  # Name in `FORMATS`; stored manifests call a format a form.
+    takes: str  # RAW_TEXT or TOKEN_IDS
+    needs: list[str]  # modules
     bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileDigest:
-    """The size and the SHA-256 of a file."""
-
     bytes: int
     sha256: str
 
@@ -104,18 +98,18 @@ def digests(folder: Path) -> dict[str, FileDigest]:
     }
 
 
-def verify(folder: Path, manifest: Manifest, names: Collection[str] | None = None) -> None:
+def verify(folder: Path, manifest: Manifest, names: Collection[str]) -> None:
     """Check that files of an export are as they were written. `names` are names of files, and of
-    folders whose files are checked; by default all files are checked.
+    folders whose files are checked.
     """
-    for name in names or ():
+    for name in names:
         if not any(_is_below(path, name) for path in manifest.files):
             raise ExportError(
                 f"{folder / MANIFEST} must contain the SHA-256 of {name}; the SHA-256 is missing."
                 f" {REMEDY}"
             )
     for name, written in manifest.files.items():
-        if names is not None and not any(_is_below(name, checked) for checked in names):
+        if not any(_is_below(name, checked) for checked in names):
             continue
         path = folder / name
         if not path.is_file():

@@ -47,7 +47,7 @@ class Tokens:
     lengths: npt.NDArray[np.int64]
 
     def numbers(self, vocabulary: list[str]) -> npt.NDArray[np.int32]:
-        """Return the id of each token, int32 (n_tokens,); `vocabulary` is ordered by id, from 2."""
+        """Return the id of each token; `vocabulary` is ordered by id, from 2."""
         index = {word.encode(): number for number, word in enumerate(vocabulary, FIRST_WORD_ID)}
         ids = [index.get(word, UNKNOWN_ID) for word in self.words.to_pylist()]
         return np.array(ids, dtype=np.int32)[self.ids]
@@ -89,12 +89,9 @@ class ChunkWords:
 def number_words(
     chunks: dict[str, list[ChunkWords]],
 ) -> tuple[list[bytes], dict[str, list[npt.NDArray[np.int32]]]]:
-    """Build the vocabulary of the training split, which is the first split of `chunks`.
-
-    Return the words in order of their ids, from `FIRST_WORD_ID`, and for each split and chunk the
-    ids of its words, int32 (n_words,). Words that the training split does not contain have the id
-    `UNKNOWN_ID`, and so have those of `_no_words`. Of equally frequent words, the greater has the
-    smaller id, as in Keras.
+    """Return the words of the training split, which is the first split of `chunks`, in the order of
+    their ids, from `FIRST_WORD_ID`, and for each split and chunk the ids of its words. All other
+    words have the id `UNKNOWN_ID`, and so have those of `_no_words`.
     """
     every = [chunk for of_split in chunks.values() for chunk in of_split]
     merged = (
@@ -108,6 +105,7 @@ def number_words(
         indices[: len(in_train)], weights=in_train, minlength=len(merged.dictionary)
     )
     counts[_no_words(merged.dictionary)] = 0
+    # Of equally frequent words, the greater has the smaller id, as in Keras.
     table = pa.table({"count": counts, "word": merged.dictionary})
     order = pc.sort_indices(table, sort_keys=[("count", "descending"), ("word", "descending")])[
         : np.count_nonzero(counts)
@@ -121,11 +119,10 @@ def number_words(
 
 
 def _no_words(words: pa.Array) -> npt.NDArray[np.bool_]:
-    """Return which words no vocabulary contains, bool (n_words,): those that end in NUL, which
-    NumPy drops in the vocabularies of Keras, and those of more than `MAX_WORD_BYTES`, because Keras
-    keeps a vocabulary as an array whose rows are all as wide as the longest word.
-    """
+    """Return which words no vocabulary contains, bool (n_words,)."""
+    # Keras keeps a vocabulary as an array whose rows are all as wide as the longest word.
     is_long = pc.greater(pc.binary_length(words), MAX_WORD_BYTES)
+    # NumPy drops a NUL at the end of a text, so Keras' vocabulary would have another word.
     ends_in_nul = pc.equal(pc.binary_slice(words, -1), pa.scalar(b"\0", words.type))
     either: npt.NDArray[np.bool_] = pc.or_(is_long, ends_in_nul).to_numpy(zero_copy_only=False)
     return either
@@ -135,7 +132,7 @@ def unknown_share(
     chunks: list[ChunkWords], numbers: list[npt.NDArray[np.int32]], *, n_words: int
 ) -> dict[str, float]:
     """Return the share of the tokens of a split that are unknown, by the number of rows of the
-    vocabulary. `numbers` contains the ids of the words of each chunk.
+    vocabulary. `numbers`: as `number_words` returns them for the split.
     """
     full = n_words + FIRST_WORD_ID
     counts = np.zeros(full, dtype=np.int64)  # number of tokens with each id
@@ -149,9 +146,11 @@ def unknown_share(
 
 
 def write_ids(path: Path, texts: pd.Series) -> Iterator[ChunkWords]:
-    """Write the tokens of texts to a .npy file, as ids that number the words of each chunk, and
-    yield the words of each chunk. `renumber` replaces these ids.
+    """Write the tokens of texts to a .npy file, and yield the words of each chunk. The ids in the
+    file number the words of a chunk, until `renumber` replaces them: the vocabulary is known when
+    all texts have been read.
     """
+    # Closing the generator ends its threads, also after an error.
     with contextlib.closing(map_chunks(tokenize, texts)) as tokenized, path.open("wb") as file:
         file.write(npy_header(0))
         for tokens in tokenized:
@@ -161,9 +160,8 @@ def write_ids(path: Path, texts: pd.Series) -> Iterator[ChunkWords]:
 
 
 def npy_header(n_tokens: int) -> bytes:
-    """Return the header of a .npy file of ids, as `np.save` writes it. Its size does not depend on
-    `n_tokens`, because NumPy reserves space for an array that grows.
-    """
+    # The size of the header does not depend on `n_tokens`, because NumPy reserves space for an
+    # array that grows. So `renumber` can replace the header.
     buffer, kind = io.BytesIO(), np.lib.format.dtype_to_descr(np.dtype(np.int32))
     header = {"descr": kind, "fortran_order": False, "shape": (n_tokens,)}
     np.lib.format.write_array_header_1_0(buffer, header)
@@ -171,11 +169,8 @@ def npy_header(n_tokens: int) -> bytes:
 
 
 def renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.int32]]) -> None:
-    """Replace the ids of a file, which number the words of each chunk, by ids of the vocabulary.
-
-    The file is not mapped into memory: if the disk is full, writing to a map ends the process.
-    """
     n_tokens = sum(int(chunk.lengths.sum()) for chunk in chunks)
+    # The file is not mapped into memory: if the disk is full, writing to a map ends the process.
     with path.open("r+b") as file:
         file.write(npy_header(n_tokens))
         for chunk, new in zip(chunks, numbers, strict=True):
@@ -191,7 +186,7 @@ def save_ids(
     *,
     file: str = "ids.bin",
 ) -> None:
-    """Write the ids of a split, and the number of ids of each text, by chunk, for `map_ids`."""
+    """Write the ids and the lengths of the texts of a split, which come in chunks."""
     folder.mkdir()
     lengths = []
     with (folder / file).open("wb") as opened:
@@ -204,7 +199,7 @@ def save_ids(
 def map_ids(
     folder: Path, *, file: str = "ids.bin", dtype: type[np.integer[Any]] = np.int32
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Return the ids in a folder of a split, on a memory map, and the offsets of its texts."""
+    """Return what `save_ids` has written: the ids on a memory map, and the offsets of the texts."""
     offsets = np.load(folder / "offsets.npy")
     # A file without content can't be mapped.
     ids = np.memmap(folder / file, dtype, "r") if offsets[-1] else np.empty(0, dtype)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # The part of a long text that is dropped.
 TRUNCATING = ("pre", "post", "middle")
-# Number of rows that are copied at a time, because the places need 8 bytes a value.
+# Number of rows that are copied at a time, because the places in a copy need 8 bytes for each id.
 SELECTED_ROWS = 16_384
 
 T = TypeVar("T")
@@ -70,13 +70,12 @@ class IdTexts:
         )
 
     def rows(self, rows: Rows) -> Self:
-        """Return a copy of these rows."""
         lengths = self.lengths_of(rows)
         ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
         copied = np.empty(ends[-1], dtype=self.ids.dtype)
         for first in range(0, len(rows), SELECTED_ROWS):
             part = slice(first, first + SELECTED_ROWS)
-            # From the place in the copy to the place in `ids`, which differ by row.
+            # The place in `ids` minus the place in the copy, which all ids of a row have in common.
             moved = np.repeat(self.offsets[rows[part]] - ends[:-1][part], lengths[part])
             places = np.arange(ends[first], ends[first] + len(moved))
             copied[places] = self.ids[places + moved]
@@ -84,7 +83,6 @@ class IdTexts:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """The number of ids of each text, int64 (n,)."""
         return np.diff(self.offsets)
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
@@ -103,7 +101,6 @@ class TokenizedTexts(IdTexts):
     others: Mapping[str, Stored] = field(default_factory=dict, kw_only=True)
 
     def other(self, key: str, kind: type[T], *, what: str) -> T:
-        """Return another input of these texts, which must have been prepared."""
         stored = self.others.get(key)
         if not isinstance(stored, kind):
             raise StorageError(
@@ -113,6 +110,7 @@ class TokenizedTexts(IdTexts):
         return stored
 
     def __add__(self, other: Self) -> Self:
+        # `Input.stored` leaves out an input of a split whose files are damaged.
         both = self.others.keys() & other.others.keys()
         joined = super().__add__(other)
         return replace(joined, others={key: self.others[key] + other.others[key] for key in both})
@@ -144,7 +142,7 @@ class LabeledTexts:
         return LabeledTexts(self.texts.rows(rows), self.labels[rows], weights)
 
     def in_memory(self) -> LabeledTexts:
-        """Return the same texts and labels with plain arrays in the place of memory maps."""
+        """Return a copy with plain arrays in the place of memory maps."""
         others = {key: _plain(stored) for key, stored in self.texts.others.items()}
         texts = replace(_plain(self.texts), others=others)
         return replace(self, texts=texts, labels=np.asarray(self.labels))
@@ -192,10 +190,9 @@ class InputView(abc.ABC):
 
     @abc.abstractmethod
     def batch(self, rows: Rows) -> npt.NDArray[Any]:
-        """Return these rows, an array (n_rows, *shape)."""
+        """Return an array (n_rows, *shape)."""
 
     def n_bytes(self, rows: Rows) -> int:
-        """Return the size of the batch of these rows in memory."""
         return len(rows) * self.width(rows) * np.dtype(np.int32).itemsize
 
 
@@ -223,15 +220,12 @@ class ModelInput:
 
     @property
     def takes_texts(self) -> bool:
-        """Whether the model itself tokenizes the texts."""
         return not (self.vocab_size or self.ngrams or self.preset)
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The data and the space of a search whose inputs are prepared. `splits` reads the texts again,
-    and refuses them if they have changed.
-    """
+    """What the inputs of a search are prepared from."""
 
     corpus: Corpus
     space: SearchSpace
@@ -239,6 +233,8 @@ class Preparation:
     progress: Progress | None = None
 
     def splits(self) -> SplitReviews:
+        # The texts are not kept in memory after they were tokenized, and the user may have changed
+        # the file since then.
         read = self.read_again()
         read.require_fingerprint(self.corpus.fingerprint)
         return read
@@ -271,7 +267,6 @@ class Input(abc.ABC):
     file: ClassVar[str] = ""
 
     def is_taken_by(self, space: SearchSpace) -> bool:
-        """Return whether a model of a space may take this input."""
         return not space.takes_texts and space.declares(self.declared_by or "")
 
     def key_in(self, values: Values) -> str:
@@ -350,8 +345,8 @@ class Input(abc.ABC):
 def resplit(
     train: LabeledTexts, validation: LabeledTexts, new: tuple[Rows, Rows]
 ) -> tuple[LabeledTexts, LabeledTexts]:
-    """Return the rows of `new` for training and for validation, which are numbered through `train`
-    and then `validation`.
+    """Return the rows of `new` for training and for validation. Their numbers count the rows of
+    `train` and then of `validation`.
     """
     n = len(train.labels)
     new_train, new_validation = (

@@ -52,8 +52,6 @@ ROWS_NAME = "rows.npz"
 
 @dataclass(frozen=True)
 class Corpus:
-    """A tokenized data set on disk."""
-
     folder: Path
 
     @property
@@ -70,14 +68,12 @@ class Corpus:
 
     @property
     def is_written(self) -> bool:
-        """Whether the folder contains a whole corpus, whose data card is written last."""
-        try:
+        try:  # The data card of a corpus is written last.
             return bool(self.card)
         except StorageError:
             return False
 
     def split(self, name: str) -> LabeledTexts:
-        """Return the split of this name, with its ids on a memory map."""
         ids = np.load(self.folder / f"{name}.ids.npy", mmap_mode="r")
         offsets = np.load(self.folder / f"{name}.offsets.npy")
         others = {
@@ -122,7 +118,9 @@ class Corpus:
         return self.folder / "features"
 
     def ngrams(self, *, order: int, vocab_size: int) -> list[str]:
-        """Return the n-grams of at most `order` words, as `words` returns the words."""
+        """Return the n-grams with the ids 2, 3, … of a vocabulary of `vocab_size` rows with n-grams
+        of at most `order` words.
+        """
         text = (self.ngrams_dir / "vocabulary.txt").read_bytes().decode()
         of_order = np.flatnonzero(self.ngram_orders[FIRST_WORD_ID:] <= order)
         ngrams = text.split("\n")
@@ -147,11 +145,9 @@ def build_corpus(
     source: DataSource | None = None,
     progress: Progress | None = None,
 ) -> Corpus:
-    """Return the tokenized data set in `folder`, whose name is the fingerprint. The data set is
-    built if the folder does not exist, or if its files have changed since they were written.
-
-    The vocabulary contains the words of the training split. `source` has the entries of the data
-    card that do not come from the texts.
+    """Return the tokenized data set in `folder`, whose name is the fingerprint. It is built unless
+    the files in the folder are as they were written. `source` has the entries of the data card that
+    do not come from the texts.
     """
     with locked(folder):
         if not is_whole(folder, splits):

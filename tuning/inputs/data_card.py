@@ -26,9 +26,12 @@ CARD_NAME = "data_card.json"
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """The source of the texts, how its stars became classes, how its rows were split, and the parts
-    of it that were left out: the number of rows by reason, and the number of lines that could not
-    be read, with the places of the first of them. `draws_validation`: as in `SplitReviews`.
+    """The entries of a data card that do not come from the texts.
+
+    `class_rule` says how stars became classes, `split_rule` how the rows were split. `dropped` is
+    the number of rows that were left out, by reason; `n_broken_lines` the number of lines that
+    could not be read, and `broken_lines` the places of the first of them. `draws_validation`: as in
+    `SplitReviews`.
     """
 
     data: str | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -63,7 +66,7 @@ class DataFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard(DataSource, DataFacts):
-    """The data card of a corpus. `checksums`: the CRC-32 of each of its other files."""
+    """`checksums`: as `checksums_of` returns them; None until all files are written."""
 
     fingerprint: str
     n_rows: dict[str, int]
@@ -107,7 +110,7 @@ def describe(
     n_words: int,
     unknown_share: dict[str, float],
 ) -> DataCard:
-    """Return the data card. `lengths` contains the number of tokens of each text."""
+    """Return the data card. `lengths` is the number of tokens of each text, int64 (n_texts,)."""
     target = splits.target
     labels = {name: target.counts(labels_in(f)) for name, f in splits.frames.items()}
     totals = map(sum, zip(*labels.values(), strict=True))
@@ -129,23 +132,24 @@ def describe(
 
 
 def write_card(folder: Path, card: DataCard) -> None:
-    """Write the data card. Keys that a newer version has written stay in the file."""
     path = folder / CARD_NAME
+    # Keys that a newer version of the program has written stay in the file.
     newer = read_json(path) if path.exists() else {}
     write_json(path, {**newer, **unstructure(card)})
 
 
 def is_whole(folder: Path, splits: SplitReviews) -> bool:
     """Return whether the folder contains a corpus of these texts, with its files as they were
-    written. The check of 400 MB takes 0.2 s.
+    written.
     """
 
     def is_of_these_texts() -> bool:
         card, target = read_card(folder), splits.target
         n_rows = {name: len(frame) for name, frame in splits.frames.items()}
-        # `card.target` refuses the names of a damaged card.
         written = (card.class_names, card.predicts, card.n_rows)
         same = written == ([*target.names], target.kind, n_rows)
+        # Not of the folders of n-grams and other inputs, which have checksums of their own. The
+        # check of 400 MB takes 0.2 s.
         return same and card.checksums == checksums_of(folder, pattern="*")
 
     return (folder / CARD_NAME).exists() and passes(is_of_these_texts, folder)

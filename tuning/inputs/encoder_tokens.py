@@ -80,7 +80,7 @@ class TokenView(InputView):
         return np.minimum(self.texts.lengths_of(rows), self._room) + self._n_special
 
     def width(self, rows: Rows) -> int:
-        return max(int(self.lengths_of(rows).max(initial=1)), 1)
+        return int(self.lengths_of(rows).max(initial=1))
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
         first, last = self.texts.first, self.texts.last
@@ -173,7 +173,8 @@ class EncoderTokens(Input):
         return {self.key_in({"preset": inputs.preset}): encode_tokens(vocabulary, texts)}
 
     def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
-        """A pretrained encoder knows all tokens but the unknown token of its tokenizer."""
+        # An encoder knows all tokens but the unknown token of its tokenizer. Tokenizers of the kind
+        # Unigram have its id, the others its name.
         model = json.loads((folder / self.file).read_bytes())["model"]
         tokenizer = load_preset_tokenizer(folder / self.file)
         name = model.get("unk_token")

@@ -53,7 +53,6 @@ class FeatureTexts:
 
     @classmethod
     def of(cls, vectors: npt.NDArray[np.float32], lengths: Rows) -> Self:
-        """Return the features of texts whose vectors follow each other."""
         return cls((vectors,), np.zeros_like(lengths), np.cumsum(lengths) - lengths, lengths)
 
     def __len__(self) -> int:
@@ -174,7 +173,7 @@ class Features(Input):
         from tuning.inputs.preset_features import map_features
 
         stored: dict[str, Stored] = {}
-        # The names end with a number; unfinished folders have other names.
+        # The names end with a number; those of unfinished folders and of locks do not.
         for folder in sorted(corpus.features_dir.glob("*[0-9]")):
             with contextlib.suppress(OSError, ValueError, EOFError, StorageError):
                 card, features = map_features(corpus, folder, split)
@@ -218,7 +217,7 @@ class Features(Input):
         return EncoderTokens().vocabulary(corpus, inputs)
 
     def layers(self, text: Any, vocabulary: Any, inputs: ModelInput) -> Any:
-        """Return the features of the symbolic tensor of a text's tokens."""
+        # Here `text` is the tokens of texts: an export has the encoder below the model.
         from tuning.models.transformer import frozen_encoder
 
         return frozen_encoder(inputs.preset, without=inputs.trained_layers)(text)

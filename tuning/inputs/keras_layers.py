@@ -33,6 +33,9 @@ def ngram_ids(text: Any, ngrams: list[str], *, order: int) -> Any:
     ids = keras.layers.TextVectorization(vocabulary=ngrams, ngrams=order, name="tokenize_ngrams")(
         text
     )
+    # Two zeros become the first columns. The first zero is dropped, because there is nothing before
+    # it to compare it with; the second is the padding that every row of n-grams has, as in
+    # `tokenizer.width`.
     ids = ops.sort(ops.pad(ids, [[0, 0], [2, 0]]), axis=1)
     is_first = ops.not_equal(ids[:, 1:], ids[:, :-1])
     is_known = ops.greater_equal(ids[:, 1:], FIRST_WORD_ID)
@@ -40,10 +43,9 @@ def ngram_ids(text: Any, ngrams: list[str], *, order: int) -> Any:
 
 
 def without_excess(ids: Any, sequence_length: int, truncating: str) -> Any:
-    """Return at most `sequence_length` ids of each row, int32 (batch, sequence_length), padded with
-    0 after the text. `truncating` is the part of a longer text that is dropped.
-
-    The id 0 must occur in the padding only.
+    """Return at most `sequence_length` ids of each row, int32 (batch, sequence_length), with 0
+    after them. `truncating` is the part of a longer text that is dropped. The id 0 must be only
+    after the texts.
     """
     ops = keras.ops
     n_last = {"pre": sequence_length, "middle": sequence_length // 2, "post": 0}[truncating]

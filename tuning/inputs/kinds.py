@@ -19,7 +19,6 @@ KINDS: dict[str, Input] = {kind.name: kind for kind in (IDS, NGRAMS, TOKENS, FEA
 
 
 def kind_of(name: str) -> Input:
-    """Return the kind of the input with this name."""
     return KINDS.get(name, IDS)
 
 
@@ -37,7 +36,6 @@ def narrowed(split: LabeledTexts, values: Values) -> LabeledTexts:
 
 
 def require_readable(names: Sequence[str]) -> None:
-    """Refuse the inputs of a model if more than one does not stand beside another."""
     if sum(not kind_of(name).stands_beside for name in names) > 1:
         raise SpaceError(
             "A model must have one input, or n-grams ('ngrams') beside it; other columns can't be"

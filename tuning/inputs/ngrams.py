@@ -65,7 +65,7 @@ class NgramView(InputView):
             raise ValueError(f"ngrams must be 1, 2 or 3 words; received {self.order}.")
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return an upper bound: the vocabulary may not contain all n-grams of a text."""
+        """An upper bound: the vocabulary may not contain all n-grams of a text."""
         return self.texts.lengths_of(rows)
 
     @cached_property
@@ -80,11 +80,9 @@ class NgramView(InputView):
         return int(n_kept.max(initial=0)) + 1
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
-        """Return the ascending ids of the n-grams of these rows, and 0 after them. Every row ends
-        with padding, because a maximum over the columns must not depend on whether a text is the
-        longest.
-        """
         ids, n_kept = self._kept(rows)
+        # Every row ends with padding, because a maximum over the columns must not depend on whether
+        # a text is the longest.
         batch = np.zeros((len(rows), int(n_kept.max(initial=0)) + 1), dtype=np.int32)
         row_of = np.repeat(np.arange(len(rows)), n_kept)
         column = np.arange(len(row_of)) - np.repeat(np.cumsum(n_kept) - n_kept, n_kept)
@@ -109,8 +107,6 @@ def ngrams_of(texts: TokenizedTexts) -> NgramTexts:
 
 
 class Ngrams(Input):
-    """An input named "ngrams"."""
-
     name = key = "ngrams"
     hyperparameters = ("ngrams", "ngram_vocab_size")
     declared_by = "ngrams"

@@ -67,6 +67,7 @@ def fetch_preset(preset: str, folder: Path) -> tuple[str, int | None]:
                 f" `{install('pretrained')}`."
             )
     try:
+        # Without a GPU: TensorFlow would reserve almost all of its memory.
         encoder, max_length = run_child(main, preset, str(folder), CUDA_VISIBLE_DEVICES="")
     except ChildFailed as error:
         raise SpaceError(
@@ -76,7 +77,6 @@ def fetch_preset(preset: str, folder: Path) -> tuple[str, int | None]:
 
 
 def main(preset: str, folder: str) -> tuple[str, int | None]:
-    """Do what `fetch_preset` does, in the child process."""
     import keras_hub
 
     _require_known(preset, keras_hub)
@@ -114,9 +114,6 @@ def _explained(preset: str, error: Exception) -> str:
 
 
 def _require_encoder(preset: str, backbone: Any, keras_hub: Any) -> None:
-    """Refuse a model that generates text, or has other inputs than tokens, their padding mask and
-    segments.
-    """
     kind = type(backbone)
     names = set(backbone.input) if isinstance(backbone.input, dict) else set()
     generates = any(
@@ -163,9 +160,7 @@ def _write_tokenizer(preset: str, folder: Path, keras_hub: Any) -> None:
 
 
 def is_hugging_face(path: Path) -> bool:
-    """Return whether a file is a tokenizer of the package `tokenizers`. KerasHub gives the same
-    name to a file with the configuration of its own tokenizer.
-    """
+    # KerasHub gives the same name to a file with the configuration of its own tokenizer.
     try:
         return "model" in json.loads(path.read_bytes())
     except (OSError, ValueError):

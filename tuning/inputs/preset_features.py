@@ -80,11 +80,9 @@ def build_features(
     below: int = 0,
     progress: Progress | None = None,
 ) -> None:
-    """Write the features of a corpus, whose tokens for the preset exist, unless they exist and
-    their files are as they were written.
-
-    If `below` is not 0, the vectors below the encoder's last layers, as many as `below`, exist, and
-    the features are made from them instead of the tokens.
+    """Write the features of a corpus, whose tokens for the preset must exist, unless they have been
+    written. If `below` is not 0, the vectors below the encoder's last layers, as many as `below`,
+    must exist too, and the features are made from them instead of the tokens.
     """
     tokens = tokens_dir(corpus, preset)
     card = FeatureCard(preset, source_of(preset, with_weights=True), length, trained_layers)
@@ -122,7 +120,6 @@ def _folder_of(corpus: Corpus, card: FeatureCard) -> Path:
 
 
 def map_features(corpus: Corpus, folder: Path, split: str) -> tuple[FeatureCard, FeatureTexts]:
-    """Return the card of features, and those of a split on a memory map."""
     card = _read_card(folder)
     tokens = _token_view(tokens_dir(corpus, card.preset), split, card)
     return card, _mapped(folder, card, split, tokens)
@@ -139,13 +136,12 @@ def _token_view(folder: Path, split: str, card: FeatureCard) -> TokenView:
 
 
 def _n_vectors(tokens: TokenView, card: FeatureCard) -> Rows:
-    """Return the number of vectors of each text."""
     return tokens.lengths if card.trained_layers else np.ones_like(tokens.lengths)
 
 
 def main(tokens: str, start: str, folder: str) -> None:
-    """Write the features of each split, in the child process. `start` is the folder of the tokens,
-    or of the vectors from which the features are made.
+    """Write the features of each split. `start` is the folder of the tokens, or of the vectors from
+    which the features are made.
     """
     card, given = _read_card(Path(folder)), None if start == tokens else _read_card(Path(start))
     encoder, n_done = _Encoder(card, last=given.trained_layers if given else 0), 0
@@ -158,6 +154,7 @@ def main(tokens: str, start: str, folder: str) -> None:
         path, n_texts = Path(folder) / f"{name}.bin", len(lengths[name])
         # Not in the mode "a": the child of a command that was killed may still write its block.
         with translated(path), path.open("r+b" if path.exists() else "wb") as file:
+            # A process that was ended may have written a part of its last block.
             n_blocks = int(np.searchsorted(ends, path.stat().st_size, side="right")) - 1
             file.truncate(file.seek(int(ends[n_blocks])))
             for first in range(n_blocks * BLOCK_TEXTS, n_texts, BLOCK_TEXTS):
@@ -182,9 +179,7 @@ def _require_space(folder: Path, card: FeatureCard, n_bytes: int) -> None:
 def encode_features(
     texts: Sequence[str], path: Path, inputs: ModelInput
 ) -> tuple[FeatureCard, FeatureTexts]:
-    """Return the features of new texts as a model with these inputs takes them. `path` is the
-    preset's tokenizer.
-    """
+    """Return the features of new texts. `path` is the preset's tokenizer."""
     card = FeatureCard(inputs.preset, "", inputs.sequence_length, inputs.trained_layers)
     view = TokenView(encode_tokens(path, texts), card.length, TRUNCATING)
     lengths = _n_vectors(view, card)

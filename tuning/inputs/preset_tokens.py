@@ -49,9 +49,8 @@ def build_tokens(
     texts: Callable[[], Texts],
     progress: Progress | None = None,
 ) -> PresetCard:
-    """Write the tokens of a corpus for a preset beside its token ids, unless they exist and their
-    files are as they were written. Return the card of the tokens. `texts` is called only if the
-    texts must be tokenized.
+    """Write the tokens of a corpus for a preset, unless they have been written, and return their
+    card. `texts` is called only if the texts must be tokenized.
     """
     folder, source = tokens_dir(corpus, preset), source_of(preset)
 
@@ -85,17 +84,17 @@ def tokenized(
     tokenizer: Any, texts: Sequence[str]
 ) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
     """Yield the ids plus one of the tokens of chunks of texts, without special tokens, and the
-    number of tokens of each text. The tokenizer uses all cores.
+    number of tokens of each text.
     """
     for start in range(0, len(texts), CHUNK_TEXTS):
         chunk = [as_utf8(text) for text in texts[start : start + CHUNK_TEXTS]]
+        # A batch, because the tokenizer then uses all cores.
         rows = [row.ids for row in tokenizer.encode_batch(chunk, add_special_tokens=False)]
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         yield np.concatenate([np.array(row, dtype=np.int32) for row in rows]) + 1, lengths
 
 
 def map_tokens(folder: Path, split: str) -> tuple[PresetCard, PresetTexts]:
-    """Return the card of tokens, and those of a split on a memory map."""
     card = read_preset_card(folder)
     return card, PresetTexts(*map_ids(folder / split), tuple(card.first), tuple(card.last))
 
@@ -113,11 +112,13 @@ def source_of(preset: str, *, with_weights: bool = False) -> str:
     """Return a digest of the small files of a preset that is a folder, or of all its files; empty
     for any other preset, because presets at an address have versions.
     """
+    folder = Path(preset)
+    if not folder.is_dir():
+        return ""
     digest = hashlib.sha256()
-    paths = sorted(path for path in Path(preset).rglob("*") if path.is_file())
-    for path in paths if Path(preset).is_dir() else []:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         is_small = path.stat().st_size <= MAX_SOURCE_BYTES
         if is_small or with_weights:
-            digest.update(path.relative_to(preset).as_posix().encode())
+            digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes() if is_small else str(checksum_of(path)).encode())
-    return digest.hexdigest() if Path(preset).is_dir() else ""
+    return digest.hexdigest()

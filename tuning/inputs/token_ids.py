@@ -68,7 +68,7 @@ class WordView(InputView):
     def width(self, rows: Rows) -> int:
         if not self.trims:
             return self.sequence_length
-        return max(int(self.lengths_of(rows).max(initial=1)), 1)
+        return int(self.lengths_of(rows).max(initial=1))
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
         return np.minimum(self.texts.lengths_of(rows), self.sequence_length)
@@ -87,7 +87,7 @@ class WordView(InputView):
 
 
 class TokenIds(Input):
-    """The input of every model whose input has the name of no other kind."""
+    """An input with any name that is not the name of another kind."""
 
     name = "ids"
     hyperparameters = ("vocab_size", "sequence_length")

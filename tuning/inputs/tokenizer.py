@@ -134,14 +134,13 @@ def make_preset_encoder(path: Path, *, sequence_length: int, truncating: str) ->
 
 
 def load_preset_tokenizer(path: Path) -> Any:
-    """Return the `tokenizers.Tokenizer` in a file. It neither cuts nor pads a text, and treats the
-    name of a special token in a text as text.
-    """
+    """Return the `tokenizers.Tokenizer` in a file, without its cutting and padding of texts."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    # The name of a special token in a text, such as [SEP], is text.
     tokenizer.encode_special_tokens = True
     return tokenizer
 
@@ -162,7 +161,6 @@ def as_utf8(text: str) -> str:
 
 
 def split(text: str) -> list[bytes]:
-    """Return the tokens of a text."""
     return text.encode("utf-8", "replace").translate(LOWER, PUNCTUATION).split()
 
 
@@ -177,12 +175,11 @@ def truncated(tokens: list[_T], sequence_length: int, truncating: str) -> list[_
 
 
 def width(name: str, rows: Sequence[list[int]]) -> int:
-    """Return the number of columns for the rows of an input. Every row of n-grams ends with
-    padding, because the output of a model must not depend on whether a text has padding.
-    """
+    """Return the number of columns for the rows of an input."""
+    # Every row of n-grams ends with padding, because the output of a model must not depend on
+    # whether a text has padding.
     return max([0, *map(len, rows)]) + 1 if name == "ngrams" else max([1, *map(len, rows)])
 
 
 def padded(ids: list[int], length: int) -> list[int]:
-    """Return the ids, followed by padding to `length`."""
     return ids + [PADDING_ID] * (length - len(ids))

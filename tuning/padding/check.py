@@ -73,13 +73,12 @@ class Call:
 
     @property
     def value(self) -> Any:
-        """The known facts of the only input."""
         require(len(self.inputs) == 1)
         return self.inputs[0]
 
 
 class ReadsPadding(Exception):
-    """Raised for an operation that may read the padding, or has no rule."""
+    """An operation may read the padding, or has no rule."""
 
 
 def require(condition: bool) -> None:
@@ -102,6 +101,8 @@ def is_ignored(graph: Functional) -> bool:
 
 def nodes_of(graph: Functional) -> Iterator[Any]:
     """Yield the calls of a graph, each after the calls whose outputs it takes."""
+    # Keras has no public list of the calls of a graph. The depth of a call is its distance to the
+    # outputs.
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         yield from (node for node in graph._nodes_by_depth[depth] if not node.is_input)
 
@@ -153,7 +154,6 @@ def _follow(node: Any, values: dict[int, Value]) -> None:
 
 
 def _value(argument: Any, values: dict[int, Value]) -> Any:
-    """Return the known facts of an argument: a tensor, a list of tensors, or a number."""
     if isinstance(argument, list | tuple):
         return [_value(part, values) for part in argument]
     if isinstance(argument, keras.KerasTensor):
@@ -164,12 +164,10 @@ def _value(argument: Any, values: dict[int, Value]) -> Any:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Return whether a layer has no option with which it may read the padding. The penalty of an
-    activity regularizer includes the padding.
-    """
+    """Return whether a layer has no option with which it may read the padding."""
     activation = getattr(layer, "activation", None)
     is_plain = (
-        layer.activity_regularizer is None
+        layer.activity_regularizer is None  # Its penalty includes the padding.
         and getattr(layer, "data_format", "channels_last") == "channels_last"
         and getattr(layer, "noise_shape", None) is None
         and (activation is None or activation in _ACTIVATIONS)
@@ -199,26 +197,26 @@ def _embedding(call: Call) -> Value:
 
 
 def _dropout(call: Call) -> Value:
-    """Follow a dropout, which sets values to 0 and multiplies the others by at least 1."""
     value = call.value
     if isinstance(value, Texts):
         return value
+    # A dropout sets values to 0, and multiplies the others by at least 1.
     return Tokens(
         padding=0 if value.padding == 0 else None, lowest=0 if value.lowest >= 0 else -math.inf
     )
 
 
 def _by_position(call: Call) -> Value:
-    """Follow a layer that reads the last axis, which must not be the positions of the text."""
     if isinstance(call.value, Texts):
         return call.value
+    # The layer reads the last axis, which is the positions of the text in a tensor of rank 2.
     require(call.rank == 3)
     return Tokens(lowest=_lowest(call.operation))
 
 
 def _convolution(call: Call) -> Value:
-    """Follow a convolution: Keras pads a text with zeros, so a padding of zeros changes nothing."""
     value, layer = call.value, call.operation
+    # Keras itself puts zeros around a text, so a padding of zeros changes nothing.
     require(isinstance(value, Tokens) and value.padding == 0)
     require(layer.padding in ("same", "causal") and tuple(layer.strides) == (1,))
     return Tokens(lowest=_lowest(layer))
@@ -244,9 +242,9 @@ def _average(call: Call) -> Value:
 
 
 def _lowest(layer: Any) -> float:
-    """Return a lower bound of a layer's outputs. An output of an LSTM is an activation times a
-    number between 0 and 1, and an output of a GRU is a mean of activations.
-    """
+    """Return a lower bound of a layer's outputs."""
+    # An output of an LSTM is an activation times a gate, and an output of a GRU is a mean of
+    # activations with the weights of a gate, if the gate is between 0 and 1.
     is_gate = type(layer) not in RECURRENT or (
         layer.recurrent_activation is keras.activations.sigmoid
     )
@@ -259,7 +257,7 @@ def _cast(call: Call) -> Value:
     if isinstance(value, Texts):
         return value
     # A number between 0 and 1 may become 0, a number above 1 may become true (1).
-    lowest = min(value.lowest, 1) if value.lowest >= 1 else min(value.lowest, 0)
+    lowest = 1 if value.lowest >= 1 else min(value.lowest, 0)
     return Tokens(padding=0 if value.padding == 0 else None, lowest=lowest)
 
 
@@ -269,7 +267,7 @@ def _expand(call: Call) -> Value:
 
 
 def _comparison(call: Call) -> Value:
-    """Follow `x != 0` and `x > 0`, which are true where `x` marks the words."""
+    """Follow `x != 0` and `x > 0`."""
     value, other = call.inputs
     require(isinstance(value, Tokens) and other == 0)
     return Tokens(padding=0 if value.padding == 0 else None, lowest=1 if value.lowest > 0 else 0)
@@ -298,7 +296,6 @@ def _multiply(call: Call) -> Value:
 
 
 def _extreme(call: Call) -> Value:
-    """Follow the minimum or the maximum of two values."""
     if _are_of_texts(call.inputs):
         return Texts()
     first, second = map(_as_tokens, call.inputs)
@@ -323,16 +320,16 @@ def _concatenate(call: Call) -> Value:
 
 
 def _sum(call: Call) -> Value:
-    """Follow the sum over a text: zeros at the padding add nothing."""
     value = call.value
+    # Zeros at the padding add nothing.
     require(isinstance(value, Tokens) and value.padding == 0 and _is_over_text(call))
     return Texts()
 
 
 def _maximum_of_text(call: Call) -> Value:
-    """Follow the maximum over a text: a padding that is never above the words changes nothing."""
     value = call.value
     require(isinstance(value, Tokens) and _is_over_text(call))
+    # A padding that is never above the words changes nothing.
     require(value.padding is not None and value.padding <= value.lowest)
     return Texts()
 

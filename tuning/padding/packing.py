@@ -35,13 +35,11 @@ WORTHWHILE = 0.8
 @contextlib.contextmanager
 def packed(graph: Functional, input_number: int, lengths: npt.NDArray[np.int64]) -> Iterator[bool]:
     """Train a graph without the padding inside this context, whose value is whether the graph is
-    packed. Calls that do not train compute the padding. XLA has no sums of segments, so it must not
-    compile the training.
+    packed. The output of the graph must not depend on the padding.
 
-    The output of the graph must not depend on the padding. `input_number` is which of its inputs is
-    the token ids (batch, length), 0 after each text; its other inputs are not packed. A graph for
-    which the row would hardly be shorter than the padded batch of texts with these `lengths` is not
-    packed.
+    `input_number` is which of its inputs is the token ids (batch, length), 0 after each text; its
+    other inputs are not packed. `lengths` are the numbers of tokens of the training texts. XLA must
+    not compile the training, because XLA has no sums of segments.
     """
     gap = max([1, *map(_reach, graph.layers)])
     if not _is_packable(graph) or lengths.mean() + gap > WORTHWHILE * lengths.max():
@@ -56,6 +54,8 @@ def packed(graph: Functional, input_number: int, lengths: npt.NDArray[np.int64])
             return own_call(inputs, training=training, mask=mask, **options)
         return _run_packed(graph, graph._standardize_inputs(inputs), input_number, gap)
 
+    # Keras calls `graph.call`. An attribute of the object hides the method of its class until the
+    # attribute is deleted.
     graph.call = call
     try:
         yield True
@@ -64,14 +64,12 @@ def packed(graph: Functional, input_number: int, lengths: npt.NDArray[np.int64])
 
 
 def _is_packable(graph: Functional) -> bool:
-    """Return whether a graph runs on the CPU, with Keras' own `call` and in one precision, and has
-    no recurrent layer. TensorFlow's sums of segments are not precise enough in float16.
-    """
     layers = [layer for layer in graph.layers if not isinstance(layer, keras.layers.InputLayer)]
     recurrent = (*RECURRENT, keras.layers.Bidirectional)
     return (
         not tf.config.list_physical_devices("GPU")
-        and "call" not in vars(graph)
+        and "call" not in vars(graph)  # The user's own `call` may do anything.
+        # TensorFlow's sums of segments are not precise enough in float16.
         and {layer.compute_dtype for layer in layers} in ({"float32"}, {"float64"})
         and not any(isinstance(layer, recurrent) for layer in layers)
     )
@@ -106,7 +104,6 @@ def join(ids: tf.Tensor, gap: int) -> tuple[tf.Tensor, Segments]:
 
 
 def _rounded(n: tf.Tensor) -> tf.Tensor:
-    """Return the smallest rounded length (`LENGTHS_PER_OCTAVE`) that is not less than n."""
     powers = 2 ** tf.range(31)
     step = tf.reduce_max(tf.where(powers <= n, powers, 1)) // LENGTHS_PER_OCTAVE
     step = tf.maximum(step, 1)
@@ -114,7 +111,6 @@ def _rounded(n: tf.Tensor) -> tf.Tensor:
 
 
 def _run_packed(graph: Functional, inputs: list[tf.Tensor], input_number: int, gap: int) -> Any:
-    """Return the outputs of a graph that computes one of its inputs as a row."""
     row, segments = join(inputs[input_number], gap)
     inputs[input_number] = row
     values = dict(zip(map(id, graph.inputs), inputs, strict=True))
@@ -144,6 +140,7 @@ def _reach(layer: keras.layers.Layer) -> int:
 
 
 def _sum(operation: Any, _: Any, segments: Segments, row: tf.Tensor) -> tf.Tensor:
+    # TensorFlow has no sums and maxima of segments for bool.
     row = tf.cast(row, tf.int32) if row.dtype == tf.bool else row
     return _by_text(tf.math.segment_sum, row, segments, keeps=operation.keepdims)
 
@@ -162,13 +159,14 @@ def _average(layer: Any, _: Any, segments: Segments, row: tf.Tensor, mask: tf.Te
         _by_text(tf.math.segment_sum, part, segments, keeps=layer.keepdims)
         for part in (tf.where(is_word, row, 0.0), tf.cast(is_word, row.dtype))
     )
-    return total / n_words
+    return total / n_words  # A text without words gives NaN, as in Keras.
 
 
 def _spatial_dropout(
     _: Any, run: Callable[..., Any], segments: Segments, row: tf.Tensor, **options: Any
 ) -> tf.Tensor:
-    """Drop the same columns of all words of a text."""
+    # A dropout of ones, one for each text and column, gives the factors that all words of a text
+    # share. The columns after the last text count as one more text.
     factors = run(tf.ones((segments.n_texts + 1, 1, row.shape[2]), row.dtype), **options)
     return row * tf.gather(factors[:, 0], segments.numbers)[None]
 
