@@ -33,7 +33,7 @@ class ScoreInterval:
 
     @classmethod
     def of(cls, interval: Interval) -> ScoreInterval:
-        """Return the interval with None in place of NaN, which JSON does not have."""
+        # JSON has no NaN.
         value, low, high = (
             None if math.isnan(number) else number
             for number in (interval.value, interval.low, interval.high)
@@ -180,7 +180,7 @@ class ChosenThreshold:
 
 
 def default_rule(chosen: Mapping[str, ChosenThreshold]) -> str:
-    """Return how models without thresholds decide, as the end of a clause."""
+    """Return how models without thresholds decide, for the end of a clause."""
     is_ordered = any(each.criterion == KAPPA for each in chosen.values())
     return "with the median" if is_ordered else "at 0.5"
 
