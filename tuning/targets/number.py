@@ -123,13 +123,14 @@ class Number(Target):
         """
         gaps = np.sort(np.abs(predictions[:, 0] - labels))
         number = math.ceil((len(gaps) + 1) * LEVEL)
+        # Fewer than 9 residuals are too few for this level.
         return replace(self, margin=float(gaps[number - 1]) if number <= len(gaps) else None)
 
     def decide(self, predictions: Array) -> Labels:
         return predictions[..., 0]
 
     def labels_of(self, decisions: Labels) -> list[str]:
-        """Return numbers with the digits of float32, and without an exponent."""
+        # The outputs of models are float32: further digits of float64 would be noise.
         numbers = decisions.astype(np.float32)
         return [np.format_float_positional(number, trim="-") for number in numbers]
 
