@@ -21,12 +21,11 @@ from tuning.templates import render
 
 
 def annotate(event: Event) -> None:
-    """Subscribe the note: without figures at the start of a search, and with them at its end. It is
-    left to the machine that created the study, whose folder has the confirmation.
-    """
+    """Write the note at the start of a search, and the note and the curves at its end."""
     if not isinstance(event, SearchStarted | CallEnded):
         return
     opened = event.opened
+    # Only the machine that created the study has its confirmation.
     if opened.coordinator != FIRST_COORDINATOR:
         return
     from optuna_dashboard import save_note, save_plotly_graph_object

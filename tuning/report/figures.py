@@ -233,9 +233,10 @@ def learning_curves(summary: Summary, confirmation: Confirmation | None = None) 
 
 
 def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None:
-    """All trials share two traces, so that a click on the legend hides all of them."""
     if not pruned:
         return
+    # All trials share one trace for their lines and one for their ends, so that a click on the
+    # legend hides all of them.
     x: list[float | None] = []
     y: list[float | None] = []
     for trial in pruned:
@@ -286,7 +287,7 @@ def history(study: optuna.Study, summary: Summary) -> go.Figure:
 
 
 def _shares(summary: Summary) -> list[str]:
-    """Return the metrics of the trials that are between 0 and 1."""
+    # The axis of the figure is from 0 to 1.
     kinds, own = {*metric_of(summary.metric).targets}, summary.metric
     shares = [m for m in METRICS.values() if m.is_share and kinds & {*m.targets}]
     names = [m.objective for m in shares if m.objective == own or not kinds & {*m.unlisted}]
@@ -380,19 +381,17 @@ def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace
 
 
 def error_bars(intervals: Sequence[Interval]) -> dict[str, Any]:
-    """Return Plotly's error bars. A length is 0 where a bound is not known (NaN), or where a
-    bootstrap's interval lies to one side of its value.
-    """
     return {
         "type": "data",
         "symmetric": False,
-        # max(0.0, NaN) is 0.0: NaN is not greater.
+        # A bootstrap's interval may lie to one side of its value, and a bound may be unknown.
+        # max(0.0, NaN) is 0.0, because NaN is not greater.
         "array": [max(0.0, interval.high - interval.value) for interval in intervals],
         "arrayminus": [max(0.0, interval.value - interval.low) for interval in intervals],
     }
 
 
 def _target(summary: Summary) -> dict[str, Any]:
-    """Without `target`, Optuna's history has the best value so far: one objective only."""
+    # Without `target`, Optuna draws the best value so far too, for studies of one objective alone.
     named = {"target_name": summary.metric}
     return {**named, "target": lambda trial: trial.values[0]} if summary.has_costs else named

@@ -117,9 +117,9 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
 def _read(
     study: StudyHandle, *, slice_column: str | None
 ) -> tuple[Corpus, tuple[Predictions, str] | None]:
-    """The data are read again for a slice column, or if the cache is empty."""
     results, record = study.results, study.record
     cache, columns = Corpus(results.cache_dir(record.data_fingerprint)), {}
+    # The cache has no values of other columns, and users may remove it.
     if slice_column is not None or not cache.is_written:
         corpus, splits = prepare_corpus(record.config, results=results, slice_column=slice_column)
         require_same_data(

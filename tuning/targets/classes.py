@@ -146,7 +146,7 @@ class Classes(Target):
 
     def predictions(self, outputs: Array) -> Array:
         """Return the probabilities of all classes. `outputs` are (n, 1) or (n,), the probability of
-        class 1, for two classes; or (n, n_classes), which several sigmoids do not make sum to 1.
+        class 1, for two classes; or (n, n_classes). Those of several sigmoids do not sum to 1.
         """
         n_classes = self.width
         outputs = outputs.reshape(len(outputs), -1).astype(np.float64)
