@@ -71,7 +71,8 @@ MAX_IDS = 20_000_000
 NAMES = ("words", "pairs", "triples")
 
 Ngrams = Split[IdTexts]
-_Tried = tuple[float, NgramSettings, Array]  # settings, their gain and their predictions
+# The gain of settings on the validation split, the settings, and the predictions for the split.
+_Tried = tuple[float, NgramSettings, Array]
 
 
 @dataclass(frozen=True)
@@ -186,8 +187,8 @@ def ngram_reference(
     target: Target,
     task: LinearTask,
 ) -> Reference:
-    """Return the tuned model, trained on train + validation. Its seconds are those of the tuning,
-    perhaps with low priority during the search, and of the training.
+    """Return the tuned model, trained on train + validation. Its seconds are those of the tuning
+    and of the training.
 
     The n-grams of a text are distinct ids, and `orders` has the number of words of each id.
     """

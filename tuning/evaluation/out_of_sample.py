@@ -62,8 +62,9 @@ class OutOfSample:
         places: their places among the rows of the training and then the validation split.
         labels: (n,).
         predictions: the mean over the repeats that predicted the row, float64 (n, width).
-        pooled: the rows of each repeat, one repeat after the other: predictions of single models,
-            whose mean is less sure than they are.
+        pooled: the rows of each repeat, one repeat after the other. Thresholds and margins are
+            those of these rows, because an export is a single model, and a mean over the repeats
+            is less sure than single models.
     """
 
     places: Numbers

@@ -145,7 +145,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 def read_predictions(path: Path, target: Target) -> Predictions | None:
     """Return the predictions in a file; None if it is missing, damaged or of another target."""
     try:
-        # NumPy leaves a damaged file open that it has opened itself.
+        # `np.load` leaves a damaged file open if it gets a path.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             column = None
             if "column" in saved.files:

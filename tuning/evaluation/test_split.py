@@ -43,7 +43,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.metrics import METRICS, metric_of
 from tuning.targets.target import Array, Labels, Target
 
-EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
+EVALUATIONS = "test_looks"  # The attribute has this name in studies since version 0.1.0.
 N_MISTAKES = 200  # number of mistakes that `test.json` keeps, with their texts
 MAX_EXPLAINED = 3  # maximum number of labels whose thresholds have several sentences
 MAX_SHOWN = 60  # maximum number of characters of a text in a message

@@ -167,6 +167,7 @@ def page(
         measure=measured_by.label,
         n_test=card.n_rows["test"],
         is_resplit=confirmation is not None and confirmation.is_resplit,
+        # Before a confirmation, the verdict begins with the answer at the top of the page.
         verdict=verdict(summary, confirmation).removeprefix(first),
         linear=linear_sentences(
             linear,

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # takes them as logits.
 HIGH, LOW = 0.9, 0.1
 N_NAMED = 10  # maximum number of classes that an error names
-# Outputs with which a loss for logits is found. Both are no probabilities, or the highest. With a
-# label smoothing of 0.36 and more, the loss of logits is not lower for the second.
+# Outputs with which a loss for logits is found: the highest probability, and a number above it.
+# With a label smoothing of 0.36 and more, the loss of logits is not lower for the second.
 NEAR, FAR = 1.0, 1.5
 # Keras' losses for regression. They raise no error for class numbers or one-hot labels.
 _REGRESSION = (
