@@ -13,7 +13,6 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from tuning.config import COSTS
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
@@ -95,9 +94,7 @@ def _plots(
             "Pareto front",
             "No other trial is better in all objectives than a trial on the front. Each value is"
             f" {summary.each_value}.",
-            lambda: optuna.visualization.plot_pareto_front(
-                study, target_names=study.metric_names or [summary.metric, *COSTS]
-            ),
+            lambda: optuna.visualization.plot_pareto_front(study),
             2,
         )
     so_far = "" if summary.has_costs else ", and the best value so far"
