@@ -277,7 +277,7 @@ def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
 
 def history(study: optuna.Study, summary: Summary) -> go.Figure:
     figure = optuna.visualization.plot_optimization_history(study, **_target(summary))
-    pruned = pruned_trials(summary)
+    pruned = pruned_trials(summary)  # Optuna draws completed trials alone.
     if pruned:
         figure.add_scatter(**_pruned_marks(pruned), x=[trial.number for trial in pruned])
     return figure

@@ -146,6 +146,7 @@ def page(
         # An earlier version wrote fewer scores, and a metric may not be defined on the test split.
         known, metrics = test.scores[BEST].test, card.target.metrics
         measured_by = next(m for m in (measured_by, *metrics) if known.get(m.name) is not None)
+    # The figure of the seconds stands further down, beside the sentences about them.
     *plots, cost_plot = (
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)

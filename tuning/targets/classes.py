@@ -250,7 +250,7 @@ class Classes(Target):
 
 
 def require_probabilities(outputs: Array) -> None:
-    finite = outputs[np.isfinite(outputs)]
+    finite = outputs[np.isfinite(outputs)]  # Trials and exports have errors of their own for NaN.
     if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):
         raise ValueError(
             f"The model must give probabilities; it gives numbers from {finite.min():.3g} to"
