@@ -154,7 +154,6 @@ def fit(
 def all_references(
     splits: SplitReviews, corpus: Corpus, test_texts: Sequence[str], *, task: LinearTask
 ) -> dict[str, Reference]:
-    """Return all references by name, trained on train + validation."""
     train, validation = (
         Split(
             splits.frames[name]["text"].tolist(),

@@ -61,7 +61,6 @@ class Split(NamedTuple, Generic[Texts]):
     weights: Array | None = None
 
     def part(self, rows: npt.NDArray[np.intp], texts: Texts) -> Split[Texts]:
-        """Return some rows, of which `texts` are the texts."""
         weights = None if self.weights is None else self.weights[rows]
         return Split(texts, self.labels[rows], weights)
 

@@ -246,6 +246,6 @@ def read_test_scores(path: Path) -> TestDocument | None:
 
 
 def _in_order(models: Mapping[str, T]) -> dict[str, T]:
-    """Return values by model in the order in which they are shown. JSON sorts the keys."""
+    # JSON sorts the keys.
     names = (*SHOWN_FIRST, *constant_names(), *models)
     return {name: models[name] for name in names if name in models}

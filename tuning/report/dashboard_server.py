@@ -30,7 +30,6 @@ HOST = LOCAL[0]  # Optuna Dashboard has no authentication.
 def make_server(
     results: ResultsDir, *, storage_url: str, port: int, host: str = HOST
 ) -> WSGIServer:
-    """Return a server that is bound to `host`."""
     check_port(port)
     is_local = storage_url == results.storage_url(None)
     has_storage = results.database_path.exists() or not is_local

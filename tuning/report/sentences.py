@@ -53,9 +53,6 @@ def answer(
 
 
 def _answer_on_test(test: TestDocument, summary: Summary) -> str:
-    """Compare the exported model with the baseline and with the best linear reference, in the
-    study's metric.
-    """
     direction, metric = sign(summary.metric), metric_of(summary.metric)
     is_over = summary.baseline is not None and is_over_limit(summary.baseline)
     clauses, is_behind, at_default = [], False, math.nan

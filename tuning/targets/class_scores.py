@@ -177,9 +177,8 @@ def _brier(texts: WeightedTexts) -> Array:
 
 
 def _calibration_error(texts: WeightedTexts) -> Array:
-    """Return the expected calibration error of Guo et al. (ICML 2017): texts are put into bins of
-    equal width by the model's confidence, and the distances between mean confidence and accuracy in
-    the bins are averaged, weighted by the bins' shares of texts.
+    """Return the expected calibration error (Guo et al., ICML 2017): the mean distance of
+    confidence and accuracy in bins of equal width, weighted by the bins' shares of texts.
     """
     confidence = texts.probabilities[np.arange(len(texts.labels)), texts.predicted]
     return calibration_error(confidence, texts.predicted == texts.labels, texts.weights)

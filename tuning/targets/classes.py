@@ -227,8 +227,8 @@ class Classes(Target):
         return dict.fromkeys(self.constant_names, counts / counts.sum())
 
     def linear_columns(self, labels: Labels) -> dict[int, Labels]:
-        """Return one column for each class that has texts; the second alone for two of them."""
         present = np.unique(labels)
+        # The second of two classes says everything about the first.
         fitted = present if len(present) > 2 else present[1:]
         return {number: labels == number for number in fitted.tolist()}
 

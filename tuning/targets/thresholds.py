@@ -44,7 +44,6 @@ class Criterion:
     number: float | None = None
 
     def suits(self, cut: Cut) -> bool:
-        """Return whether the thresholds of a decision can be chosen for the criterion."""
         return (self.measure == KAPPA) == cut.is_ordered
 
     def values(self, tp: Array, fp: Array, fn: Array, tn: Array) -> dict[str, Array]:
@@ -71,11 +70,7 @@ class Criterion:
 
 
 def parse_criterion(threshold: str | None, cost: str | None) -> Criterion | None:
-    """Return the criterion of the settings `threshold` and `cost`; None for the default threshold.
-
-    Raises:
-        ArgumentError: a setting is unknown, or the two contradict each other.
-    """
+    """Return the criterion of the settings; None for the default threshold."""
     text = (threshold or (COST if cost else str(DEFAULT))).replace(" ", "")
     match = re.fullmatch(r"(?:(precision|recall)>=)?(\d*\.?\d+)", text)
     number = float(match[2]) if match else 0.0
