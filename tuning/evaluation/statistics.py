@@ -290,7 +290,7 @@ def resampled(
     """
     # `scipy.stats.bootstrap` is not used: its interval is NaN as soon as the score of one resample
     # is, and its observations are not weights. The copies of a text are drawn together, because
-    # they are one observation: alone, they would make the intervals too narrow.
+    # they are one observation: single copies would make the intervals too narrow.
     codes = np.arange(n) if codes is None else codes
     n_distinct, rng = int(codes.max()) + 1, np.random.default_rng(seed)
     batch = max(MAX_WEIGHTS // n, 1)

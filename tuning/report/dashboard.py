@@ -17,7 +17,7 @@ from tuning.templates import render
 
 
 def annotate(event: Event) -> None:
-    """Write the note at the start of a search, and the note and the curves at its end."""
+    """Write the note at the start of a search, and with the curves at the end of a call."""
     if not isinstance(event, SearchStarted | CallEnded):
         return
     opened = event.opened

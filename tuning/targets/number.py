@@ -104,7 +104,7 @@ class Number(Target):
         import keras
 
         # The layers before it are then trained on a scale that does not depend on the unit of the
-        # labels, so that one learning rate suits prices and ratings.
+        # labels: the same learning rate suits prices and ratings.
         last: Any = model.layers[-1] if getattr(model, "layers", None) else None
         is_scale = isinstance(last, keras.layers.Dense) and not last.trainable
         if is_scale and [weight.shape for weight in last.weights] == [(1, 1), (1,)]:
