@@ -52,7 +52,7 @@ def test_intervals_of_many_small_classes_contain_their_values() -> None:
     probabilities = np.full((200, 100), 1e-3)
     wrong = np.random.default_rng(0).random(200) < 0.3
     probabilities[np.arange(200), np.where(wrong, (labels + 1) % 100, labels)] = 0.9
-    intervals = score_intervals(TWO, labels, probabilities, seed=0, n_resamples=200)
+    intervals = score_intervals(TWO, labels, probabilities, seed=0)
     for name in ("f1", "balanced_accuracy", "accuracy"):
         interval = intervals[name]
         assert interval.low < interval.value < interval.high, name
@@ -78,9 +78,7 @@ def bounds_of(intervals: dict[str, Interval]) -> dict[str, tuple[float, float]]:
 
 def test_score_intervals_repeat_themselves_and_hold_their_value() -> None:
     labels, probabilities = sample(300, n_classes=3)
-    first, second = (
-        score_intervals(TWO, labels, probabilities, seed=1, n_resamples=200) for _ in range(2)
-    )
+    first, second = (score_intervals(TWO, labels, probabilities, seed=1) for _ in range(2))
     assert bounds_of(first) == bounds_of(second)
     assert all(
         interval.low <= interval.value <= interval.high
@@ -89,13 +87,13 @@ def test_score_intervals_repeat_themselves_and_hold_their_value() -> None:
     )
     # Its bootstrap is biased, so it has no interval.
     assert math.isnan(first["expected_calibration_error"].low)
-    other = score_intervals(TWO, labels, probabilities, seed=2, n_resamples=200)
+    other = score_intervals(TWO, labels, probabilities, seed=2)
     assert bounds_of(first) != bounds_of(other)
 
 
 def test_score_that_is_not_defined_has_no_interval() -> None:
     labels, probabilities = np.zeros(20, dtype=np.int64), np.tile([0.7, 0.3], (20, 1))
-    auc = score_intervals(TWO, labels, probabilities, seed=0, n_resamples=50)["auc"]
+    auc = score_intervals(TWO, labels, probabilities, seed=0)["auc"]
     assert math.isnan(auc.value) and math.isnan(auc.low)
 
 
@@ -103,9 +101,9 @@ def test_interval_of_a_part_of_the_resamples_at_a_time_is_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     labels, probabilities = sample(50)
-    whole = score_intervals(TWO, labels, probabilities, seed=0, n_resamples=100)
+    whole = score_intervals(TWO, labels, probabilities, seed=0)
     monkeypatch.setattr("tuning.evaluation.statistics.MAX_WEIGHTS", 50 * 7)
-    part = score_intervals(TWO, labels, probabilities, seed=0, n_resamples=100)
+    part = score_intervals(TWO, labels, probabilities, seed=0)
     assert bounds_of(part) == bounds_of(whole)
 
 

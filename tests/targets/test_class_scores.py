@@ -52,7 +52,7 @@ def test_every_metric_has_scores(n_classes: int, metric: Metric) -> None:
     if metric.is_share:
         assert values[0] == pytest.approx(1) and (values[1] >= 0).all()
     assert (metric.name in score(labels, perfect)) == metric.is_objective
-    intervals = score_intervals(numbered(n_classes), labels, guesses, seed=0, n_resamples=50)
+    intervals = score_intervals(numbered(n_classes), labels, guesses, seed=0)
     assert math.isnan(intervals[metric.name].low) != metric.has_interval
     if metric.is_objective:
         assert StudyConfig(study="s", metric=metric.objective).directions == [

@@ -44,7 +44,7 @@ class LinearTask:
         return self.metric or target.metrics[0].objective
 
     def path(self, folder: Path) -> Path:
-        """Return the path of the stored model, in the folder of a corpus."""
+        # A file name can't have all characters that names of classes may have.
         classes = hashlib.sha256(self.class_weight.encode()).hexdigest()[:8]
         is_weighted = (folder / "train.weights.npy").exists()
         parts = [self.metric, self.class_weight and classes, "weighted" * is_weighted]
@@ -70,7 +70,7 @@ class LinearReference:
     """A linear model, tuned on the validation split and trained on the training split.
 
     Attributes:
-        name: what it is.
+        about: its n-grams, their weights and C, for sentences.
         scores: its scores on the validation split by name; None where a score is not defined.
         seconds: the time for tuning.
         settings: its settings, with which an export trains it on train + validation; None in a file
@@ -94,9 +94,8 @@ class LinearReference:
         return self.scores.get(metric_of(metric).name)
 
     def sentence(self, metric: str) -> str:
-        """Return a sentence with the model's value of a metric, or else with its first score."""
         name, value = metric_of(metric).name, self.value(metric)
-        if value is None:
+        if value is None:  # AUC is not defined where a class has no text in the validation split.
             name, value = next(item for item in self.scores.items() if item[1] is not None)
         return (
             f"A linear model ({self.name} on {self.about}) has a validation"
@@ -104,7 +103,7 @@ class LinearReference:
         )
 
     def is_ahead_of(self, value: float, metric: str) -> bool:
-        """Return whether the model's known value is better, by the four digits that are shown."""
+        # Readers compare the four digits that sentences show.
         own = self.value(metric)
         return own is not None and sign(metric) * round(own, 4) > sign(metric) * round(value, 4)
 
@@ -124,7 +123,7 @@ def read_linear_reference(folder: Path, task: LinearTask) -> LinearReference | N
 
 
 class BackgroundFit:
-    """The training of a corpus' linear model in a child process. `niceness` lowers its priority."""
+    """The training of a corpus' linear model in a child process."""
 
     def __init__(self, task: LinearTask = LinearTask()) -> None:
         self.task = task
@@ -147,9 +146,11 @@ class BackgroundFit:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
+                # The process ends with this pipe, so it does not outlive a killed coordinator.
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
+                # One thread, because the workers of the search need the cores.
                 env=child_environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
             )
         except OSError as error:  # too many processes, or no memory
@@ -180,5 +181,5 @@ class BackgroundFit:
     def close(self) -> None:
         if self._process:
             self._process.kill()
-            self._process.communicate()
+            self._process.communicate()  # A process that nobody waits for stays a zombie.
             self._process = None

@@ -26,7 +26,7 @@ from tuning.targets.target import Array, Labels
 
 
 class Repeated(Protocol):
-    """A confirmation."""
+    """A `Confirmation`, whose package imports this one."""
 
     @property
     def seeds(self) -> list[int]: ...
@@ -62,8 +62,9 @@ class OutOfSample:
         places: their places among the rows of the training and then the validation split.
         labels: (n,).
         predictions: the mean over the repeats that predicted the row, float64 (n, width).
-        pooled: the rows of each repeat, one repeat after the other: predictions of single models,
-            whose mean is less sure than they are.
+        pooled: the rows of each repeat, one repeat after the other. Thresholds and margins are
+            those of these rows, because an export is a single model, and a mean over the repeats
+            is less sure than single models.
     """
 
     places: Numbers
@@ -86,12 +87,13 @@ def kept_predictions(
             continue
         places = np.arange(n_rows)
         if len(kept) < n_rows and is_resplit:
+            # The file has no row numbers: the seed draws the rows of the repeat again.
             share = n_validation / n_rows
             ((_, places),) = redrawn(corpus.rows, Redraw(seed=seed), validation_share=share)
         elif len(kept) < n_rows:
             places = places[n_train:]
         if kept.shape == (len(places), corpus.target.width):
-            known = np.isfinite(kept).all(axis=1)
+            known = np.isfinite(kept).all(axis=1)  # No fold predicts the first rows in time.
             yield RepeatPredictions(seed, places[known], kept[known])
 
 

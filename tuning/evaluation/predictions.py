@@ -77,6 +77,7 @@ class Predictions:
     target: Target = field(kw_only=True)
 
     def __post_init__(self) -> None:
+        # A stored file may be of another target, or damaged: `read_predictions` refuses it by this.
         n, codes = len(self.lengths), self.column.codes if self.column else self.lengths
         fits = self.probabilities.shape == (n, self.target.width) and n > 0
         if self.target.has_probabilities and self.target.is_exclusive:
@@ -113,9 +114,7 @@ def column_of(name: str, values: Sequence[str]) -> Column:
 
 
 def columns_of(name: str, splits: SplitReviews) -> dict[str, Column]:
-    """Return the values of the slice column, whose name is `name`: of `NOT_TEST` and of the test
-    split.
-    """
+    """Return the values of the slice column `name`, for `NOT_TEST` and for "test"."""
     train, validation, test = (frame["slice"].tolist() for frame in splits.frames.values())
     return {NOT_TEST: column_of(name, train + validation), "test": column_of(name, test)}
 
@@ -146,7 +145,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 def read_predictions(path: Path, target: Target) -> Predictions | None:
     """Return the predictions in a file; None if it is missing, damaged or of another target."""
     try:
-        # NumPy leaves a damaged file open that it has opened itself.
+        # `np.load` leaves a damaged file open if it gets a path.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             column = None
             if "column" in saved.files:

@@ -61,13 +61,11 @@ class Split(NamedTuple, Generic[Texts]):
     weights: Array | None = None
 
     def part(self, rows: npt.NDArray[np.intp], texts: Texts) -> Split[Texts]:
-        """Return some rows, of which `texts` are the texts."""
         weights = None if self.weights is None else self.weights[rows]
         return Split(texts, self.labels[rows], weights)
 
 
 def both(train: Split[Texts], validation: Split[Texts], texts: Texts) -> Split[Texts]:
-    """Return the labels and weights of two splits, one after the other, with these texts."""
     weights = None
     if train.weights is not None and validation.weights is not None:
         weights = np.concatenate([train.weights, validation.weights])
@@ -81,6 +79,7 @@ def learned(
     weights = target.text_weights(task.class_weight, rows.labels, rows.weights)
     if weights is None or weights.all():
         return rows._replace(weights=weights)
+    # Log-count ratios and constants count texts without their weights.
     kept = np.flatnonzero(weights)
     return rows._replace(weights=weights).part(kept, rows.texts[kept])
 
@@ -89,6 +88,7 @@ def gain(labels: Labels, predictions: Array, *, target: Target, task: LinearTask
     """Return the value by which linear models are tuned, signed so that more is better."""
     metric = task.objective(target)
     value = sign(metric) * target.value(labels, predictions, metric=metric)
+    # `max` with a NaN would take whichever comes first.
     return -math.inf if math.isnan(value) else value
 
 
@@ -100,7 +100,6 @@ def references(
     target: Target,
     task: LinearTask,
 ) -> dict[str, Reference]:
-    """Return each reference by its name; the labels of the test texts are not needed."""
     labels = np.concatenate([train.labels, validation.labels])
     of_train, of_both = target.constants(train.labels), target.constants(labels)
     n_validation = len(validation.labels)
@@ -188,9 +187,7 @@ def rows_of_part(strata: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.
 def _predicted(
     target: Target, strength: float, rows: Split[sparse.csr_matrix], x: sparse.csr_matrix
 ) -> Array:
-    """Return the predictions for the rows of `x` of a model that is trained on `rows`. For one of
-    more than two classes it is a softmax regression.
-    """
+    """Return the predictions for the rows of `x` of a model that is trained on `rows`."""
     terms, labels, weights = rows
     constant, columns = target.constant(labels), target.linear_columns(labels)
     same = np.tile(constant, (x.shape[0], 1))

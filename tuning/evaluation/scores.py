@@ -33,7 +33,7 @@ class ScoreInterval:
 
     @classmethod
     def of(cls, interval: Interval) -> ScoreInterval:
-        """Return the interval with None in place of NaN, which JSON does not have."""
+        # JSON has no NaN.
         value, low, high = (
             None if math.isnan(number) else number
             for number in (interval.value, interval.low, interval.high)
@@ -180,7 +180,7 @@ class ChosenThreshold:
 
 
 def default_rule(chosen: Mapping[str, ChosenThreshold]) -> str:
-    """Return how models without thresholds decide, as the end of a clause."""
+    """Return how models without thresholds decide, for the end of a clause."""
     is_ordered = any(each.criterion == KAPPA for each in chosen.values())
     return "with the median" if is_ordered else "at 0.5"
 
@@ -246,6 +246,6 @@ def read_test_scores(path: Path) -> TestDocument | None:
 
 
 def _in_order(models: Mapping[str, T]) -> dict[str, T]:
-    """Return values by model in the order in which they are shown. JSON sorts the keys."""
+    # JSON sorts the keys.
     names = (*SHOWN_FIRST, *constant_names(), *models)
     return {name: models[name] for name in names if name in models}

@@ -56,6 +56,7 @@ def accuracy_on(predictions: Predictions, rows: Rows | None = None) -> Interval:
     if not predictions.target.has_decisions:
         gaps = predictions.probabilities[:, 0] - predictions.labels
         mae = mean_interval(np.abs(gaps[rows]).tolist())
+        # Student's interval of few texts may begin below 0, which no error is.
         return replace(mae, low=max(mae.low, 0.0))
     return wilson_interval(int(predictions.is_right[rows].sum()), int(rows.sum()))
 
@@ -91,9 +92,9 @@ def _f1_by_label(predictions: Predictions) -> list[Slice]:
 def _by_quantile(
     predictions: Predictions, values: Labels, number: str, *, unit: str = ""
 ) -> list[Slice]:
-    """Bins whose bounds are equal, because many texts have the same value, are one bin."""
     shares = np.arange(1, N_BINS) / N_BINS
     inner = np.quantile(values, shares, method="inverted_cdf")
+    # Bounds are equal where many texts have the same value. Their bins are one bin.
     bounds = np.unique(np.append(inner, values.max()))
     codes = np.searchsorted(bounds, values)
     names = []
@@ -105,7 +106,6 @@ def _by_quantile(
 
 
 def calibration(predictions: Predictions) -> list[CalibrationBin]:
-    """Return the bins of the expected calibration error that have texts, by confidence."""
     confidence = np.array(predictions.target.confidence(predictions.probabilities))
     codes = calibration_bins(confidence)
     bins = []

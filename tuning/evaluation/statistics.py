@@ -83,8 +83,9 @@ def interval_text(value: float | None, low: float | None, high: float | None) ->
 
 
 def as_shown(interval: Interval) -> Interval:
-    """Return an interval rounded to the digits that sentences show, with 0.0 in place of -0.0."""
+    """Return an interval rounded to the digits that sentences show."""
     numbers = (interval.value, interval.low, interval.high)
+    # -0.0 + 0.0 is 0.0, without which a sentence would show -0.0000.
     return Interval(*(round(number, DIGITS) + 0.0 for number in numbers))
 
 
@@ -100,7 +101,7 @@ def mean_interval(values: Sequence[float], *, overlap: float = 0.0) -> Interval:
     mean = float(array.mean())
     if len(array) == 1:
         return Interval(mean, math.nan, math.nan)
-    if np.ptp(array) == 0:
+    if np.ptp(array) == 0:  # SciPy warns of a loss of precision.
         return Interval(mean, mean, mean)
     bounds = stats.ttest_1samp(array, 0.0).confidence_interval(LEVEL)
     wider = math.sqrt(len(array) / effective_number(len(array), overlap))
@@ -142,6 +143,9 @@ def expected_gain(values: Sequence[float], best: float, *, n_more: int) -> Inter
         gain = scale Σ_j (1 - (1 - p)^j) / j        with  j = 1 … n_more
 
     The interval is ± 1.96 standard errors of the jackknife (Efron, 1982), cut at 0.
+
+    The measurement with which the estimate was checked is in docs/search.md ("What more trials
+    would gain").
     """
     n = len(values)
     ranked = np.sort(np.asarray(values, dtype=np.float64))[::-1][: min(n // 2, N_GAPS) + 2]
@@ -165,6 +169,7 @@ def expected_gain(values: Sequence[float], best: float, *, n_more: int) -> Inter
     return Interval(value, max(value - half, 0.0), value + half)
 
 
+# A value takes about 25 ms, and a report needs the same value for several sentences and figures.
 @lru_cache(maxsize=1000)
 def dunnett_critical_value(n: int, degrees: float) -> float:
     """Return the two-sided critical value of n comparisons with one control, in standard errors of
@@ -188,6 +193,7 @@ def dunnett_critical_value(n: int, degrees: float) -> float:
         within = (special.ndtr(nodes + half) - special.ndtr(nodes - half)) ** n
         return float((within @ weights).mean() / weights.sum())
 
+    # Bonferroni's value is never the smaller one.
     bonferroni = float(stats.t.ppf(1 - (1 - LEVEL) / (2 * n), degrees))
     return float(
         optimize.brentq(lambda value: probability(value) - LEVEL, 1.0, 1.1 * bonferroni, xtol=1e-6)
@@ -201,22 +207,18 @@ def score_intervals(
     *,
     seed: int,
     codes: Labels | None = None,
-    n_resamples: int = N_RESAMPLES,
     names: Collection[str] | None = None,
 ) -> dict[str, Interval]:
     """Return each score of `Target.formulas` with its interval: the percentile bootstrap
     over texts (Efron and Tibshirani, 1993).
 
-    If a class is missing in a resample, a score may be undefined there; its interval leaves the
-    resample out. A metric without an interval (`Metric.has_interval`) has no bounds.
+    A metric without an interval (`Metric.has_interval`) has no bounds.
 
     Args:
         labels: (n,).
         predictions: (n, width).
         seed: seed of the resamples.
-        codes: the number of each distinct text, int64 (n,); None if all texts are distinct. The
-            copies of a text are drawn together, because they are one observation.
-        n_resamples: number of resamples.
+        codes: the number of each distinct text, int64 (n,); None if all texts are distinct.
         names: the scores, by default all.
     """
     n = len(labels)
@@ -229,7 +231,7 @@ def score_intervals(
         return np.stack([*by_name(weights).values()])
 
     values = by_name(np.ones((1, n)))
-    drawn = resampled(scores, n, codes, seed=seed, n_resamples=n_resamples)
+    drawn = resampled(scores, n, codes, seed=seed)
     bounds = {name: bootstrap_bounds(each) for name, each in zip(values, drawn, strict=True)}
     without = [metric.name for metric in target.metrics if not metric.has_interval]
     bounds |= dict.fromkeys(without, (math.nan, math.nan))
@@ -281,19 +283,14 @@ def accuracy_difference(
 
 
 def resampled(
-    scores: Callable[[Array], Array],
-    n: int,
-    codes: Labels | None,
-    *,
-    seed: int,
-    n_resamples: int = N_RESAMPLES,
+    scores: Callable[[Array], Array], n: int, codes: Labels | None, *, seed: int
 ) -> Array:
-    """Return the bootstrap distribution of the scores of n texts, (…, n_resamples). `scores` gets
+    """Return the bootstrap distribution of the scores of n texts, (…, `N_RESAMPLES`). `scores` gets
     the weights of the texts in several resamples, (n_weightings, n).
-
-    `scipy.stats.bootstrap` is not used: its interval is NaN as soon as the score of one resample
-    is, and its observations are not weights.
     """
+    # `scipy.stats.bootstrap` is not used: its interval is NaN as soon as the score of one resample
+    # is, and its observations are not weights. The copies of a text are drawn together, because
+    # they are one observation: single copies would make the intervals too narrow.
     codes = np.arange(n) if codes is None else codes
     n_distinct, rng = int(codes.max()) + 1, np.random.default_rng(seed)
     batch = max(MAX_WEIGHTS // n, 1)
@@ -303,14 +300,15 @@ def resampled(
         counts = [np.bincount(resample, minlength=n_distinct) for resample in drawn]
         return scores(np.array(counts, dtype=np.float64)[:, codes])
 
-    sizes = [min(batch, n_resamples - done) for done in range(0, n_resamples, batch)]
+    sizes = [min(batch, N_RESAMPLES - done) for done in range(0, N_RESAMPLES, batch)]
     return np.concatenate([of_batch(size) for size in sizes], axis=-1)
 
 
 def bootstrap_bounds(values: Array) -> tuple[float, float]:
     """Return the bounds of a percentile bootstrap's interval of level `LEVEL`, from the resampled
-    values (n_resamples,). Values that are not finite are left out.
+    values (n_resamples,).
     """
+    # A score may be undefined in a resample in which a class is missing.
     values = values[np.isfinite(values)]
     if not len(values):
         return math.nan, math.nan

@@ -43,13 +43,12 @@ from tuning.inputs.corpus import Corpus
 from tuning.metrics import METRICS, metric_of
 from tuning.targets.target import Array, Labels, Target
 
-EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
+EVALUATIONS = "test_looks"  # The attribute has this name in studies since version 0.1.0.
 N_MISTAKES = 200  # number of mistakes that `test.json` keeps, with their texts
 MAX_EXPLAINED = 3  # maximum number of labels whose thresholds have several sentences
 MAX_SHOWN = 60  # maximum number of characters of a text in a message
 BEST = "best"  # the name of the exported model
 SINGLE = "confirmed best"  # the name of the best single model, if the exported model is an ensemble
-COMPARED = "The other models decide {rule}, and models are compared {rule} for both."
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,11 @@ def threshold_sentences(document: SplitScores) -> list[str]:
             f"The thresholds were chosen for {measure_name(each.criterion)} on {each.n_texts:,}"
             " texts on which the models were not trained; export.json has the cross-fitted values."
         )
-    return sentences + [COMPARED.format(rule=rule)] * bool(sentences)
+    if sentences:
+        sentences.append(
+            f"The other models decide {rule}, and models are compared {rule} for both."
+        )
+    return sentences
 
 
 def interval_sentences(document: SplitScores) -> list[str]:
@@ -205,9 +208,7 @@ def evaluate_on_test_split(
     config: StudyConfig,
     best_target: Target | None = None,
 ) -> TestEvaluation:
-    """Evaluate several models on the test split.
-
-    The evaluation is recorded before the predictions are compared with the labels.
+    """Evaluate several models on the test split, and record the evaluation in the study.
 
     Args:
         predictions: those for the split's texts, (n_texts, width), by the names of the models; one
@@ -220,8 +221,10 @@ def evaluate_on_test_split(
     """
     test, target = corpus.split("test"), corpus.target
     best_target = best_target or target
+    # An export that fails here has seen no score, so it does not count as an evaluation.
     for name, probabilities in predictions.items():
         _require_numbers(name, probabilities, test_texts)
+    # The evaluation is recorded before the labels are read: one that is killed in between counts.
     when = datetime.now(UTC).isoformat(timespec="seconds")
     evaluations = [*evaluations_of(study), PastEvaluation(when=when, trials=dict(trials))]
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
@@ -271,7 +274,7 @@ def compare(
 
 
 def _require_numbers(name: str, probabilities: Array, texts: Sequence[str]) -> None:
-    """Refuse NaN, which would count as a prediction of the first class."""
+    # The `argmax` of NaN is 0: it would count as a prediction of the first class.
     rows = np.flatnonzero(np.isnan(probabilities).any(axis=1))
     if len(rows):
         raise ExportError(

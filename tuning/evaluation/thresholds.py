@@ -42,7 +42,6 @@ def tested(
     *,
     seed: int,
 ) -> dict[str, ChosenThreshold]:
-    """Return the thresholds with their changes on the rows of the test split."""
     tested = {}
     for name, cut in target.cuts(rows.labels, rows.predictions).items():
         decided = cut.decided(chosen[name].thresholds), cut.default

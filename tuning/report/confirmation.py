@@ -67,7 +67,6 @@ def sentences(estimates: Estimates, *, study: str) -> list[str]:
 
 
 def result_text(estimates: Estimates) -> str:
-    """Return the best finalist, its mean, and its difference from the baseline."""
     trial, is_resplit = estimates.best.trial, estimates.confirmation.is_resplit
     seeds = counted_seeds(estimates.n_shared, "fresh", is_resplit=is_resplit)
     value = f"{estimates.confirmation.metric} {estimates.means[trial]}"
@@ -157,6 +156,7 @@ def _optimism(estimates: Estimates) -> list[str]:
     if estimates.optimism is None:
         return []
     naive = estimates.search_best
+    # The difference is that of the numbers in the sentence, whose reader may subtract them.
     mean, value = as_shown(estimates.means[naive.trial]).value, round(naive.search_value, DIGITS)
     too_good = sign(estimates.confirmation.metric) * (value - mean)
     size = f"too good by {too_good:.4f}" if too_good > 0 else "not too good"

@@ -72,8 +72,8 @@ def cost_figures(
 def _cost_figure(
     cost: Cost, trials: Sequence[FrozenTrial], summary: Summary, confirmation: Confirmation | None
 ) -> go.Figure:
-    """Draw the metric over a cost, and the front: the trials that none beats at a lower cost."""
     figure = go.Figure(layout={**LAYOUT, "height": 340, "showlegend": False})
+    # For mypy: each of these trials has a known cost.
     points = [(cost.of(trial) or 0.0, value_of(trial)) for trial in trials]
     add_front(figure, points, direction=sign(summary.metric))
     best = best_of(summary, confirmation)
@@ -108,7 +108,7 @@ def _named(trial: FrozenTrial, label: str) -> str:
 def add_front(
     figure: go.Figure, points: Sequence[tuple[float, float]], *, direction: int = 1
 ) -> None:
-    """Draw the front of points (cost, value) as steps, if it has more than one point."""
+    """Draw the front of points (cost, value), if it has more than one point."""
     best_first = sorted(points, key=lambda point: (-direction * point[1], point[0]))
     front = sorted(pareto_front(best_first, lambda point: (point[0],)))
     if len(front) > 1:
@@ -123,7 +123,7 @@ def add_front(
 
 
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """The ticks that Plotly chooses are digits without their power of ten."""
+    # The ticks that Plotly chooses on a logarithmic axis are digits without their power of ten.
     low, high = min(values) / MARGIN, max(values) * MARGIN
     for digits in ((1, 10), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
@@ -185,12 +185,11 @@ def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def saved_sentence(summary: Summary, *, epochs: int) -> str:
-    """Compare with a search whose trials all train for `epochs` epochs. The seconds of a trial that
-    was pruned after its worker had died are not known and count as 0.
-    """
+    """Compare with a search whose trials all train for `epochs` epochs."""
     pruned = [trial for trial in summary.trials if is_pruned_early(trial)]
     if not pruned:
         return ""
+    # The seconds of a trial that was pruned after its worker had died are not known and count as 0.
     saved = sum(
         expected_seconds(trial, epochs) - busy_seconds(seconds_of(trial)) for trial in pruned
     )

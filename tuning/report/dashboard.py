@@ -5,10 +5,6 @@ Plotly is loaded with the first figure, not with this module.
 
 from __future__ import annotations
 
-import warnings
-
-import optuna
-
 from tuning.confirmation.rounds import Confirmation
 from tuning.inputs.data_card import DataCard
 from tuning.report.next_ranges import advise
@@ -21,12 +17,11 @@ from tuning.templates import render
 
 
 def annotate(event: Event) -> None:
-    """Subscribe the note: without figures at the start of a search, and with them at its end. It is
-    left to the machine that created the study, whose folder has the confirmation.
-    """
+    """Write the note at the start of a search, and with the curves at the end of a call."""
     if not isinstance(event, SearchStarted | CallEnded):
         return
     opened = event.opened
+    # Only the machine that created the study has its confirmation.
     if opened.coordinator != FIRST_COORDINATOR:
         return
     from optuna_dashboard import save_note, save_plotly_graph_object
@@ -34,14 +29,12 @@ def annotate(event: Event) -> None:
     summary = summarize(opened.study, metric=opened.config.metric)
     confirmation = Confirmation.load(opened.folder)
     text = note(summary, card=opened.corpus.card, space=opened.space, confirmation=confirmation)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        save_note(opened.study, text)
-        if summary.ranked and isinstance(event, CallEnded):
-            from tuning.report.figures import learning_curves
+    save_note(opened.study, text)
+    if summary.ranked and isinstance(event, CallEnded):
+        from tuning.report.figures import learning_curves
 
-            curves = learning_curves(summary, confirmation)
-            save_plotly_graph_object(opened.study, curves, graph_object_id="learning_curves")
+        curves = learning_curves(summary, confirmation)
+        save_plotly_graph_object(opened.study, curves, graph_object_id="learning_curves")
 
 
 def note(

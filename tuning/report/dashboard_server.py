@@ -30,9 +30,6 @@ HOST = LOCAL[0]  # Optuna Dashboard has no authentication.
 def make_server(
     results: ResultsDir, *, storage_url: str, port: int, host: str = HOST
 ) -> WSGIServer:
-    """Return a server that is bound to `host`. It runs in this process: the command line of a child
-    would show the password in a storage URL in the list of processes.
-    """
     check_port(port)
     is_local = storage_url == results.storage_url(None)
     has_storage = results.database_path.exists() or not is_local
@@ -42,6 +39,8 @@ def make_server(
         raise StudyError(
             f"The Dashboard needs a study to show; {where} has none. Type `{typed('tune')}` first."
         )
+    # The server runs in this process, because the list of processes would show the command line of
+    # a child, and with it the password in a storage URL.
     app = _only_for_host(optuna_dashboard.wsgi(storage), host)
     server_class = _ThreadedServer6 if resolve(host)[0] == socket.AF_INET6 else _ThreadedServer
     try:
@@ -84,10 +83,8 @@ def _newest(results: ResultsDir) -> str | None:
 
 
 def _only_for_host(app: Any, host: str) -> Any:
-    """Return the application behind a check that requests are for this host.
-
-    A server on loopback accepts the addresses of loopback, other servers accept any address.
-    """
+    # Without this check, a web page whose name resolves to this machine (DNS rebinding) could read
+    # and change studies. Such a page can't send an address as the host.
     local = is_loopback(host)
     names = {host.lower(), "localhost"} | (set() if local else {socket.gethostname().lower()})
 
@@ -129,16 +126,17 @@ class DashboardStorage(RDBStorage):
 
 
 class _ThreadedServer(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+    daemon_threads = True  # Ctrl-C does not wait for open requests.
     engine: sqlalchemy.Engine | None = None
 
     def server_close(self) -> None:
         super().server_close()
+        # psycopg warns of connections that are left open.
         if self.engine:
             self.engine.dispose()
 
 
-class _ThreadedServer6(_ThreadedServer):
+class _ThreadedServer6(_ThreadedServer):  # `WSGIServer` listens on IPv4 alone.
     address_family = socket.AF_INET6
 
 

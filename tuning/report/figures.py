@@ -13,7 +13,6 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from tuning.config import COSTS
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
@@ -95,9 +94,7 @@ def _plots(
             "Pareto front",
             "No other trial is better in all objectives than a trial on the front. Each value is"
             f" {summary.each_value}.",
-            lambda: optuna.visualization.plot_pareto_front(
-                study, target_names=study.metric_names or [summary.metric, *COSTS]
-            ),
+            lambda: optuna.visualization.plot_pareto_front(study),
             2,
         )
     so_far = "" if summary.has_costs else ", and the best value so far"
@@ -233,9 +230,10 @@ def learning_curves(summary: Summary, confirmation: Confirmation | None = None) 
 
 
 def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None:
-    """All trials share two traces, so that a click on the legend hides all of them."""
     if not pruned:
         return
+    # All trials share one trace for their lines and one for their ends, so that a click on the
+    # legend hides all of them.
     x: list[float | None] = []
     y: list[float | None] = []
     for trial in pruned:
@@ -279,14 +277,14 @@ def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
 
 def history(study: optuna.Study, summary: Summary) -> go.Figure:
     figure = optuna.visualization.plot_optimization_history(study, **_target(summary))
-    pruned = pruned_trials(summary)
+    pruned = pruned_trials(summary)  # Optuna draws completed trials alone.
     if pruned:
         figure.add_scatter(**_pruned_marks(pruned), x=[trial.number for trial in pruned])
     return figure
 
 
 def _shares(summary: Summary) -> list[str]:
-    """Return the metrics of the trials that are between 0 and 1."""
+    # The axis of the figure is from 0 to 1.
     kinds, own = {*metric_of(summary.metric).targets}, summary.metric
     shares = [m for m in METRICS.values() if m.is_share and kinds & {*m.targets}]
     names = [m.objective for m in shares if m.objective == own or not kinds & {*m.unlisted}]
@@ -380,19 +378,17 @@ def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace
 
 
 def error_bars(intervals: Sequence[Interval]) -> dict[str, Any]:
-    """Return Plotly's error bars. A length is 0 where a bound is not known (NaN), or where a
-    bootstrap's interval lies to one side of its value.
-    """
     return {
         "type": "data",
         "symmetric": False,
-        # max(0.0, NaN) is 0.0: NaN is not greater.
+        # A bootstrap's interval may lie to one side of its value, and a bound may be unknown.
+        # max(0.0, NaN) is 0.0, because NaN is not greater.
         "array": [max(0.0, interval.high - interval.value) for interval in intervals],
         "arrayminus": [max(0.0, interval.value - interval.low) for interval in intervals],
     }
 
 
 def _target(summary: Summary) -> dict[str, Any]:
-    """Without `target`, Optuna's history has the best value so far: one objective only."""
+    # Without `target`, Optuna draws the best value so far too, for studies of one objective alone.
     named = {"target_name": summary.metric}
     return {**named, "target": lambda trial: trial.values[0]} if summary.has_costs else named

@@ -96,7 +96,7 @@ def breakable(text: str) -> Markup:
 
 
 def _pixels(cells: Sequence[str]) -> int:
-    """Lines break at spaces, after underscores and in long words, but not inside an interval."""
+    # Lines break at spaces, after underscores and in long words, but not inside an interval.
     words = [word for cell in cells for word in re.split(r"(?<=_)|\s+(?!\S+\]$)", cell)]
     return PADDING_PIXELS + CHARACTER_PIXELS * max(
         len(word) if " " in word else min(len(word), LONG - 1) for word in words
@@ -131,8 +131,7 @@ def plot_html(figure: go.Figure) -> Markup:
 
 
 def plain(text: str, *, width: int = MAX_NAME) -> str:
-    """Shorten a text for a figure, and escape it, because Plotly interprets HTML tags. Plotly does
-    not know the entity of a quote.
-    """
+    """Shorten a text for a figure, and escape it."""
     line = visible(text)
+    # Plotly interprets HTML tags, but does not know the entity of a quote.
     return html.escape(line if len(line) <= width else f"{line[: width - 1]}…", quote=False)

@@ -38,11 +38,11 @@ class Advice:
 def advise(
     summary: Summary, space: SearchSpace, card: DataCard, confirmation: Confirmation | None = None
 ) -> list[Advice]:
-    """Return advice on hyperparameters whose value in the best trial is in the outer 5 % of its
-    range, if the data can fill a longer range. There is none for the baseline and for starting
-    points: no search has led to their values.
+    """Return advice on hyperparameters whose value in the best trial is near a bound of its range,
+    if the data can fill a longer range.
     """
     chosen, advice = best_of(summary, confirmation), list[Advice]()
+    # No search has led to the values of the baseline and of starting points.
     if chosen is None or is_named(chosen.trial):
         return advice
     best, limits = values_of(chosen.trial, space), _limits(space, card)
@@ -85,6 +85,7 @@ def _extended(
         room = max(low - wanted, 0.0)
     else:
         if item.step and not math.isinf(limit):  # The last step contains the limit.
+            # Without 1e-9, a rounding error would add a step here, or take one away below.
             limit = high + math.ceil((limit - high) / item.step - 1e-9) * item.step
         wanted = min(high * 2 if item.log else 2 * high - low, limit)
         room = max(wanted - high, 0.0)

@@ -117,9 +117,9 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
 def _read(
     study: StudyHandle, *, slice_column: str | None
 ) -> tuple[Corpus, tuple[Predictions, str] | None]:
-    """The data are read again for a slice column, or if the cache is empty."""
     results, record = study.results, study.record
     cache, columns = Corpus(results.cache_dir(record.data_fingerprint)), {}
+    # The cache has no values of other columns, and users may remove it.
     if slice_column is not None or not cache.is_written:
         corpus, splits = prepare_corpus(record.config, results=results, slice_column=slice_column)
         require_same_data(
@@ -146,6 +146,7 @@ def page(
         # An earlier version wrote fewer scores, and a metric may not be defined on the test split.
         known, metrics = test.scores[BEST].test, card.target.metrics
         measured_by = next(m for m in (measured_by, *metrics) if known.get(m.name) is not None)
+    # The figure of the seconds stands further down, beside the sentences about them.
     *plots, cost_plot = (
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
@@ -167,6 +168,7 @@ def page(
         measure=measured_by.label,
         n_test=card.n_rows["test"],
         is_resplit=confirmation is not None and confirmation.is_resplit,
+        # Before a confirmation, the verdict begins with the answer at the top of the page.
         verdict=verdict(summary, confirmation).removeprefix(first),
         linear=linear_sentences(
             linear,

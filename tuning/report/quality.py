@@ -68,6 +68,7 @@ def read_quality(
     target = corpus.target
     exported = with_thresholds(target, test.chosen_thresholds) if test else target
     seen = read_predictions(folder.test_predictions_path, exported)
+    # An export that is killed between its two files leaves them of two evaluations.
     is_newest = test and seen and test.test_looks and test.test_looks[-1].when == seen.when
     if test and seen and is_newest:
         about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"
@@ -131,7 +132,7 @@ def validation_points(
 
 
 def points_figure(points: Sequence[Point], *, title: str, line: float | None = None) -> go.Figure:
-    """The names are inside the plot, which therefore has the whole width of a phone."""
+    # The names are inside the plot, which therefore has the whole width of a phone.
     rows = range(len(points), 0, -1)
     figure = go.Figure(layout={**LAYOUT, "height": 90 + ROW_PIXELS * len(points)})
     # The top margin is for Plotly's buttons, which would cover the first name.
@@ -176,7 +177,6 @@ def _range_of(points: Sequence[Point], line: float | None) -> list[float]:
 
 
 def confusion_figure(seen: Predictions) -> go.Figure:
-    """A row is a true class; the color of a cell is its share of the row."""
     matrix = np.array(seen.target.confusion(seen.labels, seen.probabilities))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     names = [plain(name, width=MAX_CLASS_NAME) for name in seen.target.names]
@@ -212,7 +212,7 @@ def confusion_figure(seen: Predictions) -> go.Figure:
 
 
 def numbers_figure(seen: Predictions) -> go.Figure:
-    """Each point is a text, of `MAX_POINTS` that are drawn evenly from the split."""
+    # The texts have equal distances in the split, so every report draws the same.
     rows = np.unique(np.linspace(0, len(seen.labels) - 1, MAX_POINTS).astype(int))
     true, predicted = seen.labels[rows], seen.probabilities[rows, 0]
     low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())

@@ -53,11 +53,6 @@ def answer(
 
 
 def _answer_on_test(test: TestDocument, summary: Summary) -> str:
-    """Compare the exported model with the baseline and with the best linear reference, in the
-    study's metric. A baseline over a limit can't be chosen, so it is no reason against the model.
-    With several objectives, a lower value may be what a lower cost is worth. Models are compared
-    without thresholds, so the score of an export that has some is in a sentence of its own.
-    """
     direction, metric = sign(summary.metric), metric_of(summary.metric)
     is_over = summary.baseline is not None and is_over_limit(summary.baseline)
     clauses, is_behind, at_default = [], False, math.nan
@@ -71,13 +66,15 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
         limited = other == "baseline" and is_over
         shown = f"the {other}{' (which is over a limit)' if limited else ''}"
         clauses.append(change.against(shown, direction))
+        # A baseline over a limit can't be chosen, so it is no reason against the model.
         is_behind |= not limited and change.verdict(direction) is Verdict.WORSE
     name = exported_name(test)
     model = f"{name[0].lower()}{name[1:]}"
     lead = f"Do not use {model} yet" if is_behind else f"Use {model}"
-    if is_behind and summary.has_costs:
+    if is_behind and summary.has_costs:  # A lower cost may be worth a lower value.
         lead = f"Compare the costs before you use {model}"
     value, own = _on_test(test.scores[BEST], metric), ""
+    # Models are compared without thresholds, so the score with them is in a sentence of its own.
     if clauses and test.chosen_thresholds and not value.startswith(f"{at_default:.4f}"):
         n_thresholds = sum(len(each.thresholds) for each in test.chosen_thresholds.values())
         own = f" With its own threshold{'s' * (n_thresholds > 1)} it is {value}."
@@ -87,7 +84,7 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
 
 
 def _on_test(scores: Scores, metric: Metric) -> str:
-    """AUC is not defined where a class has no text, and R² where all labels are equal."""
+    # AUC is not defined where a class has no text, and R² where all labels are equal.
     return interval_text(*scores.interval(metric.name)) or "not defined"
 
 
@@ -148,7 +145,6 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
 
 
 def _missing_baseline(summary: Summary) -> str:
-    """Return why a study has no baseline, as a clause."""
     tries = [t for t in summary.trials if attributes_of(t).get("baseline")]
     if not tries or tries[-1].state != TrialState.FAIL:
         return "the baseline is not complete yet"
@@ -169,7 +165,6 @@ def _in_the_search(best: FrozenTrial, baseline: FrozenTrial) -> str:
 
 
 def export_sentences(document: SplitScores, metric: str) -> list[str]:
-    """Describe the exported model, and compare it with the others on the test split."""
     return [
         *ensemble_sentences(document),
         *threshold_sentences(document),

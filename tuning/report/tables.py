@@ -41,7 +41,6 @@ SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}
 
 
 def trials_table(summary: Summary) -> pd.DataFrame:
-    """Text that a spreadsheet would read as a formula gets an apostrophe in front."""
     rows = []
     for trial in summary.trials:
         # A hyperparameter may have the name of a metric.
@@ -122,7 +121,7 @@ def best_rows(
 
 
 def searched_names(space: SearchSpace) -> list[str]:
-    """A name may have several ranges, under conditions of their own."""
+    # A name may have several ranges, under conditions of their own.
     return list(dict.fromkeys(item.name for item in space.searched))
 
 
@@ -254,9 +253,9 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, card: DataCard, *, n_trials: int) -> str:
-    """`tune` has no flag for batch size and patience."""
     settings, n_texts = {**vars(config), **vars(config.data)}, card.n_rows["train"]
     train, costs = settings.pop("train"), settings.pop("costs")
+    # `tune` has no flags for the batch size and the patience.
     settings |= {"epochs": train.epochs, "class_weight": train.class_weight or None}
     settings["n_trials"] = n_trials
     if costs:
@@ -269,13 +268,13 @@ def _command(config: StudyConfig, card: DataCard, *, n_trials: int) -> str:
 
 
 def flags_of(settings: Mapping[str, Any]) -> list[str]:
-    """A tuple of numbers is a flag that is repeated."""
     words = []
     for name, value in given(**settings).items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
             continue
+        # A tuple of numbers is a flag that is repeated.
         values = [f"{item:g}" for item in value] if isinstance(value, tuple) else [str(value)]
         words += [word for text in values for word in (f"--{flag}", text)]
     return words

@@ -12,9 +12,9 @@ from tuning.targets.classes import MISSING
 from tuning.text import last_part
 
 STAR_COLUMNS = frozenset({"star_rating", "rating", "stars"})
-# Minimum share of stars in a column that is named after them, but has other values too: the others
-# are mistakes, and classes of their own would be none of the user's. If all others are words, half
-# is enough: a column of more than five stars has only numbers.
+# Minimum share of stars in a column that is named after them and has other values too. The other
+# values are then taken for mistakes, which must not become classes. If all of them are words, half
+# of the rows is enough, because a rating on a longer scale has numbers alone.
 MIN_STARS_SHARE = 0.95
 MAX_CLASSES = 100  # A column with more distinct values is an identifier or a free text.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import tensorflow as tf
+
+# Private, because `keras.losses.get` refuses "crossentropy", which `compile` takes.
 from keras.src.trainers.compile_utils import get_loss
 
 from tuning.errors import SpaceBug
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 # takes them as logits.
 HIGH, LOW = 0.9, 0.1
 N_NAMED = 10  # maximum number of classes that an error names
-# Outputs with which a loss for logits is found. Both are no probabilities, or the highest. With a
-# label smoothing of 0.36 and more, the loss of logits is not lower for the second.
+# Outputs with which a loss for logits is found: the highest probability, and a number above it.
+# With a label smoothing of 0.36 and more, the loss of logits is not lower for the second.
 NEAR, FAR = 1.0, 1.5
 # Keras' losses for regression. They raise no error for class numbers or one-hot labels.
 _REGRESSION = (
@@ -48,19 +50,17 @@ def as_column(labels: Labels) -> Array:
 
 
 def as_one_hot(n_classes: int) -> LabelEncoder:
-    """Return the encoder to one-hot labels, float32 arrays of shape (n, n_classes)."""
     return lambda labels: np.eye(n_classes, dtype=np.float32)[labels]
 
 
 def form_of(target: Classes, loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None]:
     """Return the encoding of the labels and the activation of the outputs for a compiled loss.
 
-    A model with one output gets one column, the shape of its output, and the user's losses and
-    metrics need no reshaping. A model with an output for each class gets class numbers or one-hot
-    labels: the encoding with which the loss is lower for right predictions than for wrong
-    predictions. A loss for one-hot labels broadcasts class numbers, and has the same value for
-    right and wrong predictions. A model that is compiled without a loss, or with a loss for each of
-    several outputs, gets class numbers.
+    | model | labels |
+    |---|---|
+    | one output | one column, the shape of its output |
+    | an output for each class | class numbers, or one-hot labels where the loss takes them |
+    | without a loss, or with a loss for each of several outputs | class numbers |
     """
     if loss is None or isinstance(loss, dict | list | tuple):
         return as_numbers, None
@@ -74,7 +74,6 @@ def form_of(target: Classes, loss: Any, shape: tuple[int, ...]) -> tuple[LabelEn
 def _first_that_fits(
     target: Classes, loss: Any, encoders: list[LabelEncoder], shape: tuple[int, ...]
 ) -> LabelEncoder:
-    """Return the first encoder with which the loss is lower for right predictions."""
     width, n_classes = math.prod(shape), target.width
     try:
         target.predictions(np.full((1, width), 1 / width))
@@ -96,6 +95,8 @@ def _first_that_fits(
         except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
             problems.append(error)
             continue
+        # A loss for one-hot labels broadcasts class numbers, and raises no error for them. Its
+        # values for right and wrong predictions are then equal.
         if right_value < wrong_value:
             return encoder
     if len(problems) == len(encoders):
@@ -122,9 +123,8 @@ def _classes_of_data(target: Classes) -> str:
 
 
 def _tried_classes(n_classes: int) -> Labels:
-    """Return the classes of the texts with which a loss is tried: two texts of every class, because
-    labels that a loss broadcasts must be as near to the right as to the wrong predictions.
-    """
+    # Two texts of every class: labels that a loss broadcasts are then as near to the right as to
+    # the wrong predictions.
     return np.arange(2 * n_classes, dtype=np.int64) % n_classes
 
 
@@ -133,10 +133,6 @@ def _activation_of_logits(
 ) -> str | None:
     """Return the activation that makes probabilities of the outputs that a loss takes: "sigmoid" or
     "softmax"; None for a loss for probabilities.
-
-    If the right output rises above 1, a loss for logits falls. A loss for probabilities cuts or
-    normalizes the outputs and stays as it is, or it rises, or its value is negative or NaN. The
-    loss of a softmax stays as it is if all logits rise.
     """
     classes, is_column = _tried_classes(n_classes), math.prod(shape) == 1
 
@@ -150,13 +146,16 @@ def _activation_of_logits(
     # A loss may refuse outputs that are no probabilities.
     except (ValueError, TypeError, tf.errors.InvalidArgumentError):
         return None
+    # Where the right output rises above 1, a loss for logits falls. A loss for probabilities cuts
+    # or normalizes the outputs and keeps its value, or it rises, or its value is negative or NaN.
     if not 0 <= far < near:
         return None
+    # The loss of a softmax keeps its value if all logits rise by the same number.
     return "softmax" if not is_column and math.isclose(far, shifted, rel_tol=1e-3) else "sigmoid"
 
 
 def value_of(loss: Any, labels: Array | Labels, predictions: Array) -> float:
-    """Return the value of a compiled loss as Keras computes it; its mean, if it is not reduced."""
+    """Return the value of a compiled loss; its mean, if it is not reduced."""
     function = get_loss(loss, labels, predictions)
     if is_one_of(function, _REGRESSION):
         raise SpaceBug(
@@ -169,7 +168,7 @@ def value_of(loss: Any, labels: Array | Labels, predictions: Array) -> float:
 
 
 def is_one_of(loss: Any, classes: tuple[type[keras.Loss], ...]) -> bool:
-    """Return whether a loss is of one of Keras' classes, or has the function of one of them."""
+    # A loss that is named by a string has the function of a class, such as `mean_squared_error`.
     return isinstance(loss, classes) or getattr(loss, "fn", None) in _functions(classes)
 
 

@@ -88,8 +88,8 @@ def _accuracy(texts: WeightedTexts) -> Array:
 
 
 def _balanced_accuracy(texts: WeightedTexts) -> Array:
-    """Return the mean recall of the classes that have texts."""
     of_class = texts.confusion.sum(axis=2)
+    # A resample may lack a class, whose recall is NaN.
     with np.errstate(invalid="ignore"):
         mean: Array = np.nanmean(texts.right / of_class, axis=1)
     return mean
@@ -117,7 +117,7 @@ def _auc(texts: WeightedTexts) -> Array:
     """
     if texts.n_classes == 2:
         return area_under_roc(texts.labels == 1, texts.probabilities[:, 1], texts.weights)
-    # Not `normalized`, whose clipped probabilities are ties.
+    # Not `normalized`: probabilities below 1e-7 are equal there, and equal values count half.
     sums = np.maximum(texts.probabilities.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     values = texts.probabilities / sums
     areas: list[Array] = [
@@ -160,7 +160,6 @@ def _best_where(constrained: Array, values: Array) -> Array:
 
 
 def _loss(texts: WeightedTexts) -> Array:
-    """Return the mean cross-entropy."""
     losses = -np.log(texts.normalized[np.arange(len(texts.labels)), texts.labels])
     mean: Array = texts.weights @ losses / texts.total
     return mean
@@ -178,9 +177,8 @@ def _brier(texts: WeightedTexts) -> Array:
 
 
 def _calibration_error(texts: WeightedTexts) -> Array:
-    """Return the expected calibration error of Guo et al. (ICML 2017): texts are put into bins of
-    equal width by the model's confidence, and the distances between mean confidence and accuracy in
-    the bins are averaged, weighted by the bins' shares of texts.
+    """Return the expected calibration error (Guo et al., ICML 2017): the mean distance of
+    confidence and accuracy in bins of equal width, weighted by the bins' shares of texts.
     """
     confidence = texts.probabilities[np.arange(len(texts.labels)), texts.predicted]
     return calibration_error(confidence, texts.predicted == texts.labels, texts.weights)

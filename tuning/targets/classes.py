@@ -146,8 +146,7 @@ class Classes(Target):
 
     def predictions(self, outputs: Array) -> Array:
         """Return the probabilities of all classes. `outputs` are (n, 1) or (n,), the probability of
-        class 1, for two classes; or (n, n_classes). The outputs of several sigmoids stay as they
-        are: they do not sum to 1.
+        class 1, for two classes; or (n, n_classes). Those of several sigmoids do not sum to 1.
         """
         n_classes = self.width
         outputs = outputs.reshape(len(outputs), -1).astype(np.float64)
@@ -175,6 +174,7 @@ class Classes(Target):
         if self.width != 2:
             return {}
         yes = predictions[..., 1]
+        # Not >=, because `argmax` decides for the first class at 0.5.
         return {self.names[1]: Cut(labels == 1, yes, yes > 0.5)}
 
     def classify(self, probabilities: Any) -> dict[str, Any]:
@@ -227,13 +227,12 @@ class Classes(Target):
         return dict.fromkeys(self.constant_names, counts / counts.sum())
 
     def linear_columns(self, labels: Labels) -> dict[int, Labels]:
-        """Return one column for each class that has texts; the second alone for two of them."""
         present = np.unique(labels)
+        # The second of two classes says everything about the first.
         fitted = present if len(present) > 2 else present[1:]
         return {number: labels == number for number in fitted.tolist()}
 
     def of_linear(self, scores: Mapping[int, Array], constant: Array) -> Array:
-        """Return probabilities; that of a class without training texts is 0."""
         from scipy.special import expit
 
         if not scores:
@@ -242,8 +241,8 @@ class Classes(Target):
         if len(columns) == 1:
             columns = [1 - columns[0], columns[0]]
         stacked = np.stack(columns, axis=1)
-        predictions = np.zeros_like(constant)
-        # The regressions of several classes are independent, so their sum is not 1.
+        predictions = np.zeros_like(constant)  # A class without training texts keeps 0.
+        # The regressions of several classes are independent, so their sum is not 1. It may be 0.
         predictions[:, constant[0] > 0] = stacked / np.maximum(
             stacked.sum(axis=1, keepdims=True), np.finfo(float).tiny
         )
@@ -251,7 +250,7 @@ class Classes(Target):
 
 
 def require_probabilities(outputs: Array) -> None:
-    finite = outputs[np.isfinite(outputs)]
+    finite = outputs[np.isfinite(outputs)]  # Trials and exports have errors of their own for NaN.
     if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):
         raise ValueError(
             f"The model must give probabilities; it gives numbers from {finite.min():.3g} to"

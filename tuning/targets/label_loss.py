@@ -26,9 +26,6 @@ def as_columns(labels: Labels) -> Array:
 def form_of(
     target: MultiLabel, loss: Any, shape: tuple[int, ...]
 ) -> tuple[LabelEncoder, str | None]:
-    """Return the encoding of the labels and the activation of the outputs for a compiled loss, as
-    `class_loss.form_of` does.
-    """
     if loss is None or isinstance(loss, dict | list | tuple):
         return as_columns, None
     target.predictions(np.full((1, math.prod(shape)), LOW))  # raises for another width

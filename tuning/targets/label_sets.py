@@ -20,7 +20,7 @@ from tuning.targets.target import Labels
 # The first of these that is in a column separates its labels.
 SEPARATORS = (SEPARATOR, "|", ",")
 NOTHING = {"", "[]"}  # no label
-# An array of NumPy, whose texts Python would join into one.
+# An array of NumPy as text, such as ['a' 'b'], which Python would read as the list ['ab'].
 QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 ARRAY = re.compile(rf"\[\s*(?:{QUOTED.pattern})(?:\s+(?:{QUOTED.pattern}))+\s*\]")
 NUMBERS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}

@@ -103,6 +103,8 @@ class Number(Target):
         """
         import keras
 
+        # The layers before it are then trained on a scale that does not depend on the unit of the
+        # labels: the same learning rate suits prices and ratings.
         last: Any = model.layers[-1] if getattr(model, "layers", None) else None
         is_scale = isinstance(last, keras.layers.Dense) and not last.trainable
         if is_scale and [weight.shape for weight in last.weights] == [(1, 1), (1,)]:
@@ -123,13 +125,14 @@ class Number(Target):
         """
         gaps = np.sort(np.abs(predictions[:, 0] - labels))
         number = math.ceil((len(gaps) + 1) * LEVEL)
+        # Fewer than 9 residuals are too few for this level.
         return replace(self, margin=float(gaps[number - 1]) if number <= len(gaps) else None)
 
     def decide(self, predictions: Array) -> Labels:
         return predictions[..., 0]
 
     def labels_of(self, decisions: Labels) -> list[str]:
-        """Return numbers with the digits of float32, and without an exponent."""
+        # The outputs of models are float32: further digits of float64 would be noise.
         numbers = decisions.astype(np.float32)
         return [np.format_float_positional(number, trim="-") for number in numbers]
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 import numpy as np
+
+# Private, because `keras.losses.get` refuses "crossentropy", which `compile` takes.
 from keras.src.trainers.compile_utils import get_loss
 
 from tuning.errors import SpaceBug
@@ -27,12 +29,6 @@ CLASS_LOSSES = (
 
 
 def form_of(loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None]:
-    """Return the encoder to one column of float32, the shape of the output.
-
-    Raises:
-        ValueError: the output is not one number.
-        SpaceBug: the loss is for classes.
-    """
     if loss is None or isinstance(loss, dict | list | tuple):
         return as_column, None
     if math.prod(shape) != 1:

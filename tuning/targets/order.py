@@ -72,6 +72,7 @@ class Order(Classes):
     def decide(self, predictions: Array) -> Labels:
         if self.thresholds:
             return n_reached(self._means(predictions), self.thresholds)
+        # The probabilities of float32, or of several sigmoids, do not sum to 1.
         below = np.cumsum(predictions, axis=-1)
         decisions: Labels = (below < below[..., -1:] / 2).sum(axis=-1)
         return decisions

@@ -187,7 +187,7 @@ class Target(ABC):
         """
 
     def counts(self, labels: Labels) -> list[int]:
-        """Return the number of texts of each name."""
+        """Return the number of texts of each name; empty for a kind without names."""
         return []
 
     def class_weights(self, class_weight: str, labels: Labels) -> Array:
