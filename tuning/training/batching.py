@@ -88,7 +88,6 @@ class View:
 
 
 def as_input(parts: dict[str, _T]) -> dict[str, _T] | _T:
-    """Return the part itself for a model with one input, else the dictionary."""
     return parts if len(parts) > 1 else next(iter(parts.values()))
 
 
@@ -136,5 +135,4 @@ def _by_length(rows: Rows, lengths: npt.NDArray[np.int64]) -> Rows:
 
 
 def cut(rows: Rows, size: int) -> list[Rows]:
-    """Return the rows in parts of `size` rows; the last part may be smaller."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]

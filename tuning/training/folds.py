@@ -93,10 +93,9 @@ def fit_folds(
 
 
 def _with_fold(result: FitResult, own: FitResult, job: TrainingJob, *, seconds: float) -> FitResult:
-    """Return the result with one more fold. A training for an exact number of epochs has the value
-    of its last epoch, as the repeats of a confirmation have.
-    """
     best = own.history[-1]
+    # A training for an exact number of epochs has the value of its last epoch, as the repeats of a
+    # confirmation have.
     if job.n_epochs is None:
         best = replace(best, number=own.best_epoch, metrics=own.metrics)
     folds = [*result.folds, best]
