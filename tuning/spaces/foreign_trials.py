@@ -95,10 +95,10 @@ def _trials(
 
 
 def _value(value: Any, items: Sequence[Hyperparameter]) -> Any:
-    """Return a cell's value. In a data frame with an empty cell, integers are floats."""
     if isinstance(value, str):
         return _cell(value, items)
     value = value.item() if isinstance(value, np.generic) else value
+    # pandas stores the integers of a column with an empty cell as floats.
     is_whole = isinstance(value, float) and value.is_integer()
     return int(value) if is_whole and all(type(item.default) is int for item in items) else value
 
@@ -129,7 +129,6 @@ SAME = {
     "val_rmse": ("val_rmse", "val_root_mean_squared_error"),
     "val_r2": ("val_r2", "val_r2_score"),
 }
-LAYOUT = "KerasTuner 1.4 writes oracle.json and trial_*/trial.json into the folder of a project"
 
 
 def read_project(
@@ -182,7 +181,8 @@ def _require_oracle(folder: Path) -> None:
     if not isinstance(space, dict) or not isinstance(space.get("space"), list):
         raise StudyError(
             f"A KerasTuner project must have the layout of KerasTuner 1.4; {path} has another."
-            f" {LAYOUT}."
+            " KerasTuner 1.4 writes oracle.json and trial_*/trial.json into the folder of a"
+            " project."
         )
 
 
