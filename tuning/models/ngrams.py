@@ -170,7 +170,7 @@ def fit_ratios(
         np.add.at(n_texts, ngrams.ravel(), 1.0)
         for number in np.flatnonzero(columns.any(axis=0)):
             np.add.at(n_positive[number], ngrams[columns[:, number]].ravel(), 1.0)
-    seen = np.flatnonzero(n_texts[2:]) + 2
+    seen = np.flatnonzero(n_texts[2:]) + 2  # The ids 0 and 1 are padding and unknown n-grams.
     if weighting == RATIOS:
         layer.set_weights([_log_count_ratios(n_positive, n_texts, seen)])
     else:
@@ -226,10 +226,11 @@ def fit_linear_model(
         if len(np.unique(values)) > 1:
             terms = _terms(kept, ratios[:, column], unit_length=unit_length)
             fitted = fit_quietly(regression(values, c), terms, values, weight)
+            # The model multiplies each term by 1 + rate × weight.
             weights[:, column] = (np.ravel(fitted.coef_) - 1) / rate
             bias[column] = np.ravel(fitted.intercept_)[0]
         elif weighting != RATIOS or n_classes == 1:
-            weights[:, column] = -1 / rate
+            weights[:, column] = -1 / rate  # The factor 1 + rate × weight is 0.
             n_positive, n = values.sum(), len(values)
             bias[column] = (
                 values[0] if n_classes == 1 else np.log((1 + n_positive) / (1 + n - n_positive))

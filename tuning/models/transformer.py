@@ -63,6 +63,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+# docs/transformers.md has the time and the accuracy of a training with these defaults.
 def transformer_classifier(
     preset: str,
     *,

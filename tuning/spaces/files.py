@@ -191,6 +191,7 @@ def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
     try:
         with _NEIGHBOURS.importable():
             return function()
+    # A lack of memory is no bug of the file: the configuration is too large, and one trial fails.
     except (SpaceError, MemoryError, KeyboardInterrupt):
         raise
     except SystemExit as error:

@@ -119,7 +119,7 @@ def _cell(text: str, items: Sequence[Hyperparameter]) -> Any:
 
 
 ORACLE = "oracle.json"
-# Metrics that KerasTuner may have as its objective → that measure the same here.
+# For each metric of a study, the metrics of KerasTuner that measure the same.
 SAME = {
     "val_accuracy": (
         *("val_accuracy", "val_acc", "val_binary_accuracy"),
@@ -204,6 +204,7 @@ def _trial(stored: Any, name: str, *, metric: str, same: Sequence[str], sign: in
         for seen in metrics[metric]["observations"]
     }
     best = max(by_step.values(), key=lambda value: sign * value)
+    # The score is a value of KerasTuner's objective, which may be another metric.
     if not math.isclose(best, score, rel_tol=1e-6):
         raise _Unusable(f"its score is {score:.4f}, which is not its {metric} of {best:.4f}")
     if not isinstance(values, dict):

@@ -75,6 +75,7 @@ def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
         layers = list(model.layers)
         # Keras itself would give the model a float input, and an export would then expect floats.
         tensor = _input_of(model, None if any_length else sequence_length)
+        # `Sequential.add` puts an input behind existing layers, so the model is emptied first.
         for _ in layers:
             model.pop(rebuild=False)
         model.add(tensor)

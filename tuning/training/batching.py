@@ -101,6 +101,8 @@ def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> l
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more; received {batch_size}.")
+    # Each epoch has a seed of its own, so a resumed training draws the batches that a training
+    # without a pause would draw.
     draw = np.random.default_rng([seed, epoch])
     rows = draw.permutation(len(view))
     if view.is_grouped:

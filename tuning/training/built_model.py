@@ -35,7 +35,8 @@ from tuning.training.loss_form import LossForm, form_of_loss
 from tuning.training.result import FitResult, TrainingJob
 from tuning.training.vocabularies import adapt_to_texts
 
-# The trainable variables of the models of this process, by their ids.
+# The trainable variables of the models of this process, by their ids. The references are weak,
+# because Python gives the id of a freed variable to another object.
 _KNOWN: weakref.WeakValueDictionary[int, keras.Variable] = weakref.WeakValueDictionary()
 
 

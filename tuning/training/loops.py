@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 STEPS_PER_EXECUTION = 32
 # Size of the arrays for a search space's own fit() from which a warning is logged.
 LARGE_BYTES = 256 * 2**20
-# A retraining has no validation split; this part of its rows, one of so many, is given to an own
-# `fit` in its place.
+# A retraining has no validation split, and an own `fit` may need one: it gets the last
+# 1 / `RETRAINING_PART` of the rows that it trains on.
 RETRAINING_PART = 10
 UNUSED_WEIGHTS = (
     "fit() must use the weights of a study with class_weight or weight_column: pass its **kwargs to"
@@ -170,7 +170,7 @@ def _hypermodel_fit(
     weights = () if train.weights is None else (train.weights,)
     if validation:
         validation_data = without_objects(validation.view.array()), validation.targets
-    else:  # A retraining has no validation split, and `fit` may need one.
+    else:
         rows = slice(-math.ceil(len(y) / RETRAINING_PART), None)
         validation_data = tf.nest.map_structure(lambda array: array[rows], x), y[rows]
     needs_weights = bool(weights) and _must_pass_weights(built.hypermodel)

@@ -21,7 +21,8 @@ from tuning.targets.target import Array, Labels, Target
 from tuning.training.architecture import ignores_padding, input_names
 from tuning.training.batching import Batch, View, as_input, evaluation_batches
 
-# Numbers of calls that measure the latency of a single review. A call of 10 ms takes 0.3 s in all.
+# Numbers of calls that measure the latency of a single review. If a call takes 10 ms, the
+# measurement takes 0.3 s.
 N_CALLS, N_WARM_UP_CALLS = 30, 3
 # Number of tokens of that review, for a model that takes n-grams only.
 N_TOKENS = 100
@@ -115,6 +116,7 @@ def dataset(
             batch = view.batch(rows)
             yield (batch, *(part[rows] for part in targets)) if targets else batch
 
+    # A generator, because each batch is cut from a memory map: the view may not fit in memory.
     inputs = as_input({name: _spec(part) for name, part in view.inputs.items()})
     specs = [tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in targets]
     signature = (inputs, *specs) if targets else inputs
