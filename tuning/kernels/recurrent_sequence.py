@@ -76,7 +76,6 @@ class Arguments(NamedTuple):
 
 
 def reserve_for(arguments: Arguments, n_steps: int, memories: Sequence[Memory]) -> Reserve:
-    """Return a reserve for a forward pass over a number of steps, each array in its own memory."""
     n_rows, features = n_steps * len(arguments.x), arguments.x.shape[2]
     padded = _padded_units(arguments)
     widths = (_row_length(features, arguments.h.shape[1]), 4 * padded, padded)

@@ -140,7 +140,6 @@ def load_module(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _tuners_refused(path: Path) -> Iterator[None]:
-    """Return a context in which making a tuner of KerasTuner is an error."""
     # With `overwrite=True`, making a tuner deletes the trials in its folder, and the search of the
     # tuner would run in each worker.
     import keras_tuner
@@ -164,7 +163,6 @@ def _tuners_refused(path: Path) -> Iterator[None]:
 
 
 def _refuse_own_training(item: Any, path: Path) -> None:
-    """Refuse a class of tuners that overrides how KerasTuner trains: it would never be used."""
     from keras_tuner.engine.base_tuner import BaseTuner
 
     if not (isinstance(item, type) and issubclass(item, BaseTuner)):

@@ -201,7 +201,6 @@ def defaults(space: Sequence[Hyperparameter]) -> Values:
 
 
 def to_params(values: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
-    """Return Optuna's parameters for `study.enqueue_trial`, without fixed hyperparameters."""
     pairs = zip(space, optuna_names(space), strict=True)
     return {
         name: values[item.name]
@@ -211,8 +210,6 @@ def to_params(values: Mapping[str, Value], space: Sequence[Hyperparameter]) -> V
 
 
 def from_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
-    """Return the values of all active hyperparameters, from a trial's Optuna parameters."""
-
     def value_of(item: Hyperparameter, name: str) -> Value:
         if item.kind == "fixed":
             return item.default

@@ -95,7 +95,6 @@ class SearchSpace:
 
     @property
     def presets(self) -> list[str]:
-        """The presets whose tokens a model of this space may take."""
         items = [item for item in self.hyperparameters if item.name == PRESET]
         return list(dict.fromkeys(str(v) for item in items for v in item.choices or [item.default]))
 
@@ -121,9 +120,9 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
 
 
 def has_own_fit(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Return whether the class or the instance has a `fit` of its own."""
     import keras_tuner
 
+    # A function that is set as `fit` of an instance has no `__func__`.
     return getattr(hypermodel.fit, "__func__", None) is not keras_tuner.HyperModel.fit
 
 

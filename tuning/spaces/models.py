@@ -242,7 +242,7 @@ def notes_on_masks(model: keras.Model) -> tuple[str, ...]:
 
 
 def _is_backbone(layer: Any) -> bool:
-    """Return whether a layer is an encoder of KerasHub, which is not imported for this."""
+    # The names of the base classes are compared, because KerasHub may not be installed.
     names = {f"{base.__module__.split('.')[0]}.{base.__name__}" for base in type(layer).__mro__}
     return "keras_hub.Backbone" in names
 

@@ -54,8 +54,6 @@ class EncodedSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltModel:
-    """A compiled model with the objects that its training needs."""
-
     hypermodel: keras_tuner.HyperModel
     hp: keras_tuner.HyperParameters
     model: keras.Model
@@ -197,7 +195,6 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
 
 @contextlib.contextmanager
 def _no_seeds() -> Iterator[None]:
-    """Check that `build` sets no random seed."""
     # Keras draws the seeds of its initializers by Python's `random`, and
     # `keras.utils.set_random_seed` calls `random.seed`, so this one function shows both ways.
     seed, given = random.seed, list[Any]()

@@ -119,7 +119,6 @@ def state_of(model: keras.Model) -> dict[str, Array]:
 
 
 def _numbered(variables: list[keras.Variable]) -> dict[str, Array]:
-    """Return copies of variables, named "000", "001", … as `_assign` reads them."""
     # A `.npz` file has no bfloat16. float32 contains all values of bfloat16.
     return {
         f"{number:03d}": np.array(variable, np.float32 if variable.dtype == "bfloat16" else None)

@@ -102,7 +102,6 @@ def is_empty(lookup: Any) -> bool:
 
 @contextlib.contextmanager
 def placeholder_vocabularies(model: keras.Model) -> Iterator[None]:
-    """Give each lookup layer without a vocabulary a single term as its vocabulary in a context."""
     empty = [(layer, layer.lookup_table) for layer in lookups(model) if is_empty(layer)]
     for layer, _ in empty:
         is_weighted = layer.output_mode == "tf_idf"
@@ -153,7 +152,6 @@ def vocabulary_of(lookup: Any) -> tuple[list[Any], npt.NDArray[np.float32] | Non
 
 
 def keep_in_config(model: keras.Model) -> None:
-    """Make the vocabularies of a model part of its configuration."""
     # Keras otherwise writes a vocabulary as a text file with one term a line, and reads the file
     # with `str.splitlines`, which also splits a term at characters such as U+2028.
     for lookup in lookups(model):
