@@ -181,7 +181,7 @@ def _infeasible_errors() -> Iterator[None]:
             raise bug.__cause__ from None
         if isinstance(bug.__cause__, tf.errors.ResourceExhaustedError):
             raise _out_of_memory(bug.__cause__) from bug
-        # A space raises this error under KerasTuner to give a trial up.
+        # Under KerasTuner, the code of a space raises this error to fail a trial.
         if isinstance(bug.__cause__, keras_tuner.errors.FailedTrialError):
             raise Infeasible(FailureReason.REFUSED, str(bug.__cause__)) from bug
         raise

@@ -3,9 +3,9 @@ a training on one split is, from its seed to its best epoch, and its result is t
 epoch. The result of the configuration is the mean over the folds.
 
 The coordinator gets the mean over the folds so far after each fold, and may pause the training
-there. A checkpoint is written after each fold, so that a search that is interrupted or killed loses
-one fold at most; Ray sends it only when a training ends. It contains no weights, because each fold
-begins with new ones.
+there. A checkpoint is written after each fold, so a search that is interrupted or killed loses at
+most one fold. On Ray, the checkpoint is sent only when a training ends. It contains no weights,
+because each fold begins with new weights.
 """
 
 from __future__ import annotations

@@ -129,10 +129,6 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, ...]) -> Non
     """Create the variables of a compiled model's optimizer and metrics, and trace Keras' function
     of the training steps. Nothing is trained. So the first epoch takes as long as the others.
 
-    A model that runs eagerly is left as it is, and its own `steps_per_execution` remains. If the
-    model raises an error here, creating and tracing are left to `fit`, which raises the error again
-    unless it depends on the order.
-
     Args:
         spec: the specification of a batch, as `tf.data.Dataset.element_spec` gives it.
         batch: the inputs, the targets and any weights of a few rows.
@@ -140,7 +136,7 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, ...]) -> Non
     # Metrics of a model that runs eagerly may need numbers, which symbolic tensors do not have.
     if model.run_eagerly:
         return
-    is_default = model.steps_per_execution == 1
+    is_default = model.steps_per_execution == 1  # Otherwise the space has set another number.
     if is_default:
         model.steps_per_execution = STEPS_PER_EXECUTION
     try:
@@ -156,7 +152,9 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, ...]) -> Non
                 model.train_function(iter(empty))
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise
-    except Exception:  # For example, the logs of a model may need its loss first.
+    # `fit` raises the error again, unless the error depends on the order of these calls. The logs
+    # of a model may need its loss first.
+    except Exception:
         logger.info("The training steps of %s are traced by fit().", model.name, exc_info=True)
         model.train_function = None
 
