@@ -8,9 +8,6 @@
 | `Choice`, `Boolean` | `suggest_categorical` |
 | `Fixed` | no parameter: a constant |
 | `sampling="reverse_log"` | refused |
-
-Optuna and KerasTuner are imported inside the functions, because workers run without Optuna and the
-coordinator runs without KerasTuner.
 """
 
 from __future__ import annotations

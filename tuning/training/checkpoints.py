@@ -1,5 +1,7 @@
 """The state of a training at the end of an epoch, in one file: the weights, the variables of the
 optimizer, the random states and the result so far. Also the files of trained models.
+
+Keras is imported inside the functions, because the coordinator reads the results in checkpoints.
 """
 
 from __future__ import annotations

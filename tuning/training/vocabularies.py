@@ -1,5 +1,7 @@
 """The vocabularies of Keras' layers in a model: the layers are adapted to the training texts, and
 their vocabularies are kept with a model. Keras keeps them in lookup tables, and not in variables.
+
+Keras is imported inside the functions, because the coordinator imports `checkpoints`.
 """
 
 from __future__ import annotations
