@@ -282,10 +282,10 @@ def test_grid_refuses(declare: Callable[[HP], object], why: str) -> None:
 
 
 def test_grid_refuses_more_points_than_the_limit() -> None:
-    space = space_of(lambda hp: (hp.Int("a", 1, 10), hp.Int("b", 1, 10)))
-    assert len(grid(space, max_points=100)) == 2
-    with pytest.raises(SpaceError, match="at most 99 points; this one has 100"):
-        grid(space, max_points=99)
+    assert len(grid(space_of(lambda hp: (hp.Int("a", 1, 1000), hp.Int("b", 1, 100))))) == 2
+    larger = space_of(lambda hp: (hp.Int("a", 1, 1001), hp.Int("b", 1, 100)))
+    with pytest.raises(SpaceError, match="at most 100000 points; this one has 100100"):
+        grid(larger)
 
 
 Declaration = tuple[str, str, tuple[Any, ...], dict[str, Any], tuple[str, ...]]

@@ -20,6 +20,7 @@ def fuse(model: keras.Model) -> bool:
     replaced. The conditions: Adam or AdamW without `amsgrad`, a CPU, no XLA.
     """
     optimizer = model.optimizer
+    # Compared by `type`, because a subclass may have another formula.
     fits = (
         type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW) and not optimizer.amsgrad
     )
@@ -87,10 +88,12 @@ class _Table:
     """Adam for a variable (n_rows, …) whose gradient contains rows, such as an embedding's; a row
     may occur several times in a batch.
 
-    The memory is kept between steps. Momentum and velocity are updated in place, because nothing
-    else reads them during a step. The table alternates between two arrays, because an operation of
-    the same step may still read the values before the step.
+    The memory is kept between steps.
     """
+
+    # Momentum and velocity are updated in place, because nothing else reads them during a step. The
+    # table alternates between two arrays, because an operation of the same step may still read the
+    # values before the step.
 
     def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
         self._shape = (shape[0], math.prod(shape[1:]))
@@ -171,10 +174,12 @@ def _adam(  # noqa: PLR0913, PLR0917 - a compiled function has an argument for e
     """Update a table by Keras' formulas: the velocity adds the sum of the squares of a row's
     occurrences, not the square of their sum.
     """
+    # All numbers have the type of the table: with a number of Python, Numba computes in float64.
     unit = table.dtype.type(1)
     rest_1, rest_2, zero = unit - beta_1, unit - beta_2, unit - unit
     for row in range(len(table)):
         place = places[row]
+        # The gradient of a row that the batch lacks is 0, and in Keras its momentum still moves it.
         if place < 0:
             for k in range(table.shape[1]):
                 m = momentum[row, k] + (zero - momentum[row, k]) * rest_1

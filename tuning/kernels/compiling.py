@@ -26,12 +26,12 @@ ALIGNMENT = 64  # TensorFlow copies an array that does not begin at a multiple o
 
 
 class Memory:
-    """Arrays that TensorFlow takes from a kernel without a copy, in memory that is used again.
-
-    The memory of an array is free when neither TensorFlow nor Python refers to it any more. Without
-    this class, the system gives each array new pages, and clears them: a seventh of the time of a
-    training step with a large embedding.
+    """Arrays that TensorFlow takes from a kernel without a copy, in memory that is used again when
+    neither TensorFlow nor Python refers to it any more.
     """
+
+    # Without this class, the system gives each array new pages, and clears them, which takes a
+    # seventh of the time of a training step with a large embedding.
 
     def __init__(self) -> None:
         self._blocks: list[npt.NDArray[np.uint8]] = []
@@ -46,7 +46,6 @@ class Memory:
             return block[start : start + size].view(dtype).reshape(shape)
 
     def _free_block(self, size: int) -> npt.NDArray[np.uint8]:
-        """Return a block that nothing else refers to; one that is too small is replaced."""
         for k in range(len(self._blocks)):
             # An array that only the list refers to has two references: the list, and the argument.
             if sys.getrefcount(self._blocks[k]) == 2:
@@ -57,5 +56,4 @@ class Memory:
         return self._blocks[-1]
 
     def clear(self) -> None:
-        """Remove all blocks; each block is freed when nothing refers to it."""
         self._blocks.clear()

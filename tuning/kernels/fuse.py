@@ -45,9 +45,8 @@ def fused(model: keras.Model) -> Iterator[int]:
 
 
 def compile_kernels() -> None:
-    """Have Numba compile the kernels for float32, or load the code that it compiled before.
-
-    No TensorFlow operation runs, so that a process may fork afterwards.
-    """
+    """Have Numba compile the kernels for float32, or load the code that it compiled before."""
+    # No TensorFlow operation may run here, because the fork server calls this function: a process
+    # that was forked after an operation hung in three of three tries.
     adam.compile_kernel()
     recurrent_sequence.compile_kernel()

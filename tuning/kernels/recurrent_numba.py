@@ -27,7 +27,8 @@ from tuning.kernels.vectors import (
 # Numba's cache is not invalidated by a change in `vectors`. The checksum of `vectors` changes this
 # file with that module; a test compares the checksum.
 CHECKSUM = "ef37779a5e1b56f0"
-# Number of texts whose products are still in the cache when their activations are applied.
+# Number of texts whose products are still in the cache when their activations are applied: a
+# multiple of both values of `TILE_ROWS`, 6 and 12, so a whole block needs no smaller tile.
 BLOCK_ROWS = 24
 # Minimum number of rows whose products are added to the matrix's gradient at once.
 CHUNK_ROWS = 192

@@ -76,7 +76,6 @@ class Arguments(NamedTuple):
 
 
 def reserve_for(arguments: Arguments, n_steps: int, memories: Sequence[Memory]) -> Reserve:
-    """Return a reserve for a forward pass over a number of steps, each array in its own memory."""
     n_rows, features = n_steps * len(arguments.x), arguments.x.shape[2]
     padded = _padded_units(arguments)
     widths = (_row_length(features, arguments.h.shape[1]), 4 * padded, padded)
@@ -174,6 +173,7 @@ def texts_of_steps(mask: Any, batch: int, length: int) -> Any:
     for text in range(batch):
         for t in range(length):
             lengths[text] += mask[text, t]
+    # Numba has no `kind="stable"`; its mergesort is stable.
     order, counts = np.argsort(-lengths, kind="mergesort"), np.zeros(length, np.int64)
     for k, text in enumerate(order):
         for t in range(length):
@@ -232,17 +232,15 @@ def _panel(array: Array) -> int:
 
 
 def _padded_units(arguments: Arguments) -> int:
-    """Return the number of units, padded to whole vectors. With a dropout for each gate, the matrix
-    is multiplied gate by gate, so a gate must have whole panels.
-    """
+    # With a dropout for each gate, the matrix is multiplied gate by gate, so a gate must have whole
+    # panels. Otherwise it must have whole vectors.
     by_gate = len(arguments.dropout) > 1
     return _multiple(arguments.h.shape[1], _panel(arguments.x) if by_gate else LANES)
 
 
 def _row_length(features: int, units: int) -> int:
-    """Return the number of elements of a row of the sources: an odd number of cache lines of
-    float32. With a power of two, the rows of a column would share few places of the cache.
-    """
+    # An odd number of cache lines of float32. With a power of two, the rows of a column would share
+    # few places of the cache.
     return _multiple(features + 1 + units + 16, 32) - 16
 
 
@@ -263,7 +261,9 @@ def _unpadded(padded: list[Array], *states: Array) -> tuple[Array, Array]:
 
 
 def _sources(features: int, units: int) -> npt.NDArray[np.intp]:
-    """Return the rows of the weights (features, bias, state) in the order of the sources."""
+    """Return the rows of the weights (features, bias, state) in the order of the sources (state,
+    features, bias).
+    """
     return np.roll(np.arange(features + 1 + units), units)
 
 

@@ -2,6 +2,8 @@
 
 A batch is always cut into the same parts, and their sums are added in the same order. The results
 therefore do not depend on the number of threads.
+
+The coordinator imports this module with that of the workers, so Numba is not imported here.
 """
 
 from __future__ import annotations

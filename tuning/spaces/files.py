@@ -72,7 +72,6 @@ def find_space(name: str, *, flag: str = "space") -> Path:
 
 
 def source_sha256(path: Path) -> str:
-    """Return the SHA-256 of a space's file, without executing the file."""
     return hashlib.sha256(split_place(path)[0].read_bytes()).hexdigest()
 
 
@@ -86,9 +85,8 @@ class _Neighbours:
         self._names: set[str] = set()  # Modules that the code has imported from the folder.
 
     def move_to(self, folder: Path) -> None:
-        """Import from another folder, and forget the modules that were imported from the folder
-        before: modules in both folders may have the same name, and a file may have changed.
-        """
+        """Import from another folder, and forget the modules from the folder before."""
+        # Modules in both folders may have the same name, and a file may have changed.
         for name in [*sys.modules]:
             if name.partition(".")[0] in self._names:
                 del sys.modules[name]
@@ -142,9 +140,8 @@ def load_module(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _tuners_refused(path: Path) -> Iterator[None]:
-    """Return a context in which making a tuner of KerasTuner is an error: with `overwrite=True` the
-    tuner deletes the trials in its folder, and its search would run in each worker.
-    """
+    # With `overwrite=True`, making a tuner deletes the trials in its folder, and the search of the
+    # tuner would run in each worker.
     import keras_tuner
     from keras_tuner.engine.base_tuner import BaseTuner
 
@@ -166,7 +163,6 @@ def _tuners_refused(path: Path) -> Iterator[None]:
 
 
 def _refuse_own_training(item: Any, path: Path) -> None:
-    """Refuse a class of tuners that overrides how KerasTuner trains: it would never be used."""
     from keras_tuner.engine.base_tuner import BaseTuner
 
     if not (isinstance(item, type) and issubclass(item, BaseTuner)):
@@ -182,9 +178,8 @@ def _refuse_own_training(item: Any, path: Path) -> None:
 
 
 def _execute(path: Path, module: ModuleType) -> None:
-    """Execute a file as a module. The bytecode that Python keeps in `__pycache__` isn't used: it is
-    that of another version of the file if both have one size and were written in one second.
-    """
+    # The bytecode that Python keeps in `__pycache__` is not used. It may belong to another version
+    # of the file that has the same size and was written in the same second.
     code = compile(path.read_bytes(), str(path), "exec")
     exec(code, vars(module))  # noqa: S102 (the search space is the user's own code)
 
@@ -194,6 +189,7 @@ def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
     try:
         with _NEIGHBOURS.importable():
             return function()
+    # A lack of memory is no bug of the file: the configuration is too large, and one trial fails.
     except (SpaceError, MemoryError, KeyboardInterrupt):
         raise
     except SystemExit as error:

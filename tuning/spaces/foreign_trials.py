@@ -95,10 +95,10 @@ def _trials(
 
 
 def _value(value: Any, items: Sequence[Hyperparameter]) -> Any:
-    """Return a cell's value. In a data frame with an empty cell, integers are floats."""
     if isinstance(value, str):
         return _cell(value, items)
     value = value.item() if isinstance(value, np.generic) else value
+    # pandas stores the integers of a column with an empty cell as floats.
     is_whole = isinstance(value, float) and value.is_integer()
     return int(value) if is_whole and all(type(item.default) is int for item in items) else value
 
@@ -119,7 +119,7 @@ def _cell(text: str, items: Sequence[Hyperparameter]) -> Any:
 
 
 ORACLE = "oracle.json"
-# Metrics that KerasTuner may have as its objective → that measure the same here.
+# For each metric of a study, the metrics of KerasTuner that measure the same.
 SAME = {
     "val_accuracy": (
         *("val_accuracy", "val_acc", "val_binary_accuracy"),
@@ -129,7 +129,6 @@ SAME = {
     "val_rmse": ("val_rmse", "val_root_mean_squared_error"),
     "val_r2": ("val_r2", "val_r2_score"),
 }
-LAYOUT = "KerasTuner 1.4 writes oracle.json and trial_*/trial.json into the folder of a project"
 
 
 def read_project(
@@ -182,7 +181,8 @@ def _require_oracle(folder: Path) -> None:
     if not isinstance(space, dict) or not isinstance(space.get("space"), list):
         raise StudyError(
             f"A KerasTuner project must have the layout of KerasTuner 1.4; {path} has another."
-            f" {LAYOUT}."
+            " KerasTuner 1.4 writes oracle.json and trial_*/trial.json into the folder of a"
+            " project."
         )
 
 
@@ -204,6 +204,7 @@ def _trial(stored: Any, name: str, *, metric: str, same: Sequence[str], sign: in
         for seen in metrics[metric]["observations"]
     }
     best = max(by_step.values(), key=lambda value: sign * value)
+    # The score is a value of KerasTuner's objective, which may be another metric.
     if not math.isclose(best, score, rel_tol=1e-6):
         raise _Unusable(f"its score is {score:.4f}, which is not its {metric} of {best:.4f}")
     if not isinstance(values, dict):

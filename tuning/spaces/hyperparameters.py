@@ -8,9 +8,6 @@
 | `Choice`, `Boolean` | `suggest_categorical` |
 | `Fixed` | no parameter: a constant |
 | `sampling="reverse_log"` | refused |
-
-Optuna and KerasTuner are imported inside the functions, because workers run without Optuna and the
-coordinator runs without KerasTuner.
 """
 
 from __future__ import annotations
@@ -31,8 +28,11 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
+# Maximum number of configurations of a grid.
+MAX_GRID_POINTS = 100_000
+
+
 def declared(hp: keras_tuner.HyperParameters) -> tuple[Hyperparameter, ...]:
-    """Return the hyperparameters of a `keras_tuner.HyperParameters` as data, in their order."""
     space = tuple(_convert(item) for item in hp.space)
     for first, second in itertools.combinations(space, 2):
         if first.name == second.name and not _exclusive(first, second):
@@ -114,11 +114,9 @@ def _conditions(item: Any) -> tuple[tuple[str, tuple[Value, ...]], ...]:
 
 
 def _last_step(low: float, high: float, step: float | None) -> float:
-    """Return the largest value of `low` + n × `step` within the range: Optuna warns if a range is
-    not a multiple of its step.
-    """
     if step is None:
         return high
+    # Optuna warns if a range is not a multiple of its step.
     return _rounded(low + math.floor((high - low) / step + ROUNDING) * step)
 
 
@@ -157,7 +155,6 @@ def active_values(
 
 
 def suggest(trial: optuna.trial.BaseTrial, space: Sequence[Hyperparameter]) -> Values:
-    """Return the values of all active hyperparameters: suggested by Optuna, or fixed."""
     return active_values(space, partial(_suggest_value, trial))
 
 
@@ -183,6 +180,8 @@ def distributions(space: Sequence[Hyperparameter]) -> dict[str, BaseDistribution
         for item, name in zip(space, optuna_names(space), strict=True)
         if item.kind != "fixed"
     ]
+    # A `FixedTrial` records the distribution of each suggestion, also of hyperparameters that
+    # exclude each other, so the conversion to Optuna is written once.
     trial = optuna.trial.FixedTrial({name: item.default for item, name in searched})
     for item, name in searched:
         _suggest_value(trial, item, name)
@@ -199,7 +198,6 @@ def defaults(space: Sequence[Hyperparameter]) -> Values:
 
 
 def to_params(values: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
-    """Return Optuna's parameters for `study.enqueue_trial`, without fixed hyperparameters."""
     pairs = zip(space, optuna_names(space), strict=True)
     return {
         name: values[item.name]
@@ -209,8 +207,6 @@ def to_params(values: Mapping[str, Value], space: Sequence[Hyperparameter]) -> V
 
 
 def from_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
-    """Return the values of all active hyperparameters, from a trial's Optuna parameters."""
-
     def value_of(item: Hyperparameter, name: str) -> Value:
         if item.kind == "fixed":
             return item.default
@@ -233,7 +229,7 @@ def active_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) 
     return to_params(from_params({**defaults, **params}, space), space)
 
 
-def grid(space: Sequence[Hyperparameter], *, max_points: int = 100_000) -> dict[str, list[Value]]:
+def grid(space: Sequence[Hyperparameter]) -> dict[str, list[Value]]:
     """Return all values of each searched hyperparameter, for `optuna.samplers.GridSampler`."""
     points: dict[str, list[Value]] = {}
     size = 1
@@ -248,10 +244,10 @@ def grid(space: Sequence[Hyperparameter], *, max_points: int = 100_000) -> dict[
             )
         points[name] = list(item.choices) or _steps(item)
         size *= len(points[name])
-    if size > max_points:
+    if size > MAX_GRID_POINTS:
         raise SpaceError(
-            f"A grid must have at most {max_points} points; this one has {size}. Use larger steps"
-            " or sampler qmc."
+            f"A grid must have at most {MAX_GRID_POINTS} points; this one has {size}. Use larger"
+            " steps or sampler qmc."
         )
     return points
 
@@ -267,5 +263,7 @@ def replay(values: Mapping[str, Value]) -> keras_tuner.HyperParameters:
     import keras_tuner
 
     hp = keras_tuner.HyperParameters()
+    # The values are set before the declarations: a declaration gives a name its default unless the
+    # name has a value.
     hp.values = dict(values)
     return hp

@@ -55,7 +55,6 @@ def keras_settings_of(hypermodel: object | None) -> Iterator[None]:
 
 
 def record_keras_settings(hypermodel: object) -> None:
-    """Give a hypermodel the present settings as those of its file."""
     vars(hypermodel)[ATTRIBUTE] = _read()  # A frozen dataclass refuses `setattr`.
 
 
@@ -74,6 +73,8 @@ def clear_session() -> None:
     """Remove the state of Keras, as `keras.backend.clear_session` does, except for settings."""
     import keras
 
+    # Keras' function also resets the policy that a file sets by `set_global_policy`: all trials of
+    # the file would be trained in float32.
     settings = _read()
     keras.backend.clear_session()
     _write(settings)

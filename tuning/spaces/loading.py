@@ -95,7 +95,6 @@ class SearchSpace:
 
     @property
     def presets(self) -> list[str]:
-        """The presets whose tokens a model of this space may take."""
         items = [item for item in self.hyperparameters if item.name == PRESET]
         return list(dict.fromkeys(str(v) for item in items for v in item.choices or [item.default]))
 
@@ -121,9 +120,9 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
 
 
 def has_own_fit(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Return whether the class or the instance has a `fit` of its own."""
     import keras_tuner
 
+    # A function that is set as `fit` of an instance has no `__func__`.
     return getattr(hypermodel.fit, "__func__", None) is not keras_tuner.HyperModel.fit
 
 
@@ -142,14 +141,14 @@ def declare(
     `build` declares (`_explore`).
 
     `n_classes`, a fact of the data, is declared as `hp.Fixed` before the space's own declarations,
-    because the first declaration of a name wins; so is `multi_label`, if it is True. `preset`
-    replaces the values of the hyperparameter of this name. `sizes` fixes the vocabulary size and
-    the sequence length, and gives them to a space that declares none; without `sizes`, such a space
-    stays without them. `try_fit` is called after each build of a hypermodel that has its own `fit`,
-    because `fit` may declare hyperparameters too.
+    and so is `multi_label`, if it is True. `preset` replaces the values of the hyperparameter of
+    this name. `sizes` fixes the vocabulary size and the sequence length, and gives them to a space
+    that declares none; without `sizes`, such a space stays without them. `try_fit` is called after
+    each build of a hypermodel that has its own `fit`.
     """
     hypermodel = load_hypermodel(path)
     hp = replay({})
+    # First, because in KerasTuner the first declaration of a name wins.
     hp.Fixed("n_classes", n_classes)
     if multi_label:
         hp.Fixed("multi_label", True)
@@ -311,13 +310,10 @@ def _activate(hp: Any, chosen: Values) -> None:
 
 
 def _check_required(space: SearchSpace) -> None:
-    """Refuse a space whose hyperparameters can't cut the data before a model is built.
-
-    In a space that declares `ngrams` or `preset`, or whose models take texts, some models take no
-    token ids, so `vocab_size` and `sequence_length` may be conditional there. A model that takes
-    texts cuts them itself.
-    """
+    """Refuse a space whose hyperparameters can't cut the data before a model is built."""
     by_name = {item.name: item for item in space.hyperparameters}
+    # In a space that declares `ngrams` or `preset`, or whose models take texts, some models take no
+    # token ids, so the two sizes may be conditional.
     is_of_ids = [kind for kind in KINDS.values() if kind.is_taken_by(space)] == [IDS]
     for name in REQUIRED if is_of_ids else ():
         item = by_name.get(name)
@@ -326,6 +322,7 @@ def _check_required(space: SearchSpace) -> None:
                 f"A space must always declare {' and '.join(REQUIRED)}, or never; {space.name} has"
                 f" {name!r} under a condition. Use hp.Fixed where it is not searched."
             )
+    # A model that takes texts cuts them itself.
     for item in () if space.takes_texts else space.hyperparameters:
         smallest = SMALLEST.get(item.name)
         if smallest is None:
@@ -359,7 +356,7 @@ def _build_once(
             model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
         stated = lengths.pop() if len(lengths) == 1 else None
         models.append(sizes_of_model(model, stated_length=stated))
-        if try_fit and has_own_fit(hypermodel):
+        if try_fit and has_own_fit(hypermodel):  # `fit` may declare hyperparameters too.
             doing = "trying its fit() on a few rows"
             of_data = (sizes.sequence_length or sizes.usual_length) if sizes else N_TRIED_TOKENS
             length = models[-1].sequence_length or of_data

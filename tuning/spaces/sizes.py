@@ -40,7 +40,7 @@ class Sizes:
     usual_length: int
 
     def fixed(self, name: str) -> int | None:
-        """Return the value that a user fixes for a hyperparameter."""
+        # `sequence_length` also fixes the number of tokens that a frozen encoder reads.
         size = "sequence_length" if name == FEATURES.declared_by else name
         return getattr(self, size) if size in REQUIRED else None
 

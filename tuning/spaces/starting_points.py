@@ -19,7 +19,6 @@ CHOSEN = (NGRAMS, "ngram_c", "ngram_weighting", "ngram_vocab_size")
 
 
 def points_of(hypermodel: object) -> Any:
-    """Return the starting points of a hypermodel, from an attribute or a method."""
     points = getattr(hypermodel, STARTING_POINTS, None)
     return points() if callable(points) else points
 

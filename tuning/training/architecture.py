@@ -26,9 +26,8 @@ GRAPHS = (keras.Sequential, Functional)
 
 
 def is_graph(model: keras.Model) -> bool:
-    """Return whether the layers of a model form a graph. The layers of a subclass also do, if it
-    passes its inputs and outputs to `keras.Model` and has no `call` of its own.
-    """
+    # The layers of a subclass form a graph too, if the subclass passes its inputs and outputs to
+    # `keras.Model` and has no `call` of its own.
     return type(model) in GRAPHS or (
         isinstance(model, Functional) and type(model).call is Functional.call
     )
@@ -67,15 +66,16 @@ def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
 
     Such a `Sequential` gets an int32 input, or an input of strings if it contains a
     `TextVectorization`. The length of the input is not fixed if the layers ignore padding, and is
-    `sequence_length` otherwise. Keras itself would give the model a float input, and an exported
-    model would then expect floats.
+    `sequence_length` otherwise.
     """
     if all(layer.built for layer in model._flatten_layers()):
         return
     if type(model) is keras.Sequential and not model.built:
         any_length = not takes_texts(model) and check.takes_any_length(model.layers)
         layers = list(model.layers)
+        # Keras itself would give the model a float input, and an export would then expect floats.
         tensor = _input_of(model, None if any_length else sequence_length)
+        # `Sequential.add` puts an input behind existing layers, so the model is emptied first.
         for _ in layers:
             model.pop(rebuild=False)
         model.add(tensor)
@@ -88,15 +88,13 @@ def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
 def output_of(model: keras.Model, *, sequence_length: int) -> Any:
     """Return the output of a model for int32 ids of shape (batch, sequence_length), or for texts of
     shape (batch,).
-
-    The model is called with a symbolic tensor. A model that runs eagerly is called with zeros of
-    shape (1, sequence_length), because its code may need numbers. A `TextVectorization` may have no
-    vocabulary yet, so a model that takes texts is always called with a symbolic tensor.
     """
     arguments = _inference_arguments(model)
+    # A model of texts gets a symbolic tensor even if it runs eagerly, because its
+    # `TextVectorization` may have no vocabulary yet.
     if takes_texts(model):
         return model(keras.KerasTensor((None,), dtype="string"), **arguments)
-    if model.run_eagerly:
+    if model.run_eagerly:  # The code of such a model may need numbers.
         return model(np.zeros((1, sequence_length), np.int32), **arguments)
     return model(keras.KerasTensor((None, sequence_length), dtype="int32"), **arguments)
 
@@ -132,8 +130,9 @@ def without_padding(
     model: keras.Model, lengths: npt.NDArray[np.int64]
 ) -> contextlib.AbstractContextManager[bool]:
     """Return a context in which a model's training does not compute the padding of its token ids,
-    if its output does not depend on it (`packing.packed`). The context's value is whether it does.
-    `lengths`: number of tokens of the training texts, at most the `sequence_length`.
+    if its output does not depend on the padding (`packing.packed`). The context's value is whether
+    the padding is left out. `lengths`: number of tokens of the training texts, at most the
+    `sequence_length`.
     """
     kinds = [kind_of(name) for name in input_names(model)]
     if IDS not in kinds or model.jit_compile is True or not ignores_padding(model):
@@ -154,11 +153,8 @@ def is_stock(model: keras.Model) -> bool:
 
 
 def _is_stock_config(config: Any) -> bool:
-    """Return whether a config of Keras' serialization contains none of the user's objects.
-
-    Keras writes its own functions as names, a user's function as an object, and some lambdas as a
-    dictionary with the single key "value".
-    """
+    # Keras writes its own functions as names, a user's function as an object, and some lambdas as a
+    # dictionary with the single key "value".
     if isinstance(config, dict):
         is_function = config.get("class_name") in ("function", "__lambda__", "Lambda")
         is_lambda = set(config) == {"value"}
@@ -171,12 +167,11 @@ def _is_stock_config(config: Any) -> bool:
 
 
 def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
-    """Return a model with the same layers as a functional model without an optimizer.
+    """Return a model with the same layers as a functional model without an optimizer, whose
+    variables would be two thirds of a `.keras` file.
 
-    The variables of the optimizer would be two thirds of a `.keras` file. A subclassed model is
-    traced by a call with symbolic inputs: int32 ids of shape (batch, sequence_length), or texts of
-    shape (batch,). The model itself is returned if Keras can't trace its `call`, or if it has
-    weights outside its layers, because a functional model would contain those weights as constants.
+    A subclassed model is traced by a call with symbolic inputs: int32 ids of shape (batch,
+    sequence_length), or texts of shape (batch,). The model itself is returned if that fails.
     """
     # The model may be nested beside the layers that take raw text: Keras refuses two layers of one
     # name.
@@ -191,6 +186,7 @@ def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
     # The user's code may raise any exception for symbolic tensors.
     except Exception:  # noqa: BLE001
         return model
+    # A functional model would contain weights outside the layers as constants.
     return graph if len(graph.weights) == len(model.weights) else model
 
 

@@ -88,7 +88,6 @@ class View:
 
 
 def as_input(parts: dict[str, _T]) -> dict[str, _T] | _T:
-    """Return the part itself for a model with one input, else the dictionary."""
     return parts if len(parts) > 1 else next(iter(parts.values()))
 
 
@@ -102,6 +101,8 @@ def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> l
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more; received {batch_size}.")
+    # Each epoch has a seed of its own, so a resumed training draws the batches that a training
+    # without a pause would draw.
     draw = np.random.default_rng([seed, epoch])
     rows = draw.permutation(len(view))
     if view.is_grouped:
@@ -136,5 +137,4 @@ def _by_length(rows: Rows, lengths: npt.NDArray[np.int64]) -> Rows:
 
 
 def cut(rows: Rows, size: int) -> list[Rows]:
-    """Return the rows in parts of `size` rows; the last part may be smaller."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]

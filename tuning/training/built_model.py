@@ -35,7 +35,8 @@ from tuning.training.loss_form import LossForm, form_of_loss
 from tuning.training.result import FitResult, TrainingJob
 from tuning.training.vocabularies import adapt_to_texts
 
-# The trainable variables of the models of this process, by their ids.
+# The trainable variables of the models of this process, by their ids. The references are weak,
+# because Python gives the id of a freed variable to another object.
 _KNOWN: weakref.WeakValueDictionary[int, keras.Variable] = weakref.WeakValueDictionary()
 
 
@@ -53,8 +54,6 @@ class EncodedSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltModel:
-    """A compiled model with the objects that its training needs."""
-
     hypermodel: keras_tuner.HyperModel
     hp: keras_tuner.HyperParameters
     model: keras.Model
@@ -64,48 +63,40 @@ class BuiltModel:
 
     @property
     def batch_size(self) -> int:
-        """The batch size of the configuration, or of the study if it is not searched."""
         return int(self.job.values.get("batch_size", self.job.train.batch_size))
 
     @property
     def class_weight(self) -> str:
-        """The class weights of the study, or "balanced" if the configuration has this value. A
-        hypermodel's own `fit` reads its hyperparameters itself.
-        """
         searched = self.job.values.get(CLASS_WEIGHT)
+        # A hypermodel's own `fit` reads the searched value itself.
         if searched == BALANCED and not has_own_fit(self.hypermodel):
             return BALANCED
         return self.job.train.class_weight
 
     @property
     def n_epochs(self) -> float:
-        """Maximum number of epochs: the job's, or `max_epochs` if it is smaller."""
         n_epochs = self.job.train.epochs if self.job.n_epochs is None else self.job.n_epochs
         return min(n_epochs, int(self.job.values.get("max_epochs", math.ceil(n_epochs))))
 
     @property
     def patience(self) -> float:
-        """The training ends after this number of epochs without a better value of the metric."""
+        # A repeat or an export trains for the number of epochs that the search has found.
         return self.job.train.patience if self.job.n_epochs is None else math.inf
 
     @property
     def parts(self) -> int:
-        """Number of parts of an epoch, each of which Keras counts as one epoch. A hypermodel's own
-        `fit` trains whole epochs.
-        """
+        """Number of parts of an epoch, each of which Keras counts as one epoch."""
+        # A hypermodel's own `fit` trains whole epochs.
         return 1 if has_own_fit(self.hypermodel) else self.job.train.parts_per_epoch
 
     def adapt(self, split: EncodedSplit) -> bool:
-        """Adapt the model to the training split, unless a checkpoint contains the adapted state.
-        Return whether the hypermodel has fitted the model: changed a weight that is trained.
-
-        The hypermodel's `adapt(hp, model, x, y)` is called if it exists. Then the target adapts the
-        model to the labels, and the layers that take texts and have no vocabulary are adapted.
-        """
-        if self.job.resume:
+        """Return whether the hypermodel has fitted the model: changed a weight that is trained."""
+        if self.job.resume:  # The checkpoint contains the adapted state.
             return False
         is_fitted = hasattr(self.hypermodel, "adapt") and self._adapt_by_hypermodel(split)
         self.job.target.adapt(self.model, split.labels)
+        # The layers that take texts come last, because the hypermodel's `adapt` may have given one
+        # of them its vocabulary.
         texts = split.view.inputs.get(TEXTS.name)
         if isinstance(texts, TextView):
             run_user_code(
@@ -115,12 +106,9 @@ class BuiltModel:
         return is_fitted
 
     def _adapt_by_hypermodel(self, split: EncodedSplit) -> bool:
-        """Call the hypermodel's `adapt(hp, model, x, y)`, and return whether it has changed a
-        weight that is trained.
-
-        `x` is a `tf.data.Dataset` of batches of the model's input, in the order of `y`, the labels,
-        such as class numbers, int64 (n,). An `adapt` that names `sample_weight` also gets the
-        weights of the texts.
+        """Call the hypermodel's `adapt(hp, model, x, y)` with a `tf.data.Dataset` of batches of the
+        model's input, in the order of the labels `y`, and return whether it has changed a weight
+        that is trained.
         """
         view = split.view
         batches, adapt = in_order(view), self.hypermodel.adapt
@@ -156,7 +144,6 @@ class BuiltModel:
         return not all(np.array_equal(value, variable) for value, variable in pairs)
 
     def measure_latency(self) -> None:
-        """Measure the latency once. Layers that take texts must have their vocabularies."""
         if self.job.measure_latency and self.result.latency_ms is None:
             self.result.latency_ms = run_user_code(
                 lambda: prediction.latency_ms(self.model, self.job.values),
@@ -170,16 +157,17 @@ class BuiltModel:
 
 
 def _configs(model: keras.Model) -> dict[str, str]:
-    """Return the configuration of each layer by its name, without the size of its vocabulary."""
     configs = {}
     for layer in model._flatten_layers(include_self=False):
+        # Keras raises this error for a layer of the user without `get_config` if it can't write the
+        # arguments of the layer itself.
         with contextlib.suppress(NotImplementedError):
+            # The size of a vocabulary is part of the configuration, and `adapt` may change it.
             configs[layer.name] = repr({**layer.get_config(), "vocabulary_size": None})
     return configs
 
 
 def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
-    """Return the model of a job's configuration, at its checkpoint if the job resumes."""
     with _no_seeds():
         hp, model = build(hypermodel, job.values, known=job.known)
     prediction.checked_inputs(model, job.values)
@@ -207,10 +195,8 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
 
 @contextlib.contextmanager
 def _no_seeds() -> Iterator[None]:
-    """Check that `build` sets no random seed: with one seed, all repeats of a configuration would
-    begin with the same weights. Keras draws the seeds of its initializers by Python's `random`,
-    whose seed `keras.utils.set_random_seed` sets too.
-    """
+    # Keras draws the seeds of its initializers by Python's `random`, and
+    # `keras.utils.set_random_seed` calls `random.seed`, so this one function shows both ways.
     seed, given = random.seed, list[Any]()
 
     def recording(*arguments: Any, **options: Any) -> None:
@@ -245,15 +231,13 @@ def _require_new_variables(model: keras.Model) -> None:
 
 
 def remember_trained(model: keras.Model) -> None:
-    """Remember the trainable variables of a model, which no later model may have. An own `fit` may
-    have made further layers trainable.
-    """
+    """Remember the trainable variables of a model, which no later model may have."""
     _KNOWN.update({id(variable): variable for variable in model.trainable_variables})
 
 
 def finalize_layers(model: keras.Model) -> None:
-    """Make the layers of a model whose variables were assigned compute with the new values."""
     for layer in model._flatten_layers(include_self=False):
-        # This layer computes with constants, which it makes from its variables.
+        # This layer computes with constants, which it makes from its variables. After an assignment
+        # of the variables, the constants have the old values.
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()

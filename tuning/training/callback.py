@@ -40,11 +40,7 @@ class Timings:
 
 class EvaluationCallback(keras.callbacks.Callback):
     """A callback that evaluates the model after each epoch and some parts of the first epoch,
-    records the result, and stops the training.
-
-    At the end of `fit`, an optimizer with `use_ema=True` replaces the weights by their moving
-    averages. Each epoch is therefore evaluated with the averages, and `state`, the model's state at
-    a pause, is copied before `fit` ends.
+    records the result, and stops the training. `state` is the model's state at a pause.
     """
 
     def __init__(
@@ -55,10 +51,6 @@ class EvaluationCallback(keras.callbacks.Callback):
         timings: Timings,
         on_epoch: Callable[[Epoch], Answer],
     ) -> None:
-        """Without a validation split, only the training metrics are recorded, and every epoch is
-        trained. `on_epoch` is called after each evaluation; its answer decides whether the training
-        goes on.
-        """
         super().__init__()
         self.result, self.validation, self.timings = built.result, validation, timings
         self.state: dict[str, Array] = {}
@@ -69,8 +61,8 @@ class EvaluationCallback(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Evaluate and record the part of an epoch that Keras counts from 0 as `epoch`."""
         self.timings.lap("train")
+        # Keras counts each part of an epoch as one epoch, from 0.
         part, parts = epoch + 1, self._built.parts
         number = epochs_at(part, parts)
         # A metric may have a value for each class: KerasTuner uses their mean too. Without a
@@ -89,9 +81,6 @@ class EvaluationCallback(keras.callbacks.Callback):
             self.end_epoch(number, metrics)
 
     def end_epoch(self, number: float, metrics: dict[str, float]) -> None:
-        """Evaluate, record and report the model after this number of epochs. `metrics`: those of
-        the training.
-        """
         self._evaluate(number, metrics)
         evaluated = Epoch(number, metrics, time.perf_counter() - self._started)
         self._record(evaluated)
@@ -102,12 +91,13 @@ class EvaluationCallback(keras.callbacks.Callback):
 
     def _rows(self, epochs: float) -> Rows | None:
         """Return the rows of the validation split on which a training is evaluated after a number
-        of epochs; None for all rows. If a class is so rare that the smallest share lacks it, these
-        are always all rows.
+        of epochs; None for all rows.
         """
         if self.validation is None or epochs >= self._built.n_epochs:
             return None
         rows = evaluation_rows(epochs, len(self.validation.labels))
+        # Some metrics are not defined on a share that lacks a class: without this rule, every trial
+        # of `val_auc` failed on data with a rare class.
         return None if rows is None or self._has_rare_class else rows
 
     @functools.cached_property
@@ -153,6 +143,7 @@ class EvaluationCallback(keras.callbacks.Callback):
     def _report(self, epoch: Epoch) -> None:
         result, model = self.result, self._built.model
         answer = self._on_epoch(epoch)
+        # Early stopping counts whole epochs: a best epoch within the first one counts from 0.
         is_over = (
             epoch.number - math.floor(result.best_epoch) >= self._built.patience
             or epoch.number >= self._built.n_epochs
@@ -160,7 +151,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         # Such a training ends here: a pause would have nothing to resume, and nothing is pruned.
         result.paused = answer is Answer.PAUSE and not is_over
         result.stopped = result.paused or (answer is Answer.STOP and not is_over)
-        if result.paused:
+        if result.paused:  # Before `fit` ends, which may replace the weights (`final_weights`).
             self.state = checkpoints.state_of(model)
         if result.stopped or is_over:
             model.stop_training = True
@@ -189,6 +180,7 @@ class EvaluationCallback(keras.callbacks.Callback):
 @contextlib.contextmanager
 def final_weights(model: keras.Model) -> Iterator[None]:
     """Give a model the weights that `use_ema=True` would leave if its training ended now."""
+    # Keras wraps the optimizer of a model in float16.
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not (getattr(optimizer, "use_ema", False) and optimizer.built):
         yield

@@ -1,5 +1,7 @@
 """The state of a training at the end of an epoch, in one file: the weights, the variables of the
 optimizer, the random states and the result so far. Also the files of trained models.
+
+Keras is imported inside the functions, because the coordinator reads the results in checkpoints.
 """
 
 from __future__ import annotations
@@ -34,27 +36,23 @@ RESULT = "seen"
 def keep(path: str | None, state: Mapping[str, Array], result: FitResult) -> bool:
     """Write the checkpoint of a training with the arrays of `state_of`, and return whether the
     training can be resumed.
-
-    If the disk has no space for the checkpoint, a training that should pause stops, and the study
-    goes on.
     """
     if path is None:
         return False
     result_json = np.frombuffer(json.dumps(unstructure(result)).encode(), dtype=np.uint8)
     try:
         write_arrays(Path(path), {RESULT: result_json, **state})
-    except StorageError as error:
+    except StorageError as error:  # On a full disk, the study goes on without this checkpoint.
         logger.warning("A training can't go on after a stop, as its state was not kept: %s", error)
         return False
     return True
 
 
 def load(path: Path, model: keras.Model) -> FitResult:
-    """Assign the state in a checkpoint to a new model of the same configuration, and return the
-    result so far.
-
-    The layers of the model must be built. The variables of its optimizer are created here.
+    """Assign the state in a checkpoint to a model whose layers are built, and return the result so
+    far.
     """
+    # A new model's optimizer has no variables before its first step.
     model.optimizer.build(model.trainable_variables)
     with np.load(path, allow_pickle=False) as saved:
         assign_lookups(model, saved)
@@ -67,12 +65,10 @@ def load(path: Path, model: keras.Model) -> FitResult:
 
 
 def save_trained(path: Path, model: keras.Model) -> None:
-    """Write the variables of a trained model, without its optimizer."""
     write_arrays(path, {**_numbered(model.variables), **lookup_state(model)})
 
 
 def load_trained(path: Path, model: keras.Model) -> None:
-    """Assign the variables in a file of `save_trained` to a model whose layers are built."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             assign_lookups(model, saved)
@@ -108,27 +104,24 @@ def state_of(model: keras.Model) -> dict[str, Array]:
     """Return copies of a model's variables, which include the random states of dropout layers, of
     the optimizer's variables, and of Keras' global random state.
 
-    `keras.random` draws from the global random state in calls without a seed. The state exists only
-    after the first such call. The variables of an optimizer that has made no step are created here.
-
     Returns:
         Arrays by name: "000", "001", … for the variables, `GLOBAL_SEED`, and the vocabularies of
         layers that were adapted to texts.
     """
     from keras.src.backend.common.global_state import get_global_attribute
 
-    if not model.optimizer.built:
+    if not model.optimizer.built:  # A training may pause after epoch 0, before its first step.
         model.optimizer.build(model.trainable_variables)
     state = _numbered(_variables(model))
+    # Calls of `keras.random` without a seed draw from this generator, which the first such call
+    # makes.
     generator = get_global_attribute(GLOBAL_SEED)
     state |= lookup_state(model)
     return state if generator is None else {**state, GLOBAL_SEED: np.array(generator.state)}
 
 
 def _numbered(variables: list[keras.Variable]) -> dict[str, Array]:
-    """Return copies of variables, named "000", "001", … as `_assign` reads them. A `.npz` file has
-    no bfloat16; float32 has all of its values.
-    """
+    # A `.npz` file has no bfloat16. float32 contains all values of bfloat16.
     return {
         f"{number:03d}": np.array(variable, np.float32 if variable.dtype == "bfloat16" else None)
         for number, variable in enumerate(variables)

@@ -72,6 +72,7 @@ def fit(
             built = build_model(hypermodel, job)
             train_split = built.encode(train)
             is_fitted = built.adapt(train_split)
+            # After `adapt`, because a model of texts can't be called without its vocabulary.
             built.measure_latency()
             timings.lap("build")
             # A model beyond a limit needs neither a view of the validation split nor a trace.
@@ -92,6 +93,7 @@ def fit(
             try:
                 train_epochs(built, callback, train=train_split, begins_at_0=begins_at_0)
             finally:
+                # An own `fit` may have made further layers trainable.
                 remember_trained(built.model)
         timings.lap("train")
         _complete(built, train_split, timings)
@@ -107,7 +109,6 @@ def fit(
 
 
 def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
-    """Return the model that a training of this job has saved in `job.weights`."""
     with keras_settings_of(hypermodel):
         clear_session()
         keras.utils.set_random_seed(job.seed)
@@ -118,8 +119,9 @@ def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltM
 
 
 def _prepare_process(seed: int) -> None:
-    """Remove what the previous training has left in this process, and set all seeds."""
-    # The session holds the memory that is returned, and the peak must not include that memory.
+    # Without this call a process grew by 1.1 MB in each training, with it not at all (60 trainings
+    # of a small model). It comes first: the session refers to the memory that is returned, the peak
+    # must not include that memory, and Keras keeps the seed of a process in its session.
     clear_session()
     return_memory()
     keras.utils.set_random_seed(seed)
@@ -136,13 +138,13 @@ def padding_share(view: View, batches: list[Rows]) -> float:
 
 
 def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
-    """Record the totals of a training in its result, with the time before its pauses."""
     result = built.result
     if not result.history:
         raise Infeasible(
             FailureReason.NO_EPOCH,
             "fit() ended before its first epoch did; it must pass its callbacks to model.fit",
         )
+    # The result of a resumed training already has the seconds before the pause.
     for phase, seconds in timings.seconds.items():
         result.seconds[phase] = result.seconds.get(phase, 0.0) + seconds
     result.n_tokens = round(int(train.view.lengths.sum()) * result.n_epochs)
@@ -152,9 +154,7 @@ def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
 def _save_predictions(
     built: BuiltModel, validation: EncodedSplit, probabilities: Array | None
 ) -> None:
-    """Save the probabilities of the last evaluation. A hypermodel's own `fit` may have changed the
-    weights since, so its model predicts again.
-    """
+    # A hypermodel's own `fit` may have changed the weights since the last evaluation.
     if probabilities is None or has_own_fit(built.hypermodel):
         predict = prediction.Predictor(built.model, built.form.to_probabilities)
         probabilities = predict(validation.view, target=built.job.target)
@@ -162,28 +162,26 @@ def _save_predictions(
 
 
 def keep_probabilities(path: Path, probabilities: Array) -> None:
-    """Write probabilities, unless the disk has no space for them."""
     try:
         write_probabilities(path, probabilities)
-    except StorageError as error:
+    except StorageError as error:  # A full disk. The scores of the repeat do not need the file.
         logger.warning("The predictions of a repeat were not kept: %s", error)
 
 
 @contextlib.contextmanager
 def _infeasible_errors() -> Iterator[None]:
-    """Raise `Infeasible` in the place of TensorFlow's and Python's errors for a lack of memory, and
-    in the place of a `SpaceBug` that was caused by one of them, by an `Infeasible`, or by the error
-    with which a space gives a trial up under KerasTuner.
-    """
     try:
         yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise _out_of_memory(error) from error
+    # `run_user_code` makes a `SpaceBug` of each exception, also of those of the callback that the
+    # hypermodel's own `fit` calls.
     except SpaceBug as bug:
         if isinstance(bug.__cause__, Infeasible):
             raise bug.__cause__ from None
         if isinstance(bug.__cause__, tf.errors.ResourceExhaustedError):
             raise _out_of_memory(bug.__cause__) from bug
+        # Under KerasTuner, the code of a space raises this error to fail a trial.
         if isinstance(bug.__cause__, keras_tuner.errors.FailedTrialError):
             raise Infeasible(FailureReason.REFUSED, str(bug.__cause__)) from bug
         raise
@@ -193,11 +191,10 @@ def _infeasible_errors() -> Iterator[None]:
 def _nan_explained(
     hypermodel: keras_tuner.HyperModel, job: TrainingJob, splits: list[LabeledTexts]
 ) -> Iterator[None]:
-    """Raise a `SpaceBug` in the place of an `Infeasible` for NaN if the cause is that the model
-    can't take texts without words. Then no configuration of the model can be trained.
-    """
     try:
         yield
+    # NaN fails one trial. A model that gives NaN for texts without words would fail all of them, so
+    # this cause stops the study.
     except Infeasible as error:
         n_empty = sum(int(np.count_nonzero(split.texts.lengths == 0)) for split in splits)
         is_nan = error.reason is FailureReason.NAN_LOSS

@@ -3,9 +3,9 @@ a training on one split is, from its seed to its best epoch, and its result is t
 epoch. The result of the configuration is the mean over the folds.
 
 The coordinator gets the mean over the folds so far after each fold, and may pause the training
-there. A checkpoint is written after each fold, so that a search that is interrupted or killed loses
-one fold at most; Ray sends it only when a training ends. It contains no weights, because each fold
-begins with new ones.
+there. A checkpoint is written after each fold, so a search that is interrupted or killed loses at
+most one fold. On Ray, the checkpoint is sent only when a training ends. It contains no weights,
+because each fold begins with new weights.
 """
 
 from __future__ import annotations
@@ -93,10 +93,9 @@ def fit_folds(
 
 
 def _with_fold(result: FitResult, own: FitResult, job: TrainingJob, *, seconds: float) -> FitResult:
-    """Return the result with one more fold. A training for an exact number of epochs has the value
-    of its last epoch, as the repeats of a confirmation have.
-    """
     best = own.history[-1]
+    # A training for an exact number of epochs has the value of its last epoch, as the repeats of a
+    # confirmation have.
     if job.n_epochs is None:
         best = replace(best, number=own.best_epoch, metrics=own.metrics)
     folds = [*result.folds, best]

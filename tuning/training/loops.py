@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 STEPS_PER_EXECUTION = 32
 # Size of the arrays for a search space's own fit() from which a warning is logged.
 LARGE_BYTES = 256 * 2**20
-# A retraining has no validation split; this part of its rows, one of so many, is given to an own
-# `fit` in its place.
+# A retraining has no validation split, and an own `fit` may need one: it gets the last
+# 1 / `RETRAINING_PART` of the rows that it trains on.
 RETRAINING_PART = 10
 UNUSED_WEIGHTS = (
     "fit() must use the weights of a study with class_weight or weight_column: pass its **kwargs to"
@@ -62,19 +62,17 @@ def train_epochs(
 ) -> None:
     """Train a model until its last epoch, or until the callback stops the training. `begins_at_0`:
     whether the model is evaluated before its training too, as epoch 0, which may be its last.
-
-    Layers for which this program has kernels run with them, and Keras' own `fit` does not compute
-    padding that can't change the output, unless the model takes texts: its own vectorization
-    decides where the padding is. A pretrained encoder trains with faster matrix products.
     """
     takes_texts = TEXTS.name in train.view.inputs
     if built.model.jit_compile is True and train.view.trims and not has_own_fit(built.hypermodel):
         built.model.jit_compile = False  # XLA would compile the step again for each width.
     with contextlib.ExitStack() as stack:
+        # The vectorization of a model of texts decides where the padding is.
         if not takes_texts:
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
         if train.view.is_grouped:
             products = stack.enter_context(fast_products(built.model))
+            # `in_bfloat16` is set by the first step, so it is read after the training.
             stack.callback(lambda: setattr(built.result, "in_bfloat16", products.in_bfloat16))
         for name, part in train.view.inputs.items():
             if kind_of(name) is IDS and not has_own_fit(built.hypermodel):
@@ -90,10 +88,8 @@ def train_epochs(
 
 
 def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: EncodedSplit) -> None:
-    """Train a model with `keras.Model.fit`, from the end of the last epoch in its result. Keras
-    counts each part of an epoch as one epoch.
-    """
     model, parts = built.model, built.parts
+    # The number of parts that were trained before a pause. Keras counts each part as one epoch.
     n_trained = part_at(callback.result.n_epochs, parts)
 
     @functools.lru_cache(maxsize=1)  # The parts of an epoch share its batches.
@@ -133,10 +129,6 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, ...]) -> Non
     """Create the variables of a compiled model's optimizer and metrics, and trace Keras' function
     of the training steps. Nothing is trained. So the first epoch takes as long as the others.
 
-    A model that runs eagerly is left as it is, and its own `steps_per_execution` remains. If the
-    model raises an error here, creating and tracing are left to `fit`, which raises the error again
-    unless it depends on the order.
-
     Args:
         spec: the specification of a batch, as `tf.data.Dataset.element_spec` gives it.
         batch: the inputs, the targets and any weights of a few rows.
@@ -144,12 +136,13 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, ...]) -> Non
     # Metrics of a model that runs eagerly may need numbers, which symbolic tensors do not have.
     if model.run_eagerly:
         return
-    is_default = model.steps_per_execution == 1
+    is_default = model.steps_per_execution == 1  # Otherwise the space has set another number.
     if is_default:
         model.steps_per_execution = STEPS_PER_EXECUTION
     try:
         # Without this call, Keras creates the variables while it traces a step, and must trace the
-        # step once more. This takes 0.15 s for each trial.
+        # step once more. This takes 0.15 s for each trial. An optimizer that is built outside the
+        # scope of a model's distribution strategy can't train the model.
         with model.distribute_strategy.scope():
             model._symbolic_build(data_batch=batch)
         if is_default:
@@ -159,7 +152,9 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, ...]) -> Non
                 model.train_function(iter(empty))
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise
-    except Exception:  # For example, the logs of a model may need its loss first.
+    # `fit` raises the error again, unless the error depends on the order of these calls. The logs
+    # of a model may need its loss first.
+    except Exception:
         logger.info("The training steps of %s are traced by fit().", model.name, exc_info=True)
         model.train_function = None
 
@@ -167,11 +162,6 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, ...]) -> Non
 def _hypermodel_fit(
     built: BuiltModel, callback: EvaluationCallback, *, train: EncodedSplit
 ) -> None:
-    """Train a model with the hypermodel's own `fit`. Texts are a tensor of strings.
-
-    A retraining has no validation split, and `fit` may need one: it gets the last
-    `1 / RETRAINING_PART` of the rows that it trains on.
-    """
     validation = callback.validation
     _require_memory([split.view for split in (train, validation) if split])
     x, y = without_objects(train.view.array()), train.targets
@@ -258,9 +248,7 @@ def _takes_by_position(fit: Callable[..., object]) -> bool:
 
 
 def _must_pass_weights(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Return whether a hypermodel's own `fit` must pass its weights to `model.fit`. A `fit` that
-    names `sample_weight` may use them in another way.
-    """
+    # A `fit` that names `sample_weight` may use the weights in another way than by `model.fit`.
     return "sample_weight" not in inspect.signature(hypermodel.fit).parameters
 
 
@@ -269,12 +257,13 @@ def _quiet(
     model: keras.Model, *, needs_weights: bool, batch_size: int | None = None
 ) -> Iterator[None]:
     """Make `model.fit` print nothing unless it is called with `verbose`, and take the declared
-    `batch_size` unless it is called with another. `fit` of the hypermodel gets neither, as from
-    KerasTuner, because it may give the arguments itself.
+    `batch_size` unless it is called with another.
 
-    With `needs_weights`, it must be called with a `sample_weight`, and without a `class_weight`,
-    which Keras refuses beside it.
+    With `needs_weights`, `model.fit` must be called with a `sample_weight`.
     """
+    # The hypermodel's own `fit` is not called with these arguments, because it may give them to
+    # `model.fit` itself, and Python refuses an argument that is given twice. KerasTuner does not
+    # give them either.
     fit, is_weighted = model.fit, False
     signature = inspect.signature(fit)
 
@@ -289,6 +278,7 @@ def _quiet(
         if batch_size and "batch_size" in signature.parameters and is_whole:
             options |= {} if "batch_size" in named else {"batch_size": batch_size}
         is_weighted = named.get("sample_weight") is not None
+        # Keras refuses a `class_weight` beside a `sample_weight`.
         if needs_weights and named.get("class_weight") is not None:
             raise SpaceError(
                 "fit() gives model.fit a class_weight of its own; leave class_weight and"
@@ -308,17 +298,15 @@ def _quiet(
 
 
 def _require_memory(views: list[View]) -> None:
-    """Refuse inputs that this process can't allocate as whole arrays, and warn of large arrays.
-
-    Keras' `fit` copies the arrays: 390 MB of n-grams of 22,000 reviews took 1,000 MB. Under the
-    memory limit of a worker, TensorFlow ends the process where it can't allocate the copy.
-    """
     n_bytes, left = sum(view.array_bytes for view in views), memory_left()
     needs = (
         "A fit() of a search space gets whole arrays, in which every text is as wide as the"
         f" longest; here they need {n_bytes / 2**20:,.0f} MB, and a copy of them in Keras as much"
         " again"
     )
+    # Keras' `fit` copies the arrays: 390 MB of n-grams of 22,000 reviews took 1,000 MB. Under the
+    # memory limit of a worker, TensorFlow ends the process with a segmentation fault where it can't
+    # allocate the copy, and the trial would end without a reason.
     if left is not None and 2 * n_bytes > left:
         raise Infeasible(
             FailureReason.OUT_OF_MEMORY,

@@ -20,9 +20,7 @@ PROBABILITIES = "probabilities_of_logits"
 
 @dataclass(frozen=True)
 class LossForm:
-    """What the compiled loss of a model takes.
-
-    `to_probabilities` is the layer that makes probabilities of the model's output; None if the
+    """`to_probabilities` is the layer that makes probabilities of the model's output; None if the
     output is probabilities.
     """
 
@@ -31,10 +29,6 @@ class LossForm:
 
 
 def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) -> LossForm:
-    """Return what the compiled loss of a built model takes.
-
-    A model whose loss is for logits gives logits, unless it ends with a sigmoid or softmax.
-    """
     loss = model.loss
     if isinstance(loss, dict | list | tuple) and len(loss) == 1:
         (loss,) = loss.values() if isinstance(loss, dict) else loss
@@ -50,6 +44,8 @@ def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) ->
         )
     if activation is None:
         return LossForm(encoder)
+    # A loss for logits says nothing certain about the output: a model with a sigmoid or softmax may
+    # have one too, because Keras looks for the logits before the activation.
     graph = as_graph(model, sequence_length=sequence_length)
     with placeholder_vocabularies(model):
         if gives_probabilities(graph, length=sequence_length):

@@ -1,5 +1,7 @@
 """The vocabularies of Keras' layers in a model: the layers are adapted to the training texts, and
 their vocabularies are kept with a model. Keras keeps them in lookup tables, and not in variables.
+
+Keras is imported inside the functions, because the coordinator imports `checkpoints`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 ADAPT_BATCH_SIZE = 512
 # The names of the arrays of a lookup table in a checkpoint begin with this text.
 _PREFIX = "lookup"
-# Layers that were adapted here. One that a file makes outside `build` is that of the next training.
+# Layers that were adapted here. A layer that a file makes outside `build` is also part of the next
+# training's model, and is adapted to its texts again.
 _adapted: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
 
 
@@ -101,9 +104,6 @@ def is_empty(lookup: Any) -> bool:
 
 @contextlib.contextmanager
 def placeholder_vocabularies(model: keras.Model) -> Iterator[None]:
-    """Give each lookup layer without a vocabulary a vocabulary of a single term within a context. A
-    layer may be a global of the search space, which the trainings use too.
-    """
     empty = [(layer, layer.lookup_table) for layer in lookups(model) if is_empty(layer)]
     for layer, _ in empty:
         is_weighted = layer.output_mode == "tf_idf"
@@ -111,14 +111,12 @@ def placeholder_vocabularies(model: keras.Model) -> Iterator[None]:
     try:
         yield
     finally:
+        # A layer may be a global of the search space, which the trainings use too.
         for layer, table in empty:
             layer.lookup_table = table
 
 
 def lookup_state(model: keras.Model) -> Arrays:
-    """Return the vocabularies of a model's lookup layers as arrays: JSON in UTF-8, and the weights
-    of their terms.
-    """
     state: Arrays = {}
     for number, layer in enumerate(lookups(model)):
         if is_empty(layer):
@@ -132,7 +130,6 @@ def lookup_state(model: keras.Model) -> Arrays:
 
 
 def assign_lookups(model: keras.Model, saved: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Give the lookup layers of a model the vocabularies that `lookup_state` returned."""
     for number, layer in enumerate(lookups(model)):
         name = f"{_PREFIX}.{number}.vocabulary"
         if name in saved:
@@ -157,11 +154,8 @@ def vocabulary_of(lookup: Any) -> tuple[list[Any], npt.NDArray[np.float32] | Non
 
 
 def keep_in_config(model: keras.Model) -> None:
-    """Make the vocabularies of a model part of its configuration.
-
-    Keras otherwise writes a vocabulary as a text file with one term a line, and reads it with
-    `str.splitlines`, which also splits a term at characters such as U+2028.
-    """
+    # Keras otherwise writes a vocabulary as a text file with one term a line, and reads the file
+    # with `str.splitlines`, which also splits a term at characters such as U+2028.
     for lookup in lookups(model):
         if not is_empty(lookup):
             vocabulary, weights = vocabulary_of(lookup)
