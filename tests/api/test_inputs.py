@@ -50,11 +50,24 @@ def test_columns_may_be_numbers(tmp_path: Path) -> None:
     assert {*pd.read_parquet(frame.write(StudyDir(tmp_path / "s")))} == {"0", "1"}
 
 
-@pytest.mark.parametrize("names", [["text", "label", "label"], ["text", "text", "label"]])
+def test_column_that_splits_the_rows_may_have_a_dot_in_its_name(tmp_path: Path) -> None:
+    """As `pd.json_normalize` names it."""
+    reviews = make_reviews().assign(**{"user.id": "u", "user.name": "n"})
+    path = frame_of(reviews, group_column="user.id").write(StudyDir(tmp_path / "s"))
+    assert {*pd.read_parquet(path)} & {"user.id", "user.name"} == {"user.id"}
+    assert "group" in load_reviews(DataConfig(data=str(path), group_column="user.id")).frame
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["text", "label", "label"], ["text", "text", "label"], ["text", "label", "g", "g"]],
+)
 def test_two_columns_of_one_name_are_refused(names: list[str]) -> None:
-    with pytest.raises(DataError, match="two columns with different names"):
-        frame_of(pd.DataFrame([["good", "bad", "x"]], columns=names))
-    with pytest.raises(DataError, match="two columns with different names"):
+    with pytest.raises(DataError, match="columns with different names"):
+        frame_of(
+            pd.DataFrame([["good", "bad", "x", "y"][: len(names)]], columns=names), group_column="g"
+        )
+    with pytest.raises(DataError, match="columns with different names"):
         frame_of(make_reviews(), text_column="review_body", label_column="review_body")
 
 

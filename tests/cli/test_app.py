@@ -20,6 +20,7 @@ from tests.servers import free_port
 from tests.stored_documents import EXPORT, RESULTS
 from tests.studies import TINY_SPACE, copy_study
 from tests.texts import substitute
+from tuning.cli.app import main
 from tuning.commands import install
 from tuning.display import console, progress
 from tuning.results import ResultsDir
@@ -185,6 +186,20 @@ def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:
             "unknown tokens",
         )
     )
+
+
+@pytest.mark.parametrize("command", ["status", "dashboard", "track", "predict", "serve"])
+def test_commands_find_the_results_below_the_user_s_home(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flags = {"track": ["--log-to=tensorboard:~/runs"], "predict": ["--text", "good"]}
+    argv = ["tuning", command, "--study=none", "--results=~/found", *flags.get(command, [])]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert f"{tmp_path}/found" in capfd.readouterr().err
 
 
 def test_spaces_lists_the_number_of_starting_points(

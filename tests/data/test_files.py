@@ -315,6 +315,12 @@ def test_directory_is_refused(tmp_path: Path) -> None:
     assert "is a directory" in refusal(str(tmp_path / "*.csv"))
 
 
+def test_link_to_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a.csv", csv_bytes(ROWS))
+    (tmp_path / "b.csv").symlink_to(tmp_path / "none.csv")
+    assert f"'{tmp_path}/b.csv' leads to none" in refusal(str(tmp_path / "*.csv"))
+
+
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [

@@ -178,11 +178,14 @@ def test_output_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_half()
     assert path.read_text() == "earlier"
     assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
-    with (
-        pytest.raises(StorageError, match="output must name a file"),
-        streaming.whole_file(tmp_path / "none" / "p.csv"),
-    ):
-        pytest.fail("opened")
+    for wrong in (tmp_path / "none" / "p.csv", path / "p.csv", tmp_path / ("p" * 249)):
+        with (
+            pytest.raises(StorageError, match="output must name a file"),
+            streaming.whole_file(wrong),
+        ):
+            pytest.fail("opened")
+    with pytest.raises(StorageError, match="output must name a file"):
+        streaming.check_output(tmp_path / ("p" * 256), str(path))
 
 
 def test_output_may_be_a_pipe_or_a_link(tmp_path: Path) -> None:

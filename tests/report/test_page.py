@@ -23,7 +23,6 @@ from tests.comparisons import standing, unconfirmed
 from tests.confirmations import estimated
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
-from tuning.cli.app import INTERRUPTED
 from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.documents import write
@@ -100,13 +99,16 @@ def test_value_below_zero_and_hyperparameter_with_the_name_of_a_metric_stay_in_t
     study.add_trial(
         create_trial(
             value=-0.5,
-            params={"loss": "focal"},
-            distributions={"loss": CategoricalDistribution(["focal", "plain"])},
+            params={"loss": "focal", "value": "low"},
+            distributions={
+                "loss": CategoricalDistribution(["focal", "plain"]),
+                "value": CategoricalDistribution(["low", "high"]),
+            },
             user_attrs={"loss": 0.123},
         )
     )
     (row,) = trials_table(summarize(study, metric="val_loss")).to_dict("records")
-    assert (row["value"], row["loss"]) == (-0.5, "focal")
+    assert (row["value"], row["loss"], row["params_value"]) == (-0.5, "focal", "low")
 
 
 @pytest.mark.parametrize(
@@ -685,7 +687,7 @@ def test_command_of_the_report_has_every_setting(
 
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
     monkeypatch.setattr("tuning.search.tune.tune", search)
-    assert run_cli("tune", *words[4:]).code == INTERRUPTED
+    assert run_cli("tune", *words[4:]).code == 130
     ((again, root, budget),) = calls
     corpus = cast("Corpus", SimpleNamespace(card=CARD, rows=None))
     folder = root.study(again.study)

@@ -131,3 +131,11 @@ def test_study_that_the_storage_lacks_is_left_out(results: ResultsDir) -> None:
     optuna.delete_study(study_name=folder.name, storage=results.storage_url(None))
     (left,) = standings_of(results, "c", storage_url=results.storage_url(None))
     assert left.space == "cnn"
+
+
+def test_study_with_a_damaged_confirmation_is_left_out(results: ResultsDir) -> None:
+    store_study(results, "c", "cnn", [0.7, 0.8, 0.9])
+    folder = store_study(results, "c", "reviews", [0.9, 0.9, 0.8])
+    folder.confirmation_path.write_text("{")
+    (left,) = standings_of(results, "c", storage_url=results.storage_url(None))
+    assert left.space == "cnn"

@@ -53,8 +53,9 @@ def test_read_rows_names_columns_that_are_no_hyperparameters(tmp_path: Path) -> 
         ("note,value\n1,2\n", "values.csv has note, value, and the space has units, rate, deep"),
         ("", "values.csv has no columns"),
         ('units\n"5', "must be a CSV file"),
+        ("units,rate\n5,0.1\n1,000,0.2\n", "row 2 of .*values.csv has more"),
     ],
-    ids=["no known column", "empty", "open quote"],
+    ids=["no known column", "empty", "open quote", "separators of thousands"],
 )
 def test_read_rows_refuses_a_file(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(StudyError, match=says):

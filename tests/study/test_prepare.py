@@ -113,6 +113,20 @@ def test_settings_that_do_not_fit_the_classes_are_refused(
     require("ab", metric="val_recall_at_precision_0.9", train=TrainConfig(class_weight="a:2"))
 
 
+def test_class_weights_that_a_space_searches_need_classes() -> None:
+    item = Hyperparameter(
+        name="class_weight", kind="choice", default="none", choices=("none", "balanced")
+    )
+    corpora = [
+        cast("Corpus", SimpleNamespace(target=target_of(names, kind)))
+        for names, kind in (("ab", "classes"), ("", "number"))
+    ]
+    config, space = StudyConfig(study="s"), SearchSpace("mine", (item,))
+    prepare.require_fitting(config, corpora[0], space)
+    with pytest.raises(ArgumentError, match="left out for kind 'number'"):
+        prepare.require_fitting(config, corpora[1], space)
+
+
 def corpus_of(n_rows: int, *, draws_validation: bool = True) -> Corpus:
     counts = {"train": n_rows - 300, "validation": 150, "test": 150}
     card = replace(CARD, n_rows=counts, draws_validation=draws_validation)

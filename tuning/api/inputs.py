@@ -96,11 +96,12 @@ def frame_of(
     texts = choose_column(data.columns, text_column, TEXT_COLUMNS, "text")
     several = several_columns([*data], label_column, kind=kind)
     labels = several or [choose_column(data.columns, label_column, LABEL_COLUMNS, "label")]
-    if texts in labels or any([*data.columns].count(name) > 1 for name in (texts, *labels)):
+    used = [texts, *labels, *filter(None, of_rows.values())]
+    if texts in labels or any([*data.columns].count(name) > 1 for name in used):
         raise DataError(
-            "The texts and the labels must be two columns with different names; the data frame has"
-            f" {', '.join(data.columns)}, of which {', '.join(map(repr, (texts, *labels)))} are"
-            " used."
+            "The texts, the labels and the columns of the rows must be columns with different"
+            f" names; the data frame has {', '.join(data.columns)}, of which"
+            f" {', '.join(map(repr, used))} are used."
         )
     for value in data[texts].dropna():
         if not isinstance(value, str):
@@ -193,7 +194,7 @@ def _as_texts(column: pd.Series[Any] | pd.DataFrame, *, is_needed: bool) -> pd.S
 
     # pandas gives a data frame for a name that is not unique. In Parquet, a name with a dot means a
     # nested column.
-    if not isinstance(column, pd.Series) or "." in str(column.name):
+    if not isinstance(column, pd.Series) or ("." in str(column.name) and not is_needed):
         return None
     values = column.astype(object).where(column.notna(), None)
     texts = values.map(lambda value: None if value is None else utf8(str(value)))

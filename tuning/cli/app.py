@@ -18,7 +18,7 @@ from tuning.cli.derive import command, study_command, with_flags
 from tuning.cli.exports import predict, serve
 from tuning.cli.studies import clean, dashboard, data_card, spaces, status, track
 from tuning.commands import of_study, typed
-from tuning.display.console import PAUSED, console, error_console, print_traceback, printable, warn
+from tuning.display.console import console, error_console, print_traceback, printable, warn
 from tuning.display.tables import print_next, print_next_of_export
 from tuning.errors import SpaceBug, TuningError
 from tuning.processes import BACKEND
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tuning.api.exchange import WarmStart
 
 BAD_FLAGS = 2
-INTERRUPTED = 130  # Exit status that a shell gives a program which Ctrl-C ended.
 N_SENTENCES = 20  # Maximum number of sentences about trials that are left out.
 N_FURTHER = 20  # Number of new configurations that the next command trains, as `make tune` does.
 
@@ -93,7 +92,8 @@ def main() -> None:
     """Run the command line.
 
     The exit status is 0 after success, 1 after a `TuningError`, whose message is printed, 2 after
-    flags that can't be parsed, and 130 after Ctrl-C. Any other exception is a bug, and is raised.
+    flags that can't be parsed, and Typer's 130 after Ctrl-C. Any other exception is a bug, and is
+    raised.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.update(BACKEND)
@@ -113,10 +113,6 @@ def main() -> None:
         _fail(str(bug))
     except TuningError as error:
         _fail(str(error))
-    except KeyboardInterrupt as error:
-        if error.args != (PAUSED,):
-            error_console.print("Interrupted.")
-        sys.exit(INTERRUPTED)
 
 
 def _fail(message: str) -> None:

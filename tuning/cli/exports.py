@@ -61,7 +61,7 @@ def predict(
     if text is not None and (output or text_column):
         name = "output" if output else "text_column"
         raise ArgumentError(f"{name} must come with file; received {output or text_column!r}.")
-    folder = export or newest(ResultsDir(Path(results)).existing(study))
+    folder = export or newest(ResultsDir(Path(results).expanduser()).existing(study))
     manifest = read_manifest(folder)
     if text is not None:
         _predict_text(folder, text, as_json=as_json)
@@ -183,7 +183,7 @@ def serve(
     from tuning.inference.manifest import read_manifest
     from tuning.workers.server import stderr_to
 
-    folder = export or newest(ResultsDir(Path(results)).existing(study))
+    folder = export or newest(ResultsDir(Path(results).expanduser()).existing(study))
     manifest = read_manifest(folder)
     is_local = is_loopback(host)
     # The port is taken first, so a port that is in use is refused before the model is loaded.

@@ -49,7 +49,7 @@ def dashboard(
     """
     from tuning.report.dashboard_server import make_server, page_of
 
-    root = ResultsDir(Path(results))
+    root = ResultsDir(Path(results).expanduser())
     storage_url = root.storage_url(storage)
     server = make_server(root, storage_url=storage_url, port=port, host=host)
     if not is_loopback(host):
@@ -86,7 +86,7 @@ def status(
     from tuning import documents
     from tuning.study.handle import StudyHandle, status_of
 
-    opened = StudyHandle.of(ResultsDir(Path(results)), study, storage)
+    opened = StudyHandle.of(ResultsDir(Path(results).expanduser()), study, storage)
     facts = status_of(opened)
     if as_json:
         values = documents.unstructure(facts)
@@ -150,7 +150,7 @@ def track(
     from tuning.study.handle import StudyHandle
 
     tracking.require_trackers(log_to)
-    opened = StudyHandle.of(ResultsDir(Path(results)), study, storage)
+    opened = StudyHandle.of(ResultsDir(Path(results).expanduser()), study, storage)
     with steps() as progress:
         progress("writing to the trackers", 0.0)
         targets = tracking.track(log_to, opened)
@@ -171,7 +171,7 @@ def clean(
     """
     from tuning.study.housekeeping import find_removable, remove
 
-    root = ResultsDir(Path(results))
+    root = ResultsDir(Path(results).expanduser())
     files = find_removable(root, storage_url=root.storage_url(storage))
     if not files:
         console.print("There is nothing to remove: every file belongs to a study.")
@@ -198,7 +198,7 @@ def data_card(
     """
     from tuning.study.prepare import prepare_corpus
 
-    root = ResultsDir(Path(results))
+    root = ResultsDir(Path(results).expanduser())
     # Only rows of a call from Python are written, and a command has none: this creates no folder.
     settings = source_of(data).write(root.study("data-card"))
     config = StudyConfig(

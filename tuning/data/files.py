@@ -107,6 +107,8 @@ def find_files(
                 f"{flag} must name files; {str(path)!r} is a directory. Use a pattern such as"
                 f" '{path}/*.csv'."
             )
+        if not path.exists():  # A pattern also matches a link to a file that does not exist.
+            raise DataError(f"{flag} must name files that exist; {str(path)!r} leads to none.")
         if file_format(path) not in formats:
             remedy = REMEDIES.get(file_format(path), "Rename the file after its format.")
             raise DataError(

@@ -44,16 +44,12 @@ console = PlainConsole()
 error_console = PlainConsole(stderr=True)
 
 
-# The argument of the KeyboardInterrupt of a call that has paused its trainings and printed this. A
-# subclass can't be used: Python ends a script by SIGINT only for KeyboardInterrupt itself.
-PAUSED = "the trainings are paused"
-
-
 def end_script() -> None:
     """End the script whose call the user has interrupted, when the trainings are paused."""
     # The user of a notebook chooses the next cell.
     if not console.is_jupyter:
-        raise KeyboardInterrupt(PAUSED)
+        # Python ends a script by SIGINT only for KeyboardInterrupt itself, not for a subclass.
+        raise KeyboardInterrupt
 
 
 def print_texts(*texts: str) -> None:

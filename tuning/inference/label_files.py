@@ -4,11 +4,11 @@ are written before the next chunk is read.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -197,7 +197,7 @@ def _write(
     return counts
 
 
-@contextmanager
+@contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
     """Open a text file that appears at `path` only when it is complete. A device or a pipe, such as
     `/dev/stdout`, can't be replaced and gets the text directly; so does the file that a link of the
@@ -215,12 +215,17 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         if is_replaced:
             temporary.replace(final)
     except OSError as error:
-        raise StorageError(
-            f"output must name a file that can be written; writing {path} gave"
-            f" {error.strerror or str(error)!r}. Give another path."
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # A part of the path may be a file.
+            temporary.unlink()
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"output must name a file that can be written; writing {path} gave"
+        f" {error.strerror or str(error)!r}. Give another path."
+    )
 
 
 def is_device(path: Path) -> bool:
@@ -241,13 +246,15 @@ def default_output(pattern: str) -> Path:
 
 
 def check_output(output: Path | None, pattern: str) -> None:
-    if output is not None and output.is_dir():
+    if output is None:
+        return
+    try:
+        is_folder, exists = output.is_dir(), output.exists()
+    except OSError as error:  # The name is too long.
+        raise _unwritable(output, error) from error
+    if is_folder:
         raise DataError(f"output must be a file; {str(output)!r} is a folder. Add a file name.")
-    if (
-        output is not None
-        and output.exists()
-        and any(path.samefile(output) for path in text_files(pattern))
-    ):
+    if exists and any(path.samefile(output) for path in text_files(pattern)):
         raise DataError(
             f"output must not be a file that is read; received {str(output)!r}. Give another path."
         )

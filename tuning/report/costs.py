@@ -125,7 +125,7 @@ def add_front(
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
     # The ticks that Plotly chooses on a logarithmic axis are digits without their power of ten.
     low, high = min(values) / MARGIN, max(values) * MARGIN
-    for digits in ((1, 10), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+    for digits in ((1, 10), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
         ticks = [digit * 10.0**power for power in powers for digit in digits]
         inside = sorted({tick for tick in ticks if low <= tick <= high})

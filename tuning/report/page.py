@@ -98,7 +98,9 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
         write_text(folder.labels_csv_path, rows.to_csv(index=False, lineterminator="\n"))
     else:
         folder.labels_csv_path.unlink(missing_ok=True)
-    advice = threshold_advice(study)
+    test = read_test_scores(folder.test_path)
+    # The advice takes seconds, and an export with chosen thresholds needs none.
+    advice = "" if test and test.chosen_thresholds else threshold_advice(study)
     measured = Measured(study.linear_reference, predictions, spaces, labels, advice)
     with study.opened() as opened:
         content = page(
@@ -178,7 +180,7 @@ def page(
             metric=config.metric,
         ),
         labels=_labels(*measured.labels) if measured.labels else None,
-        threshold="" if test and test.chosen_thresholds else measured.threshold,
+        threshold=measured.threshold,
         quality=_quality(*measured.predictions) if measured.predictions else None,
         costs=[
             (title, plot_html(figure))

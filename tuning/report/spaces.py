@@ -92,7 +92,7 @@ def standings_of(results: ResultsDir, comparison: str, *, storage_url: str) -> l
         folder = results.study(record.config.study)
         try:
             standings.append(_standing(StudyHandle(results, folder, storage_url)))
-        except StudyError as error:  # Optuna Dashboard can delete a study.
+        except (StorageError, StudyError) as error:  # Optuna Dashboard can delete a study.
             logger.warning("%s is left out: %s", record.config.study, error)
 
     def rank_key(standing: Standing) -> tuple[bool, float]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuning.data.stream import MAX_CHARACTERS
-from tuning.serving.connections import MAX_HEAD, REQUEST_SECONDS
+from tuning.serving.connections import BYTES_PER_SECOND, MAX_HEAD, REQUEST_SECONDS
 from tuning.serving.guard import MAX_BODY
 
 MAX_TEXTS = 1_000
@@ -96,7 +96,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": about}
     for status, about in {
         403: "The request is for another host's name.",
-        408: f"The request did not arrive within {REQUEST_SECONDS} seconds.",
+        408: f"The request did not arrive within {REQUEST_SECONDS:g} seconds, and 1 more for each"
+        f" {BYTES_PER_SECOND:,} bytes of the body.",
         413: f"The body has more than {MAX_BODY:,} bytes.",
         415: "The content type of the body is not application/json.",
         422: "The body does not have this shape, or is over a limit.",

@@ -52,6 +52,12 @@ def read_rows(
         raise StudyError(
             f"configurations must be a CSV file with a line of names; reading {path} gave: {error}."
         ) from error
+    # A number such as 1,000 is two cells. `DictReader` has the cells beyond the header under None.
+    if long := [number for number, row in enumerate(rows, start=1) if None in row]:
+        raise StudyError(
+            f"configurations must have a value for each name; row {long[0]} of {path} has more."
+            " Write numbers without separators, or quote the value."
+        )
     received = f"configurations must have a column for a hyperparameter; {path} has"
     return _trials(rows, columns, hyperparameters, received=received)
 

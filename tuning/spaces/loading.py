@@ -93,6 +93,10 @@ class SearchSpace:
     def declares(self, name: str) -> bool:
         return any(item.name == name for item in self.hyperparameters)
 
+    def searches(self, name: str, value: Value) -> bool:
+        items = [item for item in self.hyperparameters if item.name == name]
+        return any(value in (item.choices or (item.default,)) for item in items)
+
     @property
     def presets(self) -> list[str]:
         items = [item for item in self.hyperparameters if item.name == PRESET]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from tuning.config import AUTO, AUTO_FOLDS, AUTO_FOLDS_ROWS, MIN_TEXTS, StudyConfig
+from tuning.config import AUTO, AUTO_FOLDS, AUTO_FOLDS_ROWS, BALANCED, MIN_TEXTS, StudyConfig
 from tuning.data.files import Progress
 from tuning.data.redraw import require_folds
 from tuning.data.rows import Numbers, Redraw
@@ -124,8 +124,9 @@ def require_fitting(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> 
             f"class_weight must be left out, because {space.name} declares a hyperparameter of this"
             f" name; received {class_weight!r}."
         )
-    if class_weight:
-        target.class_weights(class_weight, target.examples(target.width))
+    # The space may search class weights, which not every target has.
+    if weights := BALANCED if space.searches(CLASS_WEIGHT, BALANCED) else class_weight:
+        target.class_weights(weights, target.examples(target.width))
 
 
 def release_memory() -> None:

@@ -32,7 +32,7 @@ class TensorBoardTracker:
     """A `Tracker` that writes event files below `place`, for `tensorboard --logdir PLACE`."""
 
     def __init__(self, place: str, study: TrackedStudy) -> None:
-        self._folder = Path(place) / f"{study.name}-{study.identity}"
+        self._folder = Path(place).expanduser() / f"{study.name}-{study.identity}"
 
     def write_trial(self, trial: TrackedTrial) -> None:
         path = self._folder / f"trial-{trial.number:04d}" / EVENTS

@@ -23,7 +23,7 @@ class WandbTracker:
     """A `Tracker` that writes offline runs into the folder `wandb` in `place`."""
 
     def __init__(self, place: str, study: TrackedStudy) -> None:
-        self._study, self._folder = study, Path(place).absolute()
+        self._study, self._folder = study, Path(place).expanduser().absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def write_trial(self, trial: TrackedTrial) -> None:
