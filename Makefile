@@ -184,7 +184,8 @@ bench-curves: $(VENV)/.installed-bench
 
 ## bench-search: replay searches of this program and others on the tables of make bench-curves
 bench-search: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks.search results/bench/curves-*.json $(call flag,WORKERS,--processes)
+	$(PYTHON) -m benchmarks.search results/bench/curves-*.json $(call flag,WORKERS,--processes) \
+	  $(call flag,SAMPLER,--sampler) $(call flag,PRUNER,--pruner)
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed

@@ -147,8 +147,9 @@ def search_and_confirm(
     n_trials: int,
     n_workers: int,
     noise: Noise,
+    **changes: str,
 ) -> dict[str, Any]:
-    """Search with the defaults of `tune`, and confirm.
+    """Search with the defaults of `tune` except for `changes`, and confirm.
 
     Returns:
         `chosen`, the number of the measured training that is nearest to the confirmed best;
@@ -156,7 +157,9 @@ def search_and_confirm(
     """
     with tempfile.TemporaryDirectory() as folder:
         results, space_path = ResultsDir(Path(folder)), find_space(table.space)
-        config = StudyConfig(study="replay", space=table.space, seed=seed, metric=table.metric)
+        config = StudyConfig(
+            study="replay", space=table.space, seed=seed, metric=table.metric, **changes
+        )
         corpus = build_corpus(
             results.cache_dir("fake"), _fake_splits(results.path, table.n_classes)
         )

@@ -34,6 +34,7 @@ from benchmarks.peers.oracles import PEERS, Peer
 from benchmarks.record import describe_machine, markdown_table
 from benchmarks.replay import search_and_confirm
 from tuning.atomic_io import write_json
+from tuning.config import StudyConfig
 from tuning.evaluation.statistics import mean_interval
 from tuning.metrics import sign
 from tuning.spaces.files import find_space
@@ -95,13 +96,22 @@ def search_of_peer(
     return None if best is None else best[1]
 
 
-def compare(path: Path, *, seed: int, n_trials: int, n_workers: int) -> dict[str, float]:
+def compare(
+    path: Path, *, seed: int, n_trials: int, n_workers: int, sampler: str, pruner: str
+) -> dict[str, float]:
     table = read_table(path)
     space = declare(find_space(table.space), n_classes=table.n_classes)
     truths = {training.number: table.truth(training) for training in table.trainings}
     noise = Noise(table, seed=seed)
     ours = search_and_confirm(
-        table, space, seed=seed, n_trials=n_trials, n_workers=n_workers, noise=noise
+        table,
+        space,
+        seed=seed,
+        n_trials=n_trials,
+        n_workers=n_workers,
+        noise=noise,
+        sampler=sampler,
+        pruner=pruner,
     )
     seconds = ours["worker_seconds"]
     chosen = {OURS: ours["chosen"]}
@@ -142,9 +152,13 @@ def summary_of(searches: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 
 def main(
-    tables: Annotated[list[Path], typer.Argument(help="Tables of `benchmarks.curves`.")],
+    tables: Annotated[
+        list[Path], typer.Argument(exists=True, help="Tables of `benchmarks.curves`.")
+    ],
     *,
     seeds: Annotated[int, typer.Option(help="Number of searches of each kind.")] = N_SEEDS,
+    sampler: Annotated[str, typer.Option(help="This program's sampler.")] = StudyConfig.sampler,
+    pruner: Annotated[str, typer.Option(help="This program's pruner.")] = StudyConfig.pruner,
     processes: Annotated[int, typer.Option(help="Number of searches at the same time.")] = 1,
 ) -> None:
     """Replay the searches, print a table, and write a record."""
@@ -153,11 +167,14 @@ def main(
     with ProcessPoolExecutor(processes) as pool:
         for path, n_trials, n_workers in itertools.product(tables, N_TRIALS, N_WORKERS):
             options = {"n_trials": n_trials, "n_workers": n_workers}
-            jobs = [pool.submit(compare, path, seed=seed, **options) for seed in range(seeds)]
+            ours = {"sampler": sampler, "pruner": pruner}
+            jobs = [
+                pool.submit(compare, path, seed=seed, **options, **ours) for seed in range(seeds)
+            ]
             searches = [job.result() for job in jobs]
             summary = summary_of(searches)
             kind: dict[str, Any] = {"table": path.stem, **options}
-            record["searches"].append({**kind, **summary, "by_seed": searches})
+            record["searches"].append({**kind, **ours, **summary, "by_seed": searches})
             write_json(RECORD, record)
             for name, side in summary["sides"].items():
                 behind = (
