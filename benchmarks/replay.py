@@ -147,7 +147,7 @@ def search_and_confirm(
     n_trials: int,
     n_workers: int,
     noise: Noise,
-    **changes: str,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Search with the defaults of `tune` except for `changes`, and confirm.
 

@@ -166,8 +166,8 @@ def main(
     rows: list[list[str]] = []
     with ProcessPoolExecutor(processes) as pool:
         for path, n_trials, n_workers in itertools.product(tables, N_TRIALS, N_WORKERS):
-            options = {"n_trials": n_trials, "n_workers": n_workers}
-            ours = {"sampler": sampler, "pruner": pruner}
+            options: dict[str, Any] = {"n_trials": n_trials, "n_workers": n_workers}
+            ours: dict[str, Any] = {"sampler": sampler, "pruner": pruner}
             jobs = [
                 pool.submit(compare, path, seed=seed, **options, **ours) for seed in range(seeds)
             ]
