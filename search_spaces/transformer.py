@@ -15,7 +15,7 @@ class Transformer(FittedStart, keras_tuner.HyperModel):
 
     starting_points = (
         {"has_ngrams": True},
-        # The paper on BERT recommends three epochs.
+        # Three of the two to four epochs that the paper on BERT recommends.
         {"has_ngrams": True, "max_epochs": 3, "sequence_length": 256},
     )
 

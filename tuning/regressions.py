@@ -46,8 +46,8 @@ def fit_quietly(
         # With a mean weight of 1, C means the same as without weights.
         sample_weight = sample_weight / sample_weight.mean()
     with warnings.catch_warnings():
-        # The solver stopped at its last iteration. A reference needs no more precision, and a
-        # training continues from these weights.
+        # The warning says that the solver stopped at its last iteration. A reference needs no more
+        # precision, and a training continues from these weights.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(x, y, sample_weight)
 

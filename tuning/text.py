@@ -41,7 +41,7 @@ def no_formula(value: Any) -> Any:
     """Return a value as a CSV cell: text that a spreadsheet would take for a formula gets a `'`. A
     number with a sign, such as the label -1, is no formula.
     """
-    # These are the first characters that OWASP lists under "CSV Injection".
+    # The first characters that OWASP lists under "CSV Injection", except the line feed.
     is_formula = (
         isinstance(value, str)
         and value.startswith(("=", "+", "-", "@", "\t", "\r"))

@@ -215,6 +215,8 @@ def test_two_definitions_of_a_name_that_are_both_used_are_refused(cells: tuple[s
 
 
 def test_attribute_that_was_set_after_its_class_is_refused() -> None:
+    slots = CLASS.replace("    sizes =", '    __slots__ = ("units",)\n    sizes =')
+    assert "__slots__" in source_of(notebook(IMPORTS, HELPERS, slots)["Mine"])
     item = notebook(IMPORTS, HELPERS, CLASS, "Mine.rows = 30\n")["Mine"]
     with pytest.raises(SpaceError, match="Mine must be whole where it is defined; rows was set"):
         source_of(item)

@@ -123,7 +123,7 @@ def test_class_weights_that_a_space_searches_need_classes() -> None:
     ]
     config, space = StudyConfig(study="s"), SearchSpace("mine", (item,))
     prepare.require_fitting(config, corpora[0], space)
-    with pytest.raises(ArgumentError, match="left out for kind 'number'"):
+    with pytest.raises(SpaceError, match=r"'balanced' for kind 'number'.*; mine searches it"):
         prepare.require_fitting(config, corpora[1], space)
 
 

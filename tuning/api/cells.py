@@ -187,7 +187,12 @@ def _set_after_definition(item: Callable[..., Any], text: str) -> list[str]:
     tables = symtable.symtable(text, "space", "exec").get_children()
     body = next(table for table in tables if table.get_name() == item.__name__)
     own = {symbol.get_name() for symbol in body.get_symbols()}
-    return [name for name in vars(item) if not name.startswith("_") and name not in own]
+    return [
+        name
+        for name, value in vars(item).items()
+        if not (name.startswith("_") or name in own)
+        and not isinstance(value, types.MemberDescriptorType)  # one of __slots__
+    ]
 
 
 def _source(item: Callable[..., Any], function: types.FunctionType) -> str:

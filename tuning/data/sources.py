@@ -66,6 +66,7 @@ def load_reviews(
     columns = several_columns([*table.frame], config.label_column, kind=config.kind) or [
         _column(table, config.label_column, LABEL_COLUMNS, "label")
     ]
+    # No row is left out for its slice: a report with a slice column needs the study's fingerprint.
     roles = given(slice=slice_column, **config.roles, weight=config.weight_column)
     for name, column in roles.items():
         roles[name] = named_column(table.frame.columns, column, f"{name}_column")

@@ -37,7 +37,7 @@ def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
     Queue the baseline of a new study.
     """
     with writer.coordinators.slot_lock():
-        # A coordinator that took this one for dead has ended its `take_over`.
+        # Under the lock, no other coordinator is in the middle of a take_over of these trials.
         writer.refresh()
     own = [
         trial
@@ -46,8 +46,13 @@ def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
     ]
     # Not under the lock: reopening a trial takes several queries, a study of 10,000 trials may have
     # thousands of paused ones, and PostgreSQL takes the lock away after `LOCK_SECONDS`.
-    reopened = [(trial, _reopen(writer, trial)) for trial in own]
+    reopened = []
+    for trial in own:
+        writer.coordinators.exchange_heartbeats()  # Otherwise this coordinator may count as dead.
+        reopened.append((trial, _reopen(writer, trial)))
     with writer.coordinators.slot_lock():
+        # Another coordinator may have queued the same trials since the first lock.
+        writer.refresh()
         for trial, opened in reopened:
             if opened is None:
                 _fail_abandoned(writer, trial)

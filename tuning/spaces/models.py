@@ -237,9 +237,11 @@ def notes_on_masks(model: keras.Model) -> tuple[str, ...]:
     is_stock = all(type(layer).__module__.startswith("keras.") for layer in layers)
     if not recurrent or any(masks) or type(model) is not keras.Sequential or not is_stock:
         return ()
-    starts = keras.layers.Embedding | keras.layers.InputLayer
     before = itertools.takewhile(lambda layer: layer is not recurrent[0], layers)
-    if not all(layer.supports_masking or isinstance(layer, starts) for layer in before):
+    of_ids = itertools.dropwhile(
+        lambda layer: not isinstance(layer, keras.layers.Embedding), before
+    )
+    if not all(layer.supports_masking for layer in [*of_ids][1:]):
         return ()
     return (
         f"The {type(recurrent[0]).__name__} reads the padding, which follows each text here: give"

@@ -22,7 +22,7 @@ from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.data_card import DataSource
 from tuning.inputs.kinds import KINDS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
-from tuning.metrics import metric_of
+from tuning.metrics import CLASSES, metric_of
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import CLASS_WEIGHT, SMALLEST
@@ -124,9 +124,13 @@ def require_fitting(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> 
             f"class_weight must be left out, because {space.name} declares a hyperparameter of this"
             f" name; received {class_weight!r}."
         )
-    # The space may search class weights, which not every target has.
-    if weights := BALANCED if space.searches(CLASS_WEIGHT, BALANCED) else class_weight:
-        target.class_weights(weights, target.examples(target.width))
+    if space.searches(CLASS_WEIGHT, BALANCED) and target.kind not in CLASSES:
+        raise SpaceError(
+            f"class_weight must not be {BALANCED!r} for kind {target.kind!r}, which has no classes;"
+            f" {space.name} searches it. Take the hyperparameter out."
+        )
+    if class_weight:
+        target.class_weights(class_weight, target.examples(target.width))
 
 
 def release_memory() -> None:

@@ -33,7 +33,7 @@ NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
 MODEL = "best"  # Name of the model of an export.
 # Limits of MLflow: entries of a batch, characters of a parameter and of a tag.
 N_BATCH, N_PARAMETER, N_TAG = 100, 500, 5000
-# Time in which a server must answer when it is opened.
+# Time in which a server must answer the first request of a tracker.
 ANSWER_SECONDS = 10
 # For each state of a trial the status of its run. KILLED is MLflow's status of a run that was
 # stopped.
