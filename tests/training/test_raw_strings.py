@@ -392,7 +392,6 @@ def write(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        (BUILD, "n_classes dim"),
         (DECLARED, "n_classes vocab_size sequence_length dim"),
         (OWN_FIT, "n_classes dim rounds"),
     ],
