@@ -30,17 +30,6 @@ Run = Callable[..., Ran]
 SPACE = str(ROOT / "search_spaces" / "transformer.py")
 
 
-def test_preset_of_a_space_that_takes_none_is_one_sentence(
-    run_cli: Run, reviews_csv: Path, tmp_path: Path
-) -> None:
-    flags = ("--data", reviews_csv, "--space", "cnn", "--preset", "nosuch", "--workers", 1)
-    ran = run_cli("tune", *flags)
-    assert ran.code == 1
-    assert "cnn declares none" in " ".join(ran.err.split())
-    assert "Traceback" not in ran.err
-    assert not list((tmp_path / "results").glob("*/study.json"))
-
-
 def test_preset_without_a_space_chooses_that_of_a_frozen_encoder(
     run_cli: Run, reviews_csv: Path
 ) -> None:

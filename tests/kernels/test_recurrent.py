@@ -264,7 +264,6 @@ def test_second_derivative_is_refused() -> None:
         lambda: keras.layers.LSTM(4, stateful=True),
         lambda: type("Own", (keras.layers.LSTM,), {})(4),
         lambda: keras.layers.GRU(4, reset_after=False),
-        lambda: keras.layers.GRU(4, recurrent_activation="relu"),
         lambda: keras.layers.SimpleRNN(4),
     ],
 )
