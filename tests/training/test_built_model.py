@@ -99,8 +99,7 @@ def test_nothing_but_the_training_split_reaches_the_model(splits: Splits) -> Non
     for validation in (splits[1], flipped):
         model, _ = train(Hyper(), (splits[0], validation))
         weights.append(model.get_weights())
-    for weight, other_weight in zip(*weights, strict=True):
-        np.testing.assert_array_equal(weight, other_weight)
+    np.testing.assert_equal(*weights)
     assert np.ptp(model.get_layer(RATIOS).get_weights()[0]) > 1
 
 

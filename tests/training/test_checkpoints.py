@@ -127,10 +127,7 @@ def assert_goes_on(
     ]
     assert (resumed.best_epoch, resumed.best_value) == (whole.best_epoch, whole.best_value)
     assert resumed.n_tokens == whole.n_tokens
-    for whole_weight, resumed_weight in zip(
-        model.get_weights(), resumed_model.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(whole_weight, resumed_weight)
+    np.testing.assert_equal(resumed_model.get_weights(), model.get_weights())
 
 
 def pause_at(epoch: float) -> Callable[[Epoch], Answer]:
@@ -246,8 +243,7 @@ def test_training_of_an_exact_number_of_epochs_ends_as_the_training_of_a_search(
     assert [*values] == [0.25, 0.5, 1, 2]
     if n_epochs in values:  # 3/4 of an epoch is evaluated only where a training ends
         assert result.history[-1].metrics == values[n_epochs]
-        for own, theirs in zip(model.get_weights(), states[n_epochs], strict=True):
-            np.testing.assert_array_equal(own, theirs)
+        np.testing.assert_equal(model.get_weights(), states[n_epochs])
 
 
 def test_parts_give_the_weights_of_a_training_in_whole_epochs_of_the_same_batches() -> None:
@@ -255,8 +251,7 @@ def test_parts_give_the_weights_of_a_training_in_whole_epochs_of_the_same_batche
     config = replace(CONFIG, batch_size=13, epochs=2)
     whole, _ = train(hypermodel=Plain(), config=config)
     in_parts, _ = train(hypermodel=Plain(), config=replace(config, parts_per_epoch=2))
-    for whole_weight, part_weight in zip(whole.get_weights(), in_parts.get_weights(), strict=True):
-        np.testing.assert_array_equal(whole_weight, part_weight)
+    np.testing.assert_equal(in_parts.get_weights(), whole.get_weights())
 
 
 @pytest.mark.parametrize("hypermodel", [Plain(), pytest.param(Model(), marks=pytest.mark.slow)])
