@@ -26,15 +26,11 @@ def texts_of(rows: list[list[int]]) -> TokenizedTexts:
     return TokenizedTexts(np.array(list(itertools.chain(*rows)), dtype=np.int32), offsets)
 
 
-def view_of(lengths: list[int], *, sequence_length: int = 10, trims: bool = False) -> View:
-    """Return a view of texts with these numbers of words. Every word has the id 2."""
-    texts = texts_of([[2] * n for n in lengths])
-    return word_view(texts, 3, sequence_length, trims=trims)
-
-
-def random_view(n_texts: int, *, trims: bool, sequence_length: int = 30, seed: int = 0) -> View:
-    lengths = np.random.default_rng(seed).integers(0, 40, n_texts)
-    return view_of(lengths.tolist(), sequence_length=sequence_length, trims=trims)
+def random_view(n_texts: int, *, trims: bool) -> View:
+    """Return a view of texts of up to 39 words, cut to 30. Every word has the id 2."""
+    lengths = np.random.default_rng(0).integers(0, 40, n_texts)
+    texts = texts_of([[2] * n for n in lengths.tolist()])
+    return word_view(texts, 3, 30, trims=trims)
 
 
 def flat(batches: list[Rows]) -> list[int]:
@@ -162,7 +158,7 @@ def test_trimmed_batches_are_the_random_ones_with_their_longest_texts_first() ->
 
 
 def test_padding_share_of_no_batches_is_zero() -> None:
-    assert padding_share(view_of([]), []) == 0
+    assert padding_share(random_view(0, trims=False), []) == 0
 
 
 @pytest.mark.parametrize("trims", [False, True])
