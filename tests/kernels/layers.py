@@ -16,14 +16,13 @@ CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 ROWS = 30
 
 
-def ids(*, n: int, length: int, full: bool = False, seed: int = 0) -> np.ndarray:
-    """Return right-padded ids. Unless `full` is set, the first row contains only padding."""
-    rng = np.random.default_rng(seed)
+def ids(*, n: int, length: int) -> np.ndarray:
+    """Return right-padded ids. The first row contains only padding."""
+    rng = np.random.default_rng(0)
     x = rng.integers(1, ROWS, (n, length)).astype(np.int32)
-    if not full:
-        lengths = rng.integers(1, length + 1, n)
-        lengths[0] = 0
-        x[np.arange(length) >= lengths[:, None]] = 0
+    lengths = rng.integers(1, length + 1, n)
+    lengths[0] = 0
+    x[np.arange(length) >= lengths[:, None]] = 0
     return x
 
 

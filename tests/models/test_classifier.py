@@ -4,10 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.numbered import numbered
 from tuning.models import TrainingOptions
 from tuning.models.classifier import class_layers, compile_classifier
-from tuning.training.loss_form import form_of_loss
 
 
 def classifier(n_classes: int = 2, **options: float) -> keras.Model:
@@ -27,18 +25,6 @@ def test_options_are_off_by_default(n_classes: int, loss: str) -> None:
     assert model.loss == loss
     assert type(optimizer) is keras.optimizers.Adam
     assert (optimizer.weight_decay, optimizer.use_ema) == (None, False)
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_labels_have_the_encoding_of_the_loss(n_classes: int, label_smoothing: float) -> None:
-    model = classifier(n_classes, label_smoothing=label_smoothing)
-    form = form_of_loss(model, numbered(n_classes), sequence_length=4)
-    labels = form.encode_labels(np.arange(n_classes))
-    is_one_hot = n_classes > 2 and label_smoothing > 0
-    columns = {2: (2, 1), 3: (3, 3) if is_one_hot else (3,)}[n_classes]
-    assert labels.shape == columns
-    model.train_on_batch(np.ones((n_classes, 4), np.int32), labels)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

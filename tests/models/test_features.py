@@ -42,11 +42,10 @@ def test_order_of_the_words_makes_a_difference_to_convolutions(
     assert (abs(first - second).max() > 1e-4) == reads_order
 
 
-@pytest.mark.parametrize("widths", [(2, 3, 4), (5,)])
-def test_filters_read_the_given_numbers_of_words(widths: tuple[int, ...]) -> None:
-    layers = tiny("cnn", widths=widths).layers
+def test_filters_read_the_given_numbers_of_words() -> None:
+    layers = tiny("cnn", widths=(1, 5)).layers
     kernels = [layer.kernel_size for layer in layers if isinstance(layer, keras.layers.Conv1D)]
-    assert kernels == [(width,) for width in widths]
+    assert kernels == [(1,), (5,)]
 
 
 def test_without_word_dropout_a_gru_is_a_chain_of_layers() -> None:

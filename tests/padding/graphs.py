@@ -71,6 +71,15 @@ PADDING_IS_IGNORED: dict[str, Callable[[], keras.Model]] = {
             [mean_over_words(x, w), ops.sum(ops.cast(w, "float32"), axis=1)]
         )
     ),
+    "LSTM that reads backwards": lambda: over(
+        lambda x, w: layers.LSTM(2, go_backwards=True)(x), mask_zero=True
+    ),
+    "LSTM of an LSTM": lambda: over(
+        lambda x, w: layers.LSTM(2)(
+            layers.LSTM(2, return_sequences=True)(layers.SpatialDropout1D(0.2)(x))
+        ),
+        mask_zero=True,
+    ),
     "states of an LSTM": lambda: over(
         lambda x, w: layers.LSTM(2, return_state=True)(x)[1], mask_zero=True
     ),

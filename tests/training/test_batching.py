@@ -26,15 +26,11 @@ def texts_of(rows: list[list[int]]) -> TokenizedTexts:
     return TokenizedTexts(np.array(list(itertools.chain(*rows)), dtype=np.int32), offsets)
 
 
-def view_of(lengths: list[int], *, sequence_length: int = 10, trims: bool = False) -> View:
-    """Return a view of texts with these numbers of words. Every word has the id 2."""
-    texts = texts_of([[2] * n for n in lengths])
-    return word_view(texts, 3, sequence_length, trims=trims)
-
-
-def random_view(n_texts: int, *, trims: bool, sequence_length: int = 30, seed: int = 0) -> View:
-    lengths = np.random.default_rng(seed).integers(0, 40, n_texts)
-    return view_of(lengths.tolist(), sequence_length=sequence_length, trims=trims)
+def random_view(n_texts: int, *, trims: bool) -> View:
+    """Return a view of texts of up to 39 words, cut to 30. Every word has the id 2."""
+    lengths = np.random.default_rng(0).integers(0, 40, n_texts)
+    texts = texts_of([[2] * n for n in lengths.tolist()])
+    return word_view(texts, 3, 30, trims=trims)
 
 
 def flat(batches: list[Rows]) -> list[int]:
@@ -85,10 +81,6 @@ def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(
     assert not whole[:, width:].any()
 
 
-def test_lengths_are_those_that_are_kept() -> None:
-    assert view_of([0, 3, 30]).lengths.tolist() == [0, 3, 10]
-
-
 # Bad arguments
 
 
@@ -96,10 +88,8 @@ def test_lengths_are_those_that_are_kept() -> None:
     ("vocab_size", "sequence_length", "truncating", "says"),
     [
         (2, 5, "pre", "vocab_size .* received 2"),
-        (-1, 5, "pre", "vocab_size .* received -1"),
         (3, 0, "pre", "sequence_length .* received 0"),
         (3, 5, "both", "truncating .* received 'both'"),
-        (3, 5, "PRE", "truncating .* received 'PRE'"),
     ],
 )
 def test_view_refuses(vocab_size: int, sequence_length: int, truncating: str, says: str) -> None:
@@ -107,10 +97,9 @@ def test_view_refuses(vocab_size: int, sequence_length: int, truncating: str, sa
         word_view(texts_of([[2]]), vocab_size, sequence_length, truncating=truncating)
 
 
-@pytest.mark.parametrize("batch_size", [0, -1])
-def test_training_batches_refuse_batch_size_below_one(batch_size: int) -> None:
-    with pytest.raises(ValueError, match=f"batch_size .* received {batch_size}"):
-        training_batches(random_view(10, trims=False), batch_size=batch_size, seed=0, epoch=1)
+def test_training_batches_refuse_batch_size_below_one() -> None:
+    with pytest.raises(ValueError, match=r"batch_size .* received 0"):
+        training_batches(random_view(10, trims=False), batch_size=0, seed=0, epoch=1)
 
 
 # Batches
@@ -169,7 +158,7 @@ def test_trimmed_batches_are_the_random_ones_with_their_longest_texts_first() ->
 
 
 def test_padding_share_of_no_batches_is_zero() -> None:
-    assert padding_share(view_of([]), []) == 0
+    assert padding_share(random_view(0, trims=False), []) == 0
 
 
 @pytest.mark.parametrize("trims", [False, True])

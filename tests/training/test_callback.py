@@ -147,11 +147,11 @@ def test_epochs_that_an_own_fit_counts_again_may_be_the_best() -> None:
     assert (callback.result.best_epoch, callback.result.best_value) == (2, pytest.approx(39 / 40))
 
 
-@pytest.mark.parametrize(("best", "end"), [(1 / 8, 2), (1 / 2, 2), (1, 3), (2, 4)])
+@pytest.mark.parametrize(("best", "end"), [(1 / 2, 2), (1, 3)])
 def test_patience_counts_whole_epochs(best: float, end: int) -> None:
     probabilities = {
         epochs: right_for(LABELS, np.arange(30 if epochs == best else 20))
-        for epochs in (1 / 8, 1 / 4, 1 / 2, 1, 2, 3, 4, 5)
+        for epochs in (1 / 8, 1 / 4, 1 / 2, 1, 2, 3)
         if epochs <= end
     }
     *before, last = probabilities

@@ -75,9 +75,7 @@ def test_result_is_the_mean_of_as_many_trainings_on_the_redrawn_rows() -> None:
     assert (result.stopped, result.paused) == (False, False)
 
 
-@pytest.mark.parametrize(
-    ("numbers", "expected"), [([0, 1], 1), ([2, 3], 3), ([0, 0, 1], 0), ([1, 1, 2], 1)]
-)
+@pytest.mark.parametrize(("numbers", "expected"), [([0, 1], 1), ([0, 0, 1], 0)])
 def test_best_epoch_of_folds_is_rounded_half_up(
     numbers: list[int], expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +112,7 @@ def test_rows_that_no_fold_evaluates_have_no_probabilities(tmp_path: Path) -> No
     assert np.isfinite(probabilities[first + 1 :]).all()
 
 
-@pytest.mark.parametrize("pauses", [{1}, {2}, {1, 2}, {1, 2, 3}])
+@pytest.mark.parametrize("pauses", [{2}, {1, 2, 3}])
 def test_resumed_training_has_the_result_of_one_that_never_paused(
     pauses: set[int], tmp_path: Path
 ) -> None:

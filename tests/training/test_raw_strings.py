@@ -107,18 +107,19 @@ def test_texts_of_other_data_are_not_stored(tmp_path: Path) -> None:
     assert not corpus.texts_dir.exists()
 
 
-def compiled(model: keras.Model, *, loss: str = "binary_crossentropy") -> keras.Model:
+def compiled(model: keras.Model) -> keras.Model:
     """Compile a model that runs without a graph, which takes longer to trace than a training."""
-    model.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"], run_eagerly=True)
+    optimizer = keras.optimizers.Adam(0.02)
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], run_eagerly=True)
     return model
 
 
-def tail(*, dropout: float = 0.2) -> list[keras.layers.Layer]:
+def tail() -> list[keras.layers.Layer]:
     """Return the layers after a vectorization of at most 40 words."""
     return [
         layers.Embedding(40, 3),
         layers.GlobalMaxPooling1D(),
-        layers.Dropout(dropout),
+        layers.Dropout(0.2),
         layers.Dense(1, activation="sigmoid"),
     ]
 
@@ -392,7 +393,6 @@ def write(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        (BUILD, "n_classes dim"),
         (DECLARED, "n_classes vocab_size sequence_length dim"),
         (OWN_FIT, "n_classes dim rounds"),
     ],

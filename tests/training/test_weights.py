@@ -72,20 +72,12 @@ def assert_equal(ours: list[Array], theirs: list[Array], *, atol: float = 1e-6) 
         np.testing.assert_allclose(our, their, atol=atol)
 
 
-def focal(hp: Any) -> keras.Model:
-    return mean(loss=losses.BinaryFocalCrossentropy(label_smoothing=0.1))
-
-
 def squared(labels: Any, outputs: Any) -> Any:
     return keras.ops.mean((labels - outputs) ** 2, axis=-1)
 
 
 MODELS: dict[str, tuple[int, Make]] = {
     "one column": (2, lambda hp: mean()),
-    "logit": (
-        2,
-        lambda hp: mean(last=layers.Dense(1), loss=losses.BinaryCrossentropy(from_logits=True)),
-    ),
     "one-hot": (
         3,
         lambda hp: mean(last=layers.Dense(3, "softmax"), loss="categorical_crossentropy"),
@@ -96,7 +88,6 @@ MODELS: dict[str, tuple[int, Make]] = {
             last=layers.Dense(3), loss=losses.SparseCategoricalCrossentropy(from_logits=True)
         ),
     ),
-    "focal, label smoothing": (2, focal),
     "a function": (2, lambda hp: mean(loss=squared)),
     "graph": (2, lambda hp: mean(eager=False)),
 }
