@@ -16,6 +16,8 @@ import tensorflow as tf
 from tests.styles import STYLES
 from tuning.data.splits import SplitReviews
 from tuning.documents import unstructure
+from tuning.export import formats
+from tuning.export.manifest import WrittenFormats
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.writers import Source, with_encoder
 from tuning.inputs.corpus import Corpus
@@ -30,6 +32,7 @@ from tuning.models import (
 )
 from tuning.spaces.ranges import Values
 from tuning.targets.classes import Classes
+from tuning.targets.target import Array
 from tuning.training.architecture import ensure_built
 from tuning.training.loss_form import form_of_loss
 
@@ -57,6 +60,20 @@ class Reviews:
     @property
     def test_labels(self) -> Any:
         return self.splits.frames["test"]["label"].to_numpy()
+
+
+def write_formats(
+    folder: Path,
+    source: Source,
+    reviews: Reviews,
+    *,
+    expect: Callable[[list[str]], Array] | None = None,
+) -> WrittenFormats:
+    """Write every format, as an export does, and return the formats that passed their checks."""
+    texts = reviews.test_texts
+    with formats.write_formats(folder, source, test_texts=texts, expect=expect) as compare:
+        pass
+    return compare(reviews.test_labels)
 
 
 # This code predicts with an export as its card describes, in a process without Keras and without

@@ -33,6 +33,7 @@ from tests.export.models import (
     model_of_logits,
     predicted_alone,
     source_of,
+    write_formats,
 )
 from tests.numbered import TWO
 from tuning.errors import ExportError, StorageError
@@ -57,12 +58,6 @@ class Exported:
     result: WrittenFormats
 
 
-def export_formats(source: Source, reviews: Reviews, folder: Path) -> WrittenFormats:
-    with formats.write_formats(folder, source, test_texts=reviews.test_texts) as compare:
-        pass
-    return compare(reviews.test_labels)
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def exported(
     request: pytest.FixtureRequest, reviews: Reviews, tmp_path_factory: pytest.TempPathFactory
@@ -74,7 +69,7 @@ def exported(
     n_classes = 5 if "five" in request.param else 2
     values = NGRAM_VALUES if request.param in NGRAM_MODELS else VALUES
     source = source_of(KINDS[request.param](), reviews.corpus, values, n_classes=n_classes)
-    result = export_formats(source, reviews, folder)
+    result = write_formats(folder, source, reviews)
     return Exported(request.param, folder, source, result)
 
 
@@ -160,7 +155,7 @@ def test_probability_of_class_0_is_computed_in_single_precision(
 @pytest.mark.usefixtures("onnx_alone")
 @pytest.mark.parametrize("name", sorted({*CLASSIFIERS} - {"bilstm_pooling"}))
 def test_classifier_has_an_onnx_format(name: str, reviews: Reviews, tmp_path: Path) -> None:
-    result = export_formats(source_of(CLASSIFIERS[name](), reviews.corpus), reviews, tmp_path)
+    result = write_formats(tmp_path, source_of(CLASSIFIERS[name](), reviews.corpus), reviews)
     assert (list(result.forms), result.left_out, result.limits) == (["model.onnx"], {}, [])
 
 
@@ -232,7 +227,7 @@ def test_format_that_can_not_carry_the_model_is_left_out_with_the_reason(
     ids = keras.Input((LENGTH,), dtype="int32")
     x = keras.layers.LSTM(3)(keras.layers.Embedding(ROWS, WIDTH)(Noise()(ids)))
     model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(x))
-    result = export_formats(source_of(model, reviews.corpus), reviews, tmp_path)
+    result = write_formats(tmp_path, source_of(model, reviews.corpus), reviews)
     assert result.forms == {}
     assert set(result.left_out) == {"model.onnx", "model.tflite"}
     assert all(reason and str(tmp_path) not in reason for reason in result.left_out.values())
@@ -249,7 +244,7 @@ def test_required_format_that_fails_its_check_ends_the_export(
         formats, "check_parity", lambda folder, name, **rest: check_parity(folder, "onnx", **rest)
     )
     with pytest.raises(ExportError, match=r"model\.onnx must be a model"):
-        export_formats(baseline, reviews, tmp_path)
+        write_formats(tmp_path, baseline, reviews)
 
 
 @pytest.mark.parametrize(
