@@ -24,7 +24,7 @@ from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
 from tests.export.models import Reviews, spread, write_formats
-from tests.servers import HEAD, MANIFEST, address_of, fake, serving
+from tests.servers import MANIFEST, address_of, fake, serving
 from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
@@ -365,18 +365,6 @@ def test_process_refuses_a_hostile_request(
         == "s"
     )
     assert process.poll() is None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "data", [HEAD, HEAD + b"Content-Length: 50\r\n\r\n{"], ids=["headers", "body"]
-)
-def test_process_refuses_a_request_that_does_not_arrive(data: bytes, address: str) -> None:
-    """The limit is that of users: 10 seconds."""
-    host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as client:
-        client.sendall(data)
-        assert client.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.slow
