@@ -91,14 +91,11 @@ print(json.dumps(session.run(["probabilities"], arrays)[0].tolist()))
 """
 
 
-def describe(folder: Path, source: Source) -> None:
-    """Write the part of the manifest that the tokenizer of an export reads."""
+def predicted_alone(folder: Path, source: Source, texts: list[str]) -> Any:
+    """Return the output of the ONNX file of a source, with the tokenizer beside the file."""
     inputs = unstructure(with_encoder(source).inputs)
+    # This is the part of the manifest that the tokenizer reads.
     (folder / "export.json").write_text(json.dumps({"input": inputs}))
-
-
-def predicted_alone(folder: Path, texts: list[str]) -> Any:
-    """Return the output of the ONNX file of an export that is described, with its tokenizer."""
     streams: dict[str, Any] = {"input": json.dumps(texts), "capture_output": True, "text": True}
     done = subprocess.run([sys.executable, "-c", ALONE], cwd=folder, **streams, check=False)
     assert done.returncode == 0, done.stderr
@@ -125,15 +122,14 @@ def bidirectional(*, n_classes: int, dropout: float = 0.0) -> keras.Model:
 def build(kind: str, dropout: float, n_classes: int) -> keras.Model:
     if kind == "bidirectional":
         return spread(bidirectional(n_classes=n_classes, dropout=dropout))
-    recurrent = dropout if kind == "baseline" else 0.0
-    sizes = {"vocab_size": ROWS, "embedding_dim": WIDTH, "lstm_units": 3}
-    masked = kind == "masked"
     return spread(
         lstm_classifier(
-            **sizes,
+            vocab_size=ROWS,
+            embedding_dim=WIDTH,
+            lstm_units=3,
             dropout=dropout,
-            recurrent_dropout=recurrent,
-            masked=masked,
+            recurrent_dropout=dropout if kind == "baseline" else 0.0,
+            masked=kind == "masked",
             n_classes=n_classes,
         )
     )

@@ -29,7 +29,6 @@ from tests.export.models import (
     Reviews,
     bidirectional,
     build,
-    describe,
     model_of_logits,
     predicted_alone,
     source_of,
@@ -356,6 +355,5 @@ def test_onnx_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     alone = np.concatenate([run([text]) for text in texts])
     np.testing.assert_allclose(alone, expected, atol=1e-5)
     assert len(np.unique(expected[:, 1].round(5))) > 3
-    describe(tmp_path, source)
-    answer = predicted_alone(tmp_path, texts)
+    answer = predicted_alone(tmp_path, source, texts)
     np.testing.assert_allclose(answer[:, -1], expected[:, 1], atol=1e-5)

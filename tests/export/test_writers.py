@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.export.models import Reviews, describe, predicted_alone, write_formats
+from tests.export.models import Reviews, predicted_alone, write_formats
 from tests.models.classifiers import spread
 from tests.paths import ROOT
 from tuning.errors import StudyError
@@ -99,10 +99,9 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
     assert inputs == ModelInput(vocab_size=0, **preset, **ngrams)
     names = {"tokenizer.json", *(["ngrams.txt"] if ngrams else [])}
     assert set(vocabularies(inputs)) == names
-    describe(tmp_path, tuned.source)
     texts = ["great phone", "[SEP] awful [PAD]", ""]
     expected = pipeline_probabilities(tuned.source, texts)
-    np.testing.assert_allclose(predicted_alone(tmp_path, texts), expected, atol=1e-5)
+    np.testing.assert_allclose(predicted_alone(tmp_path, tuned.source, texts), expected, atol=1e-5)
     if ngrams:
         assert_snippets_run(tmp_path, tuned)
     assert_tokenizer_pads(tmp_path)
