@@ -341,12 +341,11 @@ def test_logits_beside_probabilities_give_the_mean_of_the_probabilities(reviews:
     np.testing.assert_allclose(probabilities, members.mean(reviews.texts), atol=1e-6)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_of_members_leaves_the_mean_exact(policy: str, reviews: Reviews) -> None:
+def test_mixed_precision_of_members_leaves_the_mean_exact(reviews: Reviews) -> None:
     """The policy that the last member has set applies to all layers that are made after it."""
 
     def mixed() -> tuple[keras.Model, Values]:
-        keras.config.set_dtype_policy(policy)
+        keras.config.set_dtype_policy("mixed_bfloat16")
         return ngrams("maximum", order=2, rows=ROWS)()
 
     try:
@@ -438,10 +437,10 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     assert f"exported ensemble of {len(members)} models" in page
 
 
-@pytest.mark.parametrize("size", ["1", "21", "two", "²"])
-def test_size_of_an_ensemble_that_is_none_is_refused(size: str, copied: Setting) -> None:
+@pytest.mark.parametrize("size", ["1", "21", "²"])
+def test_size_of_an_ensemble_that_is_none_is_refused(size: str) -> None:
     with pytest.raises(ArgumentError, match="from 2 to 20"):
-        export(copied, size)
+        ExportChoice(ensemble=size)
 
 
 def test_ensemble_without_a_confirmation_is_refused(copied: Setting) -> None:

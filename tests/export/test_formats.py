@@ -135,14 +135,12 @@ def test_raw_text_model_equals_the_pipeline(reviews: Reviews, truncating: str, k
     assert len(np.unique(expected[:, 1].round(6))) > 20
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_probability_of_class_0_is_computed_in_single_precision(
-    policy: str, reviews: Reviews
-) -> None:
+def test_probability_of_class_0_is_computed_in_single_precision(reviews: Reviews) -> None:
     """1 - p has fewer digits than p in half precision."""
     ids = keras.Input((LENGTH,), dtype="int32")
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(ROWS, WIDTH)(ids))
-    model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid", dtype=policy)(x))
+    head = keras.layers.Dense(1, activation="sigmoid", dtype="mixed_bfloat16")
+    model = keras.Model(ids, head(x))
     source = source_of(model, reviews.corpus)
     output = model(np.arange(4 * LENGTH, dtype=np.int32).reshape(4, LENGTH))
     probabilities = np.asarray(source.predictions(output))

@@ -245,12 +245,6 @@ def test_output_is_called_after_its_input(
         assert str(streaming.default_output(given)) == expected
 
 
-@pytest.mark.parametrize("pattern", ["a review " * 100, "missing.csv"])
-def test_file_that_is_none_is_a_sentence(pattern: str) -> None:
-    with pytest.raises(DataError, match="file must name a file that exists"):
-        streaming.default_output(pattern)
-
-
 PEAK = """
 import re, sys
 import numpy as np
