@@ -341,9 +341,6 @@ def test_h5_format_is_written_while_a_starting_process_has_a_copy_of_its_lock(
 def test_onnx_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     kind: str, reviews: Reviews, tmp_path: Path
 ) -> None:
-    """The texts are predicted in one batch and alone, the empty text too; and with the tokenizer of
-    the export.
-    """
     source = source_of(NGRAM_MODELS[kind](), reviews.corpus, NGRAM_VALUES)
     write_onnx(source, tmp_path)
     texts = [*HOSTILE_TEXTS, *reviews.texts[-3:]]
