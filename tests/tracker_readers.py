@@ -26,7 +26,6 @@ for run in client.search_runs([experiment.experiment_id]):
             key: [[m.step, m.value] for m in client.get_metric_history(run.info.run_id, key)]
             for key in run.data.metrics
         },
-        "artifacts": [item.path for item in client.list_artifacts(run.info.run_id)],
     }
 print(json.dumps(runs))
 """
@@ -73,7 +72,7 @@ for data in records:
         read["summary"] |= values(record.summary.update)
     elif kind == "run":
         run = record.run
-        read |= {"id": run.run_id, "group": run.run_group, "name": run.display_name}
+        read |= {"group": run.run_group, "name": run.display_name}
         read["config"] |= values(run.config.update)
     elif kind in ("artifact", "request"):
         artifact = record.artifact if kind == "artifact" else record.request.log_artifact.artifact

@@ -16,6 +16,8 @@ import tensorflow as tf
 from tests.styles import STYLES
 from tuning.data.splits import SplitReviews
 from tuning.documents import unstructure
+from tuning.export import formats
+from tuning.export.manifest import WrittenFormats
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.writers import Source, with_encoder
 from tuning.inputs.corpus import Corpus
@@ -30,6 +32,7 @@ from tuning.models import (
 )
 from tuning.spaces.ranges import Values
 from tuning.targets.classes import Classes
+from tuning.targets.target import Array
 from tuning.training.architecture import ensure_built
 from tuning.training.loss_form import form_of_loss
 
@@ -59,6 +62,20 @@ class Reviews:
         return self.splits.frames["test"]["label"].to_numpy()
 
 
+def write_formats(
+    folder: Path,
+    source: Source,
+    reviews: Reviews,
+    *,
+    expect: Callable[[list[str]], Array] | None = None,
+) -> WrittenFormats:
+    """Write every format, as an export does, and return the formats that passed their checks."""
+    texts = reviews.test_texts
+    with formats.write_formats(folder, source, test_texts=texts, expect=expect) as compare:
+        pass
+    return compare(reviews.test_labels)
+
+
 # This code predicts with an export as its card describes, in a process without Keras and without
 # the study.
 ALONE = """
@@ -74,14 +91,11 @@ print(json.dumps(session.run(["probabilities"], arrays)[0].tolist()))
 """
 
 
-def describe(folder: Path, source: Source) -> None:
-    """Write the part of the manifest that the tokenizer of an export reads."""
+def predicted_alone(folder: Path, source: Source, texts: list[str]) -> Any:
+    """Return the output of the ONNX file of a source, with the tokenizer beside the file."""
     inputs = unstructure(with_encoder(source).inputs)
+    # This is the part of the manifest that the tokenizer reads.
     (folder / "export.json").write_text(json.dumps({"input": inputs}))
-
-
-def predicted_alone(folder: Path, texts: list[str]) -> Any:
-    """Return the output of the ONNX file of an export that is described, with its tokenizer."""
     streams: dict[str, Any] = {"input": json.dumps(texts), "capture_output": True, "text": True}
     done = subprocess.run([sys.executable, "-c", ALONE], cwd=folder, **streams, check=False)
     assert done.returncode == 0, done.stderr
@@ -108,15 +122,14 @@ def bidirectional(*, n_classes: int, dropout: float = 0.0) -> keras.Model:
 def build(kind: str, dropout: float, n_classes: int) -> keras.Model:
     if kind == "bidirectional":
         return spread(bidirectional(n_classes=n_classes, dropout=dropout))
-    recurrent = dropout if kind == "baseline" else 0.0
-    sizes = {"vocab_size": ROWS, "embedding_dim": WIDTH, "lstm_units": 3}
-    masked = kind == "masked"
     return spread(
         lstm_classifier(
-            **sizes,
+            vocab_size=ROWS,
+            embedding_dim=WIDTH,
+            lstm_units=3,
             dropout=dropout,
-            recurrent_dropout=recurrent,
-            masked=masked,
+            recurrent_dropout=dropout if kind == "baseline" else 0.0,
+            masked=kind == "masked",
             n_classes=n_classes,
         )
     )

@@ -26,8 +26,8 @@ from tests.export.models import (
     bidirectional,
     build,
     spread,
+    write_formats,
 )
-from tests.formats import write_formats
 from tests.numbered import TWO, numbered, score
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
@@ -52,7 +52,7 @@ from tuning.export.ensemble import (
 )
 from tuning.export.export import ExportChoice, export_best
 from tuning.export.formats import pipeline_probabilities
-from tuning.export.manifest import WrittenFormats
+from tuning.export.manifest import FullManifest
 from tuning.export.writers import Source
 from tuning.inference.load import classify
 from tuning.inference.runtimes import FORMATS
@@ -341,12 +341,11 @@ def test_logits_beside_probabilities_give_the_mean_of_the_probabilities(reviews:
     np.testing.assert_allclose(probabilities, members.mean(reviews.texts), atol=1e-6)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_of_members_leaves_the_mean_exact(policy: str, reviews: Reviews) -> None:
+def test_mixed_precision_of_members_leaves_the_mean_exact(reviews: Reviews) -> None:
     """The policy that the last member has set applies to all layers that are made after it."""
 
     def mixed() -> tuple[keras.Model, Values]:
-        keras.config.set_dtype_policy(policy)
+        keras.config.set_dtype_policy("mixed_bfloat16")
         return ngrams("maximum", order=2, rows=ROWS)()
 
     try:
@@ -359,27 +358,11 @@ def test_mixed_precision_of_members_leaves_the_mean_exact(policy: str, reviews: 
     assert joined.model.output.dtype == "float32"
 
 
-def write_ensemble(
-    members: Members, expected: Members, reviews: Reviews, folder: Path
-) -> WrittenFormats:
-    """Write the formats of an ensemble, and compare them with the mean of the expected members."""
-    source = members.joined()
-    return write_formats(
-        folder,
-        source.model,
-        source.values,
-        reviews.corpus,
-        test_texts=reviews.test_texts,
-        test_labels=reviews.test_labels,
-        expect=expected.mean,
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["shapes of an output", "words beside n-grams"])
 def test_every_format_carries_an_ensemble(kind: str, reviews: Reviews, tmp_path: Path) -> None:
     members = Members.of(MEMBERS[kind], reviews)
-    written = write_ensemble(members, members, reviews, tmp_path)
+    written = write_formats(tmp_path, members.joined(), reviews, expect=members.mean)
     assert {*written.forms} == {known.path for known in FORMATS.values()}, written.left_out
 
 
@@ -387,7 +370,7 @@ def test_members_that_are_joined_wrongly_fail_the_check(reviews: Reviews, tmp_pa
     members = Members.of(MEMBERS["one length"], reviews)
     swapped = replace(members, weights=members.weights[::-1])
     with pytest.raises(ExportError, match="differ"):
-        write_ensemble(swapped, members, reviews, tmp_path)
+        write_formats(tmp_path, swapped.joined(), reviews, expect=members.mean)
 
 
 def confirm_study(setting: Setting) -> Confirmation:
@@ -397,39 +380,25 @@ def confirm_study(setting: Setting) -> Confirmation:
     )[0]
 
 
-@pytest.fixture
-def confirmed(copied: Setting) -> tuple[Setting, Confirmation]:
-    return copied, confirm_study(copied)
-
-
-def export(setting: Setting, ensemble: str, *, number: int | None = None, **options: Any) -> Any:
-    return export_best(
-        StudyHandle.of(setting.results, "s"),
-        ExportChoice(number=number, ensemble=ensemble),
-        **options,
-    )
-
-
-def choose_repeats(
-    monkeypatch: pytest.MonkeyPatch, confirmation: Confirmation
-) -> list[tuple[int, int]]:
-    """Make the first repeat of each finalist a member of every ensemble; return the members."""
-    repeats = [(finalist.trial, min(finalist.repeats)) for finalist in confirmation.finalists]
-    members = tuple(Member(trial, seed, 1 / len(repeats)) for trial, seed in repeats)
-    chosen = Ensemble(members, Interval(0.02, 0.01, 0.03))
-    monkeypatch.setattr(
-        "tuning.export.ensemble.choose_ensemble", lambda *arguments, **options: chosen
-    )
-    return repeats
+def export(setting: Setting, ensemble: str) -> FullManifest:
+    return export_best(StudyHandle.of(setting.results, "s"), ExportChoice(ensemble=ensemble))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
 def test_ensemble_of_a_confirmed_study_is_exported_and_described(
-    confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
+    copied: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied, confirmation = confirmed
-    choose_repeats(monkeypatch, confirmation)
+    """The first repeat of each finalist is a member."""
+    confirmation = confirm_study(copied)
+    firsts = [(finalist.trial, min(finalist.repeats)) for finalist in confirmation.finalists]
+    chosen = Ensemble(
+        tuple(Member(trial, seed, 1 / len(firsts)) for trial, seed in firsts),
+        Interval(0.02, 0.01, 0.03),
+    )
+    monkeypatch.setattr(
+        "tuning.export.ensemble.choose_ensemble", lambda *arguments, **options: chosen
+    )
     manifest = export(copied, "4")
     assert manifest.ensemble is not None
     members = manifest.ensemble.members
@@ -468,10 +437,10 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     assert f"exported ensemble of {len(members)} models" in page
 
 
-@pytest.mark.parametrize("size", ["1", "21", "two", "²"])
-def test_size_of_an_ensemble_that_is_none_is_refused(size: str, copied: Setting) -> None:
+@pytest.mark.parametrize("size", ["1", "21", "²"])
+def test_size_of_an_ensemble_that_is_none_is_refused(size: str) -> None:
     with pytest.raises(ArgumentError, match="from 2 to 20"):
-        export(copied, size)
+        ExportChoice(ensemble=size)
 
 
 def test_ensemble_without_a_confirmation_is_refused(copied: Setting) -> None:

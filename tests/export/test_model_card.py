@@ -210,7 +210,7 @@ def test_card_counts_the_evaluations_on_the_test_split(manifest: FullManifest) -
     assert "This is evaluation number 3 on the test split by this study" in card
 
 
-def test_card_describes_how_to_load_each_format(manifest: dict[str, Any]) -> None:
+def test_card_describes_how_to_load_each_format(manifest: FullManifest) -> None:
     blocks = re.findall(
         r"^`(.*?)`, checked with .*?:\n```python\n(.*?)\n```$",
         model_card(manifest),

@@ -29,7 +29,6 @@ from tuning.errors import StudyError
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import read_predictions, write_probabilities
 from tuning.evaluation.test_split import threshold_sentences
-from tuning.export.ensemble import Ensemble
 from tuning.export.export import ExportChoice, export_best
 from tuning.export.threshold import require_cuts, thresholds_of
 from tuning.inference.load import classify, load_fastest
@@ -45,8 +44,14 @@ from tuning.targets.labels import MultiLabel
 from tuning.targets.number import Number
 from tuning.targets.order import Order
 from tuning.targets.target import Array, Target
-from tuning.targets.thresholds import choose_threshold, parse_criterion
+from tuning.targets.thresholds import Criterion, choose_threshold, parse_criterion
 from tuning.templates import templates_of
+
+
+def criterion_of(threshold: str) -> Criterion:
+    criterion = parse_criterion(threshold, None)
+    assert criterion is not None
+    return criterion
 
 
 def write_repeat(setting: Setting) -> tuple[Corpus, Array]:
@@ -70,8 +75,7 @@ def chosen_of(setting: Setting) -> Any:
 
 def test_threshold_is_chosen_on_the_predictions_of_the_repeats(copied: Setting) -> None:
     corpus, kept = write_repeat(copied)
-    criterion = parse_criterion("f1", None)
-    assert criterion is not None
+    criterion = criterion_of("f1")
     chosen = thresholds_of(chosen_of(copied), None, corpus, criterion)
     labels, n_train = corpus.split("validation").labels, len(corpus.split("train").labels)
     codes = corpus.rows.texts[n_train:]
@@ -91,28 +95,22 @@ def test_threshold_of_an_ensemble_is_chosen_on_its_cross_fitted_predictions(
     corpus, _ = study_of(copied)
     probabilities = np.array([[0.9, 0.1], [0.7, 0.3]] * 30)
     rows = Rows(np.array([0, 1] * 30), probabilities, np.arange(60))
-    ensemble = SimpleNamespace(held_out=rows)
-    criterion = parse_criterion("precision>=0.9", None)
-    assert criterion is not None
+    ensemble: Any = SimpleNamespace(held_out=rows)
     chosen: Any = SimpleNamespace(trial=SimpleNamespace(number=0), config=copied.config)
-    of_ensemble: Ensemble = ensemble  # type: ignore[assignment]
-    thresholds = thresholds_of(chosen, of_ensemble, corpus, criterion)
+    thresholds = thresholds_of(chosen, ensemble, corpus, criterion_of("precision>=0.9"))
     assert thresholds["positive"].thresholds == pytest.approx((0.2,))
 
 
 def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Setting) -> None:
     corpus, _ = study_of(copied)
-    f1, number = parse_criterion("f1", None), parse_criterion("0.3", None)
-    assert f1 is not None and number is not None
     with pytest.raises(StudyError, match="confirm"):
-        thresholds_of(chosen_of(copied), None, corpus, f1)
-    assert thresholds_of(chosen_of(copied), None, corpus, number)["positive"].thresholds == (0.3,)
-    strict = parse_criterion("precision>=0.99", None)
-    assert strict is not None
+        thresholds_of(chosen_of(copied), None, corpus, criterion_of("f1"))
+    given = thresholds_of(chosen_of(copied), None, corpus, criterion_of("0.3"))
+    assert given["positive"].thresholds == (0.3,)
     kept = np.full((len(corpus.split("validation").labels), 2), 0.5, np.float32)
     write_probabilities(confirm_best(copied, study_of(copied)[1]), kept)
     with pytest.raises(StudyError, match=r"highest precision for positive is 0\.\d+, with"):
-        thresholds_of(chosen_of(copied), None, corpus, strict)
+        thresholds_of(chosen_of(copied), None, corpus, criterion_of("precision>=0.99"))
 
 
 STARS = Order(("1", "2", "3"))
@@ -129,10 +127,8 @@ STARS = Order(("1", "2", "3"))
     ],
 )
 def test_threshold_of_other_targets_is_refused(target: Any, threshold: str, named: str) -> None:
-    criterion = parse_criterion(threshold, None)
-    assert criterion is not None
     with pytest.raises(StudyError, match=named):
-        require_cuts(target, criterion)
+        require_cuts(target, criterion_of(threshold))
 
 
 def test_report_says_what_another_threshold_would_bring(copied: Setting) -> None:
@@ -204,7 +200,7 @@ def decided_by_card(folder: Path, name: str) -> list[str]:
 @pytest.mark.slow
 def test_export_decides_alike_everywhere(copied: Setting) -> None:
     corpus, _ = write_repeat(copied)
-    choice = ExportChoice(criterion=parse_criterion("f1", None))
+    choice = ExportChoice(criterion=criterion_of("f1"))
     handle = StudyHandle.of(copied.results, "s")
     manifest = export_best(handle, choice)
     folder, (threshold,) = copied.folder.best_dir, manifest.thresholds

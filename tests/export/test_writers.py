@@ -13,8 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.export.models import Reviews, describe, predicted_alone
-from tests.formats import write_formats
+from tests.export.models import Reviews, predicted_alone, write_formats
 from tests.models.classifiers import spread
 from tests.paths import ROOT
 from tuning.errors import StudyError
@@ -44,16 +43,6 @@ class Tuned:
     def source(self) -> Source:
         corpus = self.reviews.corpus
         return Source(self.model, self.values, corpus, corpus.target)
-
-    def write(self, folder: Path) -> Any:
-        return write_formats(
-            folder,
-            self.model,
-            self.values,
-            self.reviews.corpus,
-            test_texts=self.reviews.test_texts,
-            test_labels=self.reviews.test_labels,
-        )
 
 
 @pytest.fixture(
@@ -99,7 +88,7 @@ def weigh_ngrams(model: keras.Model) -> None:
 @pytest.mark.slow
 def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path: Path) -> None:
     """The parity check has compared the formats."""
-    result = tuned.write(tmp_path)
+    result = write_formats(tmp_path, tuned.source, tuned.reviews)
     assert {*result.forms} == {known.path for known in FORMATS.values()}, result.left_out
     onnx = result.forms["model.onnx"]
     assert onnx.max_difference <= 1e-5
@@ -110,10 +99,9 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
     assert inputs == ModelInput(vocab_size=0, **preset, **ngrams)
     names = {"tokenizer.json", *(["ngrams.txt"] if ngrams else [])}
     assert set(vocabularies(inputs)) == names
-    describe(tmp_path, tuned.source)
     texts = ["great phone", "[SEP] awful [PAD]", ""]
     expected = pipeline_probabilities(tuned.source, texts)
-    np.testing.assert_allclose(predicted_alone(tmp_path, texts), expected, atol=1e-5)
+    np.testing.assert_allclose(predicted_alone(tmp_path, tuned.source, texts), expected, atol=1e-5)
     if ngrams:
         assert_snippets_run(tmp_path, tuned)
     assert_tokenizer_pads(tmp_path)
@@ -181,7 +169,7 @@ def test_every_format_carries_an_ensemble_of_encoders_and_ngrams(
     assert joined.inputs == common_input([source.inputs for source in members], corpus)
     expected = mean_of_members(members, weights, texts)
     np.testing.assert_allclose(pipeline_probabilities(joined, texts), expected, atol=1e-5)
-    written = replace(tuned, model=joined.model, values=joined.values).write(tmp_path)
+    written = write_formats(tmp_path, joined, tuned.reviews)
     assert set(written.forms) == {known.path for known in FORMATS.values()}, written.left_out
 
 
@@ -201,7 +189,7 @@ def test_model_of_a_dictionary_of_unnamed_inputs_is_exported(tuned: Tuned, tmp_p
     )
     output = keras.layers.Dense(1, activation="sigmoid")(both)
     model = spread(keras.Model({"tokens": tokens, "ngrams": ngrams}, output))
-    result = replace(tuned, model=model).write(tmp_path)
+    result = write_formats(tmp_path, replace(tuned.source, model=model), tuned.reviews)
     assert {"model.keras", "model.h5", "saved_model", "model.onnx"} <= set(result.forms), (
         result.left_out
     )

@@ -13,7 +13,6 @@ from tuning.inference.manifest import Manifest, digests
 from tuning.inputs.contract import ModelInput
 
 tokenizers = pytest.importorskip("tokenizers", reason="the extra `pretrained` is not installed")
-PIECES = {"[UNK]": 0, "good": 1, "film": 2, "##s": 3}
 
 
 def problem_of_model(folder: Path, **inputs: Any) -> ProblemOf:
@@ -39,19 +38,21 @@ def of_words_and_ngrams(folder: Path) -> ProblemOf:
     return problem_of_model(folder, vocab_size=3, sequence_length=8, ngrams=1, ngram_vocab_size=3)
 
 
-def of_pieces(folder: Path) -> ProblemOf:
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(PIECES, unk_token="[UNK]"))
+def of_tokenizer(folder: Path, model: Any) -> ProblemOf:
+    tokenizer = tokenizers.Tokenizer(model)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
     return problem_of_model(folder, preset="p", sequence_length=8)
+
+
+def of_pieces(folder: Path) -> ProblemOf:
+    pieces = {"[UNK]": 0, "good": 1, "film": 2, "##s": 3}
+    return of_tokenizer(folder, tokenizers.models.WordPiece(pieces, unk_token="[UNK]"))
 
 
 def of_unigrams(folder: Path) -> ProblemOf:
     pieces = [("<pad>", 0.0), ("good", -1.0), ("film", -1.0), ("<unk>", -9.0)]
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=3))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return problem_of_model(folder, preset="p", sequence_length=8)
+    return of_tokenizer(folder, tokenizers.models.Unigram(pieces, unk_id=3))
 
 
 @pytest.mark.parametrize("make", [of_words, of_ngrams, of_words_and_ngrams, of_pieces, of_unigrams])
@@ -85,9 +86,7 @@ def test_model_with_a_vocabulary_of_its_own_has_no_problems(tmp_path: Path) -> N
 
 
 def test_tokenizer_without_an_unknown_token_has_no_problems(tmp_path: Path) -> None:
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0}, []))
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    assert problem_of_model(tmp_path, preset="p", sequence_length=8)("una") == ""
+    assert of_tokenizer(tmp_path, tokenizers.models.BPE({"a": 0}, []))("una") == ""
 
 
 def test_changed_vocabulary_is_refused(tmp_path: Path) -> None:

@@ -23,13 +23,13 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
-from tests.export.models import spread
-from tests.formats import write_formats
-from tests.servers import HEAD, MANIFEST, address_of, fake, serving
+from tests.export.models import Reviews, spread, write_formats
+from tests.servers import MANIFEST, address_of, fake, serving
 from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
 from tuning.errors import ServeError
+from tuning.export.writers import Source
 from tuning.inference.load import Probabilities, load_fastest
 from tuning.inference.manifest import ExportedFormat, digests, read_manifest
 from tuning.inference.runtimes import FORMATS
@@ -368,18 +368,6 @@ def test_process_refuses_a_hostile_request(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "data", [HEAD, HEAD + b"Content-Length: 50\r\n\r\n{"], ids=["headers", "body"]
-)
-def test_process_refuses_a_request_that_does_not_arrive(data: bytes, address: str) -> None:
-    """The limit is that of users: 10 seconds."""
-    host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as client:
-        client.sendall(data)
-        assert client.recv(65536).startswith(b"HTTP/1.1 408 ")
-
-
-@pytest.mark.slow
 def test_sigterm_ends_the_process_after_the_answers(
     process: subprocess.Popen[str], address: str
 ) -> None:
@@ -444,13 +432,12 @@ def check_answers(answers: Sequence[httpx.Response], probabilities: Probabilitie
 def test_process_serves_the_formats_of_a_model_that_takes_texts(tmp_path: Path) -> None:
     """The second server has the SavedModel alone, as an export of a model with own layers has."""
     texts = make_reviews(60)["review_body"].tolist()
-    corpus = build_corpus(tmp_path / ("f" * 16), splits_of(texts[:40], texts[40:50], texts[50:]))
+    splits = splits_of(texts[:40], texts[40:50], texts[50:])
+    corpus = build_corpus(tmp_path / splits.fingerprint, splits)
     folder = tmp_path / "best"
     folder.mkdir()
-    labels = np.arange(10) % 2
-    written = write_formats(
-        folder, model_of_texts(), {}, corpus, test_texts=texts[50:], test_labels=labels
-    )
+    source = Source(model_of_texts(), {}, corpus, corpus.target)
+    written = write_formats(folder, source, Reviews(splits, corpus))
     assert [*written.forms] == ["model.keras", "saved_model"]
     for format_names in (("keras", "saved_model"), ("saved_model",)):
         write_manifest(folder, *format_names)

@@ -65,7 +65,7 @@ def test_page_says_how_many_tokens_are_known(browser: Browser, tmp_path: Path) -
             browser.press_enter("#send")
             few = f"document.querySelector('#few').textContent === '{shown}'"
             browser.wait_for(f"!document.querySelector('#answer').hidden && {few}")
-        _, *rows = rows_of(labeled(browser, tmp_path, b"text\nmalo\ngood\n"))
+        _, *rows = labeled(browser, tmp_path, b"text\nmalo\ngood\n")
         counts = browser.run("document.querySelector('#counts').textContent")
     assert [row[3] for row in rows] == ["0 of 1 tokens are known", ""]
     assert all(row[1] for row in rows)
@@ -75,37 +75,29 @@ def test_page_says_how_many_tokens_are_known(browser: Browser, tmp_path: Path) -
 DROP = """(() => {{
   const dropped = new DataTransfer();
   const bytes = Uint8Array.from(atob("{content}"), (letter) => letter.charCodeAt(0));
-  dropped.items.add(new File([bytes], "{name}"));
+  dropped.items.add(new File([bytes], "new.csv"));
   document.querySelector("#drop").dispatchEvent(
     new DragEvent("drop", {{ dataTransfer: dropped, bubbles: true, cancelable: true }}));
 }})()"""
 
 
-def drop(browser: Browser, content: bytes, name: str = "new.csv") -> None:
-    encoded = base64.b64encode(content).decode()
-    browser.run(DROP.format(content=encoded, name=name))
+def drop(browser: Browser, content: bytes) -> None:
+    browser.run(DROP.format(content=base64.b64encode(content).decode()))
 
 
-def labeled(browser: Browser, folder: Path, content: bytes, name: str = "new.csv") -> str:
-    """Drop a file, label its rows, and return the file that the page gives for it."""
-    drop(browser, content, name)
+def labeled(browser: Browser, folder: Path, content: bytes) -> list[list[str]]:
+    """Drop a file, label its rows, and return the rows of the file that the page gives for it."""
+    drop(browser, content)
     browser.wait_for("!document.querySelector('#columns').hidden")
     browser.press_enter("#label-file")
     browser.wait_for("!document.querySelector('#file-answer').hidden")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
     browser.press_enter("#download")
-    stem, _, ending = name.rpartition(".")
-    path = folder / f"{stem}.predictions.{'tsv' if ending == 'tsv' else 'csv'}"
+    path = folder / "new.predictions.csv"
     until = time.monotonic() + 20
     while not path.exists() and time.monotonic() < until:
         time.sleep(0.05)
-    content_with_labels = path.read_text()
-    path.unlink()
-    return content_with_labels
-
-
-def rows_of(text: str, delimiter: str = ",") -> list[list[str]]:
-    return [*csv.reader(io.StringIO(text), delimiter=delimiter)]
+    return [*csv.reader(io.StringIO(path.read_text()))]
 
 
 @pytest.mark.journey
@@ -121,7 +113,7 @@ def test_dropped_file_comes_back_with_labels(browser: Browser, tmp_path: Path) -
     )
     with served(app.make_app(fake, MANIFEST)) as address:
         browser.open(f"{address}/")
-        header, *rows = rows_of(labeled(browser, tmp_path, content))
+        header, *rows = labeled(browser, tmp_path, content)
         shown = browser.run("document.body.innerText")
     assert header == ["id", "text", "note", *ADDED]
     assert rows == [

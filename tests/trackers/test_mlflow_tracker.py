@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import tuning
@@ -21,45 +22,38 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
 
-TEXTS = ["good good film", "bad bad", "", "\ud800 unknown"]
+TEXTS = ["good good film", "bad bad", ""]
+NAN = float("nan")
+STARS = [[0.4, 0.3, 0.3], [0.1, 0.2, 0.7]]
+TAGS = [[0.9, 0.2, 0.5], [0.1, 0.2, 0.3]]
 
 
-def model_of(kind: str, names: list[str], outputs: list[list[float]]) -> Any:
+@pytest.mark.parametrize(
+    ("kind", "names", "thresholds", "outputs", "labels", "probabilities"),
+    [
+        ("number", "", [], [[2.5], [-1.0]], [2.5, -1.0], [NAN, NAN]),
+        ("order", "123", [], STARS, ["2", "3"], [0.3, 0.7]),  # the median
+        ("order", "123", [1.95, 2.7], STARS, ["1", "2"], [0.4, 0.2]),  # The means are 1.9 and 2.6.
+        ("classes", "np", [], [[0.2, 0.8], [NAN, NAN]], ["p", None], [0.8, NAN]),
+        ("labels", "abc", [], TAGS, ["a;c", ""], [0.9 * 0.8 * 0.5, 0.9 * 0.8 * 0.7]),
+    ],
+)
+def test_label_is_decided_as_its_kind_decides(
+    kind: str,
+    names: str,
+    thresholds: list[float],
+    outputs: list[list[float]],
+    labels: list[Any],
+    probabilities: list[float],
+) -> None:
     from tuning.trackers.mlflow_model import TextClassifier
 
     model = TextClassifier()
-    model._names, model._kind, model._thresholds = np.array(names), kind, []
+    model._names, model._kind, model._thresholds = np.array([*names]), kind, thresholds
     model._run = lambda texts: outputs
-    return model
-
-
-def test_number_is_the_label_and_ordered_classes_are_decided_by_their_median() -> None:
-    numbers = model_of("number", [], [[2.5], [-1.0]]).predict(None, ["good", "bad"])
-    assert numbers["label"].tolist() == [2.5, -1.0] and numbers["probability"].isna().all()
-    outputs = [[0.4, 0.3, 0.3], [0.1, 0.2, 0.7]]
-    stars = model_of("order", ["1", "2", "3"], outputs).predict(None, ["good", "bad"])
-    assert stars["label"].tolist() == ["2", "3"]
-    assert stars["probability"].tolist() == [0.3, 0.7]
-    cut = model_of("order", ["1", "2", "3"], outputs)
-    cut._thresholds = [1.95, 2.7]  # The means are 1.9 and 2.6.
-    assert cut.predict(None, ["good", "bad"])["label"].tolist() == ["1", "2"]
-
-
-def test_text_whose_probabilities_are_not_numbers_has_no_label() -> None:
-    model = model_of("classes", ["negative", "positive"], [[0.2, 0.8], [float("nan")] * 2])
-    rows = model.predict(None, ["good", "?"])
-    assert [label if isinstance(label, str) else None for label in rows["label"]] == [
-        "positive",
-        None,
-    ]
-    assert rows["probability"].isna().tolist() == [False, True]
-
-
-def test_several_labels_of_a_text_are_joined() -> None:
-    model = model_of("labels", ["a", "b", "c"], [[0.9, 0.2, 0.5], [0.1, 0.2, 0.3]])
     rows = model.predict(None, ["good", "bad"])
-    assert rows["label"].tolist() == ["a;c", ""]
-    assert rows["probability"].tolist() == pytest.approx([0.9 * 0.8 * 0.5, 0.9 * 0.8 * 0.7])
+    assert [None if pd.isna(label) else label for label in rows["label"]] == labels
+    assert rows["probability"].tolist() == pytest.approx(probabilities, nan_ok=True)
 
 
 def test_study_is_written_once_with_an_export_that_mlflow_loads(
@@ -97,9 +91,9 @@ def test_study_is_written_once_with_an_export_that_mlflow_loads(
     assert not [*models[0].rglob("*.pkl")]
     # The results are not needed any more.
     shutil.move(copied.results.path, tmp_path / "moved")
-    read = mlflow_predictions(uri, parent["id"], TEXTS[:3], cwd=tmp_path)
+    read = mlflow_predictions(uri, parent["id"], TEXTS, cwd=tmp_path)
     export = tuning.load_export(tmp_path / "moved" / "s" / "best")
-    expected = export.predict(TEXTS[:3]).to_dict("records")
+    expected = export.predict(TEXTS).to_dict("records")
     assert [row["label"] for row in read["rows"]] == [row["label"] for row in expected]
     assert [row["probability"] for row in read["rows"]] == pytest.approx(
         [row["probability"] for row in expected], abs=1e-6

@@ -211,16 +211,6 @@ def test_search_is_followed_while_it_runs(
     assert [study.numbers["n_complete"] for study in written.studies] == [3, 8]
 
 
-def test_tracker_that_fails_is_one_failure_and_takes_further_changes(
-    written: Written, finished: tuple[ResultsDir, Outcome]
-) -> None:
-    written.error = RuntimeError("no answer")
-    follower, failures = following(finished[0].study("s"), [finished[1].summary] * 100)
-    follower.close()
-    follower.finish(60)
-    assert failures == ["no answer"]
-
-
 def test_tracker_that_hangs_takes_changes_without_end_and_is_one_failure(
     written: Written, finished: tuple[ResultsDir, Outcome]
 ) -> None:
