@@ -12,18 +12,17 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
-import psutil
 import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
 from tests.commands import start, tune_command, wait_for
 from tests.studies import CONFIG, SPACE, Setting, on, session_of, tune_with
-from tuning.atomic_io import read_history, read_json
+from tuning.atomic_io import read_history
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig
 from tuning.documents import unstructure
 from tuning.errors import SpaceError, StudyError
-from tuning.evaluation.linear_reference import LinearReference, LinearTask
+from tuning.evaluation.linear_reference import LinearReference
 from tuning.metrics import objectives_of
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir
@@ -35,8 +34,6 @@ from tuning.study.handle import StudyHandle, status_of
 from tuning.study.summary import PHASES, summarize
 from tuning.study.trials import value_of
 from tuning.workers.pool import Pool
-
-END_SECONDS = 60  # maximum time that a test waits for the end of a process
 
 
 @pytest.mark.slow
@@ -302,37 +299,6 @@ def test_second_interrupt_ends_at_once_and_the_trial_is_queued_again(setting: Se
     assert [t.state.name for t in trials] == ["FAIL", "WAITING"]
     assert trials[0].user_attrs["reason"] == "interrupted"
     assert trials[1].system_attrs["fixed_params"] == trials[0].params
-
-
-def process_of_the_linear_model(pid: int) -> psutil.Process:
-    """Wait for the child of a search that fits the linear model, and return it."""
-    deadline = time.monotonic() + END_SECONDS
-    while time.monotonic() < deadline:
-        for child in psutil.Process(pid).children():
-            if "tuning.evaluation.ngram_model" in child.cmdline():
-                return child
-        time.sleep(0.05)
-    raise AssertionError("The search has not started the linear model.")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_search_that_ends_leaves_no_process_of_the_linear_model(
-    copied: Setting, number: signal.Signals
-) -> None:
-    slow_down(copied, 1)
-    cache = copied.results.cache_dir(read_json(copied.folder.config_path)["data_fingerprint"])
-    LinearTask().path(cache).unlink()
-    # The process waits for the lock as long as the test has it.
-    with FileLock(f"{LinearTask().path(cache)}.lock"):
-        process = start_tune(copied, 10)
-        # The process is started at the end of the first epoch.
-        wait_for(process, "trial 8 epoch 1")
-        child = process_of_the_linear_model(process.pid)
-        os.kill(process.pid, number)
-        process.communicate(timeout=60)
-        psutil.wait_procs([child], timeout=END_SECONDS)
-        assert not child.is_running()
 
 
 @pytest.mark.slow
