@@ -135,18 +135,6 @@ def test_released_job_has_no_events() -> None:
     assert [*dispatcher.events(0)] == []
 
 
-def test_workers_get_jobs_in_turn() -> None:
-    pool = FakePool(ends_at_once, 3)
-    dispatcher = dispatcher_of(pool)
-    used = []
-    for job in "abcd":
-        worker = dispatcher.free()[0]
-        used.append(pool.workers.index(worker))  # type: ignore[arg-type]
-        dispatcher.start(worker, job, REQUEST)
-        assert [name for name, _ in dispatcher.events(0)] == [job]
-    assert used == [0, 1, 2, 0]
-
-
 def test_worker_that_has_not_started_gets_no_job() -> None:
     pool = FakePool(trains, 2)
     pool.workers[0].is_ready = False

@@ -480,7 +480,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         wait_for_end(pid)
 
 
-@pytest.mark.parametrize(("n_workers", "n_cores", "n_threads"), [(2, 4, 2), (2, 5, 2), (3, 2, 1)])
+@pytest.mark.parametrize(("n_workers", "n_cores", "n_threads"), [(2, 5, 2), (3, 2, 1)])
 def test_pool_shares_the_cores(
     tmp_path: Path, n_workers: int, n_cores: int, n_threads: int
 ) -> None:
