@@ -88,10 +88,18 @@ class FakeWorker:
 
 
 class FakePool:
-    """Workers in this process. `replaced` contains the workers that were replaced."""
+    """Workers in this process. `jobs` contains the trainings that were started, and `replaced` the
+    workers that were replaced.
+    """
 
     def __init__(self, script: Callable[[TrainingJob], Script], n_workers: int = 1) -> None:
-        self.workers = [FakeWorker(script, number) for number in range(n_workers)]
+        self.jobs: list[TrainingJob] = []
+
+        def recorded(job: TrainingJob) -> Script:
+            self.jobs.append(job)
+            return script(job)
+
+        self.workers = [FakeWorker(recorded, number) for number in range(n_workers)]
         self.replaced: list[FakeWorker] = []
         self.max_trainings: int | None = None
         self._n_empty = 0

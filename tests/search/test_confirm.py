@@ -1,9 +1,8 @@
 """Confirmations with real trainings: they are resumed, refused, and used by the export."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -22,7 +21,7 @@ from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw
 from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.inputs.contract import resplit
-from tuning.outcomes import LASTING, FailureReason
+from tuning.outcomes import FailureReason
 from tuning.report.confirmation import promise
 from tuning.report.dashboard import annotate
 from tuning.results import ResultsDir, StudyDir
@@ -54,14 +53,12 @@ def setting(copied: Setting) -> Setting:
     return copied
 
 
-def run(
-    setting: Setting, on_change: Callable[[RepeatEnded], None] = lambda event: None, **size: Any
-) -> Confirmation:
+def run(setting: Setting, *, n_seeds: int = 2) -> Confirmation:
     return confirm(
         StudyHandle.of(setting.results, "s"),
-        size=ConfirmationSize(**{"top": 2, "n_seeds": 2, "share": 10.0, **size}),
+        size=ConfirmationSize(top=2, n_seeds=n_seeds, share=10.0),
         workers=Workers(1),
-        subscribers=[on(RepeatEnded, on_change), annotate],
+        subscribers=[annotate],
     )[0]
 
 
@@ -70,23 +67,13 @@ def repeats(confirmation: Confirmation) -> dict[int, dict[int, float | None]]:
 
 
 @pytest.mark.slow
-def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_nothing(
-    setting: Setting,
-) -> None:
-    events: list[str] = []
-    confirmation = run(setting, on_change=lambda ended: events.append(ended.event))
+def test_repeat_has_the_value_of_a_training_on_its_seed_alone(setting: Setting) -> None:
+    confirmation = run(setting)
     assert confirmation.is_over and confirmation.rounds == 2
     baseline = next(finalist for finalist in confirmation.finalists if finalist.is_baseline)
     # The search used seed 0.
     assert set(baseline.repeats) == {1, 2}
-    assert len(events) == sum(len(finalist.repeats) for finalist in confirmation.finalists)
     assert confirmation == Confirmation.load(setting.folder)
-    first = repeats(confirmation)
-    assert repeats(run(setting, on_change=lambda ended: pytest.fail(ended.event))) == first
-    more: list[str] = []
-    after = repeats(run(setting, n_seeds=3, on_change=lambda ended: more.append(ended.event)))
-    assert more and all("seed 3" in event for event in more)
-    assert all(after[trial].items() >= values.items() for trial, values in first.items())
 
     space = recorded_space(setting.folder)
     corpus, _ = prepare_corpus(setting.config, results=setting.results)
@@ -130,11 +117,11 @@ def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(
     monkeypatch.setattr(opening, "prepare_views", lambda *_, **__: pytest.fail("it is late"))
     setting.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
     with pytest.raises(SpaceError, match="Put the file back"):
-        run(setting, n_seeds=2)
+        run(setting)
     setting.edit_space('"lstm_units", 2, 5', '"lstm_units", 2, 4')
     substitute(Path(setting.config.data.data), "item7.", "item seven.")
     with pytest.raises(StudyError, match="fingerprint"):
-        run(setting, n_seeds=2)
+        run(setting)
     assert setting.folder.confirmation_path.read_bytes() == before
 
 
@@ -146,12 +133,8 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     study = optuna.create_study(direction="maximize")
 
     def add(value: float, vocab_size: int, **attributes: object) -> None:
-        params = {
-            "vocab_size": vocab_size,
-            "sequence_length": 8,
-            "embedding_dim": 2,
-            "lstm_units": 2,
-        }
+        params = {"vocab_size": vocab_size, "sequence_length": 8}
+        params |= {"embedding_dim": 2, "lstm_units": 2}
         distributions = {name: IntDistribution(1, 10_000) for name in params}
         of_trial = {"seconds": {}, "best_epoch": 1, "n_epochs": 1, **attributes}
         study.add_trial(
@@ -224,22 +207,13 @@ def recording(
     """Return a session of a finished search whose workers train nothing, and the list to which
     their jobs are added.
     """
-    jobs: list[TrainingJob] = []
-
-    def script(job: TrainingJob) -> Script:
-        jobs.append(job)
-        return trains(job, value=0.5 + 0.001 * len(jobs))
-
+    pool: FakePool = FakePool(lambda job: trains(job, value=0.5 + 0.001 * len(pool.jobs)))
+    study, results = many_trials(20), ResultsDir(tmp_path)
     session = session_of(
-        many_trials(20),
-        config,
-        MANY_SPACE,
-        ResultsDir(tmp_path),
-        pool=FakePool(script).as_pool,
-        subscribers=subscribers,
+        study, config, MANY_SPACE, results, pool=pool.as_pool, subscribers=subscribers
     )
     session.folder.path.mkdir(exist_ok=True)
-    return session, jobs
+    return session, pool.jobs
 
 
 SIZE = ConfirmationSize(top=2, n_seeds=3, share=99.0, n_pruned=2)
@@ -301,7 +275,9 @@ def test_confirmation_goes_on_as_it_has_begun(
     assert confirm_within(session, SIZE) == first and len(jobs) == n_jobs
     longer = confirm_within(session, replace(SIZE, n_seeds=4))
     assert longer.overlap == first.overlap and longer.seeds == [1, 2, 3, 4]
-    assert {job.redraw is not None for job in jobs[n_jobs:]} == {requested}
+    assert {(job.seed, job.redraw is not None) for job in jobs[n_jobs:]} == {(4, requested)}
+    after = repeats(longer)
+    assert all(after[trial].items() >= values.items() for trial, values in repeats(first).items())
     with pytest.raises(StudyError, match=f"resplit must stay {requested}, .* {not requested}"):
         confirm_within(session, replace(SIZE, resplit=not requested))
 
@@ -390,13 +366,15 @@ def test_best_trial_of_each_other_architecture_is_trained_to_its_best_epoch(
         assert other.seconds > 0
 
 
-@pytest.mark.parametrize("reason", FailureReason)
+@pytest.mark.parametrize(
+    ("reason", "is_lasting"), [(FailureReason.NAN_LOSS, True), (FailureReason.LOST, False)]
+)
 def test_other_architecture_is_trained_again_unless_its_configuration_is_the_cause(
-    copied: Setting, reason: FailureReason
+    copied: Setting, reason: FailureReason, is_lasting: bool
 ) -> None:
     first = others_of(copied)
     failed = [other.with_repeat(1, None, reason) for other in first]
-    assert others_of(copied, failed) == (failed if reason in LASTING else first)
+    assert others_of(copied, failed) == (failed if is_lasting else first)
 
 
 @pytest.mark.parametrize(

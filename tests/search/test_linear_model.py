@@ -75,9 +75,3 @@ def test_choice_reads_the_same_ngrams(
     choice = choice_of(session)
     assert choice.pop("ngram_weighting") in WEIGHTINGS
     assert choice == {"ngrams": order, "ngram_vocab_size": n_ids, "ngram_c": 3.0}
-
-
-def test_search_without_a_linear_model_has_no_choice(session: Session) -> None:
-    session, kinds = recorded(session, None)
-    wait(session)
-    assert (choice_of(session), kinds) == ({}, [])

@@ -24,13 +24,6 @@ values = st.fixed_dictionaries(
 )
 
 
-def test_configuration_of_a_trial_without_a_value_is_removed(tmp_path: Path) -> None:
-    trials = paused(StudyDir(tmp_path), values=[0.1, 0.9])
-    trials.configurations = {"failed": 1, "other": 0}
-    trials.close(trials.paused[1], has_value=False)
-    assert trials.configurations == {"other": 0}
-
-
 @settings(derandomize=True, deadline=None)
 @given(known_values=values, proposed_values=values)
 def test_only_equal_values_are_the_same_configuration(

@@ -12,18 +12,17 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
-import psutil
 import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
 from tests.commands import start, tune_command, wait_for
 from tests.studies import CONFIG, SPACE, Setting, on, session_of, tune_with
-from tuning.atomic_io import read_history, read_json
+from tuning.atomic_io import read_history
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig
 from tuning.documents import unstructure
 from tuning.errors import SpaceError, StudyError
-from tuning.evaluation.linear_reference import LinearReference, LinearTask
+from tuning.evaluation.linear_reference import LinearReference
 from tuning.metrics import objectives_of
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir
@@ -36,8 +35,6 @@ from tuning.study.summary import PHASES, summarize
 from tuning.study.trials import value_of
 from tuning.workers.pool import Pool
 
-END_SECONDS = 60  # maximum time that a test waits for the end of a process
-
 
 @pytest.mark.slow
 def test_study_keeps_the_starting_points_that_it_recorded(setting: Setting) -> None:
@@ -48,11 +45,8 @@ def test_study_keeps_the_starting_points_that_it_recorded(setting: Setting) -> N
     outcome = setting.tune(3)
     assert [point["vocab_size"] for point in outcome.space.starting_points] == [20, 30]
     trials = setting.study().trials
-    assert [(t.params["vocab_size"], t.params["lstm_units"]) for t in trials] == [
-        (30, 2),
-        (20, 2),
-        (30, 4),
-    ]
+    values = [(t.params["vocab_size"], t.params["lstm_units"]) for t in trials]
+    assert values == [(30, 2), (20, 2), (30, 4)]
     assert [t.user_attrs.get("starting_point") for t in trials] == [None, 1, 2]
 
 
@@ -102,33 +96,16 @@ def test_first_starting_point_of_the_default_space_is_not_behind_the_linear_mode
     assert value_of(trial) > bar - 0.02
 
 
-def test_n_trials_counts_the_study_not_the_call(copied: Setting) -> None:
-    first, second = copied.tune(9), copied.tune(9)
-    assert [o.summary.n_finished for o in (first, second)] == [9, 9]
-    assert [o.ended for o in (first, second)] == ["finished"] * 2
-
-
 def test_trial_0_is_the_baseline_and_keeps_every_metric_of_every_epoch(copied: Setting) -> None:
     trial, history = copied.study().trials[0], read_history(copied.folder.history_path(0))
     values = {"vocab_size": 30, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
     assert (trial.params, trial.user_attrs["baseline"]) == (values, True)
-    names = {
-        "loss",
-        "accuracy",
-        *objectives_of("classes"),
-    }
+    names = {"loss", "accuracy", *objectives_of("classes")}
     assert [set(row) >= names for row in history] == [True, True]
     assert trial.intermediate_values == {int(row["epoch"]): row["val_accuracy"] for row in history}
     assert trial.value == max(trial.intermediate_values.values())
-    assert {
-        "best_epoch",
-        "n_parameters",
-        "padding_share",
-        "seconds",
-        "peak_memory_mb",
-        "val_f1",
-        "val_auc",
-    } <= set(trial.user_attrs)
+    attributes = "best_epoch n_parameters padding_share seconds peak_memory_mb val_f1 val_auc"
+    assert {*attributes.split()} <= set(trial.user_attrs)
 
 
 @pytest.mark.journey
@@ -159,12 +136,8 @@ def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     setting.tune(2, config=config)
     trials = setting.study().trials
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
-    assert [row["epoch"] for row in read_history(setting.folder.history_path(waiting[0]))] == [
-        1,
-        2,
-        3,
-        4,
-    ]
+    history = read_history(setting.folder.history_path(waiting[0]))
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
 
 
 def slow_down(setting: Setting, seconds: float) -> None:
@@ -277,6 +250,11 @@ def start_tune(
     return start(command)
 
 
+def left_behind() -> set[str]:
+    """Return the names of the shared memory and the semaphores of this machine."""
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -323,37 +301,6 @@ def test_second_interrupt_ends_at_once_and_the_trial_is_queued_again(setting: Se
     assert trials[1].system_attrs["fixed_params"] == trials[0].params
 
 
-def process_of_the_linear_model(pid: int) -> psutil.Process:
-    """Wait for the child of a search that fits the linear model, and return it."""
-    deadline = time.monotonic() + END_SECONDS
-    while time.monotonic() < deadline:
-        for child in psutil.Process(pid).children():
-            if "tuning.evaluation.ngram_model" in child.cmdline():
-                return child
-        time.sleep(0.05)
-    raise AssertionError("The search has not started the linear model.")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_search_that_ends_leaves_no_process_of_the_linear_model(
-    copied: Setting, number: signal.Signals
-) -> None:
-    slow_down(copied, 1)
-    cache = copied.results.cache_dir(read_json(copied.folder.config_path)["data_fingerprint"])
-    LinearTask().path(cache).unlink()
-    # The process waits for the lock as long as the test has it.
-    with FileLock(f"{LinearTask().path(cache)}.lock"):
-        process = start_tune(copied, 10)
-        # The process is started at the end of the first epoch.
-        wait_for(process, "trial 8 epoch 1")
-        child = process_of_the_linear_model(process.pid)
-        os.kill(process.pid, number)
-        process.communicate(timeout=60)
-        psutil.wait_procs([child], timeout=END_SECONDS)
-        assert not child.is_running()
-
-
 @pytest.mark.slow
 def test_configuration_that_takes_its_coordinator_with_it_is_dropped(setting: Setting) -> None:
     """The kernel may end a whole container that is out of memory, with the coordinator."""
@@ -368,20 +315,9 @@ def test_configuration_that_takes_its_coordinator_with_it_is_dropped(setting: Se
         out = process.communicate(timeout=100)[0]
         codes.append(process.returncode)
     assert codes == [-signal.SIGKILL] * 3 + [0], out
-    assert [t.state.name for t in setting.study().trials] == [
-        "COMPLETE",
-        "FAIL",
-        "FAIL",
-        "FAIL",
-        "COMPLETE",
-        "COMPLETE",
-    ]
+    states = [t.state.name for t in setting.study().trials]
+    assert states == ["COMPLETE", *["FAIL"] * 3, *["COMPLETE"] * 2]
     assert "trial 3 is not tried again" in setting.folder.log_path.read_text()
-
-
-def left_behind() -> set[str]:
-    """Return the names of the shared memory and the semaphores of this machine."""
-    return {path.name for path in Path("/dev/shm").iterdir()}
 
 
 def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
@@ -464,15 +400,6 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
     assert not any(
         t.state in (TrialState.RUNNING, TrialState.WAITING) for t in setting.study().trials
     )
-
-
-def test_second_process_is_refused_with_the_name_of_the_first(setting: Setting) -> None:
-    def again(_: object) -> None:
-        with pytest.raises(StudyError, match=rf"locked by process {os.getpid()} on .* since 20"):
-            setting.tune(1)
-
-    setting.tune(1, on_start=again)
-    assert not setting.folder.lock_holder_path.exists()
 
 
 @pytest.mark.parametrize(

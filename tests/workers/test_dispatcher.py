@@ -1,5 +1,6 @@
 """The dispatcher, with fake workers that send the messages of a script."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
@@ -13,7 +14,7 @@ from tuning.outcomes import MAX_LOST, FailureReason
 from tuning.training.result import Answer, TrainingJob
 from tuning.workers import dispatcher as dispatcher_module
 from tuning.workers.dispatcher import Dispatcher, run_jobs
-from tuning.workers.messages import EpochEnded, Train, TrainingEnded, TrainingFailed
+from tuning.workers.messages import Ending, EpochEnded, Train, TrainingEnded, TrainingFailed
 from tuning.workers.pool import AnyWorker
 
 JOB = TrainingJob(values={"units": 2}, target=TWO, train=TrainConfig(epochs=2), seed=0)
@@ -78,19 +79,6 @@ def test_job_has_left_the_dispatcher_when_its_end_is_received() -> None:
     assert dispatcher.running == ["b"]
 
 
-def test_worker_that_dies_is_replaced_and_its_job_failed() -> None:
-    def dies(job: TrainingJob) -> Script:
-        yield None
-
-    pool = FakePool(dies)
-    dispatcher = dispatcher_of(pool)
-    start(dispatcher, "a")
-    detail = "its worker ended and was replaced by process 1"
-    assert [*dispatcher.events(0)] == [("a", TrainingFailed(FailureReason.LOST, detail))]
-    assert len(pool.replaced) == 1
-    assert dispatcher.free() == pool.workers
-
-
 def test_worker_is_replaced_after_its_maximum_number_of_trainings() -> None:
     pool = FakePool(ends_at_once, 2)
     pool.max_trainings = 3
@@ -147,18 +135,6 @@ def test_released_job_has_no_events() -> None:
     assert [*dispatcher.events(0)] == []
 
 
-def test_workers_get_jobs_in_turn() -> None:
-    pool = FakePool(ends_at_once, 3)
-    dispatcher = dispatcher_of(pool)
-    used = []
-    for job in "abcd":
-        worker = dispatcher.free()[0]
-        used.append(pool.workers.index(worker))  # type: ignore[arg-type]
-        dispatcher.start(worker, job, REQUEST)
-        assert [name for name, _ in dispatcher.events(0)] == [job]
-    assert used == [0, 1, 2, 0]
-
-
 def test_worker_that_has_not_started_gets_no_job() -> None:
     pool = FakePool(trains, 2)
     pool.workers[0].is_ready = False
@@ -191,17 +167,14 @@ def test_time_in_which_the_coordinator_was_stopped_is_no_time_of_a_worker(
 
 
 def test_jobs_are_trained_to_their_ends_and_a_lost_job_again() -> None:
-    started: list[object] = []
-
     def dies_once(job: TrainingJob) -> Script:
-        started.append(job.values["units"])
-        if started == [0, 1]:
+        if len(pool.jobs) == 2:
             yield None
         yield from trains(job)
 
-    jobs = run_jobs(numbered(FakePool(dies_once)), requests_of(3))
-    seen = [(job, type(message)) for job, message in jobs]
-    assert started == [0, 1, 2, 1]
+    pool: FakePool = FakePool(dies_once)
+    seen = [(job, type(message)) for job, message in run_all(pool, 3)]
+    assert [job.values["units"] for job in pool.jobs] == [0, 1, 2, 1]
     training = [EpochEnded, EpochEnded, TrainingEnded]
     assert seen == [(job, kind) for job in (0, 2, 1) for kind in training]
 
@@ -211,29 +184,26 @@ def test_job_that_is_lost_again_has_failed() -> None:
         yield None
 
     pool = FakePool(dies)
-    ((job, message),) = run_jobs(numbered(pool), requests_of(1))
+    ((job, message),) = run_all(pool, 1)
     assert (job, cast("TrainingFailed", message).reason) == (0, FailureReason.LOST)
     assert len(pool.replaced) == MAX_LOST
 
 
 def test_no_job_starts_once_the_caller_stops() -> None:
     ended: list[int] = []
-    for job, message in run_jobs(
-        numbered(FakePool(trains)),
-        requests_of(3),
-        is_stopped=lambda: len(ended) == 2,
-    ):
+    for job, message in run_all(FakePool(trains), 3, is_stopped=lambda: len(ended) == 2):
         if isinstance(message, TrainingEnded):
             ended.append(job)
     assert ended == [0, 1]
 
 
-def numbered(pool: FakePool) -> Dispatcher[int]:
-    return Dispatcher(pool.as_pool, Limits())
-
-
-def requests_of(n_jobs: int) -> dict[int, Train]:
-    return {
+def run_all(
+    pool: FakePool, n_jobs: int, *, is_stopped: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[int, EpochEnded | Ending]]:
+    """Train jobs that are numbers, which are the values of `units` too."""
+    requests = {
         number: replace(REQUEST, job=replace(JOB, values={"units": number}))
         for number in range(n_jobs)
     }
+    dispatcher: Dispatcher[int] = Dispatcher(pool.as_pool, Limits())
+    return run_jobs(dispatcher, requests, is_stopped=is_stopped)

@@ -153,8 +153,3 @@ def test_wrong_value_of_a_message_is_named_by_its_path(message: Message) -> None
         with pytest.raises(ValueError, match=f"^{pattern}: ") as refused:
             decode(json.dumps({"kind": kind, **wrong}).encode())
         assert "\n" not in str(refused.value)
-
-
-def test_missing_value_of_a_message_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^result: is missing$"):
-        decode(b'{"kind": "ModelRefused"}')
