@@ -195,14 +195,6 @@ def test_export_without_scores_is_refused(onnx_export: Path) -> None:
         _ = tuning.load_export(onnx_export).scores
 
 
-def test_copy_needs_a_free_folder(tmp_path: Path) -> None:
-    (tmp_path / "copy").touch()
-    (tmp_path / "full" / "old").mkdir(parents=True)
-    for name, reason in (("copy", "is a file"), ("full", "has files")):
-        with pytest.raises(ArgumentError, match=f"must be empty or new; .*{name} {reason}"):
-            require_free(tmp_path / name)
-
-
 @pytest.mark.parametrize("name", ["empty", "new", "a/new/folder"])
 def test_copy_of_an_export_is_an_export(name: str, onnx_export: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
