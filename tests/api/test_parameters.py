@@ -40,7 +40,6 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
         ({"epochs": 0}, "epochs must be"),
         ({"metric": "val_none"}, "metric must be"),
         ({"class_weight": "heavy"}, "class_weight must be balanced, or a number for each class"),
-        ({"class_weight": {"positive": 0}}, "class_weight of 'positive' must be more than 0"),
         ({"sampler": "none"}, "sampler must be"),
         ({"pruner": "one"}, "pruner must be"),
         ({"seed": -1}, "seed must lie"),
