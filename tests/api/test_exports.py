@@ -61,12 +61,6 @@ def copied_export(onnx_export: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(onnx_export, tmp_path / "best"))
 
 
-def change_manifest(folder: Path, **changes: Any) -> None:
-    """Write the manifest again, with these values and the digests of the files as they are now."""
-    manifest = replace(read_manifest(folder), files=digests(folder), **changes)
-    write(folder / "export.json", manifest, version=2)
-
-
 def test_model_is_loaded_once_and_kept(copied_export: Path) -> None:
     export = tuning.load_export(copied_export)
     first = export.predict(TEXTS)
@@ -160,7 +154,8 @@ def test_text_without_a_probability_is_named_with_its_position(copied_export: Pa
     ]
     graph = write_graph(chain(keras.Sequential(layers)) or [], length=4, n_classes=2)
     (copied_export / "model.onnx").write_bytes(graph.SerializeToString())
-    change_manifest(copied_export)
+    manifest = replace(read_manifest(copied_export), files=digests(copied_export))
+    write(copied_export / "export.json", manifest, version=2)
     export = tuning.load_export(copied_export)
     with pytest.raises(ExportError, match="gives NaN for the text at position 1, because"):
         export.predict(["good film", "!"])

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
@@ -86,17 +85,6 @@ def test_wrong_space_is_refused(run_cli: Run, tmp_path: Path, reviews_csv: Path)
     check_refused(run_cli("tune", *flags), "'vocab_size'", "range", "50")
     assert not list((tmp_path / "results").glob("*/study.json"))
     assert not (tmp_path / "results" / "optuna.db").exists()
-
-
-def test_interrupted_comparison_is_exit_130(
-    run_cli: Run, reviews_csv: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stopped = SimpleNamespace(is_whole=False)
-    monkeypatch.setattr("tuning.search.tune.tune", lambda *_, **options: stopped)
-    ran = run_cli("compare", "--spaces", "ngrams cnn", "--data", reviews_csv)
-    assert ran.code == 130
-    assert "ngrams, space 1 of 2" in ran.out and "space 2 of 2" not in ran.out
-    assert "Interrupted; the same command continues the comparison." in ran.out
 
 
 def test_value_error_of_a_bug_is_not_shown_as_a_mistake_of_the_user(

