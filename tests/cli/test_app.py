@@ -17,7 +17,7 @@ from tests.commands import Ran, tune_command
 from tests.paths import ROOT
 from tests.servers import free_port
 from tests.stored_documents import EXPORT, RESULTS
-from tests.studies import TINY_SPACE, copy_study
+from tests.studies import TINY_SPACE
 from tests.texts import substitute
 from tuning.cli.app import main
 from tuning.commands import install
@@ -152,13 +152,6 @@ def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, run_tune
     status = run_cli("status", "--json")
     assert json.loads(status.out)["n_complete"] + json.loads(status.out)["n_pruned"] == 2
     assert "The best of the search, of 2" in run_cli("status").out
-
-
-def test_confirm_while_a_trial_is_running_is_refused(
-    finished: tuple[ResultsDir, Outcome], run_cli: Run, tmp_path: Path
-) -> None:
-    copy_study(finished[0], tmp_path).study().ask()
-    check_refused(run_cli("confirm", "--study", "s"), "are running")
 
 
 def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:
@@ -309,7 +302,6 @@ def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
     [
         (("--text", "a" * 100_001), ["a text of 100,001 characters"]),
         (("--file", "new.csv", "--text-column", "body"), ["text_column", "id, words", "body"]),
-        (("--file", "new.csv", "--text-column", "words", "--output", "new.csv"), ["output"]),
     ],
 )
 def test_predict_refuses(

@@ -54,10 +54,6 @@ def make_litter(results: ResultsDir) -> dict[str, str]:
     }
 
 
-def test_finished_study_has_nothing_to_remove(results: ResultsDir) -> None:
-    assert found(results) == []
-
-
 def test_litter_is_listed_with_its_size_and_removed(results: ResultsDir) -> None:
     before = {path for path in results.path.rglob("*") if not path.name.startswith("optuna.db")}
     expected = make_litter(results)
