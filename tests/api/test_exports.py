@@ -257,7 +257,9 @@ def test_export_of_an_ensemble_trains_a_model_of_each_architecture_once(
     monkeypatch.setattr(module, "print_formats", lambda manifest, folder: None)
     for ensemble in (None, "auto", "auto"):
         handle = StudyHandle(root, folder, root.storage_url(None))
-        module.export_best(handle, number=None, ensemble=ensemble, slice_column=None)
+        module.export_best(
+            handle, number=None, ensemble=ensemble, slice_column=None, criterion=None, moved={}
+        )
         if ensemble:
             # The second export trains nothing.
             monkeypatch.setattr("tuning.search.confirm.train_others", None)

@@ -106,6 +106,7 @@ def test_auto_folds_are_one_split_with_min_texts(
         (lambda study: study.enqueue("gone.csv"), "configurations must be a CSV file"),
         (lambda study: study.enqueue([{"units": 3}]), "the space has"),
         (lambda study: study.export_hyperparameters(__file__), "results"),
+        (lambda study: tuning.load_study("", results=study.path.parent), "name must be"),
     ],
 )
 def test_methods_of_a_study_name_their_parameters(
