@@ -1,7 +1,9 @@
 """The commands as a user types them: help, wrong input, exit statuses."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -212,8 +214,6 @@ def test_terminal_shows_a_bar_and_the_incumbent(
     tmp_path: Path, reviews_csv: Path, tiny_space: Path
 ) -> None:
     """The command runs in a pseudo-terminal."""
-    import pty
-
     parent, child = pty.openpty()
     flags = ("--n-trials", 2, "--epochs", 2, "--pruner", "none")
     command = tune_command(tiny_space, reviews_csv, tmp_path / "results", *flags)
@@ -223,20 +223,14 @@ def test_terminal_shows_a_bar_and_the_incumbent(
     ) as process:
         os.close(child)
         seen = b""
-        while True:
-            try:
-                part = os.read(parent, 65536)
-            except OSError:  # the terminal's other end is closed
-                break
-            if not part:
-                break
-            seen += part
+        # The error comes when the terminal's other end is closed.
+        with contextlib.suppress(OSError):
+            while part := os.read(parent, 65536):
+                seen += part
     os.close(parent)
     assert process.returncode == 0
-    assert all(
-        words in seen
-        for words in (b"incumbent: trial 0, val_accuracy", b"running: trial", b"1/2 trials")
-    )
+    for words in (b"incumbent: trial 0, val_accuracy", b"running: trial", b"1/2 trials"):
+        assert words in seen
 
 
 def test_warning_of_an_export_is_not_written_to_the_log(
