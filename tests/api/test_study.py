@@ -25,13 +25,6 @@ from tuning.search.tune import Outcome
 Finished = tuple[ResultsDir, Outcome]
 
 
-def output_of(command: list[str], *, cwd: Path) -> str:
-    """Return the standard output of a command that succeeds."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture
 def study(finished: Finished) -> tuning.Study:
     return tuning.load_study("s", results=finished[0].path)
@@ -61,6 +54,7 @@ def test_notebook_shows_the_verdict_and_the_trials(study: tuning.Study) -> None:
     page = study._repr_html_()
     assert "<table" in page
     assert "The best of the search" in page
+    assert repr(study).startswith("Study('s'")
 
 
 VALUES = {"vocab_size": 17, "sequence_length": 9, "embedding_dim": 3, "lstm_units": 3}
@@ -104,17 +98,13 @@ def test_study_of_optuna_in_memory_is_imported(open_study: tuning.Study) -> None
             open_study.import_optuna(*wrong)
 
 
-def test_newest_study_is_the_default(study: tuning.Study, finished: Finished) -> None:
-    assert tuning.load_study(results=finished[0].path).name == study.name
-    assert repr(study).startswith("Study('s'")
-
-
-def test_export_into_a_folder_with_files_is_refused_before_any_work(
-    study: tuning.Study, tmp_path: Path
+@pytest.mark.parametrize(("name", "reason"), [("", "has files"), ("notes.txt", "is a file")])
+def test_export_into_a_folder_that_is_not_free_is_refused_before_any_work(
+    name: str, reason: str, study: tuning.Study, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ArgumentError, match="must be empty or new"):
-        study.export(tmp_path)
+    with pytest.raises(ArgumentError, match=f"must be empty or new; .* {reason}"):
+        study.export(tmp_path / name)
 
 
 def test_import_loads_no_library() -> None:
@@ -122,7 +112,8 @@ def test_import_loads_no_library() -> None:
         "import sys, tuning; dir(tuning); "
         "print(len({'keras', 'optuna', 'pandas'} & {*sys.modules}))"
     )
-    assert output_of([sys.executable, "-c", code], cwd=ROOT) == "0\n"
+    loaded = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    assert loaded == "0\n"
 
 
 def test_public_names_exist_and_have_docstrings() -> None:
@@ -170,33 +161,16 @@ def my_model(hp):
 
 
 frame = pd.read_csv("reviews.csv")
-study = tuning.tune(frame, space=my_model, n_trials=3, epochs=1, workers=1, confirm=False)
-print("finished", len(study.trials_dataframe()), study.name)
+study = tuning.tune(frame, space=my_model, n_trials=300, epochs=1, workers=1, confirm=False)
+print("finished")
 """
 
 
 @pytest.mark.slow
-def test_script_without_a_main_guard_searches_and_continues(tmp_path: Path) -> None:
-    """The function and the data frame are of the script; the second run has nothing to train."""
+def test_script_ends_when_its_search_is_interrupted(tmp_path: Path) -> None:
+    """The function and the data frame are of the script. Its next line does not run."""
     make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
     (tmp_path / "script.py").write_text(SCRIPT)
-    command = ["env", f"PYTHONPATH={ROOT}", sys.executable, "script.py"]
-    first, second = (output_of(command, cwd=tmp_path) for _ in range(2))
-    assert "trial 2 starts" in first
-    assert "starts" not in second
-    assert first.splitlines()[-1] == second.splitlines()[-1]
-    name = first.split()[-1]
-    assert re.fullmatch(r"my_model-data-[0-9a-f]{8}", name)
-    assert tuning.load_study(results=tmp_path / "results").name == name
-    command = [sys.executable, "-m", "tuning", "status", "--results", str(tmp_path / "results")]
-    assert name in output_of(command, cwd=ROOT)
-
-
-@pytest.mark.slow
-def test_script_ends_when_its_search_is_interrupted(tmp_path: Path) -> None:
-    """The next line of the script does not run, and the same script continues the search."""
-    make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
-    (tmp_path / "script.py").write_text(SCRIPT.replace("n_trials=3", "n_trials=300"))
     environment = {name: value for name, value in os.environ.items() if name != "MAKELEVEL"}
     with subprocess.Popen(
         [sys.executable, "script.py"],
@@ -215,4 +189,5 @@ def test_script_ends_when_its_search_is_interrupted(tmp_path: Path) -> None:
     assert "Interrupted; the same call continues the search." in rest
     assert not any(line.startswith("finished") for line in rest.splitlines())
     study = tuning.load_study(results=tmp_path / "results")
+    assert re.fullmatch(r"my_model-data-[0-9a-f]{8}", study.name)
     assert 3 <= len(study.trials_dataframe()) < 300

@@ -111,12 +111,6 @@ def test_single_text_is_refused() -> None:
         require_trackers([["tensorboard:runs"]])  # type: ignore[list-item]
 
 
-def test_machine_that_joins_writes_to_no_tracker(run_cli: Callable[..., Ran]) -> None:
-    ran = run_cli("tune", "--study", "s", "--join", "--log-to", "tensorboard:x", "--pool", "ray")
-    assert ran.code == 1
-    assert "error: log_to must be given on the machine that created the study" in ran.err
-
-
 def test_variable_names_several_trackers(
     monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
 ) -> None:

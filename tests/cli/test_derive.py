@@ -185,15 +185,12 @@ def test_default_in_the_help_is_the_one_that_is_used(flag: str) -> None:
         (["confirm", "RESPLIT=1"], ["--resplit"]),
         (["tune", "SLICE=topic"], []),  # A variable of other commands.
         (["report", "SLICE=topic"], ["--slice-column", "topic"]),
-        (["enqueue", "FILE=a.csv"], ["--configurations", "a.csv"]),
         (["import-kerastuner", "DIR=x", "AS_FINISHED=1"], ["--project", "x", "--as-finished"]),
         (["predict", "TEXT=it's $1"], ["--text", "it's $1"]),
         (["predict", "TEXT=body", "FILE=a.csv"], ["--file", "a.csv", "--text-column", "body"]),
         (["serve", "HOST=h", "PORT=1"], ["--host", "h", "--port", "1"]),
-        (["clean", "YES=1"], ["--yes"]),
         (["clean", "YES=n"], []),
         (["tune", "CONFIRM=off"], ["--no-confirm"]),
-        (["compare", "SPACES=cnn ngrams"], ["--spaces", "cnn ngrams"]),
     ],
 )
 def test_variables_of_make_become_flags(

@@ -13,12 +13,7 @@ from tests.commands import Ran
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.study import housekeeping
-from tuning.study.housekeeping import (
-    Removable,
-    find_removable,
-    remove,
-    trim_caches,
-)
+from tuning.study.housekeeping import Removable, find_removable, remove, trim_caches
 from tuning.study.lock import is_locked
 
 
@@ -52,10 +47,6 @@ def make_litter(results: ResultsDir) -> dict[str, str]:
         "cache/0123456789abcdef": "no study uses these tokenized data",
         "artifacts": "this version does not read it",
     }
-
-
-def test_finished_study_has_nothing_to_remove(results: ResultsDir) -> None:
-    assert found(results) == []
 
 
 def test_litter_is_listed_with_its_size_and_removed(results: ResultsDir) -> None:
@@ -136,20 +127,21 @@ def test_oldest_unused_caches_go_when_there_are_too_many_bytes(
         folder.mkdir()
         (folder / "train.ids.npy").write_bytes(b"x" * 10_000)
         os.utime(folder, (1_000_000 - age, 1_000_000 - age))
-    used = [
-        path
-        for path in (results.path / "cache").iterdir()
-        if path.is_dir() and path.name not in ("new", "old")
-    ]
-    assert trim_caches(results, own=results.study("s"), keep="") == []
-    monkeypatch.setattr(
-        housekeeping, "MAX_CACHE_BYTES", housekeeping.size(results.path / "cache") - 1
-    )
-    assert [path.name for path in trim_caches(results, own=results.study("s"), keep="")] == ["old"]
+    folders = {path.name for path in (results.path / "cache").iterdir() if path.is_dir()}
+
+    def trimmed(keep: str = "") -> list[str]:
+        return [path.name for path in trim_caches(results, own=results.study("s"), keep=keep)]
+
+    assert trimmed() == []
+    size = housekeeping.size(results.path / "cache")
+    monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", size - 1)
+    assert trimmed() == ["old"]
     monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
-    assert trim_caches(results, own=results.study("s"), keep="new") == []
-    assert [path.name for path in trim_caches(results, own=results.study("s"), keep="")] == ["new"]
-    assert all(path.exists() for path in used)  # data that a study uses stay, whatever their size
+    assert trimmed(keep="new") == []
+    assert trimmed() == ["new"]
+    # Data that a study uses stay, whatever their size.
+    used = folders - {"new", "old"}
+    assert used and all((results.path / "cache" / name).exists() for name in used)
 
 
 def test_clean_names_first_and_removes_with_yes(

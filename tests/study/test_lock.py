@@ -34,9 +34,7 @@ def test_lock_names_its_holder_while_it_is_held(folder: StudyDir) -> None:
     assert not folder.lock_holder_path.exists()
 
 
-@pytest.mark.parametrize(
-    "content", ["", '{"schema_version": 1, "pid": 7', '{"schema_version": 1, "pid": 7}', "[]"]
-)
+@pytest.mark.parametrize("content", ["", '{"schema_version": 1, "pid": 7}'])
 def test_lock_whose_holder_can_t_be_read_is_another_process_s(
     content: str, folder: StudyDir
 ) -> None:

@@ -12,10 +12,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from optuna_dashboard import _serializer as serializer
 
+from tests.paths import ROOT
 from tuning.study import optuna_internals
 from tuning.study.storage import open_storage
 
-ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path for folder in ("tuning", "benchmarks") for path in (ROOT / folder).rglob("*.py")
 )

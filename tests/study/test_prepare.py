@@ -92,6 +92,14 @@ def test_tokens_are_not_built_of_data_that_have_changed(
         prepare.prepare_views(corpus, space, config)
 
 
+def require_fitting(names: str, *items: Hyperparameter, **settings: Any) -> None:
+    """Check the settings of a study of classes with these names, or of numbers without names."""
+    target = target_of(names, "classes" if names else "number")
+    corpus = cast("Corpus", SimpleNamespace(target=target))
+    space = SearchSpace("mine", items)
+    prepare.require_fitting(StudyConfig(study="s", **settings), corpus, space)
+
+
 @pytest.mark.parametrize(
     ("names", "settings", "says"),
     [
@@ -103,28 +111,19 @@ def test_tokens_are_not_built_of_data_that_have_changed(
 def test_settings_that_do_not_fit_the_classes_are_refused(
     names: str, settings: dict[str, Any], says: str
 ) -> None:
-    def require(names: str, **settings: Any) -> None:
-        kind = "classes" if names else "number"
-        corpus = cast("Corpus", SimpleNamespace(target=target_of(names, kind)))
-        prepare.require_fitting(StudyConfig(study="s", **settings), corpus, SearchSpace("mine", ()))
-
     with pytest.raises(ArgumentError, match=says):
-        require(names, **settings)
-    require("ab", metric="val_recall_at_precision_0.9", train=TrainConfig(class_weight="a:2"))
+        require_fitting(names, **settings)
+    weighted = TrainConfig(class_weight="a:2")
+    require_fitting("ab", metric="val_recall_at_precision_0.9", train=weighted)
 
 
 def test_class_weights_that_a_space_searches_need_classes() -> None:
     item = Hyperparameter(
         name="class_weight", kind="choice", default="none", choices=("none", "balanced")
     )
-    corpora = [
-        cast("Corpus", SimpleNamespace(target=target_of(names, kind)))
-        for names, kind in (("ab", "classes"), ("", "number"))
-    ]
-    config, space = StudyConfig(study="s"), SearchSpace("mine", (item,))
-    prepare.require_fitting(config, corpora[0], space)
+    require_fitting("ab", item)
     with pytest.raises(SpaceError, match=r"'balanced' for kind 'number'.*; mine searches it"):
-        prepare.require_fitting(config, corpora[1], space)
+        require_fitting("", item)
 
 
 def corpus_of(n_rows: int, *, draws_validation: bool = True) -> Corpus:

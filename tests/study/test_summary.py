@@ -18,7 +18,6 @@ from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.report.figures import baseline_against_best, learning_curves
 from tuning.report.next_ranges import advise
 from tuning.report.page import write_report
-from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
@@ -48,11 +47,6 @@ class Confirmed:
             made.append(replace(finalist, repeats=repeats))
         self.confirmation = replace(self.confirmation, finalists=made, rounds=n_seeds)
         self.confirmation.save(self.folder)
-
-    def without(self, trial: int) -> Confirmation:
-        """Return the confirmation without one of its finalists."""
-        others = [f for f in self.confirmation.finalists if f.trial != trial]
-        return replace(self.confirmation, finalists=others)
 
 
 @pytest.fixture
@@ -93,12 +87,10 @@ def test_best_of_is_a_newer_best_of_the_search(confirmed: Confirmed) -> None:
     yet.
     """
     confirmed.repeat(3)
-    confirmation = confirmed.without(confirmed.summary.ranked[0].number)
-    best = best_of(confirmed.summary, confirmation)
-    assert best is not None and (best.trial, best.is_confirmed) == (
-        confirmed.summary.ranked[0],
-        False,
-    )
+    newer, confirmation = confirmed.summary.ranked[0], confirmed.confirmation
+    others = [f for f in confirmation.finalists if f.trial != newer.number]
+    best = best_of(confirmed.summary, replace(confirmation, finalists=others))
+    assert best is not None and (best.trial, best.is_confirmed) == (newer, False)
 
 
 def test_best_of_is_no_trial_that_another_program_has_finished(confirmed: Confirmed) -> None:
@@ -110,14 +102,6 @@ def test_best_of_is_no_trial_that_another_program_has_finished(confirmed: Confir
     assert best is not None and (best.trial.number, best.is_confirmed) == (confirmed.winner, True)
     alone = best_of(Summary("s", "val_accuracy", [foreign]), None)
     assert alone is not None and alone.trial is foreign
-
-
-def test_verdict_says_that_a_newer_best_of_the_search_has_no_repeats(confirmed: Confirmed) -> None:
-    confirmed.repeat(3)
-    newer = confirmed.summary.ranked[0].number
-    text = verdict(confirmed.summary, confirmed.without(newer))
-    assert text.startswith(f"The best of the search, of 8 finished trials, is trial {newer} ")
-    assert f"It is newer than the confirmation, whose best is trial {confirmed.winner}" in text
 
 
 def test_figures_show_the_confirmed_best(confirmed: Confirmed) -> None:

@@ -11,7 +11,6 @@ from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.study.trials import (
     TrialAttributes,
-    attributes_of,
     busy_seconds,
     epoch_values,
     expected_seconds,
@@ -36,22 +35,17 @@ def trial_of(
     )
 
 
-def check_attributes(trial: FrozenTrial) -> None:
-    """Check that each attribute is a metric, or in `TrialAttributes` with a value of its type."""
-    names = TrialAttributes.__annotations__.keys()
-    own = {name: value for name, value in trial.user_attrs.items() if name in names}
-    assert structure(own, TrialAttributes) == own
-    metrics = trial.user_attrs.keys() - own.keys()
-    assert all(name.startswith("val_") or name in ("loss", "accuracy") for name in metrics)
-    assert all(type(trial.user_attrs[name]) is float for name in metrics)
-
-
-def test_trials_of_a_search_have_the_attributes_with_their_types(
+def test_attributes_of_a_searched_trial_are_metrics_or_have_their_types(
     finished: tuple[ResultsDir, Outcome],
 ) -> None:
+    names = TrialAttributes.__annotations__.keys()
     for trial in finished[1].summary.trials:
-        check_attributes(trial)
-        assert {"seconds", "best_epoch", "n_epochs", "seed"} <= attributes_of(trial).keys()
+        own = {name: value for name, value in trial.user_attrs.items() if name in names}
+        assert structure(own, TrialAttributes) == own
+        assert {"seconds", "best_epoch", "n_epochs", "seed"} <= own.keys()
+        metrics = trial.user_attrs.keys() - own.keys()
+        assert all(name.startswith("val_") or name in ("loss", "accuracy") for name in metrics)
+        assert all(type(trial.user_attrs[name]) is float for name in metrics)
 
 
 def test_busy_seconds_leave_out_waiting_and_the_storage() -> None:
