@@ -79,20 +79,13 @@ def test_splits_of_a_data_set_stay_as_they_are() -> None:
 # Duplicates
 
 
-def test_duplicates_are_kept_and_counted() -> None:
-    reviews = plain()
-    both = reviews_of([*reviews.frame["text"], "TEXT 1!", "text, 2"], [*reviews.labels, 1, 0])
-    splits = split_reviews(both, seed=1)
-    assert (splits.n_duplicates, sum(len(f) for f in splits.frames.values())) == (2, 202)
-
-
-def test_texts_of_emoji_or_punctuation_alone_are_distinct() -> None:
+def test_texts_of_emoji_or_punctuation_alone_are_distinct_and_their_copies_are_kept() -> None:
     """Each of 40 such texts is in three rows. Folding removes all their characters."""
     texts = [*(chr(0x1F600 + number) for number in range(38)), "!!!", "..."]
     assert {fold(text) for text in texts} == {""}
     rows = [*texts, *(f" {text}\n" for text in texts), *texts]
     splits = split_reviews(reviews_of(rows, [number % 2 for number in range(40)] * 3), seed=0)
-    assert splits.n_duplicates == 80
+    assert (splits.n_duplicates, sum(map(len, splits.frames.values()))) == (80, 120)
     # None of the 40 texts is in two splits.
     assert [frame["text"].str.strip().nunique() for frame in splits.frames.values()] == [28, 6, 6]
 
@@ -109,7 +102,6 @@ NOISY = st.text(st.sampled_from("aAbBßẞſéÉİı .,!-_'\t\n\x1c\xa0\u2003�
         ("Great product!", "great product"),
         ("  a \t b\n\nc ", "a b c"),
         ("don't_stop", "dontstop"),
-        ("5-star (really)", "5star really"),
         ("STRASSE straße", "strasse strasse"),
         ("«Déjà—vu»", "déjàvu"),
         ("a\xa0b\u2003c\x1cd", "a b c d"),
@@ -140,8 +132,9 @@ def test_digests_are_equal_where_identities_are(texts: list[str]) -> None:
 # Too few
 
 
-def test_class_with_fewer_than_ten_texts_is_refused() -> None:
-    reviews = reviews_of([f"text {i}" for i in range(59)], [0] * 50 + [1] * 9, ("bad", "good"))
+def test_class_with_fewer_than_ten_different_texts_is_refused() -> None:
+    texts = [*(f"text {i}" for i in range(59)), *(f"TEXT {i}!" for i in range(50, 59))]
+    reviews = reviews_of(texts, [0] * 50 + [1] * 18, ("bad", "good"))
     with pytest.raises(
         DataError,
         match=(
@@ -180,32 +173,20 @@ def test_label_set_of_copies_of_one_text_is_split() -> None:
     assert sum(map(len, splits.frames.values())) == 112
 
 
-def test_repeated_texts_do_not_fill_a_class() -> None:
-    reviews = reviews_of(
-        [f"text {i}" for i in range(50)] + ["Same!", "same"] * 20, [0] * 50 + [1] * 40
-    )
-    with pytest.raises(DataError, match="'positive' has 1"):
-        split_reviews(reviews, seed=0)
-
-
 # Fingerprint
 
 
-def changed(*, text: str | None = None, label: int | None = None) -> Reviews:
+def changed(column: str, value: object) -> Reviews:
     reviews = plain()
-    frame = reviews.frame.copy()
-    if text is not None:
-        frame.loc[7, "text"] = text
-    if label is not None:
-        frame.loc[7, "label"] = label
-    return replace(reviews, frame=frame)
+    reviews.frame.loc[7, column] = value
+    return reviews
 
 
 @pytest.mark.parametrize(
     ("reviews", "seed"),
     [
-        pytest.param(changed(text="text 7!"), 0, id="a text"),
-        pytest.param(changed(label=0), 0, id="a label"),
+        pytest.param(changed("text", "text 7!"), 0, id="a text"),
+        pytest.param(changed("label", 0), 0, id="a label"),
         pytest.param(plain(), 1, id="a seed"),
         pytest.param(replace(plain(), target=Classes(("no", "yes"))), 0, id="the class names"),
         pytest.param(plain(202), 0, id="a row"),
