@@ -56,7 +56,6 @@ def refusal(config: DataConfig) -> str:
         ("amazon_us.csv", "review_body", "star_rating", "review_headline", (1, 2, 3, 4, 5), BOTH),
         ("amazon_2023.jsonl", "text", "rating", "title asin", (1.0, 2.0, 3.0, 4.0, 5.0), BOTH),
         ("yelp.jsonl", "text", "stars", "review_id useful", (1.0, 2.0, 3.0, 4.0, 5.0), BOTH),
-        ("imdb.csv", "text", "label", "", (0, 1), BOTH),
         ("kaggle.csv", "review", "sentiment", "", ("positive", "negative"), BOTH),
         ("sst.csv", "sentence", "label", "", (0, 1), BOTH),
         ("tfds.csv", "data/review_body", "data/star_rating", "data/marketplace", (1, 5), BOTH),

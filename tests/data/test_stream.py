@@ -150,11 +150,8 @@ def test_line_over_the_limit_is_one_row(tmp_path: Path, monkeypatch: pytest.Monk
     path = write(
         tmp_path / "r.jsonl", b'{"text":"good"}\n{"text":"' + b"a" * 200 + b'"}\n{"text":"fine"}\n'
     )
-    assert [problem for _, _, problem in rows_of(path)] == [
-        "",
-        "line 2: longer than 50 characters",
-        "",
-    ]
+    problems = [problem for _, _, problem in rows_of(path)]
+    assert problems == ["", "line 2: longer than 50 characters", ""]
 
 
 def test_text_over_the_limit_is_named() -> None:

@@ -202,7 +202,6 @@ def test_progress_is_the_share_of_rows(stored: Read) -> None:
     ("name", "reason", "remedy"),
     [
         ("tfds:no_such_set_here", "no_such_set_here not found", "use movie_reviews or your own"),
-        ("tfds:amazon_us_reviews/Nonsense_v1_00", "Nonsense_v1_00", "use movie_reviews"),
         (AMAZON, "its bucket no longer exists", "Amazon withdrew this data set in 2023"),
     ],
 )
