@@ -2,6 +2,7 @@
 files.
 """
 
+import datetime
 import gzip
 import json
 from collections.abc import Callable
@@ -82,26 +83,23 @@ def test_read_files_gives_the_rows_of(tmp_path: Path, ending: str, packed: str) 
     assert table.broken == ()
 
 
-@pytest.mark.parametrize("ending", FORMATS)
-def test_read_files_joins_files_of_a_pattern_by_name(tmp_path: Path, ending: str) -> None:
+def test_read_files_joins_files_of_a_pattern_by_name(tmp_path: Path) -> None:
     for number, row in enumerate(ROWS):
-        save(tmp_path / f"part-{2 - number}{ending}", WRITERS[ending]([row]))
-    table = read_files(str(tmp_path / f"part-*{ending}"))
+        save(tmp_path / f"part-{2 - number}.csv", csv_bytes([row]))
+    table = read_files(str(tmp_path / "part-*.csv"))
     assert table.frame.to_dict("records") == ROWS[::-1]
     assert table.frame.index.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
-@pytest.mark.parametrize(
-    ("old", "new"), [(b"", b""), (b"\n", b"\r\n")], ids=["byte order mark", "Windows"]
-)
 def test_read_files_skips_a_byte_order_mark_and_takes_windows_line_ends(
-    tmp_path: Path, ending: str, old: bytes, new: bytes
+    tmp_path: Path, ending: str
 ) -> None:
     content = WRITERS[ending](ROWS)
-    content = content.replace(old, new).rstrip(b"\n") if old else b"\xef\xbb\xbf" + content
-    table = read_files(save(tmp_path / f"reviews{ending}", content))
-    assert table.frame.to_dict("records") == ROWS
+    of_windows = content.replace(b"\n", b"\r\n").rstrip(b"\n")
+    for changed in (b"\xef\xbb\xbf" + content, of_windows):
+        table = read_files(save(tmp_path / f"reviews{ending}", changed))
+        assert table.frame.to_dict("records") == ROWS
 
 
 @pytest.mark.parametrize(
@@ -120,14 +118,6 @@ def test_read_files_finds(
     save(tmp_path / name, csv_bytes(ROWS))
     path = pattern if pattern.startswith("~") else str(tmp_path / pattern)
     assert len(read_files(path).frame) == 3
-
-
-@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
-@pytest.mark.parametrize("delimiter", [";", "\t"])
-def test_csv_may_have_semicolons_or_tabs(tmp_path: Path, name: str, delimiter: str) -> None:
-    content = pd.DataFrame(ROWS).to_csv(index=False, sep=delimiter)
-    for start in ("", "\ufeff"):
-        assert read_files(save(tmp_path / name, start + content)).frame.to_dict("records") == ROWS
 
 
 @pytest.mark.parametrize("start", ["sep=;\n", "\ufeffsep=;\r\n", '"sep=;"\n'])
@@ -169,7 +159,8 @@ def test_delimiter_of_csv_is_that_of_its_header(
     [
         # The header alone decides the delimiter.
         ("a.csv", "text\ngood; but slow\na\tb\n", {"text": ["good; but slow", "a\tb"]}),
-        ("a.csv", "text;n\ngood, but slow;1\n", {"text": ["good, but slow"], "n": ["1"]}),
+        ("a.csv", "\ufefftext;n\ngood, but slow;1\n", {"text": ["good, but slow"], "n": ["1"]}),
+        ("a.csv.gz", "text\tn\ngood, but slow\t1\n", {"text": ["good, but slow"], "n": ["1"]}),
         ("a.csv", "text\nNA\nnull\nNone\n007\n", {"text": ["NA", "null", "None", "007"]}),
         ("a.csv", 'text,n\n"one\r\ntwo",1.50\n', {"text": ["one\r\ntwo"], "n": ["1.50"]}),
         ("a.csv", "a,a,n\nx,y,1\n", {"a": ["x"], "a.1": ["y"], "n": ["1"]}),
@@ -380,7 +371,7 @@ def test_packed_file_that_is_not_whole_is_refused(tmp_path: Path, ending: str) -
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
 def test_file_that_is_not_utf_8_is_refused(tmp_path: Path, ending: str, encoding: str) -> None:
     rows = [{"text": "naïve é", "label": "1"}] * 3
     content = (
@@ -409,15 +400,16 @@ def test_file_that_is_not_utf_8_says_at_which_byte(tmp_path: Path, ending: str) 
     [
         pyarrow.array([b"\xff", None]),
         pyarrow.array([253_402_300_800, None], pyarrow.timestamp("s")),  # the year 10000
+        pyarrow.array([[datetime.date(2026, 1, 2)], []]),
     ],
-    ids=["bytes", "date"],
+    ids=["bytes", "date", "dates in a list"],
 )
 def test_column_of_a_parquet_file_that_can_t_be_text_is_left_out(
     tmp_path: Path, other: pyarrow.Array
 ) -> None:
     table = pyarrow.table({"text": [b"good", b"bad"], "other": other, "label": [1, 0]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    read = read_files(str(tmp_path / "a.parquet"))
+    read = read_files(str(tmp_path / "a.parquet"), with_lists=True)
     assert [*read.frame.columns] == ["text", "label"] and read.left_out == ("other",)
     assert read.frame["text"].to_list() == ["good", "bad"]
 
@@ -429,11 +421,10 @@ def test_column_that_was_left_out_and_is_needed_is_named(tmp_path: Path) -> None
         load_reviews(DataConfig(data=str(tmp_path / "a.parquet")))
 
 
-@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
-def test_files_may_have_their_columns_in_another_order(tmp_path: Path, ending: str) -> None:
-    save(tmp_path / f"a{ending}", WRITERS[ending]([{"text": "x", "label": "1"}]))
-    save(tmp_path / f"b{ending}", WRITERS[ending]([{"label": "0", "text": "y"}]))
-    frame = read_files(str(tmp_path / f"*{ending}")).frame
+def test_files_may_have_their_columns_in_another_order(tmp_path: Path) -> None:
+    save(tmp_path / "a.csv", "text,label\nx,1\n")
+    save(tmp_path / "b.csv", "label,text\n0,y\n")
+    frame = read_files(str(tmp_path / "*.csv")).frame
     assert frame.to_dict("list") == {"text": ["x", "y"], "label": ["1", "0"]}
 
 
@@ -497,11 +488,8 @@ def test_any_bytes_are_the_same_table_or_data_error_in_parts_of_any_size(
     assert outcomes == [outcomes[-1]] * 3
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3])
-def test_parquet_is_read_in_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
-) -> None:
-    monkeypatch.setattr(tables, "PART_ROWS", rows)
+def test_parquet_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "PART_ROWS", 2)
     table = read_files(save(tmp_path / "a.parquet", parquet_bytes(ROWS)))
     assert table.frame.to_dict("records") == ROWS
 

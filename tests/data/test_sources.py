@@ -56,7 +56,6 @@ def refusal(config: DataConfig) -> str:
         ("amazon_us.csv", "review_body", "star_rating", "review_headline", (1, 2, 3, 4, 5), BOTH),
         ("amazon_2023.jsonl", "text", "rating", "title asin", (1.0, 2.0, 3.0, 4.0, 5.0), BOTH),
         ("yelp.jsonl", "text", "stars", "review_id useful", (1.0, 2.0, 3.0, 4.0, 5.0), BOTH),
-        ("imdb.csv", "text", "label", "", (0, 1), BOTH),
         ("kaggle.csv", "review", "sentiment", "", ("positive", "negative"), BOTH),
         ("sst.csv", "sentence", "label", "", (0, 1), BOTH),
         ("tfds.csv", "data/review_body", "data/star_rating", "data/marketplace", (1, 5), BOTH),
@@ -100,9 +99,16 @@ def test_slice_column_is_beside_the_texts_and_changes_no_row(tmp_path: Path) -> 
 # Named columns
 
 
-@pytest.mark.parametrize("columns", [["id", "data/headline"], ["data/headline", "headline"]])
-def test_named_column_may_leave_out_its_prefix(columns: list[str]) -> None:
-    assert choose_column(columns, "headline", (), "text") == columns[1]
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        (["id", "data/headline"], "headline"),
+        (["data/headline", "headline"], "headline"),
+        *((["id", " text"], name) for name in ("text", " text", None)),  # after a comma
+    ],
+)
+def test_column_is_found_without_its_prefix_or_spaces(columns: list[str], name: str | None) -> None:
+    assert choose_column(columns, name, ("text",), "text") == columns[1]
 
 
 def test_named_columns_win_over_known_ones(tmp_path: Path) -> None:
@@ -146,27 +152,18 @@ def test_unknown_column_names_the_flag_and_the_columns(
 # Rows that are left out
 
 
-def test_empty_and_unlabeled_rows_are_dropped_and_counted_once(tmp_path: Path) -> None:
+def test_empty_unlabeled_and_broken_rows_are_dropped_and_counted_once(tmp_path: Path) -> None:
     blank = [chr(c) for c in range(0x3001) if chr(c).isspace()]
     empty = ["", None, "\n\t", "\xa0\u2003", *blank]
     rows = [{"text": text, "label": i % 2} for i, text in enumerate([*texts(), *empty])]
     rows += [{"text": "unlabeled", "label": ""}, {"text": "", "label": ""}]
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "cut off\n")
     reviews = load(str(path))
     assert reviews.frame["text"].tolist() == texts()
     assert sum(reviews.dropped.values()) == len(empty) + 2
     assert set(reviews.dropped) == {"with an empty text", "without a label"}
-
-
-def test_broken_lines_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "a.tsv"
-    path.write_text(
-        "review_body\tstar_rating\n"
-        + "".join(f"text {i}\t{1 + i % 5}\n" for i in range(N))
-        + "cut off\n"
-    )
-    assert load(str(path)).broken == (f"a.tsv line {N + 2} (1 fields, not 2)",)
+    assert reviews.broken == (f"a.jsonl line {len(rows) + 1} (not a JSON object)",)
 
 
 def test_fewer_than_fifty_rows_are_refused(tmp_path: Path) -> None:
@@ -186,15 +183,10 @@ def classes(values: list[object], column: str = "label", **star_rule: Any) -> Cl
     return to_classes(pd.Series(values), column=column, **star_rule)
 
 
-def test_large_integers_keep_their_digits_beside_a_missing_label() -> None:
-    found = classes(["100000000000000001", "100000000000000017", ""])
-    assert found.class_names == ("100000000000000001", "100000000000000017")
-    assert found.codes.tolist() == [0, 1, -1]
-
-
 STARS: list[object] = ["1", "2", "3", "4", "5"]
 ONE_TO_TEN = ("1", "3", "4", "5", "7", "10")
 HUNDRED = [f"c{number:03d}" for number in range(MAX_CLASSES)]
+LARGE = ("100000000000000001", "100000000000000017")
 OF_TFDS = {"minus_one_is_missing": True}
 
 
@@ -207,8 +199,6 @@ OF_TFDS = {"minus_one_is_missing": True}
         # The rule of stars
         (STARS, "star_rating", {}, [0, 0, 1, 1, 1], BOTH),
         (STARS, " Rating", {}, [0, 0, 1, 1, 1], BOTH),
-        (STARS, "data/star_rating", {}, [0, 0, 1, 1, 1], BOTH),
-        ([1.0, 2.0, 3.0, 4.0, 5.0], "stars", {}, [0, 0, 1, 1, 1], BOTH),
         ([" 1 ", "2.0", "3", "4 ", "5"], "stars", {}, [0, 0, 1, 1, 1], BOTH),
         (STARS, "stars", {"positive_from": 4}, [0, 0, 0, 1, 1], BOTH),
         (["3", "3.5", "4"], "stars", {"positive_from": 3.5}, [0, 1, 1], BOTH),
@@ -222,7 +212,6 @@ OF_TFDS = {"minus_one_is_missing": True}
         (STARS, "topic", {}, [0, 1, 2, 3, 4], ("1", "2", "3", "4", "5")),
         # Numbers and words
         (["1", "0", "1"], "label", {}, [1, 0, 1], BOTH),
-        ([1, 0, 1], "label", {}, [1, 0, 1], BOTH),
         (["1.0", "0.0", "1.0"], "label", {}, [1, 0, 1], BOTH),
         (["pos", "neg", " pos "], "label", {}, [1, 0, 1], ("neg", "pos")),
         (["10", "9", "-2", "9.0"], "label", {}, [2, 1, 0, 1], ("-2", "9", "10")),
@@ -232,7 +221,6 @@ OF_TFDS = {"minus_one_is_missing": True}
         (["NA", "EU", "NA"], "region", {}, [1, 0, 1], ("EU", "NA")),
         # Negative, neutral and positive texts are often labeled so.
         (["-1", "0", "1", "-1"], "label", {}, [0, 1, 2, 0], ("-1", "0", "1")),
-        (["-1", "1", "-1"], "label", {}, [0, 1, 0], ("-1", "1")),
         (["-1", "0", "1", "2"], "label", OF_TFDS, [0, 1, 2, 3], ("-1", "0", "1", "2")),
         (HUNDRED, "label", {}, [*range(MAX_CLASSES)], tuple(HUNDRED)),
     ],
@@ -254,7 +242,7 @@ def test_values_are_classes(
         (["a", "", "b", "  "], "label", {}, [0, -1, 1, -1], ("a", "b")),
         (["a", None, "b", float("nan")], "label", {}, [0, -1, 1, -1], ("a", "b")),
         (["1", "", "5"], "stars", {}, [0, -1, 1], BOTH),
-        (["1000001", "1000002", ""], "label", {}, [0, 1, -1], ("1000001", "1000002")),
+        ([*LARGE, ""], "label", {}, [0, 1, -1], LARGE),
         (["-1", "0", "1", ""], "label", OF_TFDS, [-1, 0, 1, -1], BOTH),
         *(
             (["5", word, "1", "NA"], "star_rating", {}, [1, -1, 0, -1], BOTH)
@@ -308,9 +296,6 @@ def test_codes_name_the_value_of_each_row(words: list[str]) -> None:
         ([*STARS * 10, "0", "5 stars"], "stars", {}, "'stars' also has '0' (1), '5 stars' (1)."),
         (["5", "4", "1", "five", "so"], "stars", {}, "'stars' also has 'five' (1), 'so' (1)."),
         (["a", "a"], "sentiment", {}, "'sentiment' has 1 class."),
-        (["1", "1"], "sentiment", {}, "'sentiment' has 1 class."),
-        (["a", "", None], "sentiment", {}, "'sentiment' has 1 class."),
-        (["", ""], "label", {}, "'label' has 0 classes"),
         ([], "label", {}, "'label' has 0 classes"),
         ([*HUNDRED, "d"], "review_id", {}, "101 different values. Choose another label_column."),
         ([*map(str, range(101))], "price", {}, "label_column, or give kind 'number'."),

@@ -22,7 +22,6 @@ from tuning.data.splits import (
     SHARES,
     SPLIT_KINDS,
     distinct_codes,
-    identity,
     split_reviews,
     without_copies,
 )
@@ -247,6 +246,7 @@ def test_rows_go_where_a_column_says_and_copies_leave_train(tmp_path: Path) -> N
     path = write_reviews(tmp_path, part=names)
     frame = pd.read_csv(path)
     copied = frame[frame["part"] == "test"].iloc[:2].assign(part="train")
+    copied["review_body"] = copied["review_body"].str.upper()
     pd.concat([frame, copied]).to_csv(path, index=False)
     corpus, splits = prepared(tmp_path, DataConfig(data=path, split_column="part"))
     assert {name: {*part["split"]} for name, part in splits.frames.items()} == {
@@ -320,8 +320,7 @@ def test_weights_of_a_column_reach_the_corpus(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "says"),
     [
-        ("many", "a number, 0 or more, in each row; 1 of 119 rows have other values, the first"),
-        ("many", "the first 'many' in row 3"),
+        ("many", "0 or more, in each row; 1 of 119 rows have .*, the first 'many' in row 3"),
         ("", "the first ''"),
         ("-1", "the first '-1'"),
         ("inf", "the first 'inf'"),
@@ -385,11 +384,6 @@ def reviews_of(values: list[str], role: str = "split") -> Reviews:
             ["train" if n % 2 or n < 70 else "test" for n in range(100)],
             "test split must have rows of two classes or more; .*'made' it has no row of 'good'",
         ),
-        (
-            "time",
-            [str(n + 1000 * (n % 2)) for n in range(100)],
-            "'made' it has no row of 'bad'",
-        ),
     ],
 )
 def test_rows_that_can_not_be_split_are_refused(role: str, values: list[str], message: str) -> None:
@@ -409,17 +403,3 @@ def test_numbers_and_dates_are_times() -> None:
 def test_files_and_a_column_can_not_both_split() -> None:
     with pytest.raises(ArgumentError, match=r"(?=.*\bsplit_column\b)(?=.*'part')"):
         DataConfig(data="r.csv", test="t.csv", split_column="part")
-
-
-def test_a_text_in_two_parts_is_found_by_its_identity() -> None:
-    frame = pd.DataFrame(
-        {
-            "text": [*(f"text {n}" for n in range(60)), "TEXT 1!"],
-            "label": [n % 2 for n in range(60)] + [1],
-            "split": ["train"] * 40 + ["dev"] * 10 + ["test"] * 11,
-        }
-    )
-    reviews = Reviews(frame, Classes(("bad", "good")), "text", "label", {}, ())
-    splits = split_reviews(reviews, seed=0, config=DataConfig(split_column="part"))
-    assert splits.n_left_out == 1
-    assert identity("TEXT 1!") not in {*map(identity, splits.frames["train"]["text"])}

@@ -47,19 +47,6 @@ def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("r.csv", b"\ntext,n\ngood,1\nfine,2\n"),
-        ("r.csv", b"sep=;\n\n\ntext;n\ngood;1\nfine;2\n"),
-        ("r.tsv", b"\ntext\tn\ngood\t1\nfine\t2\n"),
-    ],
-)
-def test_empty_lines_before_the_header_are_skipped(name: str, data: bytes, tmp_path: Path) -> None:
-    """Pandas, which reads the same files for a search, skips them too."""
-    assert rows_of(write(tmp_path / name, data)) == [(1, "good", ""), (2, "fine", "")]
-
-
-@pytest.mark.parametrize(
     ("name", "data", "expected"),
     [
         ("r.csv", b"text,n\ngood,1\nbad\nfine,2\n", "line 3: 1 fields, not 2"),
@@ -93,23 +80,36 @@ def test_bad_row_is_named_and_the_others_stay(
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("name", "content", "texts"),
     [
-        "text;n\ngood, fine;1\n",
-        "sep=;\ntext;n\ngood, fine;1\n",
-        "\ufefftext\tn\ngood; fine\t1\n",
-        '"text";"n, m"\n"good; fine";"1"\n',
-        "text;n,label\ngood;1,2\n",
-        "text\ngood; fine\n",
+        ("r.csv", "text;n\ngood, fine;1\n", ["good, fine"]),
+        ("r.csv.gz", "sep=;\ntext;n\ngood, fine;1\n", ["good, fine"]),
+        ("r.csv.gz", "\ufefftext\tn\ngood; fine\t1\n", ["good; fine"]),
+        ("r.csv", '"text";"n, m"\n"good; fine";"1"\n', ["good; fine"]),
+        ("r.csv", "n;m,text\n1;2,good\n", ["good"]),
+        ("r.csv", "text\ngood; fine\n", ["good; fine"]),
+        # Empty lines before the header
+        ("r.csv", "\ntext,n\ngood,1\nfine,2\n", ["good", "fine"]),
+        ("r.csv", "sep=;\n\n\ntext;n\ngood;1\nfine;2\n", ["good", "fine"]),
+        ("r.tsv", "\ntext\tn\ngood\t1\nfine\t2\n", ["good", "fine"]),
+        # The row numbers join the predictions with the table: a line of spaces is no row, and a
+        # row of empty cells between tabs is one.
+        ("r.csv", 'id,text\n1,good\n   \n \t\n\n1,""\n1,bad\n', ["good", "", "bad"]),
+        ("r.csv", 'text\ngood\n   \n \t\n\n""\nbad\n', ["good", "", "bad"]),
+        ("r.csv", "text\tn\ngood\t1\n\t\nbad\t0\n", ["good", "", "bad"]),
     ],
 )
-@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz"])
-def test_csv_has_the_columns_that_training_reads(name: str, content: str, tmp_path: Path) -> None:
+def test_rows_and_columns_are_those_that_training_reads(
+    name: str, content: str, texts: list[str], tmp_path: Path
+) -> None:
     path = write(tmp_path / name, content.encode())
+    assert rows_of(path) == [
+        (n, text, "" if text else "no text") for n, text in enumerate(texts, 1)
+    ]
     frame = read_files(str(path)).frame
     for column in frame:
         rows = rows_of(path, text_column=str(column))
-        assert rows == [(1, frame[column][0], "")]
+        assert [text for _, text, _ in rows] == frame[column].tolist()
 
 
 def test_quote_that_is_never_closed_names_its_lines_and_ends_at_a_limit(
@@ -150,11 +150,8 @@ def test_line_over_the_limit_is_one_row(tmp_path: Path, monkeypatch: pytest.Monk
     path = write(
         tmp_path / "r.jsonl", b'{"text":"good"}\n{"text":"' + b"a" * 200 + b'"}\n{"text":"fine"}\n'
     )
-    assert [problem for _, _, problem in rows_of(path)] == [
-        "",
-        "line 2: longer than 50 characters",
-        "",
-    ]
+    problems = [problem for _, _, problem in rows_of(path)]
+    assert problems == ["", "line 2: longer than 50 characters", ""]
 
 
 def test_text_over_the_limit_is_named() -> None:
@@ -229,28 +226,3 @@ def test_rows_of_a_pattern_say_which_file_they_are_of(tmp_path: Path) -> None:
     ]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-
-
-@pytest.mark.parametrize("header", ["id,text", "text"])
-def test_line_of_spaces_is_no_row_as_in_training(header: str, tmp_path: Path) -> None:
-    """The row numbers join the predictions with the table."""
-    path = tmp_path / "r.csv"
-    fields = "1," if "," in header else ""
-    path.write_text(f'{header}\n{fields}good\n   \n \t\n\n{fields}""\n{fields}bad\n')
-    rows = [(row.number, row.text) for row in stream_rows(str(path))]
-    assert rows == [(1, "good"), (2, ""), (3, "bad")]
-    assert pd.read_csv(path, keep_default_na=False)["text"].tolist() == ["good", "", "bad"]
-
-
-def test_row_of_empty_cells_between_tabs_is_a_row_as_in_training(tmp_path: Path) -> None:
-    path = write(tmp_path / "r.csv", b"text\tn\ngood\t1\n\t\nbad\t0\n")
-    assert [row.text for row in stream_rows(str(path))] == ["good", "", "bad"]
-    assert read_files(str(path)).frame["text"].tolist() == ["good", "", "bad"]
-
-
-@pytest.mark.parametrize("name", ["text", " text"])
-def test_header_with_a_space_after_the_comma_has_its_columns(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    path.write_text("id, text\n1,good\n")
-    assert [row.text for row in stream_rows(str(path), text_column=name)] == ["good"]
-    assert [row.text for row in stream_rows(str(path))] == ["good"]

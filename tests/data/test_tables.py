@@ -1,6 +1,5 @@
 """Parquet files of any kind, and small ones that unpack to more than the limit."""
 
-import datetime
 from pathlib import Path
 
 import numpy as np
@@ -125,14 +124,6 @@ def test_footer_with_a_changed_byte_is_read_or_refused(tmp_path: Path) -> None:
         except DataError:
             n_refused += 1
     assert n_refused >= 3
-
-
-def test_list_of_values_that_can_not_be_text_is_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    dates = [[datetime.date(2026, 1, 2)], []]
-    pd.DataFrame({"text": ["x", "y"], "tags": [["a"], []], "when": dates}).to_parquet(path)
-    table = read_files(str(path), with_lists=True)
-    assert list(table.frame) == ["text", "tags"] and table.left_out == ("when",)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])

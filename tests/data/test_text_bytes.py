@@ -1,4 +1,4 @@
-"""Texts in chunks: no text is lost or moved for any size of chunks and any number of threads."""
+"""Texts in chunks: no text is lost or moved for any size of chunks."""
 
 import threading
 from unittest import mock
@@ -42,23 +42,11 @@ def test_joined_texts_are_utf8(texts: list[str]) -> None:
     assert byte_lengths(column(texts)).tolist() == [len(text.encode()) for text in texts]
 
 
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_map_chunks_holds_a_few_chunks_only_and_leaves_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(text_bytes, "available_cores", lambda: 2)
     monkeypatch.setattr(text_bytes, "CHUNK_BYTES", 3)
-
-
-@pytest.mark.parametrize("n_threads", [1, 2, 5])
-def test_map_chunks_keeps_the_order(
-    n_threads: int, small_chunks: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(text_bytes, "available_cores", lambda: n_threads)
-    texts = [str(number) for number in range(100)]
-    chunks = map_chunks(pd.Series.tolist, column(texts))
-    assert [text for chunk in chunks for text in chunk] == texts
-
-
-def test_map_chunks_holds_a_few_chunks_only_and_leaves_no_thread(small_chunks: None) -> None:
     before, started = set(threading.enumerate()), list[str]()
     chunks = map_chunks(started.extend, column(["long"] * 100))
     next(chunks)

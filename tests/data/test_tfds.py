@@ -19,7 +19,6 @@ from tests.shared import shared_folder
 from tuning.config import DataConfig
 from tuning.data import sources, tfds
 from tuning.data.sources import Reviews, load_reviews
-from tuning.data.splits import split_reviews
 from tuning.data.tables import Table, read_files
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
@@ -31,25 +30,9 @@ N_AMAZON, N_TRAIN, N_TEST, N_UNLABELED = 60, 1000, 60, 70
 
 # Amazon's dump as TFDS downloads it: tabs, no quoting.
 AMAZON_COLUMNS = (
-    *(
-        "marketplace",
-        "customer_id",
-        "review_id",
-        "product_id",
-        "product_parent",
-        "product_title",
-        "product_category",
-        "star_rating",
-    ),
-    *(
-        "helpful_votes",
-        "total_votes",
-        "vine",
-        "verified_purchase",
-        "review_headline",
-        "review_body",
-        "review_date",
-    ),
+    *("marketplace", "customer_id", "review_id", "product_id", "product_parent", "product_title"),
+    *("product_category", "star_rating", "helpful_votes", "total_votes", "vine"),
+    *("verified_purchase", "review_headline", "review_body", "review_date"),
 )
 
 
@@ -198,12 +181,6 @@ def test_rows_of_a_new_study_have_the_name_of_their_split(data_dir: Path) -> Non
     config = DataConfig(data="tfds:stored_reviews", data_dir=str(data_dir)).with_own_splits()
     frame = load_reviews(config).frame
     assert frame["split"].tolist() == [text.split()[0] for text in frame["text"]]
-    splits = split_reviews(load_reviews(config), seed=0, config=config)
-    assert {name: len(rows) for name, rows in splits.frames.items()} == {
-        "train": 823,
-        "validation": 177,
-        "test": N_TEST,
-    }
 
 
 def test_scalars_are_kept_as_they_are(stored: Read) -> None:
@@ -225,7 +202,6 @@ def test_progress_is_the_share_of_rows(stored: Read) -> None:
     ("name", "reason", "remedy"),
     [
         ("tfds:no_such_set_here", "no_such_set_here not found", "use movie_reviews or your own"),
-        ("tfds:amazon_us_reviews/Nonsense_v1_00", "Nonsense_v1_00", "use movie_reviews"),
         (AMAZON, "its bucket no longer exists", "Amazon withdrew this data set in 2023"),
     ],
 )
@@ -258,18 +234,11 @@ def test_data_set_that_is_not_found_on_the_web_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        ("sys.stderr.write('progress ' * 100_000); sys.exit(3)", "must be prepared"),
-        ("sys.exit('Killed for its memory')", "reported: Killed for its memory"),
-    ],
-)
 def test_process_that_ends_early_gives_its_last_line(
-    code: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dying = tmp_path / "dying"
-    dying.write_text(f"#!{sys.executable}\nimport sys\n{code}\n")
+    dying.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('Killed for its memory')\n")
     dying.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(dying))
-    assert reason in refusal("tfds:anything", tmp_path)
+    assert "reported: Killed for its memory" in refusal("tfds:anything", tmp_path)

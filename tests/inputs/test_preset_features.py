@@ -31,7 +31,9 @@ LENGTH = 12
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let the work of the child processes be done here, and return the presets that were read."""
+    """Let the work of the child processes be done here, in small blocks, and return the presets
+    that were read.
+    """
     names: list[str] = []
     original = preset_features._Encoder.__init__
 
@@ -40,6 +42,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         original(self, card, **options)
 
     monkeypatch.setattr(preset_features._Encoder, "__init__", read)
+    monkeypatch.setattr(preset_features, "BATCH_TEXTS", 7)
+    monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
     for module in (presets, preset_features):
         monkeypatch.setattr(module, "run_child", call_in_this_process)
     return names
@@ -58,12 +62,10 @@ def features_of(corpus: Corpus, split: str, preset: str, length: int = LENGTH) -
 
 
 def test_features_are_the_mean_of_what_the_encoder_gives_for_each_token(
-    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, preset: str
 ) -> None:
     import keras_hub
 
-    monkeypatch.setattr(preset_features, "BATCH_TEXTS", 7)
-    monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
     build_features(corpus, preset, length=LENGTH)
     encoder = keras_hub.models.Backbone.from_preset(preset)
     tokens: Any = corpus.split("train").texts.others[f"tokens of {preset}"]
@@ -75,11 +77,9 @@ def test_features_are_the_mean_of_what_the_encoder_gives_for_each_token(
 
 
 def test_vectors_below_the_last_layer_continue_to_the_means_of_the_whole_encoder(
-    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, preset: str
 ) -> None:
     """A resumed build included: its blocks have unlike numbers of bytes."""
-    monkeypatch.setattr(preset_features, "BATCH_TEXTS", 7)
-    monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
     build_features(corpus, preset, length=LENGTH)
     expected = {split: features_of(corpus, split, preset) for split in SPLITS}
     shutil.rmtree(corpus.features_dir)
@@ -135,7 +135,6 @@ def test_features_are_built_again_if_weights_or_files_have_changed(
 def test_interrupted_build_goes_on_after_the_last_whole_block(
     corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
     build_features(corpus, preset, length=LENGTH)
     expected = features_of(corpus, "train", preset)
     (folder,) = corpus.features_dir.glob("*-12")
@@ -169,7 +168,6 @@ def test_interrupted_build_goes_on_after_the_last_whole_block(
 def test_child_of_a_killed_command_does_not_add_rows(
     corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
     original, others = preset_features._Encoder.features_of, [preset_features.main]
 
     def overtaken(self: Any, view: Any, rows: Any, lengths: Any) -> Any:

@@ -12,7 +12,7 @@ import keras_tuner
 import pytest
 
 from tests.numbered import TWO
-from tests.texts import substituted
+from tests.texts import substitute, substituted
 from tuning.documents import structure, unstructure
 from tuning.errors import SpaceBug, SpaceError
 from tuning.spaces.files import find_space, list_spaces, source_sha256
@@ -141,21 +141,15 @@ CLASS = substituted(DECLARED, "hypermodel = Space()", "")
 @pytest.mark.parametrize(
     "text",
     [
-        FUNCTION,
         f"{FUNCTION}\n\ndef block(hp, x):\n    return x\n",
-        CLASS,
         f"{CLASS}\n\ndef other(hp):\n    return model()\n",
-        substituted(DECLARED, "hypermodel = ", "any_name = "),
         substituted(DECLARED, "Space()", "Space"),
         BUILD + DECLARED,
         f"\nimport dataclasses\n@dataclasses.dataclass\nclass A:\n    n: int = 2\n{DECLARED}",
     ],
     ids=[
-        "function",
         "beside a part of a model",
-        "class",
         "class and function",
-        "instance",
         "hypermodel is a class",
         "hypermodel before build",
         "dataclass",
@@ -312,13 +306,12 @@ def test_declare_takes_sizes_from_the_model_and_the_data(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "vocab_size", "sequence_length"),
     [
-        (FIXED_LENGTH, 15, 6),
         (COUNTS, 77, 11),
         (OF_ROWS, 30, 8),
         # A build may not take every combination of values.
         (rows_are("15 // (hp.Int('u', 1, 900) == 1)"), 15, 11),
     ],
-    ids=["input", "without an embedding", "one is declared", "combinations"],
+    ids=["without an embedding", "one is declared", "combinations"],
 )
 def test_declare_takes_a_size_that_is_missing(
     tmp_path: Path, text: str, vocab_size: int, sequence_length: int
@@ -540,32 +533,21 @@ def test_declare_reads_starting_points(tmp_path: Path, text: str) -> None:
     assert space.fingerprint == declare(write(tmp_path, DECLARED), n_classes=2).fingerprint
 
 
-def test_file_that_changes_within_a_second_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["mine.py", "bounds.py"])
+def test_file_or_module_beside_it_that_changes_within_a_second_is_read_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    path = write(tmp_path, DECLARED)
-    before = path.stat().st_mtime
+    (tmp_path / "bounds.py").write_text("HIGH = 16")
+    text = substituted(DECLARED, "4, 16", "LOW, HIGH")
+    path = write(tmp_path, f"from bounds import HIGH\nLOW = 4\n{text}")
+    before = (tmp_path / name).stat().st_mtime
     first = declare(path, n_classes=2)
-    write(tmp_path, substituted(DECLARED, "4, 16", "4, 17"))
-    os.utime(path, (before, before))
+    old, new = ("LOW = 4", "LOW = 5") if name == path.name else ("HIGH = 16", "HIGH = 17")
+    substitute(tmp_path / name, old, new)
+    os.utime(tmp_path / name, (before, before))
     assert declare(path, n_classes=2).fingerprint != first.fingerprint
-    assert not (tmp_path / "__pycache__").exists()
-
-
-def test_module_beside_a_file_that_changes_within_a_second_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    beside = tmp_path / "bounds.py"
-    beside.write_text("HIGH = 16")
-    before = beside.stat().st_mtime
-    path = write(tmp_path, "from bounds import HIGH\n" + substituted(DECLARED, "4, 16", "4, HIGH"))
-    first = declare(path, n_classes=2)
-    beside.write_text("HIGH = 17")
-    os.utime(beside, (before, before))
-    assert declare(path, n_classes=2).fingerprint != first.fingerprint
-    assert not sys.dont_write_bytecode
+    assert not (tmp_path / "__pycache__").exists() and not sys.dont_write_bytecode
 
 
 VALUES: Values = {"vocab_size": 12, "sequence_length": 8, "n_classes": 2}
@@ -602,9 +584,8 @@ def build(hp):
 """
 
 
-def write_logits(tmp_path: Path, *, last: str, loss: str, space: str = LOGITS) -> Path:
-    text = substituted(space, "LAST", f"keras.layers.{last}")
-    return write(tmp_path, substituted(text, "LOSS", loss))
+def logits(last: str, loss: str, *, space: str = LOGITS) -> str:
+    return substituted(substituted(space, "LAST", f"keras.layers.{last}"), "LOSS", loss)
 
 
 AS_FUNCTION = substituted(
@@ -645,7 +626,7 @@ hypermodel = Space()
 def test_probabilities_for_a_loss_of_logits_are_named_before_the_search(
     tmp_path: Path, last: str, loss: str, space: str
 ) -> None:
-    path = write_logits(tmp_path, last=last, loss=loss, space=space)
+    path = write(tmp_path, logits(last, loss, space=space))
     *_, note = declare(path, n_classes=2, sizes=SIZES).notes
     assert note == (
         "The model gives probabilities to a loss with from_logits=True, which may train it on"
@@ -682,23 +663,20 @@ def units_and_rows(path: Path) -> tuple[int, int]:
     return model.layers[2].units, model.layers[0].input_dim
 
 
-def test_modules_of_one_name_in_two_folders_are_not_mixed_up(tmp_path: Path) -> None:
-    first, second = (write_with_neighbours(tmp_path / str(units), units=units) for units in (3, 50))
-    before = [*sys.path]
-    for _ in range(2):
-        assert units_and_rows(first) == (3, 30)
-        assert units_and_rows(second) == (50, 500)
-    assert sys.path == before
-
-
-def test_modules_that_are_links_are_not_mixed_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("are_links", [False, True])
+def test_modules_of_one_name_in_two_folders_are_not_mixed_up(
+    are_links: bool, tmp_path: Path
+) -> None:
     paths = [write_with_neighbours(tmp_path / str(units), units=units) for units in (3, 50)]
-    for path in paths:
+    for path in paths if are_links else ():
         for module in path.parent.glob("own_*.py"):
             stored = tmp_path / f"{path.parent.name}-{module.name}"
             module.rename(stored)
             module.symlink_to(stored)
-    assert [units_and_rows(path) for path in paths] == [(3, 30), (50, 500)]
+    before = [*sys.path]
+    for _ in range(2):
+        assert [units_and_rows(path) for path in paths] == [(3, 30), (50, 500)]
+    assert sys.path == before
 
 
 def test_module_is_not_left_for_a_file_that_has_none(tmp_path: Path) -> None:
@@ -856,10 +834,6 @@ def build(hp):
         raise ValueError("the units must be a multiple of 4")
     return model()
 """
-
-
-def logits(last: str, loss: str) -> str:
-    return substituted(substituted(LOGITS, "LAST", f"keras.layers.{last}"), "LOSS", loss)
 
 
 @pytest.mark.parametrize(
