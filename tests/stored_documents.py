@@ -6,12 +6,12 @@ import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import read, unstructure
 from tuning.errors import ExportError
-from tuning.evaluation.scores import read_test_scores
+from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.export.manifest import FullManifest
 from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, digests
 from tuning.inputs.data_card import read_card
@@ -63,7 +63,7 @@ CACHE = RESULTS.cache_dir(RECORD.data_fingerprint)
 CARD = read_card(CACHE)
 EXPORT = full_manifest(STUDY.best_dir)
 CONFIRMATION = Confirmation.load(STUDY)
-TEST_SCORES = read_test_scores(STUDY.test_path)
+TEST_SCORES = cast("TestDocument", read_test_scores(STUDY.test_path))
 STORED_FILES = {
     path.name: path
     for path in (

@@ -249,12 +249,11 @@ def test_weights_are_those_of_scikit_learn(
     )
 
 
-@pytest.mark.parametrize("class_weight", ["", "balanced"])
-def test_metric_of_the_study_chooses_the_settings(class_weight: str) -> None:
+def test_metric_of_the_study_chooses_the_settings() -> None:
     splits = Split(TRAIN, LABELS[0]), Split(VALIDATION, LABELS[1])
     values = {}
     for metric in ("val_accuracy", "val_loss"):
-        task = LinearTask(metric, class_weight)
+        task = LinearTask(metric)
         _, predictions = tune_ngram_model(*splits, orders=ORDERS, target=TWO, task=task)
         values[metric] = TWO.value(LABELS[1], predictions, metric="val_loss")
     assert values["val_loss"] < values["val_accuracy"]

@@ -8,21 +8,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from tests.evaluation.ngrams import LABELS, TEXTS
 from tests.numbered import TWO, numbered
-from tests.texts import make_reviews
 from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.references import TOKENS, Split, gain, linear_model, references
 
 TASK = LinearTask()
-
-
-def split(n: int, *, seed: int) -> Split[list[str]]:
-    frame = make_reviews(n, seed=seed)
-    labels = (frame["star_rating"] >= 3).to_numpy().astype(np.int64)
-    return Split(frame["review_body"].tolist(), labels)
-
-
-TRAIN, VALIDATION, TEST = split(200, seed=0), split(60, seed=1), split(60, seed=2)
+TRAIN, VALIDATION, TEST = (Split(*pair) for pair in zip(TEXTS, LABELS, strict=True))
 
 
 @pytest.mark.parametrize("n_terms", [40, 100_000], ids=["most_frequent", "all"])

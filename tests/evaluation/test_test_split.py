@@ -87,10 +87,6 @@ def test_ensemble_is_described_with_its_gain_and_both_sizes() -> None:
     assert [*re.findall(r"[\d,.]*\d", sizes)] == ["2,500,000", "3.3", "7", "500,000", "1.0"]
 
 
-def test_single_model_is_not_described_as_an_ensemble() -> None:
-    assert ensemble_sentences(SimpleNamespace(ensemble=None)) == []
-
-
 @pytest.mark.parametrize("n_texts", [0, 90])
 def test_thresholds_of_many_labels_have_a_sentence_each(n_texts: int) -> None:
     change = {"f1": ThresholdChange(value=0.6, default=0.5, difference=Interval(0.1, 0.0, 0.2))}

@@ -1,5 +1,6 @@
 """The results of a confirmation and its plan in sentences, and the table of its finalists."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -31,11 +32,6 @@ LOSSES = {1: [0.40, 0.41, 0.40], 0: [0.50, 0.51, 0.50]}
 @pytest.mark.parametrize(
     ("repeats", "metric", "words"),
     [
-        (
-            {1: [0.90, 0.91, 0.90], 0: [0.80, 0.81, 0.80]},
-            "val_accuracy",
-            "better than the baseline",
-        ),
         ({1: [0.80, 0.85, 0.82], 0: [0.81, 0.82, 0.83]}, "val_accuracy", "more seeds would narrow"),
         ({1: [0.90], 0: [0.80]}, "val_accuracy", "too few to say"),
         ({1: [0.70, 0.71, 0.70], 0: [0.80, 0.81, 0.80]}, "val_accuracy", "nothing that was tried"),
@@ -92,21 +88,24 @@ def test_random_split_s_promise_is_that_of_the_present_best() -> None:
 
 
 @pytest.mark.parametrize(
-    ("repeats", "metric", "words"),
+    ("repeats", "words"),
     [
-        ({1: [0.80002], 0: [0.8]}, "val_accuracy", "baseline it has +0.0000 on 1 shared seed, too"),
-        ({1: [0.95] * 3, 0: [0.89996] * 3}, "val_accuracy", "0.9000 of trial 0, is not too good"),
-        ({1: [0.95] * 3, 0: [0.89996] * 3}, "val_accuracy", "same configuration is 0.9000."),
-        ({1: [0.95] * 3, 0: [0.89994] * 3}, "val_accuracy", "of trial 0, is too good by 0.0001"),
-        ({1: [0.95] * 3, 0: [0.89994] * 3}, "val_accuracy", "same configuration is 0.8999."),
+        ({1: [0.80002], 0: [0.8]}, r"baseline it has \+0.0000 on 1 shared seed, too"),
+        (
+            {1: [0.95] * 3, 0: [0.89996] * 3},
+            "0.9000 of trial 0, is not too good: .* same configuration is 0.9000.",
+        ),
+        (
+            {1: [0.95] * 3, 0: [0.89994] * 3},
+            "of trial 0, is too good by 0.0001: .* same configuration is 0.8999.",
+        ),
     ],
 )
 def test_digits_that_are_shown_are_compared(
-    repeats: dict[int, list[float | None]], metric: str, words: str
+    repeats: dict[int, list[float | None]], words: str
 ) -> None:
-    confirmation = with_repeats(repeats, metric=metric)
-    text = text_of(confirmation)
-    assert words in text
+    text = text_of(with_repeats(repeats))
+    assert re.search(words, text)
     assert "by 0.0000" not in text and "-0.0000" not in text
 
 

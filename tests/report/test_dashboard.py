@@ -16,8 +16,8 @@ import pytest
 from optuna_dashboard import get_note
 
 from tests.servers import free_port
+from tests.stored_documents import CARD
 from tuning.errors import StudyError
-from tuning.inputs.corpus import Corpus
 from tuning.report.dashboard import note
 from tuning.report.dashboard_server import HOST, make_server, page_of
 from tuning.results import ResultsDir
@@ -32,9 +32,8 @@ def test_server_without_a_study_names_the_command_to_type(tmp_path: Path) -> Non
 
 
 def test_note_escapes_what_comes_from_data(finished: tuple[ResultsDir, Outcome]) -> None:
-    results, outcome = finished
-    card = next(Corpus(p) for p in (results.path / "cache").iterdir() if p.is_dir()).card
-    card = replace(card, data="<script>|[x](y)")
+    _, outcome = finished
+    card = replace(CARD, data="<script>|[x](y)")
     text = note(outcome.summary, card=card, space=outcome.space)
     assert "<script>" not in text
     assert r"\|\[x\]" in text

@@ -3,6 +3,7 @@ trials in them.
 """
 
 import math
+from typing import Any
 
 import optuna
 import plotly.graph_objects as go
@@ -19,26 +20,22 @@ from tuning.study.importances import importances
 from tuning.study.summary import summarize
 
 
-def figures_of(n_complete: int) -> dict[str, tuple[str, go.Figure | None]]:
-    """Return the sentence and the figure by title, for a study with `n` completed trials and as
-    many pruned trials.
-    """
-    study = many_trials(2 * n_complete)
-    return {
-        title: (text, figure)
-        for title, text, figure in report_figures(
-            study, summarize(study, metric="val_accuracy"), MANY_SPACE
-        )
-    }
+def figures_of(
+    study: optuna.Study, space: SearchSpace = MANY_SPACE
+) -> dict[str, tuple[str, go.Figure | None]]:
+    """Return the sentence and the figure by title."""
+    figures = report_figures(study, summarize(study, metric="val_accuracy"), space)
+    return {title: (text, figure) for title, text, figure in figures}
 
 
 def test_importances_have_intervals_from_50_completed_trials_on() -> None:
     for n_complete, has_intervals in ((49, False), (50, True)):
-        of_names = importances(summarize(many_trials(2 * n_complete), metric="val_accuracy"))
+        study = many_trials(2 * n_complete)
+        of_names = importances(summarize(study, metric="val_accuracy"))
         assert len(of_names) == 4
         bounds = [bound for item in of_names.values() for bound in (item.low, item.high)]
         assert {math.isfinite(bound) for bound in bounds} == {has_intervals}
-        sentence, figure = figures_of(n_complete)["Importances"]
+        sentence, figure = figures_of(study)["Importances"]
         assert "50 completed trials" in sentence
         assert figure is not None
         assert (figure.data[0].error_x.array is not None) == has_intervals
@@ -57,11 +54,11 @@ def test_importances_have_intervals_from_50_completed_trials_on() -> None:
 def test_figure_of_too_few_trials_is_a_sentence_with_the_number_that_it_needs(
     title: str, n_needed: int
 ) -> None:
-    sentence, figure = figures_of(n_needed - 1)[title]
+    sentence, figure = figures_of(many_trials(2 * n_needed - 2))[title]
     assert figure is None
     assert f"needs {n_needed} completed trials" in sentence
     assert f"this study has {n_needed - 1}" in sentence
-    sentence, figure = figures_of(n_needed)[title]
+    sentence, figure = figures_of(many_trials(2 * n_needed))[title]
     assert figure is not None
     assert "needs" not in sentence
 
@@ -72,17 +69,10 @@ def test_slices_of_many_hyperparameters_are_those_of_eight() -> None:
     for trial in range(6):
         params = {name: (trial + number) / 20 for number, name in enumerate(ranges)}
         study.add_trial(create_trial(value=trial / 10, params=params, distributions=ranges))
-    space = SearchSpace(
-        "x",
-        tuple(
-            Hyperparameter(name=name, kind="float", default=0.0, low=0.0, high=1.0)
-            for name in ranges
-        ),
-    )
-    figures = {
-        title: (text, figure)
-        for title, text, figure in report_figures(study, summarize(study, metric="val_f1"), space)
-    }
+    items = [
+        Hyperparameter(name=name, kind="float", default=0.0, low=0.0, high=1.0) for name in ranges
+    ]
+    figures = figures_of(study, SearchSpace("x", tuple(items)))
     for title in ("Slices", "Parallel coordinates"):
         assert "8 of 10 hyperparameters are shown" in figures[title][0]
     figure = figures["Slices"][1]
@@ -92,38 +82,26 @@ def test_slices_of_many_hyperparameters_are_those_of_eight() -> None:
     ]
 
 
-def stopped_study(n_complete: int = 6) -> optuna.Study:
+def stopped_study() -> optuna.Study:
     """Return a study with completed trials, a trial that was pruned after its second epoch, a trial
     over a limit, and a copy of the pruned trial.
     """
     study = optuna.create_study(direction="maximize")
     kinds = CategoricalDistribution(["a", "b"])
-    common = {"params": {"kind": "a"}, "distributions": {"kind": kinds}}
-    for number in range(n_complete):
-        attributes = {"baseline": number == 0, "n_epochs": 3, "seconds": {}}
-        values = {1: 0.5, 2: 0.6, 3: 0.7 + number / 100}
-        params = {"kind": "ab"[number % 2]}
+
+    def add(kind: str = "a", **options: Any) -> None:
         study.add_trial(
-            create_trial(
-                value=values[3],
-                user_attrs=attributes,
-                intermediate_values=values,
-                **{**common, "params": params},
-            )
+            create_trial(params={"kind": kind}, distributions={"kind": kinds}, **options)
         )
-    stopped = {"state": TrialState.PRUNED, **common}
-    study.add_trial(
-        create_trial(
-            intermediate_values={1: 0.3, 2: 0.4},
-            user_attrs={"n_epochs": 2, "seconds": {}},
-            **stopped,
-        )
-    )
-    study.add_trial(create_trial(constraints={"n_parameters": 1.0}, **stopped))
-    copied = {"n_epochs": 2, "same_as": n_complete, "seconds": {}}
-    study.add_trial(
-        create_trial(intermediate_values={1: 0.3, 2: 0.4}, user_attrs=copied, **stopped)
-    )
+
+    for number in range(6):
+        values = {1: 0.5, 2: 0.6, 3: 0.7 + number / 100}
+        attributes = {"baseline": number == 0, "n_epochs": 3, "seconds": {}}
+        add("ab"[number % 2], value=values[3], intermediate_values=values, user_attrs=attributes)
+    stopped = {"state": TrialState.PRUNED, "intermediate_values": {1: 0.3, 2: 0.4}}
+    add(user_attrs={"n_epochs": 2, "seconds": {}}, **stopped)
+    add(state=TrialState.PRUNED, constraints={"n_parameters": 1.0})
+    add(user_attrs={"n_epochs": 2, "same_as": 6, "seconds": {}}, **stopped)
     return study
 
 
@@ -132,13 +110,7 @@ def traces_named(figure: go.Figure, word: str) -> list[go.Scatter]:
 
 
 def test_history_shows_a_pruned_trial_at_its_last_value_with_a_mark_of_its_own() -> None:
-    study = stopped_study()
-    summary = summarize(study, metric="val_accuracy")
-    (figure,) = (
-        figure
-        for title, _, figure in report_figures(study, summary, MANY_SPACE)
-        if title == "Optimization history"
-    )
+    _, figure = figures_of(stopped_study())["Optimization history"]
     assert figure is not None
     (trace,) = traces_named(figure, "pruned")
     assert (list(trace.x), list(trace.y)) == ([6], [0.4])

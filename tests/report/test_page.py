@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import optuna
@@ -29,7 +29,6 @@ from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
 from tuning.fidelity import parts_per_epoch
-from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
 from tuning.report.figures import slices
 from tuning.report.next_ranges import Advice, advise, declarations
@@ -193,7 +192,7 @@ def test_range_is_extended_at_the_bound_that_is_near_the_best_value(
 
 @pytest.mark.parametrize("named", [{"baseline": True}, {"starting_point": 2}])
 def test_values_that_no_search_has_led_to_are_no_advice_on_bounds(named: dict[str, Any]) -> None:
-    item = Hyperparameter(name="units", kind="int", default=8, low=8, high=64)
+    item = ranged("units", 8, 8, 64)
     assert advice_on({"units": 8}, {"units": 8}, item=item, **named) == []
     assert advice_on({"units": 8}, {"units": 8}, item=item) != []
 
@@ -220,7 +219,7 @@ def test_last_step_of_a_raised_bound_contains_the_longest_texts(
 def test_length_in_tokens_of_a_preset_is_not_compared_with_words(
     preset: list[str], high: int
 ) -> None:
-    length = Hyperparameter(name="sequence_length", kind="int", default=64, low=16, high=128)
+    length = ranged("sequence_length", 64, 16, 128)
     more = [Hyperparameter(name="preset", kind="fixed", default=name) for name in preset]
     card = replace(CARD, length_percentiles={"99": 133})
     (advice,) = advice_on({"sequence_length": 128}, item=length, more=more, card=card)
@@ -242,20 +241,15 @@ def test_ranges_of_one_name_are_declared_in_their_own_scopes() -> None:
 
 
 @pytest.mark.slow
-def test_page_of_500_trials_stays_below_8_megabytes(
-    finished: tuple[ResultsDir, Outcome], tmp_path: Path
-) -> None:
+def test_page_of_500_trials_stays_below_8_megabytes(tmp_path: Path) -> None:
     study = many_trials(1_000)  # 500 complete
-    card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
-    summary = summarize(study, metric="val_accuracy")
-    folder = ResultsDir(tmp_path).study("many")
     text = page_of(
         study,
-        summary,
+        summarize(study, metric="val_accuracy"),
         space=MANY_SPACE,
-        folder=folder,
+        folder=ResultsDir(tmp_path).study("many"),
         record=replace(RECORD, config=StudyConfig(study="many")),
-        card=card,
+        card=CARD,
     )
     assert "of the 50 best trials" in text
     assert "Pruning saved up to" in text and "PRUNED=5 SHARE=1" in text
@@ -298,25 +292,14 @@ LONG_CHOICES = (
 WIDE_SPACE = SearchSpace(
     "wide",
     (
-        *(
-            Hyperparameter(
-                name=f"regularization_strength_of_layer_{n}",
-                kind="float",
-                default=0.1,
-                low=0.0,
-                high=1.0,
-            )
-            for n in range(12)
-        ),
+        *(ranged(f"regularization_strength_of_layer_{n}", 0.1, 0.0, 1.0) for n in range(12)),
         *(
             Hyperparameter(
                 name=f"encoder{n}", kind="choice", default=LONG_CHOICES[0], choices=LONG_CHOICES
             )
             for n in range(12)
         ),
-        Hyperparameter(
-            name="numberofunitsofthelastlayer", kind="int", default=8, low=8, high=2**31
-        ),
+        ranged("numberofunitsofthelastlayer", 8, 8, 2**31),
     ),
 )
 
@@ -345,7 +328,6 @@ def wide_study() -> optuna.Study:
 
 
 def wide_page(
-    finished: tuple[ResultsDir, Outcome],
     folder: StudyDir,
     measured: Measured | None = None,
     *,
@@ -374,7 +356,6 @@ def wide_page(
     of_test = {**dict.fromkeys(scores, 0.8123), "auc": None if metric == "val_auc" else 0.8123}
     wide = {"test": of_test, "test_intervals": intervals}
     mistake = Mistake(label="negative" * 10, predicted="positive", probability=0.99, text=REVIEW)
-    assert TEST_SCORES  # for mypy: the stored study has them
     seen = replace(
         TEST_SCORES,
         scores={
@@ -390,7 +371,6 @@ def wide_page(
         ],
     )
     write(folder.test_path, seen)
-    card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
     train = TrainConfig(class_weight="balanced")
     config = StudyConfig(study="wide", metric=metric, train=train)
     return page_of(
@@ -399,7 +379,7 @@ def wide_page(
         space=WIDE_SPACE,
         folder=folder,
         record=replace(RECORD, config=config),
-        card=card,
+        card=CARD,
         measured=measured or Measured(),
     )
 
@@ -414,33 +394,29 @@ def wide_page(
     ids=["of the study", "not in the document of an earlier version", "not defined"],
 )
 def test_the_first_figure_is_of_the_metric_of_the_study(
-    metric: str, shown: str, finished: tuple[ResultsDir, Outcome], tmp_path: Path
+    metric: str, shown: str, tmp_path: Path
 ) -> None:
-    text = wide_page(finished, ResultsDir(tmp_path).study("wide"), metric=metric)
+    text = wide_page(ResultsDir(tmp_path).study("wide"), metric=metric)
     assert f'"{shown} on the test split"' in text
     assert f"<p class=soft>{shown.capitalize()} on the 36 texts of the test split" in text
 
 
-def test_the_data_of_a_study_name_its_weights(
-    finished: tuple[ResultsDir, Outcome], tmp_path: Path, page: str
-) -> None:
-    text = wide_page(finished, ResultsDir(tmp_path).study("wide"))
+def test_the_data_of_a_study_name_its_weights(tmp_path: Path, page: str) -> None:
+    text = wide_page(ResultsDir(tmp_path).study("wide"))
     cells = r"<t[dh]>weights</t[dh]>\s*<t[dh]>classes had balanced weights</t[dh]>"
     assert re.search(cells, text) and "had balanced weights" not in page
 
 
-def test_search_spaces_of_a_comparison_are_a_section(
-    finished: tuple[ResultsDir, Outcome], tmp_path: Path
-) -> None:
+def test_search_spaces_of_a_comparison_are_a_section(tmp_path: Path) -> None:
     spaces = [standing("<b>", 0.9), replace(standing("wide", 0.8), study="wide"), unconfirmed("c")]
     folder = ResultsDir(tmp_path).study("wide")
-    text = wide_page(finished, folder, Measured(spaces=spaces))
+    text = wide_page(folder, Measured(spaces=spaces))
     _, _, after = text.partition("<h2>Other search spaces on the same data</h2>")
     section = after.partition("<h2>")[0]
     assert "Choose &lt;b&gt;: no other search space" in section
     assert section.count("<tr>") == 4
     # A study of other data may have a name of the comparison.
-    other = wide_page(finished, folder, Measured(spaces=[spaces[0], spaces[2]]))
+    other = wide_page(folder, Measured(spaces=[spaces[0], spaces[2]]))
     assert "Other search spaces" not in other
 
 
@@ -469,13 +445,12 @@ def predictions_of_wide_names() -> tuple[Predictions, str]:
 def test_page_fits_and_answers_on_the_first_screen(
     width: int,
     media: str,
-    finished: tuple[ResultsDir, Outcome],
     chromium: list[str],
     tmp_path: Path,
 ) -> None:
     path, folder = tmp_path / "page.html", ResultsDir(tmp_path).study("wide")
     measured = Measured(predictions=predictions_of_wide_names())
-    path.write_text(wide_page(finished, folder, measured), encoding="utf-8")
+    path.write_text(wide_page(folder, measured), encoding="utf-8")
     with Browser(chromium) as browser:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         browser.call("Emulation.setDeviceMetricsOverride", **size)
@@ -505,11 +480,9 @@ def test_page_fits_and_answers_on_the_first_screen(
 
 
 @pytest.mark.slow
-def test_mistakes_are_filtered_by_words_and_by_classes(
-    finished: tuple[ResultsDir, Outcome], chromium: list[str], tmp_path: Path
-) -> None:
+def test_mistakes_are_filtered_by_words_and_by_classes(chromium: list[str], tmp_path: Path) -> None:
     folder, path = ResultsDir(tmp_path).study("wide"), tmp_path / "page.html"
-    path.write_text(wide_page(finished, folder), encoding="utf-8")
+    path.write_text(wide_page(folder), encoding="utf-8")
     shown = "[...document.querySelectorAll('.texts tbody tr')].filter(row => !row.hidden).length"
     with Browser(chromium) as browser:
         browser.open(path.as_uri())
@@ -565,19 +538,11 @@ def test_hyperparameter_under_two_conditions_stands_in_the_table() -> None:
 
 def test_report_names_the_trials_of_starting_points() -> None:
     study = many_trials(8)
-    numbered = [
-        create_trial(
-            value=None if trial.state == TrialState.PRUNED else 0.95,
-            state=trial.state,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs={**trial.user_attrs, "baseline": False, "starting_point": number}
-            | ({"linear_ngrams": True} if number == 2 else {}),
-            intermediate_values=trial.intermediate_values,
-        )
-        for number, trial in enumerate(study.trials[2:4], start=1)
-    ]
-    study.add_trials(numbered)
+    pruned, best = study.trials[2:4]
+    pruned.user_attrs["starting_point"] = 1
+    best.user_attrs.update(starting_point=2, linear_ngrams=True)
+    best.value = 0.95
+    study.add_trials([pruned, best])
     summary = summarize(study, metric="val_accuracy")
     labels = [row[0] for row in best_rows(summary, MANY_SPACE)[1]]
     assert labels[0] == "9 (starting point 2)"
@@ -689,7 +654,7 @@ def test_command_of_the_report_has_every_setting(
     monkeypatch.setattr("tuning.search.tune.tune", search)
     assert run_cli("tune", *words[4:]).code == 130
     ((again, root, budget),) = calls
-    corpus = cast("Corpus", SimpleNamespace(card=CARD, rows=None))
+    corpus: Any = SimpleNamespace(card=CARD, rows=None)
     folder = root.study(again.study)
     monkeypatch.setattr("tuning.study.prepare.require_folds", lambda rows, redraw: None)
     min_texts, folds = budget.min_texts, budget.folds

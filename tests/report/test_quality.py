@@ -23,7 +23,7 @@ from tuning.evaluation.predictions import (
     column_of,
     write_predictions,
 )
-from tuning.evaluation.scores import TestDocument, read_test_scores
+from tuning.evaluation.scores import read_test_scores
 from tuning.evaluation.slices import slices_of
 from tuning.evaluation.test_split import BEST, SINGLE
 from tuning.inputs.corpus import Corpus
@@ -48,11 +48,6 @@ def predictions(
     return Predictions(labels, np.arange(1, n + 1), probabilities, when, column, target=target)
 
 
-def scores() -> TestDocument:
-    assert TEST_SCORES  # for mypy: the stored study has them
-    return TEST_SCORES
-
-
 def study_of(setting: Setting) -> tuple[Corpus, Summary]:
     study = setting.study()
     cache = next(path for path in (setting.results.path / "cache").iterdir() if path.is_dir())
@@ -73,9 +68,9 @@ def confirm_best(setting: Setting, summary: Summary, *, overlap: float = 0.0) ->
 
 def test_predictions_are_those_of_the_newest_evaluation(copied: Setting) -> None:
     corpus, summary = study_of(copied)
-    test, folder = scores(), copied.folder
-    write(folder.test_path, test)
-    seen = predictions(40, when=test.test_looks[-1].when, column=column_of("c", ["a"] * 40))
+    folder, when = copied.folder, TEST_SCORES.test_looks[-1].when
+    write(folder.test_path, TEST_SCORES)
+    seen = predictions(40, when=when, column=column_of("c", ["a"] * 40))
     write_predictions(folder.test_predictions_path, seen)
     found = read_quality(folder, corpus, summary, columns={})
     assert found is not None and "40 texts of the test split" in found[1]
@@ -118,20 +113,19 @@ def test_predictions_of_a_fresh_split_are_of_the_rows_that_its_seed_has_drawn(
 
 
 def test_points_of_the_test_split_leave_out_the_majority_class() -> None:
-    test = scores()
-    points = points_on_test(test, "accuracy")
+    points = points_on_test(TEST_SCORES, "accuracy")
     assert [point.name for point in points] == [
         "exported model, trial 2",
         "baseline, trial 0",
         "TF-IDF + logistic regression",
     ]
-    value, low, high = test.scores["best"].interval("accuracy")
+    value, low, high = TEST_SCORES.scores["best"].interval("accuracy")
     assert vars(points[0].score) == {"value": value, "low": low, "high": high}
 
 
 def test_models_are_read_in_the_order_in_which_they_are_shown(tmp_path: Path) -> None:
     """JSON sorts the names of the models."""
-    test, path = scores(), tmp_path / "test.json"
+    test, path = TEST_SCORES, tmp_path / "test.json"
     references = ["TF-IDF", "n-grams", MAJORITY]
     stored = replace(
         test,

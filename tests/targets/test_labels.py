@@ -112,11 +112,9 @@ def test_rule_says_how_cells_became_labels(cells: Any, rule: str) -> None:
         ([";".join(map(str, range(101)))], "'tags' has 101. Keep the most frequent"),
         (['["a;b"]', '["c"]'], "must not contain ';'.*rename 'a;b'"),
         (["[a]", "[]"], r"must be written as.*'\[a\]'"),
-        (["['a', 'b']", "['a']", "nan"], "must be written as.*'nan'"),
         (["['a']", "a, b"], "must be written as.*'a, b'"),
         (['[{"a": 1}]', "[]"], "with texts or numbers"),
         (["[]", None, ""], "'tags' has 0. Name labels in it, or choose another"),
-        (["0", "1"], "only 0 and 1"),
         (["[0, 1]", "[1, 1]"], "only 0 and 1"),
     ],
 )
@@ -143,23 +141,21 @@ def test_strata_are_the_rarest_labels() -> None:
 # Losses
 
 
-def soft_focal(labels: Any, logits: Any) -> Any:
+def sigmoid_loss(labels: Any, logits: Any) -> Any:
     return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
 
 
-LOSSES: list[tuple[Any, str | None]] = [
-    ("binary_crossentropy", None),
-    (keras.losses.BinaryCrossentropy(label_smoothing=0.1), None),
-    (keras.losses.BinaryFocalCrossentropy(gamma=2), None),
-    (keras.losses.BinaryCrossentropy(from_logits=True), "sigmoid"),
-    (keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2), "sigmoid"),
-    (keras.losses.BinaryFocalCrossentropy(from_logits=True), "sigmoid"),
-    (soft_focal, "sigmoid"),
-    (None, None),
-]
-
-
-@pytest.mark.parametrize(("loss", "activation"), LOSSES)
+@pytest.mark.parametrize(
+    ("loss", "activation"),
+    [
+        ("binary_crossentropy", None),
+        (keras.losses.BinaryCrossentropy(label_smoothing=0.1), None),
+        (keras.losses.BinaryCrossentropy(from_logits=True), "sigmoid"),
+        (keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2), "sigmoid"),
+        (sigmoid_loss, "sigmoid"),
+        (None, None),
+    ],
+)
 def test_form_of_loss(loss: Any, activation: str | None) -> None:
     encode, found = TARGET.form_of(loss, (3,))
     assert found == activation
@@ -171,8 +167,6 @@ def test_form_of_loss(loss: Any, activation: str | None) -> None:
     [
         "categorical_crossentropy",
         keras.losses.CategoricalCrossentropy(from_logits=True),
-        keras.losses.CategoricalFocalCrossentropy(),
-        keras.losses.CategoricalCrossentropy(label_smoothing=0.1),
         "sparse_categorical_crossentropy",
         "mse",
     ],
@@ -337,7 +331,6 @@ STYLES = [
             keras.metrics.Recall(),
         ],
     ),
-    tagger(keras.losses.BinaryCrossentropy(label_smoothing=0.1), metrics=["binary_accuracy"]),
     tagger(keras.losses.BinaryCrossentropy(from_logits=True), activation=None),
 ]
 

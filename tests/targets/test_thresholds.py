@@ -209,14 +209,12 @@ def test_copies_of_a_text_are_in_one_part_and_drawn_together() -> None:
 @pytest.mark.parametrize(
     ("threshold", "cost", "named"),
     [
-        ("accuracy", None, "'accuracy'"),
         ("precision", None, "quotes"),
         ("1.5", None, "between 0 and 1"),
         ("0", None, "between 0 and 1"),
         ("precision>=1", None, "'precision>=1'"),
         ("f1", "fn:5,fp:1", "threshold cost"),
         ("cost", None, "fn:5,fp:1"),
-        (None, "fn:5", "'fn:5'"),
         (None, "fn:5,tp:1", "'fn:5,tp:1'"),
         (None, "fn:5,fp:0", "above 0"),
         (None, "fn:many,fp:1", "'fn:many,fp:1'"),
