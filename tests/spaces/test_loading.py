@@ -718,13 +718,6 @@ def test_layer_that_reads_the_padding_is_noted(tmp_path: Path) -> None:
     assert note.startswith("The LSTM reads the padding, which follows each text here")
     masked = substituted(RECURRENT, "input_length=25", "mask_zero=True")
     assert declare(write(tmp_path, masked), n_classes=2).notes == ()
-    of_texts = substituted(
-        RECURRENT,
-        "layers.Embedding(30, 2, input_length=25)",
-        'layers.TextVectorization(vocabulary=["a"]), layers.Embedding(30, 2)',
-    )
-    notes = declare(write(tmp_path, of_texts), n_classes=2, sizes=SIZES).notes
-    assert any(note.startswith("The LSTM reads the padding") for note in notes)
     for before, n_notes in (("Dropout(0.1)", 1), ("Conv1D(2, 3)", 0)):  # Conv1D drops the mask.
         made = substituted(RECURRENT, "layers.Bidir", f"layers.{before}, layers.Bidir")
         assert len(declare(write(tmp_path, made), n_classes=2).notes) == n_notes
