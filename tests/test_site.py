@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import typer
-import yaml
 
 import tuning
 from tests.paths import ROOT
@@ -69,13 +68,6 @@ def test_every_document_is_in_the_order_of_the_pages() -> None:
     documents = {document.relative_to(ROOT).as_posix() for document in DOCUMENTS}
     made = {"docs/command-line.md", "docs/exit-status.md", "docs/api.md"}
     assert named == documents | made | {"CHANGELOG.md"}
-
-
-def test_settings_are_strict_and_without_fonts_of_others() -> None:
-    text = re.sub(r"!!python\S+ ", "", (ROOT / "mkdocs.yml").read_text())
-    settings = yaml.safe_load(text)
-    assert settings["strict"] is True
-    assert settings["theme"]["font"] is False
 
 
 @pytest.mark.slow
