@@ -150,16 +150,6 @@ def test_commands_of_the_manifest_are_the_command_line_s(container: dict[str, An
         parse([*container["args"], "--nosuch"])
 
 
-def test_commands_of_the_page_are_the_command_line_s() -> None:
-    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)).replace(
-        "\\\n", " "
-    )
-    commands = re.findall(r"python -m tuning (.*)", blocks)
-    assert len(commands) >= 3
-    for command in commands:
-        parse(command)
-
-
 def test_image_copies_what_is_there_and_installs_as_the_makefile_does() -> None:
     text = IMAGE.read_text()
     copied = [

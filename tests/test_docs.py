@@ -26,7 +26,7 @@ from tuning.cli.app import app
 from tuning.cli.derive import variables_of
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
-from tuning.spaces.loading import declare, load_hypermodel
+from tuning.spaces.loading import declare
 
 DESIGN, COMMANDS = ROOT / "docs" / "design.md", ROOT / "docs" / "commands.md"
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -214,7 +214,6 @@ def test_space_of_the_contract_s_example_works(tmp_path: Path) -> None:
     space = declare(path, n_classes=2)
     assert [item.name for item in space.searched] == ["vocab_size", "sequence_length", "units"]
     assert len(space.starting_points) == 2
-    assert load_hypermodel(path)
 
 
 def test_results_layout_is_the_documented_one(finished: tuple[ResultsDir, Outcome]) -> None:

@@ -25,7 +25,7 @@ from tests.texts import make_reviews
 from tuning.data.tables import read_files
 from tuning.errors import TuningError
 from tuning.inputs.contract import IdTexts, ModelInput
-from tuning.inputs.corpus import encode, open_corpus
+from tuning.inputs.corpus import encode
 from tuning.inputs.kinds import NGRAMS
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
@@ -141,10 +141,6 @@ def test_texts_to_predict() -> None:
         assert set(ngrams.ids.tolist()) <= {2, 3}
 
     check()
-
-
-def test_corpus_that_is_not_there(tmp_path: Path) -> None:
-    own_error_or_success(lambda: open_corpus(tmp_path / "nothing"))
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
