@@ -1,9 +1,9 @@
 """The documents name only existing links, files, commands, flags, ranges and goals."""
 
-import importlib.util
 import inspect
 import itertools
 import re
+import runpy
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +16,7 @@ from markdown_it.token import Token
 import tuning
 from benchmarks.__main__ import app as benchmarks_app
 from tests.paths import ROOT
-from tests.snippets import (
-    DOCUMENTS,
-    RESULTS,
-    SPACES,
-    snippets,
-)
+from tests.snippets import DOCUMENTS, RESULTS, SPACES, snippets
 from tuning.cli.app import app
 from tuning.cli.derive import variables_of
 from tuning.results import ResultsDir
@@ -165,13 +160,8 @@ def test_make_targets_and_variables_exist() -> None:
 
 def test_table_of_commands_is_the_one_that_the_code_gives() -> None:
     """`make docs` writes the table again."""
-    spec = importlib.util.spec_from_file_location(
-        "command_table", COMMANDS.with_name("command_table.py")
-    )
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.page(COMMANDS.read_text()) == COMMANDS.read_text()
+    page = runpy.run_path(str(COMMANDS.with_name("command_table.py")))["page"]
+    assert page(COMMANDS.read_text()) == COMMANDS.read_text()
 
 
 def test_commands_are_those_of_the_command_line() -> None:
