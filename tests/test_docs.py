@@ -23,7 +23,7 @@ from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare
 
-DESIGN, COMMANDS = ROOT / "docs" / "design.md", ROOT / "docs" / "commands.md"
+COMMANDS = ROOT / "docs" / "commands.md"
 MAKEFILE = (ROOT / "Makefile").read_text()
 COMMAND_LINE = typer.main.get_command(app)
 VARIABLES = {
@@ -66,31 +66,23 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def paths_of(text: str) -> dict[str, str]:
-    """Return the files and folders of the first tree of a text by their paths, each with its
-    description.
-    """
-    block = text.split("```text\n")[1].partition("```")[0]
-    paths, folders = {}, list[str]()
-    for line in block.splitlines():
-        indentation = len(line) - len(line.lstrip())
-        if indentation > 20:  # The description above continues on this line.
-            continue
-        name, _, description = line.strip().partition(" ")
-        del folders[indentation // 2 :]
-        paths["".join(folders) + name] = description.strip()
-        if name.endswith("/"):
-            folders.append(name)
-    return paths
-
-
 def result_files() -> set[str]:
     """Return the files of the tree in results/README.md, and the folders whose files are not in the
     tree.
     """
-    paths = paths_of(RESULTS.read_text())
+    block = RESULTS.read_text().split("```text\n")[1].partition("```")[0]
+    paths, folders = set[str](), list[str]()
+    for line in block.splitlines():
+        indentation = len(line) - len(line.lstrip())
+        if indentation > 20:  # The description above continues on this line.
+            continue
+        name = line.split()[0]
+        del folders[indentation // 2 :]
+        paths.add("".join(folders) + name)
+        if name.endswith("/"):
+            folders.append(name)
     parents = {f"{path.rstrip('/').rpartition('/')[0]}/" for path in paths}
-    return set(paths) - parents
+    return paths - parents
 
 
 def is_documented(path: str) -> bool:
