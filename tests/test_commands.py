@@ -42,7 +42,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_next_command_is_that_of_the_program_that_runs(
     program: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.delenv("MAKELEVEL")
     monkeypatch.setattr(sys, "argv", [program])
     assert typed("predict", study="s", text="I love it") == expected
 
@@ -51,12 +51,6 @@ def test_next_command_is_make_s_under_make() -> None:
     assert typed("tune", study="s", n_trials=9) == "make tune STUDY=s TRIALS=9"
     assert typed("report", **of_study(Path("results/s"))) == "make report STUDY=s"
     assert typed("report", **of_study(Path("/a b/s"))) == 'make report STUDY=s RESULTS="/a b"'
-
-
-@pytest.fixture
-def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MAKELEVEL", raising=False)
-    monkeypatch.setattr(sys, "argv", ["/home/me/experiment.py"])
 
 
 @pytest.mark.parametrize(
@@ -74,8 +68,10 @@ def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_next_step_of_a_script_is_a_call(
-    command: str, values: dict[str, object], expected: str, in_python: None
+    command: str, values: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("MAKELEVEL")
+    monkeypatch.setattr(sys, "argv", ["/home/me/experiment.py"])
     assert typed(command, **values) == expected
     assert repeated() == "the same call"
 
@@ -110,7 +106,7 @@ def test_python_is_named_as_a_shell_finds_it(
     folder = tmp_path / ".venv" / "bin"
     folder.mkdir(parents=True)
     (folder / "python").touch(mode=0o755)
-    monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.delenv("MAKELEVEL")
     monkeypatch.setattr(sys, "argv", ["/x/tuning/__main__.py"])
     monkeypatch.setattr(sys, "executable", str(folder / "python"))
     assert typed("status") == "python -m tuning status"  # Another directory.

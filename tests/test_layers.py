@@ -25,18 +25,12 @@ MAY_IMPORT = {
 
 
 @functools.cache
-def tree_of(path: Path) -> ast.Module:
-    """Return the syntax tree of a file, which many tests read."""
-    return ast.parse(path.read_text())
-
-
-@functools.cache
 def imports_of(path: Path, *, lazy: bool = True) -> frozenset[str]:
     """Return the dotted names that a file imports.
 
     `lazy` includes imports inside functions. Imports under `if TYPE_CHECKING` are never included.
     """
-    tree = tree_of(path)
+    tree = ast.parse(path.read_text())
     ignored = {
         id(n)
         for block in ast.walk(tree)
