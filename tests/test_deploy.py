@@ -59,10 +59,7 @@ def parse(command: str | list[str]) -> None:
     The parser exits if it refuses a word.
     """
     words = shlex.split(command) if isinstance(command, str) else command
-    group = typer.main.get_command(app)
-    parent = group.make_context("tuning", list(words))
-    _, subcommand, rest = group.resolve_command(parent, [*parent._protected_args, *parent.args])
-    subcommand.make_context(words[0], rest, parent=parent)
+    typer.main.get_command(app).commands[words[0]].make_context(words[0], words[1:])
 
 
 @pytest.mark.parametrize("version", ["1.29.0", kubernetes_validate.latest_version()])
