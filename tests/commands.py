@@ -32,6 +32,14 @@ def tune_command(space: object, data: object, results: object, *flags: object) -
     return [str(word) for word in command]
 
 
+def output_of(*command: object, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
+    """Return the output of a command that succeeds."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def start(command: list[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start a command in a session of its own; its two output streams come as one."""
     return subprocess.Popen(

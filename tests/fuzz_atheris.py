@@ -21,7 +21,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["tuning"]):
-    from tests.fuzz_inputs import CONFIRMATION, GOOD, READERS, read_table
+    from tests.fuzz_inputs import GOOD, READERS, read_table
+    from tuning.atomic_io import SCHEMA_VERSION
     from tuning.documents import unstructure
     from tuning.errors import TuningError
     from tuning.inference.manifest import MANIFEST_VERSION, read_manifest
@@ -30,7 +31,7 @@ with atheris.instrument_imports(include=["tuning"]):
 
 import pandas as pd
 
-from tests.stored_documents import CARD, RECORD, STUDY, TEST_SCORES
+from tests.stored_documents import STORED_FILES, STUDY, TEST_SCORES
 
 Reader = Callable[[Path, bytes], object]
 
@@ -74,19 +75,18 @@ FUZZED: dict[str, Reader] = {
     "labels": _labels,
     "tokens": _tokens,
 }
-SEEDS: dict[str, dict[str, object]] = {
-    "search_space.json": {
-        "name": "tiny",
-        "hyperparameters": [{"name": "units", "kind": "int", "low": 1, "high": 9, "default": 2}],
+# The manifest of an export is shorter than `max_len` without the scores.
+SEEDS = {
+    **GOOD,
+    **{name: path.read_bytes() for name, path in STORED_FILES.items()},
+    "search_space.json": STUDY.space_path.read_bytes(),
+    **{
+        name: json.dumps({"schema_version": version, **unstructure(document)}).encode()
+        for name, version, document in (
+            ("export.json", MANIFEST_VERSION, read_manifest(STUDY.best_dir)),
+            ("test.json", SCHEMA_VERSION, SHORT_SCORES),
+        )
     },
-    "confirmation.json": CONFIRMATION,
-    "study.json": unstructure(RECORD),
-    "export.json": {
-        "schema_version": MANIFEST_VERSION,
-        **unstructure(read_manifest(STUDY.best_dir)),
-    },
-    "data_card.json": unstructure(CARD),
-    "test.json": unstructure(SHORT_SCORES),
 }
 
 
@@ -98,8 +98,7 @@ def fuzz(name: str, *, n_runs: int, seed: int) -> None:
     """
     Path("test-output").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as corpus, tempfile.TemporaryDirectory() as folder:
-        seeds = GOOD.get(name, json.dumps({"schema_version": 1, **SEEDS.get(name, {})}).encode())
-        (Path(corpus) / "good").write_bytes(seeds)
+        (Path(corpus) / "good").write_bytes(SEEDS.get(name, b"4 stars"))
 
         def try_one(data: bytes) -> None:
             with contextlib.suppress(TuningError):

@@ -16,23 +16,6 @@ from tuning.inputs.data_card import read_card
 from tuning.results import StudyDir
 from tuning.study.study import read_record, recorded_space
 
-CONFIRMATION = {
-    "metric": "val_accuracy",
-    "seeds": [1, 2],
-    "search_seconds": 9.0,
-    "budget_seconds": 3.0,
-    "finalists": [
-        {
-            "trial": 1,
-            "values": {"a": 1},
-            "search_value": 0.5,
-            "seconds": 1.0,
-            "repeats": {"1": 0.5},
-            "failures": {},
-        }
-    ],
-}
-
 
 def samples() -> dict[str, bytes]:
     """Return a valid file of each format but Parquet, of which pyarrow reads every byte."""

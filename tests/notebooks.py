@@ -37,14 +37,8 @@ def with_parameters(notebook: nbformat.NotebookNode, source: str) -> nbformat.No
 
 
 def run_notebook(notebook: nbformat.NotebookNode, folder: Path, *, timeout_seconds: float) -> None:
-    """Run the cells of a notebook in a new kernel, and put their outputs into the notebook.
-
-    Args:
-        folder: the working folder of the kernel.
-        timeout_seconds: maximum duration of a cell.
-
-    Raises:
-        CellExecutionError: a cell raises an error.
+    """Run the cells of a notebook in a new kernel, whose working folder is `folder`, and put their
+    outputs into the notebook. `timeout_seconds` is the maximum duration of a cell.
     """
     environment = {
         **os.environ,

@@ -133,15 +133,6 @@ def test_a_peer_is_told_the_epochs_that_it_has_time_for(table: Table, space: Sea
     assert chosen == training.number
 
 
-@pytest.mark.parametrize("name", PEERS)
-def test_a_peer_searches_with_several_workers(
-    name: str, table: Table, space: SearchSpace, tmp_path: Path
-) -> None:
-    peer, noise = PEERS[name](table, space, seed=0, folder=tmp_path), Noise(table, seed=0)
-    chosen = search_of_peer(peer, table, space, seconds=120, n_workers=3, noise=noise)
-    assert chosen in [training.number for training in table.trainings]
-
-
 def test_a_comparison_is_paired_by_seed(path: Path) -> None:
     searches = [compare(path, seed=seed, n_trials=6, n_workers=2) for seed in range(2)]
     summary = summary_of(searches)

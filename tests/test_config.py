@@ -18,7 +18,6 @@ from tuning.config import (
     class_weight_text,
     differences,
     parse_objectives,
-    weights_text,
 )
 from tuning.documents import structure, unstructure
 from tuning.errors import ArgumentError
@@ -32,14 +31,6 @@ OBJECTIVES = objectives_of("classes")
 def test_study_config_round_trips_through_json(config: StudyConfig) -> None:
     stored = json.loads(json.dumps(unstructure(config)))
     assert structure(stored, StudyConfig) == config
-
-
-def test_study_config_defaults_are_the_baseline() -> None:
-    config = StudyConfig(study="s")
-    names = (config.space, config.metric, config.sampler, config.pruner)
-    assert names == ("reviews", "val_accuracy", "auto", "asha")
-    assert (config.train.epochs, config.train.batch_size) == (5, 128)
-    assert (config.data.data, config.data.positive_from) == ("movie_reviews", 3.0)
 
 
 @pytest.mark.parametrize(
@@ -99,44 +90,16 @@ def test_class_weights_are_kept_in_one_form(given: Any, kept: str) -> None:
     assert structure(unstructure(train), TrainConfig) == train
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        "positive",
-        "positive:",
-        "positive:x",
-        "a:1,b",
-        "a:1,a:2",
-        ":3",
-        "a:nan",
-        "a:inf",
-        [1, 5],
-        None,
-    ],
-)
+@pytest.mark.parametrize("wrong", ["a", "a:x", "a:1,b", "a:1,a:2", ":3", "a:nan", [1, 5]])
 def test_class_weight_that_is_no_table_is_refused(wrong: Any) -> None:
     says = f"class_weight must be balanced, .*{re.escape(repr(wrong))}"
     with pytest.raises(ArgumentError, match=says):
         TrainConfig(class_weight=wrong)
 
 
-@pytest.mark.parametrize(
-    ("column", "class_weight", "text"),
-    [
-        (None, "", ""),
-        ("w", "", "rows were weighted by the column w"),
-        (None, "a:2", "classes had the weights a:2"),
-        ("w", "balanced", "rows were weighted by the column w and classes had balanced weights"),
-    ],
-)
-def test_weights_are_named_in_one_clause(column: str | None, class_weight: str, text: str) -> None:
-    assert weights_text(column, class_weight) == text
-
-
-@pytest.mark.parametrize("weight", [0, -1])
-def test_class_weight_that_is_not_above_0_is_refused(weight: float) -> None:
-    with pytest.raises(ArgumentError, match=f"class_weight of 'positive' .* than 0; .* {weight}"):
-        TrainConfig(class_weight={"positive": weight})
+def test_class_weight_that_is_not_above_0_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"class_weight of 'positive' .* than 0; .* 0"):
+        TrainConfig(class_weight={"positive": 0})
 
 
 def test_data_must_name_a_source_and_dropped_stars_are_sorted() -> None:
@@ -157,13 +120,7 @@ def test_losses_and_costs_are_minimized() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "val_accuracy",
-        "n_params,val_accuracy",
-        "val_accuracy,val_f1",
-        "val_f1,n_params,n_params",
-        "",
-    ],
+    ["val_accuracy", "n_params,val_accuracy", "val_accuracy,val_f1", "val_f1,n_params,n_params"],
 )
 def test_objectives_are_a_metric_and_costs(text: str) -> None:
     assert parse_objectives("val_auc, latency_ms") == ("val_auc", ("latency_ms",))

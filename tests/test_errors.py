@@ -35,10 +35,6 @@ def test_drawn_tree_is_that_of_the_classes() -> None:
     assert drawn() == {name: c.__bases__[0].__name__ for name, c in CLASSES.items()}
 
 
-def test_every_error_but_one_has_one_base() -> None:
-    assert [name for name, c in CLASSES.items() if len(c.__bases__) != 1] == ["ArgumentError"]
-
-
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_error_is_a_tuning_error_and_only_a_wrong_argument_is_a_value_error(name: str) -> None:
     assert issubclass(CLASSES[name], TuningError)

@@ -137,13 +137,6 @@ PRESET_TEXTS = PresetTexts(np.array([5, 6, 7], np.int32), np.array([0, 3]), (1,)
 VALUES = {"preset": "p", "sequence_length": 4}
 
 
-def test_view_of_tokens_is_cut_by_sequence_length_and_truncating() -> None:
-    texts = without_ids(1, {"p": PRESET_TEXTS})
-    for truncating, expected in (("pre", [1, 6, 7, 2]), ("post", [1, 5, 6, 2])):
-        view = make_view(tokens_model(), {**VALUES, "truncating": truncating}, texts)
-        assert view.array().tolist() == [expected]  # type: ignore[union-attr]
-
-
 def test_tokens_that_were_removed_are_named() -> None:
     with pytest.raises(StorageError, match=r"must contain the tokens of the preset 'p'"):
         make_view(tokens_model(), VALUES, without_ids(1, {}))

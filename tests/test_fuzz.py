@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.commands import output_of
 from tests.fuzz_inputs import GOOD, READERS, read_table
-from tests.paths import ROOT
 from tests.stored_documents import STORED_FILES, STUDY
 from tests.texts import make_reviews
 from tuning.data.tables import read_files
 from tuning.errors import TuningError
 from tuning.inputs.contract import IdTexts, ModelInput
-from tuning.inputs.corpus import encode, open_corpus
+from tuning.inputs.corpus import encode
 from tuning.inputs.kinds import NGRAMS
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
@@ -143,10 +142,6 @@ def test_texts_to_predict() -> None:
     check()
 
 
-def test_corpus_that_is_not_there(tmp_path: Path) -> None:
-    own_error_or_success(lambda: open_corpus(tmp_path / "nothing"))
-
-
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
 def test_decompression_bomb_ends_at_a_stated_size(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -167,12 +162,5 @@ def test_inputs_that_follow_branches() -> None:
     """The test tries a few inputs, where `make fuzz` tries tens of thousands. Each reader is fuzzed
     in a process of its own.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz_atheris", "--runs", "100"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "every one read, or refused in this program's own words" in done.stdout
+    printed = output_of(sys.executable, "-m", "tests.fuzz_atheris", "--runs", "100")
+    assert "every one read, or refused in this program's own words" in printed

@@ -19,7 +19,7 @@ from tests.paths import ROOT
 from tuning.config import TrainConfig
 from tuning.inputs.contract import LabeledTexts, Rows, TokenizedTexts
 from tuning.inputs.texts import SplitTexts
-from tuning.spaces.loading import declare, has_own_fit, load_hypermodel
+from tuning.spaces.loading import SearchSpace, declare, has_own_fit, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.spaces.sizes import Sizes
 from tuning.training.batching import training_batches
@@ -148,6 +148,16 @@ def names_of(place: Path) -> str:
     return place.name.replace(".py", "")
 
 
+def n_classes_of(place: Path) -> int:
+    return 3 if place.name in THREE_CLASSES else 2
+
+
+def declared(place: Path) -> SearchSpace:
+    n_classes = n_classes_of(place)
+    trying = partial(try_fit, target=numbered(n_classes))
+    return declare(place, n_classes=n_classes, sizes=SIZES, try_fit=trying)
+
+
 # The names that each hypermodel declares and that are searched.
 SEARCHED = {
     "conditional_cells": "cell n_lstm width_0 width width_1",
@@ -176,23 +186,17 @@ SEARCHED = {
 
 @pytest.mark.parametrize("place", PLACES, ids=names_of)
 def test_hypermodel_is_declared_with_the_sizes_of_its_model(place: Path) -> None:
-    n_classes = 3 if place.name in THREE_CLASSES else 2
-    space = declare(
-        place,
-        n_classes=n_classes,
-        sizes=SIZES,
-        try_fit=partial(try_fit, target=numbered(n_classes)),
-    )
+    space = declared(place)
     assert [item.name for item in space.searched] == SEARCHED[names_of(place)].split()
     fixed = {item.name: item.default for item in space.hyperparameters if item.kind == "fixed"}
     assert space.takes_texts == (place.stem in OF_TEXTS)
     if space.takes_texts:
-        assert (fixed, space.notes) == ({"n_classes": n_classes}, ())
+        assert (fixed, space.notes) == ({"n_classes": n_classes_of(place)}, ())
         return
     of_length = ("conditional_cells", "several_convolutions", "own_fit_of_arrays")
     has_length = place.stem in (*of_length, "sequential_lstm")  # The last gives `input_length`.
     assert fixed == {
-        "n_classes": n_classes,
+        "n_classes": n_classes_of(place),
         "vocab_size": 30,
         "sequence_length": 10 if has_length else SIZES.usual_length,
     }
@@ -212,15 +216,9 @@ def test_hypermodel_trains_under_keras_tuner_and_here_with_the_same_result(
     """A trial of RandomSearch, with the values that it has drawn, has the same validation accuracy
     as a training here with these values, and its model gives the same probabilities.
     """
-    n_classes = 3 if place.name in THREE_CLASSES else 2
+    n_classes, space = n_classes_of(place), declared(place)
     train = make_texts(60, n_classes=n_classes, seed=1)
     validation = make_texts(30, n_classes=n_classes, seed=2)
-    space = declare(
-        place,
-        n_classes=n_classes,
-        sizes=SIZES,
-        try_fit=partial(try_fit, target=numbered(n_classes)),
-    )
     sizes = {
         item.name: item.default
         for item in space.hyperparameters

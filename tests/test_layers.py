@@ -25,18 +25,12 @@ MAY_IMPORT = {
 
 
 @functools.cache
-def tree_of(path: Path) -> ast.Module:
-    """Return the syntax tree of a file, which many tests read."""
-    return ast.parse(path.read_text())
-
-
-@functools.cache
 def imports_of(path: Path, *, lazy: bool = True) -> frozenset[str]:
     """Return the dotted names that a file imports.
 
     `lazy` includes imports inside functions. Imports under `if TYPE_CHECKING` are never included.
     """
-    tree = tree_of(path)
+    tree = ast.parse(path.read_text())
     ignored = {
         id(n)
         for block in ast.walk(tree)
@@ -61,9 +55,9 @@ def package_of(path: Path) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
-def outside(path: Path) -> set[str]:
+def outside(path: Path, *, lazy: bool = True) -> set[str]:
     """Return the top-level packages that a module imports, without `tuning`."""
-    return {name.split(".")[0] for name in imports_of(path)} - {"tuning"}
+    return {name.split(".")[0] for name in imports_of(path, lazy=lazy)} - {"tuning"}
 
 
 def name_of(path: Path) -> str:
@@ -107,41 +101,40 @@ def test_package_itself_imports_nothing(name: str) -> None:
     assert not imports_of(PACKAGE / name / "__init__.py")
 
 
-def test_optuna_and_keras_tuner_stay_out_of_data_evaluation_and_inference() -> None:
-    for path in modules("data", "inputs", "evaluation", "confirmation", "inference", "serving"):
+@pytest.mark.parametrize(
+    ("packages", "libraries"),
+    [
+        # Of the data, the evaluation and the inference.
+        (
+            ("data", "inputs", "evaluation", "confirmation", "inference", "serving"),
+            {"optuna", "keras_tuner", "optuna_dashboard"},
+        ),
+        # Of workers.
+        (("training", "models", "kernels", "workers"), {"optuna", "optuna_dashboard"}),
+        # Of the coordinator.
+        (("study", "confirmation", "report", "search"), {"keras", "tensorflow", "keras_tuner"}),
+    ],
+    ids=["data", "workers", "coordinator"],
+)
+def test_packages_do_without_libraries(packages: tuple[str, ...], libraries: set[str]) -> None:
+    for path in modules(*packages):
         # This module reads the trials of a study.
         if name_of(path) != "evaluation/test_split.py":
-            assert not outside(path) & {"optuna", "keras_tuner", "optuna_dashboard"}, path
+            assert not outside(path) & libraries, path
 
 
-def test_workers_import_no_optuna() -> None:
-    for path in modules("training", "models", "kernels", "workers"):
-        assert not outside(path) & {"optuna", "optuna_dashboard"}, path
-
-
-def test_coordinator_imports_no_keras() -> None:
-    for path in modules("study", "confirmation", "report", "search"):
-        assert not outside(path) & {"keras", "tensorflow", "keras_tuner"}, path
-
-
-def test_ray_is_loaded_by_one_module_alone_and_only_where_it_is_used() -> None:
-    assert [name_of(path) for path in MODULES if "ray" in outside(path)] == [
-        "workers/ray_cluster.py"
-    ]
-    assert "ray" not in {
-        name.split(".")[0]
-        for name in imports_of(PACKAGE / "workers" / "ray_cluster.py", lazy=False)
-    }
-
-
-def test_keras_hub_is_loaded_only_where_it_is_used() -> None:
-    """The functions of `preset.py` that need KerasHub run in a child process."""
-    assert [name_of(path) for path in MODULES if "keras_hub" in outside(path)] == [
-        "inputs/preset.py",
-        "models/transformer.py",
-    ]
-    for path in MODULES:
-        assert "keras_hub" not in imports_of(path, lazy=False)
+@pytest.mark.parametrize(
+    ("library", "users"),
+    [
+        ("ray", ["workers/ray_cluster.py"]),
+        # The functions of `preset.py` that need KerasHub run in a child process.
+        ("keras_hub", ["inputs/preset.py", "models/transformer.py"]),
+    ],
+)
+def test_library_is_loaded_only_where_it_is_used(library: str, users: list[str]) -> None:
+    assert [name_of(path) for path in MODULES if library in outside(path)] == users
+    for name in users:
+        assert library not in outside(PACKAGE / name, lazy=False)
 
 
 def test_packages_of_trackers_are_loaded_only_where_they_are_used() -> None:

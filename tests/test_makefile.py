@@ -10,6 +10,18 @@ import pytest
 from tests.paths import ROOT
 
 
+def run_make(*words: str, succeeds: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "--no-print-directory", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=succeeds,
+        # Environment variables of the machine must not reach the commands.
+        env={"PATH": "/usr/bin:/bin"},
+    )
+
+
 def make(*arguments: str, dry_run: bool = True) -> str:
     venv = next((word[5:] for word in arguments if word.startswith("VENV=")), ".venv")
     # `-o` skips the targets that install packages. Other tests run them.
@@ -21,12 +33,7 @@ def make(*arguments: str, dry_run: bool = True) -> str:
         )
         for word in ("-o", f"{venv}/.{name}")
     ]
-    command = ["make", "--no-print-directory", *(["-n"] if dry_run else []), *installed, *arguments]
-    # Environment variables of the machine must not reach the commands.
-    env = {"PATH": "/usr/bin:/bin"}
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True, env=env
-    ).stdout
+    return run_make(*(["-n"] if dry_run else []), *installed, *arguments).stdout
 
 
 def arguments_of(*arguments: str) -> list[str]:
@@ -40,10 +47,7 @@ def arguments_of(*arguments: str) -> list[str]:
 
 def help_lines() -> list[list[str]]:
     """Return the targets and descriptions that `make` alone prints."""
-    out = subprocess.run(
-        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    return [line.split(maxsplit=2)[1:] for line in out.splitlines()]
+    return [line.split(maxsplit=2)[1:] for line in run_make().stdout.splitlines()]
 
 
 def test_help_is_the_default_and_lists_every_target() -> None:
@@ -115,16 +119,14 @@ def test_recipes_can_fail() -> None:
 
 
 def test_preset_installs_its_packages() -> None:
-    command = ["make", "-n", "-o", ".venv/.installed", "-W", "requirements.lock"]
+    files = ("-o", ".venv/.installed", "-W", "requirements.lock")
     for target, installs in (
         (["tune", "PRESET=x"], True),
         (["install-pretrained"], True),
         (["tune"], False),
     ):
-        done = subprocess.run(
-            [*command, *target], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        assert ("--extra pretrained" in done.stdout) == installs
+        printed = run_make("-n", *files, *target).stdout
+        assert ("--extra pretrained" in printed) == installs
 
 
 def test_lock_file_has_hashes_and_no_index_and_no_large_packages_that_nothing_calls() -> None:
@@ -153,14 +155,7 @@ def test_installation_prints_what_it_installs_and_the_output_of_a_failure(
     uv.write_text("#!/bin/sh\n")
     for program in (python, uv):
         program.chmod(0o755)
-    done = subprocess.run(
-        ["make", "--no-print-directory", f"VENV={tmp_path}", "install-serve"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": "/usr/bin:/bin"},
-    )
+    done = run_make(f"VENV={tmp_path}", "install-serve", succeeds=False)
     first, *others = done.stdout.splitlines()
     assert re.search(r"the packages of requirements\.lock .* minutes", first)
     if status:

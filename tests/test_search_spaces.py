@@ -14,7 +14,6 @@ import pytest
 
 from tests.paths import ROOT
 from tuning.documents import structure, unstructure
-from tuning.spaces.files import list_spaces
 from tuning.spaces.hyperparameters import active_values, defaults, from_params, suggest
 from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
 from tuning.spaces.ranges import REQUIRED, Hyperparameter, Value, Values
@@ -71,12 +70,6 @@ def output_of(model: keras.Model) -> np.ndarray[Any, Any]:
         shape = (3, *(size or 5 for size in sizes))
         arrays["features"] = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     return np.asarray(model(arrays if len(names) > 1 else arrays[names[0]]))
-
-
-def test_list_spaces_holds_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert list(list_spaces().values()) == FILES
-    assert "baseline_lstm" in list_spaces()
 
 
 @every_file

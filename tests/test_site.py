@@ -1,8 +1,8 @@
 """The site of the documents: it is built without a warning, and it loads nothing from a network."""
 
-import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import typer
-import yaml
 
 import tuning
 from tests.paths import ROOT
@@ -48,8 +47,7 @@ def read(page: Path) -> Resources:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the site, built with a warning as an error."""
-    if importlib.util.find_spec("mkdocs") is None:
-        pytest.skip("MkDocs is not installed; make test-journeys installs it")
+    pytest.importorskip("mkdocs", reason="make test-journeys installs MkDocs")
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
@@ -69,13 +67,6 @@ def test_every_document_is_in_the_order_of_the_pages() -> None:
     documents = {document.relative_to(ROOT).as_posix() for document in DOCUMENTS}
     made = {"docs/command-line.md", "docs/exit-status.md", "docs/api.md"}
     assert named == documents | made | {"CHANGELOG.md"}
-
-
-def test_settings_are_strict_and_without_fonts_of_others() -> None:
-    text = re.sub(r"!!python\S+ ", "", (ROOT / "mkdocs.yml").read_text())
-    settings = yaml.safe_load(text)
-    assert settings["strict"] is True
-    assert settings["theme"]["font"] is False
 
 
 @pytest.mark.slow
@@ -107,16 +98,10 @@ def test_pages_made_from_the_code_have_all_of_it(site: Path) -> None:
 
 
 def test_lists_become_what_python_markdown_reads() -> None:
-    spec = importlib.util.find_spec("mkdocs")
-    if spec is None:
-        pytest.skip("MkDocs is not installed; make docs installs it")
-    module = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site_pages.py")
-    assert module is not None
-    assert module.loader is not None
-    pages = importlib.util.module_from_spec(module)
-    module.loader.exec_module(pages)
+    pytest.importorskip("mkdocs", reason="make docs installs MkDocs")
+    pages = runpy.run_path(str(ROOT / "docs" / "site_pages.py"))
     text = "Text:\n- one\n  more\n\n  | a |\n- two\n\n1. a\n   ```bash\n     - x\n   ```\nEnd\n"
-    assert pages.with_wide_lists(text) == (
+    assert pages["with_wide_lists"](text) == (
         "Text:\n\n- one\n    more\n\n    | a |\n- two\n\n"
         "1. a\n    ```bash\n      - x\n    ```\nEnd\n"
     )

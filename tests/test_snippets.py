@@ -5,12 +5,12 @@ reviews. A command that names its number of trials trains that many.
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.commands import output_of
 from tests.paths import ROOT
 from tests.snippets import DOCUMENTS, snippets
 from tests.texts import make_reviews
@@ -54,36 +54,23 @@ def write_data(folder: Path) -> None:
     )
 
 
-def run(folder: Path, *command: str) -> str:
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 def run_page(page: Path, folder: Path) -> str:
     """Run the commands of a page in their order, then its Python blocks as one program. Return the
     output of both.
     """
-    out, program = [], []
+    out, program, env = [], [], environment(folder)
     for snippet in snippets(page):
         if snippet.is_run and snippet.title:
             (folder / snippet.title).write_text(snippet.code)
         elif snippet.is_run and snippet.language == "bash":
-            out.append(run(folder, "bash", "-euo", "pipefail", "-c", snippet.code))
+            command = ("bash", "-euo", "pipefail", "-c", snippet.code)
+            out.append(output_of(*command, cwd=folder, env=env))
         elif snippet.is_run:
             program.append(snippet.code)
     if program:
         path = folder / f"page_{page.stem.replace('-', '_')}.py"
         path.write_text("\n".join(program))
-        out.append(run(folder, f"{folder}/.venv/bin/python", str(path)))
+        out.append(output_of(f"{folder}/.venv/bin/python", path, cwd=folder, env=env))
     return "".join(out)
 
 

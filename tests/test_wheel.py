@@ -1,6 +1,5 @@
 """The wheel in a virtual environment of its own, outside of the checkout."""
 
-import subprocess
 import sys
 import sysconfig
 import tomllib
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import output_of
 from tests.paths import ROOT
 from tests.texts import make_reviews
 
@@ -23,16 +23,8 @@ def test_every_package_is_in_the_wheel() -> None:
 
 def run(*command: object, cwd: Path) -> str:
     """Return the output of a command that succeeds. Nothing of this checkout is on its path."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(cwd), "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(cwd), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return output_of(*command, cwd=cwd, env=env)
 
 
 @pytest.fixture(scope="module")
