@@ -30,7 +30,7 @@ class Settings:
     folder: Path = Path("results/bench")
 
     def __post_init__(self) -> None:
-        if self.minutes <= 0:
+        if not self.minutes > 0:  # also NaN
             raise ArgumentError(f"--minutes must be more than 0; received {self.minutes:g}.")
         if self.n_workers < 1:
             raise ArgumentError(f"--workers must be 1 or more; received {self.n_workers}.")

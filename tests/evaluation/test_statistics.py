@@ -104,7 +104,9 @@ def test_interval_of_a_part_of_the_resamples_at_a_time_is_the_same(
     whole = score_intervals(TWO, labels, probabilities, seed=0)
     monkeypatch.setattr("tuning.evaluation.statistics.MAX_WEIGHTS", 50 * 7)
     part = score_intervals(TWO, labels, probabilities, seed=0)
-    assert bounds_of(part) == bounds_of(whole)
+    # The sums of products of matrices depend on their sizes in the last digit.
+    for name, bounds in bounds_of(whole).items():
+        assert bounds_of(part)[name] == pytest.approx(bounds, rel=1e-12)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20])

@@ -70,6 +70,13 @@ def test_password_in_the_query_of_a_uri_is_hidden(typed: str, plain: str) -> Non
     assert target.hide(f"no access with {plain}") == "no access with ***"
 
 
+@pytest.mark.parametrize("parameter", ["password=abc", "pwd=s3cret", "sslpassword=a"])
+def test_short_password_and_odbc_s_are_hidden_in_the_uri(parameter: str) -> None:
+    name = parameter.partition("=")[0]
+    target = Target("mlflow", f"postgresql://host/db?user=me&{parameter}&port=1")
+    assert str(target) == f"mlflow:postgresql://host/db?user=me&{name}=***&port=1"
+
+
 def test_unquoted_password_is_hidden_too() -> None:
     target = Target("mlflow", "http://me:a%20b%40c@host:5000")
     assert target.hide("user me, password a b@c") == "user me, password ***"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,6 +23,8 @@ ENVIRONMENT = {
     "WANDB_ERROR_REPORTING": "false",
 }
 HIDDEN = "***"
+# Names of the parameters in which drivers take passwords, such as `sslpassword` and ODBC's `PWD`.
+IS_PASSWORD = re.compile(r"password|^pwd$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,13 @@ class Target:
             uri = urlsplit(self.place)
             # A driver may get passwords as parameters, such as `?password=`.
             pairs = (pair.partition("=") for pair in uri.query.split("&"))
-            in_query = (value for name, _, value in pairs if "password" in name.lower())
+            in_query = (value for name, _, value in pairs if IS_PASSWORD.search(name))
             passwords = {uri.password or "", *in_query}
         plain = {*map(unquote, passwords), *map(unquote_plus, passwords)}
         # An error of `requests` has the URI with other characters quoted.
         for secret in filter(None, passwords | plain | {*map(quote, passwords | plain)}):
             # A short password may be a common word, so it is replaced only inside the URI.
-            text = text.replace(f":{secret}@", f":{HIDDEN}@")
+            text = text.replace(f":{secret}@", f":{HIDDEN}@").replace(f"={secret}", f"={HIDDEN}")
             if len(secret) > 3:
                 text = text.replace(secret, HIDDEN)
         return text
