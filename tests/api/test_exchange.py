@@ -1,4 +1,4 @@
-"""Configurations that come from other programs, and those that go there."""
+"""Configurations that come from other programs."""
 
 import math
 from dataclasses import replace

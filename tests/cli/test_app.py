@@ -296,6 +296,7 @@ def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
     [
         (("--text", "a" * 100_001), ["a text of 100,001 characters"]),
         (("--file", "new.csv", "--text-column", "body"), ["text_column", "id, words", "body"]),
+        (("--file", "new.csv", "--text-column", "words", "--output", "new.csv"), ["output"]),
     ],
 )
 def test_predict_refuses(

@@ -303,3 +303,8 @@ def test_bytes_that_are_no_request_are_refused_in_a_sentence_and_not_logged(
     upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
     assert b"200 OK" in read_answer(connect(HEALTH[:-2] + upgrade))
     assert caplog.text == ""
+
+
+def test_limits_of_time_are_the_documented_ones() -> None:
+    limits = connections.REQUEST_SECONDS, connections.BYTES_PER_SECOND, connections.READ_SECONDS
+    assert limits == (10, 100_000, 60)
