@@ -277,6 +277,34 @@ def test_a_file_is_the_test_split_and_validation_is_drawn(
     if group:
         shops = [{*splits.frames[name]["group"]} for name in ("train", "validation")]
         assert shops[0].isdisjoint(shops[1])
+        assert "In these two, all rows with the same shop are in the same" in corpus.card.split_rule
+
+
+def test_groups_of_a_given_test_file_that_are_also_in_train_are_counted(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path, shop=[f"shop {n % 40}" for n in range(120)])
+    other = make_reviews(160)[120:].assign(shop="shop 7")
+    other.to_csv(tmp_path / "other.csv", index=False)
+    config = DataConfig(data=path, test=str(tmp_path / "other.csv"), group_column="shop")
+    corpus, _ = prepared(tmp_path, config)
+    assert "3 rows have the shop of a row in a later split" in corpus.card.split_rule
+
+
+def test_order_of_times_names_the_splits_that_were_drawn(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path, day=[f"2020-01-{n % 28 + 1:02}" for n in range(120)])
+    other = make_reviews(160)[120:].assign(day="2001-01-01")
+    other.to_csv(tmp_path / "other.csv", index=False)
+    config = DataConfig(data=path, test=str(tmp_path / "other.csv"), time_column="day")
+    corpus, _ = prepared(tmp_path, config)
+    assert "in the order of day: first train, then validation, and" in corpus.card.split_rule
+
+
+def test_order_with_a_rare_class_in_each_part_is_preferred() -> None:
+    """Twice its share deviates more than none of it: 10 of 200 seeds gave each part some."""
+    strata = np.array([0] * 90 + [1] * 10)
+    groups = np.array([*range(90), *[90] * 4, *[91] * 3, *[92] * 3])
+    rows = Rows(texts=np.arange(100), strata=strata, groups=groups)
+    drawn = [SPLIT_KINDS["group"].draw(rows, [0.7, 0.15, 0.15], seed=seed) for seed in range(40)]
+    assert sum({*parts[strata == 1]} == {0, 1, 2} for parts in drawn) > 10
 
 
 @pytest.mark.parametrize("missing", ["review_body", "star_rating", "shop"])

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
@@ -308,6 +310,14 @@ def test_study_with_groups_trains_its_best_on_random_splits_too(
     n_epochs = BY_GROUP.train.epochs * sum(len(f.repeats) for f in counted)
     assert confirmation.spent_seconds == pytest.approx(0.1 * n_epochs)
     assert Confirmation.load(session.folder) == confirmation
+
+
+def test_random_split_is_not_compared_with_given_validation_rows(tmp_path: Path) -> None:
+    session, jobs = recording(tmp_path, replace(BY_GROUP, resplit=False))
+    card = replace(session.corpus.card, draws_validation=False)
+    corpus: Any = SimpleNamespace(**vars(session.corpus) | {"card": card})
+    assert confirm_within(replace(session, corpus=corpus), SIZE).is_over
+    assert not any(job.redraw for job in jobs)
 
 
 def test_random_split_is_not_compared_with_folds_of_times(tmp_path: Path) -> None:

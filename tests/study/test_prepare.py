@@ -132,7 +132,7 @@ def corpus_of(n_rows: int, *, draws_validation: bool = True) -> Corpus:
     return cast("Corpus", SimpleNamespace(card=card))
 
 
-SMALL, LARGE = corpus_of(19_999), corpus_of(20_000)
+SMALL, LARGE, LARGE_IN_FOLDS = corpus_of(19_999), corpus_of(20_000), corpus_of(20_000)
 GIVEN = corpus_of(1000, draws_validation=False)
 BY_GROUP, BY_TIME = DataConfig(group_column="product"), DataConfig(time_column="day")
 
@@ -145,12 +145,14 @@ BY_GROUP, BY_TIME = DataConfig(group_column="product"), DataConfig(time_column="
         (LARGE, DataConfig(), False),
         (SMALL, BY_TIME, False),
         (GIVEN, DataConfig(), False),
+        (LARGE_IN_FOLDS, DataConfig(), True),
     ],
 )
 def test_new_study_records_whether_its_confirmation_draws_fresh_splits(
     corpus: Corpus, data: DataConfig, by_default: bool, tmp_path: Path
 ) -> None:
-    config, folder = StudyConfig(study="s", data=data), ResultsDir(tmp_path).study("s")
+    train = TrainConfig(n_folds=5 if corpus is LARGE_IN_FOLDS else 1)
+    config, folder = StudyConfig(study="s", data=data, train=train), ResultsDir(tmp_path).study("s")
 
     def recorded(**changes: Any) -> bool | None:
         changed = replace(config, **changes)

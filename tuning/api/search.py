@@ -127,8 +127,8 @@ def tune(
         confirm: whether to train the best configurations again on fresh seeds after the search
             (default: they are trained).
         resplit: whether each fresh seed of the confirmation also draws its own training and
-            validation rows, so that the result is not about one split (default: below 20,000 rows,
-            unless the split is by time or the validation rows are given).
+            validation rows, so that the result is not about one split (default: below 20,000 rows
+            or with folds, unless the split is by time or the validation rows are given).
         log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
             (default: none).
         join: add this machine's workers to a study that another machine has created (default:

@@ -138,7 +138,7 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
         target,
         len(texts) - int(texts.max()) - 1,
         _fingerprint(frames, target),
-        sentence=_sentence(kind, config, drawn),
+        sentence=_sentence(kind, config, drawn, n_shared=_n_shared(rows, parts, drawn)),
         n_left_out=int((parts == LEFT_OUT).sum()),
         draws_validation="validation" in drawn,
         known_rows=_at(np.concatenate([np.flatnonzero(parts == n) for n in (0, 1)]), rows, target),
@@ -242,21 +242,43 @@ def _require_classes(parts: Parts, reviews: Reviews, config: DataConfig) -> None
             f"The {name} split must have rows of"
             f" {'each class' if number == 0 else 'two classes or more'}; with"
             f" {' and '.join(columns) or 'its file'} it has no row"
-            f"{f' of {missing!r}' if missing else ''}. Name another column, or merge classes."
+            f"{f' of {missing!r}' if missing else ''}. Name another column, give another seed, or"
+            " merge classes."
         )
 
 
-def _sentence(kind: SplitKind, config: DataConfig, drawn: Sequence[str]) -> str:
-    sentence = kind.SENTENCE.format(group=config.group_column, time=config.time_column)
+def _n_shared(rows: Rows, parts: Parts, drawn: Sequence[str]) -> int:
+    """Return the number of rows before a given split whose group is in this split too."""
+    n_shared, groups = 0, rows.groups
+    for number, name in enumerate(SPLITS[1:], start=1):
+        if groups is not None and name not in drawn:
+            before = (parts >= 0) & (parts < number)
+            n_shared = max(n_shared, int(np.isin(groups[before], groups[parts == number]).sum()))
+    return n_shared
+
+
+def _sentence(kind: SplitKind, config: DataConfig, drawn: Sequence[str], *, n_shared: int) -> str:
+    order = ", then ".join([SPLITS[0], *drawn])
+    sentence = kind.SENTENCE.format(group=config.group_column, time=config.time_column, order=order)
     if config.group_column and config.time_column:
         sentence = f"{sentence} All rows with the same {config.group_column} count by their last."
     if drawn == [*SPLITS[1:]]:
         return sentence
     source = f"by the column {config.split_column}" if config.split_column else "by their files"
     given_to = f"The rows were split {source}."
+    if n_shared:
+        given_to += (
+            f" {n_shared:,} rows have the {config.group_column} of a row in a later split, so the"
+            f" accuracy with a new {config.group_column} may be lower."
+        )
     if not drawn:
         return given_to
-    return f"{given_to} The rows of {drawn[0]} were drawn from those of train. {sentence}"
+    # The kind of split says nothing of the rows that were given.
+    sentence = f"{sentence[0].lower()}{sentence[1:]}"
+    return (
+        f"{given_to} The rows of {drawn[0]} were drawn from those of train. In these two,"
+        f" {sentence}"
+    )
 
 
 def fold(text: str) -> str:

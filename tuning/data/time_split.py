@@ -9,10 +9,7 @@ from tuning.data.rows import Numbers, Parts, Rows, parts_of_blocks
 from tuning.errors import DataError
 
 IS_ORDERED = True
-SENTENCE = (
-    "The rows are in the order of {time}: first train, then validation, then test, and no text is"
-    " in two of them."
-)
+SENTENCE = "The rows are in the order of {time}: first {order}, and no text is in two of them."
 
 
 def ranks(values: pd.Series) -> Numbers:

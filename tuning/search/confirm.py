@@ -168,7 +168,8 @@ def confirm_within(
     split, n_folds = session.config.data.split, session.config.train.n_folds
     # Folds of times have fewer training rows than random folds, which would promise more for that.
     is_comparable = split == "group" or (split == "time" and n_folds == 1)
-    if confirmation.is_over and is_comparable:
+    # Given validation rows were not drawn by groups or times, so a random draw is no counterpart.
+    if confirmation.is_over and is_comparable and session.corpus.card.draws_validation:
         confirmation = _Repeats(session, confirmation, Purpose.RANDOM_SPLIT).run()
     return confirmation
 

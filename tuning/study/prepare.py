@@ -230,5 +230,5 @@ def resplits(requested: bool | None, config: StudyConfig, corpus: Corpus) -> boo
         reason = "its validation rows are given, and models are compared on these"
     if requested and reason:
         raise ArgumentError(f"resplit must be left out of study {config.study!r}: {reason}.")
-    is_small = sum(corpus.card.n_rows.values()) < MAX_RESPLIT_ROWS
-    return is_small and not reason if requested is None else requested
+    is_default = config.train.n_folds > 1 or sum(corpus.card.n_rows.values()) < MAX_RESPLIT_ROWS
+    return is_default and not reason if requested is None else requested
