@@ -31,8 +31,10 @@ from tuning.results import ResultsDir
 from tuning.search.session import open_session
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, Value, Values
+from tuning.spaces.starting_points import CHOSEN
 from tuning.study.handle import StudyHandle
 from tuning.study.trials import (
+    attributes_of,
     busy_seconds,
     epoch_values,
     seconds_of,
@@ -78,7 +80,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Table:
-    """The measured trainings of a study. `linear`: the value of the tuned linear model."""
+    """The measured trainings of a study. `linear`: the value of the tuned linear model; `choice`:
+    the hyperparameters of its n-grams, which some starting points get.
+    """
 
     study: str
     space: str
@@ -87,6 +91,7 @@ class Table:
     linear: float | None
     trainings: list[Training]
     machine: dict[str, Any] = field(default_factory=dict)
+    choice: Values = field(default_factory=dict)
 
     def nearest(self, values: Mapping[str, Value], space: SearchSpace) -> Training:
         return min(self.trainings, key=lambda training: distance(values, training.values, space))
@@ -177,6 +182,14 @@ def table_of(study: StudyHandle, *, known: Table | None) -> Table:
         linear=linear.value(study.config.metric) if linear else None,
         trainings=[replace(t, curves=curves.get(t.number, t.curves)) for t in trainings],
         machine=describe_machine(),
+        choice=next(
+            (
+                {name: value for name, value in values_of(t, study.space).items() if name in CHOSEN}
+                for t in complete
+                if attributes_of(t).get("linear_ngrams")
+            ),
+            {},
+        ),
     )
 
 

@@ -7,6 +7,7 @@ training gives the epochs, and takes the seconds, of the nearest measured traini
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,8 @@ from tuning.search.loop import Search
 from tuning.search.session import Session
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Values
+from tuning.spaces.starting_points import with_choice
 from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
@@ -157,6 +160,7 @@ def search_and_confirm(
     """
     with tempfile.TemporaryDirectory() as folder:
         results, space_path = ResultsDir(Path(folder)), find_space(table.space)
+        space = _with_choice(space, table.choice)
         config = StudyConfig(
             study="replay", space=table.space, seed=seed, metric=table.metric, **changes
         )
@@ -193,6 +197,21 @@ def search_and_confirm(
         "worker_seconds": searched + confirmed,
         "confirmation": confirmed / (searched + confirmed),
     }
+
+
+def _with_choice(space: SearchSpace, choice: Values) -> SearchSpace:
+    """Return the space with the n-grams of the linear model, which is not trained here, in the
+    starting points that get them.
+    """
+    points = enumerate(space.starting_points, start=1)
+    return replace(
+        space,
+        starting_points=tuple(
+            with_choice(point, space.hyperparameters, choice if n in space.linear_points else {})
+            for n, point in points
+        ),
+        linear_points=(),
+    )
 
 
 def _fake_splits(folder: Path, n_classes: int) -> SplitReviews:

@@ -68,7 +68,9 @@ def search_of_peer(
             return
         training = table.nearest(proposal.values, space)
         curve = noise.curve(training, seed=0)[: proposal.last_epoch + 1 - training.first_epoch]
-        begin = min(proposal.first_epoch, len(curve) - 1)
+        # The epochs before are those of an earlier training, which this one continues.
+        n_before = proposal.first_epoch + 1 - training.first_epoch if proposal.first_epoch else 0
+        begin = min(n_before, len(curve) - 1)
 
         def end_epoch(i: int, now: float) -> None:
             nonlocal best, idle
@@ -85,7 +87,9 @@ def search_of_peer(
             for _ in range(n_free):
                 start(now)
 
-        after = now + training.start_seconds + training.epoch_seconds
+        # Epoch 0, the evaluation before the training, takes no epoch.
+        n_epochs = min(begin + training.first_epoch, 1)
+        after = now + training.start_seconds + n_epochs * training.epoch_seconds
         schedule(after, partial(end_epoch, begin))
 
     for _ in range(n_workers):
@@ -97,7 +101,7 @@ def search_of_peer(
 
 
 def compare(
-    path: Path, *, seed: int, n_trials: int, n_workers: int, sampler: str, pruner: str
+    path: Path, *, seed: int, n_trials: int, n_workers: int, **changes: Any
 ) -> dict[str, float]:
     table = read_table(path)
     space = declare(find_space(table.space), n_classes=table.n_classes)
@@ -110,8 +114,7 @@ def compare(
         n_trials=n_trials,
         n_workers=n_workers,
         noise=noise,
-        sampler=sampler,
-        pruner=pruner,
+        **changes,
     )
     seconds = ours["worker_seconds"]
     chosen = {OURS: ours["chosen"]}

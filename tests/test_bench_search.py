@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.curves import Noise, Table, Training, distance, read_table
 from benchmarks.peers.oracles import EPOCHS, PEERS, Proposal
-from benchmarks.replay import search_and_confirm
+from benchmarks.replay import _with_choice, search_and_confirm
 from benchmarks.search import OURS, compare, search_of_peer, summary_of
 from tuning.config import StudyConfig
 from tuning.spaces.files import find_space
@@ -131,6 +131,32 @@ def test_a_peer_is_told_the_epochs_that_it_has_time_for(table: Table, space: Sea
     curve = noise.curve(training, seed=0)[:3]
     assert peer.told == [(curve, max(curve))] * 2
     assert chosen == training.number
+
+
+def test_an_epoch_before_the_training_takes_a_peer_no_time(
+    table: Table, space: SearchSpace
+) -> None:
+    first, *others = table.trainings
+    fitted = replace(first, first_epoch=0, curves=[[0.5, *curve] for curve in first.curves])
+    table = replace(table, trainings=[fitted, *others])
+    noise, seconds = Noise(table, seed=0), first.start_seconds + 3 * first.epoch_seconds
+    for short, n_told in ((0.1, 0), (-0.1, 1)):
+        peer = _Recorder(table, last_epoch=3)
+        search_of_peer(peer, table, space, seconds=seconds - short, n_workers=1, noise=noise)
+        assert len(peer.told) == n_told
+    assert len(peer.told[0][0]) == 4
+
+
+def test_starting_points_have_the_ngrams_of_the_linear_model(
+    table: Table, space: SearchSpace
+) -> None:
+    choice: Values = {"ngrams": 2, "ngram_c": 100.0}
+    changed = _with_choice(space, choice)
+    linear = [changed.starting_points[number - 1] for number in space.linear_points]
+    assert linear and all({**point, **choice} == point for point in linear)
+    assert not changed.linear_points
+    others = [n for n in range(len(space.starting_points)) if n + 1 not in space.linear_points]
+    assert all(changed.starting_points[n] == space.starting_points[n] for n in others)
 
 
 def test_a_comparison_is_paired_by_seed(path: Path) -> None:
