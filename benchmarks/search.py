@@ -132,7 +132,13 @@ def compare(
         name: math.nan if number is None else sign(table.metric) * (table.best - truths[number])
         for name, number in chosen.items()
     }
-    return {**regrets, "worker_seconds": seconds, "confirmation": ours["confirmation"]}
+    linear = math.nan if table.linear is None else table.linear
+    return {
+        **regrets,
+        "worker_seconds": seconds,
+        "confirmation": ours["confirmation"],
+        "ahead_of_linear": sign(table.metric) * (truths[ours["chosen"]] - linear),
+    }
 
 
 def summary_of(searches: Sequence[dict[str, float]]) -> dict[str, Any]:
@@ -151,7 +157,8 @@ def summary_of(searches: Sequence[dict[str, float]]) -> dict[str, Any]:
         name: statistics.mean(search[name] for search in searches)
         for name in ("worker_seconds", "confirmation")
     }
-    return {"sides": sides, **means}
+    n_behind = sum(search["ahead_of_linear"] < 0 for search in searches)
+    return {"sides": sides, **means, "n_behind_linear": n_behind}
 
 
 def main(
@@ -186,7 +193,11 @@ def main(
                     else ""
                 )
                 rows.append([*map(str, kind.values()), name, f"{side['regret']:.4f}", behind])
-            print(f"{path.stem}, {n_trials} trials, {n_workers} workers: done", flush=True)
+            print(
+                f"{path.stem}, {n_trials} trials, {n_workers} workers: done; the best is behind the"
+                f" tuned linear model in {summary['n_behind_linear']} of {seeds} searches",
+                flush=True,
+            )
     columns = ("table", "trials", "workers", "side", "mean regret", "behind this program")
     print(markdown_table(columns, rows))
 
