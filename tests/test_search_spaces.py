@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,12 @@ def test_space_is_documented_complete_and_stored(path: Path) -> None:
     again = structure(json.loads(json.dumps(unstructure(space))), SearchSpace)
     assert again == space
     assert again.fingerprint == space.fingerprint
+
+
+def test_table_of_the_readme_has_every_space() -> None:
+    readme = (ROOT / "search_spaces" / "README.md").read_text()
+    named = re.findall(r"^\| `(\w+\.py)` \|", readme, re.MULTILINE)
+    assert sorted(named) == [path.name for path in FILES]
 
 
 @every_file

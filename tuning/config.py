@@ -1,6 +1,8 @@
 """The configuration of a study: data, search space, objective, sampler, pruner and training.
 
-The dataclasses are frozen, validated and saved as JSON.
+The dataclasses are frozen and validated, and those of a study are saved as JSON. The module has
+over 500 lines because two kinds of dataclasses use the same limits and checks: the groups of
+arguments, whose docstrings are the help of their flags, and the settings of a study.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The metrics of the kinds of targets: one record for each.
 
-The validation of settings, the help, messages, tables, figures, cards and stored scores read the
-records. The formulas are in `tuning.targets`, because this module must not import NumPy.
+The validation of settings, messages, tables, figures, cards and stored scores read the records. The
+help of `metric` lists the objectives by hand, and a test compares it with the records. The formulas
+are in `tuning.targets`, because this module must not import NumPy.
 """
 
 from dataclasses import dataclass

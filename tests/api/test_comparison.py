@@ -170,7 +170,7 @@ def test_comparison_in_which_every_space_fails_raises_the_error(
     [
         ({"seed": 9}, "seed: .* has 9"),
         ({"epochs": 9}, "epochs: .* has 9"),
-        ({"folds": 3}, "n_folds: the study has 5, this command has 3"),
+        ({"folds": 3}, "; folds: the study has 5, this command has 3"),
         ({"metric": "val_f1"}, "metric: "),
         ({"class_weight": "balanced"}, "class_weight: "),
         ({}, "data_fingerprint: "),

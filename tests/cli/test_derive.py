@@ -32,6 +32,7 @@ from tuning.config import (
     Workers,
 )
 from tuning.confirmation.rounds import DEFAULT_SHARE
+from tuning.metrics import OBJECTIVES
 from tuning.search.confirm import DEFAULT_PRUNED, DEFAULT_SEEDS, DEFAULT_TOP
 from tuning.study.coordinators import DEAD_SECONDS
 
@@ -118,11 +119,28 @@ def test_every_parameter_is_read(name: str) -> None:
     assert {*inspect.signature(function).parameters} <= read
 
 
-def test_every_field_of_a_group_is_read() -> None:
-    sources = [path.read_text() for path in (ROOT / "tuning").rglob("*.py")]
-    for group in GROUPS.values():
-        for field in fields(group):
-            assert any(re.search(rf"\w\.{field.name}\b", text) for text in sources), field.name
+def attributes_read(tree: ast.AST) -> set[str]:
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in attributes if isinstance(node.ctx, ast.Load)}
+
+
+def test_every_field_of_a_group_and_of_a_configuration_is_read() -> None:
+    """A field that only `__post_init__` reads has no effect. A property of the class, such as
+    `limits`, reads a field if something outside the classes reads the property.
+    """
+    read: set[str] = set()
+    methods: dict[str, list[ast.FunctionDef]] = {}
+    for path in (ROOT / "tuning").rglob("*.py"):
+        if path.parent.name == "api":  # It copies the fields of `Data` into a configuration.
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if path == ROOT / "tuning" / "config.py" and isinstance(node, ast.ClassDef):
+                methods[node.name] = [n for n in node.body if isinstance(n, ast.FunctionDef)]
+            else:
+                read |= attributes_read(node)
+    for group in (*GROUPS.values(), StudyConfig, TrainConfig, DataConfig):
+        own = [attributes_read(each) for each in methods[group.__name__] if each.name in read]
+        assert {field.name for field in fields(group)} <= read.union(*own), group.__name__
 
 
 @pytest.mark.parametrize(("name", "flag"), OPTIONS)
@@ -167,6 +185,11 @@ def test_default_in_the_help_is_the_one_that_is_used(flag: str) -> None:
     assert all(
         re.search(rf"\(default:? (.* )?{re.escape(shown)}(\)|,| for)", text) for text in texts
     ), texts
+
+
+def test_help_of_the_metric_names_every_objective() -> None:
+    text = OPTIONS["tune", "--metric"].help or ""
+    assert {*re.findall(r"val_[a-z0-9_.]*[a-z0-9]", text)} == {*OBJECTIVES}
 
 
 @pytest.mark.parametrize(

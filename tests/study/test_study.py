@@ -1,5 +1,6 @@
 """Open, resume, refuse; samplers and pruners by name."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,16 @@ def test_open_study_refuses_another_and_shows_both_sides(
     assert all(side in str(refused.value) for side in both_sides)
     assert "(study)" in str(refused.value)
     assert read_record(results.study("s")).config == CONFIG
+
+
+def test_other_settings_are_named_as_their_parameters(results: ResultsDir) -> None:
+    opened(results)
+    data, train = DataConfig(kind="order"), TrainConfig(epochs=2, n_folds=5)
+    changed = replace(CONFIG, costs=("n_params",), pruner="none", data=data, train=train)
+    with pytest.raises(StudyError) as refused:
+        opened(results, changed, data="d1")
+    names = re.findall(r"; (\S+): the study has", str(refused.value))
+    assert names == ["objectives", "kind", "pruner", "epochs", "folds", "data_fingerprint"]
 
 
 def test_open_study_refuses_a_stored_study_without_its_folder(results: ResultsDir) -> None:

@@ -38,6 +38,12 @@ MAX_NAMES = 12  # maximum number of classes that the data table lists
 N_TABLE = 5
 # A trial's attribute → the title of its column.
 SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}
+# Fields of a study's configuration that are not flags of `tune`. The flags `--objectives`,
+# `--min-texts` and `--folds` set the costs, the parts of an epoch and the number of folds.
+NO_FLAGS = (
+    *("train", "costs", "parts_per_epoch", "n_folds"),
+    *("batch_size", "patience", "evaluates_fitted"),
+)
 
 
 def trials_table(summary: Summary) -> pd.DataFrame:
@@ -254,13 +260,12 @@ def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[t
 
 
 def _command(config: StudyConfig, card: DataCard, *, n_trials: int) -> str:
-    settings, n_texts = {**vars(config), **vars(config.data)}, card.n_rows["train"]
-    train, costs = settings.pop("train"), settings.pop("costs")
-    # `tune` has no flags for the batch size and the patience.
-    settings |= {"epochs": train.epochs, "class_weight": train.class_weight or None}
-    settings["n_trials"] = n_trials
-    if costs:
-        settings["objectives"] = ",".join([settings.pop("metric"), *costs])
+    train, n_texts = config.train, card.n_rows["train"]
+    fields = {**vars(config), **vars(config.data), **vars(train)}
+    settings = {name: value for name, value in fields.items() if name not in NO_FLAGS}
+    settings |= {"class_weight": train.class_weight or None, "n_trials": n_trials}
+    if config.costs:
+        settings["objectives"] = ",".join([settings.pop("metric"), *config.costs])
     if train.parts_per_epoch != parts_per_epoch(n_texts, min_texts=MIN_TEXTS):
         settings["min_texts"] = n_texts // train.parts_per_epoch
     elif train.n_folds > 1 or card.n_not_test < AUTO_FOLDS_ROWS:

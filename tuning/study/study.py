@@ -40,6 +40,8 @@ from tuning.study.storage import (
 REMEDY = "Put the file back as it was, or give the study another name (study)."
 # Attributes of a study in the storage: the contents of study.json and search_space.json.
 RECORD, SPACE = "record", "search_space"
+# Settings in the record → the parameters that set them, where the names differ.
+PARAMETERS = {"costs": "objectives", "n_folds": "folds"}
 PACKAGES = (
     *("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn"),
     *("onnxruntime", "ai-edge-litert"),
@@ -120,11 +122,18 @@ def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
         is_part = any(line.startswith("config.train.parts_per_epoch:") for line in lines)
         raise StudyError(
             f"Study {folder.name!r} must be continued with the settings it was created with; "
-            + "; ".join(lines)
+            + "; ".join(map(_with_parameter, lines))
             + (" (parts_per_epoch follows from min_texts)" if is_part else "")
             + (". A class that was changed is another search space" if is_other_file else "")
             + ". Use the same values, or give the study another name (study)."
         )
+
+
+def _with_parameter(line: str) -> str:
+    """Return `folds: …` for `config.train.n_folds: …`."""
+    place, _, values = line.partition(":")
+    name = place.rpartition(".")[2]
+    return f"{PARAMETERS.get(name, name)}:{values}"
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:
