@@ -56,7 +56,7 @@ def next_draw_index(trials: Sequence[FrozenTrial]) -> int:
     return sum(first is None or t.number < first for t in own)
 
 
-def make_sampler(
+def make_sampler(  # noqa: PLR0913 - three of them are the seed of one draw
     name: str,
     *,
     space: SearchSpace,
