@@ -439,25 +439,33 @@ def ended(
 
 
 PUBLIC_STYLE = """
+import keras_tuner
 from keras import Sequential
 from keras.layers import LSTM, Bidirectional, Dense, Embedding
 from keras.metrics import Precision, Recall
 from keras.optimizers import Adam
 
 
-def build(hp):
-    vocab_size = hp.Fixed("vocab_size", 40)
-    hp.Fixed("sequence_length", 12)
-    model = Sequential()
-    model.add(Embedding(vocab_size, hp.Int("embedding_dim", 2, 6, default=4), mask_zero=True))
-    model.add(Bidirectional(LSTM(hp.Int("units", 2, 6, default=3))))
-    model.add(Dense(2, activation="softmax"))
-    model.compile(
-        optimizer=Adam(0.03),
-        loss="categorical_crossentropy",
-        metrics=["accuracy", Precision(), Recall()],
-    )
-    return model
+class Reviews(keras_tuner.HyperModel):
+    def build(self, hp):
+        vocab_size = hp.Fixed("vocab_size", 40)
+        hp.Fixed("sequence_length", 12)
+        model = Sequential()
+        model.add(Embedding(vocab_size, hp.Int("embedding_dim", 2, 6, default=4), mask_zero=True))
+        model.add(Bidirectional(LSTM(hp.Int("units", 2, 6, default=3))))
+        model.add(Dense(2, activation="softmax"))
+        model.compile(
+            optimizer=Adam(0.03),
+            loss="categorical_crossentropy",
+            metrics=["accuracy", Precision(), Recall()],
+        )
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, batch_size=hp.Choice("batch_size", [16, 32]), **kwargs)
+
+
+hypermodel = Reviews()
 """
 
 
@@ -466,7 +474,7 @@ def build(hp):
 def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_exported_and_served(
     run_cli: Callable[..., Ran], tmp_path: Path, reviews_csv: Path
 ) -> None:
-    """The hypermodel is a function with a lazy Sequential and one-hot labels."""
+    """The hypermodel has a lazy Sequential, one-hot labels and an own `fit`."""
     space = tmp_path / "public.py"
     space.write_text(PUBLIC_STYLE)
     where = ("--data", reviews_csv, "--space", space, "--study", "s")
@@ -480,6 +488,7 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_exported_
     best = tmp_path / "results" / "s" / "best"
     manifest = full_manifest(best)
     assert (manifest.left_out, [*manifest.forms]) == ({}, ["model.onnx"])
+    assert "batch_size" in manifest.hyperparameters
     with serving(best) as started:
         address = address_of(started)
         answer = httpx.post(f"{address}/predict", json={"text": "great lovely phone"}, timeout=60)
