@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2 as httpx
 import keras_tuner
 import numpy as np
 import optuna
@@ -23,6 +24,7 @@ import pytest
 from tests.commands import Ran
 from tests.numbered import LINEAR, MAJORITY, NGRAMS, TWO
 from tests.paths import ROOT
+from tests.servers import address_of, serving
 from tests.stored_documents import full_manifest
 from tests.studies import Setting, copy_study
 from tests.texts import make_reviews, substitute
@@ -437,34 +439,42 @@ def ended(
 
 
 PUBLIC_STYLE = """
+import keras_tuner
 from keras import Sequential
 from keras.layers import LSTM, Bidirectional, Dense, Embedding
 from keras.metrics import Precision, Recall
 from keras.optimizers import Adam
 
 
-def build(hp):
-    vocab_size = hp.Fixed("vocab_size", 40)
-    hp.Fixed("sequence_length", 12)
-    model = Sequential()
-    model.add(Embedding(vocab_size, hp.Int("embedding_dim", 2, 6, default=4), mask_zero=True))
-    model.add(Bidirectional(LSTM(hp.Int("units", 2, 6, default=3))))
-    model.add(Dense(2, activation="softmax"))
-    model.compile(
-        optimizer=Adam(0.03),
-        loss="categorical_crossentropy",
-        metrics=["accuracy", Precision(), Recall()],
-    )
-    return model
+class Reviews(keras_tuner.HyperModel):
+    def build(self, hp):
+        vocab_size = hp.Fixed("vocab_size", 40)
+        hp.Fixed("sequence_length", 12)
+        model = Sequential()
+        model.add(Embedding(vocab_size, hp.Int("embedding_dim", 2, 6, default=4), mask_zero=True))
+        model.add(Bidirectional(LSTM(hp.Int("units", 2, 6, default=3))))
+        model.add(Dense(2, activation="softmax"))
+        model.compile(
+            optimizer=Adam(0.03),
+            loss="categorical_crossentropy",
+            metrics=["accuracy", Precision(), Recall()],
+        )
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, batch_size=hp.Choice("batch_size", [16, 32]), **kwargs)
+
+
+hypermodel = Reviews()
 """
 
 
 @pytest.mark.journey
 @pytest.mark.usefixtures("onnx_alone")
-def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_exported(
+def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_exported_and_served(
     run_cli: Callable[..., Ran], tmp_path: Path, reviews_csv: Path
 ) -> None:
-    """The hypermodel is a function with a lazy Sequential and one-hot labels."""
+    """The hypermodel has a lazy Sequential, one-hot labels and an own `fit`."""
     space = tmp_path / "public.py"
     space.write_text(PUBLIC_STYLE)
     where = ("--data", reviews_csv, "--space", space, "--study", "s")
@@ -475,8 +485,15 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_expor
     assert exported.code == 0, exported.err
     assert re.search(r"Export 1: .*best/, compared on \d+ texts", exported.out)
     assert re.search(r"model\.onnx .* \d\.\de-\d\d", exported.out)
-    manifest = full_manifest(tmp_path / "results" / "s" / "best")
+    best = tmp_path / "results" / "s" / "best"
+    manifest = full_manifest(best)
     assert (manifest.left_out, [*manifest.forms]) == ({}, ["model.onnx"])
+    assert "batch_size" in manifest.hyperparameters
+    with serving(best) as started:
+        address = address_of(started)
+        answer = httpx.post(f"{address}/predict", json={"text": "great lovely phone"}, timeout=60)
+    (expected,) = classify(best, ["great lovely phone"])
+    assert answer.json()["predictions"][0]["label"] == expected.label
 
 
 POLICY_IN_CALL = """

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -296,11 +297,17 @@ def test_answer_after_fresh_splits_compares_with_the_linear_model_on_its_rows(
     sentence = answer(summary, confirmation, None, reference(linear))
     assert sentence.startswith(f"{'Do not use' if is_behind else 'Use'} trial {number}")
     own = f"The linear model has {linear:.4f} on the study's own split."
-    promised = "A random split would have promised 0.950 in the place of 0.8"
+    promised = "On validation rows, a random split would have promised 0.950 in the place of 0.8"
     assert f"{own} {promised}" in sentence
     assert bool(behind_linear(reference(linear), confirmation, study="s")) is is_behind
-    # The means are no accuracies of the test split.
-    assert "random split" not in answer(summary, confirmation, TEST_SCORES, None)
+    scores = dict(TEST_SCORES.scores)
+    scores["best"] = replace(scores["best"], trial=number)
+    test = replace(TEST_SCORES, scores=scores)
+    assert promised in answer(summary, confirmation, test, None)
+    facts: Any = SimpleNamespace(members=[1, 2])
+    assert "random split" not in answer(summary, confirmation, replace(test, ensemble=facts), None)
+    scores["best"] = replace(scores["best"], trial=baseline)
+    assert "random split" not in answer(summary, confirmation, test, None)
 
 
 def test_answer_of_a_study_with_folds_says_on_what_its_values_are() -> None:

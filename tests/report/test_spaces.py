@@ -27,6 +27,14 @@ def test_difference_is_paired_on_shared_seeds() -> None:
     assert first.lead_over(second) == mean_interval([0.90 - 0.89, 0.80 - 0.78, 0.85 - 0.84])
 
 
+def test_lead_without_a_shared_seed_is_the_difference_of_the_means_without_an_interval() -> None:
+    best, other = standing("a", 0.9), replace(standing("b", 0.8), repeats={(9, 0): 0.78})
+    assert best.lead_over(other).signed == "+0.1200"
+    reason = choice([best, other])[1]
+    assert reason.endswith(": against b +0.1200.")
+    assert space_rows([best, other])[1][1][2] == "0.1200"
+
+
 def test_lead_over_fresh_splits_allows_for_the_rows_that_they_share() -> None:
     keys = [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]  # seed and fold
     values = [0.90, 0.80, 0.85, 0.83, 0.91, 0.88], [0.89, 0.78, 0.84, 0.83, 0.89, 0.88]

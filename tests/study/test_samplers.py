@@ -15,6 +15,7 @@ from tuning.config import PRUNERS, SAMPLERS, TrainConfig
 from tuning.spaces.hyperparameters import defaults, suggest, to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
+from tuning.study.optuna_internals import set_intermediate_value
 from tuning.study.samplers import (
     N_RANDOM,
     as_ended,
@@ -60,7 +61,13 @@ def asked(study: optuna.Study, name: str, space: SearchSpace, *, seed: int = 0) 
     """Return a new trial of a search, with a sampler of its own as each draw has it."""
     trials = study.trials
     study.sampler = make_sampler(
-        name, space=space, trials=trials, metric="val_loss", seed=seed, draw_index=len(trials)
+        name,
+        space=space,
+        trials=trials,
+        metric="val_loss",
+        n_objectives=len(study.directions),
+        seed=seed,
+        draw_index=len(trials),
     )
     return study.ask()
 
@@ -218,8 +225,22 @@ def test_tpe_leaves_out_pruned_trials_of_several_objectives() -> None:
     pruned.intermediate_values = {1: 0.4}
     beyond = finished(13, [], TrialState.PRUNED)
     beyond.set_constraint("n_parameters", 1.0)
-    fitted = fitted_trials([*trials, pruned, beyond], metric="val_accuracy")
+    fitted = fitted_trials([*trials, pruned, beyond], metric="val_accuracy", n_objectives=2)
     assert [trial.number for trial in fitted] == [*range(12), 13]
+
+
+@pytest.mark.parametrize("name", ["auto", "tpe"])
+def test_tpe_draws_for_several_objectives_before_a_trial_is_complete(name: str) -> None:
+    """Another machine has stopped and has paused its trials; another program has pruned some."""
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for number in range(12):
+        trial = asked(study, name, WIDE)
+        suggest(trial, WIDE.hyperparameters)
+        set_intermediate_value(trial, number / 10, step=1)
+        trial.set_user_attr("paused", True)
+        if name == "tpe":
+            study.tell(trial, state=TrialState.PRUNED)
+    assert len({trial.params["x"] for trial in study.trials}) == 12
 
 
 def test_tpe_fits_the_newest_of_many_trials_that_wait_at_a_rung() -> None:

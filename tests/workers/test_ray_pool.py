@@ -64,14 +64,17 @@ def seen(setting: Setting) -> list[tuple[Any, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.alone
+@pytest.mark.parametrize(
+    "train", [TrainConfig(epochs=3), TrainConfig(epochs=1, n_folds=3)], ids=lambda train: train.step
+)
 def test_study_is_the_same_over_both_pools(
-    setting: Setting, tmp_path: Path, over_ray: dict[str, Any]
+    train: TrainConfig, setting: Setting, tmp_path: Path, over_ray: dict[str, Any]
 ) -> None:
     """The trials pause. A checkpoint is sent from a node to the coordinator, and from the
     coordinator to the worker that continues.
     """
     here = Setting(tmp_path / "here", Path(setting.config.data.data), Path(setting.config.space))
-    config = {"sampler": "tpe", "pruner": "asha", "train": TrainConfig(epochs=3)}
+    config = {"sampler": "tpe", "pruner": "asha", "train": train}
     events: list[str] = []
     setting.tune(
         6,
@@ -81,7 +84,7 @@ def test_study_is_the_same_over_both_pools(
     )
     here.tune(6, config=config)
     assert seen(setting) == seen(here)
-    assert any("goes on after epoch 1" in event for event in events)
+    assert any(f"goes on after {train.step} 1" in event for event in events)
     study = StudyHandle.of(setting.results, setting.folder.name)
     size = ConfirmationSize(top=2, n_seeds=1, share=20.0, n_pruned=0)
     confirmation, _ = confirm(study, size=size, workers=over_ray["pool"])

@@ -87,7 +87,7 @@ def result_text(estimates: Estimates) -> str:
 
 def promise(estimates: Estimates) -> list[str]:
     """Return the mean of the best configuration on random splits, of a study with groups or times,
-    as a sentence; none where it is not better than the configuration's own mean.
+    as a sentence beside the configuration's own mean; none before a training on a random split.
     """
     trial, direction = estimates.best.trial, sign(estimates.confirmation.metric)
     repeated = (f for f in estimates.confirmation.on_random_splits if f.trial == trial)
@@ -95,9 +95,9 @@ def promise(estimates: Estimates) -> list[str]:
     if not values:
         return []
     promised, mean = round(statistics.fmean(values), 3), round(estimates.means[trial].value, 3)
-    if direction * promised <= direction * mean:
-        return []
-    return [f"A random split would have promised {promised:.3f} in the place of {mean:.3f}."]
+    is_better = direction * promised > direction * mean
+    own = f" in the place of {mean:.3f}" if is_better else f", no better than {mean:.3f}"
+    return [f"On validation rows, a random split would have promised {promised:.3f}{own}."]
 
 
 def _time(confirmation: Confirmation) -> str:

@@ -34,9 +34,13 @@ def answer(
     test: TestDocument | None,
     linear: LinearReference | None,
 ) -> str:
-    if test is not None:
-        return _answer_on_test(test, summary)
     best, estimates = best_of(summary, confirmation), estimate(confirmation)
+    if test is not None:
+        # An ensemble has not been trained on random splits.
+        exported = None if test.ensemble else test.scores[BEST].trial
+        is_best = estimates is not None and estimates.best.trial == exported
+        promised = promise(estimates) if estimates is not None and is_best else []
+        return " ".join([_answer_on_test(test, summary), *promised])
     if best is None or estimates is None or not best.is_confirmed:
         return best_sentence(summary, confirmation)
     is_split = summary.step == "epoch"  # The linear model is of one split.

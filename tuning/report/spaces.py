@@ -5,6 +5,8 @@ distinguished from the best, and which of these to choose.
 from __future__ import annotations
 
 import logging
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,9 +47,12 @@ class Standing:
 
     def lead_over(self, other: Standing) -> Interval:
         """Return the mean difference on shared seeds and folds, with Student's interval of paired
-        values.
+        values; without any, the difference of the means, with bounds that are NaN.
         """
         shared = sorted(set(self.repeats) & set(other.repeats))
+        if not shared:
+            means = [statistics.fmean(each.repeats.values()) for each in (self, other)]
+            return Interval(means[0] - means[1], math.nan, math.nan)
         differences = [self.repeats[seed] - other.repeats[seed] for seed in shared]
         return mean_interval(differences, overlap=max(self.overlap, other.overlap))
 

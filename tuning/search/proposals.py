@@ -158,6 +158,7 @@ class Proposals:
             seed_stream=coordinators.seed_stream,
             trials=trials,
             metric=self._config.metric,
+            n_objectives=len(self._config.directions),
         )
         trial = Trial(study, trial_id)
         try:

@@ -56,12 +56,13 @@ def next_draw_index(trials: Sequence[FrozenTrial]) -> int:
     return sum(first is None or t.number < first for t in own)
 
 
-def make_sampler(
+def make_sampler(  # noqa: PLR0913 - three of them are the seed of one draw
     name: str,
     *,
     space: SearchSpace,
     trials: Sequence[FrozenTrial],
     metric: str,
+    n_objectives: int = 1,
     seed: int,
     draw_index: int = 0,
     seed_stream: int = 0,
@@ -94,11 +95,13 @@ def make_sampler(
         # Optuna counts finished trials for the start-up, and paused trials are not finished; so the
         # start-up is counted by the index of the draw.
         n_startup = STARTUP_TRIALS if next_draw_index(trials) < STARTUP_TRIALS else 1
-        fitted = fitted_trials(trials, metric=metric)
+        fitted = fitted_trials(trials, metric=metric, n_objectives=n_objectives)
         return FittedTPE(fitted, n_startup_trials=n_startup, **options)
     n_drawn = next_draw_index([trial for trial in trials if not fixed_params_of(trial)])
     return FreshTPE(
-        fitted_trials([as_ended(trial) for trial in trials], metric=metric),
+        fitted_trials(
+            [as_ended(trial) for trial in trials], metric=metric, n_objectives=n_objectives
+        ),
         space=space,
         known=trials,
         # TPE draws at random while fewer trials have ended.
@@ -112,7 +115,11 @@ def make_sampler(
 
 
 def fitted_trials(
-    trials: Sequence[FrozenTrial], *, metric: str, n_max: int = MAX_FITTED
+    trials: Sequence[FrozenTrial],
+    *,
+    metric: str,
+    n_objectives: int = 1,
+    n_max: int = MAX_FITTED,
 ) -> list[FrozenTrial]:
     """Return the trials that TPE fits, in order of their numbers: at most `n_max` finished trials,
     50 or more, and the newest `n_max` running trials.
@@ -123,8 +130,9 @@ def fitted_trials(
     """
     ended = [t for t in trials if t.state in ENDED]
     # With several objectives, TPE raises an error for the intermediate values of a pruned trial.
-    # Such a trial within the limits has been pruned by another program.
-    if any(t.values and len(t.values) > 1 for t in ended):
+    # Such a trial within the limits has been pruned by another program, or another machine has
+    # stopped and paused it.
+    if n_objectives > 1:
         ended = [t for t in ended if t.state == TrialState.COMPLETE or is_over_limit(t)]
     running = [t for t in trials if t.state == TrialState.RUNNING]
     if len(ended) > n_max:
