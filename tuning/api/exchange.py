@@ -82,7 +82,7 @@ def opened(study: StudyHandle) -> Iterator[Target]:
 def import_kerastuner(target: Target, project: Path, *, as_finished: bool = False) -> WarmStart:
     metric, kind = target.config.metric, target.config.data.kind
     items = target.space.hyperparameters
-    n_classes = next((item.default for item in items if item.name == "n_classes"), 2)
+    is_binary = next((item.default for item in items if item.name == "n_classes"), 2) == 2
     if metric == ACCURACY and not KINDS[kind].is_exclusive:
         raise StudyError(
             f"The {metric} of several labels counts texts of which all labels are right;"
@@ -94,15 +94,13 @@ def import_kerastuner(target: Target, project: Path, *, as_finished: bool = Fals
             " most probable classes, or of the outputs. Import the project into a study of another"
             " metric."
         )
-    if metric == "val_auc" and (n_classes > 2 or not KINDS[kind].is_exclusive):
+    if metric == "val_auc" and (not is_binary or not KINDS[kind].is_exclusive):
         raise StudyError(
             f"The {metric} of more than two classes, or of several labels, is the mean of theirs;"
             " KerasTuner's is of all outputs together. Import the project into a study of another"
             " metric."
         )
-    trials, left_out = read_project(
-        project, metric=metric, sign=sign(metric), is_binary=n_classes == 2
-    )
+    trials, left_out = read_project(project, metric=metric, sign=sign(metric), is_binary=is_binary)
     source = f"the KerasTuner project {project.absolute().name}"
     return add(target, trials, source=source, as_finished=as_finished, left_out=left_out)
 
