@@ -291,9 +291,23 @@ def test_search_trains_what_is_queued_first_and_learns_from_what_is_finished(
     assert (best.number, best.user_attrs["imported"]) == (8, "trial 1 of another place")
 
 
-def test_accuracy_of_several_labels_is_not_that_of_kerastuner(tmp_path: Path) -> None:
-    data = replace(CONFIG.data, kind="labels")
-    results = create(tmp_path, replace(CONFIG, data=data, metric="val_accuracy"))
+@pytest.mark.parametrize(
+    ("kind", "n_classes", "metric"),
+    [
+        ("labels", 2, "val_accuracy"),
+        ("labels", 2, "val_auc"),
+        ("classes", 3, "val_auc"),
+        ("order", 3, "val_accuracy"),
+        ("order", 3, "val_mae"),
+    ],
+)
+def test_metric_that_differs_from_that_of_kerastuner_is_refused(
+    kind: str, n_classes: int, metric: str, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, data=replace(CONFIG.data, kind=kind), metric=metric)
+    item = Hyperparameter(name="n_classes", kind="fixed", default=n_classes)
+    space = replace(SPACE, hyperparameters=(*SPACE.hyperparameters, item))
+    results = create(tmp_path, config, space)
     handle = StudyHandle(results, results.study("s"), results.storage_url(None))
     with opened(handle) as target, pytest.raises(StudyError, match="study of another metric"):
         import_kerastuner(target, tmp_path)

@@ -1,5 +1,6 @@
 """The texts and classes of each kind of source."""
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -136,6 +137,21 @@ def test_wrong_column_lists_those_there_are(tmp_path: Path, role: str) -> None:
     assert message == f"{role}_column must be one of text, label, id; received 'nope'."
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_column_of_lists_needs_the_kind_of_several_labels(tmp_path: Path, ending: str) -> None:
+    frame = pd.DataFrame({"text": texts(), "tags": [["a", "b"]] * N})
+    path = tmp_path / f"a.{ending}"
+    if ending == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path)
+    hint = "Columns of lists need kind 'labels', and are left out: tags."
+    for column in ("tags", None):
+        message = refusal(DataConfig(data=str(path), label_column=column))
+        assert message.endswith(hint) and "one of text" in message
+    assert "lists" not in refusal(DataConfig(data=str(path), text_column="nope"))
+
+
 @pytest.mark.parametrize(
     ("role", "columns"), [("text", ["words", "label"]), ("label", ["text", "klass"])]
 )
@@ -185,6 +201,7 @@ def classes(values: list[object], column: str = "label", **star_rule: Any) -> Cl
 
 STARS: list[object] = ["1", "2", "3", "4", "5"]
 ONE_TO_TEN = ("1", "3", "4", "5", "7", "10")
+TAGS: list[object] = [f"{a};{b}" for a, b in itertools.combinations("abcdefghijklmno", 2)]
 HUNDRED = [f"c{number:03d}" for number in range(MAX_CLASSES)]
 LARGE = ("100000000000000001", "100000000000000017")
 OF_TFDS = {"minus_one_is_missing": True}
@@ -299,6 +316,13 @@ def test_codes_name_the_value_of_each_row(words: list[str]) -> None:
         ([], "label", {}, "'label' has 0 classes"),
         ([*HUNDRED, "d"], "review_id", {}, "101 different values. Choose another label_column."),
         ([*map(str, range(101))], "price", {}, "label_column, or give kind 'number'."),
+        (
+            TAGS,
+            "tags",
+            {},
+            "105 different values. Choose another label_column, or give kind 'labels'.",
+        ),
+        ([f"{n},5" for n in range(101)], "price", {}, "Choose another label_column."),
     ],
 )
 def test_labels_are_refused(

@@ -109,6 +109,14 @@ def test_digests_are_equal_where_identities_are(texts: list[str]) -> None:
     assert pd.factorize(np.array(digests, dtype=object))[0].tolist() == expected
 
 
+def test_rare_set_of_labels_may_be_of_another_kind() -> None:
+    texts, labels = [f"text {i}" for i in range(45)], [0] * 20 + [1] * 20 + [2] * 5
+    for third, end in (("a;b", "another, or give kind 'labels'."), ("c; d", "another.")):
+        with pytest.raises(DataError) as error:
+            split_reviews(reviews_of(texts, labels, Classes(("a", "b", third))), seed=0)
+        assert str(error.value).endswith(end)
+
+
 def test_class_with_fewer_than_ten_different_texts_is_refused() -> None:
     texts = [*(f"text {i}" for i in range(59)), *(f"TEXT {i}!" for i in range(50, 59))]
     reviews = reviews_of(texts, [0] * 50 + [1] * 18, Classes(("bad", "good")))

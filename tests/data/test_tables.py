@@ -134,6 +134,9 @@ def test_lists_are_read_as_json_if_they_are_asked_for(tmp_path: Path, ending: st
         frame.to_json(path, orient="records", lines=True)
     else:
         frame.assign(pairs=[{"a": 1, "b": [2]}] * 3).to_parquet(path)
-    assert list(read_files(str(path)).frame) == ["text"]
-    table = read_files(str(path), with_lists=True).frame
+    without = read_files(str(path))
+    assert (list(without.frame), without.lists) == (["text"], ("tags",))
+    read = read_files(str(path), with_lists=True)
+    table = read.frame
+    assert read.lists == ()
     assert table.to_dict("list") == {"text": ["x", "y", "z"], "tags": ['["a", "é"]', "[]", '["b"]']}

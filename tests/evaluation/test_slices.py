@@ -52,6 +52,17 @@ def test_equal_lengths_are_one_bin() -> None:
     assert (part.name, part.n_texts) == ("7 tokens", N)
 
 
+def test_bins_of_large_numbers_have_no_exponent() -> None:
+    numbers = Predictions(
+        np.array([0.5, 17_382.5, 1_738_270.0]),
+        np.ones(3, np.int64),
+        np.zeros((3, 1)),
+        target=Number(),
+    )
+    parts = dict(slices_of(numbers))["MAE by label"]
+    assert [part.name for part in parts] == ["0.5", "17382", "1738270"]
+
+
 def test_slices_of_a_column_are_its_values() -> None:
     parts = {part.name: part for part in dict(slices_of(SEEN))["Accuracy by category"]}
     assert {name: part.n_texts for name, part in parts.items()} == {"a": 750, "b": 250}

@@ -16,6 +16,8 @@ from tuning.evaluation.scores import (
     EnsembleFacts,
     EnsembleMember,
     ModelSize,
+    PredictionInterval,
+    SplitScores,
     ThresholdChange,
 )
 from tuning.evaluation.statistics import Interval
@@ -25,6 +27,7 @@ from tuning.evaluation.test_split import (
     ensemble_sentences,
     evaluate_on_test_split,
     evaluations_of,
+    interval_sentences,
     threshold_sentences,
 )
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
@@ -52,6 +55,16 @@ def evaluate_with(study: optuna.Study, reference: np.ndarray) -> None:
         test_texts=TEXTS,
         config=StudyConfig(study="s", metric="val_f1"),
     )
+
+
+def test_margin_of_large_numbers_has_no_exponent() -> None:
+    coverage = Interval(0.9, 0.88, 0.92)
+    interval = PredictionInterval(level=0.9, margin=17_382.25, n_residuals=57, coverage=coverage)
+    document = SplitScores(
+        scores={}, references={}, comparisons={}, test_looks=[], interval=interval
+    )
+    (sentence,) = interval_sentences(document)
+    assert "90% intervals are the predictions ± 17382, by 57" in sentence
 
 
 def test_evaluation_is_recorded() -> None:

@@ -22,6 +22,7 @@ from tests.paths import ROOT
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
 from tuning.inference import label_files as streaming
+from tuning.inference.load import Prediction
 from tuning.targets.classes import Classes
 from tuning.targets.number import Number
 from tuning.targets.target import Array
@@ -121,6 +122,12 @@ def test_label_that_looks_like_a_formula_is_none_in_the_csv(
     write = streaming.write_csv_rows
     lines = written(tmp_path / "p.csv", rows, target=Classes(("bad", name)), write=write)
     assert lines[1] == f"'=r.csv,1,{shown},0.900000,"
+
+
+def test_bounds_of_a_large_number_have_all_digits() -> None:
+    prediction = Prediction("good", "1738270", None, "", bounds=(1_738_270.0, 1_738_271.5))
+    cells = streaming.added_cells(Row("r.csv", 1, "good", ""), prediction, has_bounds=True)
+    assert cells[-2:] == ["1738270", "1738271.5"]
 
 
 def test_rows_of_a_number_have_the_bounds_of_its_interval(tmp_path: Path) -> None:

@@ -76,6 +76,49 @@ def test_one_text_gets_one_prediction(client: TestClient) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("changes", "output", "expected"),
+    [
+        (
+            {"predicts": "order", "class_names": ["1", "2", "3"]},
+            [0.4, 0.3, 0.3],
+            {"label": "2", "probability": 0.3, "probabilities": {"1": 0.4, "2": 0.3, "3": 0.3}},
+        ),
+        (
+            {"predicts": "labels", "class_names": ["a", "b"], "thresholds": (0.3, 0.9)},
+            [0.4, 0.8],
+            {"label": "a", "probability": 0.08, "probabilities": {"a": 0.4, "b": 0.8}},
+        ),
+        (
+            {"predicts": "number", "class_names": [], "margin": 2.5},
+            [1_738_270.0],
+            {
+                "label": 1_738_270.0,
+                "probability": None,
+                "probabilities": {},
+                "low": 1_738_267.5,
+                "high": 1_738_272.5,
+            },
+        ),
+    ],
+    ids=["order", "labels", "number"],
+)
+def test_answer_is_that_of_the_kind_of_labels(
+    changes: dict[str, Any], output: list[float], expected: dict[str, Any]
+) -> None:
+    def model(texts: Sequence[str]) -> Array:
+        return np.tile(output, (len(texts), 1))
+
+    made = app.make_app(model, replace(MANIFEST, **changes))
+    with TestClient(made, base_url="http://localhost") as client:
+        predicted, explained = (
+            client.post(path, json={"text": "so good"}).json() for path in ("/predict", "/explain")
+        )
+    assert predicted["predictions"] == [expected | {"problem": ""}]
+    assert explained["prediction"] == expected | {"problem": ""}
+    assert {word["effect"] for word in explained["words"]} == {0.0}
+
+
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 def test_prediction_says_how_many_tokens_are_known(path: str) -> None:
     known = app.make_app(fake, MANIFEST, problem_of=lambda text: f"0 of {len(text)}")

@@ -1,11 +1,12 @@
 """What a space needs beside the token ids."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from tests.stored_documents import CARD, RECORD
@@ -92,12 +93,18 @@ def test_tokens_are_not_built_of_data_that_have_changed(
         prepare.prepare_views(corpus, space, config)
 
 
-def require_fitting(names: str, *items: Hyperparameter, **settings: Any) -> None:
-    """Check the settings of a study of classes with these names, or of numbers without names."""
+def require_fitting(
+    names: str, *items: Hyperparameter, validation: Sequence[float] = (0, 1), **settings: Any
+) -> None:
+    """Check the settings of a study of classes with these names, or of numbers without names.
+    `validation` are the labels of the validation split.
+    """
     target = target_of(names, "classes" if names else "number")
-    corpus = cast("Corpus", SimpleNamespace(target=target))
+    splits = {"train": target.examples(12), "validation": np.array(validation, target.dtype)}
+    corpus = SimpleNamespace(target=target, split=lambda name: SimpleNamespace(labels=splits[name]))
     space = SearchSpace("mine", items)
-    prepare.require_fitting(StudyConfig(study="s", **settings), corpus, space)
+    config = StudyConfig(study="s", **settings)
+    prepare.require_fitting(config, cast("Corpus", corpus), space)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +122,28 @@ def test_settings_that_do_not_fit_the_classes_are_refused(
         require_fitting(names, **settings)
     weighted = TrainConfig(class_weight="a:2")
     require_fitting("ab", metric="val_recall_at_precision_0.9", train=weighted)
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "validation", "reason"),
+    [
+        ("abc", {"metric": "val_auc"}, (0, 1, 1), ", which has no row of 'c'; val_auc has none"),
+        ("", {"metric": "val_r2", "data": DataConfig(kind="number")}, (2.5, 2.5), "; val_r2 has"),
+    ],
+)
+def test_metric_that_the_validation_split_does_not_define_is_refused(
+    names: str, settings: dict[str, Any], validation: Sequence[float], reason: str
+) -> None:
+    with pytest.raises(DataError, match=f"^metric must .* on the validation split{reason}"):
+        require_fitting(names, validation=validation, **settings)
+    require_fitting(names, validation=(0, 1, 2), **settings)
+    # The validation rows of folds are others.
+    require_fitting(names, validation=validation, train=TrainConfig(n_folds=5), **settings)
+
+
+def test_metric_of_the_classes_that_the_validation_split_has_is_taken() -> None:
+    for metric in ("val_accuracy", "val_f1", "val_loss"):
+        require_fitting("abc", metric=metric, validation=(0, 1, 1))
 
 
 def test_class_weights_that_a_space_searches_need_classes() -> None:

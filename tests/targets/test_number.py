@@ -26,7 +26,7 @@ from tests.numbered import scores_of
 from tuning.config import DataConfig
 from tuning.errors import ArgumentError, DataError, SpaceBug
 from tuning.results import ResultsDir
-from tuning.targets.number import Number
+from tuning.targets.number import Number, number_text, rounded_text
 from tuning.targets.order import Order
 from tuning.targets.target import LabelColumn
 from tuning.templates import templates_of
@@ -63,6 +63,7 @@ def test_each_number_of_stars_is_a_class_in_ascending_order() -> None:
     [
         ("number", [1, "good", 2, "good"], "must have numbers; 'stars' also has 'good', in 2 of 4"),
         ("number", ["0,50", "-1,5"], "must have a decimal point; 'stars' has '0,50'"),
+        ("number", ["1,200", "2,500"], "remove the commas of thousands"),
         ("number", [1, 1, None], "must have different numbers; 'stars' has 1"),
         ("order", ["low", "high", "middle"], "must have numbers; 'stars' has 'high'"),
         ("order", [1, 2, 2], "must have 3 classes or more; 'stars' has 2"),
@@ -119,6 +120,26 @@ def test_kappa_and_errors_of_stars_are_those_of_scikit_learn(pairs: list[tuple[i
         assert np.isnan(scores["quadratic_kappa"])
 
 
+@pytest.mark.parametrize(
+    ("value", "shown", "rounded"),
+    [
+        (0.0, "0", "0"),
+        (-1.23456, "-1.23456", "-1.235"),
+        (0.00001, "0.00001", "0.00001"),
+        (17382.5, "17382.5", "17382"),
+        (123456.7, "123456.7", "123457"),
+        (1738270.0, "1738270", "1738270"),
+    ],
+)
+def test_numbers_have_no_exponent(value: float, shown: str, rounded: str) -> None:
+    assert Number().labels_of(np.array([value])) == [number_text(value)] == [shown]
+    assert rounded_text(value) == rounded
+
+
+def test_rule_of_a_number_has_all_digits_of_integers() -> None:
+    assert read([1, 1_738_270, 250_000.25], "number").rule == "from 1 to 1738270, median 250000"
+
+
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5).filter(lambda row: sum(row) > 0.1))
 def test_decision_has_the_smallest_expected_distance(row: list[float]) -> None:
     (decided,) = STARS.decide(np.array([row]))
@@ -128,7 +149,7 @@ def test_decision_has_the_smallest_expected_distance(row: list[float]) -> None:
 
 @pytest.mark.parametrize(
     "loss",
-    ["mse", keras.losses.LogCosh(), lambda y, p: keras.ops.mean(keras.ops.abs(y - p))],
+    ["mse", "mae", keras.losses.LogCosh(), lambda y, p: keras.ops.mean(keras.ops.abs(y - p))],
 )
 def test_losses_for_numbers_take_one_column(loss: Any) -> None:
     encode, activation = Number().form_of(loss, (1,))

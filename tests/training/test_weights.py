@@ -107,6 +107,7 @@ def test_weights_train_as_the_sample_weight_of_keras(name: str) -> None:
     ("kind", "metric", "make"),
     [
         ("number", "val_mae", lambda hp: mean(last=layers.Dense(1), loss="mse")),
+        ("number", "val_mae", lambda hp: mean(last=layers.Dense(1), loss="mae")),
         ("labels", "val_loss", lambda hp: mean(last=layers.Dense(2, "sigmoid"))),
     ],
 )

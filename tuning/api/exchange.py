@@ -81,21 +81,26 @@ def opened(study: StudyHandle) -> Iterator[Target]:
 
 def import_kerastuner(target: Target, project: Path, *, as_finished: bool = False) -> WarmStart:
     metric, kind = target.config.metric, target.config.data.kind
+    items = target.space.hyperparameters
+    is_binary = next((item.default for item in items if item.name == "n_classes"), 2) == 2
     if metric == ACCURACY and not KINDS[kind].is_exclusive:
         raise StudyError(
             f"The {metric} of several labels counts texts of which all labels are right;"
             " KerasTuner's counts labels. Import the project into a study of another metric."
         )
-    if kind == "order" and metric in ("val_mae", "val_rmse"):
+    if kind == "order" and metric in (ACCURACY, "val_mae", "val_rmse"):
         raise StudyError(
-            f"The {metric} of ordered classes is of the decided classes; KerasTuner's is of the"
-            " outputs. Import the project into a study of another metric."
+            f"The {metric} of ordered classes is of the median classes; KerasTuner's is of the"
+            " most probable classes, or of the outputs. Import the project into a study of another"
+            " metric."
         )
-    items = target.space.hyperparameters
-    n_classes = next((item.default for item in items if item.name == "n_classes"), 2)
-    trials, left_out = read_project(
-        project, metric=metric, sign=sign(metric), is_binary=n_classes == 2
-    )
+    if metric == "val_auc" and (not is_binary or not KINDS[kind].is_exclusive):
+        raise StudyError(
+            f"The {metric} of more than two classes, or of several labels, is the mean of theirs;"
+            " KerasTuner's is of all outputs together. Import the project into a study of another"
+            " metric."
+        )
+    trials, left_out = read_project(project, metric=metric, sign=sign(metric), is_binary=is_binary)
     source = f"the KerasTuner project {project.absolute().name}"
     return add(target, trials, source=source, as_finished=as_finished, left_out=left_out)
 

@@ -75,6 +75,7 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
     from tuning.data.stream import MAX_CHARACTERS, problem_of
     from tuning.inference import load as predicting
     from tuning.inference.label_files import NO_LABEL, json_values, probability_text
+    from tuning.targets.number import number_text
     from tuning.workers.server import stderr_to
 
     problem = problem_of(text)
@@ -91,7 +92,7 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
     label = escape(printable(prediction.label or NO_LABEL, 80))
     shown = probability_text(prediction, 4)
     if prediction.bounds:
-        shown = "[{:.6g}, {:.6g}]".format(*prediction.bounds)
+        shown = f"[{', '.join(map(number_text, prediction.bounds))}]"
     console.print(f"{label}  {escape(shown)}".rstrip())
     if prediction.problem:
         warn(f"{prediction.problem}, so the label says little about this text.")

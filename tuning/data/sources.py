@@ -118,12 +118,18 @@ def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -
     try:
         return choose_column(table.frame.columns, name, known, role)
     except DataError as error:
-        if not table.left_out:
+        reasons = {
+            "Columns whose values are not UTF-8 texts, numbers or dates are left out": (
+                table.left_out
+            ),
+            "Columns of lists need kind 'labels', and are left out": (
+                table.lists if role == "label" else ()
+            ),
+        }
+        hints = [f" {why}: {', '.join(names)}." for why, names in reasons.items() if names]
+        if not hints:
             raise
-        raise DataError(
-            f"{error} Columns whose values are not UTF-8 texts, numbers or dates are left out:"
-            f" {', '.join(table.left_out)}."
-        ) from error
+        raise DataError(f"{error}{''.join(hints)}") from error
 
 
 def _weights(values: pd.Series, column: str) -> npt.NDArray[np.float32]:

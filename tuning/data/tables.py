@@ -48,13 +48,15 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a source, all as text, the places of lines that could not be read, and the
-    columns of a Parquet file that were left out because a value can't be text.
+    """The rows of a source, all as text, the places of lines that could not be read, the columns of
+    a Parquet file that were left out because a value can't be text, and the columns of lists that
+    were left out.
     """
 
     frame: pd.DataFrame
     broken: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
 
 
 def read_files(
@@ -79,9 +81,8 @@ def read_files(
         if len(tables) > 1
         else first.frame
     )
-    return Table(
-        frame, tuple(place for _, table in tables for place in table.broken), first.left_out
-    )
+    broken = tuple(place for _, table in tables for place in table.broken)
+    return Table(frame, broken, first.left_out, first.lists)
 
 
 def _read_file(path: Path, with_lists: bool, progress: Progress | None) -> Table:
@@ -160,20 +161,27 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
 
 def _read_jsonl(data: IO[bytes], name: str, *, with_lists: bool) -> Table:
     broken: list[str] = []
-    nested = dict if with_lists else dict | list  # Such values are left out.
-    frame = _frame(_jsonl_rows(_text(data, newline="\n"), name, broken, nested), None)
+    lists: set[str] = set()
+    lines = _text(data, newline="\n")
+    frame = _frame(_jsonl_rows(lines, name, broken, None if with_lists else lists), None)
     if len(frame) == 0 and not broken:
         raise DataError(f"{name} must contain a JSON object in each line; it has none.")
-    return Table(frame.fillna(""), tuple(broken))
+    return Table(frame.fillna(""), tuple(broken), lists=(*sorted(lists - {*frame}),))
 
 
 def _jsonl_rows(
-    lines: Iterable[str], name: str, broken: list[str], nested: Any
+    lines: Iterable[str], name: str, broken: list[str], lists: set[str] | None
 ) -> Iterator[dict[str, str]]:
+    """Yield the values of each line as texts, without objects. Lists are left out if `lists` is not
+    None, which gets their names.
+    """
+    nested = dict if lists is None else dict | list
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         if (record := json_object(line)) is not None:
+            if lists is not None:
+                lists.update(utf8(k) for k, v in record.items() if isinstance(v, list))
             yield {utf8(k): _as_text(v) for k, v in record.items() if not isinstance(v, nested)}
         else:
             broken.append(f"{name} line {number} (not a JSON object)")
@@ -201,7 +209,7 @@ def _frame(
 
 def _read_parquet(data: IO[bytes], name: str, *, n_packed: int, with_lists: bool) -> Table:
     columns: list[str] = []
-    left_out: set[str] = set()
+    left_out, lists = set[str](), set[str]()
 
     def choose_all(flat: list[str]) -> list[str]:
         columns.extend(flat)
@@ -212,7 +220,12 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int, with_lists: bool
         file.flush()
         max_bytes = max_unpacked(n_packed)
         batches = read_batches(
-            file.name, choose_all, n_rows=PART_ROWS, max_bytes=max_bytes, with_lists=with_lists
+            file.name,
+            choose_all,
+            n_rows=PART_ROWS,
+            max_bytes=max_bytes,
+            with_lists=with_lists,
+            left_out=lists,
         )
         try:
             with contextlib.closing(batches):
@@ -225,7 +238,8 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int, with_lists: bool
             raise DataError(f"{name} must be a Parquet file; reading it gave: {error}.") from error
     empty = pd.DataFrame(columns=columns, dtype=str)
     frame = pd.concat(parts, ignore_index=True) if parts else empty
-    return Table(frame.drop(columns=[*left_out], errors="ignore"), left_out=(*sorted(left_out),))
+    frame = frame.drop(columns=[*left_out], errors="ignore")
+    return Table(frame, left_out=(*sorted(left_out),), lists=(*sorted(lists),))
 
 
 def read_batches(
@@ -235,13 +249,14 @@ def read_batches(
     n_rows: int,
     max_bytes: int | None = None,
     with_lists: bool = False,
+    left_out: set[str] | None = None,
 ) -> Generator[pyarrow.RecordBatch]:
     """Yield the batches of some columns of a Parquet file.
 
     `choose` is called once with the names of the flat columns, and returns the names to read;
-    nested columns are left out, except lists `with_lists`. Columns that unpack to more than
-    `max_bytes` raise `TooLarge`; a file that is not a Parquet file, and a chosen name that is not
-    unique, a `ValueError`.
+    nested columns are left out, except lists `with_lists`. `left_out` gets the names of lists that
+    are left out. Columns that unpack to more than `max_bytes` raise `TooLarge`; a file that is not
+    a Parquet file, and a chosen name that is not unique, a `ValueError`.
     """
     import pyarrow.parquet  # The import takes 25 ms, and other formats do not need it.
 
@@ -251,8 +266,11 @@ def read_batches(
         file = pyarrow.parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False)
         schema = [file.schema.column(number) for number in range(len(file.schema))]
         flat = [c.name for c in schema if c.path == c.name and c.max_repetition_level == 0]
+        lists = [c.path.split(".")[0] for c in schema if _LISTS.fullmatch(c.path)]
         if with_lists:
-            flat += [c.path.split(".")[0] for c in schema if _LISTS.fullmatch(c.path)]
+            flat += lists
+        elif left_out is not None:
+            left_out.update(lists)
         names = [*choose(flat)]
         for name in names:  # pyarrow also reads all columns below a name.
             if sum(f"{column.path}.".startswith(f"{name}.") for column in schema) > 1:

@@ -5,8 +5,9 @@ probabilities are calibrated.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from tuning.evaluation.statistics import (
     wilson_interval,
 )
 from tuning.targets.class_scores import calibration_bins
+from tuning.targets.number import rounded_text
 from tuning.targets.target import Labels
 
 N_BINS = 5  # quantiles of the number of tokens, or of the labels: a fifth of the texts in each
@@ -65,12 +67,12 @@ def slices_of(predictions: Predictions) -> list[tuple[str, list[Slice]]]:
     """Return the parts by class or label, by text length and by the column, each with a title."""
     labels, target, column = predictions.labels, predictions.target, predictions.column
     if not target.has_decisions:
-        parts = [("label", _by_quantile(predictions, labels, "{:.4g}"))]
+        parts = [("label", _by_quantile(predictions, labels, rounded_text))]
     elif target.is_exclusive:
         parts = [("class", _slices(predictions, target.names, labels))]
     else:
         parts = [("label", _f1_by_label(predictions))]
-    lengths = _by_quantile(predictions, predictions.lengths, "{:,}", unit=" tokens")
+    lengths = _by_quantile(predictions, predictions.lengths, "{:,}".format, unit=" tokens")
     parts.append(("text length", lengths))
     if column is not None:
         parts.append((column.name, _slices(predictions, column.groups, column.codes)))
@@ -90,7 +92,7 @@ def _f1_by_label(predictions: Predictions) -> list[Slice]:
 
 
 def _by_quantile(
-    predictions: Predictions, values: Labels, number: str, *, unit: str = ""
+    predictions: Predictions, values: Labels, shown: Callable[[Any], str], *, unit: str = ""
 ) -> list[Slice]:
     shares = np.arange(1, N_BINS) / N_BINS
     inner = np.quantile(values, shares, method="inverted_cdf")
@@ -100,7 +102,7 @@ def _by_quantile(
     names = []
     for code in range(len(bounds)):
         of_bin = values[codes == code]
-        low, high = (number.format(end.item()) for end in (of_bin.min(), of_bin.max()))
+        low, high = (shown(end.item()) for end in (of_bin.min(), of_bin.max()))
         names.append(f"{low}{unit}" if low == high else f"{low} to {high}{unit}")
     return _slices(predictions, names, codes)
 

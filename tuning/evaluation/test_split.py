@@ -41,6 +41,7 @@ from tuning.evaluation.statistics import (
 )
 from tuning.inputs.corpus import Corpus
 from tuning.metrics import METRICS, metric_of
+from tuning.targets.number import rounded_text
 from tuning.targets.target import Array, Labels, Target
 
 EVALUATIONS = "test_looks"  # The attribute has this name in studies since version 0.1.0.
@@ -171,7 +172,7 @@ def interval_sentences(document: SplitScores) -> list[str]:
         return []
     value, low, high = (f"{share:.1%}" for share in vars(interval.coverage).values())
     return [
-        f"{interval.level:.0%} intervals are the predictions ± {interval.margin:.4g}, by"
+        f"{interval.level:.0%} intervals are the predictions ± {rounded_text(interval.margin)}, by"
         f" {interval.n_residuals:,} predictions for texts on which the models were not trained; on"
         f" the test split they contain {value} of the labels [{low}, {high}]."
     ]

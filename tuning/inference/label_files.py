@@ -20,6 +20,7 @@ from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
 from tuning.inference.known_tokens import ProblemOf, no_problem
 from tuning.inference.load import Prediction, Probabilities, predictions_of
+from tuning.targets.number import number_text
 from tuning.targets.target import Array, Target
 from tuning.text import json_line, no_formula
 
@@ -164,7 +165,7 @@ def added_cells(row: Row, prediction: Prediction | None, *, has_bounds: bool) ->
     if prediction is None:
         return ["", "", row.problem, *([""] * len(BOUNDS) if has_bounds else [])]
     cells = [prediction.label, probability_text(prediction, 6), prediction.problem]
-    bounds = [f"{bound:.6g}" for bound in prediction.bounds or ()]
+    bounds = [number_text(bound) for bound in prediction.bounds or ()]
     return [no_formula(cell) for cell in (*cells, *bounds)]
 
 

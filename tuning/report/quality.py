@@ -223,7 +223,7 @@ def numbers_figure(seen: Predictions) -> go.Figure:
         y=predicted,
         mode="markers",
         marker={"size": 5, "opacity": 0.5, "color": BEST_COLOR},
-        hovertemplate="label %{x:.4g}, prediction %{y:.4g}<extra></extra>",
+        hovertemplate="label %{x:.7~r}, prediction %{y:.7~r}<extra></extra>",
     )
     figure.update_xaxes(title="label")
     figure.update_yaxes(title="prediction")

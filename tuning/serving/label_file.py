@@ -2,8 +2,8 @@
 
 The page sends the beginning of a CSV or TSV file to `/columns`, and the whole file to `/label`. The
 answer of `/label` is lines of JSON, so that the page can show the progress: each line has the next
-rows of the file, with three more columns, and their counts. The labeling ends when the page closes
-the connection.
+rows of the file, with the columns of the predictions, and their counts. The labeling ends when the
+page closes the connection.
 """
 
 from __future__ import annotations

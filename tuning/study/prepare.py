@@ -131,6 +131,22 @@ def require_fitting(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> 
         )
     if class_weight:
         target.class_weights(class_weight, target.examples(target.width))
+    if config.train.n_folds == 1:
+        _require_metric(config.metric, corpus)
+
+
+def _require_metric(metric: str, corpus: Corpus) -> None:
+    """Check that the validation labels define the metric, or every trial would end without it."""
+    target, labels = corpus.target, corpus.split("validation").labels
+    constant = target.constant(corpus.split("train").labels)
+    if np.isnan(target.value(labels, np.tile(constant, (len(labels), 1)), metric=metric)):
+        counts = target.counts(labels)
+        missing = [name for name, n in zip(target.names, counts, strict=True) if n == 0]
+        reason = f", which has no row of {missing[0]!r}" if missing else ""
+        raise DataError(
+            f"metric must have a value on the validation split{reason}; {metric} has none. Choose"
+            " another metric, or give another validation split."
+        )
 
 
 def release_memory() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from tuning.config import DEFAULT_POSITIVE_FROM
 from tuning.errors import DataError
-from tuning.targets.classes import MISSING
+from tuning.targets.classes import MISSING, are_sets
 from tuning.text import last_part
 
 STAR_COLUMNS = frozenset({"star_rating", "rating", "stars"})
@@ -85,7 +85,9 @@ def to_classes(
     if n_seen < 2 or len(names) > MAX_CLASSES:
         classes = "1 class" if n_seen == 1 else f"{n_seen} classes"
         content = classes if n_seen < 2 else f"{len(names)} different values"
-        kind = ", or give kind 'number'" if n_seen > 1 and numbers is not None else ""
+        kind = ""
+        if n_seen > 1 and (numbers is not None or are_sets(names)):
+            kind = f", or give kind {'labels' if numbers is None else 'number'!r}"
         raise DataError(
             f"A label column must have 2 to {MAX_CLASSES} classes; {column!r} has {content}"
             f"{'' if stars is None else ' after the star rule'}. Choose another"

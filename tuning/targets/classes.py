@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +25,20 @@ MIN_TEXTS_PER_CLASS = 10
 # Values that mean a missing label in a column of numbers, in lower case: those of pandas, and \N of
 # MySQL.
 MISSING = frozenset({"na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "\\n"})
+# The first of these that is in a column separates the labels of a text, for kind 'labels'.
+SEPARATORS = (";", "|", ",")
+
+
+def are_sets(values: Sequence[str]) -> bool:
+    """Return whether distinct values are probably several labels, such as a;b: their parts are
+    fewer than the values.
+    """
+    has_words = any(character.isalpha() for value in values for character in value)
+    # Numbers with a decimal comma also have fewer parts.
+    return has_words and any(
+        len({part.strip() for value in values for part in value.split(mark)}) < len(values)
+        for mark in SEPARATORS
+    )
 
 
 @dataclass(frozen=True)
@@ -89,10 +103,11 @@ class Classes(Target):
         counts = self.counts(labels)
         if min(counts) < MIN_TEXTS_PER_CLASS:
             name = self.names[counts.index(min(counts))]
+            kind = ", or give kind 'labels'" if are_sets(self.names) else ""
             raise DataError(
                 f"Each class must have {MIN_TEXTS_PER_CLASS} different texts or more, for three"
                 f" splits; {name!r} has {min(counts)}. Leave the class out, or merge it with"
-                " another."
+                f" another{kind}."
             )
 
     def counts(self, labels: Labels) -> list[int]:

@@ -14,11 +14,10 @@ import pandas as pd
 
 from tuning.errors import DataError
 from tuning.targets.class_column import MAX_CLASSES
+from tuning.targets.classes import SEPARATORS
 from tuning.targets.labels import SEPARATOR
 from tuning.targets.target import Labels
 
-# The first of these that is in a column separates its labels.
-SEPARATORS = (SEPARATOR, "|", ",")
 NOTHING = {"", "[]"}  # no label
 # An array of NumPy as text, such as ['a' 'b'], which Python would read as the list ['ab'].
 QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")

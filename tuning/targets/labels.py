@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tuning.errors import DataError
 from tuning.targets.class_scores import area_under_roc, calibration_error
-from tuning.targets.classes import MIN_TEXTS_PER_CLASS, require_probabilities
+from tuning.targets.classes import MIN_TEXTS_PER_CLASS, SEPARATORS, require_probabilities
 from tuning.targets.target import (
     Array,
     Cut,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tuning.config import DataConfig
 
-SEPARATOR = ";"  # between the labels of a text in predictions
+SEPARATOR = SEPARATORS[0]  # between the labels of a text in predictions
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,19 @@ LEVEL = 0.9  # share of the labels that the intervals of predictions are made fo
 N_STRATA = 10
 
 
+def number_text(value: float) -> str:
+    """Return a prediction, or a bound of its interval, with all its digits, as 1738270 or 0.5."""
+    # The outputs of models are float32: further digits of float64 would be noise.
+    return np.format_float_positional(np.float32(value), trim="-")
+
+
+def rounded_text(value: float, n_digits: int = 4) -> str:
+    """Return a number with at most `n_digits` digits, or a larger one without decimal places."""
+    if abs(value) >= 10**n_digits:
+        return f"{value:.0f}"
+    return np.format_float_positional(value, precision=n_digits, fractional=False, trim="-")
+
+
 @dataclass(frozen=True)
 class Number(Target):
     """The labels are float64, the predictions one column of numbers."""
@@ -57,7 +70,7 @@ class Number(Target):
             if words.str.fullmatch(r"-?\d+,\d+").all():
                 raise DataError(
                     f"Numbers must have a decimal point; {column!r} has {words.iloc[0]!r}. Replace"
-                    " the commas."
+                    " decimal commas, or remove the commas of thousands."
                 )
             raise DataError(
                 f"A column for kind 'number' must have numbers; {column!r} also has"
@@ -76,8 +89,9 @@ class Number(Target):
                 f"A column for kind 'number' must have different numbers; {column!r} has"
                 f" {len(np.unique(labels[kept]))}. Choose another label_column."
             )
-        low, median, high = np.quantile(labels[kept], [0, 0.5, 1]).tolist()
-        rule = f"from {low:.6g} to {high:.6g}, median {median:.6g}"
+        quantiles = np.quantile(labels[kept], [0, 0.5, 1]).tolist()
+        low, median, high = (rounded_text(value, 6) for value in quantiles)
+        rule = f"from {low} to {high}, median {median}"
         return LabelColumn(cls(), labels, kept, {why: n for why, n in dropped.items() if n}, rule)
 
     def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
@@ -132,9 +146,7 @@ class Number(Target):
         return predictions[..., 0]
 
     def labels_of(self, decisions: Labels) -> list[str]:
-        # The outputs of models are float32: further digits of float64 would be noise.
-        numbers = decisions.astype(np.float32)
-        return [np.format_float_positional(number, trim="-") for number in numbers]
+        return [number_text(number) for number in decisions.tolist()]
 
     def formulas(
         self, labels: Labels, predictions: Array, weights: Array

@@ -1,6 +1,8 @@
 "use strict";
 const at = (id) => document.getElementById(id);
 const signed = (effect) => (effect < 0 ? "\u2212" : "+") + Math.abs(effect).toFixed(4);
+// The outputs of models are float32, which has 7 digits. Without an exponent, unlike toPrecision.
+const FLOAT32 = { maximumSignificantDigits: 7, useGrouping: false };
 const N_SHOWN = 20;
 
 // A word as the tokenizer writes it: in ASCII lower case, without ASCII punctuation.
@@ -34,7 +36,8 @@ function showText(text, words, largest) {
 function show(text, explanation) {
   const { label, probability, probabilities, problem, low, high } = explanation.prediction;
   at("label").textContent = label === "" ? "no label" : label;
-  const interval = low === undefined ? "" : `, between ${low.toPrecision(4)} and ${high.toPrecision(4)}`;
+  const bounds = [low, high].map((bound) => bound?.toLocaleString("en", FLOAT32));
+  const interval = low === undefined ? "" : `, between ${bounds.join(" and ")}`;
   at("probability").textContent =
     probability === null ? interval : ` with probability ${probability.toFixed(4)}`;
   at("few").textContent = problem && `${problem}, so the label says little about this text.`;
