@@ -170,12 +170,12 @@ def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["status", "dashboard", "track", "predict", "serve"])
+@pytest.mark.parametrize("command", ["status", "dashboard", "predict", "serve"])
 def test_commands_find_the_results_below_the_user_s_home(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    flags = {"track": ["--log-to=tensorboard:~/runs"], "predict": ["--text", "good"]}
-    argv = ["tuning", command, "--study=none", "--results=~/found", *flags.get(command, [])]
+    flags = ["--text", "good"] if command == "predict" else []
+    argv = ["tuning", command, "--study=none", "--results=~/found", *flags]
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(SystemExit) as ended:

@@ -48,6 +48,14 @@ def written_by(folder: Path, *, study: TrackedStudy = STUDY) -> Path:
     return folder / "s-0123abcd"
 
 
+def test_place_may_be_below_the_user_s_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written_by(Path("~/runs"))
+    assert (tmp_path / "runs" / "s-0123abcd" / "trial-0003").is_dir()
+
+
 def test_trial_has_its_metrics_and_is_not_written_again(tmp_path: Path) -> None:
     folder = written_by(tmp_path) / "trial-0003"
     (path,) = folder.iterdir()
