@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -25,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 import tuning
 from benchmarks.record import describe_machine
-from tuning.atomic_io import write_json
+from tuning.atomic_io import read_json, write_json
 from tuning.metrics import sign
 from tuning.results import ResultsDir
 from tuning.search.session import open_session
@@ -160,7 +159,7 @@ def _difference(item: Hyperparameter, value: Value, other: Value) -> float:
 
 
 def read_table(path: Path) -> Table:
-    content = json.loads(path.read_text())
+    content = read_json(path)
     trainings = [Training(**training) for training in content.pop("trainings")]
     return Table(trainings=trainings, **content)
 

@@ -82,7 +82,10 @@ class ReplayWorker:
         self._n_ended, self._n_starts = pool.paused.pop(self._checkpoint, (0, 0))
         self._n_starts += 1
         self.due += self._training.start_seconds
-        self._end_epoch()
+        if self._n_ended < len(self._epochs):
+            self._end_epoch()
+        else:  # The measured training ended early at the rung at which the trial was paused.
+            self._end(Answer.GO_ON)
 
     def _end_epoch(self) -> None:
         epoch = self._epochs[self._n_ended]

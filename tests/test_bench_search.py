@@ -1,6 +1,5 @@
 """Searches that are replayed on a table of made-up trainings."""
 
-import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from benchmarks.curves import Noise, Table, Training, distance, read_table
 from benchmarks.peers.oracles import EPOCHS, PEERS, Proposal
 from benchmarks.replay import _with_choice, search_and_confirm
 from benchmarks.search import OURS, compare, search_of_peer, summary_of
+from tuning.atomic_io import write_json
 from tuning.config import StudyConfig
 from tuning.spaces.files import find_space
 from tuning.spaces.hyperparameters import defaults, suggest
@@ -37,7 +37,9 @@ def table(space: SearchSpace) -> Table:
 
     def training(number: int, values: Values) -> Training:
         value = 0.7 + 0.1 * ("ngrams" in values) + float(values.get("learning_rate", 0.0))
-        curve = [value - 0.01 * abs(3 - epoch) for epoch in range(1, EPOCHS + 1)]
+        # Every fourth training ends early, at a rung.
+        n_epochs = EPOCHS if number % 4 else 2
+        curve = [value - 0.01 * abs(3 - epoch) for epoch in range(1, n_epochs + 1)]
         n_seeds = 3 if number < 5 else 1
         curves = [[v + rng.normal(0, 0.003) for v in curve] for _ in range(n_seeds)]
         return Training(number, values, 1.0, 2.0 + number % 3, 1, curves)
@@ -54,7 +56,7 @@ def table(space: SearchSpace) -> Table:
 @pytest.fixture(scope="module")
 def path(table: Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tables") / "curves-made-up.json"
-    path.write_text(json.dumps(asdict(table)))
+    write_json(path, asdict(table))
     return path
 
 
