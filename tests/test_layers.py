@@ -104,14 +104,14 @@ def test_package_itself_imports_nothing(name: str) -> None:
 @pytest.mark.parametrize(
     ("packages", "libraries"),
     [
-        # Of the data, the evaluation and the inference.
+        # Packages for the data, the evaluation and the inference.
         (
             ("data", "inputs", "evaluation", "confirmation", "inference", "serving"),
             {"optuna", "keras_tuner", "optuna_dashboard"},
         ),
-        # Of workers.
+        # Packages that run in workers.
         (("training", "models", "kernels", "workers"), {"optuna", "optuna_dashboard"}),
-        # Of the coordinator.
+        # Packages that run in the coordinator.
         (("study", "confirmation", "report", "search"), {"keras", "tensorflow", "keras_tuner"}),
     ],
     ids=["data", "workers", "coordinator"],

@@ -445,7 +445,7 @@ class StudyConfig:
         check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:
             raise ArgumentError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
-        if self.preset == "":  # As a path, "" is the current folder with all of its files.
+        if self.preset == "":  # The path "" would be the working directory.
             raise ArgumentError("preset must be a folder, an address or a name; received ''.")
         object.__setattr__(self, "costs", tuple(self.costs))
         require_positive(

@@ -191,7 +191,7 @@ def train_list(
         oracle = tuner.oracle
         keep_values(oracle)
 
-        # In place of a random configuration.
+        # Each trial gets one of the given configurations instead of a random one.
         def populate_space(trial_id: str) -> dict[str, Any]:
             space = oracle.hyperparameters.space
             fixed = {item.name: item.value for item in space if isinstance(item, Fixed)}
@@ -224,7 +224,7 @@ def search(
     *, data: SplitReviews | Path, tuner: str, epochs: int, seed: int, budget_seconds: float
 ) -> list[dict[str, float]]:
     """Return the wall and CPU seconds since the start and the accuracy of every epoch."""
-    # As in KerasTuner's guide, with the patience of this program.
+    # KerasTuner's guide also stops early; the patience is that of this program.
     stopping = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE)
     recorder = Recorder(budget_seconds=budget_seconds)
     model, source = hypermodel(data, recorder, seed=seed)

@@ -131,7 +131,7 @@ def test_every_field_of_a_group_and_of_a_configuration_is_read() -> None:
     read: set[str] = set()
     methods: dict[str, list[ast.FunctionDef]] = {}
     for path in (ROOT / "tuning").rglob("*.py"):
-        if path.parent.name == "api":  # It copies the fields of `Data` into a configuration.
+        if path.parent.name == "api":  # tuning.api only copies the fields of `Data`.
             continue
         for node in ast.parse(path.read_text()).body:
             if path == ROOT / "tuning" / "config.py" and isinstance(node, ast.ClassDef):

@@ -280,22 +280,31 @@ def test_a_file_is_the_test_split_and_validation_is_drawn(
         assert "In these two, all rows with the same shop are in the same" in corpus.card.split_rule
 
 
-def test_groups_of_a_given_test_file_that_are_also_in_train_are_counted(tmp_path: Path) -> None:
-    path = write_reviews(tmp_path, shop=[f"shop {n % 40}" for n in range(120)])
-    other = make_reviews(160)[120:].assign(shop="shop 7")
-    other.to_csv(tmp_path / "other.csv", index=False)
-    config = DataConfig(data=path, test=str(tmp_path / "other.csv"), group_column="shop")
-    corpus, _ = prepared(tmp_path, config)
-    assert "3 rows have the shop of a row in a later split" in corpus.card.split_rule
-
-
-def test_order_of_times_names_the_splits_that_were_drawn(tmp_path: Path) -> None:
-    path = write_reviews(tmp_path, day=[f"2020-01-{n % 28 + 1:02}" for n in range(120)])
-    other = make_reviews(160)[120:].assign(day="2001-01-01")
-    other.to_csv(tmp_path / "other.csv", index=False)
-    config = DataConfig(data=path, test=str(tmp_path / "other.csv"), time_column="day")
-    corpus, _ = prepared(tmp_path, config)
-    assert "in the order of day: first train, then validation, and" in corpus.card.split_rule
+@pytest.mark.parametrize(
+    ("role", "values", "value_of_test", "sentence"),
+    [
+        (
+            "group_column",
+            [f"shop {n % 40}" for n in range(120)],
+            "shop 7",
+            "3 rows have the note of a row in a later split",
+        ),
+        (
+            "time_column",
+            [f"2020-01-{n % 28 + 1:02}" for n in range(120)],
+            "2001-01-01",
+            "in the order of note: first train, then validation, and",
+        ),
+    ],
+)
+def test_rule_beside_a_given_test_file_is_about_the_drawn_splits(
+    role: str, values: list[str], value_of_test: str, sentence: str, tmp_path: Path
+) -> None:
+    """Groups of the test file may also be in train, and its times may be earlier."""
+    path, other = write_reviews(tmp_path, note=values), tmp_path / "other.csv"
+    make_reviews(160)[120:].assign(note=value_of_test).to_csv(other, index=False)
+    config = replace(DataConfig(data=path, test=str(other)), **{role: "note"})
+    assert sentence in prepared(tmp_path, config)[0].card.split_rule
 
 
 def test_order_with_a_rare_class_in_each_part_is_preferred() -> None:

@@ -114,7 +114,7 @@ def test_weighted_metrics_at_a_constraint_equal_scikit_learn(
         np.testing.assert_allclose(scores[name], [row[name] for row in expected])
 
 
-# By hand
+# Scores that were computed by hand.
 
 
 @pytest.mark.parametrize(

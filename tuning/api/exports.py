@@ -228,7 +228,7 @@ def export_best(
 
             choice = export.ExportChoice(number=number, ensemble=ensemble, criterion=criterion)
             corpus = Corpus(study.results.cache_dir(study.record.data_fingerprint))
-            # What the target does not allow is refused before a training.
+            # A threshold or ensemble that the target does not allow is refused before a training.
             if corpus.is_written:
                 if criterion:
                     require_cuts(corpus.target, criterion)

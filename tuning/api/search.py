@@ -199,7 +199,8 @@ def tune(
     )
     if join:
         _fetch_study(folder, settings, study=study, storage=storage)
-        # In the folder that created the study, the search goes on there, with its confirmation.
+        # Only a folder that has joined has this file. In the folder that created the study, `join`
+        # changes nothing.
         join = folder.coordinator_path.exists()
     config = searching.configure(folder.name, settings, folder)
     with watching(folder, metric=config.metric, log_to=log_to) as subscribers:

@@ -48,7 +48,8 @@ def watching(
                 # The log comes first: an exception of a later subscriber ends the search.
                 yield [log, *trackers, display, annotate]
         finally:
-            # All threads are told of the end first, so that they write the rest at the same time.
+            # The queues of all trackers are closed first, so that their threads write what is left
+            # at the same time.
             for tracker in trackers:
                 tracker.close()
             deadline = time.monotonic() + FINISH_SECONDS
