@@ -376,6 +376,12 @@ def test_bug_in_the_search_space_stops_the_search_and_all_is_queued_again(
     assert BUG.traceback in run.session.folder.error_path(1).read_text()
 
 
+def test_refusal_of_a_model_names_no_traceback(make: Make) -> None:
+    run = make(after_the_baseline(sends(replace(BUG, traceback=""))))
+    with pytest.raises(SpaceBug, match=r"'cell' Correct the space"):
+        run.go(2)
+
+
 def test_search_ends_when_all_trials_fail_one_after_the_other(make: Make) -> None:
     run = make(sends(TrainingFailed(FailureReason.OUT_OF_MEMORY, "9 GB")))
     with pytest.raises(SpaceError, match="10 failed one after the other, the last for 'out of mem"):

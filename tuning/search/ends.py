@@ -214,9 +214,10 @@ class TrialEnds:
             self._check_failures(opened, FailureReason.BUG)
             return
         values = describe(opened.values, self._session.space)
+        path = self._session.folder.error_path(opened.number)
+        where = f" The traceback is in {path}." if error.traceback else ""
         raise SpaceBug(
-            f"Trial {opened.number} ({values}) stopped the study: {error.message} The traceback is"
-            f" in {self._session.folder.error_path(opened.number)}. Correct the space, then search"
-            " again (keep_going continues without such trials).",
+            f"Trial {opened.number} ({values}) stopped the study: {error.message}{where} Correct"
+            " the space, then search again (keep_going continues without such trials).",
             traceback=error.traceback,
         )

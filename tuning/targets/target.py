@@ -228,7 +228,7 @@ class Target(ABC):
         `shape` is the shape of the model's output for one text.
 
         Raises:
-            ValueError, SpaceBug: the output has another width, or the loss is for another kind.
+            SpaceBug: the output has another width, or the loss is for another kind.
         """
 
     def require_in_reach(self, model: Any, labels: Labels) -> None:  # noqa: B027
