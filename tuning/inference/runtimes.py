@@ -18,7 +18,7 @@ from tuning.documents import unstructure
 from tuning.errors import ExportError
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.kinds import kinds_in, takes_raw_text
-from tuning.inputs.tokenizer import make_encoders, padded, width
+from tuning.inputs.tokenizer import encoded, make_encoders
 from tuning.text import first_line
 
 # Maximum difference of the probabilities of a pretrained encoder: padding changes how its sums are
@@ -108,12 +108,8 @@ class Tokenizer:
         """Return the ids of each input, int32 (n_texts, width), with a width of `lengths` or of the
         longest text.
         """
-        arrays = {}
-        for name, encode in self._encoders.items():
-            rows = [encode(text) for text in texts]
-            n = lengths.get(name) or width(name, rows)
-            arrays[name] = np.array([padded(row, n) for row in rows], dtype=np.int32)
-        return arrays
+        rows = encoded(texts, self._encoders, lengths)
+        return {name: np.array(of_input, dtype=np.int32) for name, of_input in rows.items()}
 
 
 def _load_keras(path: Path, tokenizer: Tokenizer | None, *, preset: str) -> Outputs:
