@@ -31,6 +31,7 @@ from tests.export.models import (
 from tests.numbered import TWO, numbered, score
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
+from tuning.api.exports import load_export
 from tuning.config import TrainConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, ExportError, StudyError
@@ -54,7 +55,6 @@ from tuning.export.export import ExportChoice, export_best
 from tuning.export.formats import pipeline_probabilities
 from tuning.export.manifest import FullManifest
 from tuning.export.writers import Source
-from tuning.inference.load import classify
 from tuning.inference.runtimes import FORMATS
 from tuning.inputs.contract import ModelInput
 from tuning.report.page import write_report
@@ -426,7 +426,7 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     )
     # The folder predicts without the study, and the pages name the members.
     assert full_manifest(copied.folder.best_dir) == manifest
-    assert len(list(classify(copied.folder.best_dir, ["great lovely", "bad"]))) == 2
+    assert len(load_export(copied.folder.best_dir).predict(["great lovely", "bad"])) == 2
     card = (copied.folder.best_dir / "README.md").read_text()
     write_report(StudyHandle.of(copied.results, "s"))
     page = copied.folder.report_path.read_text()
