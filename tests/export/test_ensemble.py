@@ -12,7 +12,6 @@ from typing import Any, Self, cast
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -484,10 +483,9 @@ class Chosen:
         corpus = SimpleNamespace(
             split=lambda name: SimpleNamespace(labels=LABELS),
             target=TWO,
+            rows=SimpleNamespace(texts=np.arange(40)),
         )
-        frame = pd.DataFrame({"text": [str(n) for n in range(40)]})
-        texts = SimpleNamespace(frames={"validation": frame})
-        arguments = (cast("Any", item) for item in (chosen, corpus, texts))
+        arguments = (cast("Any", item) for item in (chosen, corpus))
         ensemble = choose_members(*arguments, size=size, warn=self.warnings.append)
         return ensemble and {member.trial for member in ensemble.members}
 
