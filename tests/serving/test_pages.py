@@ -16,7 +16,7 @@ import pytest
 
 from tests.browser import Browser
 from tests.servers import MANIFEST, fake, served
-from tuning.data.sources import TEXT_COLUMNS
+from tuning.data.tables import KNOWN_COLUMNS
 from tuning.serving import app, label_file
 from tuning.targets.target import Array
 
@@ -235,7 +235,7 @@ def test_column_of_the_training_data_is_chosen(browser: Browser) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("trained_on", "absent"), [("my body", "my body"), (None, " or ".join(TEXT_COLUMNS))]
+    ("trained_on", "absent"), [("my body", "my body"), (None, " or ".join(KNOWN_COLUMNS["text"]))]
 )
 def test_file_without_the_column_is_labeled_after_the_user_has_chosen(
     trained_on: str | None, absent: str, browser: Browser, tmp_path: Path

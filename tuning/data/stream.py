@@ -18,7 +18,6 @@ from typing import IO, Any
 import pyarrow
 
 from tuning.data.files import csv_format, file_format, opened, plain, text_files, utf8
-from tuning.data.sources import TEXT_COLUMNS
 from tuning.data.tables import choose_column, json_object, read_batches, trained_column
 from tuning.errors import DataError
 
@@ -57,7 +56,7 @@ def column_of_texts(
 ) -> str:
     if text_column is None and trained_on is not None:
         return trained_column(columns, trained_on)
-    return choose_column(columns, text_column, TEXT_COLUMNS, "text")
+    return choose_column(columns, text_column, "text")
 
 
 def stream_rows(
