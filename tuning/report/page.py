@@ -22,7 +22,7 @@ from tuning.confirmation.estimates import Estimates, estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.predictions import Predictions, columns_of
-from tuning.evaluation.scores import TestDocument, read_test_scores
+from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.slices import calibration_error, slices_of
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
@@ -53,7 +53,6 @@ from tuning.report.tables import (
     trials_table,
 )
 from tuning.report.threshold import threshold_advice
-from tuning.results import StudyDir
 from tuning.search.confirm import MIN_COMPLETE, n_confirmable
 from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
@@ -73,6 +72,8 @@ class Measured:
     """The results of a study beside its trials."""
 
     linear: LinearReference | None = None
+    confirmation: Confirmation | None = None
+    test: TestDocument | None = None
     predictions: tuple[Predictions, str] | None = None
     spaces: Sequence[Standing] = ()
     labels: tuple[pd.DataFrame, float] | None = None
@@ -98,16 +99,23 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
         write_text(folder.labels_csv_path, rows.to_csv(index=False, lineterminator="\n"))
     else:
         folder.labels_csv_path.unlink(missing_ok=True)
-    test = read_test_scores(folder.test_path)
+    test = study.test_scores
     # The advice takes seconds, and an export with chosen thresholds needs none.
     advice = "" if test and test.chosen_thresholds else threshold_advice(study)
-    measured = Measured(study.linear_reference, predictions, spaces, labels, advice)
+    measured = Measured(
+        linear=study.linear_reference,
+        confirmation=study.confirmation,
+        test=test,
+        predictions=predictions,
+        spaces=spaces,
+        labels=labels,
+        threshold=advice,
+    )
     with study.opened() as opened:
         content = page(
             opened,
             summary,
             space=study.space,
-            folder=folder,
             record=study.record,
             card=cache.card,
             measured=measured,
@@ -128,7 +136,7 @@ def _read(
             corpus, record.config, fingerprint=record.data_fingerprint, doing="A report"
         )
         columns = columns_of(slice_column, splits) if slice_column is not None else {}
-    return cache, quality.read_quality(study.folder, cache, study.summary, columns=columns)
+    return cache, quality.read_quality(study, cache, columns=columns)
 
 
 def page(
@@ -136,13 +144,12 @@ def page(
     summary: Summary,
     *,
     space: SearchSpace,
-    folder: StudyDir,
     record: StudyRecord,
     card: DataCard,
     measured: Measured = Measured(),
 ) -> str:
-    config, linear, name = record.config, measured.linear, folder.name
-    confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
+    config, linear, name = record.config, measured.linear, record.config.study
+    confirmation, test = measured.confirmation, measured.test
     measured_by = metric_of(config.metric)
     if test:
         # An earlier version wrote fewer scores, and a metric may not be defined on the test split.
