@@ -162,7 +162,7 @@ def page(
     )
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
-    names = searched_names(space)
+    n_searched = len(searched_names(space))
     estimates, first = estimate(confirmation), answer(summary, confirmation, test, linear)
     return render(
         "tuning.report",
@@ -203,11 +203,11 @@ def page(
         n_missing=0 if confirmation else max(MIN_COMPLETE - n_confirmable(summary), 0),
         declarations=declarations(advice),
         n_best=0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
-        best=table(*narrow(*best_rows(summary, space, confirmation), names)),
+        best=table(*narrow(*best_rows(summary, space, confirmation), n_searched, n_after=2)),
         counts=counts_sentence(summary),
         timings=timings_sentence(summary),
         pruning=_pruning(summary, estimates, epochs=config.train.epochs),
-        trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
+        trials=table(*narrow(*trial_rows(summary, space), n_searched, n_after=1), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
         split_rule=f"{card.split_rule} {folds_sentence(config.train.n_folds, card)}".rstrip(),
         data=table((), data_rows(card) + [("weights", weights)] * bool(weights), kind="pairs"),
@@ -306,8 +306,9 @@ def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
 
 def _finalists(estimates: Estimates) -> str:
     header, rows = finalist_rows(estimates)
-    seeds = [name for name in header if name.startswith("seed ")]
-    return table(*narrow(header, rows, seeds))
+    n_seeds = sum(name.startswith("seed ") for name in header)
+    n_after = len(header) - header.index("corrected mean")
+    return table(*narrow(header, rows, n_seeds, n_after=n_after))
 
 
 def _pruning(summary: Summary, estimates: Estimates | None, *, epochs: int) -> str:
