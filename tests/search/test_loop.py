@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -430,6 +431,21 @@ def test_oldest_paused_trial_makes_room_for_the_checkpoints_of_others(
     run = make(by_value([0.9, 0.8, 0.3, 0.2]), pruner="asha")
     assert run.go(4) is SearchEnd.FINISHED
     assert run.states() == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
+
+
+def test_paused_trial_whose_checkpoint_was_deleted_is_queued_again(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.8, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
+    trials = run.session.folder.path / "trials"
+    on_event(run, "trial 2 pauses", lambda: shutil.rmtree(trials))
+    assert run.go(8) is SearchEnd.FINISHED
+    assert run.trials[2].user_attrs["reason"] == "lost"
+    (again,) = (t for t in run.trials if t.user_attrs.get("retry_of") == 2)
+    assert again.params == run.trials[2].params and len(again.intermediate_values) > 1
+    warnings = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 1 and "trial 2 can't go on" in warnings[0]
+    assert run.is_empty
 
 
 def test_duplicate_does_not_end_the_search_for_paused_trials(make: Make) -> None:
