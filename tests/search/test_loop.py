@@ -18,7 +18,7 @@ from tests.fake_fit import CHOSEN, FakeFit
 from tests.fake_workers import EPOCHS, FakePool, Script, epoch, result_of, trains
 from tests.studies import CONFIG, on, session_of
 from tuning.atomic_io import read_history
-from tuning.config import TrainConfig
+from tuning.config import MAX_TRIALS, TrainConfig
 from tuning.data.rows import Redraw
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.evaluation.linear_reference import NgramSettings
@@ -35,7 +35,7 @@ from tuning.search.tune import Budget, _left
 from tuning.spaces.hyperparameters import defaults
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, Values
-from tuning.study.coordinators import MAX_TRIALS, Coordinators, requested_n_trials, set_n_trials
+from tuning.study.coordinators import Coordinators, requested_n_trials, set_n_trials
 from tuning.study.gain import MIN_DRAWN_OF_END
 from tuning.study.trials import values_of
 from tuning.trackers.contents import tracked_trial
