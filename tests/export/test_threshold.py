@@ -247,7 +247,7 @@ def test_export_decides_alike_everywhere(copied: Setting) -> None:
     page, _ = write_report(StudyHandle.of(copied.results, "s"))
     for sentence in threshold_sentences(manifest):
         assert sentence.split(",")[0] in page.read_text()
-    quality = read_quality(copied.folder, corpus, handle.summary, columns={})
+    quality = read_quality(StudyHandle.of(copied.results, "s"), corpus, columns={})
     assert quality is not None and quality[0].target == target
     assert full_manifest(folder) == manifest
     assert load_export(folder).scores["accuracy"][0] == best.test["accuracy"]

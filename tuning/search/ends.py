@@ -177,6 +177,11 @@ class TrialEnds:
         write = partial(self._writer.fail, opened, reason, detail, queue_again=queue_again)
         self._close(opened, write, event=event, has_value=False)
 
+    def fail_without_checkpoint(self, opened: OpenTrial) -> None:
+        detail = "its checkpoint was deleted; its values are queued again"
+        logger.warning("trial %d can't go on: %s", opened.number, detail)
+        self.fail(opened, FailureReason.LOST, detail)
+
     def suspend(self) -> None:
         """Pause each running trial at its checkpoint, or queue it again; queue duplicates again."""
         # The last callback of a stack is called first. After a write that fails, the others follow.
