@@ -34,12 +34,6 @@ def test_batch_of_texts_without_tokens_has_the_special_tokens() -> None:
     assert TokenView(none, 8).batch(np.array([0])).tolist() == [[0]]
 
 
-@pytest.mark.parametrize(("length", "truncating"), [(2, "pre"), (0, "pre"), (8, "both")])
-def test_wrong_arguments_are_refused(length: int, truncating: str) -> None:
-    with pytest.raises(ValueError, match=r"sequence_length must be more|truncating must be"):
-        TokenView(TEXTS, length, truncating)
-
-
 def texts_of_lengths(lengths: np.ndarray) -> PresetTexts:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return PresetTexts(np.ones(offsets[-1], np.int32), offsets, (3,), (4,))

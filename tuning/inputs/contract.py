@@ -366,7 +366,14 @@ def kept_ids(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     """Return the ids of texts that are cut to `n_max` ids, one text after the other, and whether
     each column of a batch has an id, (n_texts, n_columns).
+
+    Raises:
+        ValueError: `truncating` is not one of `TRUNCATING`.
     """
+    if truncating not in TRUNCATING:  # The value of a hyperparameter of this name.
+        raise ValueError(
+            f"truncating must be one of {', '.join(TRUNCATING)}; received {truncating!r}."
+        )
     lengths, columns = texts.lengths_of(rows), np.arange(n_columns)
     kept = np.minimum(lengths, n_max)
     places = texts.offsets[rows][:, None] + columns
@@ -375,11 +382,3 @@ def kept_ids(
         places += np.where(columns >= first, (lengths - kept)[:, None], 0)
     inside = columns < kept[:, None]
     return texts.ids[places[inside]], inside
-
-
-def require_truncating(truncating: str) -> None:
-    if truncating not in TRUNCATING:
-        raise ValueError(
-            f"truncating must be one of {', '.join(map(repr, TRUNCATING))}; received"
-            f" {truncating!r}."
-        )

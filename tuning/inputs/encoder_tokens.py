@@ -27,7 +27,6 @@ from tuning.inputs.contract import (
     TokenizedTexts,
     Values,
     kept_ids,
-    require_truncating,
 )
 from tuning.inputs.tokenizer import as_utf8, load_preset_tokenizer
 
@@ -58,14 +57,6 @@ class TokenView(InputView):
     truncating: str = "pre"
     has_padding: ClassVar[bool] = True
     is_encoder: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self._room < 1:
-            raise ValueError(
-                f"sequence_length must be more than the {self._n_special} special tokens of each"
-                f" text; received {self.sequence_length}."
-            )
-        require_truncating(self.truncating)
 
     @property
     def _n_special(self) -> int:
