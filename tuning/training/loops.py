@@ -71,9 +71,8 @@ def train_epochs(
         if not takes_texts:
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
         if train.view.is_grouped:
-            products = stack.enter_context(fast_products(built.model))
-            # `in_bfloat16` is set by the first step, so it is read after the training.
-            stack.callback(lambda: setattr(built.result, "in_bfloat16", products.in_bfloat16))
+            record = functools.partial(setattr, built.result, "in_bfloat16", True)
+            stack.enter_context(fast_products(built.model, on_bfloat16=record))
         for name, part in train.view.inputs.items():
             if kind_of(name) is IDS and not has_own_fit(built.hypermodel):
                 stack.enter_context(without_padding(built.model, part.lengths))
