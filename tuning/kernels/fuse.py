@@ -35,13 +35,13 @@ def fused(model: keras.Model) -> Iterator[int]:
 
     Afterwards the model runs Keras' own code again.
     """
-    layers, is_adam = recurrent.fuse(model), adam.fuse(model)
+    layers = recurrent.fuse(model)
+    adam.fuse(model)
     try:
         yield len(layers)
     finally:
         recurrent.unfuse(layers)
-        if is_adam:
-            adam.unfuse(model)
+        adam.unfuse(model)
 
 
 def compile_kernels() -> None:
