@@ -709,17 +709,6 @@ def test_own_fit_is_refused_if_its_arrays_and_their_copies_need_too_much_memory(
     assert hypermodel.given
 
 
-@pytest.mark.slow
-def test_own_fit_warns_of_large_arrays(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    run(OwnFit(), epochs=1)
-    assert not caplog.messages
-    monkeypatch.setattr(loops, "LARGE_BYTES", 1_000)
-    run(OwnFit(), epochs=1)
-    assert "gets whole arrays" in caplog.text
-
-
 def untrimmed(view: View) -> View:
     (words,) = view.inputs.values()
     assert isinstance(words, WordView)  # for mypy
