@@ -212,7 +212,7 @@ def test_model_gets_the_texts_and_its_layer_is_adapted_to_the_training_texts(
     alone.adapt(TRAIN)
     assert layer.get_vocabulary() == alone.get_vocabulary()
     assert len(result.history) == 2
-    assert (result.n_fused_layers, result.padding_share) == (0, 0.0)
+    assert result.n_fused_layers == 0
     built = build_model(Hyper(style), JOB)
     encoded = built.encode(splits[1]).view
     (view,) = encoded.inputs.values()
