@@ -19,7 +19,7 @@ from typing import Any, Self, cast
 
 from tuning import __version__
 from tuning.atomic_io import write_bytes
-from tuning.errors import PoolError, SpaceError, StorageError
+from tuning.errors import PoolError, StorageError
 from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, Request, Response, Train, TrainingEnded, decode, encode
 from tuning.workers.pool import checked_answer
@@ -52,12 +52,7 @@ class PlacedFiles:
 
     def source(self, path: str) -> bytes:
         if path not in self._sources:
-            try:
-                self._sources[path] = split_place(path)[0].read_bytes()
-            except OSError as error:
-                raise SpaceError(
-                    f"space must name a file that can be read; {path} gave {error.strerror!r}."
-                ) from error
+            self._sources[path] = split_place(path)[0].read_bytes()
         return self._sources[path]
 
     def corpus(self, folder: str) -> Any:
