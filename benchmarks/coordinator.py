@@ -169,7 +169,6 @@ def past_trials(
             "best_epoch": 1,
             "n_epochs": 1,
             "n_parameters": 1000,
-            "padding_share": 0.1,
             "seed": seed,
             "seconds": FAKE_SECONDS,
         }

@@ -177,7 +177,7 @@ def _scores(outcome: Outcome, config: StudyConfig, results: ResultsDir) -> dict[
     train, validation, test = (corpus.split(name) for name in SPLITS)
     model, _ = fit.fit(load_hypermodel(path), job, train=train, validation=validation)
     view = prediction.make_view(model, job.values, test.texts)
-    probabilities = prediction.predict(model, view, target=job.target)
+    probabilities = prediction.Predictor(model)(view, target=job.target)
     right = np.mean(job.target.decide(probabilities) == test.labels)
     return {"validation_accuracy": value_of(best), "test_accuracy": float(right)}
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from tuning.inputs.contract import Rows
 from tuning.inputs.encoder_tokens import PresetTexts, TokenView
 from tuning.inputs.ngrams import NgramTexts, NgramView
 from tuning.inputs.tokenizer import truncated
 from tuning.training.batching import GROUP_BATCHES, View, training_batches
-from tuning.training.fit import padding_share
 
 ROWS = [[11, 12, 13, 14, 15], [21], [], [31, 32, 33]]
 TEXTS = PresetTexts(
@@ -34,15 +34,14 @@ def test_batch_of_texts_without_tokens_has_the_special_tokens() -> None:
     assert TokenView(none, 8).batch(np.array([0])).tolist() == [[0]]
 
 
-@pytest.mark.parametrize(("length", "truncating"), [(2, "pre"), (0, "pre"), (8, "both")])
-def test_wrong_arguments_are_refused(length: int, truncating: str) -> None:
-    with pytest.raises(ValueError, match=r"sequence_length must be more|truncating must be"):
-        TokenView(TEXTS, length, truncating)
-
-
 def texts_of_lengths(lengths: np.ndarray) -> PresetTexts:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return PresetTexts(np.ones(offsets[-1], np.int32), offsets, (3,), (4,))
+
+
+def padding_share(tokens: TokenView, batches: list[Rows]) -> float:
+    n_ids = sum(tokens.width(rows) * len(rows) for rows in batches)
+    return 1 - float(tokens.lengths.sum()) / n_ids
 
 
 @pytest.mark.parametrize("has_ngrams", [False, True])
@@ -50,19 +49,16 @@ def test_training_batches_have_every_row_once_and_little_padding(has_ngrams: boo
     lengths = np.random.default_rng(0).integers(1, 100, 3_000)
     # Keras orders the inputs of a dictionary by their names.
     ngrams = NgramTexts(np.full(3_000, 2, np.int32), np.arange(3_001), np.ones(3, np.uint8))
-    view = View(
-        {
-            **({"ngrams": NgramView(ngrams, order=1, vocab_size=3)} if has_ngrams else {}),
-            "tokens": TokenView(texts_of_lengths(lengths), 128),
-        }
-    )
+    tokens = TokenView(texts_of_lengths(lengths), 128)
+    others = {"ngrams": NgramView(ngrams, order=1, vocab_size=3)} if has_ngrams else {}
+    view = View({**others, "tokens": tokens})
     assert view.evaluation_batch_size == 64
     batches = training_batches(view, batch_size=16, seed=0, epoch=1)
     assert sorted(np.concatenate(batches).tolist()) == list(range(3_000))
     assert len(batches) == 188
-    assert padding_share(view, batches) < 0.1
+    assert padding_share(tokens, batches) < 0.1
     at_random = [np.arange(start, start + 16) for start in range(0, 2_992, 16)]
-    assert padding_share(view, at_random) > 0.3
+    assert padding_share(tokens, at_random) > 0.3
 
 
 def test_short_and_long_batches_are_mixed() -> None:

@@ -128,13 +128,3 @@ def test_corpus_without_words_has_no_ngrams(tmp_path: Path) -> None:
     assert corpus.ngrams(order=3, vocab_size=99) == []
     view = NgramView(ngrams_of(corpus.split("train").texts), 3, 10)
     assert view.batch(np.arange(2)).tolist() == [[0], [0]]
-
-
-@pytest.mark.parametrize(
-    ("order", "vocab_size", "message"),
-    [(0, 9, "ngrams must be 1, 2 or 3"), (4, 9, "ngrams must be"), (2, 2, "ngram_vocab_size must")],
-)
-def test_view_refuses_other_sizes(order: int, vocab_size: int, message: str) -> None:
-    texts = NgramTexts(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(2, np.uint8))
-    with pytest.raises(ValueError, match=message):
-        NgramView(texts, order, vocab_size)

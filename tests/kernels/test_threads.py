@@ -111,8 +111,6 @@ def test_error_is_raised_when_no_part_runs_any_more() -> None:
     set_threads(1)
     with pytest.raises(MemoryError):
         run_parts([fails])
-    with pytest.raises(ValueError, match="n_threads must be 1 or more; received 0"):
-        set_threads(0)
 
 
 def test_step_computes_only_the_texts_that_have_not_ended() -> None:

@@ -28,7 +28,7 @@ from tests.padding.graphs import (
 from tuning.models import cnn_features, mean_features, wide_deep_classifier, words_classifier
 from tuning.models.words import mean_over_words, zero_padding
 from tuning.padding.check import RULES
-from tuning.padding.packing import LENGTHS_PER_OCTAVE, OF_SEGMENTS, join
+from tuning.padding.packing import LENGTHS_PER_OCTAVE, REDUCTIONS, join
 from tuning.training.architecture import ignores_padding, without_padding
 
 layers, ops = keras.layers, keras.ops
@@ -166,10 +166,11 @@ def compiled_for_xla() -> keras.Model:
     return model
 
 
-def average(*, dtype: str | None = None, name: str | None = None) -> keras.Model:
+def average(
+    *, dtype: str | None = None, name: str | None = None, dropout: type = layers.Dropout
+) -> keras.Model:
     ids = keras.Input((None,), dtype="int32", name=name)
-    x = layers.Embedding(ROWS, 2, mask_zero=True, dtype=dtype)(ids)
-    x = layers.SpatialDropout1D(0.1)(x)
+    x = dropout(0.1)(layers.Embedding(ROWS, 2, mask_zero=True, dtype=dtype)(ids))
     return keras.Model(ids, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
 
 
@@ -179,6 +180,7 @@ NOT_PACKED: dict[str, Callable[[], keras.Model]] = {
     "for XLA": compiled_for_xla,
     **{dtype: partial(average, dtype=dtype) for dtype in ("float16", "bfloat16", "mixed_bfloat16")},
     "n-grams alone": partial(average, name="ngrams"),
+    "dropout of columns": partial(average, dropout=layers.SpatialDropout1D),
 }
 
 
@@ -230,22 +232,8 @@ def test_every_rule_says_how_its_operation_is_packed() -> None:
         *(numpy.Multiply, numpy.Minimum, numpy.Maximum, numpy.Add, numpy.Divide, numpy.Sqrt),
         numpy.Concatenate,
     }
-    recurrent = {layers.LSTM, layers.GRU, layers.Bidirectional}
-    assert set(RULES) == by_word | recurrent | set(OF_SEGMENTS)
-
-
-def test_spatial_dropout_drops_the_same_columns_of_all_words_of_a_text() -> None:
-    keras.utils.set_random_seed(0)
-    ids = keras.Input((None,), dtype="int32")
-    ones = layers.Embedding(ROWS, 64, mask_zero=True, embeddings_initializer="ones")(ids)
-    x = layers.GlobalAveragePooling1D()(layers.SpatialDropout1D(0.5)(ones))
-    model = keras.Model(ids, x)
-    with packing(model) as is_packed:
-        assert is_packed
-        means = np.asarray(model(texts(20, 9, shortest=1), training=True))
-    assert set(np.unique(means)) == {0.0, 2.0}
-    assert len(np.unique(means, axis=0)) == 20
-    assert 0.4 < (means == 0).mean() < 0.6
+    not_packed = {layers.LSTM, layers.GRU, layers.Bidirectional, layers.SpatialDropout1D}
+    assert set(RULES) == by_word | not_packed | set(REDUCTIONS)
 
 
 def test_dropped_words_are_drawn_again_for_each_word() -> None:

@@ -104,7 +104,7 @@ def test_trial_0_is_the_baseline_and_keeps_every_metric_of_every_epoch(copied: S
     assert [set(row) >= names for row in history] == [True, True]
     assert trial.intermediate_values == {int(row["epoch"]): row["val_accuracy"] for row in history}
     assert trial.value == max(trial.intermediate_values.values())
-    attributes = "best_epoch n_parameters padding_share seconds peak_memory_mb val_f1 val_auc"
+    attributes = "best_epoch n_parameters seconds peak_memory_mb val_f1 val_auc"
     assert {*attributes.split()} <= set(trial.user_attrs)
 
 

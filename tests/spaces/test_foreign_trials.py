@@ -162,21 +162,6 @@ def test_read_project_refuses_a_folder_without_an_oracle(tmp_path: Path) -> None
         read(folder)
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ('{"hyperparameters": {"sp', "must have a whole oracle.json"),
-        ('{"hyperparameters": [], "trials": {}}', "must have the layout of KerasTuner 1.4"),
-        ("[1]", "must have the layout of KerasTuner 1.4"),
-    ],
-)
-def test_read_project_refuses_another_oracle(tmp_path: Path, text: str, says: str) -> None:
-    folder = write_project(tmp_path, TRIALS)
-    (folder / "oracle.json").write_text(text)
-    with pytest.raises(StudyError, match=says):
-        read(folder)
-
-
 def test_to_config_is_what_keras_tuner_loads() -> None:
     """The ranges, defaults, conditions and values are those that were declared."""
     hp = keras_tuner.HyperParameters()

@@ -97,7 +97,7 @@ def test_points_that_are_no_list_are_refused(points: object) -> None:
         ({"cell": "rnn"}, "lstm, gru, cnn; it gives 'rnn'."),
         ({"n_classes": 5}, "fixed at 2; it gives 5."),
         ({"cell": "gru", "units": 9}, "2 to 4; it gives 9"),
-        ({"cell": "cnn", "units": 3}, "only where cell is lstm or cell is gru; here cell is cnn."),
+        ({"cell": "cnn", "units": 3}, "are active under its values; 'units' is not."),
     ],
 )
 def test_wrong_point_is_refused_with_its_number(point: Any, says: str) -> None:

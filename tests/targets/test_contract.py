@@ -38,7 +38,7 @@ from tuning.targets.number import Number
 from tuning.targets.target import LabelColumn, Target
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
-from tuning.training.prediction import make_view, predict
+from tuning.training.prediction import Predictor, make_view
 from tuning.training.result import TrainingJob
 from tuning.workers.messages import Train, decode, encode
 
@@ -208,7 +208,7 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
     worst = target.score(validation.labels, constant)["mae"]
     assert result.best_value == result.metrics["val_mae"] < worst / 2
 
-    predictions = predict(model, make_view(model, VALUES, test.texts), target=target)
+    predictions = Predictor(model)(make_view(model, VALUES, test.texts), target=target)
     assert target.score(test.labels, predictions)["mae"] < worst / 2
     texts = splits.frames["test"]["text"].tolist()
     references = all_references(splits, corpus, texts, task=LinearTask())

@@ -38,7 +38,7 @@ from tuning.targets.labels import MultiLabel
 from tuning.targets.target import LabelColumn
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
-from tuning.training.prediction import make_view, predict
+from tuning.training.prediction import Predictor, make_view
 from tuning.training.result import FitResult, TrainingJob
 from tuning.workers.messages import Train, decode, encode
 
@@ -368,7 +368,7 @@ def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Co
         optuna.create_study(),
         corpus,
         {
-            BEST: predict(model, view, target=TARGET),
+            BEST: Predictor(model)(view, target=TARGET),
             **{name: model.predictions for name, model in references.items()},
         },
         trials={BEST: 0},

@@ -326,7 +326,7 @@ def test_saved_model_gives_the_probabilities_that_were_saved(
     view = prediction.make_view(built.model, VALUES, split.texts)
     layer = built.form.to_probabilities
     assert (layer is not None) == isinstance(hypermodel, Logits)
-    probabilities = prediction.predict(built.model, view, target=TWO, to_probabilities=layer)
+    probabilities = prediction.Predictor(built.model, layer)(view, target=TWO)
     kept = read_probabilities(path)
     assert kept is not None
     np.testing.assert_allclose(probabilities, kept, atol=1e-6)

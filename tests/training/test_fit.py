@@ -31,7 +31,7 @@ from tuning.training import loops
 from tuning.training.batching import View
 from tuning.training.fit import fit, load_trained
 from tuning.training.loss_form import PROBABILITIES
-from tuning.training.prediction import dataset, make_view, predict
+from tuning.training.prediction import Predictor, dataset, make_view
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible, TrainingJob
 
 VOCAB_SIZE, LENGTH = 20, 8
@@ -184,7 +184,7 @@ def test_fit_evaluates_each_epoch_with_the_weights_of_a_training_that_ends_there
     longest, result = run(build, epochs=2)
     losses = []
     for model in (run(build, epochs=1)[0], longest):
-        probabilities = predict(model, make_view(model, VALUES, VALIDATION.texts), target=TWO)
+        probabilities = Predictor(model)(make_view(model, VALUES, VALIDATION.texts), target=TWO)
         losses.append(score(VALIDATION.labels, probabilities)["loss"])
     np.testing.assert_allclose([epoch["val_loss"] for epoch in metrics_of(result)], losses)
 
@@ -723,17 +723,6 @@ def test_own_fit_is_refused_if_its_arrays_and_their_copies_need_too_much_memory(
     assert hypermodel.given
 
 
-@pytest.mark.slow
-def test_own_fit_warns_of_large_arrays(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    run(OwnFit(), epochs=1)
-    assert not caplog.messages
-    monkeypatch.setattr(loops, "LARGE_BYTES", 1_000)
-    run(OwnFit(), epochs=1)
-    assert "gets whole arrays" in caplog.text
-
-
 def untrimmed(view: View) -> View:
     (words,) = view.inputs.values()
     assert isinstance(words, WordView)  # for mypy
@@ -748,7 +737,7 @@ def test_predict_gives_rows_in_the_texts_order(masked: bool) -> None:
     view = make_view(model, VALUES, make_texts(1_100).texts)
     assert view.trims == masked
     expected = model.predict_on_batch(untrimmed(view).array())[:, 0]
-    np.testing.assert_allclose(predict(model, view, target=TWO)[:, 1], expected, atol=1e-6)
+    np.testing.assert_allclose(Predictor(model)(view, target=TWO)[:, 1], expected, atol=1e-6)
 
 
 def test_no_thread_tunes_the_batches_while_they_are_read() -> None:
@@ -763,7 +752,7 @@ def test_no_thread_tunes_the_batches_while_they_are_read() -> None:
 
 def test_predict_of_no_texts_is_empty() -> None:
     none = make_view(mean(), VALUES, TokenizedTexts(np.empty(0, np.int32), np.zeros(1, np.int64)))
-    assert predict(mean(), none, target=TWO).shape == (0, 2)
+    assert Predictor(mean())(none, target=TWO).shape == (0, 2)
 
 
 def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tuning.errors import SpaceBug
 from tuning.targets.labels import MultiLabel
+from tuning.training.architecture import ensure_built
 from tuning.training.loss_form import form_of_loss
 
 TARGET = MultiLabel(("a", "b", "c"))
@@ -45,3 +46,23 @@ def test_logits_of_several_labels_get_a_sigmoid() -> None:
     assert layer is not None and layer.activation is keras.activations.sigmoid
     ends_with_sigmoid = model(dense("sigmoid"), loss=loss)
     assert form_of_loss(ends_with_sigmoid, TARGET, sequence_length=4).to_probabilities is None
+
+
+class Gated(keras.Model):
+    """A model of logits with a sigmoid inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.last = keras.layers.Embedding(9, 2), keras.layers.Dense(3)
+        self.gate = keras.layers.Dense(2, "sigmoid")
+
+    def call(self, ids: Any) -> Any:
+        x = self.embed(ids)
+        return self.last(keras.ops.mean(x * self.gate(x), axis=1))
+
+
+def test_logits_of_a_model_with_a_sigmoid_inside_get_a_sigmoid() -> None:
+    gated = Gated()
+    gated.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+    ensure_built(gated, sequence_length=4)
+    assert form_of_loss(gated, TARGET, sequence_length=4).to_probabilities is not None

@@ -35,7 +35,7 @@ from tuning.spaces.sizes import Sizes
 from tuning.training.built_model import build_model
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
-from tuning.training.prediction import predict
+from tuning.training.prediction import Predictor
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 from tuning.training.vocabularies import keep_in_config
 
@@ -212,14 +212,14 @@ def test_model_gets_the_texts_and_its_layer_is_adapted_to_the_training_texts(
     alone.adapt(TRAIN)
     assert layer.get_vocabulary() == alone.get_vocabulary()
     assert len(result.history) == 2
-    assert (result.n_fused_layers, result.padding_share) == (0, 0.0)
+    assert result.n_fused_layers == 0
     built = build_model(Hyper(style), JOB)
     encoded = built.encode(splits[1]).view
     (view,) = encoded.inputs.values()
     assert isinstance(view, TextView)
     assert view.batch(np.array([1, 0])).ravel().tolist() == [VALIDATION[1], VALIDATION[0]]
     x = tf.constant(VALIDATION)
-    ours = predict(model, encoded, target=TWO)[:, 1]
+    ours = Predictor(model)(encoded, target=TWO)[:, 1]
     np.testing.assert_allclose(ours, np.ravel(model(x[:, None])), atol=1e-6)
 
 

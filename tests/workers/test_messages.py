@@ -93,8 +93,6 @@ RESULT = FitResult(
     n_fused_layers=2,
     in_bfloat16=True,
     n_tokens=10_000,
-    padding_share=0.125,
-    ignores_padding=True,
     seconds={"build": 0.5, "train": 3.5},
     peak_memory_mb=640.5,
 )

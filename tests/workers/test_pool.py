@@ -42,7 +42,7 @@ from tuning.workers.messages import (
     TrainingFailed,
 )
 from tuning.workers.pool import AnyPool, AnyWorker, Pool, declared_space
-from tuning.workers.ray_cluster import Shares, join_cluster
+from tuning.workers.ray_cluster import join_cluster
 from tuning.workers.ray_pool import RayPool
 from tuning.workers.worker import usage_of
 
@@ -97,7 +97,7 @@ def pool(
         return
     with (
         join_cluster(None, log_path=log_path),
-        RayPool(2, shares=Shares(gpus=0), log_path=log_path) as ray_pool,
+        RayPool(2, cpus=1, gpus=0) as ray_pool,
     ):
         yield ray_pool
 

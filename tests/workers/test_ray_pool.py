@@ -25,7 +25,7 @@ from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.events import Progressed
 from tuning.study.handle import StudyHandle
 from tuning.workers import ray_cluster, ray_pool
-from tuning.workers.ray_cluster import Shares, load_ray, node_capacities
+from tuning.workers.ray_cluster import default_gpus, load_ray, node_capacities
 
 # The epochs must last longer than the start of a trial, so that two trials are running at the
 # same time.
@@ -238,33 +238,35 @@ def node(*, alive: bool = True, **resources: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("shares", "nodes", "expected"),
+    ("cpus", "gpus", "nodes", "expected"),
     [
-        (Shares(), [node(CPU=4), node(CPU=2), node(CPU=9, alive=False)], [4, 2]),
-        (Shares(cpus=1.5), [node(CPU=4), node(CPU=1)], [2]),
-        (Shares(), [node(CPU=8, GPU=2), node(CPU=8)], [2]),
-        (Shares(gpus=0.25), [node(CPU=8, GPU=1)], [4]),
-        (Shares(gpus=0), [node(CPU=3, GPU=1)], [3]),
+        (1, 0, [node(CPU=4), node(CPU=2), node(CPU=9, alive=False)], [4, 2]),
+        (1.5, 0, [node(CPU=4), node(CPU=1)], [2]),
+        (1, 1, [node(CPU=8, GPU=2), node(CPU=8)], [2]),
+        (1, 0.25, [node(CPU=8, GPU=1)], [4]),
+        (1, 0, [node(CPU=3, GPU=1)], [3]),
     ],
     ids=["CPUs", "a share of CPUs", "one GPU each", "a share of a GPU", "no GPU"],
 )
 def test_room_is_what_every_node_holds(
-    shares: Shares,
+    cpus: float,
+    gpus: float,
     nodes: list[dict[str, Any]],
     expected: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pretend(monkeypatch, nodes)
-    assert node_capacities(shares) == [(n, 8 * 1024 / n) for n in expected]
+    assert node_capacities(cpus=cpus, gpus=gpus) == [(n, 8 * 1024 / n) for n in expected]
+    assert default_gpus() == any("GPU" in each["Resources"] for each in nodes)
     # A node may get all of the workers.
     few = [(n, 8 * 1024 / min(n, 2)) for n in expected]
-    assert node_capacities(shares, n_workers=2) == few
+    assert node_capacities(cpus=cpus, gpus=gpus, n_workers=2) == few
 
 
 def test_cluster_without_room_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, [node(CPU=2), node(CPU=4)])
     with pytest.raises(PoolError, match="takes 8 CPUs and 0 GPUs; none has"):
-        node_capacities(Shares(cpus=8))
+        node_capacities(cpus=8, gpus=0)
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]]) -> None:

@@ -65,12 +65,8 @@ class Source:
         return kind.vocabulary(self.corpus, self.inputs)
 
     def probabilities(self, texts: TokenizedTexts) -> Array:
-        return prediction.predict(
-            self.model,
-            prediction.make_view(self.model, self.values, texts),
-            target=self.target,
-            to_probabilities=self.to_probabilities,
-        )
+        view = prediction.make_view(self.model, self.values, texts)
+        return prediction.Predictor(self.model, self.to_probabilities)(view, target=self.target)
 
     @cached_property
     def graph(self) -> keras.Model:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tuning.inference.manifest import Manifest, verify
 from tuning.inference.runtimes import vocabularies
-from tuning.inputs.contract import Count, ModelInput
 from tuning.inputs.kinds import kinds_in
+from tuning.inputs.tokenizer import split
 
 # The tokens of a whole text are counted only if few in its beginning are known. Counting all tokens
 # of an Amazon review takes 10 to 25 of the 130 µs of its prediction; with this limit, 25,854
@@ -25,14 +25,20 @@ def load_problem_of(folder: Path, manifest: Manifest) -> ProblemOf:
     """Return the function that says how many tokens of a text are known, if none or less than half
     are known, in the whole text and in its first `HEAD_CHARACTERS`.
 
-    A token is known if it is a word of the model's vocabulary. A pretrained encoder knows all
-    tokens but the unknown token of its tokenizer. The function returns "" for each text of a model
-    with a vocabulary of its own, and of a tokenizer without an unknown token.
+    A token is known if it is a word of one of the model's vocabularies. The function returns "" for
+    each text of a pretrained encoder and of a model that takes texts.
     """
     verify(folder, manifest, vocabularies(manifest.input))
-    count = _counter(folder, manifest.input)
-    if count is None:
-        return no_problem
+    words: set[bytes] = set()
+    for kind in kinds_in(manifest.input):
+        own = kind.words(folder, manifest.input)
+        if own is None:
+            return no_problem
+        words |= own
+
+    def count(text: str) -> tuple[int, int]:
+        tokens = split(text)
+        return sum(map(words.__contains__, tokens)), len(tokens)
 
     def problem_of(text: str) -> str:
         if not _are_few(*count(text[:HEAD_CHARACTERS])):
@@ -49,13 +55,3 @@ def no_problem(text: str) -> str:
 
 def _are_few(n_known: int, n_tokens: int) -> bool:
     return n_known == 0 or 2 * n_known < n_tokens
-
-
-def _counter(folder: Path, inputs: ModelInput) -> Count | None:
-    """Return None if no token counts as unknown."""
-    kinds = kinds_in(inputs)
-    words = set[bytes]().union(*(kind.words(folder, inputs) for kind in kinds))
-    # An encoder beside n-grams decides what a token is. Token ids and n-grams have the same tokens,
-    # which are known if one of both vocabularies contains them.
-    alone = min(kinds, key=lambda kind: kind.stands_beside)
-    return alone.counter(folder, inputs, words)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
-from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID, split
+from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.targets.target import Labels
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ T = TypeVar("T")
 Rows = npt.NDArray[np.int64]
 Values = Mapping[str, Any]
 Shape = tuple[int | None, ...]
-Count = Callable[[str], tuple[int, int]]
-"""A function from a text to its numbers of known tokens and of tokens."""
 
 
 class Stored(Protocol):
@@ -326,20 +324,11 @@ class Input(abc.ABC):
         """
         raise NotImplementedError
 
-    def words(self, folder: Path, inputs: ModelInput) -> set[bytes]:
-        """Return the words of the vocabulary of an export in `folder`."""
-        return set()
-
-    def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
-        """Return a function that counts the known tokens of a text, by default those in `words`;
-        None if no token counts as unknown.
+    def words(self, folder: Path, inputs: ModelInput) -> set[bytes] | None:
+        """Return the words of the vocabulary of an export in `folder`; None for a model that splits
+        texts into words, or parts of words, of its own.
         """
-
-        def count(text: str) -> tuple[int, int]:
-            tokens = split(text)
-            return sum(map(words.__contains__, tokens)), len(tokens)
-
-        return count
+        return None
 
 
 def resplit(
@@ -366,7 +355,14 @@ def kept_ids(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     """Return the ids of texts that are cut to `n_max` ids, one text after the other, and whether
     each column of a batch has an id, (n_texts, n_columns).
+
+    Raises:
+        ValueError: `truncating` is not one of `TRUNCATING`.
     """
+    if truncating not in TRUNCATING:  # The value of a hyperparameter of this name.
+        raise ValueError(
+            f"truncating must be one of {', '.join(TRUNCATING)}; received {truncating!r}."
+        )
     lengths, columns = texts.lengths_of(rows), np.arange(n_columns)
     kept = np.minimum(lengths, n_max)
     places = texts.offsets[rows][:, None] + columns
@@ -375,11 +371,3 @@ def kept_ids(
         places += np.where(columns >= first, (lengths - kept)[:, None], 0)
     inside = columns < kept[:, None]
     return texts.ids[places[inside]], inside
-
-
-def require_truncating(truncating: str) -> None:
-    if truncating not in TRUNCATING:
-        raise ValueError(
-            f"truncating must be one of {', '.join(map(repr, TRUNCATING))}; received"
-            f" {truncating!r}."
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import numpy.typing as npt
 
 from tuning.errors import SpaceError, StorageError
 from tuning.inputs.contract import (
-    Count,
     IdTexts,
     Input,
     InputView,
@@ -27,9 +25,7 @@ from tuning.inputs.contract import (
     TokenizedTexts,
     Values,
     kept_ids,
-    require_truncating,
 )
-from tuning.inputs.tokenizer import as_utf8, load_preset_tokenizer
 
 if TYPE_CHECKING:
     from tuning.inputs.corpus import Corpus
@@ -58,14 +54,6 @@ class TokenView(InputView):
     truncating: str = "pre"
     has_padding: ClassVar[bool] = True
     is_encoder: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self._room < 1:
-            raise ValueError(
-                f"sequence_length must be more than the {self._n_special} special tokens of each"
-                f" text; received {self.sequence_length}."
-            )
-        require_truncating(self.truncating)
 
     @property
     def _n_special(self) -> int:
@@ -171,22 +159,6 @@ class EncoderTokens(Input):
         from tuning.inputs.preset_tokens import encode_tokens
 
         return {self.key_in({"preset": inputs.preset}): encode_tokens(vocabulary, texts)}
-
-    def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
-        # An encoder knows all tokens but the unknown token of its tokenizer. Tokenizers of the kind
-        # Unigram have its id, the others its name.
-        model = json.loads((folder / self.file).read_bytes())["model"]
-        tokenizer = load_preset_tokenizer(folder / self.file)
-        name = model.get("unk_token")
-        unknown = model.get("unk_id") if name is None else tokenizer.token_to_id(name)
-        if unknown is None:
-            return None
-
-        def count(text: str) -> tuple[int, int]:
-            ids = tokenizer.encode(as_utf8(text), add_special_tokens=False).ids
-            return len(ids) - ids.count(unknown), len(ids)
-
-        return count
 
 
 def _check_lengths(space: SearchSpace, card: PresetCard) -> None:

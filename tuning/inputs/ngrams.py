@@ -55,15 +55,6 @@ class NgramView(InputView):
     order: int
     vocab_size: int
 
-    def __post_init__(self) -> None:
-        if self.vocab_size <= FIRST_WORD_ID:
-            raise ValueError(
-                "ngram_vocab_size must be 3 or more: padding, unknown and an n-gram; received"
-                f" {self.vocab_size}."
-            )
-        if self.order not in (1, 2, 3):
-            raise ValueError(f"ngrams must be 1, 2 or 3 words; received {self.order}.")
-
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
         """An upper bound: the vocabulary may not contain all n-grams of a text."""
         return self.texts.lengths_of(rows)

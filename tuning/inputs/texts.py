@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from tuning.errors import SpaceBug
 from tuning.inputs.contract import (
-    Count,
     IdTexts,
     Input,
     InputView,
@@ -154,6 +153,3 @@ class Texts(Input):
         self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput
     ) -> dict[str, Stored]:
         return {self.key: SplitTexts.of(texts)}
-
-    def counter(self, folder: Path, inputs: ModelInput, words: set[bytes]) -> Count | None:
-        return None  # The model has a vocabulary of its own.

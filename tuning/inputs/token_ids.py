@@ -21,10 +21,9 @@ from tuning.inputs.contract import (
     TokenizedTexts,
     Values,
     kept_ids,
-    require_truncating,
     words_of,
 )
-from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
+from tuning.inputs.tokenizer import UNKNOWN_ID
 
 if TYPE_CHECKING:
     from tuning.inputs.corpus import Corpus
@@ -50,16 +49,6 @@ class WordView(InputView):
     truncating: str = "pre"
     trims: bool = False
     has_padding: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.vocab_size <= FIRST_WORD_ID:
-            raise ValueError(
-                "vocab_size must be 3 or more: padding, unknown and a word; received"
-                f" {self.vocab_size}."
-            )
-        if self.sequence_length < 1:
-            raise ValueError(f"sequence_length must be 1 or more; received {self.sequence_length}.")
-        require_truncating(self.truncating)
 
     @property
     def shape(self) -> Shape:
@@ -113,10 +102,7 @@ class TokenIds(Input):
         return inputs.vocab_size > 0
 
     def describe(self, values: Values) -> dict[str, Any]:
-        return {
-            "vocab_size": int(values["vocab_size"]),
-            "sequence_length": int(values["sequence_length"]),
-        }
+        return {name: int(values[name]) for name in self.hyperparameters}
 
     def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> list[str]:
         return corpus.words(inputs.vocab_size)

@@ -15,9 +15,9 @@ import tensorflow as tf
 from tuning.kernels.compiling import Array, Memory, compiled
 
 
-def fuse(model: keras.Model) -> bool:
-    """Replace the update step of a model's optimizer by the kernel, and return whether it was
-    replaced. The conditions: Adam or AdamW without `amsgrad`, a CPU, no XLA.
+def fuse(model: keras.Model) -> None:
+    """Replace the update step of a model's optimizer by the kernel, if it is Adam or AdamW without
+    `amsgrad`, on a CPU, without XLA.
     """
     optimizer = model.optimizer
     # Compared by `type`, because a subclass may have another formula.
@@ -26,14 +26,11 @@ def fuse(model: keras.Model) -> bool:
     )
     if fits and model.jit_compile is not True and not tf.config.list_physical_devices("GPU"):
         optimizer.update_step = partial(_update_step, optimizer)
-        return True
-    return False
 
 
 def unfuse(model: keras.Model) -> None:
     # The fit() of a hypermodel may have compiled the model again, with another optimizer.
-    if "update_step" in vars(model.optimizer):
-        del model.optimizer.update_step
+    vars(model.optimizer).pop("update_step", None)
 
 
 def _update_step(
@@ -122,7 +119,7 @@ class _Table:
         n = _add_up(rows, values.reshape(len(rows), -1), self._places, self._sums)
         flat = [array.reshape(self._shape) for array in (table, new, *self._moments)]
         _adam(self._places, self._sums[:n], *flat, *numbers)
-        _clear(rows, self._places)
+        self._places[rows] = -1
         return new, self._moments[0], self._moments[1]
 
 
@@ -150,12 +147,6 @@ def _add_up(rows: Any, values: Any, places: Any, sums: Any) -> int:
             sums[place, 0, column] += value
             sums[place, 1, column] += value * value
     return n
-
-
-@compiled
-def _clear(rows: Any, places: Any) -> None:
-    for row in rows:
-        places[row] = -1
 
 
 @compiled

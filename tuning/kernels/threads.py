@@ -22,8 +22,6 @@ class _Threads:
         self._pool: ThreadPoolExecutor | None = None
 
     def set(self, n_threads: int) -> None:
-        if n_threads < 1:
-            raise ValueError(f"n_threads must be 1 or more; received {n_threads}.")
         if n_threads == self._n_threads:
             return
         if self._pool is not None:

@@ -7,7 +7,8 @@ Keras' own layers compute this row like a batch of one text. Only the operations
 text are replaced, by the same operations over segments of the row.
 
 A graph with a recurrent layer is not packed: a recurrent layer would take the words of all texts
-one after the other. Its kernel skips the padding (`kernels.recurrent_numba`).
+one after the other. Its kernel skips the padding (`kernels.recurrent_numba`). Nor is a graph with a
+`SpatialDropout1D`, which drops the same columns of all words of a text.
 """
 
 from __future__ import annotations
@@ -65,13 +66,14 @@ def packed(graph: Functional, input_number: int, lengths: npt.NDArray[np.int64])
 
 def _is_packable(graph: Functional) -> bool:
     layers = [layer for layer in graph.layers if not isinstance(layer, keras.layers.InputLayer)]
-    recurrent = (*RECURRENT, keras.layers.Bidirectional)
+    # These layers treat a row as one text.
+    whole = (*RECURRENT, keras.layers.Bidirectional, keras.layers.SpatialDropout1D)
     return (
         not tf.config.list_physical_devices("GPU")
         and "call" not in vars(graph)  # The user's own `call` may do anything.
         # TensorFlow's sums of segments are not precise enough in float16.
         and {layer.compute_dtype for layer in layers} in ({"float32"}, {"float64"})
-        and not any(isinstance(layer, recurrent) for layer in layers)
+        and not any(isinstance(layer, whole) for layer in layers)
     )
 
 
@@ -119,14 +121,13 @@ def _run_packed(graph: Functional, inputs: list[tf.Tensor], input_number: int, g
         arguments, options = node.arguments.fill_in(values)
         run = operation_fn(node.operation, training=True)
         is_row = any(id(tensor) in rows for tensor in node.input_tensors)
-        of_segments = OF_SEGMENTS.get(type(node.operation)) if is_row else None
+        of_segments = REDUCTIONS.get(type(node.operation)) if is_row else None
         if of_segments is None:
             outputs = run(*arguments, **options)
+            rows |= set(map(id, node.outputs)) if is_row else set()
         else:
-            outputs = of_segments(node.operation, run, segments, *arguments, **options)
+            outputs = of_segments(node.operation, segments, *arguments, **options)
         values |= zip(map(id, node.outputs), keras.tree.flatten(outputs), strict=True)
-        if is_row and type(node.operation) not in _REDUCTIONS:
-            rows |= set(map(id, node.outputs))
     outputs = [values[id(output)] for output in graph.outputs]
     return unpack_singleton(keras.tree.pack_sequence_as(graph._outputs_struct, outputs))
 
@@ -139,13 +140,13 @@ def _reach(layer: keras.layers.Layer) -> int:
     return span if layer.padding == "causal" else span - span // 2
 
 
-def _sum(operation: Any, _: Any, segments: Segments, row: tf.Tensor) -> tf.Tensor:
+def _sum(operation: Any, segments: Segments, row: tf.Tensor) -> tf.Tensor:
     # TensorFlow has no sums and maxima of segments for bool.
     row = tf.cast(row, tf.int32) if row.dtype == tf.bool else row
     return _by_text(tf.math.segment_sum, row, segments, keeps=operation.keepdims)
 
 
-def _maximum(operation: Any, _: Any, segments: Segments, row: tf.Tensor) -> tf.Tensor:
+def _maximum(operation: Any, segments: Segments, row: tf.Tensor) -> tf.Tensor:
     numbers = tf.cast(row, tf.int32) if row.dtype == tf.bool else row
     values = _by_text(tf.math.segment_max, numbers, segments, keeps=operation.keepdims)
     if operation.initial is not None:
@@ -153,22 +154,13 @@ def _maximum(operation: Any, _: Any, segments: Segments, row: tf.Tensor) -> tf.T
     return tf.cast(values, row.dtype)
 
 
-def _average(layer: Any, _: Any, segments: Segments, row: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+def _average(layer: Any, segments: Segments, row: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     is_word = tf.cast(mask, tf.bool)[:, :, None]
     total, n_words = (
         _by_text(tf.math.segment_sum, part, segments, keeps=layer.keepdims)
         for part in (tf.where(is_word, row, 0.0), tf.cast(is_word, row.dtype))
     )
     return total / n_words  # A text without words gives NaN, as in Keras.
-
-
-def _spatial_dropout(
-    _: Any, run: Callable[..., Any], segments: Segments, row: tf.Tensor, **options: Any
-) -> tf.Tensor:
-    # A dropout of ones, one for each text and column, gives the factors that all words of a text
-    # share. The columns after the last text count as one more text.
-    factors = run(tf.ones((segments.n_texts + 1, 1, row.shape[2]), row.dtype), **options)
-    return row * tf.gather(factors[:, 0], segments.numbers)[None]
 
 
 def _by_text(
@@ -182,9 +174,8 @@ def _by_text(
     return values[:, None] if keeps else values
 
 
-_REDUCTIONS: dict[type, Callable[..., tf.Tensor]] = {
+REDUCTIONS: dict[type, Callable[..., tf.Tensor]] = {
     numpy.Sum: _sum,
     numpy.Max: _maximum,
     keras.layers.GlobalAveragePooling1D: _average,
 }
-OF_SEGMENTS = _REDUCTIONS | {keras.layers.SpatialDropout1D: _spatial_dropout}

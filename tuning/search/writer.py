@@ -231,8 +231,6 @@ class StudyWriter:
             "n_fused_layers": result.n_fused_layers,
             "in_bfloat16": result.in_bfloat16,
             "n_tokens": result.n_tokens,
-            "padding_share": round(result.padding_share, 4),
-            "ignores_padding": result.ignores_padding,
             "peak_memory_mb": round(result.peak_memory_mb),
             "seed": self.config.seed,
         }

@@ -206,22 +206,15 @@ def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
 
 
 def _hint(error: Exception) -> str:
-    """Return what to do about an error that is usual in files of other programs; empty if none."""
-    if isinstance(error, ModuleNotFoundError):
-        if (error.name or "").startswith(("keras.", "tensorflow.keras", "tensorflow.python.keras")):
-            return (
-                ". Keras 3 has no such module: import layers from keras.layers; texts are tokenized"
-                " by this program"
-            )
-        return ". Install it beside this program, or set PYTHONPATH to the folder that contains it"
-    if isinstance(error, ImportError) and "relative import" in str(error):
-        return ". Write an absolute import: modules beside the file can be imported by their names"
-    if type(error) is NameError:
+    """Return what to do about a missing module; empty for another error."""
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    if (error.name or "").startswith(("keras.", "tensorflow.keras", "tensorflow.python.keras")):
         return (
-            '. What the file makes under `if __name__ == "__main__":` does not exist here: write'
-            " the number into build(hp), or declare it with hp.Fixed"
+            ". Keras 3 has no such module: import layers from keras.layers; texts are tokenized by"
+            " this program"
         )
-    return ""
+    return ". Install it beside this program, or set PYTHONPATH to the folder that contains it"
 
 
 def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
@@ -253,10 +246,9 @@ def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
                 f"{file} must define hypermodel, or have only one; it has {', '.join(matching)}."
                 f" Choose one with {file}:NAME."
             )
-    calls = [] if usual else _larger_builders(module)
     raise SpaceError(
-        f"{file} must define hypermodel, a keras_tuner.HyperModel, or a function build(hp); it has"
-        " neither." + (f" Add def build(hp): return {calls[0]}." if calls else "")
+        f"{file} must define hypermodel, a keras_tuner.HyperModel, or a function build(hp) without"
+        " further parameters; it has neither."
     )
 
 
@@ -285,30 +277,17 @@ def as_hypermodel(defined: Any, path: Path) -> keras_tuner.HyperModel:
     return FunctionHyperModel(name=path.stem)
 
 
-def _larger_builders(module: ModuleType) -> list[str]:
-    """Return the calls of the functions that have other parameters beside `hp`."""
-    functions = [item for item in vars(module).values() if _is_own_function(item, module)]
-    signatures = {item.__name__: [*inspect.signature(item).parameters] for item in functions}
-    return [
-        f"{name}({', '.join(parameters)})"
-        for name, parameters in signatures.items()
-        if parameters[:1] == ["hp"]
-    ]
-
-
 def _hypermodels(module: ModuleType) -> dict[str, Any]:
     """Return the hypermodels that a module defines itself, without imported classes."""
     return {
         name: item
         for name, item in vars(module).items()
         if _is_instance(item)
-        or (_is_class(item) and item.__module__ == module.__name__)
-        or (_is_own_function(item, module) and _builds(item))
+        or (
+            (_is_class(item) or (inspect.isfunction(item) and _builds(item)))
+            and item.__module__ == module.__name__
+        )
     }
-
-
-def _is_own_function(item: Any, module: ModuleType) -> bool:
-    return inspect.isfunction(item) and item.__module__ == module.__name__
 
 
 def _builds(function: Callable[..., Any]) -> bool:

@@ -144,15 +144,23 @@ def read_project(
     each trial that is left out. `sign` is 1 for an objective that is maximized, else -1.
     `is_binary`: whether the study has two classes; of more, `binary_accuracy` counts columns.
     """
+    if not (folder / ORACLE).is_file():
+        inner = sorted(path.parent.name for path in folder.glob(f"*/{ORACLE}"))
+        hint = f" Its folder {inner[0]} has one: name that folder." if inner else ""
+        raise StudyError(
+            f"project must be the folder of a KerasTuner project; {folder} has no {ORACLE}: it is"
+            f" another folder, or the search was stopped before its first trial.{hint}"
+        )
     same = [n for n in SAME.get(metric, ()) if is_binary or n != "val_binary_accuracy"]
-    _require_oracle(folder)
     trials, left_out = [], []
     for path in sorted(folder.glob("trial_*/trial.json")):
         name = f"trial {path.parent.name.removeprefix('trial_')}"
         try:
-            trials.append(_trial(_read(path), name, metric=metric, same=same, sign=sign))
+            stored = json.loads(path.read_bytes())
+            trials.append(_trial(stored, name, metric=metric, same=same, sign=sign))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = str(error) if isinstance(error, _Unusable) else f"{path} is not whole"
+            other = f"{path} is not whole, or not of KerasTuner 1.4"
+            reason = str(error) if isinstance(error, _Unusable) else other
             left_out.append(f"{name} is left out: {reason}.")
     if not trials:
         reasons = " ".join(left_out[:3]) or "It has no trial."
@@ -165,35 +173,6 @@ def read_project(
 
 class _Unusable(ValueError):
     """Raised for a trial that is whole and can't be used."""
-
-
-def _require_oracle(folder: Path) -> None:
-    path = folder / ORACLE
-    if not path.is_file():
-        inner = sorted(p.parent.name for p in folder.glob(f"*/{ORACLE}"))
-        hint = f" Its folder {inner[0]} has one: name that folder." if inner else ""
-        raise StudyError(
-            f"project must be the folder of a KerasTuner project; {folder} has no {ORACLE}: it is"
-            f" another folder, or the search was stopped before its first trial.{hint}"
-        )
-    try:
-        oracle = _read(path)
-    except (OSError, ValueError) as error:
-        raise StudyError(
-            f"A KerasTuner project must have a whole {ORACLE}; reading {path} gave: {error}. Wait"
-            " until the search is finished."
-        ) from error
-    space = oracle.get("hyperparameters") if isinstance(oracle, dict) else None
-    if not isinstance(space, dict) or not isinstance(space.get("space"), list):
-        raise StudyError(
-            f"A KerasTuner project must have the layout of KerasTuner 1.4; {path} has another."
-            " KerasTuner 1.4 writes oracle.json and trial_*/trial.json into the folder of a"
-            " project."
-        )
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _trial(stored: Any, name: str, *, metric: str, same: Sequence[str], sign: int) -> ForeignTrial:

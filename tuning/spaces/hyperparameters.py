@@ -86,13 +86,17 @@ def _convert(item: Any) -> Hyperparameter:
         powers = range(math.floor(n_steps + ROUNDING) + 1)
         values = tuple(_rounded(item.min_value * item.step**power) for power in powers)
         return _choice(item, item.default, values)
+    high = item.max_value
+    if item.step is not None:  # Optuna warns if a range is not a multiple of its step.
+        n_steps = math.floor((high - item.min_value) / item.step + ROUNDING)
+        high = _rounded(item.min_value + n_steps * item.step)
     return Hyperparameter(
         name=item.name,
         kind="int" if isinstance(item, kt.Int) else "float",
         # KerasTuner converts the bounds of NumPy's types, and not the default.
         default=item.default.item() if hasattr(item.default, "item") else item.default,
         low=item.min_value,
-        high=_last_step(item.min_value, item.max_value, item.step),
+        high=high,
         step=item.step,
         log=item.sampling == "log",
         conditions=_conditions(item),
@@ -111,13 +115,6 @@ def _choice(item: Any, default: Value, choices: tuple[Value, ...]) -> Hyperparam
 
 def _conditions(item: Any) -> tuple[tuple[str, tuple[Value, ...]], ...]:
     return tuple((condition.name, tuple(condition.values)) for condition in item.conditions)
-
-
-def _last_step(low: float, high: float, step: float | None) -> float:
-    if step is None:
-        return high
-    # Optuna warns if a range is not a multiple of its step.
-    return _rounded(low + math.floor((high - low) / step + ROUNDING) * step)
 
 
 def _rounded(value: float) -> float:

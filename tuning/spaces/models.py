@@ -1,10 +1,9 @@
-"""What a built model takes and gives: its inputs, the embeddings that take them, whether its output
-is probabilities, and sentences about a model that reads its input otherwise than users expect.
+"""What a built model takes: its inputs, the embeddings that take them, and sentences about a model
+that reads its input otherwise than users expect.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.errors import SpaceError
+from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.spaces.files import run_user_code, split_place
 from tuning.spaces.ranges import NGRAMS
 
@@ -88,111 +88,11 @@ def mentions_texts(path: Path) -> bool:
     return _SIGNS.search(split_place(path)[0].read_text(errors="replace")) is not None
 
 
-# How often noise is added to the weights of a model, and its standard deviation, to see whether an
-# output leaves 0 to 1. A bias alone stays inside in 1 of 10 million cases.
-N_DRAWS, NOISE_OF_OUTPUTS = 5, 10.0
-ROUNDING = 1e-3  # A softmax in half precision may exceed 1 by this.
-# Variables with more elements keep their values: the rows of an embedding need no noise.
-MAX_ELEMENTS = 10**6
-N_TOKENS = 32  # number of tokens of a text for a model that takes any number
-
-
-def gives_probabilities(model: keras.Model, *, length: int = N_TOKENS) -> bool:
-    """Return whether the output of a model is between 0 and 1, whatever its weights are. A model
-    that is not built, or can't be called, gives no probabilities.
-
-    `length`: number of tokens of a text for a model whose input has no fixed length.
-    """
-    # The last layer does not tell: a sigmoid may be followed by `Flatten`, and a gate inside a
-    # subclassed model of logits may be a sigmoid.
-    import keras
-
-    if not all(layer.built for layer in model._flatten_layers()):
-        return False
-    draw = np.random.default_rng(0)
-    variables = [v for v in model.trainable_variables if np.prod(v.shape) <= MAX_ELEMENTS]
-    weights = [np.array(variable) for variable in variables]
-    try:
-        inputs = _example(model, length)
-        for _ in range(N_DRAWS):
-            for variable, values in zip(variables, weights, strict=True):
-                variable.assign(values + draw.normal(0, NOISE_OF_OUTPUTS, values.shape))
-            (output,) = keras.tree.flatten(model(inputs))  # An output may be in a dictionary.
-            numbers = np.asarray(output, dtype=np.float64)
-            if not ((numbers >= -ROUNDING) & (numbers <= 1 + ROUNDING)).all():
-                return False
-    # The user's code may raise any exception, for example without the vocabulary of a layer.
-    except Exception:  # noqa: BLE001
-        return False
-    finally:
-        for variable, values in zip(variables, weights, strict=True):
-            variable.assign(values)
-    return True
-
-
-def _example(model: keras.Model, length: int) -> Any:
-    import keras
-
-    tensors = getattr(model, "inputs", None) or []
-    if takes_texts(model):
-        texts = np.array(["good", "bad"], dtype=object)
-        is_column = bool(tensors) and tensors[0].ndim == 2  # A subclassed model has no inputs.
-        return keras.ops.convert_to_tensor(texts[:, None] if is_column else texts)
-    arrays = [np.ones((2, tensor.shape[1] or length), np.int32) for tensor in tensors]
-    struct = getattr(model, "_inputs_struct", None)  # Keras warns of another structure.
-    if isinstance(struct, dict):
-        return dict(zip(names_of_inputs(model), arrays, strict=True))
-    if isinstance(struct, list | tuple):
-        return arrays
-    return arrays[0] if arrays else np.ones((2, length), np.int32)
-
-
-def note_of_outputs(model: keras.Model) -> tuple[str, ...]:
-    """Return a sentence if a model that gives probabilities has a loss for logits.
-
-    Keras computes the loss of the logits if it finds the sigmoid or softmax before the loss. It
-    finds none in mixed precision, for example, and then takes the probabilities for logits.
-    """
-    import keras
-
-    # The last layer of another model may be at any place of its graph.
-    probabilities = isinstance(model, keras.Sequential) and ends_with(
-        model, keras.activations.sigmoid, keras.activations.softmax
-    )
-    for loss in keras.tree.flatten(getattr(model, "loss", None)):
-        is_declared = getattr(loss, "from_logits", False)
-        if isinstance(loss, functools.partial):
-            is_declared = loss.keywords.get("from_logits", False)
-        if is_declared and (probabilities or gives_probabilities(model)):
-            return (
-                "The model gives probabilities to a loss with from_logits=True, which may train it"
-                " on wrong values. Write from_logits=False in the loss.",
-            )
-    return ()
-
-
-def ends_with(model: keras.Model, *activations: Any) -> bool:
-    """Return whether the last layer of a model, which may not be built, has one of these
-    activations, or is a softmax.
-    """
-    import keras
-
-    last = model.layers[-1] if model.layers else model
-    activation = getattr(last, "activation", None)
-    return isinstance(last, keras.layers.Softmax) or activation in activations
-
-
-# A model of n-grams is called with a text of `N_IDS` n-grams and each number of padding columns.
-# Outputs that differ by less than `TOLERANCE` differ by rounding errors. The probabilities of an
-# average without a mask differed by 0.009.
-N_IDS, N_PADDING, TOLERANCE = 32, (1, 96), 1e-5
-# The ids 0 and 1 are the padding and unknown words.
-FIRST_WORD_ID = 2
-# Standard deviation of the noise on the weights. Keras draws embeddings up to 0.05.
-NOISE = 0.05
-
-
 def notes_of(model: keras.Model) -> tuple[str, ...]:
+    import keras
+
+    from tuning.padding.check import is_ignored
+
     layers = list(model._flatten_layers(include_self=False))
     names = names_of_inputs(model)
     encoder = next((layer for layer in layers if _is_backbone(layer)), None)
@@ -211,11 +111,12 @@ def notes_of(model: keras.Model) -> tuple[str, ...]:
             " this program. Let the model take the texts, with TextVectorization(vocabulary=words),"
             " whose first word has the id 2, and put two rows before those of the words."
         )
-    if NGRAMS in names and run_user_code(
-        lambda: _reads_padding_of_ngrams(model), doing="calling the model with n-grams"
-    ):
+    # An encoder has no rules in `is_ignored`.
+    has_encoder = bool({"tokens", "features"} & {*names})
+    graph = model._functional if type(model) is keras.Sequential else model
+    if NGRAMS in names and not has_encoder and not is_ignored(graph):
         notes.append(
-            "The output of the model depends on the padding of its n-grams, and so on the other"
+            "The output of the model may depend on the padding of its n-grams, and so on the other"
             " texts of a batch. Use Embedding(mask_zero=True), or mean_over_words of"
             " tuning.models.words."
         )
@@ -278,50 +179,6 @@ def _has_given_rows(layer: keras.layers.Embedding) -> bool:
         return False
     is_stock = hasattr(initializer, "seed") or isinstance(initializer, keras.initializers.Identity)
     return not (is_stock and np.array_equal(rows, drawn))
-
-
-def _reads_padding_of_ngrams(model: keras.Model) -> bool:
-    """Return whether the output of a model depends on the number of padding columns after its
-    n-grams. A graph that is not known to skip them is called with two numbers.
-    """
-    import keras
-
-    from tuning.padding.check import is_ignored
-
-    if is_ignored(model._functional if type(model) is keras.Sequential else model):
-        return False
-    draw = np.random.default_rng(0)
-    weights = model.get_weights()
-    # Weights of zeros would hide what the trained model reads.
-    noisy = [w + draw.normal(0, NOISE, w.shape) if w.dtype.kind == "f" else w for w in weights]
-    model.set_weights(noisy)
-
-    def output_for(n_padding: int) -> npt.NDArray[Any]:
-        outputs = model(_ngrams(model, n_padding), training=False)
-        (output,) = keras.tree.flatten(outputs)  # It may be in a dictionary.
-        return np.asarray(output)
-
-    try:
-        few, again, many = map(output_for, (N_PADDING[0], *N_PADDING))
-    finally:
-        model.set_weights(weights)
-    # A model may draw numbers in a call, too.
-    return np.array_equal(few, again, equal_nan=True) and not np.allclose(
-        few, many, rtol=0, atol=TOLERANCE, equal_nan=True
-    )
-
-
-def _ngrams(model: keras.Model, n_padding: int) -> Any:
-    """Return a model's input for a text of n-grams and padding; another input has unknown words."""
-    inputs = {
-        name: np.ones((1, tensor.shape[1] or N_IDS), np.int32)
-        for name, tensor in zip(names_of_inputs(model), model.inputs, strict=True)
-    }
-    rows = min((layer.input_dim for layer in embeddings_of_ids(model)), default=N_IDS)
-    n_ids = max(min(N_IDS, rows - FIRST_WORD_ID), 1)
-    inputs[NGRAMS] = np.zeros((1, n_ids + n_padding), np.int32)
-    inputs[NGRAMS][0, :n_ids] = FIRST_WORD_ID + np.arange(n_ids)
-    return inputs if len(inputs) > 1 else inputs[NGRAMS]
 
 
 def refuse_vectors(model: keras.Model) -> None:

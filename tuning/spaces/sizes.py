@@ -14,7 +14,6 @@ from tuning.inputs.kinds import FEATURES, KINDS, require_readable
 from tuning.spaces.models import (
     embeddings_of_ids,
     names_of_inputs,
-    note_of_outputs,
     notes_of,
     notes_on_masks,
     refuse_unknown_steps,
@@ -82,7 +81,7 @@ def sizes_of_model(model: Any, *, stated_length: int | None) -> ModelSizes:
         return ModelSizes(None, None)
     refuse_unknown_steps(model)
     if takes_texts(model):
-        return ModelSizes(None, None, takes_texts=True, notes=note_of_outputs(model))
+        return ModelSizes(None, None, takes_texts=True)
     names = names_of_inputs(model)
     require_readable(names)
     tensors = getattr(model, "inputs", None) or []
@@ -100,7 +99,7 @@ def sizes_of_model(model: Any, *, stated_length: int | None) -> ModelSizes:
         vocab_size=min((layer.input_dim for layer in embeddings_of_ids(model)), default=None),
         sequence_length=inputs[0].shape[1] if len(inputs) == 1 else None,
         stated_length=stated_length,
-        notes=(*notes_of(model), *note_of_outputs(model)),
+        notes=notes_of(model),
         notes_on_masks=notes_on_masks(model),
     )
 

@@ -84,12 +84,11 @@ def resolve_point(point: Any, hyperparameters: Sequence[Hyperparameter], *, name
             _legal(item, point[item.name], name=name) if item.name in point else item.default
         ),
     )
-    for key, value in point.items():
-        if key not in values:
-            raise SpaceError(
-                f"{name} must name hyperparameters that are active under it; it gives {key!r} the"
-                f" value {value!r}, and {_where(key, hyperparameters, values)}."
-            )
+    if inactive := [key for key in point if key not in values]:
+        raise SpaceError(
+            f"{name} must name hyperparameters that are active under its values; {inactive[0]!r} is"
+            " not."
+        )
     return values
 
 
@@ -106,14 +105,3 @@ def _legal(item: Hyperparameter, value: Any, *, name: str) -> Value:
     raise SpaceError(
         f"{name} must give {item.name!r} a value in its range, {range_text}; it gives {value!r}."
     )
-
-
-def _where(name: str, hyperparameters: Sequence[Hyperparameter], values: Values) -> str:
-    declared = [item.conditions for item in hyperparameters if item.name == name]
-    scopes = [
-        " and ".join(f"{parent} is {'/'.join(map(str, allowed))}" for parent, allowed in conditions)
-        for conditions in declared
-    ]
-    parents = dict.fromkeys(parent for conditions in declared for parent, _ in conditions)
-    here = [f"{parent} is {values.get(parent, 'not active')}" for parent in parents]
-    return f"{name!r} is active only where {' or '.join(scopes)}; here {' and '.join(here)}"

@@ -29,7 +29,7 @@ class TrialAttributes(TypedDict, total=False):
 
     The metrics of the best epoch are attributes too, with Keras' names; the study's own metric has
     the value of the trial, which may be estimated (`FitResult.best_value`). The attributes from
-    `best_epoch` to `ignores_padding` are those of a `FitResult`, rounded.
+    `best_epoch` to `peak_memory_mb` are those of a `FitResult`, rounded.
 
     Attributes:
         seed: seed of the training.
@@ -64,9 +64,7 @@ class TrialAttributes(TypedDict, total=False):
     n_fused_layers: int
     in_bfloat16: bool
     n_tokens: int
-    padding_share: float
     peak_memory_mb: int
-    ignores_padding: bool
     seed: int
     best_value: float
     reason: str

@@ -22,13 +22,12 @@ from tuning.config import exceeded
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.predictions import NAN_REMEDY, write_probabilities
 from tuning.hardware import peak_memory_mb, reset_peak_memory, return_memory
-from tuning.inputs.contract import LabeledTexts, Rows
+from tuning.inputs.contract import LabeledTexts
 from tuning.outcomes import FailureReason
 from tuning.spaces.keras_settings import clear_session, keras_settings_of
 from tuning.spaces.loading import has_own_fit
 from tuning.targets.target import Array
 from tuning.training import checkpoints, prediction
-from tuning.training.batching import View, training_batches
 from tuning.training.built_model import (
     BuiltModel,
     EncodedSplit,
@@ -80,11 +79,6 @@ def fit(
                 built.result.seconds = timings.seconds
                 raise OverLimit(built.result)
             validation_split = built.encode(validation) if validation else None
-            batches = training_batches(
-                train_split.view, batch_size=built.batch_size, seed=job.seed, epoch=1
-            )
-            built.result.padding_share = padding_share(train_split.view, batches)
-            built.result.ignores_padding = train_split.view.trims
             timings.lap("view")
             callback = EvaluationCallback(
                 built, validation_split, timings=timings, on_epoch=on_epoch
@@ -126,15 +120,6 @@ def _prepare_process(seed: int) -> None:
     return_memory()
     keras.utils.set_random_seed(seed)
     reset_peak_memory()
-
-
-def padding_share(view: View, batches: list[Rows]) -> float:
-    """Return the share of padding among the token ids of these batches, with the padding that a
-    kernel skips; 0 for a model without token ids.
-    """
-    words = next((part for part in view.inputs.values() if part.has_padding), None)
-    n_ids = sum(words.width(rows) * len(rows) for rows in batches) if words else 0
-    return 1 - float(words.lengths.sum()) / n_ids if words and n_ids else 0.0
 
 
 def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:

@@ -40,8 +40,6 @@ logger = logging.getLogger(__name__)
 
 # Keras' own work between two calls into TensorFlow took 1 to 2 ms of the 6 to 10 ms of a batch.
 STEPS_PER_EXECUTION = 32
-# Size of the arrays for a search space's own fit() from which a warning is logged.
-LARGE_BYTES = 256 * 2**20
 # A retraining has no validation split, and an own `fit` may need one: it gets the last
 # 1 / `RETRAINING_PART` of the rows that it trains on.
 RETRAINING_PART = 10
@@ -71,9 +69,8 @@ def train_epochs(
         if not takes_texts:
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
         if train.view.is_grouped:
-            products = stack.enter_context(fast_products(built.model))
-            # `in_bfloat16` is set by the first step, so it is read after the training.
-            stack.callback(lambda: setattr(built.result, "in_bfloat16", products.in_bfloat16))
+            record = functools.partial(setattr, built.result, "in_bfloat16", True)
+            stack.enter_context(fast_products(built.model, on_bfloat16=record))
         for name, part in train.view.inputs.items():
             if kind_of(name) is IDS and not has_own_fit(built.hypermodel):
                 stack.enter_context(without_padding(built.model, part.lengths))
@@ -300,23 +297,18 @@ def _quiet(
 
 def _require_memory(views: list[View]) -> None:
     n_bytes, left = sum(view.array_bytes for view in views), memory_left()
-    needs = (
-        "A fit() of a search space gets whole arrays, in which every text is as wide as the"
-        f" longest; here they need {n_bytes / 2**20:,.0f} MB, and a copy of them in Keras as much"
-        " again"
-    )
     # Keras' `fit` copies the arrays: 390 MB of n-grams of 22,000 reviews took 1,000 MB. Under the
     # memory limit of a worker, TensorFlow ends the process with a segmentation fault where it can't
     # allocate the copy, and the trial would end without a reason.
     if left is not None and 2 * n_bytes > left:
         raise Infeasible(
             FailureReason.OUT_OF_MEMORY,
-            f"{needs}, but this worker may allocate {left / 2**20:,.0f} MB more. Give"
+            "A fit() of a search space gets whole arrays, in which every text is as wide as the"
+            f" longest; here they need {n_bytes / 2**20:,.0f} MB, and a copy of them in Keras as"
+            f" much again, but this worker may allocate {left / 2**20:,.0f} MB more. Give"
             " sequence_length, ngrams or ngram_vocab_size smaller values, raise trial_memory_mb,"
             " or remove fit(): without it a batch is only as wide as its own longest text.",
         )
-    if n_bytes >= LARGE_BYTES:
-        logger.warning("%s.", needs)
 
 
 def try_fit(

@@ -5,17 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from tuning.errors import SpaceBug
 from tuning.inputs.kinds import TEXTS
 from tuning.spaces.files import run_user_code
-from tuning.spaces.models import ends_with, gives_probabilities
 from tuning.targets.target import LabelEncoder, Target
-from tuning.training.architecture import as_graph, input_names, output_of
+from tuning.training.architecture import input_names, output_of
+from tuning.training.prediction import example_input, without_objects
 from tuning.training.vocabularies import placeholder_vocabularies
 
 # Name of the layer that makes probabilities of logits.
 PROBABILITIES = "probabilities_of_logits"
+# How often noise is added to the weights of a model, and its standard deviation, to see whether an
+# output leaves 0 to 1. A bias alone stays inside in 1 of 10 million cases.
+N_DRAWS, NOISE = 5, 10.0
+ROUNDING = 1e-3  # A softmax in half precision may exceed 1 by this.
+# Variables with more elements keep their values: the rows of an embedding need no noise.
+MAX_ELEMENTS = 10**6
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,9 @@ def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) ->
     encoder, activation = run_user_code(
         lambda: target.form_of(loss, shape), doing="trying its loss"
     )
-    if not target.is_exclusive and ends_with(model, keras.activations.softmax):
+    last = model.layers[-1] if model.layers else model
+    is_softmax = getattr(last, "activation", None) is keras.activations.softmax
+    if not target.is_exclusive and (is_softmax or isinstance(last, keras.layers.Softmax)):
         raise SpaceBug(
             "A model of several labels must give each its own probability; a softmax makes their"
             " sum 1. End the model with a sigmoid.",
@@ -46,9 +55,8 @@ def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) ->
         return LossForm(encoder)
     # A loss for logits says nothing certain about the output: a model with a sigmoid or softmax may
     # have one too, because Keras looks for the logits before the activation.
-    graph = as_graph(model, sequence_length=sequence_length)
     with placeholder_vocabularies(model):
-        if gives_probabilities(graph, length=sequence_length):
+        if _gives_probabilities(model, sequence_length=sequence_length):
             return LossForm(encoder)
     # Half precision would round the probabilities.
     layer = keras.layers.Activation(activation, dtype="float32", name=PROBABILITIES)
@@ -71,3 +79,31 @@ def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
     # of a `TextVectorization`, whose values do not have it.
     is_doubled = len(sizes) == 2 and sizes[0] == 1 and input_names(model) == (TEXTS.name,)
     return sizes[1:] if is_doubled else sizes
+
+
+def _gives_probabilities(model: keras.Model, *, sequence_length: int) -> bool:
+    """Return whether the output of a model is between 0 and 1, whatever its weights are. A model
+    that can't be called gives no probabilities.
+    """
+    # The last layer does not tell: a sigmoid may be followed by `Flatten`, and a gate inside a
+    # subclassed model of logits may be a sigmoid.
+    draw = np.random.default_rng(0)
+    variables = [v for v in model.trainable_variables if np.prod(v.shape) <= MAX_ELEMENTS]
+    weights = [np.array(variable) for variable in variables]
+    try:
+        example = example_input(model, {"sequence_length": sequence_length}, n_rows=2)
+        inputs = keras.tree.map_structure(keras.ops.convert_to_tensor, without_objects(example))
+        for _ in range(N_DRAWS):
+            for variable, values in zip(variables, weights, strict=True):
+                variable.assign(values + draw.normal(0, NOISE, values.shape))
+            (output,) = keras.tree.flatten(model(inputs))  # An output may be in a dictionary.
+            numbers = np.asarray(output, dtype=np.float64)
+            if not ((numbers >= -ROUNDING) & (numbers <= 1 + ROUNDING)).all():
+                return False
+    # The user's code may raise any exception, for example without the vocabulary of a layer.
+    except Exception:  # noqa: BLE001
+        return False
+    finally:
+        for variable, values in zip(variables, weights, strict=True):
+            variable.assign(values)
+    return True

@@ -189,16 +189,6 @@ class Predictor:
         return keras.tree.map_structure(self._to_probabilities, outputs)
 
 
-def predict(
-    model: keras.Model,
-    view: View,
-    *,
-    target: Target,
-    to_probabilities: keras.layers.Layer | None = None,
-) -> Array:
-    return Predictor(model, to_probabilities)(view, target=target)
-
-
 def latency_ms(model: keras.Model, values: Mapping[str, Any]) -> float:
     """Return the latency of a single text of `sequence_length` tokens in milliseconds, or of
     `N_TOKENS` tokens for a model that takes n-grams only: the median of `N_CALLS` calls of the

@@ -118,8 +118,6 @@ class FitResult:
         n_fused_layers: number of layers that ran with this package's kernels.
         in_bfloat16: whether the matrix products of the training were rounded to bfloat16.
         n_tokens: number of tokens in all epochs, without padding.
-        padding_share: share of padding among the token ids of the first epoch.
-        ignores_padding: whether the model's output is independent of the padding.
         seconds: wall time by phase: "build", "view", "first_step" (tracing), "train", "evaluate",
             and "idle" (waiting for the coordinator).
     """
@@ -137,8 +135,6 @@ class FitResult:
     n_fused_layers: int = 0
     in_bfloat16: bool = False
     n_tokens: int = 0
-    padding_share: float = 0.0
-    ignores_padding: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
 

@@ -284,19 +284,19 @@ def open_pool(
         with Pool(n_workers, log_path=log_path, memory_mb=limits.trial_memory_mb) as pool:
             yield pool, limits
         return
-    from tuning.workers.ray_cluster import Shares, join_cluster, node_capacities
+    from tuning.workers.ray_cluster import default_gpus, join_cluster, node_capacities
     from tuning.workers.ray_pool import RayPool
 
-    shares = Shares(cpus=workers.cpus_per_worker or 1.0, gpus=workers.gpus_per_worker)
+    cpus, gpus = workers.cpus_per_worker or 1.0, workers.gpus_per_worker
     with join_cluster(workers.ray_address, log_path=log_path):
-        capacities = node_capacities(shares, n_workers=workers.n_workers)
+        gpus = default_gpus() if gpus is None else gpus
+        capacities = node_capacities(cpus=cpus, gpus=gpus, n_workers=workers.n_workers)
         if limits.trial_memory_mb is None:
             smallest = min(memory_mb for _, memory_mb in capacities)
             limits = replace(limits, trial_memory_mb=max(smallest, MIN_MEMORY_MB))
         n_workers = workers.n_workers or sum(n for n, _ in capacities)
-        with RayPool(
-            n_workers, shares=shares, log_path=log_path, memory_mb=limits.trial_memory_mb
-        ) as ray_pool:
+        memory_mb = limits.trial_memory_mb
+        with RayPool(n_workers, cpus=cpus, gpus=gpus, memory_mb=memory_mb) as ray_pool:
             yield ray_pool, limits
 
 

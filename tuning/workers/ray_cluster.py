@@ -12,7 +12,6 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +29,6 @@ CONNECT_SECONDS = 10.0
 MAX_DETAIL = 300
 # Environment variables by which a user configures Ray's authentication.
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shares:
-    """The CPUs and GPUs of a node that each worker takes, which need not be whole. `gpus` None: 1
-    if the cluster has GPUs, else 0.
-    """
-
-    cpus: float = 1.0
-    gpus: float | None = None
 
 
 def load_ray(*, local: bool) -> Any:
@@ -127,22 +116,23 @@ def _own_cluster() -> dict[str, Any]:
     }
 
 
-def gpus_per_worker(shares: Shares) -> float:
-    if shares.gpus is not None:
-        return shares.gpus
+def default_gpus() -> float:
     return 1.0 if load_ray(local=False).cluster_resources().get("GPU", 0) else 0.0
 
 
-def node_capacities(shares: Shares, *, n_workers: int | None = None) -> list[tuple[int, float]]:
+def node_capacities(
+    *, cpus: float, gpus: float, n_workers: int | None = None
+) -> list[tuple[int, float]]:
     """Return the number of workers and the memory in MB for each of them, for every node that has
     room for a worker. A node may get all of the `n_workers` workers, if this number is given.
+
+    `cpus` and `gpus` are those of a node that each worker takes, which need not be whole.
     """
-    gpus = gpus_per_worker(shares)
     capacities = []
     for node in load_ray(local=False).nodes():
         resources: Mapping[str, float] = node["Resources"] if node["Alive"] else {}
         # The quotient of two numbers such as 0.3 and 0.1 may be just below a whole number.
-        room = int(resources.get("CPU", 0) / shares.cpus + 1e-9)
+        room = int(resources.get("CPU", 0) / cpus + 1e-9)
         if gpus:
             room = min(room, int(resources.get("GPU", 0) / gpus + 1e-9))
         if room:
@@ -150,7 +140,7 @@ def node_capacities(shares: Shares, *, n_workers: int | None = None) -> list[tup
             capacities.append((room, share / 2**20))
     if not capacities:
         raise PoolError(
-            f"The Ray cluster must have a node with room for a worker, which takes {shares.cpus:g}"
+            f"The Ray cluster must have a node with room for a worker, which takes {cpus:g}"
             f" CPUs and {gpus:g} GPUs; none has. Lower cpus_per_worker or gpus_per_worker."
         )
     return capacities

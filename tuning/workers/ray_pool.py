@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
 from tuning import __version__
 from tuning.atomic_io import write_bytes
-from tuning.errors import PoolError, SpaceError, StorageError
+from tuning.errors import PoolError, StorageError
 from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, Request, Response, Train, TrainingEnded, decode, encode
 from tuning.workers.pool import checked_answer
-from tuning.workers.ray_cluster import Shares, gpus_per_worker, load_ray, one_line
+from tuning.workers.ray_cluster import load_ray, one_line
 from tuning.workers.ray_worker import Actor
 from tuning.workers.worker import Usage, WorkerSettings, open_splits
 
@@ -50,12 +52,7 @@ class PlacedFiles:
 
     def source(self, path: str) -> bytes:
         if path not in self._sources:
-            try:
-                self._sources[path] = split_place(path)[0].read_bytes()
-            except OSError as error:
-                raise SpaceError(
-                    f"space must name a file that can be read; {path} gave {error.strerror!r}."
-                ) from error
+            self._sources[path] = split_place(path)[0].read_bytes()
         return self._sources[path]
 
     def corpus(self, folder: str) -> Any:
@@ -70,12 +67,13 @@ class PlacedFiles:
 class RayWorker:
     """The coordinator's side of one actor.
 
-    `awaited` has the references to the results of the actor's methods that are running, by the
-    names in `AWAITED`. `failure` is the reason why the actor can't be used any more, or "".
+    `actor_class` is Ray's class of `Actor`. `awaited` has the references to the results of the
+    actor's methods that are running, by the names in `AWAITED`. `failure` is the reason why the
+    actor can't be used any more, or "".
     """
 
     def __init__(
-        self, ray: Any, settings: WorkerSettings, *, shares: Shares, files: PlacedFiles
+        self, ray: Any, settings: WorkerSettings, *, actor_class: Any, files: PlacedFiles
     ) -> None:
         self.settings = settings
         self.pid: int | None = None
@@ -85,14 +83,7 @@ class RayWorker:
         self._checkpoint: Path | None = None
         self._usage: Usage | None = None
         self._measuring: Any = None
-        remote = ray.remote(
-            num_cpus=shares.cpus,
-            num_gpus=gpus_per_worker(shares),
-            max_restarts=0,
-            scheduling_strategy="SPREAD",
-            concurrency_groups=GROUPS,
-        )
-        self._actor = remote(Actor).remote(settings.number, settings.n_threads, settings.memory_mb)
+        self._actor = actor_class.remote(settings)
         self.awaited = {"describe": self._actor.describe.remote()}
 
     @property
@@ -209,23 +200,28 @@ class RayPool:
     """
 
     def __init__(
-        self, n_workers: int, *, shares: Shares, log_path: Path, memory_mb: float | None = None
+        self, n_workers: int, *, cpus: float, gpus: float, memory_mb: float | None = None
     ) -> None:
-        self._ray = load_ray(local=False)
-        self._shares, self._files = shares, PlacedFiles(self._ray)
+        self._ray = ray = load_ray(local=False)
+        actor_class = ray.remote(
+            num_cpus=cpus,
+            num_gpus=gpus,
+            max_restarts=0,
+            scheduling_strategy="SPREAD",
+            concurrency_groups=GROUPS,
+        )(Actor)
+        self._start = partial(RayWorker, ray, actor_class=actor_class, files=PlacedFiles(ray))
         self._n_failed_starts, self._last_ready = 0, time.monotonic()
-        n_threads = max(int(shares.cpus), 1)
+        n_threads = max(int(cpus), 1)
         self.workers = [
+            # Ray writes the output of an actor to a file of the node.
             self._start(
                 WorkerSettings(
-                    number=number, n_threads=n_threads, log_path=str(log_path), memory_mb=memory_mb
+                    number=number, n_threads=n_threads, log_path=os.devnull, memory_mb=memory_mb
                 )
             )
             for number in range(n_workers)
         ]
-
-    def _start(self, settings: WorkerSettings) -> RayWorker:
-        return RayWorker(self._ray, settings, shares=self._shares, files=self._files)
 
     def wait(self, timeout_seconds: float) -> list[tuple[RayWorker, Response | None]]:
         messages: list[tuple[RayWorker, Response | None]] = []

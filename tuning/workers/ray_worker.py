@@ -2,7 +2,7 @@
 
 The actor can't read the coordinator's disk. It receives the source of the search space, the
 checkpoint of a paused trial, and the token ids, which are arrays in the node's shared memory. Ray
-pickles arguments and results; all of them are strings, bytes, numbers and arrays.
+pickles arguments and results, which consist of strings, bytes, numbers and arrays.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Actor:
     therefore do not wait for a training, which runs in the main thread.
     """
 
-    def __init__(self, number: int, n_threads: int, memory_mb: float | None) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self._inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[tuple[str, bytes | None]] = queue.SimpleQueue()
         self._folder = Path(tempfile.mkdtemp(prefix="tuning-"))
@@ -38,13 +38,8 @@ class Actor:
         # Paths of search spaces: from the file on this node to the file on the coordinator's disk.
         self._paths: dict[str, str] = {}
         self._splits: Splits | None = None
-        self._n_threads = n_threads
-        # `log_path` is not used, because Ray writes the output of an actor to a file of the node.
-        prepare(
-            WorkerSettings(
-                number=number, n_threads=n_threads, log_path=os.devnull, memory_mb=memory_mb
-            )
-        )
+        self._n_threads = settings.n_threads
+        prepare(settings)
 
     def describe(self) -> tuple[int, str]:
         """Ray calls this method after the constructor has loaded TensorFlow."""
