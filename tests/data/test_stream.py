@@ -164,6 +164,20 @@ def test_line_over_the_limit_is_one_row(tmp_path: Path, monkeypatch: pytest.Monk
     assert problems == ["", "line 2: longer than 50 characters", ""]
 
 
+def test_parquet_file_that_repeats_a_large_text_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size is known after each 256 rows."""
+    path = tmp_path / "r.parquet"
+    texts = pd.Categorical(["a" * 100_000] * 400)
+    pd.DataFrame({"text": texts}).to_parquet(path)
+    assert path.stat().st_size < 10_000
+    assert len(rows_of(path)) == 400
+    monkeypatch.setattr(stream, "MAX_BATCH_BYTES", 2**24)
+    with pytest.raises(DataError, match=r"r.parquet must unpack to at most 16 MiB in each 256"):
+        rows_of(path)
+
+
 def test_text_over_the_limit_is_named() -> None:
     assert problem_of("a" * MAX_CHARACTERS) == ""
     assert (

@@ -28,7 +28,9 @@ MAX_FIELD = 1_000_000
 MAX_LINE = 4_000_000  # maximum number of characters of a line
 # Maximum number of characters of a CSV record, and of the first rows of a JSONL file together.
 MAX_RECORD = 8_000_000
-BATCH_ROWS = 1024  # maximum number of rows of a Parquet file in memory
+# Number of rows of a Parquet file that are read together, and the maximum number of bytes to which
+# they unpack: each of them may repeat a text that the file has once.
+BATCH_ROWS, MAX_BATCH_BYTES = 256, 2**28
 # JSONL has no header line: the columns of a file are the names in its first rows.
 PEEKED_ROWS = 1_000
 _END = "\0 end of the file \0"
@@ -253,6 +255,11 @@ def _txt_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 def _parquet_texts(data: IO[bytes], path: Path, choose: Choose, *, progress: Progress) -> Texts:
     with records.parquet_table(data, path, name=str(path), progress=progress) as table:
         for batch in table.batches([choose(table.columns)], n_rows=BATCH_ROWS):
+            if records.batch_bytes(batch) > MAX_BATCH_BYTES:
+                raise DataError(
+                    f"{path} must unpack to at most {MAX_BATCH_BYTES / 2**20:.0f} MiB in each"
+                    f" {BATCH_ROWS} rows; it has more. If you trust the file, write it as CSV."
+                )
             yield from ((text, "", ()) for text in _column_texts(batch.column(0)))
 
 
