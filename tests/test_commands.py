@@ -8,11 +8,12 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+import typer
 
 import tuning
 from tests.paths import ROOT
 from tuning import commands
-from tuning.cli.app import COMMANDS
+from tuning.cli.app import COMMANDS, app
 from tuning.commands import (
     CALLS,
     REQUIREMENTS,
@@ -21,7 +22,7 @@ from tuning.commands import (
     of_study,
     repeated,
     typed,
-    use_results,
+    use_place,
 )
 
 
@@ -78,12 +79,43 @@ def test_next_step_of_a_script_is_a_call(
 
 def test_command_about_a_study_names_the_results_folder_of_the_command_that_runs() -> None:
     for folder, shown in (("elsewhere", " RESULTS=elsewhere"), ("results", "")):
-        use_results(folder)
+        use_place(folder, None)
         assert typed("confirm", study="s") == f"make confirm STUDY=s{shown}"
         assert typed("spaces") == "make spaces"
-    use_results("elsewhere")
+    use_place("elsewhere", None)
     assert typed("report", **of_study(Path("r/s"))) == "make report STUDY=s RESULTS=r"
-    use_results("results")
+    use_place("results", None)
+
+
+def test_command_about_a_study_needs_the_storage_that_was_typed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "postgresql://me:secret@host/db"
+    for environment, shown in (
+        ({}, " STORAGE=…"),
+        ({"STORAGE": url, "MAKEFLAGS": f" -- STORAGE={url}"}, " STORAGE=…"),
+        ({"STORAGE": url, "MAKEFLAGS": ""}, ""),  # exported
+    ):
+        monkeypatch.delenv("STORAGE", raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        use_place("results", url)
+        assert typed("report", study="s") == f"make report STUDY=s{shown}"
+    use_place("results", None)
+
+
+def test_commands_have_the_flags_that_messages_name() -> None:
+    use_place("elsewhere", "sqlite:///other.db")
+    of_study = {
+        name: {parameter.name for parameter in command.params}
+        for name, command in typer.main.get_command(app).commands.items()
+        if any(parameter.name == "study" for parameter in command.params)
+    }
+    for name, parameters in of_study.items():
+        shown = typed(name, study="s")
+        assert ("STORAGE" in shown) == ("storage" in parameters), name
+        assert ("RESULTS" in shown) == ("results" in parameters), name
+    use_place("results", None)
 
 
 def test_calls_of_messages_are_public_and_have_their_parameters() -> None:

@@ -131,11 +131,8 @@ def test_objectives_are_a_metric_and_costs(text: str) -> None:
 def test_differences_name_nested_values_by_dots() -> None:
     recorded = StudyConfig(study="s")
     requested = replace(recorded, seed=1, train=TrainConfig(epochs=2))
-    assert differences(unstructure(recorded), unstructure(requested)) == [
-        "seed: the study has 0, this command has 1",
-        "train.epochs: the study has 5, this command has 2",
-    ]
-    assert differences({"a": 1}, {"b": 2}) == [
-        "a: the study has 1, this command has None",
-        "b: the study has None, this command has 2",
-    ]
+    assert differences(unstructure(recorded), unstructure(requested)) == {
+        "seed": (0, 1),
+        "train.epochs": (5, 2),
+    }
+    assert differences({"a": 1}, {"b": 2}) == {"a": (1, None), "b": (None, 2)}

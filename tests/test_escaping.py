@@ -25,7 +25,6 @@ from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tuning.config import DataConfig, StudyConfig
 from tuning.display.console import PlainConsole, printable
 from tuning.display.logs import logging_to
-from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake, PastEvaluation
 from tuning.report.page import Measured, page
@@ -109,7 +108,7 @@ class _Page(HTMLParser):
         self.text += data
 
 
-def report_page(name: str, tmp_path: Path) -> str:
+def report_page(name: str) -> str:
     """Return the report of a study in which the study, its data, its space, a class, a choice, a
     reason and a text have this name.
     """
@@ -133,7 +132,6 @@ def report_page(name: str, tmp_path: Path) -> str:
     }
     # This assertion is for mypy. The stored study has these scores.
     assert TEST_SCORES
-    folder = StudyDir(tmp_path)
     test = replace(
         TEST_SCORES,
         scores={"best": replace(TEST_SCORES.scores["best"], trial=1, **entry)},
@@ -142,7 +140,6 @@ def report_page(name: str, tmp_path: Path) -> str:
         test_looks=[PastEvaluation(when=name, trials={})],
         mistakes=[Mistake(label=name, predicted=name, probability=0.9, text=name)],
     )
-    write(folder.test_path, test)
     card = replace(CARD, data=name, text_column=name, label_column=name, class_names=[name, "b"])
     config = StudyConfig(study="s", data=DataConfig(data=name))
     record = replace(RECORD, config=config, versions={name: name}, created=name)
@@ -162,14 +159,13 @@ def report_page(name: str, tmp_path: Path) -> str:
         study,
         summarize(study, metric="val_accuracy"),
         space=space,
-        folder=folder,
         record=record,
         card=card,
-        measured=Measured(predictions=seen),
+        measured=Measured(test=test, predictions=seen),
     )
 
 
-def interface_page(name: str, _: Path) -> str:
+def interface_page(name: str) -> str:
     schema = {
         "info": {"title": name, "description": name},
         "paths": {"/predict": {"post": {"description": name, "responses": {}}}},
@@ -179,10 +175,8 @@ def interface_page(name: str, _: Path) -> str:
 
 
 @pytest.mark.parametrize(("make", "n_shown"), [(report_page, 18), (interface_page, 5)])
-def test_hostile_names_are_text_in_every_page(
-    make: Callable[[str, Path], str], n_shown: int, tmp_path: Path
-) -> None:
-    hostile, harmless = _Page(make(HOSTILE, tmp_path)), _Page(make("harmless", tmp_path))
+def test_hostile_names_are_text_in_every_page(make: Callable[[str], str], n_shown: int) -> None:
+    hostile, harmless = _Page(make(HOSTILE)), _Page(make("harmless"))
     assert hostile.tags == harmless.tags
     assert hostile.text.count(HOSTILE) >= n_shown
 

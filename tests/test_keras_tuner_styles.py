@@ -37,7 +37,7 @@ PLACES = [
     FOLDER / "two_models.py:mean_model",
     FOLDER / "two_models.py:recurrent_model",
 ]
-THREE_CLASSES = {"instance.py", "one_hot_three_classes.py"}
+THREE_CLASSES = {"instance.py", "one_hot_three_classes.py", "searched_class_weights.py"}
 # The files whose models take the texts themselves.
 OF_TEXTS = {path.stem for path in FOLDER.glob("texts_*.py")}
 SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=25, usual_length=9)
@@ -172,6 +172,7 @@ SEARCHED = {
     "own_fit": "dim batch_size",
     "own_fit_of_arrays": "dim batch_size",
     "rare_class": "dim gamma batch_size",
+    "searched_class_weights": "dim weight_1 weight_2 batch_size",
     "sequential_lstm": "embedding dropout units",
     "several_convolutions": "filters_2 filters_3 dropout learning_rate",
     "subclassed": "dim heads",

@@ -14,10 +14,10 @@ from tests.commands import Ran
 from tests.paths import ROOT
 from tests.snippets import snippets
 from tests.studies import tune_with
+from tuning.api.exports import load_export
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import StudyError
 from tuning.export.export import ExportChoice, export_best
-from tuning.inference.load import classify
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir
 from tuning.search.confirm import ConfirmationSize, confirm
@@ -70,8 +70,8 @@ def test_study_is_searched_continued_confirmed_and_exported(
     manifest = export_best(StudyHandle(results, folder, url))
     assert manifest.hyperparameters["preset"] == str(tiny_preset)
     assert list(manifest.forms) == ["model.onnx"]
-    (prediction,) = classify(folder.best_dir, ["great lovely phone"])
-    assert prediction.label in ("negative", "positive")
+    (label,) = load_export(folder.best_dir).predict(["great lovely phone"])["label"]
+    assert label in ("negative", "positive")
 
 
 @pytest.mark.nightly
@@ -96,8 +96,8 @@ def test_space_of_the_documents_forms_an_ensemble(
     choice = ExportChoice(ensemble="8")
     manifest = export_best(StudyHandle(results, folder, url), choice, warn=print)
     assert list(manifest.forms) == ["model.onnx"]
-    (prediction,) = classify(folder.best_dir, ["great lovely phone"])
-    assert prediction.label in ("negative", "positive")
+    (label,) = load_export(folder.best_dir).predict(["great lovely phone"])["label"]
+    assert label in ("negative", "positive")
 
 
 @pytest.mark.slow

@@ -39,7 +39,9 @@ TARGETS = {
 REQUIREMENTS = {"postgres": "psycopg[binary]>=3.2,<4", "ray": "ray>=2.60,<3"}
 _PACKAGE = Path(__file__).parent
 DEFAULT_RESULTS = Path("results")
-_results: dict[str, object] = {}  # `results` of the command that runs, unless it is the default
+# The commands of a study that read its export alone.
+WITHOUT_STORAGE = ("predict", "serve")
+_place: dict[str, object] = {}  # The flags with which the command that runs finds its study.
 
 
 def typed(command: str, **values: object) -> str:
@@ -47,8 +49,10 @@ def typed(command: str, **values: object) -> str:
     this program, `keras-text-tuning report --study s` or `python -m tuning report …` in these
     programs, and `study.report()` in another program of the user or in a notebook.
     """
-    if "study" in values and "results" not in values:
-        values |= _results
+    if "study" in values:
+        values |= {name: value for name, value in _place.items() if name not in values}
+        if command in WITHOUT_STORAGE:
+            values.pop("storage", None)
     values = {name: value for name, value in values.items() if value is not None}
     if is_python() and command in CALLS:
         return _call(CALLS[command], values)
@@ -62,11 +66,18 @@ def typed(command: str, **values: object) -> str:
     return " ".join([program, command, *flags])
 
 
-def use_results(folder: str | Path) -> None:
-    """Let `typed` name the results folder of the command that runs, unless it is the default."""
-    _results.clear()
-    if Path(folder).absolute() != DEFAULT_RESULTS.absolute():
-        _results["results"] = folder
+def use_place(results: str | Path, storage: str | None) -> None:
+    """Let `typed` name the results folder of the command that runs, unless it is the default, and
+    the storage, unless the user has exported it. The URL may contain a password, so it is shown
+    as "…".
+    """
+    _place.clear()
+    if Path(results).absolute() != DEFAULT_RESULTS.absolute():
+        _place["results"] = results
+    # make exports the variables that its user types, too.
+    is_typed = storage != os.environ.get("STORAGE") or "STORAGE=" in os.environ.get("MAKEFLAGS", "")
+    if storage and is_typed:
+        _place["storage"] = "…"
 
 
 def of_study(folder: Path) -> dict[str, object]:

@@ -497,16 +497,16 @@ SPACE_OF_PRESETS = "frozen"
 
 def differences(
     recorded: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = ""
-) -> list[str]:
-    """Return a line for each value that differs: `train.epochs: the study has …`."""
-    lines = []
+) -> dict[str, tuple[Any, Any]]:
+    """Return both values at each place, such as `train.epochs`, where they differ."""
+    found: dict[str, tuple[Any, Any]] = {}
     for name in sorted(set(recorded) | set(requested)):
         old, new = recorded.get(name), requested.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += differences(old, new, f"{prefix}{name}.")
+            found |= differences(old, new, f"{prefix}{name}.")
         elif old != new:
-            lines.append(f"{prefix}{name}: the study has {old!r}, this command has {new!r}")
-    return lines
+            found[f"{prefix}{name}"] = (old, new)
+    return found
 
 
 def given(**settings: Any) -> dict[str, Any]:

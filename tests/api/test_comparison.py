@@ -24,7 +24,7 @@ from tuning.errors import ArgumentError, SpaceBug, SpaceError, StorageError, Stu
 from tuning.results import ResultsDir
 from tuning.search import tune as searching
 from tuning.search.tune import Budget
-from tuning.study.coordinators import TOTAL_SECONDS, set_n_trials
+from tuning.study.coordinators import SEARCHED_SECONDS, TOTAL_SECONDS, set_n_trials
 from tuning.study.prepare import prepare_corpus
 from tuning.study.storage import close_study
 from tuning.study.study import load_study
@@ -61,6 +61,8 @@ class Searches:
             store_study(root, folder.name.rpartition("-")[0], space, VALUES[space], **settings)
         study = load_study(folder, storage_url=root.storage_url(None))
         study.set_user_attr(TOTAL_SECONDS, seconds)
+        if space not in self.stops:
+            study.set_user_attr(SEARCHED_SECONDS, seconds)
         set_n_trials(study, 1)
         close_study(study)
         confirmation = Confirmation.load(folder)
@@ -134,6 +136,22 @@ def test_interrupted_comparison_continues_where_it_was_stopped(
         tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2)
     assert len(searches.calls) == 1
     assert "Interrupted; the same command continues the comparison." in capsys.readouterr().out
+    searches.stops = set()
+    tuning.compare(["ngrams", "cnn"], "reviews.csv")
+    assert searches.calls[1:] == [("ngrams", 120), ("cnn", 120)]
+
+
+def test_study_that_tune_has_continued_is_searched_for_the_time_that_it_has_left(
+    searches: Searches,
+) -> None:
+    searches.stops = {"ngrams"}
+    with pytest.raises(KeyboardInterrupt):
+        tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2)
+    # `make tune TRIALS=5` of the study of the first space ends with a confirmation.
+    folder = ResultsDir(Path("results")).study(f"{NAME}-ngrams")
+    confirmation = Confirmation.load(folder)
+    assert confirmation is not None
+    replace(confirmation, is_over=True).save(folder)
     searches.stops = set()
     tuning.compare(["ngrams", "cnn"], "reviews.csv")
     assert searches.calls[1:] == [("ngrams", 120), ("cnn", 120)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
+import numpy as np
 import pytest
 
 from tests.commands import Ran, tune_command
@@ -269,6 +270,17 @@ def test_predict_labels_a_text(run_cli: Run, onnx_export: Path) -> None:
     unknown = ("predict", "--export", onnx_export, "--text", "una buena compra")
     assert "0 of 3 tokens are known" in run_cli(*unknown).err
     assert json.loads(run_cli(*unknown, "--json").out)["problem"] == "0 of 3 tokens are known"
+
+
+def test_predict_refuses_a_text_without_a_prediction(
+    run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "tuning.inference.load.load_fastest",
+        lambda *_: lambda texts: np.full((len(texts), 2), np.nan),
+    )
+    done = run_cli("predict", "--export", onnx_export, "--text", "…")
+    check_refused(done, "NaN", "another text")
 
 
 def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(

@@ -109,7 +109,7 @@ def test_slice_column_is_beside_the_texts_and_changes_no_row(tmp_path: Path) -> 
     ],
 )
 def test_column_is_found_without_its_prefix_or_spaces(columns: list[str], name: str | None) -> None:
-    assert choose_column(columns, name, ("text",), "text") == columns[1]
+    assert choose_column(columns, name, "text") == columns[1]
 
 
 def test_named_columns_win_over_known_ones(tmp_path: Path) -> None:

@@ -32,7 +32,10 @@ from tuning.models import (
 )
 from tuning.spaces.ranges import Values
 from tuning.targets.classes import Classes
-from tuning.targets.target import Array
+from tuning.targets.labels import MultiLabel
+from tuning.targets.number import Number
+from tuning.targets.order import Order
+from tuning.targets.target import Array, Target
 from tuning.training.architecture import ensure_built
 from tuning.training.loss_form import form_of_loss
 
@@ -40,6 +43,9 @@ from tuning.training.loss_form import form_of_loss
 # int8.
 LENGTH, ROWS = 9, 300
 WIDTH = 4
+TWO_CLASSES, FIVE_CLASSES = (
+    Classes(tuple(f"class {number}" for number in range(n_classes))) for n_classes in (2, 5)
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,9 @@ def write_formats(
     texts = reviews.test_texts
     with formats.write_formats(folder, source, test_texts=texts, expect=expect) as compare:
         pass
-    return compare(reviews.test_labels)
+    # The labels 0 and 1 of the reviews also suit ordered classes and numbers.
+    labels = reviews.test_labels
+    return compare(labels if source.target.is_exclusive else source.target.examples(len(labels)))
 
 
 # This code predicts with an export as its card describes, in a process without Keras and without
@@ -234,8 +242,29 @@ CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
     "gru": partial(classifier, gru_features, **SIZES, gru_units=3),
 }
 
-# The models of which every format is written: those that differ in what the writers do. The classes
-# are two, unless the name says five.
+
+def pooled(head: keras.layers.Dense, loss: str) -> keras.Model:
+    model = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            embedding(masked=False),
+            keras.layers.GlobalMaxPooling1D(),
+            head,
+        ]
+    )
+    model.compile("adam", loss)
+    return model
+
+
+# What the models of `KINDS` predict, if it is not one of two classes.
+TARGETS: dict[str, Target] = {
+    "masked, five classes": FIVE_CLASSES,
+    "several labels": MultiLabel(("a", "b", "c")),
+    "ordered classes": Order(("1", "2", "3")),
+    "a number": Number(),
+}
+# The models of which every format is written: those that differ in what the writers do, and one for
+# each kind of target.
 KINDS: dict[str, Callable[[], keras.Model]] = {
     "masked, five classes": lambda: build("masked", 0.3, 5),
     **{
@@ -244,16 +273,18 @@ KINDS: dict[str, Callable[[], keras.Model]] = {
     **{name: partial(model_of_logits, name) for name in [*LOGITS][2:]},
     **{name: partial(CLASSIFIERS[name], word_dropout=0.2) for name in ("cnn", "bilstm_pooling")},
     **{name: NGRAM_MODELS[name] for name in ("unit length", "LSTM", "words and n-grams")},
+    "several labels": lambda: pooled(keras.layers.Dense(3, "sigmoid"), "binary_crossentropy"),
+    "ordered classes": lambda: pooled(keras.layers.Dense(3, "softmax"), "categorical_crossentropy"),
+    "a number": lambda: pooled(keras.layers.Dense(1), "mse"),
 }
 VALUES: Values = {"vocab_size": ROWS, "sequence_length": LENGTH, "truncating": "pre"}
 NGRAM_VALUES: Values = {**VALUES, "truncating": "middle", "ngrams": 2, "ngram_vocab_size": ROWS}
 
 
 def source_of(
-    model: keras.Model, corpus: Corpus, values: Values = VALUES, *, n_classes: int = 2
+    model: keras.Model, corpus: Corpus, values: Values = VALUES, *, target: Target = TWO_CLASSES
 ) -> Source:
     """Return the source of the exports of a model. A model without a loss gives probabilities."""
-    target = Classes(tuple(f"class {number}" for number in range(n_classes)))
     ensure_built(model, sequence_length=LENGTH)
     form = form_of_loss(spread(model), target, sequence_length=LENGTH)
     return Source(model, values, corpus, target, form.to_probabilities)

@@ -12,7 +12,6 @@ from typing import Any, Self, cast
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +30,7 @@ from tests.export.models import (
 from tests.numbered import TWO, numbered, score
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
+from tuning.api.exports import load_export
 from tuning.config import TrainConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, ExportError, StudyError
@@ -54,7 +54,6 @@ from tuning.export.export import ExportChoice, export_best
 from tuning.export.formats import pipeline_probabilities
 from tuning.export.manifest import FullManifest
 from tuning.export.writers import Source
-from tuning.inference.load import classify
 from tuning.inference.runtimes import FORMATS
 from tuning.inputs.contract import ModelInput
 from tuning.report.page import write_report
@@ -426,7 +425,7 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     )
     # The folder predicts without the study, and the pages name the members.
     assert full_manifest(copied.folder.best_dir) == manifest
-    assert len(list(classify(copied.folder.best_dir, ["great lovely", "bad"]))) == 2
+    assert len(load_export(copied.folder.best_dir).predict(["great lovely", "bad"])) == 2
     card = (copied.folder.best_dir / "README.md").read_text()
     write_report(StudyHandle.of(copied.results, "s"))
     page = copied.folder.report_path.read_text()
@@ -484,10 +483,9 @@ class Chosen:
         corpus = SimpleNamespace(
             split=lambda name: SimpleNamespace(labels=LABELS),
             target=TWO,
+            rows=SimpleNamespace(texts=np.arange(40)),
         )
-        frame = pd.DataFrame({"text": [str(n) for n in range(40)]})
-        texts = SimpleNamespace(frames={"validation": frame})
-        arguments = (cast("Any", item) for item in (chosen, corpus, texts))
+        arguments = (cast("Any", item) for item in (chosen, corpus))
         ensemble = choose_members(*arguments, size=size, warn=self.warnings.append)
         return ensemble and {member.trial for member in ensemble.members}
 

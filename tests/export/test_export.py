@@ -28,6 +28,7 @@ from tests.servers import address_of, serving
 from tests.stored_documents import full_manifest
 from tests.studies import Setting, copy_study
 from tests.texts import make_reviews, substitute
+from tuning.api.exports import load_export
 from tuning.atomic_io import read_json
 from tuning.config import DataConfig, StudyConfig
 from tuning.data.files import Progress
@@ -37,7 +38,7 @@ from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.retraining import Retraining, Trained, retrain
-from tuning.inference.load import classify, load_fastest
+from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
 from tuning.inputs.corpus import open_corpus
@@ -126,7 +127,7 @@ def test_scores_are_those_of_the_exported_file(
     config = StudyConfig(study="x", data=DataConfig(data=manifest.data))
     test = prepare_corpus(config, results=finished[0])[1].frames["test"]
     labels = [manifest.class_names[code] for code in test["label"]]
-    predicted = [p.label for p in classify(exported, test["text"].tolist())]
+    predicted = load_export(exported).predict(test["text"])["label"]
     accuracy = np.mean([a == b for a, b in zip(predicted, labels, strict=True)])
     assert accuracy == pytest.approx(manifest.scores["best"].test["accuracy"])
 
@@ -492,8 +493,8 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_exported_
     with serving(best) as started:
         address = address_of(started)
         answer = httpx.post(f"{address}/predict", json={"text": "great lovely phone"}, timeout=60)
-    (expected,) = classify(best, ["great lovely phone"])
-    assert answer.json()["predictions"][0]["label"] == expected.label
+    (expected,) = load_export(best).predict(["great lovely phone"])["label"]
+    assert answer.json()["predictions"][0]["label"] == expected
 
 
 POLICY_IN_CALL = """

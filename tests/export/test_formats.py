@@ -1,5 +1,5 @@
-"""Every format of every kind of model gives the probabilities of the training pipeline. The parity
-check compares them, in a process that has only the runtime of the format.
+"""Every format of every kind of model and target predicts as the training pipeline. The parity
+check compares the predictions, in a process that has only the runtime of the format.
 """
 
 import contextlib
@@ -18,12 +18,15 @@ import tensorflow as tf
 
 from tests.export.models import (
     CLASSIFIERS,
+    FIVE_CLASSES,
     KINDS,
     LENGTH,
     LOGITS,
     NGRAM_MODELS,
     NGRAM_VALUES,
     ROWS,
+    TARGETS,
+    TWO_CLASSES,
     VALUES,
     WIDTH,
     Reviews,
@@ -43,6 +46,7 @@ from tuning.export.parity import HOSTILE_TEXTS, Measurements, check_parity
 from tuning.export.writers import Source, raw_text_model, write_format
 from tuning.inference.load import load_unverified
 from tuning.inference.runtimes import FORMATS, Format
+from tuning.targets import kinds as targets
 
 NO_KERAS = {"model that is not traceable": {"model.keras", "model.h5"}}
 
@@ -65,11 +69,15 @@ def exported(
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     folder = tmp_path_factory.mktemp("exported")
-    n_classes = 5 if "five" in request.param else 2
+    target = TARGETS.get(request.param, TWO_CLASSES)
     values = NGRAM_VALUES if request.param in NGRAM_MODELS else VALUES
-    source = source_of(KINDS[request.param](), reviews.corpus, values, n_classes=n_classes)
+    source = source_of(KINDS[request.param](), reviews.corpus, values, target=target)
     result = write_formats(folder, source, reviews)
     return Exported(request.param, folder, source, result)
+
+
+def test_every_kind_of_target_has_a_model() -> None:
+    assert {target.kind for target in TARGETS.values()} == targets.KINDS.keys()
 
 
 @pytest.mark.slow
@@ -127,7 +135,7 @@ def test_probabilities_of_logits_are_those_of_their_loss(kind: str, reviews: Rev
 )
 def test_raw_text_model_equals_the_pipeline(reviews: Reviews, truncating: str, kind: str) -> None:
     values = {**VALUES, "truncating": truncating}
-    source = source_of(build(kind, 0.3, 5), reviews.corpus, values, n_classes=5)
+    source = source_of(build(kind, 0.3, 5), reviews.corpus, values, target=FIVE_CLASSES)
     expected = pipeline_probabilities(source, reviews.texts)
     texts = tf.constant([text.encode(errors="replace") for text in reviews.texts])
     probabilities = raw_text_model(source).predict_on_batch(texts)

@@ -15,6 +15,7 @@ from tuning.export.manifest import AccuracyChange, FullManifest, MeasuredFormat,
 from tuning.export.model_card import model_card
 from tuning.inference.runtimes import FORMATS
 from tuning.inputs.contract import ModelInput
+from tuning.inputs.ngrams import Ngrams
 from tuning.text import visible
 
 S = TypeVar("S", ModelScores, ReferenceScores)
@@ -165,6 +166,15 @@ def test_card_describes_the_input_of_a_model(
     inputs = ModelInput(**{**none, **sizes}, truncating="middle")
     card = prose(replace(manifest, input=inputs))
     assert shown in card and absent not in card
+
+
+def test_card_names_the_inputs_that_a_saved_model_takes(
+    manifest: FullManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = ModelInput(**WORDS | NGRAMS, truncating="pre")
+    assert "a signature is `text`" in prose(replace(manifest, input=inputs))
+    monkeypatch.setattr(Ngrams, "has_layers", False)
+    assert "a signature is `ids` and `ngrams`:" in prose(replace(manifest, input=inputs))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from tuning.evaluation.predictions import read_predictions, write_probabilities
 from tuning.evaluation.test_split import threshold_sentences
 from tuning.export.export import ExportChoice, export_best
 from tuning.export.threshold import require_cuts, thresholds_of
-from tuning.inference.load import classify, load_fastest
+from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest
 from tuning.inputs.corpus import Corpus
 from tuning.report.page import write_report
@@ -208,7 +208,7 @@ def test_export_decides_alike_everywhere(copied: Setting) -> None:
     texts = ["I love it", "It broke after a day", *["good", "bad", "great", "broken"]]
     probabilities = load_fastest(folder, manifest)(texts)[:, 1]
     expected = ["positive" if p >= threshold else "negative" for p in probabilities]
-    assert [p.label for p in classify(folder, texts)] == expected
+    assert load_export(folder).predict(texts)["label"].tolist() == expected
 
     command = [sys.executable, "-W", "ignore", "-c", NEW_PROCESS, str(folder), json.dumps(texts)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -247,7 +247,7 @@ def test_export_decides_alike_everywhere(copied: Setting) -> None:
     page, _ = write_report(StudyHandle.of(copied.results, "s"))
     for sentence in threshold_sentences(manifest):
         assert sentence.split(",")[0] in page.read_text()
-    quality = read_quality(copied.folder, corpus, handle.summary, columns={})
+    quality = read_quality(StudyHandle.of(copied.results, "s"), corpus, columns={})
     assert quality is not None and quality[0].target == target
     assert full_manifest(folder) == manifest
     assert load_export(folder).scores["accuracy"][0] == best.test["accuracy"]

@@ -15,8 +15,9 @@ from tuning.commands import install
 from tuning.errors import ExportError
 from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest
-from tuning.inference.runtimes import FORMATS, load_format
+from tuning.inference.runtimes import FORMATS, RAW_TEXT, TOKEN_IDS, format_of, load_format
 from tuning.inputs.contract import ModelInput
+from tuning.inputs.ngrams import Ngrams
 
 INPUT = ModelInput(vocab_size=5, sequence_length=4, truncating="pre")
 TEXTS = ["", "Good, good film!", "a bad film, a very bad film", "日本 \x00"]
@@ -65,3 +66,13 @@ def test_runtime_that_is_not_installed_is_named(
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ExportError, match=re.escape(install("pretrained"))):
         load_format(tmp_path, "onnx", inputs=replace(INPUT, preset="p"))
+
+
+def test_formats_of_an_input_without_keras_layers_take_token_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = replace(INPUT, ngrams=2, ngram_vocab_size=5)
+    assert format_of("keras", both).takes == format_of("saved_model", both).takes == RAW_TEXT
+    monkeypatch.setattr(Ngrams, "has_layers", False)
+    assert {format_of(name, both).takes for name in FORMATS} == {TOKEN_IDS}
+    assert format_of("keras", INPUT).takes == RAW_TEXT

@@ -20,11 +20,15 @@ IDS = np.array([[2, 3, 4, 5, 6], [5, 0, 0, 0, 0], [1, 7, 8, 0, 0], [0] * 5], dty
 
 
 def over(
-    body: Callable[[Any, Any], Any], *, mask_zero: bool = False, rate: float = 0.0
+    body: Callable[[Any, Any], Any],
+    *,
+    mask_zero: bool = False,
+    rate: float = 0.0,
+    batch_size: int | None = None,
 ) -> keras.Model:
     """Return a model of `body`, a function from vectors and `is_word` to a row for each text."""
     keras.utils.set_random_seed(0)
-    ids = keras.Input((None,), dtype="int32")
+    ids = keras.Input((None,), batch_size, dtype="int32")
     x = layers.Embedding(ROWS, WIDTH, mask_zero=mask_zero)(drop_words(ids, rate))
     return keras.Model(ids, layers.Dense(2, activation="softmax")(body(x, is_word(ids))))
 
@@ -94,6 +98,9 @@ PADDING_IS_READ: dict[str, Callable[[], keras.Model]] = {
     "LSTM with another activation": lambda: over(
         lambda x, w: max_over_words(both_ways(activation="linear")(x), w, lowest=-1.0),
         mask_zero=True,
+    ),
+    "stateful LSTM": lambda: over(
+        lambda x, w: layers.LSTM(2, stateful=True)(x), mask_zero=True, batch_size=4
     ),
     "sum of a filling": lambda: over(lambda x, w: ops.sum(ops.where(w, x, -1.0), axis=1)),
     "branches in the other order": lambda: over(lambda x, w: ops.sum(ops.where(w, 0.0, x), axis=1)),

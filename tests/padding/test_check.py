@@ -2,6 +2,7 @@
 is said to ignore the padding gives the same with more of it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ from tests.padding.graphs import (
     STEPS,
     random_graph,
 )
+from tuning.padding.check import takes_any_length
 from tuning.training.architecture import ignores_padding
 
 
@@ -42,6 +44,16 @@ def test_graph_that_skips_the_padding_is_recognized(name: str) -> None:
 @pytest.mark.parametrize("name", PADDING_IS_READ)
 def test_graph_that_may_read_the_padding_is_refused(name: str) -> None:
     assert not ignores_padding(PADDING_IS_READ[name]())
+
+
+@pytest.mark.parametrize(("options", "takes"), [({}, True), ({"unroll": True}, False)])
+@pytest.mark.parametrize("wrapped", [lambda layer: layer, keras.layers.Bidirectional])
+def test_unrolled_layer_needs_a_fixed_length(
+    wrapped: Callable[[Any], Any], options: dict[str, bool], takes: bool
+) -> None:
+    embedding = keras.layers.Embedding(9, 3, mask_zero=True)
+    chain = [embedding, wrapped(keras.layers.LSTM(2, **options))]
+    assert takes_any_length(chain) is takes
 
 
 def test_loaded_model_is_recognized_like_the_saved_one(tmp_path: Any) -> None:

@@ -9,10 +9,13 @@ from tuning.report.html_parts import narrow, table
 REVIEW = "It broke after a week, and nobody answers. " * 40  # 320 words
 
 
-def test_columns_that_do_not_fit_are_in_one_of_text() -> None:
-    names = [f"regularization_strength_of_layer_{n}" for n in range(25)]
+@pytest.mark.parametrize("first", ["regularization_strength_of_layer_0", "trial"])
+def test_columns_that_do_not_fit_are_in_one_of_text(first: str) -> None:
+    names = [first, *(f"regularization_strength_of_layer_{n}" for n in range(1, 25))]
     row = ["7", *(str(n) for n in range(25)), "3"]
-    header, rows = narrow(["trial", *names, "seconds"], [row, ["8", *[""] * 25, "4"]], names)
+    header, rows = narrow(
+        ["trial", *names, "seconds"], [row, ["8", *[""] * 25, "4"]], 25, n_after=1
+    )
     n_kept = len(header) - 3
     assert 3 <= n_kept <= 8
     assert header == ["trial", *names[:n_kept], "others", "seconds"]
@@ -28,7 +31,7 @@ def test_columns_that_fit_stay_as_they_are(n_seeds: int) -> None:
         ["trial", *names, "corrected mean"],
         [["7", *["0.7123"] * n_seeds, "0.7123 [0.7012, 0.7234]"]],
     )
-    assert narrow(header, rows, names) == (header, rows)
+    assert narrow(header, rows, n_seeds, n_after=1) == (header, rows)
 
 
 def test_long_text_is_folded_behind_its_first_part() -> None:

@@ -25,7 +25,6 @@ from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
 from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
 from tuning.fidelity import parts_per_epoch
@@ -36,7 +35,7 @@ from tuning.report.page import Measured, write_report
 from tuning.report.page import page as page_of
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows, record_rows, trial_rows, trials_table
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir
 from tuning.search.tune import Budget, Outcome
 from tuning.spaces.hyperparameters import distributions, suggest
 from tuning.spaces.loading import SearchSpace
@@ -241,13 +240,12 @@ def test_ranges_of_one_name_are_declared_in_their_own_scopes() -> None:
 
 
 @pytest.mark.slow
-def test_page_of_500_trials_stays_below_8_megabytes(tmp_path: Path) -> None:
+def test_page_of_500_trials_stays_below_8_megabytes() -> None:
     study = many_trials(1_000)  # 500 complete
     text = page_of(
         study,
         summarize(study, metric="val_accuracy"),
         space=MANY_SPACE,
-        folder=ResultsDir(tmp_path).study("many"),
         record=replace(RECORD, config=StudyConfig(study="many")),
         card=CARD,
     )
@@ -328,7 +326,6 @@ def wide_study() -> optuna.Study:
 
 
 def wide_page(
-    folder: StudyDir,
     measured: Measured | None = None,
     *,
     metric: str = "val_balanced_accuracy",
@@ -348,8 +345,8 @@ def wide_page(
         )
         for n, t in enumerate(summary.ranked[:6])
     ]
-    Confirmation(metric, [*range(1, 21)], 100.0, 100.0, finalists, rounds=20, is_over=True).save(
-        folder
+    confirmation = Confirmation(
+        metric, [*range(1, 21)], 100.0, 100.0, finalists, rounds=20, is_over=True
     )
     scores = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
     intervals = dict.fromkeys(scores, (0.8012, 0.8234))
@@ -370,17 +367,15 @@ def wide_page(
             replace(mistake, label="positive", predicted="negative", text="word" * 200),
         ],
     )
-    write(folder.test_path, seen)
     train = TrainConfig(class_weight="balanced")
     config = StudyConfig(study="wide", metric=metric, train=train)
     return page_of(
         wide_study(),
         summary,
         space=WIDE_SPACE,
-        folder=folder,
         record=replace(RECORD, config=config),
         card=CARD,
-        measured=measured or Measured(),
+        measured=replace(measured or Measured(), confirmation=confirmation, test=seen),
     )
 
 
@@ -393,30 +388,27 @@ def wide_page(
     ],
     ids=["of the study", "not in the document of an earlier version", "not defined"],
 )
-def test_the_first_figure_is_of_the_metric_of_the_study(
-    metric: str, shown: str, tmp_path: Path
-) -> None:
-    text = wide_page(ResultsDir(tmp_path).study("wide"), metric=metric)
+def test_the_first_figure_is_of_the_metric_of_the_study(metric: str, shown: str) -> None:
+    text = wide_page(metric=metric)
     assert f'"{shown} on the test split"' in text
     assert f"<p class=soft>{shown.capitalize()} on the 36 texts of the test split" in text
 
 
-def test_the_data_of_a_study_name_its_weights(tmp_path: Path, page: str) -> None:
-    text = wide_page(ResultsDir(tmp_path).study("wide"))
+def test_the_data_of_a_study_name_its_weights(page: str) -> None:
+    text = wide_page()
     cells = r"<t[dh]>weights</t[dh]>\s*<t[dh]>classes had balanced weights</t[dh]>"
     assert re.search(cells, text) and "had balanced weights" not in page
 
 
-def test_search_spaces_of_a_comparison_are_a_section(tmp_path: Path) -> None:
+def test_search_spaces_of_a_comparison_are_a_section() -> None:
     spaces = [standing("<b>", 0.9), replace(standing("wide", 0.8), study="wide"), unconfirmed("c")]
-    folder = ResultsDir(tmp_path).study("wide")
-    text = wide_page(folder, Measured(spaces=spaces))
+    text = wide_page(Measured(spaces=spaces))
     _, _, after = text.partition("<h2>Other search spaces on the same data</h2>")
     section = after.partition("<h2>")[0]
     assert "Choose &lt;b&gt;: no other search space" in section
     assert section.count("<tr>") == 4
     # A study of other data may have a name of the comparison.
-    other = wide_page(folder, Measured(spaces=[spaces[0], spaces[2]]))
+    other = wide_page(Measured(spaces=[spaces[0], spaces[2]]))
     assert "Other search spaces" not in other
 
 
@@ -448,9 +440,9 @@ def test_page_fits_and_answers_on_the_first_screen(
     chromium: list[str],
     tmp_path: Path,
 ) -> None:
-    path, folder = tmp_path / "page.html", ResultsDir(tmp_path).study("wide")
+    path = tmp_path / "page.html"
     measured = Measured(predictions=predictions_of_wide_names())
-    path.write_text(wide_page(folder, measured), encoding="utf-8")
+    path.write_text(wide_page(measured), encoding="utf-8")
     with Browser(chromium) as browser:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         browser.call("Emulation.setDeviceMetricsOverride", **size)
@@ -481,8 +473,8 @@ def test_page_fits_and_answers_on_the_first_screen(
 
 @pytest.mark.slow
 def test_mistakes_are_filtered_by_words_and_by_classes(chromium: list[str], tmp_path: Path) -> None:
-    folder, path = ResultsDir(tmp_path).study("wide"), tmp_path / "page.html"
-    path.write_text(wide_page(folder), encoding="utf-8")
+    path = tmp_path / "page.html"
+    path.write_text(wide_page(), encoding="utf-8")
     shown = "[...document.querySelectorAll('.texts tbody tr')].filter(row => !row.hidden).length"
     with Browser(chromium) as browser:
         browser.open(path.as_uri())

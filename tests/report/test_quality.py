@@ -1,6 +1,7 @@
 """The scores of models side by side, and the predictions that the figures are drawn from."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from tuning.report.quality import (
     slices_figure,
     validation_points,
 )
+from tuning.study.handle import StudyHandle
 from tuning.study.summary import Summary, summarize
 from tuning.targets.classes import Classes
 
@@ -54,6 +56,13 @@ def study_of(setting: Setting) -> tuple[Corpus, Summary]:
     return Corpus(cache), summarize(study, metric="val_accuracy")
 
 
+def quality_of(
+    setting: Setting, columns: Mapping[str, Column] | None = None
+) -> tuple[Predictions, str] | None:
+    corpus, _ = study_of(setting)
+    return read_quality(StudyHandle.of(setting.results, "s"), corpus, columns=columns or {})
+
+
 def confirm_best(setting: Setting, summary: Summary, *, overlap: float = 0.0) -> Path:
     """Write a confirmation of the best trial, and return the path of its repeat on seed 1."""
     assert summary.best is not None
@@ -67,19 +76,18 @@ def confirm_best(setting: Setting, summary: Summary, *, overlap: float = 0.0) ->
 
 
 def test_predictions_are_those_of_the_newest_evaluation(copied: Setting) -> None:
-    corpus, summary = study_of(copied)
     folder, when = copied.folder, TEST_SCORES.test_looks[-1].when
     write(folder.test_path, TEST_SCORES)
     seen = predictions(40, when=when, column=column_of("c", ["a"] * 40))
     write_predictions(folder.test_predictions_path, seen)
-    found = read_quality(folder, corpus, summary, columns={})
+    found = quality_of(copied)
     assert found is not None and "40 texts of the test split" in found[1]
     assert found[0].column is not None and found[0].column.name == "c"
     columns = {"test": column_of("other", ["b"] * 40)}
-    found = read_quality(folder, corpus, summary, columns=columns)
+    found = quality_of(copied, columns)
     assert found is not None and found[0].column is columns["test"]
     write_predictions(folder.test_predictions_path, replace(seen, when="earlier"))
-    assert read_quality(folder, corpus, summary, columns={}) is None
+    assert quality_of(copied) is None
 
 
 def test_predictions_before_an_export_are_those_of_a_repeat(copied: Setting) -> None:
@@ -87,11 +95,11 @@ def test_predictions_before_an_export_are_those_of_a_repeat(copied: Setting) -> 
     labels = corpus.split("validation").labels
     path = confirm_best(copied, summary)
     np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)[labels]})
-    found = read_quality(copied.folder, corpus, summary, columns={})
+    found = quality_of(copied)
     assert found is not None and found[0].is_right.all()
     assert "on seed 1" in found[1] and "validation split" in found[1]
     np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)})  # of other texts
-    assert read_quality(copied.folder, corpus, summary, columns={}) is None
+    assert quality_of(copied) is None
 
 
 def test_predictions_of_a_fresh_split_are_of_the_rows_that_its_seed_has_drawn(
@@ -105,7 +113,7 @@ def test_predictions_of_a_fresh_split_are_of_the_rows_that_its_seed_has_drawn(
     np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)[both.labels[drawn]]})
     values = ["first" if row < 100 else "other" for row in range(len(both.labels))]
     columns = {NOT_TEST: column_of("c", values)}
-    found = read_quality(copied.folder, corpus, summary, columns=columns)
+    found = quality_of(copied, columns)
     assert found is not None and "rows that this seed has drawn" in found[1]
     seen, _ = found
     assert seen.is_right.all() and (seen.lengths == both.texts.lengths[drawn]).all()

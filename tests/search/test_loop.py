@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from tests.fake_fit import CHOSEN, FakeFit
 from tests.fake_workers import EPOCHS, FakePool, Script, epoch, result_of, trains
 from tests.studies import CONFIG, on, session_of
 from tuning.atomic_io import read_history
-from tuning.config import TrainConfig
+from tuning.config import MAX_TRIALS, TrainConfig
 from tuning.data.rows import Redraw
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.evaluation.linear_reference import NgramSettings
@@ -34,7 +35,7 @@ from tuning.search.tune import Budget, _left
 from tuning.spaces.hyperparameters import defaults
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, Values
-from tuning.study.coordinators import MAX_TRIALS, Coordinators, requested_n_trials, set_n_trials
+from tuning.study.coordinators import Coordinators, requested_n_trials, set_n_trials
 from tuning.study.gain import MIN_DRAWN_OF_END
 from tuning.study.trials import values_of
 from tuning.trackers.contents import tracked_trial
@@ -376,6 +377,12 @@ def test_bug_in_the_search_space_stops_the_search_and_all_is_queued_again(
     assert BUG.traceback in run.session.folder.error_path(1).read_text()
 
 
+def test_refusal_of_a_model_names_no_traceback(make: Make) -> None:
+    run = make(after_the_baseline(sends(replace(BUG, traceback=""))))
+    with pytest.raises(SpaceBug, match=r"'cell' Correct the space"):
+        run.go(2)
+
+
 def test_search_ends_when_all_trials_fail_one_after_the_other(make: Make) -> None:
     run = make(sends(TrainingFailed(FailureReason.OUT_OF_MEMORY, "9 GB")))
     with pytest.raises(SpaceError, match="10 failed one after the other, the last for 'out of mem"):
@@ -430,6 +437,21 @@ def test_oldest_paused_trial_makes_room_for_the_checkpoints_of_others(
     run = make(by_value([0.9, 0.8, 0.3, 0.2]), pruner="asha")
     assert run.go(4) is SearchEnd.FINISHED
     assert run.states() == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
+
+
+def test_paused_trial_whose_checkpoint_was_deleted_is_queued_again(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.8, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
+    trials = run.session.folder.path / "trials"
+    on_event(run, "trial 2 pauses", lambda: shutil.rmtree(trials))
+    assert run.go(8) is SearchEnd.FINISHED
+    assert run.trials[2].user_attrs["reason"] == "lost"
+    (again,) = (t for t in run.trials if t.user_attrs.get("retry_of") == 2)
+    assert again.params == run.trials[2].params and len(again.intermediate_values) > 1
+    warnings = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 1 and "trial 2 can't go on" in warnings[0]
+    assert run.is_empty
 
 
 def test_duplicate_does_not_end_the_search_for_paused_trials(make: Make) -> None:
@@ -821,7 +843,7 @@ def test_folds_are_the_rungs_and_each_value_is_that_of_the_last_fold(make: Make)
     )
     assert tracked is not None
     assert [epoch.step for epoch in tracked.epochs] == [1, 2, 3, 4]
-    assert not any({"fold", "epoch"} & epoch.metrics.keys() for epoch in tracked.epochs)
+    assert [epoch.metrics.keys() for epoch in tracked.epochs] == [{"loss", "val_accuracy"}] * 4
     run.session.folder.history_path(0).unlink()  # A trial of another machine has none here.
     elsewhere = tracked_trial(
         run.trials[0], run.session.space, run.session.folder, metric="val_accuracy"

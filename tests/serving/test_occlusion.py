@@ -7,6 +7,8 @@ import pytest
 
 from tests.numbered import TWO
 from tuning.inputs.contract import ModelInput
+from tuning.inputs.kinds import KINDS
+from tuning.inputs.texts import Texts
 from tuning.serving import occlusion
 from tuning.serving.occlusion import effects, hide_words
 
@@ -41,6 +43,18 @@ def test_model_with_another_tokenizer_gets_the_whole_text(inputs: ModelInput) ->
         f" Good -\n good!\t:) {HIDDEN}\n",
     )
     assert hide_words("!?", inputs).texts == ("!?",)
+
+
+def test_model_with_another_input_beside_token_ids_gets_the_whole_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Emoticons(Texts):
+        def is_in(self, inputs: ModelInput) -> bool:
+            return True
+
+    assert hide_words("Good\n:)", NINE).texts[0] == "Good"
+    monkeypatch.setitem(KINDS, "emoticons", Emoticons())
+    assert hide_words("Good\n:)", NINE).texts[0] == "Good\n:)"
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.browser import Browser
 from tests.servers import MANIFEST, fake, served
-from tuning.data.sources import TEXT_COLUMNS
+from tuning.data.tables import KNOWN_COLUMNS
 from tuning.serving import app, label_file
 from tuning.targets.target import Array
 
@@ -128,6 +130,66 @@ def test_dropped_file_comes_back_with_labels(browser: Browser, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "outputs", "answer", "effect", "cells", "counts"),
+    [
+        (
+            {"predicts": "order", "class_names": ["1", "2", "3"]},
+            ([0.1, 0.2, 0.7], [0.6, 0.3, 0.1]),
+            "3 with probability 0.7000 2 0.2000, 1 0.1000",
+            "+0.6000",
+            (["3", "0.700000", ""], ["1", "0.600000", ""]),
+            "1 1, 3 1",
+        ),
+        (
+            {"predicts": "labels", "class_names": ["a", "b"]},
+            ([0.2, 0.3], [0.9, 0.6]),
+            "no label with probability 0.5600 b 0.3000, a 0.2000",
+            "+0.5200",
+            (["", "0.560000", ""], ["a;b", "0.540000", ""]),
+            "a;b 1, no label 1",
+        ),
+        (
+            {"predicts": "number", "class_names": [], "margin": 2.5},
+            ([1_738_270.0], [-2.5]),
+            "1738270, between 1738268 and 1738273",
+            "+1738272.5000",
+            (["1738270", "", "", "1738267.5", "1738272.5"], ["-2.5", "", "", "-5", "0"]),
+            "number 2",
+        ),
+    ],
+    ids=["order", "labels", "number"],
+)
+def test_each_kind_of_prediction_is_shown(
+    changes: dict[str, Any],
+    outputs: tuple[list[float], list[float]],
+    answer: str,
+    effect: str,
+    cells: tuple[list[str], list[str]],
+    counts: str,
+    browser: Browser,
+    tmp_path: Path,
+) -> None:
+    def model(texts: Sequence[str]) -> Array:
+        return np.array([outputs[0 if "good" in text else 1] for text in texts])
+
+    with served(app.make_app(model, replace(MANIFEST, **changes))) as address:
+        browser.open(f"{address}/")
+        browser.type("#review", "so good")
+        browser.press_enter("#send")
+        browser.wait_for("!document.querySelector('#answer').hidden")
+        shown = browser.run("document.querySelector('#answer').innerText")
+        header, *rows = labeled(browser, tmp_path, b"text\nso good\nbad\n")
+        said = browser.run("document.querySelector('#counts').textContent")
+    assert " ".join(shown.split()).startswith(f"Answer {answer} Words that changed")
+    assert re.search(rf"good\s+1\s+{re.escape(effect)}", shown)
+    bounds = ["predicted_low", "predicted_high"] if "margin" in changes else []
+    assert header == ["text", *ADDED, *bounds]
+    assert rows == [["so good", *cells[0]], ["bad", *cells[1]]]
+    assert said == f"new.csv, column text, 2 rows: {counts}."
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["The server does not answer.", "You stopped the labeling."])
 def test_labels_are_kept_if_the_labeling_ends_early(
     ending: str, browser: Browser, tmp_path: Path
@@ -173,7 +235,7 @@ def test_column_of_the_training_data_is_chosen(browser: Browser) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("trained_on", "absent"), [("my body", "my body"), (None, " or ".join(TEXT_COLUMNS))]
+    ("trained_on", "absent"), [("my body", "my body"), (None, " or ".join(KNOWN_COLUMNS["text"]))]
 )
 def test_file_without_the_column_is_labeled_after_the_user_has_chosen(
     trained_on: str | None, absent: str, browser: Browser, tmp_path: Path

@@ -24,7 +24,7 @@ from tests.fake_fit import FakeFit
 from tests.studies import CONFIG, SPACE, Setting, copy_study, session_of, tune_with
 from tuning.atomic_io import read_json
 from tuning.cli.studies import coordinator_sentences
-from tuning.config import MAX_TRIALS, StudyConfig
+from tuning.config import StudyConfig
 from tuning.errors import StudyError, TuningError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
@@ -39,12 +39,12 @@ from tuning.study import coordinators
 from tuning.study.coordinators import (
     FIRST_COORDINATOR,
     N_TRIALS,
+    SEARCHED_SECONDS,
     TOTAL_SECONDS,
     Coordinators,
     heartbeats_of,
     identify,
     searched_seconds,
-    set_n_trials,
 )
 from tuning.study.handle import StudyHandle, status_of
 from tuning.study.storage import close_study
@@ -583,9 +583,10 @@ def test_searched_seconds_are_those_of_the_trials_until_the_search_is_over() -> 
     Coordinators(study, n_workers=2).exchange_heartbeats()
     for seconds in ({"train": 5.0, "idle": 1.0, "storage": 100.0}, {"train": 4.0}):
         study.add_trial(create_trial(value=0.5, user_attrs={"seconds": seconds}))
-    assert searched_seconds(study) == 5  # Earlier versions have not recorded the duration.
-    study.set_user_attr(TOTAL_SECONDS, 60)
-    set_n_trials(study, MAX_TRIALS)
     assert searched_seconds(study) == 5
-    set_n_trials(study, 2)
+    study.set_user_attr(TOTAL_SECONDS, 60)
+    assert searched_seconds(study) == 5
+    study.set_user_attr(SEARCHED_SECONDS, 60)
     assert searched_seconds(study) == 60
+    study.set_user_attr(TOTAL_SECONDS, 90)
+    assert searched_seconds(study) == 5

@@ -1,6 +1,6 @@
 """What a space needs beside the token ids."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,16 +94,17 @@ def test_tokens_are_not_built_of_data_that_have_changed(
 
 
 def require_fitting(
-    names: str, *items: Hyperparameter, validation: Sequence[float] = (0, 1), **settings: Any
+    names: str, *items: Hyperparameter, validation: Any = None, **settings: Any
 ) -> None:
     """Check the settings of a study of classes with these names, or of numbers without names.
-    `validation` are the labels of the validation split.
+    `validation` are the labels of the validation split, by default some of each name.
     """
-    target = target_of(names, "classes" if names else "number")
-    splits = {"train": target.examples(12), "validation": np.array(validation, target.dtype)}
+    config = StudyConfig(study="s", **settings)
+    target = target_of(names, config.data.kind if names else "number")
+    labels = target.examples(3) if validation is None else np.array(validation, target.dtype)
+    splits = {"train": target.examples(12), "validation": labels}
     corpus = SimpleNamespace(target=target, split=lambda name: SimpleNamespace(labels=splits[name]))
     space = SearchSpace("mine", items)
-    config = StudyConfig(study="s", **settings)
     prepare.require_fitting(config, cast("Corpus", corpus), space)
 
 
@@ -128,15 +129,18 @@ def test_settings_that_do_not_fit_the_classes_are_refused(
     ("names", "settings", "validation", "reason"),
     [
         ("abc", {"metric": "val_auc"}, (0, 1, 1), ", which has no row of 'c'; val_auc has none"),
+        ("ab", {"metric": "val_f1"}, (0, 0), ", which has no row of 'b'; val_f1 has none"),
+        ("123", {"data": DataConfig(kind="order")}, (0, 0), ".* of '2'; val_quadratic_kappa has"),
+        ("ab", {"data": DataConfig(kind="labels")}, [[0, 0]] * 3, ".* of 'a'; val_f1_micro has"),
         ("", {"metric": "val_r2", "data": DataConfig(kind="number")}, (2.5, 2.5), "; val_r2 has"),
     ],
 )
 def test_metric_that_the_validation_split_does_not_define_is_refused(
-    names: str, settings: dict[str, Any], validation: Sequence[float], reason: str
+    names: str, settings: dict[str, Any], validation: Any, reason: str
 ) -> None:
     with pytest.raises(DataError, match=f"^metric must .* on the validation split{reason}"):
         require_fitting(names, validation=validation, **settings)
-    require_fitting(names, validation=(0, 1, 2), **settings)
+    require_fitting(names, **settings)
     # The validation rows of folds are others.
     require_fitting(names, validation=validation, train=TrainConfig(n_folds=5), **settings)
 

@@ -168,4 +168,4 @@ def test_advice_on_bounds_is_about_the_confirmed_best(
         (None, "best of the search"),
     ):
         advice = advise(confirmed.summary, finished[1].space, CARD, confirmation)
-        assert all(f" in the {best}, near " in item.sentence for item in advice)
+        assert advice and all(f" in the {best}, near " in item.sentence for item in advice)

@@ -147,6 +147,11 @@ def test_loss_that_does_not_tell_right_from_wrong_is_refused() -> None:
         form_of(model_of(3, lambda y_true, y_pred: ops.mean(y_pred, axis=-1)), 3)
 
 
+def test_loss_for_class_numbers_is_refused_for_one_output() -> None:
+    with pytest.raises(SpaceBug, match=r"^A loss must be lower .* Use binary_crossentropy for one"):
+        form_of(model_of(1, "sparse_categorical_crossentropy", activation="sigmoid"), 2)
+
+
 def test_loss_that_raises_is_a_bug_of_the_space() -> None:
     def broken(y_true: Any, y_pred: Any) -> Any:
         raise ValueError("no such thing")
@@ -156,7 +161,7 @@ def test_loss_that_raises_is_a_bug_of_the_space() -> None:
 
 
 def test_output_of_another_width_is_refused_before_it_is_trained() -> None:
-    with pytest.raises(SpaceBug, match=r"it gives 3 numbers a text\. End it with Dense\(1"):
+    with pytest.raises(SpaceBug, match=r"^The model .* gives 3 numbers a text\. End it with Dense"):
         form_of(model_of(3, "categorical_crossentropy"), 2)
 
 

@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.data.stream import Row
 from tuning.documents import structure, unstructure
-from tuning.errors import ArgumentError
+from tuning.errors import ArgumentError, SpaceBug
 from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.statistics import score_intervals
@@ -141,10 +142,10 @@ def test_metric_of_another_kind_is_refused() -> None:
 # A number, from the column to the predictions
 
 
-def build(hp: keras_tuner.HyperParameters) -> keras.Model:
+def build(hp: keras_tuner.HyperParameters, activation: str | None = None) -> keras.Model:
     ids = keras.Input((None,), dtype="int32")
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(12, 4)(ids))
-    model = keras.Model(ids, keras.layers.Dense(1)(x))
+    model = keras.Model(ids, keras.layers.Dense(1, activation)(x))
     model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     return model
 
@@ -230,6 +231,30 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
     assert comparison.accuracy_difference is None and not evaluation.mistakes
     interval = score_intervals(target, test.labels, predictions, seed=0)["mae"]
     assert interval.low < interval.value < interval.high
+
+
+def test_labels_that_a_last_layer_can_not_give_are_refused(corpus: Corpus) -> None:
+    def trained(activation: str, *, scale: float = 1.0, n_epochs: int | None = None) -> None:
+        hypermodel = keras_tuner.HyperModel()
+        hypermodel.build = partial(build, activation=activation)
+        job = TrainingJob(
+            values=VALUES,
+            target=corpus.target,
+            train=TrainConfig(epochs=1, batch_size=50),
+            seed=0,
+            metric="val_mae",
+            n_epochs=n_epochs,
+        )
+        splits = (corpus.split(name) for name in ("train", "validation"))
+        train, validation = (replace(split, labels=split.labels * scale) for split in splits)
+        fit(hypermodel, job, train=train, validation=validation)
+
+    for activation, reach in {"sigmoid": "0 to 1", "tanh": "-1 to 1", "softmax": "1 to 1"}.items():
+        words = f"a {activation} gives {reach}, and the labels are 0.5 to 5.5. End the model"
+        with pytest.raises(SpaceBug, match=words):
+            trained(activation)
+    trained("sigmoid", scale=0.1)
+    trained("sigmoid", n_epochs=1)  # an export, whose rows are not those of the search
 
 
 def test_own_fit_of_a_number_is_tried() -> None:

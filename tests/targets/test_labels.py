@@ -178,7 +178,7 @@ def test_loss_for_one_class_or_a_number_is_refused(loss: Any) -> None:
 
 @pytest.mark.parametrize("shape", [(1,), (2,), (4,)])
 def test_output_of_another_width_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"each of 3 labels.*Dense\(3, 'sigmoid'\)"):
+    with pytest.raises(SpaceBug, match=r"each of 3 labels.*Dense\(3, 'sigmoid'\)"):
         TARGET.form_of("binary_crossentropy", shape)
 
 

@@ -614,6 +614,20 @@ def test_own_fit_gets_x_and_y_as_its_signature_takes_them(parameters: str, argum
     assert len(given["callbacks"]) == 1
 
 
+def test_own_fit_that_fails_after_its_training_is_called_once() -> None:
+    calls: list[int] = []
+
+    def reads_history(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        calls.append(len(calls))
+        return model.fit(*args, **kwargs).history["x"]
+
+    hypermodel = Hyper(lambda hp: mean())
+    hypermodel.fit = reads_history
+    with pytest.raises(SpaceBug, match="KeyError: 'x'"):
+        run(hypermodel, epochs=1)
+    assert calls == [0]
+
+
 def test_own_fit_may_take_its_model_by_position() -> None:
     hypermodel = Hyper(lambda hp: mean())
     hypermodel.fit = lambda hp, *args, **kwargs: args[0].fit(args[1], args[2], **kwargs)

@@ -88,14 +88,14 @@ def frame_of(
     reports, except for columns of long values, unless they split or weight the rows (`of_rows`).
     Lists of labels are JSON. A column that is None is the first known name.
     """
-    from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS, several_columns
+    from tuning.data.sources import several_columns
     from tuning.data.tables import choose_column
     from tuning.targets.kinds import KINDS
 
     data = data.set_axis([str(name) for name in data.columns], axis=1)
-    texts = choose_column(data.columns, text_column, TEXT_COLUMNS, "text")
+    texts = choose_column(data.columns, text_column, "text")
     several = several_columns([*data], label_column, kind=kind)
-    labels = several or [choose_column(data.columns, label_column, LABEL_COLUMNS, "label")]
+    labels = several or [choose_column(data.columns, label_column, "label")]
     used = [texts, *labels, *filter(None, of_rows.values())]
     if texts in labels or any([*data.columns].count(name) > 1 for name in used):
         raise DataError(

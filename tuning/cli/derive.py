@@ -20,7 +20,7 @@ import docstring_parser
 import typer
 
 from tuning.api.study import Study, load_study
-from tuning.commands import DEFAULT_RESULTS, VARIABLES, use_results
+from tuning.commands import DEFAULT_RESULTS, VARIABLES, use_place
 from tuning.config import Data, Limits, Workers
 
 GROUPS = {"Data": Data, "Limits": Limits, "Workers": Workers}
@@ -127,7 +127,7 @@ def command(function: Callable[..., Any], then: Callable[[Any], None] | None = N
     options = [*options_of(function)]
 
     def run(**values: Any) -> None:
-        use_results(values.get("results") or DEFAULT_RESULTS)
+        use_place(values.get("results") or DEFAULT_RESULTS, values.get("storage"))
         result = function(**_arguments(options, values))
         if then:
             then(result)
@@ -147,7 +147,7 @@ def study_command(
     ]
 
     def run(*, study: str | None, results: str, storage: str | None, **values: Any) -> None:
-        use_results(results)
+        use_place(results, storage)
         opened = load_study(study, results=results, storage=storage)
         result = method(opened, **_arguments(own, values))
         if then:

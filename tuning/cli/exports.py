@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,14 @@ from rich.markup import escape
 from tuning.commands import install
 from tuning.display.console import console, error_console, printable, server_url, warn
 from tuning.display.progress import row_progress
-from tuning.errors import ArgumentError, ServeError
+from tuning.errors import ArgumentError, ExportError, ServeError
 from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
 from tuning.text import json_line
 
 if TYPE_CHECKING:
-    from tuning.inference.label_files import Counts
+    from tuning.data.stream import Row
+    from tuning.inference.label_files import Counts, Labeled
     from tuning.inference.manifest import Manifest
 
 
@@ -64,16 +65,25 @@ def predict(
     folder = export or newest(ResultsDir(Path(results).expanduser()).existing(study))
     manifest = read_manifest(folder)
     if text is not None:
-        _predict_text(folder, text, as_json=as_json)
+        _predict_text(folder, manifest, text, as_json=as_json)
     else:
         _predict_file(
             folder, manifest, file or "", output=output, text_column=text_column, as_json=as_json
         )
 
 
-def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
-    from tuning.data.stream import MAX_CHARACTERS, problem_of
-    from tuning.inference import load as predicting
+def _labeled(folder: Path, manifest: Manifest, rows: Iterable[Row]) -> Iterator[Labeled]:
+    from tuning.inference.known_tokens import load_problem_of
+    from tuning.inference.label_files import label
+    from tuning.inference.load import load_fastest
+
+    probabilities = load_fastest(folder, manifest)
+    problem_of = load_problem_of(folder, manifest)
+    return label(rows, probabilities, manifest.target, problem_of=problem_of)
+
+
+def _predict_text(folder: Path, manifest: Manifest, text: str, *, as_json: bool) -> None:
+    from tuning.data.stream import MAX_CHARACTERS, Row, problem_of
     from tuning.inference.label_files import NO_LABEL, json_values, probability_text
     from tuning.targets.number import number_text
     from tuning.workers.server import stderr_to
@@ -85,7 +95,12 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
         )
     # TensorFlow prints lines to standard error when it is imported.
     with stderr_to(Path(os.devnull)):
-        (prediction,) = predicting.classify(folder, [text])
+        ((_, prediction),) = next(_labeled(folder, manifest, [Row("", 1, text, "")]))
+    if prediction is None:
+        raise ExportError(
+            f"The model in {folder} gives NaN for this text, because the text contains no word. Try"
+            " another text."
+        )
     if as_json:
         sys.stdout.write(json_line(json_values(prediction)) + "\n")
         return
@@ -109,8 +124,6 @@ def _predict_file(
 ) -> None:
     from tuning.data.stream import stream_rows
     from tuning.inference import label_files
-    from tuning.inference import load as predicting
-    from tuning.inference.known_tokens import load_problem_of
     from tuning.workers.server import stderr_to
 
     columns: set[str] = set()
@@ -126,9 +139,7 @@ def _predict_file(
         )
         # A wrong output is refused before the model is loaded, which takes seconds with TensorFlow.
         label_files.check_output(output, pattern)
-        probabilities = predicting.load_fastest(folder, manifest)
-        problem_of = load_problem_of(folder, manifest)
-        labeled = label_files.label(rows, probabilities, manifest.target, problem_of=problem_of)
+        labeled = _labeled(folder, manifest, rows)
         write: Callable[..., Counts] = label_files.write_json_rows
         if not as_json:
             has_bounds = manifest.target.margin is not None

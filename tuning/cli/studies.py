@@ -96,7 +96,6 @@ def status(
 
 
 def _print_status(study: StudyHandle, facts: Status) -> None:
-    from tuning.evaluation.scores import read_test_scores
     from tuning.report.sentences import linear_sentences, verdict
     from tuning.report.tables import counts_sentence, timings_sentence
 
@@ -108,11 +107,14 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
     console.print(timings_sentence(summary))
     for sentence in coordinator_sentences(facts.coordinators):
         console.print(escape(printable(sentence, 200)))
-    test = read_test_scores(study.folder.test_path)
     # The linear model has one split, so a confirmation on folds is not compared with it.
     on_split = confirmation if summary.step == "epoch" else None
     for sentence in linear_sentences(
-        study.linear_reference, on_split, study=study.name, metric=summary.metric, test=test
+        study.linear_reference,
+        on_split,
+        study=study.name,
+        metric=summary.metric,
+        test=study.test_scores,
     ):
         console.print(escape(sentence))
 

@@ -20,10 +20,6 @@ from tuning.errors import DataError
 from tuning.targets.kinds import KINDS
 from tuning.targets.target import Labels, Target
 
-# Columns of Amazon US reviews, Amazon Reviews 2023, Yelp, IMDB and similar data; the first name in
-# the list that is a column is used.
-TEXT_COLUMNS = ("review_body", "text", "review", "sentence", "content", "body")
-LABEL_COLUMNS = ("star_rating", "rating", "stars", "sentiment", "label")
 MIN_ROWS = 50
 FILE = "file of the split"  # a column of the program's own
 
@@ -62,9 +58,9 @@ def load_reviews(
     config: DataConfig, *, slice_column: str | None = None, progress: Progress | None = None
 ) -> Reviews:
     table = _read(config, config.data, progress)
-    text_column = _column(table, config.text_column, TEXT_COLUMNS, "text")
+    text_column = _column(table, config.text_column, "text")
     columns = several_columns([*table.frame], config.label_column, kind=config.kind) or [
-        _column(table, config.label_column, LABEL_COLUMNS, "label")
+        _column(table, config.label_column, "label")
     ]
     # No row is left out for its slice: a report with a slice column needs the study's fingerprint.
     roles = given(slice=slice_column, **config.roles, weight=config.weight_column)
@@ -114,9 +110,9 @@ def several_columns(columns: Sequence[str], name: str | None, *, kind: str) -> l
     return found
 
 
-def _column(table: Table, name: str | None, known: tuple[str, ...], role: str) -> str:
+def _column(table: Table, name: str | None, role: str) -> str:
     try:
-        return choose_column(table.frame.columns, name, known, role)
+        return choose_column(table.frame.columns, name, role)
     except DataError as error:
         reasons = {
             "Columns whose values are not UTF-8 texts, numbers or dates are left out": (

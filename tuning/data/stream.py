@@ -16,7 +16,6 @@ import pyarrow
 
 from tuning.data import records
 from tuning.data.files import Progress, file_format, opened, text_files
-from tuning.data.sources import TEXT_COLUMNS
 from tuning.data.tables import choose_column, trained_column
 from tuning.errors import DataError
 from tuning.text import utf8
@@ -58,7 +57,7 @@ def column_of_texts(
 ) -> str:
     if text_column is None and trained_on is not None:
         return trained_column(columns, trained_on)
-    return choose_column(columns, text_column, TEXT_COLUMNS, "text")
+    return choose_column(columns, text_column, "text")
 
 
 def stream_rows(

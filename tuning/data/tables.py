@@ -29,6 +29,12 @@ MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of 
 # Number of rows that are converted from Python strings to Arrow at a time: 1,000,000 rows take
 # 2.4 GiB at once, and 1.0 GiB in parts.
 PART_ROWS = 20_000
+# Columns of Amazon US reviews, Amazon Reviews 2023, Yelp, IMDB and similar data, by what they
+# contain; the first name in the list that is a column is used.
+KNOWN_COLUMNS = {
+    "text": ("review_body", "text", "review", "sentence", "content", "body"),
+    "label": ("star_rating", "rating", "stars", "sentiment", "label"),
+}
 
 
 @dataclass(frozen=True)
@@ -211,18 +217,17 @@ def clean(texts: pd.Series) -> pd.Series:
     return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
 
 
-def choose_column(
-    columns: Iterable[str], name: str | None, known: tuple[str, ...], role: str
-) -> str:
-    """Return the column with this name, or the first name of `known` that is a column if `name` is
-    None. Names are compared with the last part of a column's path: `review_body` is the name of
-    `data/review_body`, a column of a data set of TensorFlow Datasets.
+def choose_column(columns: Iterable[str], name: str | None, role: str) -> str:
+    """Return the column with this name, or the first of the role's `KNOWN_COLUMNS` that is a column
+    if `name` is None. Names are compared with the last part of a column's path: `review_body` is
+    the name of `data/review_body`, a column of a data set of TensorFlow Datasets.
     """
     columns = [str(c) for c in columns]
     flag = f"{role}_column"
     if name is not None:
         return named_column(columns, name, flag)
     by_name = {last_part(column).lower(): column for column in reversed(columns)}
+    known = KNOWN_COLUMNS[role]
     for candidate in known:
         if candidate in by_name:
             return by_name[candidate]

@@ -55,13 +55,15 @@ SINGLE = "confirmed best"  # the name of the best single model, if the exported 
 @dataclass(frozen=True)
 class TestEvaluation:
     """The scores of each model by its name, the comparisons of the best model with each other
-    model, and the best model's most confident mistakes and probabilities.
+    model, and the best model's most confident mistakes and probabilities. `codes` are the numbers
+    of the texts, (n_texts,).
     """
 
     entries: dict[str, Scores]
     comparisons: dict[str, Comparison]
     mistakes: list[Mistake]
     predictions: Predictions
+    codes: Labels
 
 
 def evaluations_of(study: optuna.Study) -> list[PastEvaluation]:
@@ -230,7 +232,8 @@ def evaluate_on_test_split(
     evaluations = [*evaluations_of(study), PastEvaluation(when=when, trials=dict(trials))]
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
     labels, best = test.labels, predictions[BEST]
-    drawn: Any = {"codes": distinct_codes(pd.Series(test_texts, dtype=object)), "seed": config.seed}
+    codes = distinct_codes(pd.Series(test_texts, dtype=object))
+    drawn: Any = {"codes": codes, "seed": config.seed}
     entries = {
         name: describe(best_target if name == BEST else target, labels, probabilities, **drawn)
         for name, probabilities in predictions.items()
@@ -242,7 +245,7 @@ def evaluate_on_test_split(
     }
     mistakes = mistakes_of(best_target, labels, best, test_texts)
     seen = Predictions(labels, test.texts.lengths, best, when=when, target=best_target)
-    return TestEvaluation(entries, comparisons, mistakes, seen)
+    return TestEvaluation(entries, comparisons, mistakes, seen, codes)
 
 
 def compare(

@@ -19,14 +19,12 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from tuning.commands import of_study, typed
 from tuning.config import SPLITS, exceeded
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
 from tuning.confirmation.rounds import Finalist
-from tuning.data.splits import SplitReviews, distinct_codes
 from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import read_probabilities
@@ -191,7 +189,6 @@ def confirmed_trial(study: StudyHandle) -> int:
 def choose_members(
     chosen: ChosenTrial,
     corpus: Corpus,
-    splits: SplitReviews,
     *,
     size: str,
     warn: Callable[[str], None],
@@ -204,7 +201,6 @@ def choose_members(
     n_steps, number = parse_size(size), chosen.trial.number
     names = SPLITS[:2] if chosen.config.train.n_folds > 1 else SPLITS[1:2]
     labels = np.concatenate([corpus.split(name).labels for name in names])
-    texts = pd.concat([splits.frames[name]["text"] for name in names])
     repeats = _kept_repeats(chosen, shape=(len(labels), corpus.target.width), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
         confirmation = chosen.confirmation
@@ -225,7 +221,7 @@ def choose_members(
         best_trial=number,
         n_steps=n_steps,
         seed=chosen.config.seed,
-        codes=distinct_codes(texts),
+        codes=corpus.rows.texts[-len(labels) :],
     )
     reason = ""
     if len(ensemble.members) == 1:

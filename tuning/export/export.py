@@ -14,7 +14,6 @@ from typing import Any
 from tuning import documents
 from tuning.atomic_io import translated, write_text
 from tuning.data.files import Progress
-from tuning.data.splits import distinct_codes
 from tuning.errors import ArgumentError
 from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
@@ -127,7 +126,7 @@ def _export(
     prepare_views(corpus, study.space, config, progress=progress)
     members, criterion = None, choice.criterion
     if choice.ensemble:
-        members = choose_members(chosen, corpus, splits, size=choice.ensemble, warn=warn)
+        members = choose_members(chosen, corpus, size=choice.ensemble, warn=warn)
     thresholds = thresholds_of(chosen, members, corpus, criterion) if criterion else {}
     target, rows = with_thresholds(corpus.target, thresholds), None
     if not target.has_decisions and (rows := out_of_sample_rows(chosen, corpus)):
@@ -176,8 +175,7 @@ def _export(
             formats = compare(seen.labels)
             scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
             if criterion:
-                codes = distinct_codes(splits.frames["test"]["text"])
-                of_test = Rows(seen.labels, seen.probabilities, codes)
+                of_test = Rows(seen.labels, seen.probabilities, evaluation.codes)
                 thresholds = tested(thresholds, target, of_test, criterion, seed=config.seed)
                 scores = replace(scores, chosen_thresholds=thresholds)
             scores = replace(scores, interval=interval_of(target, rows, seen))

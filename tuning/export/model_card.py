@@ -21,6 +21,7 @@ from tuning.evaluation.test_split import (
 )
 from tuning.export.manifest import FullManifest, MeasuredFormat
 from tuning.inference.runtimes import TOKEN_IDS
+from tuning.inputs.kinds import kinds_in, takes_raw_text
 from tuning.spaces.ranges import value_text
 from tuning.templates import render
 from tuning.text import visible
@@ -97,6 +98,8 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
             )
             for name, measured in formats.items()
         ],
+        "takes_raw_text": takes_raw_text(manifest.input),
+        "input_names": [kind.name for kind in kinds_in(manifest.input)],
         "ensemble_sentences": ensemble_sentences(manifest),
         "threshold_sentences": threshold_sentences(manifest),
         "interval_sentences": interval_sentences(manifest),

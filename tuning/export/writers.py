@@ -20,7 +20,7 @@ from tuning.errors import ExportError
 from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
 from tuning.inputs.contract import Input, ModelInput, TokenizedTexts
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kind_of, kinds_in
+from tuning.inputs.kinds import FEATURES, KINDS, TOKENS, kind_of, kinds_in, takes_raw_text
 from tuning.spaces.ranges import Values
 from tuning.targets.target import Array, Target
 from tuning.text import first_line
@@ -179,12 +179,12 @@ def raw_text_model(source: Source) -> keras.Model:
     """
     if source.inputs.takes_texts:
         return source.graph
-    kinds = kinds_in(source.inputs)
-    if not all(kind.has_layers for kind in kinds):
+    if not takes_raw_text(source.inputs):
         return _with_inputs_by_kind(source) if is_graph(source.graph) else source.graph
     text = keras.Input((), dtype="string", name="text")
     arrays = {
-        kind.name: kind.layers(text, source.vocabulary(kind), source.inputs) for kind in kinds
+        kind.name: kind.layers(text, source.vocabulary(kind), source.inputs)
+        for kind in kinds_in(source.inputs)
     }
     return keras.Model(text, source.call(arrays), name="classifier")
 
@@ -198,7 +198,7 @@ def _write_saved_model(source: Source, path: Path) -> None:
     """
     raw = raw_text_model(source)
     specs = [tf.TensorSpec((None,), tf.string, name="text")]
-    if not all(kind.has_layers or kind is TEXTS for kind in kinds_in(source.inputs)):
+    if not takes_raw_text(source.inputs):
         specs = source.specs(None, length=None)
 
     def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,4 +1,4 @@
-"""Load an export and classify texts. The module imports neither Optuna nor KerasTuner, and
+"""Load an export and predict texts. The module imports neither Optuna nor KerasTuner, and
 TensorFlow only if the format needs it.
 """
 
@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tuning.errors import ExportError
-from tuning.inference.known_tokens import ProblemOf, load_problem_of
-from tuning.inference.manifest import Manifest, read_manifest, verify
+from tuning.inference.known_tokens import ProblemOf
+from tuning.inference.manifest import Manifest, verify
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of, load_format, vocabularies
 from tuning.inputs.contract import ModelInput
 from tuning.targets.target import Array, Target
@@ -101,23 +100,3 @@ def predictions_of(
     labels, values = target.labels_of(target.decide(outputs)), target.confidence(outputs)
     rows = zip(texts, labels, values, target.bounds(outputs), strict=True)
     return [Prediction(text, label, p, problem_of(text), bounds) for text, label, p, bounds in rows]
-
-
-def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
-    import pandas as pd
-
-    from tuning.data.tables import clean
-
-    manifest = read_manifest(folder)
-    probabilities, problem_of = load_fastest(folder, manifest), load_problem_of(folder, manifest)
-    for start in range(0, len(texts), BATCH_SIZE):
-        batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
-        outputs = probabilities(batch)
-        predictions = predictions_of(batch, outputs, manifest.target, problem_of)
-        for prediction, row in zip(predictions, outputs, strict=True):
-            if np.isnan(row).any():
-                raise ExportError(
-                    f"The model in {folder} gives NaN for this text, because the text contains no"
-                    " word. Try another text."
-                )
-            yield prediction

@@ -17,8 +17,8 @@ from tuning.commands import install, pip_install
 from tuning.documents import unstructure
 from tuning.errors import ExportError
 from tuning.inputs.contract import ModelInput
-from tuning.inputs.kinds import kinds_in
-from tuning.inputs.tokenizer import make_encoders, padded, width
+from tuning.inputs.kinds import kinds_in, takes_raw_text
+from tuning.inputs.tokenizer import encoded, make_encoders
 from tuning.text import first_line
 
 # Maximum difference of the probabilities of a pretrained encoder: padding changes how its sums are
@@ -58,14 +58,14 @@ FORMATS = {
 
 def format_of(format_name: str, inputs: ModelInput) -> Format:
     known = FORMATS[format_name]
+    if not takes_raw_text(inputs):
+        known = replace(known, takes=TOKEN_IDS)
     if not inputs.preset:
         return known
-    # No format contains the tokenizer of a pretrained encoder, so all of them take token ids, and
     # Keras loads the encoder with KerasHub.
     keras_hub = ("keras_hub",) if "keras" in known.needs else ()
     return replace(
         known,
-        takes=TOKEN_IDS,
         needs=(*known.needs, *keras_hub, "tokenizers"),
         tolerance=None if known.tolerance is None else ENCODER_TOLERANCE,
     )
@@ -82,7 +82,7 @@ def load_format(folder: Path, format_name: str, *, inputs: ModelInput) -> Output
     if format_of(format_name, inputs).takes == TOKEN_IDS:
         tokenizer = Tokenizer(folder, inputs)
     if format_name == "saved_model":
-        return _load_saved_model(path, tokenizer)
+        return _load_saved_model(path, tokenizer, preset=inputs.preset)
     if tokenizer is None or format_name in ("keras", "h5"):
         return _load_keras(path, tokenizer, preset=inputs.preset)
     load = _load_onnx if format_name == "onnx" else _load_litert
@@ -108,12 +108,8 @@ class Tokenizer:
         """Return the ids of each input, int32 (n_texts, width), with a width of `lengths` or of the
         longest text.
         """
-        arrays = {}
-        for name, encode in self._encoders.items():
-            rows = [encode(text) for text in texts]
-            n = lengths.get(name) or width(name, rows)
-            arrays[name] = np.array([padded(row, n) for row in rows], dtype=np.int32)
-        return arrays
+        rows = encoded(texts, self._encoders, lengths)
+        return {name: np.array(of_input, dtype=np.int32) for name, of_input in rows.items()}
 
 
 def _load_keras(path: Path, tokenizer: Tokenizer | None, *, preset: str) -> Outputs:
@@ -137,7 +133,7 @@ def _strings(tf: Any, texts: Sequence[str]) -> Any:
     return tf.constant([text.encode("utf-8", "replace") for text in texts])
 
 
-def _load_saved_model(path: Path, tokenizer: Tokenizer | None) -> Outputs:
+def _load_saved_model(path: Path, tokenizer: Tokenizer | None, *, preset: str) -> Outputs:
     tf = _runtime("tensorflow")
     loaded = _loaded(lambda: tf.saved_model.load(str(path)), path)
     serve = _loaded(lambda: loaded.signatures["serving_default"], path)
@@ -145,7 +141,7 @@ def _load_saved_model(path: Path, tokenizer: Tokenizer | None) -> Outputs:
     def run(texts: Sequence[str]) -> Any:
         if tokenizer is None:
             return _only(serve(text=_strings(tf, texts))).numpy()
-        arrays = tokenizer.batch(texts, {})
+        arrays = tokenizer.batch(texts, {} if preset else tokenizer.lengths)
         return _only(serve(**{name: tf.constant(ids) for name, ids in arrays.items()})).numpy()
 
     return run

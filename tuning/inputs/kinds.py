@@ -26,6 +26,11 @@ def kinds_in(inputs: ModelInput) -> list[Input]:
     return [kind for kind in KINDS.values() if kind.is_in(inputs)]
 
 
+def takes_raw_text(inputs: ModelInput) -> bool:
+    """Return whether a `.keras` file and a SavedModel of a model with these inputs take texts."""
+    return all(kind.has_layers or kind is TEXTS for kind in kinds_in(inputs))
+
+
 def narrowed(split: LabeledTexts, values: Values) -> LabeledTexts:
     """Return a split without the stored inputs that no model with this configuration takes, such as
     the features of other presets, whose copies would fill the memory.

@@ -14,7 +14,7 @@ tokenizer in `tokenizer.json`, each plus one, with its special tokens and then p
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,16 +37,23 @@ def load_tokenizer(
     """
     inputs = json.loads((Path(folder) / "export.json").read_text(encoding="utf-8"))["input"]
     encoders = make_encoders(Path(folder), **inputs)
+    fixed = ("ids", "tokens") if fixed_length else ("ids",)
+    lengths = dict.fromkeys(fixed, int(inputs["sequence_length"]))
+    return lambda texts: encoded(texts, encoders, lengths)
 
-    def tokenize(texts: Sequence[str]) -> dict[str, list[list[int]]]:
-        rows = {name: [encode(text) for text in texts] for name, encode in encoders.items()}
-        widths = {name: width(name, rows[name]) for name in rows}
-        for name in ("ids", "tokens") if fixed_length else ("ids",):
-            if name in widths:
-                widths[name] = int(inputs["sequence_length"])
-        return {name: [padded(row, widths[name]) for row in rows[name]] for name in rows}
 
-    return tokenize
+def encoded(
+    texts: Sequence[str], encoders: Mapping[str, Encoder], lengths: Mapping[str, int]
+) -> dict[str, list[list[int]]]:
+    """Return the rows of ids of each input by its name, padded to its number of columns in
+    `lengths`, else to the longest row.
+    """
+    inputs = {}
+    for name, encode in encoders.items():
+        rows = [encode(text) for text in texts]
+        length = lengths.get(name) or width(name, rows)
+        inputs[name] = [padded(row, length) for row in rows]
+    return inputs
 
 
 def make_encoders(

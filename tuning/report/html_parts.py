@@ -60,23 +60,19 @@ def table(
 
 
 def narrow(
-    header: list[str], rows: list[list[str]], names: Sequence[str]
+    header: list[str], rows: list[list[str]], n_columns: int, *, n_after: int
 ) -> tuple[list[str], list[list[str]]]:
-    """Join the last of the neighboring columns `names`, which do not fit the page, to one column of
-    text.
+    """Join the last of `n_columns` neighboring columns, which do not fit the page, to one column of
+    text. `n_after`: number of columns after these.
     """
-    widths = {
-        name: _pixels([name, *(row[column] for row in rows)]) for column, name in enumerate(header)
-    }
-    if sum(widths.values()) <= PAGE_PIXELS or not names:
+    # A hyperparameter may have the name of another column, so the columns are known by their place.
+    widths = [_pixels([name, *(row[column] for row in rows)]) for column, name in enumerate(header)]
+    if sum(widths) <= PAGE_PIXELS or not n_columns:
         return header, rows
-    room = (
-        PAGE_PIXELS
-        - OTHERS_PIXELS
-        - sum(width for name, width in widths.items() if name not in names)
-    )
-    n_kept = sum(taken <= room for taken in itertools.accumulate(widths[name] for name in names))
-    start, end = header.index(names[0]) + n_kept, header.index(names[-1]) + 1
+    end = len(header) - n_after
+    start = end - n_columns
+    room = PAGE_PIXELS - OTHERS_PIXELS - sum(widths[:start]) - sum(widths[end:])
+    start += sum(taken <= room for taken in itertools.accumulate(widths[start:end]))
 
     def narrowed(row: list[str]) -> list[str]:
         others = [

@@ -22,7 +22,7 @@ from tuning.confirmation.estimates import Estimates, estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.predictions import Predictions, columns_of
-from tuning.evaluation.scores import TestDocument, read_test_scores
+from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.slices import calibration_error, slices_of
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
@@ -53,7 +53,6 @@ from tuning.report.tables import (
     trials_table,
 )
 from tuning.report.threshold import threshold_advice
-from tuning.results import StudyDir
 from tuning.search.confirm import MIN_COMPLETE, n_confirmable
 from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
@@ -73,6 +72,8 @@ class Measured:
     """The results of a study beside its trials."""
 
     linear: LinearReference | None = None
+    confirmation: Confirmation | None = None
+    test: TestDocument | None = None
     predictions: tuple[Predictions, str] | None = None
     spaces: Sequence[Standing] = ()
     labels: tuple[pd.DataFrame, float] | None = None
@@ -98,16 +99,23 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
         write_text(folder.labels_csv_path, rows.to_csv(index=False, lineterminator="\n"))
     else:
         folder.labels_csv_path.unlink(missing_ok=True)
-    test = read_test_scores(folder.test_path)
+    test = study.test_scores
     # The advice takes seconds, and an export with chosen thresholds needs none.
     advice = "" if test and test.chosen_thresholds else threshold_advice(study)
-    measured = Measured(study.linear_reference, predictions, spaces, labels, advice)
+    measured = Measured(
+        linear=study.linear_reference,
+        confirmation=study.confirmation,
+        test=test,
+        predictions=predictions,
+        spaces=spaces,
+        labels=labels,
+        threshold=advice,
+    )
     with study.opened() as opened:
         content = page(
             opened,
             summary,
             space=study.space,
-            folder=folder,
             record=study.record,
             card=cache.card,
             measured=measured,
@@ -128,7 +136,7 @@ def _read(
             corpus, record.config, fingerprint=record.data_fingerprint, doing="A report"
         )
         columns = columns_of(slice_column, splits) if slice_column is not None else {}
-    return cache, quality.read_quality(study.folder, cache, study.summary, columns=columns)
+    return cache, quality.read_quality(study, cache, columns=columns)
 
 
 def page(
@@ -136,13 +144,12 @@ def page(
     summary: Summary,
     *,
     space: SearchSpace,
-    folder: StudyDir,
     record: StudyRecord,
     card: DataCard,
     measured: Measured = Measured(),
 ) -> str:
-    config, linear, name = record.config, measured.linear, folder.name
-    confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
+    config, linear, name = record.config, measured.linear, record.config.study
+    confirmation, test = measured.confirmation, measured.test
     measured_by = metric_of(config.metric)
     if test:
         # An earlier version wrote fewer scores, and a metric may not be defined on the test split.
@@ -155,7 +162,7 @@ def page(
     )
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
-    names = searched_names(space)
+    n_searched = len(searched_names(space))
     estimates, first = estimate(confirmation), answer(summary, confirmation, test, linear)
     return render(
         "tuning.report",
@@ -196,11 +203,11 @@ def page(
         n_missing=0 if confirmation else max(MIN_COMPLETE - n_confirmable(summary), 0),
         declarations=declarations(advice),
         n_best=0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
-        best=table(*narrow(*best_rows(summary, space, confirmation), names)),
+        best=table(*narrow(*best_rows(summary, space, confirmation), n_searched, n_after=2)),
         counts=counts_sentence(summary),
         timings=timings_sentence(summary),
         pruning=_pruning(summary, estimates, epochs=config.train.epochs),
-        trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
+        trials=table(*narrow(*trial_rows(summary, space), n_searched, n_after=1), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
         split_rule=f"{card.split_rule} {folds_sentence(config.train.n_folds, card)}".rstrip(),
         data=table((), data_rows(card) + [("weights", weights)] * bool(weights), kind="pairs"),
@@ -299,8 +306,9 @@ def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
 
 def _finalists(estimates: Estimates) -> str:
     header, rows = finalist_rows(estimates)
-    seeds = [name for name in header if name.startswith("seed ")]
-    return table(*narrow(header, rows, seeds))
+    n_seeds = sum(name.startswith("seed ") for name in header)
+    n_after = len(header) - header.index("corrected mean")
+    return table(*narrow(header, rows, n_seeds, n_after=n_after))
 
 
 def _pruning(summary: Summary, estimates: Estimates | None, *, epochs: int) -> str:

@@ -21,7 +21,7 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.out_of_sample import kept_predictions
 from tuning.evaluation.predictions import NOT_TEST, Column, Predictions, read_predictions
-from tuning.evaluation.scores import TestDocument, read_test_scores
+from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.slices import Slice, accuracy_on, calibration
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
@@ -30,7 +30,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.report.figures import LAYOUT, error_bars
 from tuning.report.html_parts import plain
 from tuning.report.tables import with_best
-from tuning.results import StudyDir
+from tuning.study.handle import StudyHandle
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
 from tuning.targets.kinds import constant_names
@@ -58,13 +58,13 @@ class Point:
 
 
 def read_quality(
-    folder: StudyDir, corpus: Corpus, summary: Summary, *, columns: Mapping[str, Column]
+    study: StudyHandle, corpus: Corpus, *, columns: Mapping[str, Column]
 ) -> tuple[Predictions, str] | None:
     """Return predictions, and a text that says of which model and rows they are; None if none are
     stored. `columns` has the values of a column by split (`columns_of`); without it, the column
     that the export has stored is used.
     """
-    test, confirmation = read_test_scores(folder.test_path), Confirmation.load(folder)
+    folder, test, confirmation = study.folder, study.test_scores, study.confirmation
     target = corpus.target
     exported = with_thresholds(target, test.chosen_thresholds) if test else target
     seen = read_predictions(folder.test_predictions_path, exported)
@@ -73,7 +73,7 @@ def read_quality(
     if test and seen and is_newest:
         about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"
         return replace(seen, column=columns.get("test", seen.column)), about
-    best = best_of(summary, confirmation)
+    best = study.best
     if best is None or confirmation is None:
         return None
     number = best.trial.number
@@ -82,7 +82,7 @@ def read_quality(
         return None
     splits, places = [corpus.split(name) for name in SPLITS[:2]], repeat.places
     rows = "texts of the validation split, on which the trial was chosen"
-    if summary.step == "fold":
+    if study.summary.step == "fold":
         rows = "texts of the folds"
     elif confirmation.is_resplit:
         rows = "validation rows that this seed has drawn"

@@ -177,6 +177,11 @@ class TrialEnds:
         write = partial(self._writer.fail, opened, reason, detail, queue_again=queue_again)
         self._close(opened, write, event=event, has_value=False)
 
+    def fail_without_checkpoint(self, opened: OpenTrial) -> None:
+        detail = "its checkpoint was deleted; its values are queued again"
+        logger.warning("trial %d can't go on: %s", opened.number, detail)
+        self.fail(opened, FailureReason.LOST, detail)
+
     def suspend(self) -> None:
         """Pause each running trial at its checkpoint, or queue it again; queue duplicates again."""
         # The last callback of a stack is called first. After a write that fails, the others follow.
@@ -214,9 +219,10 @@ class TrialEnds:
             self._check_failures(opened, FailureReason.BUG)
             return
         values = describe(opened.values, self._session.space)
+        path = self._session.folder.error_path(opened.number)
+        where = f" The traceback is in {path}." if error.traceback else ""
         raise SpaceBug(
-            f"Trial {opened.number} ({values}) stopped the study: {error.message} The traceback is"
-            f" in {self._session.folder.error_path(opened.number)}. Correct the space, then search"
-            " again (keep_going continues without such trials).",
+            f"Trial {opened.number} ({values}) stopped the study: {error.message}{where} Correct"
+            " the space, then search again (keep_going continues without such trials).",
             traceback=error.traceback,
         )

@@ -212,6 +212,9 @@ class Search:
         return False
 
     def _resume(self, worker: AnyWorker, opened: OpenTrial) -> None:
+        if not self._session.folder.checkpoint_path(opened.number).exists():
+            self._ends.fail_without_checkpoint(opened)
+            return
         self._open.resume(opened)
         if not self._ends.write(opened, partial(self._writer.mark, opened, paused=False)):
             return

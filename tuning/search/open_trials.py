@@ -164,9 +164,10 @@ class OpenTrials:
         """Return the trials that have been paused longest, so many that the checkpoints of the
         other paused trials take at most `MAX_CHECKPOINT_BYTES`. The baseline stays.
         """
-        sizes = {
-            number: self._folder.checkpoint_path(number).stat().st_size for number in self._paused
-        }
+        sizes = dict.fromkeys(self._paused, 0)
+        for number in sizes:
+            with contextlib.suppress(FileNotFoundError):  # The user may delete a checkpoint.
+                sizes[number] = self._folder.checkpoint_path(number).stat().st_size
         total, beyond = sum(sizes.values()), []
         for opened in self._paused.values():
             if total > MAX_CHECKPOINT_BYTES and not opened.is_baseline:

@@ -43,6 +43,7 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import (
     DEAD_SECONDS,
     FIRST_COORDINATOR,
+    SEARCHED_SECONDS,
     TOTAL_SECONDS,
     Coordinators,
     identify,
@@ -164,6 +165,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
                 ended = search.run(n_trials, timeout_seconds=seconds, ends_paused=total is not None)
                 summary = summarize(study, metric=session.config.metric)
                 if total is not None and ended != SearchEnd.INTERRUPTED:
+                    study.set_user_attr(SEARCHED_SECONDS, total)
                     set_n_trials(study, max(summary.n_finished, 1))  # The study has all its trials.
                 outcome = Outcome(summary, session.space, ended, search.n_trials)
                 session.notify(SearchEnded(session, outcome))
@@ -190,6 +192,7 @@ def _left(
         total = total or study.user_attrs.get(TOTAL_SECONDS)
     if total is not None:
         seconds, named = total - searched_seconds(study), MAX_TRIALS
+        study.set_user_attr(TOTAL_SECONDS, total)
     if named is None and requested is None and session.coordinator != FIRST_COORDINATOR:
         raise StudyError(
             f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
@@ -198,8 +201,6 @@ def _left(
     n_trials = named or requested or DEFAULT_TRIALS
     if named is not None or requested is None:
         set_n_trials(study, n_trials)
-    if total is not None:
-        study.set_user_attr(TOTAL_SECONDS, total)  # After `n_trials`: the search is not over.
     left = None if seconds is None else seconds - (time.monotonic() - started)
     return n_trials, left, total
 

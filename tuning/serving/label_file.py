@@ -27,9 +27,8 @@ from starlette.routing import Route
 
 from tuning.data.files import opened
 from tuning.data.records import csv_format
-from tuning.data.sources import TEXT_COLUMNS
 from tuning.data.stream import Row, column_of_texts, rows_of
-from tuning.data.tables import named_column
+from tuning.data.tables import KNOWN_COLUMNS, named_column
 from tuning.errors import DataError
 from tuning.inference.label_files import (
     BOUNDS,
@@ -94,7 +93,7 @@ def _columns(path: Path, text_column: str | None) -> dict[str, Any]:
     try:
         chosen = column_of_texts(header, None, trained_on=text_column or None)
     except DataError:
-        absent = " or ".join([text_column] if text_column else TEXT_COLUMNS)
+        absent = " or ".join([text_column] if text_column else KNOWN_COLUMNS["text"])
         problem = f"The file has no column {absent}; choose the column of the texts."
         return {"columns": header, "column": None, "problem": problem}
     return {"columns": header, "column": chosen, "problem": ""}

@@ -12,6 +12,7 @@ import numpy as np
 
 from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.contract import ModelInput
+from tuning.inputs.kinds import IDS, NGRAMS, kinds_in
 from tuning.inputs.tokenizer import truncated
 from tuning.targets.target import Array, Target, likelihoods
 
@@ -53,8 +54,8 @@ def hide_words(text: str, inputs: ModelInput) -> Hidden:
     """Return a copy of a text for each different word of the model's input, with the word hidden at
     every place.
 
-    A pretrained encoder, and a model that takes texts, may split a text in another way. Such a
-    model gets the whole text, with its spaces and punctuation.
+    A model with other inputs than token ids and n-grams, such as a pretrained encoder, may split a
+    text in another way. Such a model gets the whole text, with its spaces and punctuation.
     """
     parts, separator = _PIECE.split(text), ""
     tokens = tokenize(parts)
@@ -62,7 +63,7 @@ def hide_words(text: str, inputs: ModelInput) -> Hidden:
     positions = np.flatnonzero(tokens.lengths)
     ids = np.full(len(parts), _NO_WORD)
     ids[positions] = tokens.ids
-    if not (inputs.preset or inputs.takes_texts):
+    if {*kinds_in(inputs)} <= {IDS, NGRAMS}:
         visible, separator = positions.tolist(), " "
         if not inputs.ngrams:  # A model of n-grams takes the whole text.
             visible = truncated(visible, inputs.sequence_length, inputs.truncating)

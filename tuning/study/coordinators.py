@@ -29,7 +29,7 @@ import psutil
 from optuna.trial import FrozenTrial
 
 from tuning import documents
-from tuning.config import MAX_TRIALS, require_positive
+from tuning.config import require_positive
 from tuning.errors import StudyError
 from tuning.results import StudyDir
 from tuning.study.optuna_internals import storage_of
@@ -44,6 +44,7 @@ MAX_WAIT_SECONDS = 30.0  # maximum time that a start waits for another process o
 FIRST_COORDINATOR = "0"  # the coordinator that created the study
 N_TRIALS = "n_trials"  # attribute of a study: the last requested number of trials, or `AUTO`
 TOTAL_SECONDS = "total_seconds"  # attribute of a study: the requested duration of all its searches
+SEARCHED_SECONDS = "searched_seconds"  # attribute of a study: the requested duration that is over
 _PREFIX = "coordinator "  # prefix of the study's attributes that contain heartbeats
 
 
@@ -231,8 +232,9 @@ def searched_seconds(study: optuna.Study) -> float:
     """Return the duration of a study's searches so far: the requested duration if it is over, else
     the seconds of all trials, divided by the number of workers.
     """
-    if TOTAL_SECONDS in study.user_attrs and requested_n_trials(study) != MAX_TRIALS:
-        return float(study.user_attrs[TOTAL_SECONDS])
+    searched = study.user_attrs.get(SEARCHED_SECONDS)
+    if searched is not None and searched == study.user_attrs.get(TOTAL_SECONDS):
+        return float(searched)
     seconds = sum(map(trial_seconds, study.get_trials(deepcopy=False)))
     return seconds / max(sum(h.n_workers for h in heartbeats_of(study).values()), 1)
 

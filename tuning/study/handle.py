@@ -15,6 +15,7 @@ import optuna
 from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference, LinearTask, read_linear_reference
+from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
@@ -64,6 +65,10 @@ class StudyHandle:
     @cached_property
     def confirmation(self) -> Confirmation | None:
         return Confirmation.load(self.folder)
+
+    @cached_property
+    def test_scores(self) -> TestDocument | None:
+        return read_test_scores(self.folder.test_path)
 
     @cached_property
     def best(self) -> Best | None:

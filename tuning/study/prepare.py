@@ -136,10 +136,19 @@ def require_fitting(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> 
 
 
 def _require_metric(metric: str, corpus: Corpus) -> None:
-    """Check that the validation labels define the metric, or every trial would end without it."""
+    """Check that the validation labels define the metric, or every trial would end without it, or
+    with the same value.
+    """
     target, labels = corpus.target, corpus.split("validation").labels
-    constant = target.constant(corpus.split("train").labels)
-    if np.isnan(target.value(labels, np.tile(constant, (len(labels), 1)), metric=metric)):
+    constant = np.tile(target.constant(labels), (len(labels), 1))
+    # The scores of linear models that make no error.
+    scores = {
+        number: np.where(column, 99.0, -99.0) if column.dtype == np.bool_ else column
+        for number, column in target.linear_columns(labels).items()
+    }
+    best = target.value(labels, target.of_linear(scores, constant), metric=metric)
+    # Without a positive text, F1 is 0 for all predictions.
+    if np.isnan(best) or (metric_of(metric).maximized and best <= 0):
         counts = target.counts(labels)
         missing = [name for name, n in zip(target.names, counts, strict=True) if n == 0]
         reason = f", which has no row of {missing[0]!r}" if missing else ""

@@ -116,24 +116,25 @@ def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
     if recorded.data_fingerprint == requested.data_fingerprint:
         for values in (old, new):
             del values["config"]["data"]
-    lines = differences(old, new)
-    if lines:
-        is_other_file = any(line.startswith("config.space:") for line in lines)
-        is_part = any(line.startswith("config.train.parts_per_epoch:") for line in lines)
+    found = differences(old, new)
+    if found:
+        is_other_file, is_part = "config.space" in found, "config.train.parts_per_epoch" in found
         raise StudyError(
             f"Study {folder.name!r} must be continued with the settings it was created with; "
-            + "; ".join(map(_with_parameter, lines))
+            + "; ".join(
+                f"{_parameter(place)}: the study has {old_value!r}, this command has {new_value!r}"
+                for place, (old_value, new_value) in found.items()
+            )
             + (" (parts_per_epoch follows from min_texts)" if is_part else "")
             + (". A class that was changed is another search space" if is_other_file else "")
             + ". Use the same values, or give the study another name (study)."
         )
 
 
-def _with_parameter(line: str) -> str:
-    """Return `folds: …` for `config.train.n_folds: …`."""
-    place, _, values = line.partition(":")
+def _parameter(place: str) -> str:
+    """Return `folds` for the setting at `config.train.n_folds`."""
     name = place.rpartition(".")[2]
-    return f"{PARAMETERS.get(name, name)}:{values}"
+    return PARAMETERS.get(name, name)
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:

@@ -78,7 +78,7 @@ def _first_that_fits(
     try:
         target.predictions(np.full((1, width), 1 / width))
     except ValueError as error:  # The output has another number of columns.
-        raise ValueError(f"{error}{_classes_of_data(target)}") from error
+        raise SpaceBug(f"{error}{_classes_of_data(target)}", traceback="") from error
     numbers = _tried_classes(n_classes)
     right, wrong = (
         _predictions(classes, shape, n_classes=n_classes, high=HIGH, low=LOW)
@@ -99,7 +99,9 @@ def _first_that_fits(
         # values for right and wrong predictions are then equal.
         if right_value < wrong_value:
             return encoder
-    if len(problems) == len(encoders):
+    # TensorFlow's errors name operations, and not what the user has written.
+    is_of_tensorflow = any(isinstance(p, tf.errors.InvalidArgumentError) for p in problems)
+    if len(problems) == len(encoders) and not is_of_tensorflow:
         raise problems[-1]
     tried = "class numbers nor with one-hot labels" if len(encoders) > 1 else "one column of labels"
     raise SpaceBug(

@@ -28,7 +28,10 @@ def form_of(
 ) -> tuple[LabelEncoder, str | None]:
     if loss is None or isinstance(loss, dict | list | tuple):
         return as_columns, None
-    target.predictions(np.full((1, math.prod(shape)), LOW))  # raises for another width
+    try:
+        target.predictions(np.full((1, math.prod(shape)), LOW))
+    except ValueError as error:  # The output has another width.
+        raise SpaceBug(str(error), traceback="") from error
     # A text without labels, a text with all of them, and one with every second label. A softmax,
     # which takes one of the labels as right, can't distinguish predictions for the first two.
     texts = np.stack([np.zeros(target.width), np.ones(target.width), target.examples(1)[0]])

@@ -25,6 +25,9 @@ CLASS_LOSSES = (
     keras.losses.Hinge,
     keras.losses.SquaredHinge,
     keras.losses.CategoricalHinge,
+    keras.losses.KLDivergence,
+    keras.losses.Dice,
+    keras.losses.Tversky,
 )
 
 
@@ -32,9 +35,10 @@ def form_of(loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None
     if loss is None or isinstance(loss, dict | list | tuple):
         return as_column, None
     if math.prod(shape) != 1:
-        raise ValueError(
+        raise SpaceBug(
             f"The model must give one number a text; it gives {math.prod(shape)}. End it with"
-            " Dense(1), or leave kind out if the labels are classes."
+            " Dense(1), or leave kind out if the labels are classes.",
+            traceback="",
         )
     example = np.zeros((2, *shape), np.float32)
     if is_one_of(get_loss(loss, example, example), CLASS_LOSSES):

@@ -4,7 +4,7 @@
 |---|---|
 | the label column is read and split | `read`, `dtype`, `strata`, `require_enough` |
 | the data card | `counts`, `doubts` |
-| a model is built | `width`, `examples`, `form_of`, `adapt` |
+| a model is built | `width`, `examples`, `form_of`, `require_in_reach`, `adapt` |
 | a model is trained | `class_weights`, `text_weights` |
 | an epoch is evaluated | `predictions`, `score` |
 | linear models are trained for comparison | `linear_columns`, `of_linear` |
@@ -228,7 +228,14 @@ class Target(ABC):
         `shape` is the shape of the model's output for one text.
 
         Raises:
-            ValueError, SpaceBug: the output has another width, or the loss is for another kind.
+            SpaceBug: the output has another width, or the loss is for another kind.
+        """
+
+    def require_in_reach(self, model: Any, labels: Labels) -> None:  # noqa: B027
+        """Check that the output of a model can be these labels of the training split.
+
+        Raises:
+            SpaceBug: the activation of its last layer excludes some of them.
         """
 
     def adapt(self, model: Any, labels: Labels) -> None:  # noqa: B027

@@ -93,6 +93,9 @@ class BuiltModel:
         """Return whether the hypermodel has fitted the model: changed a weight that is trained."""
         if self.job.resume:  # The checkpoint contains the adapted state.
             return False
+        # A repeat and an export train on other rows, and must not be refused after a search.
+        if self.job.n_epochs is None:
+            self.job.target.require_in_reach(self.model, split.labels)
         is_fitted = hasattr(self.hypermodel, "adapt") and self._adapt_by_hypermodel(split)
         self.job.target.adapt(self.model, split.labels)
         # The layers that take texts come last, because the hypermodel's `adapt` may have given one

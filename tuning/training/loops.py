@@ -220,7 +220,8 @@ def call_fit(
     try:
         fit(*arguments, **data, **options)
     except KeyError as error:  # The code reads kwargs["x"].
-        if error.args != ("x",) or data:
+        # `model.fit` sets the callback's model. An error after that is another one.
+        if error.args != ("x",) or data or callback.model is not None:
             raise
         fit(hp, model, x=x, y=y, **options)
 
