@@ -1,4 +1,4 @@
-"""Names of columns, and escaping: on one line, in Markdown, in JSON lines and in CSV cells."""
+"""Names of columns, and escaping: in UTF-8, on one line, in Markdown, in JSON and in CSV cells."""
 
 import html
 import json
@@ -9,6 +9,13 @@ from typing import Any
 def last_part(column: str) -> str:
     """Return the last part of a column's path, without spaces, as in a header `text, label`."""
     return column.rsplit("/", 1)[-1].strip()
+
+
+def utf8(text: str) -> str:
+    """Return a text that can be encoded in UTF-8: lone surrogates, which JSON may contain, become
+    question marks.
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def json_line(values: dict[str, Any]) -> str:

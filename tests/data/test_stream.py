@@ -6,6 +6,8 @@ import gzip
 from pathlib import Path
 
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from tuning.data import stream
@@ -33,9 +35,14 @@ GOOD = {
 }
 
 
-def parquet_of(*texts: bytes | None) -> bytes:
-    data: bytes = pd.DataFrame({"text": texts}).to_parquet()
+def parquet_of(*values: object, kind: pyarrow.DataType | None = None) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table({"text": pyarrow.array(values, kind)}), sink)
+    data: bytes = sink.getvalue().to_pybytes()
     return data
+
+
+YEAR_10000 = parquet_of(253_402_300_800, kind=pyarrow.timestamp("s"))
 
 
 @pytest.mark.parametrize("packed", ["", ".gz"])
@@ -97,6 +104,9 @@ def test_bad_row_is_named_and_the_others_stay(
         ("r.csv", 'id,text\n1,good\n   \n \t\n\n1,""\n1,bad\n', ["good", "", "bad"]),
         ("r.csv", 'text\ngood\n   \n \t\n\n""\nbad\n', ["good", "", "bad"]),
         ("r.csv", "text\tn\ngood\t1\n\t\nbad\t0\n", ["good", "", "bad"]),
+        # Values that are no texts
+        ("r.jsonl", '{"text": "1", "n": true}\n\n{"text": null, "n": 1.50}\n', ["1", ""]),
+        ("r.jsonl", '{"text": 1e5}\n{"text": false}\n{"text": NaN}\n', ["100000.0", "0", ""]),
     ],
 )
 def test_rows_and_columns_are_those_that_training_reads(
@@ -154,6 +164,20 @@ def test_line_over_the_limit_is_one_row(tmp_path: Path, monkeypatch: pytest.Monk
     assert problems == ["", "line 2: longer than 50 characters", ""]
 
 
+def test_parquet_file_that_repeats_a_large_text_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size is known after each 256 rows."""
+    path = tmp_path / "r.parquet"
+    texts = pd.Categorical(["a" * 100_000] * 400)
+    pd.DataFrame({"text": texts}).to_parquet(path)
+    assert path.stat().st_size < 10_000
+    assert len(rows_of(path)) == 400
+    monkeypatch.setattr(stream, "MAX_BATCH_BYTES", 2**24)
+    with pytest.raises(DataError, match=r"r.parquet must unpack to at most 16 MiB in each 256"):
+        rows_of(path)
+
+
 def test_text_over_the_limit_is_named() -> None:
     assert problem_of("a" * MAX_CHARACTERS) == ""
     assert (
@@ -173,6 +197,7 @@ def test_text_over_the_limit_is_named() -> None:
         ("r.jsonl", b"junk\n", r"have no columns \(line 1: not a JSON object\)"),
         ("r.jsonl", b'{"id":1}\n', "give text_column one of id"),
         ("r.parquet", b"junk", "must be a Parquet file"),
+        ("r.parquet", YEAR_10000, "must be a Parquet file; reading it gave: date value"),
         ("r.csv.gz", b"", "header line; it is empty"),
     ],
 )
@@ -213,6 +238,14 @@ def test_file_without_the_column_of_the_training_data_is_refused(tmp_path: Path)
 def test_missing_file_names_its_own_flag(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="file must name a file"):
         stream_rows(str(tmp_path / "none.csv"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "parquet.gz"])
+def test_progress_grows_to_one(ending: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"r.{ending}", GOOD[ending.removesuffix(".gz")])
+    shares: list[float] = []
+    list(stream_rows(str(path), on_read=shares.append))
+    assert shares == sorted(shares) and shares[-1] == 1.0
 
 
 def test_rows_of_a_pattern_say_which_file_they_are_of(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.texts import make_reviews
-from tuning.data.tables import TooLarge, read_batches, read_files
+from tuning.data.tables import read_files
 from tuning.errors import DataError
 
 LONG = "a" * 1_000_000
@@ -32,24 +32,6 @@ def test_file_that_unpacks_to_more_than_the_limit_is_refused(tmp_path: Path) -> 
     assert path.stat().st_size < 3_000
     with pytest.raises(DataError, match=r"large.parquet must unpack to at most 100 times"):
         read_files(str(path))
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pyarrow.string_view(),
-        pyarrow.large_string(),
-        pyarrow.dictionary(pyarrow.int32(), pyarrow.string()),
-    ],
-)
-def test_text_counts_once_a_row_whatever_holds_it(kind: pyarrow.DataType, tmp_path: Path) -> None:
-    path = written(
-        tmp_path / "large.parquet", pyarrow.table({"text": pyarrow.array([LONG] * 50).cast(kind)})
-    )
-    with pytest.raises(TooLarge):
-        list(read_batches(str(path), lambda names: names, n_rows=20_000, max_bytes=2**25))
-    batches = read_batches(str(path), lambda names: names, n_rows=20_000, max_bytes=2**26)
-    assert sum(batch.num_rows for batch in batches) == 50
 
 
 @pytest.mark.parametrize(

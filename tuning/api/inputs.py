@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.atomic_io import write_bytes
 from tuning.config import SPLITS, Data, DataConfig, StudyConfig, check_name, given
-from tuning.data.files import utf8
 from tuning.errors import ArgumentError, DataError
 from tuning.metrics import DEFAULT_TARGET
 from tuning.results import StudyDir, safe_name
 from tuning.spaces.files import short_name
+from tuning.text import utf8
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,12 +2,9 @@
 
 import codecs
 import contextlib
-import csv
 import glob
 import gzip
 import io
-import math
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,12 +24,6 @@ REMEDIES = {
     **dict.fromkeys((".xlsx", ".xls"), _IN_EXCEL),
     **dict.fromkeys((".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".rar"), _UNPACKED),
 }
-# The delimiters of CSV files: a comma, a tab, or a semicolon as in Excel's files where numbers have
-# a decimal comma. A name of a column contains a semicolon more often than a tab.
-DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon"}
-# Maximum number of bytes of a CSV header in which the delimiter is sought. It is below the 131,072
-# characters of a field above which Python's csv module raises an error.
-HEADER_BYTES = 2**16
 # A file that unpacks to more than this many times its size, and to more than this many bytes, is a
 # decompression bomb; text packs to a third or a tenth of its size.
 MAX_UNPACKED_RATIO, MIN_DECOMPRESSION_BOMB_BYTES = 100, 2**28
@@ -132,28 +123,11 @@ def _is_prediction(path: Path) -> bool:
         return file.readline(100).startswith(",".join(PREDICTION_COLUMNS).encode())
 
 
-def utf8(text: str) -> str:
-    """Return a text that can be encoded in UTF-8: lone surrogates, which JSON may contain, become
-    question marks.
-    """
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def plain(value: object) -> str:
-    """Return a value of JSON or Parquet as text: a bool as 0 or 1, and a missing value, which is
-    None or NaN, as an empty text.
-    """
-    if isinstance(value, bool):
-        return str(int(value))
-    is_missing = value is None or (isinstance(value, float) and math.isnan(value))
-    return "" if is_missing else utf8(str(value))
-
-
 def _first_bad_byte(path: Path, *, default: int) -> int:
     """Return the position of the first byte that is not UTF-8 in the unpacked file. `default` is
     the position in the block in which a decoder failed.
     """
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+    with gzip.open(path) if is_packed(path) else path.open("rb") as file:
         try:
             file.read(MIN_DECOMPRESSION_BOMB_BYTES).decode("utf-8")
         except UnicodeDecodeError as error:
@@ -163,30 +137,12 @@ def _first_bad_byte(path: Path, *, default: int) -> int:
     return default
 
 
-def csv_format(data: IO[bytes]) -> tuple[str, int]:
-    """Return the delimiter of a CSV file, and the number of lines before its header. The bytes, as
-    `opened` gives them, stay unread.
-
-    Excel reads the delimiter from a first line such as `sep=;`. In other files it is the first of
-    `DELIMITERS` that divides the header line into several names, without dividing a name in quotes,
-    and the comma if none does, as for a single column.
-    """
-    head = cast("io.BufferedReader", data).peek(HEADER_BYTES)[:HEADER_BYTES]
-    # The reader of the file refuses bytes that are not UTF-8; the last character may be cut here.
-    text = head.decode("utf-8-sig", errors="replace")
-    if named := re.match(r'"?sep=([,\t;])"?\r?\n', text):
-        return named[1], 1
-    for delimiter in DELIMITERS:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        header: list[str] = next(filter(None, rows), [])
-        # A wrong delimiter leaves quotes in the parts of a name that it divides.
-        if len(header) > 1 and not any('"' in name for name in header):
-            return delimiter, 0
-    return ",", 0
-
-
 def file_format(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
 
 
 @contextlib.contextmanager
@@ -196,9 +152,9 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
     """
     unpacked: _Unpacked | None = None
     try:
-        # `csv_format` peeks, which gives no more bytes than a buffer has.
+        # `records.csv_format` peeks, which gives no more bytes than a buffer has.
         with io.BufferedReader(_Counted(path, progress), buffer_size=1 << 20) as raw:
-            if path.name.lower().endswith(".gz"):
+            if is_packed(path):
                 unpacked = _Unpacked(cast("IO[bytes]", raw), n_packed=path.stat().st_size)
             yield cast(
                 "IO[bytes]", io.BufferedReader(unpacked, buffer_size=1 << 20) if unpacked else raw

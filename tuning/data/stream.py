@@ -5,21 +5,20 @@ a file of any size once, and returns a result for each row.
 """
 
 import csv
-import io
 import itertools
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow
 
-from tuning.data.files import csv_format, file_format, opened, plain, text_files, utf8
-from tuning.data.tables import choose_column, json_object, read_batches, trained_column
+from tuning.data import records
+from tuning.data.files import Progress, file_format, opened, text_files
+from tuning.data.tables import choose_column, trained_column
 from tuning.errors import DataError
+from tuning.text import utf8
 
 MAX_CHARACTERS = 100_000  # of a text; the longest of 25,854 Amazon reviews has 31,863
 # Maximum number of characters of a CSV field. A quote that is not closed makes a field of all lines
@@ -28,7 +27,9 @@ MAX_FIELD = 1_000_000
 MAX_LINE = 4_000_000  # maximum number of characters of a line
 # Maximum number of characters of a CSV record, and of the first rows of a JSONL file together.
 MAX_RECORD = 8_000_000
-BATCH_ROWS = 1024  # maximum number of rows of a Parquet file in memory
+# Number of rows of a Parquet file that are read together, and the maximum number of bytes to which
+# they unpack: each of them may repeat a text that the file has once.
+BATCH_ROWS, MAX_BATCH_BYTES = 256, 2**28
 # JSONL has no header line: the columns of a file are the names in its first rows.
 PEEKED_ROWS = 1_000
 _END = "\0 end of the file \0"
@@ -98,13 +99,11 @@ def stream_rows(
     return rows()
 
 
-def rows_of(
-    path: Path, name: str, choose: Choose, on_share: Callable[[str, float], None]
-) -> Iterator[Row]:
-    readers = {
+def rows_of(path: Path, name: str, choose: Choose, on_share: Progress) -> Iterator[Row]:
+    readers: dict[str, Callable[[IO[bytes], Path, Choose], Texts]] = {
         ".csv": _csv_texts,
         ".tsv": _tsv_texts,
-        ".parquet": _parquet_texts,
+        ".parquet": partial(_parquet_texts, progress=on_share),
         ".txt": _txt_texts,
     }
     with opened(path, on_share) as data:
@@ -126,10 +125,10 @@ def _is_utf8(text: str) -> bool:
     return utf8(text) == text
 
 
-def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
+def _lines(data: IO[bytes], *, newline: str = "\n") -> Iterator[str]:
     """Yield lines with their ends, cut to `MAX_LINE` characters."""
     # A byte that is not UTF-8 becomes a lone surrogate, so it is a problem of its row alone.
-    text = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+    text = records.decoded(data, newline=newline, errors="surrogateescape")
     while line := text.readline(MAX_LINE):
         yield line
         rest = line
@@ -160,7 +159,7 @@ class _Record:
 
 def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     csv.field_size_limit(MAX_FIELD)  # Python's own limit is 131,072 characters.
-    delimiter, n_before_header = csv_format(data)
+    delimiter, n_before_header = records.csv_format(data)
     # The csv module returns the rest of a file after an open quote like a record. `_END` is then a
     # part of its last field.
     record = _Record(itertools.chain(_lines(data, newline=""), [_END]))
@@ -180,20 +179,21 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
         if fields and fields[-1].endswith(_END):
             yield "", f"lines {first} to {reader.line_num - 1}: a quote is not closed", ()
         elif record.last.strip(" \t\r\n".replace(delimiter, "")):  # pandas skips blank lines too.
-            is_whole = len(fields) == len(header)
-            problem = "" if is_whole else f"line {first}: {len(fields)} fields, not {len(header)}"
-            yield fields[index] if is_whole else "", problem, fields
+            yield _cell(fields, index, header, line=first)
 
 
 def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    # Amazon's published files have no quoting: a quote is a character of the text.
-    lines = enumerate(_lines(data, newline="\n"), start=1)
-    rows = ((number, line.rstrip("\r\n").split("\t")) for number, line in lines)
+    rows = records.tsv_rows(_lines(data))
     header, index = _header((fields for _, fields in rows), path, choose)
     for number, fields in rows:
-        is_whole = len(fields) == len(header)
-        problem = "" if is_whole else f"line {number}: {len(fields)} fields, not {len(header)}"
-        yield fields[index] if is_whole else "", problem, fields
+        yield _cell(fields, index, header, line=number)
+
+
+def _cell(
+    fields: list[str], index: int, header: list[str], *, line: int
+) -> tuple[str, str, list[str]]:
+    problem = records.width_problem(fields, header)
+    return ("", f"line {line}: {problem}", fields) if problem else (fields[index], "", fields)
 
 
 def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
@@ -212,18 +212,13 @@ def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list
 
 
 def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    lines = (
-        (number, line)
-        for number, line in enumerate(_lines(data, newline="\n"), start=1)
-        if line.strip()
-    )
+    rows = records.json_rows(_lines(data))
     first, n_characters = [], 0
-    for number, line in itertools.islice(lines, PEEKED_ROWS):
-        first.append(_record(number, line))
-        n_characters += len(line)
+    for row in itertools.islice(rows, PEEKED_ROWS):
+        first.append(_record(*row))
+        n_characters += len(row[1])
         if n_characters > MAX_RECORD:
             break
-    records = itertools.starmap(_record, lines)
     columns = list(
         dict.fromkeys(name for record in first if isinstance(record, dict) for name in record)
     )
@@ -235,41 +230,36 @@ def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
             f" columns ({first[0]})."
         )
     column = choose(columns)
-    for record in itertools.chain(first, records):
+    for record in itertools.chain(first, itertools.starmap(_record, rows)):
         value = record.get(column) if isinstance(record, dict) else ""
         if isinstance(value, dict | list):
             yield "", f"{column} is {'an object' if isinstance(value, dict) else 'a list'}", ()
         else:
-            yield plain(value), "" if isinstance(record, dict) else record, ()
+            yield records.as_text(value), "" if isinstance(record, dict) else record, ()
 
 
-def _record(number: int, line: str) -> dict[str, Any] | str:
+def _record(number: int, line: str, record: dict[str, Any] | None) -> dict[str, Any] | str:
     if len(line) >= MAX_LINE:
         return f"line {number}: longer than {MAX_LINE:,} characters"
     if not _is_utf8(line):
         return f"line {number}: not UTF-8"
-    record = json_object(line)
-    return f"line {number}: not a JSON object" if record is None else record
+    return f"line {number}: {records.NO_OBJECT}" if record is None else record
 
 
 def _txt_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    for line in _lines(data, newline="\n"):
+    for line in _lines(data):
         yield line.rstrip("\r\n"), "", ()
 
 
-def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    with ExitStack() as stack:
-        file = str(path)
-        if path.name.lower().endswith(".gz"):  # Parquet needs a file in which it can seek.
-            copy = stack.enter_context(tempfile.NamedTemporaryFile())
-            shutil.copyfileobj(data, copy)
-            copy.flush()
-            file = copy.name
-        try:
-            for batch in read_batches(file, lambda names: [choose(names)], n_rows=BATCH_ROWS):
-                yield from ((text, "", ()) for text in _column_texts(batch.column(0)))
-        except ValueError as error:
-            raise DataError(f"{path} must be a Parquet file; reading it gave: {error}.") from error
+def _parquet_texts(data: IO[bytes], path: Path, choose: Choose, *, progress: Progress) -> Texts:
+    with records.parquet_table(data, path, name=str(path), progress=progress) as table:
+        for batch in table.batches([choose(table.columns)], n_rows=BATCH_ROWS):
+            if records.batch_bytes(batch) > MAX_BATCH_BYTES:
+                raise DataError(
+                    f"{path} must unpack to at most {MAX_BATCH_BYTES / 2**20:.0f} MiB in each"
+                    f" {BATCH_ROWS} rows; it has more. If you trust the file, write it as CSV."
+                )
+            yield from ((text, "", ()) for text in _column_texts(batch.column(0)))
 
 
 def _column_texts(values: Any) -> Iterator[str]:
@@ -277,4 +267,4 @@ def _column_texts(values: Any) -> Iterator[str]:
     if pyarrow.types.is_string(values.type) or pyarrow.types.is_large_string(values.type):
         values = values.cast(pyarrow.large_binary())
     for value in values.to_pylist():
-        yield value.decode(errors="surrogateescape") if isinstance(value, bytes) else plain(value)
+        yield records.as_text(value, errors="surrogateescape")

@@ -2,36 +2,27 @@
 columns by name.
 """
 
-import contextlib
-import io
 import itertools
-import json
-import re
-import shutil
-import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pandas as pd
 import pyarrow
 
+from tuning.data import records
 from tuning.data.files import (
     DECOMPRESSION_BOMB_MESSAGE,
-    DELIMITERS,
     Progress,
-    csv_format,
     file_format,
     find_files,
     max_unpacked,
     opened,
-    plain,
-    utf8,
 )
 from tuning.errors import DataError
-from tuning.text import last_part
+from tuning.text import last_part, utf8
 
 MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
 MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of characters of each
@@ -44,12 +35,6 @@ KNOWN_COLUMNS = {
     "text": ("review_body", "text", "review", "sentence", "content", "body"),
     "label": ("star_rating", "rating", "stars", "sentiment", "label"),
 }
-_LISTS = re.compile(r"[^.]+\.list\.(element|item)")  # paths of Parquet columns of lists
-VALUE_BYTES = 8  # size added for each value of a Parquet file beside its bytes: a null has none
-
-
-class TooLarge(Exception):
-    """Raised for a file that unpacks to more than the maximum."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +78,10 @@ def read_files(
 
 def _read_file(path: Path, with_lists: bool, progress: Progress | None) -> Table:
     with opened(path, progress) as data:
-        n_packed = path.stat().st_size
         readers: dict[str, Callable[[IO[bytes], str], Table]] = {
             ".csv": _read_csv,
             ".tsv": _read_tsv,
-            ".parquet": partial(_read_parquet, n_packed=n_packed, with_lists=with_lists),
+            ".parquet": partial(_read_parquet, path=path, with_lists=with_lists, progress=progress),
         }
         jsonl = partial(_read_jsonl, with_lists=with_lists)
         table = readers.get(file_format(path), jsonl)(data, path.name)
@@ -110,17 +94,13 @@ def _read_file(path: Path, with_lists: bool, progress: Progress | None) -> Table
     return table
 
 
-def _text(data: IO[bytes], newline: str = "") -> io.TextIOWrapper:
-    return io.TextIOWrapper(data, encoding="utf-8-sig", errors="strict", newline=newline)
-
-
 def _read_csv(data: IO[bytes], name: str) -> Table:
-    delimiter, n_before_header = csv_format(data)
-    mark = DELIMITERS[delimiter]
+    delimiter, n_before_header = records.csv_format(data)
+    mark = records.DELIMITERS[delimiter]
     rule = f"{name} must be {mark}-separated with a header line"
     try:
         with pd.read_csv(
-            _text(data),
+            records.decoded(data, newline=""),
             sep=delimiter,
             skiprows=n_before_header,
             dtype=str,
@@ -140,11 +120,9 @@ def _read_csv(data: IO[bytes], name: str) -> Table:
 
 
 def _read_tsv(data: IO[bytes], name: str) -> Table:
-    # Amazon's published files have no quoting: a quote is a character of the text.
-    lines = enumerate(_text(data, newline="\n"), start=1)
-    first = next((line for _, line in lines if line.rstrip("\r\n")), "")
-    header = first.rstrip("\r\n").split("\t")
-    if header == [""]:
+    lines = records.tsv_rows(records.decoded(data))
+    header = next((fields for _, fields in lines if fields != [""]), [])
+    if not header:
         raise DataError(f"{name} must be tab-separated with a header line; it is empty.")
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
@@ -155,12 +133,11 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
     broken: list[str] = []
 
     def rows() -> Iterator[list[str]]:
-        for number, line in lines:
-            fields = line.rstrip("\r\n").split("\t")
-            if len(fields) == len(header):
-                yield fields
+        for number, fields in lines:
+            if problem := records.width_problem(fields, header):
+                broken.append(f"{name} line {number} ({problem})")
             else:
-                broken.append(f"{name} line {number} ({len(fields)} fields, not {len(header)})")
+                yield fields
 
     return Table(_frame(rows(), pd.Index(header)), tuple(broken))
 
@@ -168,37 +145,22 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
 def _read_jsonl(data: IO[bytes], name: str, *, with_lists: bool) -> Table:
     broken: list[str] = []
     lists: set[str] = set()
-    lines = _text(data, newline="\n")
-    frame = _frame(_jsonl_rows(lines, name, broken, None if with_lists else lists), None)
+    nested = dict if with_lists else dict | list
+
+    def rows() -> Iterator[dict[str, str]]:
+        for number, _, record in records.json_rows(records.decoded(data)):
+            if record is None:
+                broken.append(f"{name} line {number} ({records.NO_OBJECT})")
+                continue
+            lists.update(utf8(key) for key, value in record.items() if isinstance(value, list))
+            yield {
+                utf8(k): records.as_text(v) for k, v in record.items() if not isinstance(v, nested)
+            }
+
+    frame = _frame(rows(), None)
     if len(frame) == 0 and not broken:
         raise DataError(f"{name} must contain a JSON object in each line; it has none.")
     return Table(frame.fillna(""), tuple(broken), lists=(*sorted(lists - {*frame}),))
-
-
-def _jsonl_rows(
-    lines: Iterable[str], name: str, broken: list[str], lists: set[str] | None
-) -> Iterator[dict[str, str]]:
-    """Yield the values of each line as texts, without objects. Lists are left out if `lists` is not
-    None, which gets their names.
-    """
-    nested = dict if lists is None else dict | list
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if (record := json_object(line)) is not None:
-            if lists is not None:
-                lists.update(utf8(k) for k, v in record.items() if isinstance(v, list))
-            yield {utf8(k): _as_text(v) for k, v in record.items() if not isinstance(v, nested)}
-        else:
-            broken.append(f"{name} line {number} (not a JSON object)")
-
-
-def json_object(line: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):  # json.loads recurses into nested lists.
-        return None
-    return record if isinstance(record, dict) else None
 
 
 def _frame(
@@ -213,94 +175,26 @@ def _frame(
     )
 
 
-def _read_parquet(data: IO[bytes], name: str, *, n_packed: int, with_lists: bool) -> Table:
-    columns: list[str] = []
-    left_out, lists = set[str](), set[str]()
-
-    def choose_all(flat: list[str]) -> list[str]:
-        columns.extend(flat)
-        return flat
-
-    with tempfile.NamedTemporaryFile() as file:  # Parquet needs a file in which it can seek.
-        shutil.copyfileobj(data, file)
-        file.flush()
-        max_bytes = max_unpacked(n_packed)
-        batches = read_batches(
-            file.name,
-            choose_all,
-            n_rows=PART_ROWS,
-            max_bytes=max_bytes,
-            with_lists=with_lists,
-            left_out=lists,
-        )
-        try:
-            with contextlib.closing(batches):
-                parts = [_text_frame(batch, left_out) for batch in batches]
-        except TooLarge as error:
-            raise DataError(
-                f"{name} {DECOMPRESSION_BOMB_MESSAGE} If you trust the file, write it as CSV."
-            ) from error
-        except (ValueError, OverflowError) as error:
-            raise DataError(f"{name} must be a Parquet file; reading it gave: {error}.") from error
+def _read_parquet(
+    data: IO[bytes], name: str, *, path: Path, with_lists: bool, progress: Progress | None
+) -> Table:
+    left_out = set[str]()
+    parts: list[pd.DataFrame] = []
+    n_bytes, max_bytes = 0, max_unpacked(path.stat().st_size)
+    with records.parquet_table(data, path, name=name, progress=progress) as table:
+        columns = [*table.columns, *table.lists] if with_lists else table.columns
+        for batch in table.batches(columns, n_rows=PART_ROWS):
+            n_bytes += records.batch_bytes(batch)
+            if n_bytes > max_bytes:
+                raise DataError(
+                    f"{name} {DECOMPRESSION_BOMB_MESSAGE} If you trust the file, write it as CSV."
+                )
+            parts.append(_text_frame(batch, left_out))
     empty = pd.DataFrame(columns=columns, dtype=str)
     frame = pd.concat(parts, ignore_index=True) if parts else empty
     frame = frame.drop(columns=[*left_out], errors="ignore")
+    lists = {*table.lists} - {*columns}
     return Table(frame, left_out=(*sorted(left_out),), lists=(*sorted(lists),))
-
-
-def read_batches(
-    path: str,
-    choose: Callable[[list[str]], Sequence[str]],
-    *,
-    n_rows: int,
-    max_bytes: int | None = None,
-    with_lists: bool = False,
-    left_out: set[str] | None = None,
-) -> Generator[pyarrow.RecordBatch]:
-    """Yield the batches of some columns of a Parquet file.
-
-    `choose` is called once with the names of the flat columns, and returns the names to read;
-    nested columns are left out, except lists `with_lists`. `left_out` gets the names of lists that
-    are left out. Columns that unpack to more than `max_bytes` raise `TooLarge`; a file that is not
-    a Parquet file, and a chosen name that is not unique, a `ValueError`.
-    """
-    import pyarrow.parquet  # The import takes 25 ms, and other formats do not need it.
-
-    n_bytes = 0
-    try:
-        # Without a buffer size, pyarrow reads a whole column of a row group at once.
-        file = pyarrow.parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False)
-        schema = [file.schema.column(number) for number in range(len(file.schema))]
-        flat = [c.name for c in schema if c.path == c.name and c.max_repetition_level == 0]
-        lists = [c.path.split(".")[0] for c in schema if _LISTS.fullmatch(c.path)]
-        if with_lists:
-            flat += lists
-        elif left_out is not None:
-            left_out.update(lists)
-        names = [*choose(flat)]
-        for name in names:  # pyarrow also reads all columns below a name.
-            if sum(f"{column.path}.".startswith(f"{name}.") for column in schema) > 1:
-                raise ValueError(f"two columns have the name {name!r}")
-        for batch in file.iter_batches(n_rows, columns=names, use_threads=False) if names else ():
-            unpacked = pyarrow.record_batch(list(map(_unpacked, batch.columns)), names)
-            n_bytes += unpacked.nbytes + VALUE_BYTES * batch.num_rows * batch.num_columns
-            if max_bytes is not None and n_bytes > max_bytes:
-                raise TooLarge
-            yield unpacked
-    # Exceptions of pyarrow's C++ libraries are RuntimeErrors.
-    except (pyarrow.ArrowException, OSError, RuntimeError, OverflowError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
-
-
-def _unpacked(values: Any) -> Any:
-    # With a dictionary or views, many rows share the bytes of one text, so `nbytes` would not count
-    # what the rows take as texts.
-    types = pyarrow.types
-    if types.is_dictionary(values.type):
-        return values.dictionary_decode()
-    if types.is_string_view(values.type) or types.is_binary_view(values.type):
-        return values.cast(pyarrow.large_binary())
-    return values
 
 
 def _text_frame(batch: pyarrow.RecordBatch, left_out: set[str]) -> pd.DataFrame:
@@ -310,16 +204,10 @@ def _text_frame(batch: pyarrow.RecordBatch, left_out: set[str]) -> pd.DataFrame:
     columns = {}
     for name, values in zip(batch.schema.names, batch.columns, strict=True):
         try:
-            columns[name] = [_as_text(value) for value in values.to_pylist()]
+            columns[name] = [records.as_text(value) for value in values.to_pylist()]
         except (ValueError, OverflowError, TypeError):  # JSON has no dates and no bytes.
             left_out.add(name)
     return pd.DataFrame(columns, index=pd.RangeIndex(batch.num_rows), dtype=str)
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, list):
-        return utf8(json.dumps(value, ensure_ascii=False))
-    return value.decode("utf-8") if isinstance(value, bytes) else plain(value)
 
 
 def clean(texts: pd.Series) -> pd.Series:

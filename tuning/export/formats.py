@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.atomic_io import translated
-from tuning.data.files import Progress, utf8
+from tuning.data.files import Progress
 from tuning.errors import ExportError
 from tuning.evaluation.statistics import accuracy_difference
 from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormats
@@ -29,6 +29,7 @@ from tuning.inputs.corpus import encode
 from tuning.inputs.kinds import IDS
 from tuning.study.housekeeping import size
 from tuning.targets.target import Array, Labels, Target
+from tuning.text import utf8
 from tuning.training.architecture import is_stock
 from tuning.training.vocabularies import keep_in_config
 

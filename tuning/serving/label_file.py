@@ -25,7 +25,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from tuning.data.files import csv_format, opened
+from tuning.data.files import opened
+from tuning.data.records import csv_format
 from tuning.data.stream import Row, column_of_texts, rows_of
 from tuning.data.tables import KNOWN_COLUMNS, named_column
 from tuning.errors import DataError

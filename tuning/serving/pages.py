@@ -14,7 +14,7 @@ from collections.abc import Collection
 from functools import partial
 from typing import Any
 
-from tuning.data.files import HEADER_BYTES
+from tuning.data.records import HEADER_BYTES
 from tuning.data.stream import MAX_CHARACTERS
 from tuning.serving.label_file import MAX_FILE
 from tuning.templates import render
