@@ -2,8 +2,6 @@
 
 import optuna
 import plotly.graph_objects as go
-from hypothesis import given
-from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
@@ -14,7 +12,6 @@ from tuning.report.costs import (
     architecture_rows,
     architectures,
     cost_figures,
-    log_axis,
 )
 from tuning.study.summary import Summary, summarize
 
@@ -81,8 +78,3 @@ def test_study_without_architectures_has_none() -> None:
     study = optuna.create_study()
     study.add_trial(create_trial(value=0.5))
     assert architectures(summarize(study, metric="val_loss")) == {}
-
-
-@given(st.floats(0.001, 1e12))
-def test_axis_of_one_cost_has_a_tick(cost: float) -> None:
-    assert log_axis([cost] * 3)["tickvals"]

@@ -4,13 +4,10 @@ by architecture; and the time that pruning saved.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 
@@ -33,8 +30,6 @@ from tuning.study.trials import (
 )
 
 ARCHITECTURE = "architecture"  # Name of the hyperparameter that chooses between kinds of models.
-MARGIN = 1.25  # Factor between the outermost values and the ends of a logarithmic axis.
-MIN_TICKS = 3
 MIN_COST_TRIALS = 3  # Two trials always appear to trade off, or not to.
 
 
@@ -95,7 +90,9 @@ def _cost_figure(
         text=[_named(trial, trial_label(trial, summary, best)) for trial in trials],
         hovertemplate="%{text}: %{x:,.4g}, %{y:.4f}<extra></extra>",
     )
-    figure.update_xaxes(title=cost.unit, type="log", **log_axis([x for x, _ in points]))
+    # The usual labels of ticks between powers of ten are single digits: 2 for 200k.
+    ticks = {"minorloglabels": "complete", "nticks": 4, "exponentformat": "SI"}
+    figure.update_xaxes(title=cost.unit, type="log", **ticks)
     figure.update_yaxes(title=summary.metric)
     return figure
 
@@ -120,20 +117,6 @@ def add_front(
             hoverinfo="skip",
             name="front",
         )
-
-
-def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    # The ticks that Plotly chooses on a logarithmic axis are digits without their power of ten.
-    low, high = min(values) / MARGIN, max(values) * MARGIN
-    for digits in ((1, 10), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
-        ticks = [digit * 10.0**power for power in powers for digit in digits]
-        inside = sorted({tick for tick in ticks if low <= tick <= high})
-        if len(inside) >= MIN_TICKS:
-            break
-    # "1.5M", but "0.5" instead of "500m".
-    size = "~s" if low >= 1 else "~r"
-    return {"range": np.log10([low, high]), "tickvals": inside, "tickformat": size}
 
 
 def architectures(summary: Summary) -> dict[str, list[FrozenTrial]]:
