@@ -155,7 +155,7 @@ def page(
     )
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
-    names = searched_names(space)
+    names, architectures = searched_names(space), costs.architecture_rows(summary)
     estimates, first = estimate(confirmation), answer(summary, confirmation, test, linear)
     return render(
         "tuning.report",
@@ -186,7 +186,7 @@ def page(
             (title, plot_html(figure))
             for title, figure in costs.cost_figures(summary, confirmation)
         ],
-        architectures=_architectures(summary),
+        architectures=table(*architectures) if architectures[1] else None,
         finalists=_finalists(estimates) if estimates else None,
         test=_test(test, config.metric, card.target) if test else None,
         plots=plots,
@@ -287,14 +287,6 @@ def _no_advice(summary: Summary, confirmation: Confirmation | None) -> str:
             " so no range is advised."
         )
     return "No range of the best trial should be extended."
-
-
-def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
-    groups = costs.architectures(summary)
-    if not groups:
-        return None
-    header, *rows = costs.architecture_rows(groups, summary.metric)
-    return plot_html(costs.architecture_figure(groups, summary.metric)), table(header, rows)
 
 
 def _finalists(estimates: Estimates) -> str:
