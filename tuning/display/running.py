@@ -86,8 +86,6 @@ class Display:
         self._step = self._live = None
 
     def _start(self, opened: Session) -> None:
-        from tuning.inputs.kinds import NGRAMS
-        from tuning.inputs.ngram_vocabulary import repeats_words
         from tuning.report.tables import folds_sentence
 
         self._clear()
@@ -97,8 +95,6 @@ class Display:
         if sentence := folds_sentence(opened.config.train.n_folds, corpus.card):
             print_texts(f"{sentence} A new study with folds 1 has one split.")
         print_texts(*opened.notes)
-        if NGRAMS.is_taken_by(space) and not repeats_words(corpus.split("train").texts):
-            warn("No word of the training texts occurs twice, so all their n-grams are kept.")
         if console.is_terminal:
             live = Live(console=console, refresh_per_second=4, transient=True)
             self._live = self._shown.enter_context(live)
