@@ -103,7 +103,7 @@ class _Parts:
         self.has_future_annotations |= bool(flags & annotations)
         values = function.__globals__
         for name in _global_names(text):
-            if name in values and name not in self._seen and not _is_of_ipython(name, values[name]):
+            if name in values and name not in self._seen:
                 self._seen.add(name)
                 self._add_value(name, values[name], user=item, module=item.__module__)
         self.definitions.append(text + "\n")
@@ -244,12 +244,6 @@ def _global_names(text: str) -> list[str]:
         }
     own = {name for name in dir(builtins) if name.startswith("__")}
     return sorted(names - own)
-
-
-def _is_of_ipython(name: str, value: Any) -> bool:
-    # IPython replaces some builtins, such as `open`, in the namespace of a notebook.
-    own, wrapped = getattr(builtins, name, None), getattr(value, "__wrapped__", None)
-    return own is not None and (value is own or wrapped is own)
 
 
 def _is_plain(value: Any) -> bool:
