@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +18,6 @@ from tuning.display.console import console, duration, print_texts, printable
 from tuning.metrics import metric_of
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
-from tuning.templates import render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -258,14 +258,7 @@ def study_html(
 
 
 def frame_html(name: str, verdict: str, rows: pd.DataFrame) -> str:
-    from markupsafe import Markup
-
     cells = rows.astype(object).where(rows.notna(), "")
     table = cells.to_html(index=False, max_rows=N_ROWS, float_format="{:.4g}".format)
-    return render(
-        "tuning.display",
-        "study.html",
-        study=name,
-        verdict=verdict,
-        table=Markup(table),  # noqa: S704 (pandas escapes the cells)
-    )
+    # pandas escapes the cells.
+    return f"<p><b>{html.escape(name)}</b></p>\n<p>{html.escape(verdict)}</p>\n{table}"
