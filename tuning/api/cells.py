@@ -216,14 +216,9 @@ def _source(item: Callable[..., Any], function: types.FunctionType) -> str:
     if places and item.__qualname__ == item.__name__:
         first, last = (own or places)[-1]
         return "".join(lines[first - 1 : last]).rstrip("\n")
-    further = function.__code__.co_freevars
-    remedy = REMEDY
-    if item.__name__ == "<lambda>" or further:
-        uses = f" It uses {', '.join(further)} of the function that made it." if further else ""
-        remedy = f"Write def build(hp): return …, at the top of a cell or a module.{uses}"
     raise SpaceError(
-        f"{item.__name__} must be defined at the top of a cell or a module, in source that Python"
-        f" has kept; its source was not found. {remedy}"
+        f"{item.__name__} must be defined by def or class at the top of a cell or a module, in"
+        f" source that Python has kept; its source was not found. {REMEDY}"
     )
 
 
