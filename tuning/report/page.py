@@ -59,8 +59,7 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.study import StudyRecord
-from tuning.study.summary import Summary, best_of
-from tuning.study.trials import is_named
+from tuning.study.summary import Summary
 from tuning.targets.target import Target
 from tuning.templates import render
 from tuning.text import no_formula
@@ -192,7 +191,6 @@ def page(
         plots=plots,
         cost_plot=cost_plot,
         advice=[entry.sentence for entry in advice],
-        no_advice=_no_advice(summary, confirmation),
         n_missing=0 if confirmation else max(MIN_COMPLETE - n_confirmable(summary), 0),
         declarations=declarations(advice),
         n_best=0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
@@ -277,16 +275,6 @@ def _labels(rows: pd.DataFrame, n_by_chance: float) -> dict[str, Any]:
         "largest": f"{rows['probability'].max():.4f}",
         "table": table([*rows], rows.astype(str).to_numpy().tolist(), kind="texts"),
     }
-
-
-def _no_advice(summary: Summary, confirmation: Confirmation | None) -> str:
-    best = best_of(summary, confirmation)
-    if best and is_named(best.trial):
-        return (
-            "The best trial is the baseline or a starting point: no search has led to its values,"
-            " so no range is advised."
-        )
-    return "No range of the best trial should be extended."
 
 
 def _finalists(estimates: Estimates) -> str:
