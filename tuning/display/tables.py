@@ -167,11 +167,6 @@ def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
     shown = [n for n, column in enumerate(FORMAT_COLUMNS) if column not in CARD_ONLY_COLUMNS]
     header, *rows = ([row[n] for n in shown] for row in (FORMAT_COLUMNS, *format_rows(manifest)))
     console.print(_table(escape(title), header, rows, left=header[:1], whole=header))
-    int8 = manifest.forms.get("model_int8.tflite")
-    if int8 and int8.accuracy:
-        change = int8.accuracy
-        bounds = f"[{change.change_low:+.4f}, {change.change_high:+.4f}]"
-        print_texts(f"int8 weights change the accuracy by {change.change:+.4f} {bounds}.")
     print_texts(*(f"{name} left out: {reason}" for name, reason in manifest.left_out.items()))
     print_texts(*manifest.limits)
     kept = ", ".join(f"{path.name}/" for path in earlier(folder.best_dir).values())
