@@ -174,20 +174,11 @@ def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
         print_texts(f"Earlier exports are kept in {kept}.")
 
 
-def print_next(folder: Path) -> None:
-    values = of_study(folder)
-    own = [typed(command, **values) for command in ("export-best", "report")]
-    _print_commands(*own, typed("dashboard", **values))
-
-
-def print_next_of_export(folder: Path) -> None:
-    values = of_study(folder)
-    own = [typed(command, **values) for command in ("report", "serve")]
-    _print_commands(typed("predict", **values, text="I love it"), *own)
-
-
-def _print_commands(*commands: str) -> None:
-    print_texts("Next:", *(f"  {command}" for command in commands))
+def print_next(folder: Path, *commands: str) -> None:
+    print_texts("Next:")
+    for command in commands:
+        text = "I love it" if command == "predict" else None
+        print_texts(f"  {typed(command, **of_study(folder), text=text)}")
 
 
 def best_table(
