@@ -115,7 +115,7 @@ def test_variable_names_several_trackers(
     monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
 ) -> None:
     monkeypatch.setenv("LOG_TO", "neptune:x tensorboard:y")
-    ran = run_cli("track", "--study", "s")
+    ran = run_cli("compare")
     assert "received the kind 'neptune'" in ran.err
 
 

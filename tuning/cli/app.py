@@ -82,7 +82,7 @@ COMMANDS = {
     "import-optuna": study_command(Study.import_optuna, _print_added),
     "enqueue": study_command(Study.enqueue, _print_added),
     "export-hyperparameters": study_command(Study.export_hyperparameters, _print_files),
-    "track": command(track),
+    "track": study_command(track),
     "status": command(status),
     "clean": command(clean),
     "data-card": command(data_card),

@@ -138,7 +138,9 @@ def command(function: Callable[..., Any], then: Callable[[Any], None] | None = N
 def study_command(
     method: Callable[..., Any], then: Callable[[Study, Any], None] | None = None
 ) -> Any:
-    """Return the command of a method of `Study`, which also has the flags that find the study."""
+    """Return the command of a method of `Study`, or of a function whose first argument is a study,
+    which also has the flags that find the study.
+    """
     own = [*options_of(method)]
     texts = descriptions(load_study)
     place = [

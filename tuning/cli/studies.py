@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from tuning.api.inputs import source_of
+from tuning.api.tracking import require_trackers
 from tuning.config import Data, DataConfig, StudyConfig
 from tuning.display.console import console, open_in_browser, printable, server_url, warn
 from tuning.display.progress import steps
@@ -22,6 +23,7 @@ from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
 
 if TYPE_CHECKING:
+    from tuning.api.study import Study
     from tuning.study.handle import CoordinatorStatus, Status, StudyHandle
 
 
@@ -127,13 +129,7 @@ def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
     ]
 
 
-def track(
-    *,
-    log_to: Sequence[str] = (),
-    study: str | None = None,
-    storage: str | None = None,
-    results: str | Path = "results",
-) -> None:
+def track(study: Study, *, log_to: Sequence[str] = ()) -> None:
     """Write a running or finished study to trackers, with its export if it has one.
 
     A study that is written again is not duplicated.
@@ -141,21 +137,12 @@ def track(
     Args:
         log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
             (default: none).
-        study: name of the study (default: the study that was used last).
-        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
-            studies).
-        results: folder of all studies (default results).
     """
-    from tuning.api import tracking
-    from tuning.study.handle import StudyHandle
-
-    tracking.require_trackers(log_to)
-    opened = StudyHandle.of(ResultsDir(Path(results).expanduser()), study, storage)
     with steps() as progress:
         progress("writing to the trackers", 0.0)
-        targets = tracking.track(log_to, opened)
-    for target in targets:
-        console.print(escape(f"{opened.name} is written to {target}"))
+        study.log_to(*log_to)
+    for target in require_trackers(log_to):
+        console.print(escape(f"{study.name} is written to {target}"))
 
 
 def clean(
