@@ -25,10 +25,7 @@ from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.slices import calibration_error, slices_of
 from tuning.evaluation.statistics import interval_text
-from tuning.evaluation.test_split import (
-    BEST,
-    named_entries,
-)
+from tuning.evaluation.test_split import BEST, named_entries
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
 from tuning.metrics import Metric, metric_of
