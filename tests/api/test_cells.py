@@ -275,7 +275,9 @@ def test_open_of_a_notebook_is_python_s_own() -> None:
     """IPython puts a function of its own in the place of `open`."""
     cells = notebook("def my_model(hp):\n    return open(hp)\n")
     cells["open"] = functools.wraps(open)(lambda *paths: None)
-    assert "import" not in source_of(cells["my_model"])
+    file: dict[str, Any] = {}
+    exec(source_of(cells["my_model"]), file)
+    assert file["open"] is open
 
 
 def test_annotations_that_are_not_evaluated_stay_so() -> None:
@@ -321,15 +323,10 @@ def test_value_that_can_not_be_written_has_a_remedy(value: Any, remedy: str) -> 
         source_of(cells["my_model"])
 
 
-def test_lambda_and_function_of_a_function_have_a_remedy() -> None:
-    cells = notebook(
-        "def made(size):\n    def build(hp):\n        return size\n    return build\n",
-        "short = lambda hp: made(hp)\n",
-    )
-    with pytest.raises(SpaceError, match=r"Write def build\(hp\): return …"):
+def test_lambda_is_refused() -> None:
+    cells = notebook("short = lambda hp: hp\n")
+    with pytest.raises(SpaceError, match="must be defined by def or class at the top"):
         source_of(cells["short"])
-    with pytest.raises(SpaceError, match=r"It uses size of the function that made it"):
-        source_of(cells["made"](3))
 
 
 NESTED = """
@@ -353,7 +350,7 @@ class Models:
 @pytest.mark.parametrize("item", ["nested()", "Models.build"])
 def test_function_with_the_name_of_another_at_the_top_is_refused(item: str) -> None:
     cells = notebook(NESTED)
-    with pytest.raises(SpaceError, match="build must be defined at the top of a cell or a module"):
+    with pytest.raises(SpaceError, match="build must be defined by def or class at the top"):
         source_of(eval(item, cells))
     assert '"top"' in source_of(cells["build"])
 

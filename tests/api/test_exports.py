@@ -117,7 +117,7 @@ def test_no_texts_give_an_empty_frame(texts: Any, onnx_export: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        ("good film", "list of texts, .* the text 'good film'"),
+        ("good film", "list of texts, .* received a str"),
         ({"text": TEXTS}, "list of texts, .* a dict"),
         (pd.DataFrame({"text": TEXTS}), "list of texts, .* a DataFrame"),
         (["good", None], "received None at position 1. .* dropna"),

@@ -114,7 +114,7 @@ def test_texts_that_are_none_are_accepted() -> None:
         (["good", 3], [1, 0], "must have texts; it has 3"),
         (["good", "bad"], ["positive", 0], "all texts or all numbers"),
         (["good", "bad"], pd.cut([1, 5], 3), "all texts or all numbers"),
-        (["good", "bad"], [["pos"], []], "'label' must have one label a text; it has .*'labels'"),
+        (["good", "bad"], [["pos"], []], "'label' must have one label a text; .*argmax .*'labels'"),
         (["good", "bad"], [{"pos": 1}] * 2, "'label' must have one label a text; it has"),
     ],
 )
@@ -132,7 +132,6 @@ def test_columns_that_are_no_texts_or_no_labels_are_refused(
         (["a"], None, "1 texts and no labels"),
         (None, [1], "no texts and 1 labels"),
         (["a", "b"], np.eye(2), r"labels must have one value.*\(2, 2\)"),
-        (["a", "b"], [[0, 1], [1, 0]], r"received a row \[0, 1\].*argmax of one-hot"),
         (pd.DataFrame({"text": ["a"]}), [1], "texts must have one value for each row"),
     ],
 )

@@ -24,7 +24,7 @@ def as_in_a_notebook() -> Iterator[None]:
 @pytest.mark.usefixtures("as_in_a_notebook")
 def test_loggers_are_as_before_after_a_call(tmp_path: Path) -> None:
     """A notebook goes on with an Optuna study of its own, whose trials Optuna prints."""
-    loggers = [logging.getLogger(name) for name in ("", "optuna", "tuning", "tensorflow")]
+    loggers = [logging.getLogger(name) for name in ("", "optuna", "tuning")]
 
     def state() -> list[object]:
         return [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]

@@ -19,7 +19,7 @@ from tuning.display.tables import best_table
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference, LinearTask
 from tuning.inputs.corpus import Corpus
-from tuning.search.events import CallEnded, ConfirmationStarted, LinearModelTrained, RepeatEnded
+from tuning.search.events import CallEnded, LinearModelTrained, RepeatEnded
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import summarize
 
@@ -83,21 +83,6 @@ def test_long_lines_are_broken_in_a_notebook_alone(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
     notebook = PlainConsole()
     assert (notebook.soft_wrap, notebook.width) == (False, N_COLUMNS)
-
-
-def test_confirmation_whose_budget_is_used_up_says_so(
-    corpus: Corpus, capsys: pytest.CaptureFixture[str]
-) -> None:
-    done = replace(with_repeats({3: [0.9] * 3, 0: [0.5] * 3}), rounds=3, budget_seconds=90.0)
-
-    opened: Any = SimpleNamespace(corpus=corpus, config=CONFIG)
-    display = Display("s", metric="val_accuracy")
-    display(ConfirmationStarted(done, n_workers=2))
-    display(CallEnded(opened, confirmation=done))
-    words = "Nothing was trained: the budget is used up. `make confirm STUDY=s SHARE=1` trains"
-    assert words in " ".join(capsys.readouterr().out.split())
-    display(CallEnded(opened, confirmation=replace(done, spent_seconds=9.0)))
-    assert "Nothing was trained" not in capsys.readouterr().out
 
 
 def test_progress_of_a_confirmation_without_a_budget(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,17 +51,3 @@ def test_folds_are_said_before_the_search(
     said = f"Each trial is trained on 5 folds of the {corpus.card.n_not_test} rows that are not"
     shown = capsys.readouterr().out
     assert said in shown and "\nOne split.\n" in shown
-
-
-@pytest.mark.parametrize("repeats", [True, False])
-def test_texts_without_a_repeated_word_are_noted(
-    repeats: bool,
-    corpus: Corpus,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr("tuning.inputs.ngram_vocabulary.repeats_words", lambda texts: repeats)
-    show_search(corpus, tmp_path, SearchEnd.INTERRUPTED)
-    warning = "No word of the training texts occurs twice, so all their n-grams are kept."
-    assert (warning in capsys.readouterr().err) == (not repeats)

@@ -503,7 +503,7 @@ def test_repeats_that_read_other_tokens_are_left_out_with_a_sentence(
     chosen = Chosen(best, READS, noisy)
     members = chosen.members(monkeypatch, "8")
     assert members and members <= {1, 2, 3}
-    assert "leaves out 2 of 8 repeats, which read other tokens" in chosen.warnings[0]
+    assert "leaves out 2 of 8 repeats: members must have" in chosen.warnings[0]
 
 
 def test_repeats_with_other_classes_are_left_out_with_a_sentence(

@@ -372,7 +372,7 @@ def test_models_load_as_they_were_retrained(
     retrained = retrained_of(
         finished, retrainings, config, progress=lambda text, share: doing.add(text)
     )
-    assert doing == {f"training trials {first.number} and {second.number} again"}
+    assert doing == {f"training again: trial {first.number}, trial {second.number}"}
     hypermodel = load_hypermodel(find_space(config.space))
     texts = corpus.split("train") + corpus.split("validation")
     for wanted, trained in zip(retrainings, retrained, strict=True):

@@ -116,7 +116,6 @@ def test_value_below_zero_and_hyperparameter_with_the_name_of_a_metric_stay_in_t
             0.8125,
             "trial 1 with val_accuracy 0.8125, against 0.8000 of the baseline (trial 0), ",
         ),
-        (0.80001, "trial 1 with val_accuracy 0.8000, which the baseline (trial 0) has too."),
         (0.75, "trial 0 with val_accuracy 0.8000: the baseline itself. Nothing that was tried is"),
     ],
 )

@@ -103,7 +103,7 @@ class _Parts:
         self.has_future_annotations |= bool(flags & annotations)
         values = function.__globals__
         for name in _global_names(text):
-            if name in values and name not in self._seen and not _is_of_ipython(name, values[name]):
+            if name in values and name not in self._seen:
                 self._seen.add(name)
                 self._add_value(name, values[name], user=item, module=item.__module__)
         self.definitions.append(text + "\n")
@@ -216,14 +216,9 @@ def _source(item: Callable[..., Any], function: types.FunctionType) -> str:
     if places and item.__qualname__ == item.__name__:
         first, last = (own or places)[-1]
         return "".join(lines[first - 1 : last]).rstrip("\n")
-    further = function.__code__.co_freevars
-    remedy = REMEDY
-    if item.__name__ == "<lambda>" or further:
-        uses = f" It uses {', '.join(further)} of the function that made it." if further else ""
-        remedy = f"Write def build(hp): return …, at the top of a cell or a module.{uses}"
     raise SpaceError(
-        f"{item.__name__} must be defined at the top of a cell or a module, in source that Python"
-        f" has kept; its source was not found. {remedy}"
+        f"{item.__name__} must be defined by def or class at the top of a cell or a module, in"
+        f" source that Python has kept; its source was not found. {REMEDY}"
     )
 
 
@@ -244,12 +239,6 @@ def _global_names(text: str) -> list[str]:
         }
     own = {name for name in dir(builtins) if name.startswith("__")}
     return sorted(names - own)
-
-
-def _is_of_ipython(name: str, value: Any) -> bool:
-    # IPython replaces some builtins, such as `open`, in the namespace of a notebook.
-    own, wrapped = getattr(builtins, name, None), getattr(value, "__wrapped__", None)
-    return own is not None and (value is own or wrapped is own)
 
 
 def _is_plain(value: Any) -> bool:

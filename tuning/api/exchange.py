@@ -83,22 +83,17 @@ def import_kerastuner(target: Target, project: Path, *, as_finished: bool = Fals
     metric, kind = target.config.metric, target.config.data.kind
     items = target.space.hyperparameters
     is_binary = next((item.default for item in items if item.name == "n_classes"), 2) == 2
-    if metric == ACCURACY and not KINDS[kind].is_exclusive:
+    is_exclusive, ours, theirs = KINDS[kind].is_exclusive, "", ""
+    if metric == ACCURACY and not is_exclusive:
+        ours, theirs = "counts texts of which all labels are right", "counts labels"
+    elif kind == "order" and metric in (ACCURACY, "val_mae", "val_rmse"):
+        ours, theirs = "is of median classes", "is of the most probable classes, or outputs"
+    elif metric == "val_auc" and not (is_binary and is_exclusive):
+        ours, theirs = "is the mean over the classes or labels", "is of all outputs together"
+    if ours:
         raise StudyError(
-            f"The {metric} of several labels counts texts of which all labels are right;"
-            " KerasTuner's counts labels. Import the project into a study of another metric."
-        )
-    if kind == "order" and metric in (ACCURACY, "val_mae", "val_rmse"):
-        raise StudyError(
-            f"The {metric} of ordered classes is of the median classes; KerasTuner's is of the"
-            " most probable classes, or of the outputs. Import the project into a study of another"
-            " metric."
-        )
-    if metric == "val_auc" and (not is_binary or not KINDS[kind].is_exclusive):
-        raise StudyError(
-            f"The {metric} of more than two classes, or of several labels, is the mean of theirs;"
-            " KerasTuner's is of all outputs together. Import the project into a study of another"
-            " metric."
+            f"The {metric} of these labels {ours}; KerasTuner's {theirs}. Import the project into a"
+            " study of another metric."
         )
     trials, left_out = read_project(project, metric=metric, sign=sign(metric), is_binary=is_binary)
     source = f"the KerasTuner project {project.absolute().name}"

@@ -170,12 +170,9 @@ def _checked(texts: object) -> list[str]:
 
     is_other = isinstance(texts, str | bytes | Mapping | pd.DataFrame)
     if is_other or not isinstance(texts, Iterable):
-        received = (
-            f"the text {texts[:60]!r}" if isinstance(texts, str) else f"a {type(texts).__name__}"
-        )
         raise ArgumentError(
             "texts must be a list of texts, such as ['I love it'], or a column of a data frame;"
-            f" received {received}."
+            f" received a {type(texts).__name__}."
         )
     values = list(texts)
     for position, value in enumerate(values):

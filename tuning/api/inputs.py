@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,10 +110,11 @@ def frame_of(
     if not KINDS[kind].is_exclusive:
         rows[labels] = rows[labels].map(_list_as_text)
     for name in labels:
-        if (row := _row_of_several(rows[name])) is not None:
+        lists = (v for v in rows[name] if isinstance(v, Sized) and not isinstance(v, str | bytes))
+        if (row := next(lists, None)) is not None:
             raise DataError(
-                f"The column {name!r} must have one label a text; it has {row!r}. Several labels a"
-                " text need kind 'labels'."
+                f"The column {name!r} must have one label a text; it has {row!r}. Choose one of the"
+                " values, the argmax of one-hot labels, or kind 'labels'."
             )
         rows[name] = _encodable(rows[name])
     rows[texts] = _encodable(rows[texts])
@@ -151,12 +152,6 @@ def frame_of(
 def _list_as_text(value: Any) -> Any:
     is_list = isinstance(value, Sized) and not isinstance(value, str | bytes)
     return json.dumps(sorted(map(str, value)), ensure_ascii=False) if is_list else value
-
-
-def _row_of_several(values: Iterable[Any]) -> Sized | None:
-    return next(
-        (v for v in values if isinstance(v, Sized) and not isinstance(v, str | bytes)), None
-    )
 
 
 def _encodable(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -222,12 +217,6 @@ def frame_of_lists(
         None if part is None else [utf8(v) if isinstance(v, str) else v for v in part]
         for part in (texts, labels)
     )
-    for name, values in (("texts", texts), ("labels", labels)):
-        if (several := _row_of_several(values or ())) is not None:
-            raise ArgumentError(
-                f"{name} must have one value for each row; received a row {several!r}. Choose one"
-                " of the values, the argmax of one-hot labels, or kind 'labels'."
-            )
     if texts is None or labels is None or len(texts) != len(labels):
         n_texts, n_labels = (None if part is None else len(part) for part in (texts, labels))
         raise ArgumentError(

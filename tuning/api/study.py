@@ -13,7 +13,7 @@ from tuning.api.tracking import watching
 from tuning.config import Limits, Workers, given
 from tuning.display.console import end_script, warn
 from tuning.display.logs import import_optuna
-from tuning.errors import ArgumentError, TrackerError
+from tuning.errors import TrackerError
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
@@ -434,14 +434,11 @@ def load_study(
 
     Raises:
         StudyError: the study does not exist; the message lists the studies.
-        ArgumentError: `name` is empty.
 
     Example:
         >>> study = tuning.load_study("ngrams-reviews")
         >>> study.trials_dataframe()
     """
-    if name == "":
-        raise ArgumentError("name must be the name of a study; received an empty text.")
     import_optuna()
     root = ResultsDir(Path(results).expanduser())
     return Study(root.existing(name), root, storage=storage)

@@ -57,7 +57,7 @@ def watching(
                 tracker.finish(max(deadline - time.monotonic(), 0.0))
 
 
-def track(trackers: Iterable[str], study: StudyHandle) -> list[Target]:
+def track(trackers: Iterable[str], study: StudyHandle) -> None:
     targets = require_trackers(trackers)
     if not targets:
         raise ArgumentError("log_to must name a tracker, such as tensorboard:runs; received none.")
@@ -72,7 +72,6 @@ def track(trackers: Iterable[str], study: StudyHandle) -> list[Target]:
                 failed.append(_sentence(target, str(error)))
     if failed:
         raise TrackerError(" ".join(failed))
-    return targets
 
 
 def require_trackers(trackers: Iterable[str]) -> list[Target]:

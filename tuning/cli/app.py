@@ -19,7 +19,7 @@ from tuning.cli.exports import predict, serve
 from tuning.cli.studies import clean, dashboard, data_card, spaces, status, track
 from tuning.commands import of_study, typed
 from tuning.display.console import console, error_console, print_traceback, printable, warn
-from tuning.display.tables import print_next, print_next_of_export
+from tuning.display.tables import print_next
 from tuning.errors import SpaceBug, TuningError
 from tuning.processes import BACKEND
 from tuning.trackers.targets import ENVIRONMENT
@@ -61,7 +61,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS = {
-    "tune": command(tune, lambda study: print_next(study.path)),
+    "tune": command(
+        tune, lambda study: print_next(study.path, "export-best", "report", "dashboard")
+    ),
     "confirm": study_command(Study.confirm),
     "compare": command(compare),
     "dashboard": command(dashboard),
@@ -71,14 +73,16 @@ COMMANDS = {
             escape(f"Report: {page}\nTrials: {page.with_name('trials.csv')}")
         ),
     ),
-    "export-best": study_command(Study.export, lambda study, _: print_next_of_export(study.path)),
+    "export-best": study_command(
+        Study.export, lambda study, _: print_next(study.path, "predict", "report", "serve")
+    ),
     "predict": command(predict),
     "serve": command(serve),
     "import-kerastuner": study_command(Study.import_kerastuner, _print_added),
     "import-optuna": study_command(Study.import_optuna, _print_added),
     "enqueue": study_command(Study.enqueue, _print_added),
     "export-hyperparameters": study_command(Study.export_hyperparameters, _print_files),
-    "track": command(track),
+    "track": study_command(track),
     "status": command(status),
     "clean": command(clean),
     "data-card": command(data_card),

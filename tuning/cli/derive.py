@@ -3,7 +3,8 @@ function's docstring is their help. No option is declared twice.
 
 A flag takes the first type of its parameter's annotation, which the command line can give: a text
 for `data: str | Path | pd.DataFrame | Data`. A parameter that may be a group, such as `Data` or
-`Workers`, also has the flags of the group's fields.
+`Workers`, also has the flags of the group's fields. The flags that find a study have the help of
+`load_study`, unless the function has its own.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class Option:
 
 def options_of(function: Callable[..., Any]) -> Iterator[Option]:
     """Yield the flags of a function, those of a group after the parameter that takes the group."""
-    texts = descriptions(function)
+    of_place = descriptions(load_study)
+    texts = {**of_place, "study": of_place["name"], **descriptions(function)}
     for name, parameter in inspect.signature(function).parameters.items():
         if name == "self" or name in ONLY_PYTHON:
             continue
@@ -138,11 +140,12 @@ def command(function: Callable[..., Any], then: Callable[[Any], None] | None = N
 def study_command(
     method: Callable[..., Any], then: Callable[[Study, Any], None] | None = None
 ) -> Any:
-    """Return the command of a method of `Study`, which also has the flags that find the study."""
+    """Return the command of a method of `Study`, or of a function whose first argument is a study,
+    which also has the flags that find the study.
+    """
     own = [*options_of(method)]
-    texts = descriptions(load_study)
     place = [
-        Option("study", str, None, texts["name"], "study"),
+        Option("study", str, None, descriptions(load_study)["name"], "study"),
         *(option for option in options_of(load_study) if option.name != "name"),
     ]
 

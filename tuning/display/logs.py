@@ -32,17 +32,9 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
         of_tuning.setLevel(logging.INFO)
-        # If a notebook has imported TensorFlow, TensorFlow's own handler would print log lines
-        # there.
-        tensorflow = logging.getLogger("tensorflow")
-        own = [*tensorflow.handlers]
-        for shown in own:
-            tensorflow.removeHandler(shown)
         try:
             yield
         finally:
-            for shown in own:
-                tensorflow.addHandler(shown)
             root.removeHandler(handler)
             handler.close()
             # Optuna's own handler must print the trials of a study that the user creates later.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from rich.live import Live
 
-from tuning.commands import repeated, typed
+from tuning.commands import repeated
 from tuning.display.console import console, print_texts, warn
 from tuning.display.notebook import NotebookLive
 from tuning.display.progress import change_line, change_panel, steps
@@ -29,7 +28,6 @@ class Display:
         self._shown = contextlib.ExitStack()  # The bar or the table that is shown now.
         self._step: Callable[[str, float], None] | None = None
         self._live: Live | NotebookLive | None = None
-        self._spent = 0.0  # Worker seconds of the confirmation before this call.
         self._seconds = 0.0  # Expected worker seconds of the confirmation at its end.
 
     def __enter__(self) -> Self:
@@ -68,7 +66,9 @@ class Display:
             case events.CallEnded(opened, _, confirmation):
                 self._clear()
                 if confirmation:
-                    self._print_confirmation(confirmation)
+                    print_confirmation(confirmation, study=self._study)
+                    if not confirmation.is_over:
+                        print_texts(f"Interrupted; {repeated()} continues the confirmation.")
                     task = LinearTask.of(opened.config)
                     linear = read_linear_reference(opened.corpus.folder, task)
                     behind = behind_linear(linear, confirmation, study=self._study)
@@ -86,8 +86,6 @@ class Display:
         self._step = self._live = None
 
     def _start(self, opened: Session) -> None:
-        from tuning.inputs.kinds import NGRAMS
-        from tuning.inputs.ngram_vocabulary import repeats_words
         from tuning.report.tables import folds_sentence
 
         self._clear()
@@ -97,8 +95,6 @@ class Display:
         if sentence := folds_sentence(opened.config.train.n_folds, corpus.card):
             print_texts(f"{sentence} A new study with folds 1 has one split.")
         print_texts(*opened.notes)
-        if NGRAMS.is_taken_by(space) and not repeats_words(corpus.split("train").texts):
-            warn("No word of the training texts occurs twice, so all their n-grams are kept.")
         if console.is_terminal:
             live = Live(console=console, refresh_per_second=4, transient=True)
             self._live = self._shown.enter_context(live)
@@ -115,22 +111,6 @@ class Display:
         from tuning.confirmation.plan import expected_cost
         from tuning.report.confirmation import plan
 
-        self._spent = confirmation.spent_seconds
         _, _, self._seconds = expected_cost(confirmation, n_workers=n_workers)
         if text := plan(confirmation, n_workers=n_workers):
             print_texts(text)
-
-    def _print_confirmation(self, confirmation: Confirmation) -> None:
-        print_confirmation(confirmation, study=self._study)
-        if not confirmation.is_over:
-            print_texts(f"Interrupted; {repeated()} continues the confirmation.")
-        elif (
-            confirmation.is_short
-            and confirmation.rounds
-            and confirmation.spent_seconds == self._spent
-        ):
-            used = max(confirmation.budget_share, confirmation.share)
-            larger = typed("confirm", study=self._study, share=math.floor(used) + 1)
-            print_texts(
-                f"Nothing was trained: the budget is used up. `{larger}` trains further seeds."
-            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +18,6 @@ from tuning.display.console import console, duration, print_texts, printable
 from tuning.metrics import metric_of
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
-from tuning.templates import render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,11 +167,6 @@ def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
     shown = [n for n, column in enumerate(FORMAT_COLUMNS) if column not in CARD_ONLY_COLUMNS]
     header, *rows = ([row[n] for n in shown] for row in (FORMAT_COLUMNS, *format_rows(manifest)))
     console.print(_table(escape(title), header, rows, left=header[:1], whole=header))
-    int8 = manifest.forms.get("model_int8.tflite")
-    if int8 and int8.accuracy:
-        change = int8.accuracy
-        bounds = f"[{change.change_low:+.4f}, {change.change_high:+.4f}]"
-        print_texts(f"int8 weights change the accuracy by {change.change:+.4f} {bounds}.")
     print_texts(*(f"{name} left out: {reason}" for name, reason in manifest.left_out.items()))
     print_texts(*manifest.limits)
     kept = ", ".join(f"{path.name}/" for path in earlier(folder.best_dir).values())
@@ -179,20 +174,11 @@ def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
         print_texts(f"Earlier exports are kept in {kept}.")
 
 
-def print_next(folder: Path) -> None:
-    values = of_study(folder)
-    own = [typed(command, **values) for command in ("export-best", "report")]
-    _print_commands(*own, typed("dashboard", **values))
-
-
-def print_next_of_export(folder: Path) -> None:
-    values = of_study(folder)
-    own = [typed(command, **values) for command in ("report", "serve")]
-    _print_commands(typed("predict", **values, text="I love it"), *own)
-
-
-def _print_commands(*commands: str) -> None:
-    print_texts("Next:", *(f"  {command}" for command in commands))
+def print_next(folder: Path, *commands: str) -> None:
+    print_texts("Next:")
+    for command in commands:
+        text = "I love it" if command == "predict" else None
+        print_texts(f"  {typed(command, **of_study(folder), text=text)}")
 
 
 def best_table(
@@ -258,14 +244,7 @@ def study_html(
 
 
 def frame_html(name: str, verdict: str, rows: pd.DataFrame) -> str:
-    from markupsafe import Markup
-
     cells = rows.astype(object).where(rows.notna(), "")
     table = cells.to_html(index=False, max_rows=N_ROWS, float_format="{:.4g}".format)
-    return render(
-        "tuning.display",
-        "study.html",
-        study=name,
-        verdict=verdict,
-        table=Markup(table),  # noqa: S704 (pandas escapes the cells)
-    )
+    # pandas escapes the cells.
+    return f"<p><b>{html.escape(name)}</b></p>\n<p>{html.escape(verdict)}</p>\n{table}"

@@ -268,14 +268,10 @@ def _kept_repeats(
     whole = [(reading, repeat) for reading, repeat in kept if repeat.probabilities.shape == shape]
     first = next((reading for reading, _ in whole if reading is not None), None)
     repeats = [repeat for reading, repeat in whole if reading in (None, first)]
-    if len(whole) < len(kept):
-        n = f"{len(kept) - len(whole)} of {len(kept)}"
-        warn(f"The ensemble leaves out {n} repeats, which have other classes or texts.")
-    if len(repeats) < len(whole):
-        n = f"{len(whole) - len(repeats)} of {len(kept)}"
+    if len(repeats) < len(kept):
         warn(
-            f"The ensemble leaves out {n} repeats, which read other tokens: its members must have"
-            " the same preset, sequence_length and truncating."
+            f"The ensemble leaves out {len(kept) - len(repeats)} of {len(kept)} repeats: members"
+            " must have the same classes, texts, preset, sequence_length and truncating."
         )
     return repeats
 

@@ -177,7 +177,8 @@ def retrain(
 def _train(
     requests: Mapping[Retraining, Train], *, log_path: Path, progress: Progress | None
 ) -> dict[Retraining, FitResult]:
-    doing = _sentence([retraining.trial.number for retraining in requests])
+    numbers = dict.fromkeys(retraining.trial.number for retraining in requests)
+    doing = f"training again: {', '.join(f'trial {number}' for number in numbers)}"
     n_epochs = sum(retraining.epochs for retraining in requests) or 1.0  # 0 of fitted models
     done = dict.fromkeys(requests, 0.0)
     results: dict[Retraining, FitResult] = {}
@@ -230,13 +231,6 @@ def n_workers_of(seconds: Sequence[float], *, most: int) -> int:
         return max(ends)
 
     return min(range(most, 0, -1), key=end)
-
-
-def _sentence(numbers: Sequence[int]) -> str:
-    *others, last = dict.fromkeys(map(str, numbers))
-    if not others:
-        return f"training trial {last} again"
-    return f"training trials {', '.join(others)} and {last} again"
 
 
 def _result_of(trial: FrozenTrial, message: Ending) -> FitResult:

@@ -4,15 +4,12 @@ by architecture; and the time that pruning saved.
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import pareto_front
@@ -26,15 +23,12 @@ from tuning.study.trials import (
     busy_seconds,
     expected_seconds,
     is_pruned_early,
-    rank,
     seconds_of,
     trial_seconds,
     value_of,
 )
 
 ARCHITECTURE = "architecture"  # Name of the hyperparameter that chooses between kinds of models.
-MARGIN = 1.25  # Factor between the outermost values and the ends of a logarithmic axis.
-MIN_TICKS = 3
 MIN_COST_TRIALS = 3  # Two trials always appear to trade off, or not to.
 
 
@@ -95,7 +89,9 @@ def _cost_figure(
         text=[_named(trial, trial_label(trial, summary, best)) for trial in trials],
         hovertemplate="%{text}: %{x:,.4g}, %{y:.4f}<extra></extra>",
     )
-    figure.update_xaxes(title=cost.unit, type="log", **log_axis([x for x, _ in points]))
+    # The usual labels of ticks between powers of ten are single digits: 2 for 200k.
+    ticks = {"minorloglabels": "complete", "nticks": 4, "exponentformat": "SI"}
+    figure.update_xaxes(title=cost.unit, type="log", **ticks)
     figure.update_yaxes(title=summary.metric)
     return figure
 
@@ -122,66 +118,22 @@ def add_front(
         )
 
 
-def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    # The ticks that Plotly chooses on a logarithmic axis are digits without their power of ten.
-    low, high = min(values) / MARGIN, max(values) * MARGIN
-    for digits in ((1, 10), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
-        ticks = [digit * 10.0**power for power in powers for digit in digits]
-        inside = sorted({tick for tick in ticks if low <= tick <= high})
-        if len(inside) >= MIN_TICKS:
-            break
-    # "1.5M", but "0.5" instead of "500m".
-    size = "~s" if low >= 1 else "~r"
-    return {"range": np.log10([low, high]), "tickvals": inside, "tickformat": size}
-
-
-def architectures(summary: Summary) -> dict[str, list[FrozenTrial]]:
-    """Return the ended trials of each architecture, the architecture with the best trial first."""
+def architecture_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows about the ended trials of each architecture, the architecture with the
+    best trial first.
+    """
     ended = [t for t in summary.trials if ARCHITECTURE in t.params and t.state.is_finished()]
     ranked = [t for t in summary.ranked if ARCHITECTURE in t.params]
-    groups: dict[str, list[FrozenTrial]] = {
-        str(trial.params[ARCHITECTURE]): [] for trial in (*ranked, *ended)
-    }
-    for trial in ended:
-        groups[str(trial.params[ARCHITECTURE])].append(trial)
-    return groups
-
-
-def architecture_rows(groups: Mapping[str, Sequence[FrozenTrial]], metric: str) -> list[list[str]]:
-    rows = [["architecture", "trials", "complete", f"best {metric}", "median", "seconds"]]
-    for name, trials in groups.items():
-        ranked = rank(_complete(trials), metric)
-        median = f"{statistics.median(map(value_of, ranked)):.4f}" if ranked else ""
-        best = f"{value_of(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else ""
+    rows = []
+    for kind in dict.fromkeys(trial.params[ARCHITECTURE] for trial in (*ranked, *ended)):
+        trials = [trial for trial in ended if trial.params[ARCHITECTURE] == kind]
+        complete = [trial for trial in ranked if trial.params[ARCHITECTURE] == kind]
+        best = f"{value_of(complete[0]):.4f} (trial {complete[0].number})" if complete else ""
+        median = f"{statistics.median(map(value_of, complete)):.4f}" if complete else ""
         seconds = f"{sum(map(trial_seconds, trials)):.0f}"
-        rows.append([name, str(len(trials)), str(len(ranked)), best, median, seconds])
-    return rows
-
-
-def architecture_figure(groups: Mapping[str, Sequence[FrozenTrial]], metric: str) -> go.Figure:
-    figure = go.Figure(layout={**LAYOUT, "height": 100 + 38 * len(groups), "showlegend": False})
-    names = [plain(name) for name in groups][::-1]
-    for row, trials in enumerate([*groups.values()][::-1]):
-        if complete := _complete(trials):
-            figure.add_box(
-                x=[value_of(trial) for trial in complete],
-                y0=row,  # Long names may be equal when they are shortened.
-                name=names[row],
-                boxpoints="all",
-                pointpos=0,
-                jitter=0,
-                marker={"size": 9, "color": BEST_COLOR, "opacity": 0.6},
-                line={"width": 1.5, "color": OTHER_COLOR},
-                fillcolor="rgba(0, 0, 0, 0)",
-            )
-    figure.update_yaxes(automargin=True, tickvals=[*range(len(names))], ticktext=names)
-    figure.update_xaxes(title=metric, nticks=6)
-    return figure
-
-
-def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        rows.append([str(kind), str(len(trials)), str(len(complete)), best, median, seconds])
+    metric = f"best {summary.metric}"
+    return ["architecture", "trials", "complete", metric, "median", "seconds"], rows
 
 
 def saved_sentence(summary: Summary, *, epochs: int) -> str:

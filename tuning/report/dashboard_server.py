@@ -13,7 +13,6 @@ import optuna
 import optuna_dashboard
 import sqlalchemy
 from optuna.storages import RDBStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
@@ -22,7 +21,6 @@ from tuning.hosts import LOCAL, check_port, is_for, is_loopback, refusal_of_port
 from tuning.results import ResultsDir
 from tuning.study.optuna_internals import engine_of, list_constraints
 from tuning.study.storage import open_storage
-from tuning.study.trials import is_over_limit, value_of
 
 HOST = LOCAL[0]  # Optuna Dashboard has no authentication.
 
@@ -98,13 +96,8 @@ def _only_for_host(app: Any, host: str) -> Any:
 
 
 class DashboardStorage(RDBStorage):
-    """A storage whose trials Optuna Dashboard 0.21 shows correctly.
-
-    - Constraints are added in the format of Optuna 4, a list, because the Dashboard does not read
-      the named constraints of Optuna 5.
-    - The best trial satisfies its constraints. The Dashboard shows the trial of `get_best_trial` as
-      the best, which in Optuna may violate them. In studies of this program a trial over a limit is
-      never complete; other studies may be in the same storage.
+    """A storage that adds constraints in the format of Optuna 4, a list, because Optuna Dashboard
+    0.21 does not read the named constraints of Optuna 5.
     """
 
     def get_all_trials(
@@ -114,15 +107,6 @@ class DashboardStorage(RDBStorage):
         for trial in trials:
             list_constraints(trial)
         return trials
-
-    def get_best_trial(self, study_id: int) -> FrozenTrial:
-        complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
-        within = [trial for trial in complete if not is_over_limit(trial)]
-        if not within:
-            return super().get_best_trial(study_id)
-        (direction,) = self.get_study_directions(study_id)
-        best = max if direction == StudyDirection.MAXIMIZE else min
-        return best(within, key=value_of)
 
 
 class _ThreadedServer(ThreadingMixIn, WSGIServer):

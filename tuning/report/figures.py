@@ -23,6 +23,7 @@ from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importance
 from tuning.study.summary import PHASES, Summary, best_of
 from tuning.study.trials import attributes_of, epoch_values, is_pruned_early, step_of
 
+CROSSES = "Crosses are pruned trials, at their last value before they were stopped."
 N_CURVES = 12  # Maximum number of curves: readers can't distinguish more lines.
 # The newest pruned trials are drawn. The number is limited because Optuna Dashboard keeps the
 # figure in the storage.
@@ -100,13 +101,14 @@ def _plots(
     so_far = "" if summary.has_costs else ", and the best value so far"
     yield Plot(
         "Optimization history",
-        f"The objective of each completed trial{so_far}.{_crosses(summary)}",
+        f"The objective of each completed trial{so_far}. {CROSSES}",
         lambda: history(study, summary),
         2,
     )
     yield Plot(
         "Learning curves",
-        _curves_sentence(summary),
+        f"The objective after each {summary.step}. Thin gray lines are pruned trials, of which at"
+        f" most the newest {N_PRUNED_CURVES} are shown; a cross is where a trial was stopped.",
         lambda: learning_curves(summary, confirmation),
     )
     importance_of = importances(summary)
@@ -128,22 +130,6 @@ def _plots(
     yield Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary))
 
 
-def _crosses(summary: Summary) -> str:
-    text = " Crosses are pruned trials, at their last value before they were stopped."
-    return text if pruned_trials(summary) else ""
-
-
-def _curves_sentence(summary: Summary) -> str:
-    sentence, n = f"The objective after each {summary.step}.", len(pruned_trials(summary))
-    if not n:
-        return sentence
-    newest = f"the newest {N_PRUNED_CURVES} of {n} " if n > N_PRUNED_CURVES else ""
-    return (
-        f"{sentence} Thin gray lines are {newest}pruned trials; a cross is where a trial was"
-        " stopped."
-    )
-
-
 def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
     return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
 
@@ -157,21 +143,17 @@ def _slice_plots(
     some = f" {N_SLICES} of {len(varied)} hyperparameters are shown."
     shown = some if len(varied) > N_SLICES else ""
     varied = varied[:N_SLICES]
-    best = f" of the best {N_LINES}" if len(summary.ranked) > N_LINES else ""
-    sentence = (
-        f"The objective of completed trials over each hyperparameter alone.{_crosses(summary)}"
-        f" Diamonds are corrected means over fresh seeds, if the study has any.{shown}"
-    )
     yield Plot(
         "Slices",
-        sentence,
+        f"The objective of completed trials over each hyperparameter alone. {CROSSES} Diamonds are"
+        f" corrected means over fresh seeds, if the study has any.{shown}",
         lambda: slices(study, summary, confirmation, params=varied),
         MIN_SLICE_TRIALS,
     )
     yield Plot(
         "Parallel coordinates",
-        f"Each line is a completed trial{best}; pruned trials are left out, because their values"
-        f" are of fewer {summary.step}s.{shown}",
+        f"Each line is one of the best {N_LINES} completed trials; pruned trials are left out,"
+        f" because their values are of fewer {summary.step}s.{shown}",
         # Optuna draws each line as a trace of its own, which makes a page of thousands slow.
         lambda: optuna.visualization.plot_parallel_coordinate(
             study_of(summary.ranked[:N_LINES], summary), params=varied, **_target(summary)
@@ -185,12 +167,10 @@ def _contour_plots(summary: Summary, names: list[str]) -> Iterator[Plot]:
     few = _varied(names, best)[:N_CONTOURS]
     if len(names) < 2 or (len(few) < 2 and len(best) >= MIN_CONTOUR_TRIALS):
         return
-    points = (
-        "completed trials" if len(best) == len(summary.ranked) else f"the {len(best)} best trials"
-    )
     yield Plot(
         "Contours",
-        f"The objective over pairs of hyperparameters, drawn between the points of {points}.",
+        "The objective over pairs of hyperparameters, drawn between the points of at most the"
+        f" {N_CONTOUR_TRIALS} best trials.",
         lambda: optuna.visualization.plot_contour(
             study_of(best, summary), params=few, target_name=summary.metric
         ),

@@ -25,10 +25,7 @@ from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.slices import calibration_error, slices_of
 from tuning.evaluation.statistics import interval_text
-from tuning.evaluation.test_split import (
-    BEST,
-    named_entries,
-)
+from tuning.evaluation.test_split import BEST, named_entries
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
 from tuning.metrics import Metric, metric_of
@@ -58,8 +55,7 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.study import StudyRecord
-from tuning.study.summary import Summary, best_of
-from tuning.study.trials import is_named
+from tuning.study.summary import Summary
 from tuning.targets.target import Target
 from tuning.templates import render
 from tuning.text import no_formula
@@ -162,7 +158,7 @@ def page(
     )
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
-    n_searched = len(searched_names(space))
+    n_searched, architectures = len(searched_names(space)), costs.architecture_rows(summary)
     estimates, first = estimate(confirmation), answer(summary, confirmation, test, linear)
     return render(
         "tuning.report",
@@ -193,13 +189,12 @@ def page(
             (title, plot_html(figure))
             for title, figure in costs.cost_figures(summary, confirmation)
         ],
-        architectures=_architectures(summary),
+        architectures=table(*architectures) if architectures[1] else None,
         finalists=_finalists(estimates) if estimates else None,
         test=_test(test, config.metric, card.target) if test else None,
         plots=plots,
         cost_plot=cost_plot,
         advice=[entry.sentence for entry in advice],
-        no_advice=_no_advice(summary, confirmation),
         n_missing=0 if confirmation else max(MIN_COMPLETE - n_confirmable(summary), 0),
         declarations=declarations(advice),
         n_best=0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
@@ -284,24 +279,6 @@ def _labels(rows: pd.DataFrame, n_by_chance: float) -> dict[str, Any]:
         "largest": f"{rows['probability'].max():.4f}",
         "table": table([*rows], rows.astype(str).to_numpy().tolist(), kind="texts"),
     }
-
-
-def _no_advice(summary: Summary, confirmation: Confirmation | None) -> str:
-    best = best_of(summary, confirmation)
-    if best and is_named(best.trial):
-        return (
-            "The best trial is the baseline or a starting point: no search has led to its values,"
-            " so no range is advised."
-        )
-    return "No range of the best trial should be extended."
-
-
-def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
-    groups = costs.architectures(summary)
-    if not groups:
-        return None
-    header, *rows = costs.architecture_rows(groups, summary.metric)
-    return plot_html(costs.architecture_figure(groups, summary.metric)), table(header, rows)
 
 
 def _finalists(estimates: Estimates) -> str:

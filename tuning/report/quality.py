@@ -159,7 +159,7 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
         )
     if line is not None:
         figure.add_vline(x=line, line=DASHED)
-    figure.update_xaxes(title=title, nticks=6, range=_range_of(points, line))
+    figure.update_xaxes(title=title, nticks=6)
     figure.update_yaxes(
         tickvals=list(rows),
         showticklabels=False,
@@ -167,13 +167,6 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
         zeroline=False,
     )
     return figure
-
-
-def _range_of(points: Sequence[Point], line: float | None) -> list[float]:
-    ends = [end for point in points for end in vars(point.score).values() if not math.isnan(end)]
-    ends += [] if line is None else [line]
-    margin = 0.06 * (max(ends) - min(ends)) or 0.01
-    return [min(ends) - margin, max(ends) + margin]
 
 
 def confusion_figure(seen: Predictions) -> go.Figure:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from tuning.commands import typed
 from tuning.confirmation.estimates import estimate
@@ -24,7 +24,7 @@ from tuning.evaluation.test_split import (
 from tuning.metrics import Metric, metric_of, sign
 from tuning.report.confirmation import lower_mean, promise, result_text, sentences
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import attributes_of, is_over_limit, starting_point_text, value_of
+from tuning.study.trials import is_over_limit, starting_point_text, value_of
 from tuning.targets.kinds import constant_names
 
 
@@ -132,7 +132,7 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
         f"{f' ({role})' if role else ''} with {summary.metric} {value_of(best):.4f}"
     )
     if baseline is None:
-        text += f"; {_missing_baseline(summary)}."
+        text += "; the baseline is not complete, so nothing is compared with it."
     elif best is baseline:
         text += ": the baseline itself. Nothing that was tried is better."
     else:
@@ -148,23 +148,11 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
     return f"{text}{newer}"
 
 
-def _missing_baseline(summary: Summary) -> str:
-    tries = [t for t in summary.trials if attributes_of(t).get("baseline")]
-    if not tries or tries[-1].state != TrialState.FAIL:
-        return "the baseline is not complete yet"
-    reason = attributes_of(tries[-1]).get("reason", "unknown")
-    return (
-        f"the baseline (trial {tries[-1].number}) failed ({reason}), so nothing is compared with it"
-    )
-
-
 def _in_the_search(best: FrozenTrial, baseline: FrozenTrial) -> str:
     over = ", over a limit" if is_over_limit(baseline) else ""
     name = f"baseline (trial {baseline.number}{over})"
     value, other = (round(value_of(trial), DIGITS) for trial in (best, baseline))
-    # The digits that are shown are compared: a difference of +0.0000 would be no difference.
-    if value == other:
-        return f"which the {name} has too"
+    # The difference is that of the digits that are shown.
     return f"against {other:.4f} of the {name}, a difference of {value - other:+.4f}"
 
 

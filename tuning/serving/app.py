@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import TypeAdapter, ValidationError
+from starlette.routing import Route
 
 from tuning.errors import ServeError
 from tuning.hosts import LOCAL, check_port, refusal_of_port, resolve
@@ -151,15 +152,10 @@ def make_app(
     add_routes(app, batcher, manifest, problem_of)
     # The page /docs describes the routes that exist when it is made.
     pages = {"/": try_page(), "/docs": docs_page(app.openapi())}
-    for path, page in pages.items():
-        _add_page(app, path, page)
+    app.router.routes += [
+        Route(path, HTMLResponse(page), methods=["GET"]) for path, page in pages.items()
+    ]
     return guarded(app, hosts=hosts, policy=policy(pages.values()), any_address=any_address)
-
-
-def _add_page(app: FastAPI, path: str, page: str) -> None:
-    @app.get(path, include_in_schema=False)
-    async def get_page() -> HTMLResponse:
-        return HTMLResponse(page)
 
 
 async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) -> Any:

@@ -12,10 +12,10 @@ a byte arrives each second, in spite of `read_timeout`, and Granian no half-sent
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable
 from http import HTTPStatus
 
+from starlette.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tuning.serving.guard import HEADERS
@@ -171,16 +171,9 @@ class Connection(HttpToolsProtocol):
 
 
 def _answer(status: int, detail: str, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    body = json.dumps({"detail": detail}).encode()
-    headers = [
-        *default_headers,
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-        *HEADERS,
-        *([(b"retry-after", b"1")] if status == HTTPStatus.SERVICE_UNAVAILABLE else []),
-    ]
+    again = {"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    answer = JSONResponse({"detail": detail}, headers={"connection": "close", **again})
+    headers = (*default_headers, *answer.raw_headers, *HEADERS)
     lines = [b"%s: %s" % header for header in headers]
-    return b"\r\n".join(
-        [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *lines, b"", body]
-    )
+    first = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()
+    return b"\r\n".join([first, *lines, b"", bytes(answer.body)])

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunStatus
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, RunStatus
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
@@ -31,8 +31,8 @@ STUDY, TRIAL, EXPORT = (f"keras_text_tuning.{name}" for name in ("study", "trial
 # The characters that MLflow refuses in the names of parameters and metrics.
 NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
 MODEL = "best"  # Name of the model of an export.
-# Limits of MLflow: entries of a batch, characters of a parameter and of a tag.
-N_BATCH, N_PARAMETER, N_TAG = 100, 500, 5000
+# Limits of MLflow: entries of a batch, characters of a parameter and of a tag, runs of a search.
+N_BATCH, N_PARAMETER, N_TAG, N_RUNS = 100, 500, 5000, 50_000
 # Time in which a server must answer the first request of a tracker.
 ANSWER_SECONDS = 10
 # For each state of a trial the status of its run. KILLED is MLflow's status of a run that was
@@ -66,8 +66,13 @@ class MlflowTracker:
             if experiment
             else self._client.create_experiment(name, artifact_location=_artifacts_of(uri))
         )
+        found = self._client.search_runs(
+            [self._experiment],
+            filter_string=f"tags.`{STUDY}` = '{self._identity}'",
+            max_results=N_RUNS,
+        )
         # The runs of trials by number; the run of the study has no number.
-        self._runs = {run.data.tags.get(TRIAL, ""): run for run in self._existing()}
+        self._runs = {run.data.tags.get(TRIAL, ""): run for run in found}
         if "" in self._runs:
             self._parent = self._runs[""].info.run_id
             # The earlier call that created the run has ended it.
@@ -102,18 +107,6 @@ class MlflowTracker:
         if study.export and not self._has_export(study):
             self._log_export(study, study.export)
         self._end(self._parent, "FINISHED", at=time.time())
-
-    def _existing(self) -> Iterator[Run]:
-        token = None
-        while token != "":
-            page = self._client.search_runs(
-                [self._experiment],
-                filter_string=f"tags.`{STUDY}` = '{self._identity}'",
-                max_results=1000,
-                page_token=token,
-            )
-            yield from page
-            token = page.token or ""
 
     def _create(self, name: str, *, at: float, tags: Mapping[str, str] | None = None) -> str:
         all_tags = {"mlflow.runName": name, STUDY: self._identity, **(tags or {})}
@@ -180,13 +173,7 @@ class MlflowTracker:
 
 def _accepted(values: Mapping[str, T]) -> dict[str, T]:
     """Return values under names that MLflow accepts: other characters become `_`."""
-    accepted: dict[str, T] = {}
-    for name, value in values.items():
-        key = NOT_IN_NAMES.sub("_", name)
-        while key in accepted:  # "units[0]" and "units(0)"
-            key += "_"
-        accepted[key] = value
-    return accepted
+    return {NOT_IN_NAMES.sub("_", name): value for name, value in values.items()}
 
 
 def _metrics(trial: TrackedTrial) -> Iterator[Metric]:

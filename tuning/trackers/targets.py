@@ -73,12 +73,11 @@ def parse_targets(texts: Iterable[str]) -> list[Target]:
 
 
 def _parse(text: str) -> Target:
-    kind, separator, place = text.partition(":")
-    if not separator or kind not in KINDS or not place:
-        shown = kind if separator else text
+    kind, _, place = text.partition(":")
+    if kind not in KINDS or not place:
+        # The place may contain a password.
         raise ArgumentError(
-            "log_to must be mlflow:URI, tensorboard:DIR or wandb:DIR; received"
-            f" {f'{shown}:' if separator else shown!r}"
-            f"{' without a place' if separator and kind in KINDS else ''}."
+            f"log_to must be mlflow:URI, tensorboard:DIR or wandb:DIR; received the kind {kind!r}"
+            f" {'with' if place else 'without'} a place."
         )
     return Target(kind, place)

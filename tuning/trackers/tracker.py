@@ -17,6 +17,7 @@ from tuning.results import StudyDir
 from tuning.search.events import Event, Outcome, Progressed, SearchEnded, SearchStarted
 from tuning.study.study import read_record, recorded_space
 from tuning.study.summary import Summary
+from tuning.text import first_line
 from tuning.trackers.contents import TrackedStudy, TrackedTrial, tracked_study, tracked_trial
 from tuning.trackers.targets import Target
 
@@ -87,7 +88,7 @@ def _write(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> No
         tracker.write_end(tracked_study(record, summary, folder))
 
 
-def reason_of(error: BaseException) -> str:
+def reason_of(error: Exception) -> str:
     """Return the first line of an exception's message."""
     # The packages wrap the exception of a failed connection in exceptions with long messages.
     cause: BaseException | None = error
@@ -95,8 +96,7 @@ def reason_of(error: BaseException) -> str:
         if isinstance(cause, ConnectionError | TimeoutError | socket.gaierror):
             return cause.strerror or str(cause) or type(cause).__name__
         cause = cause.__cause__ or cause.__context__
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
+    return first_line(error).rstrip(".")
 
 
 class Follower:
