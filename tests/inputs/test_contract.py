@@ -1,5 +1,6 @@
 """The contract of inputs, over every kind."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.numbered import TWO
+from tests.paths import ROOT
 from tests.presets import call_in_this_process
 from tests.texts import make_reviews, splits_of
 from tuning.config import TrainConfig
 from tuning.documents import unstructure
+from tuning.errors import SpaceBug, SpaceError
 from tuning.inputs import contract, preset, preset_features, tokenizer
 from tuning.inputs.contract import (
     IdTexts,
@@ -32,12 +35,22 @@ from tuning.inputs.contract import (
     resplit,
 )
 from tuning.inputs.corpus import Corpus, build_corpus, encode
-from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kinds_in, narrowed
+from tuning.inputs.kinds import (
+    FEATURES,
+    KINDS,
+    TEXTS,
+    TOKENS,
+    kinds_in,
+    narrowed,
+    require_readable,
+)
 from tuning.inputs.preset_features import build_features
 from tuning.inputs.token_ids import WordView
-from tuning.spaces.loading import SearchSpace
+from tuning.spaces.loading import SearchSpace, declare, load_hypermodel
 from tuning.spaces.ranges import Hyperparameter
+from tuning.spaces.starting_points import resolve_point
 from tuning.training.fit import fit
+from tuning.training.prediction import make_view
 from tuning.training.result import TrainingJob
 
 REVIEWS = [*make_reviews(60)["review_body"].tolist(), "", "\u2028 a\x00b 日本 👍"]
@@ -252,6 +265,45 @@ def test_training_gets_only_the_inputs_of_its_configuration(
     assert FEATURES.key_in(values) in split.texts.others.keys() - texts.others.keys()
     assert view_of(FEATURES, texts, {**values, "feature_length": 5}).width(ROWS) == 16
     assert len(narrowed(split, {}).texts.others) == 2  # n-grams and texts
+
+
+@pytest.mark.parametrize(
+    ("names", "is_read"),
+    [
+        (("words", "ngrams"), True),
+        (("features", "words", "ngrams"), True),
+        (("tokens", "ids", "ngrams"), True),
+        (("tokens", "features"), False),
+        (("ids", "words"), False),
+    ],
+)
+def test_words_and_ngrams_stand_beside_one_other_input(
+    names: tuple[str, ...], is_read: bool
+) -> None:
+    expected = pytest.raises(SpaceError, match="inputs '" + "', '".join(names))
+    with contextlib.nullcontext() if is_read else expected:
+        require_readable(names)
+
+
+def test_default_space_trains_a_head_on_features_beside_words_and_ngrams(
+    corpus: Corpus, values: dict[str, Any]
+) -> None:
+    path = ROOT / "search_spaces" / "frozen.py"
+    space = declare(path, n_classes=2, preset=values["preset"]).hyperparameters
+    point = {"architecture": "both", "has_words": True}
+    of_space = resolve_point(point, space, name="The point")
+    assert of_space["sequence_length"] == of_space["feature_length"]
+    sizes = ("vocab_size", "sequence_length", "feature_length", "ngrams", "ngram_vocab_size")
+    tiny = of_space | {name: values[name] for name in sizes}
+    job = TrainingJob(values=tiny, target=TWO, train=TrainConfig(epochs=1), seed=0)
+    train = corpus.split("train")
+    model, result = fit(load_hypermodel(path), job, train=train, validation=train)
+    assert result.history[-1].metrics["val_accuracy"] > 0.9
+    batch = make_view(model, tiny, train.texts).batch(ROWS)
+    assert isinstance(batch, dict) and batch["ids"].shape == (len(ROWS), 6)
+    assert np.ptp(model.predict_on_batch(batch)) > 0.01
+    with pytest.raises(SpaceBug, match=r"must be \(6, 'middle'\); they are \(6, 'pre'\)"):
+        make_view(model, tiny | {"truncating": "pre"}, train.texts)
 
 
 def test_damaged_files_are_as_if_they_were_not_prepared(corpus: Corpus, tmp_path: Path) -> None:

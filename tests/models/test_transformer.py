@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -16,6 +17,7 @@ from tuning.models import (
     features_classifier,
     fit_linear_model,
     fit_schedule,
+    mean_features,
     transformer_classifier,
 )
 from tuning.models.transformer import WarmUp, frozen_encoder, load_encoder
@@ -173,6 +175,18 @@ def test_head_of_features_beside_ngrams(tiny_preset: Path, n_classes: int, n_col
         model, [{"ngrams": NGRAM_IDS}], np.array([1, 0, n_classes - 1]), c=10.0, n_classes=n_classes
     )
     assert np.abs(np.asarray(model([features, NGRAM_IDS])) - outputs).max() > 0.01
+
+
+def test_head_of_features_reads_the_words_beside_them(tiny_preset: Path) -> None:
+    words = partial(mean_features, vocab_size=9, embedding_dim=4)
+    model = spread(features_classifier(str(tiny_preset), words=words, ngram_vocab_size=9))
+    assert [tensor.name for tensor in model.inputs] == ["features", "ids", "ngrams"]
+    features = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+    outputs = model.predict_on_batch([features, NGRAM_IDS, NGRAM_IDS])
+    again = model.predict_on_batch([features, padded(NGRAM_IDS), NGRAM_IDS])
+    np.testing.assert_allclose(again, outputs, atol=1e-6)
+    other = model.predict_on_batch([features, NGRAM_IDS[::-1], NGRAM_IDS])
+    assert np.abs(other - outputs).max() > 0.001
 
 
 def test_width_of_a_preset_is_read_without_its_weights(tiny_preset: Path, tmp_path: Path) -> None:

@@ -303,8 +303,8 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     The vocabulary is the largest one. If the inputs drop the same part of a long text, the length
     is the largest one. Otherwise the middle is dropped, and either end is as long as the longest
     input. N-grams have the largest order, and as many rows as contain all n-grams of each input.
-    Models that take the tokens of a preset take the same tokens, and have n-grams beside them at
-    most. Models that take texts have the same input, which is returned.
+    Models that take the tokens of a preset take the same tokens, and may have words and n-grams
+    beside them. Models that take texts have the same input, which is returned.
     """
     of_words = [item for item in inputs if item.vocab_size or item.preset]
     read = {(item.preset, item.sequence_length, item.truncating) for item in of_words}

@@ -20,7 +20,7 @@ from tuning.errors import ExportError
 from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
 from tuning.inputs.contract import Input, ModelInput, TokenizedTexts
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kind_of, kinds_in
+from tuning.inputs.kinds import FEATURES, IDS, KINDS, TEXTS, TOKENS, kind_of, kinds_in
 from tuning.spaces.ranges import Values
 from tuning.targets.target import Array, Target
 from tuning.text import first_line
@@ -100,8 +100,11 @@ class Source:
         return output[0] if isinstance(output, list) else output
 
     def specs(self, n_rows: int | None, *, length: int | None) -> list[tf.TensorSpec]:
+        # An encoder computes the padding, so its tokens have a fixed number in LiteRT alone, which
+        # takes one text.
+        fixed = {kind for kind in KINDS.values() if kind.is_cut and (kind is IDS or n_rows)}
         return [
-            tf.TensorSpec((n_rows, length if kind.is_cut else None), tf.int32, name=kind.name)
+            tf.TensorSpec((n_rows, length if kind in fixed else None), tf.int32, name=kind.name)
             for kind in kinds_in(self.inputs)
         ]
 

@@ -17,7 +17,7 @@ from tuning.commands import install, pip_install
 from tuning.documents import unstructure
 from tuning.errors import ExportError
 from tuning.inputs.contract import ModelInput
-from tuning.inputs.kinds import kinds_in
+from tuning.inputs.kinds import IDS, kinds_in
 from tuning.inputs.tokenizer import make_encoders, padded, width
 from tuning.text import first_line
 
@@ -91,7 +91,8 @@ def load_format(folder: Path, format_name: str, *, inputs: ModelInput) -> Output
 
 class Tokenizer:
     """The tokenizer of an export, for batches of texts. `lengths` is the maximum number of tokens
-    of a text for each input of the model that has one, by its name.
+    of a text for each input of the model that has one, by its name, and `of_ids` that of token ids
+    alone.
     """
 
     def __init__(self, folder: Path, inputs: ModelInput) -> None:
@@ -101,6 +102,9 @@ class Tokenizer:
         self.lengths = {
             kind.name: inputs.sequence_length for kind in kinds_in(inputs) if kind.is_cut
         }
+        # A model may read the padding of token ids. An encoder computes the padding, and takes
+        # texts of any length.
+        self.of_ids = {name: n for name, n in self.lengths.items() if name == IDS.name}
 
     def batch(
         self, texts: Sequence[str], lengths: Mapping[str, int]
@@ -125,8 +129,7 @@ def _load_keras(path: Path, tokenizer: Tokenizer | None, *, preset: str) -> Outp
     def run(texts: Sequence[str]) -> Any:
         if tokenizer is None:
             return model.predict_on_batch(_strings(tf, texts))
-        # An encoder computes the padding, and takes texts of any length.
-        arrays = tokenizer.batch(texts, {} if preset else tokenizer.lengths)
+        arrays = tokenizer.batch(texts, tokenizer.of_ids)
         return model.predict_on_batch(arrays if len(arrays) > 1 else next(iter(arrays.values())))
 
     return run
@@ -145,7 +148,7 @@ def _load_saved_model(path: Path, tokenizer: Tokenizer | None) -> Outputs:
     def run(texts: Sequence[str]) -> Any:
         if tokenizer is None:
             return _only(serve(text=_strings(tf, texts))).numpy()
-        arrays = tokenizer.batch(texts, {})
+        arrays = tokenizer.batch(texts, tokenizer.of_ids)
         return _only(serve(**{name: tf.constant(ids) for name, ids in arrays.items()})).numpy()
 
     return run

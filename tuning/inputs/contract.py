@@ -249,7 +249,7 @@ class Input(abc.ABC):
         hyperparameters: names that a configuration of a model with this input must have.
         declared_by: the hyperparameter that a space declares only for models with this input.
         what: what the model reads, in messages.
-        stands_beside: whether a model may have one more input of another kind.
+        stands_beside: whether a model may have inputs of other kinds beside this one.
         is_cut: whether a text has at most `sequence_length` columns.
         has_layers: whether Keras' layers can make the input from a text, so that a `.keras` file
             and a SavedModel take texts.

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -122,7 +122,7 @@ def transformer_classifier(
     features = keras.layers.Dropout(dropout)(encode(encoder, x, last=trained_layers))
     logits = keras.layers.Dense(output_width(n_classes, multi_label))(features)
     model = with_votes(
-        x,
+        [x],
         logits,
         class_activation(n_classes, multi_label),
         vocab_size=ngram_vocab_size,
@@ -142,6 +142,7 @@ def transformer_classifier(
 def features_classifier(
     preset: str,
     *,
+    words: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None,
     units: int = 0,
     dropout: float = 0.0,
     ngram_vocab_size: int = 0,
@@ -154,11 +155,13 @@ def features_classifier(
     `transformer_classifier`.
 
     The input "features" is float32 (batch, width): the mean of the vectors that the encoder of the
-    preset gives for the tokens of a text. The second input is "ngrams", if `ngram_vocab_size` is
-    not 0.
+    preset gives for the tokens of a text. The next inputs are "ids", as for `words_classifier`, if
+    `words` is given, and "ngrams", if `ngram_vocab_size` is not 0.
 
     Args:
         preset: a folder, an address, or a name in KerasHub's list. Only its width is read.
+        words: a function from token ids to features of the words, as for `words_classifier`, which
+            stand beside those of the preset.
         units: number of units of a hidden layer; 0 for none.
         dropout: share of the columns before the last layer that is dropped in training.
 
@@ -166,13 +169,16 @@ def features_classifier(
         SpaceError: KerasHub is not installed, or can't load the preset.
     """
     features = keras.Input((encoder_width(preset),), name="features")
-    x = keras.layers.LayerNormalization(center=False, scale=False)(features)
+    inputs, x = [features], keras.layers.LayerNormalization(center=False, scale=False)(features)
+    if words:
+        inputs.append(keras.Input((None,), dtype="int32", name="ids"))
+        x = keras.layers.Concatenate()([x, words(inputs[-1])])
     if units:
         x = keras.layers.Dense(units, activation="relu")(x)
     x = keras.layers.Dropout(dropout)(x)
     logits = keras.layers.Dense(output_width(n_classes, multi_label))(x)
     model = with_votes(
-        features,
+        inputs,
         logits,
         class_activation(n_classes, multi_label),
         vocab_size=ngram_vocab_size,
@@ -185,7 +191,7 @@ def features_classifier(
 
 
 def with_votes(
-    x: keras.KerasTensor,
+    inputs: list[keras.KerasTensor],
     logits: Any,
     activation: keras.layers.Layer,
     *,
@@ -193,11 +199,10 @@ def with_votes(
     share: float,
     name: str,
 ) -> keras.Model:
-    """Return a model from the input `x` to the activation of its logits. In a prediction, the
-    logits are their mean with those of `vocab_size` n-grams, if it is not 0, whose weight is
-    `share`.
+    """Return a model from its inputs to the activation of its logits. In a prediction, the logits
+    are their mean with those of `vocab_size` n-grams, if it is not 0, whose weight is `share`.
     """
-    ops, inputs, n_outputs = keras.ops, x, logits.shape[-1]
+    ops, n_outputs = keras.ops, logits.shape[-1]
     if vocab_size:
         ngrams = keras.Input((None,), dtype="int32", name="ngrams")
         wide = scaled(
@@ -205,8 +210,8 @@ def with_votes(
         )
         change = ops.multiply(ops.subtract(wide, logits), share)
         # This dropout leaves nothing in training, and everything in a prediction.
-        inputs, logits = [x, ngrams], ops.add(logits, keras.layers.Dropout(1.0)(change))
-    model = keras.Model(inputs, activation(logits), name=name)
+        inputs, logits = [*inputs, ngrams], ops.add(logits, keras.layers.Dropout(1.0)(change))
+    model = keras.Model(inputs if len(inputs) > 1 else inputs[0], activation(logits), name=name)
     for layer in (WEIGHTS, LOGITS) if vocab_size else ():
         model.get_layer(layer).trainable = False
     return model
