@@ -16,6 +16,7 @@ import pytest
 from tests.export.models import Reviews, predicted_alone, write_formats
 from tests.models.classifiers import spread
 from tests.paths import ROOT
+from tests.presets import write_text_encoder
 from tuning.errors import StudyError
 from tuning.export.ensemble import average, common_input, mean_of_members
 from tuning.export.formats import pipeline_probabilities
@@ -209,6 +210,21 @@ def test_model_of_a_dictionary_of_unnamed_inputs_is_exported(tuned: Tuned, tmp_p
     assert {"model.keras", "model.h5", "saved_model", "model.onnx"} <= set(result.forms), (
         result.left_out
     )
+
+
+@pytest.mark.slow
+def test_keras_model_is_exported_below_its_head_and_takes_texts(
+    reviews: Reviews, tmp_path: Path
+) -> None:
+    path = write_text_encoder(tmp_path / "encoder.keras", column=True)
+    values = {"preset": str(path), "feature_length": 24, **WORDS, **NGRAMS}
+    corpus = reviews.corpus
+    source = Source(encoder(path, values), values, corpus, corpus.target)
+    result = write_formats(tmp_path, source, reviews)
+    assert {name: form.takes for name, form in result.forms.items()} == dict.fromkeys(
+        ("model.keras", "saved_model"), "raw text"
+    )
+    assert with_encoder(source).inputs == source.inputs.exported
 
 
 def test_tokens_of_two_presets_form_no_ensemble(reviews: Reviews) -> None:

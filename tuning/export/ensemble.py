@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tuning.commands import of_study, typed
-from tuning.config import SPLITS, exceeded
+from tuning.config import SPLITS, exceeded, is_keras_file
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
 from tuning.confirmation.rounds import Finalist
@@ -290,6 +290,11 @@ def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
     length can't be cut out of those at another length.
     """
     values = finalist.values
+    if is_keras_file(str(values.get("preset"))):
+        raise StudyError(
+            "An ensemble must have no member that reads the features of a Keras model. Export the"
+            " confirmed best alone."
+        )
     if "feature_length" in values:
         return values["preset"], values["feature_length"], TRUNCATING
     if "preset" in values:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tuning.config import is_keras_file
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID, split
@@ -217,6 +218,15 @@ class ModelInput:
     ngram_vocab_size: int = field(default=0, metadata=OMIT_DEFAULT)
     preset: str = field(default="", metadata=OMIT_DEFAULT)
     trained_layers: int = field(default=0, metadata=OMIT_DEFAULT)
+
+    @property
+    def exported(self) -> ModelInput:
+        """The input of an export, which has the whole encoder, and takes texts if this is a Keras
+        model.
+        """
+        if is_keras_file(self.preset):
+            return ModelInput(vocab_size=0, sequence_length=0, truncating=self.truncating)
+        return replace(self, trained_layers=0)
 
     @property
     def takes_texts(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tuning.commands import install
+from tuning.config import is_keras_file
 from tuning.errors import SpaceError
 from tuning.models.classifier import (
     DEFAULT_TRAINING,
@@ -159,7 +160,8 @@ def features_classifier(
     `words` is given, and "ngrams", if `ngram_vocab_size` is not 0.
 
     Args:
-        preset: a folder, an address, or a name in KerasHub's list. Only its width is read.
+        preset: a folder, an address, a name in KerasHub's list, or the file of a Keras model. Only
+            its width is read.
         words: a function from token ids to features of the words, as for `words_classifier`, which
             stand beside those of the preset.
         units: number of units of a hidden layer; 0 for none.
@@ -240,7 +242,11 @@ def load_encoder(preset: str) -> keras.Model:
 
 
 def encoder_width(preset: str) -> int:
-    """Return the width of the vectors of a preset's encoder, whose weights are not read."""
+    """Return the width of the vectors of a preset's encoder. It is read without the weights, except
+    that of a Keras model.
+    """
+    if is_keras_file(preset):
+        return int(text_encoder(preset).output.shape[-1])
     with _loading(preset) as keras_hub:
         # KerasHub has no public function for a configuration. An encoder without its weights would
         # draw from the random numbers with which the model begins.
@@ -302,11 +308,41 @@ def encode(
 
 
 def frozen_encoder(preset: str, *, last: int = 0, without: int = 0) -> keras.Model:
-    """Return the encoder of a preset, or the part of it that `encode` describes, as a model."""
+    """Return the encoder of a preset, or the part of it that `encode` describes, as a model. That
+    of a Keras model takes texts, and has no parts.
+    """
+    if is_keras_file(preset):
+        if without:
+            raise SpaceError(f"trained_layers must be 0 for the Keras model {preset!r}.")
+        return text_encoder(preset)
     encoder = load_encoder(preset)
     x = input_of(encoder, layers=last)
     name = f"encoder_without_{without}" if without else "encoder"
     return keras.Model(x, encode(encoder, x, last=last, without=without), name=name)
+
+
+def text_encoder(path: str) -> keras.Model:
+    """Return a Keras model in a file as a model from texts, strings (batch,), to one vector for
+    each, (batch, width).
+    """
+    try:  # Keras' safe mode takes no code from the file.
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises errors of many classes.
+        raise SpaceError(
+            f"preset must be a Keras model whose layers are Keras' own; loading {path!r} gave"
+            f" {type(error).__name__}: {first_line(error)}"
+        ) from error
+    tensors = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
+    shapes = [[(tensor.dtype, *tensor.shape[1:]) for tensor in of_side] for of_side in tensors]
+    given, made = shapes
+    if given not in ([("string",)], [("string", 1)]) or [len(shape) for shape in made] != [2]:
+        raise SpaceError(
+            "preset must be a Keras model that takes a text and gives a vector for it; the inputs"
+            f" of {path!r} are {given} and its outputs {made}. Save a model that pools its tokens."
+        )
+    text = keras.Input((), dtype="string")
+    column = text if given == [("string",)] else keras.ops.expand_dims(text, -1)
+    return keras.Model(text, model(column), name="encoder")
 
 
 def _below(encoder: keras.Model, n_layers: int) -> keras.KerasTensor:
