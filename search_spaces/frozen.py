@@ -1,8 +1,9 @@
 """The default with `--preset`: n-grams, a pretrained encoder, and both. The encoder reads every
-text once, before the search. A trial trains a head on what it gave, or its last layers on what the
-layers below them gave.
+text once, before the search. A trial trains a head on what it gave, alone or beside the words, or
+its last layers on what the layers below them gave.
 """
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from tuning.models import (
     FittedStart,
     features_classifier,
     head_of,
+    mean_features,
     ngram_classifier,
     training_of,
     transformer_classifier,
@@ -48,6 +50,13 @@ class Frozen(FittedStart, keras_tuner.HyperModel):
             with hp.conditional_scope("trained_layers", [0]):
                 hp.Choice("units", [0, 128, 256, 512], default=256)
                 hp.Float("dropout", 0.0, 0.7, step=0.1, default=0.5)
+                hp.Boolean("has_words", default=False)
+                with hp.conditional_scope("has_words", [True]):
+                    hp.Int("vocab_size", 5_000, 60_000, sampling="log", default=30_000)
+                    hp.Int("embedding_dim", 16, 128, sampling="log", default=64)
+                    # Those of the encoder: an export has one length.
+                    hp.Fixed("sequence_length", 128)
+                    hp.Fixed("truncating", "middle")
             with hp.conditional_scope("trained_layers", [2]):
                 hp.Float("encoder_learning_rate", 3e-5, 1e-3, sampling="log", default=3e-4)
                 hp.Int("max_epochs", 1, 3, default=1)
@@ -77,12 +86,18 @@ class Frozen(FittedStart, keras_tuner.HyperModel):
             return ngram_classifier(vocab_size=vocab_size, training=training, **head)
         return features_classifier(
             hp.get("preset"),
+            words=_words(hp) if hp.get("has_words") else None,
             units=hp.get("units"),
             dropout=hp.get("dropout"),
             training=training,
             **head,
             **ngrams,
         )
+
+
+def _words(hp: keras_tuner.HyperParameters) -> partial[keras.KerasTensor]:
+    sizes = {name: hp.get(name) for name in ("vocab_size", "embedding_dim")}
+    return partial(mean_features, **sizes)
 
 
 def _trains_layers(hp: keras_tuner.HyperParameters) -> bool:

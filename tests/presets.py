@@ -57,6 +57,26 @@ def write_bert(folder: Path, *, num_layers: int = 2) -> Path:
     return folder
 
 
+def write_text_encoder(
+    path: Path, *, column: bool = False, mask: bool = True, pool: bool = True, scale: float = 1.0
+) -> Path:
+    """Write a Keras model that takes texts, in a column or not, and gives 6 numbers for each, or
+    for each word if `pool` is false.
+    """
+    import keras
+
+    from tuning.models.words import is_word, mean_over_words
+
+    keras.utils.set_random_seed(0)
+    text = keras.Input((1,) if column else (), dtype="string")
+    ids = keras.layers.TextVectorization(vocabulary=[*GOOD, *BAD, *FILLER])(text)
+    words = keras.layers.Embedding(99, 6, "normal")(ids)
+    if pool:
+        words = mean_over_words(words, is_word(ids) if mask else is_word(ids + 1))
+    keras.Model(text, keras.layers.Rescaling(scale)(words)).save(path)
+    return path
+
+
 def write_decoder(folder: Path) -> Path:
     """Write a GPT-2 of one layer without a tokenizer in KerasHub's format."""
     import keras_hub

@@ -83,6 +83,8 @@ def test_space_is_documented_complete_and_stored(path: Path) -> None:
     always = {item.name for item in space.hyperparameters if not item.conditions}
     assert set(REQUIRED) <= always or space.declares("ngrams") or space.presets
     assert space.searched
+    # Trials with n-grams begin at what the tuned linear model has chosen.
+    assert bool(space.linear_points) == space.declares("ngram_c")
     assert [item for item in space.hyperparameters if not item.is_legal(item.default)] == []
     again = structure(json.loads(json.dumps(unstructure(space))), SearchSpace)
     assert again == space

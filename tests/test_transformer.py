@@ -12,6 +12,7 @@ import pytest
 
 from tests.commands import Ran
 from tests.paths import ROOT
+from tests.presets import write_text_encoder
 from tests.snippets import snippets
 from tests.studies import tune_with
 from tuning.api.exports import load_export
@@ -98,6 +99,27 @@ def test_space_of_the_documents_forms_an_ensemble(
     assert list(manifest.forms) == ["model.onnx"]
     (label,) = load_export(folder.best_dir).predict(["great lovely phone"])["label"]
     assert label in ("negative", "positive")
+
+
+@pytest.mark.nightly
+def test_keras_model_is_read_once_and_exported_with_the_head(
+    reviews_csv: Path, tmp_path: Path
+) -> None:
+    encoder = write_text_encoder(tmp_path / "encoder.keras")
+    results = ResultsDir(tmp_path / "results")
+    url, folder = results.storage_url(None), results.study("s")
+    config = config_of(reviews_csv, encoder, str(ROOT / "search_spaces" / "frozen.py"))
+    tuned = tune_with(config, results, storage_url=url, n_trials=3)
+    assert [trial.params["architecture"] for trial in tuned.summary.trials] == [
+        "ngrams",
+        "both",
+        "both",
+    ]
+    manifest = export_best(StudyHandle(results, folder, url), ExportChoice(number=1))
+    assert list(manifest.forms) == ["model.keras", "saved_model"]
+    encoder.unlink()
+    (prediction,) = classify(folder.best_dir, ["great lovely phone"])
+    assert prediction.label in ("negative", "positive")
 
 
 @pytest.mark.slow

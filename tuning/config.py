@@ -495,6 +495,11 @@ class StudyConfig:
 SPACE_OF_PRESETS = "frozen"
 
 
+def is_keras_file(preset: str) -> bool:
+    """Return whether a preset is a file of a Keras model, which takes the texts themselves."""
+    return preset.endswith(".keras")
+
+
 def differences(
     recorded: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, tuple[Any, Any]]:

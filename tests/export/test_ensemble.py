@@ -506,6 +506,14 @@ def test_repeats_that_read_other_tokens_are_left_out_with_a_sentence(
     assert "leaves out 2 of 8 repeats: members must have" in chosen.warnings[0]
 
 
+def test_members_that_read_the_features_of_a_keras_model_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values: Values = {"preset": "encoder.keras", "feature_length": 128}
+    with pytest.raises(StudyError, match="the features of a Keras model"):
+        Chosen(1, {**READS, 2: values}, noisy).members(monkeypatch, "8")
+
+
 def test_repeats_with_other_classes_are_left_out_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

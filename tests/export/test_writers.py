@@ -16,6 +16,7 @@ import pytest
 from tests.export.models import Reviews, predicted_alone, write_formats
 from tests.models.classifiers import spread
 from tests.paths import ROOT
+from tests.presets import write_text_encoder
 from tuning.errors import StudyError
 from tuning.export.ensemble import average, common_input, mean_of_members
 from tuning.export.formats import pipeline_probabilities
@@ -23,11 +24,17 @@ from tuning.export.writers import Source, with_encoder
 from tuning.inference.runtimes import FORMATS, format_of, vocabularies
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.preset_tokens import build_tokens
-from tuning.models import features_classifier, ngram_classifier, transformer_classifier
+from tuning.models import (
+    features_classifier,
+    mean_features,
+    ngram_classifier,
+    transformer_classifier,
+)
 from tuning.spaces.ranges import Values
 from tuning.templates import templates_of
 
 NGRAMS = {"ngrams": 2, "ngram_vocab_size": 80}
+WORDS = {"vocab_size": 300, "sequence_length": 24, "truncating": "middle"}
 INPUT = ModelInput(vocab_size=0, sequence_length=24, truncating="middle", preset="tiny")
 
 
@@ -47,15 +54,23 @@ class Tuned:
 
 @pytest.fixture(
     scope="module",
-    params=["alone", "beside n-grams", "frozen beside n-grams", "last layer beside n-grams"],
+    params=[
+        "alone",
+        "beside n-grams",
+        "frozen beside n-grams",
+        "frozen beside words and n-grams",
+        "last layer beside n-grams",
+    ],
 )
 def tuned(request: pytest.FixtureRequest, tiny_preset: Path, reviews: Reviews) -> Tuned:
     splits, corpus = reviews.splits, reviews.corpus
     texts = {name: frame["text"].tolist() for name, frame in splits.frames.items()}
     build_tokens(corpus, str(tiny_preset), texts=lambda: texts)
     values = {"preset": str(tiny_preset), "sequence_length": 24, "truncating": "middle"}
-    if request.param in ("frozen beside n-grams", "last layer beside n-grams"):
+    if request.param.startswith(("frozen", "last layer")):
         values = {"preset": str(tiny_preset), "feature_length": 24}
+    if "words" in request.param:
+        values |= WORDS
     if request.param == "last layer beside n-grams":
         values["trained_layers"] = 1
     if request.param != "alone":
@@ -70,7 +85,8 @@ def encoder(preset: Path, values: Values) -> keras.Model:
     rows = int(values.get("ngram_vocab_size", 0))
     build: Any = partial(transformer_classifier, trained_layers=values.get("trained_layers", 0))
     if "feature_length" in values and "trained_layers" not in values:
-        build = features_classifier
+        words = partial(mean_features, vocab_size=300, embedding_dim=4)
+        build = partial(features_classifier, words=words if "vocab_size" in values else None)
     model = spread(build(str(preset), ngram_vocab_size=rows))
     if rows:
         weigh_ngrams(model)
@@ -96,9 +112,10 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
     ngrams = NGRAMS if "ngrams" in tuned.values else {}
     inputs = with_encoder(tuned.source).inputs
     preset = {"preset": tuned.values["preset"], "sequence_length": 24, "truncating": "middle"}
-    assert inputs == ModelInput(vocab_size=0, **preset, **ngrams)
+    vocab_size = tuned.values.get("vocab_size", 0)
+    assert inputs == ModelInput(vocab_size=vocab_size, **preset, **ngrams)
     names = {"tokenizer.json", *(["ngrams.txt"] if ngrams else [])}
-    assert set(vocabularies(inputs)) == names
+    assert set(vocabularies(inputs)) == names | ({"vocabulary.txt"} if vocab_size else set())
     texts = ["great phone", "[SEP] awful [PAD]", ""]
     expected = pipeline_probabilities(tuned.source, texts)
     np.testing.assert_allclose(predicted_alone(tmp_path, tuned.source, texts), expected, atol=1e-5)
@@ -193,6 +210,21 @@ def test_model_of_a_dictionary_of_unnamed_inputs_is_exported(tuned: Tuned, tmp_p
     assert {"model.keras", "model.h5", "saved_model", "model.onnx"} <= set(result.forms), (
         result.left_out
     )
+
+
+@pytest.mark.slow
+def test_keras_model_is_exported_below_its_head_and_takes_texts(
+    reviews: Reviews, tmp_path: Path
+) -> None:
+    path = write_text_encoder(tmp_path / "encoder.keras", column=True)
+    values = {"preset": str(path), "feature_length": 24, **WORDS, **NGRAMS}
+    corpus = reviews.corpus
+    source = Source(encoder(path, values), values, corpus, corpus.target)
+    result = write_formats(tmp_path, source, reviews)
+    assert {name: form.takes for name, form in result.forms.items()} == dict.fromkeys(
+        ("model.keras", "saved_model"), "raw text"
+    )
+    assert with_encoder(source).inputs == source.inputs.exported
 
 
 def test_tokens_of_two_presets_form_no_ensemble(reviews: Reviews) -> None:

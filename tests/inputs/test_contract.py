@@ -1,5 +1,6 @@
 """The contract of inputs, over every kind."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.numbered import TWO
-from tests.presets import call_in_this_process
+from tests.paths import ROOT
+from tests.presets import call_in_this_process, write_text_encoder
 from tests.texts import make_reviews, splits_of
-from tuning.config import TrainConfig
+from tuning.config import TrainConfig, is_keras_file
 from tuning.documents import unstructure
+from tuning.errors import SpaceBug, SpaceError
 from tuning.inputs import contract, preset, preset_features, tokenizer
 from tuning.inputs.contract import (
     IdTexts,
@@ -32,45 +35,64 @@ from tuning.inputs.contract import (
     resplit,
 )
 from tuning.inputs.corpus import Corpus, build_corpus, encode
-from tuning.inputs.kinds import FEATURES, KINDS, TEXTS, TOKENS, kinds_in, narrowed
+from tuning.inputs.kinds import (
+    FEATURES,
+    KINDS,
+    TEXTS,
+    TOKENS,
+    kinds_in,
+    narrowed,
+    require_readable,
+)
 from tuning.inputs.preset_features import build_features
 from tuning.inputs.token_ids import WordView
-from tuning.spaces.loading import SearchSpace
+from tuning.spaces.loading import SearchSpace, declare, load_hypermodel
 from tuning.spaces.ranges import Hyperparameter
+from tuning.spaces.starting_points import resolve_point
 from tuning.training.fit import fit
+from tuning.training.prediction import make_view
 from tuning.training.result import TrainingJob
 
 REVIEWS = [*make_reviews(60)["review_body"].tolist(), "", "\u2028 a\x00b 日本 👍"]
 TRAIN, VALIDATION = REVIEWS[:40], REVIEWS[40:]
 ROWS = np.arange(len(TRAIN))
+KERAS_FILE = "Keras model"
 every_kind = pytest.mark.parametrize(
     ("kind", "values"),
-    [*((kind, 0) for kind in KINDS.values()), (FEATURES, 1)],
+    [*((kind, 0) for kind in KINDS.values()), (FEATURES, 1), (FEATURES, KERAS_FILE)],
     indirect=["values"],
-    ids=[*KINDS, "vectors"],
+    ids=[*KINDS, "vectors", KERAS_FILE],
 )
 
 
 @pytest.fixture(scope="module")
-def values(tiny_preset: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
-    return values_of(tiny_preset, trained_layers=getattr(request, "param", 0))
+def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text_encoder(tmp_path_factory.mktemp("keras") / "encoder.keras", column=True)
 
 
-def values_of(tiny_preset: Path, *, trained_layers: int) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def values(tiny_preset: Path, keras_file: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    param = getattr(request, "param", 0)
+    if param == KERAS_FILE:
+        return values_of(keras_file, trained_layers=0)
+    return values_of(tiny_preset, trained_layers=param)
+
+
+def values_of(preset: Path, *, trained_layers: int) -> dict[str, Any]:
     return {
         "vocab_size": 30,
         "sequence_length": 6,
         "truncating": "middle",
         "ngrams": 2,
         "ngram_vocab_size": 25,
-        "preset": str(tiny_preset),
+        "preset": str(preset),
         "feature_length": 6,
         "trained_layers": trained_layers,
     }
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Corpus:
+def corpus(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path, keras_file: Path) -> Corpus:
     """A corpus for which every kind was prepared."""
     folder = tmp_path_factory.mktemp("cache") / ("f" * 16)
     splits = splits_of(TRAIN, VALIDATION, TRAIN[:2])
@@ -84,7 +106,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Corpu
     with pytest.MonkeyPatch.context() as patch:
         for module in (preset, preset_features):
             patch.setattr(module, "run_child", call_in_this_process)
-        for space in (SearchSpace("a", items), SearchSpace("b", (), takes_texts=True)):
+        of_file = tuple(
+            Hyperparameter(name=name, kind="fixed", default=value)
+            for name, value in values_of(keras_file, trained_layers=0).items()
+        )
+        spaces = (SearchSpace("a", items), SearchSpace("b", (), takes_texts=True))
+        for space in (*spaces, SearchSpace("c", of_file)):
             for kind in KINDS.values():
                 kind.prepare(Preparation(corpus, space, lambda: splits))
     return corpus
@@ -107,8 +134,9 @@ def unpadded(row: Any) -> Any:
 @every_kind
 def test_kind_is_known_by_its_description(kind: Input, values: dict[str, Any]) -> None:
     # An export has the encoder of features below its model.
-    exported = TOKENS if kind is FEATURES else kind
-    assert kinds_in(described(kind, values)) == [exported]
+    of_export = TEXTS if is_keras_file(values["preset"]) else TOKENS
+    exported = of_export if kind is FEATURES else kind
+    assert kinds_in(described(kind, values).exported) == [exported]
 
 
 @every_kind
@@ -151,11 +179,15 @@ def test_layers_give_what_a_trial_has_seen(
     kind: Input, corpus: Corpus, values: dict[str, Any]
 ) -> None:
     if kind is FEATURES:
-        tokens = view_of(TOKENS, corpus.split("train").texts, values).batch(ROWS)
-        given = keras.Input((None,), dtype="int32")
+        texts = corpus.split("train").texts
+        if is_keras_file(values["preset"]):
+            given, batch = keras.Input((), dtype="string"), np.array(TRAIN, dtype=object)
+        else:
+            given = keras.Input((None,), dtype="int32")
+            batch = view_of(TOKENS, texts, values).batch(ROWS)
         model = keras.Model(given, kind.layers(given, None, described(kind, values)))
-        seen = view_of(kind, corpus.split("train").texts, values).batch(ROWS)
-        np.testing.assert_allclose(model.predict_on_batch(tokens), seen, atol=1e-5)
+        seen = view_of(kind, texts, values).batch(ROWS)
+        np.testing.assert_allclose(model.predict_on_batch(batch), seen, atol=1e-5)
         return
     if not kind.has_layers:
         with pytest.raises(NotImplementedError):
@@ -252,6 +284,45 @@ def test_training_gets_only_the_inputs_of_its_configuration(
     assert FEATURES.key_in(values) in split.texts.others.keys() - texts.others.keys()
     assert view_of(FEATURES, texts, {**values, "feature_length": 5}).width(ROWS) == 16
     assert len(narrowed(split, {}).texts.others) == 2  # n-grams and texts
+
+
+@pytest.mark.parametrize(
+    ("names", "is_read"),
+    [
+        (("words", "ngrams"), True),
+        (("features", "words", "ngrams"), True),
+        (("tokens", "ids", "ngrams"), True),
+        (("tokens", "features"), False),
+        (("ids", "words"), False),
+    ],
+)
+def test_words_and_ngrams_stand_beside_one_other_input(
+    names: tuple[str, ...], is_read: bool
+) -> None:
+    expected = pytest.raises(SpaceError, match="inputs '" + "', '".join(names))
+    with contextlib.nullcontext() if is_read else expected:
+        require_readable(names)
+
+
+def test_default_space_trains_a_head_on_features_beside_words_and_ngrams(
+    corpus: Corpus, values: dict[str, Any]
+) -> None:
+    path = ROOT / "search_spaces" / "frozen.py"
+    space = declare(path, n_classes=2, preset=values["preset"]).hyperparameters
+    point = {"architecture": "both", "has_words": True}
+    of_space = resolve_point(point, space, name="The point")
+    assert of_space["sequence_length"] == of_space["feature_length"]
+    sizes = ("vocab_size", "sequence_length", "feature_length", "ngrams", "ngram_vocab_size")
+    tiny = of_space | {name: values[name] for name in sizes}
+    job = TrainingJob(values=tiny, target=TWO, train=TrainConfig(epochs=1), seed=0)
+    train = corpus.split("train")
+    model, result = fit(load_hypermodel(path), job, train=train, validation=train)
+    assert result.history[-1].metrics["val_accuracy"] > 0.9
+    batch = make_view(model, tiny, train.texts).batch(ROWS)
+    assert isinstance(batch, dict) and batch["ids"].shape == (len(ROWS), 6)
+    assert np.ptp(model.predict_on_batch(batch)) > 0.01
+    with pytest.raises(SpaceBug, match=r"must be \(6, 'middle'\); they are \(6, 'pre'\)"):
+        make_view(model, tiny | {"truncating": "pre"}, train.texts)
 
 
 def test_damaged_files_are_as_if_they_were_not_prepared(corpus: Corpus, tmp_path: Path) -> None:

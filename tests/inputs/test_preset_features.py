@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.presets import SPLITS, call_in_this_process
+from tests.presets import SPLITS, call_in_this_process, write_text_encoder
 from tests.texts import splits_of
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs import preset as presets
@@ -19,7 +20,7 @@ from tuning.inputs import preset_features, preset_tokens
 from tuning.inputs.contract import Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.encoder_tokens import TokenView
-from tuning.inputs.kinds import FEATURES
+from tuning.inputs.kinds import FEATURES, TOKENS
 from tuning.inputs.preset_features import build_features
 from tuning.inputs.preset_tokens import build_tokens
 from tuning.processes import ChildFailed
@@ -242,6 +243,31 @@ def test_view_needs_the_features_and_a_model_of_their_width(corpus: Corpus, pres
     build_features(corpus, preset, length=LENGTH)
     with pytest.raises(SpaceBug, match=r"must have the shape \(16,\)"):
         FEATURES.view(corpus.split("test").texts, values, shape=(5,), ignores_padding=False)
+
+
+def test_keras_model_is_read_once_for_its_content(calls: list[str], tmp_path: Path) -> None:
+    splits = splits_of(*SPLITS.values())
+    corpus = build_corpus(tmp_path / splits.fingerprint, splits)
+    path = str(write_text_encoder(tmp_path / "encoder.keras"))
+    values = {"preset": path, "feature_length": LENGTH}
+    items = [Hyperparameter(name=n, kind="fixed", default=v) for n, v in values.items()]
+    data = Preparation(corpus, SearchSpace("mine", tuple(items)), lambda: splits)
+    FEATURES.prepare(data)
+    FEATURES.prepare(data)
+    assert calls == [path]
+    before = features_of(corpus, "train", path)
+    write_text_encoder(tmp_path / "encoder.keras", column=True)
+    FEATURES.prepare(data)
+    assert calls == [path, path]
+    np.testing.assert_array_equal(features_of(corpus, "train", path), before)
+    write_text_encoder(tmp_path / "encoder.keras", mask=False)
+    with pytest.raises(SpaceError, match="reads the padding of shorter texts"):
+        FEATURES.prepare(data)
+    write_text_encoder(tmp_path / "encoder.keras", scale=np.nan)
+    with pytest.raises(SpaceError, match="gives NaN for one"):
+        FEATURES.prepare(data)
+    with pytest.raises(SpaceError, match=r"must have a tokenizer .* Choose the space frozen"):
+        TOKENS.prepare(replace(data, space=SearchSpace("mine", tuple(items[:1]))))
 
 
 def test_failed_child_is_one_sentence(

@@ -2,7 +2,9 @@
 
 import json
 import random
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,12 +12,14 @@ import pytest
 import tensorflow as tf
 
 from tests.models.classifiers import padded, spread
+from tests.presets import write_text_encoder
 from tuning.errors import SpaceError
 from tuning.models import (
     encoder_width,
     features_classifier,
     fit_linear_model,
     fit_schedule,
+    mean_features,
     transformer_classifier,
 )
 from tuning.models.transformer import WarmUp, frozen_encoder, load_encoder
@@ -175,6 +179,18 @@ def test_head_of_features_beside_ngrams(tiny_preset: Path, n_classes: int, n_col
     assert np.abs(np.asarray(model([features, NGRAM_IDS])) - outputs).max() > 0.01
 
 
+def test_head_of_features_reads_the_words_beside_them(tiny_preset: Path) -> None:
+    words = partial(mean_features, vocab_size=9, embedding_dim=4)
+    model = spread(features_classifier(str(tiny_preset), words=words, ngram_vocab_size=9))
+    assert [tensor.name for tensor in model.inputs] == ["features", "ids", "ngrams"]
+    features = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+    outputs = model.predict_on_batch([features, NGRAM_IDS, NGRAM_IDS])
+    again = model.predict_on_batch([features, padded(NGRAM_IDS), NGRAM_IDS])
+    np.testing.assert_allclose(again, outputs, atol=1e-6)
+    other = model.predict_on_batch([features, NGRAM_IDS[::-1], NGRAM_IDS])
+    assert np.abs(other - outputs).max() > 0.001
+
+
 def test_width_of_a_preset_is_read_without_its_weights(tiny_preset: Path, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     expected = random.random()
@@ -185,6 +201,43 @@ def test_width_of_a_preset_is_read_without_its_weights(tiny_preset: Path, tmp_pa
     (tmp_path / "config.json").write_text(json.dumps(config | dict.fromkeys(sizes, 2)))
     assert encoder_width(str(tmp_path)) == 12
     assert random.random() == expected  # The seeds of the model's layers are drawn there.
+
+
+@keras.saving.register_keras_serializable("tests")
+class Own(keras.layers.Layer):
+    def call(self, x: Any) -> Any:
+        return x
+
+
+def write_own_layer(path: Path) -> None:
+    text = keras.Input((), dtype="string")
+    keras.Model(text, Own()(keras.layers.TextVectorization(vocabulary=["a"])(text))).save(path)
+    del keras.saving.get_custom_objects()["tests>Own"]  # as in another process
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (partial(write_text_encoder, pool=False), "its outputs .*'float32', None, 6.* pools its"),
+        (lambda path: tokens_model().save(path), "inputs of .* are .*'int32', None"),
+        (write_own_layer, "Keras' own; loading .* gave TypeError"),
+        (lambda path: path.write_bytes(b"damaged"), "loading .*e.keras"),
+        (lambda path: None, "loading .*e.keras"),
+    ],
+)
+def test_keras_model_must_take_a_text_and_give_a_vector(
+    write: Any, says: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "e.keras")
+    with pytest.raises(SpaceError, match=says):
+        frozen_encoder(str(tmp_path / "e.keras"))
+
+
+def tokens_model() -> keras.Model:
+    ids = keras.Input((None,), dtype="int32")
+    return keras.Model(
+        ids, keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 2)(ids))
+    )
 
 
 def test_preset_that_can_not_be_loaded_is_named(tmp_path: Path) -> None:

@@ -338,6 +338,15 @@ def test_sequence_length_fixes_the_length_of_features() -> None:
     assert [item.default for item in space.hyperparameters if item.name == "feature_length"] == [64]
 
 
+def test_no_layer_of_a_keras_model_is_trained() -> None:
+    path = find_space("frozen")
+    whole, space = (declare(path, n_classes=2, preset=preset) for preset in ("p", "e.keras"))
+    assert space.presets == ["e.keras"] and not space.searches("trained_layers", 2)
+    kept = [point for point in whole.starting_points if not point.get("trained_layers")]
+    assert [{**point, "preset": "p"} for point in space.starting_points] == kept
+    assert len(kept) == len(whole.starting_points) - 1
+
+
 @pytest.mark.parametrize(
     "rows",
     [

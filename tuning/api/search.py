@@ -18,6 +18,7 @@ from tuning.config import (
     Limits,
     Workers,
     given,
+    is_keras_file,
     number_or_auto,
     parse_objectives,
 )
@@ -96,8 +97,8 @@ def tune(
             space's own; where it declares none, the length of its model's input, or the 95th
             percentile of the training texts' lengths).
         preset: pretrained encoder of a search space such as frozen or transformer: a folder, an
-            address such as hf://NAME/MODEL, or a name in KerasHub's list (default: the search
-            space's own).
+            address such as hf://NAME/MODEL, a name in KerasHub's list, or for frozen the file of a
+            Keras model, as encoder.keras (default: the search space's own).
         class_weight: weights of the classes in the loss: balanced, for the same total weight of all
             classes, or a number for each class, as in negative:1,positive:5; in Python also a
             dictionary (default: all rows count equally).
@@ -234,11 +235,12 @@ def _space_name(space: Any) -> str | None:
 
 
 def preset_place(preset: str | Path) -> str:
-    """Return a preset as a study records it: the absolute path of a folder, or an unchanged name or
-    address.
+    """Return a preset as a study records it: the absolute path of a folder or a Keras model, or an
+    unchanged name or address.
     """
-    folder = Path(preset).expanduser()
-    return str(folder.absolute()) if folder.is_dir() else str(preset)
+    path = Path(preset).expanduser()
+    is_path = path.is_dir() or is_keras_file(str(preset))
+    return str(path.absolute()) if is_path else str(preset)
 
 
 def _objective_settings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -161,7 +161,7 @@ def describe_export(
         hyperparameters=best.source.values,
         epochs=best.epochs,
         seed=config.seed,
-        input=replace(trained[BEST].source.inputs, trained_layers=0),
+        input=trained[BEST].source.inputs.exported,
         n_rows=card.n_rows,
         data_card=card.facts,
         majority_share=card.majority_share,

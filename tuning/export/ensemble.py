@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.commands import of_study, typed
-from tuning.config import SPLITS, exceeded
+from tuning.config import SPLITS, exceeded, is_keras_file
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
 from tuning.confirmation.rounds import Finalist
@@ -282,6 +282,11 @@ def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
     length can't be cut out of those at another length.
     """
     values = finalist.values
+    if is_keras_file(str(values.get("preset"))):
+        raise StudyError(
+            "An ensemble must have no member that reads the features of a Keras model. Export the"
+            " confirmed best alone."
+        )
     if "feature_length" in values:
         return values["preset"], values["feature_length"], TRUNCATING
     if "preset" in values:
@@ -295,8 +300,8 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     The vocabulary is the largest one. If the inputs drop the same part of a long text, the length
     is the largest one. Otherwise the middle is dropped, and either end is as long as the longest
     input. N-grams have the largest order, and as many rows as contain all n-grams of each input.
-    Models that take the tokens of a preset take the same tokens, and have n-grams beside them at
-    most. Models that take texts have the same input, which is returned.
+    Models that take the tokens of a preset take the same tokens, and may have words and n-grams
+    beside them. Models that take texts have the same input, which is returned.
     """
     of_words = [item for item in inputs if item.vocab_size or item.preset]
     read = {(item.preset, item.sequence_length, item.truncating) for item in of_words}

@@ -144,7 +144,7 @@ def _write_vocabularies(folder: Path, source: Source) -> None:
 
 
 def _parity_rows(n_texts: int, source: Source) -> npt.NDArray[np.int64]:
-    n_most = N_ENCODER_TEXTS if source.inputs.preset else N_PARITY_TEXTS
+    n_most = N_ENCODER_TEXTS if source.inputs.exported.preset else N_PARITY_TEXTS
     return np.unique(np.linspace(0, n_texts - 1, min(n_texts, n_most)).astype(np.int64))
 
 

@@ -96,8 +96,11 @@ class Source:
         return output[0] if isinstance(output, list) else output
 
     def specs(self, n_rows: int | None, *, length: int | None) -> list[tf.TensorSpec]:
+        # An encoder computes the padding, so its tokens have a fixed number in LiteRT alone, which
+        # takes one text.
+        fixed = {kind for kind in KINDS.values() if kind.is_cut and (kind is not TOKENS or n_rows)}
         return [
-            tf.TensorSpec((n_rows, length if kind.is_cut else None), tf.int32, name=kind.name)
+            tf.TensorSpec((n_rows, length if kind in fixed else None), tf.int32, name=kind.name)
             for kind in kinds_in(self.inputs)
         ]
 
@@ -113,22 +116,31 @@ class Source:
 
 def with_encoder(source: Source) -> Source:
     """Return a source that takes tokens in the place of features, with the encoder of the preset
-    below its model. A source without features is returned unchanged.
+    below its model; it takes texts alone if the preset is a Keras model. A source without features
+    is returned unchanged.
     """
     if FEATURES not in source.kinds:
         return source
-    arrays = {
-        kind.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=kind.name)
-        for kind, tensor in zip(source.kinds, source.graph.inputs, strict=True)
-        if kind is not FEATURES
-    }
-    arrays[TOKENS.name] = keras.Input((None,), dtype="int32", name=TOKENS.name)
-    features = FEATURES.layers(arrays[TOKENS.name], None, source.inputs)
-    output = source.call({**arrays, FEATURES.name: features})
+    inputs: Any
+    if source.inputs.exported.takes_texts:
+        inputs = keras.Input((), dtype="string", name="text")
+        arrays = {
+            kind.name: kind.layers(inputs, source.vocabulary(kind), source.inputs)
+            for kind in source.kinds
+        }
+    else:
+        arrays = {
+            kind.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=kind.name)
+            for kind, tensor in zip(source.kinds, source.graph.inputs, strict=True)
+            if kind is not FEATURES
+        }
+        tokens = keras.Input((None,), dtype="int32", name=TOKENS.name)
+        inputs = [*arrays.values(), tokens]
+        arrays[FEATURES.name] = FEATURES.layers(tokens, None, source.inputs)
     return replace(
         source,
-        model=keras.Model(list(arrays.values()), output, name="encoder_and_head"),
-        values=values_of(replace(source.inputs, trained_layers=0)),
+        model=keras.Model(inputs, source.call(arrays), name="encoder_and_head"),
+        values=values_of(source.inputs.exported),
         to_probabilities=None,
     )
 

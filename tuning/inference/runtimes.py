@@ -17,7 +17,7 @@ from tuning.commands import install, pip_install
 from tuning.documents import unstructure
 from tuning.errors import ExportError
 from tuning.inputs.contract import ModelInput
-from tuning.inputs.kinds import kinds_in, takes_raw_text
+from tuning.inputs.kinds import TOKENS, kinds_in, takes_raw_text
 from tuning.inputs.tokenizer import encoded, make_encoders
 from tuning.text import first_line
 
@@ -82,7 +82,7 @@ def load_format(folder: Path, format_name: str, *, inputs: ModelInput) -> Output
     if format_of(format_name, inputs).takes == TOKEN_IDS:
         tokenizer = Tokenizer(folder, inputs)
     if format_name == "saved_model":
-        return _load_saved_model(path, tokenizer, preset=inputs.preset)
+        return _load_saved_model(path, tokenizer)
     if tokenizer is None or format_name in ("keras", "h5"):
         return _load_keras(path, tokenizer, preset=inputs.preset)
     load = _load_onnx if format_name == "onnx" else _load_litert
@@ -91,7 +91,8 @@ def load_format(folder: Path, format_name: str, *, inputs: ModelInput) -> Output
 
 class Tokenizer:
     """The tokenizer of an export, for batches of texts. `lengths` is the maximum number of tokens
-    of a text for each input of the model that has one, by its name.
+    of a text for each input of the model that has one, by its name, and `fixed` that of the inputs
+    that are always padded to it.
     """
 
     def __init__(self, folder: Path, inputs: ModelInput) -> None:
@@ -101,6 +102,9 @@ class Tokenizer:
         self.lengths = {
             kind.name: inputs.sequence_length for kind in kinds_in(inputs) if kind.is_cut
         }
+        # A model may read the padding of token ids. An encoder computes the padding, and takes
+        # texts of any length.
+        self.fixed = {name: n for name, n in self.lengths.items() if name != TOKENS.name}
 
     def batch(
         self, texts: Sequence[str], lengths: Mapping[str, int]
@@ -121,8 +125,7 @@ def _load_keras(path: Path, tokenizer: Tokenizer | None, *, preset: str) -> Outp
     def run(texts: Sequence[str]) -> Any:
         if tokenizer is None:
             return model.predict_on_batch(_strings(tf, texts))
-        # An encoder computes the padding, and takes texts of any length.
-        arrays = tokenizer.batch(texts, {} if preset else tokenizer.lengths)
+        arrays = tokenizer.batch(texts, tokenizer.fixed)
         return model.predict_on_batch(arrays if len(arrays) > 1 else next(iter(arrays.values())))
 
     return run
@@ -133,7 +136,7 @@ def _strings(tf: Any, texts: Sequence[str]) -> Any:
     return tf.constant([text.encode("utf-8", "replace") for text in texts])
 
 
-def _load_saved_model(path: Path, tokenizer: Tokenizer | None, *, preset: str) -> Outputs:
+def _load_saved_model(path: Path, tokenizer: Tokenizer | None) -> Outputs:
     tf = _runtime("tensorflow")
     loaded = _loaded(lambda: tf.saved_model.load(str(path)), path)
     serve = _loaded(lambda: loaded.signatures["serving_default"], path)
@@ -141,7 +144,7 @@ def _load_saved_model(path: Path, tokenizer: Tokenizer | None, *, preset: str) -
     def run(texts: Sequence[str]) -> Any:
         if tokenizer is None:
             return _only(serve(text=_strings(tf, texts))).numpy()
-        arrays = tokenizer.batch(texts, {} if preset else tokenizer.lengths)
+        arrays = tokenizer.batch(texts, tokenizer.fixed)
         return _only(serve(**{name: tf.constant(ids) for name, ids in arrays.items()})).numpy()
 
     return run

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tuning.config import is_keras_file
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
@@ -217,6 +218,15 @@ class ModelInput:
     trained_layers: int = field(default=0, metadata=OMIT_DEFAULT)
 
     @property
+    def exported(self) -> ModelInput:
+        """The input of an export, which has the whole encoder, and takes texts if this is a Keras
+        model.
+        """
+        if is_keras_file(self.preset):
+            return ModelInput(vocab_size=0, sequence_length=0, truncating=self.truncating)
+        return replace(self, trained_layers=0)
+
+    @property
     def takes_texts(self) -> bool:
         return not (self.vocab_size or self.ngrams or self.preset)
 
@@ -247,7 +257,7 @@ class Input(abc.ABC):
         hyperparameters: names that a configuration of a model with this input must have.
         declared_by: the hyperparameter that a space declares only for models with this input.
         what: what the model reads, in messages.
-        stands_beside: whether a model may have one more input of another kind.
+        stands_beside: whether a model may have inputs of other kinds beside this one.
         is_cut: whether a text has at most `sequence_length` columns.
         has_layers: whether Keras' layers can make the input from a text, so that a `.keras` file
             and a SavedModel take texts.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from tuning.config import is_keras_file
 from tuning.errors import SpaceError, StorageError
 from tuning.inputs.contract import (
     IdTexts,
@@ -112,6 +113,13 @@ class EncoderTokens(Input):
             return {name: frame["text"].tolist() for name, frame in data.splits().frames.items()}
 
         for preset in data.space.presets:
+            if is_keras_file(preset):
+                if not data.space.declares("feature_length"):
+                    raise SpaceError(
+                        f"preset must have a tokenizer for the tokens that {data.space.name} takes;"
+                        f" {preset!r} is a Keras model, which takes texts. Choose the space frozen."
+                    )
+                continue
             card = build_tokens(data.corpus, preset, texts=texts, progress=data.progress)
             _check_lengths(data.space, card)
 

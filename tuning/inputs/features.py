@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from tuning.config import is_keras_file
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs.contract import (
     Input,
@@ -25,6 +26,7 @@ from tuning.inputs.contract import (
     Values,
 )
 from tuning.inputs.encoder_tokens import EncoderTokens
+from tuning.inputs.texts import Texts
 
 if TYPE_CHECKING:
     from tuning.inputs.corpus import Corpus
@@ -155,6 +157,8 @@ class Features(Input):
                 choices = map(int, item.choices or [item.default])
                 numbers.setdefault(item.name, set()).update(choices)
         for preset in data.space.presets if self.is_taken_by(data.space) else []:
+            if is_keras_file(preset):
+                Texts().build(data)
             for length in sorted(numbers[self.declared_by]):
                 below = 0
                 # The vectors below the last layers come first: the others are made from them.
@@ -217,7 +221,8 @@ class Features(Input):
         return EncoderTokens().vocabulary(corpus, inputs)
 
     def layers(self, text: Any, vocabulary: Any, inputs: ModelInput) -> Any:
-        # Here `text` is the tokens of texts: an export has the encoder below the model.
+        # Here `text` is the tokens of texts, which a Keras model takes itself: an export has the
+        # encoder below the model.
         from tuning.models.transformer import frozen_encoder
 
         return frozen_encoder(inputs.preset, without=inputs.trained_layers)(text)

@@ -41,9 +41,12 @@ def narrowed(split: LabeledTexts, values: Values) -> LabeledTexts:
 
 
 def require_readable(names: Sequence[str]) -> None:
-    if sum(not kind_of(name).stands_beside for name in names) > 1:
+    kinds = [kind_of(name) for name in names]
+    n_alone = sum(not kind.stands_beside for kind in kinds)
+    if n_alone > 1 or len(set(kinds)) < len(kinds):
         raise SpaceError(
-            "A model must have one input, or n-grams ('ngrams') beside it; other columns can't be"
-            f" inputs. This model has the inputs {', '.join(map(repr, names))}. For a pretrained"
-            " encoder, see transformer_classifier of tuning.models."
+            "A model must have one input of token ids, n-grams ('ngrams') beside it, and the tokens"
+            " ('tokens') or the features ('features') of a preset; other columns can't be inputs."
+            f" This model has the inputs {', '.join(map(repr, names))}. For a pretrained encoder,"
+            " see transformer_classifier of tuning.models."
         )

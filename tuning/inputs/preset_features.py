@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tuning import documents
 from tuning.atomic_io import translated
-from tuning.config import SPLITS
+from tuning.config import SPLITS, is_keras_file
 from tuning.data.files import Progress
 from tuning.data.folders import build_once
 from tuning.documents import OMIT_DEFAULT
@@ -32,6 +32,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.inputs.encoder_tokens import TokenView
 from tuning.inputs.features import TRUNCATING, FeatureTexts, VectorView
 from tuning.inputs.preset_tokens import encode_tokens, map_tokens, source_of, tokens_dir
+from tuning.inputs.texts import SplitTexts, TextView, map_texts
 from tuning.processes import ChildFailed, run_child, send
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def build_features(
     written. If `below` is not 0, the vectors below the encoder's last layers, as many as `below`,
     must exist too, and the features are made from them instead of the tokens.
     """
-    tokens = tokens_dir(corpus, preset)
+    tokens = _texts_dir(corpus, preset)
     card = FeatureCard(preset, source_of(preset, with_weights=True), length, trained_layers)
     start = _folder_of(corpus, replace(card, trained_layers=below)) if below else tokens
 
@@ -119,23 +120,31 @@ def _folder_of(corpus: Corpus, card: FeatureCard) -> Path:
     return corpus.features_dir / f"{name}{below}"
 
 
+def _texts_dir(corpus: Corpus, preset: str) -> Path:
+    """Return the folder with what an encoder reads: texts, or the tokens of its preset."""
+    return corpus.texts_dir if is_keras_file(preset) else tokens_dir(corpus, preset)
+
+
 def map_features(corpus: Corpus, folder: Path, split: str) -> tuple[FeatureCard, FeatureTexts]:
     card = _read_card(folder)
-    tokens = _token_view(tokens_dir(corpus, card.preset), split, card)
+    tokens = _text_view(_texts_dir(corpus, card.preset), split, card)
     return card, _mapped(folder, card, split, tokens)
 
 
-def _mapped(folder: Path, card: FeatureCard, split: str, tokens: TokenView) -> FeatureTexts:
+def _mapped(folder: Path, card: FeatureCard, split: str, tokens: InputView) -> FeatureTexts:
     lengths = _n_vectors(tokens, card)
     vectors = np.asarray(np.memmap(folder / f"{split}.bin", np.float32, "r"))
     return FeatureTexts.of(vectors.reshape(lengths.sum(), -1), lengths)
 
 
-def _token_view(folder: Path, split: str, card: FeatureCard) -> TokenView:
+def _text_view(folder: Path, split: str, card: FeatureCard) -> InputView:
+    if is_keras_file(card.preset):
+        texts = map_texts(folder, split)
+        return TextView(texts, texts, is_column=False)
     return TokenView(map_tokens(folder, split)[1], card.length, TRUNCATING)
 
 
-def _n_vectors(tokens: TokenView, card: FeatureCard) -> Rows:
+def _n_vectors(tokens: InputView, card: FeatureCard) -> Rows:
     return tokens.lengths if card.trained_layers else np.ones_like(tokens.lengths)
 
 
@@ -145,7 +154,7 @@ def main(tokens: str, start: str, folder: str) -> None:
     """
     card, given = _read_card(Path(folder)), None if start == tokens else _read_card(Path(start))
     encoder, n_done = _Encoder(card, last=given.trained_layers if given else 0), 0
-    token_views = {name: _token_view(Path(tokens), name, card) for name in SPLITS}
+    token_views = {name: _text_view(Path(tokens), name, card) for name in SPLITS}
     lengths = {name: _n_vectors(view, card) for name, view in token_views.items()}
     _require_space(Path(folder), card, sum(map(np.sum, lengths.values())) * encoder.row_bytes)
     for name, view in token_views.items():
@@ -159,7 +168,14 @@ def main(tokens: str, start: str, folder: str) -> None:
             file.truncate(file.seek(int(ends[n_blocks])))
             for first in range(n_blocks * BLOCK_TEXTS, n_texts, BLOCK_TEXTS):
                 rows = np.arange(first, min(first + BLOCK_TEXTS, n_texts))
-                file.write(encoder.features_of(source, rows, lengths[name][rows]).tobytes())
+                vectors = encoder.features_of(source, rows, lengths[name][rows])
+                if np.isnan(vectors).any():
+                    raise SpaceError(
+                        f"preset must give numbers for each text; {card.preset!r} gives NaN for"
+                        " one, as GlobalAveragePooling1D does where a mask leaves no word. Divide"
+                        " by 1 or more there."
+                    )
+                file.write(vectors.tobytes())
                 file.flush()
                 send(n_done + first + len(rows))
         n_done += n_texts
@@ -181,7 +197,12 @@ def encode_features(
 ) -> tuple[FeatureCard, FeatureTexts]:
     """Return the features of new texts. `path` is the preset's tokenizer."""
     card = FeatureCard(inputs.preset, "", inputs.sequence_length, inputs.trained_layers)
-    view = TokenView(encode_tokens(path, texts), card.length, TRUNCATING)
+    view: InputView
+    if is_keras_file(card.preset):
+        raw = SplitTexts.of(texts)
+        view = TextView(raw, raw, is_column=False)
+    else:
+        view = TokenView(encode_tokens(path, texts), card.length, TRUNCATING)
     lengths = _n_vectors(view, card)
     vectors = _Encoder(card).features_of(view, np.arange(len(texts)), lengths)
     return card, FeatureTexts.of(vectors, lengths)
@@ -206,6 +227,18 @@ class _Encoder:
             input_signature=[tf.TensorSpec(model.input.shape, model.input.dtype)],
             autograph=False,
         )
+        if is_keras_file(card.preset):
+            self._require_one_vector(card.preset)
+
+    def _require_one_vector(self, path: str) -> None:
+        texts = np.array(["good", "good " * 100], dtype=object)
+        alone, beside = self._step(texts[:1]), self._step(texts)[:1]
+        if not np.allclose(alone, beside, rtol=0, atol=1e-4, equal_nan=True):
+            raise SpaceError(
+                "preset must give a text the same vector beside other texts;"
+                f" {path!r} reads the padding of shorter texts. Mask the padding, as in"
+                " Embedding(mask_zero=True)."
+            )
 
     @property
     def row_bytes(self) -> int:

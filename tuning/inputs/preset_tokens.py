@@ -109,10 +109,12 @@ def encode_tokens(path: Path, texts: Sequence[str]) -> PresetTexts:
 
 
 def source_of(preset: str, *, with_weights: bool = False) -> str:
-    """Return a digest of the small files of a preset that is a folder, or of all its files; empty
-    for any other preset, because presets at an address have versions.
+    """Return a digest of the small files of a preset that is a folder, or of all its files, or of a
+    Keras model; empty for any other preset, because presets at an address have versions.
     """
     folder = Path(preset)
+    if folder.is_file():
+        return str(checksum_of(folder))
     if not folder.is_dir():
         return ""
     digest = hashlib.sha256()

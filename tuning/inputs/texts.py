@@ -59,7 +59,7 @@ class TextView(InputView):
     `is_column`, otherwise (n_rows,).
     """
 
-    texts: TokenizedTexts
+    texts: IdTexts
     raw: SplitTexts
     is_column: bool
     dtype: ClassVar[str] = "string"
@@ -84,6 +84,12 @@ class TextView(InputView):
         return texts[:, None] if self.is_column else texts
 
 
+def map_texts(folder: Path, split: str) -> SplitTexts:
+    from tuning.inputs.arrow_tokenizer import map_ids
+
+    return SplitTexts(*map_ids(folder / split, file=FILE, dtype=np.uint8))
+
+
 class Texts(Input):
     """An input of strings, with any name. Keras allows no input with the name of this kind."""
 
@@ -94,6 +100,10 @@ class Texts(Input):
         return space.takes_texts
 
     def prepare(self, data: Preparation) -> None:
+        if data.space.takes_texts:
+            self.build(data)
+
+    def build(self, data: Preparation) -> None:
         # Imported here because predictions, which import this module, build no folder.
         from tuning.config import SPLITS
         from tuning.data.folders import build_once
@@ -112,15 +122,11 @@ class Texts(Input):
                 save_ids(folder / name, chunks, file=FILE)
             logger.info("stored the texts of %s", data.corpus.fingerprint)
 
-        if data.space.takes_texts:
-            build_once(data.corpus.texts_dir, write)
+        build_once(data.corpus.texts_dir, write)
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
-        from tuning.inputs.arrow_tokenizer import map_ids
-
         with contextlib.suppress(OSError, ValueError, EOFError):
-            texts = map_ids(corpus.texts_dir / split, file=FILE, dtype=np.uint8)
-            return {self.key: SplitTexts(*texts)}
+            return {self.key: map_texts(corpus.texts_dir, split)}
         return {}
 
     def view(

@@ -81,7 +81,7 @@ class TokenIds(Input):
     name = "ids"
     hyperparameters = ("vocab_size", "sequence_length")
     what = "token ids"
-    is_cut = has_layers = True
+    stands_beside = is_cut = has_layers = True
     file = "vocabulary.txt"
 
     def is_taken_by(self, space: SearchSpace) -> bool:

@@ -3,12 +3,13 @@
 import contextlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
 from tuning.commands import install
+from tuning.config import is_keras_file
 from tuning.errors import SpaceError
 from tuning.models.classifier import (
     DEFAULT_TRAINING,
@@ -122,7 +123,7 @@ def transformer_classifier(
     features = keras.layers.Dropout(dropout)(encode(encoder, x, last=trained_layers))
     logits = keras.layers.Dense(output_width(n_classes, multi_label))(features)
     model = with_votes(
-        x,
+        [x],
         logits,
         class_activation(n_classes, multi_label),
         vocab_size=ngram_vocab_size,
@@ -142,6 +143,7 @@ def transformer_classifier(
 def features_classifier(
     preset: str,
     *,
+    words: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None,
     units: int = 0,
     dropout: float = 0.0,
     ngram_vocab_size: int = 0,
@@ -154,11 +156,14 @@ def features_classifier(
     `transformer_classifier`.
 
     The input "features" is float32 (batch, width): the mean of the vectors that the encoder of the
-    preset gives for the tokens of a text. The second input is "ngrams", if `ngram_vocab_size` is
-    not 0.
+    preset gives for the tokens of a text. The next inputs are "ids", as for `words_classifier`, if
+    `words` is given, and "ngrams", if `ngram_vocab_size` is not 0.
 
     Args:
-        preset: a folder, an address, or a name in KerasHub's list. Only its width is read.
+        preset: a folder, an address, a name in KerasHub's list, or the file of a Keras model. Only
+            its width is read.
+        words: a function from token ids to features of the words, as for `words_classifier`, which
+            stand beside those of the preset.
         units: number of units of a hidden layer; 0 for none.
         dropout: share of the columns before the last layer that is dropped in training.
 
@@ -166,13 +171,16 @@ def features_classifier(
         SpaceError: KerasHub is not installed, or can't load the preset.
     """
     features = keras.Input((encoder_width(preset),), name="features")
-    x = keras.layers.LayerNormalization(center=False, scale=False)(features)
+    inputs, x = [features], keras.layers.LayerNormalization(center=False, scale=False)(features)
+    if words:
+        inputs.append(keras.Input((None,), dtype="int32", name="ids"))
+        x = keras.layers.Concatenate()([x, words(inputs[-1])])
     if units:
         x = keras.layers.Dense(units, activation="relu")(x)
     x = keras.layers.Dropout(dropout)(x)
     logits = keras.layers.Dense(output_width(n_classes, multi_label))(x)
     model = with_votes(
-        features,
+        inputs,
         logits,
         class_activation(n_classes, multi_label),
         vocab_size=ngram_vocab_size,
@@ -185,7 +193,7 @@ def features_classifier(
 
 
 def with_votes(
-    x: keras.KerasTensor,
+    inputs: list[keras.KerasTensor],
     logits: Any,
     activation: keras.layers.Layer,
     *,
@@ -193,11 +201,10 @@ def with_votes(
     share: float,
     name: str,
 ) -> keras.Model:
-    """Return a model from the input `x` to the activation of its logits. In a prediction, the
-    logits are their mean with those of `vocab_size` n-grams, if it is not 0, whose weight is
-    `share`.
+    """Return a model from its inputs to the activation of its logits. In a prediction, the logits
+    are their mean with those of `vocab_size` n-grams, if it is not 0, whose weight is `share`.
     """
-    ops, inputs, n_outputs = keras.ops, x, logits.shape[-1]
+    ops, n_outputs = keras.ops, logits.shape[-1]
     if vocab_size:
         ngrams = keras.Input((None,), dtype="int32", name="ngrams")
         wide = scaled(
@@ -205,8 +212,8 @@ def with_votes(
         )
         change = ops.multiply(ops.subtract(wide, logits), share)
         # This dropout leaves nothing in training, and everything in a prediction.
-        inputs, logits = [x, ngrams], ops.add(logits, keras.layers.Dropout(1.0)(change))
-    model = keras.Model(inputs, activation(logits), name=name)
+        inputs, logits = [*inputs, ngrams], ops.add(logits, keras.layers.Dropout(1.0)(change))
+    model = keras.Model(inputs if len(inputs) > 1 else inputs[0], activation(logits), name=name)
     for layer in (WEIGHTS, LOGITS) if vocab_size else ():
         model.get_layer(layer).trainable = False
     return model
@@ -235,7 +242,11 @@ def load_encoder(preset: str) -> keras.Model:
 
 
 def encoder_width(preset: str) -> int:
-    """Return the width of the vectors of a preset's encoder, whose weights are not read."""
+    """Return the width of the vectors of a preset's encoder. It is read without the weights, except
+    that of a Keras model.
+    """
+    if is_keras_file(preset):
+        return int(text_encoder(preset).output.shape[-1])
     with _loading(preset) as keras_hub:
         # KerasHub has no public function for a configuration. An encoder without its weights would
         # draw from the random numbers with which the model begins.
@@ -297,11 +308,41 @@ def encode(
 
 
 def frozen_encoder(preset: str, *, last: int = 0, without: int = 0) -> keras.Model:
-    """Return the encoder of a preset, or the part of it that `encode` describes, as a model."""
+    """Return the encoder of a preset, or the part of it that `encode` describes, as a model. That
+    of a Keras model takes texts, and has no parts.
+    """
+    if is_keras_file(preset):
+        if without:
+            raise SpaceError(f"trained_layers must be 0 for the Keras model {preset!r}.")
+        return text_encoder(preset)
     encoder = load_encoder(preset)
     x = input_of(encoder, layers=last)
     name = f"encoder_without_{without}" if without else "encoder"
     return keras.Model(x, encode(encoder, x, last=last, without=without), name=name)
+
+
+def text_encoder(path: str) -> keras.Model:
+    """Return a Keras model in a file as a model from texts, strings (batch,), to one vector for
+    each, (batch, width).
+    """
+    try:  # Keras' safe mode takes no code from the file.
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises errors of many classes.
+        raise SpaceError(
+            f"preset must be a Keras model whose layers are Keras' own; loading {path!r} gave"
+            f" {type(error).__name__}: {first_line(error)}"
+        ) from error
+    tensors = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
+    shapes = [[(tensor.dtype, *tensor.shape[1:]) for tensor in of_side] for of_side in tensors]
+    given, made = shapes
+    if given not in ([("string",)], [("string", 1)]) or [len(shape) for shape in made] != [2]:
+        raise SpaceError(
+            "preset must be a Keras model that takes a text and gives a vector for it; the inputs"
+            f" of {path!r} are {given} and its outputs {made}. Save a model that pools its tokens."
+        )
+    text = keras.Input((), dtype="string")
+    column = text if given == [("string",)] else keras.ops.expand_dims(text, -1)
+    return keras.Model(text, model(column), name="encoder")
 
 
 def _below(encoder: keras.Model, n_layers: int) -> keras.KerasTensor:

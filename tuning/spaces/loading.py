@@ -14,8 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.config import is_keras_file
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import SpaceBug, SpaceError
+from tuning.inputs.features import TRAINED_LAYERS
 from tuning.inputs.kinds import IDS, KINDS
 from tuning.spaces.files import (
     as_hypermodel,
@@ -193,6 +195,8 @@ def declare(
     _check_required(space)
     points = run_user_code(lambda: points_of(hypermodel), doing="reading its starting points")
     points = sizes.without_fixed(points) if sizes else points
+    if is_keras_file(preset or "") and isinstance(points, list | tuple):
+        points = [p for p in points if not (isinstance(p, dict) and p.get(TRAINED_LAYERS))]
     resolved, linear = resolve_points(points, space.hyperparameters, space=space.name)
     return replace(space, starting_points=resolved, linear_points=linear)
 
@@ -375,8 +379,13 @@ def _with_preset(space: SearchSpace, preset: str) -> SearchSpace:
             f"preset must be given for a space that declares 'preset', such as transformer;"
             f" {space.name} declares none."
         )
+    fixed: dict[str, Value] = {PRESET: preset}
+    if is_keras_file(preset):  # Which of its layers are blocks of an encoder is not known.
+        fixed[TRAINED_LAYERS] = 0
     changed = tuple(
-        replace(item, kind="fixed", default=preset, choices=()) if item.name == PRESET else item
+        replace(item, kind="fixed", default=fixed[item.name], choices=(), low=None, high=None)
+        if item.name in fixed
+        else item
         for item in space.hyperparameters
     )
     return replace(space, hyperparameters=changed)

@@ -38,10 +38,9 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     with a dictionary of inputs, the names are its keys.
 
     A model whose layers form a graph and that has an input named "ngrams" takes the n-grams of a
-    text, and may take its token ids, or the tokens of a preset, as a second input. A model with an
-    input named "tokens" takes the tokens of a preset, and with "features" what the preset's encoder
-    gives for them. A model whose input is strings takes the texts. Every other model takes token
-    ids.
+    text. A model with an input named "tokens" takes the tokens of a preset, and with "features"
+    what the preset's encoder gives for them. Beside these it may take token ids. A model whose
+    input is strings takes the texts. Every other model takes token ids.
     """
     if takes_texts(model):
         return (TEXTS.name,)

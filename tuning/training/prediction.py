@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from tuning.errors import SpaceBug
 from tuning.inputs.contract import InputView, Rows, Shape, TokenizedTexts
-from tuning.inputs.kinds import IDS, KINDS, TEXTS, kind_of
+from tuning.inputs.features import TRUNCATING
+from tuning.inputs.kinds import FEATURES, IDS, KINDS, TEXTS, kind_of
 from tuning.spaces.files import run_user_code
 from tuning.targets.target import Array, Labels, Target
 from tuning.training.architecture import ignores_padding, input_names
@@ -61,7 +62,21 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
                 f" {kind.what}; this configuration has no {' and no '.join(missing)}.",
                 traceback="",
             )
+    if {IDS, FEATURES} <= {*map(kind_of, names)}:
+        _require_one_cut(values)
     return names
+
+
+def _require_one_cut(values: Mapping[str, Any]) -> None:
+    # The description of an export's input has one length.
+    of_words = values["sequence_length"], values.get("truncating", "pre")
+    of_encoder = values["feature_length"], TRUNCATING
+    if of_words != of_encoder:
+        raise SpaceBug(
+            "Token ids beside features must be cut as the encoder's tokens are: sequence_length and"
+            f" truncating must be {of_encoder}; they are {of_words}.",
+            traceback="",
+        )
 
 
 def _shapes(model: keras.Model) -> list[Shape]:
