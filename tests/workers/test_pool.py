@@ -363,7 +363,7 @@ def test_space_bug_while_declaring_arrives_with_its_traceback(
 def test_error_that_is_no_tuning_error_arrives_with_its_traceback(
     pool: AnyPool, quick: Path, corpus: Path
 ) -> None:
-    wrong = {"invalid literal": {"sequence_length": "long"}, "vocab_size": {"vocab_size": 2}}
+    wrong = {"invalid literal": {"sequence_length": "long"}, "truncating": {"truncating": "both"}}
     for message, changed in wrong.items():
         (answer,) = train_one(pool, training(quick, corpus, values={**VALUES, **changed}))
         assert isinstance(answer, ErrorRaised)
