@@ -32,7 +32,7 @@ def in_fresh_process(
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(
-        1, mp_context=get_context("spawn"), initializer=_log_to, initargs=(log_path,)
+        1, mp_context=get_context("spawn"), initializer=log_to, initargs=(log_path,)
     ) as executor:
         return executor.submit(_run, function, arguments).result()
 
@@ -47,7 +47,7 @@ def _run(function: Callable[..., Any] | str, arguments: dict[str, Any]) -> Any:
         end_fork_server()
 
 
-def _log_to(path: Path) -> None:
+def log_to(path: Path) -> None:
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
