@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 from tuning.errors import SpaceError
 from tuning.spaces.loading import SearchSpace, declare
+from tuning.spaces.models import notes_of
 from tuning.spaces.sizes import Sizes
 
 SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=30, usual_length=6)
@@ -207,7 +210,7 @@ NGRAMS_AND_WORDS = """
 def make():
     ngrams = keras.Input((None,), dtype="int32", name="ngrams")
     words = keras.Input((6,), dtype="int32", name="words")
-    of_words = layers.LSTM(2)(layers.Embedding(30, 4, mask_zero=True)(words))
+    of_words = layers.LSTM(2)(layers.Embedding(30, 4)(words))
     of_ngrams = mean()(layers.Embedding(30, 4{mask})(ngrams))
     return graph([ngrams, words], layers.concatenate([of_words, of_ngrams]))
 """
@@ -217,23 +220,36 @@ def make():
     "make",
     [
         NGRAMS.format(last="mean()(layers.Embedding(30, 4)(ngrams))"),
+        # The first weights hide that the trained model reads the padding.
+        NGRAMS.format(last='mean()(layers.Embedding(30, 4, "zeros")(ngrams))'),
         NGRAMS.format(last="ops.sum(layers.Embedding(30, 4)(ngrams), axis=1)"),
         NGRAMS_AND_WORDS.format(mask=""),
     ],
-    ids=["mean", "sum", "and_words"],
+    ids=["mean", "zeros", "sum", "and_words"],
 )
 def test_padding_of_ngrams_that_is_read_is_noted(tmp_path: Path, make: str) -> None:
     (note,) = space_of(tmp_path, make, declared=OF_IDS | OF_NGRAMS).notes
-    assert note.startswith("The output of the model may depend on the padding of its n-grams")
+    assert note.startswith("The output of the model depends on the padding of its n-grams")
 
 
 @pytest.mark.parametrize(
     "make",
     [
         NGRAMS.format(last="mean()(layers.Embedding(30, 4, mask_zero=True)(ngrams))"),
+        NGRAMS.format(last="layers.GlobalMaxPooling1D()(layers.Embedding(30, 4)(ngrams))"),
         NGRAMS_AND_WORDS.format(mask=", mask_zero=True"),
     ],
-    ids=["mask", "and_words"],
+    ids=["mask", "maximum", "and_words"],
 )
 def test_padding_of_ngrams_that_is_not_read_is_not_noted(tmp_path: Path, make: str) -> None:
     assert space_of(tmp_path, make, declared=OF_IDS | OF_NGRAMS).notes == ()
+
+
+def test_weights_of_a_model_of_ngrams_are_left_as_they_were() -> None:
+    """A frozen layer may be a global of the file, which the trainings use too."""
+    ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+    vectors = keras.layers.Embedding(30, 4, trainable=False)
+    model = keras.Model(ngrams, keras.layers.GlobalAveragePooling1D()(vectors(ngrams)))
+    before = vectors.get_weights()[0]
+    assert notes_of(model)
+    np.testing.assert_array_equal(vectors.get_weights()[0], before)

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.errors import SpaceError
-from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.spaces.files import run_user_code, split_place
 from tuning.spaces.ranges import NGRAMS
 
@@ -88,11 +87,28 @@ def mentions_texts(path: Path) -> bool:
     return _SIGNS.search(split_place(path)[0].read_text(errors="replace")) is not None
 
 
-def notes_of(model: keras.Model) -> tuple[str, ...]:
+def ends_with(model: keras.Model, *activations: Any) -> bool:
+    """Return whether the last layer of a model, which may not be built, has one of these
+    activations, or is a softmax.
+    """
     import keras
 
-    from tuning.padding.check import is_ignored
+    last = model.layers[-1] if model.layers else model
+    activation = getattr(last, "activation", None)
+    return isinstance(last, keras.layers.Softmax) or activation in activations
 
+
+# A model of n-grams is called with a text of `N_IDS` n-grams and each number of padding columns.
+# Outputs that differ by less than `TOLERANCE` differ by rounding errors. The probabilities of an
+# average without a mask differed by 0.009.
+N_IDS, N_PADDING, TOLERANCE = 32, (1, 96), 1e-5
+# The ids 0 and 1 are the padding and unknown words.
+FIRST_WORD_ID = 2
+# Standard deviation of the noise on the weights. Keras draws embeddings up to 0.05.
+NOISE = 0.05
+
+
+def notes_of(model: keras.Model) -> tuple[str, ...]:
     layers = list(model._flatten_layers(include_self=False))
     names = names_of_inputs(model)
     encoder = next((layer for layer in layers if _is_backbone(layer)), None)
@@ -111,12 +127,11 @@ def notes_of(model: keras.Model) -> tuple[str, ...]:
             " this program. Let the model take the texts, with TextVectorization(vocabulary=words),"
             " whose first word has the id 2, and put two rows before those of the words."
         )
-    # An encoder has no rules in `is_ignored`.
-    has_encoder = bool({"tokens", "features"} & {*names})
-    graph = model._functional if type(model) is keras.Sequential else model
-    if NGRAMS in names and not has_encoder and not is_ignored(graph):
+    if NGRAMS in names and run_user_code(
+        lambda: _reads_padding_of_ngrams(model), doing="calling the model with n-grams"
+    ):
         notes.append(
-            "The output of the model may depend on the padding of its n-grams, and so on the other"
+            "The output of the model depends on the padding of its n-grams, and so on the other"
             " texts of a batch. Use Embedding(mask_zero=True), or mean_over_words of"
             " tuning.models.words."
         )
@@ -179,6 +194,50 @@ def _has_given_rows(layer: keras.layers.Embedding) -> bool:
         return False
     is_stock = hasattr(initializer, "seed") or isinstance(initializer, keras.initializers.Identity)
     return not (is_stock and np.array_equal(rows, drawn))
+
+
+def _reads_padding_of_ngrams(model: keras.Model) -> bool:
+    """Return whether the output of a model depends on the number of padding columns after its
+    n-grams. A graph that is not known to skip them is called with two numbers.
+    """
+    import keras
+
+    from tuning.padding.check import is_ignored
+
+    if is_ignored(model._functional if type(model) is keras.Sequential else model):
+        return False
+    draw = np.random.default_rng(0)
+    weights = model.get_weights()
+    # Weights of zeros would hide what the trained model reads.
+    noisy = [w + draw.normal(0, NOISE, w.shape) if w.dtype.kind == "f" else w for w in weights]
+    model.set_weights(noisy)
+
+    def output_for(n_padding: int) -> npt.NDArray[Any]:
+        outputs = model(_ngrams(model, n_padding), training=False)
+        (output,) = keras.tree.flatten(outputs)  # It may be in a dictionary.
+        return np.asarray(output)
+
+    try:
+        few, again, many = map(output_for, (N_PADDING[0], *N_PADDING))
+    finally:
+        model.set_weights(weights)
+    # A model may draw numbers in a call, too.
+    return np.array_equal(few, again, equal_nan=True) and not np.allclose(
+        few, many, rtol=0, atol=TOLERANCE, equal_nan=True
+    )
+
+
+def _ngrams(model: keras.Model, n_padding: int) -> Any:
+    """Return a model's input for a text of n-grams and padding; another input has unknown words."""
+    inputs = {
+        name: np.ones((1, tensor.shape[1] or N_IDS), np.int32)
+        for name, tensor in zip(names_of_inputs(model), model.inputs, strict=True)
+    }
+    rows = min((layer.input_dim for layer in embeddings_of_ids(model)), default=N_IDS)
+    n_ids = max(min(N_IDS, rows - FIRST_WORD_ID), 1)
+    inputs[NGRAMS] = np.zeros((1, n_ids + n_padding), np.int32)
+    inputs[NGRAMS][0, :n_ids] = FIRST_WORD_ID + np.arange(n_ids)
+    return inputs if len(inputs) > 1 else inputs[NGRAMS]
 
 
 def refuse_vectors(model: keras.Model) -> None:
