@@ -661,7 +661,10 @@ def test_starting_points_are_trained_right_after_the_baseline(
 def test_grid_searches_each_starting_point_once(make: Make) -> None:
     space = replace(GRID, starting_points=POINTS)
     run = make(trains, space=space, config={"sampler": "grid"})
+    left: list[float | None] = []
+    run.on_change = lambda progressed: left.append(progressed.seconds_left)
     assert run.go(20) is SearchEnd.EXHAUSTED
+    assert left[-1] == 0.0
     assert vocab_sizes(run) == [10, 20, 30, 40]
     assert numbers(run) == [None, 1, 2, None]
 

@@ -307,7 +307,7 @@ class Search:
         left = seconds_left(
             self._writer.summary.trials,
             [opened.history for opened in running],
-            n_new=max(self._n_wanted(), 0),
+            n_new=self._proposals.n_new(self._n_wanted()),
             n_workers=self._coordinators.n_workers,
         )
         if self._deadline is not None:

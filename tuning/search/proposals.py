@@ -46,6 +46,11 @@ class Proposals:
         """Whether all points of a grid have a trial, and no failed point is queued again."""
         return self._has_no_point and not self._writer.summary.counts["waiting"]
 
+    def n_new(self, n_wanted: int) -> int:
+        if self._config.sampler == "grid":  # It may have fewer points than the wanted trials.
+            n_wanted = min(n_wanted, len(self._grid) - self._writer.summary.n_taken)
+        return max(n_wanted, 0)
+
     def ask(self, *, n_trials: int) -> OpenTrial | None:
         """Return the next trial; None where no slot of the study's `n_trials` is free, or all
         points of a grid have a trial (`is_exhausted`).
