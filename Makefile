@@ -53,7 +53,7 @@ help:
 
 ## tune: search for the best configuration and confirm it; the same command continues a stopped
 ##   study
-tune: $(VENV)/.installed $(if $(value PRESET),$(VENV)/.installed-pretrained) $(trackers)
+tune: $(VENV)/.installed $(if $(filter-out %.keras,$(value PRESET)),$(VENV)/.installed-pretrained) $(trackers)
 	$(PYTHON) -m tuning tune $(variables)
 
 ## confirm: train the best configurations and the baseline again on fresh seeds

@@ -250,7 +250,7 @@ def test_labels_that_a_last_layer_can_not_give_are_refused(corpus: Corpus) -> No
         fit(hypermodel, job, train=train, validation=validation)
 
     for activation, reach in {"sigmoid": "0 to 1", "tanh": "-1 to 1", "softmax": "1 to 1"}.items():
-        words = f"a {activation} gives {reach}, and the labels are 0.5 to 5.5. End the model"
+        words = f"{activation} of one unit gives {reach}, and the labels are 0.5 to 5.5. End"
         with pytest.raises(SpaceBug, match=words):
             trained(activation)
     trained("sigmoid", scale=0.1)

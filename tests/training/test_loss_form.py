@@ -66,3 +66,17 @@ def test_logits_of_a_model_with_a_sigmoid_inside_get_a_sigmoid() -> None:
     gated.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
     ensure_built(gated, sequence_length=4)
     assert form_of_loss(gated, TARGET, sequence_length=4).to_probabilities is not None
+
+
+class NeedsTraining(Gated):
+    """A model of probabilities whose `call` must be told whether it is trained."""
+
+    def call(self, ids: Any, training: bool) -> Any:
+        return keras.ops.sigmoid(super().call(ids))
+
+
+def test_call_that_must_be_told_whether_it_trains_is_tried() -> None:
+    made = NeedsTraining()
+    made.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+    ensure_built(made, sequence_length=4)
+    assert form_of_loss(made, TARGET, sequence_length=4).to_probabilities is None

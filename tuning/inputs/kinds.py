@@ -45,8 +45,8 @@ def require_readable(names: Sequence[str]) -> None:
     n_alone = sum(not kind.stands_beside for kind in kinds)
     if n_alone > 1 or len(set(kinds)) < len(kinds):
         raise SpaceError(
-            "A model must have one input of token ids, n-grams ('ngrams') beside it, and the tokens"
-            " ('tokens') or the features ('features') of a preset; other columns can't be inputs."
+            "A model may have at most one input each of token ids, of n-grams ('ngrams'), and of"
+            " the tokens ('tokens') or the features ('features') of a preset."
             f" This model has the inputs {', '.join(map(repr, names))}. For a pretrained encoder,"
             " see transformer_classifier of tuning.models."
         )

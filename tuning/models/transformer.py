@@ -242,8 +242,8 @@ def load_encoder(preset: str) -> keras.Model:
 
 
 def encoder_width(preset: str) -> int:
-    """Return the width of the vectors of a preset's encoder. It is read without the weights, except
-    that of a Keras model.
+    """Return the width of the vectors of a preset's encoder. Weights are read of a Keras model
+    alone.
     """
     if is_keras_file(preset):
         return int(text_encoder(preset).output.shape[-1])
@@ -308,8 +308,8 @@ def encode(
 
 
 def frozen_encoder(preset: str, *, last: int = 0, without: int = 0) -> keras.Model:
-    """Return the encoder of a preset, or the part of it that `encode` describes, as a model. That
-    of a Keras model takes texts, and has no parts.
+    """Return the encoder of a preset, or the part of it that `encode` describes, as a model. The
+    encoder in a Keras file takes texts and can't be divided.
     """
     if is_keras_file(preset):
         if without:
@@ -335,10 +335,12 @@ def text_encoder(path: str) -> keras.Model:
     tensors = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
     shapes = [[(tensor.dtype, *tensor.shape[1:]) for tensor in of_side] for of_side in tensors]
     given, made = shapes
-    if given not in ([("string",)], [("string", 1)]) or [len(shape) for shape in made] != [2]:
+    takes_texts = given in ([("string",)], [("string", 1)])
+    if not takes_texts or [len(shape) for shape in made] != [2]:
+        advice = "pools its tokens" if takes_texts else "begins with its TextVectorization"
         raise SpaceError(
             "preset must be a Keras model that takes a text and gives a vector for it; the inputs"
-            f" of {path!r} are {given} and its outputs {made}. Save a model that pools its tokens."
+            f" of {path!r} are {given} and its outputs {made}. Save a model that {advice}."
         )
     text = keras.Input((), dtype="string")
     column = text if given == [("string",)] else keras.ops.expand_dims(text, -1)

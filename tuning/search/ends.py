@@ -178,7 +178,7 @@ class TrialEnds:
         self._close(opened, write, event=event, has_value=False)
 
     def fail_without_checkpoint(self, opened: OpenTrial) -> None:
-        detail = "its checkpoint was deleted; its values are queued again"
+        detail = "its checkpoint was deleted"
         logger.warning("trial %d can't go on: %s", opened.number, detail)
         self.fail(opened, FailureReason.LOST, detail)
 

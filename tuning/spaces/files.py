@@ -206,7 +206,12 @@ def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
 
 
 def _hint(error: Exception) -> str:
-    """Return what to do about a missing module; empty for another error."""
+    """Return what to do about an error that is usual in files of other programs; empty if none."""
+    if type(error) is NameError:
+        return (
+            '. What the file makes under `if __name__ == "__main__":` does not exist here: write'
+            " the number into build(hp), or declare it with hp.Fixed"
+        )
     if not isinstance(error, ModuleNotFoundError):
         return ""
     if (error.name or "").startswith(("keras.", "tensorflow.keras", "tensorflow.python.keras")):

@@ -99,10 +99,12 @@ def _first_that_fits(
         # values for right and wrong predictions are then equal.
         if right_value < wrong_value:
             return encoder
-    # TensorFlow's errors name operations, and not what the user has written.
-    is_of_tensorflow = any(isinstance(p, tf.errors.InvalidArgumentError) for p in problems)
-    if len(problems) == len(encoders) and not is_of_tensorflow:
-        raise problems[-1]
+    # TensorFlow's errors name operations: what Keras' own losses cause is said in a sentence.
+    is_of_keras = isinstance(loss, str) or loss.__module__.startswith("keras.")
+    known = tf.errors.InvalidArgumentError if is_of_keras else ()
+    unknown = [problem for problem in problems if not isinstance(problem, known)]
+    if unknown and len(problems) == len(encoders):
+        raise unknown[-1]
     tried = "class numbers nor with one-hot labels" if len(encoders) > 1 else "one column of labels"
     raise SpaceBug(
         f"A loss must be lower for right predictions than for wrong predictions; {name_of(loss)} is"

@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 LEVEL = 0.9  # share of the labels that the intervals of predictions are made for
 # The splits have equal shares of each tenth of the numbers.
 N_STRATA = 10
-# The lowest and the highest output of a last layer of one unit, by its activation.
-REACH = {"sigmoid": (0, 1), "softmax": (1, 1), "tanh": (-1, 1)}
+# The lowest and the highest output of a last layer of one unit, by its activation in Keras.
+REACH = {
+    "sigmoid": (0, 1),
+    "hard_sigmoid": (0, 1),
+    "softmax": (1, 1),
+    "tanh": (-1, 1),
+    "softsign": (-1, 1),
+    "relu": (0, math.inf),
+}
 
 
 def number_text(value: float) -> str:
@@ -114,17 +121,19 @@ class Number(Target):
         return form_of(loss, shape)
 
     def require_in_reach(self, model: Any, labels: Labels) -> None:
+        import keras
+
         # The last layer of a subclassed model may be at any place of its `call`.
         last: Any = model.layers[-1] if getattr(model, "outputs", None) else None
-        activation = getattr(getattr(last, "activation", None), "__name__", "")
-        low, high = REACH.get(activation, (-math.inf, math.inf))
-        if labels.min() < low or labels.max() > high:
-            raise SpaceBug(
-                f"A model of numbers must be able to give every label; a {activation} gives {low}"
-                f" to {high}, and the labels are {rounded_text(labels.min())} to"
-                f" {rounded_text(labels.max())}. End the model with Dense(1).",
-                traceback="",
-            )
+        for name, (low, high) in REACH.items():
+            is_last = getattr(last, "activation", None) is getattr(keras.activations, name)
+            if is_last and (labels.min() < low or labels.max() > high):
+                raise SpaceBug(
+                    f"A model of numbers must be able to give every label; {name} of one unit gives"
+                    f" {low} to {high}, and the labels are {rounded_text(labels.min())} to"
+                    f" {rounded_text(labels.max())}. End the model with Dense(1).",
+                    traceback="",
+                )
 
     def adapt(self, model: Any, labels: Labels) -> None:
         """Give a last `Dense(1, trainable=False)` after one number the standard deviation of the

@@ -88,7 +88,7 @@ def output_of(model: keras.Model, *, sequence_length: int) -> Any:
     """Return the output of a model for int32 ids of shape (batch, sequence_length), or for texts of
     shape (batch,).
     """
-    arguments = _inference_arguments(model)
+    arguments = inference_arguments(model)
     # A model of texts gets a symbolic tensor even if it runs eagerly, because its
     # `TextVectorization` may have no vocabulary yet.
     if takes_texts(model):
@@ -98,7 +98,7 @@ def output_of(model: keras.Model, *, sequence_length: int) -> Any:
     return model(keras.KerasTensor((None, sequence_length), dtype="int32"), **arguments)
 
 
-def _inference_arguments(model: keras.Model) -> dict[str, bool]:
+def inference_arguments(model: keras.Model) -> dict[str, bool]:
     return {"training": False} if "training" in inspect.signature(model.call).parameters else {}
 
 
@@ -180,7 +180,7 @@ def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
         return keras.Model(model.inputs, model.outputs, name=name)
     inputs = _input_of(model, sequence_length)
     try:
-        outputs = keras.tree.flatten(model.call(inputs, **_inference_arguments(model)))
+        outputs = keras.tree.flatten(model.call(inputs, **inference_arguments(model)))
         graph = keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
     # The user's code may raise any exception for symbolic tensors.
     except Exception:  # noqa: BLE001
@@ -199,5 +199,5 @@ def ended_with(
         inputs, outputs = model.inputs, model.outputs
     else:
         inputs = _input_of(model, sequence_length)
-        outputs = keras.tree.flatten(model(inputs, **_inference_arguments(model)))
+        outputs = keras.tree.flatten(model(inputs, **inference_arguments(model)))
     return keras.Model(inputs, layer(outputs[0]), name=model.name)

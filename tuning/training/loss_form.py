@@ -12,7 +12,7 @@ from tuning.inputs.kinds import TEXTS
 from tuning.spaces.files import run_user_code
 from tuning.spaces.models import ends_with
 from tuning.targets.target import LabelEncoder, Target
-from tuning.training.architecture import input_names, output_of
+from tuning.training.architecture import inference_arguments, input_names, output_of
 from tuning.training.prediction import example_input, without_objects
 from tuning.training.vocabularies import placeholder_vocabularies
 
@@ -95,7 +95,8 @@ def _gives_probabilities(model: keras.Model, *, sequence_length: int) -> bool:
         for _ in range(N_DRAWS):
             for variable, values in zip(variables, weights, strict=True):
                 variable.assign(values + draw.normal(0, NOISE, values.shape))
-            (output,) = keras.tree.flatten(model(inputs))  # An output may be in a dictionary.
+            output = model(inputs, **inference_arguments(model))
+            (output,) = keras.tree.flatten(output)  # It may be in a dictionary.
             numbers = np.asarray(output, dtype=np.float64)
             if not ((numbers >= -ROUNDING) & (numbers <= 1 + ROUNDING)).all():
                 return False

@@ -214,7 +214,7 @@ class RayPool:
         self._n_failed_starts, self._last_ready = 0, time.monotonic()
         n_threads = max(int(cpus), 1)
         self.workers = [
-            # Ray writes the output of an actor to a file of the node.
+            # Ray writes the output of an actor to a file of the node, so `log_path` is not used.
             self._start(
                 WorkerSettings(
                     number=number, n_threads=n_threads, log_path=os.devnull, memory_mb=memory_mb

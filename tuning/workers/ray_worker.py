@@ -2,7 +2,7 @@
 
 The actor can't read the coordinator's disk. It receives the source of the search space, the
 checkpoint of a paused trial, and the token ids, which are arrays in the node's shared memory. Ray
-pickles arguments and results, which consist of strings, bytes, numbers and arrays.
+pickles arguments and results, which consist of settings, strings, bytes, numbers and arrays.
 """
 
 from __future__ import annotations
