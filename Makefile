@@ -33,6 +33,7 @@ bench_flags = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) \
               $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) \
               $(call flag,REPEATS,--repeats) $(call flag,AMAZON,--amazon)
 trackers    = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
+pretrained  = $(if $(filter-out %.keras,$(value PRESET)),$(VENV)/.installed-pretrained)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -53,7 +54,7 @@ help:
 
 ## tune: search for the best configuration and confirm it; the same command continues a stopped
 ##   study
-tune: $(VENV)/.installed $(if $(filter-out %.keras,$(value PRESET)),$(VENV)/.installed-pretrained) $(trackers)
+tune: $(VENV)/.installed $(pretrained) $(trackers)
 	$(PYTHON) -m tuning tune $(variables)
 
 ## confirm: train the best configurations and the baseline again on fresh seeds
