@@ -17,6 +17,7 @@ from tests.paths import ROOT
 from tuning.documents import structure, unstructure
 from tuning.spaces.hyperparameters import active_values, defaults, from_params, suggest
 from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
+from tuning.spaces.models import notes_of
 from tuning.spaces.ranges import REQUIRED, Hyperparameter, Value, Values
 from tuning.targets.label_loss import as_columns
 from tuning.targets.labels import MultiLabel
@@ -135,6 +136,8 @@ def test_space_builds_and_gives_probabilities(
         assert ((outputs >= 0) & (outputs <= 1)).all()
         if outputs.shape[1] > 1:
             np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
+        if at == "defaults":
+            assert notes_of(model) == ()
 
 
 @every_file

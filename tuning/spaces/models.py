@@ -228,9 +228,9 @@ def _reads_padding_of_ngrams(model: keras.Model) -> bool:
 
 
 def _ngrams(model: keras.Model, n_padding: int) -> Any:
-    """Return a model's input for a text of n-grams and padding; another input has unknown words."""
+    """Return a model's input for a text of n-grams and padding; other inputs have ones."""
     inputs = {
-        name: np.ones((1, tensor.shape[1] or N_IDS), np.int32)
+        name: np.ones((1, *(size or N_IDS for size in tensor.shape[1:])), np.int32)
         for name, tensor in zip(names_of_inputs(model), model.inputs, strict=True)
     }
     rows = min((layer.input_dim for layer in embeddings_of_ids(model)), default=N_IDS)
