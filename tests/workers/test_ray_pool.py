@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.search.events import Progressed
 from tuning.study.handle import StudyHandle
 from tuning.workers import ray_cluster, ray_pool
+from tuning.workers.pool import open_pool
 from tuning.workers.ray_cluster import default_gpus, load_ray, node_capacities
 
 # The epochs must last longer than the start of a trial, so that two trials are running at the
@@ -261,6 +263,18 @@ def test_room_is_what_every_node_holds(
     # A node may get all of the workers.
     few = [(n, 8 * 1024 / min(n, 2)) for n in expected]
     assert node_capacities(cpus=cpus, gpus=gpus, n_workers=2) == few
+
+
+@pytest.mark.parametrize(("own", "each"), [(None, 1.0), (0.5, 0.5)])
+def test_workers_of_a_cluster_with_gpus_take_one_each_by_default(
+    own: float | None, each: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, [node(CPU=8, GPU=2), node(CPU=8)])
+    monkeypatch.setattr(ray_cluster, "join_cluster", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(ray_pool, "RayPool", lambda n, **sizes: nullcontext((n, sizes["gpus"])))
+    workers = Workers(pool="ray", gpus_per_worker=own)
+    with open_pool(workers, Limits(), log_path=tmp_path / "log") as (opened, _):
+        assert opened == (2 / each, each)
 
 
 def test_cluster_without_room_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
