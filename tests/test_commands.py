@@ -33,6 +33,12 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/usr/lib/env/bin/python")
 
 
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`use_place` changes the place of the whole process."""
+    monkeypatch.setattr(commands, "_place", {})
+
+
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
@@ -84,7 +90,6 @@ def test_command_about_a_study_names_the_results_folder_of_the_command_that_runs
         assert typed("spaces") == "make spaces"
     use_place("elsewhere", None)
     assert typed("report", **of_study(Path("r/s"))) == "make report STUDY=s RESULTS=r"
-    use_place("results", None)
 
 
 def test_command_about_a_study_needs_the_storage_that_was_typed(
@@ -101,7 +106,19 @@ def test_command_about_a_study_needs_the_storage_that_was_typed(
             monkeypatch.setenv(name, value)
         use_place("results", url)
         assert typed("report", study="s") == f"make report STUDY=s{shown}"
-    use_place("results", None)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:////a b/c.db", '"sqlite:////a b/c.db"'),
+        ("sqlite:///c.db?key=secret", "…"),
+        ("sqlite+pysqlcipher://:secret@/c.db", "…"),
+    ],
+)
+def test_command_shows_the_storage_of_a_file(url: str, shown: str) -> None:
+    use_place("results", url)
+    assert typed("report", study="s") == f"make report STUDY=s STORAGE={shown}"
 
 
 def test_commands_have_the_flags_that_messages_name() -> None:
@@ -115,7 +132,6 @@ def test_commands_have_the_flags_that_messages_name() -> None:
         shown = typed(name, study="s")
         assert ("STORAGE" in shown) == ("storage" in parameters), name
         assert ("RESULTS" in shown) == ("results" in parameters), name
-    use_place("results", None)
 
 
 def test_calls_of_messages_are_public_and_have_their_parameters() -> None:

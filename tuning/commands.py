@@ -3,6 +3,7 @@
 """
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -68,8 +69,8 @@ def typed(command: str, **values: object) -> str:
 
 def use_place(results: str | Path, storage: str | None) -> None:
     """Let `typed` name the results folder of the command that runs, unless it is the default, and
-    the storage, unless the user has exported it. The URL may contain a password, so it is shown
-    as "…".
+    the storage, unless `STORAGE` of the environment is the same: later commands find it there. A
+    URL that may contain a password is shown as "…".
     """
     _place.clear()
     if Path(results).absolute() != DEFAULT_RESULTS.absolute():
@@ -77,7 +78,7 @@ def use_place(results: str | Path, storage: str | None) -> None:
     # make exports the variables that its user types, too.
     is_typed = storage != os.environ.get("STORAGE") or "STORAGE=" in os.environ.get("MAKEFLAGS", "")
     if storage and is_typed:
-        _place["storage"] = "…"
+        _place["storage"] = storage if re.fullmatch(r"sqlite:///[^?]*", storage) else "…"
 
 
 def of_study(folder: Path) -> dict[str, object]:
