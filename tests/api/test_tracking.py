@@ -1,6 +1,7 @@
 """Trackers that follow a search or get a whole study."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -111,11 +112,17 @@ def test_single_text_is_refused() -> None:
         require_trackers([["tensorboard:runs"]])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("command", ["compare", "track"])
 def test_variable_names_several_trackers(
-    monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
+    command: str,
+    finished: tuple[ResultsDir, Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_cli: Callable[..., Ran],
 ) -> None:
+    shutil.copytree(finished[0].path, tmp_path / "results")
     monkeypatch.setenv("LOG_TO", "neptune:x tensorboard:y")
-    ran = run_cli("compare")
+    ran = run_cli(command, "--study", "s")
     assert "received the kind 'neptune'" in ran.err
 
 
