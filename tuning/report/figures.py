@@ -23,7 +23,7 @@ from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importance
 from tuning.study.summary import PHASES, Summary, best_of
 from tuning.study.trials import attributes_of, epoch_values, is_pruned_early, step_of
 
-CROSSES = "Crosses are pruned trials, at their last value before they were stopped."
+CROSSES = "Crosses, if any, are pruned trials, at their last value before they were stopped."
 N_CURVES = 12  # Maximum number of curves: readers can't distinguish more lines.
 # The newest pruned trials are drawn. The number is limited because Optuna Dashboard keeps the
 # figure in the storage.
@@ -152,8 +152,8 @@ def _slice_plots(
     )
     yield Plot(
         "Parallel coordinates",
-        f"Each line is one of the best {N_LINES} completed trials; pruned trials are left out,"
-        f" because their values are of fewer {summary.step}s.{shown}",
+        f"Each line is one of the at most {N_LINES} best completed trials; pruned trials are left"
+        f" out, because their values are of fewer {summary.step}s.{shown}",
         # Optuna draws each line as a trace of its own, which makes a page of thousands slow.
         lambda: optuna.visualization.plot_parallel_coordinate(
             study_of(summary.ranked[:N_LINES], summary), params=varied, **_target(summary)
