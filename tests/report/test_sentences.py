@@ -129,12 +129,20 @@ def summary_of(n_trials: int = 8) -> Summary:
     return summarize(many_trials(n_trials), metric="val_accuracy")
 
 
-def test_study_whose_baseline_failed_says_so() -> None:
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (TrialState.FAIL, "ended without a value"),
+        (TrialState.PRUNED, "ended without a value"),
+        (TrialState.RUNNING, "is not complete yet"),
+    ],
+)
+def test_study_whose_baseline_has_no_value_says_so(state: TrialState, says: str) -> None:
     summary = summary_of()
-    failed = create_trial(state=TrialState.FAIL, user_attrs={"baseline": True})
+    baseline = create_trial(state=state, user_attrs={"baseline": True})
     others = [t for t in summary.trials if not t.user_attrs.get("baseline")]
-    text = best_sentence(replace(summary, trials=[*others, failed]))
-    assert "; the baseline is not complete, so nothing is compared with it." in text
+    text = best_sentence(replace(summary, trials=[*others, baseline]))
+    assert f"; the baseline {says}, so nothing is compared with it." in text
 
 
 def test_counts_have_queued_trials_and_where_the_reasons_are() -> None:

@@ -24,7 +24,7 @@ from tuning.evaluation.test_split import (
 from tuning.metrics import Metric, metric_of, sign
 from tuning.report.confirmation import lower_mean, promise, result_text, sentences
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import is_over_limit, starting_point_text, value_of
+from tuning.study.trials import attributes_of, is_over_limit, starting_point_text, value_of
 from tuning.targets.kinds import constant_names
 
 
@@ -132,7 +132,10 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
         f"{f' ({role})' if role else ''} with {summary.metric} {value_of(best):.4f}"
     )
     if baseline is None:
-        text += "; the baseline is not complete, so nothing is compared with it."
+        trials = (t for t in summary.trials if attributes_of(t).get("baseline"))
+        is_over = all(trial.state.is_finished() for trial in trials)
+        end = "ended without a value" if is_over else "is not complete yet"
+        text += f"; the baseline {end}, so nothing is compared with it."
     elif best is baseline:
         text += ": the baseline itself. Nothing that was tried is better."
     else:
