@@ -9,7 +9,7 @@ from tuning.report.html_parts import narrow, table
 REVIEW = "It broke after a week, and nobody answers. " * 40  # 320 words
 
 
-@pytest.mark.parametrize("first", ["regularization_strength_of_layer_0", "trial"])
+@pytest.mark.parametrize("first", ["regularization_strength_of_layer_0", "trial", "seconds"])
 def test_columns_that_do_not_fit_are_in_one_of_text(first: str) -> None:
     names = [first, *(f"regularization_strength_of_layer_{n}" for n in range(1, 25))]
     row = ["7", *(str(n) for n in range(25)), "3"]

@@ -450,7 +450,7 @@ def test_paused_trial_whose_checkpoint_was_deleted_is_queued_again(
     (again,) = (t for t in run.trials if t.user_attrs.get("retry_of") == 2)
     assert again.params == run.trials[2].params and len(again.intermediate_values) > 1
     warnings = [r.message for r in caplog.records if r.levelname == "WARNING"]
-    assert len(warnings) == 1 and "trial 2 can't go on" in warnings[0]
+    assert warnings == ["trial 2 can't go on: its checkpoint was deleted"]
     assert run.is_empty
 
 
