@@ -62,6 +62,7 @@ def test_each_number_of_stars_is_a_class_in_ascending_order() -> None:
     ("kind", "values", "words"),
     [
         ("number", [1, "good", 2, "good"], "must have numbers; 'stars' also has 'good', in 2 of 4"),
+        ("number", ["good", "bad", None], "'stars' has none, but words such as 'good'. Choose"),
         ("number", ["0,50", "-1,5"], "must have a decimal point; 'stars' has '0,50'"),
         ("number", ["1,200", "2,500"], "remove the commas of thousands"),
         ("number", [1, 1, None], "must have different numbers; 'stars' has 1"),

@@ -81,6 +81,11 @@ class Number(Target):
                     f"Numbers must have a decimal point; {column!r} has {words.iloc[0]!r}. Replace"
                     " decimal commas, or remove the commas of thousands."
                 )
+            if len(words) == present.sum():
+                raise DataError(
+                    f"A column for kind 'number' must have numbers; {column!r} has none, but words"
+                    f" such as {words.iloc[0]!r}. Choose another label_column, or leave kind out."
+                )
             raise DataError(
                 f"A column for kind 'number' must have numbers; {column!r} also has"
                 f" {words.iloc[0]!r}, in {len(words):,} of {len(text):,} rows. Remove these rows,"
