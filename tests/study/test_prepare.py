@@ -130,6 +130,8 @@ def test_settings_that_do_not_fit_the_classes_are_refused(
     [
         ("abc", {"metric": "val_auc"}, (0, 1, 1), ", which has no row of 'c'; val_auc has none"),
         ("ab", {"metric": "val_f1"}, (0, 0), ", which has no row of 'b'; val_f1 has none"),
+        ("ab", {"metric": "val_recall_at_precision_0.9"}, (1, 1), ", which has no row of 'a'"),
+        ("ab", {"metric": "val_precision_at_recall_0.9"}, (1, 1), ", which has no row of 'a'"),
         ("123", {"data": DataConfig(kind="order")}, (0, 0), ".* of '2'; val_quadratic_kappa has"),
         ("ab", {"data": DataConfig(kind="labels")}, [[0, 0]] * 3, ".* of 'a'; val_f1_micro has"),
         ("", {"metric": "val_r2", "data": DataConfig(kind="number")}, (2.5, 2.5), "; val_r2 has"),

@@ -124,6 +124,8 @@ def test_weighted_metrics_at_a_constraint_equal_scikit_learn(
         ([0, 1], [0.9, 0.2], {"recall_at_precision_0.9": 0, "precision_at_recall_0.9": 0.5}),
         ([0, 0], [0.1, 0.2], {"f1": 0, "recall_at_precision_0.9": math.nan}),
         ([0, 0], [0.1, 0.2], {"precision_at_recall_0.9": math.nan}),
+        ([1, 1], [0.9, 0.2], {"recall_at_precision_0.9": math.nan}),
+        ([1, 1], [0.9, 0.2], {"precision_at_recall_0.9": math.nan}),
         ([1, 1], [0.9, 0.2], {"auc": math.nan, "accuracy": 0.5, "balanced_accuracy": 0.5}),
     ],
 )

@@ -74,12 +74,14 @@ class WeightedTexts:
     @cached_property
     def precision_and_recall(self) -> tuple[Array, Array]:
         """Precision and recall of class 1 at each distinct probability as the threshold, from the
-        highest, (n_weightings, n_thresholds); NaN where no text has class 1, or is above.
+        highest, (n_weightings, n_thresholds); NaN where no text has class 1, or is above. Without a
+        text of class 0, every precision would be 1, and is NaN.
         """
         parts = _by_value(self.labels == 1, self.probabilities[:, 1], self.weights)
         right, wrong = (np.cumsum(part[:, ::-1], axis=1) for part in parts)
         with np.errstate(invalid="ignore"):
-            return right / (right + wrong), right / right[:, -1:]
+            precision = np.where(wrong[:, -1:] > 0, right / (right + wrong), np.nan)
+            return precision, right / right[:, -1:]
 
 
 def _accuracy(texts: WeightedTexts) -> Array:
@@ -153,7 +155,7 @@ def _by_value(truth: npt.NDArray[np.bool_], values: Array, weights: Array) -> tu
 
 def _best_where(constrained: Array, values: Array) -> Array:
     """Return the largest value at the thresholds where the other metric is `CONSTRAINT` or more, 0
-    where none is, and NaN without texts of class 1.
+    where none is, and NaN without texts of both classes.
     """
     best: Array = np.where(constrained >= CONSTRAINT, values, 0.0).max(axis=1)
     return np.where(np.isnan(constrained + values).all(axis=1), np.nan, best)
