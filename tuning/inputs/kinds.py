@@ -23,7 +23,7 @@ def kind_of(name: str) -> Input:
 
 
 def kinds_in(inputs: ModelInput) -> list[Input]:
-    return [kind for kind in KINDS.values() if kind.is_in(inputs)]
+    return [TEXTS] if inputs.takes_texts else [k for k in KINDS.values() if k.is_in(inputs)]
 
 
 def takes_raw_text(inputs: ModelInput) -> bool:
