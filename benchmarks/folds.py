@@ -285,7 +285,7 @@ class Trainer:
     def __call__(
         self, values: Values, rows: Rows, seed: int, epochs: float | None
     ) -> list[Training]:
-        splits = [narrowed(self._corpus.split(name), values) for name in SPLITS]
+        splits = [narrowed(self._corpus.split(name), values, takes_texts=False) for name in SPLITS]
         train, validation, test = splits
         pairs = [(train, validation) if rows is Rows.SPLIT else (train + validation, test)]
         if rows is Rows.FOLDS:

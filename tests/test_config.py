@@ -17,6 +17,7 @@ from tuning.config import (
     TrainConfig,
     class_weight_text,
     differences,
+    is_keras_file,
     parse_objectives,
 )
 from tuning.documents import structure, unstructure
@@ -126,6 +127,14 @@ def test_objectives_are_a_metric_and_costs(text: str) -> None:
     assert parse_objectives("val_auc, latency_ms") == ("val_auc", ("latency_ms",))
     with pytest.raises(ArgumentError, match="objectives must be a metric"):
         parse_objectives(text)
+
+
+@pytest.mark.parametrize(
+    ("preset", "is_file"),
+    [("encoder.keras", True), ("hf://org/name.keras", False), ("bert_small_en_uncased", False)],
+)
+def test_keras_model_is_a_file_and_no_address(preset: str, is_file: bool) -> None:
+    assert is_keras_file(preset) == is_file
 
 
 def test_differences_name_nested_values_by_dots() -> None:

@@ -446,7 +446,9 @@ class StudyConfig:
         if not 0 <= self.seed < 2**31:
             raise ArgumentError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
         if self.preset == "":  # The path "" would be the working directory.
-            raise ArgumentError("preset must be a folder, an address or a name; received ''.")
+            raise ArgumentError(
+                "preset must be a folder, an address, a name or a file; received ''."
+            )
         object.__setattr__(self, "costs", tuple(self.costs))
         require_positive(
             {"max_parameters": self.max_parameters, "max_latency_ms": self.max_latency_ms}
@@ -497,7 +499,7 @@ SPACE_OF_PRESETS = "frozen"
 
 def is_keras_file(preset: str) -> bool:
     """Return whether a preset is a file of a Keras model, which takes the texts themselves."""
-    return preset.endswith(".keras")
+    return preset.endswith(".keras") and "://" not in preset
 
 
 def differences(

@@ -168,6 +168,17 @@ def test_card_describes_the_input_of_a_model(
     assert shown in card and absent not in card
 
 
+@pytest.mark.parametrize("preset", ["/home/me/encoder.keras", "/home/me/bert", "bert"])
+def test_card_names_the_encoder_without_its_folders(manifest: FullManifest, preset: str) -> None:
+    inputs = ModelInput(**WORDS, **NGRAMS, truncating="post", preset=preset)
+    card = prose(replace(manifest, input=inputs, hyperparameters={"preset": preset}))
+    name = preset.removeprefix("/home/me/")
+    assert f"the pretrained encoder `{name}`. What is known of its license" in card
+    assert f"- `preset`: {name} - epochs" in card and "/home" not in card
+    assert ("first 9 tokens" in card) != ("The encoder tokenizes the texts" in card)
+    assert "at most 10 words" in card and "pairs and triples of words" in card
+
+
 def test_card_names_the_inputs_that_a_saved_model_takes(
     manifest: FullManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,6 +218,7 @@ def test_keras_model_is_exported_below_its_head_and_takes_texts(
 ) -> None:
     path = write_text_encoder(tmp_path / "encoder.keras", column=True)
     values = {"preset": str(path), "feature_length": 24, **WORDS, **NGRAMS}
+    values |= {"sequence_length": 9, "truncating": "pre"}  # The encoder has no length.
     corpus = reviews.corpus
     source = Source(encoder(path, values), values, corpus, corpus.target)
     result = write_formats(tmp_path, source, reviews)

@@ -15,7 +15,14 @@ from tuning.commands import install
 from tuning.errors import ExportError
 from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest
-from tuning.inference.runtimes import FORMATS, RAW_TEXT, TOKEN_IDS, format_of, load_format
+from tuning.inference.runtimes import (
+    ENCODER_TOLERANCE,
+    FORMATS,
+    RAW_TEXT,
+    TOKEN_IDS,
+    format_of,
+    load_format,
+)
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.ngrams import Ngrams
 
@@ -66,6 +73,11 @@ def test_runtime_that_is_not_installed_is_named(
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ExportError, match=re.escape(install("pretrained"))):
         load_format(tmp_path, "onnx", inputs=replace(INPUT, preset="p"))
+
+
+def test_format_with_a_keras_model_as_encoder_needs_no_keras_hub() -> None:
+    known = format_of("keras", replace(INPUT, preset="encoder.keras"))
+    assert known == replace(FORMATS["keras"], tolerance=ENCODER_TOLERANCE)
 
 
 def test_formats_of_an_input_without_keras_layers_take_token_ids(

@@ -38,6 +38,7 @@ from tuning.inputs.corpus import Corpus, build_corpus, encode
 from tuning.inputs.kinds import (
     FEATURES,
     KINDS,
+    NGRAMS,
     TEXTS,
     TOKENS,
     kinds_in,
@@ -280,10 +281,11 @@ def test_training_gets_only_the_inputs_of_its_configuration(
         patch.setattr(preset_features, "run_child", call_in_this_process)
         build_features(corpus, values["preset"], length=5)
     split = corpus.split("train")
-    texts = narrowed(split, {**values, "feature_length": 5}).texts
+    texts = narrowed(split, {**values, "feature_length": 5}, takes_texts=False).texts
     assert FEATURES.key_in(values) in split.texts.others.keys() - texts.others.keys()
     assert view_of(FEATURES, texts, {**values, "feature_length": 5}).width(ROWS) == 16
-    assert len(narrowed(split, {}).texts.others) == 2  # n-grams and texts
+    assert narrowed(split, {}, takes_texts=False).texts.others.keys() == {NGRAMS.key}
+    assert narrowed(split, {}, takes_texts=True).texts.others.keys() == {NGRAMS.key, TEXTS.key}
 
 
 @pytest.mark.parametrize(

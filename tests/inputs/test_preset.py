@@ -40,6 +40,7 @@ def error_of(preset: object, folder: Path) -> str:
 
 def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     assert "the folder 'nosuch' does not exist, and the list does" in error_of("nosuch", tmp_path)
+    assert "a file that ends with .keras; the folder 'e.h5'" in error_of("e.h5", tmp_path)
     assert "has no config.json" in error_of(tmp_path, tmp_path)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.presets import SPLITS, call_in_this_process, write_text_encoder
 from tests.texts import splits_of
+from tuning.config import is_keras_file
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs import preset as presets
 from tuning.inputs import preset_features, preset_tokens
@@ -58,7 +59,8 @@ def corpus(tmp_path: Path, preset: str, calls: list[str]) -> Corpus:
 
 
 def features_of(corpus: Corpus, split: str, preset: str, length: int = LENGTH) -> np.ndarray:
-    stored: Any = corpus.split(split).texts.others[f"features of {preset}, {length} tokens"]
+    of_tokens = "" if is_keras_file(preset) else f", {length} tokens"
+    stored: Any = corpus.split(split).texts.others[f"features of {preset}{of_tokens}"]
     return np.array(stored.parts[0])  # a copy: the file may change
 
 
@@ -253,18 +255,20 @@ def test_keras_model_is_read_once_for_its_content(calls: list[str], tmp_path: Pa
     items = [Hyperparameter(name=n, kind="fixed", default=v) for n, v in values.items()]
     data = Preparation(corpus, SearchSpace("mine", tuple(items)), lambda: splits)
     FEATURES.prepare(data)
-    FEATURES.prepare(data)
+    other = replace(items[1], default=LENGTH + 1)  # The model reads the whole text.
+    FEATURES.prepare(replace(data, space=SearchSpace("mine", (items[0], other))))
     assert calls == [path]
     before = features_of(corpus, "train", path)
     write_text_encoder(tmp_path / "encoder.keras", column=True)
     FEATURES.prepare(data)
     assert calls == [path, path]
     np.testing.assert_array_equal(features_of(corpus, "train", path), before)
-    write_text_encoder(tmp_path / "encoder.keras", mask=False)
-    with pytest.raises(SpaceError, match="reads the padding of shorter texts"):
-        FEATURES.prepare(data)
+    for scale in (1.0, 1e-5):
+        write_text_encoder(tmp_path / "encoder.keras", mask=False, scale=scale)
+        with pytest.raises(SpaceError, match="reads the padding of shorter texts"):
+            FEATURES.prepare(data)
     write_text_encoder(tmp_path / "encoder.keras", scale=np.nan)
-    with pytest.raises(SpaceError, match="gives NaN for one"):
+    with pytest.raises(SpaceError, match=r"gives NaN for one, .* at least 1"):
         FEATURES.prepare(data)
     with pytest.raises(SpaceError, match=r"must have a tokenizer .* Choose the space frozen"):
         TOKENS.prepare(replace(data, space=SearchSpace("mine", tuple(items[:1]))))

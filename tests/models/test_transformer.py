@@ -209,9 +209,22 @@ class Own(keras.layers.Layer):
         return x
 
 
-def write_own_layer(path: Path) -> None:
+def write_vectorization(path: Path, *layers: keras.layers.Layer) -> None:
     text = keras.Input((), dtype="string")
-    keras.Model(text, Own()(keras.layers.TextVectorization(vocabulary=["a"])(text))).save(path)
+    first = keras.layers.TextVectorization(vocabulary=["a"])
+    keras.Sequential([text, first, *layers]).save(path)
+
+
+def write_keras_hub_layer(path: Path) -> None:
+    import keras_hub
+
+    positions = keras_hub.layers.SinePositionEncoding()
+    pool = keras.layers.GlobalAveragePooling1D()
+    write_vectorization(path, keras.layers.Embedding(9, 2), positions, pool)
+
+
+def write_own_layer(path: Path) -> None:
+    write_vectorization(path, Own())
     del keras.saving.get_custom_objects()["tests>Own"]  # as in another process
 
 
@@ -219,6 +232,8 @@ def write_own_layer(path: Path) -> None:
     ("write", "says"),
     [
         (partial(write_text_encoder, pool=False), "its outputs .*'float32', None, 6.* pools its"),
+        (write_vectorization, r"its outputs \[\('int64', None\)\]"),
+        (write_keras_hub_layer, "Keras' own; .* has a SinePositionEncoding of keras_hub"),
         (lambda path: tokens_model().save(path), "inputs of .* are .*'int32', None"),
         (write_own_layer, "Keras' own; loading .* gave TypeError"),
         (lambda path: path.write_bytes(b"damaged"), "loading .*e.keras"),

@@ -778,6 +778,19 @@ def changed(old: str, new: str) -> str:
     return substituted(DECLARED, old, new)
 
 
+IDS_OR_TEXTS = """
+
+def build(hp):
+    rows = hp.Int("vocab_size", 2, 40, default=30)
+    if hp.Choice("reads", ["ids", "texts"]) == "ids":
+        return model(vocab_size=rows)
+    layers = keras.layers.TextVectorization(vocabulary=["good"]), *model().layers
+    made = keras.Sequential([keras.Input((), dtype="string"), *layers])
+    made.compile("sgd", "binary_crossentropy")
+    return made
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "fixed", "says"),
     [
@@ -796,6 +809,8 @@ def changed(old: str, new: str) -> str:
         (changed(OF_LENGTH, 'Fixed("sequence_length", 0)'), {}, "sequence_length .*allows 0"),
         (changed(OF_LENGTH, 'Int("ngrams", 1, 4)'), {}, "ngrams .*allows 4"),
         (changed(OF_LENGTH, 'Choice("ngrams", [1.5, 2.0])'), {}, "ngrams .*allows 1.5"),
+        (changed(OF_LENGTH, 'Fixed("ngram_vocab_size", 2)'), {}, "ngram_vocab_size .*allows 2"),
+        (IDS_OR_TEXTS, {}, "vocab_size .*allows 2"),
         # The sizes of its models
         (rows_are("hp.Int('rows', 10, 16)"), {}, "vocab_size; .* have 10 and 11 and 16"),
         (SIZELESS, {"vocab_size": 16}, "vocab_size must be at most 15, .*; received 16"),

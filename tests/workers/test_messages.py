@@ -104,7 +104,7 @@ MESSAGES: tuple[Message, ...] = (
         sizes=Sizes(vocab_size=900, sequence_length=80, all_rows=5_000, usual_length=120),
         is_weighted=True,
     ),
-    Train("spaces/reviews.py", "results/cache/ab12", JOB),
+    Train("spaces/reviews.py", "results/cache/ab12", JOB, takes_texts=True),
     Reply(Answer.PAUSE, n_threads=2),
     SpaceDeclared(SPACE),
     EpochEnded(EPOCH),

@@ -251,29 +251,44 @@ def _kept_repeats(
 ) -> list[Repeat]:
     """Return the repeats whose predictions were kept, with probabilities of this shape.
 
-    Finalists over a limit of the study are left out, and those that read other words or tokens than
-    the chosen trial (`_reading`). If the chosen trial takes n-grams alone, the first finalist with
-    repeats that does not counts in its place.
+    Finalists over a limit of the study are left out, those that read the features of a Keras model,
+    and those that read other words or tokens than the chosen trial (`_reading`). If the chosen
+    trial takes n-grams alone, the first finalist with repeats that does not counts in its place.
     """
     folder, finalists = chosen.study.folder, trained_of(chosen.confirmation)
+    finalists = sorted(finalists, key=lambda f: f.trial != chosen.trial.number)
+    if any(f.trial == chosen.trial.number and _reads_keras_model(f) for f in finalists):
+        raise StudyError(
+            "An ensemble must have no member that reads the features of a Keras model. Export the"
+            " confirmed best alone."
+        )
     kept = [
-        (_reading(finalist), Repeat(finalist.trial, seed, probabilities))
-        for finalist in sorted(finalists, key=lambda f: f.trial != chosen.trial.number)
+        (finalist, Repeat(finalist.trial, seed, probabilities))
+        for finalist in finalists
         if not finalist.is_over_limit
         for seed, value in finalist.repeats.items()
         if value is not None
         and (probabilities := read_probabilities(folder.repeat_path(finalist.trial, seed)))
         is not None
     ]
-    whole = [(reading, repeat) for reading, repeat in kept if repeat.probabilities.shape == shape]
+    whole = [
+        (_reading(finalist), repeat)
+        for finalist, repeat in kept
+        if repeat.probabilities.shape == shape and not _reads_keras_model(finalist)
+    ]
     first = next((reading for reading, _ in whole if reading is not None), None)
     repeats = [repeat for reading, repeat in whole if reading in (None, first)]
     if len(repeats) < len(kept):
         warn(
             f"The ensemble leaves out {len(kept) - len(repeats)} of {len(kept)} repeats: members"
-            " must have the same classes, texts, preset, sequence_length and truncating."
+            " must have the same classes, texts, preset, sequence_length and truncating, and no"
+            " Keras model as preset."
         )
     return repeats
+
+
+def _reads_keras_model(finalist: Finalist) -> bool:
+    return is_keras_file(str(finalist.values.get("preset")))
 
 
 def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
@@ -282,11 +297,6 @@ def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:
     length can't be cut out of those at another length.
     """
     values = finalist.values
-    if is_keras_file(str(values.get("preset"))):
-        raise StudyError(
-            "An ensemble must have no member that reads the features of a Keras model. Export the"
-            " confirmed best alone."
-        )
     if "feature_length" in values:
         return values["preset"], values["feature_length"], TRUNCATING
     if "preset" in values:

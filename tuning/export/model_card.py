@@ -86,7 +86,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         ],
         "min_seeds": MIN_ROUNDS,
         "interval_text": interval_text,
-        "value_text": value_text,
+        "value_text": lambda value: value_text(_without_folders(value)),
         "format_columns": FORMAT_COLUMNS,
         "format_rows": format_rows(manifest),
         "loading": [
@@ -133,9 +133,14 @@ def _front_matter(manifest: FullManifest) -> str:
 
 
 def _data_name(manifest: FullManifest) -> str:
+    return str(_without_folders(manifest.data))
+
+
+def _without_folders(value: object) -> object:
     # An absolute path names folders of this machine, and cards are copied.
-    path = Path(manifest.data)
-    return path.name if path.is_absolute() else manifest.data
+    if isinstance(value, str) and Path(value).is_absolute():
+        return Path(value).name
+    return value
 
 
 def _snippet(measured: MeasuredFormat) -> str:

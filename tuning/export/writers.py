@@ -226,7 +226,7 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
 def _write_h5(source: Source, path: Path) -> None:
     """Write `.h5`. A chain of layers is written as a `Sequential`, any other graph as a functional
-    model with the inputs "ids" and "ngrams", in this order.
+    model whose inputs have the names and the order of `KINDS`.
     """
     layers, model = chain(source.graph), source.graph
     if layers is not None:

@@ -62,13 +62,13 @@ def format_of(format_name: str, inputs: ModelInput) -> Format:
         known = replace(known, takes=TOKEN_IDS)
     if not inputs.preset:
         return known
-    # Keras loads the encoder with KerasHub.
-    keras_hub = ("keras_hub",) if "keras" in known.needs else ()
-    return replace(
-        known,
-        needs=(*known.needs, *keras_hub, "tokenizers"),
-        tolerance=None if known.tolerance is None else ENCODER_TOLERANCE,
-    )
+    needs = known.needs
+    if not inputs.takes_texts:
+        # Keras loads the encoder with KerasHub.
+        keras_hub = ("keras_hub",) if "keras" in needs else ()
+        needs = (*needs, *keras_hub, "tokenizers")
+    tolerance = None if known.tolerance is None else ENCODER_TOLERANCE
+    return replace(known, needs=needs, tolerance=tolerance)
 
 
 def vocabularies(inputs: ModelInput) -> list[str]:
@@ -76,15 +76,16 @@ def vocabularies(inputs: ModelInput) -> list[str]:
 
 
 def load_format(folder: Path, format_name: str, *, inputs: ModelInput) -> Outputs:
-    path, tokenizer = folder / FORMATS[format_name].path, None
-    if inputs.preset:
+    known, tokenizer = format_of(format_name, inputs), None
+    path = folder / known.path
+    if "tokenizers" in known.needs:
         _runtime("tokenizers")
-    if format_of(format_name, inputs).takes == TOKEN_IDS:
+    if known.takes == TOKEN_IDS:
         tokenizer = Tokenizer(folder, inputs)
     if format_name == "saved_model":
         return _load_saved_model(path, tokenizer)
     if tokenizer is None or format_name in ("keras", "h5"):
-        return _load_keras(path, tokenizer, preset=inputs.preset)
+        return _load_keras(path, tokenizer, with_keras_hub="keras_hub" in known.needs)
     load = _load_onnx if format_name == "onnx" else _load_litert
     return load(path, tokenizer)
 
@@ -116,9 +117,9 @@ class Tokenizer:
         return {name: np.array(of_input, dtype=np.int32) for name, of_input in rows.items()}
 
 
-def _load_keras(path: Path, tokenizer: Tokenizer | None, *, preset: str) -> Outputs:
+def _load_keras(path: Path, tokenizer: Tokenizer | None, *, with_keras_hub: bool) -> Outputs:
     keras, tf = _runtime("keras"), _runtime("tensorflow")
-    if preset:
+    if with_keras_hub:
         _runtime("keras_hub")  # The import registers the classes of the encoder.
     model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
 

@@ -204,9 +204,11 @@ class ModelInput:
     numbers are 0 for a model that takes no token ids. `ngrams` is the maximum number of words of
     its n-grams, and `ngram_vocab_size` the number of rows of their vocabulary; both are 0 for a
     model that takes no n-grams. `preset` is the pretrained encoder of a model that takes the
-    tokens of the tokenizer in the export, and empty for any other model. A model with none of these
-    takes the texts themselves. `trained_layers` is the number of the encoder's last layers in a
-    model that takes what the other layers give, and 0 in an export, which has the whole encoder.
+    tokens of the tokenizer in the export, and empty for a model without an encoder. A model with
+    none of these takes the texts themselves, and so does an export whose encoder is a Keras model:
+    it makes the words and n-grams of its head from them. `trained_layers` is the number of the
+    encoder's last layers in a model that takes what the other layers give, and 0 in an export,
+    which has the whole encoder.
     """
 
     vocab_size: int
@@ -219,16 +221,12 @@ class ModelInput:
 
     @property
     def exported(self) -> ModelInput:
-        """The input of an export, which has the whole encoder, and takes texts if this is a Keras
-        model.
-        """
-        if is_keras_file(self.preset):
-            return ModelInput(vocab_size=0, sequence_length=0, truncating=self.truncating)
+        """The input of an export, which has the whole encoder."""
         return replace(self, trained_layers=0)
 
     @property
     def takes_texts(self) -> bool:
-        return not (self.vocab_size or self.ngrams or self.preset)
+        return is_keras_file(self.preset) or not (self.vocab_size or self.ngrams or self.preset)
 
 
 @dataclass(frozen=True)

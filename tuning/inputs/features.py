@@ -1,5 +1,6 @@
 """Features: what a pretrained encoder that is not trained gives for a text, computed once: the mean
-of its vectors of the tokens, or, without the last layers, which a trial trains, the vectors.
+of its vectors of the tokens, or, without the last layers, which a trial trains, the vectors. A
+Keras model gives one vector for a text.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ class VectorView(MeanView):
 
 
 class Features(Input):
-    """An input named "features". An export has the encoder below the model, and takes tokens."""
+    """An input named "features". An export has the encoder below the model, and takes tokens, or
+    texts if the encoder is a Keras model.
+    """
 
     name = key = "features"
     hyperparameters = ("preset", "feature_length")
@@ -138,6 +141,8 @@ class Features(Input):
     what = "the features of a preset"
 
     def key_in(self, values: Values) -> str:
+        if is_keras_file(str(values.get("preset"))):  # It reads the whole text.
+            return f"{self.key} of {values['preset']}"
         length, layers = int(values.get(self.declared_by, 0)), int(values.get(TRAINED_LAYERS, 0))
         below = f" below the last {layers} layers" if layers else ""
         return f"{self.key} of {values.get('preset')}, {length} tokens{below}"
@@ -157,9 +162,11 @@ class Features(Input):
                 choices = map(int, item.choices or [item.default])
                 numbers.setdefault(item.name, set()).update(choices)
         for preset in data.space.presets if self.is_taken_by(data.space) else []:
+            lengths = sorted(numbers[self.declared_by])
             if is_keras_file(preset):
                 Texts().build(data)
-            for length in sorted(numbers[self.declared_by]):
+                lengths = [0]
+            for length in lengths:
                 below = 0
                 # The vectors below the last layers come first: the others are made from them.
                 for layers in sorted(numbers.get(TRAINED_LAYERS, {0}), reverse=True):
@@ -210,12 +217,12 @@ class Features(Input):
         return False
 
     def describe(self, values: Values) -> dict[str, Any]:
-        return {
-            "preset": str(values["preset"]),
-            "sequence_length": int(values["feature_length"]),
-            "truncating": TRUNCATING,
-            TRAINED_LAYERS: int(values.get(TRAINED_LAYERS, 0)),
-        }
+        preset, layers = str(values["preset"]), int(values.get(TRAINED_LAYERS, 0))
+        described = {"preset": preset, TRAINED_LAYERS: layers}
+        if is_keras_file(preset):
+            return described
+        length = int(values["feature_length"])
+        return {**described, "sequence_length": length, "truncating": TRUNCATING}
 
     def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> Any:
         return EncoderTokens().vocabulary(corpus, inputs)

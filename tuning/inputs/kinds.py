@@ -23,7 +23,7 @@ def kind_of(name: str) -> Input:
 
 
 def kinds_in(inputs: ModelInput) -> list[Input]:
-    return [kind for kind in KINDS.values() if kind.is_in(inputs)]
+    return [TEXTS] if inputs.takes_texts else [k for k in KINDS.values() if k.is_in(inputs)]
 
 
 def takes_raw_text(inputs: ModelInput) -> bool:
@@ -31,11 +31,12 @@ def takes_raw_text(inputs: ModelInput) -> bool:
     return all(kind.has_layers or kind is TEXTS for kind in kinds_in(inputs))
 
 
-def narrowed(split: LabeledTexts, values: Values) -> LabeledTexts:
+def narrowed(split: LabeledTexts, values: Values, *, takes_texts: bool) -> LabeledTexts:
     """Return a split without the stored inputs that no model with this configuration takes, such as
-    the features of other presets, whose copies would fill the memory.
+    the features of other presets, whose copies would fill the memory. `takes_texts`: whether models
+    of the space take texts.
     """
-    keys = {kind.key_in(values) for kind in KINDS.values()}
+    keys = {kind.key_in(values) for kind in KINDS.values() if takes_texts or kind is not TEXTS}
     others = {key: stored for key, stored in split.texts.others.items() if key in keys}
     return replace(split, texts=replace(split.texts, others=others))
 

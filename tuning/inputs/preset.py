@@ -93,9 +93,9 @@ def _require_known(preset: str, keras_hub: Any) -> None:
     if Path(preset).is_dir() or "://" in preset or preset in keras_hub.models.Backbone.presets:
         return
     raise SpaceError(
-        "preset must be a folder, an address such as hf://NAME/MODEL, or a name in KerasHub's"
-        f" list such as bert_small_en_uncased; the folder {preset!r} does not exist, and the list"
-        " does not contain this name."
+        "preset must be a folder, an address such as hf://NAME/MODEL, a name in KerasHub's list"
+        " such as bert_small_en_uncased, or a file that ends with .keras; the folder"
+        f" {preset!r} does not exist, and the list does not contain this name."
     )
 
 

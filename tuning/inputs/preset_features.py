@@ -1,5 +1,5 @@
-"""The features of a corpus for a preset: its encoder, or the first layers of it, read every text
-once, and trials read what they gave.
+"""The features of a corpus for a preset: its encoder, or the first layers of it, or a Keras model,
+read every text once, and trials read what they gave.
 
 A child process computes them, because the coordinator must not run Keras. They are float32, as the
 encoder of an export computes them: float16 changes the probabilities of a trial by up to 0.0004
@@ -48,9 +48,10 @@ Vectors = npt.NDArray[np.float32]
 @dataclass(frozen=True)
 class FeatureCard:
     """The facts that are stored beside features. `source` is a digest of the files of a preset that
-    is a folder, with its weights; `length` the maximum number of tokens of a text. The features are
-    the means of the vectors of a text's tokens if `trained_layers` is 0, and otherwise the vectors
-    below the encoder's last layers, as many as `trained_layers`.
+    is a folder, with its weights, or of the file of a Keras model; `length` the maximum number of
+    tokens of a text, or 0 for a Keras model, which gives one vector for the whole text. The
+    features of a preset are the means of the vectors of a text's tokens if `trained_layers` is 0,
+    and otherwise the vectors below the encoder's last layers, as many as `trained_layers`.
     """
 
     preset: str
@@ -81,9 +82,10 @@ def build_features(
     below: int = 0,
     progress: Progress | None = None,
 ) -> None:
-    """Write the features of a corpus, whose tokens for the preset must exist, unless they have been
-    written. If `below` is not 0, the vectors below the encoder's last layers, as many as `below`,
-    must exist too, and the features are made from them instead of the tokens.
+    """Write the features of a corpus, unless they have been written. Its tokens for the preset must
+    exist, or its texts for a Keras model. If `below` is not 0, the vectors below the encoder's last
+    layers, as many as `below`, must exist too, and the features are made from them instead of the
+    tokens.
     """
     tokens = _texts_dir(corpus, preset)
     card = FeatureCard(preset, source_of(preset, with_weights=True), length, trained_layers)
@@ -105,8 +107,8 @@ def build_features(
             run_child(main, str(tokens), str(start), str(folder), on_message=report)
         except ChildFailed as error:
             raise SpaceError(
-                f"preset must be an encoder that fits into the memory; encoding the texts with"
-                f" {preset!r} gave: {error}"
+                f"Encoding the texts with the preset {preset!r} failed: {error}; if memory ran out,"
+                " choose a smaller encoder."
             ) from error
         n_mb = sum(path.stat().st_size for path in folder.glob("*.bin")) / 1e6
         logger.info("encoded the texts of %s with %s: %.0f MB", corpus.fingerprint, preset, n_mb)
@@ -149,15 +151,16 @@ def _n_vectors(tokens: InputView, card: FeatureCard) -> Rows:
 
 
 def main(tokens: str, start: str, folder: str) -> None:
-    """Write the features of each split. `start` is the folder of the tokens, or of the vectors from
-    which the features are made.
+    """Write the features of each split. `tokens` is the folder of the tokens, or of the texts for a
+    Keras model; `start` is the same folder, or that of the vectors from which the features are
+    made.
     """
     card, given = _read_card(Path(folder)), None if start == tokens else _read_card(Path(start))
     encoder, n_done = _Encoder(card, last=given.trained_layers if given else 0), 0
-    token_views = {name: _text_view(Path(tokens), name, card) for name in SPLITS}
-    lengths = {name: _n_vectors(view, card) for name, view in token_views.items()}
+    text_views = {name: _text_view(Path(tokens), name, card) for name in SPLITS}
+    lengths = {name: _n_vectors(view, card) for name, view in text_views.items()}
     _require_space(Path(folder), card, sum(map(np.sum, lengths.values())) * encoder.row_bytes)
-    for name, view in token_views.items():
+    for name, view in text_views.items():
         source = VectorView(_mapped(Path(start), given, name, view)) if given else view
         ends = np.cumsum([0, *lengths[name]])[::BLOCK_TEXTS] * encoder.row_bytes
         path, n_texts = Path(folder) / f"{name}.bin", len(lengths[name])
@@ -170,15 +173,21 @@ def main(tokens: str, start: str, folder: str) -> None:
                 rows = np.arange(first, min(first + BLOCK_TEXTS, n_texts))
                 vectors = encoder.features_of(source, rows, lengths[name][rows])
                 if np.isnan(vectors).any():
-                    raise SpaceError(
-                        f"preset must give numbers for each text; {card.preset!r} gives NaN for"
-                        " one, as GlobalAveragePooling1D does where a mask leaves no word. Divide"
-                        " by 1 or more there."
-                    )
+                    raise SpaceError(_of_nan(card.preset))
                 file.write(vectors.tobytes())
                 file.flush()
                 send(n_done + first + len(rows))
         n_done += n_texts
+
+
+def _of_nan(preset: str) -> str:
+    problem = f"preset must give numbers for each text; {preset!r} gives NaN for one"
+    if not is_keras_file(preset):
+        return f"{problem}. Choose another preset."
+    return (
+        f"{problem}, as GlobalAveragePooling1D does where a mask leaves no word. Divide the sum of"
+        " the words by their number, at least 1."
+    )
 
 
 def _require_space(folder: Path, card: FeatureCard, n_bytes: int) -> None:
@@ -195,7 +204,9 @@ def _require_space(folder: Path, card: FeatureCard, n_bytes: int) -> None:
 def encode_features(
     texts: Sequence[str], path: Path, inputs: ModelInput
 ) -> tuple[FeatureCard, FeatureTexts]:
-    """Return the features of new texts. `path` is the preset's tokenizer."""
+    """Return the features of new texts. `path` is the preset's tokenizer, which a Keras model does
+    not read.
+    """
     card = FeatureCard(inputs.preset, "", inputs.sequence_length, inputs.trained_layers)
     view: InputView
     if is_keras_file(card.preset):
@@ -232,8 +243,9 @@ class _Encoder:
 
     def _require_one_vector(self, path: str) -> None:
         texts = np.array(["good", "good " * 100], dtype=object)
-        alone, beside = self._step(texts[:1]), self._step(texts)[:1]
-        if not np.allclose(alone, beside, rtol=0, atol=1e-4, equal_nan=True):
+        alone, beside = self._step(texts[:1]).numpy(), self._step(texts).numpy()[:1]
+        tolerance = 1e-4 * np.abs(np.nan_to_num(alone)).max()
+        if not np.allclose(alone, beside, rtol=0, atol=tolerance, equal_nan=True):
             raise SpaceError(
                 "preset must give a text the same vector beside other texts;"
                 f" {path!r} reads the padding of shorter texts. Mask the padding, as in"

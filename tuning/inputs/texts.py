@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from tuning.config import is_keras_file
 from tuning.errors import SpaceBug
 from tuning.inputs.contract import (
     IdTexts,
@@ -153,7 +154,10 @@ class Texts(Input):
         return inputs.takes_texts
 
     def describe(self, values: Values) -> dict[str, Any]:
-        return {}
+        if not is_keras_file(str(values.get("preset"))):
+            return {}
+        # The values of an export (`values_of`), whose head has an encoder below it.
+        return {item.name: values[item.name] for item in fields(ModelInput) if item.name in values}
 
     def encode(
         self, texts: Sequence[str], vocabulary: Any, inputs: ModelInput

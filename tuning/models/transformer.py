@@ -156,8 +156,9 @@ def features_classifier(
     `transformer_classifier`.
 
     The input "features" is float32 (batch, width): the mean of the vectors that the encoder of the
-    preset gives for the tokens of a text. The next inputs are "ids", as for `words_classifier`, if
-    `words` is given, and "ngrams", if `ngram_vocab_size` is not 0.
+    preset gives for the tokens of a text, or the vector of a Keras model. The next inputs are
+    "ids", as for `words_classifier`, if `words` is given, and "ngrams", if `ngram_vocab_size` is
+    not 0.
 
     Args:
         preset: a folder, an address, a name in KerasHub's list, or the file of a Keras model. Only
@@ -323,7 +324,7 @@ def frozen_encoder(preset: str, *, last: int = 0, without: int = 0) -> keras.Mod
 
 def text_encoder(path: str) -> keras.Model:
     """Return a Keras model in a file as a model from texts, strings (batch,), to one vector for
-    each, (batch, width).
+    each, (batch, width). An export contains this model, and is loaded with Keras alone.
     """
     try:  # Keras' safe mode takes no code from the file.
         model = keras.models.load_model(path, compile=False, safe_mode=True)
@@ -332,12 +333,21 @@ def text_encoder(path: str) -> keras.Model:
             f"preset must be a Keras model whose layers are Keras' own; loading {path!r} gave"
             f" {type(error).__name__}: {first_line(error)}"
         ) from error
+    for layer in model._flatten_layers():
+        package = type(layer).__module__.split(".")[0]
+        if package != "keras":
+            raise SpaceError(
+                f"preset must be a Keras model whose layers are Keras' own; {path!r} has a"
+                f" {type(layer).__name__} of {package}."
+            )
     tensors = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
     shapes = [[(tensor.dtype, *tensor.shape[1:]) for tensor in of_side] for of_side in tensors]
     given, made = shapes
     takes_texts = given in ([("string",)], [("string", 1)])
-    if not takes_texts or [len(shape) for shape in made] != [2]:
-        advice = "pools its tokens" if takes_texts else "begins with its TextVectorization"
+    if not takes_texts or not _is_vector(made):
+        advice = "begins with its TextVectorization"
+        if takes_texts:
+            advice = "embeds and pools its tokens"
         raise SpaceError(
             "preset must be a Keras model that takes a text and gives a vector for it; the inputs"
             f" of {path!r} are {given} and its outputs {made}. Save a model that {advice}."
@@ -345,6 +355,14 @@ def text_encoder(path: str) -> keras.Model:
     text = keras.Input((), dtype="string")
     column = text if given == [("string",)] else keras.ops.expand_dims(text, -1)
     return keras.Model(text, model(column), name="encoder")
+
+
+def _is_vector(outputs: list[tuple[Any, ...]]) -> bool:
+    """Return whether outputs, their types and their shapes, are one vector with a fixed width."""
+    match outputs:
+        case [(dtype, int())]:
+            return bool(keras.backend.is_float_dtype(dtype))
+    return False
 
 
 def _below(encoder: keras.Model, n_layers: int) -> keras.KerasTensor:

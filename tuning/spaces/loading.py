@@ -192,7 +192,8 @@ def declare(
     if sizes is not None:
         items, of_sizes = with_sizes(space.hyperparameters, sizes, models, space=space.name)
         space = replace(space, hyperparameters=items, notes=(*of_sizes, *notes))
-    _check_required(space)
+    cuts_texts = not models or any(not model.takes_texts for model in models)
+    _check_required(space, cuts_texts=cuts_texts)
     points = run_user_code(lambda: points_of(hypermodel), doing="reading its starting points")
     points = sizes.without_fixed(points) if sizes else points
     if is_keras_file(preset or "") and isinstance(points, list | tuple):
@@ -317,8 +318,11 @@ def _activate(hp: Any, chosen: Values) -> None:
             hp.values.setdefault(item.name, chosen.get(item.name, item.default))
 
 
-def _check_required(space: SearchSpace) -> None:
-    """Refuse a space whose hyperparameters can't cut the data before a model is built."""
+def _check_required(space: SearchSpace, *, cuts_texts: bool) -> None:
+    """Refuse a space whose hyperparameters can't cut the data before a model is built.
+    `cuts_texts`: whether a model of the space takes cut token ids; one that takes texts cuts them
+    itself.
+    """
     by_name = {item.name: item for item in space.hyperparameters}
     # In a space that declares `ngrams` or `preset`, or whose models take texts, some models take no
     # token ids, so the two sizes may be conditional.
@@ -330,8 +334,7 @@ def _check_required(space: SearchSpace) -> None:
                 f"A space must always declare {' and '.join(REQUIRED)}, or never; {space.name} has"
                 f" {name!r} under a condition. Use hp.Fixed where it is not searched."
             )
-    # A model that takes texts cuts them itself.
-    for item in () if space.takes_texts else space.hyperparameters:
+    for item in space.hyperparameters if cuts_texts else ():
         smallest = SMALLEST.get(item.name)
         if smallest is None:
             continue

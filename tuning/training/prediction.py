@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tuning.config import is_keras_file
 from tuning.errors import SpaceBug
 from tuning.inputs.contract import InputView, Rows, Shape, TokenizedTexts
 from tuning.inputs.features import TRUNCATING
@@ -62,7 +63,8 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
                 f" {kind.what}; this configuration has no {' and no '.join(missing)}.",
                 traceback="",
             )
-    if {IDS, FEATURES} <= {*map(kind_of, names)}:
+    cuts_tokens = not is_keras_file(str(values.get("preset")))
+    if {IDS, FEATURES} <= {*map(kind_of, names)} and cuts_tokens:
         _require_one_cut(values)
     return names
 

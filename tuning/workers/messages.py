@@ -40,11 +40,14 @@ class Declare:
 
 @dataclass(frozen=True)
 class Train:
-    """A request to train one model. `corpus` is the folder of the tokenized data set."""
+    """A request to train one model. `corpus` is the folder of the tokenized data set;
+    `takes_texts`: whether models of the space take texts.
+    """
 
     space_path: str
     corpus: str
     job: TrainingJob
+    takes_texts: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,4 +132,5 @@ def train_request(
         known=tuple(item.name for item in space.hyperparameters),
         redraw=Redraw(seed=config.seed, n_folds=n_folds) if n_folds > 1 else None,
     )
-    return Train(str(space_path), str(corpus.folder.absolute()), job)
+    folder = str(corpus.folder.absolute())
+    return Train(str(space_path), folder, job, takes_texts=space.takes_texts)

@@ -208,7 +208,10 @@ class _WorkerState:
         idle_seconds, self.idle_seconds = self.idle_seconds, 0.0
         job = message.job
         train, validation, rows = self._open(message.corpus)
-        train, validation = narrowed(train, job.values), narrowed(validation, job.values)
+        train, validation = (
+            narrowed(split, job.values, takes_texts=message.takes_texts)
+            for split in (train, validation)
+        )
         hypermodel = self._load(message.space_path)
         options: Any = {"on_epoch": self._on_epoch, "idle_seconds": idle_seconds}
         try:
