@@ -33,7 +33,8 @@ bench_flags = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) \
               $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) \
               $(call flag,REPEATS,--repeats) $(call flag,AMAZON,--amazon)
 trackers    = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
-pretrained  = $(if $(filter-out %.keras,$(value PRESET)),$(VENV)/.installed-pretrained)
+own_preset  = $(if $(findstring ://,$(value PRESET)),,$(filter %.keras,$(value PRESET)))
+pretrained  = $(if $(value PRESET),$(if $(own_preset),,$(VENV)/.installed-pretrained))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -840,7 +840,7 @@ RAISES = substituted(AS_METHOD, f"return {POINTS}", "return 1 / 0")
         (WITH_ARGUMENTS.replace(", n): pass", "): 1 / 0"), "ZeroDivisionError", "__init__"),
         ("\nimport sys\nsys.exit(2)\n", r"ended the program while loading mine\.py", ""),
         ("\nimport no_such_package\n", "Install it beside this program, or set PYTHONPATH", ""),
-        ("\nn = len(word_index)\n", "does not exist here: write the number into", ""),
+        ("\nn = len(word_index)\n", "it does not exist here: write the number into", ""),
         (changed("10, 40", "40, 10"), "declaring hyperparameters: V", "declare_hyperparameters"),
         (RAISES, "its starting points: ZeroDivisionError", "in starting_points"),
         ("\n\ndef build(hp):\n    hp.get('n')\n", "building the model .*: KeyError", "in build"),

@@ -142,7 +142,7 @@ def test_metric_of_another_kind_is_refused() -> None:
 # A number, from the column to the predictions
 
 
-def build(hp: keras_tuner.HyperParameters, activation: str | None = None) -> keras.Model:
+def build(hp: keras_tuner.HyperParameters, activation: Any = None) -> keras.Model:
     ids = keras.Input((None,), dtype="int32")
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(12, 4)(ids))
     model = keras.Model(ids, keras.layers.Dense(1, activation)(x))
@@ -198,7 +198,7 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
         seed=0,
         metric="val_mae",
     )
-    message = Train("space.py", str(corpus.folder), job)
+    message = Train("space.py", str(corpus.folder), job, takes_texts=False)
     assert decode(encode(message)) == message
     hypermodel = keras_tuner.HyperModel()
     hypermodel.build = build
@@ -234,7 +234,7 @@ def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Co
 
 
 def test_labels_that_a_last_layer_can_not_give_are_refused(corpus: Corpus) -> None:
-    def trained(activation: str, *, scale: float = 1.0, n_epochs: int | None = None) -> None:
+    def trained(activation: Any, *, scale: float = 1.0, n_epochs: int | None = None) -> None:
         hypermodel = keras_tuner.HyperModel()
         hypermodel.build = partial(build, activation=activation)
         job = TrainingJob(
@@ -253,7 +253,15 @@ def test_labels_that_a_last_layer_can_not_give_are_refused(corpus: Corpus) -> No
         words = f"{activation} of one unit gives {reach}, and the labels are 0.5 to 5.5. End"
         with pytest.raises(SpaceBug, match=words):
             trained(activation)
+    with pytest.raises(SpaceBug, match=r"relu of one unit gives 0 to inf, .* -5.5 to -0.5"):
+        trained("relu", scale=-1.0)
+    trained("relu")
     trained("sigmoid", scale=0.1)
+
+    def sigmoid(x: Any) -> Any:
+        return 6 * keras.activations.sigmoid(x)
+
+    trained(sigmoid)
     trained("sigmoid", n_epochs=1)  # an export, whose rows are not those of the search
 
 

@@ -311,7 +311,7 @@ def trained(build: Any, corpus: Corpus, *, epochs: int = 8) -> tuple[keras.Model
         seed=0,
         metric="val_f1_micro",
     )
-    message = Train("space.py", str(corpus.folder), job)
+    message = Train("space.py", str(corpus.folder), job, takes_texts=False)
     assert decode(encode(message)) == message
     hypermodel = keras_tuner.HyperModel()
     hypermodel.build = build

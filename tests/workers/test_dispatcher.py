@@ -18,7 +18,7 @@ from tuning.workers.messages import Ending, EpochEnded, Train, TrainingEnded, Tr
 from tuning.workers.pool import AnyWorker
 
 JOB = TrainingJob(values={"units": 2}, target=TWO, train=TrainConfig(epochs=2), seed=0)
-REQUEST = Train("space.py", "corpus", JOB)
+REQUEST = Train("space.py", "corpus", JOB, takes_texts=False)
 
 
 def dispatcher_of(pool: FakePool, **options: float) -> Dispatcher[str]:

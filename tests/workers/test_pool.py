@@ -138,7 +138,8 @@ def training(space_path: Path, corpus: Path, **changes: Any) -> Train:
         "seed": 5,
         "known": tuple(VALUES),
     }
-    return Train(str(space_path), str(corpus), TrainingJob(**{**values, **changes}))
+    job = TrainingJob(**{**values, **changes})
+    return Train(str(space_path), str(corpus), job, takes_texts=False)
 
 
 def result_of(messages: list[Response]) -> FitResult:

@@ -251,9 +251,9 @@ def _kept_repeats(
 ) -> list[Repeat]:
     """Return the repeats whose predictions were kept, with probabilities of this shape.
 
-    Finalists over a limit of the study are left out, those that read the features of a Keras model,
-    and those that read other words or tokens than the chosen trial (`_reading`). If the chosen
-    trial takes n-grams alone, the first finalist with repeats that does not counts in its place.
+    Left out are finalists over a limit of the study, that read the features of a Keras model, or
+    that read other words or tokens than the chosen trial (`_reading`). If the chosen trial takes
+    n-grams alone, the first finalist with repeats that does not counts in its place.
     """
     folder, finalists = chosen.study.folder, trained_of(chosen.confirmation)
     finalists = sorted(finalists, key=lambda f: f.trial != chosen.trial.number)

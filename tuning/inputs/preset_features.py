@@ -193,11 +193,12 @@ def _of_nan(preset: str) -> str:
 def _require_space(folder: Path, card: FeatureCard, n_bytes: int) -> None:
     n_bytes -= sum(path.stat().st_size for path in folder.glob("*.bin"))
     free = shutil.disk_usage(folder).free
+    shorter = ", or give sequence_length a smaller value"
     if n_bytes > free:
         raise StorageError(
             f"The results folder must have {n_bytes / 1e6:,.0f} MB of space for the features of the"
             f" preset {card.preset!r}; it has {free / 1e6:,.0f} MB. Free some space, choose another"
-            " folder (results), or give sequence_length a smaller value."
+            f" folder (results){'' if is_keras_file(card.preset) else shorter}."
         )
 
 

@@ -243,8 +243,8 @@ def load_encoder(preset: str) -> keras.Model:
 
 
 def encoder_width(preset: str) -> int:
-    """Return the width of the vectors of a preset's encoder. Weights are read of a Keras model
-    alone.
+    """Return the width of the vectors of a preset's encoder. Only a Keras model is loaded with
+    its weights.
     """
     if is_keras_file(preset):
         return int(text_encoder(preset).output.shape[-1])

@@ -106,7 +106,7 @@ def _time(confirmation: Confirmation) -> str:
         return f"{text} so far."
     why = "all seeds are trained"
     if confirmation.is_short:
-        why = f"a further seed would exceed its budget of {confirmation.budget_share:.0%} (share)"
+        why = f"a further seed would exceed its budget, a share of {confirmation.budget_share:.0%}"
         if confirmation.n_guaranteed and confirmation.spent_seconds > confirmation.budget_seconds:
             why += f", which {MIN_ROUNDS} seeds of the best and the baseline may exceed"
     return f"{text} and ended because {why}."

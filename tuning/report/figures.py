@@ -152,8 +152,8 @@ def _slice_plots(
     )
     yield Plot(
         "Parallel coordinates",
-        f"Each line is one of the at most {N_LINES} best completed trials; pruned trials are left"
-        f" out, because their values are of fewer {summary.step}s.{shown}",
+        f"Each line is a completed trial, at most the {N_LINES} best; pruned trials are left out,"
+        f" because their values are of fewer {summary.step}s.{shown}",
         # Optuna draws each line as a trace of its own, which makes a page of thousands slow.
         lambda: optuna.visualization.plot_parallel_coordinate(
             study_of(summary.ranked[:N_LINES], summary), params=varied, **_target(summary)

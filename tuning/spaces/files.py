@@ -209,8 +209,8 @@ def _hint(error: Exception) -> str:
     """Return what to do about an error that is usual in files of other programs; empty if none."""
     if type(error) is NameError:
         return (
-            '. What the file makes under `if __name__ == "__main__":` does not exist here: write'
-            " the number into build(hp), or declare it with hp.Fixed"
+            '. If the file makes it under `if __name__ == "__main__":`, it does not exist here:'
+            " write the number into build(hp), or declare it with hp.Fixed"
         )
     if not isinstance(error, ModuleNotFoundError):
         return ""

@@ -100,7 +100,8 @@ def _first_that_fits(
         if right_value < wrong_value:
             return encoder
     # TensorFlow's errors name operations: what Keras' own losses cause is said in a sentence.
-    is_of_keras = isinstance(loss, str) or loss.__module__.startswith("keras.")
+    written = getattr(loss, "func", loss)  # functools.partial has its function as `func`.
+    is_of_keras = isinstance(loss, str) or written.__module__.startswith("keras.")
     known = tf.errors.InvalidArgumentError if is_of_keras else ()
     unknown = [problem for problem in problems if not isinstance(problem, known)]
     if unknown and len(problems) == len(encoders):

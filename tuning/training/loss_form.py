@@ -10,7 +10,6 @@ import numpy as np
 from tuning.errors import SpaceBug
 from tuning.inputs.kinds import TEXTS
 from tuning.spaces.files import run_user_code
-from tuning.spaces.models import ends_with
 from tuning.targets.target import LabelEncoder, Target
 from tuning.training.architecture import inference_arguments, input_names, output_of
 from tuning.training.prediction import example_input, without_objects
@@ -44,7 +43,9 @@ def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) ->
     encoder, activation = run_user_code(
         lambda: target.form_of(loss, shape), doing="trying its loss"
     )
-    if not target.is_exclusive and ends_with(model, keras.activations.softmax):
+    last = model.layers[-1] if model.layers else model
+    is_softmax = getattr(last, "activation", None) is keras.activations.softmax
+    if not target.is_exclusive and (is_softmax or isinstance(last, keras.layers.Softmax)):
         raise SpaceBug(
             "A model of several labels must give each its own probability; a softmax makes their"
             " sum 1. End the model with a sigmoid.",

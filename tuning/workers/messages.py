@@ -47,7 +47,7 @@ class Train:
     space_path: str
     corpus: str
     job: TrainingJob
-    takes_texts: bool = False
+    takes_texts: bool
 
 
 @dataclass(frozen=True)
