@@ -119,7 +119,7 @@ def draw(browser: str, results: ResultsDir, study: str, *, storage: str | None) 
     page, _ = write_report(StudyHandle(results, folder, url))
     here = Path(__file__).absolute().parent
     shoot(browser, page.absolute().as_uri(), here / "report.png", height=1500)
-    study_id = load_study(results, folder, storage_url=url)._study_id
+    study_id = load_study(folder, storage_url=url)._study_id
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]

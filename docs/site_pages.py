@@ -84,7 +84,7 @@ def with_wide_lists(markdown: str) -> str:
 
 def command_line_page() -> str:
     """Return the page of all commands with their flags, as `--help` describes them."""
-    commands = typer.main.get_command(app).commands
+    commands = typer.main.get_group(app).commands
     parts = [
         "# Commands and flags",
         "`python -m tuning COMMAND --help` prints the same. [Commands and variables](commands.md)"
