@@ -61,8 +61,8 @@ def train_epochs(
     """Train a model until its last epoch, or until the callback stops the training. `begins_at_0`:
     whether the model is evaluated before its training too, as epoch 0, which may be its last.
     """
-    takes_texts = TEXTS.name in train.view.inputs
-    if built.model.jit_compile is True and train.view.trims and not has_own_fit(built.hypermodel):
+    takes_texts, has_fit = TEXTS.name in train.view.inputs, has_own_fit(built.hypermodel)
+    if built.model.jit_compile is True and train.view.pads_to_longest and not has_fit:
         built.model.jit_compile = False  # XLA would compile the step again for each width.
     with contextlib.ExitStack() as stack:
         # The vectorization of a model of texts decides where the padding is.
@@ -72,13 +72,13 @@ def train_epochs(
             record = functools.partial(setattr, built.result, "in_bfloat16", True)
             stack.enter_context(fast_products(built.model, on_bfloat16=record))
         for name, part in train.view.inputs.items():
-            if kind_of(name) is IDS and not has_own_fit(built.hypermodel):
+            if kind_of(name) is IDS and not has_fit:
                 stack.enter_context(without_padding(built.model, part.lengths))
         if begins_at_0:
             callback.end_epoch(0, {})
         if begins_at_0 and built.model.stop_training:
             return
-        if has_own_fit(built.hypermodel):
+        if has_fit:
             _hypermodel_fit(built, callback, train=train)
         else:
             _keras_fit(built, callback, train=train)
