@@ -640,7 +640,7 @@ def test_command_of_the_report_has_every_setting(
 
     def search(config: StudyConfig, root: ResultsDir, *, budget: Budget, **_: object) -> Any:
         calls.append((config, root, budget))
-        return SimpleNamespace(is_whole=False)
+        return SimpleNamespace(is_complete=False)
 
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
     monkeypatch.setattr("tuning.search.tune.tune", search)

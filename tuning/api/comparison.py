@@ -308,7 +308,7 @@ def compare(
         data=source.write(home) or None,
     )
     settings, n_folds = _settings(folders, flags, root, folds=number_or_auto("folds", folds))
-    is_whole, failed = True, list[SpaceError]()
+    is_complete, failed = True, list[SpaceError]()
     for number, (folder, space) in enumerate(folders.items(), start=1):
         if folder in times and times[folder][1] >= seconds:
             continue
@@ -330,22 +330,22 @@ def compare(
                     confirms=True,
                     subscribers=subscribers,
                 )
-            is_whole = outcome.is_whole
+            is_complete = outcome.is_complete
         except SpaceError as error:
             failed.append(error)
             warn(f"{short_name(space)} failed, and the others go on: {error}")
             print_traceback(error)
-        if not is_whole:
+        if not is_complete:
             console.print(f"Interrupted; {repeated()} continues the comparison.")
             break
     found = space_results(root, home.name, storage_url=url)
     print_spaces(found)
     for result in found:
-        if is_whole and result.search_value is not None:
+        if is_complete and result.search_value is not None:
             page, _ = write_report(StudyHandle.of(root, result.study, storage))
             console.print(escape(f"Report: {page}"))
     # The table and the reports are written first, because `end_script` raises an exception.
-    if not is_whole:
+    if not is_complete:
         end_script()
     if len(failed) == len(folders):
         raise SpaceError(f"Every search space failed; the first: {failed[0]}")

@@ -272,8 +272,8 @@ def _quiet(
         if "verbose" in signature.parameters:
             options |= {} if "verbose" in named else {"verbose": 0}
         # A dataset has its own batches.
-        is_whole = isinstance(named.get("x"), np.ndarray | tf.Tensor | dict)
-        if batch_size and "batch_size" in signature.parameters and is_whole:
+        has_arrays = isinstance(named.get("x"), np.ndarray | tf.Tensor | dict)
+        if batch_size and "batch_size" in signature.parameters and has_arrays:
             options |= {} if "batch_size" in named else {"batch_size": batch_size}
         is_weighted = named.get("sample_weight") is not None
         # Keras refuses a `class_weight` beside a `sample_weight`.
