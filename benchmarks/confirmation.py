@@ -101,9 +101,9 @@ def repeat(family: str, name: str, number: int, *, seed: int) -> dict[str, float
         seen=seen,
         n_trials=N_TRIALS + int(DEFAULT_SHARE * N_TRIALS),
     )
-    towards = sign(table.metric)
+    direction = sign(table.metric)
     confirmed = plan_confirmation(
-        finalists(trials[:N_TRIALS], towards),
+        finalists(trials[:N_TRIALS], direction),
         metric=table.metric,
         # Over all repetitions, each seed comes first, second and so on equally often.
         seeds=[(seen + step) % table.n_seeds for step in range(1, table.n_seeds)],
@@ -117,14 +117,14 @@ def repeat(family: str, name: str, number: int, *, seed: int) -> dict[str, float
     chosen = estimates.best
     value, truth = estimates.means[chosen.trial], table.truth(str(chosen.values["point"]))
     naive = max(
-        trials[: N_TRIALS + int(confirmed.spent_seconds)], key=lambda trial: towards * trial[1]
+        trials[: N_TRIALS + int(confirmed.spent_seconds)], key=lambda trial: direction * trial[1]
     )
     return {
         "held": float(value.low <= truth <= value.high),
-        "error": towards * (value.value - truth),
-        "error_of_best_trial": towards * (naive[1] - table.truth(naive[0])),
-        "regret": towards * (table.best_truth - truth),
-        "regret_of_best_trial": towards * (table.best_truth - table.truth(naive[0])),
+        "error": direction * (value.value - truth),
+        "error_of_best_trial": direction * (naive[1] - table.truth(naive[0])),
+        "regret": direction * (table.best_truth - truth),
+        "regret_of_best_trial": direction * (table.best_truth - table.truth(naive[0])),
         "trainings": N_TRIALS + confirmed.spent_seconds,
     }
 
@@ -183,14 +183,14 @@ def called_better(case: Case, *, n: int, seed: int) -> dict[str, Any]:
     return {**asdict(case), "called_better": n_called / n, "found": n_right / n}
 
 
-def finalists(trials: list[tuple[str, float]], towards: int) -> list[Finalist]:
+def finalists(trials: list[tuple[str, float]], direction: int) -> list[Finalist]:
     """Return the best distinct configurations, and the baseline, which is the first trial."""
     first: dict[str, Finalist] = {}
     for number, (point, value) in enumerate(trials):
         first.setdefault(
             point, Finalist(number, {"point": point}, value, 1.0, is_baseline=number == 0)
         )
-    ranked = sorted(first.values(), key=lambda each: (-towards * each.search_value, each.trial))
+    ranked = sorted(first.values(), key=lambda each: (-direction * each.search_value, each.trial))
     others = [finalist for finalist in ranked if not finalist.is_baseline][:TOP]
     return [*others, *(finalist for finalist in ranked if finalist.is_baseline)]
 

@@ -97,13 +97,13 @@ class Table:
 
     def truth(self, training: Training) -> float:
         """Return the value of the best epoch on the study's seed, which counts as the truth."""
-        towards = sign(self.metric)
-        return towards * max(towards * value for value in training.curves[0])
+        direction = sign(self.metric)
+        return direction * max(direction * value for value in training.curves[0])
 
     @property
     def best(self) -> float:
-        towards = sign(self.metric)
-        return towards * max(towards * self.truth(training) for training in self.trainings)
+        direction = sign(self.metric)
+        return direction * max(direction * self.truth(training) for training in self.trainings)
 
 
 class Noise:

@@ -194,9 +194,10 @@ def time_views(folder: Path) -> dict[str, Any]:
         for vocab_size, length in VIEWS:
             started = time.perf_counter()
             corpus = open_corpus(folder)
+            words = (corpus.split(name).texts for name in ("train", "validation"))
             train, validation = (
-                View({"ids": WordView(corpus.split(name).texts, vocab_size, length, trims=True)})
-                for name in ("train", "validation")
+                View({"ids": WordView(texts, vocab_size, length, pads_to_longest=True)})
+                for texts in words
             )
             batches = training_batches(train, batch_size=BATCH_SIZE, seed=0, epoch=1)
             evaluation_batches(validation)

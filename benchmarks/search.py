@@ -51,7 +51,7 @@ def search_of_peer(
     """Search for `seconds` of each worker, and return the number of the measured training that is
     nearest to the best completed trial; None before the first trial is complete.
     """
-    towards, order = sign(table.metric), itertools.count()
+    direction, order = sign(table.metric), itertools.count()
     best: tuple[float, int] | None = None
     # Each event has its time, a number that decides between equal times, and what it does.
     events: list[tuple[float, int, Callable[[float], None]]] = []
@@ -74,7 +74,7 @@ def search_of_peer(
 
         def end_epoch(i: int, now: float) -> None:
             nonlocal best, idle
-            seen = [towards * value for value in curve[: i + 1]]
+            seen = [direction * value for value in curve[: i + 1]]
             is_last = i + 1 >= len(curve)
             goes_on = peer.goes_on(proposal, i + training.first_epoch, curve[i])
             if goes_on and not is_last:
@@ -82,7 +82,7 @@ def search_of_peer(
                 return
             if goes_on:
                 best = max(best or (-math.inf, 0), (max(seen), training.number))
-            peer.tell(proposal, towards * max(seen), is_complete=goes_on)
+            peer.tell(proposal, direction * max(seen), is_complete=goes_on)
             n_free, idle = idle + 1, 0
             for _ in range(n_free):
                 start(now)

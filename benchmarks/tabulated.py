@@ -49,8 +49,8 @@ class Tabulated:
 
     @cached_property
     def best_truth(self) -> float:
-        towards = sign(self.metric)
-        return towards * max(towards * self.truth(point) for point in self.values)
+        direction = sign(self.metric)
+        return direction * max(direction * self.truth(point) for point in self.values)
 
 
 @cache

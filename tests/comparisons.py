@@ -12,17 +12,19 @@ from tests.stored_documents import RECORD
 from tuning.atomic_io import write_json
 from tuning.documents import unstructure, write
 from tuning.evaluation.statistics import mean_interval
-from tuning.report.spaces import Standing, study_name
+from tuning.report.spaces import SpaceResult, study_name
 from tuning.results import ResultsDir, StudyDir
 from tuning.study.storage import close_study, open_storage
 
 SMALL = [0.001, -0.001, 0.0, 0.0, 0.0]
 
 
-def standing(name: str, mean: float, changes: Sequence[float] = SMALL, **facts: Any) -> Standing:
+def confirmed(
+    name: str, mean: float, changes: Sequence[float] = SMALL, **facts: Any
+) -> SpaceResult:
     """A confirmed space, whose repeats on the seeds 1, 2, … differ from the mean by `changes`."""
     values = [mean + change for change in changes]
-    return Standing(
+    return SpaceResult(
         space=name,
         study=f"compare-reviews-{name}",
         metric="val_accuracy",
@@ -33,8 +35,8 @@ def standing(name: str, mean: float, changes: Sequence[float] = SMALL, **facts: 
     )
 
 
-def unconfirmed(name: str) -> Standing:
-    return Standing(space=name, study=f"compare-reviews-{name}", metric="val_accuracy")
+def unconfirmed(name: str) -> SpaceResult:
+    return SpaceResult(space=name, study=f"compare-reviews-{name}", metric="val_accuracy")
 
 
 def store_study(

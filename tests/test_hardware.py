@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,6 +143,21 @@ def test_without_sched_getaffinity_all_cores_count(monkeypatch: pytest.MonkeyPat
     assert hardware.available_cores() == 3
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert hardware.available_cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("visible", "n_gpus"),
+    [(None, 4), ("", 0), ("-1", 0), ("2", 1), ("0, 1,-1,3", 2), ("GPU-89-d7,GPU-1", 2)],
+)
+def test_visible_gpus_are_those_of_cuda(
+    visible: str | None, n_gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(hardware, "Path", lambda path: SimpleNamespace(glob=lambda _: range(4)))
+    assert hardware.available_gpus() == n_gpus
 
 
 def test_limit_of_memory_that_the_system_refuses_is_left_out(

@@ -57,14 +57,14 @@ def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ArgumentError(f"{kind} must be one of {', '.join(allowed)}; received {value!r}.")
 
 
-def as_number(name: str, value: Any, *, is_whole: bool) -> float:
+def as_number(name: str, value: Any, *, is_integer: bool) -> float:
     """Return a number of Python for a number of NumPy, and an integer for a float such as 1e6."""
     plain = value.item() if hasattr(value, "item") and not getattr(value, "ndim", 0) else value
     is_number = isinstance(plain, int | float) and not isinstance(plain, bool)
-    if not is_number or (is_whole and not float(plain).is_integer()):
-        kind = "a whole number" if is_whole else "a number"
+    if not is_number or (is_integer and not float(plain).is_integer()):
+        kind = "a whole number" if is_integer else "a number"
         raise ArgumentError(f"{name} must be {kind}; received {value!r}.")
-    number: float = int(plain) if is_whole else plain
+    number: float = int(plain) if is_integer else plain
     return number
 
 
@@ -73,7 +73,7 @@ def number_or_auto(name: str, value: int | str | None) -> int | str | None:
         return value
     try:
         number = float(value) if isinstance(value, str) else value
-        return int(as_number(name, number, is_whole=True))
+        return int(as_number(name, number, is_integer=True))
     except ValueError:
         raise ArgumentError(
             f"{name} must be a whole number, or {AUTO!r}; received {value!r}."
@@ -182,7 +182,7 @@ class Data:
                 f"drop_stars must be a list of numbers; received {self.drop_stars}."
             )
         if self.positive_from is not None:
-            number = as_number("positive_from", self.positive_from, is_whole=False)
+            number = as_number("positive_from", self.positive_from, is_integer=False)
             object.__setattr__(self, "positive_from", number)
 
 
@@ -220,7 +220,7 @@ class Workers:
         check_name("pool", self.pool, POOLS)
         if self.n_workers is not None:
             object.__setattr__(
-                self, "n_workers", as_number("workers", self.n_workers, is_whole=True)
+                self, "n_workers", as_number("workers", self.n_workers, is_integer=True)
             )
             if self.n_workers < 1:
                 raise ArgumentError(f"workers must be 1 or more; received {self.n_workers}.")

@@ -1,5 +1,5 @@
-"""The cores and the memory that this process may use, where a container or a batch system limits
-them by Linux control groups, version 2.
+"""The cores, the GPUs and the memory that this process may use. A container or a batch system
+limits cores and memory by Linux control groups, version 2.
 
 joblib's `cpu_count` is not used, because it reads `/sys/fs/cgroup/cpu.max` alone. That file has the
 limit of a container whose own group is mounted there, but not the limit of a Slurm step or a
@@ -9,6 +9,7 @@ groups.
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import resource
 import sys
@@ -85,6 +86,19 @@ def available_cores() -> int:
     # A limit of 1.5 cores is rounded down: joblib rounds up, which would start two training
     # processes.
     return n_cores if quota is None else max(min(n_cores, int(quota)), 1)
+
+
+def available_gpus() -> int:
+    """Return 0 without the libraries of the extra `gpu`."""
+    # TensorFlow's own list of GPUs would start TensorFlow in the coordinator, so the files of
+    # NVIDIA's driver are counted.
+    if not importlib.util.find_spec("nvidia"):
+        return 0
+    n_gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(n_gpus))))
+    # CUDA ignores all devices from the first negative number on.
+    names = f",{visible}".replace(" ", "").partition(",-")[0].split(",")
+    return min(n_gpus, len([name for name in names if name]))
 
 
 def has_bfloat16() -> bool:

@@ -68,7 +68,7 @@ class Searches:
         confirmation = Confirmation.load(folder)
         assert confirmation is not None
         replace(confirmation, is_over=space not in self.stops).save(folder)
-        return SimpleNamespace(is_whole=space not in self.stops)
+        return SimpleNamespace(is_complete=space not in self.stops)
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_frame_and_hypermodels_become_files(
 ) -> None:
     def tune(config: StudyConfig, *_: Any, **__: Any) -> Any:
         searches.configs.append(config)
-        return SimpleNamespace(is_whole=True)
+        return SimpleNamespace(is_complete=True)
 
     monkeypatch.setattr(searching, "tune", tune)
     reviews = make_reviews(80).rename(columns={"review_body": "body"})

@@ -76,7 +76,7 @@ def test_auto_folds_are_one_split_with_min_texts(
 
     def tune(*_: Any, budget: Budget, **__: Any) -> Any:
         budgets.append(budget)
-        return SimpleNamespace(is_whole=True)
+        return SimpleNamespace(is_complete=True)
 
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
     monkeypatch.setattr("tuning.search.tune.tune", tune)

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from tests.evaluation.ngrams import LABELS, TEXTS
 from tests.numbered import TWO, numbered
 from tuning.evaluation.linear_reference import LinearTask
-from tuning.evaluation.references import TOKENS, Split, gain, linear_model, references
+from tuning.evaluation.references import WORD_PATTERN, Split, gain, linear_model, references
 
 TASK = LinearTask()
 TRAIN, VALIDATION, TEST = (Split(*pair) for pair in zip(TEXTS, LABELS, strict=True))
@@ -32,7 +32,7 @@ def test_linear_model_is_that_of_scikit_learn_s_vectorizer(
         ngram_range=(1, 2),
         max_features=n_terms,
         sublinear_tf=True,
-        token_pattern=TOKENS,
+        token_pattern=WORD_PATTERN,
         dtype=np.float32,
     )
     strength = float(reference.about.split("C = ")[1].split()[0])

@@ -16,7 +16,15 @@ from tests.servers import MANIFEST
 from tuning.atomic_io import write_json
 from tuning.documents import write
 from tuning.errors import StorageError
-from tuning.export.versions import N_KEPT, earlier, is_whole, newest, next_number, publish, recover
+from tuning.export.versions import (
+    N_KEPT,
+    earlier,
+    is_finished,
+    newest,
+    next_number,
+    publish,
+    recover,
+)
 from tuning.inference.manifest import digests, read_manifest
 from tuning.results import StudyDir
 from tuning.study.lock import export_lock
@@ -66,7 +74,7 @@ def test_publish_without_a_finished_folder_changes_nothing(tmp_path: Path) -> No
         with pytest.raises(StorageError, match="The results folder must be writable"):
             publish(tmp_path / "best.tmp", best, number=2)
     assert names(tmp_path) == ["best"]
-    assert is_whole(best)
+    assert is_finished(best)
 
 
 KILLED = """
@@ -109,7 +117,7 @@ def test_process_killed_while_it_publishes_leaves_a_whole_export(
         read_manifest(study.best_dir).export_number if study.best_dir.exists() else None
     ) == number_before
     assert read_manifest(newest(study)).export_number == number_after
-    assert is_whole(study.best_dir)
+    assert is_finished(study.best_dir)
     assert {read_manifest(path).export_number for path in tmp_path.glob("best*/")} >= {
         2,
         3,
@@ -135,9 +143,9 @@ def test_card_that_the_user_changed_is_no_damage(tmp_path: Path) -> None:
     (folder / "README.md").write_text("card")
     write(folder / "export.json", replace(read_manifest(folder), files=digests(folder)), version=2)
     (folder / "README.md").write_text("card, with its license")
-    assert is_whole(folder)
+    assert is_finished(folder)
     (folder / "model.onnx").write_text("other")
-    assert not is_whole(folder)
+    assert not is_finished(folder)
 
 
 def test_newest_leaves_an_export_that_is_being_written_alone(tmp_path: Path) -> None:

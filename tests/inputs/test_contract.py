@@ -351,7 +351,10 @@ class Characters(Input):
         stored = texts.others[self.key]
         assert isinstance(stored, IdTexts)
         return WordView(
-            stored, vocab_size=256, sequence_length=int(values["n_characters"]), trims=True
+            stored,
+            vocab_size=256,
+            sequence_length=int(values["n_characters"]),
+            pads_to_longest=True,
         )
 
     def is_in(self, inputs: ModelInput) -> bool:

@@ -19,7 +19,7 @@ from optuna.trial import TrialState, create_trial
 
 from tests.browser import Browser
 from tests.commands import Ran
-from tests.comparisons import standing, unconfirmed
+from tests.comparisons import confirmed, unconfirmed
 from tests.confirmations import estimated
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
@@ -400,7 +400,8 @@ def test_the_data_of_a_study_name_its_weights(page: str) -> None:
 
 
 def test_search_spaces_of_a_comparison_are_a_section() -> None:
-    spaces = [standing("<b>", 0.9), replace(standing("wide", 0.8), study="wide"), unconfirmed("c")]
+    wide = replace(confirmed("wide", 0.8), study="wide")
+    spaces = [confirmed("<b>", 0.9), wide, unconfirmed("c")]
     text = wide_page(Measured(spaces=spaces))
     _, _, after = text.partition("<h2>Other search spaces on the same data</h2>")
     section = after.partition("<h2>")[0]
@@ -639,7 +640,7 @@ def test_command_of_the_report_has_every_setting(
 
     def search(config: StudyConfig, root: ResultsDir, *, budget: Budget, **_: object) -> Any:
         calls.append((config, root, budget))
-        return SimpleNamespace(is_whole=False)
+        return SimpleNamespace(is_complete=False)
 
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
     monkeypatch.setattr("tuning.search.tune.tune", search)

@@ -6,9 +6,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.comparisons import standing, store_study, unconfirmed
+from tests.comparisons import confirmed, store_study, unconfirmed
 from tuning.evaluation.statistics import mean_interval
-from tuning.report.spaces import choice, comparisons, space_rows, standings_of
+from tuning.report.spaces import choice, comparisons, space_results, space_rows
 from tuning.results import ResultsDir
 
 
@@ -19,16 +19,16 @@ def results(tmp_path: Path) -> ResultsDir:
 
 def test_difference_is_paired_on_shared_seeds() -> None:
     first = replace(
-        standing("a", 0.9), repeats={(1, 0): 0.90, (2, 0): 0.80, (3, 0): 0.85, (4, 0): 0.99}
+        confirmed("a", 0.9), repeats={(1, 0): 0.90, (2, 0): 0.80, (3, 0): 0.85, (4, 0): 0.99}
     )
     second = replace(
-        standing("b", 0.9), repeats={(1, 0): 0.89, (2, 0): 0.78, (3, 0): 0.84, (9, 0): 0.10}
+        confirmed("b", 0.9), repeats={(1, 0): 0.89, (2, 0): 0.78, (3, 0): 0.84, (9, 0): 0.10}
     )
     assert first.lead_over(second) == mean_interval([0.90 - 0.89, 0.80 - 0.78, 0.85 - 0.84])
 
 
 def test_lead_without_a_shared_seed_is_the_difference_of_the_means_without_an_interval() -> None:
-    best, other = standing("a", 0.9), replace(standing("b", 0.8), repeats={(9, 0): 0.78})
+    best, other = confirmed("a", 0.9), replace(confirmed("b", 0.8), repeats={(9, 0): 0.78})
     assert best.lead_over(other).signed == "+0.1200"
     reason = choice([best, other])[1]
     assert reason.endswith(": against b +0.1200.")
@@ -39,7 +39,7 @@ def test_lead_over_fresh_splits_allows_for_the_rows_that_they_share() -> None:
     keys = [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]  # seed and fold
     values = [0.90, 0.80, 0.85, 0.83, 0.91, 0.88], [0.89, 0.78, 0.84, 0.83, 0.89, 0.88]
     first, second = (
-        replace(standing("a", 0.9), repeats=dict(zip(keys, each, strict=True)), overlap=0.2)
+        replace(confirmed("a", 0.9), repeats=dict(zip(keys, each, strict=True)), overlap=0.2)
         for each in values
     )
     differences = [one - other for one, other in zip(*values, strict=True)]
@@ -50,9 +50,9 @@ def test_lead_over_fresh_splits_allows_for_the_rows_that_they_share() -> None:
 def test_smallest_of_the_spaces_that_are_as_good_as_the_best_is_chosen() -> None:
     texts = choice(
         [
-            standing("large", 0.90, [0.002, -0.002, 0.0], n_parameters=900),
-            standing("small", 0.899, [-0.002, 0.001, 0.001], n_parameters=10),
-            standing("tiny", 0.80, [0.0, 0.001, -0.001], n_parameters=1),
+            confirmed("large", 0.90, [0.002, -0.002, 0.0], n_parameters=900),
+            confirmed("small", 0.899, [-0.002, 0.001, 0.001], n_parameters=10),
+            confirmed("tiny", 0.80, [0.0, 0.001, -0.001], n_parameters=1),
         ]
     )
     assert texts == [
@@ -65,8 +65,8 @@ def test_smallest_of_the_spaces_that_are_as_good_as_the_best_is_chosen() -> None
 
 
 def test_space_that_differs_too_much_to_tell_is_not_chosen() -> None:
-    wild = standing("wild", 0.85, [0.07, -0.09, 0.02, 0.05, -0.05], n_parameters=10)
-    answer, _, more = choice([standing("steady", 0.90), wild])
+    wild = confirmed("wild", 0.85, [0.07, -0.09, 0.02, 0.05, -0.05], n_parameters=10)
+    answer, _, more = choice([confirmed("steady", 0.90), wild])
     assert answer.startswith("Choose steady")
     assert "whether wild is worse" in more
     assert "make confirm STUDY=compare-reviews-wild SEEDS=10" in more
@@ -74,26 +74,26 @@ def test_space_that_differs_too_much_to_tell_is_not_chosen() -> None:
 
 def test_lower_values_are_better_for_a_loss() -> None:
     losses = [
-        replace(standing(name, mean), metric="val_loss") for name, mean in [("a", 0.2), ("b", 0.3)]
+        replace(confirmed(name, mean), metric="val_loss") for name, mean in [("a", 0.2), ("b", 0.3)]
     ]
     answer, reason = choice(losses)
     assert answer.startswith("Choose a: no other") and "better than b (-0.1000" in reason
 
 
 def test_spaces_without_a_confirmed_best_are_named() -> None:
-    alone, without = choice([standing("a", 0.90), unconfirmed("b"), unconfirmed("c")])
+    alone, without = choice([confirmed("a", 0.90), unconfirmed("b"), unconfirmed("c")])
     assert alone.startswith("a has the best mean")
     assert without == "Without a confirmed best: b, c."
     assert choice([unconfirmed("b")])[0] == "No search space has a confirmed best yet."
 
 
 def test_table_leaves_out_what_no_study_has() -> None:
-    header, rows = space_rows([standing("a", 0.90), standing("b", 0.80), unconfirmed("c")])
+    header, rows = space_rows([confirmed("a", 0.90), confirmed("b", 0.80), unconfirmed("c")])
     assert header[-1] == "seconds"
     assert rows[0][:3] == ["a", "0.9000 [0.8991, 0.9009]", ""]
     assert rows[1][2] == "0.1000 [0.1000, 0.1000]"
     assert rows[2][:3] == ["c", "not confirmed", ""]
-    measured, rows = space_rows([standing("a", 0.90, latency_ms=1.25)])
+    measured, rows = space_rows([confirmed("a", 0.90, latency_ms=1.25)])
     assert (measured[-1], rows[0][-1]) == ("latency ms", "1.25")
 
 
@@ -112,11 +112,11 @@ def test_studies_belong_together_by_their_names_data_metric_and_seed(results: Re
     assert names == {"c": ["c-cnn", "c-ngrams"], "c-2": ["c-2-cnn"]}
 
 
-def test_standings_are_read_from_the_studies(results: ResultsDir) -> None:
+def test_results_are_read_from_the_studies(results: ResultsDir) -> None:
     store_study(results, "c", "ngrams")
     store_study(results, "c", "cnn", [0.7, 0.8, 0.9])
     store_study(results, "c", "reviews", [0.9, 0.9, 0.8])
-    best, second, last = standings_of(results, "c", storage_url=results.storage_url(None))
+    best, second, last = space_results(results, "c", storage_url=results.storage_url(None))
     assert (best.space, second.space, last.space) == ("reviews", "cnn", "ngrams")
     assert second.repeats == {(1, 0): 0.7, (2, 0): 0.8, (3, 0): 0.9}
     assert (second.search_value, second.n_trials, second.n_parameters) == (0.95, 1, 100)
@@ -132,4 +132,4 @@ def test_study_that_the_storage_lacks_or_with_a_damaged_confirmation_is_left_out
     folder = store_study(results, "c", "reviews", [0.9, 0.9, 0.8])
     optuna.delete_study(study_name=folder.name, storage=url)
     store_study(results, "c", "ngrams", [0.9, 0.9, 0.8]).confirmation_path.write_text("{")
-    assert [left.space for left in standings_of(results, "c", storage_url=url)] == ["cnn"]
+    assert [left.space for left in space_results(results, "c", storage_url=url)] == ["cnn"]

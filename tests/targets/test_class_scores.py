@@ -36,8 +36,8 @@ def test_every_metric_has_scores(n_classes: int, metric: Metric) -> None:
         for probabilities in (perfect, guesses)
     ]
     assert np.shape(values) == (2, 2)
-    towards = 1 if metric.maximized else -1
-    assert (towards * values[0] > towards * values[1]).all()
+    direction = 1 if metric.maximized else -1
+    assert (direction * values[0] > direction * values[1]).all()
     if metric.is_share:
         assert values[0] == pytest.approx(1) and (values[1] >= 0).all()
     assert (metric.name in score(labels, perfect)) == metric.is_objective

@@ -25,11 +25,11 @@ def texts_of(rows: list[list[int]]) -> TokenizedTexts:
     return TokenizedTexts(np.array(list(itertools.chain(*rows)), dtype=np.int32), offsets)
 
 
-def random_view(n_texts: int, *, trims: bool) -> View:
+def random_view(n_texts: int, *, pads_to_longest: bool) -> View:
     """Return a view of texts of up to 39 words, cut to 30. Every word has the id 2."""
     lengths = np.random.default_rng(0).integers(0, 40, n_texts)
     texts = texts_of([[2] * n for n in lengths.tolist()])
-    return word_view(texts, 3, 30, trims=trims)
+    return word_view(texts, 3, 30, pads_to_longest=pads_to_longest)
 
 
 def flat(batches: list[Rows]) -> list[int]:
@@ -73,7 +73,8 @@ def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(
 ) -> None:
     texts = texts_of(rows)
     whole = word_view(texts, 8, sequence_length, truncating=truncating).array()
-    trimmed = word_view(texts, 8, sequence_length, truncating=truncating, trims=True).array()
+    view = word_view(texts, 8, sequence_length, truncating=truncating, pads_to_longest=True)
+    trimmed = view.array()
     width = trimmed.shape[1]
     assert width == max(1, min(sequence_length, max(map(len, rows))))
     np.testing.assert_array_equal(trimmed, whole[:, :width])
@@ -90,7 +91,7 @@ def test_view_refuses_another_part_to_drop() -> None:
 
 def test_training_batches_refuse_batch_size_below_one() -> None:
     with pytest.raises(ValueError, match=r"batch_size .* received 0"):
-        training_batches(random_view(10, trims=False), batch_size=0, seed=0, epoch=1)
+        training_batches(random_view(10, pads_to_longest=False), batch_size=0, seed=0, epoch=1)
 
 
 # Batches
@@ -102,51 +103,50 @@ def test_training_batches_refuse_batch_size_below_one() -> None:
     batch_size=st.integers(1, 9),
     seed=st.integers(0, 2**31 - 1),
     epoch=st.integers(1, 50),
-    trims=st.booleans(),
+    pads_to_longest=st.booleans(),
 )
 def test_training_batches_hold_every_row_once(
-    n_texts: int, batch_size: int, seed: int, epoch: int, trims: bool
+    n_texts: int, batch_size: int, seed: int, epoch: int, pads_to_longest: bool
 ) -> None:
-    batches = training_batches(
-        random_view(n_texts, trims=trims), batch_size=batch_size, seed=seed, epoch=epoch
-    )
+    view = random_view(n_texts, pads_to_longest=pads_to_longest)
+    batches = training_batches(view, batch_size=batch_size, seed=seed, epoch=epoch)
     assert sorted(flat(batches)) == list(range(n_texts))
     assert all(len(rows) == batch_size for rows in batches[:-1])
 
 
-@pytest.mark.parametrize("trims", [False, True])
+@pytest.mark.parametrize("pads_to_longest", [False, True])
 @pytest.mark.parametrize("n_texts", [0, 1, EVALUATION_BATCH_SIZE, 2 * EVALUATION_BATCH_SIZE + 1])
-def test_evaluation_batches_have_every_row_once_and_go_by_length_with_trims(
-    n_texts: int, trims: bool
+def test_evaluation_batches_have_every_row_once_and_go_by_length_if_trimmed(
+    n_texts: int, pads_to_longest: bool
 ) -> None:
-    view = random_view(n_texts, trims=trims)
-    lengths = view.lengths if trims else np.zeros(n_texts)
+    view = random_view(n_texts, pads_to_longest=pads_to_longest)
+    lengths = view.lengths if pads_to_longest else np.zeros(n_texts)
     expected = np.argsort(lengths, kind="stable").tolist()
     assert flat(evaluation_batches(view)) == expected
 
 
-@pytest.mark.parametrize("trims", [False, True])
-def test_training_order_differs_between_epochs_and_seeds(trims: bool) -> None:
+@pytest.mark.parametrize("pads_to_longest", [False, True])
+def test_training_order_differs_between_epochs_and_seeds(pads_to_longest: bool) -> None:
+    view = random_view(200, pads_to_longest=pads_to_longest)
     orders = [
-        flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=seed, epoch=epoch))
+        flat(training_batches(view, batch_size=8, seed=seed, epoch=epoch))
         for seed, epoch in ((3, 1), (3, 2), (4, 1))
     ]
     assert len(set(map(tuple, orders))) == 3
 
 
 def test_trimmed_batches_are_the_random_ones_with_their_longest_texts_first() -> None:
+    whole, view = (random_view(100, pads_to_longest=pads) for pads in (False, True))
     plain, trimmed = (
-        training_batches(random_view(100, trims=trims), batch_size=8, seed=0, epoch=1)
-        for trims in (False, True)
+        training_batches(each, batch_size=8, seed=0, epoch=1) for each in (whole, view)
     )
-    view = random_view(100, trims=True)
     for random, ordered in zip(plain, trimmed, strict=True):
         assert sorted(random) == sorted(ordered)
         assert (np.diff(view.lengths_of(ordered)) <= 0).all()
 
 
-@pytest.mark.parametrize("trims", [False, True])
-def test_array_bytes_are_those_of_the_array(trims: bool) -> None:
+@pytest.mark.parametrize("pads_to_longest", [False, True])
+def test_array_bytes_are_those_of_the_array(pads_to_longest: bool) -> None:
     words = texts_of([[2, 3, 4, 9], [], [2] * 30])
     # The n-grams 3 and 4 have two words, and n-grams from 5 on are not in the vocabulary.
     of_words = texts_of([[2, 3, 4, 5, 6], [], [2, 4]])
@@ -154,7 +154,9 @@ def test_array_bytes_are_those_of_the_array(trims: bool) -> None:
     ngrams = NgramTexts(of_words.ids, of_words.offsets, orders)
     view = View(
         {
-            "ids": WordView(words, vocab_size=5, sequence_length=8, trims=trims),
+            "ids": WordView(
+                words, vocab_size=5, sequence_length=8, pads_to_longest=pads_to_longest
+            ),
             "ngrams": NgramView(ngrams, order=2, vocab_size=5),
         }
     )

@@ -191,18 +191,18 @@ def test_every_later_epoch_is_worse_on_the_texts_of_the_best(seed: int, metric: 
     of_all = {epochs: of_two_classes(rng.integers(1, 10, N_TEXTS) / 10) for epochs in numbers}
     with mock.patch.object(fidelity, "MIN_EVALUATED", 15):
         result = evaluated(labels, of_all, metric=metric)
-        towards = -1 if metric == "val_loss" else 1
+        direction = -1 if metric == "val_loss" else 1
 
         def value_on(epochs: float, rows: npt.NDArray[np.int64]) -> float:
             scores = score(labels[rows], of_all[epochs][rows])
-            return towards * scores[metric.removeprefix("val_")]
+            return direction * scores[metric.removeprefix("val_")]
 
         best = result.best_epoch
         own = rows_at(best)
         expected = value_on(best, own)
-        if best < 1 and towards == 1:  # The value on all texts is estimated, unless it is a loss.
+        if best < 1 and direction == 1:  # The value on all texts is estimated, unless it is a loss.
             expected += value_on(1, np.arange(N_TEXTS)) - value_on(1, own)
-        assert result.best_value == pytest.approx(towards * min(expected, 1))
+        assert result.best_value == pytest.approx(direction * min(expected, 1))
         assert all(value_on(best, own) >= value_on(later, own) for later in numbers if later > best)
         previous = {epoch: rows_at(epoch) for epoch in numbers if epoch < best}
         assert not previous or any(

@@ -726,7 +726,7 @@ def test_own_fit_is_refused_if_its_arrays_and_their_copies_need_too_much_memory(
 def untrimmed(view: View) -> View:
     (words,) = view.inputs.values()
     assert isinstance(words, WordView)  # for mypy
-    return View({"ids": replace(words, trims=False)})
+    return View({"ids": replace(words, pads_to_longest=False)})
 
 
 @pytest.mark.parametrize("masked", [True, False], ids=["trimmed", "as_they_come"])
@@ -735,7 +735,7 @@ def test_predict_gives_rows_in_the_texts_order(masked: bool) -> None:
     model = mean(masked=masked)
     # 1,100 texts make three batches.
     view = make_view(model, VALUES, make_texts(1_100).texts)
-    assert view.trims == masked
+    assert view.pads_to_longest == masked
     expected = model.predict_on_batch(untrimmed(view).array())[:, 0]
     np.testing.assert_allclose(Predictor(model)(view, target=TWO)[:, 1], expected, atol=1e-6)
 
@@ -831,7 +831,7 @@ def test_model_for_xla_gets_batches_of_one_width_and_no_xla_for_others() -> None
 
     model, result = run(make, epochs=1)
     assert len(result.history) == 1 and model.jit_compile is True
-    assert not make_view(model, VALUES, TRAIN.texts).trims
+    assert not make_view(model, VALUES, TRAIN.texts).pads_to_longest
 
     def of_ngrams(hp: Any) -> keras.Model:
         parts = [

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace, declare
 from tuning.study.prepare import prepare_corpus
 from tuning.training.result import Answer, FitResult, TrainingJob
-from tuning.workers import pool as pool_module
 from tuning.workers.messages import (
     Declare,
     EpochEnded,
@@ -528,21 +526,6 @@ server.start_server = start_server
 app.app(["tune", "--results", {str(tmp_path)!r}])
 """
     assert run_python(code).returncode == 7
-
-
-@pytest.mark.parametrize(
-    ("visible", "n_gpus"),
-    [(None, 4), ("", 0), ("-1", 0), ("2", 1), ("0, 1,-1,3", 2), ("GPU-89-d7,GPU-1", 2)],
-)
-def test_visible_gpus_are_those_of_cuda(
-    visible: str | None, n_gpus: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr(pool_module.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(pool_module, "Path", lambda path: SimpleNamespace(glob=lambda _: range(4)))
-    assert pool_module.available_gpus() == n_gpus
 
 
 def test_memory_that_workers_share_is_not_their_own(tmp_path: Path) -> None:

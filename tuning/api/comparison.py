@@ -27,7 +27,7 @@ from tuning.spaces.files import find_space, short_name
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuning.report.spaces import Standing
+    from tuning.report.spaces import SpaceResult
     from tuning.study.handle import StudyHandle
 
 DEFAULT_MINUTES = 10.0
@@ -76,14 +76,14 @@ class Comparison:
     @property
     def best(self) -> Study | None:
         """The study of the space with the best mean on fresh seeds; None before a confirmation."""
-        confirmed = [standing for standing in self._standings() if standing.accuracy]
+        confirmed = [result for result in self._space_results() if result.accuracy]
         return self.studies[confirmed[0].space] if confirmed else None
 
     def verdict(self) -> str:
         """Return sentences about which space to choose, and why."""
         from tuning.report.spaces import choice
 
-        return " ".join(choice(self._standings()))
+        return " ".join(choice(self._space_results()))
 
     def spaces_dataframe(self) -> pd.DataFrame:
         """Return one row for each space, the best first.
@@ -97,26 +97,26 @@ class Comparison:
 
         rows = [
             {
-                "space": standing.space,
-                "study": standing.study,
-                "accuracy": standing.accuracy and standing.accuracy.value,
-                "low": standing.accuracy and standing.accuracy.low,
-                "high": standing.accuracy and standing.accuracy.high,
-                "search_value": standing.search_value,
-                "n_trials": standing.n_trials,
-                "train_seconds": standing.train_seconds,
-                "n_parameters": standing.n_parameters,
-                "latency_ms": standing.latency_ms,
+                "space": result.space,
+                "study": result.study,
+                "accuracy": result.accuracy and result.accuracy.value,
+                "low": result.accuracy and result.accuracy.low,
+                "high": result.accuracy and result.accuracy.high,
+                "search_value": result.search_value,
+                "n_trials": result.n_trials,
+                "train_seconds": result.train_seconds,
+                "n_parameters": result.n_parameters,
+                "latency_ms": result.latency_ms,
             }
-            for standing in self._standings()
+            for result in self._space_results()
         ]
         return pd.DataFrame(rows, columns=["space", "study", *KINDS]).astype(KINDS)
 
-    def _standings(self) -> list[Standing]:
-        from tuning.report.spaces import standings_of
+    def _space_results(self) -> list[SpaceResult]:
+        from tuning.report.spaces import space_results
 
         url = self._results.storage_url(self._storage)
-        return standings_of(self._results, self.name, storage_url=url)
+        return space_results(self._results, self.name, storage_url=url)
 
     def _repr_html_(self) -> str:
         from tuning.display.tables import frame_html
@@ -271,7 +271,7 @@ def compare(
     """
     import_optuna()
     from tuning.report.page import write_report
-    from tuning.report.spaces import comparisons, standings_of, study_name
+    from tuning.report.spaces import comparisons, space_results, study_name
     from tuning.search import tune as searching
     from tuning.study.handle import StudyHandle
 
@@ -308,7 +308,7 @@ def compare(
         data=source.write(home) or None,
     )
     settings, n_folds = _settings(folders, flags, root, folds=number_or_auto("folds", folds))
-    is_whole, failed = True, list[SpaceError]()
+    is_complete, failed = True, list[SpaceError]()
     for number, (folder, space) in enumerate(folders.items(), start=1):
         if folder in times and times[folder][1] >= seconds:
             continue
@@ -330,22 +330,22 @@ def compare(
                     confirms=True,
                     subscribers=subscribers,
                 )
-            is_whole = outcome.is_whole
+            is_complete = outcome.is_complete
         except SpaceError as error:
             failed.append(error)
             warn(f"{short_name(space)} failed, and the others go on: {error}")
             print_traceback(error)
-        if not is_whole:
+        if not is_complete:
             console.print(f"Interrupted; {repeated()} continues the comparison.")
             break
-    standings = standings_of(root, home.name, storage_url=url)
-    print_spaces(standings)
-    for standing in standings:
-        if is_whole and standing.search_value is not None:
-            page, _ = write_report(StudyHandle.of(root, standing.study, storage))
+    found = space_results(root, home.name, storage_url=url)
+    print_spaces(found)
+    for result in found:
+        if is_complete and result.search_value is not None:
+            page, _ = write_report(StudyHandle.of(root, result.study, storage))
             console.print(escape(f"Report: {page}"))
     # The table and the reports are written first, because `end_script` raises an exception.
-    if not is_whole:
+    if not is_complete:
         end_script()
     if len(failed) == len(folders):
         raise SpaceError(f"Every search space failed; the first: {failed[0]}")

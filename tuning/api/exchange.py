@@ -251,7 +251,7 @@ def add(
     n_added, sentences, unknown = 0, [*left_out], dict[str, None]()
     for trial in trials:
         try:
-            params = _new_params(trial, target.space, is_whole=as_finished)
+            params = _new_params(trial, target.space, needs_all_values=as_finished)
             if params in known:
                 raise SpaceError("the study has its configuration already.")
         except SpaceError as error:
@@ -277,9 +277,9 @@ def _unknown(trial: ForeignTrial, space: SearchSpace) -> list[str]:
     return [name for name in trial.values if name not in names]
 
 
-def _new_params(trial: ForeignTrial, space: SearchSpace, *, is_whole: bool) -> Values:
+def _new_params(trial: ForeignTrial, space: SearchSpace, *, needs_all_values: bool) -> Values:
     """Return the Optuna parameters of a configuration, with defaults for missing values. With
-    `is_whole`, the configuration must have all values and no others.
+    `needs_all_values`, the configuration must have all values and no others.
     """
     unknown = _unknown(trial, space)
     if len(unknown) == len(trial.values):
@@ -287,13 +287,13 @@ def _new_params(trial: ForeignTrial, space: SearchSpace, *, is_whole: bool) -> V
         given = f" ({names}); it has {', '.join(unknown)}" if unknown else ""
         raise SpaceError(f"it has no value for a hyperparameter of the space{given}.")
     # The score of a finished trial with other values would belong to another model.
-    if unknown and is_whole:
+    if unknown and needs_all_values:
         raise SpaceError(f"the space does not have {', '.join(unknown)}.")
     values = {name: _rounded(v) for name, v in trial.values.items() if name not in unknown}
     label = f"{trial.name[0].upper()}{trial.name[1:]}"
     resolved = resolve_point(values, space.hyperparameters, name=label)
     missing = [item.name for item in space.searched if item.name in resolved.keys() - values.keys()]
-    if missing and is_whole:
+    if missing and needs_all_values:
         raise SpaceError(f"it has no value for {', '.join(missing)}.")
     return to_params(resolved, space.hyperparameters)
 

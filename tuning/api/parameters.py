@@ -32,7 +32,7 @@ def plain_numbers(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         for name, value in bound.arguments.items():
             if kinds[name] in ("int", "float") and value is not None:
-                bound.arguments[name] = as_number(name, value, is_whole=kinds[name] == "int")
+                bound.arguments[name] = as_number(name, value, is_integer=kinds[name] == "int")
         return function(*bound.args, **bound.kwargs)
 
     return called

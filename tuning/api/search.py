@@ -217,7 +217,7 @@ def tune(
             confirms=confirm and not join,
             subscribers=subscribers,
         )
-    if not outcome.is_whole:
+    if not outcome.is_complete:
         end_script()
     if join:
         console.print(

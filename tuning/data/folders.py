@@ -84,11 +84,11 @@ def build_once(
     those of its files. `goes_on`: as in `rebuilt`.
     """
 
-    def is_whole() -> bool:
+    def is_up_to_date() -> bool:
         return is_current(folder) and bool(read_json(folder / CHECKSUMS) == checksums_of(folder))
 
     with locked(folder):
-        if folder.exists() and passes(is_whole, folder):
+        if folder.exists() and passes(is_up_to_date, folder):
             return
         with rebuilt(folder, goes_on=goes_on) as temporary:
             write(temporary)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
     from tuning.export.manifest import FullManifest
     from tuning.inputs.data_card import DataCard
-    from tuning.report.spaces import Standing
+    from tuning.report.spaces import SpaceResult
     from tuning.search.events import Outcome
     from tuning.spaces.loading import SearchSpace
     from tuning.study.housekeeping import Removable
@@ -74,13 +74,13 @@ def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
     print_texts(*sentences(estimates, study=study))
 
 
-def print_spaces(standings: Sequence[Standing]) -> None:
+def print_spaces(spaces: Sequence[SpaceResult]) -> None:
     from tuning.report.spaces import choice, space_rows
 
-    header, rows = space_rows(standings)
+    header, rows = space_rows(spaces)
     if rows:
         console.print(_with_means("The search spaces, best first", header, rows))
-    print_texts(*choice(standings))
+    print_texts(*choice(spaces))
 
 
 def _table(

@@ -84,7 +84,7 @@ class LinearReference:
     settings: NgramSettings | None = None
 
     @property
-    def is_whole(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether an export can use the model: it has settings and a score."""
         return self.settings is not None and any(
             value is not None for value in self.scores.values()
@@ -174,7 +174,7 @@ class BackgroundFit:
     def _read(self) -> bool:
         stored = read_linear_reference(self._folder, self.task) if self._folder else None
         # A file of an earlier version has no settings, and the process replaces it.
-        self.reference = stored if stored and stored.is_whole else None
+        self.reference = stored if stored and stored.is_usable else None
         self._is_new = self.reference is not None
         return self._is_new
 

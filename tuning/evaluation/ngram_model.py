@@ -192,7 +192,7 @@ def ngram_reference(
     The n-grams of a text are distinct ids, and `orders` has the number of words of each id.
     """
     started, settings = time.monotonic(), tuned.settings
-    assert settings is not None  # `LinearReference.is_whole`
+    assert settings is not None  # `LinearReference.is_usable`
     train, validation = _parts(train, validation, target=target)
     columns = columns_of(orders, settings.order)
     joined = both(train, validation, train.texts + validation.texts)
@@ -215,7 +215,7 @@ def fit_linear_reference(corpus: Corpus, task: LinearTask) -> LinearReference:
     # Studies share a corpus: a second process waits for the first, and then reads its file.
     with translated(path), FileLock(path.with_name(path.name + ".lock")):
         stored = read_linear_reference(corpus.folder, task)
-        if stored is None or not stored.is_whole:
+        if stored is None or not stored.is_usable:
             stored = tuned_reference(
                 split_of(corpus, "train", n_threads=1),
                 split_of(corpus, "validation"),

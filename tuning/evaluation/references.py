@@ -28,7 +28,7 @@ MAX_TEXTS = 100_000
 STRENGTHS = (0.5, 2.0, 8.0, 32.0)  # values of C, chosen on the validation split
 MAX_ITERATIONS = 300
 # Words, and runs of punctuation between them, so that every text has a token.
-TOKENS = r"(?u)\w+|[^\w\s]+"
+WORD_PATTERN = r"(?u)\w+|[^\w\s]+"
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def linear_model(
     # All texts are split into words once, which takes longer than the regressions. So the most
     # frequent terms are those of both splits together.
     counter = CountVectorizer(
-        ngram_range=(1, 2), max_features=N_TERMS, token_pattern=TOKENS, dtype=np.float32
+        ngram_range=(1, 2), max_features=N_TERMS, token_pattern=WORD_PATTERN, dtype=np.float32
     )
     counts = counter.fit_transform([*train.texts, *validation.texts])
     # Terms of the validation split alone have no weight, but would change the lengths of its rows.

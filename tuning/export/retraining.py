@@ -20,6 +20,7 @@ from tuning.data.files import Progress
 from tuning.errors import ExportError
 from tuning.evaluation.scores import ModelScores, Scores
 from tuning.export.writers import Source
+from tuning.hardware import available_gpus
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.features import TRAINED_LAYERS
 from tuning.inputs.kinds import FEATURES
@@ -45,10 +46,10 @@ from tuning.workers.messages import (
     ErrorRaised,
     Train,
     TrainingFailed,
+    raise_error,
     train_request,
 )
-from tuning.workers.pool import Pool, available_gpus, default_workers, with_memory
-from tuning.workers.worker import raise_error
+from tuning.workers.pool import Pool, default_workers, with_memory
 
 logger = logging.getLogger(__name__)
 

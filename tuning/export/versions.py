@@ -31,7 +31,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     try:
         yield path
     except BaseException:
-        if not is_whole(path):
+        if not is_finished(path):
             shutil.rmtree(path, ignore_errors=True)
         raise
 
@@ -47,7 +47,7 @@ def next_number(best: Path) -> int:
 
 
 def earlier(best: Path) -> dict[int, Path]:
-    # The newest is first: `recover` takes the first whole export, and `publish` removes the last
+    # The newest is first: `recover` takes the first finished export, and `publish` removes the last
     # ones.
     folders = {
         int(path.suffix[1:]): path
@@ -87,13 +87,13 @@ def recover(best: Path) -> None:
     if best.exists():
         return
     for path in (best.with_name(f"{best.name}.tmp"), *earlier(best).values()):
-        if is_whole(path):
+        if is_finished(path):
             with translated(best):
                 path.replace(best)
             return
 
 
-def is_whole(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Return whether a folder contains a finished export whose files, except the model card, are
     unchanged.
     """

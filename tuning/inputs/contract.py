@@ -363,9 +363,6 @@ def kept_ids(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     """Return the ids of texts that are cut to `n_max` ids, one text after the other, and whether
     each column of a batch has an id, (n_texts, n_columns).
-
-    Raises:
-        ValueError: `truncating` is not one of `TRUNCATING`.
     """
     if truncating not in TRUNCATING:  # The value of a hyperparameter of this name.
         raise ValueError(

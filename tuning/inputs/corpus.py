@@ -37,7 +37,7 @@ from tuning.inputs.data_card import (
     DataCard,
     DataSource,
     describe,
-    is_whole,
+    is_corpus_of,
     read_card,
     write_card,
 )
@@ -150,7 +150,7 @@ def build_corpus(
     do not come from the texts.
     """
     with locked(folder):
-        if not is_whole(folder, splits):
+        if not is_corpus_of(folder, splits):
             with rebuilt(folder) as temporary:
                 _write_corpus(temporary, splits, progress)
         if not has_rows(folder):  # Earlier versions did not write them.

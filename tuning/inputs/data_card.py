@@ -138,7 +138,7 @@ def write_card(folder: Path, card: DataCard) -> None:
     write_json(path, {**newer, **unstructure(card)})
 
 
-def is_whole(folder: Path, splits: SplitReviews) -> bool:
+def is_corpus_of(folder: Path, splits: SplitReviews) -> bool:
     """Return whether the folder contains a corpus of these texts, with its files as they were
     written.
     """

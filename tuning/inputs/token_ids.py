@@ -40,22 +40,22 @@ class WordView(InputView):
             become.
         truncating: the part of a long text that is dropped. "pre" is the beginning, "post" the end,
             as in `keras.utils.pad_sequences` (whose default is "pre"); "middle" is the middle.
-        trims: whether a batch is padded to its longest text instead of `sequence_length`.
+        pads_to_longest: whether a batch is padded to its longest text instead of `sequence_length`.
     """
 
     texts: IdTexts
     vocab_size: int
     sequence_length: int
     truncating: str = "pre"
-    trims: bool = False
+    pads_to_longest: bool = False
     has_padding: ClassVar[bool] = True
 
     @property
     def shape(self) -> Shape:
-        return (None if self.trims else self.sequence_length,)
+        return (None if self.pads_to_longest else self.sequence_length,)
 
     def width(self, rows: Rows) -> int:
-        if not self.trims:
+        if not self.pads_to_longest:
             return self.sequence_length
         return int(self.lengths_of(rows).max(initial=1))
 
@@ -95,7 +95,7 @@ class TokenIds(Input):
             vocab_size=int(values["vocab_size"]),
             sequence_length=int(values["sequence_length"]),
             truncating=str(values.get("truncating", "pre")),
-            trims=ignores_padding,
+            pads_to_longest=ignores_padding,
         )
 
     def is_in(self, inputs: ModelInput) -> bool:

@@ -14,7 +14,7 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.inputs.data_card import DataCard
 from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.spaces.loading import SearchSpace
-from tuning.spaces.ranges import MAX_ORDER, NGRAMS, PRESET, Hyperparameter, value_text
+from tuning.spaces.ranges import MAX_ORDER, NGRAM_ORDER, PRESET, Hyperparameter, value_text
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import is_named, values_of
 
@@ -67,7 +67,7 @@ def advise(
 
 def _limits(space: SearchSpace, card: DataCard) -> dict[str, int]:
     limits = {
-        NGRAMS: MAX_ORDER,
+        NGRAM_ORDER: MAX_ORDER,
         "vocab_size": card.n_words + FIRST_WORD_ID,
         "sequence_length": card.length_percentiles[PERCENTILE],
     }

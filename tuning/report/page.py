@@ -36,7 +36,7 @@ from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, t
 from tuning.report.labels import labels_to_check
 from tuning.report.next_ranges import advise, declarations
 from tuning.report.sentences import answer, export_sentences, linear_sentences, verdict
-from tuning.report.spaces import Standing, choice, comparison_of, space_rows, standings_of
+from tuning.report.spaces import SpaceResult, choice, comparison_of, space_results, space_rows
 from tuning.report.tables import (
     N_TABLE,
     best_rows,
@@ -71,7 +71,7 @@ class Measured:
     confirmation: Confirmation | None = None
     test: TestDocument | None = None
     predictions: tuple[Predictions, str] | None = None
-    spaces: Sequence[Standing] = ()
+    spaces: Sequence[SpaceResult] = ()
     labels: tuple[pd.DataFrame, float] | None = None
     threshold: str = ""
 
@@ -85,7 +85,7 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
     cache, predictions = _read(study, slice_column=slice_column)
     compared = comparison_of(study.record)
     spaces = (
-        standings_of(study.results, compared, storage_url=study.storage_url) if compared else []
+        space_results(study.results, compared, storage_url=study.storage_url) if compared else []
     )
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
@@ -238,11 +238,11 @@ def _points(
     return plot_html(quality.points_figure(points, title=f"{summary.metric} on validation rows"))
 
 
-def _spaces(standings: Sequence[Standing], study: str) -> dict[str, Any] | None:
+def _spaces(spaces: Sequence[SpaceResult], study: str) -> dict[str, Any] | None:
     """Return None for a study that belongs to no comparison."""
-    if len(standings) < 2 or study not in [standing.study for standing in standings]:
+    if len(spaces) < 2 or study not in [result.study for result in spaces]:
         return None
-    return {"choice": " ".join(choice(standings)), "table": table(*space_rows(standings))}
+    return {"choice": " ".join(choice(spaces)), "table": table(*space_rows(spaces))}
 
 
 def _quality(seen: Predictions, about: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class SpaceResult:
     """The result of the study of one search space. `repeats`: value of the confirmed best by fresh
     seed and fold (`Finalist.by_fold`), and `overlap` that of the confirmation. `train_seconds` and
     `latency_ms` are of the best trial, the latency for a single text.
@@ -45,7 +45,7 @@ class Standing:
     train_seconds: float | None = None
     latency_ms: float | None = None
 
-    def lead_over(self, other: Standing) -> Interval:
+    def lead_over(self, other: SpaceResult) -> Interval:
         """Return the mean difference on shared seeds and folds, with Student's interval of paired
         values; without any, the difference of the means, with bounds that are NaN.
         """
@@ -91,29 +91,29 @@ def _shared(record: StudyRecord) -> tuple[str, str, int, int]:
     return record.data_fingerprint, config.metric, config.train.n_folds, config.seed
 
 
-def standings_of(results: ResultsDir, comparison: str, *, storage_url: str) -> list[Standing]:
-    standings = []
+def space_results(results: ResultsDir, comparison: str, *, storage_url: str) -> list[SpaceResult]:
+    spaces = []
     for record in comparisons(results).get(comparison, []):
         folder = results.study(record.config.study)
         try:
-            standings.append(_standing(StudyHandle(results, folder, storage_url)))
+            spaces.append(_result_of(StudyHandle(results, folder, storage_url)))
         except (StorageError, StudyError) as error:  # Optuna Dashboard can delete a study.
             logger.warning("%s is left out: %s", record.config.study, error)
 
-    def rank_key(standing: Standing) -> tuple[bool, float]:
-        accuracy = standing.accuracy
-        return accuracy is None, -sign(standing.metric) * accuracy.value if accuracy else 0.0
+    def rank_key(result: SpaceResult) -> tuple[bool, float]:
+        accuracy = result.accuracy
+        return accuracy is None, -sign(result.metric) * accuracy.value if accuracy else 0.0
 
-    return sorted(standings, key=rank_key)
+    return sorted(spaces, key=rank_key)
 
 
-def _standing(study: StudyHandle) -> Standing:
+def _result_of(study: StudyHandle) -> SpaceResult:
     summary, best = study.summary, study.best
     repeats: dict[tuple[int, int], float] = {}
     if best and best.is_confirmed and study.confirmation:
         number = best.trial.number
         repeats = next(f.by_fold for f in study.confirmation.finalists if f.trial == number)
-    return Standing(
+    return SpaceResult(
         space=short_name(study.config.space),
         study=study.name,
         metric=study.config.metric,
@@ -128,31 +128,31 @@ def _standing(study: StudyHandle) -> Standing:
     )
 
 
-def space_rows(standings: Sequence[Standing]) -> tuple[list[str], list[list[str]]]:
+def space_rows(spaces: Sequence[SpaceResult]) -> tuple[list[str], list[list[str]]]:
     header = [
         *("search space", "mean on fresh seeds", "lead of the best", "in the search", "trials"),
         *("parameters", "seconds", "latency ms"),
     ]
     rows = [
         [
-            standing.space,
-            str(standing.accuracy or "not confirmed"),
-            "" if number == 0 or not standing.accuracy else str(standings[0].lead_over(standing)),
-            "" if standing.search_value is None else f"{standing.search_value:.4f}",
-            f"{standing.n_trials:,}",
-            size_text("n_parameters", standing.n_parameters),
-            "" if standing.train_seconds is None else f"{standing.train_seconds:.3g}",
-            size_text("latency_ms", standing.latency_ms),
+            result.space,
+            str(result.accuracy or "not confirmed"),
+            "" if number == 0 or not result.accuracy else str(spaces[0].lead_over(result)),
+            "" if result.search_value is None else f"{result.search_value:.4f}",
+            f"{result.n_trials:,}",
+            size_text("n_parameters", result.n_parameters),
+            "" if result.train_seconds is None else f"{result.train_seconds:.3g}",
+            size_text("latency_ms", result.latency_ms),
         ]
-        for number, standing in enumerate(standings)
+        for number, result in enumerate(spaces)
     ]
     shown = [n for n in range(len(header)) if any(row[n] for row in rows)]
     return [header[n] for n in shown], [[row[n] for n in shown] for row in rows]
 
 
-def choice(standings: Sequence[Standing]) -> list[str]:
-    ranked = [standing for standing in standings if standing.accuracy]
-    missing = [standing.space for standing in standings if not standing.accuracy]
+def choice(spaces: Sequence[SpaceResult]) -> list[str]:
+    ranked = [result for result in spaces if result.accuracy]
+    missing = [result.space for result in spaces if not result.accuracy]
     without = [f"Without a confirmed best: {', '.join(missing)}."] if missing else []
     if not ranked:
         return ["No search space has a confirmed best yet.", *without]
@@ -171,7 +171,7 @@ def choice(standings: Sequence[Standing]) -> list[str]:
         f" over {seeds}{': ' if clauses else ''}{', '.join(clauses)}."
     ]
     if near:
-        smallest = min([best, *near], key=lambda standing: standing.n_parameters or 0)
+        smallest = min([best, *near], key=lambda result: result.n_parameters or 0)
         texts.insert(
             0,
             f"Choose {smallest.space}: {smallest.n_parameters or 0:,} parameters, the smallest of"
@@ -182,9 +182,9 @@ def choice(standings: Sequence[Standing]) -> list[str]:
     far = [other for other in tied if other not in near]
     if far:
         commands = ", ".join(
-            f"`{typed('confirm', study=standing.study, seeds=10, share=1)}`"
-            for standing in (best, *far)
+            f"`{typed('confirm', study=result.study, seeds=10, share=1)}`"
+            for result in (best, *far)
         )
-        names = ", ".join(standing.space for standing in far)
+        names = ", ".join(result.space for result in far)
         texts.append(f"More seeds would show whether {names} is worse: {commands}.")
     return [*texts, *without]

@@ -35,7 +35,7 @@ class Outcome:
     is_interrupted: bool = False
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the user interrupted neither the search nor what follows it."""
         is_confirmed = self.confirmation is None or self.confirmation.is_over
         return not self.is_interrupted and self.ended != SearchEnd.INTERRUPTED and is_confirmed

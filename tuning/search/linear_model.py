@@ -12,7 +12,7 @@ from tuning.evaluation.linear_reference import Weighting
 from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.search.events import LinearModelTrained, Step
 from tuning.search.session import Session
-from tuning.spaces.ranges import NGRAMS, Values
+from tuning.spaces.ranges import NGRAM_ORDER, Values
 
 # With this niceness, the training gets a quarter of a core that a worker uses too: 10 s of work
 # take 40 s.
@@ -69,7 +69,7 @@ def choice_of(session: Session) -> Values:
     settings, orders = reference.settings, session.corpus.ngram_orders
     n_ngrams = np.count_nonzero((orders > 0) & (orders <= settings.order))
     return {
-        NGRAMS: settings.order,
+        NGRAM_ORDER: settings.order,
         "ngram_vocab_size": FIRST_WORD_ID + int(n_ngrams),
         "ngram_c": settings.strength,
         "ngram_weighting": WEIGHTINGS[settings.weighting],

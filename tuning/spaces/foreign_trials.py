@@ -105,8 +105,8 @@ def _value(value: Any, items: Sequence[Hyperparameter]) -> Any:
         return _cell(value, items)
     value = value.item() if isinstance(value, np.generic) else value
     # pandas stores the integers of a column with an empty cell as floats.
-    is_whole = isinstance(value, float) and value.is_integer()
-    return int(value) if is_whole and all(type(item.default) is int for item in items) else value
+    is_integer = isinstance(value, float) and value.is_integer()
+    return int(value) if is_integer and all(type(item.default) is int for item in items) else value
 
 
 def _cell(text: str, items: Sequence[Hyperparameter]) -> Any:

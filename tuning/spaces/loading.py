@@ -33,7 +33,7 @@ from tuning.spaces.keras_settings import keras_settings_of, record_keras_setting
 from tuning.spaces.models import mentions_texts, takes_texts
 from tuning.spaces.ranges import (
     MAX_ORDER,
-    NGRAMS,
+    NGRAM_ORDER,
     PRESET,
     REQUIRED,
     SMALLEST,
@@ -345,10 +345,10 @@ def _check_required(space: SearchSpace, *, cuts_texts: bool) -> None:
             raise SpaceError(
                 f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
             )
-        for words in bounds if item.name == NGRAMS else ():
+        for words in bounds if item.name == NGRAM_ORDER else ():
             if words not in range(1, MAX_ORDER + 1):
                 raise SpaceError(
-                    f"{NGRAMS} must be 1, 2 or 3 words; {space.name} allows {words!r}."
+                    f"{NGRAM_ORDER} must be 1, 2 or 3 words; {space.name} allows {words!r}."
                 )
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.errors import SpaceError
+from tuning.inputs.kinds import NGRAMS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.spaces.files import run_user_code, split_place
-from tuning.spaces.ranges import NGRAMS
 
 if TYPE_CHECKING:
     import keras
@@ -116,7 +116,7 @@ def notes_of(model: keras.Model) -> tuple[str, ...]:
             " whose first word has the id 2, and put two rows before those of the words."
         )
     # An encoder, whose input is `tokens`, takes seconds and memory for a call.
-    is_tried = NGRAMS in names and "tokens" not in names
+    is_tried = NGRAMS.name in names and "tokens" not in names
     if is_tried and run_user_code(
         lambda: _reads_padding_of_ngrams(model), doing="calling the model with n-grams"
     ):
@@ -225,9 +225,9 @@ def _ngrams(model: keras.Model, n_padding: int) -> Any:
     }
     rows = min((layer.input_dim for layer in embeddings_of_ids(model)), default=N_IDS)
     n_ids = max(min(N_IDS, rows - FIRST_WORD_ID), 1)
-    inputs[NGRAMS] = np.zeros((1, n_ids + n_padding), np.int32)
-    inputs[NGRAMS][0, :n_ids] = FIRST_WORD_ID + np.arange(n_ids)
-    return inputs if len(inputs) > 1 else inputs[NGRAMS]
+    inputs[NGRAMS.name] = np.zeros((1, n_ids + n_padding), np.int32)
+    inputs[NGRAMS.name][0, :n_ids] = FIRST_WORD_ID + np.arange(n_ids)
+    return inputs if len(inputs) > 1 else inputs[NGRAMS.name]
 
 
 def refuse_vectors(model: keras.Model) -> None:

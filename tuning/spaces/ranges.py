@@ -14,9 +14,10 @@ Values = dict[str, Value]
 
 # The hyperparameters that cut the data before a model is built.
 REQUIRED = ("vocab_size", "sequence_length")
-NGRAMS, PRESET, CLASS_WEIGHT = "ngrams", "preset", "class_weight"
+# Further names of hyperparameters; the first is the maximum number of words of an n-gram.
+NGRAM_ORDER, PRESET, CLASS_WEIGHT = "ngrams", "preset", "class_weight"
 # The smallest value of each hyperparameter that cuts the data.
-SMALLEST = {"vocab_size": 3, "sequence_length": 1, NGRAMS: 1, "ngram_vocab_size": 3}
+SMALLEST = {"vocab_size": 3, "sequence_length": 1, NGRAM_ORDER: 1, "ngram_vocab_size": 3}
 MAX_ORDER = 3  # maximum number of words of an n-gram
 
 

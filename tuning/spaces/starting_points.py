@@ -11,11 +11,11 @@ from typing import Any
 
 from tuning.errors import SpaceError
 from tuning.spaces.hyperparameters import active_values, defaults
-from tuning.spaces.ranges import NGRAMS, Hyperparameter, Value, Values
+from tuning.spaces.ranges import NGRAM_ORDER, Hyperparameter, Value, Values
 
 STARTING_POINTS = "starting_points"  # attribute of a hypermodel, or of the module of its file
 # The hyperparameters that a linear model chooses, where a space declares the first two.
-CHOSEN = (NGRAMS, "ngram_c", "ngram_weighting", "ngram_vocab_size")
+CHOSEN = (NGRAM_ORDER, "ngram_c", "ngram_weighting", "ngram_vocab_size")
 
 
 def points_of(hypermodel: object) -> Any:

@@ -36,9 +36,8 @@ def study_lock(folder: StudyDir) -> Iterator[None]:
         return (
             f"Only one process may work on a study at a time; {folder.name!r} is locked by"
             f" {_holder(folder)} (it holds {folder.lock_path}). Wait for it, stop it, start another"
-            " study, or add workers to the study from another folder or machine:"
-            f" `tune --join --study {folder.name} --storage URL --results FOLDER`, with the URL of"
-            " its storage."
+            " study, or join this study from another folder or machine with join, study, storage"
+            " and results."
         )
 
     with translated(folder.path):

@@ -54,7 +54,7 @@ class View:
         return self._first.lengths_of(rows)
 
     @property
-    def trims(self) -> bool:
+    def pads_to_longest(self) -> bool:
         """Whether the width of a batch depends on its texts."""
         return any(None in view.shape for view in self.inputs.values())
 
@@ -120,10 +120,10 @@ def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> l
 
 def evaluation_batches(view: View, rows: Rows | None = None) -> list[Rows]:
     """Return batches of these rows for an evaluation, by default of every row, in order of length
-    if the view trims, and in the given order otherwise.
+    if the view pads to the longest text, and in the given order otherwise.
     """
     rows = np.arange(len(view)) if rows is None else rows
-    if view.trims:
+    if view.pads_to_longest:
         rows = _by_length(rows, view.lengths_of(rows))
     return cut(rows, view.evaluation_batch_size)
 

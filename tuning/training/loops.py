@@ -61,8 +61,8 @@ def train_epochs(
     """Train a model until its last epoch, or until the callback stops the training. `begins_at_0`:
     whether the model is evaluated before its training too, as epoch 0, which may be its last.
     """
-    takes_texts = TEXTS.name in train.view.inputs
-    if built.model.jit_compile is True and train.view.trims and not has_own_fit(built.hypermodel):
+    takes_texts, has_fit = TEXTS.name in train.view.inputs, has_own_fit(built.hypermodel)
+    if built.model.jit_compile is True and train.view.pads_to_longest and not has_fit:
         built.model.jit_compile = False  # XLA would compile the step again for each width.
     with contextlib.ExitStack() as stack:
         # The vectorization of a model of texts decides where the padding is.
@@ -72,13 +72,13 @@ def train_epochs(
             record = functools.partial(setattr, built.result, "in_bfloat16", True)
             stack.enter_context(fast_products(built.model, on_bfloat16=record))
         for name, part in train.view.inputs.items():
-            if kind_of(name) is IDS and not has_own_fit(built.hypermodel):
+            if kind_of(name) is IDS and not has_fit:
                 stack.enter_context(without_padding(built.model, part.lengths))
         if begins_at_0:
             callback.end_epoch(0, {})
         if begins_at_0 and built.model.stop_training:
             return
-        if has_own_fit(built.hypermodel):
+        if has_fit:
             _hypermodel_fit(built, callback, train=train)
         else:
             _keras_fit(built, callback, train=train)
@@ -272,8 +272,8 @@ def _quiet(
         if "verbose" in signature.parameters:
             options |= {} if "verbose" in named else {"verbose": 0}
         # A dataset has its own batches.
-        is_whole = isinstance(named.get("x"), np.ndarray | tf.Tensor | dict)
-        if batch_size and "batch_size" in signature.parameters and is_whole:
+        has_arrays = isinstance(named.get("x"), np.ndarray | tf.Tensor | dict)
+        if batch_size and "batch_size" in signature.parameters and has_arrays:
             options |= {} if "batch_size" in named else {"batch_size": batch_size}
         is_weighted = named.get("sample_weight") is not None
         # Keras refuses a `class_weight` beside a `sample_weight`.

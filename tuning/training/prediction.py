@@ -34,11 +34,11 @@ def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTex
     kinds = {name: kind_of(name) for name in checked_inputs(model, values)}
     # No other input than token ids reads the answer. XLA would compile the step again for each
     # width of a batch.
-    trims = IDS in kinds.values() and model.jit_compile is not True and ignores_padding(model)
+    may_vary = IDS in kinds.values() and model.jit_compile is not True and ignores_padding(model)
     shapes = _shapes(model)
     return View(
         {
-            name: kind.view(texts, values, shape=shape, ignores_padding=trims)
+            name: kind.view(texts, values, shape=shape, ignores_padding=may_vary)
             for (name, kind), shape in zip(kinds.items(), shapes, strict=False)
         }
     )
@@ -118,8 +118,8 @@ def dataset(
     """Return batches as a `tf.data.Dataset` of (inputs, labels), of (inputs, labels, weights), or
     of inputs if `labels` is None.
 
-    The inputs of a view that trims have a variable width, and Keras therefore traces a step only
-    once.
+    The inputs of a view that pads to the longest text have a variable width, and Keras therefore
+    traces a step only once.
 
     Args:
         batches: returns the rows of each batch; is called at the start of every epoch.

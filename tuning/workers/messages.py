@@ -11,10 +11,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
+from tuning import errors
 from tuning.config import StudyConfig
 from tuning.data.rows import Redraw
 from tuning.documents import prefixed, structure, unstructure
@@ -117,6 +119,21 @@ def decode(data: bytes) -> Message:
     values = json.loads(data)
     kind = _KINDS[values.pop("kind")]
     return structure(values, kind)
+
+
+def checked_answer(answer: Response | None, *, ending: Callable[[], str]) -> Response:
+    """Return the answer of a worker. `ending` describes how a worker without an answer ended."""
+    if answer is None:
+        raise errors.SpaceError(f"A worker must not end before it has answered; it {ending()}.")
+    if isinstance(answer, ErrorRaised):
+        raise_error(answer)
+    return answer
+
+
+def raise_error(message: ErrorRaised) -> NoReturn:
+    if message.error in ("SpaceBug", "bug"):
+        raise errors.SpaceBug(message.message, traceback=message.traceback)
+    raise getattr(errors, message.error)(message.message)
 
 
 def train_request(

@@ -8,10 +8,8 @@ of a worker therefore takes 0.1 s instead of the time of TensorFlow's import.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import math
 import multiprocessing
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,13 +21,12 @@ from typing import Any, Protocol, Self, cast
 import psutil
 
 from tuning.config import Limits, Workers
-from tuning.errors import SpaceError
-from tuning.hardware import available_cores, memory_limit
+from tuning.hardware import available_cores, available_gpus, memory_limit
 from tuning.spaces.files import list_spaces
 from tuning.spaces.loading import SearchSpace
 from tuning.targets.target import Target
 from tuning.workers import worker as worker_module
-from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
+from tuning.workers.messages import Declare, Request, Response, SpaceDeclared, checked_answer
 from tuning.workers.server import copy_server_output, start_server
 from tuning.workers.worker import Usage, WorkerSettings, usage_of
 
@@ -204,7 +201,7 @@ class Pool:
     def call(self, message: Request) -> Response:
         worker = self.workers[0]
         worker.send(message)
-        return checked_answer(worker, _receive(worker.connection))
+        return checked_answer(_receive(worker.connection), ending=lambda: worker.ending)
 
     def replace(self, worker: Worker) -> Worker:
         worker.stop()
@@ -231,31 +228,10 @@ def _receive(connection: Any) -> Response | None:
         return None
 
 
-def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
-    if answer is None:
-        raise SpaceError(f"A worker must not end before it has answered; it {worker.ending}.")
-    if isinstance(answer, ErrorRaised):
-        worker_module.raise_error(answer)
-    return answer
-
-
 def declared_space(pool: AnyPool, request: Declare) -> SearchSpace:
     answer = pool.call(request)
     assert isinstance(answer, SpaceDeclared)  # The only other answer is an error.
     return answer.space
-
-
-def available_gpus() -> int:
-    """Return 0 without the libraries of the extra `gpu`."""
-    # TensorFlow's own list of GPUs would start TensorFlow in the coordinator, so the files of
-    # NVIDIA's driver are counted.
-    if not importlib.util.find_spec("nvidia"):
-        return 0
-    n_gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(n_gpus))))
-    # CUDA ignores all devices from the first negative number on.
-    names = f",{visible}".replace(" ", "").partition(",-")[0].split(",")
-    return min(n_gpus, len([name for name in names if name]))
 
 
 def default_workers() -> int:

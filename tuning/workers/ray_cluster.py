@@ -17,8 +17,7 @@ from typing import Any
 
 from tuning.commands import install
 from tuning.errors import PoolError
-from tuning.hardware import available_cores
-from tuning.workers.pool import available_gpus
+from tuning.hardware import available_cores, available_gpus
 from tuning.workers.server import stderr_to, worker_environment
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,16 @@ from tuning import __version__
 from tuning.atomic_io import write_bytes
 from tuning.errors import PoolError, StorageError
 from tuning.spaces.files import split_place
-from tuning.workers.messages import Declare, Request, Response, Train, TrainingEnded, decode, encode
-from tuning.workers.pool import checked_answer
+from tuning.workers.messages import (
+    Declare,
+    Request,
+    Response,
+    Train,
+    TrainingEnded,
+    checked_answer,
+    decode,
+    encode,
+)
 from tuning.workers.ray_cluster import load_ray, one_line
 from tuning.workers.ray_worker import Actor
 from tuning.workers.worker import Usage, WorkerSettings, open_splits
@@ -279,7 +287,7 @@ class RayPool:
         while True:
             for worker, answer in self.wait(1.0):
                 if worker is ready[0]:
-                    return checked_answer(worker, answer)
+                    return checked_answer(answer, ending=lambda: ready[0].ending)
 
     def replace(self, worker: RayWorker) -> RayWorker:
         self._end([worker])

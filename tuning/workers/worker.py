@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import psutil
 
@@ -259,11 +259,3 @@ class _WorkerState:
         if path not in self._hypermodels:
             self._hypermodels[path] = load_hypermodel(Path(path))
         return self._hypermodels[path]
-
-
-def raise_error(message: ErrorRaised) -> NoReturn:
-    import tuning.errors
-
-    if message.error in ("SpaceBug", "bug"):
-        raise SpaceBug(message.message, traceback=message.traceback)
-    raise getattr(tuning.errors, message.error)(message.message)
