@@ -32,7 +32,6 @@ from tuning.config import (
     Workers,
 )
 from tuning.confirmation.rounds import DEFAULT_SHARE
-from tuning.metrics import OBJECTIVES
 from tuning.search.confirm import DEFAULT_PRUNED, DEFAULT_SEEDS, DEFAULT_TOP
 from tuning.study.coordinators import DEAD_SECONDS
 
@@ -185,11 +184,6 @@ def test_default_in_the_help_is_the_one_that_is_used(flag: str) -> None:
     assert all(
         re.search(rf"\(default:? (.* )?{re.escape(shown)}(\)|,| for)", text) for text in texts
     ), texts
-
-
-def test_help_of_the_metric_names_every_objective() -> None:
-    text = OPTIONS["tune", "--metric"].help or ""
-    assert {*re.findall(r"val_[a-z0-9_.]*[a-z0-9]", text)} == {*OBJECTIVES}
 
 
 @pytest.mark.parametrize(
