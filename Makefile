@@ -132,8 +132,8 @@ pictures: $(VENV)/.installed
 notebooks: $(VENV)/.installed-dev $(VENV)/.installed-bench
 	$(PYTHON) -m tests.notebooks
 
-## docs: write the table of commands in docs/commands.md, and build the site of the documents in
-##   site/, with a warning as an error
+## docs: write the tables of docs/ that are made from the code, and build the site of the documents
+##   in site/, with a warning as an error
 docs: $(VENV)/.installed-docs
 	$(PYTHON) docs/command_table.py
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet

@@ -1,49 +1,95 @@
-"""Write the table of docs/commands.md from the commands: `make docs`."""
+"""Write the tables of docs/commands.md, docs/python.md and docs/objectives.md from the code:
+`make docs`.
+"""
 
+import inspect
+import re
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import typer
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from tuning.api.search import tune
 from tuning.cli.app import app
+from tuning.cli.derive import descriptions
 from tuning.commands import VARIABLES
+from tuning.config import Data, Limits, Workers
+from tuning.metrics import METRICS
 
-PAGE = Path(__file__).parent / "commands.md"
-BEGIN, END = (
-    "<!-- The table is made by docs/command_table.py. -->\n",
-    "<!-- End of the table. -->\n",
+PAGES = [Path(__file__).parent / f"{name}.md" for name in ("commands", "python", "objectives")]
+MADE = re.compile(
+    r"(<!-- The table of (\w+) is made by docs/command_table\.py\. -->\n)"
+    r".*?(<!-- End of the table\. -->\n)",
+    re.DOTALL,
 )
 # The targets of make whose names differ from those of their commands.
 TARGETS = {"clean": "clean-results"}
 
 
-def table() -> str:
+def commands() -> str:
     """Return a row for each variable of make and its flag. Commands that describe a flag with the
     same words share a row.
     """
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
     users: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for command, each in commands.items():
+    for command, each in known.items():
         for param in each.params:
             variable = VARIABLES.get(param.name, param.opts[0].removeprefix("--").upper())
             flags = " ".join(f"`{flag}`" for flag in (*param.opts, *param.secondary_opts))
             key = variable.replace("-", "_"), flags, param.help or ""
             users[key].append(TARGETS.get(command, command))
     rows = [
-        f"| `{variable}` | {flags} | {', '.join(names)} | {text} |"
+        (f"`{variable}`", flags, ", ".join(names), text)
         for (variable, flags, text), names in users.items()
     ]
-    return "\n".join(["| variable | flag | of | meaning |", "|---|---|---|---|", *rows]) + "\n"
+    return table("variable", "flag", "of", "meaning", rows=rows)
+
+
+def arguments(call: Callable[..., Any]) -> str:
+    texts = descriptions(call)
+    rows = [(f"`{name}`", texts[name]) for name in inspect.signature(call).parameters]
+    return table("argument", "meaning", rows=rows)
+
+
+def objectives() -> str:
+    rows = [
+        (
+            f"`{metric.objective}`",
+            ", ".join(metric.targets),
+            "higher" if metric.maximized else "lower",
+            metric.meaning,
+        )
+        for metric in METRICS.values()
+        if metric.is_objective
+    ]
+    return table("`METRIC`", "`KIND`", "better", "meaning", rows=rows)
+
+
+def table(*heads: str, rows: list[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
+    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]]) + "\n"
+
+
+TABLES = {
+    "commands": commands,
+    "tune": lambda: arguments(tune),
+    "Data": lambda: arguments(Data),
+    "Workers": lambda: arguments(Workers),
+    "Limits": lambda: arguments(Limits),
+    "objectives": objectives,
+}
 
 
 def page(text: str) -> str:
-    """Return the page with the table of the present commands."""
-    head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}{table()}{END}{rest.partition(END)[2]}"
+    """Return a page with the tables that the code gives."""
+    return MADE.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text()))
+    for path in PAGES:
+        path.write_text(page(path.read_text()))

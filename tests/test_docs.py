@@ -1,11 +1,10 @@
 """The documents name only existing links, files, commands, flags, ranges and goals."""
 
-import inspect
 import itertools
 import re
 import runpy
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ import typer
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-import tuning
 from benchmarks.__main__ import app as benchmarks_app
 from tests.paths import ROOT
 from tests.snippets import DOCUMENTS, RESULTS, SPACES, snippets
@@ -23,7 +21,6 @@ from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare
 
-COMMANDS = ROOT / "docs" / "commands.md"
 MAKEFILE = (ROOT / "Makefile").read_text()
 COMMAND_LINE = typer.main.get_command(app)
 VARIABLES = {
@@ -120,11 +117,6 @@ def test_links_lead_to_a_file_and_a_heading(document: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-@pytest.mark.parametrize("call", [tuning.tune, tuning.Data, tuning.Workers, tuning.Limits])
-def test_tables_for_python_name_every_argument(call: Callable[..., object]) -> None:
-    assert {*inspect.signature(call).parameters} <= {*code(ROOT / "docs" / "python.md")}
-
-
 def test_modules_in_the_text_exist() -> None:
     packages = "|".join(path.parent.name for path in (ROOT / "tuning").glob("*/__init__.py"))
     for document in DOCUMENTS:
@@ -150,10 +142,15 @@ def test_make_targets_and_variables_exist() -> None:
     assert n_calls > 50
 
 
-def test_table_of_commands_is_the_one_that_the_code_gives() -> None:
-    """`make docs` writes the table again."""
-    page = runpy.run_path(str(COMMANDS.with_name("command_table.py")))["page"]
-    assert page(COMMANDS.read_text()) == COMMANDS.read_text()
+def test_tables_are_those_that_the_code_gives() -> None:
+    """`make docs` writes the tables again."""
+    made = runpy.run_path(str(ROOT / "docs" / "command_table.py"))
+    names = set()
+    for path in made["PAGES"]:
+        text = path.read_text()
+        assert made["page"](text) == text, path.name
+        names |= {found[2] for found in made["MADE"].finditer(text)}
+    assert names == {*made["TABLES"]}
 
 
 def test_commands_are_those_of_the_command_line() -> None:

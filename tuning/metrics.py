@@ -1,8 +1,8 @@
 """The metrics of the kinds of targets: one record for each.
 
-The validation of settings, messages, tables, figures, cards and stored scores read the records. The
-help of `metric` lists the objectives by hand, and a test compares it with the records. The formulas
-are in `tuning.targets`, because this module must not import NumPy.
+The validation of settings, messages, tables, figures, cards and stored scores read the records, and
+`make docs` writes them into docs/objectives.md. The formulas are in `tuning.targets`, because this
+module must not import NumPy.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ class Metric:
     Attributes:
         name: its key in stored scores. The objective of a study is `val_` and the name.
         label: its name in tables and sentences.
+        meaning: what it measures, in docs/objectives.md.
         maximized: whether larger values are better.
         is_share: whether it is between 0 and 1, with 1 for a perfect model.
         is_objective: whether a study can search for it.
@@ -35,6 +36,7 @@ class Metric:
 
     name: str
     label: str
+    meaning: str
     maximized: bool = True
     is_share: bool = True
     is_objective: bool = True
@@ -55,23 +57,107 @@ METRICS = {
     metric.name: metric
     for metric in (
         # The first metric of a kind is its default objective.
-        Metric("quadratic_kappa", "quadratic kappa", is_share=False, targets=("order",)),
-        Metric("mae", "MAE", maximized=False, is_share=False, targets=("number", "order")),
-        Metric("rmse", "RMSE", maximized=False, is_share=False, targets=("number", "order")),
-        Metric("r2", "R²", is_share=False, targets=("number",)),
-        Metric("f1_micro", "micro F1", targets=("labels",)),
-        Metric("accuracy", "accuracy", targets=WITH_LABELS),
-        Metric("balanced_accuracy", "balanced accuracy", is_brief=False, targets=CLASSES),
-        Metric("f1", "F1", targets=CLASSES),
-        Metric("f1_macro", "macro F1", targets=WITH_LABELS, unlisted=CLASSES),
-        Metric("auc", "AUC", targets=WITH_LABELS),
-        Metric("recall_at_precision_0.9", "recall at precision 0.9", is_binary=True, **UNLISTED),
-        Metric("precision_at_recall_0.9", "precision at recall 0.9", is_binary=True, **UNLISTED),
-        Metric("loss", "loss", maximized=False, is_share=False, targets=WITH_LABELS),
-        Metric("brier", "Brier score", maximized=False, is_share=False, **UNLISTED),
+        Metric(
+            "quadratic_kappa",
+            "quadratic kappa",
+            "agreement with the labels beyond chance, where an error of two classes counts four"
+            " times as much as an error of one",
+            is_share=False,
+            targets=("order",),
+        ),
+        Metric(
+            "mae",
+            "MAE",
+            "mean of the absolute errors, in the unit of the labels",
+            maximized=False,
+            is_share=False,
+            targets=("number", "order"),
+        ),
+        Metric(
+            "rmse",
+            "RMSE",
+            "root of the mean of the squared errors, in which large errors count more",
+            maximized=False,
+            is_share=False,
+            targets=("number", "order"),
+        ),
+        Metric(
+            "r2",
+            "R²",
+            "share of the labels' variance that the model explains",
+            is_share=False,
+            targets=("number",),
+        ),
+        Metric(
+            "f1_micro", "micro F1", "F1 over all labels of all texts together", targets=("labels",)
+        ),
+        Metric(
+            "accuracy",
+            "accuracy",
+            "share of texts whose class, or whose whole set of labels, is right",
+            targets=WITH_LABELS,
+        ),
+        Metric(
+            "balanced_accuracy",
+            "balanced accuracy",
+            "mean recall of the classes",
+            is_brief=False,
+            targets=CLASSES,
+        ),
+        Metric(
+            "f1", "F1", "F1 of class 1, or its mean over more than two classes", targets=CLASSES
+        ),
+        Metric(
+            "f1_macro",
+            "macro F1",
+            "mean F1 of the classes or of the labels, in which rare ones count as much as others",
+            targets=WITH_LABELS,
+            unlisted=CLASSES,
+        ),
+        Metric(
+            "auc",
+            "AUC",
+            "area under the ROC curve of class 1, or its mean over more classes or over the labels:"
+            " how well the probabilities order the texts",
+            targets=WITH_LABELS,
+        ),
+        Metric(
+            "recall_at_precision_0.9",
+            "recall at precision 0.9",
+            "of two classes: the highest recall of class 1 at a threshold whose precision is 0.9 or"
+            " more, or 0 if none is",
+            is_binary=True,
+            **UNLISTED,
+        ),
+        Metric(
+            "precision_at_recall_0.9",
+            "precision at recall 0.9",
+            "of two classes: the highest precision of class 1 at a threshold whose recall is 0.9 or"
+            " more",
+            is_binary=True,
+            **UNLISTED,
+        ),
+        Metric(
+            "loss",
+            "loss",
+            "cross-entropy, or its mean over the labels: how well the probabilities are calibrated",
+            maximized=False,
+            is_share=False,
+            targets=WITH_LABELS,
+        ),
+        Metric(
+            "brier",
+            "Brier score",
+            "mean square error of the probability of class 1, or of more than two classes the sum"
+            " of those of each class",
+            maximized=False,
+            is_share=False,
+            **UNLISTED,
+        ),
         Metric(
             "expected_calibration_error",
             "calibration error",
+            "mean distance of confidence and accuracy, in bins of the confidence",
             maximized=False,
             is_share=False,
             is_objective=False,

@@ -30,7 +30,8 @@ LASTING = (
 )
 
 # Reasons that lie in the worker, which ended unexpectedly or sent no message. The same training is
-# started again, until it has failed in this way `MAX_LOST` times.
+# started again, until it has failed in this way `MAX_LOST` times: a training that ends its worker
+# twice may be the reason itself.
 LOST_REASONS = (FailureReason.LOST, FailureReason.SILENT)
 MAX_LOST = 2
 

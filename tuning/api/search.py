@@ -102,12 +102,8 @@ def tune(
         class_weight: weights of the classes in the loss: balanced, for the same total weight of all
             classes, or a number for each class, as in negative:1,positive:5; in Python also a
             dictionary (default: all rows count equally).
-        metric: objective of the search, one of val_accuracy, val_balanced_accuracy, val_f1,
-            val_f1_macro, val_auc, val_recall_at_precision_0.9, val_precision_at_recall_0.9,
-            val_loss, val_brier; for kind order also val_quadratic_kappa, val_mae, val_rmse; for
-            kind labels val_f1_micro, val_f1_macro, val_accuracy, val_auc, val_loss; for kind number
-            val_mae, val_rmse, val_r2 (default val_accuracy, or by kind val_quadratic_kappa,
-            val_f1_micro or val_mae).
+        metric: objective of the search, such as val_f1; docs/objectives.md lists all (default
+            val_accuracy, or by kind val_quadratic_kappa, val_f1_micro or val_mae).
         objectives: several objectives: a metric, then n_params, latency_ms or both, as in
             val_accuracy,latency_ms (default: the metric alone).
         max_parameters: maximum number of parameters of a model; larger models are not trained

@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 CARD = "features.json"
 # Number of texts that are sorted by length and written together.
 BLOCK_TEXTS = 1_024
+# The attention of an encoder needs memory for each pair of tokens.
 BATCH_TEXTS = 64
 
 Vectors = npt.NDArray[np.float32]

@@ -30,6 +30,8 @@ MAX_HEAD = 64 * 2**10
 # Maximum number of requests of one connection that wait for the answer to an earlier request.
 # uvicorn has no limit and keeps all of them in memory.
 MAX_PIPELINED = 100
+# Maximum time in which a request must arrive. uvicorn waits without a limit, so clients that send
+# half a request would keep other clients out.
 REQUEST_SECONDS = 10.0
 # Further bytes of a body for which a request gets a second more: a file of 100 MB may take 17
 # minutes, as in a network of 0.8 Mbit/s.

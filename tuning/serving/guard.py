@@ -24,6 +24,7 @@ from tuning.hosts import is_for
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+# Maximum size in bytes of a body, which is in memory as a whole before it is parsed.
 MAX_BODY = 4 * 2**20
 # The path whose body the application reads piece by piece, with a limit of its own (`label_file`).
 FILE_PATH = "/label"

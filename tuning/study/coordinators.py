@@ -38,6 +38,8 @@ from tuning.study.trials import attributes_of, trial_seconds
 
 logger = logging.getLogger(__name__)
 
+# More than `storage.LOCK_SECONDS`, in which a coordinator may write no heartbeat, and far above the
+# pauses of a busy disk: the trials of a coordinator that counts as dead are repeated.
 DEAD_SECONDS = 60.0
 HEARTBEATS = 12  # number of heartbeats within `dead_seconds`; each is one small write
 MAX_WAIT_SECONDS = 30.0  # maximum time that a start waits for another process of its name
