@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def commands() -> str:
     """Return a row for each variable of make and its flag. Commands that describe a flag with the
     same words share a row.
     """
-    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
+    known = typer.main.get_group(app).commands
     users: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for command, each in known.items():
         for param in each.params:
@@ -70,7 +70,7 @@ def objectives() -> str:
     return table("`METRIC`", "`KIND`", "better", "meaning", rows=rows)
 
 
-def table(*heads: str, rows: list[tuple[str, ...]]) -> str:
+def table(*heads: str, rows: Sequence[tuple[str, ...]]) -> str:
     lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
     return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]]) + "\n"
 
