@@ -41,7 +41,7 @@ def commands() -> str:
         for param in each.params:
             variable = VARIABLES.get(param.name, param.opts[0].removeprefix("--").upper())
             flags = " ".join(f"`{flag}`" for flag in (*param.opts, *param.secondary_opts))
-            key = variable.replace("-", "_"), flags, param.help or ""
+            key = variable.replace("-", "_"), flags, getattr(param, "help", None) or ""
             users[key].append(TARGETS.get(command, command))
     rows = [
         (f"`{variable}`", flags, ", ".join(names), text)
