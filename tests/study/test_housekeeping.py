@@ -149,7 +149,7 @@ def test_clean_names_first_and_removes_with_yes(
 ) -> None:
     make_litter(results)
     ran = run_cli("clean")
-    assert ran.code == 0 and "MB to free" in ran.out and "`yes`" in ran.out
+    assert ran.code == 0 and "MB to free" in ran.out and "--yes" in ran.out
     assert (results.path / "artifacts" / "nobody").exists()
     ran = run_cli("clean", "--yes")
     assert ran.code == 0 and "freed" in ran.out

@@ -161,7 +161,7 @@ def clean(
         remove(files)
         console.print(f"{total} freed.")
     else:
-        console.print(f"{total} to free; give `yes` to remove the files.")
+        console.print(f"{total} to free; add --yes, or YES=1 with make, to remove the files.")
 
 
 def data_card(
