@@ -37,7 +37,7 @@ from tuning.study.coordinators import DEAD_SECONDS
 
 OPTIONS = {
     (name, param.opts[0]): param
-    for name, each in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    for name, each in typer.main.get_group(app).commands.items()
     for param in each.params
 }
 

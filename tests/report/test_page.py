@@ -592,7 +592,10 @@ def changed(kind: type[Any], **by_hand: Any) -> Any:
         for field in fields(kind)
         if field.name not in UNCHANGED | {*by_hand}
     }
-    return kind(**derived, **by_hand)
+    made = kind(**derived, **by_hand)
+    default = kind(study="study") if kind is StudyConfig else kind()
+    assert all(getattr(made, name) != getattr(default, name) for name in (*derived, *by_hand))
+    return made
 
 
 OTHER = changed(

@@ -102,7 +102,7 @@ def tune(
         class_weight: weights of the classes in the loss: balanced, for the same total weight of all
             classes, or a number for each class, as in negative:1,positive:5; in Python also a
             dictionary (default: all rows count equally).
-        metric: objective of the search, such as val_f1; docs/objectives.md lists all (default
+        metric: objective of the search, such as val_f1; a wrong name lists all (default
             val_accuracy, or by kind val_quadratic_kappa, val_f1_micro or val_mae).
         objectives: several objectives: a metric, then n_params, latency_ms or both, as in
             val_accuracy,latency_ms (default: the metric alone).

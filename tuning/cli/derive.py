@@ -192,7 +192,7 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
     """Return the words of a command line with the variables of make, `NAME=value`, as flags. The
     environment has the variables that make's user exported.
     """
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
+    commands = typer.main.get_group(app).commands
     if not words or words[0] not in commands:
         return [*words]
     typed: dict[str, str] = {

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.errors import SpaceError
-from tuning.inputs.kinds import NGRAMS
+from tuning.inputs.kinds import NGRAMS, TOKENS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.spaces.files import run_user_code, split_place
 
@@ -100,14 +100,14 @@ def notes_of(model: keras.Model) -> tuple[str, ...]:
     layers = list(model._flatten_layers(include_self=False))
     names = names_of_inputs(model)
     encoder = next((layer for layer in layers if _is_backbone(layer)), None)
-    if encoder is not None and "tokens" not in names:
+    if encoder is not None and TOKENS.name not in names:
         return (
             f"{type(encoder).__name__} gets the word ids of this program. If its weights are"
             " pretrained, declare 'preset' and name the model's input 'tokens': then it gets the"
             " tokens of its preset.",
         )
     notes = []
-    if "tokens" not in names and run_user_code(
+    if TOKENS.name not in names and run_user_code(
         lambda: any(map(_has_given_rows, embeddings_of_ids(model))), doing="drawing its embeddings"
     ):
         notes.append(
@@ -116,7 +116,7 @@ def notes_of(model: keras.Model) -> tuple[str, ...]:
             " whose first word has the id 2, and put two rows before those of the words."
         )
     # An encoder, whose input is `tokens`, takes seconds and memory for a call.
-    is_tried = NGRAMS.name in names and "tokens" not in names
+    is_tried = NGRAMS.name in names and TOKENS.name not in names
     if is_tried and run_user_code(
         lambda: _reads_padding_of_ngrams(model), doing="calling the model with n-grams"
     ):

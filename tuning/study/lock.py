@@ -36,8 +36,8 @@ def study_lock(folder: StudyDir) -> Iterator[None]:
         return (
             f"Only one process may work on a study at a time; {folder.name!r} is locked by"
             f" {_holder(folder)} (it holds {folder.lock_path}). Wait for it, stop it, start another"
-            " study, or join this study from another folder or machine with join, study, storage"
-            " and results."
+            " study, or join this one with join=True, the same study and storage, and another"
+            " results folder."
         )
 
     with translated(folder.path):
