@@ -60,8 +60,8 @@ from tuning.training.result import TrainingJob
 from tuning.workers.worker import WorkerSettings, prepare
 
 METRIC, TRAIN = "val_accuracy", TrainConfig(evaluates_fitted=True)
-# Networks that the random configurations leave out: a training takes up to three times as long as
-# that of the others, and on 850 rows each is far behind n-grams.
+# Networks that the random configurations leave out. Training one takes up to three times as long as
+# training another model, and on 850 rows they are far less accurate than n-grams.
 SLOW = {"lstm", "gru", "cnn", "bilstm_pooling"}
 # Number of rows for the truth, and the seeds of its trainings, which no side uses.
 N_TRUTH, TRUTH_SEEDS = 5_000, (1_001, 1_002)
@@ -297,7 +297,7 @@ class Trainer:
         return [self._train(job, *pair) for pair in pairs]
 
     def _train(self, job: TrainingJob, train: Any, validation: Any) -> Training:
-        from tuning.training.fit import fit  # It imports Keras.
+        from tuning.training.fit import fit  # The import loads Keras, which takes seconds.
 
         started = time.process_time()
         result = fit(self._hypermodel, job, train=train, validation=validation)[1]

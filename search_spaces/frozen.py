@@ -54,7 +54,7 @@ class Frozen(FittedStart, keras_tuner.HyperModel):
                 with hp.conditional_scope("has_words", [True]):
                     hp.Int("vocab_size", 5_000, 60_000, sampling="log", default=30_000)
                     hp.Int("embedding_dim", 16, 128, sampling="log", default=64)
-                    # Those of the encoder: an export has one length.
+                    # An export has one length, so the words are cut as the encoder's tokens are.
                     hp.Fixed("sequence_length", 128)
                     hp.Fixed("truncating", "middle")
             with hp.conditional_scope("trained_layers", [2]):

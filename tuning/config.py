@@ -497,9 +497,11 @@ class StudyConfig:
 SPACE_OF_PRESETS = "frozen"
 
 
-def is_keras_file(preset: str) -> bool:
-    """Return whether a preset is a file of a Keras model, which takes the texts themselves."""
-    return preset.endswith(".keras") and "://" not in preset
+def is_keras_file(preset: object) -> bool:
+    """Return whether a preset, which may be None, is a file of a Keras model, which takes the texts
+    themselves.
+    """
+    return str(preset).endswith(".keras") and "://" not in str(preset)
 
 
 def differences(

@@ -256,7 +256,7 @@ def pooled(head: keras.layers.Dense, loss: str) -> keras.Model:
     return model
 
 
-# What the models of `KINDS` predict, if it is not one of two classes.
+# The targets of the models of `KINDS` that predict something else than one of two classes.
 TARGETS: dict[str, Target] = {
     "masked, five classes": FIVE_CLASSES,
     "several labels": MultiLabel(("a", "b", "c")),

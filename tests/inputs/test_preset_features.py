@@ -44,7 +44,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         original(self, card, **options)
 
     monkeypatch.setattr(preset_features._Encoder, "__init__", read)
-    monkeypatch.setattr(preset_features, "BATCH_TEXTS", 7)
+    monkeypatch.setattr(preset_features, "ENCODER_BATCH_SIZE", 7)
     monkeypatch.setattr(preset_features, "BLOCK_TEXTS", 16)
     for module in (presets, preset_features):
         monkeypatch.setattr(module, "run_child", call_in_this_process)

@@ -225,7 +225,7 @@ def write_keras_hub_layer(path: Path) -> None:
 
 def write_own_layer(path: Path) -> None:
     write_vectorization(path, Own())
-    del keras.saving.get_custom_objects()["tests>Own"]  # as in another process
+    del keras.saving.get_custom_objects()["tests>Own"]  # Another process does not know the class.
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_logits_of_a_model_with_a_sigmoid_inside_get_a_sigmoid() -> None:
 
 
 class NeedsTraining(Gated):
-    """A model of probabilities whose `call` must be told whether it is trained."""
+    """A model of probabilities whose `call` has the argument `training` without a default."""
 
     def call(self, ids: Any, training: bool) -> Any:
         return keras.ops.sigmoid(super().call(ids))

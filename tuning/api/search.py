@@ -235,7 +235,7 @@ def preset_place(preset: str | Path) -> str:
     unchanged name or address.
     """
     path = Path(preset).expanduser()
-    is_path = path.is_dir() or is_keras_file(str(preset))
+    is_path = path.is_dir() or is_keras_file(preset)
     return str(path.absolute()) if is_path else str(preset)
 
 

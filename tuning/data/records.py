@@ -159,8 +159,8 @@ def parquet_table(
 
 
 def _unpacked(values: Any) -> Any:
-    # With a dictionary or views, many rows share the bytes of one text, so `nbytes` would not count
-    # what the rows take as texts.
+    # With a dictionary or views, many rows share the bytes of one text, so `nbytes` would be
+    # less than the bytes of the texts, each row with a text of its own.
     types = pyarrow.types
     if types.is_dictionary(values.type):
         return values.dictionary_decode()

@@ -288,7 +288,7 @@ def _kept_repeats(
 
 
 def _reads_keras_model(finalist: Finalist) -> bool:
-    return is_keras_file(str(finalist.values.get("preset")))
+    return is_keras_file(finalist.values.get("preset"))
 
 
 def _reading(finalist: Finalist) -> tuple[Value | None, ...] | None:

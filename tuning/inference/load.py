@@ -15,12 +15,10 @@ from tuning.inference.known_tokens import ProblemOf
 from tuning.inference.manifest import Manifest, verify
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of, load_format, vocabularies
 from tuning.inputs.contract import ModelInput
+from tuning.inputs.encoder_tokens import ENCODER_BATCH_SIZE
 from tuning.targets.target import Array, Target
 
 BATCH_SIZE = 256
-# Maximum number of texts of a batch of a pretrained encoder, whose attention needs memory for each
-# pair of tokens: 0.2 GB at 256 tokens and 12 heads.
-ENCODER_BATCH_SIZE = 64
 # Maximum number of characters of a batch, each text counted as long as the longest: rows of n-grams
 # are as wide as the longest text of a batch.
 MAX_CHARACTERS = 1_000_000

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from tuning.inputs.preset import PresetCard
     from tuning.spaces.loading import SearchSpace
 
+# Maximum number of texts of a batch of a pretrained encoder, whose attention needs memory for each
+# pair of tokens: 0.2 GB at 256 tokens and 12 heads.
+ENCODER_BATCH_SIZE = 64
+
 
 @dataclass(frozen=True)
 class PresetTexts(IdTexts):

@@ -141,7 +141,7 @@ class Features(Input):
     what = "the features of a preset"
 
     def key_in(self, values: Values) -> str:
-        if is_keras_file(str(values.get("preset"))):  # It reads the whole text.
+        if is_keras_file(values.get("preset")):  # It has no maximum length.
             return f"{self.key} of {values['preset']}"
         length, layers = int(values.get(self.declared_by, 0)), int(values.get(TRAINED_LAYERS, 0))
         below = f" below the last {layers} layers" if layers else ""

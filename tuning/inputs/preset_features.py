@@ -29,7 +29,7 @@ from tuning.documents import OMIT_DEFAULT
 from tuning.errors import SpaceError, StorageError
 from tuning.inputs.contract import InputView, ModelInput, Rows, Values
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.encoder_tokens import TokenView
+from tuning.inputs.encoder_tokens import ENCODER_BATCH_SIZE, TokenView
 from tuning.inputs.features import TRUNCATING, FeatureTexts, VectorView
 from tuning.inputs.preset_tokens import encode_tokens, map_tokens, source_of, tokens_dir
 from tuning.inputs.texts import SplitTexts, TextView, map_texts
@@ -40,8 +40,6 @@ logger = logging.getLogger(__name__)
 CARD = "features.json"
 # Number of texts that are sorted by length and written together.
 BLOCK_TEXTS = 1_024
-# The attention of an encoder needs memory for each pair of tokens.
-BATCH_TEXTS = 64
 
 Vectors = npt.NDArray[np.float32]
 
@@ -266,8 +264,8 @@ class _Encoder:
         vectors = np.empty((lengths.sum(), self._width), dtype=np.float32)
         # The texts of a batch have similar lengths, because the encoder computes the padding too.
         order = np.argsort(view.lengths_of(rows), kind="stable")
-        for first in range(0, len(rows), BATCH_TEXTS):
-            batch = order[first : first + BATCH_TEXTS]
+        for first in range(0, len(rows), ENCODER_BATCH_SIZE):
+            batch = order[first : first + ENCODER_BATCH_SIZE]
             outputs = self._step(view.batch(rows[batch])).numpy()
             outputs = outputs.reshape(len(batch), -1, self._width)
             for row, of_text in zip(batch, outputs, strict=True):

@@ -154,7 +154,7 @@ class Texts(Input):
         return inputs.takes_texts
 
     def describe(self, values: Values) -> dict[str, Any]:
-        if not is_keras_file(str(values.get("preset"))):
+        if not is_keras_file(values.get("preset")):
             return {}
         # The values of an export (`values_of`), whose head has an encoder below it.
         return {item.name: values[item.name] for item in fields(ModelInput) if item.name in values}

@@ -196,7 +196,7 @@ def declare(
     _check_required(space, cuts_texts=cuts_texts)
     points = run_user_code(lambda: points_of(hypermodel), doing="reading its starting points")
     points = sizes.without_fixed(points) if sizes else points
-    if is_keras_file(preset or "") and isinstance(points, list | tuple):
+    if is_keras_file(preset) and isinstance(points, list | tuple):
         points = [p for p in points if not (isinstance(p, dict) and p.get(TRAINED_LAYERS))]
     resolved, linear = resolve_points(points, space.hyperparameters, space=space.name)
     return replace(space, starting_points=resolved, linear_points=linear)

@@ -204,7 +204,7 @@ def _reads_padding_of_ngrams(model: keras.Model) -> bool:
 
     def output_for(n_padding: int) -> npt.NDArray[Any]:
         outputs = model(_ngrams(model, n_padding), training=False)
-        (output,) = keras.tree.flatten(outputs)  # It may be in a dictionary.
+        (output,) = keras.tree.flatten(outputs)  # A model may return it in a dictionary.
         return np.asarray(output)
 
     try:

@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.inputs.contract import InputView, Rows
+from tuning.inputs.encoder_tokens import ENCODER_BATCH_SIZE
 
 EVALUATION_BATCH_SIZE = 512
-# The attention of an encoder needs memory for each pair of tokens.
-ENCODER_BATCH_SIZE = 64
 
 # Number of batches whose texts are drawn together and then put into batches by length.
 GROUP_BATCHES = 32

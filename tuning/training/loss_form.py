@@ -97,7 +97,7 @@ def _gives_probabilities(model: keras.Model, *, sequence_length: int) -> bool:
             for variable, values in zip(variables, weights, strict=True):
                 variable.assign(values + draw.normal(0, NOISE, values.shape))
             output = model(inputs, **inference_arguments(model))
-            (output,) = keras.tree.flatten(output)  # It may be in a dictionary.
+            (output,) = keras.tree.flatten(output)  # A model may return it in a dictionary.
             numbers = np.asarray(output, dtype=np.float64)
             if not ((numbers >= -ROUNDING) & (numbers <= 1 + ROUNDING)).all():
                 return False

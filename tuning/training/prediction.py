@@ -63,7 +63,7 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
                 f" {kind.what}; this configuration has no {' and no '.join(missing)}.",
                 traceback="",
             )
-    cuts_tokens = not is_keras_file(str(values.get("preset")))
+    cuts_tokens = not is_keras_file(values.get("preset"))
     if {IDS, FEATURES} <= {*map(kind_of, names)} and cuts_tokens:
         _require_one_cut(values)
     return names
