@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -47,6 +48,9 @@ from tuning.workers.messages import TrainingEnded
 # Numbers of configurations that are trained with other seeds too, and of these seeds.
 N_REPEATED, N_OTHER_SEEDS = 100, 2
 EVALUATION = ("train", "evaluate")  # phases of a trial that its epochs share
+
+Branch = tuple[Value | None, ...]
+Pair = tuple[list[float], list[float]]  # the curves of two seeds of a configuration
 
 
 @dataclass(frozen=True)
@@ -109,20 +113,25 @@ class Table:
 class Noise:
     """The values of one search's trainings: the truth plus the noise of its own of each training,
     which is the same whenever a side trains a configuration with the same seed again.
+
+    The noise is the difference of two seeds of a configuration of the same branch of the space: an
+    LSTM may vary twenty times as much as fitted n-grams.
     """
 
-    def __init__(self, table: Table, *, seed: int) -> None:
-        self._seed = seed
-        # Two seeds of a configuration, which differ by the noise of two trainings.
-        self._pairs = {
-            training.number: pair
-            for training in table.trainings
-            for pair in itertools.combinations(training.curves, 2)
-        }
+    def __init__(self, table: Table, space: SearchSpace, *, seed: int) -> None:
+        self._seed, self._space = seed, space
+        self._by_branch: dict[Branch, list[Pair]] = defaultdict(list)
+        for training in table.trainings:
+            self._by_branch[branch_of(training.values, space)] += itertools.combinations(
+                training.curves, 2
+            )
 
     def curve(self, training: Training, *, seed: int) -> list[float]:
         rng = np.random.default_rng([self._seed, training.number, seed])
-        first, second = self._pairs[int(rng.choice([*self._pairs]))]
+        pairs = self._by_branch[branch_of(training.values, self._space)]
+        if not pairs:  # No configuration of this branch has a second seed.
+            pairs = [*itertools.chain.from_iterable(self._by_branch.values())]
+        first, second = pairs[int(rng.integers(len(pairs)))]
         # A training that ended earlier keeps the difference of its last epoch.
         differences = [a - b for a, b in zip(first, second, strict=False)]
         sign_of_pair = rng.choice([-1, 1])
@@ -132,12 +141,17 @@ class Noise:
         ]
 
 
+def branch_of(values: Mapping[str, Value], space: SearchSpace) -> Branch:
+    """Return the values on which the conditions of the space depend."""
+    deciding = dict.fromkeys(name for item in space.hyperparameters for name, _ in item.conditions)
+    return tuple(values.get(name) for name in deciding)
+
+
 def distance(values: Mapping[str, Value], other: Mapping[str, Value], space: SearchSpace) -> float:
     """Return the root of the sum of squared differences, each scaled to the range of its
     hyperparameter; two choices are 1 apart. Two branches of a space are infinitely far apart.
     """
-    deciding = {name for item in space.hyperparameters for name, _ in item.conditions}
-    if any(values.get(name) != other.get(name) for name in deciding):
+    if branch_of(values, space) != branch_of(other, space):
         return math.inf
     return math.hypot(
         *(

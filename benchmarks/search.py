@@ -5,9 +5,9 @@ and Hyperband.
     make bench-search
 
 The curve of the study's seed counts as the truth of a configuration. Each training adds the
-difference of two seeds of one of the measured configurations, divided by √2: a value varies as
-between seeds, and the truth is known. A configuration that was not measured has the truth of the
-nearest one.
+difference of two seeds of a measured configuration of the same branch, divided by √2: a value
+varies as between seeds, and the truth is known. A configuration that was not measured has the truth
+of the nearest one.
 
 All sides get the worker seconds that this program's search and confirmation took. The result of a
 side is the truth of the configuration that it names in the end: the confirmed best, or a peer's
@@ -27,7 +27,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import plotly.graph_objects as go
 import typer
+from plotly.colors import qualitative
+from plotly.subplots import make_subplots
 
 from benchmarks.curves import Noise, Table, read_table
 from benchmarks.peers.oracles import PEERS, Peer
@@ -43,6 +46,7 @@ from tuning.spaces.loading import SearchSpace, declare
 OURS = "this program"
 N_TRIALS, N_WORKERS, N_SEEDS = (20, 50, 100), (2, 8), 30
 RECORD = Path("results/bench/search.json")
+FIGURE = RECORD.with_suffix(".html")
 
 
 def search_of_peer(
@@ -106,7 +110,7 @@ def compare(
     table = read_table(path)
     space = declare(find_space(table.space), n_classes=table.n_classes)
     truths = {training.number: table.truth(training) for training in table.trainings}
-    noise = Noise(table, seed=seed)
+    noise = Noise(table, space, seed=seed)
     ours = search_and_confirm(
         table,
         space,
@@ -150,15 +154,48 @@ def summary_of(searches: Sequence[dict[str, float]]) -> dict[str, Any]:
         pairs = [(s[name], s[OURS]) for s in searches if not math.isnan(s[name])]
         regrets, behind = [x for x, _ in pairs], [x - own for x, own in pairs]
         sides[name] = {"regret": statistics.mean(regrets), "n": len(pairs)}
-        if name != OURS and len(pairs) > 1:
-            mean = mean_interval(behind)
-            sides[name] |= {"behind": mean.value, "half_interval": mean.high - mean.value}
+        if len(pairs) > 1:
+            regret, mean = mean_interval(regrets), mean_interval(behind)
+            sides[name]["half_interval_of_regret"] = regret.high - regret.value
+            if name != OURS:
+                sides[name] |= {"behind": mean.value, "half_interval": mean.high - mean.value}
     means = {
         name: statistics.mean(search[name] for search in searches)
         for name in ("worker_seconds", "confirmation")
     }
     n_behind = sum(search["ahead_of_linear"] < 0 for search in searches)
     return {"sides": sides, **means, "n_behind_linear": n_behind}
+
+
+def figure_of(kinds: Sequence[dict[str, Any]]) -> go.Figure:
+    """Draw the mean regret of each side over the worker seconds of a search, with 95 % intervals by
+    seed: one plot for each table and number of workers.
+    """
+    plots = list(dict.fromkeys((kind["table"], kind["n_workers"]) for kind in kinds))
+    figure = make_subplots(
+        cols=len(plots),
+        shared_yaxes=True,
+        subplot_titles=[f"{table}, {n_workers} workers" for table, n_workers in plots],
+    )
+    for (column, plot), (i, name) in itertools.product(
+        enumerate(plots, start=1), enumerate((OURS, *PEERS))
+    ):
+        points = [kind for kind in kinds if (kind["table"], kind["n_workers"]) == plot]
+        sides = [point["sides"][name] for point in points]
+        line = go.Scatter(
+            name=name,
+            legendgroup=name,
+            showlegend=column == 1,
+            x=[point["worker_seconds"] for point in points],
+            y=[side["regret"] for side in sides],
+            error_y={"array": [side.get("half_interval_of_regret", 0.0) for side in sides]},
+            marker={"color": qualitative.Plotly[i], "size": 7},
+            line={"width": 3 if name == OURS else 1.5},
+        )
+        figure.add_trace(line, row=1, col=column)
+    figure.update_xaxes(title="worker seconds", rangemode="tozero")
+    figure.update_yaxes(title="mean regret", rangemode="tozero", col=1)
+    return figure.update_layout(template="plotly_white", legend={"orientation": "h", "y": -0.2})
 
 
 def main(
@@ -171,7 +208,7 @@ def main(
     pruner: Annotated[str, typer.Option(help="This program's pruner.")] = StudyConfig.pruner,
     processes: Annotated[int, typer.Option(help="Number of searches at the same time.")] = 1,
 ) -> None:
-    """Replay the searches, print a table, and write a record."""
+    """Replay the searches, print a table, and write a record and a figure."""
     record: dict[str, Any] = {"machine": describe_machine(), "seeds": seeds, "searches": []}
     rows: list[list[str]] = []
     with ProcessPoolExecutor(processes) as pool:
@@ -186,6 +223,7 @@ def main(
             kind: dict[str, Any] = {"table": path.stem, **options}
             record["searches"].append({**kind, **ours, **summary, "by_seed": searches})
             write_json(RECORD, record)
+            figure_of(record["searches"]).write_html(FIGURE)
             for name, side in summary["sides"].items():
                 behind = (
                     f"{side['behind']:+.4f} ± {side['half_interval']:.4f}"

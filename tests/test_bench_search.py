@@ -78,14 +78,31 @@ def test_architectures_are_infinitely_far_apart(space: SearchSpace) -> None:
     assert distance(first, changed, space) == pytest.approx(math.log(30) / math.log(300))
 
 
-def test_noise_is_that_of_two_seeds_and_belongs_to_one_training(table: Table) -> None:
+def test_noise_is_that_of_two_seeds_and_belongs_to_one_training(
+    table: Table, space: SearchSpace
+) -> None:
     training = table.trainings[-1]
-    curves = [Noise(table, seed=seed).curve(training, seed=0) for seed in range(200)]
+    curves = [Noise(table, space, seed=seed).curve(training, seed=0) for seed in range(200)]
     assert np.std([curve[0] for curve in curves]) == pytest.approx(0.003, rel=0.5)
-    assert Noise(table, seed=7).curve(training, seed=0) == curves[7]
-    assert Noise(table, seed=7).curve(training, seed=1) != curves[7]
+    assert Noise(table, space, seed=7).curve(training, seed=0) == curves[7]
+    assert Noise(table, space, seed=7).curve(training, seed=1) != curves[7]
     longer = replace(training, curves=[[*training.curves[0], 0.5, 0.5]])
-    assert len(Noise(table, seed=7).curve(longer, seed=0)) == EPOCHS + 2
+    assert len(Noise(table, space, seed=7).curve(longer, seed=0)) == EPOCHS + 2
+
+
+def test_noise_is_that_of_the_same_branch(table: Table, space: SearchSpace) -> None:
+    def repeated(training: Training, difference: float) -> Training:
+        (curve, *_) = training.curves
+        return replace(training, curves=[curve, [value + difference for value in curve]])
+
+    trainings = [
+        repeated(t, 0.1 if t.values["architecture"] == "lstm" else 0.0) for t in table.trainings
+    ]
+    noise = Noise(replace(table, trainings=trainings), space, seed=0)
+    for training in trainings:
+        differences = np.subtract(noise.curve(training, seed=1), training.curves[0])
+        expected = 0.1 / math.sqrt(2) if training.values["architecture"] == "lstm" else 0.0
+        assert np.abs(differences) == pytest.approx(expected)
 
 
 def test_this_program_finds_a_good_configuration_within_its_trainings(
@@ -95,7 +112,7 @@ def test_this_program_finds_a_good_configuration_within_its_trainings(
         "seed": 1,
         "n_trials": 12,
         "n_workers": 2,
-        "noise": Noise(table, seed=1),
+        "noise": Noise(table, space, seed=1),
     }
     first = search_and_confirm(table, space, **options)
     assert first == search_and_confirm(table, space, **options)
@@ -127,7 +144,11 @@ class _Recorder:
 
 
 def test_a_peer_is_told_the_epochs_that_it_has_time_for(table: Table, space: SearchSpace) -> None:
-    peer, noise, training = _Recorder(table, last_epoch=3), Noise(table, seed=0), table.trainings[0]
+    peer, noise, training = (
+        _Recorder(table, last_epoch=3),
+        Noise(table, space, seed=0),
+        table.trainings[0],
+    )
     seconds = 2 * (training.start_seconds + 3 * training.epoch_seconds) + 0.1
     chosen = search_of_peer(peer, table, space, seconds=seconds, n_workers=1, noise=noise)
     curve = noise.curve(training, seed=0)[:3]
@@ -141,7 +162,7 @@ def test_an_epoch_before_the_training_takes_a_peer_no_time(
     first, *others = table.trainings
     fitted = replace(first, first_epoch=0, curves=[[0.5, *curve] for curve in first.curves])
     table = replace(table, trainings=[fitted, *others])
-    noise, seconds = Noise(table, seed=0), first.start_seconds + 3 * first.epoch_seconds
+    noise, seconds = Noise(table, space, seed=0), first.start_seconds + 3 * first.epoch_seconds
     for short, n_told in ((0.1, 0), (-0.1, 1)):
         peer = _Recorder(table, last_epoch=3)
         search_of_peer(peer, table, space, seconds=seconds - short, n_workers=1, noise=noise)
