@@ -104,16 +104,20 @@ def test_best_of_is_no_trial_that_another_program_has_finished(confirmed: Confir
     assert alone is not None and alone.trial is foreign
 
 
-def test_figures_show_the_confirmed_best(confirmed: Confirmed) -> None:
+def test_figures_and_advice_on_bounds_are_about_the_confirmed_best(
+    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
+) -> None:
     confirmed.repeat(3)
+    summary, confirmation = confirmed.summary, confirmed.confirmation
     name = f"trial {confirmed.winner} (confirmed best)"
-    bars = baseline_against_best(confirmed.summary, ["val_accuracy"], confirmed.confirmation).data
+    bars = baseline_against_best(summary, ["val_accuracy"], confirmation).data
     assert [bar.name for bar in bars] == ["trial 0 (baseline)", name]
-    trial = next(t for t in confirmed.summary.trials if t.number == confirmed.winner)
+    trial = next(t for t in summary.trials if t.number == confirmed.winner)
     assert bars[1].y[0] == trial.user_attrs["val_accuracy"]
-    assert name in [
-        curve.name for curve in learning_curves(confirmed.summary, confirmed.confirmation).data
-    ]
+    assert name in [curve.name for curve in learning_curves(summary, confirmation).data]
+    for repeated, best in ((confirmation, "confirmed best"), (None, "best of the search")):
+        advice = advise(summary, finished[1].space, CARD, repeated)
+        assert advice and all(f" in the {best}, near " in item.sentence for item in advice)
 
 
 def test_baseline_that_is_the_best_is_shown_once(
@@ -135,20 +139,16 @@ def test_baseline_that_is_the_best_is_shown_once(
     assert [curve.name for curve in curves].count(f"trial {label}") == 1
 
 
-def test_page_names_one_best(confirmed: Confirmed) -> None:
-    confirmed.repeat(3)
-    page, _ = write_report(StudyHandle.of(confirmed.results, "s"))
-    text = html.unescape(page.read_text())
-    named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
-    assert named == {str(confirmed.winner)}
-    assert f'<td data-name="trial">{confirmed.winner} (confirmed best)</td>' in text
-
-
-def test_status_names_the_confirmed_best_and_the_search_s(
+def test_page_and_status_name_the_confirmed_best(
     confirmed: Confirmed, run_cli: Callable[..., Ran]
 ) -> None:
     confirmed.repeat(3)
     study = StudyHandle.of(confirmed.results, "s")
+    page, _ = write_report(study)
+    text = html.unescape(page.read_text())
+    named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
+    assert named == {str(confirmed.winner)}
+    assert f'<td data-name="trial">{confirmed.winner} (confirmed best)</td>' in text
     status, summary = status_of(study), study.summary
     assert summary.best is not None
     assert (status.best_trial, status.best_is_confirmed) == (confirmed.winner, True)
@@ -157,15 +157,3 @@ def test_status_names_the_confirmed_best_and_the_search_s(
     out = run_cli("status", "--study", "s").out
     assert f"{confirmed.winner} (confirmed" in out  # a narrow terminal wraps the rest
     assert f"Trial {confirmed.winner} is the confirmed best" in out
-
-
-def test_advice_on_bounds_is_about_the_confirmed_best(
-    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
-) -> None:
-    confirmed.repeat(3)
-    for confirmation, best in (
-        (confirmed.confirmation, "confirmed best"),
-        (None, "best of the search"),
-    ):
-        advice = advise(confirmed.summary, finished[1].space, CARD, confirmation)
-        assert advice and all(f" in the {best}, near " in item.sentence for item in advice)
