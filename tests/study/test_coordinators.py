@@ -266,18 +266,13 @@ def test_slot_of_a_coordinator_that_died_before_it_wrote_its_name_is_free_again(
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
 
-def test_copy_of_a_folder_is_refused(shared: Shared, clock: Clock) -> None:
-    first = shared.writer()
-    shared.writer()  # as from a copy of the folder
+def test_copy_of_a_folder_is_refused_and_keeps_its_heartbeats_when_the_other_leaves(
+    shared: Shared, clock: Clock
+) -> None:
+    first, copy = shared.writer(), shared.writer()
     clock.now += 10
     with pytest.raises(StudyError, match="copy of this folder"):
         first.coordinators.exchange_heartbeats()
-
-
-def test_process_that_leaves_a_copied_folder_keeps_the_heartbeats_of_the_copy(
-    shared: Shared,
-) -> None:
-    first, copy = shared.writer(), shared.writer()
     first.coordinators.leave()
     copy.coordinators.read_heartbeats()
     copy.coordinators.leave()
