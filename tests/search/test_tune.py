@@ -5,7 +5,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +14,16 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from tests.commands import start, tune_command, wait_for
+from tests.commands import Ran, start, tune_command, wait_for
+from tests.stored_documents import full_manifest
 from tests.studies import CONFIG, SPACE, Setting, on, session_of
-from tuning.atomic_io import read_history
+from tuning.atomic_io import read_history, read_json
 from tuning.config import Limits, TrainConfig
 from tuning.documents import unstructure
 from tuning.errors import SpaceError, StudyError
 from tuning.metrics import objectives_of
 from tuning.outcomes import SearchEnd
+from tuning.report.page import write_report
 from tuning.results import ResultsDir
 from tuning.search import session as opening
 from tuning.search import tune as searching
@@ -325,3 +327,40 @@ def test_search_that_cannot_be_confirmed_says_why(
     skipped = on(NotConfirmed, lambda event: reasons.append(event.reason))
     assert searching._confirm(replace(session, subscribers=[skipped]), outcome) is None
     assert [reason in said for said in reasons] == [True] * (reason is not None)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_number(
+    setting: Setting, run_cli: Callable[..., Ran]
+) -> None:
+    where = ("--space", setting.config.space, "--data", setting.config.data.data, "--study", "s")
+    size = ("--epochs", 2, "--sampler", "random", "--n-trials", 8, "--workers", 1, "--no-confirm")
+    ran = run_cli("tune", *where, *size, "--objectives", "val_accuracy,n_params,latency_ms")
+    assert ran.code == 0, ran.err
+    assert "On the Pareto front: trials" in ran.out
+    assert "parameters" in ran.out and "latency ms" in ran.out
+    study = setting.study()
+    summary = summarize(study, metric="val_accuracy")
+    assert study.metric_names == ["val_accuracy", "n_params", "latency_ms"]
+    assert all(
+        t.state == TrialState.COMPLETE and t.values[1] == t.user_attrs["n_parameters"]
+        for t in study.trials
+    )
+    assert {t.number for t in summary.front} == {t.number for t in study.best_trials}
+
+    assert run_cli("confirm", "--top", 3, "--seeds", 2, "--share", 10, "--workers", 1).code == 0
+    confirmed = read_json(setting.folder.confirmation_path)
+    numbers = {
+        finalist["trial"] for finalist in confirmed["finalists"] if not finalist["is_baseline"]
+    }
+    assert numbers <= {t.number for t in summary.front}
+    page, _ = write_report(StudyHandle.of(setting.results, "s"))
+    assert "Pareto front" in page.read_text(encoding="utf-8")
+
+    chosen = summary.front[-1].number
+    ran = run_cli("export-best", "--trial", chosen)
+    assert ran.code == 0, ran.err
+    assert full_manifest(setting.folder.best_dir).trial == chosen
+    # The same command continues the study.
+    assert run_cli("tune", "--study", "s", "--n-trials", 8, "--no-confirm").code == 0

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import create_trial
 
@@ -22,7 +23,7 @@ from tuning.report.tables import best_rows
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.study.handle import StudyHandle, status_of
-from tuning.study.summary import Summary, best_of
+from tuning.study.summary import Summary, best_of, summarize
 from tuning.study.trials import value_of
 
 
@@ -157,3 +158,15 @@ def test_page_and_status_name_the_confirmed_best(
     out = run_cli("status", "--study", "s").out
     assert f"{confirmed.winner} (confirmed" in out  # a narrow terminal wraps the rest
     assert f"Trial {confirmed.winner} is the confirmed best" in out
+
+
+def test_front_is_what_optuna_says() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for accuracy, size in zip(
+        (0.8, 0.9, 0.7, 0.9, 0.85, 0.6, 0.95), (10, 20, 10, 20, 30, 5, 100), strict=True
+    ):
+        study.add_trial(create_trial(values=[accuracy, size]))
+    front = summarize(study, metric="val_accuracy").front
+    # Of equal trials the first is on the front.
+    assert [t.number for t in front] == [6, 1, 0, 5]
+    assert {tuple(t.values) for t in front} == {tuple(t.values) for t in study.best_trials}
