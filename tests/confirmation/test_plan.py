@@ -80,13 +80,8 @@ def test_best_of_each_architecture_that_no_finalist_has_is_taken() -> None:
     assert numbers("val_accuracy", CANDIDATES[0]) == [2, 4]
     assert numbers("val_loss", CANDIDATES[0]) == [4, 1]
     assert numbers("val_accuracy", *CANDIDATES[:3], CANDIDATES[4]) == []
-
-
-def test_several_hyperparameters_may_decide() -> None:
     assert numbers("val_accuracy", deciding=("units", "architecture")) == [2, 3, 1, 4, 0]
-
-
-def test_space_without_conditions_has_one_architecture() -> None:
+    # A space without conditions has one architecture.
     assert numbers("val_accuracy", CANDIDATES[1], deciding=()) == []
 
 

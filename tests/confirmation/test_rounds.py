@@ -609,24 +609,6 @@ def test_fresh_splits_widen_every_interval_by_the_rows_that_they_share(
             assert widths[1] == pytest.approx(wider * widths[0])
 
 
-@pytest.mark.parametrize("n_seeds", [3, 5])
-def test_interval_over_fresh_splits_holds_the_value_on_further_data(n_seeds: int) -> None:
-    """The repeats of one data set are correlated as Nadeau and Bengio assume: with as many rows in
-    training and validation, by the share of the validation rows.
-    """
-    rng, held, n = np.random.default_rng(0), {0.0: 0, OVERLAP: 0}, 600
-    correlation = OVERLAP / (1 + OVERLAP)
-    for _ in range(n):
-        of_data = rng.normal(0, 0.03 * math.sqrt(correlation))
-        of_splits = rng.normal(0, 0.03 * math.sqrt(1 - correlation), n_seeds)
-        confirmation = with_repeats({1: list(0.7 + of_data + of_splits)})
-        for overlap in held:
-            mean = estimated(replace(confirmation, overlap=overlap)).means[1]
-            held[overlap] += mean.low <= 0.7 <= mean.high
-    assert 0.93 <= held[OVERLAP] / n <= 0.97
-    assert held[0.0] / n < 0.93
-
-
 def test_order_that_is_clear_on_one_split_may_be_unclear_over_fresh_splits() -> None:
     repeats = {1: [0.81, 0.82, 0.83, 0.84], 2: [0.73, 0.7, 0.73, 0.7], 0: [0.13, 0.1, 0.13, 0.1]}
     clear = replace(with_repeats({**repeats}), rounds=4)

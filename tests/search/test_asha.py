@@ -48,11 +48,6 @@ def test_trial_that_waits_at_no_rung_may_always_go_on() -> None:
     assert not made.is_beyond_promotion(7, 3)
 
 
-def test_waiting_trial_behind_the_share_of_all_trials_is_beyond_promotion() -> None:
-    made = rungs_with({0: 0.9, 1: 0.8, 2: 0.7}, n_trials=4)
-    assert [made.is_beyond_promotion(n, 1) for n in range(3)] == [False, False, True]
-
-
 @pytest.mark.parametrize(("direction", "expected"), [(1, [0.9, 0.8, 0.85]), (-1, [0.7, 0.1, 0.2])])
 def test_better_value_within_the_first_epoch_counts(direction: int, expected: list[float]) -> None:
     """A trial whose best epoch is a fraction keeps its place at a later rung."""

@@ -1,6 +1,5 @@
 """Confirmations with real trainings: they are resumed, refused, and used by the export."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,16 +12,13 @@ from optuna.trial import create_trial
 
 from tests.confirmations import begin as unplayed
 from tests.confirmations import estimated, play
-from tests.fake_workers import FakePool, Script, trains
-from tests.numbered import TWO
+from tests.fake_workers import FakePool, Script, epoch, result_of, trains
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
-from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw
 from tuning.errors import SpaceError, StorageError, StudyError
-from tuning.inputs.contract import resplit
 from tuning.outcomes import FailureReason
 from tuning.report.confirmation import promise
 from tuning.report.dashboard import annotate
@@ -40,25 +36,18 @@ from tuning.search.confirm import (
 )
 from tuning.search.events import RepeatEnded, Subscriber
 from tuning.search.session import Session
-from tuning.spaces.loading import SearchSpace, load_hypermodel
+from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
-from tuning.study.prepare import prepare_corpus
 from tuning.study.study import recorded_space
 from tuning.study.summary import summarize
-from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
-from tuning.workers.messages import ErrorRaised
+from tuning.workers.messages import ErrorRaised, TrainingEnded
 
 
-@pytest.fixture
-def setting(copied: Setting) -> Setting:
-    return copied
-
-
-def run(setting: Setting, *, n_seeds: int = 2) -> Confirmation:
+def run(copied: Setting) -> Confirmation:
     return confirm(
-        StudyHandle.of(setting.results, "s"),
-        size=ConfirmationSize(top=2, n_seeds=n_seeds, share=10.0),
+        StudyHandle.of(copied.results, "s"),
+        size=ConfirmationSize(top=2, n_seeds=1, share=10.0),
         workers=Workers(1),
         subscribers=[annotate],
     )[0]
@@ -68,70 +57,42 @@ def repeats(confirmation: Confirmation) -> dict[int, dict[int, float | None]]:
     return {finalist.trial: finalist.repeats for finalist in confirmation.finalists}
 
 
-@pytest.mark.slow
-def test_repeat_has_the_value_of_a_training_on_its_seed_alone(setting: Setting) -> None:
-    confirmation = run(setting)
-    assert confirmation.is_over and confirmation.rounds == 2
-    baseline = next(finalist for finalist in confirmation.finalists if finalist.is_baseline)
-    # The search used seed 0.
-    assert set(baseline.repeats) == {1, 2}
-    assert confirmation == Confirmation.load(setting.folder)
-
-    space = recorded_space(setting.folder)
-    corpus, _ = prepare_corpus(setting.config, results=setting.results)
-    hypermodel = load_hypermodel(Path(setting.config.space))
-    train, validation = corpus.split("train"), corpus.split("validation")
-    share = len(validation.labels) / (len(train.labels) + len(validation.labels))
-    (drawn,) = redrawn(corpus.rows, Redraw(seed=2), validation_share=share)
-    splits = dict(zip(("train", "validation"), resplit(train, validation, drawn), strict=True))
-    known = tuple(item.name for item in space.hyperparameters)
-    assert baseline.epochs == setting.study().trials[0].user_attrs["best_epoch"]
-    config = TrainConfig(epochs=baseline.epochs)
-    job = TrainingJob(values=baseline.values, target=TWO, train=config, seed=2, known=known)
-    _, alone = fit(hypermodel, job, **splits)
-    assert alone.history[-1].metrics["val_accuracy"] == pytest.approx(baseline.repeats[2], abs=1e-6)
-
-
-def test_failure_of_the_storage_is_one_sentence(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
+def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(
+    copied: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    study = copied.study()
+    paused = study.ask()
+    paused.set_user_attr("paused", True)
+    assert run(copied).is_over
+    assert study.trials[paused.number].state == optuna.trial.TrialState.RUNNING
+    before = copied.folder.confirmation_path.read_bytes()
+    study.ask()
+    with pytest.raises(StudyError, match="are running"):
+        run(copied)
+    study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)
+    monkeypatch.setattr(opening, "prepare_views", lambda *_, **__: pytest.fail("it is late"))
+    copied.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
+    with pytest.raises(SpaceError, match="Put the file back"):
+        run(copied)
+    copied.edit_space('"lstm_units", 2, 5', '"lstm_units", 2, 4')
+    substitute(Path(copied.config.data.data), "item7.", "item seven.")
+    with pytest.raises(StudyError, match="fingerprint"):
+        run(copied)
+
     def fail(*args: object, **kwargs: object) -> None:
         raise optuna.exceptions.StorageInternalError("database is locked")
 
     monkeypatch.setattr(confirming, "summarize", fail)
     with pytest.raises(StorageError, match=r"must stay reachable and writable; .*locked"):
-        run(setting)
+        run(copied)
+    assert copied.folder.confirmation_path.read_bytes() == before
 
 
-def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = setting.study()
-    paused = study.ask()
-    paused.set_user_attr("paused", True)
-    assert run(setting, n_seeds=1).is_over
-    assert study.trials[paused.number].state == optuna.trial.TrialState.RUNNING
-    before = setting.folder.confirmation_path.read_bytes()
-    study.ask()
-    with pytest.raises(StudyError, match="are running"):
-        run(setting)
-    study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)
-    monkeypatch.setattr(opening, "prepare_views", lambda *_, **__: pytest.fail("it is late"))
-    setting.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
-    with pytest.raises(SpaceError, match="Put the file back"):
-        run(setting)
-    setting.edit_space('"lstm_units", 2, 5', '"lstm_units", 2, 4')
-    substitute(Path(setting.config.data.data), "item7.", "item seven.")
-    with pytest.raises(StudyError, match="fingerprint"):
-        run(setting)
-    assert setting.folder.confirmation_path.read_bytes() == before
-
-
-def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
+def test_trials_of_one_configuration_are_one_finalist(copied: Setting) -> None:
     """Only equal values make duplicates: a vocabulary larger than the corpus is another
     configuration.
     """
-    space = recorded_space(setting.folder)
+    space = recorded_space(copied.folder)
     study = optuna.create_study(direction="maximize")
 
     def add(value: float, vocab_size: int, **attributes: object) -> None:
@@ -171,25 +132,20 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     assert [f.trial for f in finalists(1)] == [1, 0, 6]
 
 
-def test_study_that_another_program_has_trained_can_not_be_confirmed(tmp_path: Path) -> None:
-    study = optuna.create_study(direction="maximize")
-    for number in range(4):
-        study.add_trial(create_trial(value=0.5, user_attrs={"baseline": number == 0}))
-    summary = summarize(study, metric="val_accuracy")
-    assert finalists_of(summary, SearchSpace("x", ()), top=5) == []
-    with pytest.raises(StudyError, match="must have 3 completed trials"):
-        require_finished(summary, StudyDir(tmp_path))
-
-
-def test_search_that_has_a_confirmation_needs_one_completed_trial(tmp_path: Path) -> None:
+def test_confirmation_needs_three_trials_that_were_trained_here_and_its_continuation_one(
+    tmp_path: Path,
+) -> None:
     """A comparison confirms a slow search space with a single completed trial."""
-    study = optuna.create_study(direction="maximize")
+    study, folder = optuna.create_study(direction="maximize"), StudyDir(tmp_path)
+    for number in range(4):  # Another program has trained these.
+        study.add_trial(create_trial(value=0.5, user_attrs={"baseline": number == 0}))
     study.add_trial(create_trial(value=0.5, user_attrs={"best_epoch": 1}))
-    summary, folder = summarize(study, metric="val_accuracy"), StudyDir(tmp_path)
-    with pytest.raises(StudyError, match="must have 3 completed trials"):
+    summary = summarize(study, metric="val_accuracy")
+    with pytest.raises(StudyError, match=r"must have 3 completed trials .* has 1\."):
         require_finished(summary, folder)
     folder.confirmation_path.write_text("{}")
     require_finished(summary, folder)
+    assert [f.trial for f in finalists_of(summary, SearchSpace("x", ()), top=5)] == [4]
 
 
 def test_trainings_of_a_worker_are_counted_over_all_rounds(tmp_path: Path) -> None:
@@ -249,6 +205,21 @@ def test_each_seed_draws_one_split_for_all_finalists_and_the_baseline(
     assert len(members) == (len(confirmation.finalists) if is_resplit else 0)
     assert trained.finalists == confirmation.finalists
     assert all("resplit" not in (job.predictions or "") for job in members)
+
+
+def test_repeat_has_the_value_after_the_best_epoch_of_its_trial(tmp_path: Path) -> None:
+    """A pruned trial that is trained to its end has the value of its best epoch."""
+
+    def script(job: TrainingJob) -> Script:
+        yield TrainingEnded(result_of([epoch(1, 0.9), epoch(2, 0.6)]))
+
+    session, _ = recording(tmp_path, CONFIG)
+    pool = FakePool(script)
+    confirmation = confirm_within(replace(session, pool=pool.as_pool), SIZE)
+    assert {v for f in confirmation.finalists for v in f.repeats.values()} == {0.6}
+    assert {v for f in confirmation.pruned for v in f.repeats.values()} == {0.9}
+    assert {job.n_epochs for job in pool.jobs if job.seed != CONFIG.seed} == {1}
+    assert {job.n_epochs for job in pool.jobs if job.seed == CONFIG.seed} == {None}
 
 
 @pytest.mark.parametrize("is_resplit", [True, False])
@@ -312,19 +283,25 @@ def test_study_with_groups_trains_its_best_on_random_splits_too(
     assert Confirmation.load(session.folder) == confirmation
 
 
-def test_random_split_is_not_compared_with_given_validation_rows(tmp_path: Path) -> None:
-    session, jobs = recording(tmp_path, replace(BY_GROUP, resplit=False))
-    card = replace(session.corpus.card, draws_validation=False)
+BY_TIME_IN_FOLDS = replace(
+    BY_GROUP,
+    data=DataConfig(time_column="date"),
+    train=replace(BY_GROUP.train, n_folds=3),
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "draws_validation"),
+    [(replace(BY_GROUP, resplit=False), False), (BY_TIME_IN_FOLDS, True)],
+    ids=["given validation rows", "folds of times"],
+)
+def test_random_split_is_not_compared_with(
+    config: StudyConfig, draws_validation: bool, tmp_path: Path
+) -> None:
+    session, jobs = recording(tmp_path, config)
+    card = replace(session.corpus.card, draws_validation=draws_validation)
     corpus: Any = SimpleNamespace(**vars(session.corpus) | {"card": card})
     assert confirm_within(replace(session, corpus=corpus), SIZE).is_over
-    assert not any(job.redraw for job in jobs)
-
-
-def test_random_split_is_not_compared_with_folds_of_times(tmp_path: Path) -> None:
-    data = DataConfig(time_column="date")
-    config = replace(BY_GROUP, data=data, train=replace(BY_GROUP.train, n_folds=3))
-    session, jobs = recording(tmp_path, config)
-    assert confirm_within(session, SIZE).is_over
     assert not any(job.redraw and job.redraw.ignores_columns for job in jobs)
 
 
@@ -340,29 +317,23 @@ def test_random_split_that_can_not_be_drawn_promises_nothing(tmp_path: Path) -> 
     assert promise(estimated(confirmation)) == []
 
 
-def others_of(study: Setting, earlier: Sequence[Finalist] = ()) -> list[Finalist]:
-    """Return the trials of a copied study that are trained for ensembles if the finalists are the
-    baseline alone, and `embedding_dim` decides which other hyperparameters are active. `earlier`:
-    those that a stored confirmation has.
+def test_best_trial_of_each_other_architecture_is_trained_to_its_best_epoch(
+    copied: Setting,
+) -> None:
+    """The finalists are the baseline alone, and `embedding_dim` decides whether `lstm_units` is
+    active.
     """
-    space = recorded_space(study.folder)
-    summary = summarize(study.study(), metric="val_accuracy")
+    space, study = recorded_space(copied.folder), copied.study()
+    summary = summarize(study, metric="val_accuracy")
     of_dims = (("embedding_dim", (2, 3, 4)),)
     conditional = [
         replace(item, conditions=of_dims) if item.name == "lstm_units" else item
         for item in space.hyperparameters
     ]
     baseline = [f for f in finalists_of(summary, space, top=1) if f.is_baseline]
-    confirmation = Confirmation("val_accuracy", [1], 1.0, 1.0, baseline, others=[*earlier])
+    confirmation = Confirmation("val_accuracy", [1], 1.0, 1.0, baseline)
     changed = replace(space, hyperparameters=tuple(conditional))
-    return with_others(confirmation, summary, changed).others
-
-
-def test_best_trial_of_each_other_architecture_is_trained_to_its_best_epoch(
-    copied: Setting,
-) -> None:
-    others = others_of(copied)
-    study = copied.study()
+    others = with_others(confirmation, summary, changed).others
     dims = [other.values["embedding_dim"] for other in others]
     assert len(others) == len(set(dims)) >= 1
     for other in others:
@@ -374,17 +345,9 @@ def test_best_trial_of_each_other_architecture_is_trained_to_its_best_epoch(
         same = (t for t in study.trials if t.params["embedding_dim"] == dim)
         assert best == max(max(t.intermediate_values.values()) for t in same)
         assert other.seconds > 0
-
-
-@pytest.mark.parametrize(
-    ("reason", "is_lasting"), [(FailureReason.NAN_LOSS, True), (FailureReason.LOST, False)]
-)
-def test_other_architecture_is_trained_again_unless_its_configuration_is_the_cause(
-    copied: Setting, reason: FailureReason, is_lasting: bool
-) -> None:
-    first = others_of(copied)
-    failed = [other.with_repeat(1, None, reason) for other in first]
-    assert others_of(copied, failed) == (failed if is_lasting else first)
+    failed = [other.with_repeat(1, None, FailureReason.NAN_LOSS) for other in others]
+    known = replace(confirmation, others=failed)
+    assert with_others(known, summary, changed).others == failed
 
 
 @pytest.mark.parametrize(

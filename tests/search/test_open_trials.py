@@ -35,6 +35,11 @@ def test_only_equal_values_are_the_same_configuration(
     assert (key(known_values) == key(proposed_values)) == (known_values == proposed_values)
 
 
+def test_values_that_differ_in_their_last_digit_are_one_configuration() -> None:
+    assert key({"dropout": 0.3, "n": 1}) == key({"dropout": 0.1 + 0.2, "n": 1})
+    assert key({"rate": 1e-5}) != key({"rate": 1.0001e-5})
+
+
 def paused(folder: StudyDir, *, values: list[float]) -> OpenTrials:
     """Return trials that are paused after one epoch with these values; trial 0 is the baseline."""
     dispatcher: Any = SimpleNamespace(running=[])

@@ -5,34 +5,32 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from filelock import FileLock
 from optuna.trial import TrialState
 
-from tests.commands import start, tune_command, wait_for
-from tests.studies import CONFIG, SPACE, Setting, on, session_of, tune_with
-from tuning.atomic_io import read_history
-from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig
+from tests.commands import Ran, start, tune_command, wait_for
+from tests.stored_documents import full_manifest
+from tests.studies import CONFIG, SPACE, Setting, on, session_of
+from tuning.atomic_io import read_history, read_json
+from tuning.config import Limits, TrainConfig
 from tuning.documents import unstructure
 from tuning.errors import SpaceError, StudyError
-from tuning.evaluation.linear_reference import LinearReference
 from tuning.metrics import objectives_of
 from tuning.outcomes import SearchEnd
+from tuning.report.page import write_report
 from tuning.results import ResultsDir
 from tuning.search import session as opening
 from tuning.search import tune as searching
-from tuning.search.events import LinearModelTrained, NotConfirmed
+from tuning.search.events import NotConfirmed
 from tuning.search.tune import Outcome, configure
 from tuning.study.handle import StudyHandle, status_of
 from tuning.study.summary import PHASES, summarize
-from tuning.study.trials import value_of
 from tuning.workers.pool import Pool
 
 
@@ -50,62 +48,26 @@ def test_study_keeps_the_starting_points_that_it_recorded(setting: Setting) -> N
     assert [t.user_attrs.get("starting_point") for t in trials] == [None, 1, 2]
 
 
-def noisy_reviews(n: int, *, n_classes: int) -> pd.DataFrame:
-    """Return reviews of as many classes of stars, each with pairs of words that are more frequent
-    in its class. No model can find all classes.
-    """
-    rng, rows = np.random.default_rng(0), []
-    for number in range(n):
-        stars = number % n_classes + 1
-        words = [f"filler{word}" for word in rng.integers(0, 60, 12)]
-        for _ in range(3):
-            of = stars if rng.random() < 0.4 else int(rng.integers(1, n_classes + 1))
-            place = int(rng.integers(0, len(words)))
-            words[place:place] = [f"a{of}", f"b{rng.integers(0, 4)}"]
-        rows.append({"review_body": " ".join(words), "star_rating": stars})
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("n_classes", [2, 5])
-def test_first_starting_point_of_the_default_space_is_not_behind_the_linear_model(
-    n_classes: int, tmp_path: Path
+def test_trial_0_is_the_baseline_and_keeps_every_metric_of_every_epoch(
+    finished: tuple[ResultsDir, Outcome],
 ) -> None:
-    data, results = tmp_path / "reviews.csv", ResultsDir(tmp_path / "results")
-    noisy_reviews(2_000, n_classes=n_classes).to_csv(data, index=False)
-    positive_from = 2 if n_classes == 2 else 0  # each number of stars is a class
-    config = StudyConfig(
-        study="s", data=DataConfig(data=str(data), positive_from=positive_from), pruner="none"
-    )
-    trained: list[LinearReference] = []
-    outcome = tune_with(
-        config,
-        results,
-        storage_url=results.storage_url(None),
-        n_trials=2,
-        subscribers=[on(LinearModelTrained, lambda event: trained.append(event.reference))],
-    )
-    (reference,), trial = trained, outcome.summary.trials[1]
-    assert (trial.user_attrs["starting_point"], trial.user_attrs["linear_ngrams"]) == (1, True)
-    assert reference.settings is not None
-    assert trial.params["ngrams"] == reference.settings.order
-    assert trial.params["ngram_c"] == reference.settings.strength
-    bar = reference.value(config.metric)
-    assert bar is not None and 1.2 / n_classes < bar < 0.99
-    # 6 of 300 validation texts; the terms of a text are scaled in another way than in the model.
-    assert value_of(trial) > bar - 0.02
-
-
-def test_trial_0_is_the_baseline_and_keeps_every_metric_of_every_epoch(copied: Setting) -> None:
-    trial, history = copied.study().trials[0], read_history(copied.folder.history_path(0))
+    results, outcome = finished
+    trial = outcome.summary.trials[0]
+    history = read_history(results.study("s").history_path(0))
     values = {"vocab_size": 30, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
     assert (trial.params, trial.user_attrs["baseline"]) == (values, True)
     names = {"loss", "accuracy", *objectives_of("classes")}
     assert [set(row) >= names for row in history] == [True, True]
     assert trial.intermediate_values == {int(row["epoch"]): row["val_accuracy"] for row in history}
     assert trial.value == max(trial.intermediate_values.values())
-    attributes = "best_epoch n_parameters seconds peak_memory_mb val_f1 val_auc"
-    assert {*attributes.split()} <= set(trial.user_attrs)
+    assert {"best_epoch", "n_parameters", "val_f1", "val_auc"} <= set(trial.user_attrs)
+    seconds = trial.user_attrs["seconds"]
+    assert seconds.keys() == {*PHASES}
+    # The phase "view" may be rounded to 0.
+    assert all(seconds[phase] > 0 for phase in PHASES if phase != "view")
+    assert trial.user_attrs["n_tokens"] > 0
+    assert trial.user_attrs["peak_memory_mb"] > 100
+    assert 0 < outcome.summary.overhead_share < 1
 
 
 @pytest.mark.journey
@@ -153,20 +115,6 @@ def slow_down(setting: Setting, seconds: float) -> None:
     )
 
 
-def test_timings_of_a_trial_are_complete(finished: tuple[ResultsDir, Outcome]) -> None:
-    _, outcome = finished
-    trial = outcome.summary.trials[1]
-    assert tuple(sorted(trial.user_attrs["seconds"])) == tuple(sorted(PHASES))
-    # The phase "view" may be rounded to 0.
-    assert all(
-        trial.user_attrs["seconds"][phase] > 0
-        for phase in ("build", "first_step", "train", "evaluate", "idle", "storage")
-    )
-    assert trial.user_attrs["n_tokens"] > 0
-    assert trial.user_attrs["peak_memory_mb"] > 100
-    assert 0 < outcome.summary.overhead_share < 1
-
-
 def test_refused_command_prepares_no_inputs_and_leaves_no_folder(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,24 +146,6 @@ def test_weights_of_a_study_reach_its_trainings(setting: Setting) -> None:
     assert len([*(setting.results.path / "cache").glob("*/data_card.json")]) == 2
     with pytest.raises(StudyError, match="class_weight: the study has 'negative:2,positive"):
         setting.tune(2, config={"study": "both", "sampler": "random", "data": weighted})
-
-
-def test_class_weight_of_a_study_and_of_its_space_are_refused(setting: Setting) -> None:
-    setting.edit_space(
-        'hp.Fixed("n_', 'hp.Choice("class_weight", ["none", "balanced"]); hp.Fixed("n_'
-    )
-    with pytest.raises(SpaceError, match="class_weight must be left out, because tiny"):
-        setting.tune(1, config={"train": TrainConfig(class_weight="positive:2")})
-    assert not setting.folder.path.exists()
-
-
-def test_refused_process_leaves_the_lock_of_a_study_that_is_being_created(setting: Setting) -> None:
-    setting.folder.path.mkdir(parents=True)
-    with FileLock(setting.folder.lock_path):
-        for _ in range(2):
-            with pytest.raises(StudyError, match="Only one process may work"):
-                setting.tune(1)
-        assert setting.folder.lock_path.exists()
 
 
 def test_configure_takes_the_study_s_own_values_and_the_call_s_flags(copied: Setting) -> None:
@@ -299,25 +229,6 @@ def test_second_interrupt_ends_at_once_and_the_trial_is_queued_again(setting: Se
     assert [t.state.name for t in trials] == ["FAIL", "WAITING"]
     assert trials[0].user_attrs["reason"] == "interrupted"
     assert trials[1].system_attrs["fixed_params"] == trials[0].params
-
-
-@pytest.mark.slow
-def test_configuration_that_takes_its_coordinator_with_it_is_dropped(setting: Setting) -> None:
-    """The kernel may end a whole container that is out of memory, with the coordinator."""
-    setting.run_in_build("if hp.get('vocab_size') == 11:\n    import os; os.killpg(0, 9)")
-    setting.tune(1)
-    setting.study().enqueue_trial(
-        {"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
-    )
-    codes, out = [], ""
-    while not codes or (codes[-1] == -signal.SIGKILL and len(codes) < 6):
-        process = start_tune(setting, 3, flags=("--no-confirm",))
-        out = process.communicate(timeout=100)[0]
-        codes.append(process.returncode)
-    assert codes == [-signal.SIGKILL] * 3 + [0], out
-    states = [t.state.name for t in setting.study().trials]
-    assert states == ["COMPLETE", *["FAIL"] * 3, *["COMPLETE"] * 2]
-    assert "trial 3 is not tried again" in setting.folder.log_path.read_text()
 
 
 def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
@@ -416,3 +327,40 @@ def test_search_that_cannot_be_confirmed_says_why(
     skipped = on(NotConfirmed, lambda event: reasons.append(event.reason))
     assert searching._confirm(replace(session, subscribers=[skipped]), outcome) is None
     assert [reason in said for said in reasons] == [True] * (reason is not None)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_number(
+    setting: Setting, run_cli: Callable[..., Ran]
+) -> None:
+    where = ("--space", setting.config.space, "--data", setting.config.data.data, "--study", "s")
+    size = ("--epochs", 2, "--sampler", "random", "--n-trials", 8, "--workers", 1, "--no-confirm")
+    ran = run_cli("tune", *where, *size, "--objectives", "val_accuracy,n_params,latency_ms")
+    assert ran.code == 0, ran.err
+    assert "On the Pareto front: trials" in ran.out
+    assert "parameters" in ran.out and "latency ms" in ran.out
+    study = setting.study()
+    summary = summarize(study, metric="val_accuracy")
+    assert study.metric_names == ["val_accuracy", "n_params", "latency_ms"]
+    assert all(
+        t.state == TrialState.COMPLETE and t.values[1] == t.user_attrs["n_parameters"]
+        for t in study.trials
+    )
+    assert {t.number for t in summary.front} == {t.number for t in study.best_trials}
+
+    assert run_cli("confirm", "--top", 3, "--seeds", 2, "--share", 10, "--workers", 1).code == 0
+    confirmed = read_json(setting.folder.confirmation_path)
+    numbers = {
+        finalist["trial"] for finalist in confirmed["finalists"] if not finalist["is_baseline"]
+    }
+    assert numbers <= {t.number for t in summary.front}
+    page, _ = write_report(StudyHandle.of(setting.results, "s"))
+    assert "Pareto front" in page.read_text(encoding="utf-8")
+
+    chosen = summary.front[-1].number
+    ran = run_cli("export-best", "--trial", chosen)
+    assert ran.code == 0, ran.err
+    assert full_manifest(setting.folder.best_dir).trial == chosen
+    # The same command continues the study.
+    assert run_cli("tune", "--study", "s", "--n-trials", 8, "--no-confirm").code == 0

@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,9 +18,8 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 
-from tests.commands import Ran
 from tests.fake_fit import FakeFit
-from tests.studies import CONFIG, SPACE, Setting, copy_study, session_of, tune_with
+from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
 from tuning.atomic_io import read_json
 from tuning.cli.studies import coordinator_sentences
 from tuning.config import StudyConfig
@@ -29,7 +27,7 @@ from tuning.errors import StudyError, TuningError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import proposals
-from tuning.search.events import Outcome, Progressed
+from tuning.search.events import Progressed
 from tuning.search.linear_model import follow
 from tuning.search.open_trials import OpenTrial
 from tuning.search.proposals import Proposals
@@ -38,7 +36,6 @@ from tuning.search.writer import StudyWriter
 from tuning.study import coordinators
 from tuning.study.coordinators import (
     FIRST_COORDINATOR,
-    N_TRIALS,
     SEARCHED_SECONDS,
     TOTAL_SECONDS,
     Coordinators,
@@ -269,18 +266,13 @@ def test_slot_of_a_coordinator_that_died_before_it_wrote_its_name_is_free_again(
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
 
-def test_copy_of_a_folder_is_refused(shared: Shared, clock: Clock) -> None:
-    first = shared.writer()
-    shared.writer()  # as from a copy of the folder
+def test_copy_of_a_folder_is_refused_and_keeps_its_heartbeats_when_the_other_leaves(
+    shared: Shared, clock: Clock
+) -> None:
+    first, copy = shared.writer(), shared.writer()
     clock.now += 10
     with pytest.raises(StudyError, match="copy of this folder"):
         first.coordinators.exchange_heartbeats()
-
-
-def test_process_that_leaves_a_copied_folder_keeps_the_heartbeats_of_the_copy(
-    shared: Shared,
-) -> None:
-    first, copy = shared.writer(), shared.writer()
     first.coordinators.leave()
     copy.coordinators.read_heartbeats()
     copy.coordinators.leave()
@@ -466,6 +458,8 @@ def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
     )
     own = identify(joined)
     creator = ResultsDir(shared.folder / FIRST_COORDINATOR).study(shared.config.study)
+    fetch_study(creator, storage_url=shared.url, moved={"space": "here.py"})
+    assert read_record(creator).config == shared.config  # It continues its own study.
     assert identify(creator) == FIRST_COORDINATOR != own
     assert identify(joined) == own
     assert read_json(joined.coordinator_path) == {"coordinator": own}
@@ -535,29 +529,6 @@ def test_joining_refuses_another_space_file_before_it_runs_any_of_it(
     with pytest.raises(StudyError, match="search space of the others"):
         tune_with(replace(copied.config, space=str(copy)), other, storage_url=url)
     assert not marker.exists()
-
-
-def test_joining_a_study_whose_creator_was_killed_before_its_search_says_so(
-    copied: Setting, tmp_path: Path
-) -> None:
-    with (
-        contextlib.closing(sqlite3.connect(copied.results.database_path)) as connection,
-        connection,
-    ):
-        connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (N_TRIALS,))
-    url, other = copied.results.storage_url(None), ResultsDir(tmp_path / "other")
-    fetch_study(other.study("s"), storage_url=url, moved={})
-    with pytest.raises(StudyError, match="must have begun"):
-        tune_with(read_record(other.study("s")).config, other, storage_url=url, n_workers=1)
-
-
-@pytest.mark.slow
-def test_join_in_the_folder_that_created_the_study_continues_it(
-    finished: tuple[ResultsDir, Outcome], tmp_path: Path, run_cli: Callable[..., Ran]
-) -> None:
-    url = copy_study(finished[0], tmp_path).results.storage_url(None)
-    ran = run_cli("tune", "--join", "--study", "s", "--storage", url, "--no-confirm")
-    assert (ran.code, "Only the machine that created the study" in ran.out) == (0, False)
 
 
 def test_heartbeats_name_the_coordinators_and_keep_their_keys(shared: Shared) -> None:

@@ -28,6 +28,7 @@ def test_lock_names_its_holder_while_it_is_held(folder: StudyDir) -> None:
     with study_lock(folder):
         holder = read_json(folder.lock_holder_path)
         message = refusal(folder)
+        assert folder.lock_path.exists()  # The refused call does not remove a new folder.
     assert sorted(holder) == ["host", "pid", "since"]
     assert (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname())
     assert f"by process {os.getpid()} on {holder['host']} since {holder['since']} (" in message

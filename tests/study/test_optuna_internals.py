@@ -29,16 +29,10 @@ def study(tmp_path: Path) -> Iterator[optuna.Study]:
     storage.engine.dispose()
 
 
-def test_storage_of_a_study(study: optuna.Study) -> None:
-    """`Study._storage`."""
+def test_storage_and_engine_of_a_study(study: optuna.Study) -> None:
+    """`Study._storage` and `_CachedStorage._backend`."""
     storage = optuna_internals.storage_of(study)
-    assert isinstance(storage, optuna.storages.BaseStorage)
     assert [frozen.study_name for frozen in storage.get_all_studies()] == ["s"]
-
-
-def test_engine_of_a_cached_storage_and_of_a_relational_one(study: optuna.Study) -> None:
-    """`_CachedStorage._backend`."""
-    storage = optuna_internals.storage_of(study)
     assert not isinstance(storage, optuna.storages.RDBStorage)  # it is the cache
     engine = optuna_internals.engine_of(storage)
     relational = optuna.storages.RDBStorage(str(engine.url))
@@ -59,16 +53,11 @@ def test_claim_takes_the_waiting_trials_in_order_and_then_new_ones(study: optuna
     for value in (1, 2):
         study.enqueue_trial({"x": value})
     storage = optuna_internals.storage_of(study)
-    ids = [optuna_internals.claim_trial(study, any_waiting=True) for _ in range(3)]
+    waits = (False, True, True, True)
+    ids = [optuna_internals.claim_trial(study, any_waiting=any_waiting) for any_waiting in waits]
     claimed = [storage.get_trial(trial_id) for trial_id in ids]
-    assert [t.number for t in claimed] == [0, 1, 2]
+    assert [t.number for t in claimed] == [2, 0, 1, 3]
     assert {t.state for t in claimed} == {TrialState.RUNNING}
-
-
-def test_claim_without_waiting_trials_creates_one(study: optuna.Study) -> None:
-    study.enqueue_trial({"x": 1})
-    optuna_internals.claim_trial(study, any_waiting=False)
-    assert [t.state for t in study.trials] == [TrialState.WAITING, TrialState.RUNNING]
 
 
 def test_claim_lets_the_next_draw_see_the_newest_trials(study: optuna.Study) -> None:
@@ -79,31 +68,18 @@ def test_claim_lets_the_next_draw_see_the_newest_trials(study: optuna.Study) -> 
     assert len(study._get_trials(deepcopy=False, use_cache=True)) == 2
 
 
-def test_intermediate_value_in_a_study_of_two_objectives(study: optuna.Study) -> None:
+def test_trial_is_written_read_and_failed_once(study: optuna.Study) -> None:
     """`Trial._trial_id`."""
     trial = study.ask()
     with pytest.raises(NotImplementedError):
         trial.report(0.5, step=1)  # else `set_intermediate_value` is not needed
     optuna_internals.set_intermediate_value(trial, 0.5, step=1)
-    assert study.trials[0].intermediate_values == {1: 0.5}
-
-
-def test_failed_trial_cannot_be_failed_again(study: optuna.Study) -> None:
-    """`Trial._trial_id`."""
-    trial = study.ask()
+    frozen = optuna_internals.read_trial(trial)
+    assert (frozen.state, frozen.intermediate_values) == (TrialState.RUNNING, {1: 0.5})
     optuna_internals.fail_trial(trial)
-    assert study.trials[0].state == TrialState.FAIL
+    assert optuna_internals.read_trial(trial).state == TrialState.FAIL
     with pytest.raises(UpdateFinishedTrialError):
         optuna_internals.fail_trial(trial)
-
-
-def test_read_trial_is_what_the_storage_holds(study: optuna.Study) -> None:
-    """`Trial._trial_id`."""
-    trial = study.ask()
-    assert optuna_internals.read_trial(trial).state == TrialState.RUNNING
-    study.tell(trial, [1.0, 2.0])
-    frozen = optuna_internals.read_trial(trial)
-    assert (frozen.state, frozen.values) == (TrialState.COMPLETE, [1.0, 2.0])
 
 
 def test_tpe_sees_the_trials_of_a_view(study: optuna.Study) -> None:
@@ -148,13 +124,10 @@ def private_names() -> set[str]:
     study = optuna.create_study()
     objects: list[object] = [
         *(study, study.ask(), study.trials[0], *optuna.get_all_study_summaries(study._storage)),
-        *(
-            optuna.samplers.TPESampler(),
-            optuna.samplers.CmaEsSampler(),
-            optuna.samplers.QMCSampler(),
-        ),
-        *(optuna.pruners.HyperbandPruner(), optuna.pruners.MedianPruner()),
-        *(optuna.storages.RDBStorage, optuna.storages.InMemoryStorage()),
+        *(optuna.samplers.TPESampler(), optuna.samplers.CmaEsSampler()),
+        *(optuna.samplers.QMCSampler(), optuna.pruners.HyperbandPruner()),
+        *(optuna.pruners.MedianPruner(), optuna.storages.RDBStorage),
+        optuna.storages.InMemoryStorage(),
     ]
     return {name for item in objects for name in private(dir(item))} | {"_backend"}
 
@@ -171,12 +144,11 @@ def private_uses(source: str) -> list[str]:
     tree = ast.parse(source)
     uses = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("optuna"):
-            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
-            uses += private(names)
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("optuna")]
-            uses += private([part for name in names for part in name.split(".")])
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            module = getattr(node, "module", None)
+            names = [f"{module}.{alias.name}" if module else alias.name for alias in node.names]
+            optunas = [name for name in names if name.startswith("optuna")]
+            uses += private([part for name in optunas for part in name.split(".")])
         elif isinstance(node, ast.Attribute) and node.attr in PRIVATE:
             if ast.unparse(node.value) not in ("self", "cls"):
                 uses.append(node.attr)

@@ -152,13 +152,15 @@ def test_metric_of_the_classes_that_the_validation_split_has_is_taken() -> None:
         require_fitting("abc", metric=metric, validation=(0, 1, 1))
 
 
-def test_class_weights_that_a_space_searches_need_classes() -> None:
+def test_class_weights_that_a_space_searches_need_classes_and_no_setting() -> None:
     item = Hyperparameter(
         name="class_weight", kind="choice", default="none", choices=("none", "balanced")
     )
     require_fitting("ab", item)
     with pytest.raises(SpaceError, match=r"'balanced' for kind 'number'.*; mine searches it"):
         require_fitting("", item)
+    with pytest.raises(SpaceError, match="class_weight must be left out, because mine"):
+        require_fitting("ab", item, train=TrainConfig(class_weight="b:2"))
 
 
 def corpus_of(n_rows: int, *, draws_validation: bool = True) -> Corpus:
@@ -234,38 +236,32 @@ def with_folds(
     )
 
 
+GIVEN_SPLIT, FEW_GROUPS = {"split_column": "part"}, {"group_column": "part"}
+
+
 @pytest.mark.parametrize(
-    ("folds", "data", "expected"),
+    ("folds", "data", "expected", "reason"),
     [
-        (None, {}, 1),
-        ("auto", {}, 5),
-        (3, {}, 3),
-        (1, {}, 1),
-        ("auto", {"group_column": "product"}, 5),
+        (None, {}, 1, None),
+        ("auto", {}, 5, None),
+        (3, {}, 3, None),
+        (1, {}, 1, None),
+        ("auto", {"group_column": "product"}, 5, None),
+        ("auto", GIVEN_SPLIT, 1, "the validation split is given"),
+        ("auto", FEW_GROUPS, 1, "a class has too few texts, groups or times for 5 folds"),
     ],
 )
 def test_number_of_folds(
-    folds: int | str | None, data: dict[str, str], expected: int, tmp_path: Path
-) -> None:
-    config = with_folds(ResultsDir(tmp_path / "results"), folds=folds, **data)
-    assert config.train.n_folds == expected
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        ({"split_column": "part"}, "the validation split is given"),
-        ({"group_column": "part"}, "a class has too few texts, groups or times for 5 folds"),
-    ],
-)
-def test_one_split_in_the_place_of_folds_is_said(
-    data: dict[str, str], reason: str, tmp_path: Path
+    folds: int | str | None,
+    data: dict[str, str],
+    expected: int,
+    reason: str | None,
+    tmp_path: Path,
 ) -> None:
     said: list[str] = []
-    results = ResultsDir(tmp_path / "results")
-    config = with_folds(results, folds="auto", say=said.append, **data)
-    assert config.train.n_folds == 1
-    assert said == [f"Each trial is trained on one split and not on folds: {reason}."]
+    config = with_folds(ResultsDir(tmp_path / "results"), folds=folds, say=said.append, **data)
+    assert config.train.n_folds == expected
+    assert [reason in sentence for sentence in said] == [True] * (reason is not None)
 
 
 def test_large_data_have_one_split_unless_folds_are_given(

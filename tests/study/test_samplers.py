@@ -268,34 +268,6 @@ def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> 
     assert study.trials[12].params.keys() == {"vocab_size", "cell"}
 
 
-@pytest.mark.parametrize(
-    ("words", "draw_index"),
-    [
-        ("", 0),
-        ("complete", 1),
-        ("waiting", 0),
-        ("complete fail waiting-again", 1),  # the second trial failed, and draws the same again
-        ("complete fail complete-again complete", 3),
-        ("complete fail fail-again waiting-again", 1),
-        ("complete fail complete-again complete fail", 4),
-    ],
-)
-def test_next_draw_index_leaves_out_trials_that_are_queued_again(
-    words: str, draw_index: int
-) -> None:
-    """A word with -again is trial 1, queued again."""
-    trials = []
-    for number, word in enumerate(words.split()):
-        state = TrialState[word.removesuffix("-again").upper()]
-        value = 0.5 if state == TrialState.COMPLETE else None
-        made = create_trial(
-            state=state, value=value, user_attrs={"retry_of": 1} if word.endswith("again") else {}
-        )
-        made.number = number
-        trials.append(made)
-    assert next_draw_index(trials) == draw_index
-
-
 def test_cma_es_draws_beside_pruned_trials_of_another_branch() -> None:
     """The complete trials have `units` of one cell, and the pruned trials those of the other."""
     rate = Hyperparameter(name="rate", kind="float", default=0.1, low=0.0, high=1.0)
@@ -368,13 +340,13 @@ def test_tpe_is_told_one_order_of_all_trials(rows: list[tuple[str, int, int]], n
 
 def drawn_params(name: str, *, points: int, n: int, fails: int | None = None) -> list[Any]:
     """Return the values that a sampler draws after a baseline and other queued configurations.
-    The draw with the index `fails` has lost its trial before it had values, and is drawn again.
+    The draw with the index `fails` loses its trial twice before it has values, and is drawn again.
     """
     study = optuna.create_study(direction="maximize")
     for number in range(points):
         study.enqueue_trial({"x": number / 100})
     for number in range(points + n):
-        for is_lost in (True, False) if number - points == fails else (False,):
+        for is_lost in (True, True, False) if number - points == fails else (False,):
             trials = study.trials
             study.sampler = make_sampler(
                 name,
@@ -387,7 +359,8 @@ def drawn_params(name: str, *, points: int, n: int, fails: int | None = None) ->
             trial = study.ask()
             if is_lost:
                 study.tell(trial, state=TrialState.FAIL)
-                study.enqueue_trial({}, user_attrs={"retry_of": trial.number})
+                first = trial.user_attrs.get("retry_of", trial.number)
+                study.enqueue_trial({}, user_attrs={"retry_of": first})
             else:
                 study.tell(trial, suggest(trial, WIDE.hyperparameters)["x"])
     ended = [t for t in study.trials if t.state == TrialState.COMPLETE]

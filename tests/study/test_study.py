@@ -65,11 +65,6 @@ def test_study_of_another_program_is_refused_with_the_way_to_import_it(
         opened(results)
 
 
-def test_open_study_resumes_the_same(results: ResultsDir) -> None:
-    opened(results).tell(opened(results).ask(), 0.5)
-    assert [t.value for t in opened(results).trials] == [0.5]
-
-
 def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_know(
     results: ResultsDir,
 ) -> None:

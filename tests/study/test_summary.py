@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import create_trial
 
@@ -22,7 +23,7 @@ from tuning.report.tables import best_rows
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.study.handle import StudyHandle, status_of
-from tuning.study.summary import Summary, best_of
+from tuning.study.summary import Summary, best_of, summarize
 from tuning.study.trials import value_of
 
 
@@ -104,16 +105,20 @@ def test_best_of_is_no_trial_that_another_program_has_finished(confirmed: Confir
     assert alone is not None and alone.trial is foreign
 
 
-def test_figures_show_the_confirmed_best(confirmed: Confirmed) -> None:
+def test_figures_and_advice_on_bounds_are_about_the_confirmed_best(
+    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
+) -> None:
     confirmed.repeat(3)
+    summary, confirmation = confirmed.summary, confirmed.confirmation
     name = f"trial {confirmed.winner} (confirmed best)"
-    bars = baseline_against_best(confirmed.summary, ["val_accuracy"], confirmed.confirmation).data
+    bars = baseline_against_best(summary, ["val_accuracy"], confirmation).data
     assert [bar.name for bar in bars] == ["trial 0 (baseline)", name]
-    trial = next(t for t in confirmed.summary.trials if t.number == confirmed.winner)
+    trial = next(t for t in summary.trials if t.number == confirmed.winner)
     assert bars[1].y[0] == trial.user_attrs["val_accuracy"]
-    assert name in [
-        curve.name for curve in learning_curves(confirmed.summary, confirmed.confirmation).data
-    ]
+    assert name in [curve.name for curve in learning_curves(summary, confirmation).data]
+    for repeated, best in ((confirmation, "confirmed best"), (None, "best of the search")):
+        advice = advise(summary, finished[1].space, CARD, repeated)
+        assert advice and all(f" in the {best}, near " in item.sentence for item in advice)
 
 
 def test_baseline_that_is_the_best_is_shown_once(
@@ -135,20 +140,16 @@ def test_baseline_that_is_the_best_is_shown_once(
     assert [curve.name for curve in curves].count(f"trial {label}") == 1
 
 
-def test_page_names_one_best(confirmed: Confirmed) -> None:
-    confirmed.repeat(3)
-    page, _ = write_report(StudyHandle.of(confirmed.results, "s"))
-    text = html.unescape(page.read_text())
-    named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
-    assert named == {str(confirmed.winner)}
-    assert f'<td data-name="trial">{confirmed.winner} (confirmed best)</td>' in text
-
-
-def test_status_names_the_confirmed_best_and_the_search_s(
+def test_page_and_status_name_the_confirmed_best(
     confirmed: Confirmed, run_cli: Callable[..., Ran]
 ) -> None:
     confirmed.repeat(3)
     study = StudyHandle.of(confirmed.results, "s")
+    page, _ = write_report(study)
+    text = html.unescape(page.read_text())
+    named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
+    assert named == {str(confirmed.winner)}
+    assert f'<td data-name="trial">{confirmed.winner} (confirmed best)</td>' in text
     status, summary = status_of(study), study.summary
     assert summary.best is not None
     assert (status.best_trial, status.best_is_confirmed) == (confirmed.winner, True)
@@ -159,13 +160,13 @@ def test_status_names_the_confirmed_best_and_the_search_s(
     assert f"Trial {confirmed.winner} is the confirmed best" in out
 
 
-def test_advice_on_bounds_is_about_the_confirmed_best(
-    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
-) -> None:
-    confirmed.repeat(3)
-    for confirmation, best in (
-        (confirmed.confirmation, "confirmed best"),
-        (None, "best of the search"),
+def test_front_is_what_optuna_says() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for accuracy, size in zip(
+        (0.8, 0.9, 0.7, 0.9, 0.85, 0.6, 0.95), (10, 20, 10, 20, 30, 5, 100), strict=True
     ):
-        advice = advise(confirmed.summary, finished[1].space, CARD, confirmation)
-        assert advice and all(f" in the {best}, near " in item.sentence for item in advice)
+        study.add_trial(create_trial(values=[accuracy, size]))
+    front = summarize(study, metric="val_accuracy").front
+    # Of equal trials the first is on the front.
+    assert [t.number for t in front] == [6, 1, 0, 5]
+    assert {tuple(t.values) for t in front} == {tuple(t.values) for t in study.best_trials}
