@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -16,21 +17,23 @@ from optuna.trial import TrialState
 
 from tests.commands import Ran, start, tune_command, wait_for
 from tests.stored_documents import full_manifest
-from tests.studies import CONFIG, SPACE, Setting, on, session_of
+from tests.studies import CONFIG, SPACE, Setting, on, session_of, tune_with
 from tuning.atomic_io import read_history, read_json
-from tuning.config import Limits, TrainConfig
+from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig
 from tuning.documents import unstructure
 from tuning.errors import SpaceError, StudyError
+from tuning.evaluation.linear_reference import LinearReference
 from tuning.metrics import objectives_of
 from tuning.outcomes import SearchEnd
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
 from tuning.search import session as opening
 from tuning.search import tune as searching
-from tuning.search.events import NotConfirmed
+from tuning.search.events import LinearModelTrained, NotConfirmed
 from tuning.search.tune import Outcome, configure
 from tuning.study.handle import StudyHandle, status_of
 from tuning.study.summary import PHASES, summarize
+from tuning.study.trials import value_of
 from tuning.workers.pool import Pool
 
 
@@ -46,6 +49,52 @@ def test_study_keeps_the_starting_points_that_it_recorded(setting: Setting) -> N
     values = [(t.params["vocab_size"], t.params["lstm_units"]) for t in trials]
     assert values == [(30, 2), (20, 2), (30, 4)]
     assert [t.user_attrs.get("starting_point") for t in trials] == [None, 1, 2]
+
+
+def noisy_reviews(n: int, *, n_classes: int) -> pd.DataFrame:
+    """Return reviews of as many classes of stars, each with pairs of words that are more frequent
+    in its class. No model can find all classes.
+    """
+    rng, rows = np.random.default_rng(0), []
+    for number in range(n):
+        stars = number % n_classes + 1
+        words = [f"filler{word}" for word in rng.integers(0, 60, 12)]
+        for _ in range(3):
+            of = stars if rng.random() < 0.4 else int(rng.integers(1, n_classes + 1))
+            place = int(rng.integers(0, len(words)))
+            words[place:place] = [f"a{of}", f"b{rng.integers(0, 4)}"]
+        rows.append({"review_body": " ".join(words), "star_rating": stars})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_first_starting_point_of_the_default_space_is_not_behind_the_linear_model(
+    n_classes: int, tmp_path: Path
+) -> None:
+    data, results = tmp_path / "reviews.csv", ResultsDir(tmp_path / "results")
+    noisy_reviews(2_000, n_classes=n_classes).to_csv(data, index=False)
+    positive_from = 2 if n_classes == 2 else 0  # each number of stars is a class
+    config = StudyConfig(
+        study="s", data=DataConfig(data=str(data), positive_from=positive_from), pruner="none"
+    )
+    trained: list[LinearReference] = []
+    outcome = tune_with(
+        config,
+        results,
+        storage_url=results.storage_url(None),
+        n_trials=2,
+        subscribers=[on(LinearModelTrained, lambda event: trained.append(event.reference))],
+    )
+    (reference,), trial = trained, outcome.summary.trials[1]
+    assert (trial.user_attrs["starting_point"], trial.user_attrs["linear_ngrams"]) == (1, True)
+    assert reference.settings is not None
+    assert trial.params["ngrams"] == reference.settings.order
+    assert trial.params["ngram_c"] == reference.settings.strength
+    bar = reference.value(config.metric)
+    assert bar is not None and 1.2 / n_classes < bar < 0.99
+    # 6 of 300 validation texts; the terms of a text are scaled in another way than in the model.
+    assert value_of(trial) > bar - 0.02
 
 
 def test_trial_0_is_the_baseline_and_keeps_every_metric_of_every_epoch(
