@@ -52,6 +52,7 @@ from tuning.spaces.keras_settings import keras_settings_of
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
+from tuning.study.study import require_same_encoders
 from tuning.study.trials import was_trained
 from tuning.targets.target import Target
 from tuning.targets.thresholds import Criterion
@@ -123,6 +124,7 @@ def _export(
     )
     fingerprint = study.record.data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="An export")
+    require_same_encoders(study.record, doing="An export")
     prepare_views(corpus, study.space, config, progress=progress)
     members, criterion = None, choice.criterion
     if choice.ensemble:

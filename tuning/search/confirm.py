@@ -41,6 +41,7 @@ from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
 from tuning.study.prepare import require_same_data, resplits
 from tuning.study.storage import storage_errors
+from tuning.study.study import require_same_encoders
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import (
     attributes_of,
@@ -119,6 +120,7 @@ def _open_session(
 
     with finished.opened() as study, storage_errors(finished.storage_url):
         require_finished(summarize(study, metric=config.metric), folder)
+        require_same_encoders(finished.record, doing=doing)
         with (
             study_lock(folder),
             open_session(
