@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shlex
 import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError
@@ -42,8 +43,8 @@ def place(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
-        ("/usr/bin/keras-text-tuning", 'keras-text-tuning predict --study s --text "I love it"'),
-        ("/home/me/tuning/__main__.py", 'python -m tuning predict --study s --text "I love it"'),
+        ("/usr/bin/keras-text-tuning", "keras-text-tuning predict --study s --text 'I love it'"),
+        ("/home/me/tuning/__main__.py", "python -m tuning predict --study s --text 'I love it'"),
     ],
 )
 def test_next_command_is_that_of_the_program_that_runs(
@@ -57,7 +58,12 @@ def test_next_command_is_that_of_the_program_that_runs(
 def test_next_command_is_make_s_under_make() -> None:
     assert typed("tune", study="s", n_trials=9) == "make tune STUDY=s TRIALS=9"
     assert typed("report", **of_study(Path("results/s"))) == "make report STUDY=s"
-    assert typed("report", **of_study(Path("/a b/s"))) == 'make report STUDY=s RESULTS="/a b"'
+    assert typed("report", **of_study(Path("/a b/s"))) == "make report STUDY=s RESULTS='/a b'"
+
+
+@pytest.mark.parametrize("value", ["it's", "a$HOME", "`a`", 'say "x"', "mlflow:http://h?x&y"])
+def test_values_are_quoted_for_the_shell(value: str) -> None:
+    assert typed("track", log_to=value) == f"make track LOG_TO={shlex.quote(value)}"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,7 @@ def test_command_about_a_study_needs_the_storage_that_was_typed(
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("sqlite:////a b/c.db", '"sqlite:////a b/c.db"'),
+        ("sqlite:////a b/c.db", "'sqlite:////a b/c.db'"),
         ("sqlite:///c.db?key=secret", "…"),
         ("sqlite+pysqlcipher://:secret@/c.db", "…"),
     ],

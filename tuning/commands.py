@@ -57,13 +57,14 @@ def typed(command: str, **values: object) -> str:
     values = {name: value for name, value in values.items() if value is not None}
     if is_python() and command in CALLS:
         return _call(CALLS[command], values)
-    quoted = {name: f'"{value}"' if " " in str(value) else value for name, value in values.items()}
+    # The user replaces the ellipsis.
+    quoted = {n: "…" if value == "…" else shlex.quote(str(value)) for n, value in values.items()}
     if "MAKELEVEL" in os.environ:
         words = [f"{VARIABLES.get(name, name.upper())}={value}" for name, value in quoted.items()]
         return " ".join(["make", command, *words])
     is_installed = _program().name == PROGRAM
     flags = [f"--{name.replace('_', '-')} {value}" for name, value in quoted.items()]
-    program = PROGRAM if is_installed else f"{_python()} -m tuning"
+    program = PROGRAM if is_installed else f"{shlex.quote(_python())} -m tuning"
     return " ".join([program, command, *flags])
 
 

@@ -5,9 +5,12 @@ The validation of settings, messages, tables, figures, cards and stored scores r
 module must not import NumPy.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+# Number of decimal places, or of significant digits, with which values are shown.
+DIGITS = 4
 # Prefix of Keras' log names of values on the validation split, which are the names of objectives.
 VALIDATION = "val_"
 # The kind of target of a study that names none.
@@ -185,6 +188,21 @@ def objectives_of(target: str) -> tuple[str, ...]:
 
 def metric_of(objective: str) -> Metric:
     return METRICS[objective.removeprefix(VALIDATION)]
+
+
+def n_decimals(*values: float) -> int:
+    """Return the number of decimal places with which values of a metric are shown and compared:
+    `DIGITS`, but if the largest is below 0.001, or 1000 or more, it gets `DIGITS` significant
+    digits, because MAE and RMSE have the unit of the labels.
+    """
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if largest < 1e-9 or 0.001 <= largest < 1000:  # Below 1e-9, it is an error of rounding.
+        return DIGITS
+    return max(DIGITS - 1 - math.floor(math.log10(largest)), 0)
+
+
+def metric_text(value: float) -> str:
+    return f"{value:.{n_decimals(value)}f}"
 
 
 def sign(objective: str) -> int:

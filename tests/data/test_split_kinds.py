@@ -418,6 +418,11 @@ def reviews_of(values: list[str], role: str = "split") -> Reviews:
         ("split", ["train"] * 100, "the test or the validation; it has train alone"),
         (
             "split",
+            ["dev" if n % 2 else "train" for n in range(100)],
+            "train split must have rows of each class; .*'made' it has no row of 'good'",
+        ),
+        (
+            "split",
             ["train" if n % 2 or n < 70 else "test" for n in range(100)],
             "test split must have rows of two classes or more; .*'made' it has no row of 'good'",
         ),

@@ -36,7 +36,9 @@ from tuning.evaluation.ngram_model import (
 from tuning.inputs.corpus import Corpus, build_corpus
 
 REFERENCE = LinearReference(
-    about="words", scores={"accuracy": 0.8, "f1": 0.7, "loss": 0.4, "auc": None}, seconds=1.0
+    about="words",
+    scores={"accuracy": 0.8, "f1": 0.7, "loss": 0.4, "auc": None, "mae": 0.0003},
+    seconds=1.0,
 )
 TASK = LinearTask()
 END_SECONDS = 60  # maximum time that a test waits for a process
@@ -301,6 +303,7 @@ def test_sentence_has_the_metric_of_the_study_or_the_accuracy(metric: str, words
         (0.39, "val_loss", False),
         (0.1, "val_auc", False),
         (math.nan, "val_accuracy", False),
+        (0.00031, "val_mae", True),
     ],
 )
 def test_model_is_ahead_where_its_value_is_better(

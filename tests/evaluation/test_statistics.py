@@ -135,17 +135,15 @@ def test_difference_of_any_score_is_paired(has_copies: bool) -> None:
     codes = np.arange(300) // 2 if has_copies else None
     own = score_difference("accuracy", TWO, labels, first, second, seed=1, codes=codes)
     expected = accuracy_difference(TWO, labels, first, second, seed=1, codes=codes)
-    assert vars(own) == pytest.approx(vars(expected))
+    bounds = [own.value, own.low, own.high]
+    assert bounds == pytest.approx([expected.value, expected.low, expected.high])
     for name in ("accuracy", "balanced_accuracy", "f1", "auc", "loss"):
         change = score_difference(name, TWO, labels, first, second, seed=1)
         values = [score(labels, probabilities)[name] for probabilities in (first, second)]
         assert change.value == pytest.approx(values[0] - values[1])
         assert change.low < change.value < change.high
-        assert vars(score_difference(name, TWO, labels, first, first, seed=1)) == {
-            "value": 0,
-            "low": 0,
-            "high": 0,
-        }
+        assert change.scale == pytest.approx(values[0])
+        assert score_difference(name, TWO, labels, first, first, seed=1) == Interval(0, 0, 0)
 
 
 def test_mcnemar_counts_where_only_one_is_right() -> None:
@@ -217,12 +215,33 @@ def test_dunnett_s_critical_value_lies_between_student_s_and_bonferroni_s(degree
             1,
             "not distinguishable from it (+0.0000 [-0.0001, +0.0000])",
         ),
+        (
+            Interval(-0.00004, -0.00008, -0.00001, scale=0.00012),
+            -1,
+            "better than it (-0.0000400 [-0.0000800, -0.0000100])",
+        ),
+        (Interval(-42.5, -80, 10, scale=5000), -1, "not distinguishable from it (-42 [-80, +10])"),
     ],
 )
 def test_verdict_follows_the_bounds_as_they_are_shown(
     difference: Interval, direction: int, clause: str
 ) -> None:
     assert difference.against("it", direction) == clause
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(0.05123, 0.00012, 0.1), "0.0512 [0.0001, 0.1000]"),
+        (Interval(12345.678, 9876.54, 14321.1), "12346 [9877, 14321]"),
+        (Interval(0.00012345, 0.0001, 0.00015), "0.0001234 [0.0001000, 0.0001500]"),
+        (Interval(1e-17, 0, 1e-16), "0.0000 [0.0000, 0.0000]"),
+        (Interval(0.00098765, math.nan, math.nan), "0.0009877"),
+        (Interval(math.inf, math.nan, math.nan), "inf"),
+    ],
+)
+def test_values_in_any_unit_have_four_digits(interval: Interval, text: str) -> None:
+    assert str(interval) == text
 
 
 def test_difference_without_bounds_has_no_verdict() -> None:

@@ -25,7 +25,7 @@ from tests.commands import Ran
 from tests.numbered import LINEAR, MAJORITY, NGRAMS, TWO
 from tests.paths import ROOT
 from tests.servers import address_of, serving
-from tests.stored_documents import full_manifest
+from tests.stored_documents import EXPORT, TEST_SCORES, full_manifest
 from tests.studies import Setting, copy_study
 from tests.texts import make_reviews, substitute
 from tuning.api.exports import load_export
@@ -33,11 +33,12 @@ from tuning.atomic_io import read_json
 from tuning.config import DataConfig, StudyConfig
 from tuning.data.files import Progress
 from tuning.errors import ExportError, SpaceError, StudyError
-from tuning.evaluation.predictions import read_predictions
+from tuning.evaluation.predictions import Predictions, read_predictions
 from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.retraining import Retraining, Trained, retrain
+from tuning.export.versions import publish
 from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
@@ -257,6 +258,26 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
     verify(best, manifest, manifest.files)
     assert export_study(setting.results).export_number == 2
     assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best", "best.1"]
+
+
+def test_killed_export_leaves_no_scores_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def publish_and_die(*arguments: Any, **options: Any) -> None:
+        publish(*arguments, **options)
+        raise SystemExit
+
+    study = ResultsDir(tmp_path).study("s")
+    for name in ("best", "best.tmp"):
+        (study.path / name).mkdir(parents=True)
+    study.test_path.write_text("the scores of best/")
+    monkeypatch.setattr(export, "publish", publish_and_die)
+    seen = Predictions(np.zeros(1, int), np.ones(1, int), np.array([[0.9, 0.1]]), target=TWO)
+    best = study.path / "best.tmp"
+    with pytest.raises(SystemExit):
+        export._publish(best, study, EXPORT, seen=seen, test=TEST_SCORES, number=2)
+    assert full_manifest(study.best_dir) == EXPORT
+    assert not study.test_path.exists()
 
 
 def test_export_refuses_data_that_changed(copied: Setting) -> None:

@@ -119,6 +119,16 @@ def test_lower_mean_is_lower_by_the_digits_that_are_shown(baseline: float, is_lo
     assert ("Its corrected mean is worse than the baseline's" in text) is is_lower
 
 
+@pytest.mark.parametrize(
+    ("unit", "mean", "change"), [(1e-3, "0.0004033", "-0.0001000"), (1e4, "4033", "-1000")]
+)
+def test_errors_in_any_unit_have_four_digits(unit: float, mean: str, change: str) -> None:
+    repeats = {trial: [unit * value for value in values] for trial, values in LOSSES.items()}
+    text = text_of(with_repeats(repeats, metric="val_mae"))
+    assert f"val_mae {mean} [" in text
+    assert f"It is better than the baseline ({change} [" in text
+
+
 def test_front_is_named() -> None:
     confirmation, _ = play(
         on_front((0.9, 50), (0.7, 5), (0.5, 40)),

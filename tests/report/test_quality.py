@@ -26,6 +26,7 @@ from tuning.evaluation.predictions import (
 )
 from tuning.evaluation.scores import read_test_scores
 from tuning.evaluation.slices import slices_of
+from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE
 from tuning.inputs.corpus import Corpus
 from tuning.report.quality import (
@@ -128,7 +129,7 @@ def test_points_of_the_test_split_leave_out_the_majority_class() -> None:
         "TF-IDF + logistic regression",
     ]
     value, low, high = TEST_SCORES.scores["best"].interval("accuracy")
-    assert vars(points[0].score) == {"value": value, "low": low, "high": high}
+    assert points[0].score == Interval(value, low, high)
 
 
 def test_models_are_read_in_the_order_in_which_they_are_shown(tmp_path: Path) -> None:

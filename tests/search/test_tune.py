@@ -18,17 +18,20 @@ from optuna.trial import TrialState
 from tests.commands import Ran, start, tune_command, wait_for
 from tests.stored_documents import full_manifest
 from tests.studies import CONFIG, SPACE, Setting, on, session_of, tune_with
+from tests.texts import substitute
 from tuning.atomic_io import read_history, read_json
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig
 from tuning.documents import unstructure
 from tuning.errors import SpaceError, StudyError
 from tuning.evaluation.linear_reference import LinearReference
+from tuning.export.export import export_best
 from tuning.metrics import objectives_of
 from tuning.outcomes import SearchEnd
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
 from tuning.search import session as opening
 from tuning.search import tune as searching
+from tuning.search.confirm import confirm
 from tuning.search.events import LinearModelTrained, NotConfirmed
 from tuning.search.tune import Outcome, configure
 from tuning.study.handle import StudyHandle, status_of
@@ -172,6 +175,17 @@ def test_refused_command_prepares_no_inputs_and_leaves_no_folder(
     with pytest.raises(SpaceError, match="grid sampler needs"):
         setting.tune(1, config={"sampler": "grid"})
     assert not setting.folder.path.exists()
+
+
+def test_changed_encoder_is_refused_by_a_search_a_confirmation_and_an_export(
+    copied: Setting,
+) -> None:
+    encoders = '"encoders": {"encoder.keras": "0a1b2c3d"},'
+    substitute(copied.folder.config_path, '"created":', f'{encoders} "created":')
+    study = StudyHandle.of(copied.results, "s")
+    for command in (lambda: copied.tune(9), lambda: confirm(study), lambda: export_best(study)):
+        with pytest.raises(StudyError, match="was 0a1b2c3d then and is missing now"):
+            command()
 
 
 @pytest.mark.slow

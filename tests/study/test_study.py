@@ -13,8 +13,15 @@ from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 from tuning.study.storage import hide_password, missing_file, open_storage
-from tuning.study.study import load_study, open_study, read_record, recorded_space
+from tuning.study.study import (
+    load_study,
+    open_study,
+    read_record,
+    recorded_space,
+    require_same_encoders,
+)
 
 
 @pytest.fixture
@@ -37,6 +44,26 @@ def test_open_study_records_what_it_is(results: ResultsDir) -> None:
     assert (read_record(folder).config, recorded_space(folder)) == (CONFIG, SPACE)
     assert record["data_fingerprint"] == "d0"
     assert {"python", "tensorflow", "optuna", "keras"} <= set(record["versions"])
+
+
+def test_file_of_an_encoder_must_not_change(results: ResultsDir, tmp_path: Path) -> None:
+    encoder = tmp_path / "encoder.keras"
+    encoder.write_bytes(b"weights")
+    presets = Hyperparameter(
+        name="preset", kind="choice", default="bert", choices=("bert", str(encoder))
+    )
+    opened(results, space=SearchSpace("tiny", (*SPACE.hyperparameters, presets)))
+    record = read_record(results.study("s"))
+    require_same_encoders(record, doing="An export")
+    assert [*record.encoders] == [str(encoder)]
+    before = record.encoders[str(encoder)]
+    encoder.write_bytes(b"changed")
+    with pytest.raises(StudyError, match=rf"\.keras was {before} then and is \w+ now\. Put"):
+        require_same_encoders(record, doing="An export")
+    encoder.unlink()
+    with pytest.raises(StudyError, match="is missing now"):
+        require_same_encoders(record, doing="An export")
+    require_same_encoders(replace(record, encoders={}), doing="An export")  # an earlier version
 
 
 @pytest.mark.parametrize("directions", [["minimize"], ["maximize", "minimize"]])

@@ -108,6 +108,11 @@ def test_configuration_without_what_an_input_needs_is_refused(splits: Splits) ->
         train(Hyper(), splits, values={"ngram_vocab_size": ROWS})
 
 
+def test_vocabulary_without_words_is_refused(splits: Splits) -> None:
+    with pytest.raises(SpaceBug, match=r"vocab_size must be 3 or more .* takes token ids; .* 2\."):
+        train(Hyper(), splits, values=BOTH | {"vocab_size": 2})
+
+
 def replace_model(hp: Any, model: keras.Model, x: Any, y: Any) -> keras.Model:
     return ngram_classifier(vocab_size=ROWS)
 

@@ -73,8 +73,8 @@ class Option:
         # A parameter `json` would hide the module.
         name = "json" if self.name == "as_json" else self.name.replace("_", "-")
         flag = f"--{name}"
-        if self.kind is bool and self.default is not False:
-            flag += f"/--no-{flag.removeprefix('--')}"
+        if self.kind is bool:
+            flag += f"/--no-{name}"
         flags = [flag, *filter(None, [OTHER_FLAGS.get(self.name)])]
         option = typer.Option(
             *flags, help=self.help, envvar=FROM_ENVIRONMENT.get(self.name), show_default=False

@@ -11,7 +11,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -185,6 +185,7 @@ def _difference_to_baseline(
     n_compared = sum(not f.is_baseline for f in confirmation.finalists)
     variance = fit.variance / effective_number(n_values, overlap)
     difference = _interval(statistics.mean(of_best), variance, fit.degrees, n_compared=n_compared)
+    difference = replace(difference, scale=statistics.mean(best.repeat_values.values()))
     if not fit.degrees:
         return difference, n_pairs, None
     further = _values_to_resolve(fit, n_values, n_compared=n_compared, overlap=overlap)

@@ -26,6 +26,7 @@ from rich.progress_bar import ProgressBar
 from tuning.config import MAX_TRIALS
 from tuning.display.console import console, duration
 from tuning.display.notebook import NotebookLive
+from tuning.metrics import metric_text
 from tuning.text import visible
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def _incumbent(state: Progressed) -> str:
     if best is None:
         return "incumbent: none yet"
     values = ", ".join(f"{name} {value_text(value)}" for name, value in best.params.items())
-    return f"incumbent: trial {best.number}, {state.summary.metric} {value_of(best):.4f}: {values}"
+    value = f"{state.summary.metric} {metric_text(value_of(best))}"
+    return f"incumbent: trial {best.number}, {value}: {values}"
 
 
 class RowProgress:

@@ -16,7 +16,7 @@ from tuning import documents
 from tuning.config import StudyConfig
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
-from tuning.metrics import METRICS, metric_of, objectives_of, sign
+from tuning.metrics import METRICS, metric_of, metric_text, n_decimals, objectives_of, sign
 from tuning.processes import child_environment, why_it_ended
 from tuning.targets.target import Target
 
@@ -94,18 +94,21 @@ class LinearReference:
         return self.scores.get(metric_of(metric).name)
 
     def sentence(self, metric: str) -> str:
-        name, value = metric_of(metric).name, self.value(metric)
-        if value is None:  # AUC is not defined where a class has no text in the validation split.
-            name, value = next(item for item in self.scores.items() if item[1] is not None)
+        known = {name: value for name, value in self.scores.items() if value is not None}
+        name = metric_of(metric).name
+        if name not in known:  # AUC is not defined where a class has no validation text.
+            name = next(iter(known))
         return (
             f"A linear model ({self.name} on {self.about}) has a validation"
-            f" {METRICS[name].label} of {value:.4f}: the bar for this search."
+            f" {METRICS[name].label} of {metric_text(known[name])}: the bar for this search."
         )
 
     def is_ahead_of(self, value: float, metric: str) -> bool:
-        # Readers compare the four digits that sentences show.
         own = self.value(metric)
-        return own is not None and sign(metric) * round(own, 4) > sign(metric) * round(value, 4)
+        if own is None:
+            return False
+        n = n_decimals(own, value)  # Readers compare the digits that sentences show.
+        return sign(metric) * round(own, n) > sign(metric) * round(value, n)
 
 
 def read_linear_reference(folder: Path, task: LinearTask) -> LinearReference | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
@@ -12,6 +12,8 @@ from typing import TypeVar
 import numpy as np
 from scipy import optimize, special, stats
 
+from tuning.documents import OMIT_DEFAULT
+from tuning.metrics import metric_text, n_decimals
 from tuning.targets.target import Array, Labels, Target
 
 T = TypeVar("T")
@@ -19,7 +21,6 @@ LEVEL = 0.95
 N_RESAMPLES = 1000
 MAX_WEIGHTS = 4_000_000  # maximum number of weights in memory at a time: 32 MB
 N_GAPS = 64  # maximum number of gaps in `expected_gain`: later ones count for less than 2^-64
-DIGITS = 4  # Number of decimal digits of the values in sentences.
 
 
 class Verdict(StrEnum):
@@ -32,11 +33,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds of its confidence interval, whose level is `LEVEL`."""
+    """An estimate and the bounds of its confidence interval, whose level is `LEVEL`. `scale`: of a
+    difference, one of the two values, with whose number of decimal places it is shown.
+    """
 
     value: float
     low: float
     high: float
+    scale: float = field(default=1.0, compare=False, metadata=OMIT_DEFAULT)
 
     def __str__(self) -> str:
         return interval_text(self.value, self.low, self.high)
@@ -44,9 +48,9 @@ class Interval:
     @property
     def signed(self) -> str:
         """A difference as text: "+0.0123 [+0.0014, +0.0232]", without bounds that are NaN."""
-        shown = as_shown(self)
-        bounds = f" [{shown.low:+.4f}, {shown.high:+.4f}]" if not math.isnan(shown.low) else ""
-        return f"{shown.value:+.4f}{bounds}"
+        shown, n = as_shown(self), n_decimals(self.scale)
+        bounds = f" [{shown.low:+.{n}f}, {shown.high:+.{n}f}]" if not math.isnan(shown.low) else ""
+        return f"{shown.value:+.{n}f}{bounds}"
 
     def against(self, other: str, direction: int = 1) -> str:
         """Return a difference to another model as a clause: "better than the baseline (+0.0123
@@ -75,18 +79,17 @@ def interval_text(value: float | None, low: float | None, high: float | None) ->
     """
     if value is None:
         return ""
-    return (
-        f"{value:.4f}"
-        if low is None or high is None or math.isnan(low)
-        else f"{value:.4f} [{low:.4f}, {high:.4f}]"
-    )
+    if low is None or high is None or math.isnan(low):
+        return metric_text(value)
+    n = n_decimals(value, low, high)
+    return f"{value:.{n}f} [{low:.{n}f}, {high:.{n}f}]"
 
 
-def as_shown(interval: Interval) -> Interval:
-    """Return an interval rounded to the digits that sentences show."""
-    numbers = (interval.value, interval.low, interval.high)
+def as_shown(difference: Interval) -> Interval:
+    """Return a difference rounded to the digits that sentences show."""
+    numbers, n = (difference.value, difference.low, difference.high), n_decimals(difference.scale)
     # -0.0 + 0.0 is 0.0, without which a sentence would show -0.0000.
-    return Interval(*(round(number, DIGITS) + 0.0 for number in numbers))
+    return Interval(*(round(number, n) + 0.0 for number in numbers))
 
 
 def mean_interval(values: Sequence[float], *, overlap: float = 0.0) -> Interval:
@@ -257,8 +260,9 @@ def score_difference(
         ours, theirs = (target.formulas(labels, p, weights)[name]() for p in (first, second))
         return ours - theirs
 
-    drawn = resampled(change, len(labels), codes, seed=seed)
-    return Interval(float(change(np.ones((1, len(labels))))[0]), *bootstrap_bounds(drawn))
+    drawn, once = resampled(change, len(labels), codes, seed=seed), np.ones((1, len(labels)))
+    scale = float(target.formulas(labels, first, once)[name]()[0])
+    return Interval(float(change(once)[0]), *bootstrap_bounds(drawn), scale)
 
 
 def accuracy_difference(

@@ -172,7 +172,8 @@ def interval_sentences(document: SplitScores) -> list[str]:
     interval = document.interval
     if interval is None:
         return []
-    value, low, high = (f"{share:.1%}" for share in vars(interval.coverage).values())
+    coverage = interval.coverage
+    value, low, high = (f"{n:.1%}" for n in (coverage.value, coverage.low, coverage.high))
     return [
         f"{interval.level:.0%} intervals are the predictions ± {rounded_text(interval.margin)}, by"
         f" {interval.n_residuals:,} predictions for texts on which the models were not trained; on"

@@ -4,11 +4,11 @@ test split once while the formats are checked, and write the manifest last.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tuning import documents
@@ -52,6 +52,7 @@ from tuning.spaces.keras_settings import keras_settings_of
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
+from tuning.study.study import require_same_encoders
 from tuning.study.trials import was_trained
 from tuning.targets.target import Target
 from tuning.targets.thresholds import Criterion
@@ -123,6 +124,7 @@ def _export(
     )
     fingerprint = study.record.data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="An export")
+    require_same_encoders(study.record, doing="An export")
     prepare_views(corpus, study.space, config, progress=progress)
     members, criterion = None, choice.criterion
     if choice.ensemble:
@@ -188,9 +190,7 @@ def _export(
             test = TestDocument(**vars(scores), mistakes=evaluation.mistakes)
             write_text(temporary / CARD, model_card(manifest))
             manifest = replace(manifest, files=digests(temporary))
-            with _staged(folder, seen, test):
-                documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
-                publish(temporary, folder.best_dir, number=number)
+            _publish(temporary, folder, manifest, seen=seen, test=test, number=number)
             return manifest
 
 
@@ -245,16 +245,26 @@ def _evaluate(
     )
 
 
-@contextlib.contextmanager
-def _staged(folder: StudyDir, seen: Predictions, test: TestDocument) -> Iterator[None]:
-    """Write the predictions and the scores of the test split, and put them beside the export at the
-    end. A disk that is full leaves the earlier export and its scores as they were.
+def _publish(
+    temporary: Path,
+    folder: StudyDir,
+    manifest: FullManifest,
+    *,
+    seen: Predictions,
+    test: TestDocument,
+    number: int,
+) -> None:
+    """Write the manifest, and put the export and its predictions and scores of the test split in
+    place. A disk that is full leaves the earlier export and its scores as they were.
     """
     paths = folder.test_predictions_path, folder.test_path
     staged = [path.with_name(f"{path.name}.tmp") for path in paths]
     write_predictions(staged[0], seen)
     documents.write(staged[1], test)
-    yield
+    documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     with translated(folder.best_dir):
-        for path, temporary in zip(paths, staged, strict=True):
-            temporary.replace(path)
+        # A process that is killed here or below leaves no scores of another export.
+        folder.test_path.unlink(missing_ok=True)
+        publish(temporary, folder.best_dir, number=number)
+        for path, written in zip(paths, staged, strict=True):
+            written.replace(path)

@@ -22,6 +22,7 @@ from tuning.evaluation.test_split import (
 from tuning.export.manifest import FullManifest, MeasuredFormat
 from tuning.inference.runtimes import TOKEN_IDS
 from tuning.inputs.kinds import kinds_in, takes_raw_text
+from tuning.metrics import metric_text
 from tuning.spaces.ranges import value_text
 from tuning.templates import render
 from tuning.text import visible
@@ -86,6 +87,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         ],
         "min_seeds": MIN_ROUNDS,
         "interval_text": interval_text,
+        "metric_text": metric_text,
         "value_text": lambda value: value_text(_without_folders(value)),
         "format_columns": FORMAT_COLUMNS,
         "format_rows": format_rows(manifest),

@@ -11,8 +11,8 @@ from tuning.commands import typed
 from tuning.confirmation.estimates import RESOLUTION, Estimates
 from tuning.confirmation.plan import expected_cost
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
-from tuning.evaluation.statistics import DIGITS, LEVEL, Verdict, as_shown
-from tuning.metrics import sign
+from tuning.evaluation.statistics import LEVEL, Verdict
+from tuning.metrics import metric_text, n_decimals, sign
 from tuning.study.trials import starting_point_name
 
 
@@ -54,7 +54,7 @@ def sentences(estimates: Estimates, *, study: str) -> list[str]:
     lines = [result_text(estimates), *promise(estimates), *_optimism(estimates)]
     if confirmation.has_costs:
         front = ", ".join(
-            f"trial {finalist.trial} ({estimates.means[finalist.trial].value:.4f})"
+            f"trial {finalist.trial} ({metric_text(estimates.means[finalist.trial].value)})"
             for finalist in estimates.front
         )
         name = "confirmed Pareto front" if estimates.is_confirmed else "Pareto front so far"
@@ -79,8 +79,8 @@ def result_text(estimates: Estimates) -> str:
     lower, luck = lower_mean(estimates), ""
     if lower is not None:
         luck = (
-            f" Its corrected mean is worse than the baseline's, {lower:.4f}: its lead on the shared"
-            " seeds may be luck."
+            f" Its corrected mean is worse than the baseline's, {metric_text(lower)}: its lead"
+            " on the shared seeds may be luck."
         )
     return f"{best} {_against_the_baseline(estimates)}{luck}"
 
@@ -94,10 +94,12 @@ def promise(estimates: Estimates) -> list[str]:
     values = [value for finalist in repeated for value in finalist.repeat_values.values()]
     if not values:
         return []
-    promised, mean = round(statistics.fmean(values), 3), round(estimates.means[trial].value, 3)
+    promised, mean = statistics.fmean(values), estimates.means[trial].value
+    n = max(n_decimals(promised, mean) - 1, 0)
+    promised, mean = round(promised, n), round(mean, n)
     is_better = direction * promised > direction * mean
-    own = f" in the place of {mean:.3f}" if is_better else f", no better than {mean:.3f}"
-    return [f"On validation rows, a random split would have promised {promised:.3f}{own}."]
+    own = f" in the place of {mean:.{n}f}" if is_better else f", no better than {mean:.{n}f}"
+    return [f"On validation rows, a random split would have promised {promised:.{n}f}{own}."]
 
 
 def _time(confirmation: Confirmation) -> str:
@@ -147,8 +149,8 @@ def lower_mean(estimates: Estimates) -> float | None:
         or baseline.trial not in estimates.means
     ):
         return None
-    own = as_shown(estimates.means[estimates.best.trial]).value
-    other = as_shown(estimates.means[baseline.trial]).value
+    means = [estimates.means[f.trial].value for f in (estimates.best, baseline)]
+    own, other = (round(mean, n_decimals(*means)) for mean in means)
     return other if direction * own < direction * other else None
 
 
@@ -157,12 +159,14 @@ def _optimism(estimates: Estimates) -> list[str]:
         return []
     naive = estimates.search_best
     # The difference is that of the numbers in the sentence, whose reader may subtract them.
-    mean, value = as_shown(estimates.means[naive.trial]).value, round(naive.search_value, DIGITS)
+    mean, value = estimates.means[naive.trial].value, naive.search_value
+    n = n_decimals(mean, value)
+    mean, value = round(mean, n), round(value, n)
     too_good = sign(estimates.confirmation.metric) * (value - mean)
-    size = f"too good by {too_good:.4f}" if too_good > 0 else "not too good"
+    size = f"too good by {too_good:.{n}f}" if too_good > 0 else "not too good"
     return [
-        f"The search's best value, {value:.4f} of trial {naive.trial}, is {size}: the corrected"
-        f" mean of the same configuration is {mean:.4f}."
+        f"The search's best value, {value:.{n}f} of trial {naive.trial}, is {size}: the corrected"
+        f" mean of the same configuration is {mean:.{n}f}."
     ]
 
 
@@ -181,8 +185,9 @@ def missed_sentences(estimates: Estimates) -> list[str]:
         f"{len(values)} pruned trial{' was' if len(values) == 1 else 's were'} trained to the end"
     )
     return [
-        f"{pruned}, drawn at random: {n_better or 'none'} better than the search's best, {best:.4f}"
-        f" (between {rate.low:.0%} and {rate.high:.0%} of all that were pruned)."
+        f"{pruned}, drawn at random: {n_better or 'none'} better than the search's best,"
+        f" {metric_text(best)} (between {rate.low:.0%} and {rate.high:.0%} of all that were"
+        " pruned)."
     ]
 
 
@@ -201,7 +206,7 @@ def finalist_rows(estimates: Estimates) -> tuple[list[str], list[list[str]]]:
     table = [
         [
             f"{finalist.trial}{_role(finalist)}",
-            f"{finalist.search_value:.4f}",
+            metric_text(finalist.search_value),
             *([", ".join(f"{c:,.5g}" for c in finalist.costs)] if has_costs else []),
             *(_repeat(finalist, seed) for seed in seeds),
             str(estimates.means.get(finalist.trial, "")),
@@ -230,4 +235,4 @@ def _end(finalist: Finalist, seeds: list[int]) -> str:
 
 def _repeat(finalist: Finalist, seed: int) -> str:
     value = finalist.repeats.get(seed)
-    return finalist.failures.get(seed, "") if value is None else f"{value:.4f}"
+    return finalist.failures.get(seed, "") if value is None else metric_text(value)

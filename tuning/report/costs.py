@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import pareto_front
-from tuning.metrics import sign
+from tuning.metrics import metric_text, sign
 from tuning.report.figures import LAYOUT
 from tuning.report.html_parts import plain
 from tuning.report.quality import BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR
@@ -87,7 +87,7 @@ def _cost_figure(
         },
         opacity=0.8,
         text=[_named(trial, trial_label(trial, summary, best)) for trial in trials],
-        hovertemplate="%{text}: %{x:,.4g}, %{y:.4f}<extra></extra>",
+        hovertemplate="%{text}: %{x:,.4g}, %{y:.5~r}<extra></extra>",
     )
     # The usual labels of ticks between powers of ten are single digits: 2 for 200k.
     ticks = {"minorloglabels": "complete", "nticks": 4, "exponentformat": "SI"}
@@ -128,8 +128,10 @@ def architecture_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
     for kind in dict.fromkeys(trial.params[ARCHITECTURE] for trial in (*ranked, *ended)):
         trials = [trial for trial in ended if trial.params[ARCHITECTURE] == kind]
         complete = [trial for trial in ranked if trial.params[ARCHITECTURE] == kind]
-        best = f"{value_of(complete[0]):.4f} (trial {complete[0].number})" if complete else ""
-        median = f"{statistics.median(map(value_of, complete)):.4f}" if complete else ""
+        best = median = ""
+        if complete:
+            best = f"{metric_text(value_of(complete[0]))} (trial {complete[0].number})"
+            median = metric_text(statistics.median(map(value_of, complete)))
         seconds = f"{sum(map(trial_seconds, trials)):.0f}"
         rows.append([str(kind), str(len(trials)), str(len(complete)), best, median, seconds])
     metric = f"best {summary.metric}"

@@ -27,6 +27,7 @@ from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
 from tuning.evaluation.thresholds import with_thresholds
 from tuning.inputs.corpus import Corpus
+from tuning.metrics import metric_text
 from tuning.report.figures import LAYOUT, error_bars
 from tuning.report.html_parts import plain
 from tuning.report.tables import with_best
@@ -147,7 +148,7 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
             hovertemplate=f"{point.label}<br>{point.score}<extra></extra>",
         )
         figure.add_annotation(
-            text=f"{point.label}: {point.score.value:.4f}",
+            text=f"{point.label}: {metric_text(point.score.value)}",
             showarrow=False,
             font={"size": 12},
             xref="paper",

@@ -13,7 +13,7 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import Comparison, Scores, SplitScores, TestDocument, default_rule
-from tuning.evaluation.statistics import DIGITS, Verdict, interval_text
+from tuning.evaluation.statistics import Verdict, interval_text
 from tuning.evaluation.test_split import (
     BEST,
     ensemble_sentences,
@@ -21,7 +21,7 @@ from tuning.evaluation.test_split import (
     interval_sentences,
     threshold_sentences,
 )
-from tuning.metrics import Metric, metric_of, sign
+from tuning.metrics import Metric, metric_of, metric_text, n_decimals, sign
 from tuning.report.confirmation import lower_mean, promise, result_text, sentences
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import attributes_of, is_over_limit, starting_point_text, value_of
@@ -52,7 +52,7 @@ def answer(
     if bar is not None:
         is_own = is_split and not estimates.confirmation.is_resplit
         own = "" if is_own else " on the study's own split"
-        texts.append(f"The linear model has {bar:.4f}{own}.")
+        texts.append(f"The linear model has {metric_text(bar)}{own}.")
     return " ".join([*texts, *promise(estimates)])
 
 
@@ -101,13 +101,14 @@ def gain_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
         return ""
     gain = summary.gain.measured(confirmation)
     value, error = gain.expected.value, gain.expected.high - gain.expected.value
-    text = f"Ten more trials are expected to gain {value:.4f} ± {error:.4f} in {summary.metric}"
+    n = n_decimals(*map(value_of, summary.ranked[:1]))
+    text = f"Ten more trials are expected to gain {value:.{n}f} ± {error:.{n}f} in {summary.metric}"
     if gain.spread is None:
         return f"{text}."
     size = "not more" if gain.is_small else "more"
     change = f"the best trials change from {summary.step} to {summary.step}"
     spread = "the spread between seeds" if gain.is_measured else change
-    return f"{text}, {size} than {spread}, {gain.spread:.4f}."
+    return f"{text}, {size} than {spread}, {gain.spread:.{n}f}."
 
 
 def best_sentence(summary: Summary, confirmation: Confirmation | None = None) -> str:
@@ -129,7 +130,7 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
     best, baseline, role = chosen.trial, summary.baseline, starting_point_text(chosen.trial)
     text = (
         f"The best of the search, of {summary.n_finished} finished trials, is trial {best.number}"
-        f"{f' ({role})' if role else ''} with {summary.metric} {value_of(best):.4f}"
+        f"{f' ({role})' if role else ''} with {summary.metric} {metric_text(value_of(best))}"
     )
     if baseline is None:
         trials = (t for t in summary.trials if attributes_of(t).get("baseline"))
@@ -154,9 +155,11 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
 def _in_the_search(best: FrozenTrial, baseline: FrozenTrial) -> str:
     over = ", over a limit" if is_over_limit(baseline) else ""
     name = f"baseline (trial {baseline.number}{over})"
-    value, other = (round(value_of(trial), DIGITS) for trial in (best, baseline))
+    values = value_of(best), value_of(baseline)
+    n = n_decimals(*values)
+    value, other = (round(each, n) for each in values)
     # The difference is that of the digits that are shown.
-    return f"against {other:.4f} of the {name}, a difference of {value - other:+.4f}"
+    return f"against {other:.{n}f} of the {name}, a difference of {value - other:+.{n}f}"
 
 
 def export_sentences(document: SplitScores, metric: str) -> list[str]:
@@ -244,10 +247,11 @@ def behind_linear(
     # The linear model is on the study's own split, on which the search has its value.
     is_resplit = estimates.confirmation.is_resplit
     value = best.search_value if is_resplit else estimates.means[best.trial].value
-    if not reference.is_ahead_of(value, metric):
+    bar = reference.value(metric)
+    if bar is None or not reference.is_ahead_of(value, metric):
         return ""
     return (
         f"The confirmed best, trial {best.trial}, is behind the linear model on the validation"
-        f" split: {metric} {value:.4f} against {reference.value(metric):.4f}."
+        f" split: {metric} {metric_text(value)} against {metric_text(bar)}."
         f" {_behind_remedy(study)}"
     )

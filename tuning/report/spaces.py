@@ -8,13 +8,13 @@ import logging
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tuning.commands import typed
 from tuning.confirmation.estimates import RESOLUTION
 from tuning.errors import StorageError, StudyError
 from tuning.evaluation.statistics import Interval, Verdict, as_shown, mean_interval
-from tuning.metrics import sign
+from tuning.metrics import metric_text, sign
 from tuning.report.confirmation import counted_seeds
 from tuning.report.tables import size_text
 from tuning.results import ResultsDir, StudyDir, safe_name
@@ -50,11 +50,12 @@ class SpaceResult:
         values; without any, the difference of the means, with bounds that are NaN.
         """
         shared = sorted(set(self.repeats) & set(other.repeats))
+        own, mean = (statistics.fmean(each.repeats.values()) for each in (self, other))
         if not shared:
-            means = [statistics.fmean(each.repeats.values()) for each in (self, other)]
-            return Interval(means[0] - means[1], math.nan, math.nan)
+            return Interval(own - mean, math.nan, math.nan, own)
         differences = [self.repeats[seed] - other.repeats[seed] for seed in shared]
-        return mean_interval(differences, overlap=max(self.overlap, other.overlap))
+        lead = mean_interval(differences, overlap=max(self.overlap, other.overlap))
+        return replace(lead, scale=own)
 
 
 def study_name(comparison: str, space: str) -> str:
@@ -138,7 +139,7 @@ def space_rows(spaces: Sequence[SpaceResult]) -> tuple[list[str], list[list[str]
             result.space,
             str(result.accuracy or "not confirmed"),
             "" if number == 0 or not result.accuracy else str(spaces[0].lead_over(result)),
-            "" if result.search_value is None else f"{result.search_value:.4f}",
+            "" if result.search_value is None else metric_text(result.search_value),
             f"{result.n_trials:,}",
             size_text("n_parameters", result.n_parameters),
             "" if result.train_seconds is None else f"{result.train_seconds:.3g}",

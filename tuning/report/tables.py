@@ -15,6 +15,7 @@ from tuning.config import AUTO_FOLDS_ROWS, MIN_TEXTS, SPLITS, StudyConfig, given
 from tuning.confirmation.rounds import Confirmation
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.data_card import DataCard
+from tuning.metrics import metric_text
 from tuning.spaces.hyperparameters import optuna_names
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
@@ -116,7 +117,7 @@ def best_rows(
         rows.append(
             [
                 trial_label(trial, summary, best).removeprefix("trial "),
-                f"{value_of(trial):.4f}",
+                metric_text(value_of(trial)),
                 *(size_text(name, trial.user_attrs.get(name)) for name in sizes),
                 *(value_text(values.get(name)) for name in names),
                 value_text(attributes_of(trial).get("best_epoch")),
@@ -147,7 +148,7 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
             [
                 str(trial.number),
                 _state_text(trial),
-                f"{trial.values[0]:.4f}" if trial.values else "",
+                metric_text(trial.values[0]) if trial.values else "",
                 *(value_text(params.get(name)) for name in names),
                 f"{trial_seconds(trial):.0f}",
             ]

@@ -28,7 +28,7 @@ from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.data.rows import Redraw
 from tuning.errors import ArgumentError, SpaceBug, StudyError
 from tuning.inputs.corpus import Corpus
-from tuning.metrics import sign
+from tuning.metrics import metric_text, sign
 from tuning.outcomes import FailureReason
 from tuning.results import StudyDir
 from tuning.search.events import CallEnded, ConfirmationStarted, RepeatEnded, Step, Subscriber
@@ -41,6 +41,7 @@ from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
 from tuning.study.prepare import require_same_data, resplits
 from tuning.study.storage import storage_errors
+from tuning.study.study import require_same_encoders
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import (
     attributes_of,
@@ -119,6 +120,7 @@ def _open_session(
 
     with finished.opened() as study, storage_errors(finished.storage_url):
         require_finished(summarize(study, metric=config.metric), folder)
+        require_same_encoders(finished.record, doing=doing)
         with (
             study_lock(folder),
             open_session(
@@ -436,7 +438,7 @@ class _Repeats:
             value = last if self._is_fresh(seed) else result.best_value
             seconds = busy_seconds(result.seconds)
             folds = [epoch.metrics[metric] for epoch in result.folds]
-            end = f": {metric} {value:.4f}"
+            end = f": {metric} {metric_text(value)}"
         elif isinstance(message, ErrorRaised) and not may_fail:
             values = describe(finalist.values, session.space)
             raise SpaceBug(

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from tuning.config import exceeded
 from tuning.errors import SpaceBug, SpaceError
+from tuning.metrics import metric_text
 from tuning.outcomes import FailureReason, StopReason
 from tuning.search.open_trials import OpenTrial, OpenTrials
 from tuning.search.session import Session
@@ -132,7 +133,7 @@ class TrialEnds:
             event = f"trial {opened.number} pruned after {self._step} {opened.n_epochs:g}"
             self._close(opened, partial(self._writer.prune, opened, result), event=event)
         else:
-            value = f"{self._session.config.metric} {result.best_value:.4f}"
+            value = f"{self._session.config.metric} {metric_text(result.best_value)}"
             epoch = f" in epoch {result.best_epoch:g}" if result.best_epoch else " as fitted"
             mean = f", the mean of {len(result.folds)} folds"
             event = f"trial {opened.number} complete: {value}{mean if result.folds else epoch}"

@@ -14,7 +14,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from tuning.config import AUTO, MAX_AUTO_TRIALS
 from tuning.confirmation.rounds import Confirmation
-from tuning.metrics import sign
+from tuning.metrics import metric_text, sign
 from tuning.outcomes import SearchEnd, StopReason
 from tuning.search import linear_model
 from tuning.search.asha import Rungs, rungs_of
@@ -282,7 +282,7 @@ class Search:
             self._write_epoch(opened, epoch)
         self._notify(
             f"trial {opened.number} {self._step} {epoch.number:g}: {self._config.metric}"
-            f" {value:.4f}"
+            f" {metric_text(value)}"
         )
         self._ends.prune_beyond_promotion()
 

@@ -56,7 +56,12 @@ from tuning.study.lock import study_lock
 from tuning.study.prepare import require_fitting
 from tuning.study.samplers import grid_points
 from tuning.study.storage import close_study, storage_errors
-from tuning.study.study import open_study, read_record, recorded_space
+from tuning.study.study import (
+    open_study,
+    read_record,
+    recorded_space,
+    require_same_encoders,
+)
 from tuning.study.summary import summarize
 
 logger = logging.getLogger(__name__)
@@ -136,6 +141,8 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
         if coordinator != FIRST_COORDINATOR:
             # A worker runs the file's code, so the file is compared before a worker has started.
             _require_same_source(space_path, folder)
+        if folder.config_path.exists():
+            require_same_encoders(read_record(folder), doing=f"Study {folder.name!r}")
         with (
             open_session(
                 config,

@@ -10,7 +10,7 @@ import contextlib
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -22,8 +22,9 @@ import optuna
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
 from tuning.commands import typed
-from tuning.config import StudyConfig, differences
-from tuning.documents import unstructure
+from tuning.config import StudyConfig, differences, is_keras_file
+from tuning.data.folders import checksum_of
+from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
@@ -59,11 +60,14 @@ class StudyIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord(StudyIdentity):
-    """`versions` and `git_commit` are of the packages and of the program that created the study."""
+    """`versions` and `git_commit` are of the packages and of the program that created the study.
+    `encoders` has the checksum of each Keras model that gives features, by its path.
+    """
 
     created: str
     versions: dict[str, str]
     git_commit: str | None = None
+    encoders: dict[str, str] = field(default_factory=dict, metadata=OMIT_DEFAULT)
 
 
 def describe_versions() -> dict[str, str]:
@@ -137,6 +141,23 @@ def _parameter(place: str) -> str:
     return PARAMETERS.get(name, name)
 
 
+def require_same_encoders(record: StudyRecord, *, doing: str) -> None:
+    """Check that the Keras models of a study have not changed. A study of an earlier version has
+    recorded none. `doing`: the subject of the message.
+    """
+    for path, recorded in record.encoders.items():
+        now = _encoder_checksum(path)
+        if now != recorded:
+            raise StudyError(
+                f"{doing} must use the encoder of its search; {path} was {recorded} then and is"
+                f" {now} now. Put the file back, or start another study."
+            )
+
+
+def _encoder_checksum(path: str) -> str:
+    return f"{checksum_of(Path(path)):08x}" if Path(path).is_file() else "missing"
+
+
 def recorded_space(folder: StudyDir) -> SearchSpace:
     return documents.read(folder.space_path, SearchSpace, error=StudyError, remedy=REMEDY)
 
@@ -181,6 +202,11 @@ def open_study(
                 created=datetime.now(UTC).isoformat(timespec="microseconds"),
                 versions=describe_versions(),
                 git_commit=git_commit(Path(__file__).parent),
+                encoders={
+                    preset: _encoder_checksum(preset)
+                    for preset in space.presets
+                    if is_keras_file(preset)
+                },
             )
             # study.json goes last: if it exists, the folder is whole. A call that was killed before
             # leaves an entry without trials in the storage, which `_refuse_incomplete` accepts.

@@ -19,6 +19,7 @@ from tuning.inputs.contract import InputView, Rows, Shape, TokenizedTexts
 from tuning.inputs.features import TRUNCATING
 from tuning.inputs.kinds import FEATURES, IDS, KINDS, TEXTS, kind_of
 from tuning.spaces.files import run_user_code
+from tuning.spaces.ranges import SMALLEST
 from tuning.targets.target import Array, Labels, Target
 from tuning.training.architecture import ignores_padding, input_names
 from tuning.training.batching import Batch, View, as_input, evaluation_batches
@@ -63,6 +64,14 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
                 f" {kind.what}; this configuration has no {' and no '.join(missing)}.",
                 traceback="",
             )
+        # Only the model of the defaults is known when the space is loaded.
+        for name in kind.hyperparameters:
+            if name in SMALLEST and int(values[name]) < SMALLEST[name]:
+                raise SpaceBug(
+                    f"{name} must be {SMALLEST[name]} or more for a model that takes {kind.what};"
+                    f" this configuration has {values[name]!r}. Change its range.",
+                    traceback="",
+                )
     cuts_tokens = not is_keras_file(values.get("preset"))
     if {IDS, FEATURES} <= {*map(kind_of, names)} and cuts_tokens:
         _require_one_cut(values)
