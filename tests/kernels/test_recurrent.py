@@ -16,19 +16,11 @@ from hypothesis import strategies as st
 from tensorflow.python.framework import ops
 
 from tests.kernels.layers import CELLS, ROWS, arguments_of, ids, pair, reserve_of
-from tests.numbered import TWO
-from tuning.config import TrainConfig
-from tuning.inputs.contract import LabeledTexts, TokenizedTexts
+from tests.training.test_fit import run
 from tuning.kernels.recurrent import Kernel, fuse, unfuse
-from tuning.kernels.recurrent_sequence import (
-    Arguments,
-    backward,
-    forward,
-)
+from tuning.kernels.recurrent_sequence import Arguments, backward, forward
 from tuning.models import lstm_classifier
-from tuning.spaces.ranges import Values
-from tuning.training.fit import fit
-from tuning.training.result import FitResult, TrainingJob
+from tuning.training.result import FitResult
 
 
 def gradients(model: keras.Model, x: np.ndarray, *, training: bool = False) -> list[np.ndarray]:
@@ -308,19 +300,10 @@ def test_nothing_of_a_trained_model_is_kept() -> None:
 
 
 def train_once() -> tuple[keras.Model, FitResult]:
-    import keras_tuner
+    def make(hp: Any) -> keras.Model:
+        return lstm_classifier(vocab_size=ROWS, embedding_dim=2, lstm_units=2, masked=True)
 
-    class Model(keras_tuner.HyperModel):
-        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-            return lstm_classifier(vocab_size=ROWS, embedding_dim=2, lstm_units=2, masked=True)
-
-    texts = TokenizedTexts(
-        np.arange(200, dtype=np.int32) % 28 + 1, np.arange(0, 201, 5, dtype=np.int64)
-    )
-    split = LabeledTexts(texts, np.arange(40) % 2)
-    values: Values = {"vocab_size": ROWS, "sequence_length": 5}
-    job = TrainingJob(values=values, target=TWO, train=TrainConfig(epochs=1), seed=0)
-    return fit(Model(), job, train=split, validation=split)
+    return run(make, epochs=1)
 
 
 def test_training_fuses_its_model_and_restores_the_stock_layer() -> None:

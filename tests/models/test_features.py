@@ -9,7 +9,6 @@ import pytest
 
 from tests.models.classifiers import FEATURES, IDS, padded, spread
 from tuning.export.onnx_graph import chain
-from tuning.kernels.fuse import fused
 from tuning.models import words_classifier
 from tuning.training.architecture import ignores_padding
 
@@ -34,14 +33,6 @@ def test_output_is_the_same_with_more_padding(
     assert np.isfinite(model.predict_on_batch(np.zeros((2, 5), np.int32))).all()
 
 
-@pytest.mark.parametrize(("name", "reads_order"), [("mean", False), ("cnn", True)])
-def test_order_of_the_words_makes_a_difference_to_convolutions(
-    name: str, reads_order: bool
-) -> None:
-    first, second = tiny(name).predict_on_batch(np.array([[2, 3, 4], [4, 2, 3]], np.int32))
-    assert (abs(first - second).max() > 1e-4) == reads_order
-
-
 def test_filters_read_the_given_numbers_of_words() -> None:
     layers = tiny("cnn", widths=(1, 5)).layers
     kernels = [layer.kernel_size for layer in layers if isinstance(layer, keras.layers.Conv1D)]
@@ -52,12 +43,3 @@ def test_without_word_dropout_a_gru_is_a_chain_of_layers() -> None:
     layers = chain(tiny("gru"))
     assert [type(layer).__name__ for layer in layers or []] == ["Embedding", "GRU", "Dense"]
     assert chain(tiny("gru", word_dropout=0.1)) is None
-
-
-def test_both_directions_run_in_the_kernel_and_give_what_keras_gives() -> None:
-    model = tiny("bilstm")
-    expected = model.predict_on_batch(IDS)
-    with fused(model) as n_layers:
-        assert n_layers == 2
-        outputs = model(IDS, training=False)
-    np.testing.assert_allclose(outputs, expected, atol=1e-6)

@@ -54,19 +54,12 @@ def test_encoder_has_the_weights_of_the_preset(tiny_preset: Path) -> None:
 
 @pytest.mark.parametrize(
     ("share", "frozen"),
-    [
-        (0.2, []),
-        (0.5, ["embeddings", "transformer_layer_0"]),
-        (1.0, ["embeddings", "transformer_layer_0", "transformer_layer_1"]),
-    ],
+    [(0.2, set()), (0.5, {"embedding", "layer_0"}), (1.0, {"embedding", "layer_0", "layer_1"})],
 )
-def test_lowest_layers_are_frozen(tiny_preset: Path, share: float, frozen: list[str]) -> None:
+def test_lowest_layers_are_frozen(tiny_preset: Path, share: float, frozen: set[str]) -> None:
     model = transformer_classifier(str(tiny_preset), frozen_share=share)
-    paths = [weight.path for weight in model.non_trainable_weights if "seed" not in weight.path]
-    frozen_blocks = {
-        name for path in paths for name in ("layer_0", "layer_1", "embedding") if name in path
-    }
-    assert frozen_blocks == {name.removeprefix("transformer_").removesuffix("s") for name in frozen}
+    paths = " ".join(w.path for w in model.non_trainable_weights if "seed" not in w.path)
+    assert {name for name in ("embedding", "layer_0", "layer_1") if name in paths} == frozen
 
 
 @pytest.mark.parametrize("n_layers", [1, 2, 3])
@@ -136,15 +129,11 @@ def test_ngrams_vote_in_predictions_and_do_not_change_the_training(tiny_preset: 
     assert np.ptp(linear(both)) > 0.5
 
 
-def rates(schedule: WarmUp, n: int) -> list[float]:
-    return [float(schedule(step)) for step in range(n)]
-
-
 def test_learning_rate_rises_and_falls_to_zero() -> None:
     schedule = WarmUp(1.0, epochs=2, warm_up=0.25)
-    assert rates(schedule, 3) == [1.0, 1.0, 1.0]  # until the number of steps is known
+    assert float(schedule(7)) == 1.0  # until the number of steps is known
     schedule.steps_per_epoch.assign(10)
-    learning_rates = rates(schedule, 22)
+    learning_rates = [float(schedule(step)) for step in range(22)]
     assert learning_rates[:5] == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
     assert learning_rates[5:20] == pytest.approx([(19.5 - step) / 15 for step in range(5, 20)])
     assert learning_rates[20:] == [0.0, 0.0]

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from tests.models.classifiers import IDS, padded, spread
-from tuning.models import TrainingOptions, mean_features, wide_deep_classifier
-from tuning.models.ngrams import RATIOS
+from tuning.models import mean_features, wide_deep_classifier
 from tuning.training.architecture import ignores_padding, input_names
 
 NGRAMS = np.array([[2, 3, 4], [5, 0, 0], [2, 6, 0], [0, 0, 0]], np.int32)
@@ -40,24 +39,3 @@ def test_logit_is_the_sum_of_both_parts() -> None:
     wide, deep = parts.predict_on_batch([IDS, NGRAMS])
     outputs = np.asarray(model.predict_on_batch([IDS, NGRAMS]))
     np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-(wide + deep))), rtol=1e-5)
-
-
-@pytest.mark.slow
-def test_rate_makes_the_ngrams_learn_faster() -> None:
-    changes = {}
-    for rate in (1.0, 5.0):
-        keras.utils.set_random_seed(0)
-        training = TrainingOptions(learning_rate=1e-3)
-        features = partial(mean_features, vocab_size=9, embedding_dim=3)
-        model = wide_deep_classifier(
-            features, ngram_vocab_size=7, ngram_rate=rate, training=training
-        )
-        logits = keras.Model(model.inputs, model.get_layer("ngram_logits").input)
-        before = logits.predict_on_batch([IDS, NGRAMS])
-        labels = np.array([[1.0], [0.0], [1.0], [0.0]], np.float32)
-        model.train_on_batch([IDS, NGRAMS], labels)
-        changes[rate] = np.abs(logits.predict_on_batch([IDS, NGRAMS]) - before).max()
-    # Adam's first step is the learning rate for every weight.
-    np.testing.assert_allclose(changes[5.0], 5 * changes[1.0], rtol=1e-3)
-    (ratios,) = model.get_layer(RATIOS).get_weights()
-    assert (ratios == 1).all()

@@ -4,13 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tuning.models.words import (
-    drop_words,
-    is_word,
-    max_over_words,
-    mean_over_words,
-    zero_padding,
-)
+from tuning.models.words import drop_words, is_word, max_over_words, mean_over_words, zero_padding
 
 IDS = np.array([[2, 3, 4, 0], [5, 0, 0, 0], [0, 0, 0, 0]], dtype=np.int32)
 VECTORS = np.arange(24, dtype=np.float32).reshape(3, 4, 2) - 12

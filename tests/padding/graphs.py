@@ -41,6 +41,28 @@ def both_ways(**options: Any) -> layers.Layer:
     return layers.Bidirectional(layers.LSTM(2, return_sequences=True, **options))
 
 
+def reversing() -> layers.Layer:
+    return layers.LSTM(2, go_backwards=True, return_sequences=True)
+
+
+def masked(*stack: layers.Layer, length: int | None = None) -> keras.Model:
+    """Return a chain of layers after an embedding that masks the padding."""
+    embedding = layers.Embedding(ROWS, WIDTH, mask_zero=True)
+    return keras.Sequential([keras.Input((length,), dtype="int32"), embedding, *stack])
+
+
+def with_initial_state(x: Any, words: Any) -> Any:
+    """Start an LSTM with the states of another; Keras then does not pass the mask on."""
+    sequence, *states = layers.LSTM(2, return_sequences=True, return_state=True)(x)
+    return layers.LSTM(2)(sequence, initial_state=states)
+
+
+def with_another_mask() -> keras.Model:
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(ROWS, WIDTH, mask_zero=True)(ids)
+    return keras.Model(ids, layers.LSTM(2)(x, mask=ops.not_equal(ids, 1)))
+
+
 PADDING_IS_IGNORED: dict[str, Callable[[], keras.Model]] = {
     "mean": lambda: over(mean_over_words),
     "mean with dropped words": lambda: over(mean_over_words, rate=0.3),
@@ -129,6 +151,25 @@ PADDING_IS_READ: dict[str, Callable[[], keras.Model]] = {
     ),
     "maximum over the columns": lambda: over(
         lambda x, w: ops.max(ops.where(w, ops.maximum(x, 0.0), 0.0), axis=1, keepdims=True)[:, 0]
+    ),
+    "initial state": lambda: over(with_initial_state, mask_zero=True),
+    "mask that is not of the padding": with_another_mask,
+    "noise of a fixed length": lambda: masked(
+        layers.Dropout(0.2, noise_shape=(None, 9, 1)), layers.LSTM(2)
+    ),
+    "fixed length": lambda: masked(layers.LSTM(2), length=9),
+    "nested": lambda: over(lambda x, w: keras.Sequential([layers.GlobalMaxPooling1D()])(x)),
+    "reversed sequence": lambda: masked(reversing(), layers.LSTM(2)),
+    "reversed inside Bidirectional": lambda: masked(
+        layers.Bidirectional(reversing(), backward_layer=layers.LSTM(2, return_sequences=True)),
+        layers.LSTM(2),
+    ),
+    "softmax over time": lambda: masked(
+        layers.Dense(3, activation=lambda x: ops.softmax(x, axis=1)),
+        layers.GlobalAveragePooling1D(),
+    ),
+    "penalty on outputs": lambda: masked(
+        layers.Dense(3, activity_regularizer="l2"), layers.LSTM(2)
     ),
 }
 

@@ -1,7 +1,6 @@
 """Training without the padding: the same outputs, gradients and weights as with it."""
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.padding.graphs import (
     ROWS,
     STEPS,
     counted_rows,
+    masked,
     over,
     random_graph,
 )
@@ -33,6 +33,7 @@ from tuning.training.architecture import ignores_padding, without_padding
 
 layers, ops = keras.layers, keras.ops
 
+LENGTHS = np.array([1, 100])  # Numbers of words of texts that are worth packing.
 # Graphs that draw words at random, or that have a recurrent layer.
 DRAWN = {"mean with dropped words"}
 RECURRENT = {
@@ -50,13 +51,6 @@ def texts(n: int, length: int, *, shortest: int = 0) -> npt.NDArray[np.int32]:
     return ids.astype(np.int32)
 
 
-def packing(
-    model: keras.Model, lengths: Sequence[int] = (1, 100)
-) -> contextlib.AbstractContextManager[bool]:
-    """Return the context of a training on texts of these numbers of words."""
-    return without_padding(model, np.array(lengths))
-
-
 def run(model: keras.Model, inputs: Any) -> list[npt.NDArray[Any]]:
     """Return the outputs of a model in training, and the gradients of a sum of their squares."""
     with tf.GradientTape() as tape:
@@ -71,18 +65,12 @@ def assert_same(model: keras.Model, inputs: Any) -> None:
     for weight in model.trainable_weights:
         weight.assign(rng.normal(0.1, 0.5, weight.shape))
     expected = run(model, inputs)
-    with packing(model) as is_packed, counted_rows() as n_rows:
+    with without_padding(model, LENGTHS) as is_packed, counted_rows() as n_rows:
         assert is_packed
         actual = run(model, inputs)
     assert len(n_rows) == 1
     for value, other in zip(actual, expected, strict=True):
         np.testing.assert_allclose(value, other, rtol=2e-4, atol=2e-5)
-
-
-def sequential(*stack: keras.layers.Layer) -> keras.Model:
-    return keras.Sequential(
-        [keras.Input((None,), dtype="int32"), layers.Embedding(ROWS, 6, mask_zero=True), *stack]
-    )
 
 
 @pytest.mark.parametrize("name", sorted(PADDING_IS_IGNORED.keys() - DRAWN - RECURRENT))
@@ -100,7 +88,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "mean embedding": lambda: words_classifier(
         partial(mean_features, vocab_size=ROWS, embedding_dim=6, dropout=0.0)
     ),
-    "keras' average": lambda: sequential(
+    "keras' average": lambda: masked(
         layers.Dense(4, activation="tanh"),
         layers.GlobalAveragePooling1D(),
         layers.Dense(1, activation="sigmoid"),
@@ -150,7 +138,7 @@ def test_ngrams_beside_words_give_the_same(deep: Callable[..., Any]) -> None:
 def test_only_a_training_call_is_packed_and_only_in_the_context() -> None:
     model = MODELS["keras' average"]()
     with counted_rows() as joined:
-        with packing(model):
+        with without_padding(model, LENGTHS):
             model(IDS[:3])
             model.predict(IDS[:3], verbose=0)
             assert not joined
@@ -186,7 +174,7 @@ NOT_PACKED: dict[str, Callable[[], keras.Model]] = {
 
 @pytest.mark.parametrize("name", NOT_PACKED)
 def test_model_is_not_packed(name: str) -> None:
-    with packing(NOT_PACKED[name]()) as is_packed:
+    with without_padding(NOT_PACKED[name](), LENGTHS) as is_packed:
         assert not is_packed
 
 
@@ -202,7 +190,7 @@ def test_row_that_would_be_as_long_as_the_batch_is_not_used(
             layers.Conv1D(4, 3, padding="same", dilation_rate=dilation)(zero_padding(x, w)), w
         )
     )
-    with packing(model, lengths) as is_packed:
+    with without_padding(model, np.array(lengths)) as is_packed:
         assert is_packed == expected
 
 
@@ -210,7 +198,7 @@ def test_call_that_the_user_has_set_is_kept() -> None:
     model = MODELS["cnn"]()
     own, calls = model.call, []
     model.call = lambda *arguments, **options: calls.append(1) or own(*arguments, **options)
-    with packing(model) as is_packed:
+    with without_padding(model, LENGTHS) as is_packed:
         assert not is_packed
         model(IDS, training=True)
     assert calls
@@ -241,7 +229,7 @@ def test_dropped_words_are_drawn_again_for_each_word() -> None:
     ids = keras.Input((None,), dtype="int32")
     ones = layers.Embedding(ROWS, 64, mask_zero=True, embeddings_initializer="ones")(ids)
     model = keras.Model(ids, layers.GlobalAveragePooling1D()(layers.Dropout(0.5)(ones)))
-    with packing(model):
+    with without_padding(model, LENGTHS):
         means = np.asarray(model(np.full((20, 100), 3, np.int32), training=True))
     assert 0.97 < means.mean() < 1.03
     assert 0.08 < means.std() < 0.12  # of 100 draws
@@ -281,6 +269,6 @@ def test_random_graph_gives_the_same_outputs(steps: list[str], pool: str) -> Non
     model = random_graph(steps, pool)
     if ignores_padding(model):
         expected = np.asarray(model(IDS, training=True))
-        with packing(model) as is_packed:
+        with without_padding(model, LENGTHS) as is_packed:
             assert is_packed
             np.testing.assert_allclose(model(IDS, training=True), expected, atol=1e-5)

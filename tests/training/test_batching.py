@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from tests.texts import word_view
 from tuning.inputs.contract import Rows, TokenizedTexts
-from tuning.inputs.ngrams import NgramTexts, NgramView
-from tuning.inputs.token_ids import WordView
 from tuning.training.batching import (
     EVALUATION_BATCH_SIZE,
     View,
@@ -143,24 +141,3 @@ def test_trimmed_batches_are_the_random_ones_with_their_longest_texts_first() ->
     for random, ordered in zip(plain, trimmed, strict=True):
         assert sorted(random) == sorted(ordered)
         assert (np.diff(view.lengths_of(ordered)) <= 0).all()
-
-
-@pytest.mark.parametrize("pads_to_longest", [False, True])
-def test_array_bytes_are_those_of_the_array(pads_to_longest: bool) -> None:
-    words = texts_of([[2, 3, 4, 9], [], [2] * 30])
-    # The n-grams 3 and 4 have two words, and n-grams from 5 on are not in the vocabulary.
-    of_words = texts_of([[2, 3, 4, 5, 6], [], [2, 4]])
-    orders = np.array([0, 0, 1, 2, 2, 1, 1], dtype=np.uint8)
-    ngrams = NgramTexts(of_words.ids, of_words.offsets, orders)
-    view = View(
-        {
-            "ids": WordView(
-                words, vocab_size=5, sequence_length=8, pads_to_longest=pads_to_longest
-            ),
-            "ngrams": NgramView(ngrams, order=2, vocab_size=5),
-        }
-    )
-    arrays = view.array()
-    assert isinstance(arrays, dict)
-    assert arrays["ngrams"].shape == (3, 4)
-    assert view.array_bytes == sum(array.nbytes for array in arrays.values())

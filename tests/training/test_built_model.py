@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -103,11 +104,6 @@ def test_nothing_but_the_training_split_reaches_the_model(splits: Splits) -> Non
     assert np.ptp(model.get_layer(RATIOS).get_weights()[0]) > 1
 
 
-def test_configuration_without_what_an_input_needs_is_refused(splits: Splits) -> None:
-    with pytest.raises(SpaceBug, match="takes n-grams; this configuration has no ngrams"):
-        train(Hyper(), splits, values={"ngram_vocab_size": ROWS})
-
-
 def test_vocabulary_without_words_is_refused(splits: Splits) -> None:
     with pytest.raises(SpaceBug, match=r"vocab_size must be 3 or more .* takes token ids; .* 2\."):
         train(Hyper(), splits, values=BOTH | {"vocab_size": 2})
@@ -198,6 +194,19 @@ def test_other_inputs_are_refused_before_the_training(splits: Splits) -> None:
         train(Both("three"), splits, values=BOTH)
 
 
+class ForXla(Hyper):
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        model = super().build(hp)
+        model.jit_compile = True
+        return model
+
+
+def test_model_of_ngrams_is_trained_without_xla(splits: Splits) -> None:
+    """XLA would compile the step again for each width of a batch."""
+    model, _ = train(ForXla(), splits)
+    assert model.jit_compile is False
+
+
 def test_ngrams_that_were_removed_are_a_sentence(splits: Splits) -> None:
     without = replace(splits[0], texts=replace(splits[0].texts, others={}))
     with pytest.raises(StorageError, match="must contain the n-grams, which were removed"):
@@ -208,13 +217,17 @@ REUSED = replace(JOB, values={"vocab_size": 9, "sequence_length": 4}, seed=3)
 
 
 class Shared(keras_tuner.HyperModel):
-    """An embedding that was made once, as an encoder is at the top of many files."""
+    """An embedding that was made once, as an encoder is at the top of many files. `build` begins
+    with the call of another function.
+    """
 
-    def __init__(self, *, trainable: bool) -> None:
+    def __init__(self, *, trainable: bool = False, begin: Callable[[], Any] = list) -> None:
         super().__init__()
         self.embedding = keras.layers.Embedding(9, 2, trainable=trainable)
+        self.begin = begin
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        self.begin()
         ids = keras.Input((4,), dtype="int32")
         mean = keras.layers.GlobalAveragePooling1D()(self.embedding(ids))
         model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(mean))
@@ -230,36 +243,22 @@ def test_trained_layer_of_an_earlier_trial_is_refused() -> None:
 
 
 def test_frozen_layer_may_be_made_once() -> None:
-    hypermodel = Shared(trainable=False)
+    hypermodel = Shared()
     for _ in range(3):
         build_model(hypermodel, REUSED)
 
 
-class Seeded(Shared):
-    """A builder function with a seed, as in scripts of a single training."""
-
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        keras.utils.set_random_seed(42)
-        return super().build(hp)
-
-
-class Cleared(Shared):
-    """KerasTuner's users clear the session in `build` to free memory."""
-
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        keras.backend.clear_session()
-        return super().build(hp)
-
-
 def test_seed_in_build_is_refused() -> None:
-    keras.utils.set_random_seed(REUSED.seed)
+    """As in scripts of a single training."""
     with pytest.raises(SpaceBug, match="must not set the random seed; it sets 42"):
-        build_model(Seeded(trainable=False), REUSED)
+        build_model(Shared(begin=partial(keras.utils.set_random_seed, 42)), REUSED)
 
 
 def test_session_may_be_cleared_in_build() -> None:
+    """KerasTuner's users do so to free memory."""
     keras.utils.set_random_seed(REUSED.seed)
-    assert np.isfinite(build_model(Cleared(trainable=False), REUSED).result.n_parameters)
+    hypermodel = Shared(begin=keras.backend.clear_session)
+    assert np.isfinite(build_model(hypermodel, REUSED).result.n_parameters)
 
 
 def test_unknown_number_of_time_steps_is_refused_before_the_training() -> None:

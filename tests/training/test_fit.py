@@ -1,11 +1,12 @@
-"""A single training: its metrics are repeatable, padding has the stated effects, and it stops early
-or fails under the stated conditions.
+"""A single training: what it evaluates and counts, how it ends or fails, and the own `fit` of a
+hypermodel.
 """
 
 import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,11 @@ from tests.padding.graphs import counted_rows
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
-from tuning.inputs.ngrams import NgramTexts
-from tuning.inputs.token_ids import WordView
 from tuning.metrics import objectives_of
-from tuning.models.words import is_word, mean_over_words
 from tuning.padding import packing
 from tuning.spaces.loading import load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.training import loops
-from tuning.training.batching import View
 from tuning.training.fit import fit, load_trained
 from tuning.training.loss_form import PROBABILITIES
 from tuning.training.prediction import Predictor, dataset, make_view
@@ -60,11 +57,17 @@ TRAIN, VALIDATION = make_texts(seed=1), make_texts(30, seed=2)
 
 
 class Hyper(keras_tuner.HyperModel):
-    """A hypermodel that calls a function to build the model."""
+    """A hypermodel that calls a function to build the model, by default `mean`, and another to
+    train it, if there is one.
+    """
 
-    def __init__(self, make: Make) -> None:
+    def __init__(
+        self, make: Make = lambda hp: mean(), fit: Callable[..., Any] | None = None
+    ) -> None:
         super().__init__()
         self._make = make
+        if fit:
+            self.fit = fit
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         return self._make(hp)
@@ -76,10 +79,12 @@ def stacked(
     length: int | None = None,
     last: layers.Layer | None = None,
     rate: float = 0.05,
+    optimizer: Any = None,
     loss: Any = "binary_crossentropy",
     eager: bool = True,
 ) -> keras.Model:
-    """Return a compiled model: input, embedding, the given layers, and one sigmoid unit.
+    """Return a compiled model: input, embedding, the given layers, and one sigmoid unit. The
+    optimizer is gradient descent by default.
 
     The model is eager, because tracing a graph takes longer than such a short training.
     """
@@ -91,7 +96,8 @@ def stacked(
             last or layers.Dense(1, "sigmoid"),
         ]
     )
-    model.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"], run_eagerly=eager)
+    optimizer = optimizer or keras.optimizers.SGD(rate)
+    model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=eager)
     return model
 
 
@@ -145,26 +151,8 @@ def metrics_of(result: FitResult) -> list[dict[str, float]]:
     return [epoch.metrics for epoch in result.history]
 
 
-@pytest.mark.parametrize(
-    "masked", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["unmasked", "masked"]
-)
-def test_fit_same_seed_gives_the_same_metrics_after_another_training(masked: bool) -> None:
-    def make(hp: Any) -> keras.Model:
-        # The layers and options include every random part of a trial: weights, dropout, the order
-        # of rows and of trimmed batches.
-        middle = (
-            [layers.LSTM(3, dropout=0.5)] if masked else [layers.Flatten(), layers.Dropout(0.5)]
-        )
-        return stacked(*middle, masked=masked, length=None if masked else LENGTH, eager=not masked)
-
-    first = run(make, seed=3)[1]
-    run(lambda hp: mean(), seed=4, epochs=1)
-    again = run(make, seed=3)[1]
-    assert metrics_of(again) == metrics_of(first)
-
-
 def test_fit_result_has_all_metrics_and_counts_parameters_tokens_and_seconds() -> None:
-    model, result = run(lambda hp: mean(), epochs=2)
+    model, result = run(Hyper(), epochs=2)
     for epoch in result.history:
         assert set(epoch.metrics) == {"loss", "accuracy", *objectives_of("classes")}
         assert all(math.isfinite(value) for value in epoch.metrics.values())
@@ -187,19 +175,6 @@ def test_fit_evaluates_each_epoch_with_the_weights_of_a_training_that_ends_there
         probabilities = Predictor(model)(make_view(model, VALUES, VALIDATION.texts), target=TWO)
         losses.append(score(VALIDATION.labels, probabilities)["loss"])
     np.testing.assert_allclose([epoch["val_loss"] for epoch in metrics_of(result)], losses)
-
-
-@pytest.mark.parametrize(("metric", "choose"), [("val_loss", min), ("val_auc", max)])
-def test_fit_best_epoch_is_that_of_the_metric(
-    metric: str, choose: Callable[[list[float]], float]
-) -> None:
-    # The steps are too long, so the best epoch is in the middle.
-    _, result = run(lambda hp: mean(rate=15.0), epochs=4, metric=metric, seed=2)
-    assert 1 < result.best_epoch < len(result.history)
-    values = [epoch.metrics[metric] for epoch in result.history]
-    assert result.best_value == choose(values)
-    assert result.best_epoch == values.index(choose(values)) + 1
-    assert result.metrics == result.history[result.best_epoch - 1].metrics
 
 
 class Fitted(Hyper):
@@ -269,35 +244,37 @@ def test_model_that_adapt_has_not_fitted_is_not_evaluated_before_its_training() 
     assert [epoch.number for epoch in result.history] == [1, 2]
 
 
-OUTPUTS: dict[str, tuple[int, Callable[[], Any], list[Any], Callable[[], layers.Layer]]] = {
+losses, measures = keras.losses, keras.metrics
+# For each kind of output the number of classes, the loss, a metric, and the last layer.
+OUTPUTS: dict[str, tuple[int, Any, keras.metrics.Metric, Callable[[], layers.Layer]]] = {
     "sigmoid": (
         2,
-        lambda: "binary_crossentropy",
-        [keras.metrics.BinaryAccuracy(name="right")],
+        "binary_crossentropy",
+        measures.BinaryAccuracy(),
         lambda: layers.Dense(1, "sigmoid"),
     ),
     "softmax": (
         3,
-        lambda: "categorical_crossentropy",
-        [keras.metrics.CategoricalAccuracy(name="right")],
+        "categorical_crossentropy",
+        measures.CategoricalAccuracy(),
         lambda: layers.Dense(3, "softmax"),
     ),
     "one logit": (
         2,
-        lambda: keras.losses.BinaryCrossentropy(from_logits=True),
-        [keras.metrics.BinaryAccuracy(name="right", threshold=0.0)],
+        losses.BinaryCrossentropy(from_logits=True),
+        measures.BinaryAccuracy(threshold=0.0),
         lambda: layers.Dense(1),
     ),
     "two logits": (
         2,
-        lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        [keras.metrics.SparseCategoricalAccuracy(name="right")],
+        losses.SparseCategoricalCrossentropy(from_logits=True),
+        measures.SparseCategoricalAccuracy(),
         lambda: layers.Dense(2),
     ),
     "three logits of a nested model": (
         3,
-        lambda: keras.losses.CategoricalCrossentropy(from_logits=True),
-        [keras.metrics.CategoricalAccuracy(name="right")],
+        losses.CategoricalCrossentropy(from_logits=True),
+        measures.CategoricalAccuracy(),
         lambda: keras.Sequential([layers.Dense(3)]),
     ),
 }
@@ -306,22 +283,20 @@ OUTPUTS: dict[str, tuple[int, Callable[[], Any], list[Any], Callable[[], layers.
 @pytest.mark.parametrize("kind", OUTPUTS)
 @pytest.mark.parametrize("has_own_fit", [False, True], ids=["keras' fit", "own fit"])
 def test_fit_evaluates_as_keras(kind: str, has_own_fit: bool) -> None:
-    n_classes, loss, measures, last = OUTPUTS[kind]
+    n_classes, loss, measure, last = OUTPUTS[kind]
     train, validation = (make_texts(n, n_classes=n_classes, seed=n) for n in (48, 30))
     called = []
 
     def make(hp: Any) -> keras.Model:
-        model = mean(last=last(), loss=loss())
-        model.compile(keras.optimizers.SGD(1.0), loss(), metrics=measures, run_eagerly=True)
+        model = mean(last=last(), loss=loss)
+        model.compile(keras.optimizers.SGD(1.0), loss, metrics=[measure], run_eagerly=True)
         return model
 
     def own(hp: Any, model: keras.Model, *args: Any, **options: Any) -> Any:
         called.append(True)
         return model.fit(*args, **options)
 
-    hypermodel = Hyper(make)
-    if has_own_fit:
-        hypermodel.fit = own
+    hypermodel = Hyper(make, own if has_own_fit else None)
     model, result = run(hypermodel, train=train, validation=validation, n_classes=n_classes)
     assert called == [True] * has_own_fit
     targets = np.eye(3)[validation.labels] if n_classes == 3 else validation.labels
@@ -329,8 +304,8 @@ def test_fit_evaluates_as_keras(kind: str, has_own_fit: bool) -> None:
     expected = model.evaluate(view.array(), targets, verbose=0, return_dict=True)
     metrics = result.history[-1].metrics
     assert metrics["val_loss"] == pytest.approx(expected["loss"], abs=1e-5)
-    assert metrics["val_accuracy"] == pytest.approx(expected["right"], abs=1e-6)
-    assert "right" in metrics
+    assert metrics["val_accuracy"] == pytest.approx(expected[measure.name], abs=1e-6)
+    assert measure.name in metrics
     assert PROBABILITIES not in [layer.name for layer in model.layers]
 
 
@@ -342,7 +317,7 @@ def test_fit_evaluates_as_keras(kind: str, has_own_fit: bool) -> None:
 def test_fit_batch_size_is_the_hyperparameter_where_there_is_one(
     values: Values, n_steps: int
 ) -> None:
-    model, _ = run(lambda hp: mean(), values=values, batch_size=16)
+    model, _ = run(Hyper(), values=values, batch_size=16)
     assert int(model.optimizer.iterations) == 2 * n_steps
 
 
@@ -365,12 +340,6 @@ def test_training_whose_patience_is_over_ends_instead_of_pausing(
     assert (len(result.history), result.paused, result.stopped) == (3, False, False)
     assert result.best_epoch == 1
     assert not (tmp_path / "checkpoint.npz").exists()
-
-
-def test_fit_on_epoch_answering_no_stops() -> None:
-    answers = iter([Answer.GO_ON, Answer.STOP])
-    _, result = run(lambda hp: mean(), epochs=9, on_epoch=lambda epoch: next(answers))
-    assert (len(result.history), result.stopped) == (2, True)
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -422,15 +391,6 @@ def test_fit_of_a_model_that_can_not_be_trained(
         run(make, batch_size=48, known=tuple(VALUES))
 
 
-def functional(pooled: Callable[[Any, Any], Any]) -> keras.Model:
-    """Return a compiled functional model with a mask and a function that pools the embeddings."""
-    ids = keras.Input((None,), dtype="int32")
-    x = layers.Embedding(VOCAB_SIZE, 3, mask_zero=True)(ids)
-    model = keras.Model(ids, layers.Dense(1, "sigmoid")(pooled(ids, x)))
-    model.compile("sgd", "binary_crossentropy", run_eagerly=True)
-    return model
-
-
 def with_an_empty_text(texts: LabeledTexts) -> LabeledTexts:
     """Return the texts with a text without tokens at their end."""
     nothing = TokenizedTexts(np.empty(0, np.int32), np.zeros(2, np.int64))
@@ -439,7 +399,7 @@ def with_an_empty_text(texts: LabeledTexts) -> LabeledTexts:
 
 def test_fit_masked_mean_names_the_texts_without_words() -> None:
     def make(hp: Any) -> keras.Model:
-        return functional(lambda ids, x: layers.GlobalAveragePooling1D()(x))
+        return mean(masked=True)
 
     splits = {"train": TRAIN, "validation": VALIDATION}
     for split, texts in splits.items():
@@ -453,20 +413,11 @@ def test_fit_nan_for_another_reason_does_not_name_texts_without_words() -> None:
         run(lambda hp: mean(rate=float("nan")), train=with_an_empty_text(TRAIN), epochs=2)
 
 
-def test_fit_mean_over_words_takes_texts_without_words() -> None:
-    _, result = run(
-        lambda hp: functional(lambda ids, x: mean_over_words(x, is_word(ids))),
-        train=with_an_empty_text(TRAIN),
-        validation=with_an_empty_text(VALIDATION),
-    )
-    assert all(math.isfinite(epoch.metrics["val_loss"]) for epoch in result.history)
-
-
 def test_fit_metric_that_is_not_defined_is_infeasible() -> None:
     # AUC needs both classes.
     one_class = replace(VALIDATION, labels=np.zeros_like(VALIDATION.labels))
     with pytest.raises(Infeasible, match="no metric: val_auc is nan in epoch 1"):
-        run(lambda hp: mean(), validation=one_class, metric="val_auc")
+        run(Hyper(), validation=one_class, metric="val_auc")
 
 
 MIXED = """
@@ -492,7 +443,7 @@ def test_policy_of_a_file_holds_for_every_training_of_its_models(
     for _ in range(2):
         model, _ = run(hypermodel, epochs=1, weights=weights)
         assert model.layers[0].compute_dtype == "bfloat16"
-        assert run(lambda hp: mean(), epochs=1)[0].layers[0].compute_dtype == "float32"
+        assert run(Hyper(), epochs=1)[0].layers[0].compute_dtype == "float32"
     job = TrainingJob(values=VALUES, target=TWO, train=TrainConfig(), seed=0, weights=weights)
     loaded = load_trained(hypermodel, job).model
     assert loaded.layers[0].compute_dtype == "bfloat16"
@@ -558,13 +509,12 @@ def test_own_fit_has_the_declared_batch_size(
     """As `tuner.search(batch_size=16)` gives it to `fit(*args, **kwargs)` of KerasTuner's users."""
     steps: list[int] = []
 
-    class Own(Hyper):
-        def fit(self, hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
-            returned = model.fit(*args, **kwargs, **options)
-            steps.append(int(model.optimizer.iterations))
-            return returned
+    def own(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        returned = model.fit(*args, **kwargs, **options)
+        steps.append(int(model.optimizer.iterations))
+        return returned
 
-    run(Own(lambda hp: mean()), values={**VALUES, **values}, epochs=1)
+    run(Hyper(fit=own), values={**VALUES, **values}, epochs=1)
     assert steps == [n_steps]
 
 
@@ -621,17 +571,16 @@ def test_own_fit_that_fails_after_its_training_is_called_once() -> None:
         calls.append(len(calls))
         return model.fit(*args, **kwargs).history["x"]
 
-    hypermodel = Hyper(lambda hp: mean())
-    hypermodel.fit = reads_history
     with pytest.raises(SpaceBug, match="KeyError: 'x'"):
-        run(hypermodel, epochs=1)
+        run(Hyper(fit=reads_history), epochs=1)
     assert calls == [0]
 
 
 def test_own_fit_may_take_its_model_by_position() -> None:
-    hypermodel = Hyper(lambda hp: mean())
-    hypermodel.fit = lambda hp, *args, **kwargs: args[0].fit(args[1], args[2], **kwargs)
-    assert run(hypermodel)[1].n_epochs == 2
+    def by_position(hp: Any, *args: Any, **kwargs: Any) -> Any:
+        return args[0].fit(args[1], args[2], **kwargs)
+
+    assert run(Hyper(fit=by_position))[1].n_epochs == 2
 
 
 def test_own_fit_may_change_its_model_and_compile_it_again() -> None:
@@ -653,9 +602,8 @@ def test_own_fit_may_change_its_model_and_compile_it_again() -> None:
         model.compile(keras.optimizers.SGD(0.0), "binary_crossentropy", metrics=["accuracy"])
         return model
 
-    hypermodel = Hyper(build)
-    hypermodel.fit = two_phases
-    first, second = (epoch.metrics for epoch in run(hypermodel, epochs=2)[1].history)
+    history = run(Hyper(build, two_phases), epochs=2)[1].history
+    first, second = (epoch.metrics for epoch in history)
     assert second["val_accuracy"] == pytest.approx(1 - first["val_accuracy"])
     assert first["val_accuracy"] != second["val_accuracy"]
 
@@ -674,9 +622,7 @@ def test_loop_of_an_own_fit_can_read_that_it_must_end() -> None:
             if wrapped.stop_training:
                 break
 
-    hypermodel = Hyper(lambda hp: mean())
-    hypermodel.fit = loop
-    _, result = run(hypermodel, epochs=9, on_epoch=lambda epoch: Answer.STOP)
+    _, result = run(Hyper(fit=loop), epochs=9, on_epoch=lambda epoch: Answer.STOP)
     assert (len(result.history), result.stopped) == (1, True)
 
 
@@ -696,10 +642,8 @@ def test_loop_of_an_own_fit_can_read_that_it_must_end() -> None:
 def test_own_fit_that_trains_nothing(
     own: Callable[..., Any], error: type[Exception], says: str
 ) -> None:
-    hypermodel = Hyper(lambda hp: mean())
-    hypermodel.fit = own
     with pytest.raises(error, match=says) as raised:
-        run(hypermodel, known=tuple(VALUES))
+        run(Hyper(fit=own), known=tuple(VALUES))
     if "ValueError" in says:
         assert "in raises" in raised.value.traceback  # type: ignore[attr-defined]
 
@@ -723,12 +667,6 @@ def test_own_fit_is_refused_if_its_arrays_and_their_copies_need_too_much_memory(
     assert hypermodel.given
 
 
-def untrimmed(view: View) -> View:
-    (words,) = view.inputs.values()
-    assert isinstance(words, WordView)  # for mypy
-    return View({"ids": replace(words, pads_to_longest=False)})
-
-
 @pytest.mark.parametrize("masked", [True, False], ids=["trimmed", "as_they_come"])
 def test_predict_gives_rows_in_the_texts_order(masked: bool) -> None:
     keras.utils.set_random_seed(0)
@@ -736,7 +674,7 @@ def test_predict_gives_rows_in_the_texts_order(masked: bool) -> None:
     # 1,100 texts make three batches.
     view = make_view(model, VALUES, make_texts(1_100).texts)
     assert view.pads_to_longest == masked
-    expected = model.predict_on_batch(untrimmed(view).array())[:, 0]
+    expected = model.predict_on_batch(view.array())[:, 0]
     np.testing.assert_allclose(Predictor(model)(view, target=TWO)[:, 1], expected, atol=1e-6)
 
 
@@ -813,92 +751,23 @@ def test_fit_leaves_no_file_of_autograph(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_fit_without_validation_trains_every_epoch() -> None:
     """A retraining has no validation split, so it can't stop early."""
-    _, result = run(lambda hp: mean(), validation=None, epochs=6, patience=2)
+    _, result = run(Hyper(), validation=None, epochs=6, patience=2)
     assert [epoch.number for epoch in result.history] == [1, 2, 3, 4, 5, 6]
     assert all(set(epoch.metrics) == {"loss", "accuracy"} for epoch in result.history)
     assert (result.best_epoch, math.isnan(result.best_value), result.stopped) == (6, True, False)
     assert result.metrics == result.history[-1].metrics
 
 
-@pytest.mark.slow
-def test_model_for_xla_gets_batches_of_one_width_and_no_xla_for_others() -> None:
+def test_batches_of_a_model_for_xla_have_one_width() -> None:
     """XLA compiles a step again for each width."""
-
-    def make(hp: Any) -> keras.Model:
-        model = mean(masked=True, eager=False)
-        model.compile("adam", "binary_crossentropy", jit_compile=True)
-        return model
-
-    model, result = run(make, epochs=1)
-    assert len(result.history) == 1 and model.jit_compile is True
+    model = mean(masked=True)
+    model.jit_compile = True
     assert not make_view(model, VALUES, TRAIN.texts).pads_to_longest
 
-    def of_ngrams(hp: Any) -> keras.Model:
-        parts = [
-            keras.Input((None,), dtype="int32", name="ngrams"),
-            layers.Embedding(VOCAB_SIZE, 3, mask_zero=True),
-            layers.GlobalAveragePooling1D(),
-            layers.Dense(1, "sigmoid"),
-        ]
-        model = keras.Sequential(parts)
-        model.compile("adam", "binary_crossentropy", jit_compile=True)
-        return model
 
-    values = {"ngrams": 1, "ngram_vocab_size": VOCAB_SIZE}
-    train, validation = (with_ngrams(labeled) for labeled in (TRAIN, VALIDATION))
-    model, result = run(of_ngrams, values=values, train=train, validation=validation, epochs=1)
-    assert len(result.history) == 1 and model.jit_compile is False
-
-
-def with_ngrams(labeled: LabeledTexts) -> LabeledTexts:
-    """Return texts whose n-grams are their words."""
-    texts, orders = labeled.texts, np.ones(VOCAB_SIZE + 5, np.uint8)
-    orders[:2] = 0  # padding and unknown
-    ngrams = NgramTexts(texts.ids, texts.offsets, orders)
-    return replace(labeled, texts=replace(texts, others={"ngrams": ngrams}))
-
-
-def test_metrics_of_a_model_that_runs_eagerly_may_need_numbers() -> None:
-    """As public notebooks compute the scores of scikit-learn; symbolic tensors have no numbers."""
-
-    def agreement(y_true: Any, y_pred: Any) -> float:
-        return float(np.mean((y_pred.numpy() > 0.5) == y_true.numpy().reshape(-1, 1)))
-
-    def make(hp: Any) -> keras.Model:
-        model = mean()
-        model.compile("sgd", "binary_crossentropy", metrics=[agreement], run_eagerly=True)
-        return model
-
-    _, result = run(make, epochs=1)
-    assert 0 <= result.history[0].metrics["agreement"] <= 1
-
-
-@pytest.mark.parametrize("kind", [dict, list])
-def test_single_output_may_be_in_a_dictionary_or_a_list(kind: type) -> None:
-    def make(hp: Any) -> keras.Model:
-        plain = mean(eager=False)
-        output = plain.outputs[0]
-        model = keras.Model(plain.inputs, {"label": output} if kind is dict else [output])
-        loss: Any = {"label": "binary_crossentropy"} if kind is dict else "binary_crossentropy"
-        model.compile(keras.optimizers.SGD(0.05), loss)
-        return model
-
-    expected = run(lambda hp: mean(eager=False), epochs=1)[1].history[0].metrics
-    metrics = run(make, epochs=1)[1].history[0].metrics
-    assert metrics["val_loss"] == pytest.approx(expected["val_loss"], abs=1e-6)
-
-
-def test_fit_model_of_a_distribution_strategy_trains() -> None:
-    def make(hp: keras_tuner.HyperParameters) -> keras.Model:
-        with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
-            return mean(eager=False)
-
-    expected, in_a_strategy = (
-        run(model, epochs=2)[1].history[-1].metrics
-        for model in (lambda hp: mean(eager=False), make)
-    )
-    for name in ("loss", "val_loss"):  # A probability near 0.5 may count as the other class.
-        assert in_a_strategy[name] == pytest.approx(expected[name], rel=1e-4)
+def agreement(y_true: Any, y_pred: Any) -> float:
+    """Return a score of numbers, which symbolic tensors do not have."""
+    return float(np.mean((y_pred.numpy() > 0.5) == y_true.numpy().reshape(-1, 1)))
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -908,11 +777,38 @@ def f1_m(y_true: Any, y_pred: Any) -> Any:
     return 2 * hits / (keras.ops.sum(y_true) + keras.ops.sum(keras.ops.round(y_pred)) + 1e-7)
 
 
-def test_metrics_without_a_cast_or_a_reshape_work_on_one_output() -> None:
+@pytest.mark.parametrize(("metric", "eager"), [(agreement, True), (f1_m, False)])
+def test_metrics_of_public_notebooks_are_computed(metric: Callable[..., Any], eager: bool) -> None:
     def make(hp: Any) -> keras.Model:
-        model = mean(eager=False)
-        model.compile("adam", "binary_crossentropy", metrics=[f1_m])
+        model = mean(eager=eager)
+        model.compile("adam", "binary_crossentropy", metrics=[metric], run_eagerly=eager)
         return model
 
-    values = [epoch.metrics["f1_m"] for epoch in run(make)[1].history]
+    values = [epoch.metrics[metric.__name__] for epoch in run(make)[1].history]
     assert all(0 <= value <= 1 for value in values)
+
+
+def with_output(kind: type, hp: Any) -> keras.Model:
+    """Return a model whose single output is in a dictionary or a list."""
+    plain = mean(eager=False)
+    output = plain.outputs[0]
+    model = keras.Model(plain.inputs, {"label": output} if kind is dict else [output])
+    loss: Any = {"label": "binary_crossentropy"} if kind is dict else "binary_crossentropy"
+    model.compile(keras.optimizers.SGD(0.05), loss)
+    return model
+
+
+def in_a_strategy(hp: Any) -> keras.Model:
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        return mean(eager=False)
+
+
+@pytest.mark.parametrize(
+    "make", [partial(with_output, dict), partial(with_output, list), in_a_strategy]
+)
+def test_model_of_another_form_trains_as_the_plain_model(make: Make) -> None:
+    expected, metrics = (
+        run(build)[1].history[-1].metrics for build in (lambda hp: mean(eager=False), make)
+    )
+    for name in ("loss", "val_loss"):  # A probability near 0.5 may count as the other class.
+        assert metrics[name] == pytest.approx(expected[name], rel=1e-4)

@@ -41,14 +41,8 @@ def train(
     rows: Rows = ROWS,
     **changes: Any,
 ) -> FitResult:
-    return fit_folds(
-        MODEL,
-        replace(JOB, **changes),
-        train=TRAIN,
-        validation=VALIDATION,
-        rows=rows,
-        on_epoch=answer,
-    )
+    splits = {"train": TRAIN, "validation": VALIDATION}
+    return fit_folds(MODEL, replace(JOB, **changes), **splits, rows=rows, on_epoch=answer)
 
 
 def single(fold: int, **changes: Any) -> tuple[FitResult, np.ndarray]:
@@ -126,21 +120,15 @@ def test_resumed_training_has_the_result_of_one_that_never_paused(
     result = train(pause, checkpoint=path)
     while result.paused:
         result = train(pause, checkpoint=path, resume=True)
-    whole = train()
 
     def untimed(result: FitResult) -> FitResult:
-        def without(epochs: list[Epoch]) -> list[Epoch]:
-            return [replace(epoch, seconds=0.0) for epoch in epochs]
-
-        return replace(
-            result,
-            history=without(result.history),
-            folds=without(result.folds),
-            seconds={},
-            peak_memory_mb=0.0,
+        history, folds = (
+            [replace(epoch, seconds=0.0) for epoch in epochs]
+            for epochs in (result.history, result.folds)
         )
+        return replace(result, history=history, folds=folds, seconds={}, peak_memory_mb=0.0)
 
-    assert untimed(result) == untimed(whole)
+    assert untimed(result) == untimed(train())
     assert [epoch.number for epoch in reported] == [1, 2, 3]
 
 

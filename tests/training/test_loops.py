@@ -34,13 +34,17 @@ def batches(n_rows: int, *, n_classes: int = 2) -> tf.data.Dataset:
     return data.apply(tf.data.experimental.assert_cardinality(-(-N_ROWS // n_rows)))
 
 
-def binary(*middle: layers.Layer, model: Callable[..., keras.Model] = keras.Model) -> keras.Model:
+def binary(
+    *middle: layers.Layer,
+    model: Callable[..., keras.Model] = keras.Model,
+    metrics: Any = "accuracy",
+) -> keras.Model:
     ids = keras.Input((LENGTH,), dtype="int32")
     values = layers.Embedding(VOCAB_SIZE, 4)(ids)
     for layer in middle:
         values = layer(values)
     built = model(ids, layers.Dense(1, activation="sigmoid")(values))
-    built.compile("adam", "binary_crossentropy", metrics=["accuracy"], jit_compile=False)
+    built.compile("adam", "binary_crossentropy", metrics=[metrics], jit_compile=False)
     return built
 
 
@@ -55,55 +59,6 @@ def of_three_classes() -> keras.Model:
         jit_compile=False,
     )
     return model
-
-
-MODELS: dict[str, Callable[[], keras.Model]] = {
-    "mean": lambda: binary(layers.GlobalAveragePooling1D()),
-    "dropout": lambda: binary(layers.SpatialDropout1D(0.3), layers.LSTM(3), layers.Dropout(0.4)),
-    "batch statistics": lambda: binary(layers.Flatten(), layers.BatchNormalization()),
-    "three classes": of_three_classes,
-}
-
-
-def trace(model: keras.Model, data: tf.data.Dataset, *, n_classes: int = 2) -> None:
-    ids, labels = arrays(n_classes)
-    trace_steps(model, data.element_spec, batch=(ids[:2], labels[:2]))
-
-
-def trained(
-    make: Callable[[], keras.Model], *, n_rows: int, epochs: int, traced: bool, n_classes: int = 2
-) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Return a model after some epochs, and the logs of each, traced before or by `fit`."""
-    keras.utils.set_random_seed(1)
-    model, data = make(), batches(n_rows, n_classes=n_classes)
-    if traced:
-        trace(model, data, n_classes=n_classes)
-    history = model.fit(data, epochs=epochs, shuffle=False, verbose=0)
-    return model, history.history
-
-
-@pytest.mark.parametrize("n_rows", [5, 64])  # 40 steps, which need two calls, and 4 steps
-@pytest.mark.parametrize("name", MODELS)
-def test_training_is_that_of_a_model_that_is_not_traced(name: str, n_rows: int) -> None:
-    n_classes = 3 if name == "three classes" else 2
-    (mine, my_logs), (kerass, keras_logs) = (
-        trained(MODELS[name], n_rows=n_rows, epochs=3, traced=traced, n_classes=n_classes)
-        for traced in (True, False)
-    )
-    assert my_logs.keys() == keras_logs.keys() and len(my_logs["loss"]) == 3
-    for metric, values in keras_logs.items():
-        np.testing.assert_allclose(my_logs[metric], values, rtol=1e-6)
-    for weights, expected in zip(mine.get_weights(), kerass.get_weights(), strict=True):
-        np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-7)
-    assert mine.optimizer.iterations == 3 * -(-N_ROWS // n_rows)
-
-
-def test_tracing_trains_nothing() -> None:
-    model = MODELS["dropout"]()
-    before = [variable.numpy().copy() for variable in model.variables]
-    trace(model, batches(5))
-    assert model.optimizer.iterations == 0
-    np.testing.assert_equal([variable.numpy() for variable in model.variables], before)
 
 
 class OwnStep(keras.Model):
@@ -137,25 +92,6 @@ class Ratio(keras.metrics.Metric):
         return self.right.value // self.seen.value
 
 
-def test_own_fit_of_a_model_may_change_the_batches() -> None:
-    model, _ = trained(
-        lambda: binary(layers.Flatten(), model=OwnFit), n_rows=5, epochs=2, traced=True
-    )
-    assert model.optimizer.iterations == 2 * 2 * 40
-
-
-def test_metric_may_be_undefined_before_the_first_batch() -> None:
-    def make() -> keras.Model:
-        model = binary(layers.Flatten())
-        model.compile("adam", "binary_crossentropy", metrics=[Ratio()], jit_compile=False)
-        return model
-
-    with pytest.raises(tf.errors.InvalidArgumentError, match="division by zero"):
-        tf.function(Ratio().result, autograph=False)()
-    _, logs = trained(make, n_rows=64, epochs=2, traced=True)
-    assert logs["ratio"] == trained(make, n_rows=64, epochs=2, traced=False)[1]["ratio"]
-
-
 class LossFirst(keras.Model):
     """A model whose logs have a part of its loss, as in Keras' guide to variational autoencoders.
     Keras calls `compute_loss` before `compute_metrics`.
@@ -172,30 +108,73 @@ class LossFirst(keras.Model):
         return {**super().compute_metrics(x, y, y_pred, sample_weight), "part": self.part}
 
 
-def test_logs_may_need_the_loss_first() -> None:
-    parts = [
-        trained(
-            lambda: binary(layers.Flatten(), model=LossFirst), n_rows=64, epochs=2, traced=traced
-        )[1]["part"]
-        for traced in (True, False)
-    ]
-    assert parts[0] == pytest.approx(parts[1], rel=1e-6) and len(parts[0]) == 2
+# Each model with a number of rows of a batch: 5 rows make 40 steps, which need two calls of the
+# traced function, and 64 rows make 4 steps.
+MODELS: dict[str, tuple[int, Callable[[], keras.Model]]] = {
+    "dropout": (
+        5,
+        lambda: binary(layers.SpatialDropout1D(0.3), layers.LSTM(3), layers.Dropout(0.4)),
+    ),
+    "mean": (64, lambda: binary(layers.GlobalAveragePooling1D())),
+    "batch statistics": (5, lambda: binary(layers.Flatten(), layers.BatchNormalization())),
+    "three classes": (64, of_three_classes),
+    "own step": (5, lambda: binary(layers.Flatten(), model=OwnStep)),
+    "own fit": (5, lambda: binary(layers.Flatten(), model=OwnFit)),
+    "loss first": (64, lambda: binary(layers.Flatten(), model=LossFirst)),
+    "undefined metric": (64, lambda: binary(layers.Flatten(), metrics=Ratio())),
+}
 
 
-@pytest.mark.parametrize("error", [MemoryError, tf.errors.ResourceExhaustedError])
+def trace(model: keras.Model, data: tf.data.Dataset, *, n_classes: int = 2) -> None:
+    ids, labels = arrays(n_classes)
+    trace_steps(model, data.element_spec, batch=(ids[:2], labels[:2]))
+
+
+def trained(name: str, *, traced: bool) -> tuple[keras.Model, dict[str, list[float]]]:
+    """Return a model after three epochs, and the logs of each, traced before or by `fit`."""
+    keras.utils.set_random_seed(1)
+    n_rows, make = MODELS[name]
+    n_classes = 3 if name == "three classes" else 2
+    model, data = make(), batches(n_rows, n_classes=n_classes)
+    if traced:
+        trace(model, data, n_classes=n_classes)
+    history = model.fit(data, epochs=3, shuffle=False, verbose=0)
+    return model, history.history
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_is_that_of_a_model_that_is_not_traced(name: str) -> None:
+    (mine, my_logs), (kerass, keras_logs) = (
+        trained(name, traced=traced) for traced in (True, False)
+    )
+    assert my_logs.keys() == keras_logs.keys() and len(my_logs["loss"]) == 3
+    for metric, values in keras_logs.items():
+        np.testing.assert_allclose(my_logs[metric], values, rtol=1e-6)
+    for weights, expected in zip(mine.get_weights(), kerass.get_weights(), strict=True):
+        np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-7)
+    n_steps = 3 * -(-N_ROWS // MODELS[name][0])
+    assert mine.optimizer.iterations == n_steps * (2 if name == "own fit" else 1)
+
+
+def test_tracing_trains_nothing() -> None:
+    n_rows, make = MODELS["dropout"]
+    model = make()
+    before = [variable.numpy().copy() for variable in model.variables]
+    trace(model, batches(n_rows))
+    assert model.optimizer.iterations == 0
+    np.testing.assert_equal([variable.numpy() for variable in model.variables], before)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "full")]
+)
 def test_memory_that_runs_out_is_not_tried_again(
-    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+    error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: Any, **options: Any) -> None:
-        raise error(None, None, "full") if error is not MemoryError else MemoryError
+        raise error
 
+    n_rows, make = MODELS["mean"]
     monkeypatch.setattr(keras.Model, "_symbolic_build", full)
-    with pytest.raises(error):
-        trace(MODELS["mean"](), batches(64))
-
-
-def test_model_with_its_own_step_is_trained_by_it() -> None:
-    _, logs = trained(
-        lambda: binary(layers.Flatten(), model=OwnStep), n_rows=64, epochs=2, traced=True
-    )
-    assert len(logs["steps"]) == 2 and logs["loss"][1] < logs["loss"][0]
+    with pytest.raises(type(error)):
+        trace(make(), batches(n_rows))
