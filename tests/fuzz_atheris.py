@@ -35,8 +35,6 @@ from tests.stored_documents import STORED_FILES, STUDY, TEST_SCORES
 
 Reader = Callable[[Path, bytes], object]
 
-# This assertion is for mypy. The stored study has these scores.
-assert TEST_SCORES
 # The document must be shorter than `max_len`.
 SHORT_SCORES = replace(TEST_SCORES, scores={}, mistakes=TEST_SCORES.mistakes[:1])
 

@@ -12,10 +12,7 @@ HIGHER = {"val_accuracy", "val_auc", "val_binary_accuracy"}
 
 
 def write_project(
-    folder: Path,
-    trials: Sequence[tuple[Values, float]],
-    *,
-    objective: str = "val_accuracy",
+    folder: Path, trials: Sequence[tuple[Values, float]], *, objective: str = "val_accuracy"
 ) -> Path:
     """Write a project whose trials have these values and scores, and return its folder. The score
     is that of the second of two epochs.

@@ -60,13 +60,6 @@ def test_write_that_fails_in_the_middle_leaves_the_old_file(
     assert not (tmp_path / "new.json").exists()
 
 
-def test_write_json_is_indented_sorted_and_versioned(tmp_path: Path) -> None:
-    path = tmp_path / "c.json"
-    write_json(path, {"b": "é", "a": 1})
-    text = '{\n  "a": 1,\n  "b": "é",\n  "schema_version": 1\n}\n'
-    assert path.read_text(encoding="utf-8") == text
-
-
 def test_write_csv_takes_rows_of_different_keys(tmp_path: Path) -> None:
     """Keras may evaluate every second epoch only."""
     path, first, last = tmp_path / "c.csv", {"epoch": 1, "loss": 0.5}, {"epoch": 3}

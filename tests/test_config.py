@@ -1,14 +1,10 @@
-"""The configuration of a study: the values that it refuses, and its round trip through JSON."""
+"""The configuration of a study: the values that it refuses, and the form of those that it keeps."""
 
-import json
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 
-from tests.configs import study_configs
 from tuning.config import (
     PRUNERS,
     SAMPLERS,
@@ -16,7 +12,6 @@ from tuning.config import (
     StudyConfig,
     TrainConfig,
     class_weight_text,
-    differences,
     is_keras_file,
     parse_objectives,
 )
@@ -25,13 +20,6 @@ from tuning.errors import ArgumentError
 from tuning.metrics import objectives_of
 
 OBJECTIVES = objectives_of("classes")
-
-
-@settings(derandomize=True, deadline=None)
-@given(study_configs)
-def test_study_config_round_trips_through_json(config: StudyConfig) -> None:
-    stored = json.loads(json.dumps(unstructure(config)))
-    assert structure(stored, StudyConfig) == config
 
 
 @pytest.mark.parametrize(
@@ -135,13 +123,3 @@ def test_objectives_are_a_metric_and_costs(text: str) -> None:
 )
 def test_keras_model_is_a_file_and_no_address(preset: str, is_file: bool) -> None:
     assert is_keras_file(preset) == is_file
-
-
-def test_differences_name_nested_values_by_dots() -> None:
-    recorded = StudyConfig(study="s")
-    requested = replace(recorded, seed=1, train=TrainConfig(epochs=2))
-    assert differences(unstructure(recorded), unstructure(requested)) == {
-        "seed": (0, 1),
-        "train.epochs": (5, 2),
-    }
-    assert differences({"a": 1}, {"b": 2}) == {"a": (1, None), "b": (None, 2)}

@@ -3,13 +3,7 @@
 import pytest
 
 from tuning.errors import ArgumentError
-from tuning.hosts import (
-    check_port,
-    is_address,
-    is_loopback,
-    is_loopback_address,
-    name_of,
-)
+from tuning.hosts import check_port, is_address, is_loopback, is_loopback_address, name_of
 
 
 @pytest.mark.parametrize(

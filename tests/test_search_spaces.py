@@ -15,7 +15,7 @@ import pytest
 
 from tests.paths import ROOT
 from tuning.documents import structure, unstructure
-from tuning.spaces.hyperparameters import active_values, defaults, from_params, suggest
+from tuning.spaces.hyperparameters import active_values, defaults
 from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
 from tuning.spaces.models import notes_of
 from tuning.spaces.ranges import REQUIRED, Hyperparameter, Value, Values
@@ -99,21 +99,6 @@ def test_table_of_the_readme_has_every_space() -> None:
 
 
 @every_file
-def test_space_suggests_legal_values_twenty_times(path: Path) -> None:
-    space = hyperparameters_of(path)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in range(20):
-        trial = study.ask()
-        values = suggest(trial, space)
-        assert [
-            item
-            for item in space
-            if item.is_active(values) and not item.is_legal(values[item.name])
-        ] == []
-        assert from_params(trial.params, space) == values
-
-
-@every_file
 @pytest.mark.parametrize(
     ("n_classes", "at"),
     # The number of classes changes the last layer alone, so five classes are built once.
@@ -167,31 +152,20 @@ def test_space_model_predicts_the_same_once_saved_and_loaded(
 
 
 @every_file
-def test_space_works_with_keras_tuner_alone(path: Path, without_network: str | None) -> None:
+def test_space_builds_at_the_defaults_and_at_random_draws_of_keras_tuner(
+    path: Path, without_network: str | None, request: pytest.FixtureRequest
+) -> None:
     hypermodel = load_hypermodel(path)
     hp = keras_tuner.HyperParameters()
     if without_network:
         hp.Fixed("preset", without_network)
     hypermodel.declare_hyperparameters(hp)
     declared_names = {item.name for item in hp.space}
-    model = hypermodel.build(hp)
-    assert isinstance(model, keras.Model)
-    assert model.compiled
+    assert hypermodel.build(hp).compiled
     assert {item.name for item in hp.space} == declared_names
-
-
-@every_file
-def test_space_builds_at_random_draws_of_keras_tuner(
-    path: Path, without_network: str | None, request: pytest.FixtureRequest
-) -> None:
     if path.stem == "reviews":
         reason = "KerasTuner removes values of names in two scopes; see docs/limitations.md"
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True, raises=ValueError))
-    hypermodel = load_hypermodel(path)
-    hp = keras_tuner.HyperParameters()
-    if without_network:
-        hp.Fixed("preset", without_network)
-    hypermodel.declare_hyperparameters(hp)
     oracle = keras_tuner.oracles.RandomSearchOracle(
         "val_loss", max_trials=8, seed=0, hyperparameters=hp
     )
@@ -202,7 +176,7 @@ def test_space_builds_at_random_draws_of_keras_tuner(
         if "preset" in drawn.values:  # It may be declared under a condition.
             drawn.values["preset"] = without_network
         assert hypermodel.build(drawn).compiled
-        assert {item.name for item in drawn.space} == {item.name for item in hp.space}
+        assert {item.name for item in drawn.space} == declared_names
 
 
 def test_default_space_begins_with_the_notebooks_model_and_models_of_each_kind() -> None:

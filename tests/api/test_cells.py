@@ -1,8 +1,6 @@
 """Hypermodels that are written into a file from the source that a notebook or a script has."""
 
-import functools
 import linecache
-import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -161,13 +159,6 @@ class Wider(Mine):
     assert source.count("class Wider") == 1
 
 
-def test_function_without_source_is_refused() -> None:
-    namespace: dict[str, Any] = {}
-    exec("def build(hp):\n    return None", namespace)
-    with pytest.raises(SpaceError, match="its source was not found"):
-        source_of(namespace["build"])
-
-
 TWICE = """
 def units(hp):
     return 1
@@ -184,12 +175,126 @@ def units(hp):
 def my_model(hp):
     return hp.Int("units", 2, units(hp))
 """
+DECORATED = """
+import functools
 
 
-def test_last_definition_of_a_name_is_written() -> None:
-    """As Python uses it: an exported notebook may define a function twice."""
-    item = notebook(TWICE)["my_model"]
-    assert built(item)(keras_tuner.HyperParameters()) == 2
+@functools.lru_cache
+def units(n):
+    return n + 1
+
+
+def my_model(hp):
+    return units(2), units.cache_info().maxsize
+"""
+OF_PYTHON = """
+from math import fsum as sum
+
+
+def compile(size):
+    return size + 1
+
+
+def my_model(hp):
+    return sum([len("ab"), compile(2)])
+"""
+# IPython puts a function of its own in the place of `open`.
+OPEN = """
+import builtins
+import functools
+
+open = functools.wraps(builtins.open)(lambda *paths: None)
+
+
+def my_model(hp):
+    return open
+"""
+ANNOTATED = """
+from __future__ import annotations
+
+if False:
+    import keras_tuner
+
+
+def my_model(hp: keras_tuner.HyperParameters) -> int:
+    return 8
+"""
+# Such as the weights of scikit-learn's `compute_class_weight`.
+WEIGHTS = """
+import numpy as np
+
+weights = {np.int64(0): np.float64(1.5), 1: [np.float32(0.5)]}
+pair = np.int64(2), "a"
+
+
+def my_model(hp):
+    return weights, pair
+"""
+ACT = "def act(x):\n    return x\n"
+CLASS_OF_ACT = """
+class Layer:
+    activation = act
+
+    def call(self):
+        return 5
+
+
+def my_model(hp):
+    return Layer.activation(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("cells", "value"),
+    [
+        ([TWICE], 2),
+        ([DECORATED], (3, 128)),
+        ([OF_PYTHON], 5.0),
+        ([OPEN], open),
+        ([ANNOTATED], 8),
+        ([WEIGHTS], ({0: 1.5, 1: [0.5]}, (2, "a"))),
+        ([ACT, CLASS_OF_ACT], 7),
+    ],
+    ids=[
+        *("the last definition", "decorated", "names of Python", "open", "annotations"),
+        *("numbers of NumPy", "a function of another cell in a class"),
+    ],
+)
+def test_written_function_returns_what_that_of_the_notebook_returns(
+    cells: list[str], value: object
+) -> None:
+    build = built(notebook(*cells)["my_model"])
+    assert repr(build(keras_tuner.HyperParameters())) == repr(value)
+
+
+NESTED = """
+short = lambda hp: hp
+
+
+def build(hp):
+    return "top"
+
+
+def nested():
+    def build(hp):
+        return "nested"
+
+    return build
+
+
+class Models:
+    def build(hp):
+        return "method"
+"""
+
+
+@pytest.mark.parametrize("item", ["short", "nested()", "Models.build", "without_source"])
+def test_function_that_is_not_at_the_top_of_a_source_is_refused(item: str) -> None:
+    cells = notebook(NESTED)
+    exec("def without_source(hp): return None", cells)
+    with pytest.raises(SpaceError, match="must be defined by def or class at the top"):
+        source_of(eval(item, cells))
+    assert '"top"' in source_of(cells["build"])
 
 
 @pytest.mark.parametrize(
@@ -221,92 +326,6 @@ def test_attribute_that_was_set_after_its_class_is_refused() -> None:
         source_of(item)
 
 
-def test_decorated_function_is_written_with_its_decorator() -> None:
-    cell = """
-import functools
-
-
-@functools.lru_cache
-def units(n):
-    return n + 1
-
-
-def my_model(hp):
-    return units(2), units.cache_info().maxsize
-"""
-    assert built(notebook(cell)["my_model"])(None) == (3, 128)
-
-
-def test_class_with_a_function_of_another_cell_is_written() -> None:
-    cells = notebook(
-        "def act(x):\n    return x\n",
-        """
-import keras_tuner
-
-
-class Mine(keras_tuner.HyperModel):
-    activation = act
-
-    def build(self, hp):
-        return 5
-""",
-    )
-    assert "activation = act" in source_of(cells["Mine"])
-
-
-def test_names_of_python_may_be_defined_and_imported() -> None:
-    cell = """
-from math import fsum as sum
-
-
-def compile(size):
-    return size + 1
-
-
-def my_model(hp):
-    return sum([len("ab"), compile(2)])
-"""
-    item = notebook(cell)["my_model"]
-    assert isinstance(built(item)(None), float)
-    assert not re.search("import len|builtins", source_of(item))
-
-
-def test_open_of_a_notebook_is_python_s_own() -> None:
-    """IPython puts a function of its own in the place of `open`."""
-    cells = notebook("def my_model(hp):\n    return open(hp)\n")
-    cells["open"] = functools.wraps(open)(lambda *paths: None)
-    file: dict[str, Any] = {}
-    exec(source_of(cells["my_model"]), file)
-    assert file["open"] is open
-
-
-def test_annotations_that_are_not_evaluated_stay_so() -> None:
-    cell = """
-from __future__ import annotations
-
-import keras
-
-if False:
-    import keras_tuner
-
-
-def my_model(hp: keras_tuner.HyperParameters) -> keras.Model:
-    return keras.Sequential()
-"""
-    text = source_of(notebook(cell)["my_model"])
-    assert text.startswith("from __future__ import annotations\nimport keras\n")
-    exec(text, {})
-
-
-def test_numbers_of_numpy_in_a_dict_are_written_as_numbers() -> None:
-    """Such as those of scikit-learn's `compute_class_weight`."""
-    cell = "def my_model(hp):\n    return weights, pair\n"
-    cells = notebook(cell)
-    cells["weights"] = {np.int64(0): np.float64(1.5), 1: [np.float32(0.5)]}
-    cells["pair"] = (np.int64(2), "a")
-    assert built(cells["my_model"])(None) == ({0: 1.5, 1: [0.5]}, (2, "a"))
-
-
 @pytest.mark.parametrize(
     ("value", "remedy"),
     [
@@ -321,38 +340,6 @@ def test_value_that_can_not_be_written_has_a_remedy(value: Any, remedy: str) -> 
     cells["data"] = value
     with pytest.raises(SpaceError, match=f"it uses data, a .*{remedy}"):
         source_of(cells["my_model"])
-
-
-def test_lambda_is_refused() -> None:
-    cells = notebook("short = lambda hp: hp\n")
-    with pytest.raises(SpaceError, match="must be defined by def or class at the top"):
-        source_of(cells["short"])
-
-
-NESTED = """
-def build(hp):
-    return "top"
-
-
-def nested():
-    def build(hp):
-        return "nested"
-
-    return build
-
-
-class Models:
-    def build(hp):
-        return "method"
-"""
-
-
-@pytest.mark.parametrize("item", ["nested()", "Models.build"])
-def test_function_with_the_name_of_another_at_the_top_is_refused(item: str) -> None:
-    cells = notebook(NESTED)
-    with pytest.raises(SpaceError, match="build must be defined by def or class at the top"):
-        source_of(eval(item, cells))
-    assert '"top"' in source_of(cells["build"])
 
 
 def test_policy_of_a_notebook_is_written(tmp_path: Path) -> None:

@@ -128,30 +128,22 @@ def test_comparison_continues_with_further_spaces_and_minutes(searches: Searches
         tuning.compare(data="reviews.csv", minutes=2)
 
 
+@pytest.mark.parametrize("is_continued", [False, True], ids=["", "continued by tune"])
 def test_interrupted_comparison_continues_where_it_was_stopped(
-    searches: Searches, capsys: pytest.CaptureFixture[str]
+    is_continued: bool, searches: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A study that `make tune TRIALS=5` continues ends with a confirmation, and is searched for the
+    time that it has left.
+    """
     searches.stops = {"ngrams"}
     with pytest.raises(KeyboardInterrupt):
         tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2)
     assert len(searches.calls) == 1
     assert "Interrupted; the same command continues the comparison." in capsys.readouterr().out
-    searches.stops = set()
-    tuning.compare(["ngrams", "cnn"], "reviews.csv")
-    assert searches.calls[1:] == [("ngrams", 120), ("cnn", 120)]
-
-
-def test_study_that_tune_has_continued_is_searched_for_the_time_that_it_has_left(
-    searches: Searches,
-) -> None:
-    searches.stops = {"ngrams"}
-    with pytest.raises(KeyboardInterrupt):
-        tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2)
-    # `make tune TRIALS=5` of the study of the first space ends with a confirmation.
     folder = ResultsDir(Path("results")).study(f"{NAME}-ngrams")
     confirmation = Confirmation.load(folder)
     assert confirmation is not None
-    replace(confirmation, is_over=True).save(folder)
+    replace(confirmation, is_over=is_continued).save(folder)
     searches.stops = set()
     tuning.compare(["ngrams", "cnn"], "reviews.csv")
     assert searches.calls[1:] == [("ngrams", 120), ("cnn", 120)]
@@ -238,10 +230,7 @@ def test_frame_and_hypermodels_become_files(
     ],
 )
 def test_wrong_argument_is_named_before_anything_is_searched(
-    arguments: dict[str, Any],
-    error: type[Exception],
-    words: list[str],
-    searches: Searches,
+    arguments: dict[str, Any], error: type[Exception], words: list[str], searches: Searches
 ) -> None:
     with pytest.raises(error) as raised:
         tuning.compare(**{"spaces": ["ngrams", "cnn"], "data": "reviews.csv", **arguments})

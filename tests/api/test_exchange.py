@@ -8,13 +8,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from tests.studies import CONFIG, SPACE, Setting
-from tuning.api.exchange import (
-    add,
-    import_kerastuner,
-    opened,
-    read_study,
-)
+from tests.studies import CONFIG, SPACE
+from tuning.api.exchange import add, import_kerastuner, opened, read_study
 from tuning.config import StudyConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir
@@ -55,35 +50,6 @@ def trials_of(results: ResultsDir) -> list[optuna.trial.FrozenTrial]:
 
 def foreign(name: str, *scores: float, **values: object) -> ForeignTrial:
     return ForeignTrial(name=name, values=values, scores=scores)
-
-
-def test_add_queues_configurations_with_defaults_for_what_they_lack(results: ResultsDir) -> None:
-    assert take(results, foreign("row 1", vocab_size=20), foreign("row 2", cell="gru")) == []
-    queued = trials_of(results)
-    assert [trial.state for trial in queued] == [TrialState.WAITING] * 2
-    assert [trial.system_attrs["fixed_params"] for trial in queued] == [
-        {"vocab_size": 20, "cell": "lstm"},
-        {"vocab_size": 10, "cell": "gru"},
-    ]
-    assert queued[0].user_attrs == {"imported": "row 1 of another place"}
-
-
-@pytest.mark.parametrize(
-    ("trial", "says"),
-    [
-        (foreign("row 1", vocab_size=45), "Row 1 must give 'vocab_size' a value in its range"),
-        (foreign("row 1", other=9), "it has no value for a hyperparameter of the space"),
-        (foreign("row 1"), "it has no value for a hyperparameter of the space"),
-    ],
-    ids=["range", "unknown", "empty"],
-)
-def test_add_leaves_one_out_and_goes_on(
-    results: ResultsDir, trial: ForeignTrial, says: str
-) -> None:
-    (sentence,) = take(results, trial, foreign("row 2", vocab_size=40))
-    assert sentence.startswith("row 1 is left out: ")
-    assert says in sentence
-    assert len(trials_of(results)) == 1
 
 
 def test_add_names_what_the_space_does_not_have(results: ResultsDir) -> None:
@@ -234,12 +200,6 @@ def test_read_study_gives_conditional_parameters_the_names_of_the_space(tmp_path
     assert read_trial.values == {"width": 3}
 
 
-def test_read_study_refuses_other_directions(tmp_path: Path) -> None:
-    url = other_study(tmp_path, direction="minimize")
-    with pytest.raises(StudyError, match="of this one, maximize; 'other' has minimize"):
-        read(url)
-
-
 @pytest.mark.parametrize("name", [None, "val_auc", "val_accuracy"])
 def test_read_study_as_finished_needs_the_objective(tmp_path: Path, name: str | None) -> None:
     url = other_study(tmp_path, name=name)
@@ -251,7 +211,7 @@ def test_read_study_as_finished_needs_the_objective(tmp_path: Path, name: str | 
             read(url, same_objectives=True)
 
 
-def test_read_study_refuses_what_is_not_there(tmp_path: Path) -> None:
+def test_read_study_refuses_what_is_not_there_or_has_another_direction(tmp_path: Path) -> None:
     url = other_study(tmp_path)
     with pytest.raises(StudyError, match="it contains other, and not 'gone'"):
         read(url, "gone")
@@ -261,34 +221,11 @@ def test_read_study_refuses_what_is_not_there(tmp_path: Path) -> None:
     optuna.create_study(study_name="other", storage=empty, direction="maximize")
     with pytest.raises(StudyError, match="must have a completed trial"):
         read(empty)
+    (tmp_path / "losses").mkdir()
+    with pytest.raises(StudyError, match="of this one, maximize; 'other' has minimize"):
+        read(other_study(tmp_path / "losses", direction="minimize"))
     with pytest.raises(StorageError, match=r"the URL of an Optuna storage; .* gave: Could"):
         read("nonsense")
-
-
-def test_search_trains_what_is_queued_first_and_learns_from_what_is_finished(
-    copied: Setting,
-) -> None:
-    """A study of eight trials goes on with a queued configuration; the report, which reads the
-    attributes of every trial, is written.
-    """
-    url = copied.results.storage_url(None)
-    values = {"vocab_size": 17, "sequence_length": 9, "embedding_dim": 3, "lstm_units": 3}
-    with opened(StudyHandle(copied.results, copied.folder, url)) as target:
-        finished = add(
-            target,
-            [ForeignTrial(name="trial 1", values={**values, "vocab_size": 18}, scores=(0.99,))],
-            source=SOURCE,
-            as_finished=True,
-        )
-        queued = add(target, [ForeignTrial(name="trial 2", values=values)], source=SOURCE)
-    assert (finished.n_added, queued.n_added) == (1, 1)
-    outcome = copied.tune(10)
-    trial = outcome.summary.trials[-1]
-    assert (trial.number, trial.params, trial.state) == (9, values, TrialState.COMPLETE)
-    assert trial.user_attrs["imported"] == "trial 2 of another place"
-    best = outcome.summary.best
-    assert best is not None
-    assert (best.number, best.user_attrs["imported"]) == (8, "trial 1 of another place")
 
 
 @pytest.mark.parametrize(

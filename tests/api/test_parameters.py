@@ -17,6 +17,7 @@ import tuning
 from tests.studies import Setting
 from tuning.api.parameters import plain_numbers
 from tuning.config import Data, Limits, Workers, number_or_auto
+from tuning.display.console import console
 from tuning.errors import ArgumentError, TuningError
 from tuning.search.tune import Budget
 
@@ -32,17 +33,9 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
             {"n_trials": "auto", "objectives": "val_accuracy,n_params"},
             "n_trials must be a number with several objectives",
         ),
-        ({"timeout_seconds": 0}, "timeout_seconds must be more than 0"),
         ({"min_texts": 0}, "min_texts must be 1 or more"),
-        ({"workers": 0}, "workers must be 1 or more"),
         ({"vocab_size": 1}, "vocab_size must be"),
         ({"sequence_length": 0}, "sequence_length must be"),
-        ({"epochs": 0}, "epochs must be"),
-        ({"metric": "val_none"}, "metric must be"),
-        ({"class_weight": "heavy"}, "class_weight must be balanced, or a number for each class"),
-        ({"sampler": "none"}, "sampler must be"),
-        ({"pruner": "one"}, "pruner must be"),
-        ({"seed": -1}, "seed must lie"),
         ({"space": "no_space"}, "space must be one of"),
         (
             {"space": keras_tuner.HyperModel()},
@@ -53,10 +46,7 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
         ({"log_to": ["other:place"]}, "log_to must be mlflow:URI"),
         ({"data": Data(FRAME, text_column="none")}, "text_column must be one of text, label"),
         ({"data": Data(FRAME, weight_column="none")}, "weight_column must be one of text, label"),
-        ({"study": "a/b"}, "A study's name must be made of"),
-        ({"objectives": ["val_accuracy", "speed"]}, "objectives must be a metric"),
         ({"objectives": ["val_f1", "n_params"], "metric": "val_auc"}, "metric must be the first"),
-        ({"max_parameters": 0}, "max_parameters must be more than 0"),
         ({"data": [{"text": "good"}]}, "data must be a data frame of pandas, a path or a name"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -85,6 +75,22 @@ def test_auto_folds_are_one_split_with_min_texts(
     assert [budget.folds for budget in budgets] == [None, None, 1]
 
 
+@pytest.mark.parametrize("is_jupyter", [False, True])
+def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
+    is_jupyter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted = SimpleNamespace(is_complete=False)
+    monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
+    monkeypatch.setattr("tuning.search.tune.tune", lambda *_, **__: interrupted)
+    monkeypatch.setattr(console, "is_jupyter", is_jupyter)
+    if is_jupyter:
+        assert isinstance(tuning.tune(FRAME, results=tmp_path), tuning.Study)
+        return
+    with pytest.raises(KeyboardInterrupt) as raised:
+        tuning.tune(FRAME, results=tmp_path)
+    assert raised.type is KeyboardInterrupt  # Python ends a script by SIGINT for no subclass.
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -100,7 +106,6 @@ def test_auto_folds_are_one_split_with_min_texts(
         (lambda study: study.import_kerastuner("gone"), "project must be the folder"),
         (lambda study: study.import_optuna("sqlite:///gone.db", "s"), "source must be the URL"),
         (lambda study: study.import_optuna("sqlite:///gone.db"), "a URL without a name"),
-        (lambda study: study.confirm(workers=0), "workers must be 1 or more"),
         (lambda study: study.confirm(pruned=-1), "pruned must be"),
         (lambda study: study.export(data="gone.csv"), "gone.csv"),
         (lambda study: study.enqueue("gone.csv"), "configurations must be a CSV file"),

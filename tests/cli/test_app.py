@@ -21,10 +21,9 @@ from tests.paths import ROOT
 from tests.servers import free_port
 from tests.stored_documents import EXPORT, RESULTS
 from tests.studies import TINY_SPACE
-from tests.texts import substitute
 from tuning.cli.app import main
 from tuning.commands import install
-from tuning.display import console, progress
+from tuning.display import progress
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 
@@ -57,9 +56,7 @@ def check_refused(ran: Ran, *words: str) -> None:
 @pytest.mark.parametrize(
     ("command", "flags", "words"),
     [
-        ("tune", ["--data", "none.csv"], ["none.csv", "exists"]),
         ("tune", ["--n-trials", "many"], ["n_trials", "whole number", "'auto'", "'many'"]),
-        ("tune", ["--study", "../out"], ["'../out'", "letters"]),
         ("tune", ["--join", "--study", "s", "--pool", "ray"], ["join", "'s' and None"]),
         ("tune", ["--join", "--storage", "sqlite:///x.db", "--pool", "ray"], ["None and 'sqlite:"]),
         (
@@ -67,7 +64,6 @@ def check_refused(ran: Ran, *words: str) -> None:
             ["--join", "--study", "s", "--log-to", "tensorboard:x", "--pool", "ray"],
             ["log_to", "the machine that created the study"],
         ),
-        ("compare", [], ["spaces", "2 search spaces", "received 'none'"]),
         ("compare", ["--spaces", "ngrams cnn", "--data", "none.csv"], ["none.csv", "exists"]),
         ("predict", [], ["text", "file"]),
         ("predict", ["--text", "good", "--output", "a.csv"], ["output", "with file", "a.csv"]),
@@ -78,16 +74,6 @@ def test_wrong_flag_is_refused(
 ) -> None:
     check_refused(run_cli(command, *flags), *words)
     assert not (tmp_path / "results").exists()
-
-
-def test_wrong_space_is_refused(run_cli: Run, tmp_path: Path, reviews_csv: Path) -> None:
-    space = tmp_path / "wrong.py"
-    space.write_text(TINY_SPACE)
-    substitute(space, "40, default=30)", "40, default=50)")
-    flags = ("--data", reviews_csv, "--space", space, "--workers", 1)
-    check_refused(run_cli("tune", *flags), "'vocab_size'", "range", "50")
-    assert not list((tmp_path / "results").glob("*/study.json"))
-    assert not (tmp_path / "results" / "optuna.db").exists()
 
 
 def test_value_error_of_a_bug_is_not_shown_as_a_mistake_of_the_user(
@@ -145,6 +131,7 @@ def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, run_tune
     for words in (
         "[0/2] trial 0 starts: vocab_size 30",
         "[2/2]",
+        "folds of the",
         "The best of the search, of 2 finished trials",
         "baseline",
         "make dashboard",
@@ -155,20 +142,6 @@ def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, run_tune
     status = run_cli("status", "--json")
     assert json.loads(status.out)["n_complete"] + json.loads(status.out)["n_pruned"] == 2
     assert "The best of the search, of 2" in run_cli("status").out
-
-
-def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:
-    out = run_cli("data-card", "--data", reviews_csv).out
-    assert all(
-        words in out
-        for words in (
-            "240: train 168, validation 36, test 36.",
-            "no text is in two of them",
-            "negative 120 (50.0%)",
-            "duplicates",
-            "unknown tokens",
-        )
-    )
 
 
 @pytest.mark.parametrize("command", ["status", "dashboard", "predict", "serve"])
@@ -197,17 +170,6 @@ def test_spaces_lists_the_number_of_starting_points(
     assert all(words in out for words in ("baseline_lstm", "2000 to 40000, log", "truncating"))
     assert "mine  2 starting points  /" in out
     assert "tiny  0 starting points  /" in out
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (59.6, "1 min 0 s"), (7500, "2 h 5 min")]
-)
-def test_duration_in_words(seconds: float, words: str) -> None:
-    assert console.duration(seconds) == words
-
-
-def test_printable_takes_control_characters_out() -> None:
-    assert console.printable("a\x1b[31mred\x07\nb" + "c" * 100, 12) == "a [31mred  …"
 
 
 @pytest.mark.slow

@@ -1,44 +1,35 @@
-"""The console: when a page is opened in a browser."""
+"""The console: when a page is opened in a browser, and texts that are printed."""
 
-import os
-import pty
-import subprocess
-import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.paths import ROOT
-
-OPEN = "from tuning.display.console import open_in_browser; open_in_browser('http://127.0.0.1:1/a')"
+from tuning.display.console import duration, open_in_browser, printable
 
 
 @pytest.mark.parametrize(
-    ("is_terminal", "display", "is_opened"),
-    [(True, ":9", True), (True, "", False), (False, ":9", False)],
+    ("is_terminal", "display", "n_opened"),
+    [(True, ":9", 1), (True, "", 0), (False, ":9", 0)],
     ids=["desktop", "no desktop", "no terminal"],
 )
 def test_page_is_opened_in_the_terminal_of_a_desktop_alone(
-    is_terminal: bool, display: str, is_opened: bool, tmp_path: Path
+    is_terminal: bool, display: str, n_opened: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The browser is a script that writes the address to a file."""
-    browser, opened = tmp_path / "browser", tmp_path / "opened"
-    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
-    browser.chmod(0o755)
-    others = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    controller, terminal = pty.openpty()
-    try:
-        subprocess.run(
-            [sys.executable, "-c", OPEN],
-            cwd=ROOT,
-            env={**others, "DISPLAY": display, "BROWSER": f"{browser} %s"},
-            stdout=terminal if is_terminal else subprocess.DEVNULL,
-            check=True,
-            timeout=60,
-        )
-    finally:
-        os.close(terminal)
-        os.close(controller)
-    assert (opened.read_text() if opened.exists() else None) == (
-        "http://127.0.0.1:1/a" if is_opened else None
-    )
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: is_terminal))
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    open_in_browser("http://127.0.0.1:1/a")
+    assert opened == ["http://127.0.0.1:1/a"] * n_opened
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0 s"), (59.6, "1 min 0 s"), (7500, "2 h 5 min")]
+)
+def test_duration_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_printable_takes_control_characters_out() -> None:
+    assert printable("a\x1b[31mred\x07\nb" + "c" * 100, 12) == "a [31mred  …"

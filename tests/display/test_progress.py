@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from optuna.trial import create_trial
 
 from tests.confirmations import with_repeats
 from tests.studies import CONFIG
+from tests.texts import make_reviews, splits_of
 from tuning.display import progress
 from tuning.display.console import FILE_WIDTH, PlainConsole
 from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
@@ -18,25 +20,20 @@ from tuning.display.running import Display
 from tuning.display.tables import best_table
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference, LinearTask
-from tuning.inputs.corpus import Corpus
-from tuning.search.events import CallEnded, LinearModelTrained, RepeatEnded
+from tuning.inputs.corpus import build_corpus
+from tuning.search.events import CallEnded, RepeatEnded
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import summarize
 
 REFERENCE = LinearReference(about="words", scores={"accuracy": 0.889}, seconds=1.0)
-BAR = "A linear model (logistic regression on words) has a validation accuracy of 0.8890"
-
-
-def test_value_of_the_linear_model_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    with Display("s", metric="val_accuracy") as display:
-        display(LinearModelTrained(REFERENCE))
-    assert capsys.readouterr().out.startswith(BAR)
 
 
 @pytest.mark.parametrize(("value", "warns"), [(0.8, True), (0.9, False)])
 def test_warning_is_printed_where_the_confirmed_best_is_behind(
-    value: float, warns: bool, corpus: Corpus, capsys: pytest.CaptureFixture[str]
+    value: float, warns: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    texts = make_reviews(100)["review_body"].tolist()
+    corpus = build_corpus(tmp_path / "abc", splits_of(texts, texts, texts))
     write(LinearTask().path(corpus.folder), REFERENCE)
     opened: Any = SimpleNamespace(corpus=corpus, config=CONFIG)
     confirmation = with_repeats({3: [value] * 3, 0: [0.5] * 3})

@@ -56,23 +56,6 @@ def test_best_is_called_confirmed_from_three_shared_seeds_on(n: int, head: str) 
     assert ("Nothing is confirmed with fewer than 3 seeds." in text) is (n < 3)
 
 
-@pytest.mark.parametrize(
-    ("n", "head", "shared"),
-    [
-        (1, "ahead after 1 fresh seed and split: ", "on 1 shared seed and split,"),
-        (3, "the confirmed best: val_accuracy", "on 3 shared seeds and splits."),
-    ],
-)
-def test_fresh_splits_are_named_beside_the_seeds(n: int, head: str, shared: str) -> None:
-    values = {1: [0.90, 0.91, 0.90], 0: [0.80, 0.81, 0.80]}
-    made = with_repeats({trial: of_trial[:n] for trial, of_trial in values.items()})
-    text = text_of(replace(made, overlap=0.2))
-    assert text.startswith(f"Trial 1 is {head}") and shared in text
-    assert ("over 3 fresh seeds and splits." in text) is (n == 3)
-    begun = replace(begin(0.9, 0.8), overlap=0.2)
-    assert "on up to 5 fresh seeds and splits: about" in plan(begun, n_workers=1)
-
-
 def test_random_split_s_promise_is_that_of_the_present_best() -> None:
     made = with_repeats({1: [0.90, 0.91, 0.90], 2: [0.85, 0.85, 0.85], 0: [0.80, 0.81, 0.80]})
     best, second, _ = made.finalists
@@ -202,19 +185,3 @@ def test_finalist_that_the_budget_does_not_pay_for_is_shown_with_the_seed_that_i
     for trial, text in dropped.items():
         word, _, seed = text.split()
         assert ((int(trial), int(seed)) in done) == (word == "after")
-
-
-def test_baseline_and_starting_points_are_named() -> None:
-    confirmation = begin(0.9, 0.8, 0.7)
-    first, second, baseline = confirmation.finalists
-    first = replace(first, starting_point=1, linear_ngrams=True)
-    finalists = [first, replace(second, starting_point=3), baseline]
-    confirmation, _ = play(
-        replace(confirmation, finalists=finalists), lambda trial, seed: 0.9 - trial / 100
-    )
-    labels = [row["trial"] for row in table_of(confirmation)]
-    assert labels == [
-        f"{first.trial} (starting point 1, the linear model's n-grams)",
-        f"{second.trial} (starting point 3)",
-        f"{baseline.trial} (baseline)",
-    ]

@@ -5,12 +5,7 @@ import plotly.graph_objects as go
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
-from tuning.report.costs import (
-    MIN_COST_TRIALS,
-    add_front,
-    architecture_rows,
-    cost_figures,
-)
+from tuning.report.costs import MIN_COST_TRIALS, add_front, architecture_rows, cost_figures
 from tuning.study.summary import Summary, summarize
 
 KINDS = CategoricalDistribution(["cnn", "lstm", "<b>"])
@@ -69,9 +64,3 @@ def test_architectures_are_ordered_by_their_best_trial() -> None:
         ["lstm", "1", "1", "0.8000 (trial 0)", "0.8000", "130"],
         ["<b>", "1", "1", "0.7000 (trial 4)", "0.7000", "140"],
     ]
-
-
-def test_study_without_architectures_has_none() -> None:
-    study = optuna.create_study()
-    study.add_trial(create_trial(value=0.5))
-    assert architecture_rows(summarize(study, metric="val_loss"))[1] == []

@@ -1,6 +1,5 @@
 """The report's page and its tables."""
 
-import csv
 import re
 import shlex
 import shutil
@@ -83,15 +82,6 @@ def test_page_has_every_plot_and_loads_nothing_from_elsewhere(page: str) -> None
     assert page.count("<div class=plot>") == 1 + len(TITLES) - len(TOO_FEW)
 
 
-def test_trials_csv_has_a_row_a_trial(finished: tuple[ResultsDir, Outcome], page: str) -> None:
-    results, outcome = finished
-    with results.study("s").trials_csv_path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["number"]) for row in rows] == [t.number for t in outcome.summary.trials]
-    names = "vocab_size sequence_length embedding_dim lstm_units value state train_seconds val_f1"
-    assert {*names.split()} <= set(rows[0])
-
-
 def test_value_below_zero_and_hyperparameter_with_the_name_of_a_metric_stay_in_the_table() -> None:
     study = optuna.create_study()
     study.add_trial(
@@ -107,24 +97,6 @@ def test_value_below_zero_and_hyperparameter_with_the_name_of_a_metric_stay_in_t
     )
     (row,) = trials_table(summarize(study, metric="val_loss")).to_dict("records")
     assert (row["value"], row["loss"], row["params_value"]) == (-0.5, "focal", "low")
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (
-            0.8125,
-            "trial 1 with val_accuracy 0.8125, against 0.8000 of the baseline (trial 0), ",
-        ),
-        (0.75, "trial 0 with val_accuracy 0.8000: the baseline itself. Nothing that was tried is"),
-    ],
-)
-def test_verdict_compares_with_the_baseline(value: float, words: str) -> None:
-    study = optuna.create_study(direction="maximize")
-    for number, each in enumerate((0.8, value)):
-        study.add_trial(create_trial(value=each, user_attrs={"baseline": number == 0}))
-    text = verdict(summarize(study, metric="val_accuracy"))
-    assert text.startswith(f"The best of the search, of 2 finished trials, is {words}")
 
 
 def advice_on(
@@ -195,33 +167,29 @@ def test_values_that_no_search_has_led_to_are_no_advice_on_bounds(named: dict[st
     assert advice_on({"units": 8}, {"units": 8}, item=item) != []
 
 
-@pytest.mark.parametrize(("n_words", "high"), [(90_000, [40_000]), (20_500, [20_502]), (900, [])])
-def test_bound_that_the_data_can_not_fill_is_not_raised(n_words: int, high: list[int]) -> None:
-    item = ranged("vocab_size", 9_000, 1_000, 20_000, log=True)
-    trials = ({"vocab_size": 9_000}, {"vocab_size": 20_000})
-    advice = advice_on(*trials, item=item, card=replace(CARD, n_words=n_words))
-    assert [item.high for item in advice] == high
-    assert all("raise it" in item.sentence for item in advice)
+WORDS = ranged("vocab_size", 9_000, 1_000, 20_000, log=True)
+LENGTH = ranged("sequence_length", 64, 64, 512, step=32)
+TOKENS = ranged("sequence_length", 64, 16, 128)
 
 
-@pytest.mark.parametrize(("longest", "high"), [(512, []), (520, [544]), (560, [576])])
-def test_last_step_of_a_raised_bound_contains_the_longest_texts(
-    longest: int, high: list[int]
+@pytest.mark.parametrize(
+    ("item", "n_words", "longest", "preset", "high"),
+    [
+        (WORDS, 900, 0, [], []),
+        *((WORDS, 20_500, 0, [], [20_502]), (WORDS, 90_000, 0, [], [40_000])),
+        # The last step contains the longest texts.
+        *((LENGTH, 0, 512, [], []), (LENGTH, 0, 520, [], [544]), (LENGTH, 0, 560, [], [576])),
+        # The length in tokens of a preset is not compared with words.
+        *((TOKENS, 0, 133, [], [133]), (TOKENS, 0, 133, ["bert"], [240])),
+    ],
+)
+def test_bound_is_raised_as_far_as_the_data_can_fill(
+    item: Hyperparameter, n_words: int, longest: int, preset: list[str], high: list[int]
 ) -> None:
-    item = ranged("sequence_length", 64, 64, 512, step=32)
-    card = replace(CARD, length_percentiles={"99": longest})
-    assert [a.high for a in advice_on({"sequence_length": 512}, item=item, card=card)] == high
-
-
-@pytest.mark.parametrize(("preset", "high"), [([], 133), (["bert"], 240)])
-def test_length_in_tokens_of_a_preset_is_not_compared_with_words(
-    preset: list[str], high: int
-) -> None:
-    length = ranged("sequence_length", 64, 16, 128)
+    card = replace(CARD, n_words=n_words, length_percentiles={"99": longest})
     more = [Hyperparameter(name="preset", kind="fixed", default=name) for name in preset]
-    card = replace(CARD, length_percentiles={"99": 133})
-    (advice,) = advice_on({"sequence_length": 128}, item=length, more=more, card=card)
-    assert advice.high == high
+    advice = advice_on({item.name: item.high}, item=item, more=more, card=card)
+    assert [each.high for each in advice] == high
 
 
 def test_ranges_of_one_name_are_declared_in_their_own_scopes() -> None:
@@ -324,11 +292,7 @@ def wide_study() -> optuna.Study:
     return study
 
 
-def wide_page(
-    measured: Measured | None = None,
-    *,
-    metric: str = "val_balanced_accuracy",
-) -> str:
+def wide_page(measured: Measured | None = None, *, metric: str = "val_balanced_accuracy") -> str:
     """Return the page of that study after a confirmation on 20 seeds and evaluations of four models
     on long reviews.
     """
@@ -435,10 +399,7 @@ def predictions_of_wide_names() -> tuple[Predictions, str]:
     ("width", "media"), [(1280, "screen"), (400, "screen"), (400, "dark"), (720, "print")]
 )
 def test_page_fits_and_answers_on_the_first_screen(
-    width: int,
-    media: str,
-    chromium: list[str],
-    tmp_path: Path,
+    width: int, media: str, chromium: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "page.html"
     measured = Measured(predictions=predictions_of_wide_names())

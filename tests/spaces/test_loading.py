@@ -72,30 +72,6 @@ def declared_names(path: Path) -> list[str]:
     return [item.name for item in declare(path, n_classes=2, try_fit=try_fit).hyperparameters]
 
 
-def test_declare_narrower_subclass_keeps_its_own_range(tmp_path: Path) -> None:
-    narrower = """
-
-class Narrower(Space):
-    def declare_hyperparameters(self, hp):
-        hp.Int("vocab_size", 20, 25)
-        super().declare_hyperparameters(hp)
-
-
-hypermodel = Narrower()
-"""
-    by_name = {
-        item.name: item
-        for item in declare(write(tmp_path, DECLARED + narrower), n_classes=2).hyperparameters
-    }
-    vocab_size, length = by_name["vocab_size"], by_name["sequence_length"]
-    assert (vocab_size.low, vocab_size.high, length.high) == (20, 25, 16)
-
-
-def test_find_space_unknown_name_lists_those_there_are() -> None:
-    with pytest.raises(SpaceError, match=r"baseline_lstm, .*masked_lstm.*'nope'"):
-        find_space("nope")
-
-
 def test_spaces_of_the_working_folder_come_first_and_skip_names_with_an_underscore(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,20 +84,17 @@ def test_spaces_of_the_working_folder_come_first_and_skip_names_with_an_undersco
     assert "_shared" not in list_spaces()
 
 
-def test_load_hypermodel_takes_the_name_after_the_file(tmp_path: Path) -> None:
-    path = write(tmp_path, BUILD + DECLARED)
-    assert type(load_hypermodel(Path(f"{path}:Space"))).__name__ == "Space"
-    assert type(load_hypermodel(Path(f"{path}:build"))).__name__ == "FunctionHyperModel"
-    assert declare(Path(f"{path}:build"), n_classes=2).name == "mine-build"
-
-
-def test_find_space_keeps_the_name_after_the_file(
+def test_name_after_the_file_is_a_hypermodel_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, DECLARED)
+    path = write(tmp_path, BUILD + DECLARED)
     monkeypatch.chdir(tmp_path)
-    assert find_space("mine.py:Space") == tmp_path / "mine.py:Space"
-    assert source_sha256(find_space("mine.py:Space")) == source_sha256(tmp_path / "mine.py")
+    for name, kind in (("Space", "Space"), ("build", "FunctionHyperModel")):
+        place = find_space(f"mine.py:{name}")
+        assert place == Path(f"{path}:{name}")
+        assert type(load_hypermodel(place)).__name__ == kind
+        assert declare(place, n_classes=2).name == f"mine-{name}"
+        assert source_sha256(place) == source_sha256(path)
     with pytest.raises(SpaceError, match=r"a file that exists; 'gone\.py:Space' does not"):
         find_space("gone.py:Space")
 
@@ -293,25 +266,16 @@ def sizes_in(space: SearchSpace) -> Values:
     return {item.name: item.default for item in space.hyperparameters if item.name in REQUIRED}
 
 
-def test_declare_takes_sizes_from_the_model_and_the_data(tmp_path: Path) -> None:
-    space = declare(write(tmp_path, SIZELESS), n_classes=2, sizes=SIZES)
-    assert sizes_in(space) == {"vocab_size": 15, "sequence_length": 11}
-    assert space.notes == (
-        "mine declares no vocab_size: it is 15, the rows of the model's embedding.",
-        "mine declares no sequence_length: it is 11, the 95th percentile of the training texts'"
-        " lengths.",
-    )
-
-
 @pytest.mark.parametrize(
     ("text", "vocab_size", "sequence_length"),
     [
+        (SIZELESS, 15, 11),
         (COUNTS, 77, 11),
         (OF_ROWS, 30, 8),
         # A build may not take every combination of values.
         (rows_are("15 // (hp.Int('u', 1, 900) == 1)"), 15, 11),
     ],
-    ids=["without an embedding", "one is declared", "combinations"],
+    ids=["none is declared", "without an embedding", "one is declared", "combinations"],
 )
 def test_declare_takes_a_size_that_is_missing(
     tmp_path: Path, text: str, vocab_size: int, sequence_length: int
@@ -671,15 +635,14 @@ def test_layer_that_reads_the_padding_is_noted(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Argument `input_length` is deprecated")
 def test_length_of_an_embedding_is_the_length_of_the_texts(tmp_path: Path) -> None:
     """Keras 3 ignores `input_length`, which most code gives in the place of an input."""
-    space = declare(write(tmp_path, RECURRENT), n_classes=2, sizes=SIZES)
-    assert sizes_in(space) == {"vocab_size": 30, "sequence_length": 25}
-    assert space.notes[1].endswith("it is 25, the input_length of the model's Embedding.")
-    fixed = replace(SIZES, sequence_length=9)
-    space = declare(write(tmp_path, RECURRENT), n_classes=2, sizes=fixed)
-    assert sizes_in(space)["sequence_length"] == 9
     several = substituted(RECURRENT, "input_length=25", 'input_length=hp.Choice("n", [25, 30])')
-    space = declare(write(tmp_path, several), n_classes=2, sizes=SIZES)
-    assert sizes_in(space)["sequence_length"] == SIZES.usual_length
+    for text, sizes, length in (
+        (RECURRENT, SIZES, 25),
+        (RECURRENT, replace(SIZES, sequence_length=9), 9),
+        (several, SIZES, SIZES.usual_length),
+    ):
+        space = declare(write(tmp_path, text), n_classes=2, sizes=sizes)
+        assert sizes_in(space) == {"vocab_size": 30, "sequence_length": length}
 
 
 EACH_STEP = """

@@ -72,11 +72,6 @@ def test_points_equal_to_the_baseline_or_an_earlier_point_are_left_out() -> None
     assert points == ({**BASELINE, "length": 12},)
 
 
-@pytest.mark.parametrize("points", [None, [], ()])
-def test_no_points(points: object) -> None:
-    assert resolve_points(points, SPACE, space="mine") == ((), ())
-
-
 @pytest.mark.parametrize("points", [{"length": 12}, "length", 3])
 def test_points_that_are_no_list_are_refused(points: object) -> None:
     with pytest.raises(SpaceError, match="starting_points of mine must be a list of dicts; it is"):
