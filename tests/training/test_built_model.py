@@ -104,9 +104,18 @@ def test_nothing_but_the_training_split_reaches_the_model(splits: Splits) -> Non
     assert np.ptp(model.get_layer(RATIOS).get_weights()[0]) > 1
 
 
-def test_vocabulary_without_words_is_refused(splits: Splits) -> None:
-    with pytest.raises(SpaceBug, match=r"vocab_size must be 3 or more .* takes token ids; .* 2\."):
-        train(Hyper(), splits, values=BOTH | {"vocab_size": 2})
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ngram_vocab_size": ROWS}, "takes n-grams; this configuration has no ngrams"),
+        (BOTH | {"vocab_size": 2}, r"vocab_size must be 3 or more .* takes token ids; .* 2\."),
+    ],
+)
+def test_configuration_without_what_an_input_needs_is_refused(
+    splits: Splits, values: Values, message: str
+) -> None:
+    with pytest.raises(SpaceBug, match=message):
+        train(Hyper(), splits, values=values)
 
 
 def replace_model(hp: Any, model: keras.Model, x: Any, y: Any) -> keras.Model:
