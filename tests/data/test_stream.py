@@ -66,11 +66,6 @@ def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) 
         ("r.jsonl", b'{"text":"good"}\n{"text":["a"]}\n{"text":"fine"}\n', "text is a list"),
         ("r.jsonl", b'{"text":"good"}\n{"text":null}\n{"text":"fine"}\n', "no text"),
         ("r.jsonl", b'{"text":"good"}\n{"other":"a"}\n{"text":"fine"}\n', "no text"),
-        (
-            "r.jsonl",
-            b'{"text":"good"}\n' + b"[" * 100_000 + b'\n{"text":"fine"}\n',
-            "line 2: not a JSON object",
-        ),
         ("r.txt", b"good\n \nfine\n", "no text"),
         ("r.txt", b"good\nb\xe9\nfine\n", "not UTF-8"),
         ("r.parquet", parquet_of(b"good", None, b"fine"), "no text"),
