@@ -24,7 +24,7 @@ from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
 from tests.export.models import Reviews, spread, write_formats
-from tests.servers import MANIFEST, address_of, fake, serving
+from tests.servers import MANIFEST, address_of, connected, fake, serving
 from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
@@ -351,8 +351,7 @@ def raw_answer(address: str, data: bytes) -> bytes:
     """Return the bytes that the server sends for these bytes, until it closes the connection or
     sends nothing more.
     """
-    host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with connected(address) as connection:
         with contextlib.suppress(ConnectionError):  # it may hang up before it has read all
             connection.sendall(data)
         connection.settimeout(1)

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.servers import HEAD, MANIFEST, fake, served
+from tests.servers import HEAD, MANIFEST, connected, fake, served
 from tuning.serving import app, connections
 from tuning.targets.target import Array
 
@@ -43,11 +43,10 @@ def clients(address: str) -> Iterator[Connect]:
     """Give a function that connects a client and sends its bytes. All clients are closed at the
     end.
     """
-    host, port = address.removeprefix("http://").split(":")
     with contextlib.ExitStack() as stack:
 
         def connect(data: bytes) -> socket.socket:
-            client = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+            client = stack.enter_context(connected(address))
             client.sendall(data)
             return client
 

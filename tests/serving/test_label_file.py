@@ -5,7 +5,6 @@ of a file.
 import csv
 import io
 import json
-import socket
 import tempfile
 import threading
 import time
@@ -18,7 +17,7 @@ import httpx2 as httpx
 import pytest
 from starlette.testclient import TestClient
 
-from tests.servers import MANIFEST, fake, served
+from tests.servers import MANIFEST, connected, fake, served
 from tuning.data.tables import KNOWN_COLUMNS
 from tuning.serving import app, connections, label_file, microbatch
 from tuning.targets.target import Array
@@ -191,11 +190,6 @@ def test_rows_wait_while_too_many_texts_wait(
     (part,) = parts_of(sent(client, ROW))
     timer.join()
     assert part["labels"] == {"good": 1}
-
-
-def connected(address: str) -> socket.socket:
-    host, port = address.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
 
 
 def head(length: int) -> bytes:
