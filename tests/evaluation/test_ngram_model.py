@@ -2,6 +2,8 @@
 reference.
 """
 
+import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,6 @@ from tuning.evaluation.linear_reference import LinearTask, NgramSettings, Weight
 from tuning.evaluation.ngram_model import (
     FIRST_STRENGTH,
     STRENGTHS,
-    NgramModel,
     columns_of,
     fit,
     indicators,
@@ -103,6 +104,12 @@ def test_several_classes_are_each_against_the_rest() -> None:
     assert not probabilities[:, 3].any()
 
 
+def tuned(
+    train: Split[IdTexts], validation: Split[IdTexts], orders: np.ndarray, task: LinearTask = TASK
+) -> tuple[NgramSettings, np.ndarray]:
+    return tune_ngram_model(train, validation, orders=orders, target=TWO, task=task)
+
+
 def right_share(predictions: np.ndarray, labels: np.ndarray) -> float:
     return float((predictions.argmax(axis=1) == labels).mean())
 
@@ -110,8 +117,9 @@ def right_share(predictions: np.ndarray, labels: np.ndarray) -> float:
 def reference_of(
     train: Split[IdTexts], validation: Split[IdTexts], test: IdTexts, *, orders: np.ndarray
 ) -> Reference:
-    own = tuned_reference(train, validation, orders=orders, target=TWO, task=TASK)
-    return ngram_reference(train, validation, test, tuned=own, orders=orders, target=TWO, task=TASK)
+    options: dict[str, Any] = {"orders": orders, "target": TWO, "task": TASK}
+    own = tuned_reference(train, validation, **options)
+    return ngram_reference(train, validation, test, tuned=own, **options)
 
 
 def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
@@ -119,25 +127,21 @@ def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
     texts = ["not good", "very bad", "very good", "not bad"] * 12
     labels = np.array([0, 0, 1, 1] * 12)
     (ngrams,), orders, _ = ngrams_of(texts)
-    settings, predictions = tune_ngram_model(
-        Split(ngrams, labels), Split(ngrams, labels), orders=orders, target=TWO, task=TASK
-    )
+    settings, predictions = tuned(Split(ngrams, labels), Split(ngrams, labels), orders)
     assert (settings.order, right_share(predictions, labels)) == (2, 1.0)
 
 
 def test_first_of_equals_is_chosen() -> None:
     texts, labels = ["good thing", "bad thing"] * 10, np.array([1, 0] * 10)
     (ngrams,), orders, _ = ngrams_of(texts)
-    settings, _ = tune_ngram_model(
-        Split(ngrams, labels), Split(ngrams, labels), orders=orders, target=TWO, task=TASK
-    )
+    settings, _ = tuned(Split(ngrams, labels), Split(ngrams, labels), orders)
     assert settings == NgramSettings(1, Weighting.RATIOS, STRENGTHS[0])
     assert FIRST_STRENGTH in STRENGTHS
 
 
 def test_validation_labels_choose_and_do_not_train() -> None:
     train, flipped = Split(TRAIN, LABELS[0]), Split(VALIDATION, 1 - LABELS[1])
-    settings, predictions = tune_ngram_model(train, flipped, orders=ORDERS, target=TWO, task=TASK)
+    settings, predictions = tuned(train, flipped, ORDERS)
     columns = columns_of(ORDERS, settings.order)
     model = fit(Split(indicators(TRAIN, columns), LABELS[0]), columns, settings, target=TWO)
     expected = model.predictions(indicators(VALIDATION, columns), target=TWO)
@@ -147,9 +151,7 @@ def test_validation_labels_choose_and_do_not_train() -> None:
 def test_one_class_is_constant() -> None:
     texts, labels = ["good", "fine"] * 5, np.ones(10, dtype=int)
     (ngrams, other), orders, _ = ngrams_of(texts, ["good", "bad"])
-    _, predictions = tune_ngram_model(
-        Split(ngrams, labels), Split(other, np.array([1, 0])), orders=orders, target=TWO, task=TASK
-    )
+    _, predictions = tuned(Split(ngrams, labels), Split(other, np.array([1, 0])), orders)
     assert predictions.tolist() == [[0, 1], [0, 1]]
 
 
@@ -157,9 +159,7 @@ def test_corpus_without_ngrams_has_a_model() -> None:
     """No n-gram occurs twice, so the model knows the shares of the classes."""
     ngrams, orders = from_lists([[]] * 9), np.zeros(2, dtype=np.uint8)
     labels = np.array([1, 1, 0] * 3)
-    _, predictions = tune_ngram_model(
-        Split(ngrams, labels), Split(ngrams, labels), orders=orders, target=TWO, task=TASK
-    )
+    _, predictions = tuned(Split(ngrams, labels), Split(ngrams, labels), orders)
     assert predictions[:, 1] == pytest.approx(2 / 3, abs=0.1)
 
 
@@ -170,7 +170,7 @@ def test_reference_is_trained_on_train_and_validation() -> None:
     (ngrams, others, test), orders, _ = ngrams_of(train, validation, ["new"])
     splits = Split(ngrams, labels), Split(others, more)
     reference = reference_of(*splits, test, orders=orders)
-    settings, predictions = tune_ngram_model(*splits, orders=orders, target=TWO, task=TASK)
+    settings, predictions = tuned(*splits, orders)
     columns = columns_of(orders, settings.order)
     model = fit(Split(indicators(ngrams, columns), labels), columns, settings, target=TWO)
     alone = model.predictions(indicators(test, columns), target=TWO)
@@ -202,20 +202,11 @@ def test_many_classes_take_fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_seconds_include_the_training_on_both_splits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each training lasts one second of a clock that only trainings advance."""
-    n_trainings = 0
-
-    def counted(*arguments: Any, **options: Any) -> NgramModel:
-        nonlocal n_trainings
-        n_trainings += 1
-        return fit(*arguments, **options)
-
-    monkeypatch.setattr(ngram_model, "fit", counted)
-    monkeypatch.setattr(ngram_model.time, "monotonic", lambda: float(n_trainings))
-    reference = reference_of(
-        Split(TRAIN, LABELS[0]), Split(VALIDATION, LABELS[1]), TEST, orders=ORDERS
-    )
-    assert reference.seconds == n_trainings > 1
+    """Each reading of the clock is a second later: the tuning and the training read it twice."""
+    clock = SimpleNamespace(monotonic=itertools.count().__next__)
+    monkeypatch.setattr(ngram_model, "time", clock)
+    splits = Split(TRAIN, LABELS[0]), Split(VALIDATION, LABELS[1])
+    assert reference_of(*splits, TEST, orders=ORDERS).seconds == 2
 
 
 ROW_WEIGHTS = np.random.default_rng(0).integers(0, 4, len(LABELS[0])).astype(np.float32)
@@ -253,8 +244,7 @@ def test_metric_of_the_study_chooses_the_settings() -> None:
     splits = Split(TRAIN, LABELS[0]), Split(VALIDATION, LABELS[1])
     values = {}
     for metric in ("val_accuracy", "val_loss"):
-        task = LinearTask(metric)
-        _, predictions = tune_ngram_model(*splits, orders=ORDERS, target=TWO, task=task)
+        _, predictions = tuned(*splits, ORDERS, LinearTask(metric))
         values[metric] = TWO.value(LABELS[1], predictions, metric="val_loss")
     assert values["val_loss"] < values["val_accuracy"]
 

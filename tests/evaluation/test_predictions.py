@@ -75,6 +75,8 @@ def test_rare_values_of_a_column_are_one_group() -> None:
     assert (column.codes == MAX_GROUPS).sum() == 5
 
 
-def test_long_value_is_cut_and_has_no_control_characters() -> None:
+def test_long_values_are_cut_have_no_control_characters_and_stay_apart() -> None:
     (group,) = column_of("c", ["a\x1b" + "b" * 500]).groups
     assert group == ("a " + "b" * 500)[: MAX_VALUE - 1] + "…"
+    column = column_of("c", [f"{'a category ' * 9}{number % 2}" for number in range(100)])
+    assert len(column.groups) == 2 and np.bincount(column.codes).tolist() == [50, 50]

@@ -1,18 +1,11 @@
 """The accuracy on parts of a split, and the calibration."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from tests.numbered import TWO
 from tuning.evaluation.predictions import Predictions, column_of
-from tuning.evaluation.slices import (
-    accuracy_on,
-    calibration,
-    calibration_error,
-    slices_of,
-)
+from tuning.evaluation.slices import accuracy_on, calibration, calibration_error, slices_of
 from tuning.targets.number import Number
 
 RNG = np.random.default_rng(0)
@@ -53,12 +46,8 @@ def test_equal_lengths_are_one_bin() -> None:
 
 
 def test_bins_of_large_numbers_have_no_exponent() -> None:
-    numbers = Predictions(
-        np.array([0.5, 17_382.5, 1_738_270.0]),
-        np.ones(3, np.int64),
-        np.zeros((3, 1)),
-        target=Number(),
-    )
+    labels = np.array([0.5, 17_382.5, 1_738_270.0])
+    numbers = Predictions(labels, np.ones(3, np.int64), np.zeros((3, 1)), target=Number())
     parts = dict(slices_of(numbers))["MAE by label"]
     assert [part.name for part in parts] == ["0.5", "17382", "1738270"]
 
@@ -80,20 +69,7 @@ def test_bins_of_the_calibration_give_the_expected_calibration_error() -> None:
     assert sum(gaps) / N == pytest.approx(calibration_error(SEEN))
 
 
-def test_long_values_that_begin_alike_are_slices_of_their_own() -> None:
-    values = [f"{'a category ' * 9}{number % 2}" for number in range(N)]
-    column = column_of("category", values)
-    assert len(column.groups) == 2 and all(len(name) == 60 for name in column.groups)
-    assert column.groups[0].endswith("…") and np.bincount(column.codes).tolist() == [500, 500]
-
-
 def test_error_of_few_numbers_has_no_negative_bound() -> None:
-    seen = replace(
-        SEEN,
-        labels=np.zeros(2),
-        lengths=np.ones(2, dtype=np.int64),
-        probabilities=np.array([[0.1], [5.0]]),
-        column=None,
-        target=Number(),
-    )
+    values = np.array([[0.1], [5.0]])
+    seen = Predictions(np.zeros(2), np.ones(2, np.int64), values, target=Number())
     assert (accuracy_on(seen).value, accuracy_on(seen).low) == (pytest.approx(2.55), 0.0)

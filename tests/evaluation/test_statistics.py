@@ -64,11 +64,11 @@ def test_calibration_error_of_an_honest_model_is_small_and_of_a_sure_one_is_its_
     labels = (rng.uniform(size=20_000) < chance).astype(int)
     honest = np.stack([1 - chance, chance], axis=1)
     sure = np.eye(2)[np.ones(20_000, dtype=int)]
-    weights = np.ones((1, 20_000))
-    assert weighted_scores(labels, honest, weights)["expected_calibration_error"][0] < 0.02
-    assert weighted_scores(labels, sure, weights)["expected_calibration_error"][0] == pytest.approx(
-        1 - labels.mean()
+    of_honest, of_sure = (
+        weighted_scores(labels, given, np.ones((1, 20_000)))["expected_calibration_error"][0]
+        for given in (honest, sure)
     )
+    assert of_honest < 0.02 and of_sure == pytest.approx(1 - labels.mean())
 
 
 def bounds_of(intervals: dict[str, Interval]) -> dict[str, tuple[float, float]]:
@@ -200,33 +200,27 @@ def test_dunnett_s_critical_value_lies_between_student_s_and_bonferroni_s(degree
 
 
 @pytest.mark.parametrize(
-    ("difference", "direction", "clause"),
+    ("difference", "direction", "verdict", "shown"),
     [
-        (Interval(0.02, 0.01, 0.03), 1, "better than it (+0.0200 [+0.0100, +0.0300])"),
-        (Interval(0.02, 0.01, 0.03), -1, "worse than it (+0.0200 [+0.0100, +0.0300])"),
-        (Interval(-0.02, -0.03, -0.01), 1, "worse than it (-0.0200 [-0.0300, -0.0100])"),
+        (Interval(0.02, 0.01, 0.03), 1, Verdict.BETTER, "+0.0200 [+0.0100, +0.0300]"),
+        (Interval(0.02, 0.01, 0.03), -1, Verdict.WORSE, "+0.0200 [+0.0100, +0.0300]"),
+        (Interval(-0.02, -0.03, -0.01), 1, Verdict.WORSE, "-0.0200 [-0.0300, -0.0100]"),
+        (Interval(0.02, 0.00004, 0.05), 1, Verdict.UNCLEAR, "+0.0200 [+0.0000, +0.0500]"),
+        (Interval(-4e-5, -8e-5, -1e-5), 1, Verdict.UNCLEAR, "+0.0000 [-0.0001, +0.0000]"),
         (
-            Interval(0.02, 0.00004, 0.05),
-            1,
-            "not distinguishable from it (+0.0200 [+0.0000, +0.0500])",
-        ),
-        (
-            Interval(-0.00004, -0.00008, -0.00001),
-            1,
-            "not distinguishable from it (+0.0000 [-0.0001, +0.0000])",
-        ),
-        (
-            Interval(-0.00004, -0.00008, -0.00001, scale=0.00012),
+            Interval(-4e-5, -8e-5, -1e-5, scale=0.00012),
             -1,
-            "better than it (-0.0000400 [-0.0000800, -0.0000100])",
+            Verdict.BETTER,
+            "-0.0000400 [-0.0000800, -0.0000100]",
         ),
-        (Interval(-42.5, -80, 10, scale=5000), -1, "not distinguishable from it (-42 [-80, +10])"),
+        (Interval(-42.5, -80, 10, scale=5000), -1, Verdict.UNCLEAR, "-42 [-80, +10]"),
     ],
 )
 def test_verdict_follows_the_bounds_as_they_are_shown(
-    difference: Interval, direction: int, clause: str
+    difference: Interval, direction: int, verdict: Verdict, shown: str
 ) -> None:
-    assert difference.against("it", direction) == clause
+    word = "from" if verdict is Verdict.UNCLEAR else "than"
+    assert difference.against("it", direction) == f"{verdict} {word} it ({shown})"
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,10 @@ from tuning.targets.classes import Classes
 
 TEXTS = ["good", "bad", "good", "bad"]
 LABELS = np.array([1, 0, 1, 0])
-
-
 CORPUS = SimpleNamespace(
     split=lambda name: LabeledTexts(TokenizedTexts(np.array([2, 3, 2, 3]), np.arange(5)), LABELS),
     target=Classes(("negative", "positive")),
 )
-
-
 RIGHT = np.eye(2)[LABELS]
 
 
@@ -67,19 +63,15 @@ def test_margin_of_large_numbers_has_no_exponent() -> None:
     assert "90% intervals are the predictions ± 17382, by 57" in sentence
 
 
-def test_evaluation_is_recorded() -> None:
-    study = optuna.create_study()
-    evaluate_with(study, RIGHT)
-    assert [evaluation.trials for evaluation in evaluations_of(study)] == [{BEST: 3}]
-
-
-def test_model_that_gives_nan_is_refused_before_its_evaluation_is_recorded() -> None:
+def test_evaluation_is_recorded_unless_a_model_gives_nan() -> None:
     study = optuna.create_study()
     outputs = RIGHT.copy()
     outputs[1] = np.nan
     with pytest.raises(ExportError, match=r"'reference' gives NaN for 1 of 4 texts.*'bad'"):
         evaluate_with(study, outputs)
     assert evaluations_of(study) == []
+    evaluate_with(study, RIGHT)
+    assert [evaluation.trials for evaluation in evaluations_of(study)] == [{BEST: 3}]
 
 
 def test_ensemble_is_described_with_its_gain_and_both_sizes() -> None:
@@ -108,11 +100,8 @@ def test_thresholds_of_many_labels_have_a_sentence_each(n_texts: int) -> None:
     )
     document = replace(EXPORT, chosen_thresholds=dict.fromkeys("abcd", each))
     *of_labels, compared = threshold_sentences(document)
-    expected = (
-        "A text is a from a probability of 0.2; on the test split, F1 is 0.6000 instead of 0.5000"
-        " at 0.5 (+0.1000 [+0.0000, +0.2000])."
-    )
-    assert of_labels[0] == expected and "models are compared" in compared
+    assert "probability of 0.2; on the test split, F1 is 0.6000 instead of 0.5000" in of_labels[0]
+    assert "models are compared" in compared
     assert len(of_labels) == 4 + bool(n_texts)
     if n_texts:
         assert of_labels[-1].startswith("The thresholds were chosen for F1 on 90 texts")

@@ -26,7 +26,6 @@ from tuning.models import (
     cnn_features,
     gru_features,
     lstm_classifier,
-    mean_features,
     ngram_classifier,
     words_classifier,
 )
@@ -143,15 +142,18 @@ def build(kind: str, dropout: float, n_classes: int) -> keras.Model:
     )
 
 
+def embedding(*, masked: bool) -> keras.layers.Layer:
+    return keras.layers.Embedding(ROWS, WIDTH, mask_zero=masked)
+
+
+def stacked(*layers: keras.layers.Layer, reads: str | None = None) -> keras.Model:
+    """Return a chain of layers for an input with this name."""
+    return keras.Sequential([keras.Input((None,), dtype="int32", name=reads), *layers])
+
+
 def ngram_layers(*layers: keras.layers.Layer) -> keras.Model:
     """Return a chain of layers for n-grams, which ends with the probability of class 1."""
-    return keras.Sequential(
-        [
-            keras.Input((None,), dtype="int32", name="ngrams"),
-            *layers,
-            keras.layers.Dense(1, activation="sigmoid"),
-        ]
-    )
+    return stacked(*layers, keras.layers.Dense(1, activation="sigmoid"), reads="ngrams")
 
 
 def words_and_ngrams(*, words_first: bool) -> keras.Model:
@@ -163,10 +165,6 @@ def words_and_ngrams(*, words_first: bool) -> keras.Model:
     inputs = [words, ngrams] if words_first else [ngrams, words]
     outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Concatenate()([x, bag]))
     return keras.Model(inputs, outputs)
-
-
-def embedding(*, masked: bool) -> keras.layers.Layer:
-    return keras.layers.Embedding(ROWS, WIDTH, mask_zero=masked)
 
 
 NGRAM_MODELS: dict[str, Callable[[], keras.Model]] = {
@@ -200,8 +198,7 @@ class NumbersAlone(Logits):
 
 
 def sequential(n_outputs: int) -> keras.Model:
-    layers = [embedding(masked=True), keras.layers.LSTM(3), keras.layers.Dense(n_outputs)]
-    return keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+    return stacked(embedding(masked=True), keras.layers.LSTM(3), keras.layers.Dense(n_outputs))
 
 
 def in_a_row(n_outputs: int) -> keras.Model:
@@ -229,29 +226,16 @@ def model_of_logits(name: str) -> keras.Model:
     return model
 
 
-def classifier(features: Callable[..., Any], *, n_classes: int = 2, **sizes: Any) -> keras.Model:
-    """Return a classifier of the features of a builder with these sizes."""
-    return words_classifier(partial(features, **sizes), n_classes=n_classes)
-
-
-SIZES = {"vocab_size": ROWS, "embedding_dim": WIDTH}
-CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
-    "mean_embedding": partial(classifier, mean_features, **SIZES),
-    "cnn": partial(classifier, cnn_features, **SIZES, filters=3),
-    "bilstm_pooling": partial(classifier, bilstm_features, **SIZES, lstm_units=3),
-    "gru": partial(classifier, gru_features, **SIZES, gru_units=3),
+SIZES = {"vocab_size": ROWS, "embedding_dim": WIDTH, "word_dropout": 0.2}
+CLASSIFIERS: dict[str, Callable[[], keras.Model]] = {
+    "cnn": lambda: words_classifier(partial(cnn_features, **SIZES, filters=3)),
+    "bilstm_pooling": lambda: words_classifier(partial(bilstm_features, **SIZES, lstm_units=3)),
+    "gru": lambda: words_classifier(partial(gru_features, **SIZES, gru_units=3)),
 }
 
 
 def pooled(head: keras.layers.Dense, loss: str) -> keras.Model:
-    model = keras.Sequential(
-        [
-            keras.Input((None,), dtype="int32"),
-            embedding(masked=False),
-            keras.layers.GlobalMaxPooling1D(),
-            head,
-        ]
-    )
+    model = stacked(embedding(masked=False), keras.layers.GlobalMaxPooling1D(), head)
     model.compile("adam", loss)
     return model
 
@@ -271,7 +255,7 @@ KINDS: dict[str, Callable[[], keras.Model]] = {
         style.__name__: partial(style, masked=number % 2 > 0) for number, style in enumerate(STYLES)
     },
     **{name: partial(model_of_logits, name) for name in [*LOGITS][2:]},
-    **{name: partial(CLASSIFIERS[name], word_dropout=0.2) for name in ("cnn", "bilstm_pooling")},
+    **{name: CLASSIFIERS[name] for name in ("cnn", "bilstm_pooling")},
     **{name: NGRAM_MODELS[name] for name in ("unit length", "LSTM", "words and n-grams")},
     "several labels": lambda: pooled(keras.layers.Dense(3, "sigmoid"), "binary_crossentropy"),
     "ordered classes": lambda: pooled(keras.layers.Dense(3, "softmax"), "categorical_crossentropy"),

@@ -2,7 +2,6 @@
 is the mean of the outputs of its members, each with its own vocabulary, length and n-grams.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,12 +21,13 @@ from tests.export.models import (
     NGRAM_MODELS,
     ROWS,
     Reviews,
-    bidirectional,
     build,
+    embedding,
     spread,
+    stacked,
     write_formats,
 )
-from tests.numbered import TWO, numbered, score
+from tests.numbered import TWO, score
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tuning.api.exports import load_export
@@ -55,7 +55,6 @@ from tuning.export.formats import pipeline_probabilities
 from tuning.export.manifest import FullManifest
 from tuning.export.writers import Source
 from tuning.inference.runtimes import FORMATS
-from tuning.inputs.contract import ModelInput
 from tuning.report.page import write_report
 from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.spaces.ranges import Values
@@ -90,14 +89,6 @@ def test_choice_of_any_size_is_no_worse_than_the_best_model_alone(
     best_alone = min(loss(model, labels) for model in probabilities)
     assert 1 <= len(chosen) <= N_AUTO_STEPS
     assert loss(probabilities[chosen].mean(axis=0), labels) <= best_alone + 1e-6
-
-
-def test_choice_takes_the_model_that_helps_most_and_weights_it_by_how_often() -> None:
-    labels = np.array([0, 1] * 50)
-    right, wrong = np.where(labels == 1, 0.9, 0.1), np.where(labels == 1, 0.2, 0.8)
-    positive = np.stack([right, wrong])
-    chosen = choose(np.stack([1 - positive, positive], axis=2), labels, n_steps=4)
-    assert chosen == [0, 0, 0, 0]
 
 
 def chosen_from(
@@ -194,41 +185,28 @@ def test_outputs_of_several_sigmoids_are_no_likelihoods() -> None:
 
 
 def words(kind: str, *, vocab_size: int, length: int, truncating: str) -> Make:
-    def make() -> tuple[keras.Model, Values]:
-        values: Values = {
-            "vocab_size": vocab_size,
-            "sequence_length": length,
-            "truncating": truncating,
-        }
-        return build(kind, 0.0, 2), values
-
-    return make
+    sizes: Values = {"vocab_size": vocab_size, "sequence_length": length}
+    return lambda: (build(kind, 0.0, 2), {**sizes, "truncating": truncating})
 
 
 def shaped(*shape: int, activation: str) -> Make:
     """Return a function that makes a model whose output has this shape for each text. Several
     sigmoids do not sum to 1.
     """
+    layers = keras.layers
 
     def make() -> tuple[keras.Model, Values]:
-        layers = [
-            keras.Input((LENGTH,), dtype="int32"),
-            keras.layers.Embedding(ROWS, 4),
-            keras.layers.GlobalMaxPooling1D(),
-            keras.layers.Dense(math.prod(shape), activation=activation),
-            keras.layers.Reshape(shape),
-        ]
-        return spread(keras.Sequential(layers)), {"vocab_size": ROWS, "sequence_length": LENGTH}
+        head = layers.Dense(math.prod(shape), activation=activation), layers.Reshape(shape)
+        model = stacked(embedding(masked=False), layers.GlobalMaxPooling1D(), *head)
+        return spread(model), {"vocab_size": ROWS, "sequence_length": LENGTH}
 
     return make
 
 
 def ngrams(kind: str, *, order: int, rows: int) -> Make:
-    def make() -> tuple[keras.Model, Values]:
-        words: Values = {"vocab_size": ROWS, "sequence_length": LENGTH} if "words" in kind else {}
-        return spread(NGRAM_MODELS[kind]()), {**words, "ngrams": order, "ngram_vocab_size": rows}
-
-    return make
+    sizes: Values = {"vocab_size": ROWS, "sequence_length": LENGTH} if "words" in kind else {}
+    values = {**sizes, "ngrams": order, "ngram_vocab_size": rows}
+    return lambda: (spread(NGRAM_MODELS[kind]()), values)
 
 
 MEMBERS: dict[str, list[Make]] = {
@@ -299,35 +277,6 @@ def test_ensemble_gives_the_mean_of_its_members(kind: str, reviews: Reviews) -> 
     probabilities = pipeline_probabilities(members.joined(), reviews.texts)
     np.testing.assert_allclose(probabilities, members.mean(reviews.texts), atol=1e-6)
     assert len(np.unique(probabilities[:, 1].round(6))) > 20
-
-
-def test_ensemble_of_more_than_two_classes(reviews: Reviews) -> None:
-    models = [spread(bidirectional(n_classes=5)), build("masked", 0.0, 5)]
-    values: Values = {"vocab_size": ROWS, "sequence_length": LENGTH}
-    members = [Source(model, values, reviews.corpus, numbered(5)) for model in models]
-    model = average(members, [0.5, 0.5]).model
-    ids = np.random.default_rng(0).integers(0, ROWS, (6, LENGTH)).astype(np.int32)
-    expected = np.mean([member.predict_on_batch(ids) for member in models], axis=0)
-    np.testing.assert_allclose(model.predict_on_batch(ids), expected, atol=1e-6)
-
-
-def test_common_input_contains_every_input(reviews: Reviews) -> None:
-    """For any two inputs, an id of the smaller vocabulary is an id of the common vocabulary."""
-    orders = reviews.corpus.ngram_orders
-    for first, second in itertools.product([1, 2, 3], repeat=2):
-        words = ModelInput(vocab_size=ROWS, sequence_length=LENGTH, truncating="pre")
-        inputs = [
-            replace(words, ngrams=first, ngram_vocab_size=20),
-            replace(words, ngrams=second, ngram_vocab_size=50),
-        ]
-        common = common_input(inputs, reviews.corpus)
-        all_ngrams = set(
-            reviews.corpus.ngrams(order=common.ngrams, vocab_size=common.ngram_vocab_size)
-        )
-        for item in inputs:
-            own = reviews.corpus.ngrams(order=item.ngrams, vocab_size=item.ngram_vocab_size)
-            assert set(own) <= all_ngrams
-        assert common.ngram_vocab_size <= len(orders)
 
 
 def test_logits_beside_probabilities_give_the_mean_of_the_probabilities(reviews: Reviews) -> None:
@@ -401,14 +350,12 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     manifest = export(copied, "4")
     assert manifest.ensemble is not None
     members = manifest.ensemble.members
-    assert len(members) > 1
-    assert sum(member.weight for member in members) == pytest.approx(1)
+    assert [(member.trial, member.seed) for member in members] == firsts
     corpus, _ = prepare_corpus(copied.config, results=copied.results)
     labels = corpus.split("validation").labels
     repeats = {
         (f.trial, seed): value for f in confirmation.finalists for seed, value in f.repeats.items()
     }
-    assert {(member.trial, member.seed) for member in members} <= {*repeats}
     for (trial, seed), value in repeats.items():
         kept = read_probabilities(copied.folder.repeat_path(trial, seed))
         assert kept is not None
@@ -419,10 +366,7 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     size, alone = manifest.ensemble.size, manifest.ensemble.size_of_best
     assert size.n_parameters > alone.n_parameters
     assert manifest.scores["best"].epochs == sum(member.epochs for member in members)
-    assert all(
-        member.epochs == next(f.epochs for f in confirmation.finalists if f.trial == member.trial)
-        for member in members
-    )
+    assert [member.epochs for member in members] == [f.epochs for f in confirmation.finalists]
     # The folder predicts without the study, and the pages name the members.
     assert full_manifest(copied.folder.best_dir) == manifest
     assert len(load_export(copied.folder.best_dir).predict(["great lovely", "bad"])) == 2
@@ -495,38 +439,42 @@ def noisy(trial: int, seed: int) -> Any:
     return np.where(LABELS[:, None] == [[0, 1]], right[:, None], 1 - right[:, None])
 
 
-@pytest.mark.parametrize("best", [1, 3])
-def test_repeats_that_read_other_tokens_are_left_out_with_a_sentence(
-    best: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Trial 3 takes n-grams alone, which join the tokens of the first finalist."""
-    chosen = Chosen(best, READS, noisy)
-    members = chosen.members(monkeypatch, "8")
-    assert members and members <= {1, 2, 3}
-    assert "leaves out 2 of 8 repeats: members must have" in chosen.warnings[0]
+OF_KERAS: Values = {"preset": "encoder.keras", "feature_length": 128}
 
 
-def test_repeats_that_read_the_features_of_a_keras_model_are_left_out(
+@pytest.mark.parametrize(
+    ("best", "values", "n_left_out", "members"),
+    [
+        # Trial 3 takes n-grams alone, which join the tokens of the first finalist.
+        *((best, READS, 2, {1, 2, 3}) for best in (1, 3)),
+        (3, {**READS, 1: OF_KERAS, 2: OF_KERAS}, 4, {0, 3}),
+        (1, dict.fromkeys(READS, TOKENS), 1, {0, 1, 2, 3}),
+    ],
+)
+def test_repeats_of_other_tokens_or_classes_are_left_out_with_a_sentence(
+    best: int,
+    values: dict[int, Values],
+    n_left_out: int,
+    members: set[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    values: Values = {"preset": "encoder.keras", "feature_length": 128}
-    chosen = Chosen(3, {**READS, 1: values, 2: values}, noisy)
-    members = chosen.members(monkeypatch, "8")
-    assert members and members <= {0, 3}
-    assert "leaves out 4 of 8 repeats" in chosen.warnings[0]
-    with pytest.raises(StudyError, match="the features of a Keras model"):
-        Chosen(1, {**READS, 1: values}, noisy).members(monkeypatch, "8")
+    """In the last case a repeat has predicted three classes."""
 
-
-def test_repeats_with_other_classes_are_left_out_with_a_sentence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
     def probabilities(trial: int, seed: int) -> Any:
-        return np.pad(noisy(trial, seed), ((0, 0), (0, int((trial, seed) == (2, 1)))))
+        has_other = n_left_out == 1 and (trial, seed) == (2, 1)
+        return np.pad(noisy(trial, seed), ((0, 0), (0, int(has_other))))
 
-    chosen = Chosen(1, dict.fromkeys(READS, TOKENS), probabilities)
-    assert chosen.members(monkeypatch, "8")
-    assert "leaves out 1 of 8" in chosen.warnings[0]
+    chosen = Chosen(best, values, probabilities)
+    found = chosen.members(monkeypatch, "8")
+    assert found and found <= members
+    assert f"leaves out {n_left_out} of 8 repeats: members must have" in chosen.warnings[0]
+
+
+def test_ensemble_with_the_features_of_a_keras_model_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(StudyError, match="the features of a Keras model"):
+        Chosen(1, {**READS, 1: OF_KERAS}, noisy).members(monkeypatch, "8")
 
 
 def test_ensemble_of_equal_models_is_the_confirmed_best_alone(

@@ -1,7 +1,6 @@
 """Exports of a finished study: the folder `best/` and predictions with it."""
 
 import copy
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx2 as httpx
-import keras_tuner
 import numpy as np
 import optuna
 import pytest
@@ -36,16 +34,14 @@ from tuning.errors import ExportError, SpaceError, StudyError
 from tuning.evaluation.predictions import Predictions, read_predictions
 from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
+from tuning.export.manifest import FullManifest
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.retraining import Retraining, Trained, retrain
 from tuning.export.versions import publish
 from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
-from tuning.inputs.corpus import open_corpus
-from tuning.inputs.ngrams import NgramView, ngrams_of
 from tuning.metrics import metrics_of
-from tuning.models import fit_linear_model
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
@@ -61,8 +57,8 @@ from tuning.workers.dispatcher import Dispatcher
 from tuning.workers.messages import Ending, Train, TrainingEnded, TrainingFailed
 
 
-def export_study(results: ResultsDir, name: str = "s") -> dict:
-    return export.export_best(StudyHandle(results, results.study(name), results.storage_url(None)))
+def export_study(results: ResultsDir, **options: Any) -> FullManifest:
+    return export.export_best(StudyHandle.of(results, "s"), **options)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +67,7 @@ def exported_once(
 ) -> ResultsDir:
     """Return the study "s" with an export in every format, which tests must not change."""
     setting = copy_study(finished[0], tmp_path_factory.mktemp("exported"))
-    export_study(setting.results)
+    export_study(setting.results, slice_column="star_rating")
     return setting.results
 
 
@@ -118,13 +114,7 @@ def test_manifest_has_what_a_reader_asks_for(
     verify(exported, manifest, manifest.files)
     tokenizer = (ROOT / "tuning" / "inputs" / "tokenizer.py").read_text()
     assert (exported / "tokenizer.py").read_text() == tokenizer
-
-
-@pytest.mark.slow
-def test_scores_are_those_of_the_exported_file(
-    exported: Path, finished: tuple[ResultsDir, Outcome]
-) -> None:
-    manifest = full_manifest(exported)
+    # The scores are those of the exported file.
     config = StudyConfig(study="x", data=DataConfig(data=manifest.data))
     test = prepare_corpus(config, results=finished[0])[1].frames["test"]
     labels = [manifest.class_names[code] for code in test["label"]]
@@ -161,36 +151,23 @@ def test_snippet_of_the_card_runs_with_its_format_s_runtime_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("onnx_alone")
-def test_each_evaluation_on_the_test_split_is_counted(
-    with_export: Setting, finished: tuple[ResultsDir, Outcome]
+def test_predictions_and_mistakes_of_the_test_split_are_kept(
+    exported_once: ResultsDir, finished: tuple[ResultsDir, Outcome]
 ) -> None:
-    setting, best = with_export, finished[1].summary.best
-    first = full_manifest(setting.folder.best_dir)
-    second = export.export_best(
-        StudyHandle.of(setting.results, "s"),
-        slice_column="star_rating",
-    )
-    assert [len(manifest.test_looks) for manifest in (first, second)] == [1, 2]
-    assert second.test_looks[0] == first.test_looks[0]
-    assert best is not None
-    assert second.test_looks[0].trials == {"best": best.number, "baseline": 0}
-    assert "evaluation number 2" in (setting.folder.best_dir / "README.md").read_text()
-    page, _ = write_report(StudyHandle.of(setting.results, "s"))
-    assert "Evaluated 2 times" in page.read_text()
-    document = read_json(setting.folder.test_path)
-    matrix = np.array(second.scores["best"].test_confusion_matrix)
+    folder, best = exported_once.study("s"), finished[1].summary.best
+    manifest, mistakes = full_manifest(folder.best_dir), read_json(folder.test_path)["mistakes"]
+    (look,) = manifest.test_looks
+    assert best is not None and look.trials == {"best": best.number, "baseline": 0}
+    matrix = np.array(manifest.scores["best"].test_confusion_matrix)
     n_wrong = matrix.sum() - np.trace(matrix)
-    assert len(document["mistakes"]) == min(n_wrong, N_MISTAKES)
-    seen = read_predictions(setting.folder.test_predictions_path, TWO)
-    assert seen is not None and seen.when == second.test_looks[-1].when
+    seen = read_predictions(folder.test_predictions_path, TWO)
+    assert seen is not None and seen.when == look.when
     assert int((~seen.is_right).sum()) == n_wrong
     assert seen.column is not None and seen.column.name == "star_rating"
-    assert "Accuracy by star_rating" in page.read_text()
-    assert all(mistake["label"] != mistake["predicted"] for mistake in document["mistakes"])
-    assert [mistake["probability"] for mistake in document["mistakes"]] == sorted(
-        (mistake["probability"] for mistake in document["mistakes"]), reverse=True
-    )
+    assert len(mistakes) == min(n_wrong, N_MISTAKES)
+    assert all(mistake["label"] != mistake["predicted"] for mistake in mistakes)
+    probabilities = [mistake["probability"] for mistake in mistakes]
+    assert probabilities == sorted(probabilities, reverse=True)
 
 
 @pytest.mark.slow
@@ -211,11 +188,6 @@ def test_failed_export_leaves_the_earlier_one(
     assert (setting.folder.best_dir / "export.json").read_bytes() == before
     assert not setting.folder.best_dir.with_name("best.tmp").exists()
     # The failed export has evaluated on the test split, too.
-    assert len(evaluations_of(setting.study())) == 2
-    monkeypatch.setattr(export, "write_formats", broken)
-    with pytest.raises(ExportError, match="broken"):
-        export_study(setting.results)
-    assert (setting.folder.best_dir / "export.json").read_bytes() == before
     assert len(evaluations_of(setting.study())) == 2
 
 
@@ -256,7 +228,10 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
     assert half.exists()
     manifest = read_manifest(best)
     verify(best, manifest, manifest.files)
-    assert export_study(setting.results).export_number == 2
+    manifest = export_study(setting.results)
+    assert manifest.export_number == 2
+    page, _ = write_report(StudyHandle.of(setting.results, "s"))
+    assert f"Evaluated {len(manifest.test_looks)} times" in page.read_text()
     assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best", "best.1"]
 
 
@@ -280,17 +255,14 @@ def test_killed_export_leaves_no_scores_of_another(
     assert not study.test_path.exists()
 
 
-def test_export_refuses_data_that_changed(copied: Setting) -> None:
+def test_export_refuses_a_space_or_data_that_changed(copied: Setting) -> None:
+    copied.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
+    with pytest.raises(SpaceError, match="Put the file back"):
+        export_study(copied.results)
     substitute(Path(copied.config.data.data), "item7.", "item seven.")
     with pytest.raises(StudyError, match="fingerprint"):
         export_study(copied.results)
     assert not copied.folder.best_dir.exists()
-
-
-def test_export_refuses_a_space_that_changed(copied: Setting) -> None:
-    copied.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
-    with pytest.raises(SpaceError, match="Put the file back"):
-        export_study(copied.results)
 
 
 def test_labels_of_the_test_split_are_read_in_one_module() -> None:
@@ -303,12 +275,14 @@ def test_labels_of_the_test_split_are_read_in_one_module() -> None:
 def retrained_of(
     finished: tuple[ResultsDir, Outcome],
     retrainings: list[Retraining],
-    config: StudyConfig,
     *,
+    parts: int = 1,
     progress: Progress | None = None,
 ) -> list[Trained]:
     """Retrain configurations of the study "s"."""
     results, outcome = finished
+    config = read_record(results.study("s")).config
+    config = replace(config, train=replace(config.train, parts_per_epoch=parts))
     return retrain(
         retrainings,
         config,
@@ -323,55 +297,18 @@ def retrained_of(
 def test_retraining_trains_the_epochs_that_its_manifest_states(
     epochs: float, parts: int, finished: tuple[ResultsDir, Outcome]
 ) -> None:
-    results, outcome = finished
-    config = read_record(results.study("s")).config
-    config = replace(config, train=replace(config.train, parts_per_epoch=parts))
-    best = copy.deepcopy(outcome.summary.ranked[0])
+    best = copy.deepcopy(finished[1].summary.ranked[0])
     best.user_attrs["best_epoch"] = epochs
     shares: list[float] = []
     (trained,) = retrained_of(
         finished,
-        [Retraining.of(best, seed=config.seed)],
-        config,
+        [Retraining.of(best, seed=0)],
+        parts=parts,
         progress=lambda text, share: shares.append(share),
     )
     assert trained.epochs == epochs
     expected = {5: [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 0.25: [0.0, 1.0], 0: [0.0]}[epochs]
     assert [*dict.fromkeys(shares)] == pytest.approx(expected)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("onnx_alone")
-def test_fitted_model_is_exported_without_training(
-    run_cli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Trial 1 is a logistic regression on n-grams, which its training does not improve."""
-    for name in ("tiny.py", "reviews.csv"):
-        shutil.copy(ROOT / "tests" / "fixtures" / "study_9520875" / name, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    data = ("--space", "tiny.py", "--data", "reviews.csv", "--folds", 1)
-    flags = (*data, "--epochs", 2, "--workers", 1)
-    assert run_cli("tune", "--study", "s", *flags, "--n-trials", 2, "--no-confirm").code == 0
-    assert run_cli("export-best", "--study", "s", "--trial", 1).code == 0
-    folder = ResultsDir(tmp_path / "results").study("s")
-    manifest = json.loads((folder.best_dir / "export.json").read_text(encoding="utf-8"))
-    assert manifest["epochs"] == 0
-    hp = keras_tuner.HyperParameters()
-    for name, value in manifest["hyperparameters"].items():
-        hp.Fixed(name, value)
-    model = load_hypermodel(tmp_path / "tiny.py").build(hp)
-    corpus = open_corpus(next((tmp_path / "results" / "cache").iterdir()))
-    train, test = corpus.split("train") + corpus.split("validation"), corpus.split("test")
-    order, vocab_size = hp.get("ngrams"), hp.get("ngram_vocab_size")
-    of_train, of_test = (
-        NgramView(ngrams_of(texts), order=order, vocab_size=vocab_size).batch(np.arange(len(texts)))
-        for texts in (train.texts, test.texts)
-    )
-    fit_linear_model(model, [of_train], train.labels, c=hp.get("ngram_c"))
-    exported = read_predictions(folder.test_predictions_path, TWO)
-    assert exported is not None
-    expected = np.asarray(model.predict_on_batch(of_test))[:, 0]
-    np.testing.assert_allclose(exported.probabilities[:, 1], expected, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -390,9 +327,7 @@ def test_models_load_as_they_were_retrained(
         Retraining(first, epochs=1, seed=8),
     ]
     doing: set[str] = set()
-    retrained = retrained_of(
-        finished, retrainings, config, progress=lambda text, share: doing.add(text)
-    )
+    retrained = retrained_of(finished, retrainings, progress=lambda text, share: doing.add(text))
     assert doing == {f"training again: trial {first.number}, trial {second.number}"}
     hypermodel = load_hypermodel(find_space(config.space))
     texts = corpus.split("train") + corpus.split("validation")
@@ -414,9 +349,7 @@ def test_models_load_as_they_were_retrained(
 def test_retraining_whose_worker_is_killed_is_started_again(
     finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results, outcome = finished
-    config, best = read_record(results.study("s")).config, outcome.summary.ranked[0]
-    start, started = Dispatcher.start, []
+    start, started, best = Dispatcher.start, [], finished[1].summary.ranked[0]
 
     def killing(self: Dispatcher[Retraining], worker: Any, job: Retraining, request: Train) -> None:
         started.append(worker.pid)
@@ -425,7 +358,7 @@ def test_retraining_whose_worker_is_killed_is_started_again(
         start(self, worker, job, request)
 
     monkeypatch.setattr(Dispatcher, "start", killing)
-    (trained,) = retrained_of(finished, [Retraining.of(best, seed=config.seed)], config)
+    (trained,) = retrained_of(finished, [Retraining.of(best, seed=0)])
     assert len(set(started)) == 2
     assert trained.epochs == best.user_attrs["best_epoch"]
 
@@ -443,12 +376,11 @@ def test_retraining_that_does_not_train_as_the_search_did_is_refused(
     finished: tuple[ResultsDir, Outcome],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    results, outcome = finished
-    config, best = read_record(results.study("s")).config, copy.deepcopy(outcome.summary.ranked[0])
+    best = copy.deepcopy(finished[1].summary.ranked[0])
     best.user_attrs["best_epoch"] = 4
     monkeypatch.setattr(Dispatcher, "events", lambda self, seconds: ended(self, message))
     with pytest.raises(ExportError, match=expected):
-        retrained_of(finished, [Retraining.of(best, seed=config.seed)], config)
+        retrained_of(finished, [Retraining.of(best, seed=0)])
 
 
 def ended(

@@ -5,11 +5,6 @@ used by everything that predicts.
 import ast
 import contextlib
 import io
-import json
-import re
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +13,6 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.testclient import TestClient
 
 from tests.numbered import TWO, numbered
 from tests.report.test_quality import confirm_best, study_of
@@ -37,7 +31,6 @@ from tuning.inputs.corpus import Corpus
 from tuning.report.page import write_report
 from tuning.report.quality import read_quality
 from tuning.report.threshold import threshold_advice
-from tuning.serving.app import make_app
 from tuning.study.handle import StudyHandle
 from tuning.targets.classes import Classes
 from tuning.targets.labels import MultiLabel
@@ -175,28 +168,6 @@ def test_code_of_the_card_and_the_saved_model_decide_as_the_target(
     assert [";".join(each) if n_labels > 1 else each for each in labels] == expected
 
 
-NEW_PROCESS = """
-import json, sys, types
-import tuning
-from tuning.trackers.mlflow_model import TextClassifier
-
-folder, texts = sys.argv[1], json.loads(sys.argv[2])
-model, context = TextClassifier(), types.SimpleNamespace(artifacts={"export": folder})
-model.load_context(context)
-frames = tuning.load_export(folder).predict(texts), model.predict(context, texts)
-print(json.dumps([frame["label"].tolist() for frame in frames]))
-"""
-
-
-def decided_by_card(folder: Path, name: str) -> list[str]:
-    """Run the code of the card for a format, and return the labels of its two texts."""
-    card = (folder / "README.md").read_text()
-    (code,) = re.findall(rf"^`{name}`[^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL)
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    return re.findall("'(negative|positive)'", done.stdout)
-
-
 @pytest.mark.slow
 def test_export_decides_alike_everywhere(copied: Setting) -> None:
     corpus, _ = write_repeat(copied)
@@ -210,24 +181,14 @@ def test_export_decides_alike_everywhere(copied: Setting) -> None:
     expected = ["positive" if p >= threshold else "negative" for p in probabilities]
     assert load_export(folder).predict(texts)["label"].tolist() == expected
 
-    command = [sys.executable, "-W", "ignore", "-c", NEW_PROCESS, str(folder), json.dumps(texts)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [expected, expected]
-
     signature = tf.saved_model.load(str(folder / "saved_model")).signatures["classify"]
     answer = signature(text=tf.constant(texts))
     assert [label.decode() for label in answer["label"].numpy()] == expected
     own = np.where(np.array(expected) == "positive", probabilities, 1 - probabilities)
     assert answer["probability"].numpy() == pytest.approx(own, abs=1e-4)
 
-    app = make_app(load_fastest(folder, manifest), manifest)
-    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
-        sent = client.post("/predict", json={"texts": texts}).json()["predictions"]
-        explained = client.post("/explain", json={"text": texts[0]}).json()["prediction"]
-    assert [each["label"] for each in sent] == expected and explained["label"] == expected[0]
-
-    for name in ("model.keras", "model.h5", "model.onnx", "model.tflite"):
-        assert decided_by_card(folder, name) == expected[:2], name
+    card = (folder / "README.md").read_text()
+    assert card.count(f"[float(p) >= {threshold}]") == 5  # all formats but the SavedModel
 
     # Accuracy, F1 and the matrix are those of the threshold; AUC is as before.
     target = read_manifest(folder).target

@@ -1,7 +1,6 @@
 """Exports of an encoder, alone and beside n-grams: the tokenizer travels with the model."""
 
 import re
-import runpy
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -15,7 +14,6 @@ import pytest
 
 from tests.export.models import Reviews, predicted_alone, write_formats
 from tests.models.classifiers import spread
-from tests.paths import ROOT
 from tests.presets import write_text_encoder
 from tuning.errors import StudyError
 from tuning.export.ensemble import average, common_input, mean_of_members
@@ -121,18 +119,6 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
     np.testing.assert_allclose(predicted_alone(tmp_path, tuned.source, texts), expected, atol=1e-5)
     if ngrams:
         assert_snippets_run(tmp_path, tuned)
-    assert_tokenizer_pads(tmp_path)
-
-
-def assert_tokenizer_pads(folder: Path) -> None:
-    module = runpy.run_path(str(ROOT / "tuning" / "inputs" / "tokenizer.py"))
-    tokenize = module["load_tokenizer"](folder)
-    assert [len(row) for row in tokenize(["great phone", ""])["tokens"]] == [4, 4]
-    assert tokenize([""])["tokens"] == [[3, 4]]
-    fixed = module["load_tokenizer"](folder, fixed_length=True)(["great phone", ""])["tokens"]
-    assert [len(row) for row in fixed] == [24, 24]
-    (row,) = tokenize(["great " * 100])["tokens"]
-    assert (len(row), row[0], row[-1]) == (24, 3, 4)
 
 
 def assert_snippets_run(folder: Path, tuned: Tuned) -> None:

@@ -1,6 +1,5 @@
 """How many tokens of a text a model knows, for each kind of input."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,28 @@ def problem_of_model(folder: Path, **inputs: Any) -> ProblemOf:
     return load_problem_of(folder, Manifest(**fields))
 
 
+WORDS = {"vocab_size": 4, "sequence_length": 8}
+
+
 def of_words(folder: Path) -> ProblemOf:
     (folder / "vocabulary.txt").write_text("good\nfilm\nrare")
-    return problem_of_model(folder, vocab_size=4, sequence_length=8)
+    return problem_of_model(folder, **WORDS)
 
 
-def of_ngrams(folder: Path) -> ProblemOf:
-    (folder / "ngrams.txt").write_text("good\ngood film\nfilm\nrare")
-    return problem_of_model(folder, ngrams=2, ngram_vocab_size=5)
-
-
-def of_words_and_ngrams(folder: Path) -> ProblemOf:
-    (folder / "vocabulary.txt").write_text("good\nrare")
-    (folder / "ngrams.txt").write_text("film")
-    return problem_of_model(folder, vocab_size=3, sequence_length=8, ngrams=1, ngram_vocab_size=3)
-
-
-@pytest.mark.parametrize("make", [of_words, of_ngrams, of_words_and_ngrams])
+@pytest.mark.parametrize(
+    ("words", "ngrams", "inputs"),
+    [
+        ("good\nfilm\nrare", "", WORDS),
+        ("", "good\ngood film\nfilm\nrare", {"ngrams": 2, "ngram_vocab_size": 5}),
+        ("good\nrare", "film", {**WORDS, "vocab_size": 3, "ngrams": 1, "ngram_vocab_size": 3}),
+    ],
+)
 def test_text_with_less_than_half_known_tokens_has_a_problem(
-    make: Callable[[Path], ProblemOf], tmp_path: Path
+    words: str, ngrams: str, inputs: dict[str, int], tmp_path: Path
 ) -> None:
-    problem_of = make(tmp_path)
+    (tmp_path / "vocabulary.txt").write_text(words)
+    (tmp_path / "ngrams.txt").write_text(ngrams)
+    problem_of = problem_of_model(tmp_path, **inputs)
     assert problem_of("una buena compra") == "0 of 3 tokens are known"
     assert problem_of("una good compra") == "1 of 3 tokens are known"
     assert problem_of("rare") == "0 of 1 tokens are known"

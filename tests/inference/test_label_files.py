@@ -4,6 +4,7 @@ grow with the file.
 
 import csv
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -22,10 +23,10 @@ from tests.paths import ROOT
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
 from tuning.inference import label_files as streaming
-from tuning.inference.load import Prediction
+from tuning.inference.load import Probabilities
 from tuning.targets.classes import Classes
 from tuning.targets.number import Number
-from tuning.targets.target import Array
+from tuning.targets.target import Array, Target
 
 NAMES = Classes(("bad", "good"))
 
@@ -44,16 +45,23 @@ def rows_of(*texts: str) -> list[Row]:
 
 
 def written(
-    path: Path, rows: list[Row], *, target: Classes = NAMES, write: Callable[..., object]
-) -> list[str]:
-    """Return the lines of the predictions of rows. The text "malo" has few known tokens."""
+    rows: list[Row],
+    write: Callable[..., streaming.Counts],
+    *,
+    target: Target = NAMES,
+    model: Probabilities = fake,
+) -> tuple[list[str], streaming.Counts]:
+    """Return the lines of the predictions of rows, and their counts. The text "malo" has few known
+    tokens.
+    """
 
     def problem_of(text: str) -> str:
         return "0 of 1 tokens are known" if text == "malo" else ""
 
-    with streaming.whole_file(path) as file:
-        write(streaming.label(rows, fake, target, problem_of=problem_of), file, lambda counts: None)
-    return path.read_text().splitlines()
+    file = io.StringIO(newline="")
+    labeled = streaming.label(rows, model, target, problem_of=problem_of)
+    counts = write(labeled, file, lambda counts: None)
+    return file.getvalue().splitlines(), counts
 
 
 def test_predictions_stand_in_the_order_of_the_rows() -> None:
@@ -91,13 +99,8 @@ def test_chunks_end_at_so_many_rows_or_characters() -> None:
     assert sizes == [3, 2, 2, 1]
 
 
-def test_csv_names_each_row_and_what_is_wrong_with_it(tmp_path: Path) -> None:
-    counts: list[streaming.Counts] = []
-
-    def write(*arguments: object) -> None:
-        counts.append(streaming.write_csv_rows(*arguments))  # type: ignore[arg-type]
-
-    lines = written(tmp_path / "p.csv", rows_of("good", "malo", "", "bad"), write=write)
+def test_csv_names_each_row_and_what_is_wrong_with_it() -> None:
+    lines, counts = written(rows_of("good", "malo", "", "bad"), streaming.write_csv_rows)
     assert [*csv.reader(lines)] == [
         ["file", "row", "label", "probability", "problem"],
         ["r.csv", "1", "good", "0.900000", ""],
@@ -105,7 +108,7 @@ def test_csv_names_each_row_and_what_is_wrong_with_it(tmp_path: Path) -> None:
         ["r.csv", "3", "", "", "no text"],
         ["r.csv", "4", "bad", "0.800000", ""],
     ]
-    assert streaming.sentence(counts[0]) == (
+    assert streaming.sentence(counts) == (
         "4 rows: 3 labeled (bad 2, good 1), 1 of them with few known tokens, the first: r.csv row 2"
         " (0 of 1 tokens are known), 1 with a problem, the first: r.csv row 3 (no text)."
     )
@@ -114,58 +117,49 @@ def test_csv_names_each_row_and_what_is_wrong_with_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "shown"), [("=1+1", "'=1+1"), ("-1", "-1"), ("+2.5", "+2.5"), ("-1e-05", "-1e-05")]
 )
-def test_label_that_looks_like_a_formula_is_none_in_the_csv(
-    name: str, shown: str, tmp_path: Path
-) -> None:
+def test_label_that_looks_like_a_formula_is_none_in_the_csv(name: str, shown: str) -> None:
     """A number with a sign is no formula."""
     rows = [Row("=r.csv", 1, "good", "")]
-    write = streaming.write_csv_rows
-    lines = written(tmp_path / "p.csv", rows, target=Classes(("bad", name)), write=write)
+    lines, _ = written(rows, streaming.write_csv_rows, target=Classes(("bad", name)))
     assert lines[1] == f"'=r.csv,1,{shown},0.900000,"
 
 
-def test_bounds_of_a_large_number_have_all_digits() -> None:
-    prediction = Prediction("good", "1738270", None, "", bounds=(1_738_270.0, 1_738_271.5))
-    cells = streaming.added_cells(Row("r.csv", 1, "good", ""), prediction, has_bounds=True)
-    assert cells[-2:] == ["1738270", "1738271.5"]
-
-
-def test_rows_of_a_number_have_the_bounds_of_its_interval(tmp_path: Path) -> None:
-    def label(texts: Sequence[str]) -> np.ndarray:
-        return np.full((len(texts), 1), -1.5)
-
-    rows, target = rows_of("good", ""), Number(margin=0.25)
-    for write, expected in (
+@pytest.mark.parametrize(
+    ("write", "expected"),
+    [
         (
             partial(streaming.write_csv_rows, has_bounds=True),
             [
                 "file,row,label,probability,problem,low,high",
-                "r.csv,1,-1.5,,,-1.75,-1.25",
+                "r.csv,1,1738270,,,1738268.5,1738271.5",
                 "r.csv,2,,,no text,,",
             ],
         ),
         (
             streaming.write_json_rows,
             [
-                '{"file": "r.csv", "row": 1, "label": -1.5, "probability": null, "text": "good",'
-                ' "low": -1.75, "high": -1.25}',
+                '{"file": "r.csv", "row": 1, "label": 1738270.0, "probability": null,'
+                ' "text": "good", "low": 1738268.5, "high": 1738271.5}',
                 '{"file": "r.csv", "row": 2, "problem": "no text"}',
             ],
         ),
-    ):
-        path = tmp_path / "p"
-        with streaming.whole_file(path) as file:
-            write(streaming.label(rows, label, target), file, lambda counts: None)
-        assert path.read_text().splitlines() == expected
+    ],
+)
+def test_rows_of_a_number_have_the_bounds_of_its_interval(
+    write: Callable[..., streaming.Counts], expected: list[str]
+) -> None:
+    def model(texts: Sequence[str]) -> Array:
+        return np.full((len(texts), 1), 1_738_270.0)
+
+    lines, _ = written(rows_of("good", ""), write, target=Number(margin=1.5), model=model)
+    assert lines == expected
 
 
-def test_json_rows_hold_text_or_problem(tmp_path: Path) -> None:
-    write = streaming.write_json_rows
-    lines = written(tmp_path / "p.jsonl", rows_of("good", "malo", ""), write=write)
-    first, few, none = map(json.loads, lines)
+def test_json_rows_hold_text_or_problem() -> None:
+    lines, _ = written(rows_of("good", "malo"), streaming.write_json_rows)
+    first, few = map(json.loads, lines)
     assert first == {"file": "r.csv", "row": 1, "label": "good", "probability": 0.9, "text": "good"}
     assert few["problem"] == "0 of 1 tokens are known"
-    assert none == {"file": "r.csv", "row": 3, "problem": "no text"}
 
 
 def test_output_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

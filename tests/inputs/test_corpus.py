@@ -39,6 +39,9 @@ TEST = ["bird bird cat"]
 WORDS = ["the", "dog", "cat", "sat", "a"]
 
 
+ASCII, SPACES = "".join(map(chr, range(128))), "a\xa0b\u2003c\x85d\x1ce"
+
+
 def lists(texts: TokenizedTexts) -> list[list[int]]:
     return [texts.ids[start:end].tolist() for start, end in itertools.pairwise(texts.offsets)]
 
@@ -62,11 +65,9 @@ def corpus(tmp_path: Path) -> Corpus:
 )
 @example(train=["b a", "a b", "c"], other=["c b a d"], vocab_size=4, sequence_length=3)
 @example(train=["a\0b", "a", "\0b"], other=["a\0b a \0b"], vocab_size=5, sequence_length=3)
+@example(train=[ASCII], other=[ASCII], vocab_size=9, sequence_length=9)
 @example(
-    train=["".join(map(chr, range(128)))],
-    other=["".join(map(chr, range(128)))],
-    vocab_size=9,
-    sequence_length=9,
+    train=[SPACES, "ÀÉ STRASSE “q” — 日本 😀"], other=["à É"], vocab_size=12, sequence_length=9
 )
 def test_ids_equal_those_of_text_vectorization(
     tmp_path_factory: pytest.TempPathFactory,
@@ -99,13 +100,9 @@ def test_corpus_of_empty_texts_has_no_words(tmp_path: Path) -> None:
 # Words and ids
 
 
-@pytest.mark.parametrize(
-    ("vocab_size", "n_words"), [(0, 0), (2, 0), (3, 1), (5, 3), (7, 5), (8, 5)]
-)
-def test_words_of_a_vocabulary_leave_out_padding_and_unknown(
-    corpus: Corpus, vocab_size: int, n_words: int
-) -> None:
-    assert corpus.words(vocab_size) == WORDS[:n_words]
+def test_words_of_a_vocabulary_leave_out_padding_and_unknown(corpus: Corpus) -> None:
+    for vocab_size, n_words in ((0, 0), (2, 0), (3, 1), (5, 3), (7, 5), (8, 5)):
+        assert corpus.words(vocab_size) == WORDS[:n_words]
 
 
 def test_split_gives_ids_by_frequency_labels_and_types(corpus: Corpus) -> None:
@@ -159,15 +156,6 @@ def test_a_corpus_of_an_earlier_version_gets_the_rows_of_its_splits(
         path.unlink() if damaged is None else path.write_bytes(damaged)
         assert build_corpus(tmp_path / "abc", splits).rows.texts.tolist() == [0, 0, 1, 2, 1]
     assert texts == []
-
-
-def test_build_starts_again_after_a_killed_one(tmp_path: Path) -> None:
-    for name in ("abc", "abc.tmp"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "train.ids.npy").write_bytes(b"half")
-    assert lists(
-        build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST)).split("test").texts
-    ) == [[1, 1, 4]]
 
 
 @pytest.mark.parametrize(("key", "value"), [("class_names", []), ("predicts", "of a new version")])
@@ -283,10 +271,7 @@ def test_build_never_holds_all_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_open_corpus_that_was_removed_says_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(
-        StorageError,
-        match=r"abc must contain the tokenized data, which were removed\. Search again",
-    ):
+    with pytest.raises(StorageError, match=r"abc must contain the tokenized data.* Search again"):
         open_corpus(tmp_path / "abc")
 
 

@@ -1,7 +1,7 @@
 """The n-grams of a corpus are those of `keras.layers.TextVectorization`, and are built once."""
 
-import itertools
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from tuning.inputs import ngram_vocabulary as ngrams_module
 from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.ngram_vocabulary import MIN_COUNT, build_ngrams, repeats_words
-from tuning.inputs.ngrams import NgramTexts, NgramView, ngrams_of
+from tuning.inputs.ngrams import NgramView, ngrams_of
 
 TRAIN = ["not good", "not good at all", "not at all", "good good good"]
 OTHER = ["not good not good", "unknown at all", ""]
@@ -24,10 +24,6 @@ def ngram_corpus(folder: Path, train: list[str], other: list[str]) -> Corpus:
     corpus = build_corpus(folder / "abc", splits_of(train, other, other[:1]))
     build_ngrams(corpus)
     return corpus
-
-
-def lists(texts: NgramTexts) -> list[list[int]]:
-    return [texts.ids[start:end].tolist() for start, end in itertools.pairwise(texts.offsets)]
 
 
 def keras_layer(
@@ -53,21 +49,27 @@ def keras_layer(
     other=st.lists(TEXTS, min_size=1, max_size=3),
     order=st.integers(1, 3),
     vocab_size=st.integers(3, 40),
+    chunk_tokens=st.integers(1, 40),
 )
-@example(train=TRAIN, other=OTHER, order=3, vocab_size=40)
-@example(train=["a b", "b a"], other=["a b a b a"], order=2, vocab_size=5)
-@example(train=["a\0d b", "a\0d b", "a b c"], other=["a\0d b c"], order=3, vocab_size=9)
+# An unknown word breaks n-grams.
+@example(train=TRAIN, other=OTHER, order=3, vocab_size=40, chunk_tokens=4)
+@example(train=["a b", "b a"], other=["a b a b a"], order=2, vocab_size=5, chunk_tokens=40)
+@example(
+    train=["a\0d b"] * 2 + ["a b c"], other=["a\0d b c"], order=3, vocab_size=9, chunk_tokens=4
+)
 def test_ngrams_equal_those_of_text_vectorization(
     tmp_path_factory: pytest.TempPathFactory,
     train: list[str],
     other: list[str],
     order: int,
     vocab_size: int,
+    chunk_tokens: int,
 ) -> None:
     # Without a word, Keras leaves its table uninitialized and can't be asked.
     words = tokenize(train).words.to_pylist()
     assume(words and not any(word.endswith(b"\0") for word in words))
-    corpus = ngram_corpus(tmp_path_factory.mktemp("corpus"), train, other)
+    with mock.patch.object(ngrams_module, "CHUNK_TOKENS", chunk_tokens):
+        corpus = ngram_corpus(tmp_path_factory.mktemp("corpus"), train, other)
     names, layer = keras_layer(train, order=order, vocab_size=vocab_size)
     ngrams = corpus.ngrams(order=order, vocab_size=vocab_size)
     assert ngrams == names
@@ -79,37 +81,13 @@ def test_ngrams_equal_those_of_text_vectorization(
         assert [[id_ for id_ in row if id_] for row in batch.tolist()] == expected
 
 
-def test_ngrams_are_counted_once_a_text_and_unknown_words_break_them(tmp_path: Path) -> None:
-    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
-    names = corpus.ngrams(order=3, vocab_size=99)
-    # Counts: good 5, not 3, and the others 2; of equally frequent ones the greater is first.
-    assert names == ["good", "not", "not good", "good good", "at all", "at", "all"]
-    index = {name: number for number, name in enumerate(names, start=2)}
-    first, second, third = lists(ngrams_of(corpus.split("validation").texts))
-    assert first == sorted(index[name] for name in ("good", "not", "not good"))
-    assert second == sorted(index[name] for name in ("at", "all", "at all"))
-    assert third == []
-
-
-def test_chunks_and_threads_do_not_change_the_ngrams(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    corpus = ngram_corpus(tmp_path / "one", TRAIN * 5, OTHER * 3)
-    monkeypatch.setattr(ngrams_module, "CHUNK_TOKENS", 4)
-    chunked_corpus = ngram_corpus(tmp_path / "many", TRAIN * 5, OTHER * 3)
-    for split in ("train", "validation", "test"):
-        assert lists(ngrams_of(corpus.split(split).texts)) == lists(
-            ngrams_of(chunked_corpus.split(split).texts)
-        )
-
-
 def test_vocabulary_has_the_most_frequent_ngrams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ngrams_module, "MAX_NGRAMS", 4)
     corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
     assert corpus.ngrams(order=3, vocab_size=99) == ["good", "not", "not good", "good good"]
-    assert max(map(max, filter(None, lists(ngrams_of(corpus.split("train").texts))))) == 5
+    assert ngrams_of(corpus.split("train").texts).ids.max() == 5
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 import importlib.util
 import re
-import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +11,7 @@ from tests.presets import byte_pairs, word_pieces, write_decoder
 from tuning.commands import install
 from tuning.errors import SpaceError
 from tuning.inputs import preset as presets
-from tuning.inputs.preset import (
-    fetch_preset,
-    from_keras_hub,
-    is_hugging_face,
-    main,
-)
+from tuning.inputs.preset import fetch_preset, from_keras_hub, is_hugging_face, main
 from tuning.inputs.tokenizer import (
     load_preset_tokenizer,
     make_preset_encoder,
@@ -44,12 +38,6 @@ def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     assert "has no config.json" in error_of(tmp_path, tmp_path)
 
 
-def test_folder_with_a_damaged_model_is_refused(tiny_preset: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(tiny_preset, tmp_path / "damaged")
-    (folder / "model.weights.h5").write_bytes(b"no weights")
-    assert f"Loading '{folder}' gave" in error_of(folder, tmp_path)
-
-
 def test_decoder_is_refused(tmp_path: Path) -> None:
     folder = write_decoder(tmp_path / "decoder")
     message = error_of(folder, tmp_path)
@@ -57,10 +45,12 @@ def test_decoder_is_refused(tmp_path: Path) -> None:
     assert message.endswith("is a GPT2Backbone, and it generates text from left to right.")
 
 
-def test_preset_without_a_tokenizer_is_refused(tiny_preset: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(tiny_preset, tmp_path / "alone")
+def test_folder_with_a_damaged_model_or_without_a_tokenizer_is_refused(preset: str) -> None:
+    folder = Path(preset)
     (folder / "tokenizer.json").unlink()
-    assert "A preset must contain its tokenizer" in error_of(folder, tmp_path)
+    assert "A preset must contain its tokenizer" in error_of(folder, folder)
+    (folder / "model.weights.h5").write_bytes(b"no weights")
+    assert f"Loading '{folder}' gave" in error_of(folder, folder)
 
 
 def test_preset_that_needs_the_network_says_so(
@@ -139,18 +129,11 @@ def test_encoder_adds_special_tokens_and_cuts(truncating: str, tmp_path: Path) -
     assert encode("") == [3, 4]
 
 
-def test_special_token_in_a_text_is_text(tmp_path: Path) -> None:
-    encode = make_preset_encoder(
-        saved(word_pieces(), tmp_path), sequence_length=20, truncating="post"
-    )
+def test_special_tokens_and_lone_surrogates_in_a_text_are_text(tmp_path: Path) -> None:
+    path = saved(word_pieces(), tmp_path)
+    encode = make_preset_encoder(path, sequence_length=20, truncating="post")
     assert 4 not in encode("great [SEP] phone")[:-1]
     assert 1 not in encode("[PAD]")  # The id of [PAD] plus one.
-
-
-def test_lone_surrogate_is_a_question_mark(tmp_path: Path) -> None:
-    encode = make_preset_encoder(
-        saved(word_pieces(), tmp_path), sequence_length=20, truncating="post"
-    )
     assert encode("great \ud800") == encode("great ?")
 
 

@@ -1,7 +1,10 @@
-"""Features of a corpus: computed once for a preset and a length, again if either changes."""
+"""The tokens of a corpus for a preset, and the features that its encoder gives for them: computed
+once for a preset and a length, again if either changes.
+"""
 
 import contextlib
 import errno
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.presets import SPLITS, call_in_this_process, write_text_encoder
-from tests.texts import splits_of
+from tests.texts import splits_of, substitute
 from tuning.config import is_keras_file
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs import preset as presets
@@ -22,8 +25,9 @@ from tuning.inputs.contract import Preparation
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.inputs.encoder_tokens import TokenView
 from tuning.inputs.kinds import FEATURES, TOKENS
+from tuning.inputs.preset import read_preset_card
 from tuning.inputs.preset_features import build_features
-from tuning.inputs.preset_tokens import build_tokens
+from tuning.inputs.preset_tokens import build_tokens, tokens_dir
 from tuning.processes import ChildFailed
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -53,9 +57,39 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def corpus(tmp_path: Path, preset: str, calls: list[str]) -> Corpus:
+    """Return a corpus with the tokens of the preset."""
     corpus = build_corpus(tmp_path / "abc", splits_of(*SPLITS.values()))
     build_tokens(corpus, preset, texts=lambda: SPLITS)
     return corpus
+
+
+# Tokens
+
+
+def test_tokens_are_built_once(corpus: Corpus, preset: str) -> None:
+    card = build_tokens(corpus, preset, texts=lambda: pytest.fail("the texts were read again"))
+    assert (card.encoder, card.max_length, card.first, card.last) == ("BertBackbone", 256, [3], [4])
+
+
+def test_tokens_are_built_again_if_the_preset_has_changed(corpus: Corpus, preset: str) -> None:
+    vocabulary = Path(preset) / "assets" / "tokenizer" / "vocabulary.txt"
+    substitute(vocabulary, "great\n", "greatest\n")
+    build_tokens(corpus, preset, texts=lambda: SPLITS)
+    path = tokens_dir(corpus, preset) / "tokenizer.json"
+    assert "greatest" in json.loads(path.read_text())["model"]["vocab"]
+
+
+def test_damaged_tokens_are_left_out_of_a_split(corpus: Corpus, preset: str) -> None:
+    folder = tokens_dir(corpus, preset)
+    (folder / "train" / "offsets.npy").unlink()
+    assert corpus.split("train").texts.others == {}
+    assert list(corpus.split("test").texts.others) == [f"tokens of {preset}"]
+    (folder / "preset.json").unlink()
+    with pytest.raises(StorageError, match=r"preset\.json must contain JSON"):
+        read_preset_card(folder)
+
+
+# Features
 
 
 def features_of(corpus: Corpus, split: str, preset: str, length: int = LENGTH) -> np.ndarray:
@@ -102,37 +136,37 @@ def test_vectors_below_the_last_layer_continue_to_the_means_of_the_whole_encoder
         np.testing.assert_allclose(features_of(corpus, split, preset), means, atol=1e-5)
 
 
-def test_features_are_built_once_for_each_length(
+def test_features_are_built_once_for_each_length_and_again_if_a_file_is_damaged(
     corpus: Corpus, preset: str, calls: list[str]
 ) -> None:
     for length in (LENGTH, LENGTH, 6):
         build_features(corpus, preset, length=length)
     assert calls == [preset, preset]
-    assert not np.allclose(
-        features_of(corpus, "test", preset), features_of(corpus, "test", preset, length=6)
-    )
+    before = features_of(corpus, "test", preset)
+    assert not np.allclose(features_of(corpus, "test", preset, length=6), before)
+    for path in corpus.features_dir.glob("*/test.bin"):
+        path.write_bytes(path.read_bytes()[:-8])
+    assert list(corpus.split("test").texts.others) == [f"tokens of {preset}"]
+    build_features(corpus, preset, length=LENGTH)
+    assert len(calls) == 3
+    assert np.allclose(features_of(corpus, "test", preset), before)
 
 
-@pytest.mark.parametrize("change", ["weights", "damage"])
-def test_features_are_built_again_if_weights_or_files_have_changed(
-    corpus: Corpus, preset: str, change: str, calls: list[str], monkeypatch: pytest.MonkeyPatch
+def test_features_are_built_again_if_the_weights_have_changed(
+    corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import keras_hub
+
     monkeypatch.setattr(preset_tokens, "MAX_SOURCE_BYTES", 5_000)  # Weights are large files.
     build_features(corpus, preset, length=LENGTH)
-    before = features_of(corpus, "test", preset)
-    if change == "weights":
-        import keras_hub
-
-        backbone = keras_hub.models.Backbone.from_preset(preset)
-        backbone.weights[0].assign(backbone.weights[0] + 1.0)
-        backbone.save_weights(Path(preset) / "model.weights.h5")
-    else:
-        (path,) = corpus.features_dir.glob("*/test.bin")
-        path.write_bytes(path.read_bytes()[:-8])
-        assert list(corpus.split("test").texts.others) == [f"tokens of {preset}"]
+    before = features_of(corpus, "train", preset)
+    backbone = keras_hub.models.Backbone.from_preset(preset)
+    backbone.weights[0].assign(2 * backbone.weights[0])
+    backbone.save_weights(Path(preset) / "model.weights.h5")
+    (folder,) = corpus.features_dir.glob(f"*-{LENGTH}")
+    shutil.copytree(folder, f"{folder}.tmp")  # of an ended process, with the earlier weights
     build_features(corpus, preset, length=LENGTH)
-    assert len(calls) == 2
-    assert np.allclose(features_of(corpus, "test", preset), before) == (change == "damage")
+    assert not np.allclose(features_of(corpus, "train", preset)[0], before[0])
 
 
 def test_interrupted_build_goes_on_after_the_last_whole_block(
@@ -176,20 +210,11 @@ def test_child_of_a_killed_command_does_not_add_rows(
     def overtaken(self: Any, view: Any, rows: Any, lengths: Any) -> Any:
         if rows[0] == 16 and others:  # The next command begins, and is faster.
             (unfinished,) = corpus.features_dir.glob("*.tmp")
-            tokens = str(preset_tokens.tokens_dir(corpus, preset))
+            tokens = str(tokens_dir(corpus, preset))
             others.pop()(tokens, tokens, str(unfinished))
         return original(self, view, rows, lengths)
 
     monkeypatch.setattr(preset_features._Encoder, "features_of", overtaken)
-    build_features(corpus, preset, length=LENGTH)
-    assert features_of(corpus, "train", preset).shape == (40, 16)
-
-
-def test_unfinished_features_of_another_version_are_removed(corpus: Corpus, preset: str) -> None:
-    name = f"{preset_tokens.tokens_dir(corpus, preset).name}-{LENGTH}.tmp"
-    (corpus.features_dir / name).mkdir(parents=True)
-    (corpus.features_dir / name / "features.json").write_text("{}")
-    (corpus.features_dir / name / "train.bin").write_bytes(b"of another format")
     build_features(corpus, preset, length=LENGTH)
     assert features_of(corpus, "train", preset).shape == (40, 16)
 
@@ -223,17 +248,10 @@ def test_disk_without_space_for_the_features_is_named_before_they_are_computed(
 
 @pytest.mark.parametrize("name", ["feature_length", "trained_layers"])
 def test_number_from_a_range_is_refused(corpus: Corpus, preset: str, name: str) -> None:
-    numbers = {"feature_length": 8, "trained_layers": 1}
-    items = (
-        Hyperparameter(name="preset", kind="fixed", default=preset),
-        *(
-            Hyperparameter(name=n, kind="int", default=v, low=v, high=v + 1)
-            if n == name
-            else Hyperparameter(name=n, kind="fixed", default=v)
-            for n, v in numbers.items()
-        ),
-    )
-    space = SearchSpace("mine", items)
+    values = {"preset": preset, "feature_length": 8, "trained_layers": 1}
+    fixed = [Hyperparameter(name=n, kind="fixed", default=v) for n, v in values.items()]
+    items = [replace(i, kind="int", low=1, high=9) if i.name == name else i for i in fixed]
+    space = SearchSpace("mine", tuple(items))
     with pytest.raises(SpaceError, match=f"{name} must be"):
         FEATURES.prepare(Preparation(corpus, space, lambda: splits_of(*SPLITS.values())))
 

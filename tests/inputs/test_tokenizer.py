@@ -1,8 +1,9 @@
-"""The tokenizer in each export returns the ids of the training pipeline, and needs only the
-standard library.
+"""The tokenizer in each export returns the tokens and ids of the training pipeline, and needs only
+the standard library.
 """
 
 import ast
+import itertools
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from tests.texts import TEXTS
 from tuning.atomic_io import write_json
 from tuning.inputs import tokenizer
+from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.corpus import encode
 from tuning.inputs.token_ids import WordView
 from tuning.inputs.tokenizer import load_tokenizer, make_encoder
@@ -43,6 +45,17 @@ def test_ids_are_those_of_the_pipeline(vocabulary: Path, truncating: str, vocab_
         assert tokenize(texts) == {"ids": view.batch(np.arange(len(texts))).tolist()}
 
     check()
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.lists(TEXTS, max_size=8))
+@example(["".join(map(chr, range(128))), "", "ÿ ", " "])
+@example([])
+def test_tokenize_gives_the_tokens_of_each_text(texts: list[str]) -> None:
+    tokens = tokenize(texts)
+    words, ends = tokens.words.take(tokens.ids).to_pylist(), [0, *tokens.lengths.cumsum()]
+    of_texts = [words[start:end] for start, end in itertools.pairwise(ends)]
+    assert of_texts == [tokenizer.split(text) for text in texts]
 
 
 def test_lone_surrogate_is_a_question_mark_which_goes(vocabulary: Path) -> None:

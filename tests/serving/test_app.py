@@ -24,16 +24,14 @@ from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
 from tests.export.models import Reviews, spread, write_formats
-from tests.servers import MANIFEST, address_of, fake, serving
+from tests.servers import MANIFEST, address_of, connected, fake, serving
 from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
 from tuning.errors import ServeError
 from tuning.export.writers import Source
-from tuning.inference.load import Probabilities, load_fastest
-from tuning.inference.manifest import ExportedFormat, digests, read_manifest
-from tuning.inference.runtimes import FORMATS
-from tuning.inputs.contract import ModelInput
+from tuning.inference.load import load_fastest
+from tuning.inference.manifest import digests
 from tuning.inputs.corpus import build_corpus
 from tuning.serving import app, microbatch
 from tuning.serving.guard import MAX_BODY
@@ -42,13 +40,6 @@ from tuning.targets.target import Array
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 CLASSES = ["negative", "positive"]
-OF_TEXTS = ModelInput(vocab_size=0, sequence_length=0, truncating="pre")
-
-
-@pytest.fixture
-def client() -> Iterator[TestClient]:
-    with TestClient(app.make_app(fake, MANIFEST), base_url="http://127.0.0.1:8000") as made:
-        yield made
 
 
 def detail(answer: httpx.Response) -> str:
@@ -60,25 +51,18 @@ def detail(answer: httpx.Response) -> str:
     return str(sentence)
 
 
-def test_one_text_gets_one_prediction(client: TestClient) -> None:
-    answer = client.post("/predict", json={"text": "so good"})
-    assert answer.status_code == 200
-    assert answer.json() == {
-        "predictions": [
+@pytest.mark.parametrize(
+    ("changes", "output", "expected"),
+    [
+        (
+            {},
+            [0.2, 0.8],
             {
                 "label": "good",
                 "probability": 0.8,
                 "probabilities": {"<b>bad</b>": 0.2, "good": 0.8},
-                "problem": "",
-            }
-        ],
-        "export": {"study": "s", "number": 3, "created": "2026-01-01T00:00:00+00:00"},
-    }
-
-
-@pytest.mark.parametrize(
-    ("changes", "output", "expected"),
-    [
+            },
+        ),
         (
             {"predicts": "order", "class_names": ["1", "2", "3"]},
             [0.4, 0.3, 0.3],
@@ -101,7 +85,7 @@ def test_one_text_gets_one_prediction(client: TestClient) -> None:
             },
         ),
     ],
-    ids=["order", "labels", "number"],
+    ids=["classes", "order", "labels", "number"],
 )
 def test_answer_is_that_of_the_kind_of_labels(
     changes: dict[str, Any], output: list[float], expected: dict[str, Any]
@@ -109,23 +93,18 @@ def test_answer_is_that_of_the_kind_of_labels(
     def model(texts: Sequence[str]) -> Array:
         return np.tile(output, (len(texts), 1))
 
-    made = app.make_app(model, replace(MANIFEST, **changes))
+    manifest = replace(MANIFEST, **changes)
+    made = app.make_app(model, manifest, problem_of=lambda text: f"0 of {len(text)}")
     with TestClient(made, base_url="http://localhost") as client:
         predicted, explained = (
             client.post(path, json={"text": "so good"}).json() for path in ("/predict", "/explain")
         )
-    assert predicted["predictions"] == [expected | {"problem": ""}]
-    assert explained["prediction"] == expected | {"problem": ""}
+    assert predicted == {
+        "predictions": [expected | {"problem": "0 of 7"}],
+        "export": {"study": "s", "number": 3, "created": "2026-01-01T00:00:00+00:00"},
+    }
+    assert explained["prediction"] == expected | {"problem": "0 of 7"}
     assert {word["effect"] for word in explained["words"]} == {0.0}
-
-
-@pytest.mark.parametrize("path", ["/predict", "/explain"])
-def test_prediction_says_how_many_tokens_are_known(path: str) -> None:
-    known = app.make_app(fake, MANIFEST, problem_of=lambda text: f"0 of {len(text)}")
-    with TestClient(known, base_url="http://localhost") as client:
-        answer = client.post(path, json={"text": "una"}).json()
-    prediction = answer["prediction"] if path == "/explain" else answer["predictions"][0]
-    assert prediction["problem"] == "0 of 3"
 
 
 @pytest.mark.parametrize(("body", "sentence"), WRONG_BODIES)
@@ -136,14 +115,6 @@ def test_wrong_body_is_refused_in_one_sentence(
     assert answer.status_code == 422
     assert sentence in detail(answer)
     assert client.post("/predict", json={"text": "good"}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "text", ["\0", "a\0b", "\U0001f600" * 100, "\u202eabc", " \t\r\n", "\ue000", "!?"]
-)
-@pytest.mark.parametrize("path", ["/predict", "/explain"])
-def test_strange_text_is_answered(path: str, text: str, client: TestClient) -> None:
-    assert client.post(path, json={"text": text}).status_code == 200
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
@@ -210,28 +181,26 @@ def test_body_that_has_not_come_when_the_server_ends_is_no_traceback() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example:8000", "127.0.0.1.evil.example", "localhost.", "", "192.168.0.7"]
+    ("host", "alone", "opened"),
+    [
+        *((host, 403, 403) for host in ("evil.example:80", "127.0.0.1.example", "localhost.", "")),
+        *((host, 403, 200) for host in ("my.name", "192.168.0.7:80", "[fe80::1]:80")),
+        *((host, 200, 200) for host in ("LOCALHOST:8000", "127.0.1.1:8000", "[::1]", "[::1]:8000")),
+    ],
 )
-def test_request_under_another_name_is_refused(host: str, client: TestClient) -> None:
+def test_request_under_another_name_is_refused(
+    host: str, alone: int, opened: int, client: TestClient
+) -> None:
+    """An open server takes all addresses and the names that it was given. A host name of this
+    machine may resolve to any address of loopback.
+    """
+    names = {"localhost", "my.name"}
+    of_all = TestClient(app.make_app(fake, MANIFEST, hosts=names, any_address=True))
     for path in ("/", "/health", "/openapi.json"):
-        answer = client.get(path, headers={"Host": host})
-        assert answer.status_code == 403
-        assert "another host" in detail(answer)
-
-
-@pytest.mark.parametrize("host", ["127.0.1.1:8000", "[::1]", "[::1]:8000"])
-def test_request_for_another_address_of_loopback_is_accepted(host: str, client: TestClient) -> None:
-    """A host name of this machine may resolve to such an address."""
-    assert client.get("/health", headers={"Host": host}).status_code == 200
-
-
-@pytest.mark.parametrize("host", ["LOCALHOST:8000", "my.name", "192.168.0.7:80", "[fe80::1]:80"])
-def test_open_server_takes_addresses_and_the_names_that_were_given(host: str) -> None:
-    client = TestClient(
-        app.make_app(fake, MANIFEST, hosts={"localhost", "my.name"}, any_address=True)
-    )
-    assert client.get("/health", headers={"Host": host}).status_code == 200
-    assert client.get("/health", headers={"Host": "evil.example"}).status_code == 403
+        for server, status in ((client, alone), (of_all, opened)):
+            answer = server.get(path, headers={"Host": host})
+            assert answer.status_code == status
+            assert status == 200 or "another host" in detail(answer)
 
 
 def test_explain_gives_the_effect_of_each_word(client: TestClient) -> None:
@@ -320,16 +289,13 @@ def test_docs_page_has_what_the_schema_has(client: TestClient) -> None:
         == ["/explain", "/health", "/predict"]
     )
     assert f"up to {MAX_WORDS} different words" in page
-    assert "<b>bad</b>" not in page
-    assert "&lt;b&gt;bad&lt;/b&gt;" in page
 
 
 @pytest.fixture(scope="module")
 def api() -> schemathesis.BaseSchema:
-    refusals = {
-        "checks": {"negative_data_rejection": {"expected-statuses": [413, 415, 422]}}
-    }  # 413: its examples may be very long
-    config = schemathesis.Config.from_dict(refusals)
+    statuses = [413, 415, 422]  # 413: the examples may be very long
+    checks = {"negative_data_rejection": {"expected-statuses": statuses}}
+    config = schemathesis.Config.from_dict({"checks": checks})
     return schemathesis.openapi.from_asgi(
         "/openapi.json", app.make_app(fake, MANIFEST, hosts={"testserver"}), config=config
     )
@@ -371,6 +337,9 @@ def test_port_in_use_is_reported() -> None:
 def process(onnx_export: Path) -> Iterator[subprocess.Popen[str]]:
     with serving(onnx_export) as started:
         yield started
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(20) == 0
+        assert started.stderr and "Traceback" not in started.stderr.read()
 
 
 @pytest.fixture(scope="module")
@@ -382,8 +351,7 @@ def raw_answer(address: str, data: bytes) -> bytes:
     """Return the bytes that the server sends for these bytes, until it closes the connection or
     sends nothing more.
     """
-    host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with connected(address) as connection:
         with contextlib.suppress(ConnectionError):  # it may hang up before it has read all
             connection.sendall(data)
         connection.settimeout(1)
@@ -403,25 +371,8 @@ def test_process_refuses_a_hostile_request(
 ) -> None:
     statuses = re.findall(rb"HTTP/1\.1 (\d+) ", raw_answer(address, data))
     assert statuses == [b"%d" % status]
-    assert (
-        httpx.post(f"{address}/predict", json={"text": "good film"}).json()["export"]["study"]
-        == "s"
-    )
+    assert httpx.post(f"{address}/predict", json={"text": "good film"}).status_code == 200
     assert process.poll() is None
-
-
-@pytest.mark.slow
-def test_sigterm_ends_the_process_after_the_answers(
-    process: subprocess.Popen[str], address: str
-) -> None:
-    """This is the last test of the process. Its log must not contain a traceback of an earlier
-    test.
-    """
-    assert httpx.get(f"{address}/health").json()["status"] == "ok"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
-    assert process.stderr
-    assert "Traceback" not in process.stderr.read()
 
 
 def model_of_texts() -> keras.Model:
@@ -441,34 +392,9 @@ def model_of_texts() -> keras.Model:
     return spread(model)
 
 
-def write_manifest(folder: Path, *format_names: str) -> None:
-    """Write the manifest of an export whose model takes texts."""
-    forms = {
-        FORMATS[name].path: ExportedFormat(
-            form=name, takes=FORMATS[name].takes, needs=[*FORMATS[name].needs], bytes=0
-        )
-        for name in format_names
-    }
-    manifest = replace(
-        MANIFEST, class_names=CLASSES, input=OF_TEXTS, forms=forms, files=digests(folder)
-    )
-    write(folder / "export.json", manifest, version=2)
-
-
 def texts_of(number: int) -> list[str]:
     """Return the texts of a request; their number differs between requests."""
     return [f"a {('good', 'bad', 'fine')[n % 3]} film {number}!" for n in range(number % 7 + 1)]
-
-
-def check_answers(answers: Sequence[httpx.Response], probabilities: Probabilities) -> None:
-    """Check the answers to the requests for `texts_of(0)`, `texts_of(1)`, … against a model."""
-    for number, answer in enumerate(answers):
-        expected = probabilities(texts_of(number))
-        predictions = answer.json()["predictions"]
-        values = [[row["probabilities"][name] for name in CLASSES] for row in predictions]
-        np.testing.assert_allclose(values, expected, atol=2e-6)
-        labels = [CLASSES[winner] for winner in expected.argmax(axis=1)]
-        assert [row["label"] for row in predictions] == labels
 
 
 @pytest.mark.journey
@@ -482,8 +408,11 @@ def test_process_serves_the_formats_of_a_model_that_takes_texts(tmp_path: Path) 
     source = Source(model_of_texts(), {}, corpus, corpus.target)
     written = write_formats(folder, source, Reviews(splits, corpus))
     assert [*written.forms] == ["model.keras", "saved_model"]
-    for format_names in (("keras", "saved_model"), ("saved_model",)):
-        write_manifest(folder, *format_names)
+    for forms in (written.forms, {"saved_model": written.forms["saved_model"]}):
+        manifest = replace(
+            MANIFEST, class_names=CLASSES, input=source.inputs, forms=forms, files=digests(folder)
+        )
+        write(folder / "export.json", manifest, version=2)
         with serving(folder) as started:
             address = address_of(started)
 
@@ -497,5 +426,8 @@ def test_process_serves_the_formats_of_a_model_that_takes_texts(tmp_path: Path) 
             assert started.wait(20) == 0
             assert started.stderr
             assert started.stderr.read() == ""
-        check_answers(predicted, load_fastest(folder, read_manifest(folder)))
-        (folder / "model.keras").unlink(missing_ok=True)
+        probabilities = load_fastest(folder, manifest)
+        for number, answer in enumerate(predicted):
+            rows = [row["probabilities"] for row in answer.json()["predictions"]]
+            values = [[row[name] for name in CLASSES] for row in rows]
+            np.testing.assert_allclose(values, probabilities(texts_of(number)), atol=2e-6)

@@ -5,11 +5,10 @@ of a file.
 import csv
 import io
 import json
-import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -18,11 +17,13 @@ import httpx2 as httpx
 import pytest
 from starlette.testclient import TestClient
 
-from tests.servers import MANIFEST, fake, served
+from tests.servers import MANIFEST, connected, fake, served
+from tuning.data.tables import KNOWN_COLUMNS
 from tuning.serving import app, connections, label_file, microbatch
 from tuning.targets.target import Array
 
-BYTES = {"Content-Type": "application/octet-stream"}
+BYTES, OTHER = ({"Content-Type": kind} for kind in ("application/octet-stream", "text/plain"))
+ROW = b"text\ngood\n"
 DIALECTS = [
     (b"text;id\ngood;1\n", "csv", ";"),
     (b"text\tid\ngood\t1", "csv", "\t"),
@@ -41,15 +42,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def client() -> Iterator[TestClient]:
-    with TestClient(app.make_app(fake, MANIFEST), base_url="http://127.0.0.1:8000") as made:
-        yield made
-
-
-def sent(client: TestClient, content: bytes, path: str = "/label", **settings: Any) -> Any:
+def sent(
+    client: TestClient,
+    content: bytes,
+    path: str = "/label",
+    *,
+    headers: dict[str, str] = BYTES,
+    **settings: Any,
+) -> Any:
     settings = {"format": "csv", "column": "text", "first": 0, **settings}
-    return client.post(path, content=content, headers=BYTES, params=settings)
+    return client.post(path, content=content, headers=headers, params=settings)
 
 
 def parts_of(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -94,59 +96,50 @@ def test_answer_goes_on_after_the_first_rows(client: TestClient) -> None:
     assert rest["labels"] == {"good": 500, "<b>bad</b>": 1}
 
 
-def test_labels_that_are_formulas_get_an_apostrophe() -> None:
-    application = app.make_app(fake, replace(MANIFEST, class_names=["=1+1", "-1"]))
-    with TestClient(application, base_url="http://127.0.0.1") as client:
-        (part,) = parts_of(sent(client, b"text\nbad\ngood\n"))
-    assert [line.split(",")[1] for line in part["lines"].splitlines()[1:]] == ["'=1+1", "-1"]
-
-
-@pytest.mark.parametrize("path", ["/columns", "/label"])
 @pytest.mark.parametrize(
-    ("headers", "settings", "status", "sentence"),
+    ("path", "content", "settings", "status", "named"),
     [
-        ({"Content-Type": "text/plain"}, {}, 415, "application/octet-stream"),
-        (BYTES, {"format": "../../etc/x"}, 422, "format must be csv or tsv."),
-        (BYTES, {"format": "parquet"}, 422, "format must be csv or tsv."),
+        ("/columns", ROW, {"headers": OTHER}, 415, "application/octet-stream"),
+        ("/columns", ROW, {"format": "parquet"}, 422, "format must be csv or tsv."),
+        ("/label", ROW, {"headers": OTHER}, 415, "application/octet-stream"),
+        ("/label", ROW, {"format": "../../etc/x"}, 422, "format must be csv or tsv."),
+        ("/label", ROW, {"column": ""}, 422, "column"),
+        *(("/label", ROW, {"first": first}, 422, "first") for first in ("-1", "²", "9" * 10)),
+        ("/columns", b"", {}, 422, "The file must begin with a header line"),
+        ("/columns", b"text\n", {}, 422, "The file must have a header and at least one row."),
+        ("/columns", b"\xff\n1\n", {}, 422, "The file must be UTF-8"),
     ],
 )
-def test_type_and_format_are_those_of_the_page(
+def test_wrong_request_is_refused_and_leaves_no_file(
     path: str,
-    headers: dict[str, str],
-    settings: dict[str, str],
+    content: bytes,
+    settings: dict[str, Any],
     status: int,
-    sentence: str,
+    named: str,
     client: TestClient,
     folder: Path,
 ) -> None:
-    params = {"format": "csv", "column": "text", "first": "0", **settings}
-    answer = client.post(path, content=b"text\ngood\n", headers=headers, params=params)
-    assert answer.status_code == status
-    assert sentence in answer.json()["detail"]
+    answer = sent(client, content, path, **settings)
+    assert (answer.status_code, named in answer.json()["detail"]) == (status, True)
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "settings", [{"column": ""}, {"first": "-1"}, {"first": "²"}, {"first": "9" * 10}]
-)
-def test_wrong_settings_are_refused(settings: dict[str, str], client: TestClient) -> None:
-    answer = sent(client, b"text\ngood\n", **settings)
-    assert (answer.status_code, "column" in answer.json()["detail"]) == (422, True)
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
+    ("trained_on", "header", "column", "absent"),
     [
-        (b"", "The file must begin with a header line; it is empty."),
-        (b"text\n", "The file must have a header and at least one row."),
-        (b"\xff\n1\n", "The file must be UTF-8; its header line is not. Save it as 'CSV UTF-8'."),
+        ("my body", b"id,text,my body", "my body", ""),
+        ("my body", b"my body ,text", "my body ", ""),
+        ("my body", b"id,text", None, "my body"),
+        (None, b"id,other", None, " or ".join(KNOWN_COLUMNS["text"])),
     ],
 )
-def test_file_without_header_or_rows_is_refused(
-    content: bytes, sentence: str, client: TestClient
+def test_column_of_the_training_data_is_chosen(
+    trained_on: str | None, header: bytes, column: str | None, absent: str
 ) -> None:
-    answer = sent(client, content, "/columns")
-    assert (answer.status_code, answer.json()) == (422, {"detail": sentence})
+    application = app.make_app(fake, replace(MANIFEST, text_column=trained_on))
+    with TestClient(application, base_url="http://127.0.0.1") as client:
+        answer = sent(client, header + b"\n1,2\n", "/columns").json()
+    assert (answer["column"], absent in answer["problem"]) == (column, True)
 
 
 def test_column_that_the_file_lacks_is_one_sentence(client: TestClient) -> None:
@@ -154,13 +147,11 @@ def test_column_that_the_file_lacks_is_one_sentence(client: TestClient) -> None:
     assert part == {"detail": "column must be one of id, text; received 'body'."}
 
 
-@pytest.mark.parametrize("as_chunks", [False, True])
 def test_large_file_is_refused_and_removed(
-    as_chunks: bool, client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(label_file, "MAX_FILE", 1_000)
-    pieces = [b"text\n", *[b"good\n" * 100] * 9]
-    answer = sent(client, iter(pieces) if as_chunks else b"".join(pieces))  # type: ignore[arg-type]
+    answer = sent(client, b"text\n" + b"good\n" * 900)
     assert (answer.status_code, answer.headers["connection"]) == (413, "close")
     assert "1,000 bytes" in answer.json()["detail"]
     assert list(folder.iterdir()) == []
@@ -178,7 +169,7 @@ def test_file_that_can_not_be_stored_is_a_sentence(
     else:
         monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
     for _ in range(label_file.MAX_FILES + 1):
-        answer = sent(client, b"text\ngood\n")
+        answer = sent(client, ROW)
         assert (answer.status_code, answer.headers["connection"]) == (507, "close")
         assert answer.json()["detail"].startswith("The server could not store the file: No s")
 
@@ -196,14 +187,9 @@ def test_rows_wait_while_too_many_texts_wait(
     monkeypatch.setattr(microbatch, "MAX_REQUESTS", 0)
     timer = threading.Timer(0.3, lambda: monkeypatch.setattr(microbatch, "MAX_REQUESTS", 9))
     timer.start()
-    (part,) = parts_of(sent(client, b"text\ngood\n"))
+    (part,) = parts_of(sent(client, ROW))
     timer.join()
     assert part["labels"] == {"good": 1}
-
-
-def connected(address: str) -> socket.socket:
-    host, port = address.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
 
 
 def head(length: int) -> bytes:
@@ -228,12 +214,12 @@ def test_files_beyond_the_limit_are_refused_until_a_client_leaves(folder: Path) 
             sender.sendall(head(100) + b"text\n")
         assert until(lambda: len(list(folder.iterdir())) == label_file.MAX_FILES)
         url = f"{address}/label?format=csv&column=text&first=0"
-        answer = httpx.post(url, content=b"text\ngood\n", headers=BYTES)
+        answer = httpx.post(url, content=ROW, headers=BYTES)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         for sender in senders:
             sender.close()
         assert until(lambda: not list(folder.iterdir()))
-        assert httpx.post(url, content=b"text\ngood\n", headers=BYTES).status_code == 200
+        assert httpx.post(url, content=ROW, headers=BYTES).status_code == 200
 
 
 def test_labeling_ends_when_the_client_reads_nothing(

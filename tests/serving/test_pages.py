@@ -16,11 +16,8 @@ import pytest
 
 from tests.browser import Browser
 from tests.servers import MANIFEST, fake, served
-from tuning.data.tables import KNOWN_COLUMNS
 from tuning.serving import app, label_file
 from tuning.targets.target import Array
-
-ADDED = ["predicted_label", "predicted_probability", "prediction_problem"]
 
 
 @pytest.fixture
@@ -31,42 +28,29 @@ def browser(chromium: list[str]) -> Iterator[Browser]:
 
 
 @pytest.mark.slow
-def test_text_gets_label_probability_and_words(browser: Browser) -> None:
-    with served(app.make_app(fake, MANIFEST)) as address:
-        browser.open(f"{address}/")
-        browser.type("#review", "Good <img src=x onerror=alert(1)> but bad")
-        browser.press_enter("#send")
-        browser.wait_for("!document.querySelector('#answer').hidden")
-        shown = browser.run("document.body.innerText")
-        assert "<b>bad</b> with probability 0.6000" in shown
-        assert re.search(r"bad\s+1\s+\+0\.4000", shown)
-        assert re.search(r"good\s+1\s+−0\.3000", shown)
-        assert (
-            browser.run(
-                "[...document.querySelectorAll('#text span')].map((span) =>"
-                " span.textContent).join()"
-            )
-            == "Good,bad"
-        )
-        assert browser.run("document.images.length") == 0
-
-
-@pytest.mark.slow
-def test_page_says_how_many_tokens_are_known(browser: Browser, tmp_path: Path) -> None:
+def test_text_gets_label_probability_words_and_how_many_tokens_are_known(
+    browser: Browser, tmp_path: Path
+) -> None:
     def problem_of(text: str) -> str:
         return "0 of 1 tokens are known" if text == "malo" else ""
 
     with served(app.make_app(fake, MANIFEST, problem_of=problem_of)) as address:
         browser.open(f"{address}/")
-        for text, shown in (
-            ("malo", "0 of 1 tokens are known, so the label says little about this text."),
-            ("good", ""),
-        ):
+        little = "0 of 1 tokens are known, so the label says little about this text."
+        hostile = "Good <img src=x onerror=alert(1)> but bad"
+        for text, sentence in (("malo", little), (hostile, "")):
             browser.run("document.querySelector('#review').value = ''")
             browser.type("#review", text)
             browser.press_enter("#send")
-            few = f"document.querySelector('#few').textContent === '{shown}'"
+            few = f"document.querySelector('#few').textContent === '{sentence}'"
             browser.wait_for(f"!document.querySelector('#answer').hidden && {few}")
+        shown = browser.run("document.body.innerText")
+        assert "<b>bad</b> with probability 0.6000" in shown
+        assert re.search(r"bad\s+1\s+\+0\.4000", shown)
+        assert re.search(r"good\s+1\s+−0\.3000", shown)
+        marked = "[...document.querySelectorAll('#text span')].map((span) => span.textContent)"
+        assert browser.run(f"{marked}.join()") == "Good,bad"
+        assert browser.run("document.images.length") == 0
         _, *rows = labeled(browser, tmp_path, b"text\nmalo\ngood\n")
         counts = browser.run("document.querySelector('#counts').textContent")
     assert [row[3] for row in rows] == ["0 of 1 tokens are known", ""]
@@ -117,7 +101,7 @@ def test_dropped_file_comes_back_with_labels(browser: Browser, tmp_path: Path) -
         browser.open(f"{address}/")
         header, *rows = labeled(browser, tmp_path, content)
         shown = browser.run("document.body.innerText")
-    assert header == ["id", "text", "note", *ADDED]
+    assert header == ["id", "text", "note", *label_file.ADDED]
     assert rows == [
         ["1", "so good, really", "", "good", "0.800000", ""],
         ["2", 'very "bad"\nand late', "=1+1", "<b>bad</b>", "0.900000", ""],
@@ -184,7 +168,7 @@ def test_each_kind_of_prediction_is_shown(
     assert " ".join(shown.split()).startswith(f"Answer {answer} Words that changed")
     assert re.search(rf"good\s+1\s+{re.escape(effect)}", shown)
     bounds = ["predicted_low", "predicted_high"] if "margin" in changes else []
-    assert header == ["text", *ADDED, *bounds]
+    assert header == ["text", *label_file.ADDED, *bounds]
     assert rows == [["so good", *cells[0]], ["bad", *cells[1]]]
     assert said == f"new.csv, column text, 2 rows: {counts}."
 
@@ -225,34 +209,19 @@ def test_labels_are_kept_if_the_labeling_ends_early(
 
 
 @pytest.mark.slow
-def test_column_of_the_training_data_is_chosen(browser: Browser) -> None:
+def test_file_without_the_column_is_labeled_after_the_user_has_chosen(browser: Browser) -> None:
     with served(app.make_app(fake, replace(MANIFEST, text_column="my body"))) as address:
         browser.open(f"{address}/")
-        for header, chosen in ((b"id,text,my body", "my body"), (b"my body ,text", "my body ")):
-            drop(browser, header + b"\n1,2,3\n")
-            browser.wait_for(f"document.querySelector('#column').value === '{chosen}'")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("trained_on", "absent"), [("my body", "my body"), (None, " or ".join(KNOWN_COLUMNS["text"]))]
-)
-def test_file_without_the_column_is_labeled_after_the_user_has_chosen(
-    trained_on: str | None, absent: str, browser: Browser, tmp_path: Path
-) -> None:
-    header = b"id,text" if trained_on else b"id,other"
-    with served(app.make_app(fake, replace(MANIFEST, text_column=trained_on))) as address:
-        browser.open(f"{address}/")
-        drop(browser, header + b"\n1,good\n")
+        drop(browser, b"id,text\n1,good\n")
         problem = browser.wait_for("document.querySelector('#file-problem').textContent")
-        assert problem == f"The file has no column {absent}; choose the column of the texts."
+        assert problem == "The file has no column my body; choose the column of the texts."
         browser.press_enter("#label-file")
         assert browser.run("document.querySelector('#file-answer').hidden")
         browser.run("document.querySelector('#column').selectedIndex = 2")
         browser.press_enter("#label-file")
         browser.wait_for("!document.querySelector('#file-answer').hidden")
         shown = browser.run("document.querySelector('#counts').textContent")
-        assert shown == f"new.csv, column {header.decode()[3:]}, 1 rows: good 1."
+        assert shown == "new.csv, column text, 1 rows: good 1."
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from tuning.config import StudyConfig
 from tuning.evaluation.statistics import score_intervals
 from tuning.metrics import Metric
 
+CONSTRAINED = ("recall_at_precision_0.9", "precision_at_recall_0.9")
+
 
 def softmax(n: int, n_classes: int, *, seed: int) -> np.ndarray:
     values = np.exp(np.random.default_rng(seed).normal(size=(n, n_classes)))
@@ -91,10 +93,8 @@ def at_constraints(
     precision, recall, _ = sklearn_metrics.precision_recall_curve(
         labels, values, sample_weight=weights
     )
-    return {
-        "recall_at_precision_0.9": recall[precision >= 0.9].max(),
-        "precision_at_recall_0.9": precision[recall >= 0.9].max(),
-    }
+    values = recall[precision >= 0.9].max(), precision[recall >= 0.9].max()
+    return dict(zip(CONSTRAINED, values, strict=True))
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -121,11 +121,9 @@ def test_weighted_metrics_at_a_constraint_equal_scikit_learn(
     ("labels", "positive", "expected"),
     [
         ([0, 1], [1.0, 0.0], {"loss": -math.log(1e-7), "accuracy": 0, "f1": 0, "auc": 0}),
-        ([0, 1], [0.9, 0.2], {"recall_at_precision_0.9": 0, "precision_at_recall_0.9": 0.5}),
-        ([0, 0], [0.1, 0.2], {"f1": 0, "recall_at_precision_0.9": math.nan}),
-        ([0, 0], [0.1, 0.2], {"precision_at_recall_0.9": math.nan}),
-        ([1, 1], [0.9, 0.2], {"recall_at_precision_0.9": math.nan}),
-        ([1, 1], [0.9, 0.2], {"precision_at_recall_0.9": math.nan}),
+        ([0, 1], [0.9, 0.2], dict(zip(CONSTRAINED, (0, 0.5), strict=True))),
+        ([0, 0], [0.1, 0.2], {"f1": 0, **dict.fromkeys(CONSTRAINED, math.nan)}),
+        ([1, 1], [0.9, 0.2], dict.fromkeys(CONSTRAINED, math.nan)),
         ([1, 1], [0.9, 0.2], {"auc": math.nan, "accuracy": 0.5, "balanced_accuracy": 0.5}),
     ],
 )
@@ -153,20 +151,18 @@ def test_confusion_has_true_classes_in_rows_and_classes_that_do_not_occur() -> N
 # Outputs of a model
 
 
-@pytest.mark.parametrize("outputs", [np.array([[0.25], [1.0]]), np.array([0.25, 1.0])])
-def test_one_output_becomes_two_columns(outputs: np.ndarray) -> None:
-    np.testing.assert_array_equal(TWO.predictions(outputs), [[0.75, 0.25], [0, 1]])
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_one_output_a_class_is_kept(n_classes: int) -> None:
-    outputs = softmax(5, n_classes, seed=0)
-    np.testing.assert_array_equal(numbered(n_classes).predictions(outputs), outputs)
+def test_one_output_becomes_two_columns_and_one_a_class_is_kept() -> None:
+    for outputs in (np.array([[0.25], [1.0]]), np.array([0.25, 1.0])):
+        np.testing.assert_array_equal(TWO.predictions(outputs), [[0.75, 0.25], [0, 1]])
+    for n_classes in (2, 3):
+        outputs = softmax(5, n_classes, seed=0)
+        np.testing.assert_array_equal(numbered(n_classes).predictions(outputs), outputs)
+    # Probabilities may miss the range by rounding.
+    assert TWO.predictions(np.array([1.0000002, -1e-7])).shape == (2, 2)
 
 
 @pytest.mark.parametrize(
-    ("shape", "n_classes"),
-    [((4, 3), 2), ((4,), 3), ((4, 2), 3), ((4, 5, 1), 2)],
+    ("shape", "n_classes"), [((4, 3), 2), ((4,), 3), ((4, 2), 3), ((4, 5, 1), 2)]
 )
 def test_outputs_of_another_shape_are_refused(shape: tuple[int, ...], n_classes: int) -> None:
     width = math.prod(shape[1:])
@@ -181,7 +177,3 @@ def test_outputs_of_another_shape_are_refused(shape: tuple[int, ...], n_classes:
 def test_outputs_that_are_no_probabilities_are_refused(outputs: list[list[float]]) -> None:
     with pytest.raises(ValueError, match=r"must give probabilities; .* a sigmoid or softmax"):
         TWO.predictions(np.array(outputs))
-
-
-def test_outputs_that_miss_the_range_by_rounding_are_taken() -> None:
-    assert TWO.predictions(np.array([1.0000002, -1e-7])).shape == (2, 2)

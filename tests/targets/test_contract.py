@@ -1,12 +1,12 @@
-"""One contract over all kinds of targets, and the way of a number through a study, from the label
-column to the predictions of an export.
+"""One contract over all kinds of targets, the way of a number from the label column to the test
+split, and the way of each kind through the commands.
 """
 
-import io
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +16,29 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import tensorflow as tf
 
+import tuning
+from tests.commands import Ran
 from tests.numbered import scores_of
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
-from tuning.data.stream import Row
-from tuning.documents import structure, unstructure
 from tuning.errors import ArgumentError, SpaceBug
 from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.statistics import score_intervals
 from tuning.evaluation.test_split import BEST, evaluate_on_test_split
-from tuning.inference.label_files import label, write_csv_rows
-from tuning.inference.manifest import Manifest
-from tuning.inputs.contract import ModelInput
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.report.tables import data_rows
+from tuning.results import ResultsDir
 from tuning.targets.kinds import KINDS, target_of
 from tuning.targets.number import Number
 from tuning.targets.target import LabelColumn, Target
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
 from tuning.training.prediction import Predictor, make_view
-from tuning.training.result import TrainingJob
+from tuning.training.result import FitResult, TrainingJob
 from tuning.workers.messages import Train, decode, encode
 
 # For each kind, a label column of which its `read` makes labels, and outputs of a model.
@@ -55,7 +54,10 @@ OUTPUTS = {
     "order": np.eye(3)[[1, 0, 2]],
     "number": np.array([[2.5], [-1.0], [4.0]]),
 }
-VALUES = {"vocab_size": 12, "sequence_length": 6}
+VALUES = {"vocab_size": 40, "sequence_length": 8}
+
+
+every_kind = pytest.mark.parametrize("kind", COLUMNS)
 
 
 # All kinds
@@ -70,22 +72,17 @@ def test_every_kind_is_in_these_tests() -> None:
     assert KINDS.keys() == COLUMNS.keys() == OUTPUTS.keys()
 
 
-@pytest.mark.parametrize("kind", COLUMNS)
-def test_labels_have_the_dtype_of_the_target(kind: str) -> None:
-    column = read(kind)
-    assert column.is_labeled.all() and column.labels.dtype == column.target.dtype
-    assert column.target.examples(7).dtype == column.target.dtype
-    assert column.target.strata(column.labels).shape == (3,)
-
-
-@pytest.mark.parametrize("kind", COLUMNS)
-def test_target_of_a_document_is_that_which_was_written(kind: str) -> None:
-    target = read(kind).target
+@every_kind
+def test_target_has_labels_of_its_dtype_and_a_document(kind: str) -> None:
+    column, target = read(kind), read(kind).target
+    assert column.is_labeled.all() and column.labels.dtype == target.dtype
+    assert target.examples(7).dtype == target.dtype
+    assert target.strata(column.labels).shape == (3,)
     assert target_of(target.names, kind) == Target.of_document(target.document()) == target
     assert ("predicts" in target.document()) == (kind != "classes")
 
 
-@pytest.mark.parametrize("kind", COLUMNS)
+@every_kind
 def test_perfect_outputs_are_decided_as_the_labels(kind: str) -> None:
     column, target = read(kind), read(kind).target
     predictions = target.predictions(OUTPUTS[kind])
@@ -100,7 +97,7 @@ def test_perfect_outputs_are_decided_as_the_labels(kind: str) -> None:
     assert confidence == ([1.0] * 3 if target.has_probabilities else [None] * 3)
 
 
-@pytest.mark.parametrize("kind", COLUMNS)
+@every_kind
 def test_perfect_predictions_are_better_than_the_constant(kind: str) -> None:
     column, target = read(kind), read(kind).target
     perfect = target.predictions(OUTPUTS[kind])
@@ -123,49 +120,108 @@ def test_kinds_predict_without_heavy_packages() -> None:
     assert not done.stdout.strip()
 
 
-def test_unknown_kind_is_refused() -> None:
-    with pytest.raises(
-        ArgumentError, match="kind must be one of classes, labels, number, order; received 'x"
-    ):
+@every_kind
+def test_own_fit_is_tried_with_the_labels_that_its_loss_takes(kind: str) -> None:
+    target, shapes = read(kind).target, set[tuple[int, ...]]()
+    losses = {"number": "mse", "labels": "binary_crossentropy"}
+    loss = losses.get(kind, "sparse_categorical_crossentropy")
+
+    class Own(keras_tuner.HyperModel):
+        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+            return model_of(keras.layers.Dense(target.width, "sigmoid"), loss)
+
+        def fit(self, hp: Any, model: keras.Model, x: Any, y: Any, **options: Any) -> Any:
+            shapes.add(y.shape[1:])
+            return model.fit(x, y, batch_size=8, **options)
+
+    hp = keras_tuner.HyperParameters()
+    for name, value in {**VALUES, **target.facts}.items():
+        hp.Fixed(name, value)
+    try_fit(Own(), hp, Own().build(hp), target=target, sequence_length=6)
+    assert shapes == {(target.width,) if kind in losses else ()}
+
+
+def test_unknown_kind_and_metric_of_another_kind_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"kind must be one of classes, .* received 'x'"):
         DataConfig(kind="x")
-    with pytest.raises(
-        ValueError, match="predicts: must be one of classes, labels, order, number, not 'x'"
-    ):
-        target_of((), "x")
-
-
-def test_metric_of_another_kind_is_refused() -> None:
     with pytest.raises(ArgumentError, match="metric must be one of val_mae"):
         StudyConfig(study="s", metric="val_accuracy", data=DataConfig(kind="number"))
 
 
-# A number, from the column to the predictions
+# From the column to the test split
 
 
-def build(hp: keras_tuner.HyperParameters, activation: Any = None) -> keras.Model:
+def tagged(n: int) -> tuple[list[str], list[str]]:
+    """Return texts with a word for each of their tags, which may be none, and the tags."""
+    rows = np.random.default_rng(0).random((n, 3)) < 0.4
+    words, names = np.array(["alpha", "beta", "gamma"]), np.array(["a", "b", "c"])
+    texts = [" ".join([*words[row], f"w{i} x{i % 9}"]) for i, row in enumerate(rows)]
+    return texts, [json.dumps([*names[row]]) for row in rows]
+
+
+def starred(n: int) -> tuple[list[str], list[int]]:
+    """Return texts of which the stars are one more than the number of their words "good"."""
+    n_good = np.random.default_rng(0).integers(0, 5, n)
+    texts = ["good " * k + "bad " * (4 - k) + f"w{i}" for i, k in enumerate(n_good)]
+    return texts, (n_good + 1).tolist()
+
+
+def model_of(last: keras.layers.Layer, loss: str) -> keras.Model:
     ids = keras.Input((None,), dtype="int32")
-    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(12, 4)(ids))
-    model = keras.Model(ids, keras.layers.Dense(1, activation)(x))
-    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(40, 8)(ids))
+    model = keras.Model(ids, last(x))
+    model.compile(keras.optimizers.Adam(0.05), loss)
     return model
 
 
-class Regression(keras_tuner.HyperModel):
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        return build(hp)
+def trained(
+    build: Callable[[Any], keras.Model],
+    corpus: Corpus,
+    *,
+    epochs: int,
+    scale: float = 1,
+    **changes: Any,
+) -> tuple[keras.Model, FitResult]:
+    """Train a model of a corpus, whose labels are multiplied by `scale`."""
+    job = TrainingJob(
+        values=VALUES,
+        target=corpus.target,
+        train=TrainConfig(epochs=epochs, batch_size=16, patience=epochs),
+        seed=0,
+        metric=corpus.target.metrics[0].objective,
+        **changes,
+    )
+    message = Train("space.py", str(corpus.folder), job, takes_texts=False)
+    assert decode(encode(message)) == message
+    hypermodel = keras_tuner.HyperModel()
+    hypermodel.build = build
+    splits = (corpus.split(name) for name in ("train", "validation"))
+    train, validation = (replace(split, labels=split.labels * scale) for split in splits)
+    return fit(hypermodel, job, train=train, validation=validation)
 
-    def fit(self, hp: Any, model: keras.Model, x: Any, y: Any, **options: Any) -> Any:
-        return model.fit(x, y, **options)
+
+def compared(model: keras.Model, splits: SplitReviews, corpus: Corpus) -> Any:
+    """Return the evaluation of a model and the references on the test split."""
+    texts = splits.frames["test"]["text"].tolist()
+    references = all_references(splits, corpus, texts, task=LinearTask())
+    view = make_view(model, VALUES, corpus.split("test").texts)
+    return evaluate_on_test_split(
+        optuna.create_study(),
+        corpus,
+        {
+            BEST: Predictor(model)(view, target=corpus.target),
+            **{name: reference.predictions for name, reference in references.items()},
+        },
+        trials={BEST: 0},
+        test_texts=texts,
+        config=StudyConfig(study="s", data=DataConfig(kind=corpus.target.kind)),
+    )
 
 
 @pytest.fixture
 def reviews(tmp_path: Path) -> Reviews:
-    """The label of a text is the number of its words "good", plus a half."""
-    n_good = np.random.default_rng(0).integers(0, 6, 200)
-    texts = [
-        " ".join(["good"] * n + ["bad"] * (5 - n) + [f"w{row}"]) for row, n in enumerate(n_good)
-    ]
-    frame = pd.DataFrame({"text": texts, "label": n_good + 0.5})
+    texts, stars = starred(200)
+    frame = pd.DataFrame({"text": texts, "label": np.array(stars) - 0.5})
     frame.to_csv(tmp_path / "a.csv", index=False)
     return load_reviews(DataConfig(data=str(tmp_path / "a.csv"), kind="number"))
 
@@ -180,96 +236,45 @@ def corpus(splits: SplitReviews, tmp_path: Path) -> Corpus:
     return build_corpus(tmp_path / splits.fingerprint, splits)
 
 
-def test_fingerprint_depends_on_the_kind(reviews: Reviews, splits: SplitReviews) -> None:
-    class Other(Number):
-        kind = "other"
-
-    other = split_reviews(replace(reviews, target=Other()), seed=0)
-    assert other.fingerprint != splits.fingerprint
-
-
-def test_number_is_trained_scored_and_predicted(splits: SplitReviews, corpus: Corpus) -> None:
+def test_number_is_trained_scored_and_compared(splits: SplitReviews, corpus: Corpus) -> None:
     target = corpus.target
     assert target == Number() and corpus.split("train").labels.dtype == np.float64
-    job = TrainingJob(
-        values=VALUES,
-        target=target,
-        train=TrainConfig(epochs=12, batch_size=16, patience=12),
-        seed=0,
-        metric="val_mae",
-    )
-    message = Train("space.py", str(corpus.folder), job, takes_texts=False)
-    assert decode(encode(message)) == message
-    hypermodel = keras_tuner.HyperModel()
-    hypermodel.build = build
-    train, validation, test = (corpus.split(name) for name in ("train", "validation", "test"))
-    model, result = fit(hypermodel, job, train=train, validation=validation)
-    constant = np.tile(target.constant(train.labels), (len(validation.labels), 1))
-    worst = target.score(validation.labels, constant)["mae"]
+    model, result = trained(lambda hp: model_of(keras.layers.Dense(1), "mse"), corpus, epochs=12)
+    validation = corpus.split("validation").labels
+    constant = np.tile(target.constant(corpus.split("train").labels), (len(validation), 1))
+    worst = target.score(validation, constant)["mae"]
     assert result.best_value == result.metrics["val_mae"] < worst / 2
-
-    predictions = Predictor(model)(make_view(model, VALUES, test.texts), target=target)
-    assert target.score(test.labels, predictions)["mae"] < worst / 2
-    texts = splits.frames["test"]["text"].tolist()
-    references = all_references(splits, corpus, texts, task=LinearTask())
-    assert references.keys() == {
-        *("median", "mean", "TF-IDF + ridge regression", "tuned n-grams + ridge regression")
-    }
-    evaluation = evaluate_on_test_split(
-        optuna.create_study(),
-        corpus,
-        {BEST: predictions, "mean": references["mean"].predictions},
-        trials={BEST: 0},
-        test_texts=texts,
-        config=StudyConfig(study="s", data=DataConfig(kind="number")),
-    )
+    evaluation = compared(model, splits, corpus)
+    linear = ["TF-IDF + ridge regression", "tuned n-grams + ridge regression"]
+    assert [*evaluation.entries] == [BEST, "median", "mean", *linear]
     best, mean = (evaluation.entries[name].test["mae"] for name in (BEST, "mean"))
     assert best is not None and mean is not None and best < mean / 2
     comparison = evaluation.comparisons["mean"]
     change = comparison.difference("val_mae")
     assert change is not None and change.value == pytest.approx(best - mean)
     assert comparison.accuracy_difference is None and not evaluation.mistakes
-    interval = score_intervals(target, test.labels, predictions, seed=0)["mae"]
+    kept = evaluation.predictions
+    interval = score_intervals(target, kept.labels, kept.probabilities, seed=0)["mae"]
     assert interval.low < interval.value < interval.high
 
 
 def test_labels_that_a_last_layer_can_not_give_are_refused(corpus: Corpus) -> None:
-    def trained(activation: Any, *, scale: float = 1.0, n_epochs: int | None = None) -> None:
-        hypermodel = keras_tuner.HyperModel()
-        hypermodel.build = partial(build, activation=activation)
-        job = TrainingJob(
-            values=VALUES,
-            target=corpus.target,
-            train=TrainConfig(epochs=1, batch_size=50),
-            seed=0,
-            metric="val_mae",
-            n_epochs=n_epochs,
-        )
-        splits = (corpus.split(name) for name in ("train", "validation"))
-        train, validation = (replace(split, labels=split.labels * scale) for split in splits)
-        fit(hypermodel, job, train=train, validation=validation)
+    def train(activation: Any, **options: Any) -> None:
+        def build(hp: Any) -> keras.Model:
+            return model_of(keras.layers.Dense(1, activation), "mse")
+
+        trained(build, corpus, epochs=1, **options)
 
     for activation, reach in {"sigmoid": "0 to 1", "tanh": "-1 to 1", "softmax": "1 to 1"}.items():
-        words = f"{activation} of one unit gives {reach}, and the labels are 0.5 to 5.5. End"
+        words = f"{activation} of one unit gives {reach}, and the labels are 0.5 to 4.5. End"
         with pytest.raises(SpaceBug, match=words):
-            trained(activation)
-    with pytest.raises(SpaceBug, match=r"relu of one unit gives 0 to inf, .* -5.5 to -0.5"):
-        trained("relu", scale=-1.0)
-    trained("relu")
-    trained("sigmoid", scale=0.1)
-
-    def sigmoid(x: Any) -> Any:
-        return 6 * keras.activations.sigmoid(x)
-
-    trained(sigmoid)
-    trained("sigmoid", n_epochs=1)  # an export, whose rows are not those of the search
-
-
-def test_own_fit_of_a_number_is_tried() -> None:
-    hp = keras_tuner.HyperParameters()
-    for name, value in {**VALUES, "n_classes": 1}.items():
-        hp.Fixed(name, value)
-    try_fit(Regression(), hp, build(hp), target=Number(), sequence_length=6)
+            train(activation)
+    with pytest.raises(SpaceBug, match=r"relu of one unit gives 0 to inf, .* -4.5 to -0.5"):
+        train("relu", scale=-1.0)
+    train("relu")
+    train("sigmoid", scale=0.1)
+    train(lambda x: 6 * keras.activations.sigmoid(x))
+    train("sigmoid", n_epochs=1)  # an export, whose rows are not those of the search
 
 
 def test_data_of_a_number_are_described_without_classes(corpus: Corpus) -> None:
@@ -278,17 +283,92 @@ def test_data_of_a_number_are_described_without_classes(corpus: Corpus) -> None:
     assert corpus.card.class_counts == {"train": [], "validation": [], "test": []}
 
 
-def test_export_of_a_number_predicts_numbers() -> None:
-    manifest = Manifest(
-        class_names=[],
-        predicts="number",
-        input=ModelInput(vocab_size=12, sequence_length=6, truncating="pre"),
-        forms={},
-        files={},
-    )
-    target = structure(unstructure(manifest), Manifest).target
-    assert target == Number()
-    rows, file = [Row("a.csv", 1, "good", "")], io.StringIO()
-    labeled = label(rows, lambda texts: np.full((len(texts), 1), 2.5), target)
-    write_csv_rows(labeled, file, lambda counts: None)
-    assert file.getvalue().splitlines()[1] == "a.csv,1,2.5,,"
+# From a file to a report
+
+
+OF_STARS = "--space mean_embedding --epochs 6 --n-trials 4 --pruner none"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "of_search", "of_export", "says", "title"),
+    [
+        (
+            "number",
+            OF_STARS,
+            "",
+            ("ridge regression on", "val_mae ", "90% intervals are the predictions ±"),
+            "Labels and predictions",
+        ),
+        (
+            "order",
+            OF_STARS,
+            "--threshold quadratic_kappa",
+            ("logistic regression", "val_quadratic_kappa ", "The class changes at a mean of"),
+            "Confusion matrix",
+        ),
+        (
+            "labels",
+            "--space ngrams --epochs 2 --n-trials 3",
+            "--ensemble 2",
+            ("logistic regression", "validation micro F1", "a;c 1, no label 1"),
+            "F1 by label",
+        ),
+    ],
+    ids=["number", "order", "labels"],
+)
+def test_kind_is_tuned_exported_predicted_and_reported(
+    kind: str,
+    of_search: str,
+    of_export: str,
+    says: tuple[str, str, str],
+    title: str,
+    run_cli: Callable[..., Ran],
+    tmp_path: Path,
+) -> None:
+    texts, labels = tagged(240) if kind == "labels" else starred(400)
+    pd.DataFrame({"text": texts, "label": labels}).to_csv(tmp_path / "a.csv", index=False)
+    stars = ["good " * 4, "bad " * 4, "good bad " * 2]
+    given = ["alpha gamma x1", "x2"] if kind == "labels" else stars
+    pd.DataFrame({"text": given}).to_csv(tmp_path / "new.csv", index=False)
+    printed = ""
+    for command, *flags in (
+        ("tune", "--data", tmp_path / "a.csv", "--kind", kind, "--folds", 1, *of_search.split()),
+        ("export-best", *of_export.split()),
+        ("predict", "--file", tmp_path / "new.csv", "--output", tmp_path / "p.csv"),
+        ("report",),
+    ):
+        ran = run_cli(command, "--study", "s", *flags)
+        assert ran.code == 0, ran.err
+        printed += ran.out + ran.err
+    assert [part for part in says if part not in printed] == []
+    folder = ResultsDir(tmp_path / "results").study("s")
+    export = tuning.load_export(folder.best_dir)
+    assert {"model.keras", "model.onnx"} <= export.manifest.forms.keys()
+    predictions = export.predict(given, probabilities=kind == "labels")
+    rows = pd.read_csv(tmp_path / "p.csv", keep_default_na=False)
+    of_file = rows["label"].astype(predictions["label"].dtype)
+    assert of_file.tolist() == predictions["label"].tolist()
+    saved = tf.saved_model.load(str(folder.best_dir / "saved_model")).signatures
+    assert ("low" in rows) == ("classify" not in saved) == (kind == "number")
+    if kind == "number":
+        label, margins = predictions["label"], [export.manifest.margin] * 3
+        assert label[0] > label[2] > label[1]
+        assert (predictions["high"] - label).tolist() == pytest.approx(margins, abs=1e-4)
+        (values,) = saved["serving_default"](text=tf.constant(given)).values()
+        assert values.numpy()[:, 0] == pytest.approx(label, abs=1e-4)
+    else:
+        classified = saved["classify"](text=tf.constant(given))
+        assert classified["label"].numpy().astype(str).tolist() == predictions["label"].tolist()
+        assert classified["probability"].numpy() == pytest.approx(predictions["probability"], 1e-4)
+    if kind == "labels":
+        assert predictions["label"].tolist() == ["a;c", ""]
+        of_labels = predictions[[f"probability_{name}" for name in "abc"]].to_numpy()
+        right = np.where(of_labels >= 0.5, of_labels, 1 - of_labels).prod(axis=1)
+        assert predictions["probability"].tolist() == pytest.approx(right, rel=1e-5)
+    else:
+        errors = export.scores.set_index("model")["mae"]  # The exported model is the first.
+        assert errors.iloc[0] < errors["median" if kind == "number" else "median class"]
+    page = folder.report_path.read_text(encoding="utf-8")
+    titles = ("Labels and predictions", "Confusion matrix", "F1 by label")
+    assert [each for each in titles if each in page] == [title]

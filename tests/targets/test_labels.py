@@ -1,15 +1,11 @@
 """Several labels of a text: their columns, their loss and their metrics."""
 
-import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 import tensorflow as tf
@@ -18,29 +14,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics
 
-import tuning
-from tests.commands import Ran
 from tests.numbered import scores_of
-from tuning.config import SPLITS, DataConfig, StudyConfig, TrainConfig
+from tests.targets.test_contract import compared, tagged, trained
+from tuning.config import SPLITS, DataConfig
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import DataError, SpaceBug
-from tuning.evaluation.linear_reference import LinearTask
-from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.predictions import read_predictions, write_predictions
 from tuning.evaluation.slices import slices_of
-from tuning.evaluation.test_split import BEST, evaluate_on_test_split
+from tuning.evaluation.test_split import BEST
 from tuning.inputs.corpus import Corpus, build_corpus
 from tuning.report.quality import calibration_figure
 from tuning.report.tables import data_rows
-from tuning.results import ResultsDir
 from tuning.targets.labels import MultiLabel
 from tuning.targets.target import LabelColumn
-from tuning.training.fit import fit
-from tuning.training.loops import try_fit
-from tuning.training.prediction import Predictor, make_view
-from tuning.training.result import FitResult, TrainingJob
-from tuning.workers.messages import Train, decode, encode
 
 TARGET = MultiLabel(("a", "b", "c"))
 
@@ -54,23 +41,27 @@ def read(values: Any) -> LabelColumn:
 
 
 @pytest.mark.parametrize(
-    "cells",
+    ("cells", "rule"),
     [
-        ["a;b", "b", "c"],
-        ["a, b", "b,", "c"],
-        ["b|a", " b ", "c|c"],
-        ['["a", "b"]', '["b"]', '["c"]'],
-        ["['a', 'b', '']", "['b']", "['c']"],
-        ["['a' 'b']", "['b'\n 'b']", "['c']"],  # arrays of NumPy
-        ["('a', 'b')", "('b',)", "('c',)"],
-        ["{'a', 'b'}", "{'b'}", "{'c'}"],
-        {"a": ["1", "0", "0"], "b": ["1.0", "1", "0"], "c": ["False", "0", "true"]},
+        (["a;b", "b", "c"], "';'"),
+        (["a, b", "b,", "c"], "','"),
+        (["b|a", " b ", "c|c"], "'|'"),
+        (['["a", "b"]', '["b"]', '["c"]'], "each cell is a list"),
+        (["['a', 'b', '']", "['b']", "['c']"], "each cell is a list"),
+        (["['a' 'b']", "['b'\n 'b']", "['c']"], "each cell is a list"),  # arrays of NumPy
+        (["('a', 'b')", "('b',)", "('c',)"], "each cell is a list"),
+        (["{'a', 'b'}", "{'b'}", "{'c'}"], "each cell is a list"),
+        (
+            {"a": ["1", "0", "0"], "b": ["1.0", "1", "0"], "c": ["False", "0", "true"]},
+            "each column is a label",
+        ),
     ],
 )
-def test_read_finds_labels(cells: Any) -> None:
+def test_read_finds_labels(cells: Any, rule: str) -> None:
     column = read(cells)
     assert column.target == TARGET and column.is_labeled.all() and not column.dropped
     assert column.labels.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert rule in str(column.rule)
 
 
 @pytest.mark.parametrize("both", ['["a", "b"]', "a;b"])
@@ -97,7 +88,6 @@ def test_empty_tuples_and_sets_have_no_labels() -> None:
         (["[90s]", '("x") or (y)', "()", "pop"], "each cell is one label"),
         (["[]", "[1, 2]"], "each cell is a list"),
         (["{1, 2}", "{3}"], "each cell is a list"),
-        ({"a": ["1", "0"], "b": ["0", "1"]}, "each column is a label"),
     ],
 )
 def test_rule_says_how_cells_became_labels(cells: Any, rule: str) -> None:
@@ -237,17 +227,12 @@ def test_decision_is_right_if_all_labels_are() -> None:
 
 # From the column to the predictions
 
-VALUES = {"vocab_size": 40, "sequence_length": 8}
-WORDS = np.array(["alpha", "beta", "gamma"])
-
 
 @pytest.fixture
 def reviews(tmp_path: Path) -> Reviews:
-    """A text has a word for each of its labels, which may be none; the first cell is empty."""
-    labels = (np.random.default_rng(0).random((240, 3)) < 0.4).astype(int)
-    cells: list[Any] = [json.dumps([*np.array(TARGET.names)[row > 0]]) for row in labels]
-    texts = [" ".join([*WORDS[row > 0], f"w{n} x{n % 9}"]) for n, row in enumerate(labels)]
-    frame = pd.DataFrame({"text": texts, "tags": ["", *cells[1:]]})
+    """The first cell is empty."""
+    texts, tags = tagged(240)
+    frame = pd.DataFrame({"text": texts, "tags": ["", *tags[1:]]})
     frame.to_csv(tmp_path / "a.csv", index=False)
     config = DataConfig(data=str(tmp_path / "a.csv"), label_column="tags", kind="labels")
     return load_reviews(config)
@@ -268,12 +253,6 @@ def test_texts_without_labels_are_kept(reviews: Reviews, corpus: Corpus) -> None
     assert not reviews.labels.any(axis=1).all()
     assert reviews.labels.sum() == sum(corpus.split(name).labels.sum() for name in SPLITS)
     assert dict(data_rows(corpus.card))["labels"] == "a 87 (36.4%), b 77 (32.2%), c 99 (41.4%)"
-
-
-def test_fingerprint_depends_on_each_label(reviews: Reviews, splits: SplitReviews) -> None:
-    frame = reviews.frame.assign(label=[1 - reviews.labels[0], *reviews.labels[1:]])
-    other = split_reviews(replace(reviews, frame=frame), seed=0)
-    assert other.fingerprint != splits.fingerprint
 
 
 def test_columns_of_labels_are_named_with_commas(tmp_path: Path) -> None:
@@ -303,22 +282,6 @@ def tagger(loss: Any, *, activation: str | None = "sigmoid", metrics: Any = None
     return build
 
 
-def trained(build: Any, corpus: Corpus, *, epochs: int = 8) -> tuple[keras.Model, FitResult]:
-    job = TrainingJob(
-        values=VALUES,
-        target=corpus.target,
-        train=TrainConfig(epochs=epochs, batch_size=16, patience=epochs),
-        seed=0,
-        metric="val_f1_micro",
-    )
-    message = Train("space.py", str(corpus.folder), job, takes_texts=False)
-    assert decode(encode(message)) == message
-    hypermodel = keras_tuner.HyperModel()
-    hypermodel.build = build
-    train, validation = corpus.split("train"), corpus.split("validation")
-    return fit(hypermodel, job, train=train, validation=validation)
-
-
 STYLES = [
     tagger("binary_crossentropy", metrics=["accuracy"]),
     tagger(
@@ -337,44 +300,16 @@ STYLES = [
 
 @pytest.mark.parametrize("build", STYLES)
 def test_models_of_tutorials_are_trained(build: Any, corpus: Corpus) -> None:
-    result = trained(build, corpus)[1]
+    result = trained(build, corpus, epochs=8)[1]
     assert result.best_value == result.metrics["val_f1_micro"] > 0.9
     assert {"val_f1_macro", "val_auc", "val_loss", "val_accuracy"} <= result.metrics.keys()
 
 
-def test_own_fit_of_several_labels_is_tried() -> None:
-    class Tagger(keras_tuner.HyperModel):
-        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-            return STYLES[1](hp)
-
-        def fit(self, hp: Any, model: keras.Model, x: Any, y: Any, **options: Any) -> Any:
-            assert y.shape == (len(x), 3) and set(np.unique(y)) == {0, 1}
-            return model.fit(x, y, batch_size=8, **options)
-
-    hp = keras_tuner.HyperParameters()
-    for name, value in {**VALUES, **TARGET.facts}.items():
-        hp.Fixed(name, value)
-    try_fit(Tagger(), hp, Tagger().build(hp), target=TARGET, sequence_length=8)
-
-
 def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Corpus) -> None:
-    model = trained(STYLES[0], corpus)[0]
-    view = make_view(model, VALUES, corpus.split("test").texts)
-    texts = splits.frames["test"]["text"].tolist()
-    references = all_references(splits, corpus, texts, task=LinearTask())
+    model, _ = trained(STYLES[0], corpus, epochs=8)
+    evaluation = compared(model, splits, corpus)
     linear = ["TF-IDF + logistic regression", "tuned n-grams + logistic regression"]
-    assert [*references] == [*TARGET.constant_names, *linear]
-    evaluation = evaluate_on_test_split(
-        optuna.create_study(),
-        corpus,
-        {
-            BEST: Predictor(model)(view, target=TARGET),
-            **{name: model.predictions for name, model in references.items()},
-        },
-        trials={BEST: 0},
-        test_texts=texts,
-        config=StudyConfig(study="s", data=DataConfig(kind="labels")),
-    )
+    assert [*evaluation.entries] == [BEST, *TARGET.constant_names, *linear]
     test = {name: entry.test["f1_micro"] for name, entry in evaluation.entries.items()}
     assert all(value and value > 0.9 for name, value in test.items() if name in {BEST, *linear})
     assert test["label shares"] == 0 and 0.5 < test["frequent labels"] < 0.7
@@ -391,37 +326,3 @@ def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Co
         (name, score.value) for name, score in by_label.items()
     ]
     assert calibration_figure(kept).data
-
-
-@pytest.mark.slow
-def test_tags_are_tuned_exported_and_predicted(
-    run_cli: Callable[..., Ran], reviews: Reviews, tmp_path: Path
-) -> None:
-    flags = ["--data", tmp_path / "a.csv", "--kind", "labels", "--label-column", "tags"]
-    flags += ["--space", "ngrams", "--folds", 1, "--epochs", 2, "--n-trials", 3]
-    ran = run_cli("tune", "--study", "s", *flags)
-    assert ran.code == 0, ran.err
-    assert "linear model" in ran.out and "validation micro F1" in ran.out
-    folder = ResultsDir(tmp_path / "results").study("s")
-    ran = run_cli("export-best", "--study", "s", "--ensemble", 2)
-    assert ran.code == 0, ran.err
-    export = tuning.load_export(folder.best_dir)
-    assert export.class_names == ["a", "b", "c"]
-    predictions = export.predict(["alpha gamma x1", "x2"], probabilities=True)
-    assert predictions["label"].tolist() == ["a;c", ""]
-    of_labels = predictions[[f"probability_{name}" for name in "abc"]].to_numpy()
-    right = np.where(of_labels >= 0.5, of_labels, 1 - of_labels).prod(axis=1)
-    assert predictions["probability"].tolist() == pytest.approx(right, rel=1e-5)
-    saved = tf.saved_model.load(str(folder.best_dir / "saved_model"))
-    classified = saved.signatures["classify"](text=tf.constant(["alpha gamma x1", "x2"]))
-    assert classified["label"].numpy().tolist() == [b"a;c", b""]
-    assert classified["probability"].numpy() == pytest.approx(right, rel=1e-4)
-    assert {"model.keras", "model.onnx", "model.h5"} <= export.manifest.forms.keys()
-    (tmp_path / "new.csv").write_text("text\nbeta x3\nx4\n")
-    ran = run_cli("predict", "--study", "s", "--file", tmp_path / "new.csv")
-    assert ran.code == 0, ran.err
-    assert "b 1, no label 1" in ran.out + ran.err
-    ran = run_cli("report", "--study", "s")
-    assert ran.code == 0, ran.err
-    page = folder.report_path.read_text(encoding="utf-8")
-    assert "F1 by label" in page and "Confusion matrix" not in page

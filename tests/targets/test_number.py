@@ -1,9 +1,7 @@
 """Numbers and ordered classes: their labels, metrics, losses and linear models."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,19 +11,11 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import (
-    cohen_kappa_score,
-    mean_absolute_error,
-    mean_squared_error,
-    r2_score,
-)
+from sklearn.metrics import cohen_kappa_score, mean_absolute_error, mean_squared_error, r2_score
 
-import tuning
-from tests.commands import Ran
 from tests.numbered import scores_of
 from tuning.config import DataConfig
 from tuning.errors import ArgumentError, DataError, SpaceBug
-from tuning.results import ResultsDir
 from tuning.targets.number import Number, number_text, rounded_text
 from tuning.targets.order import Order
 from tuning.targets.target import LabelColumn
@@ -130,10 +120,16 @@ def test_kappa_and_errors_of_stars_are_those_of_scikit_learn(pairs: list[tuple[i
         (17382.5, "17382.5", "17382"),
         (123456.7, "123456.7", "123457"),
         (1738270.0, "1738270", "1738270"),
+        (0.1, "0.1", "0.1"),
+        (-2.5, "-2.5", "-2.5"),
+        (1e-7, "0.0000001", "0.0000001"),
     ],
 )
-def test_numbers_have_no_exponent(value: float, shown: str, rounded: str) -> None:
-    assert Number().labels_of(np.array([value])) == [number_text(value)] == [shown]
+def test_numbers_have_the_digits_of_float32_and_no_exponent(
+    value: float, shown: str, rounded: str
+) -> None:
+    decided = Number().decide(np.array([[value]]))
+    assert Number().labels_of(decided) == [number_text(value)] == [shown]
     assert rounded_text(value) == rounded
 
 
@@ -202,62 +198,6 @@ def test_each_tenth_of_the_numbers_is_a_stratum() -> None:
     assert len(np.unique(Number().strata(skewed))) <= 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["number", "order"])
-def test_stars_are_tuned_exported_and_predicted(
-    kind: str, run_cli: Callable[..., Ran], tmp_path: Path
-) -> None:
-    """The stars of a text are one more than the number of its words "good", of four."""
-    n_good = np.random.default_rng(0).integers(0, 5, 400)
-    texts = [
-        " ".join(["good"] * n + ["bad"] * (4 - n) + [f"w{row}"]) for row, n in enumerate(n_good)
-    ]
-    pd.DataFrame({"text": texts, "stars": n_good + 1}).to_csv(tmp_path / "a.csv", index=False)
-    flags = ["--data", tmp_path / "a.csv", "--kind", kind, "--space", "mean_embedding"]
-    flags += ["--folds", 1, "--epochs", 6, "--n-trials", 4, "--pruner", "none"]
-    ran = run_cli("tune", "--study", "s", *flags)
-    assert ran.code == 0, ran.err
-    metric, line = ("val_mae", "ridge") if kind == "number" else ("val_quadratic_kappa", "logistic")
-    assert f"A linear model ({line} regression on" in ran.out and f"{metric} " in ran.out
-    cut = ["--threshold", "quadratic_kappa"] if kind == "order" else []
-    ran = run_cli("export-best", "--study", "s", *cut)
-    assert ran.code == 0, ran.err
-    assert ("The class changes at a mean of" in ran.out) == (kind == "order")
-    assert ("90% intervals are the predictions ±" in ran.out) == (kind == "number")
-    folder = ResultsDir(tmp_path / "results").study("s")
-    export = tuning.load_export(folder.best_dir)
-    assert {"model.keras", "model.onnx", "model.tflite"} <= export.manifest.forms.keys()
-    errors = export.scores.set_index("model")["mae"]  # The exported model is the first.
-    assert errors.iloc[0] < errors["median" if kind == "number" else "median class"]
-    given = ["good good good good", "bad bad bad bad", "good bad good bad"]
-    predictions = export.predict(given)
-    saved = tf.saved_model.load(str(folder.best_dir / "saved_model")).signatures
-    if kind == "number":
-        stars = predictions["label"]
-        assert stars[0] > stars[2] > stars[1]
-        margin = export.manifest.margin
-        assert (predictions["high"] - stars).tolist() == pytest.approx([margin] * 3, abs=1e-4)
-        (values,) = saved["serving_default"](text=tf.constant(given)).values()
-        assert values.numpy()[:, 0] == pytest.approx(stars, abs=1e-4)
-        assert "classify" not in saved
-    else:
-        classified = saved["classify"](text=tf.constant(given))
-        assert classified["label"].numpy().astype(str).tolist() == predictions["label"].tolist()
-        assert classified["probability"].numpy() == pytest.approx(predictions["probability"])
-    pd.DataFrame({"text": given}).to_csv(tmp_path / "new.csv", index=False)
-    output = tmp_path / "p.csv"
-    ran = run_cli("predict", "--study", "s", "--file", tmp_path / "new.csv", "--output", output)
-    assert ran.code == 0, ran.err
-    rows = pd.read_csv(output).astype({"label": predictions["label"].dtype})
-    assert rows["label"].tolist() == predictions["label"].tolist()
-    assert ("low" in rows) == (kind == "number")
-    ran = run_cli("report", "--study", "s")
-    assert ran.code == 0, ran.err
-    page = folder.report_path.read_text(encoding="utf-8")
-    assert ("Labels and predictions" in page) == (kind == "number")
-    assert ("Confusion matrix" in page) == (kind == "order")
-
-
 @pytest.mark.parametrize("stars", [STARS, CUT_STARS])
 def test_tensors_and_the_code_of_a_card_decide_as_arrays(
     stars: Order, capsys: pytest.CaptureFixture[str]
@@ -288,8 +228,3 @@ def test_r2_of_numbers_far_from_0_is_that_of_scikit_learn(offset: float) -> None
     labels, gaps = offset + draw.normal(size=60), draw.normal(size=60) / 2
     scores = scores_of(Number(), labels, (labels + gaps)[:, None], np.ones((1, 60)))
     assert scores["r2"] == pytest.approx(r2_score(labels, labels + gaps), abs=1e-3)
-
-
-def test_numbers_have_the_digits_of_float32_and_no_exponent() -> None:
-    numbers = np.array([[1_738_270.0], [0.1], [-2.5], [1e-7]])
-    assert Number().labels_of(Number().decide(numbers)) == ["1738270", "0.1", "-2.5", "0.0000001"]

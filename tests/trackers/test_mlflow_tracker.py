@@ -35,6 +35,7 @@ TAGS = [[0.9, 0.2, 0.5], [0.1, 0.2, 0.3]]
         ("order", "123", [], STARS, ["2", "3"], [0.3, 0.7]),  # the median
         ("order", "123", [1.95, 2.7], STARS, ["1", "2"], [0.4, 0.2]),  # The means are 1.9 and 2.6.
         ("classes", "np", [], [[0.2, 0.8], [NAN, NAN]], ["p", None], [0.8, NAN]),
+        ("classes", "np", [0.3], [[0.7, 0.3], [0.8, 0.2]], ["p", "n"], [0.3, 0.8]),
         ("labels", "abc", [], TAGS, ["a;c", ""], [0.9 * 0.8 * 0.5, 0.9 * 0.8 * 0.7]),
     ],
 )
@@ -123,18 +124,7 @@ def tracker_and_trial(uri: str) -> tuple[Any, Any]:
     return MlflowTracker(uri, cast("Any", study)), trial
 
 
-def test_names_are_those_that_mlflow_accepts(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    tracker, trial = tracker_and_trial(uri)
-    tracker.write_trial(trial)
-    run = mlflow_runs(uri, cwd=tmp_path)["trial 9"]
-    assert run["params"] == {"units_0_": "1", "lr": "4"}
-    assert run["metrics"] == {"val_f1_1": [[1, 0.5]], "n_epochs": [[1, 1.0]]}
-    assert run["tags"].items() >= {"state": "pruned", "reason": "r"}.items()
-    assert (run["status"], run["seconds"]) == ("KILLED", 1.0)
-
-
-def test_run_that_was_cut_off_is_written_again(
+def test_run_that_was_cut_off_is_written_again_under_names_that_mlflow_accepts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -147,8 +137,11 @@ def test_run_that_was_cut_off_is_written_again(
         tracker.write_trial(trial)
     runs = mlflow_runs(uri, cwd=tmp_path)
     assert sorted(runs) == ["s", "trial 9"]
-    assert runs["trial 9"]["metrics"]["val_f1_1"] == [[1, 0.5]]
-    assert runs["trial 9"]["status"] == "KILLED"
+    run = runs["trial 9"]
+    assert run["params"] == {"units_0_": "1", "lr": "4"}
+    assert run["metrics"] == {"val_f1_1": [[1, 0.5]], "n_epochs": [[1, 1.0]]}
+    assert run["tags"].items() >= {"state": "pruned", "reason": "r"}.items()
+    assert (run["status"], run["seconds"]) == ("KILLED", 1.0)
 
 
 def test_mlflow_of_a_notebook_is_as_before(

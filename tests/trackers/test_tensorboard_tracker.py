@@ -56,24 +56,17 @@ def test_place_may_be_below_the_user_s_home(
     assert (tmp_path / "runs" / "s-0123abcd" / "trial-0003").is_dir()
 
 
-def test_trial_has_its_metrics_and_is_not_written_again(tmp_path: Path) -> None:
+def test_trial_has_its_metrics_and_hyperparameters_and_is_not_written_again(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
     folder = written_by(tmp_path) / "trial-0003"
     (path,) = folder.iterdir()
     before = path.stat().st_mtime_ns
     scalars, texts = tensorboard_run(folder)
     assert scalars == {"val_accuracy": [(1, 0.25), (2, 0.5)], "trial/value": [(2, 0.5)]}
     assert "| state | complete |" in texts["trial"]
-    written_by(tmp_path)
-    assert [*folder.iterdir()] == [path]
-    assert path.stat().st_mtime_ns == before
-
-
-def test_hyperparameters_are_those_of_the_page_hparams(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.plugins.hparams import plugin_data_pb2
-
-    read = EventAccumulator(str(written_by(tmp_path) / "trial-0003")).Reload()
-    contents = read.PluginTagToContent("hparams")
+    contents = EventAccumulator(str(folder)).Reload().PluginTagToContent("hparams")
     start = plugin_data_pb2.HParamsPluginData.FromString(
         contents["_hparams_/session_start_info"]
     ).session_start_info
@@ -81,6 +74,9 @@ def test_hyperparameters_are_those_of_the_page_hparams(tmp_path: Path) -> None:
     assert start.hparams["cell"].string_value == "lstm"
     assert start.hparams["fused"].bool_value
     assert "_hparams_/session_end_info" in contents
+    written_by(tmp_path)
+    assert [*folder.iterdir()] == [path]
+    assert path.stat().st_mtime_ns == before
 
 
 def test_study_has_its_verdict_of_the_last_writing(tmp_path: Path) -> None:

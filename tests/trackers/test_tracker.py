@@ -66,14 +66,6 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
     tracker.may_write.set()
 
 
-def trials_of(written: Written, setting: Setting) -> list[tuple[int, str, int]]:
-    """Write a study, and return the number, state and number of epochs of its trials from 8 on."""
-    trials = setting.study().trials
-    written.trials.clear()
-    write_study(TARGET, setting.folder, [Summary("s", "val_accuracy", trials)])
-    return [(trial.number, trial.state, len(trial.epochs)) for trial in written.trials[8:]]
-
-
 def test_study_has_its_verdict_and_trials_their_values_epochs_and_ends(
     written: Written, finished: tuple[ResultsDir, Outcome]
 ) -> None:
@@ -118,11 +110,18 @@ def test_open_trial_is_written_when_it_has_ended(written: Written, copied: Setti
     for name, distribution in study.trials[0].distributions.items():
         trial._suggest(name, distribution)
     trial.report(0.5, step=1)
-    assert trials_of(written, copied) == []
-    study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    # The last trial ends before it has values.
-    study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
-    assert trials_of(written, copied) == [(8, "fail", 1)]
+
+    def changes() -> Iterator[Summary]:
+        yield Summary("s", "val_accuracy", study.trials)
+        assert len(written.trials) == 8
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        # The last trial ends before it has values.
+        study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+        yield Summary("s", "val_accuracy", study.trials)
+
+    write_study(TARGET, copied.folder, changes())
+    (last,) = written.trials[8:]
+    assert (last.number, last.state, len(last.epochs)) == (8, "fail", 1)
 
 
 def test_identity_is_that_of_one_study(
