@@ -195,6 +195,8 @@ def best_table(
     # One column for each trial: a terminal has room for five trials, but not for any number of
     # hyperparameters beside each other.
     labels, *cells = zip(header, *rows, strict=True)
+    # Many hyperparameters of a space belong to architectures that none of these trials has.
+    cells = [line for line in cells if any(line[1:])]
     return _table(title, labels, cells, left=labels[:1], whole=labels[:1])
 
 
