@@ -122,5 +122,6 @@ def test_table_has_no_hyperparameter_that_none_of_its_trials_has() -> None:
     assert suggest(trial, space.hyperparameters)
     study.tell(trial, 0.5)
     table = best_table(summarize(study, metric="val_accuracy"), space)
+    assert table.title == "The best of the search, of 1 finished trial"
     names = {*table.columns[0].cells}
     assert "units" in names and "filters" not in names
