@@ -124,13 +124,9 @@ def test_kinds_predict_without_heavy_packages() -> None:
 
 
 def test_unknown_kind_is_refused() -> None:
-    with pytest.raises(
-        ArgumentError, match="kind must be one of classes, labels, number, order; received 'x"
-    ):
+    with pytest.raises(ArgumentError, match=r"kind must be one of classes, labels, .*received 'x"):
         DataConfig(kind="x")
-    with pytest.raises(
-        ValueError, match="predicts: must be one of classes, labels, order, number, not 'x'"
-    ):
+    with pytest.raises(ValueError, match=r"predicts: must be one of classes, labels, .*not 'x'"):
         target_of((), "x")
 
 
