@@ -172,6 +172,8 @@ def test_fewer_than_fifty_rows_are_refused(tmp_path: Path) -> None:
         tmp_path / "a.csv", {"text": texts(MIN_ROWS - 1), "label": cycle(0, 1, n=MIN_ROWS - 1)}
     )
     assert refusal(DataConfig(data=path)).endswith("has 49.")
+    (tmp_path / "header.csv").write_text("text,stars\n")
+    assert refusal(DataConfig(data=str(tmp_path / "header.csv"))).endswith("header.csv' has 0.")
 
 
 def test_clean_replaces_lone_surrogates_and_missing_values_alone() -> None:

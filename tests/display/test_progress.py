@@ -22,7 +22,9 @@ from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference, LinearTask
 from tuning.inputs.corpus import build_corpus
 from tuning.search.events import CallEnded, RepeatEnded
+from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 from tuning.study.summary import summarize
 
 REFERENCE = LinearReference(about="words", scores={"accuracy": 0.889}, seconds=1.0)
@@ -100,3 +102,23 @@ def test_table_of_a_large_front_has_five_columns() -> None:
     table = best_table(summary, SearchSpace("x", ()))
     assert len(table.columns) == 6
     assert str(table.title).startswith("5 of the 16 trials on the Pareto front")
+
+
+def test_table_has_no_hyperparameter_that_none_of_its_trials_has() -> None:
+    cell = Hyperparameter(name="cell", kind="choice", default="a", choices=("a", "b"))
+    units, filters = (
+        Hyperparameter(
+            name=name, kind="choice", default=4, choices=(4, 9), conditions=(("cell", (of_cell,)),)
+        )
+        for name, of_cell in (("units", "a"), ("filters", "b"))
+    )
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"cell": "a"})
+    space = SearchSpace("x", (cell, units, filters))
+    trial = study.ask()
+    assert suggest(trial, space.hyperparameters)
+    study.tell(trial, 0.5)
+    table = best_table(summarize(study, metric="val_accuracy"), space)
+    assert table.title == "The best of the search, of 1 finished trial"
+    names = {*table.columns[0].cells}
+    assert "units" in names and "filters" not in names

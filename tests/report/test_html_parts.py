@@ -34,6 +34,11 @@ def test_columns_that_fit_stay_as_they_are(n_seeds: int) -> None:
     assert narrow(header, rows, n_seeds, n_after=1) == (header, rows)
 
 
+def test_long_words_are_broken_and_names_of_the_default_space_are_not() -> None:
+    assert 'class="long"' in table(["regularization"], [])
+    assert 'class="long"' not in table(["architecture"], [["bilstm_pooling"]])
+
+
 def test_long_text_is_folded_behind_its_first_part() -> None:
     cell = table(["text"], [[REVIEW]]).split("<td", maxsplit=1)[1]
     shown, rest = re.findall("<summary>(.*?)<.*?</summary>(.*?)</details>", cell)[0]

@@ -20,6 +20,10 @@ TWO_CLASSES = Classes(("negative", "positive"))
         (["Pos", "neg", "pos"], "'Pos' and 'pos' differ in their capitals alone"),
         (["NULL", "neg", "pos"], "'NULL' is a class, not a missing label"),
         ([r"\N", "na", "pos"], r"'\\N' and 'na' are classes, not missing labels"),
+        (
+            ["price", "price;size", "size"],
+            "each combination of labels is a class; kind 'labels' separates them",
+        ),
         (["negative", "positive"], ""),
     ],
 )

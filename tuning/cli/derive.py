@@ -9,6 +9,7 @@ for `data: str | Path | pd.DataFrame | Data`. A parameter that may be a group, s
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 import re
@@ -202,8 +203,11 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
     unknown = {*typed} - known
     # A make that calls another make also hands over its own variables, which may have any names.
     if unknown and os.environ["MAKELEVEL"] == "1":
+        near = {n for name in unknown for n in difflib.get_close_matches(name, known, n=1)}
+        hint = f" (possible variables: {', '.join(sorted(near))})" if near else ""
         raise typer.BadParameter(
-            f"unknown variable: {', '.join(sorted(unknown))}. docs/commands.md lists the variables"
+            f"unknown variable: {', '.join(sorted(unknown))}{hint}. docs/commands.md lists the"
+            " variables."
         )
     exported = {
         name: value for name, value in os.environ.items() if name not in NOT_FROM_ENVIRONMENT

@@ -58,6 +58,9 @@ def load_reviews(
     config: DataConfig, *, slice_column: str | None = None, progress: Progress | None = None
 ) -> Reviews:
     table = _read(config, config.data, progress)
+    # Without this check, the message for no rows would be that the label column has no classes.
+    if table.frame.empty:
+        raise _too_few_rows(config, 0)
     text_column = _column(table, config.text_column, "text")
     columns = several_columns([*table.frame], config.label_column, kind=config.kind) or [
         _column(table, config.label_column, "label")
@@ -91,11 +94,15 @@ def load_reviews(
         frame["weight"] = _weights(frame["weight"].set_axis(rows), config.weight_column)
     dropped = read.dropped | ({"with an empty text": int(empty.sum())} if empty.any() else {})
     if len(frame) < MIN_ROWS:
-        raise DataError(
-            f"The data must have {MIN_ROWS} rows or more with a text and a label; {config.data!r}"
-            f" has {len(frame)}."
-        )
+        raise _too_few_rows(config, len(frame))
     return Reviews(frame, read.target, text_column, label_column, dropped, table.broken, read.rule)
+
+
+def _too_few_rows(config: DataConfig, n_rows: int) -> DataError:
+    return DataError(
+        f"The data must have {MIN_ROWS} rows or more with a text and a label; {config.data!r}"
+        f" has {n_rows}."
+    )
 
 
 def several_columns(columns: Sequence[str], name: str | None, *, kind: str) -> list[str]:

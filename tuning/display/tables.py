@@ -185,16 +185,19 @@ def best_table(
     summary: Summary, space: SearchSpace, confirmation: Confirmation | None = None
 ) -> Table:
     """Return a table of the best trials and the baseline."""
+    from tuning.report.confirmation import counted
     from tuning.report.tables import N_TABLE, best_rows
 
     header, rows = best_rows(summary, space, confirmation, n_front=N_TABLE)
     n_front = len(summary.front) if summary.has_costs else 0
     front = f"{N_TABLE} of the {n_front} trials on the Pareto front"
     which = front if n_front > N_TABLE else "The best of the search"
-    title = f"{which}, of {summary.n_finished} finished trials"
+    title = f"{which}, of {counted(summary.n_finished, 'finished trial')}"
     # One column for each trial: a terminal has room for five trials, but not for any number of
     # hyperparameters beside each other.
     labels, *cells = zip(header, *rows, strict=True)
+    # Many hyperparameters of a space belong to architectures that none of these trials has.
+    cells = [line for line in cells if any(line[1:])]
     return _table(title, labels, cells, left=labels[:1], whole=labels[:1])
 
 

@@ -20,7 +20,8 @@ from tuning.text import visible
 # A cell with more than MAX_CHARACTERS is folded; its first SHOWN_CHARACTERS stay visible.
 MAX_CHARACTERS, SHOWN_CHARACTERS = 300, 200
 # Minimum number of characters of a word that is broken if its column would become wider otherwise.
-LONG = 12
+# The default search space has "architecture", with 12 characters.
+LONG = 13
 MAX_NAME = 36  # Maximum number of characters of a name in a figure.
 # The width that a table has on a page 1280 pixels wide, and the minimum widths of columns. A
 # character has the width of a character in a wide font, such as DejaVu Sans.

@@ -22,7 +22,7 @@ from tuning.evaluation.test_split import (
     threshold_sentences,
 )
 from tuning.metrics import Metric, metric_of, metric_text, n_decimals, sign
-from tuning.report.confirmation import lower_mean, promise, result_text, sentences
+from tuning.report.confirmation import counted, lower_mean, promise, result_text, sentences
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import attributes_of, is_over_limit, starting_point_text, value_of
 from tuning.targets.kinds import constant_names
@@ -129,7 +129,8 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
         return f"{text}{over if n_over else ''}"
     best, baseline, role = chosen.trial, summary.baseline, starting_point_text(chosen.trial)
     text = (
-        f"The best of the search, of {summary.n_finished} finished trials, is trial {best.number}"
+        f"The best of the search, of {counted(summary.n_finished, 'finished trial')}, is trial"
+        f" {best.number}"
         f"{f' ({role})' if role else ''} with {summary.metric} {metric_text(value_of(best))}"
     )
     if baseline is None:

@@ -149,6 +149,8 @@ class Classes(Target):
                 else "are classes, not missing labels"
             )
             doubts.append(f"{' and '.join(map(repr, missing))} {kind}")
+        if are_sets(self.names):
+            doubts.append("each combination of labels is a class; kind 'labels' separates them")
         return "; ".join(doubts)
 
     def examples(self, n: int) -> Labels:
