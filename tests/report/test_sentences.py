@@ -35,7 +35,7 @@ from tuning.report.sentences import (
     export_sentences,
     linear_sentences,
 )
-from tuning.report.tables import data_rows
+from tuning.report.tables import counts_sentence, data_rows
 from tuning.results import ResultsDir
 from tuning.search.confirm import pruned_sample
 from tuning.search.tune import Outcome
@@ -141,6 +141,14 @@ def test_best_that_is_the_baseline_is_said_so() -> None:
     assert summary.baseline is not None
     text = best_sentence(replace(summary, trials=[summary.baseline]))
     assert "the baseline itself" in text
+
+
+def test_counts_have_queued_trials_and_where_the_reasons_are() -> None:
+    study = many_trials(8)
+    study.enqueue_trial({"lstm_units": 4})
+    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"reason": "NaN loss"}))
+    text = counts_sentence(summarize(study, metric="val_accuracy"))
+    assert "0 paused, 1 queued. trials/NUMBER/error.txt has the reason" in text
 
 
 def test_data_of_many_classes_begin_with_their_doubts() -> None:
@@ -303,6 +311,18 @@ def test_answer_after_fresh_splits_compares_with_the_linear_model_on_its_rows(
     assert "random split" not in answer(summary, confirmation, replace(test, ensemble=facts), None)
     scores["best"] = replace(scores["best"], trial=baseline)
     assert "random split" not in answer(summary, confirmation, test, None)
+
+
+def test_answer_of_a_study_with_folds_says_on_what_its_values_are() -> None:
+    summary = summary_of()
+    for trial in summary.trials:
+        trial.user_attrs["n_folds"] = 3
+    number = next(t.number for t in summary.ranked if t is not summary.baseline)
+    others = {t.number: [0.7, 0.701, 0.702] for t in summary.ranked}
+    confirmation = with_repeats(others | {number: [0.87, 0.871, 0.869]})
+    sentence = answer(summary, confirmation, None, reference(0.5))
+    assert sentence.endswith("The linear model has 0.5000 on the study's own split.")
+    assert "Each value is of one seed on the folds" in answer(summary, None, None, None)
 
 
 def test_answer_advises_against_a_best_whose_mean_is_below_the_baseline_s() -> None:
