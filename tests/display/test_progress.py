@@ -1,4 +1,4 @@
-"""What a search prints about the linear model of its data."""
+"""What a search prints about its data, their linear model and its best trials."""
 
 import io
 from dataclasses import replace
@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import create_trial
 
 from tests.confirmations import with_repeats
+from tests.stored_documents import CARD
 from tests.studies import CONFIG
 from tests.texts import make_reviews, splits_of
 from tuning.display import progress
@@ -21,13 +22,25 @@ from tuning.display.tables import best_table
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference, LinearTask
 from tuning.inputs.corpus import build_corpus
-from tuning.search.events import CallEnded, RepeatEnded
+from tuning.search.events import CallEnded, LinearModelTrained, RepeatEnded, SearchStarted
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.summary import summarize
 
 REFERENCE = LinearReference(about="words", scores={"accuracy": 0.889}, seconds=1.0)
+
+
+def test_folds_notes_and_the_linear_model_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(CONFIG, train=replace(CONFIG.train, n_folds=5))
+    corpus, space = SimpleNamespace(card=CARD), SimpleNamespace(notes=("A note.",))
+    opened: Any = SimpleNamespace(corpus=corpus, space=space, config=config, notes=["No folds."])
+    with Display("s", metric="val_accuracy") as display:
+        display(SearchStarted(opened))
+        display(LinearModelTrained(REFERENCE))
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in ("A note. ", "trained on 5 folds of ", " No folds. A linear model (", "0.8890"):
+        assert words in shown
 
 
 @pytest.mark.parametrize(("value", "warns"), [(0.8, True), (0.9, False)])
