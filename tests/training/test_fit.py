@@ -759,9 +759,15 @@ def test_fit_without_validation_trains_every_epoch() -> None:
 
 
 def test_batches_of_a_model_for_xla_have_one_width() -> None:
-    """XLA compiles a step again for each width."""
-    model = mean(masked=True)
-    model.jit_compile = True
+    """XLA compiles a step again for each width. An eager model is not compiled."""
+
+    def make(hp: Any) -> keras.Model:
+        model = mean(masked=True)
+        model.jit_compile = True
+        return model
+
+    model, _ = run(make, epochs=1)
+    assert model.jit_compile is True
     assert not make_view(model, VALUES, TRAIN.texts).pads_to_longest
 
 
