@@ -39,5 +39,5 @@ def test_weight_decay_spares_embeddings_and_biases() -> None:
 
 def test_weights_are_averaged_with_a_momentum_alone() -> None:
     plain, averaged = (classifier(ema_momentum=momentum).optimizer for momentum in (0.0, 0.9))
-    assert not plain.use_ema
+    assert (plain.use_ema, plain.weight_decay) == (False, None)
     assert (averaged.use_ema, averaged.ema_momentum) == (True, 0.9)
