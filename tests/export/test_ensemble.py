@@ -91,6 +91,14 @@ def test_choice_of_any_size_is_no_worse_than_the_best_model_alone(
     assert loss(probabilities[chosen].mean(axis=0), labels) <= best_alone + 1e-6
 
 
+def test_choice_takes_the_model_that_helps_most_and_weights_it_by_how_often() -> None:
+    labels = np.array([0, 1] * 50)
+    right, wrong = np.where(labels == 1, 0.9, 0.1), np.where(labels == 1, 0.2, 0.8)
+    positive = np.stack([right, wrong])
+    chosen = choose(np.stack([1 - positive, positive], axis=2), labels, n_steps=4)
+    assert chosen == [0, 0, 0, 0]
+
+
 def chosen_from(
     models: Sequence[Array],
     labels: Labels,
