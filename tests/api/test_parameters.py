@@ -33,6 +33,7 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
             {"n_trials": "auto", "objectives": "val_accuracy,n_params"},
             "n_trials must be a number with several objectives",
         ),
+        ({"timeout_seconds": 0}, "timeout_seconds must be more than 0"),
         ({"min_texts": 0}, "min_texts must be 1 or more"),
         ({"vocab_size": 1}, "vocab_size must be"),
         ({"sequence_length": 0}, "sequence_length must be"),
