@@ -185,3 +185,11 @@ def test_finalist_that_the_budget_does_not_pay_for_is_shown_with_the_seed_that_i
     for trial, text in dropped.items():
         word, _, seed = text.split()
         assert ((int(trial), int(seed)) in done) == (word == "after")
+
+
+def test_baseline_and_starting_points_are_named() -> None:
+    made = with_repeats({1: [0.9] * 3, 0: [0.8] * 3})
+    best, baseline = made.finalists
+    best = replace(best, starting_point=1, linear_ngrams=True)
+    labels = [row["trial"] for row in table_of(replace(made, finalists=[best, baseline]))]
+    assert labels == ["1 (starting point 1, the linear model's n-grams)", "0 (baseline)"]
