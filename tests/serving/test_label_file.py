@@ -96,6 +96,13 @@ def test_answer_goes_on_after_the_first_rows(client: TestClient) -> None:
     assert rest["labels"] == {"good": 500, "<b>bad</b>": 1}
 
 
+def test_labels_that_are_formulas_get_an_apostrophe() -> None:
+    application = app.make_app(fake, replace(MANIFEST, class_names=["=1+1", "-1"]))
+    with TestClient(application, base_url="http://127.0.0.1") as client:
+        (part,) = parts_of(sent(client, b"text\nbad\ngood\n"))
+    assert [line.split(",")[1] for line in part["lines"].splitlines()[1:]] == ["'=1+1", "-1"]
+
+
 @pytest.mark.parametrize(
     ("path", "content", "settings", "status", "named"),
     [
