@@ -164,6 +164,9 @@ PADDING_IS_READ: dict[str, Callable[[], keras.Model]] = {
         layers.Bidirectional(reversing(), backward_layer=layers.LSTM(2, return_sequences=True)),
         layers.LSTM(2),
     ),
+    "activation over the batch": lambda: masked(
+        layers.LSTM(2, recurrent_activation=lambda x: ops.softmax(x, axis=0))
+    ),
     "softmax over time": lambda: masked(
         layers.Dense(3, activation=lambda x: ops.softmax(x, axis=1)),
         layers.GlobalAveragePooling1D(),
