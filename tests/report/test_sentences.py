@@ -136,11 +136,20 @@ def test_study_whose_baseline_has_no_value_says_so(state: TrialState, says: str)
     assert f"; the baseline {says}, so nothing is compared with it." in text
 
 
-def test_best_that_is_the_baseline_is_said_so() -> None:
-    summary = summary_of()
-    assert summary.baseline is not None
-    text = best_sentence(replace(summary, trials=[summary.baseline]))
-    assert "the baseline itself" in text
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.8125, "1 with val_accuracy 0.8125, against 0.8000 of the baseline (trial 0), a differ"),
+        (0.75, "0 with val_accuracy 0.8000: the baseline itself. Nothing that was tried is better"),
+    ],
+)
+def test_best_is_compared_with_the_baseline(value: float, words: str) -> None:
+    study = optuna.create_study(direction="maximize")
+    for number, each in enumerate((0.8, value)):
+        study.add_trial(create_trial(value=each, user_attrs={"baseline": number == 0}))
+    text = best_sentence(summarize(study, metric="val_accuracy"))
+    assert text.startswith(f"The best of the search, of 2 finished trials, is trial {words}")
+    assert ("a difference of +0.0125." in text) == (value > 0.8)
 
 
 def test_counts_have_queued_trials_and_where_the_reasons_are() -> None:
