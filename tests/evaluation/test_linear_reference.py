@@ -16,7 +16,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from tests.numbered import NGRAMS
+from tests.numbered import NGRAMS, TWO, score
 from tests.paths import ROOT
 from tests.texts import make_reviews, splits_of
 from tuning import documents
@@ -28,7 +28,12 @@ from tuning.evaluation.linear_reference import (
     LinearTask,
     read_linear_reference,
 )
-from tuning.evaluation.ngram_model import all_references, fit_linear_reference
+from tuning.evaluation.ngram_model import (
+    all_references,
+    fit_linear_reference,
+    split_of,
+    tune_ngram_model,
+)
 from tuning.inputs.corpus import Corpus, build_corpus
 
 T = TypeVar("T")
@@ -88,6 +93,17 @@ def wait_until_dead(pid: int) -> None:
 def lock_of(corpus: Corpus) -> FileLock:
     """Return the lock without which the process trains nothing."""
     return FileLock(f"{TASK.path(corpus.folder)}.lock")
+
+
+def test_scores_are_those_of_the_model_on_validation(corpus: Corpus) -> None:
+    reference = fit_linear_reference(corpus, TASK)
+    splits = split_of(corpus, "train"), split_of(corpus, "validation")
+    settings, predictions = tune_ngram_model(
+        *splits, orders=corpus.ngram_orders, target=TWO, task=TASK
+    )
+    expected = score(splits[1].labels, predictions)
+    assert reference.settings == settings and expected["accuracy"] > 0.9
+    assert reference.scores == pytest.approx(expected)
 
 
 def test_each_metric_and_class_weights_have_a_model_of_their_own(corpus: Corpus) -> None:
