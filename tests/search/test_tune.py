@@ -22,7 +22,7 @@ from tests.texts import substitute
 from tuning.atomic_io import read_history, read_json
 from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig
 from tuning.documents import unstructure
-from tuning.errors import SpaceError, StudyError
+from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.export.export import export_best
 from tuning.metrics import objectives_of
@@ -174,6 +174,8 @@ def test_refused_command_prepares_no_inputs_and_leaves_no_folder(
     setting.edit_space('hp.Int("lstm_units", 2, 4', 'hp.Float("lstm_units", 2, 4')
     with pytest.raises(SpaceError, match="grid sampler needs"):
         setting.tune(1, config={"sampler": "grid"})
+    with pytest.raises(ArgumentError, match="class_weight must name classes of the data"):
+        setting.tune(1, config={"train": TrainConfig(class_weight="other:2")})
     assert not setting.folder.path.exists()
 
 
