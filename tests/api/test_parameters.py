@@ -76,6 +76,23 @@ def test_auto_folds_are_one_split_with_min_texts(
     assert [budget.folds for budget in budgets] == [None, None, 1]
 
 
+def test_join_in_the_folder_that_created_the_study_changes_nothing(
+    copied: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def tune(*_: Any, confirms: bool, **__: Any) -> Any:
+        seen.append(confirms)
+        return SimpleNamespace(is_complete=True)
+
+    monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
+    monkeypatch.setattr("tuning.search.tune.tune", tune)
+    for results in (copied.results.path, tmp_path / "other"):
+        storage = copied.results.storage_url(None)
+        tuning.tune(study=copied.folder.name, storage=storage, results=results, join=True)
+    assert seen == [True, False]
+
+
 @pytest.mark.parametrize("is_jupyter", [False, True])
 def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
     is_jupyter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
