@@ -60,7 +60,7 @@ def test_architectures_are_ordered_by_their_best_trial() -> None:
     header, rows = architecture_rows(summary_of())
     assert header[:4] == ["architecture", "trials", "complete", "best val_accuracy"]
     assert rows == [
-        ["cnn", "3", "2", "0.8500 (trial 1)", "0.8400", "335"],
-        ["lstm", "1", "1", "0.8000 (trial 0)", "0.8000", "130"],
-        ["<b>", "1", "1", "0.7000 (trial 4)", "0.7000", "140"],
+        ["cnn", "3", "2", "0.8500 (trial 1)", "0.8400", "35"],
+        ["lstm", "1", "1", "0.8000 (trial 0)", "0.8000", "30"],
+        ["<b>", "1", "1", "0.7000 (trial 4)", "0.7000", "40"],
     ]

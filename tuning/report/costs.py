@@ -24,7 +24,6 @@ from tuning.study.trials import (
     expected_seconds,
     is_pruned_early,
     seconds_of,
-    trial_seconds,
     value_of,
 )
 
@@ -132,7 +131,7 @@ def architecture_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
         if complete:
             best = f"{metric_text(value_of(complete[0]))} (trial {complete[0].number})"
             median = metric_text(statistics.median(map(value_of, complete)))
-        seconds = f"{sum(map(trial_seconds, trials)):.0f}"
+        seconds = f"{sum(busy_seconds(seconds_of(trial)) for trial in trials):.0f}"
         rows.append([str(kind), str(len(trials)), str(len(complete)), best, median, seconds])
     metric = f"best {summary.metric}"
     return ["architecture", "trials", "complete", metric, "median", "seconds"], rows
