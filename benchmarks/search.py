@@ -223,7 +223,6 @@ def main(
             kind: dict[str, Any] = {"table": path.stem, **options}
             record["searches"].append({**kind, **ours, **summary, "by_seed": searches})
             write_json(RECORD, record)
-            figure_of(record["searches"]).write_html(FIGURE)
             for name, side in summary["sides"].items():
                 behind = (
                     f"{side['behind']:+.4f} ± {side['half_interval']:.4f}"
@@ -236,6 +235,7 @@ def main(
                 f" tuned linear model in {summary['n_behind_linear']} of {seeds} searches",
                 flush=True,
             )
+    figure_of(record["searches"]).write_html(FIGURE)
     columns = ("table", "trials", "workers", "side", "mean regret", "behind this program")
     print(markdown_table(columns, rows))
 

@@ -184,7 +184,7 @@ def test_changed_encoder_is_refused_by_a_search_a_confirmation_and_an_export(
     substitute(copied.folder.config_path, '"created":', f'{encoders} "created":')
     study = StudyHandle.of(copied.results, "s")
     for command in (lambda: copied.tune(9), lambda: confirm(study), lambda: export_best(study)):
-        with pytest.raises(StudyError, match="was 0a1b2c3d then and is missing now"):
+        with pytest.raises(StudyError, match=r"must have the encoder at encoder\.keras, as"):
             command()
 
 

@@ -74,7 +74,7 @@ class Option:
         # A parameter `json` would hide the module.
         name = "json" if self.name == "as_json" else self.name.replace("_", "-")
         flag = f"--{name}"
-        if self.kind is bool:
+        if self.kind is bool and self.default is not False:
             flag += f"/--no-{name}"
         flags = [flag, *filter(None, [OTHER_FLAGS.get(self.name)])]
         option = typer.Option(

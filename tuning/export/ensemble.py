@@ -227,7 +227,7 @@ def choose_members(
     if len(ensemble.members) == 1:
         reason = "a single repeat has the lowest cross-entropy"
     elif n_steps is None and not ensemble.difference.value > 0:
-        reason = f"its cross-fitted difference to trial {number} is {ensemble.difference}"
+        reason = f"its cross-fitted difference to trial {number} is {ensemble.difference.signed}"
     if reason:
         warn(
             "An ensemble of these repeats adds nothing:"

@@ -86,7 +86,8 @@ def _cost_figure(
         },
         opacity=0.8,
         text=[_named(trial, trial_label(trial, summary, best)) for trial in trials],
-        hovertemplate="%{text}: %{x:,.4g}, %{y:.5~r}<extra></extra>",
+        customdata=[metric_text(value) for _, value in points],
+        hovertemplate="%{text}: %{x:,.4g}, %{customdata}<extra></extra>",
     )
     # The usual labels of ticks between powers of ten are single digits: 2 for 200k.
     ticks = {"minorloglabels": "complete", "nticks": 4, "exponentformat": "SI"}

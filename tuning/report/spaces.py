@@ -138,7 +138,7 @@ def space_rows(spaces: Sequence[SpaceResult]) -> tuple[list[str], list[list[str]
         [
             result.space,
             str(result.accuracy or "not confirmed"),
-            "" if number == 0 or not result.accuracy else str(spaces[0].lead_over(result)),
+            "" if number == 0 or not result.accuracy else spaces[0].lead_over(result).signed,
             "" if result.search_value is None else metric_text(result.search_value),
             f"{result.n_trials:,}",
             size_text("n_parameters", result.n_parameters),

@@ -23,7 +23,7 @@ from tuning import documents
 from tuning.atomic_io import read_json, write_json
 from tuning.commands import typed
 from tuning.config import StudyConfig, differences, is_keras_file
-from tuning.data.folders import checksum_of
+from tuning.data.folders import checksum_of_keras_file
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir
@@ -146,16 +146,17 @@ def require_same_encoders(record: StudyRecord, *, doing: str) -> None:
     recorded none. `doing`: the subject of the message.
     """
     for path, recorded in record.encoders.items():
-        now = _encoder_checksum(path)
+        if not Path(path).is_file():
+            raise StudyError(
+                f"{doing} must have the encoder at {path}, as the machine that created the study;"
+                " the file is missing. Put the file there, or start another study."
+            )
+        now = str(checksum_of_keras_file(Path(path)))
         if now != recorded:
             raise StudyError(
-                f"{doing} must use the encoder of its search; {path} was {recorded} then and is"
-                f" {now} now. Put the file back, or start another study."
+                f"{doing} must use the encoder with which the study began; the checksum of {path}"
+                f" was {recorded} and is {now} now. Put the file back, or start another study."
             )
-
-
-def _encoder_checksum(path: str) -> str:
-    return f"{checksum_of(Path(path)):08x}" if Path(path).is_file() else "missing"
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:
@@ -203,7 +204,7 @@ def open_study(
                 versions=describe_versions(),
                 git_commit=git_commit(Path(__file__).parent),
                 encoders={
-                    preset: _encoder_checksum(preset)
+                    preset: str(checksum_of_keras_file(Path(preset)))
                     for preset in space.presets
                     if is_keras_file(preset)
                 },
