@@ -83,7 +83,7 @@ def _labeled(folder: Path, manifest: Manifest, rows: Iterable[Row]) -> Iterator[
 def _predict_text(folder: Path, manifest: Manifest, text: str, *, as_json: bool) -> None:
     from tuning.data.stream import MAX_CHARACTERS, Row, problem_of
     from tuning.inference.label_files import NO_LABEL, json_values, probability_text
-    from tuning.targets.number import number_text
+    from tuning.targets.number import rounded_text
     from tuning.workers.server import stderr_to
 
     problem = problem_of(text)
@@ -102,11 +102,12 @@ def _predict_text(folder: Path, manifest: Manifest, text: str, *, as_json: bool)
     if as_json:
         sys.stdout.write(json_line(json_values(prediction)) + "\n")
         return
-    label = escape(printable(prediction.label or NO_LABEL, 80))
-    shown = probability_text(prediction, 4)
+    label, shown = prediction.label or NO_LABEL, probability_text(prediction, 4)
+    if isinstance(prediction.value, float):
+        label = rounded_text(prediction.value)
     if prediction.bounds:
-        shown = f"[{', '.join(map(number_text, prediction.bounds))}]"
-    console.print(f"{label}  {escape(shown)}".rstrip())
+        shown = f"[{', '.join(map(rounded_text, prediction.bounds))}]"
+    console.print(f"{escape(printable(label, 80))}  {escape(shown)}".rstrip())
     if prediction.problem:
         warn(f"{prediction.problem}, so the label says little about this text.")
 
