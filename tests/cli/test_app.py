@@ -253,6 +253,17 @@ def test_predicted_number_is_rounded_on_the_terminal(
     assert json.loads(run_cli(*arguments, "--json").out)["label"] == 4.4274397
 
 
+def test_predict_names_the_studies_that_have_an_export(
+    run_cli: Run, onnx_export: Path, tmp_path: Path
+) -> None:
+    for name in ("exported", "new"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "study.json").touch()
+    (tmp_path / "results" / "exported" / "best").symlink_to(onnx_export)
+    done = run_cli("predict", "--study", "new", "--text", "good film")
+    check_refused(done, "Study 'new' must have", "STUDY=new", "has one (study): exported.")
+
+
 def test_predict_refuses_a_text_without_a_prediction(
     run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
