@@ -13,7 +13,7 @@ from tests.stored_documents import EXPORT
 from tuning.evaluation.scores import ModelScores, ReferenceScores, ScoreInterval
 from tuning.export.manifest import AccuracyChange, FullManifest, MeasuredFormat, SearchFacts
 from tuning.export.model_card import model_card
-from tuning.inference.runtimes import FORMATS
+from tuning.inference.runtimes import FORMATS, TOKEN_IDS
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.ngrams import Ngrams
 from tuning.text import visible
@@ -207,13 +207,18 @@ def test_card_has_no_snippet_of_a_format_that_was_left_out() -> None:
     assert card.count("```python") == len(forms)
 
 
-def test_card_describes_how_to_load_each_format() -> None:
+@pytest.mark.parametrize("takes_ids", [False, True])
+def test_card_describes_how_to_load_each_format(takes_ids: bool) -> None:
+    """Every format of a model with an input without `layers` takes token ids."""
+    changes = {"takes": TOKEN_IDS} if takes_ids else {}
+    forms = {path: replace(form, **changes) for path, form in MANIFEST.forms.items()}
     blocks = re.findall(
         r"^`(.*?)`, checked with .*?:\n```python\n(.*?)\n```$",
-        model_card(MANIFEST),
+        model_card(replace(MANIFEST, forms=forms)),
         re.DOTALL | re.MULTILINE,
     )
     assert [path for path, _ in blocks] == [known.path for known in FORMATS.values()]
     for path, code in blocks:
         compile(code, path, "exec")
         assert f'("{path}"' in code
+        assert ("load_tokenizer" in code) == (forms[path].takes == TOKEN_IDS)

@@ -228,7 +228,7 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
         ("rows", f"{n_rows:,}: {splits}. {card.split_rule}"),
         (
             card.target.kind,
-            "; ".join(filter(None, [card.target.doubts(), card.class_rule, counts])),
+            "; ".join(filter(None, [card.doubts, card.class_rule, counts])),
         ),
         ("left out", _left_out(card)),
         ("tokens per text", lengths),

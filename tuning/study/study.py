@@ -43,6 +43,11 @@ REMEDY = "Put the file back as it was, or give the study another name (study)."
 RECORD, SPACE = "record", "search_space"
 # Settings in the record → the parameters that set them, where the names differ.
 PARAMETERS = {"costs": "objectives", "n_folds": "folds"}
+# Settings that a call derives from the data (`prepare.with_parts`).
+FROM_DATA = {
+    "config.resplit",
+    *(f"config.train.{name}" for name in ("n_folds", "parts_per_epoch", "evaluates_fitted")),
+}
 PACKAGES = (
     *("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn"),
     *("onnxruntime", "ai-edge-litert"),
@@ -120,7 +125,27 @@ def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
     if recorded.data_fingerprint == requested.data_fingerprint:
         for values in (old, new):
             del values["config"]["data"]
-    found = differences(old, new)
+    _refuse(folder, differences(old, new))
+
+
+def refuse_other_settings(folder: StudyDir, config: StudyConfig) -> None:
+    """Refuse the settings of a call that are none of the study's with any data, before the data are
+    read.
+    """
+    found = differences(asdict(read_record(folder).config), asdict(config), "config.")
+    _refuse(folder, {place: both for place, both in found.items() if _is_refused(place, both)})
+
+
+def _is_refused(place: str, both: tuple[Any, Any]) -> bool:
+    if not place.startswith("config.data."):
+        return place not in FROM_DATA
+    # Other settings may give data with the same fingerprint, as another path does.
+    name = place.rpartition(".")[2]
+    is_role = name in ("group_column", "time_column", "weight_column")
+    return name == "kind" or (is_role and None in both)
+
+
+def _refuse(folder: StudyDir, found: Mapping[str, tuple[Any, Any]]) -> None:
     if found:
         is_other_file, is_part = "config.space" in found, "config.train.parts_per_epoch" in found
         raise StudyError(
