@@ -521,6 +521,7 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
         (os.getpid(), socket.gethostname(), 2, False),
         (NO_PROCESS, "another machine", 2, False),
     ],
+    ids=["ended", "nothing runs", "alive", "elsewhere"],
 )
 def test_status_says_that_the_process_of_running_trials_has_ended(
     pid: int, host: str, n_running: int, is_said: bool
