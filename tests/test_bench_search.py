@@ -12,7 +12,7 @@ import pytest
 from benchmarks.curves import Noise, Table, Training, distance, read_table
 from benchmarks.peers.oracles import EPOCHS, PEERS, Proposal
 from benchmarks.replay import _with_choice, search_and_confirm
-from benchmarks.search import OURS, compare, search_of_peer, summary_of
+from benchmarks.search import OURS, compare, figure_of, search_of_peer, summary_of
 from tuning.atomic_io import write_json
 from tuning.config import StudyConfig
 from tuning.spaces.files import find_space
@@ -193,3 +193,9 @@ def test_a_comparison_is_paired_by_seed(path: Path) -> None:
         if name != OURS:
             differences = [search[name] - search[OURS] for search in searches]
             assert side["behind"] == pytest.approx(np.mean(differences))
+    kinds = [{"table": "made up", "n_workers": n, **summary} for n in (2, 2, 8)]
+    lines = figure_of(kinds).data
+    assert [(line.name, len(line.x)) for line in lines] == [
+        (name, n_points) for n_points in (2, 1) for name in (OURS, *PEERS)
+    ]
+    assert set(lines[0].y) == {summary["sides"][OURS]["regret"]}

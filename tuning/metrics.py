@@ -192,8 +192,8 @@ def metric_of(objective: str) -> Metric:
 
 def n_decimals(*values: float) -> int:
     """Return the number of decimal places with which values of a metric are shown and compared:
-    `DIGITS`, but if the largest is below 0.001, or 1000 or more, it gets `DIGITS` significant
-    digits, because MAE and RMSE have the unit of the labels.
+    `DIGITS`, but if the largest is below 0.001, it gets `DIGITS` significant digits, and from 1000
+    on no decimal places, because MAE and RMSE have the unit of the labels.
     """
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
     if largest < 1e-9 or 0.001 <= largest < 1000:  # Below 1e-9, it is an error of rounding.

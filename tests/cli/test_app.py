@@ -24,6 +24,7 @@ from tests.studies import TINY_SPACE
 from tuning.cli.app import main
 from tuning.commands import install
 from tuning.display import progress
+from tuning.inference.load import Prediction
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 
@@ -232,6 +233,35 @@ def test_predict_labels_a_text(run_cli: Run, onnx_export: Path) -> None:
     unknown = ("predict", "--export", onnx_export, "--text", "una buena compra")
     assert "0 of 3 tokens are known" in run_cli(*unknown).err
     assert json.loads(run_cli(*unknown, "--json").out)["problem"] == "0 of 3 tokens are known"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "shown"),
+    [(None, "4.427"), ((3.2512345, 5.6036449), "4.427  [3.251, 5.604]")],
+)
+def test_predicted_number_is_rounded_on_the_terminal(
+    run_cli: Run,
+    onnx_export: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bounds: tuple[float, float] | None,
+    shown: str,
+) -> None:
+    number = Prediction("good film", "4.4274397", None, "", bounds)
+    monkeypatch.setattr("tuning.cli.exports._labeled", lambda *_: iter([[(None, number)]]))
+    arguments = ("predict", "--export", onnx_export, "--text", "good film")
+    assert run_cli(*arguments).out == f"{shown}\n"
+    assert json.loads(run_cli(*arguments, "--json").out)["label"] == 4.4274397
+
+
+def test_predict_names_the_studies_that_have_an_export(
+    run_cli: Run, onnx_export: Path, tmp_path: Path
+) -> None:
+    for name in ("exported", "new"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "study.json").touch()
+    (tmp_path / "results" / "exported" / "best").symlink_to(onnx_export)
+    done = run_cli("predict", "--study", "new", "--text", "good film")
+    check_refused(done, "Study 'new' must have", "STUDY=new", "has one (study): exported.")
 
 
 def test_predict_refuses_a_text_without_a_prediction(

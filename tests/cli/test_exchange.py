@@ -38,7 +38,7 @@ def test_import_kerastuner_queues_the_trials_and_names_the_next_command(
     project = write_project(tmp_path, [(VALUES, 0.7), (OTHER, 0.9)])
     ran = run("import-kerastuner", "--dir", project)
     assert ran.code == 0, ran
-    assert "1 configurations are queued in s." in ran.out
+    assert "Queued in s: 1 configuration." in ran.out
     next_command = f"make tune STUDY=s RESULTS={tmp_path / 'results'} TRIALS=29"
     assert f"Next: {next_command}, which trains 20 new" in ran.out
     assert "warning: trial 1 is left out: Trial 1 must give 'vocab_size' a value" in ran.err
@@ -53,7 +53,7 @@ def test_import_kerastuner_as_finished_adds_the_trials(
     project = write_project(tmp_path, [(VALUES, 0.99)])
     ran = run("import-kerastuner", "--dir", project, "--as-finished")
     assert ran.code == 0
-    assert ran.out.startswith("1 finished trials were added to s.\nNext: make tune STUDY=s")
+    assert ran.out.startswith("Added to s: 1 finished trial.\nNext: make tune STUDY=s")
     assert copied.study().best_trial.number == 8
     assert run("status").code == run("report").code == 0
 
@@ -67,7 +67,7 @@ def test_import_optuna_queues_the_trials_of_another_objective(
     study.enqueue_trial(VALUES)
     study.optimize(lambda trial: sum(trial.suggest_int(key, 1, 100) for key in VALUES), n_trials=1)
     ran = run("import-optuna", "--from", url, "--name", "other")
-    assert "1 configurations are queued in s." in ran.out
+    assert "Queued in s: 1 configuration." in ran.out
     assert len(copied.study().trials) == 9
 
 

@@ -227,8 +227,9 @@ def test_broken_lines_of_each_file_are_named(
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
+        ("a.csv", "\n", "must be comma-separated .*; it is empty"),
         # More fields than the header has
-        ("a.csv", "text,label\nok,1\nfine, but slow,0\n", "must be comma-separated .*line 3"),
+        ("a.csv", "text,label\nok,1\nfine, but slow,0\n", ".* line 3, saw 3. Quote the commas"),
         ("a.csv", "text,label\nfine, but slow,0\nok,1\n", "must be comma-separated"),
         ("a.csv", "text,label\nslow,0,x\nok,1,y\n", "must be comma-separated"),
         ("a.csv", "text;label\nfine; but slow;0\nok;1\n", "must be semicolon-.*semicolons in"),

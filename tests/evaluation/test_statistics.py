@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tests.numbered import TWO, score, weighted_scores
+from tuning.documents import structure, unstructure
 from tuning.evaluation.statistics import (
     Interval,
     Verdict,
     accuracy_difference,
+    as_shown,
     dunnett_critical_value,
     expected_gain,
     mcnemar,
@@ -116,6 +118,12 @@ def test_interval_over_fresh_splits_is_nadeau_and_bengio_s(n: int, overlap: floa
     shown = mean_interval(values, overlap=overlap)
     half = stats.t.ppf(0.975, n - 1) * math.sqrt((1 / n + overlap) * np.var(values, ddof=1))
     assert [shown.low, shown.high] == pytest.approx([shown.value - half, shown.value + half])
+
+
+def test_scale_of_a_difference_is_stored_and_kept_when_it_is_rounded() -> None:
+    """Equal intervals may have different scales."""
+    change = Interval(0.12345, 0.1, 0.2, scale=5e-4)
+    assert structure(unstructure(change), Interval).scale == as_shown(change).scale == 5e-4
 
 
 def test_mean_interval_of_one_value_has_no_bounds_and_of_equal_ones_no_width() -> None:

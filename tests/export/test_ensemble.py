@@ -55,6 +55,7 @@ from tuning.export.formats import pipeline_probabilities
 from tuning.export.manifest import FullManifest
 from tuning.export.writers import Source
 from tuning.inference.runtimes import FORMATS
+from tuning.inputs.contract import ModelInput
 from tuning.report.page import write_report
 from tuning.search.confirm import ConfirmationSize, confirm
 from tuning.spaces.ranges import Values
@@ -285,6 +286,17 @@ def test_ensemble_gives_the_mean_of_its_members(kind: str, reviews: Reviews) -> 
     probabilities = pipeline_probabilities(members.joined(), reviews.texts)
     np.testing.assert_allclose(probabilities, members.mean(reviews.texts), atol=1e-6)
     assert len(np.unique(probabilities[:, 1].round(6))) > 20
+
+
+def test_further_value_of_an_input_is_carried(reviews: Reviews) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Counting(ModelInput):
+        n_counts: int = 0
+
+    words = Counting(vocab_size=30, sequence_length=5, truncating="pre", n_counts=1)
+    longer = Counting(vocab_size=20, sequence_length=8, truncating="post")
+    expected = replace(words, sequence_length=16, truncating="middle")
+    assert common_input([words, longer], reviews.corpus) == expected
 
 
 def test_logits_beside_probabilities_give_the_mean_of_the_probabilities(reviews: Reviews) -> None:

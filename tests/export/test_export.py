@@ -30,8 +30,9 @@ from tuning.api.exports import load_export
 from tuning.atomic_io import read_json
 from tuning.config import DataConfig, StudyConfig
 from tuning.data.files import Progress
-from tuning.errors import ExportError, SpaceError, StudyError
+from tuning.errors import ExportError, SpaceError, StorageError, StudyError
 from tuning.evaluation.predictions import Predictions, read_predictions
+from tuning.evaluation.scores import PastEvaluation
 from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
 from tuning.export.manifest import FullManifest
@@ -235,24 +236,33 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
     assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best", "best.1"]
 
 
-def test_killed_export_leaves_no_scores_of_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_export_that_ends_while_it_is_published_leaves_no_scores_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
 ) -> None:
-    def publish_and_die(*arguments: Any, **options: Any) -> None:
-        publish(*arguments, **options)
-        raise SystemExit
+    def fail(*arguments: Any, **options: Any) -> None:
+        if is_killed:
+            publish(*arguments, **options)
+            raise SystemExit
+        raise OSError("the disk is full")
 
-    study = ResultsDir(tmp_path).study("s")
-    for name in ("best", "best.tmp"):
-        (study.path / name).mkdir(parents=True)
-    study.test_path.write_text("the scores of best/")
-    monkeypatch.setattr(export, "publish", publish_and_die)
+    results = ResultsDir(tmp_path)
+    study, again = results.study("s"), EXPORT.test_looks * 2
     seen = Predictions(np.zeros(1, int), np.ones(1, int), np.array([[0.9, 0.1]]), target=TWO)
-    best = study.path / "best.tmp"
-    with pytest.raises(SystemExit):
-        export._publish(best, study, EXPORT, seen=seen, test=TEST_SCORES, number=2)
-    assert full_manifest(study.best_dir) == EXPORT
-    assert not study.test_path.exists()
+
+    def write(looks: list[PastEvaluation], number: int) -> None:
+        temporary = study.path / "best.tmp"
+        temporary.mkdir(parents=True)
+        manifest, test = (replace(each, test_looks=looks) for each in (EXPORT, TEST_SCORES))
+        export._publish(temporary, study, manifest, seen=seen, test=test, number=number)
+
+    write(EXPORT.test_looks, 1)
+    monkeypatch.setattr(export, "publish", fail)
+    with pytest.raises((SystemExit, StorageError)):
+        write(again, 2)
+    assert full_manifest(study.best_dir).test_looks == (again if is_killed else EXPORT.test_looks)
+    expected = None if is_killed else TEST_SCORES
+    assert StudyHandle(results, study, "").test_scores == expected
 
 
 def test_export_refuses_a_space_or_data_that_changed(copied: Setting) -> None:

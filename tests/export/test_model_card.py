@@ -13,7 +13,7 @@ from tests.stored_documents import EXPORT
 from tuning.evaluation.scores import ModelScores, ReferenceScores, ScoreInterval
 from tuning.export.manifest import AccuracyChange, FullManifest, MeasuredFormat, SearchFacts
 from tuning.export.model_card import model_card
-from tuning.inference.runtimes import FORMATS
+from tuning.inference.runtimes import FORMATS, TOKEN_IDS
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.ngrams import Ngrams
 from tuning.text import visible
@@ -24,10 +24,10 @@ S = TypeVar("S", ModelScores, ReferenceScores)
 SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
 CHANGE = AccuracyChange(
     of_the_model=0.8,
-    of_the_form=0.801,
-    change=0.001,
-    change_low=-0.002,
-    change_high=0.004,
+    of_the_form=0.8004,
+    change=0.0004,
+    change_low=-0.0002,
+    change_high=0.0009,
     same_label_share=0.997,
 )
 
@@ -147,7 +147,7 @@ OF_WORDS, OF_NGRAMS = {"input": input_of(**WORDS)}, {"input": input_of(**NGRAMS)
         ({}, "fresh seeds (1, 2, 3), the configuration had a corrected mean of 0.7950 [0.7800,"),
         ({}, "- `dropout`: 0.25 - `lstm_units`: 32 - epochs: 2"),
         ({}, "| model.onnx | token ids | onnxruntime | 2.7 | 3.0e-07 | 0.05 | 0.17 | 74 |"),
-        ({}, "accuracy changes by 0.0010 [-0.0020, 0.0040]; 99.70% of the labels are unchanged"),
+        ({}, "accuracy changes by +0.0004 [-0.0002, +0.0009]; 99.70% of the labels are unchanged"),
         (OF_WORDS, "vocabulary has at most 10 words"),
         (OF_WORDS, "first and the last words, in all 9"),
         (OF_NGRAMS, "pairs and triples of words"),
@@ -207,13 +207,18 @@ def test_card_has_no_snippet_of_a_format_that_was_left_out() -> None:
     assert card.count("```python") == len(forms)
 
 
-def test_card_describes_how_to_load_each_format() -> None:
+@pytest.mark.parametrize("takes_ids", [False, True])
+def test_card_describes_how_to_load_each_format(takes_ids: bool) -> None:
+    """Every format of a model with an input without `layers` takes token ids."""
+    changes = {"takes": TOKEN_IDS} if takes_ids else {}
+    forms = {path: replace(form, **changes) for path, form in MANIFEST.forms.items()}
     blocks = re.findall(
         r"^`(.*?)`, checked with .*?:\n```python\n(.*?)\n```$",
-        model_card(MANIFEST),
+        model_card(replace(MANIFEST, forms=forms)),
         re.DOTALL | re.MULTILINE,
     )
     assert [path for path, _ in blocks] == [known.path for known in FORMATS.values()]
     for path, code in blocks:
         compile(code, path, "exec")
         assert f'("{path}"' in code
+        assert ("load_tokenizer" in code) == (forms[path].takes == TOKEN_IDS)

@@ -128,7 +128,7 @@ def assert_snippets_run(folder: Path, tuned: Tuned) -> None:
     codes = {
         name: snippets.litert(FORMATS[name].path, target) for name in ("litert", "litert_int8")
     }
-    codes["keras"] = snippets.h5(FORMATS["keras"].path, target)
+    codes["keras"] = snippets.keras_of_ids(FORMATS["keras"].path, target)
     codes["saved_model"] = snippets.saved_model_of_ids(FORMATS["saved_model"].path, target)
     own = pipeline_probabilities(tuned.source, ["I love it", "It broke after a day"])
     for name, code in codes.items():

@@ -343,7 +343,7 @@ class Characters(Input):
             stored,
             vocab_size=256,
             sequence_length=int(values["n_characters"]),
-            pads_to_longest=True,
+            pads_to_longest=shape == (None,),
         )
 
     def is_in(self, inputs: ModelInput) -> bool:
@@ -361,8 +361,12 @@ class Characters(Input):
 
 
 class ByCharacters(keras_tuner.HyperModel):
+    def __init__(self, length: int | None) -> None:
+        super().__init__()
+        self.length = length
+
     def build(self, hp: Any) -> keras.Model:
-        characters = keras.Input((None,), dtype="int32", name="characters")
+        characters = keras.Input((self.length,), dtype="int32", name="characters")
         x = keras.layers.Embedding(256, 4, mask_zero=True)(characters)
         x = keras.layers.GlobalAveragePooling1D()(x)
         model = keras.Model(characters, keras.layers.Dense(1, "sigmoid")(x))
@@ -370,7 +374,10 @@ class ByCharacters(keras_tuner.HyperModel):
         return model
 
 
-def test_training_asks_a_kind_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("length", [None, 9])
+def test_training_asks_a_kind_that_it_does_not_know(
+    length: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kind = Characters()
     monkeypatch.setitem(KINDS, kind.name, kind)
     texts = ["!!! good", "bad", "fine!", "so so"] * 20
@@ -381,5 +388,5 @@ def test_training_asks_a_kind_that_it_does_not_know(monkeypatch: pytest.MonkeyPa
     job = TrainingJob(
         values={"n_characters": 9}, target=TWO, train=TrainConfig(epochs=20, batch_size=8), seed=0
     )
-    _, result = fit(ByCharacters(), job, train=split, validation=split)
+    _, result = fit(ByCharacters(length), job, train=split, validation=split)
     assert result.history[-1].metrics["val_accuracy"] == 1.0

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ from tuning.inputs.encoder_tokens import TokenView
 from tuning.inputs.kinds import FEATURES, TOKENS
 from tuning.inputs.preset import read_preset_card
 from tuning.inputs.preset_features import build_features
-from tuning.inputs.preset_tokens import build_tokens, tokens_dir
+from tuning.inputs.preset_tokens import build_tokens, source_of, tokens_dir
 from tuning.processes import ChildFailed
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -290,6 +291,19 @@ def test_keras_model_is_read_once_for_its_content(calls: list[str], tmp_path: Pa
         FEATURES.prepare(data)
     with pytest.raises(SpaceError, match=r"must have a tokenizer .* Choose the space frozen"):
         TOKENS.prepare(replace(data, space=SearchSpace("mine", tuple(items[:1]))))
+
+
+def test_source_of_a_keras_model_is_that_of_its_weights(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    path = tmp_path / "encoder.keras"
+    model.save(path)
+    before = source_of(str(path))
+    time.sleep(1)  # Keras writes the second into the file.
+    model.save(path)
+    assert source_of(str(path)) == before
+    model.layers[0].bias.assign([1.0, 0.0])
+    model.save(path)
+    assert source_of(str(path)) != before
 
 
 def test_failed_child_is_one_sentence(

@@ -102,6 +102,14 @@ def test_lower_mean_is_lower_by_the_digits_that_are_shown(baseline: float, is_lo
     assert ("Its corrected mean is worse than the baseline's" in text) is is_lower
 
 
+def test_lower_mean_below_1000_is_not_rounded_as_a_mean_from_1000() -> None:
+    losses = {trial: [1e4 * value for value in values] for trial, values in LOSSES.items()}
+    estimates = estimated(with_repeats(losses, metric="val_mae"))
+    means = {1: Interval(1001.2, 900, 1100), 0: Interval(999.3, 900, 1100)}
+    text = sentences(replace(estimates, means=means), study="s")[0]
+    assert "Its corrected mean is worse than the baseline's, 999.3000:" in text
+
+
 @pytest.mark.parametrize(
     ("unit", "mean", "change"), [(1e-3, "0.0004033", "-0.0001000"), (1e4, "4033", "-1000")]
 )

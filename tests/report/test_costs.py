@@ -45,6 +45,7 @@ def test_front_has_no_trial_that_another_one_beats() -> None:
     front, points = figures["Size"].data
     assert list(zip(front.x, front.y, strict=True)) == [(50, 0.70), (100, 0.83), (500, 0.85)]
     assert sorted(points.x) == [50, 100, 500, 900]
+    assert points.customdata == ("0.8500", "0.8300", "0.8000", "0.7000")
     assert figures["Size"].layout.xaxis.minorloglabels == "complete"
     (points,) = figures["Training time"].data  # A front of one trial is not drawn.
     assert sorted(points.x) == [10.0, 20.0, 30.0, 40.0]  # The seconds of waiting do not count.
@@ -60,7 +61,7 @@ def test_architectures_are_ordered_by_their_best_trial() -> None:
     header, rows = architecture_rows(summary_of())
     assert header[:4] == ["architecture", "trials", "complete", "best val_accuracy"]
     assert rows == [
-        ["cnn", "3", "2", "0.8500 (trial 1)", "0.8400", "335"],
-        ["lstm", "1", "1", "0.8000 (trial 0)", "0.8000", "130"],
-        ["<b>", "1", "1", "0.7000 (trial 4)", "0.7000", "140"],
+        ["cnn", "3", "2", "0.8500 (trial 1)", "0.8400", "35"],
+        ["lstm", "1", "1", "0.8000 (trial 0)", "0.8000", "30"],
+        ["<b>", "1", "1", "0.7000 (trial 4)", "0.7000", "40"],
     ]

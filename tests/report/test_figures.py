@@ -112,6 +112,7 @@ def traces_named(figure: go.Figure, word: str) -> list[go.Scatter]:
 def test_history_shows_a_pruned_trial_at_its_last_value_with_a_mark_of_its_own() -> None:
     _, figure = figures_of(stopped_study())["Optimization history"]
     assert figure is not None
+    assert figure.layout.xaxis.dtick == 1  # There is no trial 0.5.
     (trace,) = traces_named(figure, "pruned")
     assert (list(trace.x), list(trace.y)) == ([6], [0.4])
     assert trace.mode == "markers"

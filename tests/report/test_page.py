@@ -489,6 +489,19 @@ def test_hyperparameter_under_two_conditions_stands_in_the_table() -> None:
     )
 
 
+def test_seconds_of_a_trial_do_not_count_waiting() -> None:
+    study = many_trials(8)
+    trial = study.trials[3]
+    trial.value = 0.99
+    trial.user_attrs["seconds"] = {"train": 3.0, "evaluate": 0.2, "idle": 900.0}
+    study.add_trial(trial)
+    summary = summarize(study, metric="val_accuracy")
+    header, rows = best_rows(summary, MANY_SPACE)
+    assert rows[0][header.index("seconds")] == "3"
+    header, rows = trial_rows(summary, MANY_SPACE)
+    assert rows[-1][header.index("seconds")] == "3"
+
+
 def test_report_names_the_trials_of_starting_points() -> None:
     study = many_trials(8)
     pruned, best = study.trials[2:4]

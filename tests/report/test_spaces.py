@@ -32,7 +32,13 @@ def test_lead_without_a_shared_seed_is_the_difference_of_the_means_without_an_in
     assert best.lead_over(other).signed == "+0.1200"
     reason = choice([best, other])[1]
     assert reason.endswith(": against b +0.1200.")
-    assert space_rows([best, other])[1][1][2] == "0.1200"
+    assert space_rows([best, other])[1][1][2] == "+0.1200"
+
+
+def test_small_lead_is_shown_with_the_decimal_places_of_the_values() -> None:
+    spaces = [confirmed("a", 0.8704), confirmed("b", 0.87)]
+    assert spaces[0].lead_over(spaces[1]).scale == pytest.approx(0.8704)
+    assert space_rows(spaces)[1][1][2] == "+0.0004 [+0.0004, +0.0004]"
 
 
 def test_lead_over_fresh_splits_allows_for_the_rows_that_they_share() -> None:
@@ -91,7 +97,7 @@ def test_table_leaves_out_what_no_study_has() -> None:
     header, rows = space_rows([confirmed("a", 0.90), confirmed("b", 0.80), unconfirmed("c")])
     assert header[-1] == "seconds"
     assert rows[0][:3] == ["a", "0.9000 [0.8991, 0.9009]", ""]
-    assert rows[1][2] == "0.1000 [0.1000, 0.1000]"
+    assert rows[1][2] == "+0.1000 [+0.1000, +0.1000]"
     assert rows[2][:3] == ["c", "not confirmed", ""]
     measured, rows = space_rows([confirmed("a", 0.90, latency_ms=1.25)])
     assert (measured[-1], rows[0][-1]) == ("latency ms", "1.25")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -179,6 +180,24 @@ def test_refused_command_prepares_no_inputs_and_leaves_no_folder(
     assert not setting.folder.path.exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metric": "val_auc"}, "metric: the study has 'val_accuracy', this command has 'val_auc'"),
+        ({"group_column": "product"}, "group_column: the study has None, this .* 'product'"),
+        ({"kind": "order"}, "kind: the study has 'classes', this command has 'order'"),
+    ],
+)
+def test_other_settings_are_refused_before_the_data_are_read(
+    change: dict[str, Any], message: str, copied: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "prepare_corpus", lambda *_, **__: pytest.fail("it is late"))
+    if "metric" not in change:
+        change = {"data": replace(copied.config.data, **change)}
+    with pytest.raises(StudyError, match=rf"created with; {message}\. Use"):
+        copied.tune(9, config=change)
+
+
 def test_changed_encoder_is_refused_by_a_search_a_confirmation_and_an_export(
     copied: Setting,
 ) -> None:
@@ -186,7 +205,7 @@ def test_changed_encoder_is_refused_by_a_search_a_confirmation_and_an_export(
     substitute(copied.folder.config_path, '"created":', f'{encoders} "created":')
     study = StudyHandle.of(copied.results, "s")
     for command in (lambda: copied.tune(9), lambda: confirm(study), lambda: export_best(study)):
-        with pytest.raises(StudyError, match="was 0a1b2c3d then and is missing now"):
+        with pytest.raises(StudyError, match=r"must have the encoder at encoder\.keras, as"):
             command()
 
 

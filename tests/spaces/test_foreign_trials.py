@@ -109,7 +109,7 @@ def test_binary_accuracy_of_several_classes_is_no_accuracy(tmp_path: Path) -> No
     [
         ('"status": "COMPLETED"', '"status": "FAILED"', "its status is FAILED"),
         ('"score": 0.9', '"score": null', "its score is None"),
-        ('"score": 0.9', '"score": 0.5', r"its score is 0\.5000, which is not its val_accuracy of"),
+        ('"score": 0.9', '"score": 0.5', r"its score is 0\.5, which is not its val_accuracy of"),
         (
             '"val_accuracy": {"direction": "max"',
             '"val_accuracy": {"direction": "min"',

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -43,7 +44,7 @@ from tuning.study.coordinators import (
     identify,
     searched_seconds,
 )
-from tuning.study.handle import StudyHandle, status_of
+from tuning.study.handle import CoordinatorStatus, StudyHandle, status_of
 from tuning.study.storage import close_study
 from tuning.study.study import (
     fetch_study,
@@ -54,6 +55,7 @@ from tuning.study.study import (
 )
 
 RANDOM = replace(CONFIG, sampler="random", pruner="none")
+NO_PROCESS = 2**22 + 1  # Linux has no larger process id than 2**22.
 
 
 @dataclass(frozen=True)
@@ -507,8 +509,30 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert [(coordinator.pid, coordinator.left) for coordinator in status.coordinators] == [
         (os.getpid(), True)
     ] * 2
-    assert len(coordinator_sentences(status.coordinators)) == 2
+    assert len(coordinator_sentences(status.coordinators, n_running=0)) == 2
     assert outcome.ended == "finished"
+
+
+@pytest.mark.parametrize(
+    ("pid", "host", "n_running", "is_said"),
+    [
+        (NO_PROCESS, socket.gethostname(), 2, True),
+        (NO_PROCESS, socket.gethostname(), 0, False),
+        (os.getpid(), socket.gethostname(), 2, False),
+        (NO_PROCESS, "another machine", 2, False),
+    ],
+    ids=["ended", "nothing runs", "alive", "elsewhere"],
+)
+def test_status_says_that_the_process_of_running_trials_has_ended(
+    pid: int, host: str, n_running: int, is_said: bool
+) -> None:
+    own = CoordinatorStatus(
+        coordinator="0", host=host, pid=pid, since="", n_workers=2, dead_seconds=60
+    )
+    sentences = coordinator_sentences([own], n_running=n_running)
+    assert [sentence.split(";")[0] for sentence in sentences] == is_said * [
+        "The process of the search has ended"
+    ]
 
 
 def test_joining_refuses_what_it_cannot_join(copied: Setting, tmp_path: Path) -> None:

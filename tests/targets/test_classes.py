@@ -28,7 +28,7 @@ TWO_CLASSES = Classes(("negative", "positive"))
     ],
 )
 def test_names_that_are_probably_a_mistake_are_named(names: list[str], doubt: str) -> None:
-    assert Classes(tuple(names)).doubts() == doubt
+    assert Classes(tuple(names)).doubts(None) == doubt
 
 
 @given(labels=st.lists(st.integers(0, 3), min_size=1))

@@ -69,7 +69,7 @@ def test_read_distinguishes_no_labels_from_a_missing_cell(both: str) -> None:
     column = read([both, "[]", "", None])
     assert column.labels[:2].tolist() == [[1, 1], [0, 0]]
     assert column.is_labeled.tolist() == [True, True, False, False]
-    assert column.dropped == {"without a label": 2}
+    assert column.dropped == {"with an empty cell (write a text without labels as [])": 2}
 
 
 def test_empty_tuples_and_sets_have_no_labels() -> None:
@@ -91,7 +91,10 @@ def test_empty_tuples_and_sets_have_no_labels() -> None:
     ],
 )
 def test_rule_says_how_cells_became_labels(cells: Any, rule: str) -> None:
-    assert rule in str(read(cells).rule)
+    column = read(cells)
+    assert rule in str(column.rule)
+    doubts = column.target.doubts(column.rule)
+    assert ("kind 'classes'" in doubts) == (rule == "each cell is one label")
 
 
 @pytest.mark.parametrize(

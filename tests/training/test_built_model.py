@@ -109,6 +109,7 @@ def test_nothing_but_the_training_split_reaches_the_model(splits: Splits) -> Non
     [
         ({"ngram_vocab_size": ROWS}, "takes n-grams; this configuration has no ngrams"),
         (BOTH | {"vocab_size": 2}, r"vocab_size must be 3 or more .* takes token ids; .* 2\."),
+        (BOTH | {"vocab_size": "a"}, r"vocab_size must be 3 or more .* has 'a'\."),
     ],
 )
 def test_configuration_without_what_an_input_needs_is_refused(

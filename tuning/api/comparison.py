@@ -177,15 +177,22 @@ def _settings(
     """
     from tuning.search.tune import configure
     from tuning.study.prepare import prepare_corpus, release_memory
-    from tuning.study.study import StudyIdentity, read_record, refuse_differences
+    from tuning.study.study import (
+        StudyIdentity,
+        read_record,
+        refuse_differences,
+        refuse_other_settings,
+    )
 
     folder, space = next(iter(spaces.items()))
     config = configure(folder.name, {**flags, "space": space}, folder)
+    is_new = not folder.config_path.exists()
+    if not is_new:
+        refuse_other_settings(folder, config)
     # The data are tokenized here, because the time of no search should include this work.
     with steps() as progress:
         corpus, _ = prepare_corpus(config, results=root, progress=progress)
     release_memory()
-    is_new = not folder.config_path.exists()
     if not is_new:
         if isinstance(folds, int):
             config = replace(config, train=replace(config.train, n_folds=folds))

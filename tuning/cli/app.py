@@ -35,12 +35,16 @@ N_FURTHER = 20  # Number of new configurations that the next command trains, as 
 
 
 def _print_added(study: Study, added: WarmStart) -> None:
+    from tuning.report.confirmation import counted
+
     for sentence in added.left_out[:N_SENTENCES]:
         warn(printable(sentence, 300))
     if len(added.left_out) > N_SENTENCES:
         warn(f"{len(added.left_out) - N_SENTENCES} more were left out.")
-    done = "finished trials were added to" if added.is_finished else "configurations are queued in"
-    console.print(f"{added.n_added} {done} {escape(study.name)}.")
+    done, what = (
+        ("Added to", "finished trial") if added.is_finished else ("Queued in", "configuration")
+    )
+    console.print(f"{done} {escape(study.name)}: {counted(added.n_added, what)}.")
     if added.n_added:
         further = typed("tune", **of_study(study.path), n_trials=added.n_trials + N_FURTHER)
         console.print(f"Next: {further}, which trains {N_FURTHER} new configurations as well")

@@ -49,7 +49,7 @@ YES, NO = ("1", "y", "yes", "true", "on"), ("0", "n", "no", "false", "off")
 FROM_ENVIRONMENT = {"log_to": ["LOG_TO"], "source": ["FROM", "SOURCE"], "storage": ["STORAGE"]}
 # Variables that other programs set: make's user must type them.
 NOT_FROM_ENVIRONMENT = ("GROUP", "HOST", "NAME", "PATH", "PORT", "TEST", "TIME")
-ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
+ASSIGNMENT = re.compile(r"([A-Za-z][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Option:
         # A parameter `json` would hide the module.
         name = "json" if self.name == "as_json" else self.name.replace("_", "-")
         flag = f"--{name}"
-        if self.kind is bool:
+        if self.kind is bool and self.default is not False:
             flag += f"/--no-{name}"
         flags = [flag, *filter(None, [OTHER_FLAGS.get(self.name)])]
         option = typer.Option(
@@ -203,7 +203,7 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
     unknown = {*typed} - known
     # A make that calls another make also hands over its own variables, which may have any names.
     if unknown and os.environ["MAKELEVEL"] == "1":
-        near = {n for name in unknown for n in difflib.get_close_matches(name, known, n=1)}
+        near = {n for name in unknown for n in difflib.get_close_matches(name.upper(), known, n=1)}
         hint = f" (possible variables: {', '.join(sorted(near))})" if near else ""
         raise typer.BadParameter(
             f"unknown variable: {', '.join(sorted(unknown))}{hint}. docs/commands.md lists the"

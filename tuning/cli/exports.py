@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from tuning.commands import install
+from tuning.commands import install, of_study, typed
 from tuning.display.console import console, error_console, printable, server_url, warn
 from tuning.display.progress import row_progress
 from tuning.errors import ArgumentError, ExportError, ServeError
@@ -50,7 +50,6 @@ def predict(
         export: folder of an export (default: the newest export of the study).
         as_json: write one JSON object a line (default: words for a text, CSV for a file).
     """
-    from tuning.export.versions import newest
     from tuning.inference.manifest import read_manifest
 
     if (text is None) == (file is None):
@@ -60,7 +59,7 @@ def predict(
     if text is not None and (output or text_column):
         name = "output" if output else "text_column"
         raise ArgumentError(f"{name} must come with file; received {output or text_column!r}.")
-    folder = export or newest(ResultsDir(Path(results).expanduser()).existing(study))
+    folder = export or _newest(ResultsDir(Path(results).expanduser()), study)
     manifest = read_manifest(folder)
     if text is not None:
         _predict_text(folder, manifest, text, as_json=as_json)
@@ -68,6 +67,22 @@ def predict(
         _predict_file(
             folder, manifest, file or "", output=output, text_column=text_column, as_json=as_json
         )
+
+
+def _newest(results: ResultsDir, study: str | None) -> Path:
+    from tuning.export.versions import newest
+    from tuning.inference.manifest import MANIFEST
+
+    chosen = results.existing(study)
+    folder = newest(chosen)
+    exported = sorted(path.parts[-3] for path in results.path.glob(f"*/best/{MANIFEST}"))
+    if exported and chosen.name not in exported:
+        raise ExportError(
+            f"Study {chosen.name!r} must have a finished export; it has none. Type"
+            f" `{typed('export-best', **of_study(chosen.path))}` first, or name a study that has"
+            f" one (study): {', '.join(exported)}."
+        )
+    return folder
 
 
 def _labeled(folder: Path, manifest: Manifest, rows: Iterable[Row]) -> Iterator[Labeled]:
@@ -83,7 +98,7 @@ def _labeled(folder: Path, manifest: Manifest, rows: Iterable[Row]) -> Iterator[
 def _predict_text(folder: Path, manifest: Manifest, text: str, *, as_json: bool) -> None:
     from tuning.data.stream import MAX_CHARACTERS, Row, problem_of
     from tuning.inference.label_files import NO_LABEL, json_values, probability_text
-    from tuning.targets.number import number_text
+    from tuning.targets.number import rounded_text
     from tuning.workers.server import stderr_to
 
     problem = problem_of(text)
@@ -102,11 +117,12 @@ def _predict_text(folder: Path, manifest: Manifest, text: str, *, as_json: bool)
     if as_json:
         sys.stdout.write(json_line(json_values(prediction)) + "\n")
         return
-    label = escape(printable(prediction.label or NO_LABEL, 80))
-    shown = probability_text(prediction, 4)
+    label, shown = prediction.label or NO_LABEL, probability_text(prediction, 4)
+    if isinstance(prediction.value, float):
+        label = rounded_text(prediction.value)
     if prediction.bounds:
-        shown = f"[{', '.join(map(number_text, prediction.bounds))}]"
-    console.print(f"{label}  {escape(shown)}".rstrip())
+        shown = f"[{', '.join(map(rounded_text, prediction.bounds))}]"
+    console.print(f"{escape(printable(label, 80))}  {escape(shown)}".rstrip())
     if prediction.problem:
         warn(f"{prediction.problem}, so the label says little about this text.")
 
@@ -185,13 +201,12 @@ def serve(
             f"serve needs the packages of the extra serve; {error.name} is not installed. Type"
             f" `{install('serve')}`."
         ) from error
-    from tuning.export.versions import newest
     from tuning.inference import load as predicting
     from tuning.inference.known_tokens import load_problem_of
     from tuning.inference.manifest import read_manifest
     from tuning.workers.server import stderr_to
 
-    folder = export or newest(ResultsDir(Path(results).expanduser()).existing(study))
+    folder = export or _newest(ResultsDir(Path(results).expanduser()), study)
     manifest = read_manifest(folder)
     is_local = is_loopback(host)
     # The port is taken first, so a port that is in use is refused before the model is loaded.

@@ -100,7 +100,7 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
         console.print(best_table(summary, study.space, confirmation))
     console.print(escape(verdict(summary, confirmation)))
     console.print(timings_sentence(summary))
-    for sentence in coordinator_sentences(facts.coordinators):
+    for sentence in coordinator_sentences(facts.coordinators, n_running=facts.n_running):
         console.print(escape(printable(sentence, 200)))
     # The linear model has one split, so a confirmation on folds is not compared with it.
     on_split = confirmation if summary.step == "epoch" else None
@@ -114,7 +114,9 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
         console.print(escape(sentence))
 
 
-def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
+def coordinator_sentences(coordinators: list[CoordinatorStatus], *, n_running: int) -> list[str]:
+    if n_running and coordinators and all(entry.has_ended for entry in coordinators):
+        return ["The process of the search has ended; the same command continues its trials."]
     if len(coordinators) < 2:
         return []
     return [

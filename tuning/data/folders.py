@@ -5,6 +5,7 @@ changed.
 import contextlib
 import logging
 import shutil
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,6 +62,18 @@ def checksum_of(path: Path) -> int:
         while block := file.read(CHECKSUM_BYTES):
             checksum = zlib.crc32(block, checksum)
     return checksum
+
+
+def checksum_of_keras_file(path: Path) -> int:
+    """Return a checksum that is the same when Keras saves an unchanged model again: `metadata.json`
+    has the time, and so has each entry of the ZIP file.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            parts = sorted((part.filename, part.CRC) for part in file.infolist())
+    except zipfile.BadZipFile:  # Keras refuses the file when it is loaded.
+        return checksum_of(path)
+    return zlib.crc32(repr([part for part in parts if part[0] != "metadata.json"]).encode())
 
 
 def checksums_of(folder: Path, *, pattern: str = "**/*") -> dict[str, int]:

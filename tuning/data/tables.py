@@ -98,6 +98,7 @@ def _read_csv(data: IO[bytes], name: str) -> Table:
     delimiter, n_before_header = records.csv_format(data)
     mark = records.DELIMITERS[delimiter]
     rule = f"{name} must be {mark}-separated with a header line"
+    remedy = f"Quote the {mark}s in texts."
     try:
         with pd.read_csv(
             records.decoded(data, newline=""),
@@ -109,13 +110,16 @@ def _read_csv(data: IO[bytes], name: str) -> Table:
             chunksize=PART_ROWS,
         ) as reader:
             parts = list(reader)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{rule}; reading it gave: {str(error).strip()}.") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{rule}; it is empty.") from error
+    except pd.errors.ParserError as error:
+        has_excess = "fields in line" in str(error)
+        raise DataError(
+            f"{rule}; reading it gave: {str(error).strip()}." + f" {remedy}" * has_excess
+        ) from error
     # If rows have more fields than the header, pandas makes an index of the first fields.
     if not isinstance(parts[0].index, pd.RangeIndex):
-        raise DataError(
-            f"{rule}; its rows have more fields than the header. Quote the {mark}s in texts."
-        )
+        raise DataError(f"{rule}; its rows have more fields than the header. {remedy}")
     return Table(pd.concat(parts, ignore_index=True).rename(columns=str))
 
 

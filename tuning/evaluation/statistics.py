@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
@@ -33,8 +33,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds of its confidence interval, whose level is `LEVEL`. `scale`: of a
-    difference, one of the two values, with whose number of decimal places it is shown.
+    """An estimate and the bounds of its confidence interval, whose level is `LEVEL`. `scale`: for a
+    difference, one of the two values. The difference is shown with the decimal places of that value
+    (`n_decimals`).
     """
 
     value: float
@@ -89,7 +90,8 @@ def as_shown(difference: Interval) -> Interval:
     """Return a difference rounded to the digits that sentences show."""
     numbers, n = (difference.value, difference.low, difference.high), n_decimals(difference.scale)
     # -0.0 + 0.0 is 0.0, without which a sentence would show -0.0000.
-    return Interval(*(round(number, n) + 0.0 for number in numbers))
+    value, low, high = (round(number, n) + 0.0 for number in numbers)
+    return replace(difference, value=value, low=low, high=high)
 
 
 def mean_interval(values: Sequence[float], *, overlap: float = 0.0) -> Interval:

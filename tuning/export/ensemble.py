@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -227,7 +227,7 @@ def choose_members(
     if len(ensemble.members) == 1:
         reason = "a single repeat has the lowest cross-entropy"
     elif n_steps is None and not ensemble.difference.value > 0:
-        reason = f"its cross-fitted difference to trial {number} is {ensemble.difference}"
+        reason = f"its cross-fitted difference to trial {number} is {ensemble.difference.signed}"
     if reason:
         warn(
             "An ensemble of these repeats adds nothing:"
@@ -325,16 +325,16 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
         return inputs[0]
     of_ngrams = [item for item in inputs if item.ngrams]
     parts = {item.truncating for item in of_words}
-    length = max((item.sequence_length for item in of_words), default=0)
-    order = max((item.ngrams for item in of_ngrams), default=0)
-    orders = _orders(corpus, order) if of_ngrams else np.zeros(0, np.uint8)
-    return ModelInput(
-        vocab_size=max((item.vocab_size for item in of_words), default=0),
-        sequence_length=length if len(parts) < 2 else 2 * length,
+    # All fields are read, so that the field of a further kind of input is carried too.
+    names = [item.name for item in fields(inputs[0])]
+    largest = {name: max(getattr(item, name) for item in inputs) for name in names}
+    common = replace(inputs[0], **largest).exported
+    orders = _orders(corpus, common.ngrams) if of_ngrams else np.zeros(0, np.uint8)
+    return replace(
+        common,
+        sequence_length=common.sequence_length * (2 if len(parts) > 1 else 1),
         truncating="middle" if len(parts) > 1 else next(iter(parts), "pre"),
-        ngrams=order,
         ngram_vocab_size=max((_n_rows(orders, item) for item in of_ngrams), default=0),
-        preset=max(item.preset for item in inputs),
     )
 
 

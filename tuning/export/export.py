@@ -263,8 +263,8 @@ def _publish(
     documents.write(staged[1], test)
     documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     with translated(folder.best_dir):
-        # A process that is killed here or below leaves no scores of another export.
-        folder.test_path.unlink(missing_ok=True)
+        # If the process is killed after this call, `StudyHandle.test_scores` leaves out the scores
+        # of the earlier export.
         publish(temporary, folder.best_dir, number=number)
         for path, written in zip(paths, staged, strict=True):
             written.replace(path)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from tuning.documents import OMIT_DEFAULT
 from tuning.evaluation.scores import ScoreInterval, SplitScores
+from tuning.evaluation.statistics import Interval
 from tuning.export.parity import Measurements
 from tuning.inference.manifest import ExportedFormat, Manifest
 from tuning.inputs.data_card import DataFacts
@@ -27,6 +28,10 @@ class AccuracyChange:
     change_low: float
     change_high: float
     same_label_share: float
+
+    @property
+    def difference(self) -> Interval:
+        return Interval(self.change, self.change_low, self.change_high)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from tuning.evaluation.test_split import (
     threshold_sentences,
 )
 from tuning.export.manifest import FullManifest, MeasuredFormat
-from tuning.inference.runtimes import TOKEN_IDS
+from tuning.inference.runtimes import FORMATS, TOKEN_IDS
 from tuning.inputs.kinds import kinds_in, takes_raw_text
 from tuning.metrics import metric_text
 from tuning.spaces.ranges import value_text
@@ -146,7 +146,6 @@ def _without_folders(value: object) -> object:
 
 
 def _snippet(measured: MeasuredFormat) -> str:
-    """Return the name of the code that loads a format: "h5" for Keras and token ids."""
-    if measured.takes == TOKEN_IDS and measured.form in ("keras", "saved_model"):
-        return "h5" if measured.form == "keras" else "saved_model_of_ids"
-    return measured.form.removesuffix("_int8")
+    """Return the name of the code that loads a format."""
+    name = measured.form.removesuffix("_int8")
+    return name if measured.takes == FORMATS[measured.form].takes else f"{name}_of_ids"

@@ -257,6 +257,8 @@ class Input(abc.ABC):
         what: what the model reads, in messages.
         stands_beside: whether a model may have inputs of other kinds beside this one.
         is_cut: whether a text has at most `sequence_length` columns.
+        varies: whether the number of columns differs between texts, so that the model's input must
+            have the shape (None,).
         has_layers: whether Keras' layers can make the input from a text, so that a `.keras` file
             and a SavedModel take texts.
         file: the vocabulary or tokenizer in the folder of an export; empty if it has none.
@@ -269,6 +271,7 @@ class Input(abc.ABC):
     what: ClassVar[str]
     stands_beside: ClassVar[bool] = False
     is_cut: ClassVar[bool] = False
+    varies: ClassVar[bool] = False
     has_layers: ClassVar[bool] = False
     file: ClassVar[str] = ""
 

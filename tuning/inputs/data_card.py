@@ -85,6 +85,10 @@ class DataCard(DataSource, DataFacts):
         return target_of(self.class_names, self.predicts)
 
     @property
+    def doubts(self) -> str:
+        return self.target.doubts(self.class_rule)
+
+    @property
     def n_not_test(self) -> int:
         return sum(self.n_rows.values()) - self.n_rows["test"]
 

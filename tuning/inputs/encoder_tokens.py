@@ -101,7 +101,7 @@ class EncoderTokens(Input):
     hyperparameters = ("preset", "sequence_length")
     declared_by = "preset"
     what = "the tokens of a preset"
-    is_cut = True
+    is_cut = varies = True
     file = "tokenizer.json"
 
     def is_taken_by(self, space: SearchSpace) -> bool:

@@ -102,8 +102,7 @@ class Ngrams(Input):
     hyperparameters = ("ngrams", "ngram_vocab_size")
     declared_by = "ngrams"
     what = "n-grams"
-    stands_beside = True
-    has_layers = True
+    stands_beside = varies = has_layers = True
     file = "ngrams.txt"
 
     def prepare(self, data: Preparation) -> None:

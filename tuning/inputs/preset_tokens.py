@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tuning import documents
 from tuning.config import SPLITS
 from tuning.data.files import Progress
-from tuning.data.folders import build_once, checksum_of
+from tuning.data.folders import build_once, checksum_of, checksum_of_keras_file
 from tuning.data.text_bytes import offsets_of
 from tuning.inputs.arrow_tokenizer import map_ids, save_ids
 from tuning.inputs.corpus import Corpus
@@ -114,7 +114,7 @@ def source_of(preset: str, *, with_weights: bool = False) -> str:
     """
     folder = Path(preset)
     if folder.is_file():
-        return str(checksum_of(folder))
+        return str(checksum_of_keras_file(folder))
     if not folder.is_dir():
         return ""
     digest = hashlib.sha256()

@@ -151,7 +151,7 @@ def lower_mean(estimates: Estimates) -> float | None:
         return None
     means = [estimates.means[f.trial].value for f in (estimates.best, baseline)]
     own, other = (round(mean, n_decimals(*means)) for mean in means)
-    return other if direction * own < direction * other else None
+    return means[1] if direction * own < direction * other else None
 
 
 def _optimism(estimates: Estimates) -> list[str]:

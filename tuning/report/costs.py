@@ -24,7 +24,6 @@ from tuning.study.trials import (
     expected_seconds,
     is_pruned_early,
     seconds_of,
-    trial_seconds,
     value_of,
 )
 
@@ -87,7 +86,8 @@ def _cost_figure(
         },
         opacity=0.8,
         text=[_named(trial, trial_label(trial, summary, best)) for trial in trials],
-        hovertemplate="%{text}: %{x:,.4g}, %{y:.5~r}<extra></extra>",
+        customdata=[metric_text(value) for _, value in points],
+        hovertemplate="%{text}: %{x:,.4g}, %{customdata}<extra></extra>",
     )
     # The usual labels of ticks between powers of ten are single digits: 2 for 200k.
     ticks = {"minorloglabels": "complete", "nticks": 4, "exponentformat": "SI"}
@@ -132,7 +132,7 @@ def architecture_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
         if complete:
             best = f"{metric_text(value_of(complete[0]))} (trial {complete[0].number})"
             median = metric_text(statistics.median(map(value_of, complete)))
-        seconds = f"{sum(map(trial_seconds, trials)):.0f}"
+        seconds = f"{sum(busy_seconds(seconds_of(trial)) for trial in trials):.0f}"
         rows.append([str(kind), str(len(trials)), str(len(complete)), best, median, seconds])
     metric = f"best {summary.metric}"
     return ["architecture", "trials", "complete", metric, "median", "seconds"], rows

@@ -29,7 +29,7 @@ N_CURVES = 12  # Maximum number of curves: readers can't distinguish more lines.
 # figure in the storage.
 N_PRUNED_CURVES = 100
 N_LINES = 200  # Maximum number of lines of the parallel coordinates.
-MAX_TICKS = 20  # Maximum number of epochs of which each has a tick.
+MAX_TICKS = 20  # Maximum number of epochs, or of trials, of which each has a tick.
 N_SLICES = 8  # Maximum number of slices: readers can't read more axes side by side.
 N_CONTOURS = 4  # Maximum number of hyperparameters in the contours; 4 give 12 plots.
 # A slice shows whether the metric rises or falls. Four points are in perfect order by chance in 2
@@ -260,6 +260,7 @@ def history(study: optuna.Study, summary: Summary) -> go.Figure:
     pruned = pruned_trials(summary)  # Optuna draws completed trials alone.
     if pruned:
         figure.add_scatter(**_pruned_marks(pruned), x=[trial.number for trial in pruned])
+    figure.update_xaxes(dtick=1 if len(summary.trials) <= MAX_TICKS else None)
     return figure
 
 

@@ -78,11 +78,13 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     if is_behind and summary.has_costs:  # A lower cost may be worth a lower value.
         lead = f"Compare the costs before you use {model}"
     value, own = _on_test(test.scores[BEST], metric), ""
+    score = test.scores[BEST].test.get(metric.name)
+    is_same = score is not None and math.isclose(score, at_default, abs_tol=1e-9)
     # Models are compared without thresholds, so the score with them is in a sentence of its own.
-    if clauses and test.chosen_thresholds and not value.startswith(f"{at_default:.4f}"):
+    if clauses and test.chosen_thresholds and not is_same:
         n_thresholds = sum(len(each.thresholds) for each in test.chosen_thresholds.values())
         own = f" With its own threshold{'s' * (n_thresholds > 1)} it is {value}."
-        value = f"{at_default:.4f} {default_rule(test.chosen_thresholds)}"
+        value = f"{metric_text(at_default)} {default_rule(test.chosen_thresholds)}"
     compared = f", {' and '.join(clauses)}" if clauses else ""
     return f"{lead}: its {metric.label} on the test split is {value}{compared}.{own}"
 

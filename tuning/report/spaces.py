@@ -21,7 +21,7 @@ from tuning.results import ResultsDir, StudyDir, safe_name
 from tuning.spaces.files import short_name
 from tuning.study.handle import StudyHandle
 from tuning.study.study import StudyRecord, read_record
-from tuning.study.trials import attributes_of, trial_seconds, value_of
+from tuning.study.trials import attributes_of, busy_seconds, seconds_of, value_of
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _result_of(study: StudyHandle) -> SpaceResult:
         search_value=value_of(summary.best) if summary.best else None,
         n_trials=summary.n_finished,
         n_parameters=attributes_of(best.trial).get("n_parameters") if best else None,
-        train_seconds=trial_seconds(best.trial) if best else None,
+        train_seconds=busy_seconds(seconds_of(best.trial)) if best else None,
         latency_ms=attributes_of(best.trial).get("latency_ms") if best else None,
     )
 
@@ -138,7 +138,7 @@ def space_rows(spaces: Sequence[SpaceResult]) -> tuple[list[str], list[list[str]
         [
             result.space,
             str(result.accuracy or "not confirmed"),
-            "" if number == 0 or not result.accuracy else str(spaces[0].lead_over(result)),
+            "" if number == 0 or not result.accuracy else spaces[0].lead_over(result).signed,
             "" if result.search_value is None else metric_text(result.search_value),
             f"{result.n_trials:,}",
             size_text("n_parameters", result.n_parameters),

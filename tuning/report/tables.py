@@ -23,13 +23,13 @@ from tuning.study.study import StudyRecord
 from tuning.study.summary import PHASES, Best, Summary, best_of
 from tuning.study.trials import (
     attributes_of,
+    busy_seconds,
     epoch_values,
     is_pruned_early,
     seconds_of,
     spread,
     starting_point_text,
     step_of,
-    trial_seconds,
     value_of,
     values_of,
 )
@@ -121,7 +121,7 @@ def best_rows(
                 *(size_text(name, trial.user_attrs.get(name)) for name in sizes),
                 *(value_text(values.get(name)) for name in names),
                 value_text(attributes_of(trial).get("best_epoch")),
-                f"{trial_seconds(trial):.0f}",
+                f"{busy_seconds(seconds_of(trial)):.0f}",
             ]
         )
     costs = [SIZES[name] for name in sizes]
@@ -150,7 +150,7 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
                 _state_text(trial),
                 metric_text(trial.values[0]) if trial.values else "",
                 *(value_text(params.get(name)) for name in names),
-                f"{trial_seconds(trial):.0f}",
+                f"{busy_seconds(seconds_of(trial)):.0f}",
             ]
         )
     return ["trial", "state", summary.metric, *names, "seconds"], rows
@@ -228,7 +228,7 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
         ("rows", f"{n_rows:,}: {splits}. {card.split_rule}"),
         (
             card.target.kind,
-            "; ".join(filter(None, [card.target.doubts(), card.class_rule, counts])),
+            "; ".join(filter(None, [card.doubts, card.class_rule, counts])),
         ),
         ("left out", _left_out(card)),
         ("tokens per text", lengths),

@@ -60,6 +60,7 @@ from tuning.study.study import (
     open_study,
     read_record,
     recorded_space,
+    refuse_other_settings,
     require_same_encoders,
 )
 from tuning.study.summary import summarize
@@ -143,6 +144,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
             _require_same_source(space_path, folder)
         if folder.config_path.exists():
             require_same_encoders(read_record(folder), doing=f"Study {folder.name!r}")
+            refuse_other_settings(folder, config)
         with (
             open_session(
                 config,

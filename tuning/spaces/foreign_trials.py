@@ -191,7 +191,7 @@ def _trial(stored: Any, name: str, *, metric: str, same: Sequence[str], sign: in
     best = max(by_step.values(), key=lambda value: sign * value)
     # The score is a value of KerasTuner's objective, which may be another metric.
     if not math.isclose(best, score, rel_tol=1e-6):
-        raise _Unusable(f"its score is {score:.4f}, which is not its {metric} of {best:.4f}")
+        raise _Unusable(f"its score is {score:.7g}, which is not its {metric} of {best:.7g}")
     if not isinstance(values, dict):
         raise TypeError
     # Hyperband stores its bracket, its round and the number of epochs beside the hyperparameters.

@@ -63,6 +63,12 @@ class Heartbeat:
     at: str = ""
     beat: str = ""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has left, or was killed on this machine."""
+        is_here = self.host == socket.gethostname()
+        return self.left or (is_here and not psutil.pid_exists(self.pid))
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -162,9 +168,7 @@ class Coordinators:
     def _require_unused_name(self) -> None:
         """Wait for another heartbeat of the last process of this name, if it may be alive."""
         last, own = heartbeats_of(self._study).get(self.own), self._heartbeat
-        if last is None or last.left or (last.host, last.pid) == (own.host, own.pid):
-            return
-        if last.host == own.host and not psutil.pid_exists(last.pid):
+        if last is None or last.has_ended or (last.host, last.pid) == (own.host, own.pid):
             return
         # In one and a half intervals, a living process writes another heartbeat.
         seconds = min(1.5 * last.dead_seconds / HEARTBEATS, MAX_WAIT_SECONDS)

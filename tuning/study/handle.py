@@ -12,10 +12,14 @@ from typing import Self
 
 import optuna
 
+from tuning.atomic_io import read_json
 from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation
+from tuning.documents import unstructure
+from tuning.errors import StorageError
 from tuning.evaluation.linear_reference import LinearReference, LinearTask, read_linear_reference
 from tuning.evaluation.scores import TestDocument, read_test_scores
+from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
@@ -68,7 +72,15 @@ class StudyHandle:
 
     @cached_property
     def test_scores(self) -> TestDocument | None:
-        return read_test_scores(self.folder.test_path)
+        """The scores of the export in `best/`; None before an export. A process that is killed
+        while it replaces `best/` leaves the scores of the earlier export, which are left out.
+        """
+        test = read_test_scores(self.folder.test_path)
+        with contextlib.suppress(StorageError):  # The export was removed or is damaged.
+            manifest = read_json(self.folder.best_dir / MANIFEST, version=MANIFEST_VERSION)
+            if test and unstructure(test)["test_looks"] != manifest.get("test_looks"):
+                return None
+        return test
 
     @cached_property
     def best(self) -> Best | None:

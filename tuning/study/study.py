@@ -23,7 +23,7 @@ from tuning import documents
 from tuning.atomic_io import read_json, write_json
 from tuning.commands import typed
 from tuning.config import StudyConfig, differences, is_keras_file
-from tuning.data.folders import checksum_of
+from tuning.data.folders import checksum_of_keras_file
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir
@@ -43,6 +43,11 @@ REMEDY = "Put the file back as it was, or give the study another name (study)."
 RECORD, SPACE = "record", "search_space"
 # Settings in the record → the parameters that set them, where the names differ.
 PARAMETERS = {"costs": "objectives", "n_folds": "folds"}
+# Settings that a call derives from the data (`prepare.with_parts`).
+FROM_DATA = {
+    "config.resplit",
+    *(f"config.train.{name}" for name in ("n_folds", "parts_per_epoch", "evaluates_fitted")),
+}
 PACKAGES = (
     *("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn"),
     *("onnxruntime", "ai-edge-litert"),
@@ -120,7 +125,27 @@ def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
     if recorded.data_fingerprint == requested.data_fingerprint:
         for values in (old, new):
             del values["config"]["data"]
-    found = differences(old, new)
+    _refuse(folder, differences(old, new))
+
+
+def refuse_other_settings(folder: StudyDir, config: StudyConfig) -> None:
+    """Refuse the settings of a call that are none of the study's with any data, before the data are
+    read.
+    """
+    found = differences(asdict(read_record(folder).config), asdict(config), "config.")
+    _refuse(folder, {place: both for place, both in found.items() if _is_refused(place, both)})
+
+
+def _is_refused(place: str, both: tuple[Any, Any]) -> bool:
+    if not place.startswith("config.data."):
+        return place not in FROM_DATA
+    # Other settings may give data with the same fingerprint, as another path does.
+    name = place.rpartition(".")[2]
+    is_role = name in ("group_column", "time_column", "weight_column")
+    return name == "kind" or (is_role and None in both)
+
+
+def _refuse(folder: StudyDir, found: Mapping[str, tuple[Any, Any]]) -> None:
     if found:
         is_other_file, is_part = "config.space" in found, "config.train.parts_per_epoch" in found
         raise StudyError(
@@ -146,16 +171,17 @@ def require_same_encoders(record: StudyRecord, *, doing: str) -> None:
     recorded none. `doing`: the subject of the message.
     """
     for path, recorded in record.encoders.items():
-        now = _encoder_checksum(path)
+        if not Path(path).is_file():
+            raise StudyError(
+                f"{doing} must have the encoder at {path}, as the machine that created the study;"
+                " the file is missing. Put the file there, or start another study."
+            )
+        now = str(checksum_of_keras_file(Path(path)))
         if now != recorded:
             raise StudyError(
-                f"{doing} must use the encoder of its search; {path} was {recorded} then and is"
-                f" {now} now. Put the file back, or start another study."
+                f"{doing} must use the encoder with which the study began; the checksum of {path}"
+                f" was {recorded} and is {now} now. Put the file back, or start another study."
             )
-
-
-def _encoder_checksum(path: str) -> str:
-    return f"{checksum_of(Path(path)):08x}" if Path(path).is_file() else "missing"
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:
@@ -203,7 +229,7 @@ def open_study(
                 versions=describe_versions(),
                 git_commit=git_commit(Path(__file__).parent),
                 encoders={
-                    preset: _encoder_checksum(preset)
+                    preset: str(checksum_of_keras_file(Path(preset)))
                     for preset in space.presets
                     if is_keras_file(preset)
                 },

@@ -132,7 +132,7 @@ class Classes(Target):
             )
         return np.array([table.get(name, 1.0) for name in names])
 
-    def doubts(self) -> str:
+    def doubts(self, rule: str | None) -> str:
         folded = defaultdict(list)
         for name in self.names:
             folded[name.casefold()].append(name)

@@ -15,7 +15,7 @@ import pandas as pd
 from tuning.errors import DataError
 from tuning.targets.class_column import MAX_CLASSES
 from tuning.targets.classes import SEPARATORS
-from tuning.targets.labels import SEPARATOR
+from tuning.targets.labels import ONE_LABEL, SEPARATOR
 from tuning.targets.target import Labels
 
 NOTHING = {"", "[]"}  # no label
@@ -97,7 +97,7 @@ def _sets(cells: Sequence[str], column: str) -> tuple[list[set[str]], str]:
         if any(mark in cell for cell in cells):
             parts = [{part.strip() for part in cell.split(mark)} - NOTHING for cell in cells]
             return parts, f"labels are separated by {mark!r}"
-    return [{cell} - NOTHING for cell in cells], "each cell is one label"
+    return [{cell} - NOTHING for cell in cells], ONE_LABEL
 
 
 def _items(cell: str) -> list[Any] | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tuning.config import DataConfig
 
 SEPARATOR = SEPARATORS[0]  # between the labels of a text in predictions
+ONE_LABEL = "each cell is one label"  # the rule of a column without separators and lists
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class MultiLabel(Target):
 
         names, labels, is_labeled, rule = read(values, column)
         n_missing = int((~is_labeled).sum())
-        dropped = {"without a label": n_missing} if n_missing else {}
+        remedy = " (write a text without labels as [])" if values.ndim == 1 else ""
+        dropped = {f"with an empty cell{remedy}": n_missing} if n_missing else {}
         return LabelColumn(cls(names), labels, is_labeled, dropped, rule)
 
     def strata(self, labels: Labels) -> npt.NDArray[np.int64]:
@@ -96,6 +98,11 @@ class MultiLabel(Target):
     def counts(self, labels: Labels) -> list[int]:
         counts: list[int] = labels.sum(axis=0).tolist()
         return counts
+
+    def doubts(self, rule: str | None) -> str:
+        if rule != ONE_LABEL:
+            return ""
+        return "kind 'classes' is for one label in each text"
 
     def examples(self, n: int) -> Labels:
         return (np.arange(n)[:, None] + np.arange(self.width)) % 2

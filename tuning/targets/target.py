@@ -212,8 +212,10 @@ class Target(ABC):
         of_text: Array = self.class_weights(class_weight, labels)[labels].astype(np.float32)
         return of_text if weights is None else weights * of_text
 
-    def doubts(self) -> str:
-        """Return which names are probably no names, or the same name; "" if none is."""
+    def doubts(self, rule: str | None) -> str:
+        """Return which names are probably no names, or the same name, or why another kind may fit
+        better; "" without a doubt. `rule`: as in `LabelColumn`.
+        """
         return ""
 
     @abstractmethod

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from keras.src.models.functional import Functional
 
 from tuning.errors import SpaceBug
-from tuning.inputs.kinds import FEATURES, IDS, KINDS, TEXTS, kind_of, require_readable
+from tuning.inputs.kinds import IDS, KINDS, TEXTS, kind_of, require_readable
 from tuning.padding import check
 from tuning.padding.packing import packed
 from tuning.spaces.models import names_of_inputs, takes_texts
@@ -50,7 +50,7 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     names = names_of_inputs(model)
     require_readable(names)
     for name, tensor in zip(names, model.inputs, strict=True):
-        if kind_of(name) not in (IDS, FEATURES) and tensor.shape[1:] != (None,):
+        if kind_of(name).varies and tensor.shape[1:] != (None,):
             raise SpaceBug(
                 f"The input named {name!r} must have the shape (None,), because the number of"
                 f" {name} differs between texts; this input has the shape {tensor.shape[1:]}.",

@@ -66,10 +66,13 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
             )
         # Only the model of the defaults is known when the space is loaded.
         for name in kind.hyperparameters:
-            if name in SMALLEST and int(values[name]) < SMALLEST[name]:
+            value, smallest = values[name], SMALLEST.get(name)
+            is_number = isinstance(value, int | float)
+            if smallest is not None and not (is_number and value >= smallest):
                 raise SpaceBug(
-                    f"{name} must be {SMALLEST[name]} or more for a model that takes {kind.what};"
-                    f" this configuration has {values[name]!r}. Change its range.",
+                    f"{name} must be {smallest} or more for a model that takes {kind.what};"
+                    f" this configuration has {value!r}. Change its range, and start another"
+                    " study.",
                     traceback="",
                 )
     cuts_tokens = not is_keras_file(values.get("preset"))
