@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -196,9 +197,12 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
     commands = typer.main.get_group(app).commands
     if not words or words[0] not in commands:
         return [*words]
-    typed: dict[str, str] = {
-        match[1]: match[2] for word in words[1:] if (match := ASSIGNMENT.fullmatch(word))
-    }
+    # Another Makefile may have flags in its line, with values such as `--data year=2024/a.csv`.
+    matches = [
+        None if before.startswith("--") else ASSIGNMENT.fullmatch(word)
+        for before, word in itertools.pairwise(words)
+    ]
+    typed: dict[str, str] = {match[1]: match[2] for match in matches if match}
     known = {name for each in commands.values() for name in variables_of(each.params)}
     unknown = {*typed} - known
     # A make that calls another make also hands over its own variables, which may have any names.
@@ -217,7 +221,7 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
         # With a file, TEXT is the column of texts, as in all other commands; without a file it is
         # the text to label.
         own["TEXT"] = own["TEXT_COLUMN"]
-    flags = [word for word in words if not ASSIGNMENT.fullmatch(word)]
+    flags = [word for word, match in zip(words, [None, *matches], strict=True) if not match]
     for name, param in own.items():
         value = typed.get(name, exported.get(name, ""))
         # typer reads the variables in `FROM_ENVIRONMENT` itself.

@@ -69,7 +69,8 @@ def read_quality(
     target = corpus.target
     exported = with_thresholds(target, test.chosen_thresholds) if test else target
     seen = read_predictions(folder.test_predictions_path, exported)
-    # An export replaces the two files one after the other.
+    # An export replaces the two files one after the other, so after a kill they may be of different
+    # evaluations.
     is_newest = test and seen and test.test_looks and test.test_looks[-1].when == seen.when
     if test and seen and is_newest:
         about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"

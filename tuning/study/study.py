@@ -129,8 +129,8 @@ def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
 
 
 def refuse_other_settings(folder: StudyDir, config: StudyConfig) -> None:
-    """Refuse the settings of a call that are none of the study's with any data, before the data are
-    read.
+    """Refuse settings that differ from the study's, before the data are read. Settings with which
+    the data may still be the same are left to `refuse_differences`.
     """
     found = differences(asdict(read_record(folder).config), asdict(config), "config.")
     _refuse(folder, {place: both for place, both in found.items() if _is_refused(place, both)})
@@ -139,7 +139,8 @@ def refuse_other_settings(folder: StudyDir, config: StudyConfig) -> None:
 def _is_refused(place: str, both: tuple[Any, Any]) -> bool:
     if not place.startswith("config.data."):
         return place not in FROM_DATA
-    # Other settings may give data with the same fingerprint, as another path does.
+    # Other settings of the data, such as the path, may give the same fingerprint. It contains the
+    # kind, and the groups, times and weights of a study that has such a column.
     name = place.rpartition(".")[2]
     is_role = name in ("group_column", "time_column", "weight_column")
     return name == "kind" or (is_role and None in both)
