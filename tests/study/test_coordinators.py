@@ -530,7 +530,7 @@ def test_status_says_that_the_process_of_running_trials_has_ended(
         coordinator="0", host=host, pid=pid, since="", n_workers=2, dead_seconds=60
     )
     sentences = coordinator_sentences([own], n_running=n_running)
-    assert [sentence.split(";")[0] for sentence in sentences] == is_said * [
+    assert [sentence.split(".")[0] for sentence in sentences] == is_said * [
         "The process of the search has ended"
     ]
 

@@ -93,6 +93,7 @@ def status(
 def _print_status(study: StudyHandle, facts: Status) -> None:
     from tuning.report.sentences import linear_sentences, verdict
     from tuning.report.tables import counts_sentence, timings_sentence
+    from tuning.study.lock import is_locked
 
     summary, confirmation = study.summary, study.confirmation
     console.print(f"[bold]{study.name}[/]  {escape(counts_sentence(summary))}")
@@ -100,7 +101,9 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
         console.print(best_table(summary, study.space, confirmation))
     console.print(escape(verdict(summary, confirmation)))
     console.print(timings_sentence(summary))
-    for sentence in coordinator_sentences(facts.coordinators, n_running=facts.n_running):
+    # A search that goes on prepares its data before its first heartbeat, and holds the lock.
+    n_left = 0 if is_locked(study.folder.lock_path) else facts.n_running
+    for sentence in coordinator_sentences(facts.coordinators, n_running=n_left):
         console.print(escape(printable(sentence, 200)))
     # The linear model has one split, so a confirmation on folds is not compared with it.
     on_split = confirmation if summary.step == "epoch" else None
@@ -116,7 +119,7 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
 
 def coordinator_sentences(coordinators: list[CoordinatorStatus], *, n_running: int) -> list[str]:
     if n_running and coordinators and all(entry.has_ended for entry in coordinators):
-        return ["The process of the search has ended; the same command continues its trials."]
+        return ["The process of the search has ended. Call tune again to continue its trials."]
     if len(coordinators) < 2:
         return []
     return [
