@@ -350,13 +350,11 @@ def test_space_bug_while_declaring_arrives_with_its_traceback(
 def test_error_that_is_no_tuning_error_arrives_with_its_traceback(
     pool: AnyPool, quick: Path, corpus: Path
 ) -> None:
-    wrong = {"invalid literal": {"sequence_length": "long"}, "truncating": {"truncating": "both"}}
-    for message, changed in wrong.items():
-        (answer,) = train_one(pool, training(quick, corpus, values={**VALUES, **changed}))
-        assert isinstance(answer, ErrorRaised)
-        assert answer.error == "bug"
-        assert answer.message.startswith(f"ValueError: {message}")
-        assert "Traceback" in answer.traceback and "worker.py" in answer.traceback
+    (answer,) = train_one(pool, training(quick, corpus, values={**VALUES, "truncating": "both"}))
+    assert isinstance(answer, ErrorRaised)
+    assert answer.error == "bug"
+    assert answer.message.startswith("ValueError: truncating")
+    assert "Traceback" in answer.traceback and "worker.py" in answer.traceback
 
 
 def test_killed_worker_is_seen_and_replaced(
