@@ -205,6 +205,14 @@ def metric_text(value: float) -> str:
     return f"{value:.{n_decimals(value)}f}"
 
 
+def is_ahead(value: float, other: float, objective: str) -> bool:
+    """Return whether a value is better than another by the digits that sentences show, which
+    readers compare.
+    """
+    n = n_decimals(value, other)
+    return sign(objective) * round(value, n) > sign(objective) * round(other, n)
+
+
 def sign(objective: str) -> int:
     """Return 1 for an objective that is maximized, -1 for an objective that is minimized."""
     return 1 if metric_of(objective).maximized else -1

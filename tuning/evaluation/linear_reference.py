@@ -16,7 +16,7 @@ from tuning import documents
 from tuning.config import StudyConfig
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
-from tuning.metrics import METRICS, metric_of, metric_text, n_decimals, objectives_of, sign
+from tuning.metrics import METRICS, is_ahead, metric_of, metric_text, objectives_of
 from tuning.processes import child_environment, why_it_ended
 from tuning.targets.target import Target
 
@@ -105,10 +105,7 @@ class LinearReference:
 
     def is_ahead_of(self, value: float, metric: str) -> bool:
         own = self.value(metric)
-        if own is None:
-            return False
-        n = n_decimals(own, value)  # Readers compare the digits that sentences show.
-        return sign(metric) * round(own, n) > sign(metric) * round(value, n)
+        return own is not None and is_ahead(own, value, metric)
 
 
 def read_linear_reference(folder: Path, task: LinearTask) -> LinearReference | None:

@@ -12,7 +12,7 @@ from tuning.confirmation.estimates import RESOLUTION, Estimates
 from tuning.confirmation.plan import expected_cost
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
 from tuning.evaluation.statistics import LEVEL, Verdict
-from tuning.metrics import metric_text, n_decimals, sign
+from tuning.metrics import is_ahead, metric_text, n_decimals, sign
 from tuning.study.trials import starting_point_name
 
 
@@ -141,7 +141,7 @@ def _against_the_baseline(estimates: Estimates) -> str:
 
 def lower_mean(estimates: Estimates) -> float | None:
     """Return the baseline's mean if it beats the best's, which is chosen on shared seeds alone."""
-    baseline, direction = estimates.confirmation.baseline, sign(estimates.confirmation.metric)
+    baseline = estimates.confirmation.baseline
     if (
         baseline is None
         or estimates.best.is_baseline
@@ -149,9 +149,8 @@ def lower_mean(estimates: Estimates) -> float | None:
         or baseline.trial not in estimates.means
     ):
         return None
-    means = [estimates.means[f.trial].value for f in (estimates.best, baseline)]
-    own, other = (round(mean, n_decimals(*means)) for mean in means)
-    return means[1] if direction * own < direction * other else None
+    own, other = (estimates.means[f.trial].value for f in (estimates.best, baseline))
+    return other if is_ahead(other, own, estimates.confirmation.metric) else None
 
 
 def _optimism(estimates: Estimates) -> list[str]:
