@@ -19,7 +19,6 @@ from tuning.api.parameters import plain_numbers
 from tuning.config import Data, Limits, Workers, number_or_auto
 from tuning.display.console import console
 from tuning.errors import ArgumentError, TuningError
-from tuning.search.tune import Budget
 
 FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
 
@@ -60,37 +59,35 @@ def test_tune_names_its_parameters(
     check(lambda: tuning.tune(**given), TuningError, message)
 
 
-def test_auto_folds_are_one_split_with_min_texts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    budgets: list[Budget] = []
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Replace the search by one that ends at once. Return the keyword arguments of each call."""
+    calls: list[dict[str, Any]] = []
 
-    def tune(*_: Any, budget: Budget, **__: Any) -> Any:
-        budgets.append(budget)
+    def tune(*_: Any, **options: Any) -> Any:
+        calls.append(options)
         return SimpleNamespace(is_complete=True)
 
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
     monkeypatch.setattr("tuning.search.tune.tune", tune)
+    return calls
+
+
+def test_auto_folds_are_one_split_with_min_texts(
+    searches: list[dict[str, Any]], tmp_path: Path
+) -> None:
     for folds in ("auto", None, 1):
         tuning.tune(FRAME, folds=folds, min_texts=1_000, results=tmp_path)
-    assert [budget.folds for budget in budgets] == [None, None, 1]
+    assert [call["budget"].folds for call in searches] == [None, None, 1]
 
 
 def test_join_in_the_folder_that_created_the_study_changes_nothing(
-    copied: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searches: list[dict[str, Any]], copied: Setting, tmp_path: Path
 ) -> None:
-    seen: list[bool] = []
-
-    def tune(*_: Any, confirms: bool, **__: Any) -> Any:
-        seen.append(confirms)
-        return SimpleNamespace(is_complete=True)
-
-    monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
-    monkeypatch.setattr("tuning.search.tune.tune", tune)
     for results in (copied.results.path, tmp_path / "other"):
         storage = copied.results.storage_url(None)
         tuning.tune(study=copied.folder.name, storage=storage, results=results, join=True)
-    assert seen == [True, False]
+    assert [call["confirms"] for call in searches] == [True, False]
 
 
 @pytest.mark.parametrize("is_jupyter", [False, True])
