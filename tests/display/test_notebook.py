@@ -1,4 +1,4 @@
-"""A study in a real Jupyter kernel: a class of a cell, and progress that updates."""
+"""A study in a real Jupyter kernel: a class of a cell, progress that updates, the stop button."""
 
 from pathlib import Path
 
@@ -65,6 +65,30 @@ def test_class_of_a_cell_is_tuned_with_progress_in_one_output(tmp_path: Path) ->
         tmp_path, CLASS, TUNE.format(n_trials=4), "print(len(study.trials_dataframe()))"
     )
     assert int(number) == 4
+
+
+# The stop button sends the signal of Ctrl-C to the kernel and its children. Here it does so when
+# trial 1 ends.
+STOP = """
+import os, pathlib, signal, threading, time
+
+def stop():
+    while not [*pathlib.Path("results").glob("*/trials/0001/history.csv")]:
+        time.sleep(0.1)
+    os.killpg(os.getpgrp(), signal.SIGINT)
+
+threading.Thread(target=stop).start()
+"""
+COUNT = "print(sum(study.trials_dataframe()['state'] == 'COMPLETE'))"
+
+
+@pytest.mark.slow
+def test_stop_button_pauses_and_another_kernel_goes_on(tmp_path: Path) -> None:
+    make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
+    _, _, _, stopped = run_cells(tmp_path, CLASS, STOP, TUNE.format(n_trials=200), COUNT)
+    assert 1 <= int(stopped) < 200
+    _, _, number = run_cells(tmp_path, CLASS, TUNE.format(n_trials=int(stopped) + 2), COUNT)
+    assert int(number) == int(stopped) + 2
 
 
 def test_html_of_a_table_has_no_markup_of_its_texts() -> None:
