@@ -38,6 +38,10 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
 def escape_markdown(value: object) -> str:
     """Return a text on one line, escaped for Markdown with formulas, and for HTML."""
     escaped = html.escape(visible(str(value)), quote=False)

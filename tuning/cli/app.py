@@ -22,6 +22,7 @@ from tuning.display.console import console, error_console, print_traceback, prin
 from tuning.display.tables import print_next
 from tuning.errors import SpaceBug, TuningError
 from tuning.processes import BACKEND
+from tuning.text import counted
 from tuning.trackers.targets import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ N_FURTHER = 20  # Number of new configurations that the next command trains, as 
 
 
 def _print_added(study: Study, added: WarmStart) -> None:
-    from tuning.report.confirmation import counted
-
     for sentence in added.left_out[:N_SENTENCES]:
         warn(printable(sentence, 300))
     if len(added.left_out) > N_SENTENCES:

@@ -18,6 +18,7 @@ from tuning.display.console import console, duration, print_texts, printable
 from tuning.metrics import metric_of
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
+from tuning.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +186,6 @@ def best_table(
     summary: Summary, space: SearchSpace, confirmation: Confirmation | None = None
 ) -> Table:
     """Return a table of the best trials and the baseline."""
-    from tuning.report.confirmation import counted
     from tuning.report.tables import N_TABLE, best_rows
 
     header, rows = best_rows(summary, space, confirmation, n_front=N_TABLE)

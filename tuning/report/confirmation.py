@@ -14,6 +14,7 @@ from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
 from tuning.evaluation.statistics import LEVEL, Verdict
 from tuning.metrics import is_ahead, metric_text, n_decimals, sign
 from tuning.study.trials import starting_point_name
+from tuning.text import counted
 
 
 def plan(confirmation: Confirmation, *, n_workers: int) -> str:
@@ -37,10 +38,6 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
     )
     seeds = counted_seeds(len(confirmation.seeds), "fresh", is_resplit=confirmation.is_resplit)
     return f"Confirming {names} on up to {seeds}: {trainings}{budget}."
-
-
-def counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def counted_seeds(n: int, kind: str, *, is_resplit: bool) -> str:

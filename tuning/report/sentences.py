@@ -22,10 +22,11 @@ from tuning.evaluation.test_split import (
     threshold_sentences,
 )
 from tuning.metrics import Metric, metric_of, metric_text, n_decimals, sign
-from tuning.report.confirmation import counted, lower_mean, promise, result_text, sentences
+from tuning.report.confirmation import lower_mean, promise, result_text, sentences
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import attributes_of, is_over_limit, starting_point_text, value_of
 from tuning.targets.kinds import constant_names
+from tuning.text import counted
 
 
 def answer(
