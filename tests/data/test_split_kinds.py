@@ -368,11 +368,15 @@ def test_cells_that_are_no_weights_are_refused(cell: str, says: str, tmp_path: P
 
 @pytest.mark.parametrize(
     ("votes", "says"),
-    [([0] * 120, "0; all are 0"), ([0] * 80 + [1] * 40, "0 in the training split; all of its 80")],
+    [
+        ([0] * 120, "0; all are 0"),
+        ([0] * 80 + [1] * 40, "0 in the training split; all of its rows have 0"),
+        ([0, 1] * 40 + [1] * 40, "0 in the training split; all of its rows of 'bad' have 0"),
+    ],
 )
 def test_weights_that_are_all_0_are_refused(votes: list[object], says: str, tmp_path: Path) -> None:
     split = ["train"] * 80 + ["validation"] * 20 + ["test"] * 20
-    path = write_reviews(tmp_path, split=split, votes=votes)
+    path = write_reviews(tmp_path, split=split, votes=votes, star_rating=["bad", "good"] * 60)
     config = DataConfig(data=path, split_column="split", weight_column="votes")
     with pytest.raises(DataError, match=f"'votes' must have numbers above {says}"):
         prepared(tmp_path, config)
