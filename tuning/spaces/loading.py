@@ -342,8 +342,10 @@ def _check_required(space: SearchSpace, *, cuts_texts: bool) -> None:
         bounds: tuple[Any, ...] = item.choices or limits or (item.default,)
         low = min(bounds)
         if not isinstance(low, int | float) or low < smallest:
+            received = f"the text {low!r}" if isinstance(low, str) else repr(low)
             raise SpaceError(
-                f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
+                f"{item.name} must be a number of {smallest} or more; {space.name} allows"
+                f" {received}."
             )
         for words in bounds if item.name == NGRAM_ORDER else ():
             if words not in range(1, MAX_ORDER + 1):
