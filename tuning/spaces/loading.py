@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,12 @@ class SearchSpace:
         """12 hex digits over the declared hyperparameters. The starting points do not count."""
         text = json.dumps([unstructure(item) for item in self.hyperparameters], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @cached_property
+    def deciding(self) -> tuple[str, ...]:
+        """The names of the hyperparameters that decide which others are active."""
+        names = (name for item in self.hyperparameters for name, _ in item.conditions)
+        return tuple(dict.fromkeys(names))
 
     def declares(self, name: str) -> bool:
         return any(item.name == name for item in self.hyperparameters)
