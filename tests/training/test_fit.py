@@ -608,6 +608,19 @@ def test_own_fit_may_change_its_model_and_compile_it_again() -> None:
     assert first["val_accuracy"] != second["val_accuracy"]
 
 
+def test_own_fit_that_trains_on_after_its_end_keeps_its_result() -> None:
+    def two_phases(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        model.fit(*args, **{**kwargs, "epochs": 1})
+        return model.fit(*args, **{**kwargs, "initial_epoch": 1})
+
+    answers = {1: Answer.STOP}
+    hypermodel = Hyper(fit=two_phases)
+    _, result = run(
+        hypermodel, epochs=3, on_epoch=lambda epoch: answers.get(int(epoch.number), Answer.GO_ON)
+    )
+    assert (len(result.history), result.stopped) == (1, True)
+
+
 def test_loop_of_an_own_fit_can_read_that_it_must_end() -> None:
     """The built model may be a part of the model that is trained."""
 
