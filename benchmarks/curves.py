@@ -143,8 +143,7 @@ class Noise:
 
 def branch_of(values: Mapping[str, Value], space: SearchSpace) -> Branch:
     """Return the values on which the conditions of the space depend."""
-    deciding = dict.fromkeys(name for item in space.hyperparameters for name, _ in item.conditions)
-    return tuple(values.get(name) for name in deciding)
+    return tuple(values.get(name) for name in space.deciding)
 
 
 def distance(values: Mapping[str, Value], other: Mapping[str, Value], space: SearchSpace) -> float:

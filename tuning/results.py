@@ -15,6 +15,11 @@ def safe_name(text: str) -> str:
     return "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in text)
 
 
+def staged(path: Path) -> Path:
+    """Return the file in which an export writes what it then moves to `path`."""
+    return path.with_name(f"{path.name}.tmp")
+
+
 @dataclass(frozen=True)
 class StudyDir:
     path: Path

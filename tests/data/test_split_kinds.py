@@ -181,6 +181,16 @@ def test_seeds_give_different_splits_of_few_groups() -> None:
     assert len(drawn) >= 8
 
 
+def test_fresh_split_by_groups_has_training_rows_of_each_class() -> None:
+    """Six of 8 classes have one group. 3 of 20 seeds draw one of these for validation alone."""
+    classes, groups = np.repeat(np.arange(8), 10), np.repeat(np.arange(48), 10)
+    strata = np.concatenate([classes, np.arange(400) % 2])
+    rows = Rows(np.arange(480), strata, groups)
+    for seed in range(20):
+        ((train, _),) = redrawn(rows, Redraw(seed=seed), validation_share=0.18)
+        assert {*strata[train]} == {*range(8)}
+
+
 @pytest.mark.parametrize("share", [0.72, 0.8, 0.95])
 def test_a_group_larger_than_every_part_is_train_alone(share: float) -> None:
     groups = np.where(np.arange(1000) < share * 1000, 0, np.arange(1000))
@@ -358,11 +368,15 @@ def test_cells_that_are_no_weights_are_refused(cell: str, says: str, tmp_path: P
 
 @pytest.mark.parametrize(
     ("votes", "says"),
-    [([0] * 120, "0; all are 0"), ([0] * 80 + [1] * 40, "0 in the training split; all of its 80")],
+    [
+        ([0] * 120, "0; all are 0"),
+        ([0] * 80 + [1] * 40, "0 in the training split; all of its rows have 0"),
+        ([0, 1] * 40 + [1] * 40, "0 in the training split; all of its rows of 'bad' have 0"),
+    ],
 )
 def test_weights_that_are_all_0_are_refused(votes: list[object], says: str, tmp_path: Path) -> None:
     split = ["train"] * 80 + ["validation"] * 20 + ["test"] * 20
-    path = write_reviews(tmp_path, split=split, votes=votes)
+    path = write_reviews(tmp_path, split=split, votes=votes, star_rating=["bad", "good"] * 60)
     config = DataConfig(data=path, split_column="split", weight_column="votes")
     with pytest.raises(DataError, match=f"'votes' must have numbers above {says}"):
         prepared(tmp_path, config)

@@ -178,7 +178,8 @@ def test_text_over_the_limit_is_named() -> None:
     ("name", "data", "sentence"),
     [
         ("r.csv", b"id,words\n1,good\n", "id, words"),
-        ("r.csv", b"", "header line; it is empty"),
+        ("r.csv", b"", "comma-separated with a header line; it is empty"),
+        ("r.tsv", b"", "tab-separated with a header line; it is empty"),
         ("r.csv", "text,n\ngood,1\n".encode("utf-16"), "must be UTF-8"),
         ("r.csv", b'text,"n\ngood,1\n', "a quote in it is not closed"),
         ("r.jsonl", b"", "it has none"),

@@ -112,7 +112,7 @@ def test_labels_that_are_formulas_get_an_apostrophe() -> None:
         ("/label", ROW, {"format": "../../etc/x"}, 422, "format must be csv or tsv."),
         ("/label", ROW, {"column": ""}, 422, "column"),
         *(("/label", ROW, {"first": first}, 422, "first") for first in ("-1", "²", "9" * 10)),
-        ("/columns", b"", {}, 422, "The file must begin with a header line"),
+        ("/columns", b"", {}, 422, "The file must be comma-separated with a header line"),
         ("/columns", b"text\n", {}, 422, "The file must have a header and at least one row."),
         ("/columns", b"\xff\n1\n", {}, 422, "The file must be UTF-8"),
     ],

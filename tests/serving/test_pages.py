@@ -228,7 +228,7 @@ def test_file_without_the_column_is_labeled_after_the_user_has_chosen(browser: B
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "The file must begin with a header line; it is empty."),
+        (b"", "The file must be comma-separated with a header line; it is empty."),
         (b"text\ngood\n", "The server could not answer."),
     ],
 )

@@ -351,6 +351,9 @@ COUNTS_ON = """epochs = options.pop("epochs")
         options |= {"initial_epoch": epochs // 2, "epochs": epochs}
         return model.fit("""
 
+OF_FOLDS = """self.build(hp).fit(x[::2], y[::2], **options)
+        return self.build(hp).fit("""
+
 
 @pytest.mark.parametrize(
     ("old", "new"),
@@ -383,8 +386,9 @@ def test_own_fit_is_tried(
         ),
         # The models of folds are trained, and the model that is evaluated is not.
         ("return model.fit(", "return self.build(hp).fit(", "must train the model that it gets"),
+        ("return model.fit(", OF_FOLDS, "must train the model that it gets; .* folds=5"),
     ],
-    ids=["argument", "epochs", "callbacks", "epoch 1 twice", "another model"],
+    ids=["argument", "epochs", "callbacks", "epoch 1 twice", "another model", "folds"],
 )
 def test_own_fit_is_refused(old: str, new: str, says: str, tmp_path: Path) -> None:
     path = write(tmp_path, substituted(OWN_FIT, old, new))
@@ -768,7 +772,8 @@ def build(hp):
         (changed(f"hp.{OF_VOCABULARY}", UNDER_A_CONDITION), {}, "'vocab_size' under a condition"),
         (changed(OF_VOCABULARY, 'Int("vocab_size", 2, 40)'), {}, "vocab_size .*allows 2"),
         (changed(OF_VOCABULARY, 'Choice("vocab_size", [40, 2])'), {}, "vocab_size .*allows 2"),
-        (changed(OF_VOCABULARY, 'Fixed("vocab_size", "all")'), {}, "vocab_size .*allows 'all'"),
+        (changed(OF_VOCABULARY, 'Fixed("vocab_size", "all")'), {}, "vocab_size .* the text 'all'"),
+        (changed(OF_VOCABULARY, 'Choice("vocab_size", ["40"])'), {}, "must be a number .* '40'"),
         (changed(OF_LENGTH, 'Fixed("sequence_length", 0)'), {}, "sequence_length .*allows 0"),
         (changed(OF_LENGTH, 'Int("ngrams", 1, 4)'), {}, "ngrams .*allows 4"),
         (changed(OF_LENGTH, 'Choice("ngrams", [1.5, 2.0])'), {}, "ngrams .*allows 1.5"),

@@ -46,9 +46,12 @@ def test_open_study_records_what_it_is(results: ResultsDir) -> None:
     assert {"python", "tensorflow", "optuna", "keras"} <= set(record["versions"])
 
 
-def test_file_of_an_encoder_must_not_change(results: ResultsDir, tmp_path: Path) -> None:
-    encoder = tmp_path / "encoder.keras"
-    encoder.write_bytes(b"weights")
+@pytest.mark.parametrize("name", ["encoder.keras", "bert/model.weights.h5"])
+def test_file_of_an_encoder_must_not_change(name: str, results: ResultsDir, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"weights")
+    encoder = file if file.parent == tmp_path else file.parent
     presets = Hyperparameter(
         name="preset", kind="choice", default="bert", choices=("bert", str(encoder))
     )
@@ -57,11 +60,14 @@ def test_file_of_an_encoder_must_not_change(results: ResultsDir, tmp_path: Path)
     require_same_encoders(record, doing="An export")
     assert [*record.encoders] == [str(encoder)]
     before = record.encoders[str(encoder)]
-    encoder.write_bytes(b"changed")
-    with pytest.raises(StudyError, match=rf"\.keras was {before} and is \w+ now\. Put"):
+    for untouched in ("README.md", "metadata.json"):
+        (file.parent / untouched).write_text("saved today")
+    require_same_encoders(record, doing="An export")
+    file.write_bytes(b"changed")
+    with pytest.raises(StudyError, match=rf"{encoder} was {before} and is \w+ now\. Put"):
         require_same_encoders(record, doing="An export")
-    encoder.unlink()
-    with pytest.raises(StudyError, match=r"at .*encoder\.keras, as .* the file is missing"):
+    encoder.rename(tmp_path / "moved")
+    with pytest.raises(StudyError, match=rf"at {encoder}, as .* it is missing"):
         require_same_encoders(record, doing="An export")
     require_same_encoders(replace(record, encoders={}), doing="An export")  # an earlier version
 

@@ -86,6 +86,7 @@ def test_empty_tuples_and_sets_have_no_labels() -> None:
         (["a b", "c"], "each cell is one label"),
         (["[removed]", "(other)", "c"], "each cell is one label"),
         (["[90s]", '("x") or (y)', "()", "pop"], "each cell is one label"),
+        (["a", "[]", "c"], "each cell is one label or none"),
         (["[]", "[1, 2]"], "each cell is a list"),
         (["{1, 2}", "{3}"], "each cell is a list"),
     ],

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tests.numbered import TWO, numbered, score
 from tests.padding.graphs import counted_rows
 from tuning.config import TrainConfig
-from tuning.errors import SpaceBug
+from tuning.errors import SpaceBug, SpaceError
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.metrics import objectives_of
 from tuning.padding import packing
@@ -606,6 +606,27 @@ def test_own_fit_may_change_its_model_and_compile_it_again() -> None:
     first, second = (epoch.metrics for epoch in history)
     assert second["val_accuracy"] == pytest.approx(1 - first["val_accuracy"])
     assert first["val_accuracy"] != second["val_accuracy"]
+
+
+def test_own_fit_that_trains_on_after_its_end_keeps_its_result() -> None:
+    def two_phases(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        model.fit(*args, **{**kwargs, "epochs": 1})
+        return model.fit(*args, **{**kwargs, "initial_epoch": 1})
+
+    answers = {1: Answer.STOP}
+    hypermodel = Hyper(fit=two_phases)
+    _, result = run(
+        hypermodel, epochs=3, on_epoch=lambda epoch: answers.get(int(epoch.number), Answer.GO_ON)
+    )
+    assert (len(result.history), result.stopped) == (1, True)
+
+
+def test_own_fit_of_another_model_is_refused() -> None:
+    def other(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        return mean().fit(*args, **kwargs)
+
+    with pytest.raises(SpaceError, match=r"must train the model that it gets"):
+        run(Hyper(fit=other), epochs=1)
 
 
 def test_loop_of_an_own_fit_can_read_that_it_must_end() -> None:

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 CHECKSUMS = "checksums.json"
 CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
+# Endings of the files that KerasHub reads in the folder of a preset. A README may change.
+PRESET_FILES = (".json", ".txt", ".weights.h5", ".safetensors")
 
 
 @contextlib.contextmanager
@@ -74,6 +76,19 @@ def checksum_of_keras_file(path: Path) -> int:
     except zipfile.BadZipFile:  # Keras refuses the file when it is loaded.
         return checksum_of(path)
     return zlib.crc32(repr([part for part in parts if part[0] != "metadata.json"]).encode())
+
+
+def checksum_of_encoder(path: Path) -> int:
+    """Return the checksum of a Keras model, or of the preset in a folder."""
+    if path.is_file():
+        return checksum_of_keras_file(path)
+    parts = [
+        (file.relative_to(path).as_posix(), checksum_of(file))
+        for file in sorted(path.rglob("*"))
+        # `metadata.json` has the time at which the preset was saved.
+        if file.name.endswith(PRESET_FILES) and file.name != "metadata.json"
+    ]
+    return zlib.crc32(repr(parts).encode())
 
 
 def checksums_of(folder: Path, *, pattern: str = "**/*") -> dict[str, int]:

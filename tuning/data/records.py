@@ -59,6 +59,11 @@ def csv_format(data: IO[bytes]) -> tuple[str, int]:
     return ",", 0
 
 
+def header_rule(file: str | Path, delimiter: str) -> str:
+    """Return what a file of CSV or TSV must be, as the beginning of a message."""
+    return f"{file} must be {DELIMITERS[delimiter]}-separated with a header line"
+
+
 def decoded(data: IO[bytes], *, newline: str = "\n", errors: str = "strict") -> io.TextIOWrapper:
     """Return the text of a file. In formats other than CSV, only a line feed ends a line."""
     return io.TextIOWrapper(data, encoding="utf-8-sig", errors=errors, newline=newline)

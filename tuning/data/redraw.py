@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tuning.data.rows import Numbers, Redraw, Rows
 from tuning.data.splits import SPLIT_KINDS
 from tuning.errors import DataError
+
+# Maximum number of draws for one seed.
+MAX_DRAWS = 20
 
 
 def redrawn(
@@ -14,7 +19,29 @@ def redrawn(
 ) -> list[tuple[Numbers, Numbers]]:
     """Return the places of the rows for training and for validation, both in order, of each fold,
     or of one split with this share of rows for validation.
+
+    Groups may leave a stratum, such as a class, without training rows. Then the seed draws again.
     """
+    seed, folds = redraw.seed, _drawn(rows, redraw, validation_share)
+    for number in range(1, MAX_DRAWS):
+        if redraw.ignores_columns or rows.kind != "group" or _have_strata(rows, folds):
+            break
+        redraw = replace(redraw, seed=int(np.random.default_rng([seed, number]).integers(2**31)))
+        folds = _drawn(rows, redraw, validation_share)
+    return folds
+
+
+def _have_strata(rows: Rows, folds: list[tuple[Numbers, Numbers]]) -> bool:
+    """Return whether all training rows have each stratum, and all validation rows two or more."""
+    n_strata = len(np.unique(rows.strata))
+    return all(
+        len(np.unique(rows.strata[train])) == n_strata
+        and len(np.unique(rows.strata[validation])) >= min(2, n_strata)
+        for train, validation in folds
+    )
+
+
+def _drawn(rows: Rows, redraw: Redraw, validation_share: float) -> list[tuple[Numbers, Numbers]]:
     rule, n_folds = SPLIT_KINDS["random" if redraw.ignores_columns else rows.kind], redraw.n_folds
     if n_folds == 1:
         shares, first = [1 - validation_share, validation_share], 1

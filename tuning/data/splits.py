@@ -21,7 +21,7 @@ from tuning.data.sources import Reviews, labels_in
 from tuning.data.text_bytes import BOUNDARY, byte_lengths, joined, split_up
 from tuning.errors import DataError
 from tuning.metrics import CLASSES, DEFAULT_TARGET
-from tuning.targets.target import Target
+from tuning.targets.target import Labels, Target
 
 # Minimum number of different texts of a stratum that is no class: three splits can have some of it.
 MIN_STRATUM = 7
@@ -119,11 +119,14 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
     parts, drawn = _assigned(rows, reviews, kind, config, seed=seed)
     parts = without_copies(parts, texts)
     _require_classes(parts, reviews, config)
-    if "weight" in frame and not frame["weight"][parts == 0].any():
-        raise DataError(
-            f"weight_column {config.weight_column!r} must have numbers above 0 in the training"
-            f" split; all of its {(parts == 0).sum():,} rows have 0."
-        )
+    if "weight" in frame:
+        in_train = parts == 0
+        weights = frame["weight"].to_numpy()[in_train]
+        if unused := unweighted(target, reviews.labels[in_train], weights):
+            raise DataError(
+                f"weight_column {config.weight_column!r} must have numbers above 0 in the training"
+                f" split; all of its {unused} have 0."
+            )
     # Each column is filtered by itself, because selecting rows of a frame copies all columns first.
     frames = {
         name: (
@@ -245,6 +248,15 @@ def _require_classes(parts: Parts, reviews: Reviews, config: DataConfig) -> None
             f"{f' of {missing!r}' if missing else ''}. Name another column, give another seed, or"
             " merge classes."
         )
+
+
+def unweighted(target: Target, labels: Labels, weights: npt.NDArray[np.float32]) -> str | None:
+    """Return which of the rows for training all have the weight 0, such as "rows of 'good'"."""
+    weighted = labels[weights > 0]
+    if not len(weighted):
+        return "rows"
+    counts = target.counts(weighted)
+    return None if all(counts) else f"rows of {target.names[counts.index(0)]!r}"
 
 
 def _n_shared(rows: Rows, parts: Parts, drawn: Sequence[str]) -> int:

@@ -164,7 +164,8 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     # part of its last field.
     record = _Record(itertools.chain(_lines(data, newline=""), [_END]))
     reader = csv.reader(record, delimiter=delimiter)
-    header, index = _header(itertools.islice(reader, n_before_header, None), path, choose)
+    names = itertools.islice(reader, n_before_header, None)
+    header, index = _header(names, path, choose, delimiter=delimiter)
     while True:
         first, record.n_characters = reader.line_num + 1, 0
         try:
@@ -184,7 +185,7 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     rows = records.tsv_rows(_lines(data))
-    header, index = _header((fields for _, fields in rows), path, choose)
+    header, index = _header((fields for _, fields in rows), path, choose, delimiter="\t")
     for number, fields in rows:
         yield _cell(fields, index, header, line=number)
 
@@ -196,8 +197,10 @@ def _cell(
     return ("", f"line {line}: {problem}", fields) if problem else (fields[index], "", fields)
 
 
-def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
-    rule = f"{path} must begin with a header line"
+def _header(
+    rows: Iterator[list[str]], path: Path, choose: Choose, *, delimiter: str
+) -> tuple[list[str], int]:
+    rule = records.header_rule(path, delimiter)
     try:
         header = next((row for row in rows if row not in ([], [""])), [_END])  # Skip empty lines.
     except csv.Error as error:

@@ -96,9 +96,8 @@ def _read_file(path: Path, with_lists: bool, progress: Progress | None) -> Table
 
 def _read_csv(data: IO[bytes], name: str) -> Table:
     delimiter, n_before_header = records.csv_format(data)
-    mark = records.DELIMITERS[delimiter]
-    rule = f"{name} must be {mark}-separated with a header line"
-    remedy = f"Quote the {mark}s in texts."
+    rule = records.header_rule(name, delimiter)
+    remedy = f"Quote the {records.DELIMITERS[delimiter]}s in texts."
     try:
         with pd.read_csv(
             records.decoded(data, newline=""),
@@ -127,7 +126,7 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
     lines = records.tsv_rows(records.decoded(data))
     header = next((fields for _, fields in lines if fields != [""]), [])
     if not header:
-        raise DataError(f"{name} must be tab-separated with a header line; it is empty.")
+        raise DataError(records.header_rule(name, "\t") + "; it is empty.")
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
         raise DataError(

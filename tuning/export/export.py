@@ -47,7 +47,7 @@ from tuning.export.threshold import interval_of, out_of_sample_rows, thresholds_
 from tuning.export.versions import next_number, publish, recover, temporary_folder
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.inputs.corpus import Corpus
-from tuning.results import StudyDir
+from tuning.results import StudyDir, staged
 from tuning.spaces.keras_settings import keras_settings_of
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import export_lock
@@ -258,13 +258,11 @@ def _publish(
     place. A disk that is full leaves the earlier export and its scores as they were.
     """
     paths = folder.test_predictions_path, folder.test_path
-    staged = [path.with_name(f"{path.name}.tmp") for path in paths]
-    write_predictions(staged[0], seen)
-    documents.write(staged[1], test)
+    write_predictions(staged(paths[0]), seen)
+    documents.write(staged(paths[1]), test)
     documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     with translated(folder.best_dir):
-        # If the process is killed after this call, `StudyHandle.test_scores` leaves out the scores
-        # of the earlier export.
+        # If the process is killed after this call, `StudyHandle.test_scores` reads the staged file.
         publish(temporary, folder.best_dir, number=number)
-        for path, written in zip(paths, staged, strict=True):
-            written.replace(path)
+        for path in paths:
+            staged(path).replace(path)

@@ -343,12 +343,11 @@ def pruned_sample(
 
 
 def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace) -> Confirmation:
-    deciding = {name for item in space.hyperparameters for name, _ in item.conditions}
     candidates = (_at_best_epoch(trial, space, summary.metric) for trial in summary.trials)
     others = on_own_split(confirmation) + other_architectures(
         filter(None, candidates),
         confirmation.finalists,
-        deciding=deciding,
+        deciding=space.deciding,
         metric=summary.metric,
     )
     return replace(confirmation, others=with_repeats(others, confirmation.others))

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,12 @@ class SearchSpace:
         """12 hex digits over the declared hyperparameters. The starting points do not count."""
         text = json.dumps([unstructure(item) for item in self.hyperparameters], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @cached_property
+    def deciding(self) -> tuple[str, ...]:
+        """The names of the hyperparameters that decide which others are active."""
+        names = (name for item in self.hyperparameters for name, _ in item.conditions)
+        return tuple(dict.fromkeys(names))
 
     def declares(self, name: str) -> bool:
         return any(item.name == name for item in self.hyperparameters)
@@ -342,8 +348,10 @@ def _check_required(space: SearchSpace, *, cuts_texts: bool) -> None:
         bounds: tuple[Any, ...] = item.choices or limits or (item.default,)
         low = min(bounds)
         if not isinstance(low, int | float) or low < smallest:
+            received = f"the text {low!r}" if isinstance(low, str) else repr(low)
             raise SpaceError(
-                f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
+                f"{item.name} must be a number of {smallest} or more; {space.name} allows"
+                f" {received}."
             )
         for words in bounds if item.name == NGRAM_ORDER else ():
             if words not in range(1, MAX_ORDER + 1):

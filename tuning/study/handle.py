@@ -20,7 +20,7 @@ from tuning.errors import StorageError
 from tuning.evaluation.linear_reference import LinearReference, LinearTask, read_linear_reference
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir, StudyDir, staged
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import Heartbeat, heartbeats_of
@@ -73,14 +73,15 @@ class StudyHandle:
     @cached_property
     def test_scores(self) -> TestDocument | None:
         """The scores of the export in `best/`; None before an export. A process that is killed
-        while it replaces `best/` leaves the scores of the earlier export, which are left out.
+        after it replaced `best/` leaves them in the file that was to replace `test.json`.
         """
-        test = read_test_scores(self.folder.test_path)
+        path = self.folder.test_path
         with contextlib.suppress(StorageError):  # The export was removed or is damaged.
             manifest = read_json(self.folder.best_dir / MANIFEST, version=MANIFEST_VERSION)
-            if test and unstructure(test)["test_looks"] != manifest.get("test_looks"):
-                return None
-        return test
+            looks = manifest.get("test_looks")
+            known = map(read_test_scores, (path, staged(path)))
+            return next((t for t in known if t and unstructure(t)["test_looks"] == looks), None)
+        return read_test_scores(path)
 
     @cached_property
     def best(self) -> Best | None:

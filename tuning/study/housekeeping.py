@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from tuning.atomic_io import translated
 from tuning.errors import StorageError, StudyError
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir, StudyDir, staged
 from tuning.study.lock import is_locked
 from tuning.study.storage import missing_file, open_storage
 from tuning.study.study import read_record
@@ -117,7 +117,7 @@ def _of_study(
     if not study.best_dir.exists() or is_locked(study.export_lock_path):
         # best.tmp may be the only export, or is being written.
         unfinished = [path for path in unfinished if path.name != "best.tmp"]
-    for path in sorted(unfinished):
+    for path in sorted({*unfinished} - {staged(study.test_path)}):  # It may be the only scores.
         yield path, "a process ended while it wrote this file"
     numbers = [int(path.parent.name) for path in study.path.glob("trials/*/checkpoint.npz")]
     if not numbers or opened is None:

@@ -14,7 +14,7 @@ from tuning.data.files import Progress
 from tuning.data.redraw import require_folds
 from tuning.data.rows import Numbers, Redraw
 from tuning.data.sources import load_reviews
-from tuning.data.splits import SplitReviews, split_reviews
+from tuning.data.splits import SplitReviews, split_reviews, unweighted
 from tuning.errors import ArgumentError, DataError, SpaceError, StudyError
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.contract import Preparation
@@ -204,12 +204,13 @@ def with_folds(
 
 
 def _require_weights(corpus: Corpus, of_folds: Sequence[Numbers]) -> None:
-    weights = (corpus.split("train") + corpus.split("validation")).weights
+    rows = corpus.split("train") + corpus.split("validation")
+    assert rows.weights is not None  # for mypy: the study has a column of weights
     for number, train in enumerate(of_folds, start=1):
-        if weights is not None and not weights[train].any():
+        if unused := unweighted(corpus.target, rows.labels[train], rows.weights[train]):
             raise DataError(
                 f"The training rows of each of {len(of_folds)} folds must have weights above 0;"
-                f" those of fold {number} all have 0. Give folds=1 for one split."
+                f" all {unused} of fold {number} have 0. Give folds=1 for one split."
             )
 
 

@@ -22,8 +22,8 @@ import optuna
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
 from tuning.commands import typed
-from tuning.config import StudyConfig, differences, is_keras_file
-from tuning.data.folders import checksum_of_keras_file
+from tuning.config import StudyConfig, differences
+from tuning.data.folders import checksum_of_encoder
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir
@@ -66,7 +66,7 @@ class StudyIdentity:
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord(StudyIdentity):
     """`versions` and `git_commit` are of the packages and of the program that created the study.
-    `encoders` has the checksum of each Keras model that gives features, by its path.
+    `encoders` has the checksum of each Keras model or preset in a folder, by its path.
     """
 
     created: str
@@ -168,20 +168,20 @@ def _parameter(place: str) -> str:
 
 
 def require_same_encoders(record: StudyRecord, *, doing: str) -> None:
-    """Check that the Keras models of a study have not changed. A study of an earlier version has
+    """Check that the encoders of a study have not changed. A study of an earlier version has
     recorded none. `doing`: the subject of the message.
     """
     for path, recorded in record.encoders.items():
-        if not Path(path).is_file():
+        if not Path(path).exists():
             raise StudyError(
                 f"{doing} must have the encoder at {path}, as the machine that created the study;"
-                " the file is missing. Put the file there, or start another study."
+                " it is missing. Put it there, or start another study."
             )
-        now = str(checksum_of_keras_file(Path(path)))
+        now = str(checksum_of_encoder(Path(path)))
         if now != recorded:
             raise StudyError(
                 f"{doing} must use the encoder with which the study began; the checksum of {path}"
-                f" was {recorded} and is {now} now. Put the file back, or start another study."
+                f" was {recorded} and is {now} now. Put it back, or start another study."
             )
 
 
@@ -230,9 +230,9 @@ def open_study(
                 versions=describe_versions(),
                 git_commit=git_commit(Path(__file__).parent),
                 encoders={
-                    preset: str(checksum_of_keras_file(Path(preset)))
+                    preset: str(checksum_of_encoder(Path(preset)))
                     for preset in space.presets
-                    if is_keras_file(preset)
+                    if Path(preset).exists()
                 },
             )
             # study.json goes last: if it exists, the folder is whole. A call that was killed before

@@ -97,7 +97,8 @@ def _sets(cells: Sequence[str], column: str) -> tuple[list[set[str]], str]:
         if any(mark in cell for cell in cells):
             parts = [{part.strip() for part in cell.split(mark)} - NOTHING for cell in cells]
             return parts, f"labels are separated by {mark!r}"
-    return [{cell} - NOTHING for cell in cells], ONE_LABEL
+    sets = [{cell} - NOTHING for cell in cells]
+    return sets, ONE_LABEL if all(sets) else "each cell is one label or none"
 
 
 def _items(cell: str) -> list[Any] | None:

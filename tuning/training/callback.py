@@ -57,10 +57,14 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.probabilities: Array | None = None  # The probabilities of the last evaluation.
         self._evaluated: Rows | None = None  # The rows of the last evaluation; None for all.
         self._built, self._on_epoch = built, on_epoch
+        self._is_stopped = False  # Unlike `result.stopped`, False in a training that is resumed.
         self._predict = Predictor(built.model, built.form.to_probabilities)
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._is_stopped:  # An own `fit` may train on, as a second call of `model.fit` does.
+            self._stop()
+            return
         self.timings.lap("train")
         # Keras counts each part of an epoch as one epoch, from 0.
         part, parts = epoch + 1, self._built.parts
@@ -141,7 +145,7 @@ class EvaluationCallback(keras.callbacks.Callback):
             result.metrics = result.metrics | {metric: result.best_value}
 
     def _report(self, epoch: Epoch) -> None:
-        result, model = self.result, self._built.model
+        result = self.result
         answer = self._on_epoch(epoch)
         # Early stopping counts whole epochs: a best epoch within the first one counts from 0.
         is_over = (
@@ -152,11 +156,15 @@ class EvaluationCallback(keras.callbacks.Callback):
         result.paused = answer is Answer.PAUSE and not is_over
         result.stopped = result.paused or (answer is Answer.STOP and not is_over)
         if result.paused:  # Before `fit` ends, which may replace the weights (`final_weights`).
-            self.state = checkpoints.state_of(model)
+            self.state = checkpoints.state_of(self._built.model)
+        self._is_stopped = result.stopped
         if result.stopped or is_over:
-            model.stop_training = True
-            if self.model is not None:  # An own `fit` may train another model around the built one.
-                self.model.stop_training = True
+            self._stop()
+
+    def _stop(self) -> None:
+        self._built.model.stop_training = True
+        if self.model is not None:  # An own `fit` may train another model around the built one.
+            self.model.stop_training = True
 
     def _lead_of_best(self, value: float) -> float | None:
         """Return the metric of the best epoch so far minus that of the last evaluation, `value`, on

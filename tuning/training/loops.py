@@ -183,6 +183,7 @@ def _hypermodel_fit(
             ),
             doing="fitting",
         )
+    _require_given_model(callback.model, built.model)
     check_declared(built.hp, built.job.known)
 
 
@@ -356,19 +357,25 @@ def try_fit(
             "fit() must pass its callbacks to model.fit, or call their on_epoch_end after each"
             " epoch; without them no epoch can be evaluated."
         )
+    _require_given_model(probe.model, model)
     if len(set(probe.epochs)) < len(probe.epochs):
         raise SpaceError(
             "fit() must count its epochs on if it calls model.fit more than once; it trains epoch"
             f" {probe.epochs[-1] + 1} twice. Give the second call initial_epoch=, or give no"
             " callbacks to the first."
         )
-    if probe.model is not None and probe.model is not model:
-        shared = {id(v) for v in model.variables} & {id(v) for v in probe.model.variables}
-        if not shared:
-            raise SpaceError(
-                "fit() must train the model that it gets; it gives its callbacks to another model,"
-                " which would not be evaluated."
-            )
+
+
+def _require_given_model(trained: keras.Model | None, model: keras.Model) -> None:
+    if trained is None or trained is model:
+        return
+    # The given model may be a part of the model that is trained.
+    given = {id(variable) for variable in model.variables}
+    if given.isdisjoint(id(variable) for variable in trained.variables):
+        raise SpaceError(
+            "fit() must train the model that it gets; it gives its callbacks to another model,"
+            " which would not be evaluated. For folds, give folds=5."
+        )
 
 
 class _Probe(keras.callbacks.Callback):
