@@ -19,8 +19,11 @@ from tuning.spaces.hyperparameters import active_values, defaults
 from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
 from tuning.spaces.models import notes_of
 from tuning.spaces.ranges import REQUIRED, Hyperparameter, Value, Values
+from tuning.targets.class_loss import as_column
 from tuning.targets.label_loss import as_columns
 from tuning.targets.labels import MultiLabel
+from tuning.targets.number import Number
+from tuning.targets.target import LabelEncoder, Target
 from tuning.training.architecture import input_names
 from tuning.training.loss_form import form_of_loss
 
@@ -126,17 +129,24 @@ def test_space_builds_and_gives_probabilities(
 
 
 @every_file
-def test_space_has_an_output_for_each_of_several_labels(
-    path: Path, without_network: str | None
+@pytest.mark.parametrize(
+    ("target", "encode"), [(MultiLabel(("a", "b")), as_columns), (Number(), as_column)]
+)
+def test_space_has_an_output_for_each_of_several_labels_or_for_a_number(
+    path: Path, target: Target, encode: LabelEncoder, without_network: str | None
 ) -> None:
-    target = MultiLabel(("a", "b"))
     declared = declare(path, **target.facts, preset=without_network)
     for values in (defaults(declared.hyperparameters), *declared.starting_points):
         _, model = build(load_hypermodel(path), values)
         outputs = output_of(model)
-        assert outputs.shape == (3, 2) and ((outputs >= 0) & (outputs <= 1)).all()
+        assert outputs.shape == (3, target.width)
+        if target.has_probabilities:
+            assert ((outputs >= 0) & (outputs <= 1)).all()
+        else:  # The last layer is frozen, and gets the mean and the standard deviation.
+            target.adapt(model, np.array([10.0, 30.0]))
+            np.testing.assert_allclose(output_of(model), 20 + 10 * outputs, rtol=1e-5)
         form = form_of_loss(model, target, sequence_length=5)
-        assert form.encode_labels is as_columns and form.to_probabilities is None
+        assert form.encode_labels is encode and form.to_probabilities is None
 
 
 @every_file

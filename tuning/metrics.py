@@ -7,7 +7,6 @@ module must not import NumPy.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 # Number of decimal places, or of significant digits, with which values are shown.
 DIGITS = 4
@@ -54,7 +53,6 @@ class Metric:
         return f"{VALIDATION}{self.name}"
 
 
-UNLISTED: Any = {"targets": CLASSES, "unlisted": CLASSES}
 # In the order in which tables and figures show them.
 METRICS = {
     metric.name: metric
@@ -130,7 +128,7 @@ METRICS = {
             "of two classes: the highest recall of class 1 at a threshold whose precision is 0.9 or"
             " more, or 0 if none is",
             is_binary=True,
-            **UNLISTED,
+            unlisted=(DEFAULT_TARGET,),
         ),
         Metric(
             "precision_at_recall_0.9",
@@ -138,7 +136,7 @@ METRICS = {
             "of two classes: the highest precision of class 1 at a threshold whose recall is 0.9 or"
             " more",
             is_binary=True,
-            **UNLISTED,
+            unlisted=(DEFAULT_TARGET,),
         ),
         Metric(
             "loss",
@@ -155,7 +153,8 @@ METRICS = {
             " of those of each class",
             maximized=False,
             is_share=False,
-            **UNLISTED,
+            targets=CLASSES,
+            unlisted=CLASSES,
         ),
         Metric(
             "expected_calibration_error",

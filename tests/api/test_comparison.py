@@ -117,6 +117,13 @@ def test_all_spaces_have_the_metric_the_weights_and_the_folds_of_the_first(
     assert len(tuning.load_comparison(NAME).studies) == 3
 
 
+def test_all_spaces_have_the_kind_of_the_first_and_its_metric(searches: Searches) -> None:
+    tuning.compare(["ngrams", "cnn"], Data("reviews.csv", kind="number"))
+    tuning.compare(["reviews"], "reviews.csv")
+    settings = [(config.data.kind, config.metric) for config in searches.configs]
+    assert settings == [("number", "val_mae")] * 3
+
+
 def test_comparison_continues_with_further_spaces_and_minutes(searches: Searches) -> None:
     tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2, seed=3)
     tuning.compare(["reviews"], "reviews.csv")

@@ -49,6 +49,7 @@ from tuning.export.ensemble import (
     common_input,
     cross_fitted,
     mean_of_members,
+    require_probabilities,
 )
 from tuning.export.export import ExportChoice, export_best
 from tuning.export.formats import pipeline_probabilities
@@ -62,6 +63,7 @@ from tuning.spaces.ranges import Values
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 from tuning.targets.labels import MultiLabel
+from tuning.targets.number import Number
 from tuning.targets.target import Array, Labels, Target
 
 Make = Callable[[], tuple[keras.Model, Values]]
@@ -409,6 +411,11 @@ def test_size_of_an_ensemble_that_is_none_is_refused(size: str) -> None:
 def test_ensemble_without_a_confirmation_is_refused(copied: Setting) -> None:
     with pytest.raises(StudyError, match="make confirm STUDY=s"):
         export(copied, "auto")
+
+
+def test_ensemble_of_numbers_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"these models predict a number\. Leave ensemble out"):
+        require_probabilities(Number())
 
 
 TOKENS: Values = {"preset": "p", "sequence_length": 64, "truncating": "middle"}

@@ -24,7 +24,7 @@ from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import read_predictions, write_probabilities
 from tuning.evaluation.test_split import threshold_sentences
 from tuning.export.export import ExportChoice, export_best
-from tuning.export.threshold import require_cuts, thresholds_of
+from tuning.export.threshold import margin_rows, require_cuts, thresholds_of
 from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest
 from tuning.inputs.corpus import Corpus
@@ -104,6 +104,17 @@ def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Settin
     write_probabilities(confirm_best(copied, study_of(copied)[1]), kept)
     with pytest.raises(StudyError, match=r"highest precision for positive is 0\.\d+, with"):
         thresholds_of(chosen_of(copied), None, corpus, criterion_of("precision>=0.99"))
+
+
+def test_export_of_numbers_without_a_repeat_says_what_gives_intervals(copied: Setting) -> None:
+    corpus, _ = study_of(copied)
+    said: list[str] = []
+    assert margin_rows(chosen_of(copied), corpus, warn=said.append) is None
+    (sentence,) = said
+    assert "have no intervals: no repeat of trial" in sentence and "confirm STUDY=s " in sentence
+    corpus, kept = write_repeat(copied)
+    rows = margin_rows(chosen_of(copied), corpus, warn=pytest.fail)
+    assert rows is not None and len(rows.labels) == len(kept)
 
 
 STARS = Order(("1", "2", "3"))

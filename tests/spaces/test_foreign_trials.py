@@ -88,6 +88,7 @@ def test_what_hyperband_stores_beside_the_hyperparameters_is_left_out(tmp_path: 
         ("val_loss", "val_loss", -1, [0.6, 0.7, 0.9]),
         # `metrics=[BinaryAccuracy()]` is logged under a name of its own.
         ("val_binary_accuracy", "val_accuracy", 1, [0.9, 0.7, 0.6]),
+        ("val_mean_absolute_error", "val_mae", -1, [0.6, 0.7, 0.9]),
     ],
 )
 def test_read_project_gives_the_best_of_the_objective_first(

@@ -146,6 +146,9 @@ def test_unknown_kind_and_metric_of_another_kind_are_refused() -> None:
         DataConfig(kind="x")
     with pytest.raises(ArgumentError, match="metric must be one of val_mae"):
         StudyConfig(study="s", metric="val_accuracy", data=DataConfig(kind="number"))
+    # A metric of two classes; ordered classes are three or more.
+    with pytest.raises(ArgumentError, match="metric must be one of val_quadratic_kappa"):
+        StudyConfig(study="s", metric="val_recall_at_precision_0.9", data=DataConfig(kind="order"))
 
 
 # From the column to the test split

@@ -48,6 +48,16 @@ def test_each_number_of_stars_is_a_class_in_ascending_order() -> None:
     assert column.dropped == {"without a label": 1}
 
 
+@pytest.mark.parametrize(("rare", "others"), [(0.5, (1.5, 5)), (0, (1, 5))])
+def test_rare_number_beside_stars_is_an_ordered_class(
+    rare: float, others: tuple[float, ...]
+) -> None:
+    column = read([rare, *others * 20], "order")
+    assert column.target == Order(tuple(f"{number:g}" for number in (rare, *others)))
+    with pytest.raises(DataError, match="kind 'order' must have numbers; 'stars' has 'few'"):
+        read(["few", *others * 20], "order")
+
+
 @pytest.mark.parametrize(
     ("kind", "values", "words"),
     [

@@ -43,7 +43,7 @@ from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Retraining, Trained, require_present_space, retrain
-from tuning.export.threshold import interval_of, out_of_sample_rows, thresholds_of
+from tuning.export.threshold import interval_of, margin_rows, thresholds_of
 from tuning.export.versions import next_number, publish, recover, temporary_folder
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.inputs.corpus import Corpus
@@ -96,9 +96,9 @@ def export_best(
     """Write the export of a study to its folder `best/`, and return the manifest.
 
     `warn` is called with a sentence if an ensemble adds nothing, and the confirmed best is
-    exported. `moved` is the present place of the data (keys `data` and `data_dir`), if it has
-    changed. If an export fails or is killed, the earlier export
-    is unchanged, and its evaluation of the test split stays recorded.
+    exported, or if predictions of numbers have no intervals. `moved` is the present place of the
+    data (keys `data` and `data_dir`), if it has changed. If an export fails or is killed, the
+    earlier export is unchanged, and its evaluation of the test split stays recorded.
     """
     config = replace(study.config, data=replace(study.config.data, **(moved or {})))
     with study.opened() as opened:
@@ -131,7 +131,7 @@ def _export(
         members = choose_members(chosen, corpus, size=choice.ensemble, warn=warn)
     thresholds = thresholds_of(chosen, members, corpus, criterion) if criterion else {}
     target, rows = with_thresholds(corpus.target, thresholds), None
-    if not target.has_decisions and (rows := out_of_sample_rows(chosen, corpus)):
+    if not target.has_decisions and (rows := margin_rows(chosen, corpus, warn=warn)):
         target = target.with_margin(rows.labels, rows.predictions)
     test_texts = splits.frames["test"]["text"].tolist()
     # The workers that end first leave a core free, which the references use.

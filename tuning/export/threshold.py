@@ -4,6 +4,8 @@ on which the models were not trained, before the test split is evaluated.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tuning.commands import of_study, typed
@@ -46,6 +48,21 @@ def out_of_sample_rows(chosen: ChosenTrial, corpus: Corpus) -> Rows | None:
     return found.pooled if found else None
 
 
+def margin_rows(chosen: ChosenTrial, corpus: Corpus, *, warn: Callable[[str], None]) -> Rows | None:
+    """Return the rows that the intervals of numbers are made of; `warn` gets a sentence if no
+    repeat of the trial has kept its predictions.
+    """
+    rows = out_of_sample_rows(chosen, corpus)
+    if rows is None:
+        warn(f"Predictions have no intervals: {_no_repeat(chosen)}, and export again.")
+    return rows
+
+
+def _no_repeat(chosen: ChosenTrial) -> str:
+    command = typed("confirm", **of_study(chosen.study.folder.path))
+    return f"no repeat of trial {chosen.trial.number} has kept its predictions. Type `{command}`"
+
+
 def interval_of(target: Target, rows: Rows | None, seen: Predictions) -> PredictionInterval | None:
     if target.margin is None or rows is None:
         return None
@@ -64,17 +81,15 @@ def thresholds_of(
     """Return the thresholds of an export, chosen on the predictions of the repeats of its trial, or
     on those of the cross-fitted ensemble. A number that the user gives is not chosen.
     """
-    names, number = require_cuts(corpus.target, criterion), chosen.trial.number
+    names = require_cuts(corpus.target, criterion)
     if criterion.number is not None:
         given = ChosenThreshold(thresholds=(criterion.number,), criterion=criterion.text)
         return dict.fromkeys(names, given)
     rows = ensemble.held_out if ensemble else out_of_sample_rows(chosen, corpus)
     if rows is None:
-        command = typed("confirm", **of_study(chosen.study.folder.path))
         raise StudyError(
-            "A threshold must be chosen on rows on which the model was not trained; no repeat of"
-            f" trial {number} has kept its predictions. Type `{command}`, or give a number as"
-            " threshold."
+            "A threshold must be chosen on rows on which the model was not trained;"
+            f" {_no_repeat(chosen)}, or give a number as threshold."
         )
     thresholds = choose_thresholds(corpus.target, rows, criterion, seed=chosen.config.seed)
     kept, measure = UNDER.get(criterion.measure, ""), criterion.measure

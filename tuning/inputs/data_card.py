@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tuning import documents
 from tuning.atomic_io import read_json, write_json
+from tuning.config import SPLITS
 from tuning.data import random_split
 from tuning.data.folders import checksums_of, passes
 from tuning.data.sources import labels_in
@@ -86,7 +87,18 @@ class DataCard(DataSource, DataFacts):
 
     @property
     def doubts(self) -> str:
-        return self.target.doubts(self.class_rule)
+        """The doubts of the target, and the classes or labels that no row of a split has."""
+        doubts = [self.target.doubts(self.class_rule)]
+        for split in SPLITS[1:]:
+            of_names = zip(self.class_names, self.class_counts[split], strict=True)
+            missing = [name for name, count in of_names if count == 0]
+            if missing:
+                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                doubts.append(
+                    f"no row of the {split} split has {missing[0]!r}{more}, whose predictions its"
+                    " metrics do not measure"
+                )
+        return "; ".join(filter(None, doubts))
 
     @property
     def n_not_test(self) -> int:

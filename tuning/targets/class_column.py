@@ -63,7 +63,7 @@ def to_classes(
     """
     text, numbers, present = parsed(values, minus_one_is_missing=minus_one_is_missing)
     dropped = {"without a label": int((~present).sum())}
-    stars = _stars(column, text[present], numbers)
+    stars = _stars(column, text[present], numbers, is_ordered=is_ordered)
     if stars is not None:
         neutral = present & stars.isin(drop_stars).to_numpy()
         dropped["with dropped stars"] = int(neutral.sum())
@@ -118,9 +118,12 @@ def parsed(
     return text, numbers, present
 
 
-def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Series | None:
+def _stars(
+    column: str, labels: pd.Series, numbers: pd.Series | None, *, is_ordered: bool
+) -> pd.Series | None:
     """Return the numbers of a column of stars; None for any other column. `labels` are those that
-    are present, as text; `numbers` the whole column, if all labels are numbers.
+    are present, as text; `numbers` the whole column, if all labels are numbers. Ordered classes may
+    be any numbers, such as halves from 0.5 to 5.
     """
     if last_part(column).lower() not in STAR_COLUMNS:
         return None
@@ -131,7 +134,7 @@ def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Seri
     is_mostly = are_stars.mean() >= MIN_STARS_SHARE or (
         are_stars.mean() > 0.5 and of_labels[~are_stars].isna().all()  # All others are words.
     )
-    if is_mostly and not are_stars.all():
+    if is_mostly and not are_stars.all() and not is_ordered:
         counts = labels[~are_stars].value_counts()
         others = ", ".join(f"{value!r} ({n:,})" for value, n in counts.head(5).items())
         raise DataError(
