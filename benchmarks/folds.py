@@ -6,7 +6,7 @@ confirmation by seeds, and beside cross-validation as a `CVTuner` of KerasTuner 
 Each subsample of the data has a table of trainings: of the defaults of a space and of random
 configurations. All sides choose from this table, this program by its own rules for pruning and
 confirmation. The truth is the accuracy, on rows outside the subsample, of models that are trained
-on all rows that are not test. A stopped command goes on with the subsamples that have no file.
+on all rows that are not test. A stopped command goes on with the trainings that no file has.
 """
 
 from __future__ import annotations
@@ -70,11 +70,14 @@ CROSS_VALIDATED = "cross-validation of each configuration"
 
 
 class Rows(StrEnum):
-    """The rows for training and for validation. Folds are drawn by the seed of a training."""
+    """The rows for training and for validation. Folds are drawn by the seed of a training. `PART`
+    is the truth of a training of a fold's size: on the training rows of the first fold.
+    """
 
     FOLDS = "folds"
     SPLIT = "split"
     TRUTH = "truth"
+    PART = "part"
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,9 @@ class Table:
             self.known[key] = self.measure(self.configurations[number], rows, seed, epochs)
         return self.known[key]
 
-    def truth(self, trial: Trial) -> float:
+    def truth(self, trial: Trial, rows: Rows = Rows.TRUTH) -> float:
         return statistics.fmean(
-            self.trainings(trial.number, Rows.TRUTH, seed=seed, epochs=trial.epochs)[0].values[-1]
+            self.trainings(trial.number, rows, seed=seed, epochs=trial.epochs)[0].values[-1]
             for seed in TRUTH_SEEDS
         )
 
@@ -223,7 +226,8 @@ def confirm(table: Table, complete: Sequence[Trial], rows: Rows, *, seconds: flo
 def compare(table: Table) -> dict[str, dict[str, float]]:
     """Return for each side the number of its configurations, its CPU seconds, the regret of its
     choice and its lead over the baseline; with a confirmation, also the error of the confirmed
-    value, and whether its interval contains the truth.
+    value, and whether its interval contains the truth. With folds, `held_of_fold` is whether it
+    contains the truth of a training of a fold's size.
     """
     numbers = range(len(table.configurations))
     on_folds = [Trial.of(table, number, Rows.FOLDS) for number in numbers]
@@ -251,6 +255,9 @@ def compare(table: Table) -> dict[str, dict[str, float]]:
             "error": mean.value - truth,
             "held": mean.low <= truth <= mean.high,
         }
+        if rows is Rows.FOLDS:
+            of_fold = table.truth(best, Rows.PART)
+            sides[name]["held_of_fold"] = mean.low <= of_fold <= mean.high
     ends = itertools.accumulate(trial.seconds for trial in on_folds)
     n_in_time = max(sum(end <= sides[OURS]["seconds"] for end in ends), 1)
     of_peer = on_folds[:n_in_time]
@@ -288,9 +295,11 @@ class Trainer:
         splits = [narrowed(self._corpus.split(name), values, takes_texts=False) for name in SPLITS]
         train, validation, test = splits
         pairs = [(train, validation) if rows is Rows.SPLIT else (train + validation, test)]
-        if rows is Rows.FOLDS:
+        if rows in (Rows.FOLDS, Rows.PART):
             folds = redrawn(self._corpus.rows, Redraw(seed=seed, n_folds=AUTO_FOLDS))
             pairs = [resplit(train, validation, places) for places in folds]
+        if rows is Rows.PART:
+            pairs = [(pairs[0][0], test)]
         job = TrainingJob(
             values=values, target=self._corpus.target, train=TRAIN, seed=seed, n_epochs=epochs
         )
@@ -357,6 +366,7 @@ def rows_of(searches: Sequence[Mapping[str, Mapping[str, float]]]) -> list[list[
     for name in searches[0]:
         sides, ours = [search[name] for search in searches], [search[OURS] for search in searches]
         confirmed = [side for side in sides if "held" in side]
+        of_folds = [side["held_of_fold"] for side in sides if "held_of_fold" in side]
         behind = [side["regret"] - own["regret"] for side, own in zip(sides, ours, strict=True)]
         regret = statistics.fmean(side["regret"] for side in sides)
         less = f", {statistics.fmean(behind) / regret:.0%}" if regret else ""
@@ -369,6 +379,7 @@ def rows_of(searches: Sequence[Mapping[str, Mapping[str, float]]]) -> list[list[
                 "" if name == OURS else f"{points(behind)}{less}",
                 f"{sum(side['lead'] < 0 for side in sides)} of {len(sides)}",
                 f"{sum(side['held'] for side in confirmed):.0f} of {len(confirmed)}",
+                f"{sum(of_folds):.0f} of {len(of_folds)}" if of_folds else "",
                 points([side["error"] for side in confirmed]) if confirmed else "",
             ]
         )
@@ -412,7 +423,8 @@ def main(  # noqa: PLR0913 - the options of the command
     write_json(folder / "summary.json", {"machine": describe_machine(), "searches": in_order})
     columns = (
         *("side", "configurations", "CPU seconds", "regret, points", "saved by folds"),
-        *("worse than the baseline", "interval contains the truth", "confirmed minus true"),
+        *("worse than the baseline", "interval contains the truth"),
+        *("interval contains the truth of a fold's size", "confirmed minus true"),
     )
     print(markdown_table(columns, rows_of(in_order)))
 

@@ -12,6 +12,7 @@ from benchmarks.folds import (
     CROSS_VALIDATED,
     ONE_SPLIT,
     OURS,
+    TRUTH_SEEDS,
     Rows,
     Table,
     Training,
@@ -21,6 +22,7 @@ from benchmarks.folds import (
     rows_of,
     search,
 )
+from tuning.atomic_io import read_json, write_json
 from tuning.config import AUTO_FOLDS, DataConfig, StudyConfig
 from tuning.spaces.ranges import Values
 
@@ -39,7 +41,8 @@ class MadeUp:
         self, values: Values, rows: Rows, seed: int, epochs: float | None
     ) -> list[Training]:
         self.n_measured += 1
-        quality, scale = float(values["quality"]), 0.0 if rows is Rows.TRUTH else self.noise
+        quality, is_truth = float(values["quality"]), rows in (Rows.TRUTH, Rows.PART)
+        scale = 0.0 if is_truth else self.noise
         rng = np.random.default_rng([seed, round(1000 * quality), len(rows)])
         n_epochs = 4 if epochs is None else int(epochs)
 
@@ -63,6 +66,7 @@ def test_without_noise_all_sides_choose_the_best_configuration() -> None:
         assert side["regret"] == pytest.approx(0)
         assert side["lead"] == pytest.approx(0.2)
     assert sides[OURS]["error"] == pytest.approx(0)
+    assert {name for name, side in sides.items() if "held_of_fold" in side} == {OURS}
 
 
 def test_cross_validation_has_no_more_seconds_than_folds() -> None:
@@ -101,17 +105,25 @@ def test_folds_choose_better_than_one_noisy_split() -> None:
     assert float(one_split[4].split()[0]) == pytest.approx(behind, abs=0.005)
 
 
-def test_a_stored_subsample_is_not_trained_again(
+def test_a_stored_subsample_is_trained_only_for_what_its_file_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measures = MadeUp(0.02), MadeUp(0.02)
+    """An earlier version did not measure the truth of a fold's size."""
+    measures = [MadeUp(0.02) for _ in range(3)]
     made = iter(measures)
     monkeypatch.setattr(folds, "Trainer", lambda *_, **__: next(made))
     monkeypatch.setattr(folds, "draw", lambda *_, **__: made_up().configurations)
     options: Any = {"data": DataConfig(), "space": "", "n_rows": 1000, "folder": tmp_path}
     first, again = (folds.measure(3, n_trials=8, **options) for _ in range(2))
     assert first == again
-    assert [measure.n_measured > 0 for measure in measures] == [True, False]
+    path = tmp_path / "3.json"
+    stored = read_json(path)
+    kept = {key: group for key, group in stored["trainings"].items() if "part" not in key}
+    write_json(path, stored | {"trainings": kept})
+    completed = folds.measure(3, n_trials=8, **options)
+    assert completed == first and read_json(path) == stored
+    n_measured = [measure.n_measured for measure in measures]
+    assert n_measured == [len(stored["trainings"]), len(TRUTH_SEEDS), 0]
 
 
 def test_configurations_are_the_defaults_and_random_ones_that_are_not_slow() -> None:

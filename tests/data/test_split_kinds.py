@@ -3,6 +3,7 @@ splits; and the way of columns and files to the data card.
 """
 
 import hashlib
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -141,17 +142,39 @@ def test_a_fresh_split_has_the_share_of_the_present_one_and_other_rows() -> None
     assert len({*(random // 4)}) > 100  # groups of which a random split has a row; 50 by groups
 
 
-DIGESTS = {"random": "54b4d231", "group": "fb2640ca", "time": "fe995614"}
+def test_random_folds_have_the_sizes_of_the_folds_of_times_and_rows_of_any_time() -> None:
+    times = np.arange(1000)
+    rows = Rows(texts=times, strata=times // 900, times=times)
+    in_time = redrawn(rows, Redraw(seed=1, n_folds=4))
+    random = redrawn(rows, Redraw(seed=1, n_folds=4, ignores_columns=True))
+    sizes = [[[len(part) for part in fold] for fold in folds] for folds in (in_time, random)]
+    assert sizes[0] == sizes[1] == [[200 * n, 200] for n in (1, 2, 3, 4)]
+    for train, validation in random:
+        assert not {*train} & {*validation}
+        assert validation.min() < 50 and train.max() > 950
+        assert rows.strata[validation].mean() == pytest.approx(0.1)
+
+
+# Of the three parts, of a fresh split, and of three folds.
+DIGESTS = {
+    "random": ["54b4d231", "3b37da5e", "8d63f8ca"],
+    "group": ["fb2640ca", "0c8b74df", "5da54543"],
+    "time": ["fe995614", "147fc81f", "f31a81c8"],
+}
 
 
 @every_kind
-def test_a_seed_gives_the_same_parts_in_every_process_and_version(kind: str) -> None:
+def test_a_seed_gives_the_same_rows_in_every_process_and_version(kind: str) -> None:
     table = pd.DataFrame(
         [(f"text {n}", n % 3, n % 20, n % 50) for n in range(90)],
         columns=["text", "label", "group", "time"],
     )
-    parts = parts_of(rows_of(table), kind, seed=7)
-    assert hashlib.sha256(parts.tobytes()).hexdigest()[:8] == DIGESTS[kind]
+    rows = rows_of(table, groups=kind != "random", times=kind == "time")
+    fresh = redrawn(rows, Redraw(seed=7), validation_share=0.2)
+    folds = redrawn(rows, Redraw(seed=7, n_folds=3))
+    drawn = [[parts_of(rows, kind, seed=7)], itertools.chain(*fresh), itertools.chain(*folds)]
+    digests = [hashlib.sha256(b"".join(places.tobytes() for places in part)) for part in drawn]
+    assert [digest.hexdigest()[:8] for digest in digests] == DIGESTS[kind]
 
 
 @contract

@@ -438,11 +438,13 @@ hypermodel = Reviews()
 def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_exported_and_served(
     run_cli: Callable[..., Ran], tmp_path: Path, reviews_csv: Path
 ) -> None:
-    """The hypermodel has a lazy Sequential, one-hot labels and an own `fit`."""
+    """The hypermodel has a lazy Sequential, one-hot labels and an own `fit`, the data groups."""
     space = tmp_path / "public.py"
     space.write_text(PUBLIC_STYLE)
-    where = ("--data", reviews_csv, "--space", space, "--study", "s")
-    ran = run_cli("tune", *where, "--epochs", 3, "--folds", 1, "--n-trials", 4, "--workers", 1)
+    make_reviews().assign(product=[n // 10 for n in range(240)]).to_csv(reviews_csv, index=False)
+    flags = ("--data", reviews_csv, "--group-column", "product", "--folds", 1, "--pruner", "none")
+    flags += ("--space", space, "--study", "s", "--epochs", 3, "--n-trials", 4, "--workers", 1)
+    ran = run_cli("tune", *flags)
     assert ran.code == 0, ran.err
     assert "confirmed best" in ran.out
     exported = run_cli("export-best", "--study", "s")
@@ -453,6 +455,9 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_exported_
     manifest = full_manifest(best)
     assert (manifest.left_out, [*manifest.forms]) == ({}, ["model.onnx"])
     assert "batch_size" in manifest.hyperparameters
+    assert run_cli("report", "--study", "s").code == 0
+    page = ResultsDir(tmp_path / "results").study("s").report_path.read_text(encoding="utf-8")
+    assert "a random split would have promised" in page
     with serving(best) as started:
         address = address_of(started)
         answer = httpx.post(f"{address}/predict", json={"text": "great lovely phone"}, timeout=60)

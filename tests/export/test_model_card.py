@@ -145,6 +145,8 @@ OF_WORDS, OF_NGRAMS = {"input": input_of(**WORDS)}, {"input": input_of(**NGRAMS)
         ({}, "sampler `tpe` and the pruner `asha`, seed 5"),
         ({}, "12 are complete, 8 pruned, 1 failed"),
         ({}, "fresh seeds (1, 2, 3), the configuration had a corrected mean of 0.7950 [0.7800,"),
+        ({}, "Trial 7 had val_accuracy 0.8123."),
+        ({"search": replace(SEARCH, n_folds=5)}, "val_accuracy 0.8123, the mean over 5 folds of"),
         ({}, "- `dropout`: 0.25 - `lstm_units`: 32 - epochs: 2"),
         ({}, "| model.onnx | token ids | onnxruntime | 2.7 | 3.0e-07 | 0.05 | 0.17 | 74 |"),
         ({}, "accuracy changes by +0.0004 [-0.0002, +0.0009]; 99.70% of the labels are unchanged"),

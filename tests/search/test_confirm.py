@@ -283,23 +283,17 @@ def test_study_with_groups_trains_its_best_on_random_splits_too(
     assert Confirmation.load(session.folder) == confirmation
 
 
-BY_TIME_IN_FOLDS = replace(
-    BY_GROUP,
-    data=DataConfig(time_column="date"),
-    train=replace(BY_GROUP.train, n_folds=3),
-)
+def test_random_folds_are_compared_with_folds_of_times(tmp_path: Path) -> None:
+    data, train = DataConfig(time_column="date"), replace(CONFIG.train, n_folds=3)
+    session, jobs = recording(tmp_path, replace(CONFIG, data=data, train=train))
+    confirm_within(session, SIZE)
+    random = [job.redraw for job in jobs if job.redraw and job.redraw.ignores_columns]
+    assert random == [Redraw(seed=seed, n_folds=3, ignores_columns=True) for seed in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(
-    ("config", "draws_validation"),
-    [(replace(BY_GROUP, resplit=False), False), (BY_TIME_IN_FOLDS, True)],
-    ids=["given validation rows", "folds of times"],
-)
-def test_random_split_is_not_compared_with(
-    config: StudyConfig, draws_validation: bool, tmp_path: Path
-) -> None:
-    session, jobs = recording(tmp_path, config)
-    card = replace(session.corpus.card, draws_validation=draws_validation)
+def test_random_split_is_not_compared_with_given_validation_rows(tmp_path: Path) -> None:
+    session, jobs = recording(tmp_path, replace(BY_GROUP, resplit=False))
+    card = replace(session.corpus.card, draws_validation=False)
     corpus: Any = SimpleNamespace(**vars(session.corpus) | {"card": card})
     assert confirm_within(replace(session, corpus=corpus), SIZE).is_over
     assert not any(job.redraw and job.redraw.ignores_columns for job in jobs)

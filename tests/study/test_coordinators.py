@@ -21,6 +21,7 @@ from optuna.trial import TrialState, create_trial
 
 from tests.fake_fit import FakeFit
 from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
+from tests.texts import make_reviews
 from tuning.atomic_io import read_json
 from tuning.cli.studies import coordinator_sentences
 from tuning.config import StudyConfig
@@ -484,8 +485,17 @@ def test_folder_whose_name_can_t_be_read_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.journey
 def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Path) -> None:
-    """The second joins in the same process, when the first one's search is at its third event."""
+    """The second joins in the same process, when the first one's search is at its third event. The
+    trials have folds of products.
+    """
     url, events, joined = setting.results.storage_url(None), [], []
+    reviews = make_reviews().assign(product=[n // 10 for n in range(240)])
+    reviews.to_csv(setting.config.data.data, index=False)
+    setting.config = replace(
+        setting.config,
+        data=replace(setting.config.data, group_column="product"),
+        train=replace(setting.config.train, epochs=1, n_folds=3),
+    )
 
     def join(progressed: Progressed) -> None:
         events.append(progressed.event)
@@ -505,6 +515,7 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert sum(t.state == TrialState.COMPLETE for t in trials) == 6
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
     assert len({t.user_attrs["coordinator"] for t in trials}) == 2
+    assert {(*t.intermediate_values,) for t in trials} == {(1, 2, 3)}
     status = status_of(StudyHandle(setting.results, setting.folder, url))
     assert [(coordinator.pid, coordinator.left) for coordinator in status.coordinators] == [
         (os.getpid(), True)

@@ -42,18 +42,20 @@ def _have_strata(rows: Rows, folds: list[tuple[Numbers, Numbers]]) -> bool:
 
 
 def _drawn(rows: Rows, redraw: Redraw, validation_share: float) -> list[tuple[Numbers, Numbers]]:
-    rule, n_folds = SPLIT_KINDS["random" if redraw.ignores_columns else rows.kind], redraw.n_folds
+    kind, n_folds = SPLIT_KINDS[rows.kind], redraw.n_folds
+    rule = SPLIT_KINDS["random"] if redraw.ignores_columns else kind
     if n_folds == 1:
         shares, first = [1 - validation_share, validation_share], 1
     else:
         # In the order of time, each fold is trained on all parts before its own, and no part is
-        # before the first part.
-        first = int(rule.IS_ORDERED)
+        # before the first part. Random parts in its place are used in the same way: with more rows
+        # for training, they would promise more for that reason alone.
+        first = int(kind.IS_ORDERED)
         shares = [1 / (n_folds + first)] * (n_folds + first)
     parts, folds = rule.draw(rows, shares, seed=redraw.seed), []
     for part in range(first, len(shares)):
         validation = parts == part
-        train = parts < part if rule.IS_ORDERED else ~validation
+        train = parts < part if kind.IS_ORDERED else ~validation
         # Rows with one text may be in several groups or times.
         train &= ~np.isin(rows.texts, rows.texts[validation])
         folds.append((np.flatnonzero(train), np.flatnonzero(validation)))

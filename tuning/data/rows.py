@@ -47,7 +47,7 @@ class Redraw:
     Args:
         seed: seed of the draw.
         n_folds: number of folds; 1 for a fresh split with the share of the present one.
-        ignores_columns: whether groups and times are left out of account, as a random split does.
+        ignores_columns: whether the rows are drawn at random in the place of groups and times.
     """
 
     seed: int

@@ -113,6 +113,7 @@ def describe_search(chosen: ChosenTrial) -> SearchFacts:
         pruner=config.pruner,
         n_trials=summary.counts,
         value=value_of(trial),
+        n_folds=config.train.n_folds,
         is_baseline=summary.baseline is trial,
         starting_point=attributes_of(trial).get("starting_point"),
         is_confirmed_best=(

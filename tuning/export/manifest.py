@@ -59,6 +59,7 @@ class SearchFacts:
     pruner: str
     n_trials: dict[str, int]
     value: float
+    n_folds: int = field(default=1, metadata=OMIT_DEFAULT)
     is_baseline: bool
     starting_point: int | None = field(default=None, metadata=OMIT_DEFAULT)
     is_confirmed_best: bool

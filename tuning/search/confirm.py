@@ -167,11 +167,9 @@ def confirm_within(
     confirmation = begin(summary, session, size or ConfirmationSize())
     session.notify(ConfirmationStarted(confirmation, len(session.pool.workers)))
     confirmation = _Repeats(session, confirmation).run()
-    split, n_folds = session.config.data.split, session.config.train.n_folds
-    # Folds of times have fewer training rows than random folds, which would promise more for that.
-    is_comparable = split == "group" or (split == "time" and n_folds == 1)
     # Given validation rows were not drawn by groups or times, so a random draw is no counterpart.
-    if confirmation.is_over and is_comparable and session.corpus.card.draws_validation:
+    is_comparable = session.config.data.split != "random" and session.corpus.card.draws_validation
+    if confirmation.is_over and is_comparable:
         confirmation = _Repeats(session, confirmation, Purpose.RANDOM_SPLIT).run()
     return confirmation
 
