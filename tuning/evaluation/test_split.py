@@ -268,12 +268,9 @@ def compare(
             result = replace(result, metric_difference=change)
     if not target.has_decisions:
         return result
-    only_first, only_second, p_value = mcnemar(*models, codes=codes)
     return replace(
         result,
-        only_first_right=only_first,
-        only_second_right=only_second,
-        p_value=p_value,
+        p_value=mcnemar(*models, codes=codes),
         accuracy_difference=accuracy_difference(*models, codes=codes, seed=seed),
     )
 
@@ -298,24 +295,12 @@ def describe(
     seed: int,
     codes: Labels,
 ) -> Scores:
-    intervals = {
-        name: ScoreInterval.of(interval)
-        for name, interval in score_intervals(
-            target, labels, probabilities, codes=codes, seed=seed
-        ).items()
-    }
-    by_class = {
-        name: intervals.pop(f"f1_{number}")
-        for number, name in enumerate(target.names)
-        if f"f1_{number}" in intervals
-    }
+    names = [metric.name for metric in target.metrics]
+    found = score_intervals(target, labels, probabilities, codes=codes, seed=seed, names=names)
+    intervals = {name: ScoreInterval.of(interval) for name, interval in found.items()}
     return Scores(
         test={name: interval.value for name, interval in intervals.items()},
-        test_intervals={
-            name: (interval.low, interval.high) for name, interval in intervals.items()
-        },
-        test_f1_by_class=by_class,
-        test_confusion_matrix=target.confusion(labels, probabilities),
+        test_intervals={name: (each.low, each.high) for name, each in intervals.items()},
     )
 
 
