@@ -19,7 +19,7 @@ import pandas as pd
 from tuning.config import StudyConfig
 from tuning.data.splits import distinct_codes
 from tuning.documents import structure, unstructure
-from tuning.errors import ExportError, StudyError
+from tuning.errors import ExportError
 from tuning.evaluation.predictions import NAN_REMEDY, Predictions
 from tuning.evaluation.scores import (
     ACCURACY,
@@ -68,13 +68,7 @@ class TestEvaluation:
 
 def evaluations_of(study: optuna.Study) -> list[PastEvaluation]:
     recorded = study.user_attrs.get(EVALUATIONS, [])
-    try:
-        return [structure(evaluation, PastEvaluation) for evaluation in recorded]
-    except ValueError as error:
-        raise StudyError(
-            f"The attribute {EVALUATIONS} of study {study.study_name!r} must be as this program"
-            f" wrote it; {error}. Put the attribute back as it was."
-        ) from error
+    return [structure(evaluation, PastEvaluation) for evaluation in recorded]
 
 
 def named_entries(document: SplitScores) -> dict[str, Scores]:
