@@ -43,7 +43,6 @@ def settings(tmp_path: Path, reviews_csv: Path) -> Settings:
         minutes=0.12,
         tiny=True,
         repeats=0,
-        amazon=str(tmp_path / "amazon_reviews_14.csv.gz"),
         folder=tmp_path / "bench",
     )
 
@@ -225,8 +224,7 @@ def test_throughput_is_that_of_the_whole_call() -> None:
     ratio = throughput.ratio_of({"seconds": 180.0, "cpu_seconds": 40.0}, own)
     assert ratio == {"wall": 3.0, "cpu": 2.0, "without_our_start": 6.0}
     sides = {name: {**own, **summary} for name in throughput.OURS | throughput.PEERS}
-    ratios = {f"ratio_{name}": ratio for name in throughput.PEERS}
-    table = throughput.table([{"name": "own.csv", "ratios": ratios, "sides": sides}])
+    table = throughput.table({f"ratio_{name}": ratio for name in throughput.PEERS}, sides)
     assert re.search(r"the Optuna script: ratio of CPU seconds +\| 2\.00 ×", table)
 
 
@@ -335,14 +333,13 @@ def test_rate_is_that_of_all_reviews_and_percentiles_are_of_requests() -> None:
 
 
 def check_throughput(values: dict[str, Any]) -> None:
-    (data_set,) = values["data_sets"]
-    for name, side in data_set["sides"].items():
+    for name, side in values["sides"].items():
         configurations = starting_points()[:3] if "default_space" in name else fixed_list()[:2]
         for trial, configuration in zip(side["trials"], configurations, strict=True):
             assert trial["values"].items() >= configuration.items()
             assert trial["seconds"] > 0
         assert side["cpu_seconds"] > 0
-    assert all(ratio["cpu"] > 0 for ratio in data_set["ratios"].values())
+    assert all(ratio["cpu"] > 0 for ratio in values["ratios"].values())
 
 
 def check_samplers(values: dict[str, Any]) -> None:
