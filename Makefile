@@ -151,8 +151,7 @@ bench-throughput: $(VENV)/.installed-bench
 bench-time-to-accuracy: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks time-to-accuracy $(bench_flags)
 
-## bench-step: measure a training step, against Keras' LSTM, PyTorch's LSTM and the matrix products
-##   alone
+## bench-step: measure a training step, against Keras' LSTM and the matrix products alone
 bench-step: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks step $(bench_flags)
 

@@ -56,7 +56,7 @@ def bench(
     tiny: bool = option(False, "Try the command at sizes that take seconds."),
     results: str = option("results", "Folder with the subfolder bench for records."),
 ) -> None:
-    """Measure this program beside KerasTuner, Optuna, Keras, PyTorch, fastText and NumPy.
+    """Measure this program beside KerasTuner, Optuna, Keras, fastText and NumPy.
 
     Each figure is compared with its goal.
     """
